@@ -1,0 +1,321 @@
+//! What a member entry changes.
+
+use crate::codec::{Reader, len_u16};
+use crate::entry::EntryError;
+use crate::ids::{Incarnation, NodeId, NoisePublic, RecordHash, TicketId, WrapPublic};
+use crate::label::SEALED_LABEL;
+use crate::member::{Identity, Role};
+use crate::vector::N_MAX;
+use crate::wrap::WRAP_OVERHEAD;
+
+/// Most incarnations that one removal cuts.
+pub const MAX_CUTS: usize = 1024;
+/// Most wrapped keys in one epoch entry.
+pub const MAX_WRAPS: usize = 1024;
+/// Longest wrapped key in an epoch entry.
+pub const MAX_EPOCH_WRAP: usize = 128;
+/// Length of a sealed previous read root: T and the key.
+const SEALED_PREVIOUS: usize = 64;
+
+/// Where a removed writer's records end: what lies past `n` is set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// The writer's incarnation.
+    pub incarnation: Incarnation,
+    /// The last number that counts.
+    pub n: u64,
+    /// The hash of the record with that number.
+    pub hash: RecordHash,
+}
+
+/// Which key a wrap holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WrapKind {
+    /// A network key.
+    Network,
+    /// A read root.
+    Read,
+}
+
+impl WrapKind {
+    fn code(self) -> u8 {
+        match self {
+            Self::Network => 1,
+            Self::Read => 2,
+        }
+    }
+}
+
+/// One key of the new epoch, wrapped to one member or to the root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochWrap {
+    /// Who can open it; `None` is the root. On the wire the root is 32 zeros.
+    pub to: Option<NodeId>,
+    /// Which key it holds.
+    pub kind: WrapKind,
+    /// The wrap of a [`KeyGrant`](crate::KeyGrant) with this one key.
+    pub sealed: Vec<u8>,
+}
+
+impl EpochWrap {
+    fn order(&self) -> ([u8; 32], WrapKind) {
+        (self.to.map_or([0; 32], |node| *node.as_bytes()), self.kind)
+    }
+}
+
+/// What an entry changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemberChange {
+    /// A node becomes a member.
+    Admit {
+        /// Its keys.
+        identity: Identity,
+        /// What it may do.
+        role: Role,
+        /// The ticket it came with; zeros for the founder.
+        ticket: TicketId,
+        /// Its display name, sealed by [`LabelKeys`](crate::LabelKeys); empty for none.
+        label: Vec<u8>,
+        /// The node's own signature over identity and ticket: a
+        /// [`JoinRequest`](crate::JoinRequest)'s.
+        node_signature: [u8; 64],
+    },
+    /// A member gets another role.
+    SetRole {
+        /// The member.
+        node: NodeId,
+        /// What it may do from now on.
+        role: Role,
+    },
+    /// A member is removed, for good.
+    Remove {
+        /// The member.
+        node: NodeId,
+        /// Where its records end, sorted by incarnation. An incarnation that is not listed ends
+        /// before its first record.
+        cuts: Vec<Cut>,
+    },
+    /// A new epoch of keys begins.
+    Epoch {
+        /// Its number, one more than the last.
+        epoch: u32,
+        /// The read root before, sealed by the new one; empty if the read root does not change.
+        previous_read: Vec<u8>,
+        /// The new keys, sorted by recipient and kind.
+        wraps: Vec<EpochWrap>,
+    },
+    /// The root tells its own public keys, once: members accept its Noise static always.
+    Root {
+        /// By which the root speaks to members.
+        noise: NoisePublic,
+        /// To which epochs are wrapped for the root.
+        wrap: WrapPublic,
+    },
+}
+
+impl MemberChange {
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Admit { .. } => 1,
+            Self::SetRole { .. } => 2,
+            Self::Remove { .. } => 3,
+            Self::Epoch { .. } => 4,
+            Self::Root { .. } => 5,
+        }
+    }
+
+    /// The rules that bind decoded bytes and changes to be signed alike.
+    pub(crate) fn check(&self) -> Result<(), EntryError> {
+        match self {
+            Self::Admit { label, .. } => check_sealed(label.len(), is_label),
+            Self::SetRole { .. } | Self::Root { .. } => Ok(()),
+            Self::Remove { cuts, .. } => {
+                check_count(cuts.len(), MAX_CUTS)?;
+                check_sorted(cuts, |cut| cut.incarnation)?;
+                let bad = cuts
+                    .iter()
+                    .map(|cut| cut.n)
+                    .find(|n| !(1..=N_MAX).contains(n));
+                bad.map_or(Ok(()), |n| Err(EntryError::Number { n }))
+            }
+            Self::Epoch {
+                previous_read,
+                wraps,
+                ..
+            } => {
+                check_sealed(previous_read.len(), is_previous)?;
+                check_count(wraps.len(), MAX_WRAPS)?;
+                check_sorted(wraps, EpochWrap::order)?;
+                wraps
+                    .iter()
+                    .try_for_each(|wrap| check_sealed(wrap.sealed.len(), is_epoch_wrap))
+            }
+        }
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Admit {
+                identity,
+                role,
+                ticket,
+                label,
+                node_signature,
+            } => {
+                identity.put(out);
+                out.push(role.code());
+                out.extend_from_slice(ticket.as_bytes());
+                put_sealed(out, label);
+                out.extend_from_slice(node_signature);
+            }
+            Self::SetRole { node, role } => {
+                out.extend_from_slice(node.as_bytes());
+                out.push(role.code());
+            }
+            Self::Remove { node, cuts } => {
+                out.extend_from_slice(node.as_bytes());
+                out.extend_from_slice(&len_u16(cuts.len()).to_le_bytes());
+                for cut in cuts {
+                    out.extend_from_slice(cut.incarnation.as_bytes());
+                    out.extend_from_slice(&cut.n.to_le_bytes());
+                    out.extend_from_slice(cut.hash.as_bytes());
+                }
+            }
+            Self::Epoch {
+                epoch,
+                previous_read,
+                wraps,
+            } => {
+                out.extend_from_slice(&epoch.to_le_bytes());
+                put_sealed(out, previous_read);
+                out.extend_from_slice(&len_u16(wraps.len()).to_le_bytes());
+                for wrap in wraps {
+                    out.extend_from_slice(&wrap.order().0);
+                    out.push(wrap.kind.code());
+                    put_sealed(out, &wrap.sealed);
+                }
+            }
+            Self::Root { noise, wrap } => {
+                out.extend_from_slice(noise.as_bytes());
+                out.extend_from_slice(wrap.as_bytes());
+            }
+        }
+    }
+
+    pub(crate) fn read(code: u8, reader: &mut Reader<'_>) -> Result<Self, EntryError> {
+        match code {
+            1 => Ok(Self::Admit {
+                identity: Identity::read(reader)?,
+                role: read_role(reader)?,
+                ticket: TicketId::from_bytes(reader.array()?),
+                label: read_sealed(reader, is_label)?,
+                node_signature: reader.array()?,
+            }),
+            2 => Ok(Self::SetRole {
+                node: NodeId::from_bytes(reader.array()?),
+                role: read_role(reader)?,
+            }),
+            3 => Ok(Self::Remove {
+                node: NodeId::from_bytes(reader.array()?),
+                cuts: read_list(reader, MAX_CUTS, read_cut)?,
+            }),
+            4 => Ok(Self::Epoch {
+                epoch: reader.u32()?,
+                previous_read: read_sealed(reader, is_previous)?,
+                wraps: read_list(reader, MAX_WRAPS, read_epoch_wrap)?,
+            }),
+            5 => Ok(Self::Root {
+                noise: NoisePublic::from_bytes(reader.array()?),
+                wrap: WrapPublic::from_bytes(reader.array()?),
+            }),
+            found => Err(EntryError::Kind { found }),
+        }
+    }
+}
+
+fn check_sealed(len: usize, fits: fn(usize) -> bool) -> Result<(), EntryError> {
+    if fits(len) {
+        Ok(())
+    } else {
+        Err(EntryError::SealedLength { len })
+    }
+}
+
+fn check_count(count: usize, limit: usize) -> Result<(), EntryError> {
+    if count <= limit {
+        Ok(())
+    } else {
+        Err(EntryError::Count { count })
+    }
+}
+
+fn check_sorted<T, K: Ord>(list: &[T], order: impl Fn(&T) -> K) -> Result<(), EntryError> {
+    match list
+        .windows(2)
+        .position(|pair| order(&pair[0]) >= order(&pair[1]))
+    {
+        Some(at) => Err(EntryError::Order { at: at + 1 }),
+        None => Ok(()),
+    }
+}
+
+fn put_sealed(out: &mut Vec<u8>, sealed: &[u8]) {
+    out.extend_from_slice(&len_u16(sealed.len()).to_le_bytes());
+    out.extend_from_slice(sealed);
+}
+
+fn read_sealed(reader: &mut Reader<'_>, fits: fn(usize) -> bool) -> Result<Vec<u8>, EntryError> {
+    let len = usize::from(reader.u16()?);
+    check_sealed(len, fits)?;
+    Ok(reader.take(len)?.to_vec())
+}
+
+fn is_label(len: usize) -> bool {
+    len == 0 || len == SEALED_LABEL
+}
+
+fn is_previous(len: usize) -> bool {
+    len == 0 || len == SEALED_PREVIOUS
+}
+
+fn is_epoch_wrap(len: usize) -> bool {
+    len > WRAP_OVERHEAD && len <= MAX_EPOCH_WRAP
+}
+
+fn read_role(reader: &mut Reader<'_>) -> Result<Role, EntryError> {
+    let found = reader.u8()?;
+    Role::from_code(found).ok_or(EntryError::Role { found })
+}
+
+fn read_list<T>(
+    reader: &mut Reader<'_>,
+    limit: usize,
+    read: fn(&mut Reader<'_>) -> Result<T, EntryError>,
+) -> Result<Vec<T>, EntryError> {
+    let count = usize::from(reader.u16()?);
+    check_count(count, limit)?;
+    (0..count).map(|_| read(reader)).collect()
+}
+
+fn read_cut(reader: &mut Reader<'_>) -> Result<Cut, EntryError> {
+    Ok(Cut {
+        incarnation: Incarnation::from_bytes(reader.array()?),
+        n: reader.u64()?,
+        hash: RecordHash::from_bytes(reader.array()?),
+    })
+}
+
+fn read_epoch_wrap(reader: &mut Reader<'_>) -> Result<EpochWrap, EntryError> {
+    let to: [u8; 32] = reader.array()?;
+    let kind = match reader.u8()? {
+        1 => WrapKind::Network,
+        2 => WrapKind::Read,
+        found => return Err(EntryError::WrapKind { found }),
+    };
+    let to = (to != [0; 32]).then_some(NodeId::from_bytes(to));
+    Ok(EpochWrap {
+        to,
+        kind,
+        sealed: read_sealed(reader, is_epoch_wrap)?,
+    })
+}

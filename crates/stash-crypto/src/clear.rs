@@ -1,0 +1,260 @@
+//! The clear part of a record: what every member can read.
+
+use crate::codec::{Reader, count_u8};
+use crate::ids::{NameId, RecordHash, StashId};
+use crate::manifest::{ChunkRef, DIRECT_CHUNKS, MANIFEST_ENTRIES_MAX, Manifest};
+use crate::record::RecordError;
+use crate::vector::{Dot, MAX_SEEN, N_MAX, Vector, Writer};
+
+/// Greatest height. It only breaks ties, and saturates here.
+pub const HEIGHT_MAX: u64 = 1 << 48;
+
+const MAGIC: [u8; 2] = *b"SR";
+const FORMAT: u8 = 1;
+const MANIFEST_DIRECT: u8 = 0;
+const MANIFEST_INDIRECT: u8 = 1;
+
+/// How a forget works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ForgetKind {
+    /// Permission to drop a named record while a held record covers it.
+    Covered,
+    /// The named records are gone, at once and everywhere.
+    Dead,
+}
+
+/// What a record states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RecordKind {
+    /// The name has this content.
+    Put,
+    /// The name has no content any more.
+    Tombstone,
+    /// Records of the name at or below the vector may go or are gone.
+    Forget(ForgetKind),
+}
+
+impl RecordKind {
+    fn code(self) -> u8 {
+        match self {
+            Self::Put => 1,
+            Self::Tombstone => 2,
+            Self::Forget(ForgetKind::Covered) => 3,
+            Self::Forget(ForgetKind::Dead) => 4,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        [
+            Self::Put,
+            Self::Tombstone,
+            Self::Forget(ForgetKind::Covered),
+            Self::Forget(ForgetKind::Dead),
+        ]
+        .into_iter()
+        .find(|kind| kind.code() == code)
+    }
+
+    /// Whether it is a version of the file, which covers and is covered.
+    pub fn is_version(self) -> bool {
+        matches!(self, Self::Put | Self::Tombstone)
+    }
+}
+
+/// What every member can read of a record: enough to verify, count, repair and collect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clear {
+    /// The stash it belongs to.
+    pub stash: StashId,
+    /// What it states.
+    pub kind: RecordKind,
+    /// About which name.
+    pub name: NameId,
+    /// Whose record it is, and which of theirs.
+    pub dot: Dot,
+    /// Hash of the same writer's record `n - 1`; zeros for `n` = 1 or when unknown.
+    pub previous: RecordHash,
+    /// One more than the greatest height that the author held of this name, at most [`HEIGHT_MAX`].
+    pub height: u64,
+    /// Epoch of the read root that sealed the meta.
+    pub epoch: u32,
+    /// For this name, what the author held. For a forget, what it names.
+    pub seen: Vector,
+    /// The chunks of the version.
+    pub manifest: Manifest,
+}
+
+impl Clear {
+    /// The rules that bind decoded bytes and drafts alike.
+    pub(crate) fn check(&self) -> Result<(), RecordError> {
+        check_number(self.dot.n)?;
+        if self.dot.n == 1 && self.previous != RecordHash::ZERO {
+            return Err(RecordError::PreviousOfFirst);
+        }
+        if self.height > HEIGHT_MAX {
+            return Err(RecordError::Height {
+                height: self.height,
+            });
+        }
+        self.seen.iter().try_for_each(|dot| check_number(dot.n))?;
+        if self.seen.covers(&self.dot) {
+            return Err(RecordError::SeenSelf);
+        }
+        if !self.kind.is_version() && self.seen.is_empty() {
+            return Err(RecordError::SeenEmpty);
+        }
+        self.check_manifest()
+    }
+
+    fn check_manifest(&self) -> Result<(), RecordError> {
+        let refs = self.manifest.refs();
+        let count = refs.len();
+        let indirect = matches!(self.manifest, Manifest::Indirect { .. });
+        if indirect && self.kind != RecordKind::Put {
+            return Err(RecordError::ManifestKind {
+                found: MANIFEST_INDIRECT,
+            });
+        }
+        if count > DIRECT_CHUNKS
+            || (indirect && count == 0)
+            || (self.kind != RecordKind::Put && count != 0)
+        {
+            return Err(RecordError::ManifestCount { count });
+        }
+        let fits = if indirect {
+            ChunkRef::has_manifest_length
+        } else {
+            ChunkRef::has_file_length
+        };
+        if let Some(at) = refs.iter().position(|chunk| !fits(chunk)) {
+            return Err(RecordError::Reference {
+                at,
+                sealed_len: refs[at].sealed_len,
+            });
+        }
+        match &self.manifest {
+            Manifest::Indirect { chunks, total } => check_indirect(chunks, *total),
+            Manifest::Direct(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&[FORMAT, self.kind.code()]);
+        out.extend_from_slice(self.stash.as_bytes());
+        out.extend_from_slice(self.name.as_bytes());
+        out.extend_from_slice(&self.dot.writer.to_bytes());
+        out.extend_from_slice(&self.dot.n.to_le_bytes());
+        out.extend_from_slice(self.previous.as_bytes());
+        out.extend_from_slice(&self.height.to_le_bytes());
+        out.extend_from_slice(&self.epoch.to_le_bytes());
+        out.push(count_u8(self.seen.len()));
+        for dot in self.seen.iter() {
+            out.extend_from_slice(&dot.writer.to_bytes());
+            out.extend_from_slice(&dot.n.to_le_bytes());
+        }
+        let indirect = matches!(self.manifest, Manifest::Indirect { .. });
+        out.push(if indirect {
+            MANIFEST_INDIRECT
+        } else {
+            MANIFEST_DIRECT
+        });
+        out.push(count_u8(self.manifest.refs().len()));
+        self.manifest.refs().iter().for_each(|chunk| chunk.put(out));
+        if let Manifest::Indirect { total, .. } = self.manifest {
+            out.extend_from_slice(&total.to_le_bytes());
+        }
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, RecordError> {
+        if reader.array()? != MAGIC {
+            return Err(RecordError::Magic);
+        }
+        match reader.u8()? {
+            FORMAT => {}
+            found => return Err(RecordError::Format { found }),
+        }
+        let code = reader.u8()?;
+        let clear = Self {
+            kind: RecordKind::from_code(code).ok_or(RecordError::Kind { found: code })?,
+            stash: StashId::from_bytes(reader.array()?),
+            name: NameId::from_bytes(reader.array()?),
+            dot: Dot {
+                writer: Writer::read(reader)?,
+                n: reader.u64()?,
+            },
+            previous: RecordHash::from_bytes(reader.array()?),
+            height: reader.u64()?,
+            epoch: reader.u32()?,
+            seen: read_vector(reader)?,
+            manifest: read_manifest(reader)?,
+        };
+        clear.check()?;
+        Ok(clear)
+    }
+}
+
+fn check_number(n: u64) -> Result<(), RecordError> {
+    if (1..=N_MAX).contains(&n) {
+        Ok(())
+    } else {
+        Err(RecordError::Number { n })
+    }
+}
+
+/// One encoding per list of chunks: manifest chunks only where the record has no room, each full
+/// but the last. Their lengths tell how many references they hold.
+fn check_indirect(chunks: &[ChunkRef], total: u64) -> Result<(), RecordError> {
+    let entries = |chunk: &ChunkRef| u64::from(chunk.sealed_len) / ChunkRef::ENCODED as u64;
+    let full = |chunk: &ChunkRef| entries(chunk) == MANIFEST_ENTRIES_MAX as u64;
+    let front = &chunks[..chunks.len().saturating_sub(1)];
+    if let Some(at) = front.iter().position(|chunk| !full(chunk)) {
+        return Err(RecordError::Reference {
+            at,
+            sealed_len: front[at].sealed_len,
+        });
+    }
+    let named: u64 = chunks.iter().map(entries).sum();
+    if total == named && total > DIRECT_CHUNKS as u64 {
+        Ok(())
+    } else {
+        Err(RecordError::ManifestTotal { total })
+    }
+}
+
+fn read_vector(reader: &mut Reader<'_>) -> Result<Vector, RecordError> {
+    let entries = usize::from(reader.u8()?);
+    if entries > MAX_SEEN {
+        return Err(RecordError::SeenCount { entries });
+    }
+    let mut seen = Vector::new();
+    for at in 0..entries {
+        let dot = Dot {
+            writer: Writer::read(reader)?,
+            n: reader.u64()?,
+        };
+        if !seen.push_sorted(dot) {
+            return Err(RecordError::SeenOrder { at });
+        }
+    }
+    Ok(seen)
+}
+
+fn read_manifest(reader: &mut Reader<'_>) -> Result<Manifest, RecordError> {
+    let kind = reader.u8()?;
+    let count = usize::from(reader.u8()?);
+    if count > DIRECT_CHUNKS {
+        return Err(RecordError::ManifestCount { count });
+    }
+    let refs = (0..count)
+        .map(|_| ChunkRef::read(reader))
+        .collect::<Result<Vec<_>, _>>()?;
+    match kind {
+        MANIFEST_DIRECT => Ok(Manifest::Direct(refs)),
+        MANIFEST_INDIRECT => Ok(Manifest::Indirect {
+            chunks: refs,
+            total: reader.u64()?,
+        }),
+        found => Err(RecordError::ManifestKind { found }),
+    }
+}

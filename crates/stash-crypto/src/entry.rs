@@ -1,0 +1,272 @@
+//! Member entries: what the root says about who belongs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::change::MemberChange;
+use crate::codec::{Reader, Truncated};
+use crate::contexts;
+use crate::ids::{EntryHash, StashId};
+use crate::join;
+use crate::member::check_keys;
+use crate::sign::{self, RootSigner, SIGNATURE, SignatureError};
+
+/// Largest member entry in bytes: fits one message of the wire.
+pub const MAX_ENTRY: usize = 192 << 10;
+
+const MAGIC: [u8; 2] = *b"SM";
+const FORMAT: u8 = 1;
+const HEAD: usize = 76;
+
+/// One entry of the member log. Well-formed; its signatures hold only once
+/// [`verify`](Self::verify) said so. Cloning is cheap.
+#[derive(Clone)]
+pub struct MemberEntry(Arc<Inner>);
+
+struct Inner {
+    stash: StashId,
+    index: u64,
+    previous: EntryHash,
+    change: MemberChange,
+    hash: EntryHash,
+    bytes: Vec<u8>,
+}
+
+impl MemberEntry {
+    /// Makes the entry with this index after the entry with hash `previous`.
+    pub fn sign(
+        root: &RootSigner,
+        index: u64,
+        previous: EntryHash,
+        change: MemberChange,
+    ) -> Result<Self, EntryError> {
+        change.check()?;
+        let stash = root.stash_id();
+        let mut bytes = Vec::with_capacity(512);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&[FORMAT, change.code()]);
+        bytes.extend_from_slice(stash.as_bytes());
+        bytes.extend_from_slice(&index.to_le_bytes());
+        bytes.extend_from_slice(previous.as_bytes());
+        change.encode(&mut bytes);
+        let signature = root.sign(contexts::TAG_ENTRY, &bytes);
+        bytes.extend_from_slice(&signature);
+        if bytes.len() > MAX_ENTRY {
+            return Err(EntryError::TooLong { len: bytes.len() });
+        }
+        Ok(Self::assemble(stash, index, previous, change, bytes))
+    }
+
+    /// Decodes: structure and every limit, one encoding per value; not the signatures.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
+        if bytes.len() > MAX_ENTRY {
+            return Err(EntryError::TooLong { len: bytes.len() });
+        }
+        let mut reader = Reader::new(bytes);
+        if reader.array()? != MAGIC {
+            return Err(EntryError::Magic);
+        }
+        match reader.u8()? {
+            FORMAT => {}
+            found => return Err(EntryError::Format { found }),
+        }
+        let code = reader.u8()?;
+        let stash = StashId::from_bytes(reader.array()?);
+        let index = reader.u64()?;
+        let previous = EntryHash::from_bytes(reader.array()?);
+        debug_assert_eq!(reader.position(), HEAD);
+        let change = MemberChange::read(code, &mut reader)?;
+        change.check()?;
+        reader.take(SIGNATURE)?;
+        match reader.rest().len() {
+            0 => Ok(Self::assemble(
+                stash,
+                index,
+                previous,
+                change,
+                bytes.to_vec(),
+            )),
+            extra => Err(EntryError::Trailing { extra }),
+        }
+    }
+
+    fn assemble(
+        stash: StashId,
+        index: u64,
+        previous: EntryHash,
+        change: MemberChange,
+        bytes: Vec<u8>,
+    ) -> Self {
+        let body = &bytes[..bytes.len() - SIGNATURE];
+        let hash = EntryHash::from_bytes(blake3::derive_key(contexts::ENTRY_HASH, body));
+        Self(Arc::new(Inner {
+            stash,
+            index,
+            previous,
+            change,
+            hash,
+            bytes,
+        }))
+    }
+
+    /// Whether the root of this stash signed, and for an admission whether the node did too.
+    pub fn verify(&self, stash: &StashId) -> Result<(), SignatureError> {
+        let (body, signature) = self
+            .0
+            .bytes
+            .split_last_chunk::<SIGNATURE>()
+            .expect("a decoded entry ends with a signature");
+        sign::verify(
+            stash.as_bytes(),
+            contexts::TAG_ENTRY,
+            stash,
+            body,
+            signature,
+        )?;
+        match &self.0.change {
+            MemberChange::Admit {
+                identity,
+                ticket,
+                node_signature,
+                ..
+            } => join::verify(stash, identity, ticket, node_signature),
+            MemberChange::Root { noise, wrap } => check_keys(noise, wrap),
+            _ => Ok(()),
+        }
+    }
+
+    /// The stash that the entry names.
+    pub fn stash(&self) -> StashId {
+        self.0.stash
+    }
+
+    /// Its position in the log, from 0.
+    pub fn index(&self) -> u64 {
+        self.0.index
+    }
+
+    /// The hash of the entry before; zeros for entry 0.
+    pub fn previous(&self) -> EntryHash {
+        self.0.previous
+    }
+
+    /// What it changes.
+    pub fn change(&self) -> &MemberChange {
+        &self.0.change
+    }
+
+    /// The entry's name: the hash of all but the root's signature.
+    pub fn hash(&self) -> EntryHash {
+        self.0.hash
+    }
+
+    /// The encoded entry.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.bytes
+    }
+
+    /// The encoded entry, copied.
+    pub fn encode(&self) -> Vec<u8> {
+        self.0.bytes.clone()
+    }
+}
+
+impl PartialEq for MemberEntry {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.bytes == other.0.bytes
+    }
+}
+
+impl Eq for MemberEntry {}
+
+impl fmt::Debug for MemberEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner {
+            index,
+            hash,
+            change,
+            ..
+        } = &*self.0;
+        write!(f, "MemberEntry({index}, {}, {change:?})", hash.short())
+    }
+}
+
+/// Why bytes are no member entry, or a change cannot be signed. For bytes, whoever made or relayed
+/// them is at fault; for a change, the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum EntryError {
+    /// The bytes end inside a field.
+    #[error("the member entry ends inside a field")]
+    Truncated,
+    /// Bytes follow after the signature.
+    #[error("{extra} bytes follow after the member entry")]
+    Trailing {
+        /// How many.
+        extra: usize,
+    },
+    /// More than [`MAX_ENTRY`] bytes.
+    #[error("a member entry of {len} bytes is beyond the limit")]
+    TooLong {
+        /// Bytes given.
+        len: usize,
+    },
+    /// Another kind of object.
+    #[error("these bytes are no member entry")]
+    Magic,
+    /// A format of a later version.
+    #[error("member entry format {found} is not known")]
+    Format {
+        /// The format byte.
+        found: u8,
+    },
+    /// A change of a later version.
+    #[error("member change {found} is not known")]
+    Kind {
+        /// The kind byte.
+        found: u8,
+    },
+    /// A role of a later version.
+    #[error("role {found} is not known")]
+    Role {
+        /// The role byte.
+        found: u8,
+    },
+    /// A sealed label, previous read root or wrapped key of a length that none has.
+    #[error("a sealed field of {len} bytes is not allowed here")]
+    SealedLength {
+        /// Bytes claimed.
+        len: usize,
+    },
+    /// A list beyond its limit.
+    #[error("a list of {count} entries is beyond the limit")]
+    Count {
+        /// Entries claimed.
+        count: usize,
+    },
+    /// A list out of order or with doubles.
+    #[error("list entry {at} is out of order")]
+    Order {
+        /// Its position.
+        at: usize,
+    },
+    /// A cut with a number outside 1 to [`N_MAX`](crate::N_MAX).
+    #[error("record number {n} is outside 1 to 2^63 - 1")]
+    Number {
+        /// The number.
+        n: u64,
+    },
+    /// A wrapped key of a later kind.
+    #[error("wrapped key kind {found} is not known")]
+    WrapKind {
+        /// The kind byte.
+        found: u8,
+    },
+}
+
+impl From<Truncated> for EntryError {
+    fn from(_: Truncated) -> Self {
+        Self::Truncated
+    }
+}

@@ -1,0 +1,322 @@
+//! The member log, folded: who belongs now, and who was removed.
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use crate::change::{Cut, MemberChange};
+use crate::entry::MemberEntry;
+use crate::ids::{EntryHash, NodeId, NoisePublic, StashId, TicketId, WrapPublic};
+use crate::member::{Identity, Role};
+use crate::sign::SignatureError;
+
+/// A current member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its keys.
+    pub identity: Identity,
+    /// What it may do.
+    pub role: Role,
+    /// Its sealed display name; empty for none.
+    pub label: Vec<u8>,
+    /// Index of the entry that admitted it.
+    pub admitted_at: u64,
+}
+
+/// What the log says of a removed node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// The member it was.
+    pub member: Member,
+    /// Index of the entry that removed it.
+    pub removed_at: u64,
+    /// Where its records end.
+    pub cuts: Vec<Cut>,
+}
+
+/// Why an entry does not extend the log. The log is as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum MemberError {
+    /// Two different histories, both signed by the root: an alarm. The root's holder, or a thief of
+    /// S, is at fault.
+    #[error("the member log forks at {index}: held {}, offered {}", held.short(), offered.short())]
+    Fork {
+        /// First index where the histories differ for certain.
+        index: u64,
+        /// Hash of the entry held there.
+        held: EntryHash,
+        /// Hash of the entry offered there.
+        offered: EntryHash,
+    },
+    /// Entries between are missing: get them first and retry.
+    #[error("member entry {got} comes before entry {expected} is known")]
+    Gap {
+        /// The index that would extend the log.
+        expected: u64,
+        /// The index offered.
+        got: u64,
+    },
+    /// An entry of another stash. Whoever relayed it is at fault.
+    #[error("a member entry of stash {}", got.short())]
+    OtherStash {
+        /// The stash it names.
+        got: StashId,
+    },
+    /// A signature does not hold. Whoever made or relayed it is at fault.
+    #[error("bad signature in a member entry: {0}")]
+    BadSignature(#[from] SignatureError),
+    /// Entry 0 neither admits an owner nor tells the root's keys, or names a previous entry. The
+    /// root's holder is at fault, as in all cases below.
+    #[error("the first member entry must admit an owner or tell the root's keys, after no other")]
+    First,
+    /// The root's keys are told a second time.
+    #[error("the root's keys are told twice")]
+    RootTwice,
+    /// The node is, or was, a member already.
+    #[error("{} is or was a member already", .0.short())]
+    Known(NodeId),
+    /// One of the node's keys is, or was, another member's.
+    #[error("a key of {} belongs to another member", .0.short())]
+    SharedKey(NodeId),
+    /// The ticket has admitted another node.
+    #[error("ticket {} has been used", .0.short())]
+    TicketUsed(TicketId),
+    /// The node is no current member.
+    #[error("{} is no member", .0.short())]
+    NotAMember(NodeId),
+    /// The epoch is not one more than the last.
+    #[error("epoch {got} does not follow {current}")]
+    Epoch {
+        /// The current epoch.
+        current: u32,
+        /// The epoch offered.
+        got: u32,
+    },
+}
+
+/// The verified log of one stash and what it amounts to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberLog {
+    stash: StashId,
+    entries: Vec<MemberEntry>,
+    members: BTreeMap<NodeId, Member>,
+    removed: BTreeMap<NodeId, Removal>,
+    epoch: u32,
+    root: Option<(NoisePublic, WrapPublic)>,
+}
+
+impl MemberLog {
+    /// The empty log of this stash.
+    pub fn new(stash: StashId) -> Self {
+        Self {
+            stash,
+            entries: Vec::new(),
+            members: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            epoch: 0,
+            root: None,
+        }
+    }
+
+    /// Verifies and appends an entry. One that is held already is fine and changes nothing.
+    pub fn push(&mut self, entry: MemberEntry) -> Result<(), MemberError> {
+        if entry.stash() != self.stash {
+            return Err(MemberError::OtherStash { got: entry.stash() });
+        }
+        entry.verify(&self.stash)?;
+        if let Some(held) = self.held(entry.index()) {
+            return self.compare(held, &entry);
+        }
+        if entry.index() > self.len() {
+            return Err(MemberError::Gap {
+                expected: self.len(),
+                got: entry.index(),
+            });
+        }
+        if entry.previous() != self.head() {
+            return Err(match self.entries.last() {
+                None => MemberError::First,
+                Some(last) => MemberError::Fork {
+                    index: last.index(),
+                    held: last.hash(),
+                    offered: entry.previous(),
+                },
+            });
+        }
+        self.apply(&entry)?;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    fn held(&self, index: u64) -> Option<&MemberEntry> {
+        self.entries.get(usize::try_from(index).ok()?)
+    }
+
+    fn compare(&self, held: &MemberEntry, offered: &MemberEntry) -> Result<(), MemberError> {
+        let (index, held, offered) = (held.index(), held.hash(), offered.hash());
+        if held == offered {
+            Ok(())
+        } else {
+            Err(MemberError::Fork {
+                index,
+                held,
+                offered,
+            })
+        }
+    }
+
+    fn apply(&mut self, entry: &MemberEntry) -> Result<(), MemberError> {
+        let index = entry.index();
+        let founds = matches!(
+            entry.change(),
+            MemberChange::Admit {
+                role: Role::Owner,
+                ..
+            } | MemberChange::Root { .. }
+        );
+        if index == 0 && !founds {
+            return Err(MemberError::First);
+        }
+        match entry.change() {
+            MemberChange::Admit {
+                identity,
+                role,
+                ticket,
+                label,
+                ..
+            } => {
+                self.check_new(identity, ticket)?;
+                let (identity, role, label) = (*identity, *role, label.clone());
+                let member = Member {
+                    identity,
+                    role,
+                    label,
+                    admitted_at: index,
+                };
+                self.members.insert(identity.node, member);
+            }
+            MemberChange::SetRole { node, role } => {
+                self.members
+                    .get_mut(node)
+                    .ok_or(MemberError::NotAMember(*node))?
+                    .role = *role;
+            }
+            MemberChange::Remove { node, cuts } => {
+                let member = self
+                    .members
+                    .remove(node)
+                    .ok_or(MemberError::NotAMember(*node))?;
+                let removal = Removal {
+                    member,
+                    removed_at: index,
+                    cuts: cuts.clone(),
+                };
+                self.removed.insert(*node, removal);
+            }
+            MemberChange::Epoch { epoch, .. } => {
+                if self.epoch.checked_add(1) != Some(*epoch) {
+                    return Err(MemberError::Epoch {
+                        current: self.epoch,
+                        got: *epoch,
+                    });
+                }
+                self.epoch = *epoch;
+            }
+            MemberChange::Root { noise, wrap } => {
+                if self.root.is_some() {
+                    return Err(MemberError::RootTwice);
+                }
+                self.root = Some((*noise, *wrap));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_new(&self, identity: &Identity, ticket: &TicketId) -> Result<(), MemberError> {
+        let past = self.removed.values().map(|removal| &removal.member);
+        for other in self
+            .members
+            .values()
+            .chain(past)
+            .map(|member| &member.identity)
+        {
+            if other.node == identity.node {
+                return Err(MemberError::Known(identity.node));
+            }
+            if other.noise == identity.noise || other.wrap == identity.wrap {
+                return Err(MemberError::SharedKey(identity.node));
+            }
+        }
+        let used = |entry: &MemberEntry| matches!(entry.change(), MemberChange::Admit { ticket: t, .. } if t == ticket);
+        if *ticket != TicketId::from_bytes([0; 16]) && self.entries.iter().any(used) {
+            return Err(MemberError::TicketUsed(*ticket));
+        }
+        Ok(())
+    }
+
+    /// The stash whose log this is.
+    pub fn stash(&self) -> StashId {
+        self.stash
+    }
+
+    /// All entries, oldest first.
+    pub fn entries(&self) -> &[MemberEntry] {
+        &self.entries
+    }
+
+    /// How many entries; the index of the next one.
+    pub fn len(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// Whether there is no entry yet.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Hash of the last entry; zeros for none.
+    pub fn head(&self) -> EntryHash {
+        self.entries
+            .last()
+            .map_or(EntryHash::ZERO, MemberEntry::hash)
+    }
+
+    /// The current epoch of keys.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The root's Noise static, once told.
+    pub fn root_noise(&self) -> Option<&NoisePublic> {
+        self.root.as_ref().map(|(noise, _)| noise)
+    }
+
+    /// The key to which epochs are wrapped for the root, once told.
+    pub fn root_wrap(&self) -> Option<&WrapPublic> {
+        self.root.as_ref().map(|(_, wrap)| wrap)
+    }
+
+    /// A current member.
+    pub fn member(&self, node: &NodeId) -> Option<&Member> {
+        self.members.get(node)
+    }
+
+    /// The current member with this Noise static.
+    pub fn by_noise(&self, noise: &NoisePublic) -> Option<&Member> {
+        self.members
+            .values()
+            .find(|member| member.identity.noise == *noise)
+    }
+
+    /// The current members, in the order of their admission.
+    pub fn members(&self) -> impl Iterator<Item = &Member> + '_ {
+        let mut members: Vec<_> = self.members.values().collect();
+        members.sort_by_key(|member| member.admitted_at);
+        members.into_iter()
+    }
+
+    /// What the log says of a removed node.
+    pub fn removal(&self, node: &NodeId) -> Option<&Removal> {
+        self.removed.get(node)
+    }
+}

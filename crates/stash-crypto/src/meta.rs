@@ -1,0 +1,475 @@
+//! The sealed part of a record: true name, size, times, attributes, inline bytes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::chunk::{CHUNK_OVERHEAD, MAX_CHUNK_PLAIN, OpenError};
+use crate::clear::{Clear, RecordKind};
+use crate::codec::{Reader, Truncated, count_u8, len_u16, len_u32};
+use crate::key::{Key, KeyError, MAX_KEY};
+use crate::manifest::{ChunkRef, Manifest};
+use crate::padme::last_chunk_padding;
+use crate::siv::{Siv, TAG};
+
+/// Largest content in bytes that lives inside its record: one message, one sync, no inode.
+pub const INLINE_MAX: usize = 4096;
+/// Most attributes of one file.
+pub const MAX_ATTRIBUTES: usize = 32;
+/// Longest attribute name in bytes.
+pub const MAX_ATTRIBUTE_NAME: usize = 255;
+/// Longest attribute value in bytes.
+pub const MAX_ATTRIBUTE_VALUE: usize = 1024;
+/// Smallest and largest chunk size in bytes; each is a power of two.
+const CHUNK_SIZES: std::ops::RangeInclusive<u32> = 4096..=(4 << 20);
+
+const FORMAT: u8 = 1;
+const STEP: usize = 256;
+const FLAG_MODIFIED: u8 = 1;
+const FLAG_MODE: u8 = 2;
+const FLAG_INLINE: u8 = 4;
+const NANOS: u32 = 1_000_000_000;
+
+/// Longest encoded meta before padding.
+const LONGEST: usize = 4
+    + MAX_KEY
+    + 12
+    + 12
+    + 4
+    + 1
+    + MAX_ATTRIBUTES * (3 + MAX_ATTRIBUTE_NAME + MAX_ATTRIBUTE_VALUE)
+    + 2
+    + INLINE_MAX;
+/// Largest sealed meta: T and the padded plaintext.
+pub(crate) const MAX_SEALED_META: usize = TAG + LONGEST.next_multiple_of(STEP);
+
+/// What only those who may read know about a version. `Debug` shows no name and no content.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// The true name.
+    pub key: Key,
+    /// True size in bytes; 0 for a tombstone.
+    pub size: u64,
+    /// Plaintext bytes of each chunk but the last: a power of two from 4 KiB to 4 MiB. 0 is allowed
+    /// where there are no chunks.
+    pub chunk_size: u32,
+    /// Seconds and nanoseconds since the Unix epoch, as the file system said.
+    pub modified: Option<(i64, u32)>,
+    /// Unix permission bits.
+    pub mode: Option<u32>,
+    /// Further attributes, at most 32, names of 1 to 255 bytes, values of at most 1,024.
+    pub attributes: BTreeMap<String, Vec<u8>>,
+    /// The content itself, if it stands here: at most [`INLINE_MAX`] bytes. An empty file is
+    /// `Some` of nothing.
+    pub inline: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for Meta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meta")
+            .field("key", &self.key)
+            .field("size", &self.size)
+            .field("chunk_size", &self.chunk_size)
+            .field("inline", &self.inline.as_ref().map(Vec::len))
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is wrong with a meta. On opening, its author is at fault; on signing, the caller.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum MetaError {
+    /// The plaintext ends inside a field.
+    #[error("the meta ends inside a field")]
+    Truncated,
+    /// A format of a later version.
+    #[error("meta format {found} is not known")]
+    Format {
+        /// The format byte.
+        found: u8,
+    },
+    /// A flag of a later version.
+    #[error("meta flags {found:#04x} are not known")]
+    Flags {
+        /// The flag byte.
+        found: u8,
+    },
+    /// The name is no key.
+    #[error("the meta's name is no key: {0}")]
+    Key(#[from] KeyError),
+    /// A text is not UTF-8.
+    #[error("a text in the meta is not UTF-8")]
+    Utf8,
+    /// Nanoseconds of a second or more.
+    #[error("{nanos} nanoseconds are a second or more")]
+    Nanos {
+        /// The nanoseconds claimed.
+        nanos: u32,
+    },
+    /// Attributes beyond a limit, with an empty name, or not sorted.
+    #[error("attribute {at} is out of bounds or out of order")]
+    Attribute {
+        /// Its position.
+        at: usize,
+    },
+    /// More inline bytes than [`INLINE_MAX`].
+    #[error("{len} inline bytes are too many")]
+    InlineLength {
+        /// Bytes given.
+        len: usize,
+    },
+    /// Padding that is not zero, or not up to the next step of 256 bytes.
+    #[error("the meta's padding is wrong")]
+    Padding,
+    /// A chunk size that is no power of two from 4 KiB to 4 MiB.
+    #[error("chunk size {chunk_size} is not allowed")]
+    ChunkSize {
+        /// The chunk size claimed.
+        chunk_size: u32,
+    },
+    /// Size, chunk size, inline bytes and manifest do not agree.
+    #[error("a size of {size} does not agree with {chunks} chunks")]
+    Size {
+        /// The true size claimed.
+        size: u64,
+        /// File chunks in the clear manifest.
+        chunks: u64,
+    },
+    /// A chunk's sealed length is not what size and chunk size demand.
+    #[error("chunk {at} has sealed length {got}, expected {expected}")]
+    ChunkLength {
+        /// Its position in the manifest.
+        at: usize,
+        /// The sealed length that follows from size and chunk size.
+        expected: u32,
+        /// The sealed length in the manifest.
+        got: u32,
+    },
+    /// A tombstone with a size or content.
+    #[error("a tombstone has no content")]
+    Tombstone,
+}
+
+impl From<Truncated> for MetaError {
+    fn from(_: Truncated) -> Self {
+        Self::Truncated
+    }
+}
+
+impl Meta {
+    /// A meta with this name and size, and nothing else.
+    pub fn new(key: Key, size: u64) -> Self {
+        Self {
+            key,
+            size,
+            chunk_size: 0,
+            modified: None,
+            mode: None,
+            attributes: BTreeMap::new(),
+            inline: None,
+        }
+    }
+
+    /// Whether meta and clear part say the same.
+    pub(crate) fn check(&self, clear: &Clear) -> Result<(), MetaError> {
+        self.check_limits()?;
+        if clear.kind == RecordKind::Tombstone {
+            let empty = self.size == 0 && self.inline.is_none();
+            return if empty {
+                Ok(())
+            } else {
+                Err(MetaError::Tombstone)
+            };
+        }
+        let chunks = clear.manifest.file_chunks();
+        let wrong = MetaError::Size {
+            size: self.size,
+            chunks,
+        };
+        if let Some(inline) = &self.inline {
+            let agrees = chunks == 0 && self.size == inline.len() as u64;
+            return if agrees { Ok(()) } else { Err(wrong) };
+        }
+        if chunks == 0 || self.chunk_size == 0 {
+            return Err(wrong);
+        }
+        if self.size.div_ceil(u64::from(self.chunk_size)) != chunks {
+            return Err(wrong);
+        }
+        match &clear.manifest {
+            Manifest::Direct(refs) => self.check_lengths(refs, 0),
+            Manifest::Indirect { .. } => Ok(()),
+        }
+    }
+
+    /// Whether the sealed lengths of file chunks, the first of which is chunk `first` of the file,
+    /// are what size and chunk size demand. For references out of manifest chunks: those in the
+    /// record itself have been checked.
+    pub fn check_lengths(&self, refs: &[ChunkRef], first: u64) -> Result<(), MetaError> {
+        for (at, chunk) in refs.iter().enumerate() {
+            let expected = self.sealed_len(first + at as u64);
+            if chunk.sealed_len != expected {
+                return Err(MetaError::ChunkLength {
+                    at,
+                    expected,
+                    got: chunk.sealed_len,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Sealed length of the file's chunk `index`; 0 past the end.
+    fn sealed_len(&self, index: u64) -> u32 {
+        let left = index
+            .checked_mul(u64::from(self.chunk_size))
+            .and_then(|start| self.size.checked_sub(start))
+            .unwrap_or(0)
+            .min(u64::from(self.chunk_size));
+        match u32::try_from(left) {
+            Ok(0) | Err(_) => 0,
+            Ok(left) => len_u32(CHUNK_OVERHEAD) + last_chunk_padding(left, self.chunk_size),
+        }
+    }
+
+    fn check_limits(&self) -> Result<(), MetaError> {
+        let size = self.chunk_size;
+        if size != 0 && !(CHUNK_SIZES.contains(&size) && size.is_power_of_two()) {
+            return Err(MetaError::ChunkSize { chunk_size: size });
+        }
+        if let Some((_, nanos)) = self.modified.filter(|(_, nanos)| *nanos >= NANOS) {
+            return Err(MetaError::Nanos { nanos });
+        }
+        if let Some(len) = self
+            .inline
+            .as_ref()
+            .map(Vec::len)
+            .filter(|len| *len > INLINE_MAX)
+        {
+            return Err(MetaError::InlineLength { len });
+        }
+        if self.attributes.len() > MAX_ATTRIBUTES {
+            return Err(MetaError::Attribute { at: MAX_ATTRIBUTES });
+        }
+        let bad = self.attributes.iter().position(|(name, value)| {
+            !(1..=MAX_ATTRIBUTE_NAME).contains(&name.len()) || value.len() > MAX_ATTRIBUTE_VALUE
+        });
+        bad.map_or(Ok(()), |at| Err(MetaError::Attribute { at }))
+    }
+
+    /// The padded plaintext.
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let mut out = Zeroizing::new(Vec::with_capacity(self.encoded_bound()));
+        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+        out.push(FORMAT);
+        out.push(
+            flag(self.modified.is_some(), FLAG_MODIFIED)
+                | flag(self.mode.is_some(), FLAG_MODE)
+                | flag(self.inline.is_some(), FLAG_INLINE),
+        );
+        put_bytes(&mut out, self.key.as_str().as_bytes());
+        out.extend_from_slice(&self.size.to_le_bytes());
+        out.extend_from_slice(&self.chunk_size.to_le_bytes());
+        if let Some((seconds, nanos)) = self.modified {
+            out.extend_from_slice(&seconds.to_le_bytes());
+            out.extend_from_slice(&nanos.to_le_bytes());
+        }
+        if let Some(mode) = self.mode {
+            out.extend_from_slice(&mode.to_le_bytes());
+        }
+        out.push(count_u8(self.attributes.len()));
+        for (name, value) in &self.attributes {
+            out.push(count_u8(name.len()));
+            out.extend_from_slice(name.as_bytes());
+            put_bytes(&mut out, value);
+        }
+        if let Some(inline) = &self.inline {
+            put_bytes(&mut out, inline);
+        }
+        let padded = out.len().next_multiple_of(STEP);
+        out.resize(padded, 0);
+        out
+    }
+
+    /// Room for the padded plaintext, so that it is never moved and left behind in freed memory.
+    fn encoded_bound(&self) -> usize {
+        let attributes: usize = self
+            .attributes
+            .iter()
+            .map(|(name, value)| 3 + name.len() + value.len())
+            .sum();
+        let inline = self.inline.as_ref().map_or(0, Vec::len);
+        (64 + self.key.as_str().len() + attributes + inline).next_multiple_of(STEP)
+    }
+
+    fn decode(plain: &[u8]) -> Result<Self, MetaError> {
+        let mut reader = Reader::new(plain);
+        match reader.u8()? {
+            FORMAT => {}
+            found => return Err(MetaError::Format { found }),
+        }
+        let flags = reader.u8()?;
+        if flags & !(FLAG_MODIFIED | FLAG_MODE | FLAG_INLINE) != 0 {
+            return Err(MetaError::Flags { found: flags });
+        }
+        let mut meta = Self::new(Key::new(text(read_bytes(&mut reader)?)?)?, 0);
+        meta.size = reader.u64()?;
+        meta.chunk_size = reader.u32()?;
+        if flags & FLAG_MODIFIED != 0 {
+            meta.modified = Some((i64::from_le_bytes(reader.array()?), reader.u32()?));
+        }
+        if flags & FLAG_MODE != 0 {
+            meta.mode = Some(reader.u32()?);
+        }
+        meta.attributes = read_attributes(&mut reader)?;
+        if flags & FLAG_INLINE != 0 {
+            meta.inline = Some(read_bytes(&mut reader)?.to_vec());
+        }
+        let padding = reader.rest();
+        let minimal = padding.len() < STEP && plain.len().is_multiple_of(STEP);
+        if !minimal || padding.iter().any(|byte| *byte != 0) {
+            return Err(MetaError::Padding);
+        }
+        Ok(meta)
+    }
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&len_u16(bytes.len()).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn read_bytes<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Truncated> {
+    let len = reader.u16()?;
+    reader.take(usize::from(len))
+}
+
+fn text(bytes: &[u8]) -> Result<&str, MetaError> {
+    std::str::from_utf8(bytes).map_err(|_| MetaError::Utf8)
+}
+
+fn read_attributes(reader: &mut Reader<'_>) -> Result<BTreeMap<String, Vec<u8>>, MetaError> {
+    let count = usize::from(reader.u8()?);
+    let mut attributes = BTreeMap::new();
+    for at in 0..count {
+        let len = usize::from(reader.u8()?);
+        let name = text(reader.take(len)?)?;
+        let value = read_bytes(reader)?;
+        if attributes
+            .last_key_value()
+            .is_some_and(|(last, _)| name <= String::as_str(last))
+        {
+            return Err(MetaError::Attribute { at });
+        }
+        attributes.insert(name.to_owned(), value.to_vec());
+    }
+    Ok(attributes)
+}
+
+/// Seals and opens the meta of records of one epoch.
+pub struct MetaKeys {
+    epoch: u32,
+    siv: Siv,
+}
+
+impl MetaKeys {
+    pub(crate) fn new(epoch: u32, siv: Siv) -> Self {
+        Self { epoch, siv }
+    }
+
+    /// The epoch of the read root that these keys derive from.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    pub(crate) fn seal(&self, clear: &[u8], meta: &Meta) -> Vec<u8> {
+        self.siv.seal(clear, &meta.encode())
+    }
+
+    /// Authenticates the sealed bytes for this clear part, then decodes.
+    pub(crate) fn open(&self, clear: &[u8], sealed: &[u8]) -> Result<Meta, OpenError> {
+        let plain = self
+            .siv
+            .open(clear, sealed)
+            .ok_or(OpenError::NotAuthentic)?;
+        Ok(Meta::decode(&plain)?)
+    }
+}
+
+impl fmt::Debug for MetaKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MetaKeys(epoch {}, redacted)", self.epoch)
+    }
+}
+
+const _: () = assert!(*CHUNK_SIZES.end() as usize == MAX_CHUNK_PLAIN);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::RootSecret;
+
+    fn keys() -> MetaKeys {
+        RootSecret::from_bytes([1; 32]).read_root().meta_keys()
+    }
+
+    fn full() -> Meta {
+        Meta {
+            modified: Some((-1, 5)),
+            mode: Some(0o600),
+            attributes: [("a".to_owned(), vec![1]), ("b".to_owned(), vec![])].into(),
+            inline: Some(b"hello".to_vec()),
+            ..Meta::new(Key::new("k").unwrap(), 5)
+        }
+    }
+
+    /// What opening says of a plaintext that an author with the right keys sealed.
+    fn open(plain: &[u8]) -> Result<Meta, OpenError> {
+        keys().open(b"clear", &keys().siv.seal(b"clear", plain))
+    }
+
+    #[test]
+    fn a_meta_is_padded_and_read_back() {
+        let plain = full().encode();
+        assert_eq!(plain.len(), STEP);
+        assert_eq!(open(&plain), Ok(full()));
+    }
+
+    #[test]
+    fn every_rule_binds_what_an_author_sealed() {
+        // Offsets of docs/format.md for the meta above.
+        let edits: [(usize, &[u8], MetaError); 9] = [
+            (0, &[2], MetaError::Format { found: 2 }),
+            (1, &[8], MetaError::Flags { found: 8 }),
+            (2, &[0xff, 0xff], MetaError::Truncated),
+            (2, &[0, 0], MetaError::Key(KeyError::Empty)),
+            (4, b"/", MetaError::Key(KeyError::EmptySegment { at: 0 })),
+            (4, &[0xff], MetaError::Utf8),
+            (35, b"b", MetaError::Attribute { at: 1 }),
+            (40, b"a", MetaError::Attribute { at: 1 }),
+            (255, &[1], MetaError::Padding),
+        ];
+        for (at, new, error) in edits {
+            let mut plain = full().encode().to_vec();
+            let before = plain.clone();
+            plain[at..at + new.len()].copy_from_slice(new);
+            assert_ne!(plain, before, "offset {at} changes nothing");
+            assert_eq!(open(&plain), Err(OpenError::Meta(error)), "offset {at}");
+        }
+    }
+
+    #[test]
+    fn padding_is_no_longer_and_no_shorter_than_it_must_be() {
+        let padding = Err(OpenError::Meta(MetaError::Padding));
+        let plain = full().encode();
+        assert_eq!(open(&[&plain[..], &[0; STEP]].concat()), padding);
+        assert_eq!(open(&plain[..STEP - 1]), padding);
+    }
+
+    #[test]
+    fn a_tag_of_one_meta_fits_no_other_clear_part() {
+        let sealed = keys().seal(b"clear", &full());
+        assert_eq!(keys().open(b"other", &sealed), Err(OpenError::NotAuthentic));
+    }
+}

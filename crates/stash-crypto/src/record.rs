@@ -1,0 +1,381 @@
+//! Records: one signed statement about a name.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::chunk::OpenError;
+use crate::clear::{Clear, RecordKind};
+use crate::codec::{Reader, Truncated, len_u32};
+use crate::contexts;
+use crate::ids::{NodeId, RecordHash, StashId};
+use crate::manifest::{ChunkRef, DIRECT_CHUNKS};
+use crate::meta::{MAX_SEALED_META, Meta, MetaError, MetaKeys};
+use crate::node::NodeSigner;
+use crate::sign::{self, SIGNATURE, SignatureError};
+use crate::siv::TAG;
+use crate::vector::MAX_SEEN;
+
+/// Largest record in bytes, signature included.
+pub const MAX_RECORD: usize = 64 << 10;
+
+const META_STEP: usize = 256;
+
+/// A record before it is sealed and signed.
+#[derive(Debug, Clone)]
+pub struct RecordDraft {
+    /// What all will see.
+    pub clear: Clear,
+    /// What is sealed: required for versions, absent for forgets.
+    pub meta: Option<Meta>,
+}
+
+impl RecordDraft {
+    /// Seals the meta and signs the whole.
+    pub fn sign(self, signer: &NodeSigner, keys: &MetaKeys) -> Result<Record, RecordError> {
+        let Self { clear, meta } = self;
+        clear.check()?;
+        let (node, writer) = (signer.node_id(), clear.dot.writer.node);
+        if node != writer {
+            return Err(RecordError::Signer {
+                signer: node,
+                writer,
+            });
+        }
+        if meta.is_some() != clear.kind.is_version() {
+            return Err(RecordError::MetaPresence);
+        }
+        let mut bytes = Vec::with_capacity(1024);
+        clear.encode(&mut bytes);
+        let clear_len = bytes.len();
+        let sealed = match &meta {
+            Some(meta) => seal_meta(meta, &clear, &bytes, keys)?,
+            None => Vec::new(),
+        };
+        bytes.extend_from_slice(&len_u32(sealed.len()).to_le_bytes());
+        bytes.extend_from_slice(&sealed);
+        let signature = signer.sign(contexts::TAG_RECORD, &clear.stash, &bytes);
+        bytes.extend_from_slice(&signature);
+        Ok(Record::assemble(clear, clear_len, bytes.into()))
+    }
+}
+
+fn seal_meta(
+    meta: &Meta,
+    clear: &Clear,
+    clear_bytes: &[u8],
+    keys: &MetaKeys,
+) -> Result<Vec<u8>, RecordError> {
+    if clear.epoch != keys.epoch() {
+        return Err(RecordError::Epoch {
+            record: clear.epoch,
+            keys: keys.epoch(),
+        });
+    }
+    meta.check(clear)?;
+    Ok(keys.seal(clear_bytes, meta))
+}
+
+/// A well-formed record. Its signature holds only once [`verify`](Self::verify) said so. Cloning
+/// is cheap.
+#[derive(Clone)]
+pub struct Record(Arc<Inner>);
+
+struct Inner {
+    clear: Clear,
+    clear_len: usize,
+    hash: RecordHash,
+    bytes: Arc<[u8]>,
+}
+
+impl Record {
+    /// Decodes: structure and every limit, one encoding per value; not the signature.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let (clear, clear_len) = parse(bytes)?;
+        Ok(Self::assemble(clear, clear_len, bytes.into()))
+    }
+
+    /// As [`decode`](Self::decode), keeping the caller's allocation.
+    pub fn decode_shared(bytes: Arc<[u8]>) -> Result<Self, RecordError> {
+        let (clear, clear_len) = parse(&bytes)?;
+        Ok(Self::assemble(clear, clear_len, bytes))
+    }
+
+    /// As [`decode`](Self::decode), and refuses a record of another stash.
+    pub fn decode_in(stash: &StashId, bytes: &[u8]) -> Result<Self, RecordError> {
+        let (clear, clear_len) = parse(bytes)?;
+        if clear.stash != *stash {
+            return Err(RecordError::OtherStash {
+                expected: *stash,
+                got: clear.stash,
+            });
+        }
+        Ok(Self::assemble(clear, clear_len, bytes.into()))
+    }
+
+    fn assemble(clear: Clear, clear_len: usize, bytes: Arc<[u8]>) -> Self {
+        let body = &bytes[..bytes.len() - SIGNATURE];
+        let hash = RecordHash::from_bytes(blake3::derive_key(contexts::RECORD_HASH, body));
+        Self(Arc::new(Inner {
+            clear,
+            clear_len,
+            hash,
+            bytes,
+        }))
+    }
+
+    /// Whether the writer that the dot names signed exactly these bytes for this stash. Whether
+    /// that writer may write is the member log's to say.
+    pub fn verify(&self) -> Result<(), SignatureError> {
+        let bytes = &self.0.bytes;
+        let (body, signature) = bytes
+            .split_last_chunk::<SIGNATURE>()
+            .expect("a decoded record ends with a signature");
+        let writer = self.0.clear.dot.writer.node;
+        sign::verify(
+            writer.as_bytes(),
+            contexts::TAG_RECORD,
+            &self.0.clear.stash,
+            body,
+            signature,
+        )
+    }
+
+    /// What all may read.
+    pub fn clear(&self) -> &Clear {
+        &self.0.clear
+    }
+
+    /// The record's name: the hash of all but the signature.
+    pub fn hash(&self) -> RecordHash {
+        self.0.hash
+    }
+
+    /// The encoded record.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.bytes
+    }
+
+    /// The encoded record, shared.
+    pub fn shared_bytes(&self) -> Arc<[u8]> {
+        Arc::clone(&self.0.bytes)
+    }
+
+    /// Opens the sealed part and checks it against the clear one.
+    pub fn open_meta(&self, keys: &MetaKeys) -> Result<Meta, OpenError> {
+        let clear = &self.0.clear;
+        if !clear.kind.is_version() {
+            return Err(OpenError::NoMeta);
+        }
+        if clear.epoch != keys.epoch() {
+            return Err(OpenError::Epoch {
+                sealed: clear.epoch,
+                keys: keys.epoch(),
+            });
+        }
+        let meta = keys.open(
+            &self.0.bytes[..self.0.clear_len],
+            &self.0.bytes[self.meta_range()],
+        )?;
+        meta.check(clear)?;
+        Ok(meta)
+    }
+
+    fn meta_range(&self) -> Range<usize> {
+        self.0.clear_len + 4..self.0.bytes.len() - SIGNATURE
+    }
+}
+
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.bytes == other.0.bytes
+    }
+}
+
+impl Eq for Record {}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Clear { kind, dot, .. } = &self.0.clear;
+        write!(f, "Record({}, {kind:?}, {dot})", self.0.hash.short())
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<(Clear, usize), RecordError> {
+    if bytes.len() > MAX_RECORD {
+        return Err(RecordError::TooLong { len: bytes.len() });
+    }
+    let mut reader = Reader::new(bytes);
+    let clear = Clear::read(&mut reader)?;
+    let clear_len = reader.position();
+    let len = reader.u32()?;
+    if !meta_length_fits(clear.kind, len) {
+        return Err(RecordError::MetaLength { len });
+    }
+    reader.take(len as usize)?;
+    reader.take(SIGNATURE)?;
+    match reader.rest().len() {
+        0 => Ok((clear, clear_len)),
+        extra => Err(RecordError::Trailing { extra }),
+    }
+}
+
+fn meta_length_fits(kind: RecordKind, len: u32) -> bool {
+    let len = len as usize;
+    if !kind.is_version() {
+        return len == 0;
+    }
+    len > TAG && len <= MAX_SEALED_META && (len - TAG).is_multiple_of(META_STEP)
+}
+
+// Whatever the limits of the parts allow fits into a record.
+const _: () = assert!(
+    161 + MAX_SEEN * 48
+        + 2
+        + DIRECT_CHUNKS * ChunkRef::ENCODED
+        + 8
+        + 4
+        + MAX_SEALED_META
+        + SIGNATURE
+        <= MAX_RECORD
+);
+
+/// Why bytes are no record, or a draft cannot be signed. For bytes, whoever made or relayed them
+/// is at fault; for a draft, the caller. Nothing changed; the same input never becomes right.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RecordError {
+    /// The bytes end inside a field.
+    #[error("the record ends inside a field")]
+    Truncated,
+    /// Bytes follow after the signature.
+    #[error("{extra} bytes follow after the record")]
+    Trailing {
+        /// How many.
+        extra: usize,
+    },
+    /// More than [`MAX_RECORD`] bytes.
+    #[error("a record of {len} bytes is beyond the limit")]
+    TooLong {
+        /// Bytes given.
+        len: usize,
+    },
+    /// Another kind of object.
+    #[error("these bytes are no record")]
+    Magic,
+    /// A format of a later version.
+    #[error("record format {found} is not known")]
+    Format {
+        /// The format byte.
+        found: u8,
+    },
+    /// A kind of a later version.
+    #[error("record kind {found} is not known")]
+    Kind {
+        /// The kind byte.
+        found: u8,
+    },
+    /// A record of another stash.
+    #[error("a record of stash {}, expected {}", got.short(), expected.short())]
+    OtherStash {
+        /// The stash that the caller serves.
+        expected: StashId,
+        /// The stash that the record names.
+        got: StashId,
+    },
+    /// A number outside 1 to [`N_MAX`](crate::N_MAX), in the dot or in the vector.
+    #[error("record number {n} is outside 1 to 2^63 - 1")]
+    Number {
+        /// The number.
+        n: u64,
+    },
+    /// A first record that names a previous one.
+    #[error("the first record of a writer names a previous one")]
+    PreviousOfFirst,
+    /// A height beyond [`HEIGHT_MAX`](crate::HEIGHT_MAX).
+    #[error("height {height} is beyond 2^48")]
+    Height {
+        /// The height.
+        height: u64,
+    },
+    /// More than [`MAX_SEEN`] entries.
+    #[error("{entries} entries in the vector, the limit is {MAX_SEEN}")]
+    SeenCount {
+        /// Entries claimed.
+        entries: usize,
+    },
+    /// Entries of the vector out of order or doubled.
+    #[error("entry {at} of the vector is out of order")]
+    SeenOrder {
+        /// Its position.
+        at: usize,
+    },
+    /// The vector includes the record itself.
+    #[error("the record covers itself")]
+    SeenSelf,
+    /// A forget that names nothing.
+    #[error("a forget names at least one record")]
+    SeenEmpty,
+    /// A manifest kind that is not known, or one that the record's kind must not have.
+    #[error("manifest kind {found} is not allowed here")]
+    ManifestKind {
+        /// The manifest kind byte.
+        found: u8,
+    },
+    /// More references than [`DIRECT_CHUNKS`], none where there must be some, or some where there
+    /// must be none.
+    #[error("{count} chunk references are not allowed here")]
+    ManifestCount {
+        /// References claimed.
+        count: usize,
+    },
+    /// A reference has a length that no such chunk has.
+    #[error("chunk reference {at} has sealed length {sealed_len}")]
+    Reference {
+        /// Its position.
+        at: usize,
+        /// The length it claims.
+        sealed_len: u32,
+    },
+    /// The number of file chunks does not fit the manifest chunks, or would fit into the record.
+    #[error("{total} file chunks do not fit the manifest")]
+    ManifestTotal {
+        /// The number claimed.
+        total: u64,
+    },
+    /// A sealed meta of a length that none has, or one in a forget.
+    #[error("a sealed part of {len} bytes is not allowed here")]
+    MetaLength {
+        /// Bytes claimed.
+        len: u32,
+    },
+    /// Draft: a version without meta, or a forget with one.
+    #[error("a version needs a meta, and a forget has none")]
+    MetaPresence,
+    /// Draft: the meta breaks a rule.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    /// Draft: the keys are of another epoch than the clear part says.
+    #[error("the record names epoch {record}, but the keys are of epoch {keys}")]
+    Epoch {
+        /// Epoch in the clear part.
+        record: u32,
+        /// Epoch of the keys.
+        keys: u32,
+    },
+    /// Draft: the signer is not the writer.
+    #[error("{} signs a record of {}", signer.short(), writer.short())]
+    Signer {
+        /// Who would sign.
+        signer: NodeId,
+        /// Who the dot names.
+        writer: NodeId,
+    },
+}
+
+impl From<Truncated> for RecordError {
+    fn from(_: Truncated) -> Self {
+        Self::Truncated
+    }
+}

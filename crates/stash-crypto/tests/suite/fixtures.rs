@@ -1,0 +1,335 @@
+//! One stash, two nodes and one object of every format, all from fixed bytes.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use rand::{TryCryptoRng, TryRng};
+use stash_crypto::*;
+
+/// Counts: the same "random" bytes for ever, whatever the version of any library.
+pub(crate) struct Counting(pub(crate) u8);
+
+impl TryRng for Counting {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        rand::rand_core::utils::next_word_via_fill(self)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        rand::rand_core::utils::next_word_via_fill(self)
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        for byte in bytes {
+            *byte = self.0;
+            self.0 = self.0.wrapping_add(1);
+        }
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Counting {}
+
+pub(crate) fn root() -> RootSecret {
+    RootSecret::from_bytes([1; 32])
+}
+
+pub(crate) fn stash() -> StashId {
+    root().stash_id()
+}
+
+pub(crate) fn node() -> NodeKeys {
+    NodeKeys::from_seed([2; 32])
+}
+
+pub(crate) fn keeper() -> NodeKeys {
+    NodeKeys::from_seed([3; 32])
+}
+
+pub(crate) fn meta_keys() -> MetaKeys {
+    root().read_root().meta_keys()
+}
+
+pub(crate) fn chunk_keys() -> ChunkKeys {
+    root().read_root().chunk_keys()
+}
+
+pub(crate) fn key() -> Key {
+    Key::new("Photos/2024/a.jpg").unwrap()
+}
+
+pub(crate) fn writer(node: &NodeKeys) -> Writer {
+    Writer {
+        node: node.node_id(),
+        incarnation: Incarnation::from_bytes([4; 8]),
+    }
+}
+
+pub(crate) fn addresses() -> Vec<SocketAddr> {
+    vec![
+        "192.0.2.7:7979".parse().unwrap(),
+        "[2001:db8::7]:7979".parse().unwrap(),
+    ]
+}
+
+/// A buffer as `seal_in_place` wants it: room, then `len` bytes that repeat 0 to 250.
+pub(crate) fn buffer(len: usize) -> Vec<u8> {
+    let mut buffer = vec![0; CHUNK_OVERHEAD];
+    buffer.extend((0..251u8).cycle().take(len));
+    buffer
+}
+
+pub(crate) fn sealed(len: usize) -> Vec<u8> {
+    let mut buffer = buffer(len);
+    chunk_keys().seal_in_place(&mut buffer).unwrap();
+    buffer
+}
+
+pub(crate) fn chunk_ref(number: u8, plain: u32) -> ChunkRef {
+    ChunkRef {
+        address: Address::from_bytes([number; 32]),
+        sealed_len: plain + 48,
+    }
+}
+
+pub(crate) fn clear(kind: RecordKind) -> Clear {
+    Clear {
+        stash: stash(),
+        kind,
+        name: root().read_root().name_key().name_id(&key()),
+        dot: Dot {
+            writer: writer(&node()),
+            n: 1,
+        },
+        previous: RecordHash::ZERO,
+        height: 1,
+        epoch: 0,
+        seen: Vector::new(),
+        manifest: Manifest::EMPTY,
+    }
+}
+
+pub(crate) fn seen(entries: u8) -> Vector {
+    let mut seen = Vector::new();
+    for byte in 0..entries {
+        let node = NodeId::from_bytes([byte; 32]);
+        let writer = Writer {
+            node,
+            incarnation: Incarnation::from_bytes([9; 8]),
+        };
+        seen.insert(Dot {
+            writer,
+            n: u64::from(byte) + 1,
+        })
+        .unwrap();
+    }
+    seen
+}
+
+pub(crate) fn inline_meta() -> Meta {
+    Meta {
+        inline: Some(b"hello".to_vec()),
+        ..Meta::new(key(), 5)
+    }
+}
+
+pub(crate) fn sign(clear: Clear, meta: Option<Meta>) -> Record {
+    RecordDraft { clear, meta }
+        .sign(node().signer(), &meta_keys())
+        .unwrap()
+}
+
+pub(crate) fn put_inline() -> Record {
+    let meta = Meta {
+        modified: Some((-1, 999_999_999)),
+        mode: Some(0o644),
+        attributes: [("user.tag".to_owned(), b"blue".to_vec())].into(),
+        ..inline_meta()
+    };
+    sign(clear(RecordKind::Put), Some(meta))
+}
+
+/// Two chunks of 1 MiB, the last of 4,097 bytes padded to 4,352; two writers seen.
+pub(crate) fn put_chunks() -> Record {
+    let clear = Clear {
+        dot: Dot {
+            writer: writer(&node()),
+            n: 7,
+        },
+        previous: RecordHash::from_bytes([5; 32]),
+        height: 3,
+        seen: seen(2),
+        manifest: Manifest::Direct(vec![chunk_ref(6, 1 << 20), chunk_ref(7, 4352)]),
+        ..clear(RecordKind::Put)
+    };
+    sign(
+        clear,
+        Some(Meta {
+            chunk_size: 1 << 20,
+            ..Meta::new(key(), (1 << 20) + 4097)
+        }),
+    )
+}
+
+pub(crate) fn put_indirect() -> Record {
+    let chunks = vec![ChunkRef {
+        address: Address::from_bytes([8; 32]),
+        sealed_len: 16 + 65 * 36,
+    }];
+    let manifest = Manifest::Indirect { chunks, total: 65 };
+    let clear = Clear {
+        manifest,
+        ..clear(RecordKind::Put)
+    };
+    sign(
+        clear,
+        Some(Meta {
+            chunk_size: 1 << 20,
+            ..Meta::new(key(), 65 << 20)
+        }),
+    )
+}
+
+pub(crate) fn tombstone() -> Record {
+    let clear = Clear {
+        seen: seen(1),
+        height: 2,
+        ..clear(RecordKind::Tombstone)
+    };
+    sign(clear, Some(Meta::new(key(), 0)))
+}
+
+pub(crate) fn forget(kind: ForgetKind) -> Record {
+    sign(
+        Clear {
+            seen: seen(2),
+            ..clear(RecordKind::Forget(kind))
+        },
+        None,
+    )
+}
+
+pub(crate) fn admit(keys: &NodeKeys, role: Role, ticket: u8) -> MemberChange {
+    let ticket = TicketId::from_bytes([ticket; 16]);
+    let request = JoinRequest::sign(keys, &stash(), ticket, "attic").unwrap();
+    let label = root()
+        .read_root()
+        .label_keys()
+        .seal("attic", &keys.node_id())
+        .unwrap();
+    MemberChange::Admit {
+        identity: request.identity,
+        role,
+        ticket,
+        label,
+        node_signature: request.signature,
+    }
+}
+
+pub(crate) fn entry(index: u64, previous: EntryHash, change: MemberChange) -> MemberEntry {
+    MemberEntry::sign(&root().root_signer(), index, previous, change).unwrap()
+}
+
+/// Entries of every kind, each after the one before.
+pub(crate) fn entries() -> Vec<MemberEntry> {
+    let root = root();
+    let read = ReadRoot::from_parts(1, [11; 32]);
+    let grant = KeyGrant {
+        network: vec![NetworkKey::from_parts(1, [10; 32])],
+        read: vec![],
+    };
+    let plain = grant.encode().unwrap();
+    let wrap_to = |to: &WrapPublic| wrap(to, &stash(), &plain, &mut Counting(0)).unwrap();
+    let (noise, to_root) = (root.noise_static().public(), root.wrap_public());
+    let cut = Cut {
+        incarnation: Incarnation::from_bytes([4; 8]),
+        n: 7,
+        hash: put_chunks().hash(),
+    };
+    let sealed = wrap_to(&node().wrap_public());
+    let wraps = vec![
+        EpochWrap {
+            to: None,
+            kind: WrapKind::Network,
+            sealed: wrap_to(&to_root),
+        },
+        EpochWrap {
+            to: Some(node().node_id()),
+            kind: WrapKind::Network,
+            sealed,
+        },
+    ];
+    let changes = [
+        MemberChange::Root {
+            noise,
+            wrap: to_root,
+        },
+        admit(&node(), Role::Owner, 0),
+        admit(&keeper(), Role::Keeper, 12),
+        MemberChange::SetRole {
+            node: keeper().node_id(),
+            role: Role::Reader,
+        },
+        MemberChange::Remove {
+            node: keeper().node_id(),
+            cuts: vec![cut],
+        },
+        MemberChange::Epoch {
+            epoch: 1,
+            previous_read: read.seal_previous(&root.read_root()),
+            wraps,
+        },
+    ];
+    let mut entries: Vec<MemberEntry> = Vec::new();
+    for change in changes {
+        let previous = entries.last().map_or(EntryHash::ZERO, MemberEntry::hash);
+        entries.push(entry(entries.len() as u64, previous, change));
+    }
+    entries
+}
+
+pub(crate) fn ticket() -> Ticket {
+    Ticket {
+        stash: stash(),
+        inviter: node().noise_public(),
+        addresses: addresses()[..1].to_vec(),
+        id: TicketId::from_bytes([12; 16]),
+        secret: TicketSecret::from_bytes([13; 16]),
+        expires: 1_800_000_000,
+    }
+}
+
+pub(crate) fn recovery() -> RecoveryText {
+    RecoveryText {
+        root: root(),
+        members: vec![(keeper().noise_public(), addresses())],
+    }
+}
+
+pub(crate) fn keyring() -> Keyring {
+    Keyring {
+        node: node(),
+        stash: stash(),
+        role: Role::Owner,
+        root: Some(root()),
+        network: vec![root().network_key()],
+        read: vec![root().read_root(), ReadRoot::from_parts(3, [11; 32])],
+    }
+}
+
+pub(crate) fn signed_addresses() -> SignedAddresses {
+    SignedAddresses::sign(node().signer(), &stash(), 42, addresses()).unwrap()
+}
+
+pub(crate) fn grant() -> KeyGrant {
+    KeyGrant {
+        network: vec![root().network_key()],
+        read: vec![root().read_root()],
+    }
+}
+
+pub(crate) fn manifest_chunk() -> Vec<u8> {
+    let refs = [chunk_ref(6, 1 << 20), chunk_ref(7, 4352)];
+    manifest_chunks(&refs).remove(0).1
+}

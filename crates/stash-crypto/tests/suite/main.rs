@@ -1,0 +1,17 @@
+//! The crate as its users see it. Frozen bytes lie in `vectors/`; see `frozen`.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a fixture that fails should fail its test"
+)]
+
+mod chunk;
+mod fixtures;
+mod frozen;
+mod hostile;
+mod keyring;
+mod keys;
+mod members;
+mod record;
+mod text;
+mod versions;
