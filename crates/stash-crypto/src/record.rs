@@ -379,3 +379,87 @@ impl From<Truncated> for RecordError {
         Self::Truncated
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Address, Incarnation, NameId};
+    use crate::key::Key;
+    use crate::manifest::Manifest;
+    use crate::node::NodeKeys;
+    use crate::secret::RootSecret;
+    use crate::vector::{Dot, Vector, Writer};
+
+    /// A record by an author who has the keys and does not follow the rules.
+    fn lie(meta: &Meta) -> Record {
+        let (root, node) = (
+            RootSecret::from_bytes([1; 32]),
+            NodeKeys::from_seed([2; 32]),
+        );
+        let incarnation = Incarnation::from_bytes([4; 8]);
+        let chunk = ChunkRef {
+            address: Address::from_bytes([6; 32]),
+            sealed_len: 48 + 4096,
+        };
+        let clear = Clear {
+            stash: root.stash_id(),
+            kind: RecordKind::Put,
+            name: NameId::from_bytes([7; 32]),
+            dot: Dot {
+                writer: Writer {
+                    node: node.node_id(),
+                    incarnation,
+                },
+                n: 1,
+            },
+            previous: RecordHash::ZERO,
+            height: 1,
+            epoch: 0,
+            seen: Vector::new(),
+            manifest: Manifest::Direct(vec![chunk]),
+        };
+        let mut bytes = Vec::new();
+        clear.encode(&mut bytes);
+        let sealed = root.read_root().meta_keys().seal(&bytes, meta);
+        bytes.extend_from_slice(&len_u32(sealed.len()).to_le_bytes());
+        bytes.extend_from_slice(&sealed);
+        let signature = node
+            .signer()
+            .sign(contexts::TAG_RECORD, &clear.stash, &bytes);
+        bytes.extend_from_slice(&signature);
+        Record::decode(&bytes).unwrap()
+    }
+
+    // Fault case 14.
+    #[test]
+    fn a_signed_meta_that_does_not_agree_with_the_manifest_is_refused_on_opening() {
+        let keys = RootSecret::from_bytes([1; 32]).read_root().meta_keys();
+        let meta = |size| Meta {
+            chunk_size: 4096,
+            ..Meta::new(Key::new("k").unwrap(), size)
+        };
+        let open = |size| {
+            let record = lie(&meta(size));
+            assert_eq!(record.verify(), Ok(()));
+            record.open_meta(&keys)
+        };
+        assert_eq!(open(4096), Ok(meta(4096)));
+        let wrong = MetaError::Size {
+            size: 4097,
+            chunks: 1,
+        };
+        assert_eq!(open(4097), Err(OpenError::Meta(wrong)));
+        let wrong = MetaError::ChunkLength {
+            at: 0,
+            expected: 48 + 1024,
+            got: 48 + 4096,
+        };
+        assert_eq!(open(1000), Err(OpenError::Meta(wrong)));
+        let huge = Meta {
+            chunk_size: 3,
+            ..meta(4096)
+        };
+        let wrong = MetaError::ChunkSize { chunk_size: 3 };
+        assert_eq!(lie(&huge).open_meta(&keys), Err(OpenError::Meta(wrong)));
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use stash_crypto::*;
 
 use crate::fixtures::*;
@@ -251,6 +252,31 @@ fn a_writer_with_a_key_of_small_order_signs_nothing() {
     }
 }
 
+#[test]
+fn a_signature_with_a_point_of_small_order_is_refused() {
+    let file = include_str!("../../vectors/ed25519-small-order-r.txt");
+    let hex = file
+        .lines()
+        .find_map(|line| line.strip_prefix("signature = "))
+        .unwrap();
+    let signature = data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap();
+    let mut bytes = put_inline().bytes().to_vec();
+    let start = bytes.len() - 64;
+    bytes[start..].copy_from_slice(&signature);
+
+    let tag = *b"stash v1 record\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let message = [&tag, &stash().as_bytes()[..], &bytes[..start]].concat();
+    let key = *node().node_id().as_bytes();
+    let point = VerifyingKey::from_bytes(&key).unwrap();
+    let parsed = Signature::from_slice(&signature).unwrap();
+    assert!(
+        point.verify(&message, &parsed).is_ok(),
+        "the loose rule accepts it"
+    );
+    let refused = Record::decode(&bytes).unwrap().verify();
+    assert_eq!(refused, Err(SignatureError::Signature { key }));
+}
+
 /// The order of the group, little-endian.
 const ORDER: [u8; 32] = [
     0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
@@ -292,4 +318,10 @@ fn grants_are_read_back_and_keepers_get_no_read_root() {
         read: twice(),
     };
     assert_eq!(bad.encode(), Err(GrantError::Order { epoch: 0 }));
+    let one = [0; 36];
+    let bytes = [&[1, 2, 0][..], &one, &one, &[0, 0]].concat();
+    assert_eq!(
+        KeyGrant::decode(&bytes).unwrap_err(),
+        GrantError::Order { epoch: 0 }
+    );
 }

@@ -1,6 +1,7 @@
 //! Tickets and recovery texts, and the mistakes that people make with them.
 
-use bech32::{Bech32m, Hrp};
+use bech32::primitives::iter::Fe32IterExt;
+use bech32::{Bech32m, Fe32, Hrp};
 use stash_crypto::*;
 
 use crate::fixtures::*;
@@ -218,6 +219,26 @@ fn a_good_checksum_over_bad_fields_is_refused() {
         with(&[1, 4, 192, 0, 2, 7, 0, 0]),
         TextError::Address { at: 0 }
     );
+}
+
+#[test]
+fn bits_left_over_must_be_zero() {
+    let text = text();
+    let (data, _checksum) = text["stashticket1".len()..].split_at(text.len() - 12 - 6);
+    let mut values: Vec<Fe32> = data.chars().map(|c| Fe32::from_char(c).unwrap()).collect();
+    let encode = |values: &[Fe32]| -> String {
+        let hrp = Hrp::parse("stashticket").unwrap();
+        values
+            .iter()
+            .copied()
+            .with_checksum::<Bech32m>(&hrp)
+            .chars()
+            .collect()
+    };
+    assert_eq!(encode(&values), text);
+    let last = values.last_mut().unwrap();
+    *last = Fe32::try_from(last.to_u8() | 1).unwrap();
+    assert_eq!(error(&encode(&values)), TextError::Fields);
 }
 
 #[test]
