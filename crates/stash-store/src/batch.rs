@@ -1,0 +1,157 @@
+//! What one commit changes, as a whole or not at all.
+
+use std::sync::Arc;
+
+use crate::Address;
+
+/// A blob that a record or a manifest names, with the length of its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ref {
+    /// The blob named.
+    pub address: Address,
+    /// Its length in bytes.
+    pub sealed_len: u32,
+}
+
+/// One record, opaque to the store but for the fields it indexes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordEntry {
+    /// Its identity. A hash already stored makes the entry a no-op.
+    pub hash: [u8; 32],
+    /// What the record is about; see [`crate::Store::records_of`].
+    pub name: [u8; 32],
+    /// Who wrote it.
+    pub writer: [u8; 40],
+    /// The writer's own count.
+    pub n: u64,
+    /// The blobs that the record names directly, at most [`MAX_RECORD_REFS`].
+    pub refs: Vec<Ref>,
+    /// The record itself, at most [`MAX_RECORD_BYTES`].
+    pub bytes: Arc<[u8]>,
+}
+
+/// Bytes of a row's key at most: keys are compared whole in the index.
+pub const MAX_ROW_KEY: usize = 256;
+/// Bytes of a row's value at most: a row lies in the index whole.
+pub const MAX_ROW_VALUE: usize = 64 * 1024;
+/// Bytes of a record at most.
+pub const MAX_RECORD_BYTES: usize = 64 * 1024;
+/// Blobs that one record may name.
+pub const MAX_RECORD_REFS: usize = 1024;
+/// Blobs that one manifest may name: what fits 1 MiB at 36 bytes each.
+pub const MAX_MANIFEST_REFS: usize = 29_127;
+/// Bytes of log that one batch may take, all its entries together: a batch lies in one segment.
+pub const MAX_BATCH_BYTES: u64 = 16 * 1024 * 1024;
+
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Record(RecordEntry),
+    Row {
+        key: Vec<u8>,
+        value: Option<Vec<u8>>,
+    },
+    Require(Address),
+    Hold {
+        address: Address,
+        holder: [u8; 32],
+    },
+    Release {
+        address: Address,
+        holder: [u8; 32],
+    },
+    Evict {
+        addresses: Vec<Address>,
+        unless_held: bool,
+    },
+    Manifest {
+        address: Address,
+        refs: Vec<Ref>,
+    },
+    /// Only the store itself adds it, for a blob that it found damaged.
+    Quarantine(Address),
+}
+
+/// Changes that become durable and visible together. Steps apply in the order they were added.
+#[derive(Debug, Clone, Default)]
+#[must_use = "a batch changes nothing until it is committed"]
+pub struct Batch {
+    pub(crate) steps: Vec<Step>,
+}
+
+impl Batch {
+    /// An empty batch. Committing it makes everything staged before durable.
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// True if nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Adds a record. The blobs it names need not be here: see [`Batch::require`].
+    pub fn record(mut self, entry: RecordEntry) -> Batch {
+        self.steps.push(Step::Record(entry));
+        self
+    }
+
+    /// Sets or removes a row: durable small state of the layer above. The key has 1 to
+    /// [`MAX_ROW_KEY`] bytes, the value at most [`MAX_ROW_VALUE`].
+    pub fn row(mut self, key: &[u8], value: Option<&[u8]>) -> Batch {
+        self.steps.push(Step::Row {
+            key: key.to_vec(),
+            value: value.map(<[u8]>::to_vec),
+        });
+        self
+    }
+
+    /// Refuses the whole batch with [`crate::CommitError::MissingChunk`] unless this blob is here
+    /// and durable at the moment of the commit.
+    pub fn require(mut self, address: Address) -> Batch {
+        self.steps.push(Step::Require(address));
+        self
+    }
+
+    /// `holder` forbids the eviction of this blob until it releases it.
+    pub fn hold(mut self, address: Address, holder: [u8; 32]) -> Batch {
+        self.steps.push(Step::Hold { address, holder });
+        self
+    }
+
+    /// Ends a hold. A hold that is not there is no error.
+    pub fn release(mut self, address: Address, holder: [u8; 32]) -> Batch {
+        self.steps.push(Step::Release { address, holder });
+        self
+    }
+
+    /// Drops the bytes of these blobs; their references stay. With `unless_held`, the whole batch
+    /// is refused with [`crate::CommitError::Held`] if any has a holder at the moment of the
+    /// commit. A blob that is not here is no error.
+    pub fn evict(mut self, addresses: Vec<Address>, unless_held: bool) -> Batch {
+        self.steps.push(Step::Evict {
+            addresses,
+            unless_held,
+        });
+        self
+    }
+
+    /// Says which blobs a manifest blob names, so that [`crate::Store::referrers`] finds the
+    /// records behind it. At most [`MAX_MANIFEST_REFS`].
+    pub fn manifest(mut self, address: Address, refs: Vec<Ref>) -> Batch {
+        self.steps.push(Step::Manifest { address, refs });
+        self
+    }
+}
+
+/// What a commit that succeeded did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// The sequence number of the first entry that this batch wrote to the log.
+    pub first_sequence: u64,
+    /// The sequence number of its commit mark; everything of the batch lies in between.
+    pub last_sequence: u64,
+    /// Records that were not stored before.
+    pub new_records: u64,
+    /// Blobs that this batch evicted.
+    pub evicted: u64,
+}

@@ -1,0 +1,360 @@
+//! One group: what is staged, then batches, each whole or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use crate::batch::Step;
+use crate::entry::{Op, entry_len};
+use crate::index::{ChunkRow, IndexError, Tables};
+use crate::log::{AppendError, Group, mark_len};
+use crate::shared::Shared;
+use crate::stage::Staging;
+use crate::{Address, Blob, CommitError, Receipt};
+
+use super::{Waiting, answer};
+
+/// Why a group was given up.
+pub(super) enum GroupError {
+    Index(IndexError),
+    Append(AppendError),
+}
+
+impl From<IndexError> for GroupError {
+    fn from(error: IndexError) -> GroupError {
+        GroupError::Index(error)
+    }
+}
+
+impl From<AppendError> for GroupError {
+    fn from(error: AppendError) -> GroupError {
+        GroupError::Append(error)
+    }
+}
+
+const FILE_LEN: u64 = 72;
+
+fn small_len(blob: &Blob) -> u64 {
+    entry_len(32 + blob.bytes().len() as u64)
+}
+
+/// Bytes of log that the first thing to write takes.
+pub(super) fn first_len(staging: &Staging, batch: u64) -> u64 {
+    let staged = if !staging.ready.is_empty() {
+        FILE_LEN + mark_len()
+    } else {
+        staging
+            .small
+            .last()
+            .map_or(0, |blob| small_len(blob) + mark_len())
+    };
+    if staged > 0 { staged } else { batch }
+}
+
+/// A group that is being built, with all that went into it.
+pub(super) struct Built {
+    group: Option<Group>,
+    files: Vec<(Address, u32)>,
+    small: Vec<Blob>,
+    done: Vec<(Waiting, Result<Receipt, CommitError>)>,
+    pub(super) announced: Vec<Address>,
+    pub(super) quarantined: Vec<Address>,
+    /// Files that go once the group is durable.
+    evicted_files: Vec<Address>,
+    /// Of those, the ones that cannot be staged in the meantime.
+    pub(super) evicting: Vec<Address>,
+}
+
+impl Built {
+    pub(super) fn new(group: Group) -> Built {
+        Built {
+            group: Some(group),
+            files: Vec::new(),
+            small: Vec::new(),
+            done: Vec::new(),
+            announced: Vec::new(),
+            quarantined: Vec::new(),
+            evicted_files: Vec::new(),
+            evicting: Vec::new(),
+        }
+    }
+
+    fn group(&mut self) -> &mut Group {
+        self.group
+            .as_mut()
+            .expect("the group is taken once, after it was filled")
+    }
+
+    pub(super) fn take_group(&mut self) -> Group {
+        self.group
+            .take()
+            .expect("the group is taken once, after it was filled")
+    }
+
+    pub(super) fn batches(&self) -> u64 {
+        self.done.len() as u64
+    }
+
+    pub(super) fn small_announced(&self) -> Vec<(Address, u64)> {
+        self.small
+            .iter()
+            .map(|blob| (blob.address(), blob.bytes().len() as u64))
+            .collect()
+    }
+
+    /// Takes what fits: announcements first, so that a batch finds its blobs here.
+    pub(super) fn fill(
+        &mut self,
+        shared: &Shared,
+        tables: &mut Tables<'_>,
+        staging: &mut Staging,
+        jobs: &mut Vec<Waiting>,
+    ) -> Result<(), IndexError> {
+        while !staging.ready.is_empty() && self.group().fits(FILE_LEN + mark_len()) {
+            let Some((address, len)) = staging.ready.pop() else {
+                break;
+            };
+            self.files.push((address, len));
+            self.announced.push(address);
+            self.write(tables, &Op::FileChunk { address, len }, &[])?;
+        }
+        while let Some(blob) = staging.small.pop() {
+            if !self.group().fits(small_len(&blob) + mark_len()) {
+                staging.small.push(blob);
+                break;
+            }
+            let op = Op::SmallChunk {
+                address: blob.address(),
+            };
+            self.write(tables, &op, blob.bytes())?;
+            self.small.push(blob);
+        }
+        if !self.group().is_empty() {
+            self.group().mark();
+        }
+        if !staging.ready.is_empty() || !staging.small.is_empty() {
+            return Ok(());
+        }
+        while let Some(job) = jobs.pop() {
+            if !self.group().fits(job.bytes) {
+                jobs.push(job);
+                break;
+            }
+            let result = self.batch(shared, tables, &job)?;
+            self.done.push((job, result));
+        }
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        tables: &mut Tables<'_>,
+        op: &Op,
+        payload: &[u8],
+    ) -> Result<(), IndexError> {
+        let (sequence, place) = self.group().push(op, payload);
+        tables.apply(op, sequence, place)
+    }
+
+    /// One batch: checked first, then written and applied.
+    fn batch(
+        &mut self,
+        shared: &Shared,
+        tables: &mut Tables<'_>,
+        job: &Waiting,
+    ) -> Result<Result<Receipt, CommitError>, IndexError> {
+        if let Some(refusal) = check(shared, tables, &job.batch.steps)? {
+            return Ok(Err(refusal));
+        }
+        let first_sequence = self.group().next_sequence();
+        let records = tables.state.records;
+        let mut evicted = 0;
+        for step in &job.batch.steps {
+            evicted += self.step(shared, tables, step)?;
+        }
+        let wrote = self.group().next_sequence() > first_sequence;
+        let last_sequence = if wrote {
+            self.group().mark()
+        } else {
+            first_sequence.saturating_sub(1)
+        };
+        let new_records = tables.state.records - records;
+        Ok(Ok(Receipt {
+            first_sequence,
+            last_sequence,
+            new_records,
+            evicted,
+        }))
+    }
+
+    /// Writes and applies a step. How many blobs it evicted.
+    fn step(
+        &mut self,
+        shared: &Shared,
+        tables: &mut Tables<'_>,
+        step: &Step,
+    ) -> Result<u64, IndexError> {
+        match step {
+            Step::Record(r) => {
+                if !tables.has_record(&r.hash)? {
+                    let refs = r.refs.clone();
+                    let (hash, name, writer, n) = (r.hash, r.name, r.writer, r.n);
+                    self.write(
+                        tables,
+                        &Op::Record {
+                            hash,
+                            name,
+                            writer,
+                            n,
+                            refs,
+                        },
+                        &r.bytes,
+                    )?;
+                }
+            }
+            Step::Row { key, value } => {
+                self.write(
+                    tables,
+                    &Op::Row {
+                        key: key.clone(),
+                        value: value.clone(),
+                    },
+                    &[],
+                )?;
+            }
+            Step::Require(_) => {}
+            Step::Hold { address, holder } => {
+                self.write(
+                    tables,
+                    &Op::Hold {
+                        address: *address,
+                        holder: *holder,
+                    },
+                    &[],
+                )?;
+            }
+            Step::Release { address, holder } => {
+                self.write(
+                    tables,
+                    &Op::Release {
+                        address: *address,
+                        holder: *holder,
+                    },
+                    &[],
+                )?;
+            }
+            Step::Manifest { address, refs } => {
+                let op = Op::Manifest {
+                    address: *address,
+                    refs: refs.clone(),
+                };
+                self.write(tables, &op, &[])?;
+            }
+            Step::Evict { addresses, .. } => return self.evict(tables, addresses),
+            Step::Quarantine(address) => {
+                if shared.stage.is_damaged(address) && tables.chunk(address)?.is_some() {
+                    self.write(tables, &Op::Quarantine { address: *address }, &[])?;
+                    self.quarantined.push(*address);
+                }
+            }
+        }
+        Ok(0)
+    }
+
+    fn evict(&mut self, tables: &mut Tables<'_>, addresses: &[Address]) -> Result<u64, IndexError> {
+        let mut evicted = 0;
+        for address in addresses {
+            match tables.chunk(address)? {
+                Some(ChunkRow::File { .. }) => self.evicted_files.push(*address),
+                Some(ChunkRow::Log { .. }) => {}
+                _ => continue,
+            }
+            self.write(tables, &Op::Evict { address: *address }, &[])?;
+            evicted += 1;
+        }
+        Ok(evicted)
+    }
+
+    /// Removes the files of evicted blobs: after the log says so durably, and before a reader or
+    /// a stager can see the index say so.
+    pub(super) fn remove_evicted(&mut self, shared: &Shared, emptied: &mut BTreeSet<PathBuf>) {
+        self.evicting = shared.stage.evicting(&self.evicted_files);
+        for address in &self.evicting {
+            let path = shared.files.chunk(address);
+            if let Err(error) = shared.files.disk.remove(&path) {
+                // Invisible already; only its room is not free.
+                tracing::warn!(%address, %error, "the file of an evicted chunk stays");
+            } else if let Some(dir) = path.parent() {
+                emptied.insert(dir.to_owned());
+            }
+        }
+    }
+
+    pub(super) fn answer(self) {
+        for (job, result) in self.done {
+            answer(job.done, result);
+        }
+    }
+
+    /// The group failed: everything goes back to where it came from, to be told so.
+    pub(super) fn put_back(self, staging: &mut Staging, jobs: &mut Vec<Waiting>) {
+        staging.ready.extend(self.files);
+        staging.small.extend(self.small);
+        jobs.extend(self.done.into_iter().rev().map(|(job, _)| job));
+    }
+}
+
+/// Whether all conditions of a batch hold, its own earlier steps counted in.
+fn check(
+    shared: &Shared,
+    tables: &Tables<'_>,
+    steps: &[Step],
+) -> Result<Option<CommitError>, IndexError> {
+    let mut gone: BTreeSet<Address> = BTreeSet::new();
+    let mut holds: BTreeMap<(Address, [u8; 32]), bool> = BTreeMap::new();
+    for step in steps {
+        match step {
+            Step::Require(address) => {
+                let here = tables.chunk(address)?.is_some_and(|row| row.is_here());
+                // A blob found damaged counts as absent, unless this very group brings it anew.
+                let damaged = shared.stage.is_damaged(address) && !shared.stage.is_coming(address);
+                if !here || damaged || gone.contains(address) {
+                    return Ok(Some(CommitError::MissingChunk { address: *address }));
+                }
+            }
+            Step::Hold { address, holder } => drop(holds.insert((*address, *holder), true)),
+            Step::Release { address, holder } => drop(holds.insert((*address, *holder), false)),
+            Step::Evict {
+                addresses,
+                unless_held,
+            } => {
+                for address in addresses {
+                    if *unless_held && let Some(holder) = holder_of(tables, &holds, address)? {
+                        return Ok(Some(CommitError::Held {
+                            address: *address,
+                            holder,
+                        }));
+                    }
+                    gone.insert(*address);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+fn holder_of(
+    tables: &Tables<'_>,
+    holds: &BTreeMap<(Address, [u8; 32]), bool>,
+    address: &Address,
+) -> Result<Option<[u8; 32]>, IndexError> {
+    let own = holds.range((*address, [0; 32])..=(*address, [255; 32]));
+    if let Some((&(_, holder), _)) = own.clone().find(|(_, held)| **held) {
+        return Ok(Some(holder));
+    }
+    let released = |holder: &[u8; 32]| holds.get(&(*address, *holder)) == Some(&false);
+    Ok(tables
+        .holders(address)?
+        .into_iter()
+        .find(|holder| !released(holder)))
+}

@@ -1,0 +1,75 @@
+//! The one seam to the disk: the log, blob files and the index all go through it.
+
+mod mem;
+mod real;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use mem::{Fault, MemDisk};
+pub use real::RealDisk;
+
+/// How a file is opened. A symbolic link anywhere below the resolved directory is an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMode {
+    /// An existing file, for reading.
+    Read,
+    /// An existing file, for reading and writing.
+    Write,
+    /// A new file; an existing one is an error.
+    Create,
+}
+
+/// A name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DirEntry {
+    /// The name, without its directory.
+    pub name: String,
+    /// True for a directory; anything else (links included) is not.
+    pub is_dir: bool,
+}
+
+/// A directory tree that holds files. All paths start with what [`Disk::resolve`] returned.
+pub trait Disk: fmt::Debug + Send + Sync + 'static {
+    /// The one true path of an existing directory. Only here are symbolic links followed.
+    fn resolve(&self, dir: &Path) -> io::Result<PathBuf>;
+    /// Opens a file.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
+    /// Makes one directory; its parent exists.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// What is in a directory, in no order. Names that are not UTF-8 are left out.
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Gives a file another name, replacing what has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Takes the lock on a file, creating it. `None` if somebody has it. Ends when dropped.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
+}
+
+/// A lock that is held until it is dropped.
+pub trait Lock: fmt::Debug + Send + Sync {}
+
+/// An open file.
+pub trait DiskFile: fmt::Debug + Send + Sync {
+    /// Its length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// True if it has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Reads exactly `buffer.len()` bytes; fewer is [`io::ErrorKind::UnexpectedEof`].
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+    /// Writes all the bytes.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Cuts or extends (with zeros) the file.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Makes the bytes, and the length, durable: `fdatasync`.
+    fn sync(&self) -> io::Result<()>;
+    /// A hint to begin writing back now what a later [`DiskFile::sync`] would wait for.
+    fn start_writeback(&self) {}
+}

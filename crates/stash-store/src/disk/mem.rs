@@ -1,0 +1,371 @@
+//! A disk in memory that loses what was not synced.
+
+mod tree;
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{DirEntry, Disk, DiskFile, Lock, OpenMode};
+use tree::{DirNode, FileNode, Node, Survival};
+
+/// What goes wrong at an operation of a [`MemDisk`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The power goes: this operation and all later ones fail, until [`MemDisk::restart`].
+    PowerCut,
+    /// This operation, and as many after it as `times` says, fail with an error of this kind. A
+    /// write may have written a part; a sync that fails loses what it was to make durable.
+    Error {
+        /// The kind of error, such as [`io::ErrorKind::StorageFull`].
+        kind: io::ErrorKind,
+        /// How many operations fail, this one included.
+        times: u64,
+    },
+}
+
+/// A disk in memory with the habits of a real one: what was not synced may be there after a
+/// power cut, or not, or in part, in units of 512 bytes; a name is not durable before its
+/// directory is synced; a failed sync loses the bytes for good.
+///
+/// Clones are the same disk. Everything random comes from the seed.
+#[derive(Debug, Clone)]
+pub struct MemDisk {
+    world: Arc<Mutex<World>>,
+}
+
+#[derive(Debug)]
+struct World {
+    root: DirNode,
+    random: u64,
+    operations: u64,
+    faults: BTreeMap<u64, Fault>,
+    error: Option<(io::ErrorKind, u64)>,
+    powered: bool,
+    /// Counts restarts; handles of an earlier boot are dead.
+    boot: u64,
+    locks: BTreeSet<PathBuf>,
+    capacity: Option<u64>,
+}
+
+impl World {
+    fn random(&mut self) -> u64 {
+        // SplitMix64.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn alive(&self, boot: u64) -> io::Result<()> {
+        if self.powered && self.boot == boot {
+            return Ok(());
+        }
+        Err(io::Error::other("the power is off"))
+    }
+
+    /// Counts an operation that changes the disk, and fails it if that is due.
+    fn operate(&mut self, boot: u64) -> io::Result<()> {
+        self.alive(boot)?;
+        self.operations += 1;
+        match self.faults.remove(&self.operations) {
+            Some(Fault::PowerCut) => self.powered = false,
+            Some(Fault::Error { kind, times }) => self.error = Some((kind, times)),
+            None => {}
+        }
+        self.alive(boot)?;
+        match &mut self.error {
+            Some((_, 0)) | None => Ok(()),
+            Some((kind, times)) => {
+                *times -= 1;
+                Err(io::Error::new(*kind, "an injected error"))
+            }
+        }
+    }
+
+    fn room_for(&self, more: u64) -> io::Result<()> {
+        match self.capacity {
+            Some(capacity) if more > 0 && self.root.bytes() + more > capacity => Err(
+                io::Error::new(io::ErrorKind::StorageFull, "the disk is full"),
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl MemDisk {
+    /// An empty disk with a root directory, `/`.
+    pub fn new(seed: u64) -> MemDisk {
+        let world = World {
+            root: DirNode::default(),
+            random: seed,
+            operations: 0,
+            faults: BTreeMap::new(),
+            error: None,
+            powered: true,
+            boot: 0,
+            locks: BTreeSet::new(),
+            capacity: None,
+        };
+        MemDisk {
+            world: Arc::new(Mutex::new(world)),
+        }
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Operations that change the disk so far: writes, syncs, and changes of names.
+    pub fn operations(&self) -> u64 {
+        self.world().operations
+    }
+
+    /// Lets `fault` happen `after` operations from now; 1 is the next one.
+    pub fn inject(&self, after: u64, fault: Fault) {
+        let mut world = self.world();
+        let at = world.operations + after;
+        world.faults.insert(at, fault);
+    }
+
+    /// Takes back faults that have not happened, and ends errors that are happening.
+    pub fn heal(&self) {
+        let mut world = self.world();
+        world.faults.clear();
+        world.error = None;
+    }
+
+    /// Bytes that all files together may have; `None` is no limit.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.world().capacity = bytes;
+    }
+
+    /// Bytes that all files together have.
+    pub fn used(&self) -> u64 {
+        self.world().root.bytes()
+    }
+
+    /// True unless a [`Fault::PowerCut`] has happened.
+    pub fn is_powered(&self) -> bool {
+        self.world().powered
+    }
+
+    /// A power cut, if there was none, and power again. Of what was not synced, everything,
+    /// nothing, or a random part survives. Open files and locks are gone.
+    pub fn restart(&self) {
+        let mut world = self.world();
+        let seed = world.random();
+        let survival = match world.random() % 3 {
+            0 => Survival::nothing(),
+            1 => Survival::everything(),
+            _ => Survival::random(seed),
+        };
+        world.root.crash(&mut { survival });
+        world.faults.clear();
+        world.error = None;
+        world.powered = true;
+        world.boot += 1;
+        world.locks.clear();
+    }
+
+    /// A disk of its own with a copy of every file as it is now, all of it durable.
+    pub fn fork(&self, seed: u64) -> MemDisk {
+        let copy = MemDisk::new(seed);
+        copy.world().root = self.world().root.copy();
+        copy
+    }
+
+    /// All files, with their lengths.
+    pub fn files(&self) -> Vec<(PathBuf, u64)> {
+        let mut files = Vec::new();
+        self.world().root.walk(Path::new("/"), &mut |path, file| {
+            files.push((path.to_owned(), file.len()));
+        });
+        files
+    }
+
+    /// Flips one bit of a file, durably, as rot does. The bit must exist.
+    pub fn flip_bit(&self, path: &Path, bit: u64) -> io::Result<()> {
+        let world = self.world();
+        world.root.file(path)?.flip(bit);
+        Ok(())
+    }
+}
+
+impl Disk for MemDisk {
+    fn resolve(&self, dir: &Path) -> io::Result<PathBuf> {
+        let world = self.world();
+        world.root.dir(dir)?;
+        Ok(dir.to_owned())
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let mut world = self.world();
+        let boot = world.boot;
+        world.alive(boot)?;
+        let node = if mode == OpenMode::Create {
+            world.operate(boot)?;
+            let node = FileNode::default();
+            world.root.insert(path, Node::File(node.clone()), true)?;
+            node
+        } else {
+            world.root.file(path)?
+        };
+        let disk = self.clone();
+        Ok(Arc::new(MemFile {
+            disk,
+            node,
+            boot,
+            writable: mode != OpenMode::Read,
+        }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.world();
+        let boot = world.boot;
+        world.operate(boot)?;
+        world.root.insert(path, Node::Dir(DirNode::default()), true)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let world = self.world();
+        world.alive(world.boot)?;
+        Ok(world.root.dir(dir)?.entries())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut world = self.world();
+        let boot = world.boot;
+        world.operate(boot)?;
+        world.root.dir(dir)?.sync();
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut world = self.world();
+        let boot = world.boot;
+        world.operate(boot)?;
+        let file = world.root.file(from)?;
+        world.root.insert(to, Node::File(file), false)?;
+        world.root.remove(from)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.world();
+        let boot = world.boot;
+        world.operate(boot)?;
+        world.root.file(path)?;
+        world.root.remove(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        let mut world = self.world();
+        let boot = world.boot;
+        world.alive(boot)?;
+        if world.root.file(path).is_err() {
+            world.operate(boot)?;
+            world
+                .root
+                .insert(path, Node::File(FileNode::default()), true)?;
+        }
+        if !world.locks.insert(path.to_owned()) {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(MemLock {
+            disk: self.clone(),
+            path: path.to_owned(),
+            boot,
+        })))
+    }
+}
+
+#[derive(Debug)]
+struct MemLock {
+    disk: MemDisk,
+    path: PathBuf,
+    boot: u64,
+}
+
+impl Lock for MemLock {}
+
+impl Drop for MemLock {
+    fn drop(&mut self) {
+        let mut world = self.disk.world();
+        if world.boot == self.boot {
+            world.locks.remove(&self.path);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct MemFile {
+    disk: MemDisk,
+    node: FileNode,
+    boot: u64,
+    writable: bool,
+}
+
+impl MemFile {
+    fn change(&self) -> io::Result<MutexGuard<'_, World>> {
+        if !self.writable {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "opened for reading",
+            ));
+        }
+        Ok(self.disk.world())
+    }
+}
+
+impl DiskFile for MemFile {
+    fn len(&self) -> io::Result<u64> {
+        self.disk.world().alive(self.boot)?;
+        Ok(self.node.len())
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.disk.world().alive(self.boot)?;
+        self.node.read(offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut world = self.change()?;
+        let more = (offset + bytes.len() as u64).saturating_sub(self.node.len());
+        let done = world.operate(self.boot).and_then(|()| world.room_for(more));
+        let written = if done.is_ok() {
+            bytes.len()
+        } else if world.powered {
+            // What fails half-way may have written a part.
+            usize::try_from(world.random() % (bytes.len() as u64 + 1)).unwrap_or(0) / 2
+        } else {
+            0
+        };
+        self.node.write(offset, &bytes[..written]);
+        done
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut world = self.change()?;
+        world.operate(self.boot)?;
+        world.room_for(len.saturating_sub(self.node.len()))?;
+        self.node.set_len(len);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut world = self.disk.world();
+        match world.operate(self.boot) {
+            Ok(()) => self.node.sync(),
+            Err(error) => {
+                if world.powered {
+                    self.node.lose();
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}

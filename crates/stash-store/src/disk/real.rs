@@ -1,0 +1,199 @@
+//! The disk of the operating system.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
+
+use super::{DirEntry, Disk, DiskFile, Lock, OpenMode};
+
+/// Files are for their owner alone.
+const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+/// Directories are for their owner alone.
+const DIR_MODE: Mode = Mode::RWXU;
+
+/// The disk of the operating system, through `rustix`.
+///
+/// Every path is opened without following a symbolic link in any of its parts, so that a link
+/// planted in the data directory leads nowhere.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealDisk;
+
+impl RealDisk {
+    /// The disk of the operating system.
+    pub const fn new() -> RealDisk {
+        RealDisk
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn open_beneath(path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    use rustix::fs::{CWD, ResolveFlags};
+    use rustix::io::Errno;
+    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    loop {
+        match fs::openat2(CWD, path, flags, mode, ResolveFlags::NO_SYMLINKS) {
+            Ok(fd) => return Ok(fd),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            // A kernel before 5.6, or a sandbox that forbids the call.
+            Err(Errno::NOSYS | Errno::PERM) => return Ok(fs::open(path, flags, mode)?),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_beneath(path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    Ok(fs::open(
+        path,
+        flags | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+        mode,
+    )?)
+}
+
+fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+}
+
+/// The directory of a path, open, and the last part of the path.
+fn parent(path: &Path) -> io::Result<(OwnedFd, &std::ffi::OsStr)> {
+    let invalid = || {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the path has no parent or name",
+        )
+    };
+    let dir = path.parent().ok_or_else(invalid)?;
+    let name = path.file_name().ok_or_else(invalid)?;
+    Ok((open_dir(dir)?, name))
+}
+
+impl Disk for RealDisk {
+    fn resolve(&self, dir: &Path) -> io::Result<PathBuf> {
+        let resolved = dir.canonicalize()?;
+        if !resolved.is_dir() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotADirectory,
+                "not a directory",
+            ));
+        }
+        Ok(resolved)
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let flags = match mode {
+            OpenMode::Read => OFlags::RDONLY,
+            OpenMode::Write => OFlags::RDWR,
+            OpenMode::Create => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+        };
+        let create = if mode == OpenMode::Create {
+            FILE_MODE
+        } else {
+            Mode::empty()
+        };
+        let file = std::fs::File::from(open_beneath(path, flags | OFlags::NONBLOCK, create)?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            ));
+        }
+        Ok(Arc::new(RealFile { file }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let (dir, name) = parent(path)?;
+        Ok(fs::mkdirat(dir, name, DIR_MODE)?)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let mut entries = Vec::new();
+        for entry in fs::Dir::new(open_dir(dir)?)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().to_str() else {
+                continue;
+            };
+            if name == "." || name == ".." {
+                continue;
+            }
+            let is_dir = match entry.file_type() {
+                fs::FileType::Directory => true,
+                fs::FileType::Unknown => open_dir(&dir.join(name)).is_ok(),
+                _ => false,
+            };
+            entries.push(DirEntry {
+                name: name.to_owned(),
+                is_dir,
+            });
+        }
+        Ok(entries)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        Ok(fs::fsync(open_dir(dir)?)?)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from_dir, from_name) = parent(from)?;
+        let (to_dir, to_name) = parent(to)?;
+        Ok(fs::renameat(from_dir, from_name, to_dir, to_name)?)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let (dir, name) = parent(path)?;
+        Ok(fs::unlinkat(dir, name, AtFlags::empty())?)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        let flags = OFlags::RDWR | OFlags::CREATE;
+        let fd = open_beneath(path, flags, FILE_MODE)?;
+        match fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Box::new(RealLock { _fd: fd }))),
+            Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct RealLock {
+    _fd: OwnedFd,
+}
+
+impl Lock for RealLock {}
+
+#[derive(Debug)]
+struct RealFile {
+    file: std::fs::File,
+}
+
+impl DiskFile for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn start_writeback(&self) {
+        // POSIX_FADV_DONTNEED begins writing dirty pages without waiting for them (Linux:
+        // `generic_fadvise`). Only a hint: the sync that follows is what counts.
+        let _ = fs::fadvise(&self.file, 0, None, fs::Advice::DontNeed);
+    }
+}

@@ -1,0 +1,222 @@
+//! One error type an operation. Each variant says who is at fault and what changed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::Address;
+
+/// A disk operation that failed, with the path it was for.
+#[derive(Debug, thiserror::Error)]
+#[error("{op} {}: {source}", path.display())]
+pub struct IoError {
+    /// What was attempted, as a verb: "open", "sync", "rename".
+    pub op: &'static str,
+    /// The file or directory it was attempted on.
+    pub path: PathBuf,
+    /// What the disk answered.
+    pub source: io::Error,
+}
+
+impl IoError {
+    pub(crate) fn new(op: &'static str, path: &Path, source: io::Error) -> IoError {
+        IoError {
+            op,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// The same error again, for the next one who has to hear of it.
+    pub(crate) fn again(&self) -> IoError {
+        let source = match self.source.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(self.source.kind(), self.source.to_string()),
+        };
+        IoError {
+            op: self.op,
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    /// True if the disk is full (space, inodes or quota).
+    pub fn is_full(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        )
+    }
+}
+
+/// Why a directory could not be opened or made into a store. Nothing was changed in it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The directory is missing or has no FORMAT file: perhaps a disk that is not mounted. A
+    /// store is never made without being asked for.
+    #[error("there is no store at {}: the directory has no FORMAT file", dir.display())]
+    NoStore {
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
+    /// [`crate::Store::create`] on a directory that has a store, or other files, in it.
+    #[error("{} is not empty: {found} is in it", dir.display())]
+    Occupied {
+        /// The directory.
+        dir: PathBuf,
+        /// A name that was found in it.
+        found: String,
+    },
+    /// Another process, or another [`crate::Store`] in this one, has it open.
+    #[error("the store at {} is in use by another process", dir.display())]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Written by a newer program, with something this one cannot read.
+    #[error(
+        "the store at {} needs a newer program: {what}; update this one, or use the one that wrote it", dir.display()
+    )]
+    NewerFormat {
+        /// The directory.
+        dir: PathBuf,
+        /// The version or feature that is unknown here.
+        what: String,
+    },
+    /// A file that the store cannot do without is damaged, and the log cannot replace it.
+    #[error("{what}")]
+    Damaged {
+        /// Which file, and what is wrong with it.
+        what: String,
+    },
+    /// The directory holds another store than [`crate::Options::expect_store`] names.
+    #[error(
+        "the store here is {}, not {}",
+        crate::hex::encode(got),
+        crate::hex::encode(expected)
+    )]
+    WrongStore {
+        /// The store id that was asked for.
+        expected: [u8; 16],
+        /// The store id found.
+        got: [u8; 16],
+    },
+    /// The disk failed, or refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+/// Why a blob was not taken. It is not visible, and leaves nothing behind.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StageError {
+    /// The disk is full. The store works on, and takes blobs again once there is room.
+    #[error("the disk is full: {0}")]
+    Full(IoError),
+    /// The store takes no more writes; see [`crate::Stats::read_only`].
+    #[error("the store is read-only: {reason}")]
+    ReadOnly {
+        /// What turned it read-only.
+        reason: String,
+    },
+    /// A blob of more than [`crate::MAX_BLOB_BYTES`].
+    #[error(
+        "a blob of {len} bytes is longer than the limit of {}",
+        crate::MAX_BLOB_BYTES
+    )]
+    TooLarge {
+        /// Its length in bytes.
+        len: u64,
+    },
+    /// The index could not say whether the blob is here already.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The disk failed.
+    #[error(transparent)]
+    Io(IoError),
+}
+
+/// Why a batch was not committed. Nothing of it is visible, now or after a restart.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// A required blob is not here. Stage it, and commit again.
+    #[error("chunk {address} is not here")]
+    MissingChunk {
+        /// The blob that is missing.
+        address: Address,
+    },
+    /// A blob to evict has a holder.
+    #[error("chunk {address} is held by {}", crate::hex::encode(&holder[..5]))]
+    Held {
+        /// The blob.
+        address: Address,
+        /// One of its holders.
+        holder: [u8; 32],
+    },
+    /// Some step is longer than its limit allows. The caller is at fault.
+    #[error("{what} has {len} bytes or entries, more than the limit of {limit}")]
+    TooLarge {
+        /// Which part of the batch.
+        what: &'static str,
+        /// How much of it there is.
+        len: u64,
+        /// How much there may be.
+        limit: u64,
+    },
+    /// The disk is full. The store works on, and commits again once there is room.
+    #[error("the disk is full: {0}")]
+    Full(IoError),
+    /// The store takes no more writes; see [`crate::Stats::read_only`]. If the reason is a sync
+    /// that failed during this very commit, whether the batch survives a restart is unknown.
+    #[error("the store is read-only: {reason}")]
+    ReadOnly {
+        /// What turned it read-only.
+        reason: String,
+    },
+    /// A blob staged before this batch could not be made durable.
+    #[error("a staged chunk was lost: {reason}")]
+    StageFailed {
+        /// What happened to it.
+        reason: String,
+    },
+    /// The index could not answer or take the change. The store is read-only until it is opened
+    /// again, which rebuilds the index.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The disk failed, but not in a sync.
+    #[error(transparent)]
+    Io(IoError),
+}
+
+/// Why something could not be read. Never a wrong answer instead.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The stored bytes are not what the address names, or are gone. The blob has been
+    /// quarantined: it counts as not here, and can be staged again.
+    #[error("chunk {address} is damaged: {what}")]
+    Damaged {
+        /// The blob.
+        address: Address,
+        /// What was wrong with it.
+        what: String,
+    },
+    /// A record's entry in the log is damaged. Fetch the record from elsewhere.
+    #[error("record {} is damaged: {what}", crate::hex::encode(&hash[..5]))]
+    RecordDamaged {
+        /// The record.
+        hash: [u8; 32],
+        /// What was wrong with it.
+        what: String,
+    },
+    /// The index is damaged. The next open rebuilds it from the log.
+    #[error("the index is damaged: {what}; it is rebuilt when the store is opened again")]
+    Index {
+        /// What was wrong with it.
+        what: String,
+    },
+    /// The disk failed.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}

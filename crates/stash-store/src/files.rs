@@ -1,0 +1,224 @@
+//! The files of a store: their paths, and making their names durable.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::nest::{nest, sha1_of};
+use crate::{Address, Disk, DiskFile, IoError, Nest, OpenMode};
+
+/// Syncs in flight at once. A sync waits for the disk, not for a processor, and a journalling
+/// file system answers those that wait together with one journal commit. Writing 1,024 files of
+/// 1 MiB took 0.79 s with one, 0.49 s with eight, 0.40 s with eight after starting write-back
+/// early; one `syncfs` a batch took 0.62 to 0.68 s, and pays for what other programs wrote.
+const SYNCS_AT_ONCE: usize = 8;
+/// Directories remembered as durable, about 100 bytes each; beyond, all are forgotten.
+const KNOWN_DIRS: usize = 70_000;
+
+/// Knows where everything lies.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    pub(crate) layout: Nest,
+    /// False keeps every operation on the calling thread, in an order that can be replayed.
+    parallel: bool,
+    next_tmp: AtomicU64,
+    /// Directories, relative to `dir`, whose names this process has seen made durable. That a
+    /// directory exists proves nothing: the process that made it may have died before its sync.
+    durable: Mutex<HashSet<Box<str>>>,
+}
+
+impl Files {
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, layout: Nest, parallel: bool) -> Files {
+        Files {
+            disk,
+            dir,
+            layout,
+            parallel,
+            next_tmp: AtomicU64::new(0),
+            durable: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn chunk(&self, address: &Address) -> PathBuf {
+        self.dir
+            .join("chunks")
+            .join(nest(&sha1_of(address.as_bytes()), self.layout))
+    }
+
+    pub(crate) fn segment(&self, id: u64) -> PathBuf {
+        self.dir
+            .join("log")
+            .join(nest(&sha1_of(&id.to_le_bytes()), self.layout))
+    }
+
+    pub(crate) fn index(&self) -> PathBuf {
+        self.dir.join("index.redb")
+    }
+
+    /// A name that nothing has, in a directory that is emptied when the store is opened.
+    pub(crate) fn tmp(&self) -> PathBuf {
+        let n = self.next_tmp.fetch_add(1, Ordering::Relaxed);
+        self.dir.join("tmp").join(n.to_string())
+    }
+
+    pub(crate) fn quarantine(&self, name: &str) -> PathBuf {
+        self.dir.join("quarantine").join(name)
+    }
+
+    /// Writes a new file and leaves it unsynced. Removes it again if it cannot be written whole.
+    pub(crate) fn write_tmp(&self, bytes: &[u8]) -> Result<(PathBuf, Arc<dyn DiskFile>), IoError> {
+        let path = self.tmp();
+        let file = self
+            .disk
+            .open(&path, OpenMode::Create)
+            .map_err(|e| IoError::new("create", &path, e))?;
+        if let Err(error) = file.write_at(0, bytes) {
+            // Left behind at worst until the next open.
+            let _ = self.disk.remove(&path);
+            return Err(IoError::new("write", &path, error));
+        }
+        Ok((path, file))
+    }
+
+    /// Gives files their final names and makes the names durable: missing directories are made,
+    /// then every directory that changed is synced, each once. The files themselves are synced
+    /// already. The result for a sync that failed is `Err`; what could not be renamed is told
+    /// apart for each file.
+    pub(crate) fn settle(
+        &self,
+        moves: &[(PathBuf, PathBuf)],
+    ) -> Result<Vec<Result<(), IoError>>, IoError> {
+        let mut changed = BTreeSet::new();
+        let mut outcomes = Vec::with_capacity(moves.len());
+        for (from, to) in moves {
+            outcomes.push(self.settle_one(from, to, &mut changed));
+        }
+        self.sync_dirs(&changed)?;
+        let done = moves
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| outcome.is_ok());
+        self.remember(done.map(|((_, to), _)| to));
+        Ok(outcomes)
+    }
+
+    fn settle_one(
+        &self,
+        from: &Path,
+        to: &Path,
+        changed: &mut BTreeSet<PathBuf>,
+    ) -> Result<(), IoError> {
+        let parent = to.parent().unwrap_or(&self.dir);
+        self.make_dirs(parent, changed)?;
+        self.disk
+            .rename(from, to)
+            .map_err(|e| IoError::new("rename", to, e))?;
+        changed.insert(parent.to_owned());
+        Ok(())
+    }
+
+    fn relative<'a>(&self, dir: &'a Path) -> Option<&'a str> {
+        dir.strip_prefix(&self.dir).ok().and_then(Path::to_str)
+    }
+
+    /// Makes a directory and its parents below the store's, noting which directories have to be
+    /// synced for their names to be durable.
+    fn make_dirs(&self, dir: &Path, changed: &mut BTreeSet<PathBuf>) -> Result<(), IoError> {
+        let Some(relative) = self.relative(dir).filter(|r| !r.is_empty()) else {
+            return Ok(());
+        };
+        if self
+            .durable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(relative)
+        {
+            return Ok(());
+        }
+        let parent = dir.parent().unwrap_or(&self.dir);
+        if changed.contains(parent) && changed.contains(dir) {
+            return Ok(());
+        }
+        let mut made = self.disk.create_dir(dir);
+        if matches!(&made, Err(e) if e.kind() == io::ErrorKind::NotFound) {
+            self.make_dirs(parent, changed)?;
+            made = self.disk.create_dir(dir);
+        } else {
+            self.make_dirs(parent, changed)?;
+        }
+        match made {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(IoError::new("make directory", dir, e));
+            }
+            _ => changed.insert(parent.to_owned()),
+        };
+        Ok(())
+    }
+
+    fn remember<'a>(&self, files: impl Iterator<Item = &'a PathBuf>) {
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        if durable.len() > KNOWN_DIRS {
+            durable.clear();
+        }
+        for to in files {
+            let mut dir = to.parent();
+            while let Some(relative) = dir.and_then(|d| self.relative(d)).filter(|r| !r.is_empty())
+            {
+                if !durable.insert(relative.into()) {
+                    break;
+                }
+                dir = dir.and_then(Path::parent);
+            }
+        }
+    }
+
+    /// Syncs directories, several at a time.
+    pub(crate) fn sync_dirs(&self, dirs: &BTreeSet<PathBuf>) -> Result<(), IoError> {
+        let dirs: Vec<&PathBuf> = dirs.iter().collect();
+        let sync = |dir: &&PathBuf| {
+            self.disk
+                .sync_dir(dir)
+                .map_err(|e| IoError::new("sync directory", dir, e))
+        };
+        self.at_once(&dirs, sync).into_iter().collect()
+    }
+
+    /// Syncs files, several at a time.
+    pub(crate) fn sync_files(&self, files: &[(PathBuf, Arc<dyn DiskFile>)]) -> Result<(), IoError> {
+        let sync = |(path, file): &(PathBuf, Arc<dyn DiskFile>)| {
+            file.sync().map_err(|e| IoError::new("sync", path, e))
+        };
+        self.at_once(files, sync).into_iter().collect()
+    }
+
+    /// Runs `f` on every item, on up to [`SYNCS_AT_ONCE`] threads; on the caller's for few items.
+    fn at_once<T: Sync, R: Send>(&self, items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
+        let threads = items.len().div_ceil(2).min(SYNCS_AT_ONCE);
+        if threads <= 1 || !self.parallel {
+            return items.iter().map(f).collect();
+        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                done.push(f(item));
+            }
+            done
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut results = work();
+            for worker in workers {
+                match worker.join() {
+                    Ok(mut more) => results.append(&mut more),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            results
+        })
+    }
+}

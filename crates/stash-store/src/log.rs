@@ -1,0 +1,291 @@
+//! The log: segments that only grow, and the one who writes at their end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::entry::{BatchDigest, HEADER, Header, Mark, Op, Place, entry_len};
+use crate::files::Files;
+use crate::format::{FORMAT_LEN, Format};
+use crate::{DiskFile, IoError, OpenMode};
+
+pub(crate) const SEGMENT_HEADER: u64 = 256;
+const SEGMENT_MAGIC: &[u8; 16] = b"stash-store log\n";
+const SEGMENT_VERSION: u32 = 1;
+/// Segments kept open for reading: one descriptor each.
+const OPEN_SEGMENTS: usize = 64;
+/// Bytes of a group after which the next batches wait for the next group.
+pub(crate) const GROUP_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A place between entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Position {
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+}
+
+pub(crate) fn segment_header(format: &Format, id: u64, first_sequence: u64) -> [u8; 256] {
+    let mut out = [0; 256];
+    out[..16].copy_from_slice(SEGMENT_MAGIC);
+    out[16..20].copy_from_slice(&SEGMENT_VERSION.to_le_bytes());
+    out[20..24].copy_from_slice(&256_u32.to_le_bytes());
+    out[24..32].copy_from_slice(&id.to_le_bytes());
+    out[32..40].copy_from_slice(&first_sequence.to_le_bytes());
+    let checksum = blake3::keyed_hash(&format.log_key, &out[..96]);
+    out[96..128].copy_from_slice(checksum.as_bytes());
+    out[128..128 + FORMAT_LEN].copy_from_slice(&format.encode());
+    out
+}
+
+/// The id in a segment's header. What is wrong with it, if something is.
+pub(crate) fn read_segment_header(format: &Format, bytes: &[u8; 256]) -> Result<u64, &'static str> {
+    if &bytes[..16] != SEGMENT_MAGIC {
+        return Err("its header does not begin as one");
+    }
+    if blake3::keyed_hash(&format.log_key, &bytes[..96]).as_bytes() != &bytes[96..128] {
+        return Err("the checksum of its header does not match");
+    }
+    let mut id = [0; 8];
+    id.copy_from_slice(&bytes[24..32]);
+    Ok(u64::from_le_bytes(id))
+}
+
+/// Open segments, for reading.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    files: Arc<Files>,
+    open: Mutex<BTreeMap<u64, Arc<dyn DiskFile>>>,
+}
+
+impl Segments {
+    pub(crate) fn new(files: Arc<Files>) -> Segments {
+        Segments {
+            files,
+            open: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn get(&self, id: u64) -> Result<(Arc<dyn DiskFile>, PathBuf), IoError> {
+        let path = self.files.segment(id);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.get(&id) {
+            return Ok((Arc::clone(file), path));
+        }
+        let file = self.files.disk.open(&path, OpenMode::Read);
+        let file = file.map_err(|e| IoError::new("open", &path, e))?;
+        if open.len() >= OPEN_SEGMENTS {
+            open.pop_first();
+        }
+        open.insert(id, Arc::clone(&file));
+        Ok((file, path))
+    }
+}
+
+/// Why a group did not get into the log.
+#[derive(Debug)]
+pub(crate) enum AppendError {
+    /// The write failed, and the log is as it was before.
+    Undone(IoError),
+    /// What lies at the end of the log is unknown: nothing may be written any more.
+    Broken(IoError),
+}
+
+/// Writes at the end of the log. There is one.
+#[derive(Debug)]
+pub(crate) struct LogWriter {
+    pub(crate) files: Arc<Files>,
+    pub(crate) format: Format,
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// Everything before it is durable.
+    pub(crate) end: Position,
+    pub(crate) next_sequence: u64,
+    pub(crate) segment_bytes: u64,
+    /// Taken by [`Group`]s and given back, so that its memory is touched once.
+    pub(crate) spare: Vec<u8>,
+}
+
+/// Entries that are written with one write and one sync.
+#[derive(Debug)]
+pub(crate) struct Group {
+    log_key: [u8; 32],
+    start: Position,
+    bytes: Vec<u8>,
+    next_sequence: u64,
+    batch_first: u64,
+    batch_count: u32,
+    digest: BatchDigest,
+    pub(crate) limit: u64,
+}
+
+impl Group {
+    pub(crate) fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// True if this many bytes more belong into this group. Anything fits an empty one.
+    pub(crate) fn fits(&self, bytes: u64) -> bool {
+        self.is_empty() || self.len() + bytes <= self.limit
+    }
+
+    pub(crate) fn end(&self) -> Position {
+        Position {
+            segment: self.start.segment,
+            offset: self.start.offset + self.len(),
+        }
+    }
+
+    /// Appends an entry; returns its sequence number and place.
+    pub(crate) fn push(&mut self, op: &Op, payload: &[u8]) -> (u64, Place) {
+        let sequence = self.next_sequence;
+        let at = self.bytes.len();
+        let offset = self.start.offset + at as u64;
+        self.bytes.extend_from_slice(&[0; HEADER]);
+        op.encode(payload, &mut self.bytes);
+        let body = &self.bytes[at + HEADER..];
+        let len = u32::try_from(body.len()).expect("limits are checked before an entry is made");
+        let header = Header {
+            len,
+            kind: op.kind() as u8,
+            sequence,
+            crc: crc32fast::hash(body),
+        };
+        let header = header.encode(&self.log_key, self.start.segment, offset);
+        self.bytes[at..at + HEADER].copy_from_slice(&header);
+        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+        if !matches!(op, Op::Commit(_)) {
+            self.digest.add(&header);
+            self.batch_count += 1;
+        }
+        self.next_sequence += 1;
+        let offset = u32::try_from(offset).expect("a segment is at most 1 GiB");
+        (
+            sequence,
+            Place {
+                segment: self.start.segment,
+                offset,
+                len,
+            },
+        )
+    }
+
+    /// Ends a batch: entries before the mark count only together with it.
+    pub(crate) fn mark(&mut self) -> u64 {
+        let mark = Mark {
+            first: self.batch_first,
+            count: self.batch_count,
+            durable: self.start.offset,
+            digest: self.digest.finish(),
+        };
+        let (sequence, _) = self.push(&Op::Commit(mark), &[]);
+        self.digest = BatchDigest::new(&self.log_key);
+        self.batch_first = self.next_sequence;
+        self.batch_count = 0;
+        sequence
+    }
+}
+
+/// Bytes that a commit mark takes.
+pub(crate) fn mark_len() -> u64 {
+    entry_len(40)
+}
+
+impl LogWriter {
+    /// A group that has room for at least `first` bytes; begins a new segment if this one has not.
+    pub(crate) fn group(&mut self, first: u64) -> Result<Group, AppendError> {
+        let full = self.end.offset + first > self.segment_bytes;
+        if full && self.end.offset > SEGMENT_HEADER {
+            self.rotate()?;
+        }
+        let room = self.segment_bytes.saturating_sub(self.end.offset);
+        let mut bytes = std::mem::take(&mut self.spare);
+        bytes.clear();
+        Ok(Group {
+            log_key: self.format.log_key,
+            start: self.end,
+            bytes,
+            next_sequence: self.next_sequence,
+            batch_first: self.next_sequence,
+            batch_count: 0,
+            digest: BatchDigest::new(&self.format.log_key),
+            limit: room.min(GROUP_BYTES),
+        })
+    }
+
+    fn rotate(&mut self) -> Result<(), AppendError> {
+        let id = self.end.segment + 1;
+        self.file = create_segment(&self.files, &self.format, id, self.next_sequence)?;
+        self.end = Position {
+            segment: id,
+            offset: SEGMENT_HEADER,
+        };
+        Ok(())
+    }
+
+    /// Writes a group and makes it durable. One `fdatasync`.
+    pub(crate) fn append(&mut self, group: Group) -> Result<(), AppendError> {
+        let path = || self.files.segment(self.end.segment);
+        let written = self.file.write_at(self.end.offset, &group.bytes);
+        if let Err(error) = written {
+            let error = IoError::new("write", &path(), error);
+            self.give_back(group);
+            self.undo()?;
+            return Err(AppendError::Undone(error));
+        }
+        if let Err(error) = self.file.sync() {
+            return Err(AppendError::Broken(IoError::new("sync", &path(), error)));
+        }
+        self.end = group.end();
+        self.next_sequence = group.next_sequence;
+        self.give_back(group);
+        Ok(())
+    }
+
+    fn give_back(&mut self, group: Group) {
+        if group.bytes.capacity() as u64 <= 2 * GROUP_BYTES {
+            self.spare = group.bytes;
+        }
+    }
+
+    /// Cuts off what a failed write left, durably: or else the next group and the remains of
+    /// this one could, after a power cut, be taken for one valid batch.
+    fn undo(&mut self) -> Result<(), AppendError> {
+        let path = self.files.segment(self.end.segment);
+        let broken = |op, e| AppendError::Broken(IoError::new(op, &path, e));
+        self.file
+            .set_len(self.end.offset)
+            .map_err(|e| broken("truncate", e))?;
+        self.file.sync().map_err(|e| broken("sync", e))
+    }
+}
+
+/// Makes a segment, durable under its name before anything is written to it.
+pub(crate) fn create_segment(
+    files: &Files,
+    format: &Format,
+    id: u64,
+    first_sequence: u64,
+) -> Result<Arc<dyn DiskFile>, AppendError> {
+    let header = segment_header(format, id, first_sequence);
+    let (tmp, file) = files.write_tmp(&header).map_err(AppendError::Undone)?;
+    if let Err(error) = file.sync() {
+        return Err(AppendError::Broken(IoError::new("sync", &tmp, error)));
+    }
+    let settled = files
+        .settle(&[(tmp.clone(), files.segment(id))])
+        .map_err(AppendError::Broken)?;
+    for outcome in settled {
+        if let Err(error) = outcome {
+            let _ = files.disk.remove(&tmp);
+            return Err(AppendError::Undone(error));
+        }
+    }
+    Ok(file)
+}

@@ -1,0 +1,67 @@
+//! How a store is made and opened.
+
+use std::sync::Arc;
+
+use crate::{Disk, Nest, RealDisk};
+
+/// Bytes of a blob at most: a sealed chunk of 4 MiB and its header, with room.
+pub const MAX_BLOB_BYTES: u64 = 8 * 1024 * 1024;
+/// The greatest `small`: the index keeps a blob's place in the log, a segment must hold many.
+pub const MAX_SMALL: u32 = 1024 * 1024;
+
+/// Who writes batches to the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Committer {
+    /// A thread of the store's own, so that batches that arrive together share one sync.
+    #[default]
+    Thread,
+    /// The thread that calls. No thread is started: for simulators.
+    Inline,
+}
+
+/// How a store is made and opened. `Options::default()` is right for most.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Path layout of a new store; an existing store keeps its own.
+    pub layout: Nest,
+    /// Blobs below this many bytes lie in the log, others in files of their own.
+    pub small: u32,
+    /// Bytes of memory that the index may use for its cache; measured, the index takes up to
+    /// three times as much in all, and a greater cache hardly made small commits faster.
+    pub cache_bytes: usize,
+    /// Who writes batches.
+    pub committer: Committer,
+    /// Bytes that may be staged, or wait in batches, before callers are made to wait.
+    pub queue_bytes: u64,
+    /// Batches that may wait before callers are made to wait.
+    pub queue_ops: usize,
+    /// Bytes of a log segment; the store starts a new one when a group does not fit any more.
+    pub segment_bytes: u64,
+    /// Bytes of log after which the index is made durable; more is faster, and makes opening
+    /// after a crash slower.
+    pub checkpoint_bytes: u64,
+    /// Refuse to open any store but this one.
+    pub expect_store: Option<[u8; 16]>,
+    /// Fixes the random identity of a new store: for simulators. `None` asks the system.
+    pub seed: Option<[u8; 32]>,
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            layout: Nest::default(),
+            small: 128 * 1024,
+            cache_bytes: 8 * 1024 * 1024,
+            committer: Committer::Thread,
+            queue_bytes: 64 * 1024 * 1024,
+            queue_ops: 4096,
+            segment_bytes: 64 * 1024 * 1024,
+            checkpoint_bytes: 16 * 1024 * 1024,
+            expect_store: None,
+            seed: None,
+            disk: Arc::new(RealDisk::new()),
+        }
+    }
+}

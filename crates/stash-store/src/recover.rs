@@ -1,0 +1,351 @@
+//! Opening: what is on disk becomes a log writer and an index that agree.
+
+mod replay;
+mod segments;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::files::Files;
+use crate::format::Format;
+use crate::index::{Index, IndexError};
+use crate::log::{AppendError, LogWriter, Position, SEGMENT_HEADER, create_segment};
+use crate::{Disk, IoError, Lock, OpenError, OpenMode, OpenReport, Options};
+use replay::Replay;
+use segments::Found;
+
+/// Everything that an open store is made of.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) files: Arc<Files>,
+    pub(crate) log: LogWriter,
+    pub(crate) index: Index,
+    pub(crate) report: OpenReport,
+    pub(crate) lock: Box<dyn Lock>,
+    pub(crate) segments: u64,
+    pub(crate) log_bytes: u64,
+}
+
+const DIRS: [&str; 4] = ["chunks", "log", "quarantine", "tmp"];
+
+fn io_error(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    move |e| OpenError::Io(IoError::new(op, path, e))
+}
+
+fn from_append(error: AppendError) -> OpenError {
+    match error {
+        AppendError::Undone(error) | AppendError::Broken(error) => OpenError::Io(error),
+    }
+}
+
+fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Lock>, OpenError> {
+    let path = dir.join("LOCK");
+    let lock = disk.lock(&path).map_err(io_error("lock", &path))?;
+    lock.ok_or_else(|| OpenError::Locked {
+        dir: dir.to_owned(),
+    })
+}
+
+fn files(options: &Options, dir: &Path, format: &Format) -> Arc<Files> {
+    let parallel = options.committer == crate::Committer::Thread;
+    Arc::new(Files::new(
+        Arc::clone(&options.disk),
+        dir.to_owned(),
+        format.layout,
+        parallel,
+    ))
+}
+
+/// Makes an empty store. FORMAT comes last: without it, there is no store.
+pub(crate) fn create(dir: &Path, options: &Options) -> Result<(), OpenError> {
+    let disk = &*options.disk;
+    let dir = make_dir(disk, dir)?;
+    let names = disk.list(&dir).map_err(io_error("list", &dir))?;
+    let ours = |name: &str| name == "LOCK" || name == "lost+found" || DIRS.contains(&name);
+    if let Some(entry) = names.into_iter().find(|entry| !ours(&entry.name)) {
+        return Err(OpenError::Occupied {
+            dir,
+            found: entry.name,
+        });
+    }
+    let _lock = lock(disk, &dir)?;
+    for name in DIRS {
+        let path = dir.join(name);
+        match disk.create_dir(&path) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(io_error("make directory", &path)(e));
+            }
+            _ => {}
+        }
+    }
+    // What a creation that was cut short left behind.
+    clear(disk, &dir.join("tmp"))?;
+    clear(disk, &dir.join("log"))?;
+    let seed = match options.seed {
+        Some(seed) => seed,
+        None => random_seed().map_err(io_error("draw randomness for", &dir))?,
+    };
+    let format = Format::from_seed(&seed, options.layout);
+    let files = files(options, &dir, &format);
+    create_segment(&files, &format, 1, 1).map_err(from_append)?;
+    let (tmp, file) = files.write_tmp(&format.encode())?;
+    file.sync().map_err(io_error("sync", &tmp))?;
+    for outcome in files.settle(&[(tmp, dir.join("FORMAT"))])? {
+        outcome?;
+    }
+    Ok(())
+}
+
+fn random_seed() -> io::Result<[u8; 32]> {
+    use rand::TryRng;
+    let mut seed = [0; 32];
+    rand::rngs::SysRng
+        .try_fill_bytes(&mut seed)
+        .map_err(io::Error::other)?;
+    Ok(seed)
+}
+
+fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<PathBuf, OpenError> {
+    match disk.resolve(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        result => return result.map_err(io_error("open", dir)),
+    }
+    let parent = match dir.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Err(io_error("open", dir)(io::ErrorKind::NotFound.into())),
+    };
+    let parent = disk.resolve(parent).map_err(io_error("open", parent))?;
+    let made = dir
+        .file_name()
+        .map_or_else(|| dir.to_owned(), |name| parent.join(name));
+    disk.create_dir(&made)
+        .map_err(io_error("make directory", &made))?;
+    disk.sync_dir(&parent)
+        .map_err(io_error("sync directory", &parent))?;
+    disk.resolve(&made).map_err(io_error("open", &made))
+}
+
+/// Removes all files below a directory. How many there were.
+fn clear(disk: &dyn Disk, dir: &Path) -> Result<u64, OpenError> {
+    let mut removed = 0;
+    for entry in disk.list(dir).map_err(io_error("list", dir))? {
+        let path = dir.join(&entry.name);
+        if entry.is_dir {
+            removed += clear(disk, &path)?;
+        } else {
+            disk.remove(&path).map_err(io_error("remove", &path))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+fn read_format(disk: &dyn Disk, dir: &Path) -> Result<Format, OpenError> {
+    let path = dir.join("FORMAT");
+    let file = match disk.open(&path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(OpenError::NoStore {
+                dir: dir.to_owned(),
+            });
+        }
+        Err(e) => return Err(io_error("open", &path)(e)),
+    };
+    let len = file.len().map_err(io_error("read", &path))?;
+    let mut bytes = vec![0; usize::try_from(len.min(4096)).unwrap_or(0)];
+    file.read_at(0, &mut bytes)
+        .map_err(io_error("read", &path))?;
+    Format::decode(&bytes, dir)
+}
+
+/// Opens a store. The order is that of the format document's recovery section.
+pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
+    let disk = &*options.disk;
+    let dir = match disk.resolve(dir) {
+        Ok(dir) => dir,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(OpenError::NoStore {
+                dir: dir.to_owned(),
+            });
+        }
+        Err(e) => return Err(io_error("open", dir)(e)),
+    };
+    let format = read_format(disk, &dir)?;
+    match options.expect_store {
+        Some(expected) if expected != format.store_id => {
+            return Err(OpenError::WrongStore {
+                expected,
+                got: format.store_id,
+            });
+        }
+        _ => {}
+    }
+    let lock = lock(disk, &dir)?;
+    let files = files(options, &dir, &format);
+    let mut report = OpenReport {
+        tmp_removed: clear(disk, &dir.join("tmp"))?,
+        ..OpenReport::default()
+    };
+    let found = segments::find(&files, &format, &mut report)?;
+    let (index, end, next_sequence) = load(&files, &format, options, &found, true, &mut report)?;
+    let path = files.segment(end.segment);
+    let file = disk
+        .open(&path, OpenMode::Write)
+        .map_err(io_error("open", &path))?;
+    let log = LogWriter {
+        files: Arc::clone(&files),
+        format,
+        file,
+        end,
+        next_sequence,
+        segment_bytes: options.segment_bytes.clamp(4096, 1 << 30),
+        spare: Vec::new(),
+    };
+    let full: u64 = found.iter().rev().skip(1).map(|segment| segment.len).sum();
+    let segments = found.len() as u64;
+    Ok(Opened {
+        files,
+        log,
+        index,
+        report,
+        lock,
+        segments,
+        log_bytes: full + end.offset,
+    })
+}
+
+/// Opens the index and brings it up to the end of the log; makes it anew if it cannot be trusted.
+/// With `cut`, an unacknowledged end of the log is removed.
+fn load(
+    files: &Arc<Files>,
+    format: &Format,
+    options: &Options,
+    found: &[Found],
+    cut: bool,
+    report: &mut OpenReport,
+) -> Result<(Index, Position, u64), OpenError> {
+    let damage = report.damage.len();
+    match try_load(files, format, options, found, cut, false, report) {
+        Ok(loaded) => Ok(loaded),
+        Err(LoadError::Open(error)) => Err(error),
+        Err(LoadError::Index(IndexError(why))) => {
+            tracing::warn!(%why, "rebuilding the index from the log");
+            let torn = report.torn_bytes;
+            report.replayed = 0;
+            report.damage.truncate(damage);
+            report.index_rebuilt = Some(why);
+            let again = try_load(files, format, options, found, cut, true, report);
+            report.torn_bytes = report.torn_bytes.max(torn);
+            again.map_err(|error| match error {
+                LoadError::Open(error) => error,
+                LoadError::Index(IndexError(why)) => OpenError::Damaged {
+                    what: format!("{} cannot be rebuilt: {why}", files.index().display()),
+                },
+            })
+        }
+    }
+}
+
+enum LoadError {
+    Open(OpenError),
+    Index(IndexError),
+}
+
+impl From<OpenError> for LoadError {
+    fn from(error: OpenError) -> LoadError {
+        LoadError::Open(error)
+    }
+}
+
+impl From<IndexError> for LoadError {
+    fn from(error: IndexError) -> LoadError {
+        LoadError::Index(error)
+    }
+}
+
+fn try_load(
+    files: &Arc<Files>,
+    format: &Format,
+    options: &Options,
+    found: &[Found],
+    cut: bool,
+    anew: bool,
+    report: &mut OpenReport,
+) -> Result<(Index, Position, u64), LoadError> {
+    let path = files.index();
+    if anew {
+        match files.disk.remove(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("remove", &path)(e).into());
+            }
+            _ => {}
+        }
+    }
+    let file = match files.disk.open(&path, OpenMode::Write) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            if !anew && found.iter().any(|segment| segment.len > SEGMENT_HEADER) {
+                return Err(IndexError("index.redb is missing".into()).into());
+            }
+            let made = files.disk.open(&path, OpenMode::Create);
+            files
+                .sync_dirs(&BTreeSet::from([files.dir.clone()]))
+                .map_err(OpenError::Io)?;
+            made
+        }
+        result => result,
+    };
+    let file = file.map_err(io_error("open", &path))?;
+    let index = Index::open(file, &format.log_key, format.store_id, options.cache_bytes)?;
+    let outcome = replay_into(&index, files, format, found, cut, report);
+    match outcome {
+        Ok((end, next_sequence)) => Ok((index, end, next_sequence)),
+        Err(error) => {
+            index.kill();
+            Err(error)
+        }
+    }
+}
+
+fn replay_into(
+    index: &Index,
+    files: &Arc<Files>,
+    format: &Format,
+    found: &[Found],
+    cut: bool,
+    report: &mut OpenReport,
+) -> Result<(Position, u64), LoadError> {
+    let state = index.state()?.unwrap_or_default();
+    let first = Position {
+        segment: found[0].id,
+        offset: SEGMENT_HEADER,
+    };
+    let start = if state == crate::index::State::default() {
+        first
+    } else {
+        state.position
+    };
+    let covered = |s: &&Found| s.id == start.segment && start.offset <= s.len;
+    if !found.iter().any(|s| covered(&s)) {
+        return Err(IndexError(format!(
+            "the log ends before segment {} offset {}, up to where the index has read it",
+            start.segment, start.offset
+        ))
+        .into());
+    }
+    let mut replay = Replay::new(index, files, format, state, report);
+    let end = replay.run(found, start, cut)?;
+    let next_sequence = replay.finish(end)?;
+    Ok((end, next_sequence))
+}
+
+/// Opens the index again while the store is open, after it failed. The log is at rest, whole, and
+/// ends at `log.end`.
+pub(crate) fn reload(log: &LogWriter, options: &Options) -> Result<Index, OpenError> {
+    let mut report = OpenReport::default();
+    let found = segments::find(&log.files, &log.format, &mut report)?;
+    let (index, _, _) = load(&log.files, &log.format, options, &found, false, &mut report)?;
+    Ok(index)
+}

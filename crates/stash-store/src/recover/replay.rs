@@ -1,0 +1,348 @@
+//! Reading the log into the index.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::entry::{BatchDigest, Mark, Op, Place};
+use crate::files::Files;
+use crate::format::Format;
+use crate::index::{ChunkRow, Index, State};
+use crate::log::{Position, SEGMENT_HEADER};
+use crate::scan::{Scan, Scanned};
+use crate::{Address, DiskFile, IoError, OpenMode, OpenReport};
+
+use super::segments::Found;
+use super::{LoadError, io_error};
+
+/// Bytes of entries applied in one transaction of the index.
+const STEP_BYTES: u64 = 4 * 1024 * 1024;
+/// Entries applied in one transaction of the index.
+const STEP_ENTRIES: usize = 8192;
+/// Transactions between two durable ones.
+const STEPS_TO_CHECKPOINT: u32 = 64;
+
+type Applied = (Op, u64, Place);
+
+/// A batch that is being read.
+struct Open {
+    start: u64,
+    ops: Vec<Applied>,
+    digest: BatchDigest,
+    damaged: bool,
+}
+
+/// Reads the log into the index.
+pub(super) struct Replay<'a> {
+    index: &'a Index,
+    files: &'a Arc<Files>,
+    format: &'a Format,
+    state: State,
+    report: &'a mut OpenReport,
+    waiting: Vec<Applied>,
+    waiting_bytes: u64,
+    steps: u32,
+    evicted: BTreeSet<Address>,
+}
+
+impl<'a> Replay<'a> {
+    pub(super) fn new(
+        index: &'a Index,
+        files: &'a Arc<Files>,
+        format: &'a Format,
+        state: State,
+        report: &'a mut OpenReport,
+    ) -> Replay<'a> {
+        Replay {
+            index,
+            files,
+            format,
+            state,
+            report,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            steps: 0,
+            evicted: BTreeSet::new(),
+        }
+    }
+
+    /// Reads everything from `start` on; says where the log ends.
+    pub(super) fn run(
+        &mut self,
+        found: &[Found],
+        start: Position,
+        cut: bool,
+    ) -> Result<Position, LoadError> {
+        let last = found.last().map_or(start.segment, |segment| segment.id);
+        if cut {
+            // What is there may not be durable: the process died between write and sync. The
+            // index may not get ahead of the log.
+            let path = self.files.segment(last);
+            self.open(last, OpenMode::Write)?
+                .sync()
+                .map_err(io_error("sync", &path))?;
+        }
+        let mut end = start;
+        for segment in found.iter().filter(|segment| segment.id >= start.segment) {
+            let from = if segment.id == start.segment {
+                start.offset
+            } else {
+                SEGMENT_HEADER
+            };
+            // A segment is begun after everything in the one before it was synced.
+            let trusted = if segment.id < last {
+                u64::MAX
+            } else {
+                self.durable_end(segment.id, from)?.max(from)
+            };
+            let offset = self.segment(segment.id, from, trusted)?;
+            end = Position {
+                segment: segment.id,
+                offset,
+            };
+            self.flush(end)?;
+        }
+        if cut {
+            self.cut(end)?;
+        }
+        Ok(end)
+    }
+
+    fn open(&self, id: u64, mode: OpenMode) -> Result<Arc<dyn DiskFile>, LoadError> {
+        let path = self.files.segment(id);
+        Ok(self
+            .files
+            .disk
+            .open(&path, mode)
+            .map_err(io_error("open", &path))?)
+    }
+
+    fn scan(&self, id: u64, from: u64) -> Result<Scan, LoadError> {
+        let file = self.open(id, OpenMode::Read)?;
+        let path = self.files.segment(id);
+        let scan = Scan::new(file, self.format.log_key, id, from);
+        Ok(scan.map_err(io_error("read", &path))?)
+    }
+
+    /// Up to where the last segment was certainly durable once: what its commit marks say.
+    fn durable_end(&self, id: u64, from: u64) -> Result<u64, LoadError> {
+        let mut scan = self.scan(id, from)?;
+        let path = self.files.segment(id);
+        let mut durable = 0;
+        loop {
+            match scan.next().map_err(io_error("read", &path))? {
+                Scanned::Entry {
+                    op: Op::Commit(mark),
+                    ..
+                } => durable = durable.max(mark.durable),
+                Scanned::End { .. } => return Ok(durable),
+                _ => {}
+            }
+        }
+    }
+
+    fn new_batch(&self, start: u64) -> Open {
+        let digest = BatchDigest::new(&self.format.log_key);
+        Open {
+            start,
+            ops: Vec::new(),
+            digest,
+            damaged: false,
+        }
+    }
+
+    /// Reads one segment. Where it ends: behind the last batch that counts.
+    fn segment(&mut self, id: u64, from: u64, trusted: u64) -> Result<u64, LoadError> {
+        let mut scan = self.scan(id, from)?;
+        let path = self.files.segment(id);
+        let mut batch = self.new_batch(from);
+        loop {
+            match scan.next().map_err(io_error("read", &path))? {
+                Scanned::Entry {
+                    op: Op::Commit(mark),
+                    sequence,
+                    end,
+                    ..
+                } => {
+                    let whole = is_whole(&batch, &mark);
+                    if !whole && batch.start >= trusted {
+                        return Ok(batch.start);
+                    }
+                    self.state.next_sequence = self.state.next_sequence.max(sequence + 1);
+                    self.accept(batch.ops)?;
+                    batch = self.new_batch(end);
+                    self.step(Position {
+                        segment: id,
+                        offset: end,
+                    })?;
+                }
+                Scanned::Entry {
+                    op,
+                    sequence,
+                    place,
+                    tag,
+                    ..
+                } => {
+                    batch.digest.add_tag(&tag);
+                    batch.ops.push((op, sequence, place));
+                }
+                Scanned::Damaged { from, to, what } => {
+                    if from >= trusted {
+                        return Ok(batch.start);
+                    }
+                    batch.damaged = true;
+                    self.damage(id, from, to, what)?;
+                }
+                Scanned::End { at } => {
+                    return self.segment_end(id, at, scan.len(), trusted, batch);
+                }
+            }
+        }
+    }
+
+    fn segment_end(
+        &mut self,
+        id: u64,
+        at: u64,
+        len: u64,
+        trusted: u64,
+        batch: Open,
+    ) -> Result<u64, LoadError> {
+        if batch.start >= trusted || (at == len && batch.start == len) {
+            return Ok(batch.start);
+        }
+        if trusted == u64::MAX {
+            // Not the last segment: all of it was durable once.
+            if at < len {
+                self.damage(id, at, len, "no entry can be found in it")?;
+            } else if !batch.damaged {
+                self.report.damage.push(format!(
+                    "segment {id} of the log ends in a batch without its mark, at offset {at}"
+                ));
+            }
+            self.accept(batch.ops)?;
+            return Ok(len);
+        }
+        // The last segment, and the batch began before the durable end: its mark is damaged, and
+        // nothing valid follows the durable end.
+        let end = trusted.min(len).max(batch.start);
+        let keep = batch
+            .ops
+            .into_iter()
+            .filter(|(_, _, place)| u64::from(place.offset) < end);
+        let keep = keep.collect();
+        self.accept(keep)?;
+        Ok(if at < len { end } else { len })
+    }
+
+    fn accept(&mut self, ops: Vec<Applied>) -> Result<(), LoadError> {
+        for (op, sequence, place) in ops {
+            self.state.next_sequence = self.state.next_sequence.max(sequence + 1);
+            if let Op::Evict { address } = &op {
+                self.evicted.insert(*address);
+            }
+            self.waiting_bytes += u64::from(place.len);
+            self.waiting.push((op, sequence, place));
+            self.report.replayed += 1;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, position: Position) -> Result<(), LoadError> {
+        if self.waiting_bytes >= STEP_BYTES || self.waiting.len() >= STEP_ENTRIES {
+            self.flush(position)?;
+        }
+        Ok(())
+    }
+
+    /// Applies what waits; after it, the index has read the log up to `position`.
+    fn flush(&mut self, position: Position) -> Result<(), LoadError> {
+        let next_sequence = self.state.next_sequence;
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
+        if waiting.is_empty() && self.state.position == position {
+            return Ok(());
+        }
+        self.steps += 1;
+        let durable = self.steps.is_multiple_of(STEPS_TO_CHECKPOINT) && self.index.has_room();
+        self.state = self.index.write(durable, |tables| {
+            for (op, sequence, place) in &waiting {
+                tables.apply(op, *sequence, *place)?;
+            }
+            tables.state.position = position;
+            tables.state.next_sequence = next_sequence;
+            tables.put_state()?;
+            Ok::<_, LoadError>(tables.state)
+        })?;
+        Ok(())
+    }
+
+    /// Reports damage, and keeps a copy of it.
+    fn damage(&mut self, id: u64, from: u64, to: u64, what: &str) -> Result<(), LoadError> {
+        let mut note =
+            format!("segment {id} of the log is damaged from offset {from} to {to}: {what}");
+        if let Err(error) = self.keep_copy(id, from, to) {
+            note = format!("{note}; no copy could be kept: {error}");
+        }
+        tracing::warn!("{note}");
+        self.report.damage.push(note);
+        Ok(())
+    }
+
+    fn keep_copy(&self, id: u64, from: u64, to: u64) -> Result<(), IoError> {
+        let path = self.files.segment(id);
+        let read = |e| IoError::new("read", &path, e);
+        let file = self.files.disk.open(&path, OpenMode::Read).map_err(read)?;
+        let mut bytes = vec![0; usize::try_from(to - from).unwrap_or(0)];
+        file.read_at(from, &mut bytes).map_err(read)?;
+        let (tmp, _) = self.files.write_tmp(&bytes)?;
+        let kept = self.files.quarantine(&format!("log-{id}-{from}"));
+        self.files
+            .disk
+            .rename(&tmp, &kept)
+            .map_err(|e| IoError::new("rename", &kept, e))
+    }
+
+    /// Removes what follows the end, durably: or else its remains could later, together with what
+    /// is written over them, be taken for one valid batch.
+    fn cut(&mut self, end: Position) -> Result<(), LoadError> {
+        let path = self.files.segment(end.segment);
+        let file = self.open(end.segment, OpenMode::Write)?;
+        let len = file.len().map_err(io_error("read", &path))?;
+        if len > end.offset {
+            file.set_len(end.offset)
+                .map_err(io_error("truncate", &path))?;
+            self.report.torn_bytes += len - end.offset;
+            file.sync().map_err(io_error("sync", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the index durable, and finishes evictions that were cut short. The next sequence
+    /// number.
+    pub(super) fn finish(mut self, end: Position) -> Result<u64, LoadError> {
+        self.state.next_sequence = self.state.next_sequence.max(1);
+        self.flush(end)?;
+        let addresses: Vec<Address> = self.evicted.iter().copied().collect();
+        for (address, row) in addresses.iter().zip(self.index.chunks(&addresses)?) {
+            if matches!(row, Some(ChunkRow::Evicted { .. })) {
+                // Gone already, nearly always.
+                let _ = self.files.disk.remove(&self.files.chunk(address));
+            }
+        }
+        if self.report.replayed > 0 && self.index.has_room() {
+            self.index.checkpoint()?;
+        }
+        Ok(self.state.next_sequence)
+    }
+}
+
+fn is_whole(batch: &Open, mark: &Mark) -> bool {
+    let count = batch.ops.len() as u64;
+    !batch.damaged
+        && u64::from(mark.count) == count
+        && batch
+            .ops
+            .first()
+            .is_none_or(|(_, sequence, _)| *sequence == mark.first)
+        && batch.digest.finish() == mark.digest
+}

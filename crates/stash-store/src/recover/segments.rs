@@ -1,0 +1,101 @@
+//! Which segments there are.
+
+use std::path::Path;
+
+use crate::files::Files;
+use crate::format::Format;
+use crate::log::{SEGMENT_HEADER, read_segment_header};
+use crate::{OpenError, OpenMode, OpenReport};
+
+use super::io_error;
+
+/// A segment of the log, by its id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Found {
+    pub(super) id: u64,
+    pub(super) len: u64,
+}
+
+/// Ids beyond the highest one known at which a segment with a damaged header is looked for.
+const GUESSES: u64 = 64;
+
+/// All segments in order of their ids, at least one. Gaps and damaged headers are reported.
+pub(super) fn find(
+    files: &Files,
+    format: &Format,
+    report: &mut OpenReport,
+) -> Result<Vec<Found>, OpenError> {
+    let (mut found, mut nameless) = (Vec::new(), Vec::new());
+    walk(
+        files,
+        format,
+        &files.dir.join("log"),
+        &mut found,
+        &mut nameless,
+    )?;
+    let highest = found.iter().map(|f: &Found| f.id).max().unwrap_or(0);
+    for (path, len, what) in nameless {
+        let id = (1..=highest + GUESSES).find(|id| files.segment(*id) == path);
+        let note = format!("{} is damaged: {what}", path.display());
+        report.damage.push(note);
+        found.extend(id.map(|id| Found { id, len }));
+    }
+    found.sort();
+    for pair in found.windows(2) {
+        for id in pair[0].id + 1..pair[1].id {
+            report
+                .damage
+                .push(format!("segment {id} of the log is missing"));
+        }
+    }
+    if found.first().is_some_and(|first| first.id != 1) {
+        report
+            .damage
+            .push("segment 1 of the log is missing".to_owned());
+    }
+    if found.is_empty() {
+        return Err(OpenError::Damaged {
+            what: format!(
+                "{} has no segment of the log",
+                files.dir.join("log").display()
+            ),
+        });
+    }
+    Ok(found)
+}
+
+type Nameless = Vec<(std::path::PathBuf, u64, &'static str)>;
+
+fn walk(
+    files: &Files,
+    format: &Format,
+    dir: &Path,
+    found: &mut Vec<Found>,
+    nameless: &mut Nameless,
+) -> Result<(), OpenError> {
+    for entry in files.disk.list(dir).map_err(io_error("list", dir))? {
+        let path = dir.join(&entry.name);
+        if entry.is_dir {
+            walk(files, format, &path, found, nameless)?;
+            continue;
+        }
+        let file = files
+            .disk
+            .open(&path, OpenMode::Read)
+            .map_err(io_error("open", &path))?;
+        let len = file.len().map_err(io_error("read", &path))?;
+        let mut header = [0; 256];
+        if len < SEGMENT_HEADER {
+            nameless.push((path, len, "it is shorter than its header"));
+            continue;
+        }
+        file.read_at(0, &mut header)
+            .map_err(io_error("read", &path))?;
+        match read_segment_header(format, &header) {
+            Ok(id) if files.segment(id) == path => found.push(Found { id, len }),
+            Ok(_) => nameless.push((path, len, "its header is of another segment")),
+            Err(what) => nameless.push((path, len, what)),
+        }
+    }
+    Ok(())
+}

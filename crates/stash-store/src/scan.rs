@@ -1,0 +1,153 @@
+//! Reading a segment from front to back, past damage.
+
+use std::sync::Arc;
+
+use crate::DiskFile;
+use crate::entry::{HEADER, Header, Op, Place, entry_len};
+
+/// Bytes read at once.
+const WINDOW: usize = 1024 * 1024;
+
+/// What lies next in a segment.
+#[derive(Debug)]
+pub(crate) enum Scanned {
+    /// An entry that is whole.
+    Entry {
+        op: Op,
+        sequence: u64,
+        place: Place,
+        tag: [u8; 8],
+        end: u64,
+    },
+    /// Bytes that are not; the next entry begins at `to`.
+    Damaged {
+        from: u64,
+        to: u64,
+        what: &'static str,
+    },
+    /// Nothing valid follows. `at` is the end of the file if nothing at all follows.
+    End { at: u64 },
+}
+
+/// Reads a segment's entries in order.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    file: Arc<dyn DiskFile>,
+    log_key: [u8; 32],
+    segment: u64,
+    len: u64,
+    at: u64,
+    window: Vec<u8>,
+    window_start: u64,
+}
+
+impl Scan {
+    pub(crate) fn new(
+        file: Arc<dyn DiskFile>,
+        log_key: [u8; 32],
+        segment: u64,
+        at: u64,
+    ) -> std::io::Result<Scan> {
+        let len = file.len()?;
+        Ok(Scan {
+            file,
+            log_key,
+            segment,
+            len,
+            at,
+            window: Vec::new(),
+            window_start: 0,
+        })
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Makes `n` bytes from `at` available, or as many as there are.
+    fn fill(&mut self, at: u64, n: usize) -> std::io::Result<std::ops::Range<usize>> {
+        let end = self.len.min(at.saturating_add(n as u64));
+        let have = self.window_start..self.window_start + self.window.len() as u64;
+        if !(at >= have.start && end <= have.end) {
+            let want = n.max(WINDOW) as u64;
+            let size = self.len.saturating_sub(at).min(want);
+            self.window.resize(usize::try_from(size).unwrap_or(0), 0);
+            self.window_start = at;
+            self.file.read_at(at, &mut self.window)?;
+        }
+        let start = usize::try_from(at - self.window_start).unwrap_or(usize::MAX);
+        let end = usize::try_from(end.max(at) - self.window_start).unwrap_or(usize::MAX);
+        Ok(start..end)
+    }
+
+    fn header(&mut self, at: u64) -> std::io::Result<Option<(Header, [u8; 8])>> {
+        let range = self.fill(at, HEADER)?;
+        let bytes = &self.window[range];
+        let header = Header::decode(bytes, &self.log_key, self.segment, at);
+        Ok(header.map(|header| {
+            let mut tag = [0; 8];
+            tag.copy_from_slice(&bytes[24..HEADER]);
+            (header, tag)
+        }))
+    }
+
+    pub(crate) fn next(&mut self) -> std::io::Result<Scanned> {
+        let at = self.at;
+        if at >= self.len {
+            return Ok(Scanned::End { at: self.len });
+        }
+        let Some((header, tag)) = self.header(at)? else {
+            return self.skip(at);
+        };
+        let end = at + entry_len(u64::from(header.len));
+        let body_len = usize::try_from(header.len).unwrap_or(usize::MAX);
+        let range = self.fill(at + HEADER as u64, body_len)?;
+        let body = &self.window[range];
+        if body.len() < body_len || end > self.len {
+            return Ok(Scanned::End { at });
+        }
+        self.at = end;
+        if crc32fast::hash(body) != header.crc {
+            let what = "the checksum of an entry's body does not match";
+            return Ok(Scanned::Damaged {
+                from: at,
+                to: end,
+                what,
+            });
+        }
+        let Some(op) = Op::decode(header.kind, body) else {
+            return Ok(Scanned::Damaged {
+                from: at,
+                to: end,
+                what: "an entry is not understood",
+            });
+        };
+        let offset = u32::try_from(at).unwrap_or(u32::MAX);
+        let place = Place {
+            segment: self.segment,
+            offset,
+            len: header.len,
+        };
+        Ok(Scanned::Entry {
+            op,
+            sequence: header.sequence,
+            place,
+            tag,
+            end,
+        })
+    }
+
+    /// Looks for the next valid header. Stored bytes cannot pass for one: the tag is keyed.
+    fn skip(&mut self, from: u64) -> std::io::Result<Scanned> {
+        let mut at = from + 8;
+        while at + HEADER as u64 <= self.len {
+            if self.header(at)?.is_some() {
+                self.at = at;
+                let what = "an entry's header does not match its tag";
+                return Ok(Scanned::Damaged { from, to: at, what });
+            }
+            at += 8;
+        }
+        Ok(Scanned::End { at: from })
+    }
+}

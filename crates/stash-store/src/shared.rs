@@ -1,0 +1,250 @@
+//! What the callers of one open store, and its threads, have in common.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::batch::Step;
+use crate::commit::{Core, Done, Job, Queue, lock};
+use crate::entry::{Op, entry_len};
+use crate::files::Files;
+use crate::index::{Index, State};
+use crate::log::{Position, Segments, mark_len};
+use crate::stage::Stage;
+use crate::{
+    Batch, CommitError, Committer, Lock, MAX_BATCH_BYTES, MAX_MANIFEST_REFS, MAX_RECORD_BYTES,
+    MAX_RECORD_REFS, MAX_ROW_KEY, MAX_ROW_VALUE, OpenReport, Options,
+};
+
+/// Figures for [`crate::Stats`], as of the last group.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) state: State,
+    pub(crate) end: Position,
+    pub(crate) segments: u64,
+    pub(crate) full_bytes: u64,
+    pub(crate) groups: u64,
+    pub(crate) batches: u64,
+}
+
+/// What the callers of one open store, and its threads, have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) files: Arc<Files>,
+    pub(crate) options: Options,
+    pub(crate) store_id: [u8; 16],
+    pub(crate) log_key: [u8; 32],
+    pub(crate) opens: u64,
+    pub(crate) report: OpenReport,
+    pub(crate) segments: Segments,
+    pub(crate) stage: Stage,
+    pub(crate) queue: Queue,
+    pub(crate) core: Mutex<Core>,
+    pub(crate) figures: Mutex<Figures>,
+    index: RwLock<Arc<Index>>,
+    read_only: Mutex<Option<String>>,
+    /// Released when everything else is.
+    _lock: Box<dyn Lock>,
+}
+
+/// What [`Shared::new`] is made from.
+pub(crate) struct Parts {
+    pub(crate) files: Arc<Files>,
+    pub(crate) options: Options,
+    pub(crate) opens: u64,
+    pub(crate) report: OpenReport,
+    pub(crate) core: Core,
+    pub(crate) index: Index,
+    pub(crate) figures: Figures,
+    pub(crate) lock: Box<dyn Lock>,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Shared {
+        let format = &parts.core.log.format;
+        Shared {
+            store_id: format.store_id,
+            log_key: format.log_key,
+            segments: Segments::new(Arc::clone(&parts.files)),
+            files: parts.files,
+            options: parts.options,
+            opens: parts.opens,
+            report: parts.report,
+            stage: Stage::default(),
+            queue: Queue::default(),
+            core: Mutex::new(parts.core),
+            figures: Mutex::new(parts.figures),
+            index: RwLock::new(Arc::new(parts.index)),
+            read_only: Mutex::new(None),
+            _lock: parts.lock,
+        }
+    }
+
+    pub(crate) fn index(&self) -> Arc<Index> {
+        Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn replace_index(&self, index: Index) {
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
+    }
+
+    /// Why the store takes no writes, if so.
+    pub(crate) fn read_only(&self) -> Option<String> {
+        lock(&self.read_only).clone()
+    }
+
+    /// Turns the store read-only, for good; the first reason counts.
+    pub(crate) fn poison(&self, reason: String) {
+        tracing::error!(%reason, "the store is read-only from now on");
+        lock(&self.read_only).get_or_insert(reason);
+        self.stage.notify();
+    }
+
+    fn is_read_only(&self) -> bool {
+        lock(&self.read_only).is_some()
+    }
+
+    /// Hands a batch to the committer, whoever that is.
+    pub(crate) fn submit(&self, batch: Batch, done: Option<Done>, wait: bool) {
+        let log_bytes = match check_limits(&batch) {
+            Ok(log_bytes) => log_bytes,
+            Err(error) => {
+                if let Some(done) = done {
+                    done(Err(error));
+                }
+                return;
+            }
+        };
+        let job = Job {
+            batch,
+            log_bytes,
+            done,
+        };
+        self.queue
+            .push(job, self.options.queue_bytes, self.options.queue_ops, wait);
+        if self.options.committer == Committer::Inline {
+            self.serve_inline();
+        }
+    }
+
+    /// Whoever has the core serves all that waits, also what was added meanwhile by another
+    /// thread, or by a callback, that found the core taken.
+    fn serve_inline(&self) {
+        while !self.queue.is_empty() {
+            let Ok(mut core) = self.core.try_lock() else {
+                return;
+            };
+            let jobs = self.queue.take_now();
+            self.serve(&mut core, jobs);
+        }
+    }
+
+    /// Makes durable what is staged, on the calling thread.
+    pub(crate) fn flush_inline(&self) {
+        self.submit(Batch::new(), None, false);
+    }
+
+    fn serve(&self, core: &mut Core, jobs: Vec<Job>) {
+        let ticket = self.stage.ticket();
+        if self.options.committer == Committer::Inline {
+            self.flush_all_files();
+        }
+        let staging = self.stage.collect(ticket, || self.is_read_only());
+        self.run(core, staging, jobs);
+    }
+
+    fn flush_all_files(&self) {
+        while self.stage.has_files() {
+            let refused = self.is_read_only();
+            if let Err(error) = self.stage.flush_files(&self.files, refused) {
+                self.poison(error.to_string());
+            }
+        }
+    }
+
+    /// The flusher's thread: makes staged files durable as they come.
+    pub(crate) fn flusher(&self) {
+        let run = || {
+            while self.stage.wait_for_files() {
+                self.flush_all_files();
+            }
+        };
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            self.poison("the flusher panicked".to_owned());
+        }
+    }
+
+    /// The committer's thread: takes all batches that wait, commits them, and looks again.
+    pub(crate) fn committer(&self) {
+        while let Some(jobs) = self.queue.take() {
+            let mut core = lock(&self.core);
+            if catch_unwind(AssertUnwindSafe(|| self.serve(&mut core, jobs))).is_err() {
+                self.poison("the committer panicked".to_owned());
+            }
+        }
+        self.stage.close();
+        self.close();
+    }
+
+    /// What remains to be done when nobody uses the store any more.
+    pub(crate) fn close(&self) {
+        let mut core = lock(&self.core);
+        self.serve(&mut core, Vec::new());
+        self.seal(&mut core);
+    }
+}
+
+/// Checks every limit that does not depend on what is stored. Bytes that the batch takes.
+fn check_limits(batch: &Batch) -> Result<u64, CommitError> {
+    let mut bytes = mark_len();
+    for step in &batch.steps {
+        bytes += step_len(step)?;
+    }
+    at_most("a batch", bytes, MAX_BATCH_BYTES)?;
+    Ok(bytes)
+}
+
+fn at_most(what: &'static str, len: u64, limit: u64) -> Result<(), CommitError> {
+    if len <= limit {
+        Ok(())
+    } else {
+        Err(CommitError::TooLarge { what, len, limit })
+    }
+}
+
+fn step_len(step: &Step) -> Result<u64, CommitError> {
+    const REF: u64 = 36;
+    let body = match step {
+        Step::Record(r) => {
+            at_most("a record", r.bytes.len() as u64, MAX_RECORD_BYTES as u64)?;
+            at_most(
+                "a record's references",
+                r.refs.len() as u64,
+                MAX_RECORD_REFS as u64,
+            )?;
+            120 + r.refs.len() as u64 * REF + r.bytes.len() as u64
+        }
+        Step::Row { key, value } => {
+            let op = Op::Row {
+                key: key.clone(),
+                value: value.clone(),
+            };
+            at_most("a row's key", key.len() as u64, MAX_ROW_KEY as u64)?;
+            let value = value.as_ref().map_or(0, Vec::len);
+            at_most("a row's value", value as u64, MAX_ROW_VALUE as u64)?;
+            op.body_len(0)
+        }
+        Step::Require(_) => return Ok(0),
+        Step::Hold { .. } | Step::Release { .. } => 64,
+        Step::Evict { addresses, .. } => return Ok(addresses.len() as u64 * entry_len(32)),
+        Step::Manifest { refs, .. } => {
+            at_most(
+                "a manifest's references",
+                refs.len() as u64,
+                MAX_MANIFEST_REFS as u64,
+            )?;
+            36 + refs.len() as u64 * REF
+        }
+        Step::Quarantine(_) => 32,
+    };
+    Ok(entry_len(body))
+}

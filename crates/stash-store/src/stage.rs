@@ -1,0 +1,343 @@
+//! Blobs on their way in: handed over, not yet announced.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::files::Files;
+use crate::{Address, Blob, DiskFile, IoError};
+
+/// Files that one round of the flusher makes durable together.
+const ROUND: usize = 16;
+
+/// How far a blob has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A caller is still writing it.
+    Writing,
+    /// Taken: the next commit makes it durable.
+    Queued,
+}
+
+/// A large blob in `tmp/`, unsynced.
+#[derive(Debug)]
+struct StagedFile {
+    address: Address,
+    len: u32,
+    tmp: PathBuf,
+    file: Arc<dyn DiskFile>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pending: HashMap<Address, Phase>,
+    /// Being evicted: their files go before the index says so.
+    evicting: HashSet<Address>,
+    /// Found damaged, which the index does not say yet.
+    damaged: HashSet<Address>,
+    files: Vec<StagedFile>,
+    small: Vec<Blob>,
+    /// Durable files that the log does not announce yet.
+    ready: Vec<(Address, u32)>,
+    outstanding: u64,
+    /// Files taken, and files that the flusher is done with, since the store was opened.
+    taken: u64,
+    flushed: u64,
+    lost: Option<IoError>,
+    closing: bool,
+}
+
+/// What the committer announces.
+#[derive(Debug, Default)]
+pub(crate) struct Staging {
+    pub(crate) small: Vec<Blob>,
+    pub(crate) ready: Vec<(Address, u32)>,
+    /// Why a blob staged before could not be kept, if one could not.
+    pub(crate) lost: Option<IoError>,
+}
+
+/// Whether a blob may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Go,
+    Present,
+    /// More is outstanding than may be, and nobody else will change that.
+    NoRoom,
+    Refused,
+}
+
+/// The blobs on their way in.
+#[derive(Debug, Default)]
+pub(crate) struct Stage {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Stage {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes everybody who waits, to look again.
+    pub(crate) fn notify(&self) {
+        let _state = self.lock();
+        self.changed.notify_all();
+    }
+
+    /// Lets one caller write a blob. `here` asks the index and is called under the lock: what
+    /// leaves `pending` is in the index already. With `wait`, waits for room.
+    pub(crate) fn admit<E>(
+        &self,
+        address: Address,
+        len: u64,
+        limit: u64,
+        wait: bool,
+        refused: impl Fn() -> bool,
+        here: impl Fn() -> Result<bool, E>,
+    ) -> Result<Admission, E> {
+        let mut state = self.lock();
+        loop {
+            if refused() {
+                return Ok(Admission::Refused);
+            }
+            let phase = state.pending.get(&address);
+            if phase == Some(&Phase::Queued) {
+                return Ok(Admission::Present);
+            }
+            if phase.is_none() && !state.evicting.contains(&address) {
+                if !state.damaged.contains(&address) && here()? {
+                    return Ok(Admission::Present);
+                }
+                if state.outstanding == 0 || state.outstanding + len <= limit {
+                    state.pending.insert(address, Phase::Writing);
+                    state.outstanding += len;
+                    return Ok(Admission::Go);
+                }
+                if !wait {
+                    return Ok(Admission::NoRoom);
+                }
+            }
+            state = self.wait(state);
+        }
+    }
+
+    /// Takes back an admission.
+    pub(crate) fn withdraw(&self, address: &Address, len: u64) {
+        let mut state = self.lock();
+        state.pending.remove(address);
+        state.outstanding = state.outstanding.saturating_sub(len);
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn take_file(
+        &self,
+        address: Address,
+        len: u32,
+        tmp: PathBuf,
+        file: Arc<dyn DiskFile>,
+    ) {
+        let mut state = self.lock();
+        state.pending.insert(address, Phase::Queued);
+        state.files.push(StagedFile {
+            address,
+            len,
+            tmp,
+            file,
+        });
+        state.taken += 1;
+        self.changed.notify_all();
+    }
+
+    /// True if so much waits in memory that it should be written soon.
+    pub(crate) fn take_small(&self, blob: Blob, limit: u64) -> bool {
+        let mut state = self.lock();
+        state.pending.insert(blob.address(), Phase::Queued);
+        state.small.push(blob);
+        self.changed.notify_all();
+        state.outstanding > limit / 2
+    }
+
+    /// Waits for files to make durable. `false` when the store is closing and none are left.
+    pub(crate) fn wait_for_files(&self) -> bool {
+        let mut state = self.lock();
+        while state.files.is_empty() {
+            if state.closing {
+                return false;
+            }
+            state = self.wait(state);
+        }
+        true
+    }
+
+    pub(crate) fn close(&self) {
+        self.lock().closing = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn has_files(&self) -> bool {
+        !self.lock().files.is_empty()
+    }
+
+    pub(crate) fn outstanding(&self) -> u64 {
+        self.lock().outstanding
+    }
+
+    /// One round: some files synced, renamed, and their directories synced, each once. An error
+    /// is a sync that failed; after one, files are `refused`, and only removed.
+    pub(crate) fn flush_files(&self, files: &Files, refused: bool) -> Result<(), IoError> {
+        let round: Vec<StagedFile> = {
+            let mut state = self.lock();
+            let n = state.files.len().min(ROUND);
+            state.files.drain(..n).collect()
+        };
+        let (open, moves): (Vec<_>, Vec<_>) = round
+            .iter()
+            .map(|s| {
+                let to = files.chunk(&s.address);
+                ((s.tmp.clone(), Arc::clone(&s.file)), (s.tmp.clone(), to))
+            })
+            .unzip();
+        let settled = if refused {
+            Ok(None)
+        } else {
+            files
+                .sync_files(&open)
+                .and_then(|()| files.settle(&moves))
+                .map(Some)
+        };
+        let mut state = self.lock();
+        state.flushed += round.len() as u64;
+        for (i, staged) in round.iter().enumerate() {
+            state.outstanding = state.outstanding.saturating_sub(u64::from(staged.len));
+            match &settled {
+                Ok(Some(outcomes)) if outcomes[i].is_ok() => {
+                    state.ready.push((staged.address, staged.len));
+                }
+                _ => {
+                    state.pending.remove(&staged.address);
+                    // Left behind at worst until the next open.
+                    let _ = files.disk.remove(&staged.tmp);
+                }
+            }
+        }
+        let result = settled.map(|outcomes| {
+            if let Some(error) = outcomes.into_iter().flatten().find_map(Result::err) {
+                state.lost = Some(error);
+            }
+        });
+        self.changed.notify_all();
+        result
+    }
+
+    /// Files taken so far; [`Stage::collect`] waits for them.
+    pub(crate) fn ticket(&self) -> u64 {
+        self.lock().taken
+    }
+
+    /// Everything there is to announce, once the flusher is done with all files up to `ticket`.
+    pub(crate) fn collect(&self, ticket: u64, refused: impl Fn() -> bool) -> Staging {
+        let mut state = self.lock();
+        while state.flushed < ticket && !refused() {
+            state = self.wait(state);
+        }
+        Staging {
+            small: std::mem::take(&mut state.small),
+            ready: std::mem::take(&mut state.ready),
+            lost: state.lost.take(),
+        }
+    }
+
+    /// These are in the index now.
+    pub(crate) fn announced(&self, files: &[Address], small: &[(Address, u64)]) {
+        let mut state = self.lock();
+        for address in files.iter().chain(small.iter().map(|(address, _)| address)) {
+            state.pending.remove(address);
+            state.damaged.remove(address);
+        }
+        for (_, len) in small {
+            state.outstanding = state.outstanding.saturating_sub(*len);
+        }
+        self.changed.notify_all();
+    }
+
+    /// These will not be announced in this run. With `remove`, the log certainly does not announce
+    /// them, and their files go, so that a full disk has the room again.
+    pub(crate) fn dropped(&self, files: &Files, staging: Staging, remove: bool) {
+        let mut state = self.lock();
+        for (address, _) in &staging.ready {
+            state.pending.remove(address);
+            if remove {
+                // An unannounced file is invisible; if it stays, the same blob overwrites it.
+                let _ = files.disk.remove(&files.chunk(address));
+            }
+        }
+        for blob in &staging.small {
+            state.pending.remove(&blob.address());
+            let len = blob.bytes().len() as u64;
+            state.outstanding = state.outstanding.saturating_sub(len);
+        }
+        self.changed.notify_all();
+    }
+
+    /// Keeps these from being staged until [`Stage::evicted`]. Gives back those whose files may
+    /// be removed: not one that is on its way in again.
+    pub(crate) fn evicting(&self, addresses: &[Address]) -> Vec<Address> {
+        let mut state = self.lock();
+        let free: Vec<Address> = addresses
+            .iter()
+            .filter(|a| !state.pending.contains_key(a))
+            .copied()
+            .collect();
+        state.evicting.extend(free.iter().copied());
+        free
+    }
+
+    pub(crate) fn evicted(&self, addresses: &[Address]) {
+        let mut state = self.lock();
+        for address in addresses {
+            state.evicting.remove(address);
+        }
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn is_evicting(&self, address: &Address) -> bool {
+        self.lock().evicting.contains(address)
+    }
+
+    /// True for a blob that is staged and not announced.
+    pub(crate) fn is_coming(&self, address: &Address) -> bool {
+        self.lock().pending.contains_key(address)
+    }
+
+    pub(crate) fn is_damaged(&self, address: &Address) -> bool {
+        self.lock().damaged.contains(address)
+    }
+
+    /// Marks a blob as damaged, and moves its file away, unless a new copy is on its way.
+    /// `false` if there is nothing to do.
+    pub(crate) fn condemn(&self, address: &Address, set_aside: impl FnOnce()) -> bool {
+        let mut state = self.lock();
+        if state.pending.contains_key(address) || state.evicting.contains(address) {
+            return false;
+        }
+        if !state.damaged.insert(*address) {
+            return false;
+        }
+        set_aside();
+        true
+    }
+
+    /// The index says it now.
+    pub(crate) fn absolve(&self, addresses: &[Address]) {
+        let mut state = self.lock();
+        for address in addresses {
+            state.damaged.remove(address);
+        }
+    }
+}

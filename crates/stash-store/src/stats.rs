@@ -1,0 +1,85 @@
+//! What the store tells about itself.
+
+use std::sync::Arc;
+
+/// Whether a blob is in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChunkState {
+    /// Durable and readable.
+    Here {
+        /// Its length in bytes.
+        len: u32,
+    },
+    /// It was here, and its bytes were dropped on purpose.
+    Evicted,
+    /// Never seen.
+    Absent,
+    /// It was here, and its bytes were found damaged. Staging it again heals it.
+    Quarantined,
+}
+
+/// What [`crate::Store::stage`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Staged {
+    /// The blob was taken.
+    New,
+    /// The blob is here, or on its way, already.
+    Present,
+}
+
+/// A record, with its place in the order of this store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Increases from record to record, with gaps; the cursor for
+    /// [`crate::Store::records_after`]. Its meaning ends at this store.
+    pub sequence: u64,
+    /// The hash under which it was committed.
+    pub hash: [u8; 32],
+    /// The record's bytes.
+    pub bytes: Arc<[u8]>,
+}
+
+/// Figures of an open store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Records stored.
+    pub records: u64,
+    /// Blobs that are here.
+    pub chunks: u64,
+    /// Bytes of those blobs.
+    pub bytes: u64,
+    /// Blobs that were evicted and are not back.
+    pub evicted: u64,
+    /// Blobs found damaged and not replaced.
+    pub quarantined: u64,
+    /// Bytes of the log, all segments together.
+    pub log_bytes: u64,
+    /// Segments of the log.
+    pub log_segments: u64,
+    /// Why the store takes no writes, if so.
+    pub read_only: Option<String>,
+    /// Bytes staged and not yet durable.
+    pub outstanding_bytes: u64,
+    /// Groups of batches that were written with one sync each, since the store was opened.
+    pub groups: u64,
+    /// Batches in those groups.
+    pub batches: u64,
+}
+
+/// What opening the store found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenReport {
+    /// Why the index was rebuilt from the whole log, if it was.
+    pub index_rebuilt: Option<String>,
+    /// Log entries read again.
+    pub replayed: u64,
+    /// Bytes cut from the end of the log: a write that was never acknowledged.
+    pub torn_bytes: u64,
+    /// Damage in the acknowledged part of the log: one sentence each, with segment and offset.
+    /// The damaged bytes were copied to `quarantine/`.
+    pub damage: Vec<String>,
+    /// Left-over files removed from `tmp/`.
+    pub tmp_removed: u64,
+}

@@ -1,0 +1,503 @@
+//! The store: what callers hold.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::commit::{Core, lock};
+use crate::entry::{HEADER, HEADER_U32, Header, Op, record_bytes};
+use crate::index::{ChunkRow, Located};
+use crate::log::Group;
+use crate::shared::{Figures, Parts, Shared};
+use crate::stage::Admission;
+use crate::{
+    Address, Batch, Blob, ChunkState, CommitError, Committer, IoError, MAX_BLOB_BYTES, OpenError,
+    OpenMode, OpenReport, Options, ReadError, Receipt, StageError, Staged, Stats, StoredRecord,
+    recover,
+};
+
+/// A row: its key and its value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
+/// An open store. Clones share it; when the last one is dropped, it is closed.
+///
+/// All methods block, and may be called from any number of threads.
+#[derive(Debug, Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    _handle: Arc<Handle>,
+}
+
+/// Closes the store when it is dropped.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.shared.options.committer == Committer::Inline {
+            self.shared.close();
+            return;
+        }
+        self.shared.queue.close();
+        // The last clone may be dropped by a callback, which the committer itself runs: then the
+        // threads end on their own, and close the store.
+        let here = std::thread::current().id();
+        if self
+            .threads
+            .iter()
+            .any(|thread| thread.thread().id() == here)
+        {
+            return;
+        }
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has turned the store read-only and said why.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Store {
+    /// Makes an empty store and opens it. The directory may be missing, its parent not; it must
+    /// hold no other files.
+    pub fn create(dir: &Path, options: &Options) -> Result<Store, OpenError> {
+        recover::create(dir, options)?;
+        Store::open(dir, options)
+    }
+
+    /// Opens a store. What a crash left is repaired, and told by [`Store::open_report`].
+    pub fn open(dir: &Path, options: &Options) -> Result<Store, OpenError> {
+        let mut opened = recover::open(dir, options)?;
+        let state = opened.index.state().map_err(|e| OpenError::Damaged {
+            what: format!("{} is damaged: {}", opened.files.index().display(), e.0),
+        })?;
+        let mut state = state.unwrap_or_default();
+        let before = opened.log.end;
+        let refused = count_open(&mut opened, &mut state);
+        let rotated = opened.log.end.segment != before.segment;
+        let mut full_bytes = opened.log_bytes - before.offset;
+        if rotated {
+            full_bytes += before.offset;
+        }
+        let figures = Figures {
+            state,
+            end: opened.log.end,
+            segments: opened.segments + u64::from(rotated),
+            full_bytes,
+            ..Figures::default()
+        };
+        let shared = Arc::new(Shared::new(Parts {
+            files: opened.files,
+            options: options.clone(),
+            opens: state.opens,
+            report: opened.report,
+            core: Core::new(opened.log, state),
+            index: opened.index,
+            figures,
+            lock: opened.lock,
+        }));
+        if let Some(reason) = refused {
+            shared.poison(reason);
+        }
+        let threads = start_threads(&shared)?;
+        let handle = Arc::new(Handle {
+            shared: Arc::clone(&shared),
+            threads,
+        });
+        Ok(Store {
+            shared,
+            _handle: handle,
+        })
+    }
+
+    /// The store's identity, drawn when it was made.
+    pub fn store_id(&self) -> [u8; 16] {
+        self.shared.store_id
+    }
+
+    /// How often the store was opened, this time included. Durable: compare it with a count kept
+    /// elsewhere to notice that the directory was restored from a copy.
+    pub fn opens(&self) -> u64 {
+        self.shared.opens
+    }
+
+    /// What opening found and did.
+    pub fn open_report(&self) -> &OpenReport {
+        &self.shared.report
+    }
+
+    /// Hands a blob over. It is durable and visible once a commit, or [`Store::flush`], that
+    /// began later has succeeded. A large blob is in a file, unsynced, when this returns; a small
+    /// one is kept in memory. Waits while more than [`Options::queue_bytes`] are on their way.
+    ///
+    /// If the disk fails after this returned, the next commit fails; a batch that must not be
+    /// committed without the blob names it in [`Batch::require`].
+    pub fn stage(&self, blob: Blob) -> Result<Staged, StageError> {
+        let (address, len) = (blob.address(), blob.bytes().len() as u64);
+        if len > MAX_BLOB_BYTES {
+            return Err(StageError::TooLarge { len });
+        }
+        let sealed_len = u32::try_from(len).map_err(|_| StageError::TooLarge { len })?;
+        match self.admit(address, len)? {
+            Admission::Present => return Ok(Staged::Present),
+            Admission::Refused => {
+                let reason = self.shared.read_only().unwrap_or_default();
+                return Err(StageError::ReadOnly { reason });
+            }
+            Admission::Go | Admission::NoRoom => {}
+        }
+        let options = &self.shared.options;
+        if len < u64::from(options.small.min(crate::MAX_SMALL)) {
+            if self.shared.stage.take_small(blob, options.queue_bytes)
+                && options.committer == Committer::Thread
+            {
+                self.shared.queue.nudge();
+            }
+            return Ok(Staged::New);
+        }
+        match self.shared.files.write_tmp(blob.bytes()) {
+            Ok((tmp, file)) => {
+                drop(blob);
+                // Or else a gigabyte of dirty pages waits for the commit.
+                file.start_writeback();
+                self.shared.stage.take_file(address, sealed_len, tmp, file);
+                Ok(Staged::New)
+            }
+            Err(error) => {
+                self.shared.stage.withdraw(&address, len);
+                Err(if error.is_full() {
+                    StageError::Full(error)
+                } else {
+                    StageError::Io(error)
+                })
+            }
+        }
+    }
+
+    fn admit(&self, address: Address, len: u64) -> Result<Admission, ReadError> {
+        let shared = &self.shared;
+        let wait = shared.options.committer == Committer::Thread;
+        let refused = || shared.read_only().is_some();
+        let here = || {
+            let rows = shared.index().chunks(&[address]).map_err(ReadError::from)?;
+            Ok::<_, ReadError>(rows[0].is_some_and(|row| row.is_here()))
+        };
+        loop {
+            let limit = shared.options.queue_bytes;
+            match shared
+                .stage
+                .admit(address, len, limit, wait, refused, here)?
+            {
+                Admission::NoRoom => shared.flush_inline(),
+                admission => return Ok(admission),
+            }
+        }
+    }
+
+    /// Commits a batch. When it succeeds, the batch and everything staged before are durable and
+    /// visible; when it fails, nothing of the batch is.
+    pub fn commit(&self, batch: Batch) -> Result<Receipt, CommitError> {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        self.commit_then(batch, move |result| {
+            // The receiver waits just below.
+            let _ = sender.send(result);
+        });
+        receiver.recv().unwrap_or_else(|_| {
+            let reason = self.shared.read_only();
+            let reason = reason.unwrap_or_else(|| "the committer has stopped".to_owned());
+            Err(CommitError::ReadOnly { reason })
+        })
+    }
+
+    /// Like [`Store::commit`], but returns at once, and calls `done` from the committer's thread
+    /// (with [`Committer::Inline`], before it returns). `done` must not block. Waits only while
+    /// the queue is full.
+    pub fn commit_then(
+        &self,
+        batch: Batch,
+        done: impl FnOnce(Result<Receipt, CommitError>) + Send + 'static,
+    ) {
+        self.shared.submit(batch, Some(Box::new(done)), true);
+    }
+
+    /// Makes everything staged before durable and visible.
+    pub fn flush(&self) -> Result<(), CommitError> {
+        self.commit(Batch::new()).map(drop)
+    }
+
+    fn chunk_rows(&self, addresses: &[Address]) -> Result<Vec<Option<ChunkRow>>, ReadError> {
+        Ok(self.shared.index().chunks(addresses)?)
+    }
+
+    /// Whether a blob is here, and if not, why.
+    pub fn chunk_state(&self, address: &Address) -> Result<ChunkState, ReadError> {
+        let row = self.chunk_rows(&[*address])?[0];
+        Ok(match row {
+            None => ChunkState::Absent,
+            Some(ChunkRow::Evicted { .. }) => ChunkState::Evicted,
+            Some(ChunkRow::Quarantined { .. }) => ChunkState::Quarantined,
+            Some(_) if self.shared.stage.is_evicting(address) => ChunkState::Evicted,
+            Some(_) if self.shared.stage.is_damaged(address) => ChunkState::Quarantined,
+            Some(row) => ChunkState::Here { len: row.len() },
+        })
+    }
+
+    /// For each blob, whether it is durable and here.
+    pub fn has(&self, addresses: &[Address]) -> Result<Vec<bool>, ReadError> {
+        let stage = &self.shared.stage;
+        let rows = self.chunk_rows(addresses)?;
+        let here = |(address, row): (&Address, Option<ChunkRow>)| {
+            row.is_some_and(|row| row.is_here())
+                && !stage.is_evicting(address)
+                && !stage.is_damaged(address)
+        };
+        Ok(addresses.iter().zip(rows).map(here).collect())
+    }
+
+    /// Reads a blob into `out`, replacing what is in it; `false` if it is not here. The bytes are
+    /// checked against the address. After an error, `out` is empty.
+    pub fn read_into(&self, address: &Address, out: &mut Vec<u8>) -> Result<bool, ReadError> {
+        out.clear();
+        let result = self.read_chunk(address, out);
+        if !matches!(result, Ok(true)) {
+            out.clear();
+        }
+        if let Err(ReadError::Damaged { .. }) = &result {
+            self.shared.note_damage(*address);
+        }
+        result
+    }
+
+    fn read_chunk(&self, address: &Address, out: &mut Vec<u8>) -> Result<bool, ReadError> {
+        let damaged = |what: &str| ReadError::Damaged {
+            address: *address,
+            what: what.to_owned(),
+        };
+        // A blob that is evicted, or replaced, while it is read is looked up once more.
+        for attempt in 0..2 {
+            let row = self.chunk_rows(&[*address])?[0];
+            let read = match row {
+                Some(ChunkRow::File { len }) => self.read_file(address, len, out),
+                Some(ChunkRow::Log { place }) => {
+                    let len = place.len.saturating_sub(32);
+                    let at = u64::from(place.offset) + HEADER as u64 + 32;
+                    self.read_log(place.segment, at, len, out)
+                }
+                _ => return Ok(false),
+            };
+            if self.shared.stage.is_damaged(address) || self.shared.stage.is_evicting(address) {
+                return Ok(false);
+            }
+            let what = match read {
+                Ok(()) if Address::of(out) == *address => return Ok(true),
+                Ok(()) => "its bytes do not hash to its address".to_owned(),
+                Err(error) => match error.source.kind() {
+                    io::ErrorKind::NotFound => "its file is missing".to_owned(),
+                    io::ErrorKind::UnexpectedEof => "its file is too short".to_owned(),
+                    _ if is_misplaced(&error.source) => "its path is not a file's".to_owned(),
+                    _ => return Err(ReadError::Io(error)),
+                },
+            };
+            if attempt == 1 {
+                return Err(damaged(&what));
+            }
+        }
+        Err(damaged("it changes all the time"))
+    }
+
+    fn read_file(&self, address: &Address, len: u32, out: &mut Vec<u8>) -> Result<(), IoError> {
+        let path = self.shared.files.chunk(address);
+        let file = self.shared.files.disk.open(&path, OpenMode::Read);
+        let file = file.map_err(|e| IoError::new("open", &path, e))?;
+        out.resize(usize::try_from(len).unwrap_or(0), 0);
+        file.read_at(0, out)
+            .map_err(|e| IoError::new("read", &path, e))
+    }
+
+    fn read_log(&self, segment: u64, at: u64, len: u32, out: &mut Vec<u8>) -> Result<(), IoError> {
+        let (file, path) = self.shared.segments.get(segment)?;
+        out.resize(usize::try_from(len).unwrap_or(0), 0);
+        file.read_at(at, out)
+            .map_err(|e| IoError::new("read", &path, e))
+    }
+
+    /// The record with this hash.
+    pub fn record(&self, hash: &[u8; 32]) -> Result<Option<StoredRecord>, ReadError> {
+        self.shared
+            .index()
+            .record(hash)?
+            .map(|found| self.load(&found))
+            .transpose()
+    }
+
+    /// All records about a name, in the order in which they were stored.
+    pub fn records_of(&self, name: &[u8; 32]) -> Result<Vec<StoredRecord>, ReadError> {
+        self.shared
+            .index()
+            .records_of(name)?
+            .iter()
+            .map(|found| self.load(found))
+            .collect()
+    }
+
+    /// At most `limit` records in the order in which they were stored, after that sequence number.
+    pub fn records_after(&self, sequence: u64, limit: u64) -> Result<Vec<StoredRecord>, ReadError> {
+        let found = self.shared.index().records_after(sequence, limit)?;
+        found.iter().map(|found| self.load(found)).collect()
+    }
+
+    fn load(&self, found: &Located) -> Result<StoredRecord, ReadError> {
+        let hash = found.hash;
+        let damaged = |what: &str| ReadError::RecordDamaged {
+            hash,
+            what: what.to_owned(),
+        };
+        let place = found.place;
+        let mut entry = Vec::new();
+        let len = place.len.saturating_add(HEADER_U32);
+        match self.read_log(place.segment, u64::from(place.offset), len, &mut entry) {
+            Err(e) if e.source.kind() == io::ErrorKind::NotFound => {
+                return Err(damaged("its segment of the log is missing"));
+            }
+            Err(e) if e.source.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(damaged("its segment of the log is too short"));
+            }
+            result => result?,
+        }
+        let offset = u64::from(place.offset);
+        let header = Header::decode(&entry, &self.shared.log_key, place.segment, offset)
+            .ok_or_else(|| damaged("the header of its log entry does not match its tag"))?;
+        let body = &entry[HEADER..];
+        if header.len != place.len || crc32fast::hash(body) != header.crc {
+            return Err(damaged("the checksum of its log entry does not match"));
+        }
+        let bytes = record_bytes(body, &hash).ok_or_else(|| damaged("its entry is another's"))?;
+        Ok(StoredRecord {
+            sequence: found.sequence,
+            hash,
+            bytes: bytes.into(),
+        })
+    }
+
+    /// The hash of the record under this dot; the one stored first, if there are several.
+    pub fn dot(&self, writer: &[u8; 40], n: u64) -> Result<Option<[u8; 32]>, ReadError> {
+        Ok(self.dots(writer, n)?.first().copied())
+    }
+
+    /// The hashes of all records under this dot, in the order in which they were stored. More
+    /// than one is for the layer above to worry about.
+    pub fn dots(&self, writer: &[u8; 40], n: u64) -> Result<Vec<[u8; 32]>, ReadError> {
+        Ok(self.shared.index().dots(writer, n)?)
+    }
+
+    /// The highest `n` of a writer, with the hash of its record.
+    pub fn last_of(&self, writer: &[u8; 40]) -> Result<Option<(u64, [u8; 32])>, ReadError> {
+        Ok(self.shared.index().last_of(writer)?)
+    }
+
+    /// The sequence number of the newest record, 0 if there is none.
+    pub fn last_sequence(&self) -> u64 {
+        lock(&self.shared.figures).state.last_record
+    }
+
+    /// The value of a row.
+    pub fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(self.shared.index().row(key)?)
+    }
+
+    /// All rows whose keys begin with `prefix`, in the order of their keys.
+    pub fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, ReadError> {
+        Ok(self.shared.index().rows(prefix)?)
+    }
+
+    /// The hashes of all records that name a blob, directly or through manifests.
+    pub fn referrers(&self, address: &Address) -> Result<Vec<[u8; 32]>, ReadError> {
+        Ok(self.shared.index().referrers(address)?)
+    }
+
+    /// Who holds a blob.
+    pub fn holders(&self, address: &Address) -> Result<Vec<[u8; 32]>, ReadError> {
+        Ok(self.shared.index().holders(address)?)
+    }
+
+    /// Figures, as of the last commit.
+    pub fn stats(&self) -> Stats {
+        let figures = lock(&self.shared.figures);
+        Stats {
+            records: figures.state.records,
+            chunks: figures.state.chunks,
+            bytes: figures.state.bytes,
+            evicted: figures.state.evicted,
+            quarantined: figures.state.quarantined,
+            log_bytes: figures.full_bytes + figures.end.offset,
+            log_segments: figures.segments,
+            read_only: self.shared.read_only(),
+            outstanding_bytes: self.shared.stage.outstanding(),
+            groups: figures.groups,
+            batches: figures.batches,
+        }
+    }
+}
+
+/// A link, a directory or something else is where a file should be.
+fn is_misplaced(error: &io::Error) -> bool {
+    let link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    let kinds = [
+        io::ErrorKind::NotADirectory,
+        io::ErrorKind::IsADirectory,
+        io::ErrorKind::InvalidInput,
+    ];
+    link || kinds.contains(&error.kind())
+}
+
+/// Writes down that the store was opened once more. Why not, if that could not be done: the store
+/// can still be read.
+fn count_open(opened: &mut recover::Opened, state: &mut crate::index::State) -> Option<String> {
+    state.opens += 1;
+    let op = Op::Open { opens: state.opens };
+    let appended = opened.log.group(256).and_then(|mut group: Group| {
+        group.push(&op, &[]);
+        group.mark();
+        opened.log.append(group)
+    });
+    if let Err(error) = appended {
+        use crate::log::AppendError::{Broken, Undone};
+        let (Undone(error) | Broken(error)) = error;
+        return Some(format!("it could not be opened for writing: {error}"));
+    }
+    let (position, next_sequence) = (opened.log.end, opened.log.next_sequence);
+    state.position = position;
+    state.next_sequence = next_sequence;
+    let opens = state.opens;
+    let noted = opened.index.write(false, |tables| {
+        tables.state.opens = opens;
+        tables.state.position = position;
+        tables.state.next_sequence = next_sequence;
+        tables.put_state()
+    });
+    noted
+        .err()
+        .map(|error| format!("the index is damaged: {}", error.0))
+}
+
+fn start_threads(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, OpenError> {
+    if shared.options.committer == Committer::Inline {
+        return Ok(Vec::new());
+    }
+    let spawn = |name: &str, run: fn(&Shared)| {
+        let shared = Arc::clone(shared);
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(&shared))
+    };
+    let failed = |e| OpenError::Io(IoError::new("start a thread for", &shared.files.dir, e));
+    let flusher = spawn("stash-flusher", Shared::flusher).map_err(failed)?;
+    let committer = spawn("stash-committer", Shared::committer).map_err(|e| {
+        shared.stage.close();
+        failed(e)
+    })?;
+    Ok(vec![committer, flusher])
+}

@@ -1,0 +1,211 @@
+//! The store as it should be, in plain maps, and a random user of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stash_store::{Address, Batch, Blob, CommitError, Store};
+
+use super::{Random, read, record};
+
+/// What a store shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Model {
+    pub rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub records: BTreeMap<[u8; 32], Vec<u8>>,
+    pub chunks: BTreeMap<Address, Vec<u8>>,
+    pub holds: BTreeSet<(Address, [u8; 32])>,
+}
+
+/// A user that does random things and remembers what was acknowledged.
+pub struct User {
+    random: Random,
+    /// Acknowledged.
+    pub sure: Model,
+    /// What else may be there, if the step under way was cut short.
+    pub maybe: Model,
+    /// Blobs that were staged, which a later commit makes visible.
+    staged: BTreeMap<Address, Vec<u8>>,
+    /// All blobs ever seen.
+    pub known: BTreeMap<Address, Vec<u8>>,
+    n: u64,
+}
+
+impl User {
+    pub fn new(seed: u64) -> User {
+        User {
+            random: Random(seed),
+            sure: Model::default(),
+            maybe: Model::default(),
+            staged: BTreeMap::new(),
+            known: BTreeMap::new(),
+            n: 0,
+        }
+    }
+
+    fn pick(&mut self) -> Option<Address> {
+        let n = self.known.len() as u64;
+        if n == 0 {
+            return None;
+        }
+        let i = usize::try_from(self.random.below(n)).unwrap();
+        self.known.keys().nth(i).copied()
+    }
+
+    fn blob(&mut self) -> Vec<u8> {
+        // Either side of the inline helper's `small` of 1,024 bytes; sometimes one seen before.
+        let len =
+            [0, 1, 300, 1023, 1024, 1500, 4000][usize::try_from(self.random.below(7)).unwrap()];
+        let kind = self.random.below(4);
+        Random(kind).bytes(len)
+    }
+
+    /// One random step. An error leaves `sure` as it was, and `maybe` as it might be.
+    pub fn step(&mut self, store: &Store) -> Result<(), String> {
+        let blobs = self.random.below(4);
+        let mut batch = Batch::new();
+        let mut next = self.sure.clone();
+        for _ in 0..blobs {
+            let bytes = self.blob();
+            let blob = Blob::hash(bytes.clone());
+            let address = blob.address();
+            self.known.insert(address, bytes.clone());
+            self.staged.insert(address, bytes);
+            store.stage(blob).map_err(|e| e.to_string())?;
+            batch = batch.require(address);
+        }
+        next.chunks.append(&mut self.staged.clone());
+        let steps = self.random.below(4);
+        for _ in 0..steps {
+            batch = self.change(batch, &mut next);
+        }
+        self.maybe = next.clone();
+        match store.commit(batch) {
+            Ok(_) => {
+                self.staged.clear();
+                self.sure = next;
+                Ok(())
+            }
+            // A condition that failed: the model does not follow those; nothing was changed.
+            Err(CommitError::MissingChunk { .. } | CommitError::Held { .. }) => {
+                self.maybe = self.sure.clone();
+                Ok(())
+            }
+            Err(error) => {
+                self.staged.clear();
+                Err(error.to_string())
+            }
+        }
+    }
+
+    fn change(&mut self, batch: Batch, next: &mut Model) -> Batch {
+        self.n += 1;
+        let key = vec![u8::try_from(self.random.below(6)).unwrap()];
+        match self.random.below(6) {
+            0 => {
+                let len = usize::try_from(self.random.below(600)).unwrap();
+                let value = self.random.bytes(len);
+                next.rows.insert(key.clone(), value.clone());
+                batch.row(&key, Some(&value))
+            }
+            1 => {
+                next.rows.remove(&key);
+                batch.row(&key, None)
+            }
+            2 | 3 => {
+                let bytes = self.random.bytes(200);
+                let refs: Vec<_> = self
+                    .pick()
+                    .map(|address| (address, 1))
+                    .into_iter()
+                    .collect();
+                let entry = record(self.n, &refs, &bytes);
+                next.records.insert(entry.hash, bytes);
+                batch.record(entry)
+            }
+            4 => {
+                let Some(address) = self.pick() else {
+                    return batch;
+                };
+                let holder = [u8::try_from(self.random.below(2)).unwrap(); 32];
+                if next.holds.remove(&(address, holder)) {
+                    return batch.release(address, holder);
+                }
+                next.holds.insert((address, holder));
+                batch.hold(address, holder)
+            }
+            _ => {
+                let Some(address) = self.pick() else {
+                    return batch;
+                };
+                if next.holds.iter().any(|(held, _)| *held == address) {
+                    return batch;
+                }
+                next.chunks.remove(&address);
+                batch.evict(vec![address], true)
+            }
+        }
+    }
+
+    /// What the store shows, of everything this user ever did.
+    pub fn observe(&self, store: &Store) -> Model {
+        let mut seen = Model {
+            rows: store.rows(b"").unwrap().into_iter().collect(),
+            ..Model::default()
+        };
+        for r in store.records_after(0, u64::MAX).unwrap() {
+            assert_eq!(store.record(&r.hash).unwrap().unwrap(), r);
+            seen.records.insert(r.hash, r.bytes.to_vec());
+        }
+        for address in self.known.keys() {
+            if let Some(bytes) = read(store, address) {
+                seen.chunks.insert(*address, bytes);
+            }
+            for holder in store.holders(address).unwrap() {
+                seen.holds.insert((*address, holder));
+            }
+        }
+        seen
+    }
+
+    /// The store shows what was acknowledged, or that and all of the step under way. Blobs that
+    /// were staged may be visible in either case.
+    pub fn check(&mut self, store: &Store, context: &str) {
+        let seen = self.observe(store);
+        for (address, bytes) in &seen.chunks {
+            assert_eq!(
+                self.known.get(address),
+                Some(bytes),
+                "{context}: wrong bytes"
+            );
+        }
+        let fits = |model: &Model| {
+            seen.rows == model.rows
+                && seen.records == model.records
+                && seen.holds == model.holds
+                && model
+                    .chunks
+                    .keys()
+                    .all(|address| seen.chunks.contains_key(address))
+        };
+        let explained = fits(&self.sure) || fits(&self.maybe);
+        assert!(
+            explained,
+            "{context}: seen {}, sure {}, maybe {}",
+            summary(&seen),
+            summary(&self.sure),
+            summary(&self.maybe)
+        );
+        self.sure = seen.clone();
+        self.maybe = seen;
+        self.staged.clear();
+    }
+}
+
+fn summary(model: &Model) -> String {
+    format!(
+        "{} rows, {} records, chunks {:?}, {} holds",
+        model.rows.len(),
+        model.records.len(),
+        model.chunks.keys().collect::<Vec<_>>(),
+        model.holds.len()
+    )
+}

@@ -1,0 +1,295 @@
+//! One suite, on every disk and with both committers.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use common::{Random, places, put, read, record};
+use stash_store::{
+    Address, Batch, Blob, ChunkState, CommitError, OpenError, Options, Ref, Staged, Store,
+};
+
+/// Sizes of blobs, each with its reason.
+const SIZES: [usize; 7] = [
+    0,         // nothing
+    1,         // the least
+    1023,      // just below `small`: in the log
+    1024,      // at `small`: a file
+    1025,      // just above
+    5000,      // not a multiple of anything
+    1_048_624, // a sealed chunk of 1 MiB
+];
+
+#[test]
+fn what_was_committed_is_there_before_and_after_reopening() {
+    for (name, place) in places() {
+        let mut random = Random(1);
+        let blobs: Vec<Vec<u8>> = SIZES.iter().map(|len| random.bytes(*len)).collect();
+        let store = place.create();
+        assert_eq!(store.opens(), 1, "{name}");
+        for blob in &blobs {
+            assert_eq!(
+                store.stage(Blob::hash(blob.clone())).unwrap(),
+                Staged::New,
+                "{name}"
+            );
+        }
+        let big = Address::of(&blobs[6]);
+        let entry = record(1, &[(big, 1_048_624)], b"record");
+        let receipt = store
+            .commit(
+                Batch::new()
+                    .require(big)
+                    .record(entry.clone())
+                    .row(b"a/1", Some(b"x")),
+            )
+            .unwrap();
+        assert_eq!(receipt.new_records, 1);
+        for round in 0..2 {
+            let store = if round == 0 {
+                store.clone()
+            } else {
+                place.open().unwrap()
+            };
+            check_contents(name, &store, &blobs, &entry);
+            if round == 1 {
+                assert_eq!(store.opens(), 2, "{name}");
+                assert_eq!(store.open_report().index_rebuilt, None, "{name}");
+                assert_eq!(store.open_report().torn_bytes, 0, "{name}");
+            }
+            if round == 0 {
+                drop(store);
+                // The last clone goes with the end of this round.
+                let held = place.open();
+                assert!(
+                    matches!(held, Err(OpenError::Locked { .. })),
+                    "{name}: fault case 89"
+                );
+                break;
+            }
+        }
+        drop(store);
+        let store = place.open().unwrap();
+        check_contents(name, &store, &blobs, &entry);
+        assert_eq!(store.opens(), 2, "{name}");
+        assert_eq!(store.open_report().index_rebuilt, None, "{name}");
+        assert_eq!(store.open_report().torn_bytes, 0, "{name}");
+    }
+}
+
+fn check_contents(name: &str, store: &Store, blobs: &[Vec<u8>], entry: &stash_store::RecordEntry) {
+    for blob in blobs {
+        let address = Address::of(blob);
+        assert_eq!(read(store, &address).as_ref(), Some(blob), "{name}");
+        let len = u32::try_from(blob.len()).unwrap();
+        assert_eq!(
+            store.chunk_state(&address).unwrap(),
+            ChunkState::Here { len },
+            "{name}"
+        );
+        assert_eq!(
+            store.stage(Blob::hash(blob.clone())).unwrap(),
+            Staged::Present,
+            "{name}"
+        );
+    }
+    let found = store.record(&entry.hash).unwrap().unwrap();
+    assert_eq!(found.bytes, entry.bytes);
+    assert_eq!(
+        store.records_of(&entry.name).unwrap(),
+        std::slice::from_ref(&found)
+    );
+    assert_eq!(
+        store.records_after(0, 10).unwrap(),
+        std::slice::from_ref(&found)
+    );
+    assert_eq!(store.records_after(found.sequence, 10).unwrap(), []);
+    assert_eq!(store.last_sequence(), found.sequence);
+    assert_eq!(store.dot(&entry.writer, 1).unwrap(), Some(entry.hash));
+    assert_eq!(store.last_of(&entry.writer).unwrap(), Some((1, entry.hash)));
+    assert_eq!(store.row(b"a/1").unwrap(), Some(b"x".to_vec()));
+    assert_eq!(
+        store.rows(b"a/").unwrap(),
+        [(b"a/1".to_vec(), b"x".to_vec())]
+    );
+    assert_eq!(
+        store.referrers(&Address::of(&blobs[6])).unwrap(),
+        [entry.hash]
+    );
+    let stats = store.stats();
+    assert_eq!((stats.records, stats.chunks), (1, blobs.len() as u64));
+    assert_eq!(
+        stats.bytes,
+        blobs.iter().map(|b| b.len() as u64).sum::<u64>()
+    );
+    assert_eq!(store.has(&[Address::of(b"never")]).unwrap(), [false]);
+}
+
+#[test]
+fn a_batch_whose_condition_fails_changes_nothing() {
+    for (name, place) in places() {
+        let store = place.create();
+        let address = put(&store, b"held");
+        let missing = Address::of(b"missing");
+        let error = store
+            .commit(Batch::new().row(b"r", Some(b"1")).require(missing))
+            .unwrap_err();
+        assert!(matches!(error, CommitError::MissingChunk { address } if address == missing));
+        store.commit(Batch::new().hold(address, [1; 32])).unwrap();
+        let evict = || {
+            Batch::new()
+                .row(b"r", Some(b"1"))
+                .evict(vec![address], true)
+        };
+        let error = store.commit(evict()).unwrap_err();
+        assert!(
+            matches!(error, CommitError::Held { holder, .. } if holder == [1; 32]),
+            "{name}"
+        );
+        assert_eq!(store.row(b"r").unwrap(), None, "{name}");
+        assert_eq!(store.holders(&address).unwrap(), [[1; 32]], "{name}");
+        store
+            .commit(Batch::new().release(address, [1; 32]))
+            .unwrap();
+        assert_eq!(store.commit(evict()).unwrap().evicted, 1, "{name}");
+        assert_eq!(store.row(b"r").unwrap(), Some(b"1".to_vec()), "{name}");
+        assert_eq!(
+            store.chunk_state(&address).unwrap(),
+            ChunkState::Evicted,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn an_evicted_blob_is_gone_from_disk_and_can_come_back() {
+    for (name, place) in places() {
+        let store = place.create();
+        for len in [10, 5000] {
+            let bytes = Random(len).bytes(usize::try_from(len).unwrap());
+            let address = put(&store, &bytes);
+            store
+                .commit(Batch::new().evict(vec![address], true))
+                .unwrap();
+            assert_eq!(read(&store, &address), None, "{name}");
+            let error = store.commit(Batch::new().require(address)).unwrap_err();
+            assert!(matches!(error, CommitError::MissingChunk { .. }), "{name}");
+            assert_eq!(put(&store, &bytes), address);
+            assert_eq!(read(&store, &address), Some(bytes), "{name}");
+        }
+        drop(store);
+        assert_eq!(place.open().unwrap().stats().chunks, 2, "{name}");
+    }
+}
+
+#[test]
+fn referrers_are_found_through_manifests_and_records_under_one_dot_are_all_kept() {
+    for (_, place) in places() {
+        let store = place.create();
+        let (chunk, manifest) = (Address::of(b"chunk"), put(&store, b"manifest"));
+        let (a, b) = (
+            record(7, &[(manifest, 8)], b"a"),
+            record(7, &[(chunk, 5)], b"b"),
+        );
+        let refs = vec![Ref {
+            address: chunk,
+            sealed_len: 5,
+        }];
+        store
+            .commit(Batch::new().record(a.clone()).manifest(manifest, refs))
+            .unwrap();
+        assert_eq!(store.referrers(&chunk).unwrap(), [a.hash]);
+        store
+            .commit(Batch::new().record(b.clone()).record(a.clone()))
+            .unwrap();
+        let mut both = [a.hash, b.hash];
+        both.sort_unstable();
+        assert_eq!(store.referrers(&chunk).unwrap(), both);
+        assert_eq!(store.referrers(&manifest).unwrap(), [a.hash]);
+        assert_eq!(store.dots(&a.writer, 7).unwrap(), [a.hash, b.hash]);
+        assert_eq!(store.dot(&a.writer, 7).unwrap(), Some(a.hash));
+        assert_eq!(store.last_of(&a.writer).unwrap(), Some((7, a.hash)));
+        assert_eq!(store.stats().records, 2);
+    }
+}
+
+#[test]
+fn what_is_too_long_is_refused_before_anything_is_written() {
+    for (_, place) in places() {
+        let store = place.create();
+        let long = vec![0; 70_000];
+        for batch in [
+            Batch::new().row(&[1; 257], Some(b"")),
+            Batch::new().row(b"k", Some(&long)),
+            Batch::new().record(record(1, &[], &long)),
+            Batch::new().record(record(1, &[(Address::of(b""), 0); 1025], b"")),
+        ] {
+            let error = store.commit(batch).unwrap_err();
+            assert!(matches!(error, CommitError::TooLarge { .. }), "{error}");
+        }
+        assert_eq!(store.stats().batches, 0);
+    }
+}
+
+#[test]
+fn a_directory_without_a_store_stays_without_one() {
+    // Fault case 81.
+    for (name, place) in places() {
+        let missing = Store::open(&place.dir, &place.options);
+        assert!(matches!(missing, Err(OpenError::NoStore { .. })), "{name}");
+        let store = place.create();
+        let id = store.store_id();
+        drop(store);
+        let again = Store::create(&place.dir, &place.options);
+        assert!(matches!(again, Err(OpenError::Occupied { .. })), "{name}");
+        // Fault case 87.
+        let other = Options {
+            expect_store: Some([9; 16]),
+            ..place.options.clone()
+        };
+        let wrong = Store::open(&place.dir, &other);
+        assert!(
+            matches!(wrong, Err(OpenError::WrongStore { got, .. }) if got == id),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn an_index_that_is_missing_is_rebuilt_by_itself() {
+    for (name, place) in places() {
+        let store = place.create();
+        let mut blobs = Vec::new();
+        for i in 0..40_u64 {
+            let bytes = Random(i).bytes(usize::try_from(i * 100).unwrap());
+            let address = put(&store, &bytes);
+            let entry = record(i, &[(address, 1)], &bytes[..bytes.len().min(500)]);
+            store.commit(Batch::new().record(entry)).unwrap();
+            blobs.push((address, bytes));
+        }
+        let before = (
+            store.stats().records,
+            store.stats().bytes,
+            store.last_sequence(),
+        );
+        assert!(store.stats().log_segments > 0);
+        drop(store);
+        place
+            .options
+            .disk
+            .remove(&place.dir.join("index.redb"))
+            .unwrap();
+        let store = place.open().unwrap();
+        assert!(store.open_report().index_rebuilt.is_some(), "{name}");
+        assert_eq!(store.open_report().damage, [""; 0], "{name}");
+        let after = (
+            store.stats().records,
+            store.stats().bytes,
+            store.last_sequence(),
+        );
+        assert_eq!(before, after, "{name}");
+        for (address, bytes) in blobs {
+            assert_eq!(read(&store, &address), Some(bytes), "{name}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Many threads on one store.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use common::{Random, dir, put, read, record};
+use stash_store::{Address, Batch, Blob, CommitError, MemDisk, Options, Store};
+
+#[test]
+fn batches_of_64_threads_share_syncs_and_all_survive() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("store");
+    let options = Options::default();
+    let store = Store::create(&dir, &options).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..64_u64 {
+            let store = &store;
+            scope.spawn(move || {
+                for i in 0..20 {
+                    let n = thread * 1000 + i;
+                    let bytes = Random(n).bytes(100);
+                    let blob = Blob::hash(bytes);
+                    let entry = record(n, &[(blob.address(), 100)], b"r");
+                    let require = blob.address();
+                    store.stage(blob).unwrap();
+                    store
+                        .commit(Batch::new().require(require).record(entry))
+                        .unwrap();
+                }
+            });
+        }
+    });
+    let stats = store.stats();
+    assert_eq!(
+        (stats.records, stats.chunks, stats.outstanding_bytes),
+        (1280, 1280, 0)
+    );
+    assert!(stats.groups * 2 < stats.batches, "{} groups", stats.groups);
+    drop(store);
+    let store = Store::open(&dir, &options).unwrap();
+    assert_eq!(store.records_after(0, 10_000).unwrap().len(), 1280);
+}
+
+#[test]
+fn a_hold_that_was_granted_is_never_evicted_over() {
+    let options = Options {
+        disk: Arc::new(MemDisk::new(1)),
+        small: 64,
+        ..Options::default()
+    };
+    let store = Store::create(dir(), &options).unwrap();
+    let bytes = Random(1).bytes(500);
+    let address = put(&store, &bytes);
+    let (granted, evicted) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for thread in 0..4_u8 {
+            let (store, bytes, granted, evicted) = (&store, &bytes, &granted, &evicted);
+            scope.spawn(move || {
+                for _ in 0..150 {
+                    if thread % 2 == 0 {
+                        hold_once(store, address, bytes, [thread; 32], granted);
+                    } else {
+                        match store.commit(Batch::new().evict(vec![address], true)) {
+                            Ok(receipt) => {
+                                evicted.fetch_add(receipt.evicted, Ordering::Relaxed);
+                            }
+                            Err(CommitError::Held { .. }) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                        store.stage(Blob::hash(bytes.clone())).unwrap();
+                        store.flush().unwrap();
+                    }
+                }
+            });
+        }
+    });
+    assert!(granted.into_inner() > 0 && evicted.into_inner() > 0);
+    assert_eq!(
+        store.stats().quarantined,
+        0,
+        "a file was removed that was here"
+    );
+}
+
+fn hold_once(store: &Store, address: Address, bytes: &[u8], holder: [u8; 32], granted: &AtomicU64) {
+    let hold = Batch::new().require(address).hold(address, holder);
+    match store.commit(hold) {
+        Ok(_) => {
+            granted.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(
+                read(store, &address).as_deref(),
+                Some(bytes),
+                "held and gone"
+            );
+            store.commit(Batch::new().release(address, holder)).unwrap();
+        }
+        Err(CommitError::MissingChunk { .. }) => {}
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn staging_more_than_the_queue_holds_waits_and_goes_on_without_a_commit() {
+    for len in [600_usize, 5000] {
+        let options = Options {
+            disk: Arc::new(MemDisk::new(1)),
+            small: 1024,
+            queue_bytes: 10_000,
+            ..Options::default()
+        };
+        let store = Store::create(dir(), &options).unwrap();
+        for i in 0..200 {
+            store.stage(Blob::hash(Random(i).bytes(len))).unwrap();
+        }
+        store.flush().unwrap();
+        assert_eq!(store.stats().chunks, 200);
+        assert_eq!(store.stats().outstanding_bytes, 0);
+    }
+}
+
+#[test]
+fn a_store_whose_last_clone_is_dropped_by_a_callback_closes() {
+    let options = Options {
+        disk: Arc::new(MemDisk::new(1)),
+        ..Options::default()
+    };
+    let store = Store::create(dir(), &options).unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let clone = store.clone();
+    store.commit_then(Batch::new().row(b"k", Some(b"v")), move |result| {
+        drop(clone);
+        sender.send(result.is_ok()).unwrap();
+    });
+    drop(store);
+    assert!(receiver.recv().unwrap());
+    // The threads may still be closing it.
+    let store = loop {
+        match Store::open(dir(), &options) {
+            Ok(store) => break store,
+            Err(stash_store::OpenError::Locked { .. }) => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(store.row(b"k").unwrap(), Some(b"v".to_vec()));
+}
