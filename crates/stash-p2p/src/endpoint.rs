@@ -1,0 +1,206 @@
+//! The endpoint: one node's identity, its listeners and its peers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout_at;
+
+use crate::accept::accept_loop;
+use crate::dial::{dial, keep_loop};
+use crate::error::{BindError, CloseReason, DialError};
+use crate::events::Events;
+use crate::gate::{Gate, Realm};
+use crate::inner::{Inner, Keep, Target};
+use crate::limits::{Limits, MAX_ADDRESSES, MAX_BULK, MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW};
+use crate::net::{Network, TcpNetwork};
+use crate::peer::Peer;
+use crate::tasks::deadline;
+use crate::{PublicKey, StaticSecret};
+
+/// One node's end. Cheap to clone. When the last clone is dropped without
+/// [`shutdown`](Self::shutdown), every connection is cut off.
+#[derive(Clone, Debug)]
+pub struct Endpoint(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle(Arc<Inner>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.stop.cancel();
+        self.0.kill.cancel();
+        self.0.events.close();
+    }
+}
+
+impl Endpoint {
+    /// Listens on TCP addresses (none: only dials) and starts to serve. Must be called inside a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// An address is taken or not ours, or a limit is out of range. Nothing is left open.
+    pub fn bind(
+        listen: &[SocketAddr],
+        secret: StaticSecret,
+        gate: Arc<dyn Gate>,
+        limits: Limits,
+    ) -> Result<(Self, Events), BindError> {
+        Self::bind_on(Arc::new(TcpNetwork), listen, secret, gate, limits)
+    }
+
+    /// The same on any network.
+    ///
+    /// # Errors
+    /// As for [`bind`](Self::bind).
+    pub fn bind_on(
+        network: Arc<dyn Network>,
+        listen: &[SocketAddr],
+        secret: StaticSecret,
+        gate: Arc<dyn Gate>,
+        limits: Limits,
+    ) -> Result<(Self, Events), BindError> {
+        check(&limits)?;
+        let (mut listeners, mut local) = (Vec::new(), Vec::new());
+        for addr in listen.iter().copied() {
+            let failed = |source| BindError::Listen { addr, source };
+            let listener = network.listen(addr).map_err(failed)?;
+            local.push(listener.local().map_err(failed)?);
+            listeners.push(listener);
+        }
+        let inner = Inner::new(secret, gate, limits, network, local);
+        for listener in listeners {
+            inner.tasks.spawn(accept_loop(Arc::clone(&inner), listener));
+        }
+        let events = Events(Arc::clone(&inner.events));
+        Ok((Self(Arc::new(Handle(inner))), events))
+    }
+
+    /// The addresses listened on, with the ports that were picked.
+    #[must_use]
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.0.0.local.clone()
+    }
+
+    /// This node's own key.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        self.0.0.public
+    }
+
+    /// Keeps a connection to `remote` up: dials, with jittered pauses after failures, and dials
+    /// again when it is lost. Called again, it replaces addresses and realm (a connection under
+    /// the same realm stays). At most 16 addresses are used.
+    pub fn keep(&self, remote: PublicKey, mut addresses: Vec<SocketAddr>, realm: Realm) {
+        addresses.truncate(MAX_ADDRESSES);
+        let inner = &self.0.0;
+        if remote == inner.public || inner.stop.is_cancelled() {
+            return;
+        }
+        let target = Target {
+            addresses,
+            realm: Arc::new(realm),
+        };
+        let mut table = inner.table();
+        if let Some(keep) = table.keeps.get(&remote) {
+            keep.target.send_replace(target);
+            return;
+        }
+        let (sender, receiver) = watch::channel(target);
+        let now = Arc::new(Notify::new());
+        table.keeps.insert(
+            remote,
+            Keep {
+                target: sender,
+                now: Arc::clone(&now),
+            },
+        );
+        inner
+            .tasks
+            .spawn(keep_loop(Arc::clone(inner), remote, receiver, now));
+    }
+
+    /// Stops keeping. A connection that is up stays up: close its [`Peer`] to end it.
+    pub fn forget(&self, remote: &PublicKey) {
+        self.0.0.table().keeps.remove(remote);
+    }
+
+    /// Dials a kept peer now, if it is not up, and starts its pauses anew.
+    pub fn redial(&self, remote: &PublicKey) {
+        if let Some(keep) = self.0.0.table().keeps.get(remote) {
+            keep.now.notify_one();
+        }
+    }
+
+    /// The peers now up.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer> {
+        self.0.0.peers().into_iter().map(Peer).collect()
+    }
+
+    /// Dials without keeping, and without an event on this side. If both sides dialled at once the
+    /// peer that is already there may be returned.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn dial_once(
+        &self,
+        addresses: Vec<SocketAddr>,
+        remote: PublicKey,
+        realm: Realm,
+        deadline: Duration,
+    ) -> Result<Peer, DialError> {
+        let target = Target {
+            addresses,
+            realm: Arc::new(realm),
+        };
+        let dial = Box::pin(dial(&self.0.0, remote, &target, false));
+        let peer = tokio::time::timeout(deadline, dial).await;
+        peer.unwrap_or(Err(DialError::TimedOut)).map(Peer)
+    }
+
+    /// Takes no new connections or streams, tells every peer, lets streams end until the deadline,
+    /// then closes what is left. Events end with it.
+    pub async fn shutdown(&self, deadline_after: Duration) {
+        let inner = &self.0.0;
+        let limit = deadline(deadline_after);
+        inner.stop.cancel();
+        inner.table().keeps.clear();
+        inner.tasks.close();
+        for peer in inner.peers() {
+            peer.drain(&CloseReason::Shutdown);
+        }
+        if timeout_at(limit, inner.tasks.wait()).await.is_err() {
+            inner.kill.cancel();
+            inner.tasks.wait().await;
+        }
+        inner.kill.cancel();
+        inner.events.close();
+    }
+}
+
+/// The limits without which nothing can work.
+fn check(limits: &Limits) -> Result<(), BindError> {
+    let checks = [
+        (limits.stream_window >= MIN_STREAM_WINDOW, "stream_window"),
+        (
+            limits.connection_window >= MIN_CONNECTION_WINDOW,
+            "connection_window",
+        ),
+        (
+            limits.process_budget >= MIN_CONNECTION_WINDOW as usize,
+            "process_budget",
+        ),
+        (limits.streams > 0, "streams"),
+        (limits.send_queue > 0, "send_queue"),
+        (limits.rekey_after > 0, "rekey_after"),
+        (limits.bulk_connections <= MAX_BULK, "bulk_connections"),
+        (limits.backoff_min <= limits.backoff_max, "backoff_min"),
+        (limits.ping_interval < limits.dead_after, "ping_interval"),
+    ];
+    match checks.iter().find(|(holds, _)| !holds) {
+        Some((_, name)) => Err(BindError::Limit(name)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,144 @@
+//! From a finished handshake to a confirmed connection: the hellos are exchanged here, and until
+//! the remote's hello has opened nobody else knows of the connection.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
+
+use crate::error::CloseReason;
+use crate::gate::Purpose;
+use crate::handshake::Session;
+use crate::hello::Hello;
+use crate::inner::Inner;
+use crate::intake::Intake;
+use crate::limits::MAX_HELLO_APP;
+use crate::link::{Link, LinkInfo};
+use crate::mux::{Mux, MuxConfig};
+use crate::net::Wire;
+use crate::packer::pack;
+use crate::tasks::{ReadHalf, WriteHalf, deliver};
+use crate::tiebreak::Contender;
+use crate::{Limits, PublicKey};
+
+/// A confirmed connection, with what its tasks need.
+pub(crate) struct Established {
+    pub(crate) link: Arc<Link>,
+    pub(crate) remote: PublicKey,
+    pub(crate) hello: Hello,
+    pub(crate) read: ReadHalf,
+    pub(crate) write: WriteHalf,
+    pub(crate) sealer: crate::cipher::Sealer,
+    pub(crate) intake: Intake,
+}
+
+/// Exchanges hellos; `first` (message 2, on the responder's side) leaves in the same write. The
+/// caller sets the deadline.
+pub(crate) async fn establish(
+    inner: &Inner,
+    wire: Wire,
+    session: Session,
+    purpose: Purpose,
+    first: &[u8],
+) -> Result<Established, CloseReason> {
+    let Wire {
+        mut read,
+        mut write,
+        remote: addr,
+    } = wire;
+    let Session {
+        mut sealer,
+        opener,
+        remote,
+        hash,
+        initiator,
+    } = session;
+    let share = inner
+        .budget
+        .take(inner.limits.connection_window)
+        .ok_or(CloseReason::Shutdown)?;
+    let start = Instant::now();
+    let hello = our_hello(inner, &remote, share.bytes());
+    let mut mux = Mux::new(config(&inner.limits, initiator, purpose, hello));
+    let mut segments = Vec::new();
+    mux.poll_transmit(start.elapsed(), &mut segments, 1);
+    let mut out = first.to_vec();
+    pack(&mut sealer, &segments, &mut out).map_err(|_| CloseReason::Decrypt)?;
+    write
+        .write_all(&out)
+        .await
+        .map_err(|error| CloseReason::Io(error.kind()))?;
+
+    let mut intake = Intake::new(opener);
+    let mut items = Vec::new();
+    while items.is_empty() {
+        match read.read_buf(intake.space()).await {
+            Ok(0) => return Err(CloseReason::Lost),
+            Ok(_) => intake.take(&mut items)?,
+            Err(error) => return Err(CloseReason::Io(error.kind())),
+        }
+    }
+    mux.handle(start.elapsed(), items.remove(0))?;
+    let hello = mux.remote_hello().cloned().ok_or(CloseReason::Lost)?;
+    let dialler = if initiator { inner.public } else { remote };
+    let contender = Contender {
+        dialler,
+        remote_run: hello.run,
+    };
+    let link = Link::new(
+        mux,
+        LinkInfo {
+            addr,
+            hash,
+            contender,
+        },
+        start,
+        share,
+    );
+    deliver(&link, &mut items)?;
+    Ok(Established {
+        link,
+        remote,
+        hello,
+        read,
+        write,
+        sealer,
+        intake,
+    })
+}
+
+fn our_hello(inner: &Inner, remote: &PublicKey, connection_window: u32) -> Hello {
+    let app = inner.gate.hello(remote);
+    Hello {
+        run: inner.run,
+        streams: inner.limits.streams,
+        // One stream alone may not use up the connection.
+        stream_window: inner.limits.stream_window.min(connection_window / 2),
+        connection_window,
+        capabilities: Vec::new(),
+        app: if app.len() <= MAX_HELLO_APP {
+            app
+        } else {
+            bytes::Bytes::new()
+        },
+    }
+}
+
+fn config(limits: &Limits, initiator: bool, purpose: Purpose, hello: Hello) -> MuxConfig {
+    // The side that can dial again is the one that ends an old connection.
+    let grace = if initiator {
+        std::time::Duration::ZERO
+    } else {
+        limits.drain * 2
+    };
+    MuxConfig {
+        initiator,
+        control: purpose == Purpose::Control,
+        hello,
+        send_queue: limits.send_queue,
+        ping_interval: limits.ping_interval,
+        dead_after: limits.dead_after,
+        max_age: limits.max_age + grace,
+        drain: limits.drain,
+    }
+}

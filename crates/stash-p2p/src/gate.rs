@@ -1,0 +1,102 @@
+//! What the layer above decides: under which networks to speak, with whom, and what it remembers.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::PublicKey;
+
+/// One network under which peers may speak: constants that the layer above derives.
+///
+/// Two nodes meet only if prologue, tag key and pre-shared key are equal on both sides.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Realm {
+    /// The name by which the layer above knows this realm; never sent, told back on accept.
+    pub label: [u8; 32],
+    /// Noise prologue: what both sides must agree on, such as protocol name and network.
+    pub prologue: Vec<u8>,
+    /// Keys the 16-byte tag that stands before the first message.
+    pub tag_key: [u8; 32],
+    /// The pre-shared key mixed into the handshake.
+    pub psk: [u8; 32],
+}
+
+impl fmt::Debug for Realm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Realm(..)")
+    }
+}
+
+/// What a connection is for; stands in the first message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// The connection that makes two nodes peers; carries everything until a bulk one is up.
+    Control,
+    /// A further connection of the same peers for large transfers, bound by a one-time token.
+    Bulk,
+}
+
+/// What an initiator has proven and said by its first message.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// Label of the realm whose keys opened the message.
+    pub realm: [u8; 32],
+    /// The initiator's static key, proven by the handshake.
+    pub remote: PublicKey,
+    /// What the connection is for.
+    pub purpose: Purpose,
+    /// The initiator's counter. Checked against the replay window after [`Gate::admit`].
+    pub counter: u64,
+    /// Where it came from.
+    pub addr: SocketAddr,
+}
+
+/// The layer above could not keep or produce what the handshake needs; the handshake is abandoned
+/// in silence. Our side's fault (as a rule the disk's), nothing changed, retrying is sound.
+#[derive(Debug, thiserror::Error)]
+#[error("the gate failed: {0}")]
+pub struct GateError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+impl GateError {
+    /// Wraps what went wrong.
+    pub fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(cause.into())
+    }
+}
+
+/// The decisions and the durable memory of the layer above.
+///
+/// For an incoming connection the calls come in this order: [`realms`](Gate::realms),
+/// [`admit`](Gate::admit), [`floor`](Gate::floor) (the first time a remote is seen),
+/// [`raise`](Gate::raise), [`hello`](Gate::hello). The second message leaves only when `raise`
+/// has succeeded, so a first message that was answered once is refused for ever, restarts included.
+pub trait Gate: Send + Sync + 'static {
+    /// The realms under which an incoming first message may be tagged. A handful at most: each
+    /// costs one keyed hash per stranger.
+    fn realms(&self) -> Arc<[Realm]>;
+
+    /// Whether this initiator may speak under this realm. `false` gives it silence.
+    fn admit(&self, claim: Claim) -> BoxFuture<'_, bool>;
+
+    /// The highest counter ever raised for this remote, 0 if none.
+    fn floor(&self, remote: &PublicKey) -> u64;
+
+    /// Makes `counter` durable for this remote; keeps the larger of it and what is stored.
+    fn raise(&self, remote: PublicKey, counter: u64) -> BoxFuture<'_, Result<(), GateError>>;
+
+    /// The counter for our next first message to `remote`: max(last + 1, `now_micros`), made
+    /// durable before it is returned. Never the same value twice for one remote.
+    fn next_counter(
+        &self,
+        remote: PublicKey,
+        now_micros: u64,
+    ) -> BoxFuture<'_, Result<u64, GateError>>;
+
+    /// What this node tells `remote` in its hello: opaque here, at most
+    /// [`MAX_HELLO_APP`](crate::MAX_HELLO_APP) bytes (more is cut to nothing).
+    fn hello(&self, remote: &PublicKey) -> Bytes;
+}

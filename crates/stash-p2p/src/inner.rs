@@ -1,0 +1,384 @@
+//! What all tasks of an endpoint share: the table of peers, and what enters and leaves it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
+
+use crate::error::CloseReason;
+use crate::establish::Established;
+use crate::events::{Event, Queue};
+use crate::gate::{Gate, Realm};
+use crate::limits::{MAX_BULK, REPLAY_MEMBERS, TOKEN_LIFE};
+use crate::link::{Budget, Link};
+use crate::log::LogLimit;
+use crate::mux::MuxEvent;
+use crate::net::Network;
+use crate::peer::{Aftermath, Peer, PeerInner};
+use crate::replay::ReplayWindow;
+use crate::stream::Stream;
+use crate::tasks::{LAST_WORD, deadline, read_loop, write_loop};
+use crate::tiebreak::{Verdict, tie_break};
+use crate::{Limits, PublicKey, StaticSecret};
+
+pub(crate) type PeerId = (PublicKey, [u8; 32]);
+
+pub(crate) struct Inner {
+    pub(crate) secret: StaticSecret,
+    pub(crate) public: PublicKey,
+    pub(crate) gate: Arc<dyn Gate>,
+    pub(crate) limits: Limits,
+    /// Random, new at each start.
+    pub(crate) run: u64,
+    pub(crate) network: Arc<dyn Network>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) events: Arc<Queue>,
+    pub(crate) local: Vec<SocketAddr>,
+    /// Ends what accepts and dials.
+    pub(crate) stop: CancellationToken,
+    /// Ends every connection as well.
+    pub(crate) kill: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) dials: Semaphore,
+    pub(crate) log: LogLimit,
+    table: Mutex<Table>,
+    /// The table of peers changed.
+    pub(crate) changed: Notify,
+}
+
+#[derive(Default)]
+pub(crate) struct Table {
+    peers: HashMap<PeerId, Arc<PeerInner>>,
+    pub(crate) keeps: HashMap<PublicKey, Keep>,
+    windows: HashMap<PublicKey, (u64, ReplayWindow)>,
+    window_clock: u64,
+    tokens: HashMap<[u8; 32], Token>,
+    pub(crate) strangers: HashMap<IpAddr, usize>,
+    pub(crate) stranger_count: usize,
+}
+
+/// A connection to be maintained.
+pub(crate) struct Keep {
+    pub(crate) target: watch::Sender<Target>,
+    pub(crate) now: Arc<Notify>,
+}
+
+/// Whom to dial, and how.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) realm: Arc<Realm>,
+}
+
+struct Token {
+    peer: Weak<PeerInner>,
+    until: tokio::time::Instant,
+}
+
+impl Inner {
+    pub(crate) fn new(
+        secret: StaticSecret,
+        gate: Arc<dyn Gate>,
+        limits: Limits,
+        network: Arc<dyn Network>,
+        local: Vec<SocketAddr>,
+    ) -> Arc<Self> {
+        let stop = CancellationToken::new();
+        Arc::new(Self {
+            public: secret.public(),
+            secret,
+            gate,
+            run: rand::rng().random(),
+            network,
+            budget: Budget::new(limits.process_budget),
+            events: Arc::default(),
+            local,
+            stop,
+            kill: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            dials: Semaphore::new(limits.dials.max(1)),
+            log: LogLimit::default(),
+            limits,
+            table: Mutex::default(),
+            changed: Notify::new(),
+        })
+    }
+
+    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A fresh ephemeral key. Failing randomness ends the process: there is no safe way on.
+    pub(crate) fn ephemeral() -> Zeroizing<[u8; 32]> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        aws_lc_rs::rand::fill(bytes.as_mut_slice()).expect("the system gives random bytes");
+        bytes
+    }
+
+    /// Marks a counter as used; `false` if it may have been used before.
+    pub(crate) fn accept_counter(&self, remote: &PublicKey, counter: u64) -> bool {
+        let known = self.table().windows.contains_key(remote);
+        let floor = if known { 0 } else { self.gate.floor(remote) };
+        let mut table = self.table();
+        table.window_clock += 1;
+        let clock = table.window_clock;
+        if !table.windows.contains_key(remote) && table.windows.len() >= REPLAY_MEMBERS {
+            let oldest = table.windows.iter().min_by_key(|(_, (used, _))| *used);
+            if let Some(oldest) = oldest.map(|(remote, _)| *remote) {
+                table.windows.remove(&oldest);
+            }
+        }
+        let fresh = || (clock, ReplayWindow::new(floor));
+        let (used, window) = table.windows.entry(*remote).or_insert_with(fresh);
+        *used = clock;
+        window.accept(counter)
+    }
+
+    pub(crate) fn peer(&self, id: &PeerId) -> Option<Arc<PeerInner>> {
+        self.table().peers.get(id).cloned()
+    }
+
+    pub(crate) fn peers(&self) -> Vec<Arc<PeerInner>> {
+        self.table().peers.values().cloned().collect()
+    }
+
+    fn new_token(&self, peer: &Arc<PeerInner>) -> Option<[u8; 32]> {
+        let now = tokio::time::Instant::now();
+        let mut table = self.table();
+        table
+            .tokens
+            .retain(|_, token| token.until > now && token.peer.strong_count() > 0);
+        let mine = |token: &&Token| token.peer.as_ptr() == Arc::as_ptr(peer);
+        if table.tokens.values().filter(mine).count() >= MAX_BULK {
+            return None;
+        }
+        let token = *Self::ephemeral();
+        let until = now + TOKEN_LIFE;
+        table.tokens.insert(
+            token,
+            Token {
+                peer: Arc::downgrade(peer),
+                until,
+            },
+        );
+        Some(token)
+    }
+
+    /// The peer for which a bulk token was issued, if this remote may use it now.
+    pub(crate) fn token_peer(&self, token: &[u8; 32], id: &PeerId) -> Option<Arc<PeerInner>> {
+        let table = self.table();
+        let token = table.tokens.get(token)?;
+        let peer = token.peer.upgrade()?;
+        let fits = (peer.remote, peer.label) == *id && token.until > tokio::time::Instant::now();
+        fits.then_some(peer)
+    }
+
+    /// Uses a token up.
+    pub(crate) fn burn_token(&self, token: &[u8; 32]) -> bool {
+        self.table().tokens.remove(token).is_some()
+    }
+
+    /// Puts a confirmed control connection into the table and starts its tasks.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        established: Established,
+        label: [u8; 32],
+        realm: Option<Arc<Realm>>,
+        announce: bool,
+    ) -> Arc<PeerInner> {
+        let link = Arc::clone(&established.link);
+        let id = (established.remote, label);
+        let mut table = self.table();
+        let old = table.peers.get(&id).cloned();
+        let verdict = old.as_ref().filter(|peer| peer.may_merge()).map(|peer| {
+            let control = peer
+                .control()
+                .filter(|control| control.draining().is_none());
+            control.map_or(Verdict::DrainOld, |control| {
+                tie_break(&control.info.contender, &link.info.contender)
+            })
+        });
+        let (peer, replaced) = match (verdict, old) {
+            (Some(Verdict::DrainOld), Some(peer)) => {
+                peer.replace_control(Arc::clone(&link));
+                (peer, None)
+            }
+            (Some(Verdict::DrainNew), Some(peer)) => {
+                peer.add_draining(Arc::clone(&link));
+                (peer, None)
+            }
+            (_, old) => {
+                let app = established.hello.app.clone();
+                let (remote, control) = (established.remote, Arc::clone(&link));
+                let peer = PeerInner::new(remote, label, app, realm, control, &self.limits);
+                table.peers.insert(id, Arc::clone(&peer));
+                (peer, old)
+            }
+        };
+        if let Some(old) = replaced {
+            let reason = old.down_reason().unwrap_or(CloseReason::Lost);
+            self.emit_down(&old, &reason);
+        }
+        if announce && peer.announce() {
+            self.events.push(Event::Up(Peer(Arc::clone(&peer))));
+        }
+        drop(table);
+        self.spawn_link(established, &peer);
+        self.changed.notify_waiters();
+        peer
+    }
+
+    /// Ends a peer for its holders and, if it was announced, for the application. Called with the
+    /// table locked, so that Up and Down of one remote keep their order.
+    fn emit_down(&self, peer: &PeerInner, reason: &CloseReason) {
+        peer.set_down(reason);
+        if peer.withdraw() {
+            self.events.push(Event::Down {
+                remote: peer.remote,
+                reason: reason.clone(),
+            });
+        }
+    }
+
+    /// Adds a confirmed bulk connection to its peer.
+    pub(crate) fn register_bulk(self: &Arc<Self>, done: Established, peer: &Arc<PeerInner>) {
+        if peer.add_bulk(Arc::clone(&done.link)) {
+            self.spawn_link(done, peer);
+        }
+    }
+
+    fn spawn_link(self: &Arc<Self>, established: Established, peer: &Arc<PeerInner>) {
+        let (inner, peer) = (Arc::clone(self), Arc::clone(peer));
+        self.tasks.spawn(async move {
+            let link = Arc::clone(&established.link);
+            let reason = inner.drive(established, &peer).await;
+            inner.link_closed(&peer, &link, &reason);
+        });
+    }
+
+    /// Runs both tasks of a connection to their end.
+    async fn drive(
+        self: &Arc<Self>,
+        established: Established,
+        peer: &Arc<PeerInner>,
+    ) -> CloseReason {
+        let Established {
+            link,
+            mut read,
+            mut write,
+            mut sealer,
+            mut intake,
+            ..
+        } = established;
+        let stall = self.limits.write_stall;
+        let writer_link = Arc::clone(&link);
+        let mut writer = tokio::spawn(async move {
+            let reason = write_loop(&writer_link, &mut write, &mut sealer, stall).await;
+            writer_link.shut(&reason)
+        });
+        let upward = |event| self.link_event(peer, &link, event);
+        let reader = read_loop(&link, &mut read, &mut intake, upward);
+        tokio::select! {
+            reason = reader => {
+                let reason = link.shut(&reason);
+                if matches!(reason, CloseReason::Lost | CloseReason::Io(_)) {
+                    link.cancel.cancel();
+                } else {
+                    // The writer says why, and ends.
+                    link.close(&reason);
+                }
+                if tokio::time::timeout(LAST_WORD, &mut writer).await.is_err() {
+                    link.cancel.cancel();
+                    let _its_reason_is_later = writer.await;
+                }
+                reason
+            }
+            reason = &mut writer => {
+                link.cancel.cancel();
+                reason.unwrap_or(CloseReason::Lost)
+            }
+            () = self.kill.cancelled() => {
+                link.cancel.cancel();
+                let reason = link.shut(&CloseReason::Shutdown);
+                let _its_reason_is_later = writer.await;
+                reason
+            }
+        }
+    }
+
+    fn link_event(self: &Arc<Self>, peer: &Arc<PeerInner>, link: &Arc<Link>, event: MuxEvent) {
+        match event {
+            MuxEvent::Opened(key) => peer.add_stream(Stream::new(Arc::clone(link), key)),
+            MuxEvent::Draining(reason) => peer.link_draining(link, &reason),
+            MuxEvent::BulkWanted => link.run(|mux, _| mux.want_bulk()),
+            MuxEvent::BulkAsked => {
+                if let Some(token) = self.new_token(peer) {
+                    link.run(|mux, _| mux.give_token(&token));
+                }
+            }
+            MuxEvent::BulkToken(token) => self.spawn_bulk_dial(peer, link.info.addr, token),
+            // Handled by the tasks and by the link itself.
+            MuxEvent::Readable(_)
+            | MuxEvent::Writable(_)
+            | MuxEvent::Slot
+            | MuxEvent::Finished(_) => {}
+        }
+    }
+
+    fn link_closed(
+        self: &Arc<Self>,
+        peer: &Arc<PeerInner>,
+        link: &Arc<Link>,
+        reason: &CloseReason,
+    ) {
+        tracing::debug!(peer = %peer.remote.short(), %reason, "connection closed");
+        match peer.link_closed(link, reason) {
+            Aftermath::Up => {}
+            Aftermath::Down(reason) => self.peer_down(peer, &reason),
+            Aftermath::Waiting => {
+                let (inner, peer) = (Arc::clone(self), Arc::clone(peer));
+                self.tasks.spawn(async move {
+                    let limit = deadline(inner.limits.handshake.min(Duration::from_secs(10)));
+                    tokio::select! {
+                        () = tokio::time::sleep_until(limit) => {}
+                        () = inner.stop.cancelled() => {}
+                    }
+                    if peer.control().is_none() {
+                        inner.peer_down(&peer, &CloseReason::Duplicate);
+                    }
+                });
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    fn peer_down(&self, peer: &Arc<PeerInner>, reason: &CloseReason) {
+        let mut table = self.table();
+        let id = (peer.remote, peer.label);
+        if table
+            .peers
+            .get(&id)
+            .is_some_and(|current| Arc::ptr_eq(current, peer))
+        {
+            table.peers.remove(&id);
+        }
+        self.emit_down(peer, reason);
+        drop(table);
+        self.changed.notify_waiters();
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("public", &self.public)
+            .finish_non_exhaustive()
+    }
+}

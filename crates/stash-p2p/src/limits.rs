@@ -1,0 +1,116 @@
+//! Every bound of the crate, with unit and reason.
+
+use std::time::Duration;
+
+/// Longest payload of one message frame, in bytes: what a receiver must hold whole before it can
+/// decode it.
+pub const MAX_MESSAGE: usize = 256 * 1024;
+/// Longest payload of one data frame, in bytes. Writers here send
+/// 65,507 at most, so that a control message waits for little.
+pub const MAX_DATA: usize = 256 * 1024;
+/// Longest application part of a hello, in bytes.
+pub const MAX_HELLO_APP: usize = 64 * 1024;
+
+/// What this crate's writer puts into one data frame, in bytes: with its header it fills one Noise
+/// message exactly (65,535 - 16 - 12), 5 ms at 100 Mbit/s.
+pub(crate) const DATA_FRAME: usize = 65_535 - 16 - 12;
+/// What one message or data frame costs in credit beyond its payload, in bytes: about what the
+/// bookkeeping of a received frame takes, so that many empty frames cannot take memory for free.
+pub(crate) const FRAME_COST: u32 = 64;
+/// Smallest stream window a peer may announce, in bytes: one whole message and some room.
+pub(crate) const MIN_STREAM_WINDOW: u32 = 320 * 1024;
+/// Smallest connection window a peer may announce, in bytes: two streams that fill theirs.
+pub(crate) const MIN_CONNECTION_WINDOW: u32 = 640 * 1024;
+/// Largest credit a stream or a connection may hold, in bytes; more is a peer's mistake.
+pub(crate) const MAX_CREDIT: u64 = 1 << 31;
+/// Payload of a Noise message at most, in bytes (65,535 with its tag).
+pub(crate) const NOISE_PLAIN: usize = 65_535 - 16;
+/// What the writer gathers into one write, in bytes: beyond it loopback gains nothing.
+pub(crate) const WRITE_BATCH: usize = 256 * 1024;
+/// Size of one read block, in bytes.
+pub(crate) const READ_BLOCK: usize = 512 * 1024;
+/// Pieces of data shorter than this are copied out of the read block instead of sharing it, so
+/// that a few bytes do not pin a block. Bytes.
+pub(crate) const SHARE_FROM: usize = 16 * 1024;
+/// Entries of the replay window of one member.
+pub const REPLAY_WINDOW: usize = 1024;
+/// Members whose replay windows are held in memory; beyond it the least recent is dropped and
+/// its durable floor takes over.
+pub(crate) const REPLAY_MEMBERS: usize = 1024;
+/// Bulk connections one peer may have, by protocol.
+pub const MAX_BULK: usize = 4;
+/// Capabilities and their length in bytes that a hello may list.
+pub(crate) const MAX_CAPABILITIES: usize = 64;
+/// Addresses tried for one peer.
+pub(crate) const MAX_ADDRESSES: usize = 16;
+/// Events that wait for the application; beyond it new connections are turned away.
+pub(crate) const MAX_EVENTS: usize = 4096;
+/// How long a bulk token stays good.
+pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(30);
+
+/// The bounds that an application may set. `Limits::default()` is what a node runs with.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// From accept (or connect) to a confirmed connection. A slow stranger is gone after it.
+    pub handshake: Duration,
+    /// Connections that have not proven themselves yet, in total: what a flood may hold.
+    pub unauthenticated: usize,
+    /// The same from one IP address. Loopback is one address: tests with many nodes raise it.
+    pub unauthenticated_per_ip: usize,
+    /// Bytes a peer may have under way on one stream.
+    pub stream_window: u32,
+    /// Bytes a peer may have under way on one connection.
+    pub connection_window: u32,
+    /// Bytes that all peers together may have under way: the sum of all connection windows.
+    pub process_budget: usize,
+    /// Bytes an application may queue on one stream before `message` and `data` wait.
+    pub send_queue: usize,
+    /// Streams that the remote may have open on one connection.
+    pub streams: u32,
+    /// A ping leaves when nothing arrived for this long.
+    pub ping_interval: Duration,
+    /// A connection on which nothing arrived for this long is dead.
+    pub dead_after: Duration,
+    /// A write that makes no progress for this long ends the connection.
+    pub write_stall: Duration,
+    /// Noise messages under one key in one direction. A constant of the protocol: both sides must
+    /// agree, so only tests change it.
+    pub rekey_after: u64,
+    /// A connection older than this is drained and dialled again.
+    pub max_age: Duration,
+    /// How long streams may take to end once a connection is draining.
+    pub drain: Duration,
+    /// Bulk connections to one peer, 0 to [`MAX_BULK`]; more help only across long fat links.
+    pub bulk_connections: usize,
+    /// First pause after a failed dial; doubles up to `backoff_max`, each time jittered by half.
+    pub backoff_min: Duration,
+    /// Longest pause between dials.
+    pub backoff_max: Duration,
+    /// Dials under way at once, so that a node with many peers does not storm at its start.
+    pub dials: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            unauthenticated: 64,
+            unauthenticated_per_ip: 8,
+            stream_window: 2 * 1024 * 1024,
+            connection_window: 4 * 1024 * 1024,
+            process_budget: 64 * 1024 * 1024,
+            send_queue: 512 * 1024,
+            streams: 1024,
+            ping_interval: Duration::from_secs(10),
+            dead_after: Duration::from_secs(30),
+            write_stall: Duration::from_secs(30),
+            rekey_after: 1 << 20,
+            max_age: Duration::from_secs(24 * 60 * 60),
+            drain: Duration::from_secs(30),
+            bulk_connections: 1,
+            backoff_min: Duration::from_millis(250),
+            backoff_max: Duration::from_secs(30),
+            dials: 16,
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! One connection as its tasks and the handles of its streams share it: the machine behind a
+//! lock, and who waits for what.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{CloseReason, StreamError};
+use crate::limits::MIN_CONNECTION_WINDOW;
+use crate::mux::{Mux, MuxEvent, StreamKey};
+use crate::peer::Class;
+use crate::stream::Frame;
+use crate::tiebreak::Contender;
+
+/// What stands fixed about a connection once it is confirmed.
+#[derive(Debug, Clone)]
+pub(crate) struct LinkInfo {
+    pub(crate) addr: SocketAddr,
+    pub(crate) hash: [u8; 32],
+    pub(crate) contender: Contender,
+}
+
+/// One connection.
+pub(crate) struct Link {
+    pub(crate) info: LinkInfo,
+    state: Mutex<State>,
+    /// Wakes the writer.
+    pub(crate) writer: Notify,
+    /// Wakes those who wait to open a stream.
+    pub(crate) slots: Notify,
+    /// Ends both tasks without another word.
+    pub(crate) cancel: CancellationToken,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    start: Instant,
+    _share: BudgetShare,
+}
+
+struct State {
+    mux: Mux,
+    wakers: HashMap<StreamKey, Wakers>,
+    /// For the layer above; taken by the reader and the writer after each of their calls.
+    upward: Vec<MuxEvent>,
+    closed: Option<CloseReason>,
+}
+
+#[derive(Default)]
+struct Wakers {
+    read: Option<Waker>,
+    write: Option<Waker>,
+}
+
+impl Link {
+    pub(crate) fn new(mux: Mux, info: LinkInfo, start: Instant, share: BudgetShare) -> Arc<Self> {
+        let state = State {
+            mux,
+            wakers: HashMap::new(),
+            upward: Vec::new(),
+            closed: None,
+        };
+        Arc::new(Self {
+            info,
+            state: Mutex::new(state),
+            writer: Notify::new(),
+            slots: Notify::new(),
+            cancel: CancellationToken::new(),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            start,
+            _share: share,
+        })
+    }
+
+    /// The connection's age, which is the machine's clock.
+    pub(crate) fn age(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// When the machine's clock shows `age`.
+    pub(crate) fn at(&self, age: Duration) -> Instant {
+        self.start
+            .checked_add(age)
+            .unwrap_or_else(|| self.start + Duration::from_secs(1 << 30))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under this lock leaves a machine whose invariants may be broken, but every
+        // later call only touches this one connection.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works on the machine, then wakes whom its events concern.
+    pub(crate) fn run<R>(&self, f: impl FnOnce(&mut Mux, Duration) -> R) -> R {
+        let now = self.age();
+        let mut state = self.lock();
+        let result = f(&mut state.mux, now);
+        self.settle(&mut state);
+        result
+    }
+
+    fn settle(&self, state: &mut State) {
+        while let Some(event) = state.mux.poll_event() {
+            match event {
+                MuxEvent::Readable(key) => {
+                    if let Some(waker) = state.wakers.get_mut(&key).and_then(|w| w.read.take()) {
+                        waker.wake();
+                    }
+                }
+                MuxEvent::Writable(key) => {
+                    if let Some(waker) = state.wakers.get_mut(&key).and_then(|w| w.write.take()) {
+                        waker.wake();
+                    }
+                }
+                MuxEvent::Slot => self.slots.notify_waiters(),
+                event => state.upward.push(event),
+            }
+        }
+        if state.mux.take_wake() {
+            self.writer.notify_one();
+        }
+    }
+
+    /// What the layer above has to hear of.
+    pub(crate) fn take_upward(&self) -> Vec<MuxEvent> {
+        std::mem::take(&mut self.lock().upward)
+    }
+
+    /// The connection is over: everyone who waits is told. The first reason stays.
+    pub(crate) fn shut(&self, reason: &CloseReason) -> CloseReason {
+        let mut state = self.lock();
+        let reason = state.closed.get_or_insert_with(|| reason.clone()).clone();
+        for (_, wakers) in state.wakers.drain() {
+            wakers
+                .read
+                .into_iter()
+                .chain(wakers.write)
+                .for_each(Waker::wake);
+        }
+        drop(state);
+        self.slots.notify_waiters();
+        reason
+    }
+
+    pub(crate) fn closed(&self) -> Option<CloseReason> {
+        self.lock().closed.clone()
+    }
+
+    /// Whether a new stream may go here.
+    pub(crate) fn accepts_streams(&self) -> bool {
+        let state = self.lock();
+        state.closed.is_none() && state.mux.draining().is_none()
+    }
+
+    /// Why the connection drains, if it does.
+    pub(crate) fn draining(&self) -> Option<CloseReason> {
+        self.lock().mux.draining().cloned()
+    }
+
+    pub(crate) fn load(&self) -> u32 {
+        self.lock().mux.load()
+    }
+
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        self.lock().mux.rtt()
+    }
+
+    pub(crate) fn open(&self, class: Class) -> Option<StreamKey> {
+        if self.closed().is_some() {
+            return None;
+        }
+        self.run(|mux, _| mux.open(class))
+    }
+
+    pub(crate) fn start_drain(&self, reason: &CloseReason) {
+        self.run(|mux, now| mux.start_drain(now, reason.clone()));
+    }
+
+    /// Says why, at once, and ends.
+    pub(crate) fn close(&self, reason: &CloseReason) {
+        self.run(|mux, _| mux.close(reason.clone()));
+    }
+
+    pub(crate) fn poll_push(
+        &self,
+        cx: &Context<'_>,
+        key: StreamKey,
+        frame: &Frame,
+    ) -> Poll<Result<(), StreamError>> {
+        let mut state = self.lock();
+        if let Some(reason) = &state.closed {
+            return Poll::Ready(Err(StreamError::Closed(reason.clone())));
+        }
+        let pushed = state.mux.push(key, frame);
+        self.settle(&mut state);
+        match pushed {
+            Ok(true) => Poll::Ready(Ok(())),
+            Ok(false) => {
+                state.wakers.entry(key).or_default().write = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    pub(crate) fn poll_recv(
+        &self,
+        cx: &Context<'_>,
+        key: StreamKey,
+    ) -> Poll<Result<Option<Frame>, StreamError>> {
+        let mut state = self.lock();
+        let received = state.mux.recv(key);
+        self.settle(&mut state);
+        match (received, &state.closed) {
+            (Some(received), _) => Poll::Ready(received),
+            (None, Some(reason)) => Poll::Ready(Err(StreamError::Closed(reason.clone()))),
+            (None, None) => {
+                state.wakers.entry(key).or_default().read = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(crate) fn drop_receiver(&self, key: StreamKey) {
+        self.lock().wakers.remove(&key);
+        self.run(|mux, _| mux.drop_receiver(key));
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("info", &self.info)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Link {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+/// What all connections of a process may have under way together.
+#[derive(Debug)]
+pub(crate) struct Budget(AtomicUsize);
+
+/// One connection's part of the budget, given back on drop.
+#[derive(Debug)]
+pub(crate) struct BudgetShare {
+    budget: Arc<Budget>,
+    bytes: u32,
+}
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(Self(AtomicUsize::new(bytes)))
+    }
+
+    /// A connection window: what is wanted, or a quarter of what is left, but never less than the
+    /// protocol's smallest. `None`: not even that is left.
+    pub(crate) fn take(self: &Arc<Self>, wanted: u32) -> Option<BudgetShare> {
+        let mut taken = 0;
+        self.0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
+                let quarter = u32::try_from(left / 4).unwrap_or(u32::MAX);
+                taken = wanted.min(quarter).max(MIN_CONNECTION_WINDOW);
+                left.checked_sub(taken as usize)
+            })
+            .ok()?;
+        Some(BudgetShare {
+            budget: Arc::clone(self),
+            bytes: taken,
+        })
+    }
+}
+
+impl BudgetShare {
+    pub(crate) fn bytes(&self) -> u32 {
+        self.bytes
+    }
+}
+
+impl Drop for BudgetShare {
+    fn drop(&mut self) {
+        self.budget
+            .0
+            .fetch_add(self.bytes as usize, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Fault case 41.
+    #[test]
+    fn windows_shrink_with_the_budget_and_end_with_it() {
+        let budget = Budget::new(16 << 20);
+        let mut shares: Vec<_> = std::iter::from_fn(|| budget.take(4 << 20)).collect();
+        assert_eq!(shares[0].bytes(), 4 << 20);
+        assert_eq!(shares.last().unwrap().bytes(), MIN_CONNECTION_WINDOW);
+        let sum: u64 = shares.iter().map(|share| u64::from(share.bytes())).sum();
+        assert!(sum <= 16 << 20);
+        assert!(budget.take(4 << 20).is_none());
+        shares.pop();
+        assert!(budget.take(4 << 20).is_some());
+    }
+}

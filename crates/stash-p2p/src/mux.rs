@@ -1,0 +1,489 @@
+//! The connection machine: streams, credit, pings, go-away. No I/O, no clock, no cipher.
+//!
+//! In: [`Mux::handle`] for each frame that arrived, [`Mux::handle_timeout`] when
+//! [`Mux::poll_timeout`] has come, and the calls of the application (`open`, `push`, `finish`,
+//! `reset`, `recv`, ...). Out: [`Mux::poll_transmit`] for frames to send and [`Mux::poll_event`]
+//! for what happened; both are to be polled after every input. Time is the age of the connection.
+
+mod receive;
+mod stream;
+mod transmit;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::{CloseReason, StreamError};
+use crate::hello::Hello;
+use crate::limits::{FRAME_COST, MAX_BULK};
+use crate::peer::Class;
+use crate::stream::Frame;
+use stream::{RecvEnd, SendEnd, StreamState};
+
+/// A stream's handle on this side; unlike the id on the wire it exists from the start and is
+/// never used twice.
+pub(crate) type StreamKey = u64;
+
+/// What one connection is run with.
+#[derive(Debug, Clone)]
+pub(crate) struct MuxConfig {
+    pub(crate) initiator: bool,
+    pub(crate) control: bool,
+    pub(crate) hello: Hello,
+    pub(crate) send_queue: usize,
+    pub(crate) ping_interval: Duration,
+    pub(crate) dead_after: Duration,
+    pub(crate) max_age: Duration,
+    pub(crate) drain: Duration,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum MuxEvent {
+    /// The remote opened a stream.
+    Opened(StreamKey),
+    /// A stream has something to receive, or its end or failure.
+    Readable(StreamKey),
+    /// A stream has room to send, or failed.
+    Writable(StreamKey),
+    /// A further stream may be opened.
+    Slot,
+    /// The connection began to drain, from either side.
+    Draining(CloseReason),
+    /// Both sides have said their last word: close the transport.
+    Finished(CloseReason),
+    /// The remote, which was dialled from here's other end, wants a bulk connection from us.
+    BulkWanted,
+    /// The remote asks for a bulk token.
+    BulkAsked,
+    /// The remote gave a bulk token.
+    BulkToken([u8; 32]),
+}
+
+/// How far this side is with saying goodbye.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Goodbye {
+    None,
+    Announced,
+    Done,
+}
+
+/// The machine. See the module's text for the order of calls.
+pub(crate) struct Mux {
+    config: MuxConfig,
+    remote: Option<Hello>,
+    streams: HashMap<StreamKey, StreamState>,
+    ids: HashMap<u32, StreamKey>,
+    next_key: StreamKey,
+    next_id: u32,
+    highest_remote: u32,
+    /// Streams open on the wire or about to be, by who opened them.
+    local_open: u32,
+    remote_open: u32,
+    slot_wanted: bool,
+
+    send_credit: u64,
+    recv_allowed: u64,
+    unreturned: u64,
+
+    ready: BTreeMap<u8, VecDeque<StreamKey>>,
+    dirty_credit: VecDeque<StreamKey>,
+    dirty_reset: VecDeque<StreamKey>,
+    hello_sent: bool,
+    pong: Option<[u8; 8]>,
+    ping: Option<Duration>,
+    ping_sent: Option<Duration>,
+    bulk_out: VecDeque<Bytes>,
+
+    drain_reason: Option<CloseReason>,
+    drain_until: Option<Duration>,
+    sent_goodbye: Goodbye,
+    heard_goodbye: Goodbye,
+    hard_close: Option<CloseReason>,
+    finished: bool,
+
+    heard: Duration,
+    rtt: Option<Duration>,
+    events: VecDeque<MuxEvent>,
+    wake: bool,
+}
+
+impl Mux {
+    /// A connection whose handshake has just ended.
+    pub(crate) fn new(config: MuxConfig) -> Self {
+        Self {
+            next_id: if config.initiator { 1 } else { 2 },
+            recv_allowed: u64::from(config.hello.connection_window),
+            config,
+            remote: None,
+            streams: HashMap::new(),
+            ids: HashMap::new(),
+            next_key: 0,
+            highest_remote: 0,
+            local_open: 0,
+            remote_open: 0,
+            slot_wanted: false,
+            send_credit: 0,
+            unreturned: 0,
+            ready: BTreeMap::new(),
+            dirty_credit: VecDeque::new(),
+            dirty_reset: VecDeque::new(),
+            hello_sent: false,
+            pong: None,
+            ping: None,
+            ping_sent: None,
+            bulk_out: VecDeque::new(),
+            drain_reason: None,
+            drain_until: None,
+            sent_goodbye: Goodbye::None,
+            heard_goodbye: Goodbye::None,
+            hard_close: None,
+            finished: false,
+            heard: Duration::ZERO,
+            rtt: None,
+            events: VecDeque::new(),
+            wake: true,
+        }
+    }
+
+    /// What the remote said first, once it has.
+    pub(crate) fn remote_hello(&self) -> Option<&Hello> {
+        self.remote.as_ref()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn hello_bytes(&self) -> Vec<u8> {
+        self.config.hello.encode()
+    }
+
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
+    /// Whether the connection takes no new streams, and why.
+    pub(crate) fn draining(&self) -> Option<&CloseReason> {
+        self.drain_reason.as_ref()
+    }
+
+    /// Streams under way.
+    pub(crate) fn load(&self) -> u32 {
+        self.local_open + self.remote_open
+    }
+
+    /// Opens a stream. `None`: no slot is free (a [`MuxEvent::Slot`] will come) or the connection
+    /// is draining.
+    pub(crate) fn open(&mut self, class: Class) -> Option<StreamKey> {
+        let remote = self.remote.as_ref()?;
+        if self.drain_reason.is_some() || self.hard_close.is_some() {
+            return None;
+        }
+        if self.local_open >= remote.streams {
+            self.slot_wanted = true;
+            return None;
+        }
+        let priority = match class {
+            Class::Control => 128,
+            Class::Bulk => 16,
+        };
+        let credit = u64::from(remote.stream_window);
+        let window = u64::from(self.config.hello.stream_window);
+        self.local_open += 1;
+        Some(self.insert(StreamState::new(None, priority, credit, window)))
+    }
+
+    fn insert(&mut self, state: StreamState) -> StreamKey {
+        let key = self.next_key;
+        self.next_key += 1;
+        self.streams.insert(key, state);
+        key
+    }
+
+    /// Queues a frame. `Ok(false)`: the queue is full, a [`MuxEvent::Writable`] will come.
+    pub(crate) fn push(&mut self, key: StreamKey, frame: &Frame) -> Result<bool, StreamError> {
+        let limit = self.config.send_queue;
+        let stream = self.streams.get_mut(&key).ok_or(StreamError::Finished)?;
+        if let Some(code) = stream.stopped {
+            return Err(StreamError::Reset(code));
+        }
+        if stream.send_end != SendEnd::Open {
+            return Err(StreamError::Finished);
+        }
+        if stream.queued >= limit {
+            stream.room_wanted = true;
+            return Ok(false);
+        }
+        stream.enqueue(frame.clone());
+        self.schedule(key);
+        Ok(true)
+    }
+
+    /// Ends the sending direction after what is queued.
+    pub(crate) fn finish(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(&key) else {
+            return;
+        };
+        stream.send_handle = false;
+        if stream.send_end == SendEnd::Open {
+            stream.send_end = SendEnd::Queued;
+            if stream.id.is_none() && stream.queue.is_empty() && !stream.recv_handle {
+                return self.vanish(key);
+            }
+            self.schedule(key);
+        }
+        self.collect(key);
+    }
+
+    /// Ends both directions at once; what is queued or buffered is dropped.
+    pub(crate) fn reset(&mut self, key: StreamKey, code: u32) {
+        let Some(stream) = self.streams.get_mut(&key) else {
+            return;
+        };
+        stream.send_handle = false;
+        if stream.send_end != SendEnd::Done {
+            stream.drop_queue();
+            if stream.id.is_none() {
+                stream.recv_end = RecvEnd::Reset(code);
+                stream.send_end = SendEnd::Done;
+                self.release_slot(key);
+                self.events.push_back(MuxEvent::Readable(key));
+                return self.collect(key);
+            }
+            stream.send_end = SendEnd::Aborting;
+            stream.abort = Some(code);
+            self.mark_reset(key);
+        }
+        self.discard(key, code);
+        self.events.push_back(MuxEvent::Readable(key));
+        self.collect(key);
+    }
+
+    /// The application dropped the receiving half: what still comes is thrown away, and the
+    /// remote is asked to stop.
+    pub(crate) fn drop_receiver(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(&key) else {
+            return;
+        };
+        stream.recv_handle = false;
+        if stream.id.is_none() && stream.send_end == SendEnd::Queued && stream.queue.is_empty() {
+            return self.vanish(key);
+        }
+        self.discard(key, 0);
+        self.collect(key);
+    }
+
+    fn discard(&mut self, key: StreamKey, code: u32) {
+        let Some(stream) = self.streams.get_mut(&key) else {
+            return;
+        };
+        let freed = stream.drop_received();
+        if stream.recv_end == RecvEnd::Open && !stream.discarding {
+            stream.discarding = true;
+            stream.stop = Some(code);
+            self.mark_reset(key);
+        }
+        self.return_credit(freed);
+    }
+
+    /// The next frame of a stream, if one is there. `Ok(None)` inside `Some` is the end.
+    pub(crate) fn recv(&mut self, key: StreamKey) -> Option<Result<Option<Frame>, StreamError>> {
+        let Some(stream) = self.streams.get_mut(&key) else {
+            return Some(Err(StreamError::Finished));
+        };
+        if stream.discarding {
+            return Some(Err(StreamError::Finished));
+        }
+        if let Some((frame, cost)) = stream.received.pop_front() {
+            let window = u64::from(self.config.hello.stream_window);
+            stream.unreturned += cost;
+            if stream.recv_end == RecvEnd::Open
+                && stream.unreturned >= window / 4
+                && !stream.credit_dirty
+            {
+                stream.credit_dirty = true;
+                self.dirty_credit.push_back(key);
+                self.wake = true;
+            }
+            self.return_credit(cost);
+            return Some(Ok(Some(frame)));
+        }
+        match stream.recv_end {
+            RecvEnd::Open => None,
+            RecvEnd::Ended => Some(Ok(None)),
+            RecvEnd::Reset(code) => Some(Err(StreamError::Reset(code))),
+        }
+    }
+
+    fn return_credit(&mut self, cost: u64) {
+        self.unreturned += cost;
+        if self.unreturned >= u64::from(self.config.hello.connection_window) / 4 {
+            self.wake = true;
+        }
+    }
+
+    /// Wants a bulk connection: asks for a token, or asks the dialling side to ask.
+    pub(crate) fn want_bulk(&mut self) {
+        let op: &'static [u8] = if self.config.initiator { &[1] } else { &[0] };
+        self.queue_bulk(Bytes::from_static(op));
+    }
+
+    /// Answers [`MuxEvent::BulkAsked`].
+    pub(crate) fn give_token(&mut self, token: &[u8; 32]) {
+        self.queue_bulk([&[2], &token[..]].concat().into());
+    }
+
+    fn queue_bulk(&mut self, payload: Bytes) {
+        if self.config.control && self.bulk_out.len() < 2 * MAX_BULK {
+            self.bulk_out.push_back(payload);
+            self.wake = true;
+        }
+    }
+
+    /// Takes no new streams, lets those under way end, then closes; at the latest after
+    /// the drain time.
+    pub(crate) fn start_drain(&mut self, now: Duration, reason: CloseReason) {
+        if self.drain_reason.is_some() {
+            return;
+        }
+        self.drain_reason = Some(reason.clone());
+        self.drain_until = Some(now + self.config.drain);
+        self.events.push_back(MuxEvent::Draining(reason));
+        self.events.push_back(MuxEvent::Slot);
+        self.wake = true;
+    }
+
+    /// Says one last word, if it can still be heard, and ends.
+    pub(crate) fn close(&mut self, reason: CloseReason) {
+        if self.hard_close.is_none() {
+            self.hard_close = Some(reason);
+            self.wake = true;
+        }
+    }
+
+    /// When [`Mux::handle_timeout`] wants to be called next.
+    pub(crate) fn poll_timeout(&self) -> Duration {
+        let ping = self
+            .ping_sent
+            .map_or(self.heard + self.config.ping_interval, |_| Duration::MAX);
+        let dead = self.heard + self.config.dead_after;
+        let drain = self.drain_until.unwrap_or(self.config.max_age);
+        ping.min(dead).min(drain)
+    }
+
+    /// Lets time pass. An error ends the connection.
+    pub(crate) fn handle_timeout(&mut self, now: Duration) -> Result<(), CloseReason> {
+        if now >= self.heard + self.config.dead_after {
+            return Err(CloseReason::Dead);
+        }
+        if let Some(until) = self.drain_until {
+            if now >= until {
+                return Err(self.drain_reason.clone().unwrap_or(CloseReason::Shutdown));
+            }
+        } else if now >= self.config.max_age {
+            self.start_drain(now, CloseReason::Aged);
+        }
+        if self.ping_sent.is_none() && now >= self.heard + self.config.ping_interval {
+            self.ping = Some(now);
+            self.ping_sent = Some(now);
+            self.wake = true;
+        }
+        Ok(())
+    }
+
+    /// Why the connection is over, once both sides have said their last word, or this one its
+    /// only.
+    pub(crate) fn finished(&self) -> Option<CloseReason> {
+        let reason = self
+            .hard_close
+            .clone()
+            .or_else(|| self.drain_reason.clone());
+        reason.filter(|_| self.finished)
+    }
+
+    /// The next thing that happened.
+    pub(crate) fn poll_event(&mut self) -> Option<MuxEvent> {
+        self.events.pop_front()
+    }
+
+    /// Whether there may be something new to transmit since the last call.
+    pub(crate) fn take_wake(&mut self) -> bool {
+        std::mem::take(&mut self.wake)
+    }
+
+    fn schedule(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(&key) else {
+            return;
+        };
+        if !stream.scheduled && stream.has_frames() {
+            stream.scheduled = true;
+            self.ready
+                .entry(stream.priority)
+                .or_default()
+                .push_back(key);
+        }
+        self.wake = true;
+    }
+
+    fn mark_reset(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(&key) else {
+            return;
+        };
+        if stream.id.is_some() && !stream.reset_dirty {
+            stream.reset_dirty = true;
+            self.dirty_reset.push_back(key);
+            self.wake = true;
+        }
+    }
+
+    /// Drops a stream of which nothing was ever sent.
+    fn vanish(&mut self, key: StreamKey) {
+        self.release_slot(key);
+        self.streams.remove(&key);
+        self.wake = true;
+    }
+
+    /// Frees what a stream holds, once both its directions have ended on the wire.
+    fn collect(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get(&key) else {
+            return;
+        };
+        if stream.send_end != SendEnd::Done || stream.recv_end == RecvEnd::Open {
+            return;
+        }
+        self.release_slot(key);
+        let Some(stream) = self.streams.get_mut(&key) else {
+            return;
+        };
+        if !stream.recv_handle && !stream.send_handle {
+            let freed = stream.drop_received();
+            self.streams.remove(&key);
+            self.return_credit(freed);
+        }
+        self.wake |= self.drain_reason.is_some();
+    }
+
+    fn release_slot(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(&key) else {
+            return;
+        };
+        if !std::mem::take(&mut stream.counted) {
+            return;
+        }
+        if let Some(id) = stream.id {
+            self.ids.remove(&id);
+        }
+        if stream.remote_opened {
+            self.remote_open -= 1;
+        } else {
+            self.local_open -= 1;
+            if std::mem::take(&mut self.slot_wanted) {
+                self.events.push_back(MuxEvent::Slot);
+            }
+        }
+    }
+}
+
+/// What a frame with `len` bytes of payload costs in credit.
+fn cost(len: usize) -> u64 {
+    u64::from(FRAME_COST) + len as u64
+}

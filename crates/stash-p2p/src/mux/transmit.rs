@@ -1,0 +1,315 @@
+//! What leaves, and in which order: the connection's own frames, then streams by priority.
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+
+use super::stream::{RecvEnd, SendEnd, StreamState};
+use super::{Goodbye, Mux, MuxEvent, StreamKey, cost};
+use crate::error::CloseReason;
+use crate::limits::{DATA_FRAME, FRAME_COST};
+use crate::packer::Segment;
+use crate::stream::Frame;
+use crate::wire::{ACK, END, Header, Kind};
+
+/// What became of a try to send one frame of a stream.
+enum Try {
+    Sent,
+    /// The stream's own credit is used up.
+    StreamFull,
+    /// The connection's credit is used up.
+    ConnectionFull,
+    Nothing,
+}
+
+impl Mux {
+    /// Appends frames worth about `budget` bytes to `out`; none: nothing is to be sent now.
+    pub(crate) fn poll_transmit(&mut self, now: Duration, out: &mut Vec<Segment>, budget: usize) {
+        if self.finished {
+            return;
+        }
+        if let Some(reason) = self.hard_close.clone() {
+            self.finished = true;
+            out.push(goodbye(&reason, ACK));
+            self.events.push_back(MuxEvent::Finished(reason));
+            return;
+        }
+        self.transmit_own(now, out);
+        let mut left = budget;
+        while left > 0 && self.hello_sent {
+            let Some(sent) = self.transmit_stream(out) else {
+                break;
+            };
+            left = left.saturating_sub(sent);
+        }
+        self.transmit_done(out);
+    }
+
+    fn transmit_own(&mut self, now: Duration, out: &mut Vec<Segment>) {
+        if !self.hello_sent {
+            self.hello_sent = true;
+            let hello = Bytes::from(self.config.hello.encode());
+            out.push(own(Kind::Hello, 0, hello));
+        }
+        if let Some(stamp) = self.pong.take() {
+            out.push(own(Kind::Ping, ACK, Bytes::copy_from_slice(&stamp)));
+        }
+        if self.ping.take().is_some() {
+            let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+            self.ping_sent = Some(now);
+            out.push(own(
+                Kind::Ping,
+                0,
+                Bytes::copy_from_slice(&micros.to_le_bytes()),
+            ));
+        }
+        while let Some(payload) = self.bulk_out.pop_front() {
+            out.push(own(Kind::Bulk, 0, payload));
+        }
+        if self.remote.is_none() {
+            return;
+        }
+        if let Some(reason) = &self.drain_reason
+            && self.sent_goodbye == Goodbye::None
+        {
+            self.sent_goodbye = Goodbye::Announced;
+            out.push(goodbye(reason, 0));
+        }
+        if self.unreturned >= u64::from(self.config.hello.connection_window) / 4 {
+            let amount = std::mem::take(&mut self.unreturned);
+            self.recv_allowed += amount;
+            out.push(credit(0, amount));
+        }
+        self.transmit_stream_control(out);
+    }
+
+    fn transmit_stream_control(&mut self, out: &mut Vec<Segment>) {
+        while let Some(key) = self.dirty_credit.pop_front() {
+            let Some(stream) = self.streams.get_mut(&key) else {
+                continue;
+            };
+            stream.credit_dirty = false;
+            if let (Some(id), RecvEnd::Open) = (stream.id, stream.recv_end) {
+                let amount = std::mem::take(&mut stream.unreturned);
+                stream.recv_allowed += amount;
+                out.push(credit(id, amount));
+            }
+        }
+        while let Some(key) = self.dirty_reset.pop_front() {
+            let Some(stream) = self.streams.get_mut(&key) else {
+                continue;
+            };
+            stream.reset_dirty = false;
+            out.extend(reset(stream));
+            self.collect(key);
+        }
+    }
+
+    /// Sends one frame of the most urgent stream; returns its size.
+    fn transmit_stream(&mut self, out: &mut Vec<Segment>) -> Option<usize> {
+        loop {
+            let mut entry = self.ready.last_entry()?;
+            let Some(key) = entry.get_mut().pop_front() else {
+                entry.remove();
+                continue;
+            };
+            match self.transmit_frame(key, out) {
+                Try::Sent => {
+                    self.after_frame(key);
+                    return out.last().map(Segment::len);
+                }
+                Try::ConnectionFull => {
+                    // Nothing less urgent may use up the credit that this one waits for.
+                    let priority = self.streams.get(&key).map_or(0, |stream| stream.priority);
+                    self.ready.entry(priority).or_default().push_front(key);
+                    return None;
+                }
+                Try::StreamFull | Try::Nothing => {
+                    if let Some(stream) = self.streams.get_mut(&key) {
+                        stream.scheduled = false;
+                    }
+                }
+            }
+        }
+    }
+
+    fn transmit_frame(&mut self, key: StreamKey, out: &mut Vec<Segment>) -> Try {
+        let Some(stream) = self.streams.get_mut(&key) else {
+            return Try::Nothing;
+        };
+        if !stream.has_frames() {
+            return Try::Nothing;
+        }
+        let ends = stream.send_end == SendEnd::Queued;
+        let want = match stream.queue.front() {
+            Some(Frame::Message(bytes)) => bytes.len(),
+            Some(Frame::Data(bytes)) => bytes.len().min(DATA_FRAME),
+            None => 0,
+        };
+        let splits = matches!(stream.queue.front(), Some(Frame::Data(_)));
+        let room = |credit: u64| match usize::try_from(credit.saturating_sub(FRAME_COST.into())) {
+            _ if credit < FRAME_COST.into() => false,
+            // Data may go in part, if the part is worth a frame.
+            Ok(room) => room >= if splits { want.min(1024) } else { want },
+            Err(_) => true,
+        };
+        if !room(stream.send_credit) {
+            return Try::StreamFull;
+        }
+        if !room(self.send_credit) {
+            return Try::ConnectionFull;
+        }
+        let credit = stream.send_credit.min(self.send_credit) - u64::from(FRAME_COST);
+        let len = want.min(usize::try_from(credit).unwrap_or(usize::MAX));
+        let id = *stream.id.get_or_insert_with(|| {
+            let id = self.next_id;
+            self.next_id += 2;
+            self.ids.insert(id, key);
+            id
+        });
+        let (kind, payload) = stream.take_frame(len);
+        let last = ends && stream.queue.is_empty();
+        if last {
+            stream.send_end = SendEnd::Done;
+        }
+        stream.send_credit -= cost(payload.len());
+        self.send_credit -= cost(payload.len());
+        let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        let flags = if last { END } else { 0 };
+        let header = Header {
+            kind,
+            flags,
+            priority: stream.priority,
+            stream: id,
+            len,
+        };
+        out.push(Segment::new(header, payload));
+        Try::Sent
+    }
+
+    fn after_frame(&mut self, key: StreamKey) {
+        let limit = self.config.send_queue;
+        let Some(stream) = self.streams.get_mut(&key) else {
+            return;
+        };
+        if stream.room_wanted && stream.queued < limit {
+            stream.room_wanted = false;
+            self.events.push_back(MuxEvent::Writable(key));
+        }
+        if stream.has_frames() {
+            self.ready
+                .entry(stream.priority)
+                .or_default()
+                .push_back(key);
+        } else {
+            stream.scheduled = false;
+        }
+        if stream.stop.is_some() || stream.abort.is_some() {
+            self.mark_reset(key);
+        }
+        self.collect(key);
+    }
+
+    /// The last word, once every stream has ended and the other side opens no more.
+    fn transmit_done(&mut self, out: &mut Vec<Segment>) {
+        let quiet = self.load() == 0
+            && self.sent_goodbye == Goodbye::Announced
+            && self.heard_goodbye >= Goodbye::Announced;
+        if !quiet {
+            return;
+        }
+        let reason = self.drain_reason.clone().unwrap_or(CloseReason::Shutdown);
+        self.sent_goodbye = Goodbye::Done;
+        out.push(goodbye(&reason, END));
+        self.check_finished();
+    }
+
+    pub(super) fn check_finished(&mut self) {
+        if self.sent_goodbye == Goodbye::Done && self.heard_goodbye == Goodbye::Done {
+            self.finished = true;
+            let reason = self.drain_reason.clone().unwrap_or(CloseReason::Shutdown);
+            self.events.push_back(MuxEvent::Finished(reason));
+        }
+    }
+}
+
+impl StreamState {
+    fn take_frame(&mut self, len: usize) -> (Kind, Bytes) {
+        match self.queue.front_mut() {
+            Some(Frame::Data(bytes)) if bytes.len() > len => {
+                self.queued -= len;
+                let part = bytes.slice(..len);
+                bytes.advance(len);
+                (Kind::Data, part)
+            }
+            Some(frame) => {
+                self.queued -= frame.queue_cost();
+                match self.queue.pop_front() {
+                    Some(Frame::Message(bytes)) => (Kind::Message, bytes),
+                    Some(Frame::Data(bytes)) => (Kind::Data, bytes),
+                    None => (Kind::Data, Bytes::new()),
+                }
+            }
+            None => (Kind::Data, Bytes::new()),
+        }
+    }
+}
+
+fn own(kind: Kind, flags: u8, payload: Bytes) -> Segment {
+    let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    Segment::new(
+        Header {
+            flags,
+            ..Header::plain(kind, len)
+        },
+        payload,
+    )
+}
+
+fn goodbye(reason: &CloseReason, flags: u8) -> Segment {
+    own(
+        Kind::GoAway,
+        flags,
+        Bytes::copy_from_slice(&reason.code().to_le_bytes()),
+    )
+}
+
+fn credit(stream: u32, amount: u64) -> Segment {
+    let amount = u32::try_from(amount).unwrap_or(u32::MAX);
+    let header = Header {
+        stream,
+        ..Header::plain(Kind::Credit, 4)
+    };
+    Segment::new(header, Bytes::copy_from_slice(&amount.to_le_bytes()))
+}
+
+/// The reset frame that a stream owes, if it still means anything.
+fn reset(stream: &mut StreamState) -> Option<Segment> {
+    let id = stream.id?;
+    let abort = stream
+        .abort
+        .take()
+        .filter(|_| stream.send_end == SendEnd::Aborting);
+    let stop = stream
+        .stop
+        .take()
+        .filter(|_| stream.recv_end == RecvEnd::Open);
+    let mut flags = 0;
+    if abort.is_some() {
+        flags |= END;
+        stream.send_end = SendEnd::Done;
+    }
+    if stop.is_some() {
+        flags |= ACK;
+    }
+    let code = abort.or(stop)?;
+    let header = Header {
+        flags,
+        stream: id,
+        ..Header::plain(Kind::Reset, 4)
+    };
+    Some(Segment::new(
+        header,
+        Bytes::copy_from_slice(&code.to_le_bytes()),
+    ))
+}

@@ -1,0 +1,440 @@
+//! A peer: one remote node, whatever connections lead to it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::error::{CloseReason, PeerError};
+use crate::gate::Realm;
+use crate::link::Link;
+use crate::stream::Stream;
+use crate::{Limits, PublicKey};
+
+/// How urgent a stream is, and on which connection it prefers to travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Small and urgent: the control connection, ahead of everything else.
+    Control,
+    /// Large: a bulk connection once one is up, until then the control connection, behind
+    /// everything urgent.
+    Bulk,
+}
+
+/// Bytes that went over the wire with a peer on the connections now open, encryption included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PeerStats {
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+}
+
+/// A remote node that has proven its identity. Cheap to clone; all clones are the same peer.
+///
+/// A peer outlives the exchange of its connections when both sides dialled at once, and nothing
+/// else: a remote that restarts, or is dialled again after a loss, is a new `Peer`.
+#[derive(Clone)]
+pub struct Peer(pub(crate) Arc<PeerInner>);
+
+/// How long after a failed bulk connection another is tried, and how long one may take.
+const BULK_PAUSE: Duration = Duration::from_secs(10);
+
+pub(crate) struct PeerInner {
+    pub(crate) remote: PublicKey,
+    pub(crate) label: [u8; 32],
+    pub(crate) hello: Bytes,
+    /// The realm's keys, on the side that may dial bulk connections with them.
+    pub(crate) realm: Option<Arc<Realm>>,
+    bulk_wanted: usize,
+    state: Mutex<State>,
+    /// Connections, streams or the end: something changed.
+    changed: Notify,
+    incoming: Notify,
+}
+
+struct State {
+    control: Option<Arc<Link>>,
+    last_control: Arc<Link>,
+    bulk: Vec<Arc<Link>>,
+    draining: Vec<Arc<Link>>,
+    bulk_asked: Option<Instant>,
+    incoming: VecDeque<Stream>,
+    closing: Option<CloseReason>,
+    down: Option<CloseReason>,
+    announced: bool,
+}
+
+/// What the end of a connection means for its peer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Aftermath {
+    /// The peer stays up.
+    Up,
+    /// The peer is up only if the connection that won a simultaneous dial comes soon.
+    Waiting,
+    /// The peer is down.
+    Down(CloseReason),
+}
+
+impl PeerInner {
+    pub(crate) fn new(
+        remote: PublicKey,
+        label: [u8; 32],
+        hello: Bytes,
+        realm: Option<Arc<Realm>>,
+        control: Arc<Link>,
+        limits: &Limits,
+    ) -> Arc<Self> {
+        let state = State {
+            control: Some(Arc::clone(&control)),
+            last_control: control,
+            bulk: Vec::new(),
+            draining: Vec::new(),
+            bulk_asked: None,
+            incoming: VecDeque::new(),
+            closing: None,
+            down: None,
+            announced: false,
+        };
+        Arc::new(Self {
+            remote,
+            label,
+            hello,
+            realm,
+            bulk_wanted: limits.bulk_connections,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            incoming: Notify::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn control(&self) -> Option<Arc<Link>> {
+        self.lock().control.clone()
+    }
+
+    pub(crate) fn down_reason(&self) -> Option<CloseReason> {
+        self.lock().down.clone()
+    }
+
+    /// Whether a further confirmed connection may join this peer instead of following it.
+    pub(crate) fn may_merge(&self) -> bool {
+        let state = self.lock();
+        let Some(control) = &state.control else {
+            return state.down.is_none() && state.closing == Some(CloseReason::Duplicate);
+        };
+        // A connection that lost a simultaneous dial may have closed before the winner came.
+        let over = control.closed().or_else(|| control.draining());
+        state.down.is_none() && over.is_none_or(|reason| reason == CloseReason::Duplicate)
+    }
+
+    /// The new connection takes over; the old one drains.
+    pub(crate) fn replace_control(&self, new: Arc<Link>) {
+        let mut state = self.lock();
+        state.closing = None;
+        state.last_control = Arc::clone(&new);
+        let old = state.control.replace(new);
+        state.draining.extend(old.clone());
+        drop(state);
+        if let Some(old) = old {
+            old.start_drain(&CloseReason::Duplicate);
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The new connection lost; it drains beside the old one.
+    pub(crate) fn add_draining(&self, new: Arc<Link>) {
+        new.start_drain(&CloseReason::Duplicate);
+        self.lock().draining.push(new);
+    }
+
+    /// Takes in a bulk connection; `false` if the peer cannot use it.
+    pub(crate) fn add_bulk(&self, link: Arc<Link>) -> bool {
+        let mut state = self.lock();
+        state.bulk_asked = None;
+        if state.down.is_some() || state.closing.is_some() || state.control.is_none() {
+            return false;
+        }
+        if state.bulk.len() >= crate::MAX_BULK {
+            return false;
+        }
+        state.bulk.push(link);
+        drop(state);
+        self.changed.notify_waiters();
+        true
+    }
+
+    pub(crate) fn add_stream(&self, stream: Stream) {
+        let mut state = self.lock();
+        if state.down.is_none() {
+            state.incoming.push_back(stream);
+        }
+        drop(state);
+        self.incoming.notify_one();
+    }
+
+    /// Marks the peer as told of; `true` the first time.
+    pub(crate) fn announce(&self) -> bool {
+        !std::mem::replace(&mut self.lock().announced, true)
+    }
+
+    /// Takes the mark back; `true` if it was there.
+    pub(crate) fn withdraw(&self) -> bool {
+        std::mem::take(&mut self.lock().announced)
+    }
+
+    /// One connection began to drain: with the control connection all do.
+    pub(crate) fn link_draining(&self, link: &Arc<Link>, reason: &CloseReason) {
+        let mut state = self.lock();
+        let is_control = state.control.as_ref() == Some(link);
+        if let Some(at) = state.bulk.iter().position(|other| other == link) {
+            let bulk = state.bulk.swap_remove(at);
+            state.draining.push(bulk);
+        }
+        drop(state);
+        if is_control && *reason != CloseReason::Duplicate {
+            self.drain(reason);
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// One connection is over.
+    pub(crate) fn link_closed(&self, link: &Arc<Link>, reason: &CloseReason) -> Aftermath {
+        let mut state = self.lock();
+        state.bulk.retain(|other| other != link);
+        state.draining.retain(|other| other != link);
+        let mut abandoned = Vec::new();
+        if state.control.as_ref() == Some(link) {
+            state.control = None;
+            let graceful = matches!(
+                reason,
+                CloseReason::Shutdown | CloseReason::Aged | CloseReason::Duplicate
+            );
+            state.closing.get_or_insert_with(|| reason.clone());
+            if !graceful {
+                abandoned.append(&mut state.bulk);
+                abandoned.append(&mut state.draining);
+            }
+        }
+        let rest: Vec<_> = state.bulk.iter().chain(&state.draining).cloned().collect();
+        let aftermath = match (&state.control, &state.closing) {
+            (None, Some(CloseReason::Duplicate)) => Aftermath::Waiting,
+            (None, Some(closing)) if rest.is_empty() => Aftermath::Down(closing.clone()),
+            _ => Aftermath::Up,
+        };
+        let closing = state.closing.clone();
+        drop(state);
+        for link in abandoned {
+            link.close(reason);
+        }
+        if let (Some(closing), Aftermath::Up) = (closing, &aftermath) {
+            rest.iter().for_each(|link| link.start_drain(&closing));
+        }
+        self.changed.notify_waiters();
+        aftermath
+    }
+
+    /// Ends the peer for those who hold it.
+    pub(crate) fn set_down(&self, reason: &CloseReason) {
+        let mut state = self.lock();
+        state.down.get_or_insert_with(|| reason.clone());
+        let links: Vec<_> = state.control.iter().chain(&state.bulk).cloned().collect();
+        drop(state);
+        links.iter().for_each(|link| link.close(reason));
+        self.changed.notify_waiters();
+        self.incoming.notify_waiters();
+        self.incoming.notify_one();
+    }
+
+    fn links(&self) -> Vec<Arc<Link>> {
+        let state = self.lock();
+        state
+            .control
+            .iter()
+            .chain(&state.bulk)
+            .chain(&state.draining)
+            .cloned()
+            .collect()
+    }
+
+    /// Lets streams end, then closes.
+    pub(crate) fn drain(&self, reason: &CloseReason) {
+        self.links()
+            .iter()
+            .for_each(|link| link.start_drain(reason));
+    }
+
+    fn close(&self, reason: &CloseReason) {
+        self.links().iter().for_each(|link| link.close(reason));
+    }
+
+    /// The connection for a new stream; `None`: wait for one. Asks for a bulk connection if short.
+    fn choose(&self, class: Class) -> Result<Option<Arc<Link>>, PeerError> {
+        let mut state = self.lock();
+        if let Some(reason) = &state.down {
+            return Err(PeerError::Closed(reason.clone()));
+        }
+        let control = state.control.clone();
+        let over = match &control {
+            Some(link) => link.closed().or_else(|| link.draining()),
+            None => state.closing.clone(),
+        };
+        let control = match (control, over) {
+            (Some(control), None) => control,
+            // The connection that won a simultaneous dial is about to take its place.
+            (_, Some(CloseReason::Duplicate) | None) => return Ok(None),
+            (_, Some(reason)) => return Err(PeerError::Closed(reason)),
+        };
+        if class == Class::Control {
+            return Ok(Some(control));
+        }
+        let short = state.bulk.len() < self.bulk_wanted;
+        let asked = state.bulk_asked.is_some_and(|at| at.elapsed() < BULK_PAUSE);
+        if short && !asked {
+            state.bulk_asked = Some(Instant::now());
+            control.run(|mux, _| mux.want_bulk());
+        }
+        let usable = state.bulk.iter().filter(|link| link.accepts_streams());
+        let least = usable.min_by_key(|link| link.load()).cloned();
+        Ok(Some(least.unwrap_or(control)))
+    }
+}
+
+impl Peer {
+    /// The remote's static key.
+    #[must_use]
+    pub fn remote(&self) -> PublicKey {
+        self.0.remote
+    }
+
+    /// Label of the realm under which the two met.
+    #[must_use]
+    pub fn realm(&self) -> [u8; 32] {
+        self.0.label
+    }
+
+    /// Handshake hash of the control connection, the same on both sides: binds a statement to
+    /// this session. When both sides dialled at once it settles with the winning connection.
+    #[must_use]
+    pub fn handshake_hash(&self) -> [u8; 32] {
+        self.0.lock().last_control.info.hash
+    }
+
+    /// What the remote's application said in its hello.
+    #[must_use]
+    pub fn hello(&self) -> Bytes {
+        self.0.hello.clone()
+    }
+
+    /// The remote end of the control connection.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.0.lock().last_control.info.addr
+    }
+
+    /// Opens a stream; waits while the remote allows no more. Nothing leaves before the first
+    /// frame.
+    ///
+    /// # Errors
+    /// The peer is down.
+    pub async fn open(&self, class: Class) -> Result<Stream, PeerError> {
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let Some(link) = self.0.choose(class)? else {
+                changed.await;
+                continue;
+            };
+            let slot = link.slots.notified();
+            tokio::pin!(slot);
+            slot.as_mut().enable();
+            if let Some(key) = link.open(class) {
+                return Ok(Stream::new(link.clone(), key));
+            }
+            tokio::select! {
+                () = &mut slot => {}
+                () = &mut changed => {}
+            }
+        }
+    }
+
+    /// The next stream that the remote opened, on whatever connection; `None` when the peer is
+    /// down. For one caller.
+    pub async fn accept(&self) -> Option<Stream> {
+        loop {
+            {
+                let mut state = self.0.lock();
+                if let Some(stream) = state.incoming.pop_front() {
+                    return Some(stream);
+                }
+                if state.down.is_some() {
+                    return None;
+                }
+            }
+            self.0.incoming.notified().await;
+        }
+    }
+
+    /// Ends the peer. With [`CloseReason::Shutdown`] streams under way may still end (within
+    /// [`Limits::drain`]); with any other reason everything ends at once and the remote is told
+    /// why, as far as the reason has a code.
+    pub fn close(&self, reason: CloseReason) {
+        if reason == CloseReason::Shutdown {
+            self.0.drain(&reason);
+        } else {
+            self.0.close(&reason);
+        }
+    }
+
+    /// Waits until the peer is down.
+    pub async fn closed(&self) -> CloseReason {
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(reason) = self.0.down_reason() {
+                return reason;
+            }
+            changed.await;
+        }
+    }
+
+    /// Round-trip time of the last ping, if one was answered.
+    #[must_use]
+    pub fn rtt(&self) -> Option<Duration> {
+        self.0.control().and_then(|link| link.rtt())
+    }
+
+    /// Bytes over the wire.
+    #[must_use]
+    pub fn stats(&self) -> PeerStats {
+        let mut stats = PeerStats::default();
+        for link in self.0.links() {
+            stats.bytes_in += link.bytes_in.load(Ordering::Relaxed);
+            stats.bytes_out += link.bytes_out.load(Ordering::Relaxed);
+        }
+        stats
+    }
+
+    /// Connections now open, draining ones included.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.0.links().len()
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Peer({})", self.0.remote.short())
+    }
+}

@@ -1,0 +1,174 @@
+//! The two tasks of a connection: one reads, one writes. Neither decides anything; they carry
+//! bytes between the transport and the machine.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::cipher::Sealer;
+use crate::error::CloseReason;
+use crate::intake::{Inbound, Intake};
+use crate::limits::{NOISE_PLAIN, WRITE_BATCH};
+use crate::link::Link;
+use crate::mux::MuxEvent;
+use crate::packer::{Segment, pack};
+
+/// How long the last word of a failing connection may take to leave.
+pub(crate) const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// A connection on which nothing arrived for this long gives its large blocks back.
+const QUIET: Duration = Duration::from_secs(1);
+
+pub(crate) type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
+pub(crate) type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// Reads until the connection ends; `upward` hears what concerns the layer above.
+pub(crate) async fn read_loop(
+    link: &Arc<Link>,
+    read: &mut ReadHalf,
+    intake: &mut Intake,
+    mut upward: impl FnMut(MuxEvent),
+) -> CloseReason {
+    let mut items = Vec::new();
+    loop {
+        // Events first: the handshake may have left some.
+        for event in link.take_upward() {
+            if let MuxEvent::Finished(reason) = event {
+                return reason;
+            }
+            upward(event);
+        }
+        let large = intake.is_large();
+        let count = tokio::select! {
+            biased;
+            () = link.cancel.cancelled() => {
+                return link.closed().unwrap_or(CloseReason::Lost);
+            }
+            count = read.read_buf(intake.space()) => Some(count),
+            () = sleep(QUIET), if large => None,
+        };
+        let Some(count) = count else {
+            intake.shrink();
+            continue;
+        };
+        match count {
+            Ok(0) => return link.draining().unwrap_or(CloseReason::Lost),
+            Ok(count) => link.bytes_in.fetch_add(count as u64, Ordering::Relaxed),
+            Err(error) => return CloseReason::Io(error.kind()),
+        };
+        let taken = intake.take(&mut items);
+        if let Err(reason) = deliver(link, &mut items).and(taken) {
+            return reason;
+        }
+    }
+}
+
+/// Hands frames to the machine, all under one lock.
+pub(crate) fn deliver(link: &Link, items: &mut Vec<Inbound>) -> Result<(), CloseReason> {
+    link.run(|mux, now| items.drain(..).try_for_each(|item| mux.handle(now, item)))
+}
+
+/// Writes until the connection ends. Says the last word itself if the machine has one.
+pub(crate) async fn write_loop(
+    link: &Arc<Link>,
+    write: &mut WriteHalf,
+    sealer: &mut Sealer,
+    stall: Duration,
+) -> CloseReason {
+    let (mut segments, mut out) = (Vec::new(), Vec::new());
+    loop {
+        let now = link.age();
+        let timeout = link.run(|mux, now| {
+            let timed = mux.handle_timeout(now);
+            if let Err(reason) = timed {
+                mux.close(reason);
+            }
+            mux.poll_transmit(now, &mut segments, WRITE_BATCH);
+            mux.poll_timeout()
+        });
+        if segments.is_empty() {
+            if let Some(reason) = finished(link) {
+                // The other side reads our last word before it sees the end.
+                let _best_effort = tokio::time::timeout(LAST_WORD, write.shutdown()).await;
+                return reason;
+            }
+            let wait = timeout_at(link.at(timeout), link.writer.notified());
+            tokio::select! {
+                () = link.cancel.cancelled() => {
+                    return link.closed().unwrap_or(CloseReason::Lost);
+                }
+                waited = wait => if waited.is_err() {
+                    // Quiet for long: a full write buffer is not needed.
+                    out = Vec::new();
+                },
+            }
+            debug_assert!(now <= link.age());
+            continue;
+        }
+        if let Err(reason) = send(link, write, sealer, &segments, &mut out, stall).await {
+            return reason;
+        }
+        segments.clear();
+    }
+}
+
+fn finished(link: &Link) -> Option<CloseReason> {
+    // Only looks: the reader takes the events that concern the layer above.
+    link.run(|mux, _| mux.finished())
+}
+
+async fn send(
+    link: &Link,
+    write: &mut WriteHalf,
+    sealer: &mut Sealer,
+    segments: &[Segment],
+    out: &mut Vec<u8>,
+    stall: Duration,
+) -> Result<(), CloseReason> {
+    out.clear();
+    // Room once, so that a growing buffer is not copied.
+    let len: usize = segments.iter().map(Segment::len).sum();
+    out.reserve(len + (len / NOISE_PLAIN + 2) * 18);
+    pack(sealer, segments, out).map_err(|_| CloseReason::Decrypt)?;
+    let stall = if link.closed().is_some() {
+        LAST_WORD.min(stall)
+    } else {
+        stall
+    };
+    tokio::select! {
+        biased;
+        sent = write_all(link, write, out, stall) => sent,
+        () = link.cancel.cancelled() => Err(link.closed().unwrap_or(CloseReason::Lost)),
+    }
+}
+
+/// Writes everything; each step must make progress within `stall`.
+async fn write_all(
+    link: &Link,
+    write: &mut WriteHalf,
+    mut bytes: &[u8],
+    stall: Duration,
+) -> Result<(), CloseReason> {
+    while !bytes.is_empty() {
+        let written = timeout(stall, write.write(bytes)).await;
+        match written.map_err(|_| CloseReason::WriteStall)? {
+            Ok(0) => return Err(CloseReason::Lost),
+            Ok(count) => {
+                link.bytes_out.fetch_add(count as u64, Ordering::Relaxed);
+                bytes = &bytes[count..];
+            }
+            Err(error) => return Err(CloseReason::Io(error.kind())),
+        }
+    }
+    Ok(())
+}
+
+/// The moment `duration` from now, far but finite for absurd durations.
+pub(crate) fn deadline(duration: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(duration)
+        .unwrap_or_else(|| now + Duration::from_secs(1 << 30))
+}

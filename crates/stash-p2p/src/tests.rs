@@ -1,0 +1,12 @@
+//! Tests of the crate as a whole, each named as a fact.
+
+mod flips;
+mod net_suite;
+mod node;
+mod pair;
+mod pair_facts;
+mod speech;
+mod strangers;
+mod tie;
+mod vectors;
+mod worked_example;

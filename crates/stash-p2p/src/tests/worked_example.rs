@@ -1,0 +1,185 @@
+//! The worked example of `docs/protocol.md` is made here, and must stand there byte for byte.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use zeroize::Zeroizing;
+
+use crate::gate::Purpose;
+use crate::handshake::{Asked, Dial};
+use crate::hello::Hello;
+use crate::intake::Intake;
+use crate::mux::{Mux, MuxConfig, MuxEvent};
+use crate::packer::pack;
+use crate::peer::Class;
+use crate::preamble::Offer;
+use crate::stream::Frame;
+use crate::{Limits, Realm, StaticSecret};
+
+const DOCUMENT: &str = include_str!("../../../../docs/protocol.md");
+
+fn show(out: &mut String, name: &str, bytes: &[u8]) {
+    writeln!(out, "{name} ({} bytes)", bytes.len()).unwrap();
+    for line in bytes.chunks(32) {
+        writeln!(out, "  {}", HEXLOWER.encode(line)).unwrap();
+    }
+}
+
+fn config(initiator: bool, run: u64, app: &'static [u8]) -> MuxConfig {
+    let limits = Limits::default();
+    MuxConfig {
+        initiator,
+        control: true,
+        hello: Hello {
+            run,
+            streams: 1024,
+            stream_window: 2 << 20,
+            connection_window: 4 << 20,
+            capabilities: vec![],
+            app: Bytes::from_static(app),
+        },
+        send_queue: limits.send_queue,
+        ping_interval: limits.ping_interval,
+        dead_after: limits.dead_after,
+        max_age: limits.max_age,
+        drain: limits.drain,
+    }
+}
+
+fn transmit(mux: &mut Mux, sealer: &mut crate::cipher::Sealer) -> Vec<u8> {
+    let (mut segments, mut bytes) = (Vec::new(), Vec::new());
+    mux.poll_transmit(Duration::ZERO, &mut segments, 1 << 20);
+    pack(sealer, &segments, &mut bytes).unwrap();
+    bytes
+}
+
+fn receive(mux: &mut Mux, intake: &mut Intake, bytes: &[u8]) {
+    let mut items = Vec::new();
+    intake.space().extend_from_slice(bytes);
+    intake.take(&mut items).unwrap();
+    for item in items {
+        mux.handle(Duration::ZERO, item).unwrap();
+    }
+    assert!(intake.at_boundary());
+}
+
+fn example() -> String {
+    let mut out = String::new();
+    let initiator = StaticSecret::from_bytes([0x11; 32]);
+    let responder = StaticSecret::from_bytes([0x22; 32]);
+    let realm = Realm {
+        label: [0; 32],
+        prologue: b"example prologue".to_vec(),
+        tag_key: [0x33; 32],
+        psk: [0x44; 32],
+    };
+    show(&mut out, "initiator static secret", initiator.expose());
+    show(
+        &mut out,
+        "initiator static public",
+        initiator.public().as_bytes(),
+    );
+    show(&mut out, "responder static secret", responder.expose());
+    show(
+        &mut out,
+        "responder static public",
+        responder.public().as_bytes(),
+    );
+    show(&mut out, "initiator ephemeral secret", &[0x55; 32]);
+    show(&mut out, "responder ephemeral secret", &[0x66; 32]);
+    show(&mut out, "prologue", &realm.prologue);
+    show(&mut out, "tag key", &realm.tag_key);
+    show(&mut out, "pre-shared key", &realm.psk);
+
+    let offer = Offer {
+        lowest: 1,
+        highest: 1,
+        purpose: Purpose::Control,
+        counter: 1,
+        token: [0; 32],
+    };
+    show(
+        &mut out,
+        "payload of message 1, first 48 bytes (464 zeros follow)",
+        &offer.encode()[..48],
+    );
+    let ephemeral = Zeroizing::new([0x55; 32]);
+    let (preamble, dial) =
+        Dial::start(&initiator, &responder.public(), &realm, &offer, ephemeral).unwrap();
+    show(
+        &mut out,
+        "initiator sends: tag, message 1",
+        preamble.as_slice(),
+    );
+    let ephemeral = Zeroizing::new([0x66; 32]);
+    let asked = Asked::read(
+        &responder,
+        &responder.public(),
+        &[realm],
+        &preamble,
+        ephemeral,
+    )
+    .unwrap();
+    let (msg2, mut there) = asked.answer(1 << 20).unwrap();
+    show(&mut out, "responder sends: message 2", &msg2);
+    let mut here = dial.finish(&msg2, 1 << 20).unwrap();
+    assert_eq!(here.hash, there.hash);
+    show(&mut out, "handshake hash", &here.hash);
+
+    let mut muxes = [
+        Mux::new(config(true, 7, b"hello from 1")),
+        Mux::new(config(false, 8, b"hello from 2")),
+    ];
+    let mut to_initiator = Intake::new(here.opener);
+    let mut to_responder = Intake::new(there.opener);
+    show(
+        &mut out,
+        "initiator's hello, decrypted payload",
+        &muxes[0_usize].hello_bytes(),
+    );
+    let bytes = transmit(&mut muxes[1], &mut there.sealer);
+    show(&mut out, "responder sends: hello", &bytes);
+    receive(&mut muxes[0], &mut to_initiator, &bytes);
+    let key = muxes[0].open(Class::Control).unwrap();
+    muxes[0]
+        .push(key, &Frame::Message(Bytes::from_static(b"ping me")))
+        .unwrap();
+    muxes[0].finish(key);
+    let bytes = transmit(&mut muxes[0], &mut here.sealer);
+    show(
+        &mut out,
+        "initiator sends: hello; message \"ping me\" with END on stream 1",
+        &bytes,
+    );
+    receive(&mut muxes[1], &mut to_responder, &bytes);
+    let Some(MuxEvent::Opened(there_key)) = muxes[1].poll_event() else {
+        panic!("not opened")
+    };
+    muxes[1]
+        .push(there_key, &Frame::Data(Bytes::from_static(b"raw answer")))
+        .unwrap();
+    muxes[1].finish(there_key);
+    let bytes = transmit(&mut muxes[1], &mut there.sealer);
+    show(
+        &mut out,
+        "responder sends: data \"raw answer\" with END on stream 1",
+        &bytes,
+    );
+    receive(&mut muxes[0], &mut to_initiator, &bytes);
+    assert_eq!(
+        muxes[0].recv(key),
+        Some(Ok(Some(Frame::Data(Bytes::from_static(b"raw answer")))))
+    );
+    out
+}
+
+#[test]
+fn the_documents_worked_example_is_what_the_code_does() {
+    let example = example();
+    assert!(
+        DOCUMENT.contains(&example),
+        "docs/protocol.md must contain, in its worked example:\n\n{example}"
+    );
+}
