@@ -1,0 +1,217 @@
+//! Where this node's own records get their numbers.
+//!
+//! One writer at a time: a record carries the hash of the one before, so numbering, signing and
+//! committing a batch are one step. A number is used up only by a record that is durable.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use rand::CryptoRng;
+use stash_crypto::{
+    Dot, HEIGHT_MAX, Incarnation, N_MAX, NameId, NodeId, Record, RecordError, RecordHash, StashId,
+    Vector, Writer,
+};
+use stash_store::{Batch, Store};
+
+use crate::ledger::{self, Chunks, LedgerError};
+use crate::message::RecordResult;
+
+/// The store row that keeps the current incarnation.
+const INCARNATION: &[u8] = b"writer/incarnation";
+
+/// Where in the history of its name a new record stands. The vault adds the kind, the manifest and
+/// the sealed meta, and signs.
+#[derive(Clone, Debug)]
+pub struct Position {
+    /// The stash.
+    pub stash: StashId,
+    /// The epoch whose keys seal the meta.
+    pub epoch: u32,
+    /// The name.
+    pub name: NameId,
+    /// This record's dot.
+    pub dot: Dot,
+    /// Hash of the writer's record before this one; zeros for the first.
+    pub previous: RecordHash,
+    /// One more than the greatest height held of the name.
+    pub height: u64,
+    /// The join of the dots and `seen` of every record held of the name.
+    pub seen: Vector,
+}
+
+/// Makes a signed record for a position.
+pub type Draft = Box<dyn FnOnce(Position) -> Result<Record, RecordError> + Send>;
+
+/// One record to be written.
+pub struct Write {
+    /// The name id.
+    pub name: NameId,
+    /// Makes the record once its place is known.
+    pub draft: Draft,
+}
+
+impl std::fmt::Debug for Write {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Write({})", self.name.short())
+    }
+}
+
+/// Writing failed; no record of the batch was kept, no number was used.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The store could not be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The record could not be made. The caller's fault, or [`RecordError`] says whose.
+    #[error("the record cannot be made: {0}")]
+    Draft(#[from] RecordError),
+    /// More writers have written this name than one record can name.
+    #[error("the name {} has more than 64 writers in its history; resolve it first", .0.short())]
+    TooManyWriters(NameId),
+    /// A chunk of the record is not in the store any more: it was evicted or damaged meanwhile.
+    #[error("a chunk of the new record is no longer here; put the file again")]
+    ChunkGone,
+    /// The store did not take the batch.
+    #[error("the records were not stored: {0}")]
+    NotStored(String),
+}
+
+/// This node as a writer.
+#[derive(Debug)]
+pub(crate) struct Author {
+    stash: StashId,
+    epoch: u32,
+    last: Mutex<Last>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    writer: Writer,
+    n: u64,
+    hash: RecordHash,
+}
+
+impl Author {
+    /// Continues the incarnation that the store remembers, or begins a new one: in a new store, or
+    /// when `fresh` says that the store may not be the one that this node last wrote to.
+    pub(crate) fn open(
+        store: &Store,
+        stash: StashId,
+        node: NodeId,
+        epoch: u32,
+        fresh: bool,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Author, LedgerError> {
+        let kept = store
+            .row(INCARNATION)?
+            .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+        let incarnation = match kept.filter(|_| !fresh) {
+            Some(bytes) => Incarnation::from_bytes(bytes),
+            None => begin(store, rng)?,
+        };
+        let writer = Writer { node, incarnation };
+        let last = store.last_of(&writer.to_bytes())?;
+        let (n, hash) = last.unwrap_or((0, [0; 32]));
+        let last = Last {
+            writer,
+            n,
+            hash: RecordHash::from_bytes(hash),
+        };
+        Ok(Author {
+            stash,
+            epoch,
+            last: Mutex::new(last),
+        })
+    }
+
+    /// Numbers, signs and commits a batch. Durable here when it returns.
+    pub(crate) fn write(
+        &self,
+        store: &Store,
+        writes: Vec<Write>,
+    ) -> Result<Vec<Record>, WriteError> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = *last;
+        let mut pending: HashMap<NameId, Vec<Record>> = HashMap::new();
+        let mut records = Vec::with_capacity(writes.len());
+        for write in writes {
+            if next.n >= N_MAX {
+                next = Last {
+                    writer: fresh_writer(store, &next.writer)?,
+                    n: 0,
+                    hash: zeros(),
+                };
+            }
+            let held = ledger::records_of(store, &write.name)?;
+            let added = pending.entry(write.name).or_default();
+            let position = self.position(write.name, &next, held.iter().chain(added.iter()))?;
+            let record = (write.draft)(position)?;
+            next = Last {
+                n: next.n + 1,
+                hash: record.hash(),
+                ..next
+            };
+            added.push(record.clone());
+            records.push(record);
+        }
+        for result in ledger::admit(store, &records, Chunks::Required) {
+            match result {
+                RecordResult::Stored {} => {}
+                RecordResult::Need { .. } => return Err(WriteError::ChunkGone),
+                RecordResult::Failed { reason } | RecordResult::Refused { reason } => {
+                    return Err(WriteError::NotStored(reason));
+                }
+            }
+        }
+        *last = next;
+        Ok(records)
+    }
+
+    fn position<'a>(
+        &self,
+        name: NameId,
+        last: &Last,
+        held: impl Iterator<Item = &'a Record>,
+    ) -> Result<Position, WriteError> {
+        let mut seen = Vector::new();
+        let mut height = 0;
+        for record in held {
+            let clear = record.clear();
+            let full = |_| WriteError::TooManyWriters(name);
+            seen.join(&clear.seen).map_err(full)?;
+            seen.insert(clear.dot).map_err(full)?;
+            height = height.max(clear.height);
+        }
+        Ok(Position {
+            stash: self.stash,
+            epoch: self.epoch,
+            name,
+            dot: Dot {
+                writer: last.writer,
+                n: last.n + 1,
+            },
+            previous: last.hash,
+            height: (height + 1).min(HEIGHT_MAX),
+            seen,
+        })
+    }
+}
+
+fn zeros() -> RecordHash {
+    RecordHash::from_bytes([0; 32])
+}
+
+fn fresh_writer(store: &Store, old: &Writer) -> Result<Writer, LedgerError> {
+    Ok(Writer {
+        node: old.node,
+        incarnation: begin(store, &mut rand::rng())?,
+    })
+}
+
+/// A new incarnation, durable before its first use.
+fn begin(store: &Store, rng: &mut impl CryptoRng) -> Result<Incarnation, LedgerError> {
+    let mut bytes = [0; 8];
+    rng.fill_bytes(&mut bytes);
+    store.commit(Batch::new().row(INCARNATION, Some(&bytes)))?;
+    Ok(Incarnation::from_bytes(bytes))
+}

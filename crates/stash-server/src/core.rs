@@ -1,0 +1,183 @@
+//! What all tasks of one engine share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use stash_crypto::{Address, NodeId, NodeKeys, RecordHash, Role, StashId};
+use stash_p2p::{Class, Endpoint, Frame, Peer, RecvStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::author::Author;
+use crate::disk::Disk;
+use crate::door::Door;
+use crate::join::Admission;
+use crate::message::{self, Refusal, Reply, Request};
+use crate::pool::BufferPool;
+use crate::roster::Roster;
+use crate::sources::Sources;
+
+/// Longest wait for the next frame of a request or an answer: as long as the transport takes to
+/// find a dead connection.
+pub(crate) const ANSWER: Duration = Duration::from_secs(30);
+
+/// Buffers by purpose, so that no purpose waits for another one's to come back. Bytes.
+#[derive(Debug)]
+pub(crate) struct Pools {
+    /// Chunks that this node is putting: sixteen of 1 MiB on their way to disk and peers.
+    pub upload: BufferPool,
+    /// Chunks arriving from putting peers.
+    pub intake: BufferPool,
+    /// Chunks on their way to a reader here, in order.
+    pub fetch: BufferPool,
+    /// Second requests for late chunks.
+    pub hedge: BufferPool,
+    /// Chunks that peers read from here.
+    pub serve: BufferPool,
+}
+
+impl Default for Pools {
+    fn default() -> Pools {
+        Pools {
+            upload: BufferPool::new(16 << 20),
+            intake: BufferPool::new(12 << 20),
+            fetch: BufferPool::new(12 << 20),
+            hedge: BufferPool::new(0),
+            serve: BufferPool::new(8 << 20),
+        }
+    }
+}
+
+pub(crate) struct Core {
+    pub stash: StashId,
+    pub me: NodeId,
+    pub role: Role,
+    pub keys: Arc<NodeKeys>,
+    pub disk: Disk,
+    pub roster: Arc<Roster>,
+    pub door: Arc<Door>,
+    pub author: Author,
+    pub endpoint: Endpoint,
+    pub peers: RwLock<BTreeMap<NodeId, Peer>>,
+    pub pools: Pools,
+    pub sources: Mutex<Sources>,
+    /// Chunks that an eviction under way wants to drop: no hold is given on them.
+    pub evicting: Mutex<BTreeSet<Address>>,
+    /// Records that are known to have fewer copies than members.
+    pub short: Mutex<BTreeSet<RecordHash>>,
+    pub changes: watch::Sender<u64>,
+    pub admission: Option<Arc<dyn Admission>>,
+    /// One admission at a time: an entry of the member log follows the one before.
+    pub admitting: tokio::sync::Mutex<()>,
+    pub tasks: TaskTracker,
+    pub stop: CancellationToken,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Core({} of {})", self.me.short(), self.stash.short())
+    }
+}
+
+/// A peer did not answer as the protocol says. The peer or the network is at fault.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AskError {
+    /// The peer is not connected, or the connection broke.
+    #[error("{0}")]
+    Gone(String),
+    /// Nothing came within 30 seconds.
+    #[error("no answer within 30 seconds")]
+    Late,
+    /// The peer refused.
+    #[error("refused: {reason}")]
+    Refused {
+        /// A word for programs.
+        code: Refusal,
+        /// A sentence for people.
+        reason: String,
+    },
+    /// The peer answered something that does not belong here.
+    #[error("the answer breaks the protocol: {0}")]
+    Protocol(String),
+}
+
+impl Core {
+    /// The connected members, in order of their ids.
+    pub(crate) fn connected(&self) -> Vec<(NodeId, Peer)> {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers
+            .iter()
+            .map(|(node, peer)| (*node, peer.clone()))
+            .collect()
+    }
+
+    pub(crate) fn peer(&self, node: &NodeId) -> Option<Peer> {
+        self.peers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(node)
+            .cloned()
+    }
+
+    /// Tells whoever tails the records that there are new ones.
+    pub(crate) fn applied(&self) {
+        self.changes.send_replace(self.disk.store().last_sequence());
+    }
+}
+
+/// Locks a mutex whose holders keep its content whole even when they panic.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The next frame within [`ANSWER`].
+pub(crate) async fn next(stream: &mut RecvStream) -> Result<Option<Frame>, AskError> {
+    match timeout(ANSWER, stream.next()).await {
+        Err(_) => Err(AskError::Late),
+        Ok(Err(error)) => Err(AskError::Gone(error.to_string())),
+        Ok(Ok(frame)) => Ok(frame),
+    }
+}
+
+/// The next message, decoded.
+pub(crate) async fn next_message<T: DeserializeOwned>(
+    stream: &mut RecvStream,
+) -> Result<T, AskError> {
+    match next(stream).await? {
+        Some(Frame::Message(bytes)) => {
+            message::decode(&bytes).map_err(|error| AskError::Protocol(error.to_string()))
+        }
+        Some(Frame::Data(_)) => Err(AskError::Protocol("data where a message is due".to_owned())),
+        None => Err(AskError::Protocol(
+            "the stream ended where a message is due".to_owned(),
+        )),
+    }
+}
+
+/// Asks one question on a stream of its own and returns the answer.
+pub(crate) async fn ask(peer: &Peer, request: &Request) -> Result<Reply, AskError> {
+    let gone = |error: &dyn fmt::Display| AskError::Gone(error.to_string());
+    let opened = timeout(ANSWER, peer.open(Class::Control))
+        .await
+        .map_err(|_| AskError::Late)?;
+    let (mut send, mut recv) = opened.map_err(|error| gone(&error))?.split();
+    let sent = timeout(ANSWER, send.message(message::encode(request))).await;
+    sent.map_err(|_| AskError::Late)?
+        .map_err(|error| gone(&error))?;
+    send.finish();
+    match next_message(&mut recv).await? {
+        Reply::Refused { code, reason } => Err(AskError::Refused { code, reason }),
+        reply => Ok(reply),
+    }
+}
+
+/// The answer was of a kind that the question does not have.
+pub(crate) fn unexpected(reply: &Reply) -> AskError {
+    let text = format!("{reply:?}");
+    AskError::Protocol(text.chars().take(40).collect())
+}

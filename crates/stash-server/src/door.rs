@@ -1,0 +1,252 @@
+//! Who may speak to this node: what the transport asks before it answers a stranger.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use stash_crypto::{NetworkKey, NoisePublic, StashId, Ticket, TicketId};
+use stash_p2p::{Claim, Gate, GateError, PublicKey, Realm};
+use stash_store::{Batch, Store};
+
+use crate::disk::Disk;
+use crate::message;
+use crate::roster::Roster;
+
+/// Store rows of the counters that others have used towards us, by Noise static.
+const COUNTER_IN: &[u8] = b"counter/in/";
+/// Store rows of the counters that we have used towards others.
+const COUNTER_OUT: &[u8] = b"counter/out/";
+
+/// Opens every prologue; a change of the protocol that old nodes cannot speak changes it.
+const PROTOCOL: &[u8] = b"stash/1";
+
+/// What a node says in its hello: enough for the other side to see that it is behind.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    /// Entries in the member log.
+    pub members: u64,
+    /// Addresses of the sender, signed by it.
+    pub addresses: ByteBuf,
+}
+
+/// The gate of one stash.
+pub(crate) struct Door {
+    me: NoisePublic,
+    label: [u8; 32],
+    network: Vec<NetworkKey>,
+    stash: StashId,
+    roster: Arc<Roster>,
+    disk: Disk,
+    realms: RwLock<Arc<[Realm]>>,
+    own_addresses: RwLock<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Door({})", self.stash.short())
+    }
+}
+
+impl Door {
+    pub(crate) fn new(
+        me: NoisePublic,
+        stash: StashId,
+        network: Vec<NetworkKey>,
+        roster: Arc<Roster>,
+        disk: Disk,
+    ) -> Door {
+        Door {
+            me,
+            label: *stash.as_bytes(),
+            network,
+            stash,
+            roster,
+            disk,
+            realms: RwLock::new(Arc::from([])),
+            own_addresses: RwLock::default(),
+        }
+    }
+
+    /// The realm under which this node dials members.
+    pub(crate) fn member_realm(&self) -> Realm {
+        let key = self
+            .network
+            .last()
+            .expect("a member holds at least one network key");
+        member_realm(&self.stash, key)
+    }
+
+    /// Sets the tickets under which strangers may join.
+    pub(crate) fn open_to(&self, tickets: Vec<Realm>) {
+        let members = self
+            .network
+            .iter()
+            .map(|key| member_realm(&self.stash, key));
+        let realms: Arc<[Realm]> = members.chain(tickets).collect();
+        *self.realms.write().unwrap_or_else(PoisonError::into_inner) = realms;
+    }
+
+    /// Sets what hello says of this node's own addresses.
+    pub(crate) fn answers_at(&self, claim: Vec<u8>) {
+        *self
+            .own_addresses
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = claim;
+    }
+}
+
+/// The realm of members under one network key.
+pub(crate) fn member_realm(stash: &StashId, key: &NetworkKey) -> Realm {
+    Realm {
+        label: *stash.as_bytes(),
+        prologue: prologue(stash, b"peer"),
+        tag_key: key.peer_tag_key(),
+        psk: *key.peer_psk(),
+    }
+}
+
+/// The realm of one ticket. Its label is the ticket id and 16 zero bytes.
+pub(crate) fn join_realm(ticket: &Ticket) -> Realm {
+    let mut label = [0; 32];
+    label[..16].copy_from_slice(ticket.id.as_bytes());
+    Realm {
+        label,
+        prologue: prologue(&ticket.stash, b"join"),
+        tag_key: ticket.join_tag_key(),
+        psk: *ticket.join_psk(),
+    }
+}
+
+/// The ticket id in a join realm's label; `None` for the members' realm.
+pub(crate) fn ticket_of(label: &[u8; 32], stash: &StashId) -> Option<TicketId> {
+    if label == stash.as_bytes() {
+        return None;
+    }
+    label
+        .first_chunk::<16>()
+        .map(|id| TicketId::from_bytes(*id))
+}
+
+fn prologue(stash: &StashId, purpose: &[u8; 4]) -> Vec<u8> {
+    [PROTOCOL, stash.as_bytes(), purpose].concat()
+}
+
+pub(crate) fn noise(key: &PublicKey) -> NoisePublic {
+    NoisePublic::from_bytes(*key.as_bytes())
+}
+
+pub(crate) fn public(key: &NoisePublic) -> PublicKey {
+    PublicKey::from_bytes(*key.as_bytes())
+}
+
+fn counter(store: &Store, prefix: &[u8], remote: &PublicKey) -> Option<u64> {
+    // An unreadable counter reads as "none"; `raise` and `next_counter` then fail on the write.
+    let bytes = store.row(&[prefix, remote.as_bytes()].concat()).ok()??;
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+}
+
+fn keep(store: &Store, prefix: &[u8], remote: &PublicKey, value: u64) -> Result<(), GateError> {
+    let key = [prefix, remote.as_bytes()].concat();
+    let batch = Batch::new().row(&key, Some(&value.to_le_bytes()));
+    store.commit(batch).map(drop).map_err(GateError::new)
+}
+
+impl Gate for Door {
+    fn realms(&self) -> Arc<[Realm]> {
+        Arc::clone(&self.realms.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn admit(&self, claim: Claim) -> BoxFuture<'_, bool> {
+        let remote = noise(&claim.remote);
+        let member = self.roster.by_noise(&remote).is_some() || self.roster.is_root(&remote);
+        // Whoever opens a ticket's realm holds the ticket: it is told inside what became of it.
+        let admitted = remote != self.me && (member || claim.realm != self.label);
+        if !admitted {
+            tracing::info!(remote = %remote.short(), "a node that is no member knocked");
+        }
+        std::future::ready(admitted).boxed()
+    }
+
+    fn floor(&self, remote: &PublicKey) -> u64 {
+        counter(self.disk.store(), COUNTER_IN, remote).unwrap_or(0)
+    }
+
+    fn raise(&self, remote: PublicKey, value: u64) -> BoxFuture<'_, Result<(), GateError>> {
+        let work = move |store: &Store| {
+            let floor = counter(store, COUNTER_IN, &remote).unwrap_or(0);
+            if value > floor {
+                keep(store, COUNTER_IN, &remote, value)
+            } else {
+                Ok(())
+            }
+        };
+        self.disk.run(work).boxed()
+    }
+
+    fn next_counter(
+        &self,
+        remote: PublicKey,
+        now_micros: u64,
+    ) -> BoxFuture<'_, Result<u64, GateError>> {
+        let work = move |store: &Store| {
+            let last = counter(store, COUNTER_OUT, &remote);
+            let next = last.map_or(now_micros, |last| now_micros.max(last.saturating_add(1)));
+            keep(store, COUNTER_OUT, &remote, next).map(|()| next)
+        };
+        self.disk.run(work).boxed()
+    }
+
+    fn hello(&self, _remote: &PublicKey) -> Bytes {
+        let addresses = self
+            .own_addresses
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let members = self.roster.log(|log| log.len());
+        message::encode(&Hello {
+            members,
+            addresses: ByteBuf::from(addresses),
+        })
+    }
+}
+
+/// Addresses that this node tells others: what the user set, or where it listens; an unspecified
+/// listening address is replaced by the one that the system would use to reach the internet.
+pub(crate) fn advertised(listen: &[SocketAddr], advertise: &[SocketAddr]) -> Vec<SocketAddr> {
+    if !advertise.is_empty() {
+        return advertise.to_vec();
+    }
+    let outward = |addr: &SocketAddr| {
+        if !addr.ip().is_unspecified() {
+            return Some(*addr);
+        }
+        // Connecting a UDP socket sends nothing; it only makes the system choose a source address.
+        // 192.0.2.1 and 2001:db8::1 are documentation addresses (RFC 5737, RFC 3849).
+        let (any, far) = match addr {
+            SocketAddr::V4(_) => ("0.0.0.0:0", "192.0.2.1:9"),
+            SocketAddr::V6(_) => ("[::]:0", "[2001:db8::1]:9"),
+        };
+        let socket = std::net::UdpSocket::bind(any).ok()?;
+        socket.connect(far).ok()?;
+        let ip = socket.local_addr().ok()?.ip();
+        Some(SocketAddr::new(ip, addr.port()))
+    };
+    listen.iter().filter_map(outward).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_user_advertises_replaces_where_the_node_listens() {
+        let listen = ["127.0.0.1:7979".parse().unwrap()];
+        let public = ["192.0.2.7:7979".parse().unwrap()];
+        assert_eq!(advertised(&listen, &public), public);
+        assert_eq!(advertised(&listen, &[]), listen);
+    }
+}

@@ -1,0 +1,374 @@
+//! Getting sealed chunks: from the own store, else from whichever member has them.
+//!
+//! Chunks come out in order and verified. Several are under way at once, spread over the members;
+//! one that is late is asked for a second time elsewhere.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use stash_crypto::{Address, ChunkRef, Manifest, ManifestError, NodeId, decode_manifest_chunk};
+use stash_p2p::{Class, Frame, Peer};
+use stash_store::{Blob, ReadError, Store};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::core::{ANSWER, AskError, Core, lock, next, next_message, unexpected};
+use crate::ledger::at;
+use crate::message::{self, Reply, Request};
+use crate::pool::{Buffer, MAX_BUFFER};
+use crate::sources::{Answer, HEDGE};
+
+/// Chunks under way for one reader; their buffers are bounded besides.
+const AHEAD: usize = 8;
+
+/// A chunk could not be had. Nothing changed, but a damaged local copy is quarantined; it may work
+/// when other members are connected.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No reachable member has the chunk whole.
+    #[error("chunk {} is not here, and {}", .address.short(), who(.tried))]
+    Missing {
+        /// The chunk.
+        address: Address,
+        /// Who was asked, and the answer.
+        tried: Vec<(NodeId, String)>,
+    },
+    /// The chunk is longer than any sealed chunk: the record that names it is at fault.
+    #[error("chunk {} is said to have {sealed_len} bytes, which no chunk has", .address.short())]
+    Length {
+        /// The chunk.
+        address: Address,
+        /// The length in the manifest.
+        sealed_len: u32,
+    },
+    /// A manifest chunk matches its address and is no manifest: its author is at fault.
+    #[error("manifest chunk {} is malformed: {source}", .address.short())]
+    Manifest {
+        /// The chunk.
+        address: Address,
+        /// What is wrong with it.
+        source: ManifestError,
+    },
+    /// The manifest chunks name another number of chunks than the record says.
+    #[error("the manifest names {got} chunks, the record says {expected}")]
+    Total {
+        /// What the record says.
+        expected: u64,
+        /// What the manifest chunks hold.
+        got: u64,
+    },
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+fn who(tried: &[(NodeId, String)]) -> String {
+    if tried.is_empty() {
+        return "no other member is connected".to_owned();
+    }
+    let answers = tried
+        .iter()
+        .map(|(node, answer)| format!("{}: {answer}", node.short()));
+    format!(
+        "no connected member gave it ({})",
+        answers.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// Sealed chunks in the order asked for.
+#[derive(Debug)]
+pub struct Fetch {
+    chunks: mpsc::Receiver<AbortOnDropHandle<Result<Buffer, FetchError>>>,
+    _producer: AbortOnDropHandle<()>,
+}
+
+impl Fetch {
+    pub(crate) fn open(core: &Arc<Core>, chunks: Vec<ChunkRef>, keep: bool) -> Fetch {
+        let (queue, receiver) = mpsc::channel(AHEAD);
+        let core = Arc::clone(core);
+        let producer = tokio::spawn(async move {
+            let kept = Arc::new(Kept {
+                left: AtomicUsize::new(chunks.len()),
+                any: keep,
+            });
+            for chunk in chunks {
+                // Buffers are taken in order, so the chunk that the reader waits for always has one.
+                let buffer = match checked(chunk) {
+                    Ok(len) => Ok(core.pools.fetch.take(len).await),
+                    Err(error) => Err(error),
+                };
+                let (core, kept) = (Arc::clone(&core), Arc::clone(&kept));
+                let task = tokio::spawn(async move {
+                    let chunk = one(&core, chunk, buffer?, keep).await;
+                    kept.done(&core).await;
+                    chunk
+                });
+                if queue.send(AbortOnDropHandle::new(task)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Fetch {
+            chunks: receiver,
+            _producer: AbortOnDropHandle::new(producer),
+        }
+    }
+
+    /// The next chunk's sealed bytes, verified against its address; `None` after the last.
+    pub async fn next(&mut self) -> Option<Result<Buffer, FetchError>> {
+        let task = self.chunks.recv().await?;
+        Some(task.await.unwrap_or(Err(FetchError::Stopping)))
+    }
+}
+
+/// Makes what was kept durable with the last chunk, so that a fetch that has ended is a copy.
+struct Kept {
+    left: AtomicUsize,
+    any: bool,
+}
+
+impl Kept {
+    async fn done(&self, core: &Core) {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1
+            && self.any
+            && let Err(error) = core.disk.run(Store::flush).await
+        {
+            tracing::warn!(%error, "fetched chunks are not kept");
+        }
+    }
+}
+
+fn checked(chunk: ChunkRef) -> Result<usize, FetchError> {
+    let (address, sealed_len) = (chunk.address, chunk.sealed_len);
+    match usize::try_from(sealed_len) {
+        Ok(len) if len <= MAX_BUFFER => Ok(len),
+        _ => Err(FetchError::Length {
+            address,
+            sealed_len,
+        }),
+    }
+}
+
+/// The file chunks of a manifest, fetching its manifest chunks where they are not here.
+pub(crate) async fn manifest(
+    core: &Arc<Core>,
+    manifest: &Manifest,
+) -> Result<Vec<ChunkRef>, FetchError> {
+    let Manifest::Indirect { chunks, total } = manifest else {
+        return Ok(manifest.refs().to_vec());
+    };
+    let mut refs = Vec::new();
+    let mut fetch = Fetch::open(core, chunks.clone(), true);
+    for chunk in chunks {
+        let bytes = fetch.next().await.unwrap_or(Err(FetchError::Stopping))?;
+        let malformed = |source| FetchError::Manifest {
+            address: chunk.address,
+            source,
+        };
+        refs.extend(decode_manifest_chunk(&bytes).map_err(malformed)?);
+    }
+    match refs.len() as u64 {
+        got if got == *total => Ok(refs),
+        got => Err(FetchError::Total {
+            expected: *total,
+            got,
+        }),
+    }
+}
+
+/// One chunk, from here or from a member.
+async fn one(
+    core: &Arc<Core>,
+    chunk: ChunkRef,
+    buffer: Buffer,
+    keep: bool,
+) -> Result<Buffer, FetchError> {
+    match read_local(core, chunk, buffer).await {
+        Ok(buffer) => Ok(buffer),
+        Err(buffer) => {
+            let buffer = from_members(core, chunk, buffer).await?;
+            if keep {
+                Ok(store(core, chunk, buffer).await)
+            } else {
+                Ok(buffer)
+            }
+        }
+    }
+}
+
+/// Reads a chunk from the own store; gives the buffer back when it is not here whole.
+pub(crate) async fn read_local(
+    core: &Arc<Core>,
+    chunk: ChunkRef,
+    mut buffer: Buffer,
+) -> Result<Buffer, Buffer> {
+    let work = move |store: &Store| match buffer
+        .fill(|bytes| store.read_into(&at(&chunk.address), bytes))
+    {
+        Ok(true) => Ok(buffer),
+        Ok(false) => Err(buffer),
+        Err(error) => {
+            if let ReadError::Damaged { .. } = &error {
+                tracing::error!(chunk = %chunk.address.short(), %error, "a local chunk is damaged");
+            } else {
+                tracing::warn!(chunk = %chunk.address.short(), %error, "a local read failed");
+            }
+            Err(buffer)
+        }
+    };
+    core.disk.run(work).await
+}
+
+/// Keeps a fetched chunk. A store that does not take it (full, read-only) does not fail the read.
+async fn store(core: &Arc<Core>, chunk: ChunkRef, buffer: Buffer) -> Buffer {
+    let shared = buffer.freeze();
+    let bytes = shared.clone();
+    let work = move |store: &Store| {
+        if let Err(error) = store.stage(Blob::assume(at(&chunk.address), bytes)) {
+            tracing::warn!(chunk = %chunk.address.short(), %error, "a fetched chunk is not kept");
+        }
+    };
+    core.disk.run(work).await;
+    match shared.thaw() {
+        Ok(buffer) => buffer,
+        // The store still holds a small chunk until it is in its log.
+        Err(shared) => {
+            let mut copy = core.pools.hedge.take(shared.as_ref().len()).await;
+            copy.copy_from_slice(shared.as_ref());
+            copy
+        }
+    }
+}
+
+/// Asks members one after the other, and a second one beside the first when that is late.
+async fn from_members(
+    core: &Arc<Core>,
+    chunk: ChunkRef,
+    buffer: Buffer,
+) -> Result<Buffer, FetchError> {
+    let mut spare = Some(buffer);
+    let mut asked: Vec<NodeId> = Vec::new();
+    let mut answers: VecDeque<(NodeId, String)> = VecDeque::new();
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        let connected: Vec<_> = core.connected();
+        let nodes: Vec<NodeId> = connected.iter().map(|(node, _)| *node).collect();
+        let pick = match &spare {
+            Some(_) => lock(&core.sources).pick(&nodes, &asked),
+            None => None,
+        };
+        let peer = pick.and_then(|node| connected.into_iter().find(|(other, _)| *other == node));
+        if let (Some((node, peer)), Some(buffer)) = (peer, spare.take()) {
+            asked.push(node);
+            under_way.push(attempt(core, node, peer, chunk, buffer));
+        } else if under_way.is_empty() {
+            let tried = answers.into_iter().collect();
+            return Err(FetchError::Missing {
+                address: chunk.address,
+                tried,
+            });
+        }
+        tokio::select! {
+            Some((node, result)) = under_way.next() => match result {
+                Ok(buffer) => return Ok(buffer),
+                Err((buffer, answer)) => {
+                    answers.push_back((node, answer));
+                    spare = Some(buffer);
+                }
+            },
+            () = sleep(HEDGE), if spare.is_none() && under_way.len() == 1 => {
+                spare = Some(core.pools.hedge.take(chunk.sealed_len as usize).await);
+            }
+        }
+        if spare.is_some() && under_way.len() > 1 {
+            // Both are late: wait for them rather than ask everybody.
+            spare = None;
+        }
+    }
+}
+
+/// Asks one member for a chunk. The request counts against the member until it is answered.
+async fn attempt(
+    core: &Arc<Core>,
+    node: NodeId,
+    peer: Peer,
+    chunk: ChunkRef,
+    mut buffer: Buffer,
+) -> (NodeId, Result<Buffer, (Buffer, String)>) {
+    let mut load = Load {
+        core,
+        node,
+        answer: Answer::Failed,
+    };
+    let result = receive(&peer, chunk, &mut buffer).await;
+    let text = match result {
+        Ok(true) if Address::of(&buffer) == chunk.address => {
+            load.answer = Answer::Delivered;
+            return (node, Ok(buffer));
+        }
+        Ok(true) => {
+            load.answer = Answer::Damaged;
+            tracing::error!(peer = %node.short(), chunk = %chunk.address.short(),
+                "a member served bytes that do not match their address");
+            "served bytes that do not match the address".to_owned()
+        }
+        Ok(false) => {
+            load.answer = Answer::NotHere;
+            "does not have it".to_owned()
+        }
+        Err(error) => error.to_string(),
+    };
+    (node, Err((buffer, text)))
+}
+
+/// Takes a request off a member's load however it ends, cancelled included.
+struct Load<'a> {
+    core: &'a Core,
+    node: NodeId,
+    answer: Answer,
+}
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        lock(&self.core.sources).answered(&self.node, self.answer);
+    }
+}
+
+async fn receive(peer: &Peer, chunk: ChunkRef, buffer: &mut Buffer) -> Result<bool, AskError> {
+    let opened = timeout(ANSWER, peer.open(Class::Bulk))
+        .await
+        .map_err(|_| AskError::Late)?;
+    let gone = |error: String| AskError::Gone(error);
+    let (mut send, mut recv) = opened.map_err(|error| gone(error.to_string()))?.split();
+    let request = Request::Get {
+        address: *chunk.address.as_bytes(),
+    };
+    let sent = timeout(ANSWER, send.message(message::encode(&request))).await;
+    sent.map_err(|_| AskError::Late)?
+        .map_err(|error| gone(error.to_string()))?;
+    send.finish();
+    match next_message(&mut recv).await? {
+        Reply::Chunk { length } if length == chunk.sealed_len => {}
+        Reply::Chunk { length } => return Err(AskError::Protocol(format!("{length} bytes"))),
+        Reply::NotHere {} => return Ok(false),
+        Reply::Refused { code, reason } => return Err(AskError::Refused { code, reason }),
+        reply => return Err(unexpected(&reply)),
+    }
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let Some(Frame::Data(piece)) = next(&mut recv).await? else {
+            return Err(AskError::Protocol(format!(
+                "the chunk ends after {filled} bytes"
+            )));
+        };
+        let room = buffer.get_mut(filled..filled + piece.len());
+        let too_long = || AskError::Protocol("the chunk is longer than it was said".to_owned());
+        room.ok_or_else(too_long)?.copy_from_slice(&piece);
+        filled += piece.len();
+    }
+    Ok(true)
+}

@@ -1,0 +1,274 @@
+//! The responder's end of a put stream: chunks come in, are checked and staged, then records.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_bytes::ByteBuf;
+use stash_crypto::{Address, CHUNK_OVERHEAD, ChunkRef, NodeId, Record};
+use stash_p2p::{Frame, RecvStream, SendStream, StreamError};
+use stash_store::{Blob, Store};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+use crate::core::Core;
+use crate::ledger::{self, Chunks, at};
+use crate::message::{self, Put, PutReply, RecordResult};
+use crate::pool::{Buffer, MAX_BUFFER};
+use crate::rules;
+
+/// A put stream may be silent for this long: its sender may be reading from a slow pipe.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// Chunks being checked and staged at once, per stream.
+const STAGING: usize = 3;
+
+/// Commits whose results are still to be sent, per stream.
+const COMMITS: usize = 8;
+
+/// Chunks offered and wanted and not yet here, per stream.
+const EXPECTED: usize = 2 * message::MAX_ADDRESSES;
+
+/// Why a put stream was given up. The sender's fault but for [`Fault::Store`].
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("the stream broke: {0}")]
+    Stream(#[from] StreamError),
+    #[error("nothing came for ten minutes")]
+    Idle,
+    #[error("a put message does not decode: {0}")]
+    Message(#[from] message::Malformed),
+    #[error("a chunk of {0} bytes is offered, which no sealed chunk has")]
+    Length(u32),
+    #[error("more chunks are offered than may be outstanding")]
+    TooMany,
+    #[error("chunk bytes came that were not asked for")]
+    Unasked,
+    #[error("records came before the chunks that were asked for")]
+    Early,
+    #[error("a chunk does not match its address: {0}")]
+    Mismatch(#[from] stash_store::Mismatch),
+    #[error("the store does not take chunks: {0}")]
+    Store(#[from] stash_store::StageError),
+    #[error("the store cannot say what it has: {0}")]
+    Read(#[from] stash_store::ReadError),
+    #[error("the stream's own tasks ended")]
+    Stopped,
+}
+
+/// Serves one put stream to its end.
+pub(crate) async fn serve(
+    core: Arc<Core>,
+    from: NodeId,
+    send: SendStream,
+    mut recv: RecvStream,
+) -> Result<(), Fault> {
+    let (wants, want_queue) = mpsc::channel(COMMITS);
+    let (commits, commit_queue) = mpsc::channel(COMMITS);
+    let replies = tokio::spawn(reply(send, want_queue, commit_queue));
+    let mut intake = Intake {
+        core,
+        from,
+        expected: VecDeque::new(),
+        asked: BTreeSet::new(),
+        filling: None,
+        staging: JoinSet::new(),
+        wants,
+        commits,
+    };
+    let outcome = intake.run(&mut recv).await;
+    drop(intake);
+    let replied = replies.await.map_err(|_| Fault::Stopped)?;
+    outcome?;
+    Ok(replied?)
+}
+
+struct Intake {
+    core: Arc<Core>,
+    from: NodeId,
+    expected: VecDeque<ChunkRef>,
+    asked: BTreeSet<Address>,
+    filling: Option<(Address, Buffer, usize)>,
+    staging: JoinSet<Result<(), Fault>>,
+    wants: mpsc::Sender<PutReply>,
+    commits: mpsc::Sender<JoinHandle<Vec<RecordResult>>>,
+}
+
+impl Intake {
+    async fn run(&mut self, recv: &mut RecvStream) -> Result<(), Fault> {
+        loop {
+            match timeout(IDLE, recv.next())
+                .await
+                .map_err(|_| Fault::Idle)??
+            {
+                Some(Frame::Data(piece)) => self.fill(piece).await?,
+                Some(Frame::Message(bytes)) => match message::decode(&bytes)? {
+                    Put::Offer { chunks } => self.offered(&chunks).await?,
+                    Put::Records { records } => self.records(records).await?,
+                },
+                None => return self.staged(0).await,
+            }
+        }
+    }
+
+    async fn offered(&mut self, packed: &[u8]) -> Result<(), Fault> {
+        let chunks = message::unpack_references(packed)?;
+        let sealed = |len: u32| (CHUNK_OVERHEAD..=MAX_BUFFER).contains(&(len as usize));
+        if let Some(wrong) = chunks.iter().find(|chunk| !sealed(chunk.sealed_len)) {
+            return Err(Fault::Length(wrong.sealed_len));
+        }
+        let addresses: Vec<_> = chunks.iter().map(|chunk| at(&chunk.address)).collect();
+        let here = self
+            .core
+            .disk
+            .run(move |store| store.has(&addresses))
+            .await?;
+        let mut want = Vec::with_capacity(chunks.len());
+        for (chunk, here) in chunks.into_iter().zip(here) {
+            let ask = !here && self.asked.insert(chunk.address);
+            want.push(ask);
+            if ask {
+                self.expected.push_back(chunk);
+            }
+        }
+        if self.expected.len() > EXPECTED {
+            return Err(Fault::TooMany);
+        }
+        let reply = PutReply::Want {
+            chunks: message::bits(want),
+        };
+        self.wants.send(reply).await.map_err(|_| Fault::Stopped)
+    }
+
+    async fn fill(&mut self, mut piece: Bytes) -> Result<(), Fault> {
+        while !piece.is_empty() {
+            let (address, mut buffer, filled) = match self.filling.take() {
+                Some(filling) => filling,
+                None => {
+                    let chunk = self.expected.pop_front().ok_or(Fault::Unasked)?;
+                    let len = chunk.sealed_len as usize;
+                    (chunk.address, self.core.pools.intake.take(len).await, 0)
+                }
+            };
+            let part = piece.split_to(piece.len().min(buffer.len() - filled));
+            let end = filled + part.len();
+            buffer[filled..end].copy_from_slice(&part);
+            if end < buffer.len() {
+                self.filling = Some((address, buffer, end));
+            } else {
+                self.stage(address, buffer).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a whole chunk against its address and hands it to the store, beside the stream.
+    async fn stage(&mut self, address: Address, buffer: Buffer) -> Result<(), Fault> {
+        self.staged(STAGING - 1).await?;
+        let core = Arc::clone(&self.core);
+        self.staging.spawn(async move {
+            let work = move |store: &Store| {
+                let blob = Blob::verify(at(&address), buffer.freeze())?;
+                store.stage(blob).map(drop).map_err(Fault::from)
+            };
+            core.disk.run(work).await
+        });
+        Ok(())
+    }
+
+    /// Waits until at most `left` chunks are still being staged.
+    async fn staged(&mut self, left: usize) -> Result<(), Fault> {
+        while self.staging.len() > left {
+            if let Some(done) = self.staging.join_next().await {
+                done.map_err(|_| Fault::Stopped)??;
+            }
+        }
+        Ok(())
+    }
+
+    async fn records(&mut self, records: Vec<ByteBuf>) -> Result<(), Fault> {
+        if self.filling.is_some() || !self.expected.is_empty() {
+            return Err(Fault::Early);
+        }
+        self.staged(0).await?;
+        // What was asked for is here; should it vanish, it may be asked for again.
+        self.asked.clear();
+        let (core, from) = (Arc::clone(&self.core), self.from);
+        let commit =
+            tokio::spawn(async move { accept(&core, from, records, Chunks::Required).await });
+        self.commits.send(commit).await.map_err(|_| Fault::Stopped)
+    }
+}
+
+/// Sends replies: wants at once, results of records in their order.
+async fn reply(
+    mut send: SendStream,
+    mut wants: mpsc::Receiver<PutReply>,
+    mut commits: mpsc::Receiver<JoinHandle<Vec<RecordResult>>>,
+) -> Result<(), StreamError> {
+    let mut current: Option<JoinHandle<Vec<RecordResult>>> = None;
+    loop {
+        let reply = tokio::select! {
+            Some(want) = wants.recv() => want,
+            Some(commit) = commits.recv(), if current.is_none() => {
+                current = Some(commit);
+                continue;
+            }
+            done = async { current.as_mut().expect("guarded").await }, if current.is_some() => {
+                current = None;
+                // A panic in a commit is a defect here; the sender learns that nothing is stored.
+                let Ok(results) = done else { break };
+                PutReply::Results { results }
+            }
+            else => break,
+        };
+        send.message(message::encode(&reply)).await?;
+    }
+    send.finish();
+    Ok(())
+}
+
+/// Checks records by the rules and makes the good ones durable. One result a record.
+pub(crate) async fn accept(
+    core: &Arc<Core>,
+    from: NodeId,
+    records: Vec<ByteBuf>,
+    chunks: Chunks,
+) -> Vec<RecordResult> {
+    let shared = Arc::clone(core);
+    let work = move |store: &Store| {
+        let checked = records
+            .iter()
+            .map(|bytes| check(&shared, bytes))
+            .collect::<Vec<_>>();
+        let good: Vec<Record> = checked
+            .iter()
+            .filter_map(|one| one.as_ref().ok())
+            .cloned()
+            .collect();
+        let mut stored = ledger::admit(store, &good, chunks).into_iter();
+        let result = |one: Result<Record, rules::Unacceptable>| match one {
+            Ok(_) => stored.next().expect("one result a record"),
+            Err(why) => {
+                tracing::warn!(from = %from.short(), %why, "a record was refused");
+                RecordResult::Refused {
+                    reason: why.to_string(),
+                }
+            }
+        };
+        checked.into_iter().map(result).collect()
+    };
+    let results = core.disk.run(work).await;
+    core.applied();
+    results
+}
+
+fn check(core: &Core, bytes: &[u8]) -> Result<Record, rules::Unacceptable> {
+    let record =
+        Record::decode(bytes).map_err(|error| rules::Unacceptable::Malformed(error.to_string()))?;
+    let epoch = core.roster.log(|log| log.epoch());
+    rules::accept(&record, &core.stash, epoch, |node| core.roster.role(node))?;
+    Ok(record)
+}

@@ -1,0 +1,541 @@
+//! How nodes become members: tickets, admission, and the spread of the member log.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use rand::RngExt;
+use serde_bytes::ByteBuf;
+use stash_crypto::{
+    JoinRequest, LabelError, MemberEntry, MemberLog, NetworkKey, NodeKeys, NoisePublic,
+    NoiseSecret, Role, SignedAddresses, StashId, Ticket, TicketId, TicketSecret,
+};
+use stash_p2p::{
+    Claim, CloseReason, DialError, Endpoint, Gate, GateError, Limits, Peer, PublicKey, Realm,
+    StaticSecret,
+};
+use stash_store::{Batch, CommitError, Store};
+
+use crate::core::{AskError, Core, ask, unexpected};
+use crate::door::{self, join_realm, member_realm, public};
+use crate::ledger::LedgerError;
+use crate::message::{Refusal, Reply, Request};
+use crate::roster::{self, RosterError};
+use crate::serve::{self, MAX_CLAIM_BYTES, page, refused};
+use crate::tickets::{self, MAX_TICKETS, Row, Used, Verdict};
+use crate::{clock, sync};
+
+/// How long a join or a recovery may take to reach a member.
+const REACH: Duration = Duration::from_secs(20);
+
+/// Longest life of a ticket: a day is the default, 30 days the limit.
+pub const MAX_TICKET_LIFE: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// What a joiner receives, not yet written anywhere.
+pub struct Joined {
+    /// The stash.
+    pub stash: StashId,
+    /// The role that the inviter chose.
+    pub role: Role,
+    /// The verified member log.
+    pub log: MemberLog,
+    /// The keys of the role, wrapped to the joiner.
+    pub grant: Vec<u8>,
+    /// Signed addresses of members, encoded.
+    pub addresses: Vec<Vec<u8>>,
+}
+
+impl fmt::Debug for Joined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Joined({} as {})", self.stash.short(), self.role)
+    }
+}
+
+/// A join failed; nothing was written on this side.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The ticket's time was over.
+    #[error("the ticket has expired")]
+    Expired,
+    /// Another node has used the ticket.
+    #[error("the ticket has been used by another node")]
+    Used,
+    /// The inviter cannot be reached, or no node with its identity answers, or it does not know the
+    /// ticket (a stranger gets no answer, so these cannot be told apart).
+    #[error("the inviter does not answer: {0}")]
+    NoAnswer(#[from] DialError),
+    /// The inviter answered something else than a welcome.
+    #[error("the inviter did not admit this node: {0}")]
+    Refused(#[from] AskError),
+    /// The display name is not allowed.
+    #[error(transparent)]
+    Name(#[from] LabelError),
+    /// What the inviter sent does not verify. The inviter is at fault.
+    #[error("the inviter's member log is not valid: {0}")]
+    Log(String),
+    /// The local network could not be used.
+    #[error("this node cannot use the network: {0}")]
+    Bind(#[from] stash_p2p::BindError),
+}
+
+/// Inviting failed; no ticket was made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InviteError {
+    /// Only the node that holds the root secret signs the member log.
+    #[error("only the node that founded the stash can invite: it alone holds the root secret")]
+    NotFounder,
+    /// Too many tickets are open or remembered.
+    #[error("{MAX_TICKETS} tickets are open or remembered; wait for some to lapse")]
+    TooMany,
+    /// The ticket would live longer than [`MAX_TICKET_LIFE`], or not at all.
+    #[error("a ticket lives for a second to 30 days")]
+    Lifetime,
+    /// The node does not know an address at which others can reach it.
+    #[error("this node has no address to put into a ticket; set one with --advertise")]
+    NoAddress,
+    /// The store failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Signs admissions. Implemented where the root secret is, which is not in this crate.
+pub trait Admission: Send + Sync {
+    /// The entry that admits the joiner at the end of `log`, and the keys of `role` wrapped to it.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for people, when the entry cannot be made.
+    fn admit(
+        &self,
+        log: &MemberLog,
+        request: &JoinRequest,
+        role: Role,
+    ) -> Result<(MemberEntry, Vec<u8>), String>;
+}
+
+/// Asks the inviter of a ticket for admission.
+///
+/// # Errors
+///
+/// [`JoinError`]; nothing was written on this side. The same keys may try again until the ticket
+/// expires.
+pub async fn join(ticket: &Ticket, keys: &NodeKeys, name: &str) -> Result<Joined, JoinError> {
+    let request = JoinRequest::sign(keys, &ticket.stash, ticket.id, name)?;
+    let stranger = Stranger::bind(keys.noise_secret())?;
+    let reply = stranger.join(ticket, &request).await;
+    stranger.endpoint.shutdown(Duration::from_secs(1)).await;
+    let (entries, grant, addresses) = match reply {
+        Ok(Reply::Welcome {
+            entries,
+            grant,
+            addresses,
+        }) => (entries, grant, addresses),
+        Ok(reply) => return Err(unexpected(&reply).into()),
+        Err(JoinError::Refused(AskError::Refused {
+            code: Refusal::TicketExpired,
+            ..
+        })) => {
+            return Err(JoinError::Expired);
+        }
+        Err(JoinError::Refused(AskError::Refused {
+            code: Refusal::TicketUsed,
+            ..
+        })) => {
+            return Err(JoinError::Used);
+        }
+        Err(error) => return Err(error),
+    };
+    let log = verified(ticket.stash, &entries)?;
+    let me = log.member(&keys.node_id());
+    let role = me
+        .ok_or_else(|| JoinError::Log("this node is not in it".to_owned()))?
+        .role;
+    let grant = grant.into_vec();
+    Ok(Joined {
+        stash: ticket.stash,
+        role,
+        log,
+        grant,
+        addresses: raw(addresses),
+    })
+}
+
+fn raw(list: Vec<ByteBuf>) -> Vec<Vec<u8>> {
+    list.into_iter().map(ByteBuf::into_vec).collect()
+}
+
+fn verified(stash: StashId, entries: &[ByteBuf]) -> Result<MemberLog, JoinError> {
+    let mut log = MemberLog::new(stash);
+    for bytes in entries {
+        let entry =
+            MemberEntry::decode(bytes).map_err(|error| JoinError::Log(error.to_string()))?;
+        log.push(entry)
+            .map_err(|error| JoinError::Log(error.to_string()))?;
+    }
+    Ok(log)
+}
+
+/// An endpoint that dials once and admits nobody.
+struct Stranger {
+    endpoint: Endpoint,
+    _events: stash_p2p::Events,
+}
+
+impl Stranger {
+    fn bind(secret: &NoiseSecret) -> Result<Stranger, JoinError> {
+        let secret = StaticSecret::from_bytes(*secret.expose());
+        let (endpoint, events) = Endpoint::bind(&[], secret, Arc::new(Shut), Limits::default())?;
+        Ok(Stranger {
+            endpoint,
+            _events: events,
+        })
+    }
+
+    async fn dial(
+        &self,
+        addresses: &[SocketAddr],
+        remote: &NoisePublic,
+        realm: Realm,
+    ) -> Result<Peer, DialError> {
+        self.endpoint
+            .dial_once(addresses.to_vec(), public(remote), realm, REACH)
+            .await
+    }
+
+    async fn join(&self, ticket: &Ticket, request: &JoinRequest) -> Result<Reply, JoinError> {
+        let peer = self
+            .dial(&ticket.addresses, &ticket.inviter, join_realm(ticket))
+            .await?;
+        let request = Request::Join {
+            request: ByteBuf::from(request.encode()),
+        };
+        Ok(ask(&peer, &request).await?)
+    }
+}
+
+/// The gate of an endpoint without members.
+struct Shut;
+
+impl Gate for Shut {
+    fn realms(&self) -> Arc<[Realm]> {
+        Arc::from([])
+    }
+
+    fn admit(&self, _: Claim) -> BoxFuture<'_, bool> {
+        std::future::ready(false).boxed()
+    }
+
+    fn floor(&self, _: &PublicKey) -> u64 {
+        u64::MAX
+    }
+
+    fn raise(&self, _: PublicKey, _: u64) -> BoxFuture<'_, Result<(), GateError>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    /// The clock alone: the key is fresh, or (the root's) used from one place after a loss.
+    fn next_counter(&self, _: PublicKey, now: u64) -> BoxFuture<'_, Result<u64, GateError>> {
+        std::future::ready(Ok(now)).boxed()
+    }
+
+    fn hello(&self, _: &PublicKey) -> Bytes {
+        Bytes::new()
+    }
+}
+
+/// Reaches a member with the root's own identity, reads the member log, and admits a new owner.
+///
+/// # Errors
+///
+/// [`JoinError`] of the last member tried; nothing was written on this side.
+pub async fn recover(
+    root: &NoiseSecret,
+    stash: StashId,
+    network: &NetworkKey,
+    members: &[(NoisePublic, Vec<SocketAddr>)],
+    admit: impl Fn(&MemberLog) -> Result<MemberEntry, String>,
+) -> Result<(MemberLog, Vec<Vec<u8>>), JoinError> {
+    let stranger = Stranger::bind(root)?;
+    let mut outcome = Err(JoinError::NoAnswer(DialError::NoAddress));
+    for (noise, addresses) in members {
+        outcome = match stranger
+            .dial(addresses, noise, member_realm(&stash, network))
+            .await
+        {
+            Ok(peer) => recover_from(&peer, stash, &admit).await,
+            Err(error) => Err(error.into()),
+        };
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    stranger.endpoint.shutdown(Duration::from_secs(1)).await;
+    outcome
+}
+
+async fn recover_from(
+    peer: &Peer,
+    stash: StashId,
+    admit: &impl Fn(&MemberLog) -> Result<MemberEntry, String>,
+) -> Result<(MemberLog, Vec<Vec<u8>>), JoinError> {
+    let mut log = MemberLog::new(stash);
+    let addresses = loop {
+        let reply = ask(peer, &Request::Members { from: log.len() }).await?;
+        let Reply::Members { entries, addresses } = reply else {
+            return Err(unexpected(&reply).into());
+        };
+        if entries.is_empty() {
+            break addresses;
+        }
+        for bytes in &entries {
+            let wrong = |error: &dyn fmt::Display| JoinError::Log(error.to_string());
+            let entry = MemberEntry::decode(bytes).map_err(|error| wrong(&error))?;
+            log.push(entry).map_err(|error| wrong(&error))?;
+        }
+    };
+    let entry = admit(&log).map_err(JoinError::Log)?;
+    let entries = vec![ByteBuf::from(entry.bytes())];
+    log.push(entry)
+        .map_err(|error| JoinError::Log(error.to_string()))?;
+    match ask(
+        peer,
+        &Request::Announce {
+            entries,
+            addresses: Vec::new(),
+        },
+    )
+    .await?
+    {
+        Reply::Done {} => Ok((log, raw(addresses))),
+        reply => Err(unexpected(&reply).into()),
+    }
+}
+
+/// Writes a member log and addresses into a new store.
+///
+/// `synchronised` is for the founder, whose empty store is all there is.
+///
+/// # Errors
+///
+/// What the store says.
+pub fn found(
+    store: &Store,
+    log: &MemberLog,
+    addresses: &[Vec<u8>],
+    synchronised: bool,
+) -> Result<(), CommitError> {
+    let mut batch = Batch::new();
+    for entry in log.entries() {
+        batch = batch.row(&roster::row(entry.index()), Some(entry.bytes()));
+    }
+    for bytes in addresses {
+        if let Ok(claim) = SignedAddresses::decode(bytes) {
+            batch = batch.row(&roster::address_row(&claim.node), Some(bytes));
+        }
+    }
+    if synchronised {
+        batch = batch.row(sync::COMPLETE, Some(b"1"));
+    }
+    store.commit(batch).map(drop)
+}
+
+/// Opens the door to every ticket in the table, used and expired ones included.
+pub(crate) fn open_to_tickets(core: &Core) -> Result<(), LedgerError> {
+    let tickets = tickets::all(core.disk.store())?;
+    let realm = |row: &Row| {
+        row.ticket
+            .parse::<Ticket>()
+            .ok()
+            .map(|ticket| join_realm(&ticket))
+    };
+    core.door
+        .open_to(tickets.iter().filter_map(realm).collect());
+    Ok(())
+}
+
+/// Makes a ticket.
+pub(crate) async fn invite(
+    core: &Arc<Core>,
+    role: Role,
+    lifetime: Duration,
+    addresses: Vec<SocketAddr>,
+) -> Result<Ticket, InviteError> {
+    if core.admission.is_none() {
+        return Err(InviteError::NotFounder);
+    }
+    if lifetime < Duration::from_secs(1) || lifetime > MAX_TICKET_LIFE {
+        return Err(InviteError::Lifetime);
+    }
+    if addresses.is_empty() {
+        return Err(InviteError::NoAddress);
+    }
+    let now = clock::seconds();
+    let ticket = Ticket {
+        stash: core.stash,
+        inviter: core.keys.noise_public(),
+        addresses: addresses
+            .into_iter()
+            .take(stash_crypto::MAX_ADDRESSES)
+            .collect(),
+        id: TicketId::from_bytes(rand::rng().random()),
+        secret: TicketSecret::generate(&mut rand::rng()),
+        expires: now + lifetime.as_secs(),
+    };
+    let row = Row {
+        id: *ticket.id.as_bytes(),
+        ticket: ticket.to_string(),
+        role: role.to_string(),
+        expires: ticket.expires,
+        used: None,
+    };
+    let guard = core.admitting.lock().await;
+    let work = move |store: &Store| {
+        let rows = tickets::all(store)?;
+        let (old, kept): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.forgotten(now));
+        if kept.len() >= MAX_TICKETS {
+            return Ok(false);
+        }
+        let batch = old
+            .iter()
+            .fold(Batch::new(), |batch, row| tickets::remove(batch, &row.id));
+        store.commit(row.put(batch))?;
+        Ok::<bool, LedgerError>(true)
+    };
+    let made = core.disk.run(work).await?;
+    drop(guard);
+    if !made {
+        return Err(InviteError::TooMany);
+    }
+    open_to_tickets(core)?;
+    Ok(ticket)
+}
+
+/// Serves one connection of a ticket's realm: one join request.
+pub(crate) async fn serve(core: Arc<Core>, ticket: TicketId, peer: Peer) {
+    let Ok(Some(stream)) = tokio::time::timeout(REACH, peer.accept()).await else {
+        return peer.close(CloseReason::Shutdown);
+    };
+    let (mut send, mut recv) = stream.split();
+    let reply = match serve::opening(&mut recv).await {
+        Ok(Some(Request::Join { request })) => admit(&core, ticket, &peer, &request).await,
+        Ok(_) => refused(
+            Refusal::Unknown,
+            "a ticket is good for a join request alone",
+        ),
+        Err(_) => return peer.close(CloseReason::Shutdown),
+    };
+    if send.message(crate::message::encode(&reply)).await.is_ok() {
+        send.finish();
+        // The joiner closes once it has read the answer.
+        let _ = tokio::time::timeout(REACH, peer.closed()).await;
+    }
+    peer.close(CloseReason::Shutdown);
+}
+
+async fn admit(core: &Arc<Core>, ticket: TicketId, peer: &Peer, request: &[u8]) -> Reply {
+    let request = match JoinRequest::decode(request) {
+        Ok(request) => request,
+        Err(error) => return refused(Refusal::Malformed, &error.to_string()),
+    };
+    let own = request.ticket == ticket && request.identity.noise == door::noise(&peer.remote());
+    if !own || request.verify(&core.stash).is_err() {
+        return refused(
+            Refusal::Malformed,
+            "the join request is not signed by this node",
+        );
+    }
+    let guard = core.admitting.lock().await;
+    let shared = Arc::clone(core);
+    let outcome = core
+        .disk
+        .run(move |store| decide(&shared, store, ticket, &request))
+        .await;
+    drop(guard);
+    match outcome {
+        Ok((grant, new)) => {
+            if new {
+                sync::spread(core);
+            }
+            Reply::Welcome {
+                entries: page(core.roster.entries(0), usize::MAX),
+                grant: ByteBuf::from(grant),
+                addresses: page(core.roster.claims(), MAX_CLAIM_BYTES),
+            }
+        }
+        Err(reply) => reply,
+    }
+}
+
+/// Burns the ticket and admits the joiner in one durable step. Returns the grant, and whether the
+/// member is new.
+fn decide(
+    core: &Core,
+    store: &Store,
+    ticket: TicketId,
+    request: &JoinRequest,
+) -> Result<(Vec<u8>, bool), Reply> {
+    let failed = |reason: String| refused(Refusal::Failed, &reason);
+    let rows = tickets::all(store).map_err(|error| failed(error.to_string()))?;
+    let row = rows.into_iter().find(|row| row.id == *ticket.as_bytes());
+    let mut row = row.ok_or_else(|| failed("the ticket is not known any more".to_owned()))?;
+    let role = match row.judge(&request.identity.node, clock::seconds()) {
+        Verdict::Repeat(grant) => return Ok((grant, false)),
+        Verdict::Used => return Err(refused(Refusal::TicketUsed, "the ticket has been used")),
+        Verdict::Expired => {
+            return Err(refused(Refusal::TicketExpired, "the ticket has expired"));
+        }
+        Verdict::Admit(role) => role,
+    };
+    let admission = core.admission.as_ref();
+    let admission = admission.ok_or_else(|| failed("the root secret is not here".to_owned()))?;
+    let (entry, grant) = core
+        .roster
+        .log(|log| admission.admit(log, request, role))
+        .map_err(failed)?;
+    row.used = Some(Used {
+        node: *request.identity.node.as_bytes(),
+        grant: ByteBuf::from(grant.clone()),
+    });
+    let batch = row
+        .put(Batch::new())
+        .row(&roster::row(entry.index()), Some(entry.bytes()));
+    core.roster
+        .check(&entry)
+        .map_err(|error| failed(error.to_string()))?;
+    store
+        .commit(batch)
+        .map_err(|error| failed(error.to_string()))?;
+    core.roster
+        .admitted(&entry)
+        .map_err(|error| failed(error.to_string()))?;
+    Ok((grant, true))
+}
+
+/// Takes member entries and addresses that another node tells.
+pub(crate) async fn learn(
+    core: &Arc<Core>,
+    entries: Vec<Vec<u8>>,
+    addresses: Vec<Vec<u8>>,
+) -> Result<(), RosterError> {
+    let shared = Arc::clone(core);
+    let work = move |store: &Store| {
+        let new = shared.roster.extend(store, &entries)?;
+        let moved = shared.roster.learn(store, &addresses)?;
+        Ok::<_, RosterError>(new > 0 || !moved.is_empty())
+    };
+    let result = core.disk.run(work).await;
+    if let Err(error) = &result {
+        tracing::error!(%error, "news about members were refused");
+    }
+    if result? {
+        sync::dial_members(core);
+        sync::spread(core);
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! The engine of a stash node: it replicates, fetches, proves, evicts and admits, all over
+//! ciphertext.
+//!
+//! It is **not** able to name a content key: names and plaintext exist only in `stash-vault`, on
+//! top. A keeper is exactly this crate without a vault.
+//!
+//! Start with [`Engine::start`]; put with [`Engine::upload`], get with [`Engine::fetch`].
+//!
+//! ```no_run
+//! # async fn example(options: stash_server::EngineOptions) -> Result<(), Box<dyn std::error::Error>> {
+//! use stash_server::Engine;
+//!
+//! let engine = Engine::start(options).await?;
+//! for member in engine.members() {
+//!     println!("{} {} connected: {}", member.node, member.role, member.connected);
+//! }
+//! engine.shutdown(std::time::Duration::from_secs(5)).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What nodes say to each other is specified in `docs/protocol.md`, part B.
+
+mod author;
+mod clock;
+mod core;
+mod disk;
+mod door;
+mod engine;
+mod evict;
+mod fetch;
+mod intake;
+mod join;
+mod lane;
+mod ledger;
+mod message;
+mod pool;
+mod proof;
+mod roster;
+mod rules;
+mod serve;
+mod shipment;
+mod short;
+mod sources;
+mod sync;
+mod tally;
+mod tickets;
+mod upload;
+
+pub use author::{Draft, Position, Write, WriteError};
+pub use core::AskError;
+pub use disk::Mode;
+pub use engine::{Engine, EngineOptions, EngineStatus, MemberView, StartError};
+pub use evict::{EvictError, Evicted};
+pub use fetch::{Fetch, FetchError};
+pub use join::{Admission, InviteError, JoinError, Joined, MAX_TICKET_LIFE, found, join, recover};
+pub use ledger::LedgerError;
+pub use message::Refusal;
+pub use pool::{Buffer, BufferPool, MAX_BUFFER, Shared};
+pub use roster::RosterError;
+pub use rules::{Unacceptable, accept};
+pub use tally::{STALL, Tally, UnknownWait, Wait};
+pub use upload::{Outcome, Pending, PutError, Upload};
+
+pub use stash_store as store;

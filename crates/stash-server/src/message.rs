@@ -1,0 +1,408 @@
+//! What stash nodes say to each other: MessagePack maps, one request a stream.
+//!
+//! Byte tables and the order of messages are in `docs/protocol.md`, part B. Lists of addresses
+//! travel as one byte string, so a decoder never allocates by a count that a peer chose.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_bytes::ByteBuf;
+use stash_crypto::{Address, ChunkRef};
+
+/// Addresses in one message, at most: 128 KiB of the 256 KiB that a message may have.
+pub(crate) const MAX_ADDRESSES: usize = 4_096;
+
+/// Bytes of records in one message, at most: leaves room for the map around them.
+pub(crate) const MAX_RECORD_BYTES: usize = 192 << 10;
+
+/// Bytes of an address and its sealed length in an offer.
+const REFERENCE: usize = 36;
+
+/// The first message of a stream: what the initiator wants.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Request {
+    /// Opens a put stream: [`Put`] messages and chunk bytes follow, [`PutReply`] comes back.
+    Put {},
+    /// The sealed bytes of one chunk.
+    Get {
+        /// The chunk.
+        #[serde(with = "serde_bytes")]
+        address: [u8; 32],
+    },
+    /// Which of these chunks are here, durably?
+    Have {
+        /// Addresses, 32 bytes each.
+        chunks: ByteBuf,
+    },
+    /// Take a durable hold on each chunk and prove its possession.
+    Hold {
+        /// Fresh random bytes of the verifier.
+        #[serde(with = "serde_bytes")]
+        nonce: [u8; 32],
+        /// Addresses, 32 bytes each.
+        chunks: ByteBuf,
+    },
+    /// Drop the holds taken for me on these chunks.
+    Release {
+        /// Addresses, 32 bytes each.
+        chunks: ByteBuf,
+    },
+    /// Entries of the member log from this index on.
+    Members {
+        /// Index of the first entry wanted.
+        from: u64,
+    },
+    /// New entries of the member log, and signed addresses.
+    Announce {
+        /// Member entries in log order.
+        entries: Vec<ByteBuf>,
+        /// Signed addresses of members.
+        addresses: Vec<ByteBuf>,
+    },
+    /// Records after this sequence number of the responder's store.
+    Records {
+        /// Sequence number that the initiator has seen.
+        after: u64,
+    },
+    /// A signed join request; only on a connection of a ticket's realm.
+    Join {
+        /// The encoded request.
+        request: ByteBuf,
+    },
+}
+
+/// Messages of the initiator on a put stream. Chunk bytes follow as data, in offer order.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Put {
+    /// Chunks that the initiator can send, 36 bytes each: address, sealed length as u32.
+    Offer {
+        /// The references.
+        chunks: ByteBuf,
+    },
+    /// Whole records; every chunk that they name has been sent or is here.
+    Records {
+        /// Encoded records.
+        records: Vec<ByteBuf>,
+    },
+}
+
+/// Messages of the responder on a put stream. Each kind answers in the order of what it answers.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PutReply {
+    /// Answers an offer: bit i (lowest bit of the first byte first) asks for chunk i.
+    Want {
+        /// One bit a chunk.
+        chunks: ByteBuf,
+    },
+    /// Answers records, one result each.
+    Results {
+        /// In the order of the records.
+        results: Vec<RecordResult>,
+    },
+}
+
+/// What became of one record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RecordResult {
+    /// The record and every chunk that it names are durable here.
+    Stored {},
+    /// These chunks are not here; nothing was kept.
+    Need {
+        /// Addresses, 32 bytes each.
+        chunks: ByteBuf,
+    },
+    /// The record is not accepted; sending it again is of no use.
+    Refused {
+        /// The rule that it breaks, for people.
+        reason: String,
+    },
+    /// The responder cannot store now (disk full, read-only); the record may be good.
+    Failed {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// What a stream other than a put stream answers.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Reply {
+    /// The chunk follows as data of this length.
+    Chunk {
+        /// Sealed length in bytes.
+        length: u32,
+    },
+    /// The chunk is not here.
+    NotHere {},
+    /// One bit a chunk, lowest bit of the first byte first.
+    Have {
+        /// The bits.
+        chunks: ByteBuf,
+    },
+    /// Holds and proofs.
+    Held {
+        /// 32 bytes a chunk; zeros where no hold was taken.
+        proofs: ByteBuf,
+        /// One bit a chunk: the responder no longer relies on the initiator's copy.
+        released: ByteBuf,
+        /// Why holds were not taken, for people; empty when all were.
+        reason: String,
+    },
+    /// Done; nothing to report.
+    Done {},
+    /// Entries of the member log, and where members can be reached.
+    Members {
+        /// Encoded entries in log order; fewer than there are when they do not fit.
+        entries: Vec<ByteBuf>,
+        /// Signed addresses of members.
+        addresses: Vec<ByteBuf>,
+    },
+    /// A page of records; `last` is the sequence number to continue after.
+    Records {
+        /// Encoded records.
+        records: Vec<ByteBuf>,
+        /// Sequence number of the last record in the page, or the request's when it is empty.
+        last: u64,
+    },
+    /// The joiner is admitted.
+    Welcome {
+        /// The whole member log.
+        entries: Vec<ByteBuf>,
+        /// The keys of the role, wrapped to the joiner.
+        grant: ByteBuf,
+        /// Signed addresses of members.
+        addresses: Vec<ByteBuf>,
+    },
+    /// The request is refused.
+    Refused {
+        /// A word for programs.
+        code: Refusal,
+        /// A sentence for people.
+        reason: String,
+    },
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// The request is not known here.
+    Unknown,
+    /// The request breaks the protocol.
+    Malformed,
+    /// The asker's role does not allow it.
+    Role,
+    /// The ticket was used by another node.
+    TicketUsed,
+    /// The ticket's time is over.
+    TicketExpired,
+    /// The responder cannot do it now.
+    Failed,
+}
+
+/// Encodes a message. The types above always encode.
+#[must_use]
+pub(crate) fn encode<T: Serialize>(message: &T) -> bytes::Bytes {
+    let bytes = rmp_serde::to_vec_named(message);
+    bytes
+        .expect("messages hold only maps, strings and byte strings")
+        .into()
+}
+
+/// The message is not one that this version understands.
+#[derive(Debug, thiserror::Error)]
+#[error("the message does not decode: {0}")]
+pub(crate) struct Malformed(pub String);
+
+/// Decodes a message; trailing bytes are an error.
+///
+/// # Errors
+///
+/// [`Malformed`], the sender's fault; nothing has changed.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
+    let mut rest = bytes;
+    let message = rmp_serde::from_read(&mut rest).map_err(|error| Malformed(error.to_string()))?;
+    match rest.len() {
+        0 => Ok(message),
+        left => Err(Malformed(format!("{left} trailing bytes"))),
+    }
+}
+
+/// Packs addresses into one byte string.
+pub(crate) fn pack<'a>(addresses: impl IntoIterator<Item = &'a Address>) -> ByteBuf {
+    let mut bytes = Vec::new();
+    addresses
+        .into_iter()
+        .for_each(|address| bytes.extend_from_slice(address.as_bytes()));
+    ByteBuf::from(bytes)
+}
+
+/// Unpacks addresses.
+///
+/// # Errors
+///
+/// [`Malformed`] when the length is no multiple of 32 or above [`MAX_ADDRESSES`] addresses.
+pub(crate) fn unpack(bytes: &[u8]) -> Result<Vec<Address>, Malformed> {
+    let (addresses, rest) = bytes.as_chunks::<32>();
+    if !rest.is_empty() || addresses.len() > MAX_ADDRESSES {
+        return Err(Malformed(format!(
+            "{} bytes are no list of addresses",
+            bytes.len()
+        )));
+    }
+    Ok(addresses.iter().copied().map(Address::from_bytes).collect())
+}
+
+/// Packs chunk references for an offer.
+pub(crate) fn pack_references<'a>(chunks: impl IntoIterator<Item = &'a ChunkRef>) -> ByteBuf {
+    let mut bytes = Vec::new();
+    for chunk in chunks {
+        bytes.extend_from_slice(chunk.address.as_bytes());
+        bytes.extend_from_slice(&chunk.sealed_len.to_le_bytes());
+    }
+    ByteBuf::from(bytes)
+}
+
+/// Unpacks chunk references of an offer.
+///
+/// # Errors
+///
+/// [`Malformed`] when the length is no multiple of 36 or above [`MAX_ADDRESSES`] references.
+pub(crate) fn unpack_references(bytes: &[u8]) -> Result<Vec<ChunkRef>, Malformed> {
+    let (chunks, rest) = bytes.as_chunks::<REFERENCE>();
+    if !rest.is_empty() || chunks.len() > MAX_ADDRESSES {
+        return Err(Malformed(format!(
+            "{} bytes are no list of references",
+            bytes.len()
+        )));
+    }
+    let reference = |bytes: &[u8; REFERENCE]| {
+        let (address, len) = bytes.split_first_chunk::<32>().expect("36 is more than 32");
+        let len = len.try_into().expect("36 less 32 is 4");
+        ChunkRef {
+            address: Address::from_bytes(*address),
+            sealed_len: u32::from_le_bytes(len),
+        }
+    };
+    Ok(chunks.iter().map(reference).collect())
+}
+
+/// Packs flags, lowest bit of the first byte first.
+pub(crate) fn bits(flags: impl IntoIterator<Item = bool>) -> ByteBuf {
+    let mut bytes = Vec::new();
+    for (i, flag) in flags.into_iter().enumerate() {
+        if i % 8 == 0 {
+            bytes.push(0);
+        }
+        if flag && let Some(last) = bytes.last_mut() {
+            *last |= 1 << (i % 8);
+        }
+    }
+    ByteBuf::from(bytes)
+}
+
+/// Unpacks `count` flags.
+///
+/// # Errors
+///
+/// [`Malformed`] when the length does not fit `count`.
+pub(crate) fn flags(bytes: &[u8], count: usize) -> Result<Vec<bool>, Malformed> {
+    if bytes.len() != count.div_ceil(8) {
+        return Err(Malformed(format!(
+            "{} bytes hold no {count} flags",
+            bytes.len()
+        )));
+    }
+    Ok((0..count)
+        .map(|i| bytes[i / 8] >> (i % 8) & 1 == 1)
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Debug;
+
+    fn round_trips<T: Serialize + DeserializeOwned + PartialEq + Debug>(message: T) {
+        let bytes = encode(&message);
+        assert_eq!(decode::<T>(&bytes).unwrap(), message);
+        for cut in 0..bytes.len() {
+            assert!(
+                decode::<T>(&bytes[..cut]).is_err(),
+                "cut at {cut} of {message:?}"
+            );
+        }
+        let trailing = [&bytes[..], &[0]].concat();
+        assert!(
+            decode::<T>(&trailing).is_err(),
+            "a trailing byte of {message:?}"
+        );
+    }
+
+    // Fault cases 32 and 33.
+    #[test]
+    fn messages_round_trip_and_are_refused_cut_or_extended() {
+        let chunks = pack(&[Address::from_bytes([7; 32]), Address::from_bytes([8; 32])]);
+        round_trips(Request::Put {});
+        round_trips(Request::Get { address: [3; 32] });
+        round_trips(Request::Hold {
+            nonce: [1; 32],
+            chunks: chunks.clone(),
+        });
+        round_trips(Request::Announce {
+            entries: vec![ByteBuf::from(vec![1])],
+            addresses: vec![],
+        });
+        round_trips(Put::Records {
+            records: vec![ByteBuf::from(vec![9; 40])],
+        });
+        round_trips(PutReply::Results {
+            results: vec![RecordResult::Stored {}, RecordResult::Need { chunks }],
+        });
+        round_trips(Reply::Refused {
+            code: Refusal::Role,
+            reason: "no".to_owned(),
+        });
+    }
+
+    // Fault case 32: counts that promise more than the bytes hold must not allocate.
+    #[test]
+    fn length_bombs_are_refused() {
+        for bomb in [
+            &b"\xdd\xff\xff\xff\xff"[..],
+            b"\xdf\xff\xff\xff\xff",
+            b"\xc6\xff\xff\xff\xff",
+        ] {
+            assert!(decode::<Request>(bomb).is_err());
+        }
+        let nested = vec![0x91; 100_000];
+        assert!(decode::<Request>(&nested).is_err());
+        let name = b"\x81\xa7records\x81\xa7records\xdd\xff\xff\xff\xff";
+        assert!(decode::<Put>(name).is_err());
+    }
+
+    #[test]
+    fn lists_of_addresses_are_strict() {
+        assert!(unpack(&[0; 33]).is_err());
+        assert!(unpack(&vec![0; 32 * (MAX_ADDRESSES + 1)]).is_err());
+        assert_eq!(unpack(&[]).unwrap(), vec![]);
+        assert!(unpack_references(&[0; 35]).is_err());
+        let reference = ChunkRef {
+            address: Address::from_bytes([5; 32]),
+            sealed_len: 4_194_352,
+        };
+        let packed = pack_references([&reference]);
+        assert_eq!(unpack_references(&packed).unwrap(), vec![reference]);
+    }
+
+    #[test]
+    fn flags_keep_their_places() {
+        let set = [true, false, false, true, true, false, true, false, true];
+        let packed = bits(set);
+        assert_eq!(packed.as_slice(), &[0b0101_1001, 1]);
+        assert_eq!(flags(&packed, 9).unwrap(), set);
+        assert!(flags(&packed, 17).is_err() && flags(&packed, 8).is_err());
+    }
+}

@@ -1,0 +1,223 @@
+//! Reused buffers for sealed chunks, bounded in bytes.
+//!
+//! Touching fresh memory costs more than encrypting it, so a buffer that is dropped goes back to
+//! its pool. The bound is what keeps a node's memory flat: whoever wants a buffer waits for one.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Capacities that are pooled: a small chunk, a 1 MiB chunk, a 4 MiB chunk, each with room for the
+/// sealed header. One request takes the smallest class that holds it.
+const CLASSES: [usize; 3] = [132 << 10, (1 << 20) + (4 << 10), (4 << 20) + (4 << 10)];
+
+/// The largest buffer a pool gives out, in bytes.
+pub const MAX_BUFFER: usize = CLASSES[2];
+
+/// Permits are counted in KiB: a semaphore's count is 32 bits on small machines.
+const PERMIT: usize = 1 << 10;
+
+/// A set of reusable buffers with a budget in bytes.
+#[derive(Clone)]
+pub struct BufferPool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    budget: Arc<Semaphore>,
+    free: [Mutex<Vec<Vec<u8>>>; 3],
+}
+
+impl fmt::Debug for BufferPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left = self.inner.budget.available_permits() * PERMIT;
+        f.debug_struct("BufferPool")
+            .field("bytes_left", &left)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BufferPool {
+    /// A pool that has at most `bytes` out at any time; at least one buffer of the largest class.
+    #[must_use]
+    pub fn new(bytes: usize) -> BufferPool {
+        let permits = bytes.max(MAX_BUFFER).div_ceil(PERMIT);
+        BufferPool {
+            inner: Arc::new(Inner {
+                budget: Arc::new(Semaphore::new(permits)),
+                free: [const { Mutex::new(Vec::new()) }; 3],
+            }),
+        }
+    }
+
+    /// A buffer of `len` bytes, of unspecified content; waits while the budget is used up.
+    ///
+    /// # Panics
+    ///
+    /// When `len` is above [`MAX_BUFFER`]: lengths from peers are checked before this is called.
+    pub async fn take(&self, len: usize) -> Buffer {
+        let class = CLASSES.iter().position(|size| len <= *size);
+        let class = class.expect("buffer lengths are checked against MAX_BUFFER by the caller");
+        let permits = u32::try_from(CLASSES[class] / PERMIT).expect("a class is a few MiB");
+        let permit = Arc::clone(&self.inner.budget)
+            .acquire_many_owned(permits)
+            .await;
+        let permit = permit.expect("the semaphore is never closed");
+        let reused = lock(&self.inner.free[class]).pop();
+        let bytes = reused.unwrap_or_else(|| vec![0; CLASSES[class]]);
+        let pool = Arc::clone(&self.inner);
+        Buffer {
+            bytes,
+            len,
+            class,
+            home: Some((pool, permit)),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One exclusive buffer; it returns to its pool when dropped.
+pub struct Buffer {
+    bytes: Vec<u8>,
+    len: usize,
+    class: usize,
+    home: Option<(Arc<Inner>, OwnedSemaphorePermit)>,
+}
+
+impl Buffer {
+    /// Changes the visible length within the buffer's capacity.
+    ///
+    /// # Panics
+    ///
+    /// When `len` is above the capacity of the buffer's class.
+    pub fn resize(&mut self, len: usize) {
+        assert!(
+            len <= self.bytes.len(),
+            "a buffer of {} cannot hold {len}",
+            self.bytes.len()
+        );
+        self.len = len;
+    }
+
+    /// Lets `read` replace the content; whether it found some of exactly the visible length.
+    ///
+    /// # Errors
+    ///
+    /// What `read` returns; the content is then unspecified.
+    pub(crate) fn fill<E>(
+        &mut self,
+        read: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        let found = read(&mut self.bytes);
+        let whole = self.bytes.len() == self.len;
+        self.bytes.resize(CLASSES[self.class], 0);
+        Ok(found? && whole)
+    }
+
+    /// Makes the content shareable: it returns to the pool when the last clone is dropped.
+    #[must_use]
+    pub fn freeze(self) -> Shared {
+        Shared {
+            buffer: Arc::new(self),
+        }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some((pool, permit)) = self.home.take() {
+            lock(&pool.free[self.class]).push(std::mem::take(&mut self.bytes));
+            drop(permit);
+        }
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer({} bytes)", self.len)
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.len]
+    }
+}
+
+/// A buffer that several tasks read: one sealed chunk on its way to a disk and to peers.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    buffer: Arc<Buffer>,
+}
+
+impl Shared {
+    /// Makes the content exclusive again.
+    ///
+    /// # Errors
+    ///
+    /// Itself, while there are other clones.
+    pub fn thaw(self) -> Result<Buffer, Shared> {
+        Arc::try_unwrap(self.buffer).map_err(|buffer| Shared { buffer })
+    }
+}
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl From<Shared> for bytes::Bytes {
+    fn from(shared: Shared) -> bytes::Bytes {
+        bytes::Bytes::from_owner(shared)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[test]
+    fn a_pool_gives_no_more_than_its_budget_and_reuses_what_comes_back() {
+        let pool = BufferPool::new(2 * CLASSES[2]);
+        let first = pool.take(MAX_BUFFER).now_or_never().unwrap();
+        let address = first.as_ptr();
+        let _second = pool.take(MAX_BUFFER).now_or_never().unwrap();
+        assert!(
+            pool.take(1).now_or_never().is_none(),
+            "the budget is used up"
+        );
+        let shared = first.freeze();
+        let clone = shared.clone();
+        drop(shared);
+        assert!(
+            pool.take(1).now_or_never().is_none(),
+            "a clone still holds the buffer"
+        );
+        drop(clone);
+        let third = pool.take(MAX_BUFFER).now_or_never().unwrap();
+        assert_eq!(third.as_ptr(), address, "the memory itself is used again");
+    }
+
+    #[test]
+    fn a_buffer_shows_the_length_that_was_asked_for() {
+        let pool = BufferPool::new(0);
+        let mut buffer = pool.take(100).now_or_never().unwrap();
+        assert_eq!(buffer.len(), 100);
+        buffer.resize(50);
+        assert_eq!(buffer.len(), 50);
+    }
+}

@@ -1,0 +1,217 @@
+//! What a node answers: one task a connected peer, one a request.
+
+use std::sync::Arc;
+
+use serde_bytes::ByteBuf;
+use stash_crypto::{Address, NodeId, Role};
+use stash_p2p::{Frame, Peer, RecvStream, SendStream, Stream, StreamError};
+use stash_store::Store;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::core::{ANSWER, Core};
+use crate::ledger::at;
+use crate::message::{self, MAX_RECORD_BYTES, Refusal, Reply, Request};
+use crate::pool::MAX_BUFFER;
+use crate::{evict, intake, join};
+
+/// Requests of one peer that are answered at once; the next ones wait in the transport.
+const REQUESTS: usize = 64;
+
+/// Bytes of member log entries in one answer; one entry alone may have all of it.
+const MAX_ENTRY_BYTES: usize = MAX_RECORD_BYTES;
+
+/// Bytes of signed addresses in one answer: what a message has left beside the entries.
+pub(crate) const MAX_CLAIM_BYTES: usize = 48 << 10;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asker {
+    /// A member.
+    Member(NodeId, Role),
+    /// Whoever holds the root secret: admits itself again after a loss.
+    Root,
+}
+
+/// Answers one peer until it is gone.
+pub(crate) async fn peer(core: Arc<Core>, asker: Asker, peer: Peer) {
+    let places = Arc::new(Semaphore::new(REQUESTS));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await;
+        let place = place.expect("the semaphore is never closed");
+        let Some(stream) = peer.accept().await else {
+            return;
+        };
+        let (core, peer) = (Arc::clone(&core), peer.clone());
+        core.tasks.clone().spawn(async move {
+            if let Err(error) = request(&core, asker, &peer, stream).await {
+                tracing::debug!(?asker, %error, "a request ended early");
+            }
+            drop(place);
+        });
+    }
+}
+
+/// Reads the first message of a stream as a request; `None` when it is none that is known here.
+pub(crate) async fn opening(recv: &mut RecvStream) -> Result<Option<Request>, StreamError> {
+    match timeout(ANSWER, recv.next()).await {
+        Ok(Ok(Some(Frame::Message(bytes)))) => Ok(message::decode(&bytes).ok()),
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(_)) | Err(_) => Ok(None),
+    }
+}
+
+async fn request(
+    core: &Arc<Core>,
+    asker: Asker,
+    peer: &Peer,
+    stream: Stream,
+) -> Result<(), StreamError> {
+    let (mut send, mut recv) = stream.split();
+    let reply = match (opening(&mut recv).await?, asker) {
+        (None, _) => refused(Refusal::Unknown, "this request is not known here"),
+        (Some(Request::Put {}), Asker::Member(node, role)) if role.writes() => {
+            if let Err(fault) = intake::serve(Arc::clone(core), node, send, recv).await {
+                tracing::warn!(peer = %node.short(), %fault, "a put stream was given up");
+            }
+            return Ok(());
+        }
+        (Some(Request::Put {}), _) => refused(Refusal::Role, "only owners put"),
+        (Some(Request::Get { address }), _) => {
+            return get(core, Address::from_bytes(address), send).await;
+        }
+        (Some(Request::Hold { nonce, chunks }), Asker::Member(node, _)) => {
+            match message::unpack(&chunks) {
+                Ok(chunks) => evict::hold(core, node, peer.handshake_hash(), nonce, chunks).await,
+                Err(error) => refused(Refusal::Malformed, &error.to_string()),
+            }
+        }
+        (Some(Request::Release { chunks }), Asker::Member(node, _)) => {
+            match message::unpack(&chunks) {
+                Ok(chunks) => evict::release(core, node, chunks).await,
+                Err(error) => refused(Refusal::Malformed, &error.to_string()),
+            }
+        }
+        (Some(request), _) => answer(core, request).await,
+    };
+    send.message(message::encode(&reply)).await?;
+    send.finish();
+    Ok(())
+}
+
+pub(crate) fn refused(code: Refusal, reason: &str) -> Reply {
+    Reply::Refused {
+        code,
+        reason: reason.to_owned(),
+    }
+}
+
+/// Answers what any member may ask.
+async fn answer(core: &Arc<Core>, request: Request) -> Reply {
+    match request {
+        Request::Have { chunks } => match message::unpack(&chunks) {
+            Ok(chunks) => have(core, &chunks).await,
+            Err(error) => refused(Refusal::Malformed, &error.to_string()),
+        },
+        Request::Members { from } => {
+            let entries = page(core.roster.entries(from), MAX_ENTRY_BYTES);
+            Reply::Members {
+                entries,
+                addresses: page(core.roster.claims(), MAX_CLAIM_BYTES),
+            }
+        }
+        Request::Announce { entries, addresses } => {
+            let raw = |list: Vec<ByteBuf>| list.into_iter().map(ByteBuf::into_vec).collect();
+            match join::learn(core, raw(entries), raw(addresses)).await {
+                Ok(()) => Reply::Done {},
+                Err(error) => refused(Refusal::Failed, &error.to_string()),
+            }
+        }
+        Request::Records { after } => records(core, after).await,
+        Request::Join { .. } => refused(Refusal::Unknown, "this node is a member already"),
+        Request::Put {} | Request::Get { .. } | Request::Hold { .. } | Request::Release { .. } => {
+            refused(Refusal::Role, "only members ask this")
+        }
+    }
+}
+
+async fn have(core: &Arc<Core>, chunks: &[Address]) -> Reply {
+    let addresses: Vec<_> = chunks.iter().map(at).collect();
+    match core.disk.run(move |store| store.has(&addresses)).await {
+        Ok(here) => Reply::Have {
+            chunks: message::bits(here),
+        },
+        Err(error) => refused(Refusal::Failed, &error.to_string()),
+    }
+}
+
+/// A page of encoded items: at least one, at most `limit` bytes.
+pub(crate) fn page(items: Vec<Vec<u8>>, limit: usize) -> Vec<ByteBuf> {
+    let mut bytes = 0;
+    let fits = |item: &Vec<u8>| {
+        let first = bytes == 0;
+        bytes += item.len() + 5;
+        first || bytes <= limit
+    };
+    items
+        .into_iter()
+        .take_while(fits)
+        .map(ByteBuf::from)
+        .collect()
+}
+
+/// Records looked at for one page: a page of 192 KiB holds fewer than this of the smallest.
+const RECORDS: u64 = 512;
+
+async fn records(core: &Arc<Core>, after: u64) -> Reply {
+    let read = move |store: &Store| store.records_after(after, RECORDS);
+    match core.disk.run(read).await {
+        Err(error) => refused(Refusal::Failed, &error.to_string()),
+        Ok(stored) => {
+            let sequences: Vec<u64> = stored.iter().map(|record| record.sequence).collect();
+            let bytes = stored
+                .into_iter()
+                .map(|record| record.bytes.to_vec())
+                .collect();
+            let records = page(bytes, MAX_RECORD_BYTES);
+            let last = records
+                .len()
+                .checked_sub(1)
+                .and_then(|i| sequences.get(i).copied());
+            Reply::Records {
+                records,
+                last: last.unwrap_or(after),
+            }
+        }
+    }
+}
+
+/// Sends one chunk, or says that it is not here.
+async fn get(core: &Arc<Core>, address: Address, mut send: SendStream) -> Result<(), StreamError> {
+    let state = core
+        .disk
+        .run(move |store| store.chunk_state(&at(&address)))
+        .await;
+    let chunk = match state {
+        Ok(stash_store::ChunkState::Here { len }) if len as usize <= MAX_BUFFER => {
+            let buffer = core.pools.serve.take(len as usize).await;
+            let chunk = stash_crypto::ChunkRef {
+                address,
+                sealed_len: len,
+            };
+            crate::fetch::read_local(core, chunk, buffer).await.ok()
+        }
+        _ => None,
+    };
+    let Some(buffer) = chunk else {
+        send.message(message::encode(&Reply::NotHere {})).await?;
+        send.finish();
+        return Ok(());
+    };
+    let length = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
+    send.message(message::encode(&Reply::Chunk { length }))
+        .await?;
+    send.data(buffer.freeze()).await?;
+    send.finish();
+    Ok(())
+}

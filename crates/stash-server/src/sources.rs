@@ -1,0 +1,103 @@
+//! Which peer to ask for a chunk, and when to ask a second one.
+//!
+//! Pure: what was asked, what came back and the time come in; the next peer comes out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stash_crypto::NodeId;
+
+/// A second peer is asked when the first has not delivered a chunk within this time: long enough
+/// that a loaded peer on a slow link is not doubled at once, short enough for a person at a screen.
+pub(crate) const HEDGE: Duration = Duration::from_secs(2);
+
+/// Load and reputation of the peers that a fetch can draw on.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    peers: BTreeMap<NodeId, Source>,
+}
+
+#[derive(Debug, Default)]
+struct Source {
+    outstanding: u32,
+    damaged: u32,
+    absent: u32,
+}
+
+/// How one request to a peer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The chunk came and matches its address.
+    Delivered,
+    /// The peer does not have the chunk.
+    NotHere,
+    /// The bytes do not match the address.
+    Damaged,
+    /// The peer went away, refused or was overtaken by another.
+    Failed,
+}
+
+impl Sources {
+    /// Picks the peer to ask among `connected`, leaving out those in `tried`: the one that sent the
+    /// fewest damaged chunks, then has the fewest requests outstanding, then was absent least.
+    /// Counts the request; [`Sources::answered`] must follow.
+    pub(crate) fn pick(&mut self, connected: &[NodeId], tried: &[NodeId]) -> Option<NodeId> {
+        let free = connected.iter().filter(|node| !tried.contains(node));
+        let best = *free.min_by_key(|node| {
+            let source = self.peers.get(node);
+            source.map_or((0, 0, 0), |s| (s.damaged, s.outstanding, s.absent))
+        })?;
+        self.peers.entry(best).or_default().outstanding += 1;
+        Some(best)
+    }
+
+    /// A request to `node` has ended.
+    pub(crate) fn answered(&mut self, node: &NodeId, answer: Answer) {
+        let source = self.peers.entry(*node).or_default();
+        source.outstanding = source.outstanding.saturating_sub(1);
+        match answer {
+            Answer::Damaged => source.damaged += 1,
+            Answer::NotHere => source.absent += 1,
+            Answer::Delivered | Answer::Failed => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(n: u8) -> NodeId {
+        NodeId::from_bytes([n; 32])
+    }
+
+    #[test]
+    fn requests_spread_over_peers_by_load() {
+        let mut sources = Sources::default();
+        let peers = [node(1), node(2)];
+        let picks: Vec<_> = (0..4).map(|_| sources.pick(&peers, &[]).unwrap()).collect();
+        assert_eq!(picks, [node(1), node(2), node(1), node(2)]);
+        sources.answered(&node(2), Answer::Delivered);
+        assert_eq!(sources.pick(&peers, &[]), Some(node(2)));
+    }
+
+    // Fault case 11: whoever served damaged bytes is asked last from then on.
+    #[test]
+    fn a_peer_that_served_damage_is_asked_last() {
+        let mut sources = Sources::default();
+        let peers = [node(1), node(2)];
+        assert_eq!(sources.pick(&peers, &[]), Some(node(1)));
+        sources.answered(&node(1), Answer::Damaged);
+        for _ in 0..5 {
+            assert_eq!(sources.pick(&peers, &[]), Some(node(2)));
+        }
+        assert_eq!(sources.pick(&peers, &[node(2)]), Some(node(1)));
+    }
+
+    #[test]
+    fn a_peer_is_asked_once_for_a_chunk() {
+        let mut sources = Sources::default();
+        assert_eq!(sources.pick(&[node(1)], &[node(1)]), None);
+        assert_eq!(sources.pick(&[], &[]), None);
+    }
+}
