@@ -1,0 +1,137 @@
+//! What the errors of engine and store mean to a caller.
+
+use stash_server::store::{CommitError, OpenError, ReadError, StageError};
+use stash_server::{
+    AskError, EvictError, FetchError, JoinError, LedgerError, PutError, Refusal, StartError,
+    WriteError,
+};
+
+use crate::class::Class;
+
+pub(crate) fn engine(error: &LedgerError) -> Class {
+    match error {
+        LedgerError::Read(error) => read(error),
+        LedgerError::Commit(error) => commit(error),
+        LedgerError::Damaged { .. } => Class::Integrity,
+    }
+}
+
+fn read(error: &ReadError) -> Class {
+    match error {
+        ReadError::Damaged { .. } | ReadError::RecordDamaged { .. } => Class::Integrity,
+        ReadError::Io(error) => Class::of_io(&error.source, Class::Failed),
+        _ => Class::Failed,
+    }
+}
+
+pub(crate) fn commit(error: &CommitError) -> Class {
+    match error {
+        CommitError::Full(_) => Class::Full,
+        CommitError::MissingChunk { .. } => Class::Temporary,
+        CommitError::Held { .. } => Class::Refused,
+        CommitError::Read(error) => read(error),
+        CommitError::Io(error) => Class::of_io(&error.source, Class::Failed),
+        _ => Class::Failed,
+    }
+}
+
+pub(crate) fn put(error: &PutError) -> Class {
+    match error {
+        PutError::Role(_) => Class::Refused,
+        PutError::Stage(error) => stage(error),
+        PutError::Write(error) => write(error),
+        PutError::Ledger(error) => engine(error),
+        PutError::Stopping => Class::Temporary,
+        _ => Class::Failed,
+    }
+}
+
+fn stage(error: &StageError) -> Class {
+    match error {
+        StageError::Full(_) => Class::Full,
+        StageError::Read(error) => read(error),
+        StageError::Io(error) => Class::of_io(&error.source, Class::Failed),
+        _ => Class::Failed,
+    }
+}
+
+fn write(error: &WriteError) -> Class {
+    match error {
+        WriteError::Ledger(error) => engine(error),
+        WriteError::TooManyWriters(_) => Class::Refused,
+        WriteError::ChunkGone => Class::Temporary,
+        // The engine passes the store's reason on as a sentence.
+        WriteError::NotStored(reason) if reason.contains("the disk is full") => Class::Full,
+        _ => Class::Failed,
+    }
+}
+
+pub(crate) fn fetch(error: &FetchError) -> Class {
+    match error {
+        FetchError::Missing { .. } | FetchError::Stopping => Class::Temporary,
+        _ => Class::Integrity,
+    }
+}
+
+pub(crate) fn evict(error: &EvictError) -> Class {
+    match error {
+        EvictError::NotProven { .. } | EvictError::Held { .. } => Class::Refused,
+        EvictError::Busy => Class::Temporary,
+        EvictError::Ledger(error) => engine(error),
+    }
+}
+
+pub(crate) fn join(error: &JoinError) -> Class {
+    match error {
+        JoinError::Expired | JoinError::Used | JoinError::Log(_) => Class::Integrity,
+        JoinError::NoAnswer(_) => Class::Temporary,
+        JoinError::Refused(error) => ask(error),
+        JoinError::Name(_) => Class::Usage,
+        _ => Class::Failed,
+    }
+}
+
+fn ask(error: &AskError) -> Class {
+    match error {
+        AskError::Gone(_) | AskError::Late => Class::Temporary,
+        AskError::Refused {
+            code: Refusal::Failed,
+            ..
+        } => Class::Failed,
+        _ => Class::Integrity,
+    }
+}
+
+pub(crate) fn join_hint(error: &JoinError) -> Option<String> {
+    Some(match error {
+        JoinError::Expired | JoinError::Used => {
+            "ask for a new ticket: `stash invite` on the founding node".to_owned()
+        }
+        JoinError::NoAnswer(_) => {
+            "check that the inviting node runs and that its address can be reached from here"
+                .to_owned()
+        }
+        JoinError::Name(_) => "a display name has at most 64 bytes".to_owned(),
+        _ => return None,
+    })
+}
+
+pub(crate) fn start(error: &StartError) -> Class {
+    match error {
+        StartError::Roster(_) => Class::Integrity,
+        StartError::NotMember { .. } => Class::Refused,
+        StartError::Ledger(error) => engine(error),
+        _ => Class::Failed,
+    }
+}
+
+pub(crate) fn open(error: &OpenError) -> Class {
+    match error {
+        OpenError::NoStore { .. } => Class::NoStore,
+        OpenError::Locked { .. } => Class::Locked,
+        OpenError::Damaged { .. } => Class::Integrity,
+        OpenError::Occupied { .. } | OpenError::WrongStore { .. } => Class::Refused,
+        OpenError::Io(error) => Class::of_io(&error.source, Class::Failed),
+        _ => Class::Failed,
+    }
+}

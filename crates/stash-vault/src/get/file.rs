@@ -1,0 +1,142 @@
+//! One file to the disk.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+
+use super::place::{Directory, Unseen};
+use super::{GetError, GetOptions, GetReport, Opened};
+use crate::blocking::blocking;
+use crate::progress::Progress;
+use crate::vault::Inner;
+use crate::version::Version;
+use stash_crypto::CHUNK_OVERHEAD;
+
+/// Chunks that are opened and written while the next one is fetched.
+const BEHIND: usize = 3;
+
+pub(super) async fn get(
+    inner: &Arc<Inner>,
+    head: Version,
+    output: PathBuf,
+    options: GetOptions,
+    progress: &Progress,
+) -> Result<GetReport, GetError> {
+    let size = head.meta.size;
+    progress.found(1, size);
+    let (directory, name) = {
+        let output = output.clone();
+        blocking(move || parent(&output, options.overwrite)).await?
+    };
+    let unseen = blocking(move || directory.create(&name)).await?;
+    write(inner, head, unseen, options, progress).await?;
+    progress.finished(1);
+    let mut report = GetReport::default();
+    report.wrote(output, size);
+    Ok(report)
+}
+
+/// Opens the output's directory and refuses an output that is taken.
+fn parent(output: &Path, overwrite: bool) -> Result<(Directory, OsString), GetError> {
+    let name = output.file_name().ok_or(GetError::IsDirectory {
+        path: output.to_owned(),
+    })?;
+    if output.is_dir() {
+        return Err(GetError::IsDirectory {
+            path: output.to_owned(),
+        });
+    }
+    let parent = match output.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let directory = Directory::open(parent)?;
+    if !overwrite && directory.holds(name) {
+        return Err(GetError::Exists {
+            path: output.to_owned(),
+        });
+    }
+    Ok((directory, name.to_owned()))
+}
+
+/// Fetches, opens and writes a version, then gives it its name.
+pub(super) async fn write(
+    inner: &Arc<Inner>,
+    head: Version,
+    unseen: Unseen,
+    options: GetOptions,
+    progress: &Progress,
+) -> Result<PathBuf, GetError> {
+    let opened = inner.opened(head).await?;
+    let unseen = Arc::new(unseen);
+    if let Some(bytes) = opened.version.meta.inline.clone() {
+        let handle = Arc::clone(&unseen);
+        blocking(move || write_at(&handle, &bytes, 0)).await?;
+        progress.moved(opened.version.meta.size);
+    } else {
+        chunks(inner, &opened, &unseen, options.keep, progress).await?;
+    }
+    let meta = opened.version.meta;
+    let unseen = Arc::into_inner(unseen).ok_or(GetError::Cancelled)?;
+    blocking(move || unseen.publish(&meta, options.overwrite)).await
+}
+
+async fn chunks(
+    inner: &Arc<Inner>,
+    opened: &Opened,
+    unseen: &Arc<Unseen>,
+    keep: bool,
+    progress: &Progress,
+) -> Result<(), GetError> {
+    if keep {
+        inner
+            .engine
+            .want_version(opened.version.record.clear().name)
+            .await?;
+    }
+    let mut fetch = inner.engine.fetch(opened.refs.clone(), keep);
+    let mut writing = FuturesOrdered::new();
+    let plan = opened.plan;
+    let key = &opened.version.meta.key;
+    for (index, chunk) in (0u64..).zip(opened.refs.iter().copied()) {
+        let fetched = fetch
+            .next()
+            .await
+            .unwrap_or(Err(stash_server::FetchError::Stopping));
+        let mut buffer = fetched?;
+        let (inner, unseen, key) = (Arc::clone(inner), Arc::clone(unseen), key.clone());
+        writing.push_back(tokio::task::spawn_blocking(move || {
+            let len = inner.open_chunk(&key, &plan, index, chunk, &mut buffer)?;
+            let plain = &buffer[CHUNK_OVERHEAD..CHUNK_OVERHEAD + len];
+            write_at(&unseen, plain, plan.offset(index))?;
+            Ok::<u64, GetError>(len as u64)
+        }));
+        if writing.len() > BEHIND {
+            written(&mut writing, progress).await?;
+        }
+    }
+    while !writing.is_empty() {
+        written(&mut writing, progress).await?;
+    }
+    Ok(())
+}
+
+type Writing = FuturesOrdered<tokio::task::JoinHandle<Result<u64, GetError>>>;
+
+async fn written(writing: &mut Writing, progress: &Progress) -> Result<(), GetError> {
+    if let Some(done) = writing.next().await {
+        // A job ends without an answer only when the runtime stops.
+        progress.moved(done.map_err(|_| GetError::Cancelled)??);
+    }
+    Ok(())
+}
+
+pub(super) fn write_at(unseen: &Unseen, bytes: &[u8], offset: u64) -> Result<(), GetError> {
+    let written: io::Result<()> = unseen.file().write_all_at(bytes, offset);
+    written.map_err(|error| GetError::output(unseen.path(), error))
+}

@@ -1,0 +1,276 @@
+//! A tree to the disk: whole in its place, or into a directory that is there.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{StreamExt, TryStreamExt, stream};
+use rand::Rng;
+use stash_crypto::{Key, Meta};
+
+use super::file::{write, write_at};
+use super::place::{Directory, Unseen, publish_tree};
+use super::{GetError, GetOptions, GetReport, nothing};
+use crate::blocking::blocking;
+use crate::index::IndexEntry;
+use crate::lookup::LookupError;
+use crate::progress::Progress;
+use crate::scope::Scope;
+use crate::vault::Inner;
+use crate::version::Version;
+
+/// Names taken from the index at once.
+const PAGE: usize = 512;
+/// Small files written by one job.
+const GROUP: usize = 64;
+/// Heads read at once for one job.
+const HEADS: usize = 8;
+/// Jobs under way at once: small files by the group, larger ones alone.
+const JOBS: usize = 4;
+
+/// Times that an unfinished tree is removed.
+const REMOVALS: u32 = 5;
+
+type Work = BoxFuture<'static, Result<GetReport, GetError>>;
+
+pub(super) async fn get(
+    inner: &Arc<Inner>,
+    scope: Scope,
+    output: PathBuf,
+    options: GetOptions,
+    progress: &Progress,
+) -> Result<GetReport, GetError> {
+    let target = output.clone();
+    let target = blocking(move || Target::open(&target, options.overwrite)).await?;
+    let tree = Arc::new(Tree {
+        inner: Arc::clone(inner),
+        root: target.root,
+        scope,
+        options,
+        progress: progress.clone(),
+    });
+    let mut report = tree.extract().await?;
+    if report.files == 0 {
+        return Err(nothing(&tree.scope));
+    }
+    if let Some(temporary) = target.temporary {
+        let to = output.clone();
+        let from = temporary.path.clone();
+        report
+            .outputs
+            .iter_mut()
+            .for_each(|path| rebase(path, &from, &to));
+        blocking(move || publish_tree(&temporary.path, &to).map(|()| temporary.keep())).await?;
+    }
+    Ok(report)
+}
+
+fn rebase(path: &mut PathBuf, from: &Path, to: &Path) {
+    if let Ok(relative) = path.strip_prefix(from) {
+        *path = to.join(relative);
+    }
+}
+
+/// Where a tree is written.
+struct Target {
+    root: Directory,
+    /// The new directory that takes the output's place at the end.
+    temporary: Option<Temporary>,
+}
+
+impl Target {
+    fn open(output: &Path, overwrite: bool) -> Result<Target, GetError> {
+        let output_error = |error| GetError::output(output, error);
+        match std::fs::symlink_metadata(output) {
+            Ok(_) => {
+                let mut entries = match std::fs::read_dir(output) {
+                    Ok(entries) => entries,
+                    Err(_) => {
+                        return Err(GetError::Exists {
+                            path: output.to_owned(),
+                        });
+                    }
+                };
+                if !overwrite && entries.next().is_some() {
+                    return Err(GetError::Exists {
+                        path: output.to_owned(),
+                    });
+                }
+                Ok(Target {
+                    root: Directory::open(output)?,
+                    temporary: None,
+                })
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let name = format!(".stash-{:016x}.part", rand::rng().next_u64());
+                let path = output.with_file_name(name);
+                std::fs::create_dir(&path).map_err(output_error)?;
+                let temporary = Temporary { path };
+                let root = Directory::open(&temporary.path)?;
+                Ok(Target {
+                    root,
+                    temporary: Some(temporary),
+                })
+            }
+            Err(error) => Err(output_error(error)),
+        }
+    }
+}
+
+/// A directory that goes with all that is in it, unless kept.
+struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // A job that was still writing when the get was cancelled may fill it once more. If even
+        // the last attempt fails, a hidden directory is left: nothing more can be done about it.
+        for _ in 0..REMOVALS {
+            match std::fs::remove_dir_all(&self.path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {}
+                _ => return,
+            }
+        }
+    }
+}
+
+struct Tree {
+    inner: Arc<Inner>,
+    root: Directory,
+    scope: Scope,
+    options: GetOptions,
+    progress: Progress,
+}
+
+impl Tree {
+    async fn extract(self: &Arc<Self>) -> Result<GetReport, GetError> {
+        let mut report = GetReport::default();
+        let mut under_way: FuturesUnordered<Work> = FuturesUnordered::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.inner.page(&self.scope, after.as_deref(), PAGE).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.to_string());
+            let bytes = page.iter().map(|(_, entry)| entry.size).sum();
+            self.progress.found(page.len() as u64, bytes);
+            for work in self.jobs(page) {
+                while under_way.len() >= JOBS
+                    && let Some(done) = under_way.next().await
+                {
+                    report.add(done?);
+                }
+                under_way.push(work);
+            }
+        }
+        while let Some(done) = under_way.next().await {
+            report.add(done?);
+        }
+        Ok(report)
+    }
+
+    fn jobs(self: &Arc<Self>, page: Vec<(Key, IndexEntry)>) -> Vec<Work> {
+        let (small, large): (Vec<_>, Vec<_>) =
+            page.into_iter().partition(|(_, entry)| entry.inline);
+        let keys: Vec<Key> = small.into_iter().map(|(key, _)| key).collect();
+        let groups = keys
+            .chunks(GROUP)
+            .map(|group| Box::pin(Arc::clone(self).small(group.to_vec())) as Work);
+        let large = large
+            .into_iter()
+            .map(|(key, _)| Box::pin(Arc::clone(self).large(key)) as Work);
+        groups.chain(large).collect()
+    }
+
+    async fn small(self: Arc<Self>, keys: Vec<Key>) -> Result<GetReport, GetError> {
+        let heads: Vec<Option<Version>> = stream::iter(keys)
+            .map(|key| self.head(key))
+            .buffered(HEADS)
+            .try_collect()
+            .await?;
+        let (small, grown): (Vec<_>, Vec<_>) = heads
+            .into_iter()
+            .flatten()
+            .partition(|head| head.meta.inline.is_some());
+        let tree = Arc::clone(&self);
+        let mut report = blocking(move || tree.write_small(small)).await?;
+        for head in grown {
+            report.add(self.write_large(head).await?);
+        }
+        Ok(report)
+    }
+
+    async fn large(self: Arc<Self>, key: Key) -> Result<GetReport, GetError> {
+        match self.head(key).await? {
+            Some(head) => self.write_large(head).await,
+            None => Ok(GetReport::default()),
+        }
+    }
+
+    /// The head, `None` if the file was removed since the page was read.
+    async fn head(&self, key: Key) -> Result<Option<Version>, GetError> {
+        match self.inner.head(&key).await {
+            Ok(head) => Ok(Some(head)),
+            Err(LookupError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn write_large(self: &Arc<Self>, head: Version) -> Result<GetReport, GetError> {
+        let (size, key, tree) = (head.meta.size, head.meta.key.clone(), Arc::clone(self));
+        let unseen = blocking(move || tree.create(&key)).await?;
+        let path = write(&self.inner, head, unseen, self.options, &self.progress).await?;
+        self.progress.finished(1);
+        let mut report = GetReport::default();
+        report.wrote(path, size);
+        Ok(report)
+    }
+
+    /// Writes files whose content stands in their records. Blocking.
+    fn write_small(&self, heads: Vec<Version>) -> Result<GetReport, GetError> {
+        let mut report = GetReport::default();
+        for Version { meta, .. } in heads {
+            let path = self.write_inline(&meta)?;
+            self.progress.moved(meta.size);
+            self.progress.finished(1);
+            report.wrote(path, meta.size);
+        }
+        Ok(report)
+    }
+
+    fn create(&self, key: &Key) -> Result<Unseen, GetError> {
+        let (folders, name) = split(self.scope.relative(key));
+        self.root.descend(&folders)?.create(OsStr::new(name))
+    }
+
+    fn write_inline(&self, meta: &Meta) -> Result<PathBuf, GetError> {
+        let unseen = self.create(&meta.key)?;
+        write_at(&unseen, meta.inline.as_deref().unwrap_or_default(), 0)?;
+        unseen.publish(meta, self.options.overwrite)
+    }
+}
+
+/// The directories of a relative path, and its last segment. Keys have neither `.`, `..` nor empty
+/// segments, so each segment is a plain name.
+fn split(relative: &str) -> (Vec<&str>, &str) {
+    let mut segments: Vec<&str> = relative.split('/').collect();
+    let name = segments.pop().unwrap_or_default();
+    (segments, name)
+}
+
+impl GetReport {
+    fn add(&mut self, other: GetReport) {
+        self.files += other.files;
+        self.bytes += other.bytes;
+        let room = super::OUTPUTS.saturating_sub(self.outputs.len());
+        self.outputs.extend(other.outputs.into_iter().take(room));
+    }
+}

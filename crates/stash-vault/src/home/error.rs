@@ -1,0 +1,175 @@
+//! Why a data directory could not be made, joined, recovered or opened.
+
+use std::io;
+use std::path::PathBuf;
+
+use stash_crypto::{GrantError, KeyringError, NodeId, WrapError};
+use stash_server::store::{CommitError, OpenError, ReadError};
+use stash_server::{JoinError, StartError};
+use thiserror::Error;
+
+use crate::admission::AdmitError;
+use crate::class::Class;
+use crate::faults;
+
+/// Why a data directory could not be used. Unless a variant says otherwise, nothing was changed.
+#[derive(Debug, Error)]
+pub enum HomeError {
+    /// There is no stash in this directory.
+    #[error("there is no stash in '{}'", directory.display())]
+    NoStash {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// There is a stash in this directory already.
+    #[error("there is a stash in '{}' already", directory.display())]
+    Exists {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// Another process uses the directory.
+    #[error("another process uses '{}'", directory.display())]
+    Locked {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// A keyring without its store: a disk that is not mounted, or a directory that was emptied.
+    #[error("the keyring is here, but its store '{}' is missing", path.display())]
+    StoreMissing {
+        /// Where the store should be.
+        path: PathBuf,
+    },
+    /// A store without its keyring.
+    #[error("the store is here, but its keyring '{}' is missing", path.display())]
+    KeyringMissing {
+        /// Where the keyring should be.
+        path: PathBuf,
+    },
+    /// The store beside the keyring belongs to another node: directories were mixed up.
+    #[error("this keyring is of node {}, but the store beside it belongs to {}",
+        expected.short(), found.map_or("no node".to_owned(), |node| format!("node {}", node.short())))]
+    WrongStore {
+        /// The keyring's node.
+        expected: NodeId,
+        /// The store's node, if it says.
+        found: Option<NodeId>,
+    },
+    /// The keyring cannot be read: it is damaged, or the passphrase is missing or wrong.
+    #[error("'{}': {source}", path.display())]
+    Keyring {
+        /// The keyring file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: KeyringError,
+    },
+    /// The disk failed, or the process may not use the directory.
+    #[error("cannot use '{}': {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The new store cannot be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The node cannot start: a port is taken, or the member log is damaged.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The vault cannot be opened.
+    #[error("the vault cannot be opened: {0}")]
+    Vault(String),
+    /// The directory holds a stash with files: joining would leave them behind.
+    #[error("'{}' holds a stash with {records} records", directory.display())]
+    HasRecords {
+        /// The directory.
+        directory: PathBuf,
+        /// Records in it.
+        records: u64,
+    },
+    /// The stash did not admit this node, or no member answered.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The keys in the welcome were not wrapped to this node. The inviter is at fault.
+    #[error("the keys in the welcome do not open: {0}")]
+    Wrap(#[from] WrapError),
+    /// The keys in the welcome are malformed. The inviter is at fault.
+    #[error("the keys in the welcome are malformed: {0}")]
+    Grant(#[from] GrantError),
+    /// The member entry cannot be made: usually a display name that is too long.
+    #[error(transparent)]
+    Admit(#[from] AdmitError),
+}
+
+impl HomeError {
+    /// What it means to the caller.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            HomeError::NoStash { .. }
+            | HomeError::StoreMissing { .. }
+            | HomeError::KeyringMissing { .. } => Class::NoStore,
+            HomeError::Exists { .. }
+            | HomeError::WrongStore { .. }
+            | HomeError::HasRecords { .. } => Class::Refused,
+            HomeError::Locked { .. } => Class::Locked,
+            HomeError::Keyring { source, .. } => keyring(source),
+            HomeError::Io { source, .. } => Class::of_io(source, Class::Failed),
+            HomeError::Store(error) => faults::open(error),
+            HomeError::Read(_) | HomeError::Vault(_) => Class::Failed,
+            HomeError::Commit(error) => faults::commit(error),
+            HomeError::Start(error) => faults::start(error),
+            HomeError::Join(error) => faults::join(error),
+            HomeError::Wrap(_) | HomeError::Grant(_) => Class::Integrity,
+            HomeError::Admit(_) => Class::Usage,
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            HomeError::NoStash { .. } => "`stash init` or `stash join TICKET`".to_owned(),
+            HomeError::Exists { .. } => "name another directory with --data-dir".to_owned(),
+            HomeError::Locked { .. } => "stop the other process, or use its socket".to_owned(),
+            HomeError::StoreMissing { .. } => {
+                "mount the disk that holds it; nothing was created in its place".to_owned()
+            }
+            HomeError::KeyringMissing { .. } => {
+                "restore it from a backup, or recover into a new directory".to_owned()
+            }
+            HomeError::WrongStore { .. } => "put the right directory back".to_owned(),
+            HomeError::Keyring { source, .. } => keyring_hint(source)?,
+            HomeError::HasRecords { .. } => "join with another --data-dir".to_owned(),
+            HomeError::Join(error) => faults::join_hint(error)?,
+            HomeError::Admit(_) => "a display name has at most 64 bytes".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+fn keyring(error: &KeyringError) -> Class {
+    match error {
+        KeyringError::NeedsPassphrase | KeyringError::WrongPassphrase => Class::Passphrase,
+        KeyringError::Version { .. } | KeyringError::Memory { .. } => Class::Failed,
+        _ => Class::Integrity,
+    }
+}
+
+fn keyring_hint(error: &KeyringError) -> Option<String> {
+    Some(match error {
+        KeyringError::NeedsPassphrase => "give the passphrase".to_owned(),
+        KeyringError::WrongPassphrase => "try again: nothing was changed".to_owned(),
+        KeyringError::Damaged | KeyringError::NotAKeyring => {
+            "restore it from a backup, or recover with the recovery text".to_owned()
+        }
+        KeyringError::Version { .. } => "use a newer version of stash".to_owned(),
+        _ => return None,
+    })
+}

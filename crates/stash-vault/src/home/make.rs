@@ -1,0 +1,304 @@
+//! Making the content of a data directory: a new stash, a membership, a recovery.
+
+use std::path::{Path, PathBuf};
+
+use rand::Rng;
+use stash_crypto::{
+    JoinRequest, KeyGrant, Keyring, MemberLog, NetworkKey, NodeKeys, Protection, RecoveryText,
+    Role, RootSecret, Ticket, unwrap,
+};
+use stash_server::store::{Batch, Options, Store};
+use zeroize::Zeroizing;
+
+use super::opens::Opens;
+use super::{
+    HOME_ROW, Home, HomeError, InitOptions, JoinOptions, RecoverOptions, binding, disk, enter,
+    open_store, swap,
+};
+use crate::admission::{NO_TICKET, entry, founding};
+use crate::blocking::blocking;
+
+impl Home {
+    /// Makes a new stash with this node as its founder. Blocking. Refuses a directory that has one.
+    pub fn init(directory: &Path, options: InitOptions) -> Result<Home, HomeError> {
+        let _lock = prepare(directory)?;
+        if directory.join("keyring").exists() || directory.join("store").exists() {
+            return Err(HomeError::Exists {
+                directory: directory.to_owned(),
+            });
+        }
+        let root = RootSecret::generate(&mut rand::rng());
+        let node = NodeKeys::generate(&mut rand::rng());
+        let log = founding(&root, &node, &options.display_name)?;
+        let keyring = Keyring {
+            node,
+            stash: root.stash_id(),
+            role: Role::Owner,
+            network: vec![root.network_key()],
+            read: vec![root.read_root()],
+            root: Some(root),
+        };
+        let made = Made {
+            keyring,
+            log,
+            addresses: Vec::new(),
+            synchronised: true,
+        };
+        made.settle(directory, &random_id(), options.passphrase.as_ref())
+    }
+
+    /// Joins the stash of a ticket. What stands in the directory is replaced if it is a stash of
+    /// its own without a record, and kept beside as `replaced-…`; with records it is refused.
+    ///
+    /// Interrupted, it may be repeated with the same ticket until that expires.
+    pub async fn join(
+        directory: &Path,
+        ticket: &Ticket,
+        options: JoinOptions,
+    ) -> Result<Home, HomeError> {
+        let JoinOptions {
+            display_name,
+            passphrase,
+        } = options;
+        let id = ticket.id.to_string();
+        let pending = directory.join(format!("joining-{id}"));
+        let (path, ticket) = (directory.to_owned(), ticket.duplicate());
+        let prepared = blocking({
+            let (pending, ticket) = (pending.clone(), ticket.duplicate());
+            move || {
+                let lock = prepare(&path)?;
+                check_replaceable(&path)?;
+                let node = joining_keys(&pending, &ticket, passphrase.as_ref())?;
+                Ok::<_, HomeError>((path, lock, node, passphrase))
+            }
+        });
+        let (path, lock, node, passphrase) = prepared.await?;
+        let joined = stash_server::join(&ticket, &node, &display_name).await?;
+        let made = blocking(move || {
+            let grant = unwrap(node.wrap_secret(), &ticket.stash, &joined.grant)?;
+            let KeyGrant { network, read } = KeyGrant::decode(&grant)?;
+            let (stash, role) = (ticket.stash, joined.role);
+            let keyring = Keyring {
+                node,
+                stash,
+                role,
+                root: None,
+                network,
+                read,
+            };
+            let addresses = joined.addresses;
+            let made = Made {
+                keyring,
+                log: joined.log,
+                addresses,
+                synchronised: false,
+            };
+            let home = made.settle(&path, &id, passphrase.as_ref())?;
+            disk::remove(&pending).map_err(|source| HomeError::Io {
+                path: pending,
+                source,
+            })?;
+            drop(lock);
+            Ok(home)
+        });
+        made.await
+    }
+
+    /// Becomes an owner, and holds the root secret, by the recovery text and any one member that
+    /// it names: also when every owner is lost. Refuses a directory that has a stash with records.
+    pub async fn recover(
+        directory: &Path,
+        text: &RecoveryText,
+        options: RecoverOptions,
+    ) -> Result<Home, HomeError> {
+        let RecoverOptions {
+            display_name,
+            passphrase,
+        } = options;
+        let path = directory.to_owned();
+        let (path, lock) = blocking(move || {
+            let lock = prepare(&path)?;
+            check_replaceable(&path)?;
+            Ok::<_, HomeError>((path, lock))
+        })
+        .await?;
+        let (root, node) = (text.root.duplicate(), NodeKeys::generate(&mut rand::rng()));
+        let (stash, network) = (root.stash_id(), root.network_key());
+        let request = JoinRequest::sign(&node, &stash, NO_TICKET, &display_name)
+            .map_err(crate::admission::AdmitError::from)?;
+        let admit = |log: &MemberLog| {
+            let made = entry(&root, &root.read_root(), log, &request, Role::Owner);
+            made.map_err(|error| error.to_string())
+        };
+        let noise = root.noise_static();
+        let recovered = stash_server::recover(&noise, stash, &network, &text.members, admit);
+        let (log, addresses) = recovered.await?;
+        blocking(move || {
+            let (network, read) = (vec![network], vec![root.read_root()]);
+            let role = Role::Owner;
+            let keyring = Keyring {
+                node,
+                stash,
+                role,
+                root: Some(root),
+                network,
+                read,
+            };
+            let made = Made {
+                keyring,
+                log,
+                addresses,
+                synchronised: false,
+            };
+            let home = made.settle(&path, &random_id(), passphrase.as_ref())?;
+            drop(lock);
+            Ok(home)
+        })
+        .await
+    }
+}
+
+fn random_id() -> String {
+    format!("{:016x}", rand::rng().next_u64())
+}
+
+/// Makes the directory if need be and enters it.
+fn prepare(directory: &Path) -> Result<super::Lock, HomeError> {
+    let io = |source| HomeError::Io {
+        path: directory.to_owned(),
+        source,
+    };
+    disk::make_directory(directory).map_err(io)?;
+    enter(directory)
+}
+
+/// Only nothing, or a stash without a record, may be replaced.
+fn check_replaceable(directory: &Path) -> Result<(), HomeError> {
+    if !directory.join("keyring").exists() && !directory.join("store").exists() {
+        return Ok(());
+    }
+    let store = open_store(directory)?;
+    match store.stats().records {
+        0 => Ok(()),
+        records => Err(HomeError::HasRecords {
+            directory: directory.to_owned(),
+            records,
+        }),
+    }
+}
+
+/// The keys of an interrupted join with the same ticket, or new ones: the ticket is bound to the
+/// keys that used it first.
+fn joining_keys(
+    pending: &Path,
+    ticket: &Ticket,
+    passphrase: Option<&Zeroizing<String>>,
+) -> Result<NodeKeys, HomeError> {
+    let io = |source| HomeError::Io {
+        path: pending.to_owned(),
+        source,
+    };
+    if let Some(bytes) = disk::read(pending).map_err(io)? {
+        let passphrase = passphrase.map(|passphrase| passphrase.as_bytes());
+        let kept = Keyring::decode(&bytes, passphrase);
+        return kept
+            .map(|keyring| keyring.node)
+            .map_err(|source| HomeError::Keyring {
+                path: pending.to_owned(),
+                source,
+            });
+    }
+    let node = NodeKeys::generate(&mut rand::rng());
+    let keyring = Keyring {
+        node: node.duplicate(),
+        stash: ticket.stash,
+        role: Role::Keeper,
+        root: None,
+        // A keyring has a network key. The real one comes with the welcome.
+        network: vec![NetworkKey::from_parts(0, [0; 32])],
+        read: Vec::new(),
+    };
+    write_keyring(pending, &keyring, passphrase)?;
+    Ok(node)
+}
+
+fn write_keyring(
+    path: &Path,
+    keyring: &Keyring,
+    passphrase: Option<&Zeroizing<String>>,
+) -> Result<(), HomeError> {
+    let protection = match passphrase {
+        Some(passphrase) => Protection::Passphrase(passphrase.as_bytes()),
+        None => Protection::None,
+    };
+    let bytes = keyring
+        .encode(&protection, &mut rand::rng())
+        .map_err(|source| HomeError::Keyring {
+            path: path.to_owned(),
+            source,
+        })?;
+    disk::write(path, &bytes).map_err(|source| HomeError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// A stash that is about to be written.
+struct Made {
+    keyring: Keyring,
+    log: MemberLog,
+    addresses: Vec<Vec<u8>>,
+    synchronised: bool,
+}
+
+impl Made {
+    /// Writes everything beside what is there, then lets it take its place.
+    fn settle(
+        self,
+        directory: &Path,
+        id: &str,
+        passphrase: Option<&Zeroizing<String>>,
+    ) -> Result<Home, HomeError> {
+        let nursery = swap::nursery(directory, id);
+        let io = |source| HomeError::Io {
+            path: nursery.clone(),
+            source,
+        };
+        if nursery.exists() {
+            // Left by an attempt that was interrupted before it was decided.
+            std::fs::remove_dir_all(&nursery).map_err(io)?;
+        }
+        disk::make_directory(&nursery).map_err(io)?;
+        self.write_store(&nursery)?;
+        write_keyring(&nursery.join("keyring"), &self.keyring, passphrase)?;
+        disk::sync_directory(&nursery).map_err(io)?;
+        swap::begin(directory, id).map_err(|source| HomeError::Io {
+            path: directory.to_owned(),
+            source,
+        })?;
+        Ok(Home {
+            directory: absolute(directory),
+            stash: self.keyring.stash,
+            node: self.keyring.node.node_id(),
+            role: self.keyring.role,
+        })
+    }
+
+    fn write_store(&self, nursery: &Path) -> Result<(), HomeError> {
+        let store = Store::create(&nursery.join("store"), &Options::default())?;
+        stash_server::found(&store, &self.log, &self.addresses, self.synchronised)?;
+        store.commit(Batch::new().row(HOME_ROW, Some(&binding(&self.keyring))))?;
+        let opens = Opens {
+            store: store.store_id(),
+            count: store.opens(),
+        };
+        opens.write(nursery).map_err(|source| HomeError::Io {
+            path: nursery.to_owned(),
+            source,
+        })
+    }
+}
+
+fn absolute(directory: &Path) -> PathBuf {
+    std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned())
+}

@@ -1,0 +1,304 @@
+//! One data directory: made, joined, recovered, opened.
+//!
+//! ```text
+//! keyring      the node's keys (mode 0600); its presence says that a stash is here
+//! store/       the store; bound to the keyring by a row of its own
+//! opens        how often the store was opened, as this node noted it
+//! names.redb   index of names (owners and readers; rebuildable)
+//! tags.redb    T to address (owners; a cache)
+//! lock         held while a process uses the directory
+//! ```
+
+mod disk;
+mod error;
+mod make;
+mod opens;
+mod swap;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stash_crypto::{Keyring, NodeId, Role, StashId};
+use stash_server::store::{Options, Store};
+use stash_server::{Engine, EngineOptions, Mode};
+use zeroize::Zeroizing;
+
+pub(crate) use disk::Lock;
+pub use error::HomeError;
+
+use crate::admission::RootAdmission;
+use crate::blocking::blocking;
+use crate::index::Binding;
+use crate::node::Node;
+use crate::vault::{Vault, VaultParts};
+use opens::Opens;
+
+/// The store row that binds a store to the keyring beside it.
+const HOME_ROW: &[u8] = b"vault/home";
+
+/// A new stash.
+#[derive(Debug, Default)]
+pub struct InitOptions {
+    /// How members see this node: at most 64 bytes; empty for no name.
+    pub display_name: String,
+    /// Protects the keyring.
+    pub passphrase: Option<Zeroizing<String>>,
+}
+
+/// A membership in somebody's stash.
+#[derive(Debug, Default)]
+pub struct JoinOptions {
+    /// How members see this node: at most 64 bytes; empty for no name.
+    pub display_name: String,
+    /// Protects the keyring.
+    pub passphrase: Option<Zeroizing<String>>,
+}
+
+/// A stash whose owners were lost.
+#[derive(Debug, Default)]
+pub struct RecoverOptions {
+    /// How members see this node: at most 64 bytes; empty for no name.
+    pub display_name: String,
+    /// Protects the keyring.
+    pub passphrase: Option<Zeroizing<String>>,
+}
+
+/// How a node runs.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Where to listen; nowhere if empty: the node then only dials.
+    pub listen: Vec<SocketAddr>,
+    /// Addresses to tell others instead of those it listens on.
+    pub advertise: Vec<SocketAddr>,
+}
+
+/// A data directory with a stash in it, not in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    directory: PathBuf,
+    stash: StashId,
+    node: NodeId,
+    role: Role,
+}
+
+impl Home {
+    /// Whether there is a stash in this directory.
+    #[must_use]
+    pub fn exists(directory: &Path) -> bool {
+        directory.join("keyring").exists() || swap::pending(directory)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The stash.
+    #[must_use]
+    pub fn stash_id(&self) -> StashId {
+        self.stash
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.node
+    }
+
+    /// The node's role.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Opens the store and starts the node: it serves until [`Node::shutdown`].
+    pub async fn open(
+        directory: &Path,
+        passphrase: Option<Zeroizing<String>>,
+        options: RunOptions,
+    ) -> Result<Node, HomeError> {
+        let directory = directory.to_owned();
+        let opened = blocking(move || Opened::open(directory, passphrase)).await?;
+        opened.run(options).await
+    }
+}
+
+/// Takes the directory's lock, and finishes what was interrupted in it.
+fn enter(directory: &Path) -> Result<Lock, HomeError> {
+    let io = |source| HomeError::Io {
+        path: directory.to_owned(),
+        source,
+    };
+    let locked = HomeError::Locked {
+        directory: directory.to_owned(),
+    };
+    let lock = Lock::take(directory).map_err(io)?.ok_or(locked)?;
+    swap::finish(directory).map_err(io)?;
+    Ok(lock)
+}
+
+/// A directory whose parts are open and belong together.
+struct Opened {
+    directory: PathBuf,
+    lock: Lock,
+    keyring: Keyring,
+    store: Store,
+    opens_disagree: bool,
+}
+
+impl Opened {
+    fn open(
+        directory: PathBuf,
+        passphrase: Option<Zeroizing<String>>,
+    ) -> Result<Opened, HomeError> {
+        if !directory.is_dir() {
+            return Err(HomeError::NoStash { directory });
+        }
+        let lock = enter(&directory)?;
+        let keyring = read_keyring(&directory, passphrase.as_ref())?;
+        let store = open_store(&directory)?;
+        check_binding(&store, &keyring)?;
+        let io = |source| HomeError::Io {
+            path: directory.clone(),
+            source,
+        };
+        let now = Opens {
+            store: store.store_id(),
+            count: store.opens(),
+        };
+        let opens_disagree = !now.follows(Opens::read(&directory).map_err(io)?);
+        now.write(&directory).map_err(io)?;
+        if opens_disagree {
+            tracing::warn!("the store is not as this node left it: taking a new incarnation");
+        }
+        Ok(Opened {
+            directory,
+            lock,
+            keyring,
+            store,
+            opens_disagree,
+        })
+    }
+
+    async fn run(self, options: RunOptions) -> Result<Node, HomeError> {
+        let Opened {
+            directory,
+            lock,
+            keyring,
+            store,
+            opens_disagree,
+        } = self;
+        let Keyring {
+            node,
+            stash,
+            role,
+            root,
+            network,
+            read,
+        } = keyring;
+        let node = Arc::new(node);
+        let binding = Binding {
+            store: store.store_id(),
+            stash,
+        };
+        let (last_sequence, kept) = (store.last_sequence(), store.clone());
+        let admission = root.as_ref().map(|root| {
+            Arc::new(RootAdmission::new(root, &network, &read)) as Arc<dyn stash_server::Admission>
+        });
+        let engine = Engine::start(EngineOptions {
+            store,
+            keys: Arc::clone(&node),
+            stash,
+            role,
+            network,
+            listen: options.listen,
+            advertise: options.advertise,
+            admission,
+            fresh_writer: opens_disagree,
+            mode: Mode::Threads,
+        })
+        .await?;
+        // The member log has the last word: a keeper whose log says so holds no read key anyway.
+        let (vault, tail) = if engine.role().reads() && !read.is_empty() {
+            let for_vault = engine.clone();
+            let (path, handle) = (directory.clone(), tokio::runtime::Handle::current());
+            let opened = blocking(move || {
+                let _runtime = handle.enter();
+                Vault::open(VaultParts {
+                    engine: for_vault,
+                    node,
+                    roots: &read,
+                    directory: &path,
+                    binding,
+                    last_sequence,
+                })
+            })
+            .await;
+            let (vault, tail) = opened.map_err(|error| HomeError::Vault(error.to_string()))?;
+            (Some(vault), Some(tail))
+        } else {
+            (None, None)
+        };
+        Ok(Node::new(
+            engine,
+            vault,
+            tail,
+            root,
+            kept,
+            (directory, lock),
+        ))
+    }
+}
+
+fn read_keyring(
+    directory: &Path,
+    passphrase: Option<&Zeroizing<String>>,
+) -> Result<Keyring, HomeError> {
+    let path = directory.join("keyring");
+    let bytes = disk::read(&path).map_err(|source| HomeError::Io {
+        path: path.clone(),
+        source,
+    })?;
+    let Some(bytes) = bytes else {
+        return Err(match directory.join("store").exists() {
+            true => HomeError::KeyringMissing { path },
+            false => HomeError::NoStash {
+                directory: directory.to_owned(),
+            },
+        });
+    };
+    let passphrase = passphrase.map(|passphrase| passphrase.as_bytes());
+    Keyring::decode(&bytes, passphrase).map_err(|source| HomeError::Keyring { path, source })
+}
+
+fn open_store(directory: &Path) -> Result<Store, HomeError> {
+    let path = directory.join("store");
+    if !path.join("FORMAT").exists() {
+        return Err(HomeError::StoreMissing { path });
+    }
+    Store::open(&path, &Options::default()).map_err(HomeError::from)
+}
+
+fn binding(keyring: &Keyring) -> Vec<u8> {
+    [
+        &keyring.node.node_id().as_bytes()[..],
+        keyring.stash.as_bytes(),
+    ]
+    .concat()
+}
+
+/// Refuses a store that belongs to another node or stash: two directories were mixed up.
+fn check_binding(store: &Store, keyring: &Keyring) -> Result<(), HomeError> {
+    match store.row(HOME_ROW)? {
+        Some(row) if row == binding(keyring) => Ok(()),
+        row => {
+            let node = row.and_then(|row| row.first_chunk::<32>().copied());
+            Err(HomeError::WrongStore {
+                expected: keyring.node.node_id(),
+                found: node.map(NodeId::from_bytes),
+            })
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The count of opens beside the store's own: when the two disagree, the store is not the one that
+//! this node last wrote to, and the node takes a new incarnation.
+
+use std::io;
+use std::path::Path;
+
+use super::disk;
+
+const LEN: usize = 16 + 8;
+const SUM: usize = 8;
+
+/// A store and how often it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Opens {
+    pub(super) store: [u8; 16],
+    pub(super) count: u64,
+}
+
+impl Opens {
+    fn path(directory: &Path) -> std::path::PathBuf {
+        directory.join("opens")
+    }
+
+    /// What was noted last; `None` if nothing was, or the note is damaged.
+    pub(super) fn read(directory: &Path) -> io::Result<Option<Opens>> {
+        let bytes = disk::read(&Opens::path(directory))?;
+        Ok(bytes.and_then(|bytes| Opens::decode(&bytes)))
+    }
+
+    pub(super) fn write(&self, directory: &Path) -> io::Result<()> {
+        disk::write(&Opens::path(directory), &self.encode())
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.store.to_vec();
+        bytes.extend_from_slice(&self.count.to_le_bytes());
+        bytes.extend_from_slice(&blake3::hash(&bytes).as_bytes()[..SUM]);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Opens> {
+        let (body, sum) = bytes.split_at_checked(LEN)?;
+        if blake3::hash(body).as_bytes()[..SUM] != *sum {
+            return None;
+        }
+        let (store, count) = body.split_first_chunk::<16>()?;
+        Some(Opens {
+            store: *store,
+            count: u64::from_le_bytes(count.try_into().ok()?),
+        })
+    }
+
+    /// Whether an open that makes the count `self` follows the one that was noted.
+    pub(super) fn follows(&self, noted: Option<Opens>) -> bool {
+        noted.is_some_and(|noted| {
+            noted.store == self.store && noted.count.checked_add(1) == Some(self.count)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restored_or_rebuilt_store_disagrees_with_the_note() {
+        let now = Opens {
+            store: [1; 16],
+            count: 8,
+        };
+        assert!(now.follows(Some(Opens { count: 7, ..now })));
+        assert!(
+            !now.follows(Some(Opens { count: 9, ..now })),
+            "an older store came back"
+        );
+        assert!(
+            !now.follows(Some(Opens {
+                store: [2; 16],
+                count: 7
+            })),
+            "another store"
+        );
+        assert!(!now.follows(None), "the note is lost");
+    }
+
+    /// Fault case 78.
+    #[test]
+    fn a_damaged_note_counts_as_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let opens = Opens {
+            store: [1; 16],
+            count: 7,
+        };
+        opens.write(dir.path()).unwrap();
+        assert_eq!(Opens::read(dir.path()).unwrap(), Some(opens));
+        let clean = opens.encode();
+        for bit in 0..clean.len() * 8 {
+            let mut flipped = clean.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Opens::decode(&flipped), None);
+        }
+    }
+}

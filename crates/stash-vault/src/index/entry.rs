@@ -1,0 +1,160 @@
+//! One value of the index of names: bytes in, entry out.
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 1 | format, 1 |
+//! | 1 | 1 | flags: 1 modified, 2 mode, 4 inline |
+//! | 2 | 32 | name id |
+//! | 34 | 32 | hash of the head |
+//! | 66 | 8 | size |
+//! | 74 | 8 | chunks |
+//! | 82 | 4 | chunk size |
+//! | 86 | 4 | siblings |
+//! | 90 | 12 | modified: seconds (i64), nanoseconds (u32); zeros if absent |
+//! | 102 | 4 | mode; zeros if absent |
+//! | 106 | 8 | checksum over table, key and the bytes before |
+
+use stash_crypto::{NameId, RecordHash};
+
+use super::check::{CHECK, Table, seal, unseal};
+use crate::version::Version;
+
+const FORMAT: u8 = 1;
+const FLAG_MODIFIED: u8 = 1;
+const FLAG_MODE: u8 = 2;
+const FLAG_INLINE: u8 = 4;
+const BODY: usize = 106;
+
+/// What the index knows of one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IndexEntry {
+    pub(crate) name: NameId,
+    pub(crate) head: RecordHash,
+    pub(crate) size: u64,
+    pub(crate) chunks: u64,
+    pub(crate) chunk_size: u32,
+    pub(crate) siblings: u32,
+    pub(crate) modified: Option<(i64, u32)>,
+    pub(crate) mode: Option<u32>,
+    pub(crate) inline: bool,
+}
+
+impl IndexEntry {
+    pub(crate) fn of(head: &Version, siblings: usize) -> IndexEntry {
+        let clear = head.record.clear();
+        IndexEntry {
+            name: clear.name,
+            head: head.record.hash(),
+            size: head.meta.size,
+            chunks: clear.manifest.file_chunks(),
+            chunk_size: head.meta.chunk_size,
+            siblings: u32::try_from(siblings).unwrap_or(u32::MAX),
+            modified: head.meta.modified,
+            mode: head.meta.mode,
+            inline: head.meta.inline.is_some(),
+        }
+    }
+
+    /// The value to store under `key`.
+    pub(crate) fn encode(&self, key: &str) -> Vec<u8> {
+        let mut out = Vec::with_capacity(BODY + CHECK);
+        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+        out.push(FORMAT);
+        out.push(
+            flag(self.modified.is_some(), FLAG_MODIFIED)
+                | flag(self.mode.is_some(), FLAG_MODE)
+                | flag(self.inline, FLAG_INLINE),
+        );
+        out.extend_from_slice(self.name.as_bytes());
+        out.extend_from_slice(self.head.as_bytes());
+        out.extend_from_slice(&self.size.to_le_bytes());
+        out.extend_from_slice(&self.chunks.to_le_bytes());
+        out.extend_from_slice(&self.chunk_size.to_le_bytes());
+        out.extend_from_slice(&self.siblings.to_le_bytes());
+        let (seconds, nanos) = self.modified.unwrap_or_default();
+        out.extend_from_slice(&seconds.to_le_bytes());
+        out.extend_from_slice(&nanos.to_le_bytes());
+        out.extend_from_slice(&self.mode.unwrap_or_default().to_le_bytes());
+        seal(Table::Names, key.as_bytes(), &mut out);
+        out
+    }
+
+    /// The entry stored under `key`, `None` if the value is not what was stored there.
+    pub(crate) fn decode(key: &str, value: &[u8]) -> Option<IndexEntry> {
+        let body: &[u8; BODY] = unseal(Table::Names, key.as_bytes(), value)?
+            .try_into()
+            .ok()?;
+        if body[0] != FORMAT {
+            return None;
+        }
+        let has = |bit: u8| body[1] & bit != 0;
+        let modified = (
+            i64::from_le_bytes(field(body, 90)),
+            u32::from_le_bytes(field(body, 98)),
+        );
+        Some(IndexEntry {
+            name: NameId::from_bytes(field(body, 2)),
+            head: RecordHash::from_bytes(field(body, 34)),
+            size: u64::from_le_bytes(field(body, 66)),
+            chunks: u64::from_le_bytes(field(body, 74)),
+            chunk_size: u32::from_le_bytes(field(body, 82)),
+            siblings: u32::from_le_bytes(field(body, 86)),
+            modified: has(FLAG_MODIFIED).then_some(modified),
+            mode: has(FLAG_MODE).then_some(u32::from_le_bytes(field(body, 102))),
+            inline: has(FLAG_INLINE),
+        })
+    }
+}
+
+fn field<const N: usize>(body: &[u8; BODY], at: usize) -> [u8; N] {
+    let mut field = [0; N];
+    field.copy_from_slice(&body[at..at + N]);
+    field
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> IndexEntry {
+        IndexEntry {
+            name: NameId::from_bytes([1; 32]),
+            head: RecordHash::from_bytes([2; 32]),
+            size: 1 << 40,
+            chunks: 1 << 18,
+            chunk_size: 4 << 20,
+            siblings: 1,
+            modified: Some((-7, 999_999_999)),
+            mode: Some(0o644),
+            inline: false,
+        }
+    }
+
+    #[test]
+    fn an_entry_comes_back_as_it_was_stored() {
+        let mut entry = entry();
+        assert_eq!(
+            IndexEntry::decode("a", &entry.encode("a")),
+            Some(entry.clone())
+        );
+        entry.modified = None;
+        entry.mode = None;
+        entry.inline = true;
+        assert_eq!(IndexEntry::decode("a", &entry.encode("a")), Some(entry));
+    }
+
+    /// Fault case 78.
+    #[test]
+    fn every_flipped_bit_and_a_value_under_another_key_is_noticed() {
+        let value = entry().encode("a");
+        assert_eq!(IndexEntry::decode("b", &value), None);
+        for bit in 0..value.len() * 8 {
+            let mut flipped = value.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(IndexEntry::decode("a", &flipped), None, "bit {bit}");
+        }
+        for len in 0..value.len() {
+            assert_eq!(IndexEntry::decode("a", &value[..len]), None, "{len} bytes");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Follows the engine's record log and keeps the index of names current.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use redb::Durability;
+use stash_crypto::{NameId, Record};
+use stash_server::{Engine, LedgerError};
+use thiserror::Error;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{IndexEntry, IndexError, NameIndex, NameUpdate};
+use crate::blocking::blocking;
+use crate::keys::ReadKeys;
+use crate::version::view;
+
+/// Records applied in one transaction: a few MiB of records at most.
+const PAGE: usize = 256;
+/// Transactions between two that are synced. A crash costs the work since the last one.
+const SYNC_EVERY: u32 = 64;
+/// Reads of one name's records that run at once.
+const READS: usize = 8;
+/// Pause after a failure before the log is read again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// The task that follows the log, and the way to end it.
+pub(crate) struct Tail {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Tail {
+    /// Ends the task and waits for it.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        // A panic of the task was reported when it happened; the index is rebuildable.
+        let _ = self.task.await;
+    }
+}
+
+#[derive(Debug, Error)]
+enum TailError {
+    #[error(transparent)]
+    Engine(#[from] LedgerError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
+
+/// Starts to follow the log.
+pub(crate) fn run(engine: Engine, index: Arc<NameIndex>, keys: Arc<ReadKeys>) -> Tail {
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    let task = tokio::spawn(async move {
+        let follow = Follow {
+            engine,
+            index,
+            keys,
+            unsynced: 0,
+        };
+        token.run_until_cancelled_owned(follow.run()).await;
+    });
+    Tail { stop, task }
+}
+
+struct Follow {
+    engine: Engine,
+    index: Arc<NameIndex>,
+    keys: Arc<ReadKeys>,
+    unsynced: u32,
+}
+
+impl Follow {
+    async fn run(mut self) {
+        let mut changes = self.engine.changes();
+        let mut moves = self.index.moves();
+        loop {
+            changes.borrow_and_update();
+            moves.borrow_and_update();
+            match self.page().await {
+                Ok(true) => {}
+                Ok(false) => {
+                    tokio::select! {
+                        changed = changes.changed() => if changed.is_err() { return },
+                        _ = moves.changed() => {}
+                    }
+                }
+                Err(TailError::Index(IndexError::Rebuilding)) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the index of names stands still");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Applies one page of the log; `false` if there was nothing to apply.
+    async fn page(&mut self) -> Result<bool, TailError> {
+        let (generation, after) = self.index.position();
+        let page = self.engine.record_log(after, PAGE).await?;
+        let Some(cursor) = page.last().map(|(sequence, _)| *sequence) else {
+            return Ok(false);
+        };
+        let mut by_name: BTreeMap<NameId, Vec<Record>> = BTreeMap::new();
+        for (_, record) in page {
+            by_name.entry(record.clear().name).or_default().push(record);
+        }
+        let by_name = self.complete(by_name).await?;
+        self.unsynced = (self.unsynced + 1) % SYNC_EVERY;
+        let durability = if self.unsynced == 0 {
+            Durability::Immediate
+        } else {
+            Durability::None
+        };
+        let (index, keys) = (Arc::clone(&self.index), Arc::clone(&self.keys));
+        blocking(move || {
+            let updates: Vec<NameUpdate> = by_name
+                .iter()
+                .map(|(name, records)| evaluate(&keys, *name, records))
+                .collect();
+            index.apply(generation, &updates, cursor, durability)
+        })
+        .await?;
+        Ok(true)
+    }
+
+    /// Adds the records of each name that are not on this page. A name of which no record was
+    /// applied before, and which has one record here, needs no read: that record is all there is.
+    async fn complete(
+        &self,
+        by_name: BTreeMap<NameId, Vec<Record>>,
+    ) -> Result<BTreeMap<NameId, Vec<Record>>, TailError> {
+        let index = Arc::clone(&self.index);
+        let names: Vec<NameId> = by_name.keys().copied().collect();
+        let known = blocking(move || index.knows(&names)).await?;
+        let reads = by_name
+            .into_iter()
+            .zip(known)
+            .map(|((name, records), known)| async move {
+                let alone = !known && records.len() == 1;
+                let all = if alone {
+                    records
+                } else {
+                    self.engine.records_of(name).await?
+                };
+                Ok::<_, TailError>((name, all))
+            });
+        stream::iter(reads)
+            .buffer_unordered(READS)
+            .try_collect()
+            .await
+    }
+}
+
+fn evaluate(keys: &ReadKeys, name: NameId, records: &[Record]) -> NameUpdate {
+    let view = view(keys, records);
+    for alarm in &view.alarms {
+        tracing::error!(
+            record = %alarm.record.short(), reason = %alarm.reason,
+            "a record is set aside"
+        );
+    }
+    let entry = view
+        .head
+        .as_ref()
+        .map(|head| IndexEntry::of(head, view.siblings));
+    NameUpdate {
+        name,
+        key: view.key,
+        entry,
+        alarmed: !view.alarms.is_empty(),
+    }
+}

@@ -1,0 +1,182 @@
+//! A running node.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use stash_crypto::{MemberChange, MemberEntry, NodeId, NoisePublic, RecoveryText, RootSecret};
+use stash_server::Engine;
+use stash_server::store::Store;
+use thiserror::Error;
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use crate::blocking::blocking;
+use crate::class::Class;
+use crate::home::Lock;
+use crate::index::Tail;
+use crate::vault::Vault;
+
+/// Members that a recovery text names at most.
+const RECOVERY_MEMBERS: usize = 3;
+/// The store rows in which the engine keeps the member log.
+const MEMBER_ROWS: &[u8] = b"member/";
+/// Addresses of each of them at most.
+const RECOVERY_ADDRESSES: usize = 4;
+
+/// A node that serves: its engine and, unless it is a keeper, its vault.
+pub struct Node {
+    /// The engine over ciphertext.
+    pub engine: Engine,
+    /// Names and contents; a keeper has none.
+    pub vault: Option<Vault>,
+    root: Option<RootSecret>,
+    store: Store,
+    directory: PathBuf,
+    tail: Mutex<Option<Tail>>,
+    lock: Lock,
+}
+
+/// This node cannot give a recovery text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("only the node that founded the stash, or recovered it, holds its root secret")]
+pub struct RecoveryTextError;
+
+impl RecoveryTextError {
+    /// What it means to the caller.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        Class::Refused
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some("ask for it on the founding node".to_owned())
+    }
+}
+
+impl Node {
+    pub(crate) fn new(
+        engine: Engine,
+        vault: Option<Vault>,
+        tail: Option<Tail>,
+        root: Option<RootSecret>,
+        store: Store,
+        place: (PathBuf, Lock),
+    ) -> Node {
+        let (directory, lock) = place;
+        Node {
+            engine,
+            vault,
+            root,
+            store,
+            directory,
+            tail: Mutex::new(tail),
+            lock,
+        }
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Whether this node holds the root secret: it can invite and give the recovery text.
+    #[must_use]
+    pub fn is_founder(&self) -> bool {
+        self.root.is_some()
+    }
+
+    /// The recovery text: the root secret, and up to three other members with their addresses.
+    /// Whoever has it has the stash.
+    pub fn recovery_text(&self) -> Result<Zeroizing<String>, RecoveryTextError> {
+        let root = self.root.as_ref().ok_or(RecoveryTextError)?.duplicate();
+        let mut members: Vec<_> = self.engine.members();
+        // Others first: this node is the one that may be lost.
+        members.sort_by_key(|member| (member.this, !member.connected));
+        let noise = self.noise_keys();
+        let named = members
+            .into_iter()
+            .filter(|member| !member.addresses.is_empty());
+        let members = named
+            .filter_map(|member| {
+                let addresses = member
+                    .addresses
+                    .into_iter()
+                    .take(RECOVERY_ADDRESSES)
+                    .collect();
+                Some((*noise.get(&member.node)?, addresses))
+            })
+            .take(RECOVERY_MEMBERS)
+            .collect();
+        Ok(RecoveryText { root, members }.to_text())
+    }
+
+    /// The Noise statics of everybody who was ever admitted. The engine verified these rows.
+    fn noise_keys(&self) -> BTreeMap<NodeId, NoisePublic> {
+        let rows = self.store.rows(MEMBER_ROWS).unwrap_or_default();
+        let entries = rows
+            .iter()
+            .filter_map(|(_, bytes)| MemberEntry::decode(bytes).ok());
+        let admitted = entries.filter_map(|entry| match entry.change() {
+            MemberChange::Admit { identity, .. } => Some((identity.node, identity.noise)),
+            _ => None,
+        });
+        admitted.collect()
+    }
+
+    /// The display names of the members that have one; none on a keeper.
+    #[must_use]
+    pub fn member_names(&self) -> BTreeMap<NodeId, String> {
+        let Some(vault) = &self.vault else {
+            return BTreeMap::new();
+        };
+        let members = self.engine.members().into_iter();
+        members
+            .filter_map(|member| {
+                let name = vault.display_name(&member.label, &member.node)?;
+                Some((member.node, name))
+            })
+            .collect()
+    }
+
+    /// Stops serving: goes away politely within the deadline, then closes the files and gives up
+    /// the directory. The store itself is released when the last clone of engine and vault is gone:
+    /// drop them first if the directory is to be opened again.
+    pub async fn shutdown(self, deadline: Duration) {
+        let Node {
+            engine,
+            vault,
+            tail,
+            lock,
+            store,
+            ..
+        } = self;
+        if let Some(tail) = tail.into_inner() {
+            tail.stop().await;
+        }
+        engine.shutdown(deadline).await;
+        blocking(move || {
+            if let Some(vault) = vault {
+                vault.close();
+            }
+            drop(engine);
+            drop(store);
+            drop(lock);
+        })
+        .await;
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Node({} in {})",
+            self.engine.node_id().short(),
+            self.directory.display()
+        )
+    }
+}

@@ -1,0 +1,95 @@
+//! How far an operation is, and the way to stop it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+/// Counters that an operation raises while it runs, and its cancel token. Clones share both.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    counters: Arc<Counters>,
+    cancel: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    files: AtomicU64,
+    bytes: AtomicU64,
+    total_files: AtomicU64,
+    total_bytes: AtomicU64,
+}
+
+/// The counters at one moment. The totals grow while a tree is still being walked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Files done.
+    pub files: u64,
+    /// Bytes of plaintext done.
+    pub bytes: u64,
+    /// Files found so far.
+    pub total_files: u64,
+    /// Bytes found so far.
+    pub total_bytes: u64,
+}
+
+impl Progress {
+    /// Counters at zero and a token of its own.
+    #[must_use]
+    pub fn new() -> Progress {
+        Progress::default()
+    }
+
+    /// Counters at zero and the caller's token.
+    #[must_use]
+    pub fn with_cancel(cancel: CancellationToken) -> Progress {
+        Progress {
+            counters: Arc::default(),
+            cancel,
+        }
+    }
+
+    /// Asks the operation to stop. What is unfinished stays invisible.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// The token that stops the operation.
+    #[must_use]
+    pub fn token(&self) -> &CancellationToken {
+        &self.cancel
+    }
+
+    /// The counters now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Snapshot {
+            files: read(&self.counters.files),
+            bytes: read(&self.counters.bytes),
+            total_files: read(&self.counters.total_files),
+            total_bytes: read(&self.counters.total_bytes),
+        }
+    }
+
+    pub(crate) fn cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    pub(crate) fn found(&self, files: u64, bytes: u64) {
+        self.counters
+            .total_files
+            .fetch_add(files, Ordering::Relaxed);
+        self.counters
+            .total_bytes
+            .fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn moved(&self, bytes: u64) {
+        self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn finished(&self, files: u64) {
+        self.counters.files.fetch_add(files, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,73 @@
+//! What is signed about one name.
+
+use std::sync::Arc;
+
+use stash_crypto::{Clear, Manifest, Meta, RecordDraft, RecordKind};
+use stash_server::{Position, Write};
+
+use crate::vault::Inner;
+use crate::version::Version;
+
+/// A version before the engine gives it its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Content {
+    pub(crate) kind: RecordKind,
+    pub(crate) manifest: Manifest,
+    pub(crate) meta: Meta,
+}
+
+impl Content {
+    pub(crate) fn put(manifest: Manifest, meta: Meta) -> Content {
+        Content {
+            kind: RecordKind::Put,
+            manifest,
+            meta,
+        }
+    }
+
+    pub(crate) fn tombstone(key: stash_crypto::Key) -> Content {
+        let meta = Meta::new(key, 0);
+        Content {
+            kind: RecordKind::Tombstone,
+            manifest: Manifest::EMPTY,
+            meta,
+        }
+    }
+
+    /// Whether the head says the same already. The time is not compared where the source has none
+    /// of its own.
+    pub(crate) fn equals(&self, head: &Version, compare_time: bool) -> bool {
+        let clear = head.record.clear();
+        let mut meta = self.meta.clone();
+        if !compare_time {
+            meta.modified = head.meta.modified;
+        }
+        clear.kind == self.kind && clear.manifest == self.manifest && head.meta == meta
+    }
+}
+
+/// The engine's order to sign this content when its place is known.
+pub(crate) fn write(inner: &Arc<Inner>, content: Content) -> Write {
+    let name = inner.keys.name_id(&content.meta.key);
+    let inner = Arc::clone(inner);
+    let draft = Box::new(move |position: Position| {
+        let epoch = inner.keys.latest_epoch();
+        let clear = Clear {
+            stash: position.stash,
+            kind: content.kind,
+            name,
+            dot: position.dot,
+            previous: position.previous,
+            height: position.height,
+            epoch,
+            seen: position.seen,
+            manifest: content.manifest,
+        };
+        let draft = RecordDraft {
+            clear,
+            meta: Some(content.meta),
+        };
+        draft.sign(inner.node.signer(), &inner.keys.latest().meta)
+    });
+    Write { name, draft }
+}

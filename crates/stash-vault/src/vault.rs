@@ -1,0 +1,126 @@
+//! The vault of a running node: names and plaintext over an engine.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stash_crypto::{NodeId, NodeKeys, ReadRoot, Role};
+use stash_server::Engine;
+
+use crate::index::{Binding, IndexError, NameIndex, Tail, run};
+use crate::keys::ReadKeys;
+use crate::lookup::LookupError;
+use crate::tags::TagIndex;
+use crate::version::{Alarm, view};
+
+/// Names of which [`Vault::alarms`] looks at the records.
+const ALARMED_NAMES: usize = 100;
+
+/// Files and names of one stash, on a node that may read. Clones share everything.
+#[derive(Clone)]
+pub struct Vault {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) engine: Engine,
+    pub(crate) role: Role,
+    pub(crate) node: Arc<NodeKeys>,
+    pub(crate) keys: Arc<ReadKeys>,
+    pub(crate) names: Arc<NameIndex>,
+    pub(crate) tags: Option<Arc<TagIndex>>,
+    /// The data directory in canonical form: it is never stored in itself.
+    pub(crate) directory: PathBuf,
+}
+
+/// What a vault is opened with.
+pub(crate) struct VaultParts<'a> {
+    pub(crate) engine: Engine,
+    pub(crate) node: Arc<NodeKeys>,
+    pub(crate) roots: &'a [ReadRoot],
+    pub(crate) directory: &'a Path,
+    pub(crate) binding: Binding,
+    pub(crate) last_sequence: u64,
+}
+
+/// Why a vault cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VaultError {
+    /// The keyring of an owner or reader lacks the first read root.
+    #[error("the keyring holds no read key")]
+    NoReadKey,
+    /// The disk does not let the index be used.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
+
+impl Vault {
+    /// Opens the indexes (blocking) and starts to follow the record log.
+    pub(crate) fn open(parts: VaultParts<'_>) -> Result<(Vault, Tail), VaultError> {
+        let keys = Arc::new(ReadKeys::new(parts.roots).ok_or(VaultError::NoReadKey)?);
+        let names = parts.directory.join("names.redb");
+        let names = Arc::new(NameIndex::open(&names, parts.binding, parts.last_sequence)?);
+        let role = parts.engine.role();
+        let tags = role.writes().then(|| {
+            Arc::new(TagIndex::open(
+                &parts.directory.join("tags.redb"),
+                parts.binding,
+            ))
+        });
+        let directory = parts.directory.canonicalize();
+        let directory = directory.unwrap_or_else(|_| parts.directory.to_owned());
+        let tail = run(parts.engine.clone(), Arc::clone(&names), Arc::clone(&keys));
+        let inner = Inner {
+            engine: parts.engine,
+            role,
+            node: parts.node,
+            keys,
+            names,
+            tags,
+            directory,
+        };
+        Ok((
+            Vault {
+                inner: Arc::new(inner),
+            },
+            tail,
+        ))
+    }
+
+    /// How many files are listed.
+    pub async fn files(&self) -> Result<u64, LookupError> {
+        self.inner.indexed(|names| names.len()).await
+    }
+
+    /// A member's display name, opened.
+    #[must_use]
+    pub fn display_name(&self, label: &[u8], node: &NodeId) -> Option<String> {
+        self.inner.keys.open_label(label, node)
+    }
+
+    /// Records that were set aside because their sealed part does not belong to them: somebody
+    /// made them so, or changed them. Looks at 100 names at most.
+    pub async fn alarms(&self) -> Result<Vec<Alarm>, LookupError> {
+        let names = self
+            .inner
+            .indexed(|names| names.alarmed(ALARMED_NAMES))
+            .await?;
+        let mut alarms = Vec::new();
+        for name in names {
+            let records = self.inner.engine.records_of(name).await?;
+            alarms.extend(view(&self.inner.keys, &records).alarms);
+        }
+        Ok(alarms)
+    }
+
+    /// Closes the indexes if no other clone is left.
+    pub(crate) fn close(self) {
+        if let Some(inner) = Arc::into_inner(self.inner) {
+            if let Some(names) = Arc::into_inner(inner.names) {
+                names.close();
+            }
+            if let Some(tags) = inner.tags.and_then(Arc::into_inner) {
+                tags.close();
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What a put writes, and what it does not.
+#![allow(clippy::unwrap_used, reason = "a test fails by panic")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Place, all, close, noise, put, vault};
+use stash_vault::{Class, Key, Node, Progress, PutOptions, Role, Wait};
+
+const MIB: usize = 1 << 20;
+
+async fn chunks(node: &Node) -> u64 {
+    node.engine.status().await.unwrap().chunks
+}
+
+async fn records(node: &Node) -> u64 {
+    node.engine.status().await.unwrap().records
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_of_what_is_stored_already_writes_no_record_and_no_chunk() {
+    let place = Place::new();
+    let node = place.founder().await;
+    for i in 0..300 {
+        place.file(&format!("tree/{i}"), &noise(i, 1));
+    }
+    place.file("tree/large", &noise(5 * MIB, 2));
+    place.file("tree/huge", &noise(66 * MIB, 3));
+    let tree = place.path("tree");
+    put(&node, &tree).await;
+    let before = (records(&node).await, chunks(&node).await);
+    let report = put(&node, &tree).await;
+    assert_eq!(
+        (report.files, report.new_records, report.unchanged),
+        (302, 0, 302)
+    );
+    assert_eq!((records(&node).await, chunks(&node).await), before);
+    assert_eq!((report.copies, report.wanted, report.short), (1, 1, false));
+    close(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_byte_costs_one_record_and_at_most_two_chunks() {
+    let place = Place::new();
+    let node = place.founder().await;
+    let mut bytes = noise(80 * MIB + 7, 1);
+    let path = place.file("file", &bytes);
+    put(&node, &path).await;
+    for (at, more) in [(40 * MIB, 2), (80 * MIB + 6, 2), (0, 2)] {
+        let before = (records(&node).await, chunks(&node).await);
+        bytes[at] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let report = put(&node, &path).await;
+        assert_eq!((report.new_records, report.unchanged), (1, 0));
+        assert_eq!(records(&node).await, before.0 + 1);
+        // The chunk, and the manifest chunk that names it.
+        assert_eq!(chunks(&node).await, before.1 + more, "byte {at}");
+    }
+    let out = place.path("out");
+    common::get(&node, "file", &out).await;
+    assert!(std::fs::read(out).unwrap() == bytes);
+    close(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_time_is_a_new_version_and_equal_files_share_their_chunks() {
+    let place = Place::new();
+    let node = place.founder().await;
+    let bytes = noise(3 * MIB, 1);
+    let path = place.file("one", &bytes);
+    put(&node, &path).await;
+    let before = chunks(&node).await;
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(5))
+        .unwrap();
+    assert_eq!(put(&node, &path).await.new_records, 1);
+    assert_eq!(put(&node, &place.file("two", &bytes)).await.new_records, 1);
+    assert_eq!(chunks(&node).await, before);
+    let entry = vault(&node).stat(&Key::new("one").unwrap()).await.unwrap();
+    assert_eq!(
+        (entry.modified, entry.conflicts, entry.chunks),
+        (Some((5, 0)), 0, 3)
+    );
+    close(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_equal_stream_writes_nothing_although_its_time_differs() {
+    let place = Place::new();
+    let node = place.founder().await;
+    let (vault, key) = (vault(&node), Key::new("stream").unwrap());
+    for bytes in [noise(100, 1), noise(2 * MIB, 2)] {
+        for (new, unchanged) in [(1, 0), (0, 1)] {
+            let options = PutOptions::default();
+            let progress = Progress::new();
+            let put = vault.put_reader(key.clone(), &bytes[..], None, options, &progress);
+            let report = put.await.unwrap();
+            assert_eq!((report.new_records, report.unchanged), (new, unchanged));
+        }
+    }
+    close(node).await;
+}
+
+/// Fault case 93: what is cancelled is answered, and nothing of it is visible.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_put_leaves_nothing_visible() {
+    let place = Place::new();
+    let node = place.founder().await;
+    let (vault, progress) = (vault(&node), Progress::new());
+    let (mut feed, stream) = tokio::io::duplex(1 << 16);
+    let putting = {
+        let (vault, progress) = (vault.clone(), progress.clone());
+        let key = Key::new("endless").unwrap();
+        tokio::spawn(async move {
+            let options = PutOptions::default();
+            vault
+                .put_reader(key, stream, None, options, &progress)
+                .await
+        })
+    };
+    let bytes = noise(3 * MIB, 1);
+    tokio::io::AsyncWriteExt::write_all(&mut feed, &bytes)
+        .await
+        .unwrap();
+    progress.cancel();
+    assert_eq!(
+        putting.await.unwrap().unwrap_err().class(),
+        Class::Cancelled
+    );
+    assert!(vault.ls("", None, 10).await.unwrap().is_empty());
+    assert_eq!(records(&node).await, 0);
+    close(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inputs_that_cannot_be_stored_say_why() {
+    let place = Place::new();
+    let node = place.founder().await;
+    let (vault, progress) = (vault(&node), Progress::new());
+    let missing = place.path("none");
+    let put = vault.put_path(&missing, None, all(), &progress).await;
+    assert_eq!(put.unwrap_err().class(), Class::Unreadable);
+    let device = std::path::Path::new("/dev/zero");
+    let put = vault.put_path(device, None, all(), &progress).await;
+    assert_eq!(put.unwrap_err().class(), Class::Unreadable);
+    let odd: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"odd\xff");
+    let odd = place.path("x").with_file_name(odd);
+    std::fs::write(&odd, b"x").unwrap();
+    let put = vault.put_path(&odd, None, all(), &progress).await;
+    assert_eq!(put.unwrap_err().class(), Class::Usage);
+    let key = Some(Key::new("even").unwrap());
+    let put = vault.put_path(&odd, key, all(), &progress).await.unwrap();
+    assert_eq!((put.key.as_str(), put.files), ("even", 1));
+    close(node).await;
+}
+
+/// A put says how many copies there are, and who lacks one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_without_a_member_is_short_and_names_it() {
+    let place = Place::new();
+    let founder = place.founder().await;
+    let keeper = place.member(&founder, "keeper", Role::Keeper).await;
+    let id = keeper.engine.node_id();
+    let path = place.file("a", &noise(2 * MIB, 1));
+    let report = put(&founder, &path).await;
+    assert_eq!((report.copies, report.wanted, report.short), (2, 2, false));
+    close(keeper).await;
+    common::until(|| {
+        founder
+            .engine
+            .members()
+            .iter()
+            .all(|m| m.connected == m.this)
+    })
+    .await;
+    let report = put(&founder, &place.file("b", &noise(2 * MIB, 2))).await;
+    assert_eq!((report.copies, report.wanted, report.short), (1, 2, true));
+    assert_eq!(
+        report
+            .missing
+            .iter()
+            .map(|(node, _)| *node)
+            .collect::<Vec<_>>(),
+        [id]
+    );
+    let local = PutOptions {
+        wait: Wait::Local,
+        jobs: 1,
+    };
+    let path = place.file("c", b"c");
+    let report = vault(&founder)
+        .put_path(&path, None, local, &Progress::new())
+        .await
+        .unwrap();
+    assert_eq!((report.copies, report.wanted, report.short), (1, 2, false));
+    close(founder).await;
+}
