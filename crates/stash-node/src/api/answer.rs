@@ -1,0 +1,153 @@
+//! How requests are read and problems are told.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+use stash_vault::server::{InviteError, LedgerError};
+use stash_vault::{
+    Class, EvictError, GetError, HomeError, Key, LookupError, PutError, RecoveryTextError,
+    RemoveError, Wait,
+};
+
+use crate::error::{ErrorBody, Problem, http_status};
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (http_status(self.code), Json(ErrorBody { error: self })).into_response()
+    }
+}
+
+/// Each error of the vault knows its class and what to do next.
+macro_rules! problem_from {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Problem {
+            fn from(error: $error) -> Self {
+                Self { code: error.class(), message: error.to_string(), hint: error.hint() }
+            }
+        }
+    )*};
+}
+
+problem_from!(
+    EvictError,
+    GetError,
+    HomeError,
+    LookupError,
+    PutError,
+    RecoveryTextError,
+    RemoveError
+);
+
+impl From<InviteError> for Problem {
+    fn from(error: InviteError) -> Self {
+        Self::new(Class::Refused, error.to_string())
+    }
+}
+
+impl From<LedgerError> for Problem {
+    fn from(error: LedgerError) -> Self {
+        Self::new(Class::Failed, error.to_string())
+    }
+}
+
+/// A request whose body is one JSON document.
+pub(super) struct Document<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Document<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let json = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        if json.is_none_or(|value| !value.starts_with("application/json")) {
+            return Err(Problem::usage("the body must be application/json"));
+        }
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|e| Problem::usage(format!("the body cannot be read: {e}")))?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|e| Problem::usage(format!("the body is not what this route expects: {e}")))
+    }
+}
+
+/// The parameters of a query.
+pub(super) struct Parameters<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = Query::<T>::from_request_parts(parts, state).await;
+        query
+            .map(|Query(parameters)| Self(parameters))
+            .map_err(|e| Problem::usage(format!("the query will not do: {}", e.body_text())))
+    }
+}
+
+/// The key at the end of a path.
+pub(super) struct KeyOfPath(pub(super) Key);
+
+impl<S: Send + Sync> FromRequestParts<S> for KeyOfPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let Path(text) = path.map_err(|_| Problem::usage("the key in the path is not UTF-8"))?;
+        key(&text).map(Self)
+    }
+}
+
+/// A key that the user typed.
+pub(super) fn key(text: &str) -> Result<Key, Problem> {
+    Key::new(text).map_err(|e| {
+        // A key of a megabyte is not repeated.
+        let shown: String = text.chars().take(80).collect();
+        Problem::usage(format!("'{shown}' is no key: {e}"))
+            .hint("a key is a relative path such as photos/2024/a.jpg")
+    })
+}
+
+/// How many members to wait for.
+pub(super) fn wait(word: Option<&str>) -> Result<Wait, Problem> {
+    match word {
+        Some("local") => Ok(Wait::Local),
+        Some("one") => Ok(Wait::One),
+        None | Some("quorum") => Ok(Wait::Quorum),
+        Some("all") => Ok(Wait::All),
+        Some(_) => Err(Problem::usage("wait must be local, one, quorum or all")),
+    }
+}
+
+/// A number that counts things in memory.
+pub(super) fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Fault case 83.
+    #[test]
+    fn what_can_be_no_key_is_a_usage_error_that_does_not_repeat_all_of_it() {
+        for text in ["", "/etc/passwd", "../x", "a//b", "a\0b", &"x".repeat(1025)] {
+            let problem = key(text).unwrap_err();
+            assert_eq!(problem.code, Class::Usage);
+            assert!(problem.message.len() < 300);
+        }
+        assert!(key(&"x".repeat(1024)).is_ok());
+    }
+
+    #[test]
+    fn the_default_wait_is_quorum() {
+        assert!(matches!(wait(None), Ok(Wait::Quorum)));
+        assert!(wait(Some("most")).is_err());
+    }
+}

@@ -1,0 +1,286 @@
+//! Files and trees by name: put, get, list, where, remove, evict.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use serde::Deserialize;
+use stash_vault::{
+    GetOptions, Key, NodeId, Progress, PutError, PutOptions, PutReport, RemoveReport, Vault,
+};
+
+use super::answer::{self, Document, KeyOfPath, Parameters, number};
+use super::operation;
+use crate::body::{
+    Entry, EvictDone, EvictRequest, GetDone, GetRequest, Here, Holder, Listing, Missing, PutDone,
+    PutRequest, PutRoot, RmDone, RmRequest, Skipped, Where,
+};
+use crate::daemon::Daemon;
+use crate::error::{Class, Problem};
+use crate::output::time;
+
+/// Entries of one page of a listing, unless the client wants fewer.
+const PAGE: usize = 1000;
+
+/// `POST /v1/put`.
+pub(super) async fn put(
+    State(daemon): State<Arc<Daemon>>,
+    Document(request): Document<PutRequest>,
+) -> Result<Response, Problem> {
+    let served = daemon.served()?;
+    let vault = served.vault()?;
+    let options = PutOptions {
+        wait: answer::wait(request.wait.as_deref())?,
+        jobs: 0,
+    };
+    let key = request.key.as_deref().map(answer::key).transpose()?;
+    let paths: Vec<PathBuf> = request
+        .paths
+        .iter()
+        .map(|path| absolute(path))
+        .collect::<Result<_, _>>()?;
+    if paths.is_empty() || (key.is_some() && paths.len() > 1) {
+        return Err(Problem::usage(
+            "--as renames one path, and at least one path is needed",
+        ));
+    }
+    operation::run(served.place(), |progress| async move {
+        put_roots(&vault, &paths, key, options, &progress).await
+    })
+    .await
+}
+
+/// Stores one root after the other. Of several, one that cannot be read is skipped and told.
+async fn put_roots(
+    vault: &Vault,
+    paths: &[PathBuf],
+    key: Option<Key>,
+    options: PutOptions,
+    progress: &Progress,
+) -> Result<PutDone, Problem> {
+    let mut done = PutDone::default();
+    for path in paths {
+        match vault.put_path(path, key.clone(), options, progress).await {
+            Ok(report) => done.roots.push(root(report)),
+            Err(error) if skippable(&error) && paths.len() > 1 => {
+                done.roots.push(unread(path, &error));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(done)
+}
+
+fn skippable(error: &PutError) -> bool {
+    error.class() == Class::Unreadable
+}
+
+pub(super) fn root(report: PutReport) -> PutRoot {
+    PutRoot {
+        key: report.key.to_string(),
+        files: report.files,
+        bytes: report.bytes,
+        new: report.new_records,
+        unchanged: report.unchanged,
+        skipped: report
+            .skipped
+            .into_iter()
+            .map(|(path, why)| skipped(&path, why))
+            .collect(),
+        copies: number(report.copies),
+        wanted: number(report.wanted),
+        short: report.short,
+        missing: missing(report.missing),
+    }
+}
+
+/// A root of which nothing is stored.
+fn unread(path: &Path, error: &PutError) -> PutRoot {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    PutRoot {
+        key: name.into_owned(),
+        files: 0,
+        bytes: 0,
+        new: 0,
+        unchanged: 0,
+        skipped: vec![skipped(path, error.to_string())],
+        copies: 0,
+        wanted: 0,
+        short: false,
+        missing: Vec::new(),
+    }
+}
+
+fn skipped(path: &Path, why: String) -> Skipped {
+    Skipped {
+        path: path.display().to_string(),
+        why,
+    }
+}
+
+fn missing(members: Vec<(NodeId, String)>) -> Vec<Missing> {
+    members
+        .into_iter()
+        .map(|(node, why)| Missing {
+            node_id: node.to_string(),
+            why,
+        })
+        .collect()
+}
+
+/// `POST /v1/get`.
+pub(super) async fn get(
+    State(daemon): State<Arc<Daemon>>,
+    Document(request): Document<GetRequest>,
+) -> Result<Response, Problem> {
+    let served = daemon.served()?;
+    let vault = served.vault()?;
+    let output = absolute(&request.output)?;
+    let options = GetOptions {
+        overwrite: request.overwrite,
+        keep: request.keep,
+    };
+    operation::run(served.place(), |progress| async move {
+        let report = vault
+            .get_path(&request.key, Some(&output), options, &progress)
+            .await?;
+        let outputs = report.outputs.iter().map(|path| path.display().to_string());
+        Ok(GetDone {
+            files: report.files,
+            bytes: report.bytes,
+            outputs: outputs.collect(),
+        })
+    })
+    .await
+}
+
+/// The daemon's working directory is not the client's.
+fn absolute(path: &str) -> Result<PathBuf, Problem> {
+    let path = PathBuf::from(path);
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(Problem::usage(format!(
+            "{} is not an absolute path",
+            path.display()
+        )))
+    }
+}
+
+/// The query of a listing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    #[serde(default)]
+    prefix: String,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `GET /v1/ls`.
+pub(super) async fn list(
+    State(daemon): State<Arc<Daemon>>,
+    Parameters(page): Parameters<Page>,
+) -> Result<Json<Listing>, Problem> {
+    let vault = daemon.served()?.vault()?;
+    let limit = page.limit.unwrap_or(PAGE).clamp(1, PAGE);
+    let mut entries = vault
+        .ls(&page.prefix, page.after.as_deref(), limit + 1)
+        .await?;
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    let next = entries
+        .last()
+        .filter(|_| more)
+        .map(|last| last.key.to_string());
+    let entries = entries.into_iter().map(entry).collect();
+    Ok(Json(Listing { entries, next }))
+}
+
+fn entry(entry: stash_vault::Entry) -> Entry {
+    Entry {
+        key: entry.key.to_string(),
+        size: entry.size,
+        modified: entry.modified.map(|(seconds, _)| time(seconds)),
+        mode: entry.mode,
+        chunks: entry.chunks,
+        here: match entry.here {
+            stash_vault::Here::Local => Here::Local,
+            stash_vault::Here::Partial => Here::Partial,
+            stash_vault::Here::Evicted => Here::Evicted,
+        },
+        conflicts: number(entry.conflicts),
+    }
+}
+
+/// `GET /v1/where/{key}`.
+pub(super) async fn locate(
+    State(daemon): State<Arc<Daemon>>,
+    KeyOfPath(key): KeyOfPath,
+) -> Result<Json<Where>, Problem> {
+    let found = daemon.served()?.vault()?.locations(&key).await?;
+    let nodes = found.nodes.into_iter().map(|node| Holder {
+        node_id: node.node.to_string(),
+        name: node.name,
+        role: node.role.to_string(),
+        chunks: node.chunks,
+        state: node.state.word().to_owned(),
+    });
+    Ok(Json(Where {
+        key: found.key.to_string(),
+        chunks: found.chunks,
+        inline: found.inline,
+        nodes: nodes.collect(),
+    }))
+}
+
+/// `POST /v1/rm`.
+pub(super) async fn remove(
+    State(daemon): State<Arc<Daemon>>,
+    Document(request): Document<RmRequest>,
+) -> Result<Response, Problem> {
+    let served = daemon.served()?;
+    let vault = served.vault()?;
+    let wait = answer::wait(request.wait.as_deref())?;
+    operation::run(served.place(), |progress| async move {
+        let report = vault
+            .rm(&request.key, request.recursive, wait, &progress)
+            .await?;
+        Ok(removed(report))
+    })
+    .await
+}
+
+pub(super) fn removed(report: RemoveReport) -> RmDone {
+    RmDone {
+        removed: report.removed,
+        copies: number(report.copies),
+        wanted: number(report.wanted),
+        short: report.short,
+        missing: missing(report.missing),
+    }
+}
+
+/// `POST /v1/evict`.
+pub(super) async fn evict(
+    State(daemon): State<Arc<Daemon>>,
+    Document(request): Document<EvictRequest>,
+) -> Result<Response, Problem> {
+    let served = daemon.served()?;
+    let vault = served.vault()?;
+    operation::run(served.place(), |progress| async move {
+        let report = vault
+            .evict(&request.key, request.recursive, &progress)
+            .await?;
+        Ok(EvictDone {
+            key: request.key,
+            files: report.files,
+            chunks: report.chunks,
+            bytes: report.bytes,
+            proven_by: report.proven_by.iter().map(ToString::to_string).collect(),
+        })
+    })
+    .await
+}

@@ -1,0 +1,51 @@
+//! The local API: what the daemon answers on its Unix socket. `api.md` beside the manifest describes it.
+
+mod answer;
+mod files;
+mod members;
+mod node;
+mod objects;
+pub(crate) mod operation;
+pub(crate) mod range;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+
+use crate::daemon::Daemon;
+use crate::error::Problem;
+
+/// Bytes of a request that is one JSON document: room for as many paths as fit into a command line.
+const DOCUMENT_MAX: usize = 4 * 1024 * 1024;
+
+/// Every route.
+pub(crate) fn router(daemon: Arc<Daemon>) -> Router {
+    let objects = get(objects::read)
+        .put(objects::write)
+        .delete(objects::remove)
+        .layer(DefaultBodyLimit::disable());
+    Router::new()
+        .route("/v1/status", get(node::status))
+        .route("/v1/recovery", get(node::recovery))
+        .route("/v1/shutdown", post(node::shutdown))
+        .route("/v1/peers", get(members::peers))
+        .route("/v1/invite", post(members::invite))
+        .route("/v1/join", post(members::join))
+        .route("/v1/ls", get(files::list))
+        .route("/v1/where/{*key}", get(files::locate))
+        .route("/v1/put", post(files::put))
+        .route("/v1/get", post(files::get))
+        .route("/v1/rm", post(files::remove))
+        .route("/v1/evict", post(files::evict))
+        .route("/v1/objects/{*key}", objects)
+        .fallback(|| async { no_route() })
+        .method_not_allowed_fallback(|| async { no_route() })
+        .layer(DefaultBodyLimit::max(DOCUMENT_MAX))
+        .with_state(daemon)
+}
+
+fn no_route() -> Problem {
+    Problem::usage("the local API has no such route or method").hint("see crates/stash-node/api.md")
+}

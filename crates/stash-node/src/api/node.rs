@@ -1,0 +1,74 @@
+//! The node itself: its state, its recovery text, its end.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use stash_vault::Alarm;
+
+use super::answer::number;
+use crate::body::{Recovery, Status};
+use crate::daemon::Daemon;
+use crate::error::Problem;
+
+/// `GET /v1/status`.
+pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, Problem> {
+    let served = daemon.served()?;
+    let engine = &served.node.engine;
+    let status = engine.status().await?;
+    let mut alarms = status.alarms;
+    let mut files = None;
+    if let Ok(vault) = served.vault() {
+        files = Some(vault.files().await?);
+        alarms.extend(vault.alarms().await?.iter().map(describe));
+    }
+    let this = engine.members().into_iter().find(|member| member.this);
+    Ok(Json(Status {
+        node_id: status.node.to_string(),
+        stash_id: status.stash.to_string(),
+        role: status.role.to_string(),
+        name: this.and_then(|member| served.display_name(&member)),
+        listen: engine.listen(),
+        synchronised: status.synchronised,
+        members: number(status.members),
+        connected: number(status.connected),
+        records: status.records,
+        files,
+        chunks: status.chunks,
+        bytes: status.bytes,
+        missing_copies: status.missing_copies,
+        read_only: status.read_only,
+        alarms,
+        quarantined: status.quarantined,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }))
+}
+
+fn describe(alarm: &Alarm) -> String {
+    format!(
+        "record {} was set aside: {}",
+        alarm.record.short(),
+        alarm.reason
+    )
+}
+
+/// `GET /v1/recovery`: on the node that founded the stash.
+pub(super) async fn recovery(State(daemon): State<Arc<Daemon>>) -> Result<Json<Recovery>, Problem> {
+    let text = daemon.served()?.node.recovery_text()?;
+    Ok(Json(Recovery {
+        recovery: text.to_string(),
+    }))
+}
+
+/// The answer to a shutdown.
+#[derive(Serialize)]
+pub(super) struct Stopping {
+    stopping: bool,
+}
+
+/// `POST /v1/shutdown`: what SIGTERM does.
+pub(super) async fn shutdown(State(daemon): State<Arc<Daemon>>) -> Json<Stopping> {
+    daemon.stop.cancel();
+    Json(Stopping { stopping: true })
+}

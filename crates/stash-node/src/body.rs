@@ -1,0 +1,311 @@
+//! The JSON bodies of the local API. With `--json` the command line prints the same.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Problem;
+
+/// `GET /v1/status`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) node_id: String,
+    pub(crate) stash_id: String,
+    pub(crate) role: String,
+    pub(crate) name: Option<String>,
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) synchronised: bool,
+    pub(crate) members: u64,
+    pub(crate) connected: u64,
+    pub(crate) records: u64,
+    /// Null where names are unknown: on a keeper.
+    pub(crate) files: Option<u64>,
+    pub(crate) chunks: u64,
+    pub(crate) bytes: u64,
+    pub(crate) missing_copies: u64,
+    pub(crate) read_only: Option<String>,
+    pub(crate) alarms: Vec<String>,
+    pub(crate) quarantined: u64,
+    pub(crate) version: String,
+}
+
+/// `GET /v1/peers`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Peers {
+    pub(crate) peers: Vec<Peer>,
+}
+
+/// One member.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Peer {
+    pub(crate) node_id: String,
+    pub(crate) name: Option<String>,
+    pub(crate) role: String,
+    pub(crate) this: bool,
+    pub(crate) connected: bool,
+    pub(crate) addresses: Vec<SocketAddr>,
+}
+
+/// `POST /v1/put`: absolute paths that the daemon reads itself.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PutRequest {
+    pub(crate) paths: Vec<String>,
+    #[serde(rename = "as", default)]
+    pub(crate) key: Option<String>,
+    #[serde(default)]
+    pub(crate) wait: Option<String>,
+}
+
+/// The end of a put.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct PutDone {
+    pub(crate) roots: Vec<PutRoot>,
+}
+
+/// What became of one root.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PutRoot {
+    pub(crate) key: String,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    pub(crate) new: u64,
+    pub(crate) unchanged: u64,
+    pub(crate) skipped: Vec<Skipped>,
+    pub(crate) copies: u64,
+    pub(crate) wanted: u64,
+    pub(crate) short: bool,
+    pub(crate) missing: Vec<Missing>,
+}
+
+/// A path that was not stored.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Skipped {
+    pub(crate) path: String,
+    pub(crate) why: String,
+}
+
+/// A member that does not have it yet.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Missing {
+    pub(crate) node_id: String,
+    pub(crate) why: String,
+}
+
+/// `POST /v1/get`: an absolute path that the daemon writes itself.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GetRequest {
+    pub(crate) key: String,
+    pub(crate) output: String,
+    #[serde(default)]
+    pub(crate) overwrite: bool,
+    #[serde(default = "yes")]
+    pub(crate) keep: bool,
+}
+
+/// The end of a get.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct GetDone {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    /// The first hundred.
+    pub(crate) outputs: Vec<String>,
+}
+
+/// `GET /v1/ls`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Listing {
+    pub(crate) entries: Vec<Entry>,
+    /// Where the next page starts: pass it as `after`.
+    pub(crate) next: Option<String>,
+}
+
+/// One stored file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) size: u64,
+    /// RFC 3339, UTC.
+    pub(crate) modified: Option<String>,
+    pub(crate) mode: Option<u32>,
+    pub(crate) chunks: u64,
+    pub(crate) here: Here,
+    pub(crate) conflicts: u64,
+}
+
+/// How much of a file is on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Here {
+    Local,
+    Partial,
+    Evicted,
+}
+
+impl Here {
+    /// The word in tables and JSON.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Partial => "partial",
+            Self::Evicted => "evicted",
+        }
+    }
+}
+
+/// `GET /v1/where/{key}`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Where {
+    pub(crate) key: String,
+    pub(crate) chunks: u64,
+    pub(crate) inline: bool,
+    pub(crate) nodes: Vec<Holder>,
+}
+
+/// What one member holds of a file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Holder {
+    pub(crate) node_id: String,
+    pub(crate) name: Option<String>,
+    pub(crate) role: String,
+    pub(crate) chunks: Option<u64>,
+    /// `complete`, `partial`, `none` or `unreachable`.
+    pub(crate) state: String,
+}
+
+/// `POST /v1/evict`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EvictRequest {
+    pub(crate) key: String,
+    #[serde(default)]
+    pub(crate) recursive: bool,
+}
+
+/// The end of an evict.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EvictDone {
+    pub(crate) key: String,
+    pub(crate) files: u64,
+    pub(crate) chunks: u64,
+    pub(crate) bytes: u64,
+    pub(crate) proven_by: Vec<String>,
+}
+
+/// `POST /v1/rm`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RmRequest {
+    pub(crate) key: String,
+    #[serde(default)]
+    pub(crate) recursive: bool,
+    #[serde(default)]
+    pub(crate) wait: Option<String>,
+}
+
+/// The end of an rm.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RmDone {
+    pub(crate) removed: u64,
+    pub(crate) copies: u64,
+    pub(crate) wanted: u64,
+    pub(crate) short: bool,
+    pub(crate) missing: Vec<Missing>,
+}
+
+/// `POST /v1/invite`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InviteRequest {
+    pub(crate) role: String,
+    pub(crate) expires_seconds: u64,
+}
+
+/// The answer to an invite.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct InviteDone {
+    pub(crate) ticket: String,
+    pub(crate) role: String,
+    /// RFC 3339, UTC.
+    pub(crate) expires: String,
+}
+
+/// `POST /v1/join`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct JoinRequest {
+    pub(crate) ticket: String,
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+}
+
+/// The end of a join.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct JoinDone {
+    pub(crate) stash_id: String,
+    pub(crate) node_id: String,
+    pub(crate) role: String,
+}
+
+/// `GET /v1/recovery`.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Recovery {
+    pub(crate) recovery: String,
+}
+
+/// How far an operation is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    /// Null while unknown.
+    pub(crate) total_bytes: Option<u64>,
+}
+
+/// One line of an NDJSON answer: any number of `progress`, then exactly one of the others.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Event<T> {
+    Progress(Progress),
+    Done(T),
+    Error(Problem),
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_objects_of_one_field() {
+        let progress = Progress {
+            files: 1,
+            bytes: 2,
+            total_bytes: Some(3),
+        };
+        let line = serde_json::to_string(&Event::<GetDone>::Progress(progress)).unwrap();
+        assert_eq!(
+            line,
+            r#"{"progress":{"files":1,"bytes":2,"total_bytes":3}}"#
+        );
+        let event = Event::Done(GetDone {
+            files: 0,
+            bytes: 0,
+            outputs: Vec::new(),
+        });
+        let line = serde_json::to_string(&event).unwrap();
+        assert_eq!(line, r#"{"done":{"files":0,"bytes":0,"outputs":[]}}"#);
+    }
+
+    #[test]
+    fn a_request_with_an_unknown_field_is_refused() {
+        let put = r#"{"paths":["/a"],"wiat":"all"}"#;
+        assert!(serde_json::from_str::<PutRequest>(put).is_err());
+        let get: GetRequest = serde_json::from_str(r#"{"key":"a","output":"/b"}"#).unwrap();
+        assert!(get.keep && !get.overwrite);
+    }
+}

@@ -1,0 +1,381 @@
+//! The command line: what may be typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Your files, encrypted, in several copies on machines of people you know.
+///
+/// Without a command, `stash` is `stash up`: the first run makes an identity, a configuration and
+/// an empty stash, then serves.
+#[derive(Debug, Parser)]
+#[command(name = "stash", version, disable_help_subcommand = true, after_help = AFTER)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// Without a command: `up`.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+const AFTER: &str = "\
+Each setting comes from the first of: flag, environment (STASH_DATA_DIR, STASH_SOCKET, STASH_CONFIG,
+STASH_LISTEN, STASH_ADVERTISE, STASH_NAME, STASH_LOG, STASH_PASSPHRASE_FILE), user file, system file,
+default. `stash config show` tells which.
+
+Exit status: 0 done, 1 failed, 2 usage, 3 some inputs unreadable, 4 not found, 5 temporary,
+6 integrity or authentication, 7 stored below the requested copies, 8 disk full, 9 refused for safety,
+10 no store here, 11 locked, 12 wrong passphrase, 130 cancelled.";
+
+/// Flags that every command knows.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Global {
+    /// The directory of the stash [env: STASH_DATA_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The Unix socket of the daemon [env: STASH_SOCKET]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// The configuration file, instead of the user's [env: STASH_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print one JSON document on stdout
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print results and errors only
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Log more (twice: everything) [env: STASH_LOG, a tracing filter]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve this node; the first run makes everything that is missing
+    Up(Up),
+    /// Make a new stash, or bring one back from its recovery text
+    Init(Init),
+    /// Store files and trees
+    Put(Put),
+    /// Bring a file or a tree back
+    Get(Get),
+    /// Write a file to stdout
+    Cat(Cat),
+    /// List what is stored
+    Ls(Ls),
+    /// Remove a file, on every member
+    Rm(Rm),
+    /// Drop the local bytes once another node has proven its copy
+    Evict(Evict),
+    /// Show which members hold a file
+    Where(Where),
+    /// Make a ticket with which another node can join
+    Invite(Invite),
+    /// Join a stash with a ticket
+    Join(Join),
+    /// List the members
+    Peers,
+    /// Show the state of this node
+    Status,
+    /// Show the recovery text or this node's public identity
+    Key(Key),
+    /// Show the settings in use, or where they are read from
+    Config(Config),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Print the version
+    Version,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Up {
+    /// Listen for peers here, may be repeated [env: STASH_LISTEN, separated by commas]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Tell peers to reach this node here, may be repeated [env: STASH_ADVERTISE]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) advertise: Vec<SocketAddr>,
+    /// The name that other members see, set at the first run [env: STASH_NAME]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The name that other members see [env: STASH_NAME]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Protect the keys with a passphrase, from the terminal or STASH_PASSPHRASE_FILE
+    #[arg(long)]
+    pub(crate) passphrase: bool,
+    /// Bring a stash back from the recovery text in FILE (`-`: stdin)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recover: Option<PathBuf>,
+}
+
+/// How many members must have a thing stored before the command returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Wait {
+    /// This node
+    Local,
+    /// One other member
+    One,
+    /// Half of the members, and one
+    #[default]
+    Quorum,
+    /// Every member
+    All,
+}
+
+impl Wait {
+    /// The word on the command line and in JSON.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::One => "one",
+            Self::Quorum => "quorum",
+            Self::All => "all",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Put {
+    /// Files and directories, or `-` for stdin (needs --as)
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Store under this key instead of the base name
+    #[arg(long = "as", value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// Return once this many members have stored it
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// A key, or the prefix of a tree
+    pub(crate) key: String,
+    /// Write here (default: the last part of the key, in this directory; `-`: stdout)
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace what is there
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Do not keep a local copy of what comes from peers
+    #[arg(long)]
+    pub(crate) no_keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cat {
+    /// The key
+    pub(crate) key: String,
+    /// Only these bytes, counted from 0, both ends included: `a-b`, `a-` or `-last`
+    #[arg(long, value_name = "A-B", allow_hyphen_values = true)]
+    pub(crate) range: Option<String>,
+    /// Do not keep a local copy of what comes from peers
+    #[arg(long)]
+    pub(crate) no_keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// Mode, size, time, and where the bytes are
+    #[arg(short, long)]
+    pub(crate) long: bool,
+    /// Only keys that start with this
+    pub(crate) prefix: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// The key
+    pub(crate) key: String,
+    /// Everything below the key
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Return once this many members know
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Evict {
+    /// The key
+    pub(crate) key: String,
+    /// Everything below the key
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Where {
+    /// The key
+    pub(crate) key: String,
+}
+
+/// What a member may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Reads and writes
+    Owner,
+    /// Reads
+    Reader,
+    /// Stores, and can read neither names nor contents
+    Keeper,
+}
+
+impl Role {
+    /// The word on the command line and in JSON.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Reader => "reader",
+            Self::Keeper => "keeper",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Invite {
+    /// What the new member may do
+    #[arg(long, value_enum)]
+    pub(crate) role: Role,
+    /// How long the ticket is good: a number with s, m, h or d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = lifetime)]
+    pub(crate) expires: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Join {
+    /// The ticket, or `-` for stdin
+    pub(crate) ticket: String,
+    /// The name that other members see [env: STASH_NAME]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Key {
+    #[command(subcommand)]
+    pub(crate) what: KeyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// The recovery text: whoever holds it holds the stash (founding node only)
+    Recovery,
+    /// This node's and its stash's public ids
+    Show,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    pub(crate) what: Option<ConfigCommand>,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Every setting, and where it comes from (default)
+    Show,
+    /// The file that is read, or would be
+    Path,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// The longest life of a ticket.
+const LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// `90s`, `15m`, `24h`, `7d`.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let expected = "expected a number with s, m, h or d, as in 24h";
+    let unit = text.chars().last().ok_or(expected)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        _ => return Err(expected.into()),
+    };
+    let number = &text[..text.len() - 1];
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(expected.into());
+    }
+    let lifetime = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(seconds))
+        .map(Duration::from_secs)
+        .filter(|lifetime| *lifetime <= LIFETIME_MAX)
+        .ok_or("at most 30d")?;
+    if lifetime.is_zero() {
+        Err("a ticket must live longer than that".into())
+    } else {
+        Ok(lifetime)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_is_up() {
+        let cli = Cli::try_parse_from(["stash", "--data-dir", "/x"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(
+            cli.global.data_dir.as_deref(),
+            Some(std::path::Path::new("/x"))
+        );
+    }
+
+    #[test]
+    fn lifetimes_are_numbers_with_a_unit_up_to_thirty_days() {
+        assert_eq!(lifetime("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(lifetime("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(lifetime("30d"), Ok(LIFETIME_MAX));
+        for bad in [
+            "",
+            "h",
+            "24",
+            "-1h",
+            "1.5h",
+            "31d",
+            "0h",
+            "99999999999999999999d",
+            "2é",
+        ] {
+            assert!(lifetime(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ranges_may_start_with_a_hyphen() {
+        let cli = Cli::try_parse_from(["stash", "cat", "k", "--range", "-50"]).unwrap();
+        let Some(Command::Cat(cat)) = cli.command else {
+            panic!("not cat")
+        };
+        assert_eq!(cat.range.as_deref(), Some("-50"));
+    }
+}

@@ -1,0 +1,164 @@
+//! `stash get` and `stash cat`.
+
+use std::path::{Path, PathBuf};
+
+use http_body_util::BodyExt;
+use hyper::{Request, Response, StatusCode, body::Incoming, header};
+use tokio::io::AsyncWriteExt;
+
+use super::put::absolute;
+use super::{Context, Finish};
+use crate::api::range::Range;
+use crate::body::{GetDone, GetRequest};
+use crate::cli::{Cat, Get};
+use crate::client::{self, Client};
+use crate::error::{Class, Problem};
+use crate::output;
+use crate::progress::Bar;
+
+pub(super) async fn run(context: &Context, get: Get) -> anyhow::Result<Finish> {
+    if get.output.as_deref() == Some(Path::new("-")) {
+        let cat = Cat {
+            key: get.key,
+            range: None,
+            no_keep: get.no_keep,
+        };
+        return self::cat(context, cat).await;
+    }
+    let target = match get.output {
+        Some(output) => output,
+        None => base_name(&get.key)?,
+    };
+    let request = GetRequest {
+        key: get.key,
+        output: absolute(&target)?,
+        overwrite: get.overwrite,
+        keep: !get.no_keep,
+    };
+    let mut bar = Bar::new(context.output.bars(), "get");
+    let done: GetDone = context
+        .client()?
+        .operate("/v1/get", &request, |far| bar.show(far))
+        .await?;
+    drop(bar);
+    context.output.result(&done, |done| {
+        let target = context.output.shown(&target.to_string_lossy());
+        let files = output::count(done.files, "file");
+        format!("{target}: {files}, {}\n", output::size(done.bytes))
+    })?;
+    Ok(Finish::Done)
+}
+
+/// Where a key is written if nobody says: its last part, below the working directory.
+fn base_name(key: &str) -> Result<PathBuf, Problem> {
+    let name = key
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or_default();
+    match name {
+        "" | "." | ".." => Err(Problem::usage(format!("{key:?} is no key"))
+            .hint("a key is a relative path such as photos/2024/a.jpg")),
+        name => Ok(PathBuf::from(name)),
+    }
+}
+
+pub(super) async fn cat(context: &Context, cat: Cat) -> anyhow::Result<Finish> {
+    let client = context.client()?;
+    let keep = if cat.no_keep { "?keep=false" } else { "" };
+    let path = format!("{}{keep}", client::key_path("/v1/objects", &cat.key));
+    let range = cat.range.as_deref().map(range).transpose()?;
+    let response = request(&client, &path, range).await?;
+    if range.is_some() && response.status() != StatusCode::PARTIAL_CONTENT {
+        return Err(client::gone_away().into());
+    }
+    match copy(response).await? {
+        Copied::All => Ok(Finish::Done),
+        Copied::Until(bytes) => Err(why(&client, &path, range, bytes).await),
+    }
+}
+
+fn range(text: &str) -> Result<Range, Problem> {
+    text.parse().map_err(|()| {
+        Problem::usage(format!("{text:?} is no range"))
+            .hint("write a-b, a- or -last; bytes are counted from 0, both ends included")
+    })
+}
+
+/// Asks for bytes. There is no deadline: the beginning of the file may have to come from a slow
+/// peer.
+async fn request(
+    client: &Client,
+    path: &str,
+    range: Option<Range>,
+) -> anyhow::Result<Response<Incoming>> {
+    let mut request = Request::get(path);
+    if let Some(range) = range {
+        request = request.header(header::RANGE, format!("bytes={range}"));
+    }
+    client.send(request.body(client::empty())?, None).await
+}
+
+/// How a copy ended whose every byte is right.
+enum Copied {
+    /// With the last byte.
+    All,
+    /// Early, after so many bytes.
+    Until(u64),
+}
+
+async fn copy(response: Response<Incoming>) -> std::io::Result<Copied> {
+    let mut stdout = tokio::io::stdout();
+    let mut body = response.into_body();
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            stdout.flush().await?;
+            return Ok(Copied::Until(bytes));
+        };
+        if let Some(data) = frame.data_ref() {
+            stdout.write_all(data).await?;
+            bytes += data.len() as u64;
+        }
+    }
+    stdout.flush().await?;
+    Ok(Copied::All)
+}
+
+/// Why a transfer broke after `bytes`: the daemon can say so only at the start of an answer.
+async fn why(client: &Client, path: &str, range: Option<Range>, bytes: u64) -> anyhow::Error {
+    let rest = match range {
+        None => Some(Range::From(bytes)),
+        Some(Range::Between(first, last)) => {
+            Some(Range::Between(first.saturating_add(bytes), last))
+        }
+        Some(Range::From(first)) => Some(Range::From(first.saturating_add(bytes))),
+        Some(Range::Last(_)) => None,
+    };
+    let error = match rest {
+        Some(rest) => request(client, path, Some(rest)).await.err(),
+        None => None,
+    };
+    error
+        .unwrap_or_else(|| interrupted().into())
+        .context("the file ends early")
+}
+
+fn interrupted() -> Problem {
+    Problem::new(Class::Temporary, "the transfer was interrupted").hint("repeat the command")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Fault case 83.
+    #[test]
+    fn the_default_output_never_leaves_the_working_directory() {
+        assert_eq!(base_name("a/b/c.jpg").unwrap(), Path::new("c.jpg"));
+        assert_eq!(base_name("a/b/").unwrap(), Path::new("b"));
+        for key in ["", "/", "..", "a/..", "a/../", "."] {
+            assert!(base_name(key).is_err(), "{key:?}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `stash ls`.
+
+use super::{Context, Finish};
+use crate::body::{Entry, Listing};
+use crate::cli::Ls;
+use crate::client::{Client, query_value};
+use crate::output::{self, Output, Side, table};
+
+/// Entries asked for at once.
+const PAGE: usize = 1000;
+
+pub(super) async fn run(context: &Context, ls: Ls) -> anyhow::Result<Finish> {
+    let client = context.client()?;
+    let prefix = ls.prefix.unwrap_or_default();
+    let output = &context.output;
+    let mut all = Listing {
+        entries: Vec::new(),
+        next: None,
+    };
+    let mut after = None;
+    loop {
+        let page = page(&client, &prefix, after.as_deref()).await?;
+        if output.json() {
+            all.entries.extend(page.entries);
+        } else {
+            output.raw(&lines(output, &page.entries, ls.long))?;
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    if output.json() {
+        output.result(&all, |_| String::new())?;
+    }
+    Ok(Finish::Done)
+}
+
+/// One page of a listing.
+pub(super) async fn page(
+    client: &Client,
+    prefix: &str,
+    after: Option<&str>,
+) -> anyhow::Result<Listing> {
+    let after = after
+        .map(|after| format!("&after={}", query_value(after)))
+        .unwrap_or_default();
+    let prefix = query_value(prefix);
+    client
+        .get(&format!("/v1/ls?prefix={prefix}&limit={PAGE}{after}"))
+        .await
+}
+
+fn lines(output: &Output, entries: &[Entry], long: bool) -> String {
+    if !long {
+        return entries
+            .iter()
+            .map(|entry| format!("{}\n", output.shown(&entry.key)))
+            .collect();
+    }
+    let rows: Vec<Vec<String>> = entries
+        .iter()
+        .map(|entry| {
+            let conflicts = match entry.conflicts {
+                0 => String::new(),
+                more => format!(" (+{more} concurrent)"),
+            };
+            vec![
+                output::mode(entry.mode),
+                output::size(entry.size),
+                entry.modified.clone().unwrap_or_else(|| "-".to_owned()),
+                entry.here.word().to_owned(),
+                format!("{}{conflicts}", output.shown(&entry.key)),
+            ]
+        })
+        .collect();
+    table(
+        &[Side::Left, Side::Right, Side::Left, Side::Left, Side::Left],
+        &rows,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::Here;
+
+    fn entry(key: &str, size: u64, here: Here, conflicts: u64) -> Entry {
+        let modified = Some("2023-11-14T22:13:20Z".to_owned());
+        Entry {
+            key: key.into(),
+            size,
+            modified,
+            mode: Some(0o644),
+            chunks: 1,
+            here,
+            conflicts,
+        }
+    }
+
+    #[test]
+    fn long_lines_have_aligned_columns() {
+        let entries = [
+            entry("a", 5, Here::Local, 0),
+            entry("b/c", 64 << 20, Here::Evicted, 1),
+        ];
+        let text = lines(&Output::new(false, false), &entries, true);
+        assert_eq!(
+            text,
+            "-rw-r--r--       5 B  2023-11-14T22:13:20Z  local    a\n\
+             -rw-r--r--  64.0 MiB  2023-11-14T22:13:20Z  evicted  b/c (+1 concurrent)\n"
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! What each command does.
+
+mod config;
+mod evict;
+mod get;
+mod init;
+mod key;
+mod list;
+mod members;
+mod put;
+mod remove;
+mod status;
+mod up;
+
+use std::future::Future;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use serde::Serialize;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::cli::{Cli, Command, Up};
+use crate::client::Client;
+use crate::config::{Settings, Sources};
+use crate::error::{Class, Problem};
+use crate::output::Output;
+use crate::paths;
+use crate::signals::Signals;
+
+/// How a command ended that gave its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finish {
+    /// All of it is done.
+    Done,
+    /// It is done, less what this class says.
+    With(Class),
+}
+
+impl From<Finish> for ExitCode {
+    fn from(finish: Finish) -> Self {
+        match finish {
+            Finish::Done => Self::SUCCESS,
+            Finish::With(class) => Self::from(class.exit_code()),
+        }
+    }
+}
+
+/// What every command needs.
+struct Context {
+    settings: Settings,
+    output: Output,
+}
+
+impl Context {
+    fn client(&self) -> Result<Client, Problem> {
+        Client::new(&self.settings.socket.value)
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<Finish> {
+    let Cli { global, command } = cli;
+    let output = Output::new(global.json, global.quiet);
+    let command = command.unwrap_or_else(|| Command::Up(Up::default()));
+    if let Command::Completions(completions) = &command {
+        return complete(&output, completions.shell);
+    }
+    if let Command::Version = &command {
+        return version(&output);
+    }
+    let (up, makes_file) = match &command {
+        Command::Up(up) => (up.clone(), true),
+        Command::Init(init) => (
+            Up {
+                name: init.name.clone(),
+                ..Up::default()
+            },
+            true,
+        ),
+        Command::Join(join) => (
+            Up {
+                name: join.name.clone(),
+                ..Up::default()
+            },
+            false,
+        ),
+        _ => (Up::default(), false),
+    };
+    let settings = Settings::load(&Sources {
+        global: &global,
+        up: &up,
+        env: &|name| std::env::var_os(name),
+        system_file: Path::new(paths::SYSTEM_FILE),
+        named_file_must_exist: !makes_file,
+    })?;
+    let context = Context { settings, output };
+    if let Command::Config(config) = &command {
+        return config::run(&context, config.what);
+    }
+    let serves = matches!(command, Command::Up(_));
+    crate::log::init(context.settings.log.value.as_deref(), &global, serves)?;
+    match command {
+        Command::Up(_) => up::run(context),
+        Command::Init(init) => init::run(&context, &init),
+        command => {
+            let runtime = client_runtime(matches!(command, Command::Join(_)))?;
+            with_signals(runtime, dispatch(&context, command))
+        }
+    }
+}
+
+async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Finish> {
+    match command {
+        Command::Put(put) => put::run(context, put).await,
+        Command::Get(get) => get::run(context, get).await,
+        Command::Cat(cat) => get::cat(context, cat).await,
+        Command::Ls(ls) => list::run(context, ls).await,
+        Command::Rm(rm) => remove::run(context, rm).await,
+        Command::Evict(evict) => evict::run(context, evict).await,
+        Command::Where(place) => status::locate(context, place).await,
+        Command::Invite(invite) => members::invite(context, invite).await,
+        Command::Join(join) => Box::pin(members::join(context, join)).await,
+        Command::Peers => members::peers(context).await,
+        Command::Status => status::run(context).await,
+        Command::Key(key) => key::run(context, key.what).await,
+        Command::Up(_)
+        | Command::Init(_)
+        | Command::Config(_)
+        | Command::Completions(_)
+        | Command::Version => unreachable!("these are no clients"),
+    }
+}
+
+/// Commands that work in the data directory themselves need a whole runtime, clients one thread.
+fn client_runtime(whole: bool) -> std::io::Result<Runtime> {
+    let mut builder = if whole {
+        Builder::new_multi_thread()
+    } else {
+        Builder::new_current_thread()
+    };
+    builder.enable_all().build()
+}
+
+/// Runs `command` until it ends or a signal cancels it. Dropping it closes its connection, at which
+/// the daemon abandons what it did for it.
+fn with_signals(
+    runtime: Runtime,
+    command: impl Future<Output = anyhow::Result<Finish>>,
+) -> anyhow::Result<Finish> {
+    let end = runtime.block_on(async {
+        let mut signals = Signals::install()?;
+        tokio::select! {
+            finish = command => finish,
+            signal = signals.next() => {
+                let message = format!("cancelled by {signal}");
+                Err(Problem::new(Class::Cancelled, message).into())
+            }
+        }
+    });
+    // A thread may still wait for a line of stdin that nobody will type.
+    runtime.shutdown_background();
+    end
+}
+
+fn complete(output: &Output, shell: clap_complete::Shell) -> anyhow::Result<Finish> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "stash", &mut script);
+    output.raw(&String::from_utf8(script)?)?;
+    Ok(Finish::Done)
+}
+
+/// `stash version --json`.
+#[derive(Serialize)]
+struct Version {
+    version: &'static str,
+}
+
+fn version(output: &Output) -> anyhow::Result<Finish> {
+    let version = Version {
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    output.result(&version, |v| format!("stash {}\n", v.version))?;
+    Ok(Finish::Done)
+}

@@ -1,0 +1,206 @@
+//! `stash put`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::Request;
+use hyper::body::Frame;
+use tokio::sync::oneshot;
+use tokio_util::io::ReaderStream;
+
+use super::{Context, Finish};
+use crate::body::{Missing, PutDone, PutRequest, PutRoot};
+use crate::cli::Put;
+use crate::client::{self, Client};
+use crate::error::{Class, Problem};
+use crate::output::{self, Output};
+use crate::progress::Bar;
+
+/// Bytes read from stdin at once.
+const PIECE: usize = 256 * 1024;
+
+/// The longest wait for an answer once the daemon has the whole of stdin: its own waits for members
+/// end long before.
+const AFTER_THE_END: Duration = Duration::from_secs(600);
+
+pub(super) async fn run(context: &Context, put: Put) -> anyhow::Result<Finish> {
+    let client = context.client()?;
+    let mut bar = Bar::new(context.output.bars(), "put");
+    let done = if put.paths.iter().any(|path| path == Path::new("-")) {
+        let [_] = &put.paths[..] else {
+            return Err(Problem::usage("`-` stands alone: stdin is one file").into());
+        };
+        let key = put.key.as_deref().ok_or_else(|| {
+            Problem::usage("stdin has no name").hint("name it: stash put - --as KEY")
+        })?;
+        from_stdin(&client, key, put.wait.word(), bar).await?
+    } else {
+        let paths = put
+            .paths
+            .iter()
+            .map(|path| absolute(path))
+            .collect::<Result<_, _>>()?;
+        let wait = Some(put.wait.word().to_owned());
+        let request = PutRequest {
+            paths,
+            key: put.key,
+            wait,
+        };
+        client
+            .operate("/v1/put", &request, |far| bar.show(far))
+            .await?
+    };
+    report(&context.output, &done)?;
+    Ok(finish(&done))
+}
+
+/// The path as the daemon can use it, whose working directory is another.
+pub(super) fn absolute(path: &Path) -> Result<String, Problem> {
+    let absolute: PathBuf = std::path::absolute(path)
+        .map_err(|e| Problem::usage(format!("{:?} is no path: {e}", path.display())))?;
+    absolute.into_os_string().into_string().map_err(|raw| {
+        Problem::usage(format!("the path {} is not UTF-8", raw.display()))
+            .hint("pass the file through stdin: stash put - --as KEY < FILE")
+    })
+}
+
+async fn from_stdin(client: &Client, key: &str, wait: &str, bar: Bar) -> anyhow::Result<PutDone> {
+    // Dropped with the body, when the daemon has all of it.
+    let (unsent, sent) = oneshot::channel::<()>();
+    let pieces = ReaderStream::with_capacity(tokio::io::stdin(), PIECE).inspect_ok(move |piece| {
+        let _unsent = &unsent;
+        bar.add(piece.len() as u64);
+    });
+    let body = StreamBody::new(pieces.map_ok(Frame::data).map_err(|e| {
+        io::Error::other(Problem::new(
+            Class::Unreadable,
+            format!("cannot read stdin: {e}"),
+        ))
+    }));
+    let path = format!("{}?wait={wait}", client::key_path("/v1/objects", key));
+    let request = Request::put(path).body(body.boxed_unsync())?;
+    let patience = async {
+        let _dropped = sent.await;
+        tokio::time::sleep(AFTER_THE_END).await;
+    };
+    tokio::select! {
+        response = client.send(request, None) => client::document(response?).await,
+        () = patience => Err(client::gone_away().into()),
+    }
+}
+
+/// One line a root on stdout; what is missing on stderr.
+fn report(output: &Output, done: &PutDone) -> anyhow::Result<()> {
+    output.result(done, |done| {
+        done.roots
+            .iter()
+            .filter(|root| root.wanted > 0)
+            .map(|root| line(output, root))
+            .collect()
+    })?;
+    for root in &done.roots {
+        for skipped in &root.skipped {
+            output.note(&format!(
+                "skipped {}: {}",
+                output::visible(&skipped.path),
+                skipped.why
+            ));
+        }
+        note_missing(output, &root.missing);
+    }
+    Ok(())
+}
+
+fn line(output: &Output, root: &PutRoot) -> String {
+    let unchanged = if root.new == 0 && root.files > 0 {
+        ", unchanged"
+    } else {
+        ""
+    };
+    format!(
+        "{}: {}, {}{unchanged}, stored on {} of {} nodes\n",
+        output.shown(&root.key),
+        output::count(root.files, "file"),
+        output::size(root.bytes),
+        root.copies,
+        root.wanted,
+    )
+}
+
+/// Says which members do not have it yet.
+pub(super) fn note_missing(output: &Output, missing: &[Missing]) {
+    for Missing { node_id, why } in missing {
+        output.note(&format!(
+            "not on {}: {}",
+            short(node_id),
+            output::visible(why)
+        ));
+    }
+}
+
+/// The first digits of an id, as people tell nodes apart.
+pub(super) fn short(id: &str) -> &str {
+    id.get(..10).unwrap_or(id)
+}
+
+/// Missing copies weigh more than inputs that were skipped: the user was told of both.
+fn finish(done: &PutDone) -> Finish {
+    if done.roots.iter().any(|root| root.short) {
+        Finish::With(Class::Short)
+    } else if done.roots.iter().any(|root| !root.skipped.is_empty()) {
+        Finish::With(Class::Unreadable)
+    } else {
+        Finish::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::Skipped;
+
+    fn root(new: u64, copies: u64, short: bool) -> PutRoot {
+        PutRoot {
+            key: "Photos".into(),
+            files: 20,
+            bytes: 64 << 20,
+            new,
+            unchanged: 20 - new,
+            skipped: Vec::new(),
+            copies,
+            wanted: 3,
+            short,
+            missing: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_root_is_one_line() {
+        let output = Output::new(false, false);
+        let full = line(&output, &root(20, 3, false));
+        assert_eq!(full, "Photos: 20 files, 64.0 MiB, stored on 3 of 3 nodes\n");
+        let again = line(&output, &root(0, 2, false));
+        assert_eq!(
+            again,
+            "Photos: 20 files, 64.0 MiB, unchanged, stored on 2 of 3 nodes\n"
+        );
+    }
+
+    #[test]
+    fn too_few_copies_weigh_more_than_skipped_inputs() {
+        let mut done = PutDone {
+            roots: vec![root(1, 3, false)],
+        };
+        assert_eq!(finish(&done), Finish::Done);
+        done.roots[0].skipped.push(Skipped {
+            path: "/x".into(),
+            why: "a fifo".into(),
+        });
+        assert_eq!(finish(&done), Finish::With(Class::Unreadable));
+        done.roots.push(root(1, 1, true));
+        assert_eq!(finish(&done), Finish::With(Class::Short));
+    }
+}

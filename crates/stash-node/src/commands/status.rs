@@ -1,0 +1,122 @@
+//! `stash status` and `stash where`.
+
+use super::put::short;
+use super::{Context, Finish};
+use crate::body::{self, Status};
+use crate::cli;
+use crate::client::key_path;
+use crate::output::{Side, size, table, visible};
+
+pub(super) async fn run(context: &Context) -> anyhow::Result<Finish> {
+    let status: Status = context.client()?.get("/v1/status").await?;
+    context.output.result(&status, describe)?;
+    Ok(Finish::Done)
+}
+
+fn describe(status: &Status) -> String {
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let listen: Vec<String> = status.listen.iter().map(ToString::to_string).collect();
+    let synchronised = if status.synchronised {
+        ""
+    } else {
+        ", not yet synchronised"
+    };
+    let mut rows = vec![
+        row("node", status.node_id.clone()),
+        row("stash", status.stash_id.clone()),
+        row("name", visible(status.name.as_deref().unwrap_or("-"))),
+        row("role", status.role.clone()),
+        row("listen", listen.join(", ")),
+        row(
+            "members",
+            format!(
+                "{}, {} connected{synchronised}",
+                status.members, status.connected
+            ),
+        ),
+        row(
+            "files",
+            status
+                .files
+                .map_or("unknown to a keeper".to_owned(), |n| n.to_string()),
+        ),
+        row("records", status.records.to_string()),
+        row(
+            "chunks",
+            format!("{}, {}", status.chunks, size(status.bytes)),
+        ),
+        row("missing copies", status.missing_copies.to_string()),
+    ];
+    if status.quarantined > 0 {
+        rows.push(row("quarantined", status.quarantined.to_string()));
+    }
+    if let Some(why) = &status.read_only {
+        rows.push(row("READ-ONLY", visible(why)));
+    }
+    rows.extend(
+        status
+            .alarms
+            .iter()
+            .map(|alarm| row("ALARM", visible(alarm))),
+    );
+    table(&[Side::Left, Side::Left], &rows)
+}
+
+pub(super) async fn locate(context: &Context, place: cli::Where) -> anyhow::Result<Finish> {
+    let path = key_path("/v1/where", &place.key);
+    let found: body::Where = context.client()?.get(&path).await?;
+    context.output.result(&found, holders)?;
+    Ok(Finish::Done)
+}
+
+fn holders(found: &body::Where) -> String {
+    let rows: Vec<Vec<String>> = found
+        .nodes
+        .iter()
+        .map(|node| {
+            let held = match node.chunks {
+                _ if found.inline => "in the record".to_owned(),
+                Some(held) => format!("{held}/{}", found.chunks),
+                None => "?".to_owned(),
+            };
+            vec![
+                short(&node.node_id).to_owned(),
+                visible(node.name.as_deref().unwrap_or("-")),
+                node.role.clone(),
+                held,
+                node.state.clone(),
+            ]
+        })
+        .collect();
+    table(
+        &[Side::Left, Side::Left, Side::Left, Side::Right, Side::Left],
+        &rows,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::Holder;
+
+    #[test]
+    fn a_name_that_another_member_chose_cannot_write_to_the_terminal() {
+        let node = Holder {
+            node_id: "0123456789abcdef".into(),
+            name: Some("x\u{1b}]0;".into()),
+            role: "keeper".into(),
+            chunks: Some(3),
+            state: "partial".into(),
+        };
+        let found = body::Where {
+            key: "k".into(),
+            chunks: 4,
+            inline: false,
+            nodes: vec![node],
+        };
+        assert_eq!(
+            holders(&found),
+            "0123456789  x\\u{1b}]0;  keeper  3/4  partial\n"
+        );
+    }
+}

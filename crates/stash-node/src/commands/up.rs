@@ -1,0 +1,98 @@
+//! `stash up`: the daemon's life.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::process::DumpableBehavior;
+use tokio::runtime::Builder;
+
+use super::put::short;
+use super::{Context, Finish};
+use crate::api;
+use crate::daemon::{Daemon, Served, Serving, Socket, home, ready};
+use crate::error::{Class, Problem};
+use crate::output::Output;
+use crate::signals::Signals;
+
+/// Threads that still run when everything else has stopped get this long.
+const THREADS: Duration = Duration::from_secs(1);
+
+pub(super) fn run(context: Context) -> anyhow::Result<Finish> {
+    let Context { settings, output } = context;
+    // Keys are in memory: no core dumps, no debugger of the same user.
+    if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "this process can be dumped");
+    }
+    home::prepare(&settings, &output)?;
+    let passphrase = home::passphrase(&settings)?;
+    let socket = Socket::bind(&settings.socket.value)?;
+    ready::remove_stale(&settings.data_dir.value);
+    let daemon = Arc::new(Daemon::new(settings, passphrase));
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let end = runtime.block_on(Box::pin(live(&daemon, &socket, &output)));
+    drop(socket);
+    runtime.shutdown_timeout(THREADS);
+    end
+}
+
+/// Serves until a signal or a client asks for the end.
+async fn live(daemon: &Arc<Daemon>, socket: &Socket, output: &Output) -> anyhow::Result<Finish> {
+    let served = home::serve(daemon).await?;
+    let mut signals = Signals::install()?;
+    let listener = socket.listener().context("cannot serve the socket")?;
+    let serving = Serving::start(
+        listener,
+        api::router(Arc::clone(daemon)),
+        daemon.stop.clone(),
+    );
+    greet(output, &served, socket);
+    drop(served);
+    tokio::select! {
+        signal = signals.next() => tracing::info!(signal, "stopping"),
+        () = daemon.stop.cancelled() => tracing::info!("stopping, as a client asked"),
+    }
+    tokio::select! {
+        () = stop(daemon, serving) => Ok(Finish::Done),
+        signal = signals.next() => Err(at_once(signal)),
+    }
+}
+
+/// The stop: no new requests, operations end with an error that says why, answers go out, the store
+/// is closed.
+async fn stop(daemon: &Daemon, serving: Serving) {
+    daemon.stop.cancel();
+    if let Ok(served) = daemon.served() {
+        served.cancel_operations();
+    }
+    serving.drain().await;
+    daemon.joins.close();
+    daemon.joins.wait().await;
+    if let Some(served) = daemon.take() {
+        served.close().await;
+    }
+}
+
+fn at_once(signal: &str) -> anyhow::Error {
+    Problem::new(Class::Cancelled, format!("stopped at once by {signal}")).into()
+}
+
+fn greet(output: &Output, served: &Served, socket: &Socket) {
+    let node = served.node.engine.node_id().to_string();
+    let stash = served.node.engine.stash().to_string();
+    let listen: Vec<String> = served
+        .node
+        .engine
+        .listen()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    output.note(&format!(
+        "serving node {} of stash {} on {}, local API on {}",
+        short(&node),
+        short(&stash),
+        listen.join(", "),
+        socket.path().display(),
+    ));
+    output.note("next: stash put PATH, or: stash invite --role owner, to add a machine");
+}

@@ -1,0 +1,392 @@
+//! The settings: flag, environment, user file, system file, default, in this order.
+
+use std::fmt;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{Global, Up};
+use crate::error::{Class, Problem};
+use crate::paths::{self, Environment};
+
+/// The port on which nodes listen for each other.
+pub(crate) const PORT: u16 = 7979;
+
+/// Bytes of a configuration file; far above any that makes sense.
+const FILE_MAX: u64 = 256 * 1024;
+
+/// Bytes of a display name, as the member log has it.
+const NAME_MAX: usize = 64;
+
+/// What a configuration file may say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    data_dir: Option<PathBuf>,
+    socket: Option<PathBuf>,
+    listen: Option<Vec<SocketAddr>>,
+    advertise: Option<Vec<SocketAddr>>,
+    name: Option<String>,
+    log: Option<String>,
+    passphrase_file: Option<PathBuf>,
+    create: Option<bool>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The command line.
+    Flag,
+    /// This variable.
+    Environment(&'static str),
+    /// This file.
+    File(PathBuf),
+    /// Nobody said anything.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Environment(variable) => write!(f, "environment {variable}"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+impl Serialize for Origin {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A value and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Setting<T> {
+    /// The value.
+    pub(crate) value: T,
+    /// Its source.
+    pub(crate) origin: Origin,
+}
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Settings {
+    /// The directory of the stash.
+    pub(crate) data_dir: Setting<PathBuf>,
+    /// The socket of the local API.
+    pub(crate) socket: Setting<PathBuf>,
+    /// Where peers are awaited.
+    pub(crate) listen: Setting<Vec<SocketAddr>>,
+    /// Where peers are told to come; empty: found out from `listen`.
+    pub(crate) advertise: Setting<Vec<SocketAddr>>,
+    /// The name that other members see.
+    pub(crate) name: Setting<String>,
+    /// The filter of the log.
+    pub(crate) log: Setting<Option<String>>,
+    /// A file with the passphrase of the keys.
+    pub(crate) passphrase_file: Setting<Option<PathBuf>>,
+    /// Whether `up` makes a new stash in a data directory that has none.
+    pub(crate) create: Setting<bool>,
+    /// The user's file: read if it is there, written by the first run if it may.
+    #[serde(skip)]
+    pub(crate) user_file: Option<Setting<PathBuf>>,
+    /// The files that were read.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// What the command line and the system say.
+pub(crate) struct Sources<'a> {
+    /// The flags of every command.
+    pub(crate) global: &'a Global,
+    /// The flags of `up`; empty for other commands.
+    pub(crate) up: &'a Up,
+    /// The environment.
+    pub(crate) env: Environment<'a>,
+    /// The machine's file.
+    pub(crate) system_file: &'a Path,
+    /// Whether a file named by flag or environment must exist.
+    pub(crate) named_file_must_exist: bool,
+}
+
+impl Settings {
+    /// Reads every source.
+    pub(crate) fn load(sources: &Sources<'_>) -> Result<Self, Problem> {
+        let env = sources.env;
+        let user_file = user_file(sources);
+        let mut files = Vec::new();
+        if let Some(Setting {
+            value: path,
+            origin,
+        }) = &user_file
+        {
+            let named = *origin != Origin::Default;
+            match read_file(path)? {
+                Some(file) => files.push((path.clone(), file)),
+                None if named && sources.named_file_must_exist => {
+                    return Err(Problem::usage(format!(
+                        "there is no configuration file {} ({origin})",
+                        path.display()
+                    )));
+                }
+                None => {}
+            }
+        }
+        if let Some(file) = read_file(sources.system_file)? {
+            files.push((sources.system_file.to_owned(), file));
+        }
+        let lookup = Lookup { env, files: &files };
+        lookup.settings(sources, user_file)
+    }
+}
+
+fn user_file(sources: &Sources<'_>) -> Option<Setting<PathBuf>> {
+    let named = sources.global.config.clone().map(|value| Setting {
+        value,
+        origin: Origin::Flag,
+    });
+    named
+        .or_else(|| {
+            let value = (sources.env)("STASH_CONFIG")
+                .filter(|value| !value.is_empty())?
+                .into();
+            Some(Setting {
+                value,
+                origin: Origin::Environment("STASH_CONFIG"),
+            })
+        })
+        .or_else(|| {
+            let value = paths::user_file(sources.env)?;
+            Some(Setting {
+                value,
+                origin: Origin::Default,
+            })
+        })
+}
+
+/// Finds one setting after the other in the sources below the flags.
+struct Lookup<'a> {
+    env: Environment<'a>,
+    files: &'a [(PathBuf, File)],
+}
+
+impl Lookup<'_> {
+    fn settings(
+        &self,
+        sources: &Sources<'_>,
+        user_file: Option<Setting<PathBuf>>,
+    ) -> Result<Settings, Problem> {
+        let (global, up) = (sources.global, sources.up);
+        let path = |name, flag: &Option<PathBuf>, file: fn(&File) -> Option<PathBuf>| {
+            self.find(name, flag.clone(), |text| Ok(PathBuf::from(text)), file)?
+                .map(absolute)
+                .transpose()
+        };
+        let data_dir = path("STASH_DATA_DIR", &global.data_dir, |f| f.data_dir.clone())?;
+        let named = data_dir.is_some();
+        let data_dir = or_default(data_dir, || paths::data_dir(self.env))?;
+        let socket = path("STASH_SOCKET", &global.socket, |f| f.socket.clone())?;
+        let socket = or_default(socket, || {
+            Ok(paths::socket(self.env, &data_dir.value, named))
+        })?;
+        let listen = self.find("STASH_LISTEN", many(&up.listen), addresses, |f| {
+            f.listen.clone()
+        })?;
+        let advertise = self.find("STASH_ADVERTISE", many(&up.advertise), addresses, |f| {
+            f.advertise.clone()
+        })?;
+        let name = self.find("STASH_NAME", up.name.clone(), text, |f| f.name.clone())?;
+        let log = self.find("STASH_LOG", None, text, |f| f.log.clone())?;
+        let passphrase = path("STASH_PASSPHRASE_FILE", &None, |f| {
+            f.passphrase_file.clone()
+        })?;
+        let create = self.find("STASH_CREATE", None, boolean, |f| f.create)?;
+        Ok(Settings {
+            data_dir,
+            socket,
+            listen: or_default(listen, || Ok(vec![SocketAddr::from(([0, 0, 0, 0], PORT))]))?,
+            advertise: or_default(advertise, || Ok(Vec::new()))?,
+            name: check_name(or_default(name, || Ok(host_name()))?)?,
+            log: optional(log),
+            passphrase_file: optional(passphrase),
+            create: or_default(create, || Ok(true))?,
+            user_file,
+            files: self.files.iter().map(|(path, _)| path.clone()).collect(),
+        })
+    }
+
+    /// The first source that has a value.
+    fn find<T>(
+        &self,
+        variable: &'static str,
+        flag: Option<T>,
+        parse: impl Fn(&str) -> Result<T, String>,
+        file: impl Fn(&File) -> Option<T>,
+    ) -> Result<Option<Setting<T>>, Problem> {
+        if let Some(value) = flag {
+            return Ok(Some(Setting {
+                value,
+                origin: Origin::Flag,
+            }));
+        }
+        if let Some(raw) = (self.env)(variable).filter(|raw| !raw.is_empty()) {
+            let value = raw
+                .to_str()
+                .ok_or_else(|| "not UTF-8".to_owned())
+                .and_then(parse)
+                .map_err(|why| Problem::usage(format!("environment {variable}: {why}")))?;
+            return Ok(Some(Setting {
+                value,
+                origin: Origin::Environment(variable),
+            }));
+        }
+        Ok(self.files.iter().find_map(|(path, content)| {
+            let origin = Origin::File(path.clone());
+            file(content).map(|value| Setting { value, origin })
+        }))
+    }
+}
+
+fn or_default<T>(
+    found: Option<Setting<T>>,
+    default: impl FnOnce() -> Result<T, Problem>,
+) -> Result<Setting<T>, Problem> {
+    match found {
+        Some(setting) => Ok(setting),
+        None => Ok(Setting {
+            value: default()?,
+            origin: Origin::Default,
+        }),
+    }
+}
+
+fn optional<T>(found: Option<Setting<T>>) -> Setting<Option<T>> {
+    match found {
+        Some(Setting { value, origin }) => Setting {
+            value: Some(value),
+            origin,
+        },
+        None => Setting {
+            value: None,
+            origin: Origin::Default,
+        },
+    }
+}
+
+/// Relative paths mean: below the file that says so, or below the working directory.
+fn absolute(setting: Setting<PathBuf>) -> Result<Setting<PathBuf>, Problem> {
+    let Setting { value, origin } = setting;
+    let value = match &origin {
+        Origin::File(file) => file.parent().map_or(value.clone(), |dir| dir.join(&value)),
+        _ => value,
+    };
+    let value = std::path::absolute(&value)
+        .map_err(|e| Problem::usage(format!("{} ({origin}): {e}", value.display())))?;
+    Ok(Setting { value, origin })
+}
+
+fn many(flags: &[SocketAddr]) -> Option<Vec<SocketAddr>> {
+    (!flags.is_empty()).then(|| flags.to_vec())
+}
+
+fn text(value: &str) -> Result<String, String> {
+    Ok(value.to_owned())
+}
+
+fn addresses(value: &str) -> Result<Vec<SocketAddr>, String> {
+    value
+        .split(',')
+        .map(|one| {
+            one.trim()
+                .parse()
+                .map_err(|_| format!("{one:?} is not ADDRESS:PORT"))
+        })
+        .collect()
+}
+
+fn boolean(value: &str) -> Result<bool, String> {
+    value
+        .parse()
+        .map_err(|_| format!("{value:?} is neither true nor false"))
+}
+
+fn check_name(name: Setting<String>) -> Result<Setting<String>, Problem> {
+    let length = name.value.len();
+    if (1..=NAME_MAX).contains(&length) && !name.value.chars().any(char::is_control) {
+        return Ok(name);
+    }
+    Err(Problem::usage(format!(
+        "the name ({}) must have 1 to {NAME_MAX} bytes and no control characters",
+        name.origin
+    )))
+}
+
+/// The machine's name, if it will do as a display name.
+fn host_name() -> String {
+    let system = rustix::system::uname();
+    let name = system.nodename().to_str().unwrap_or_default();
+    if (1..=NAME_MAX).contains(&name.len()) {
+        name.to_owned()
+    } else {
+        "stash".to_owned()
+    }
+}
+
+/// `None` if there is no such file.
+fn read_file(path: &Path) -> Result<Option<File>, Problem> {
+    let cannot = |e: std::io::Error| {
+        Problem::new(
+            Class::Unreadable,
+            format!("cannot read {}: {e}", path.display()),
+        )
+    };
+    let mut text = String::new();
+    match std::fs::File::open(path) {
+        Ok(file) => {
+            file.take(FILE_MAX + 1)
+                .read_to_string(&mut text)
+                .map_err(cannot)?;
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
+        Err(e) => return Err(cannot(e)),
+    }
+    if text.len() as u64 > FILE_MAX {
+        let message = format!("{} has more than {FILE_MAX} bytes", path.display());
+        return Err(Problem::usage(message));
+    }
+    parse(path, &text).map(Some)
+}
+
+/// The parser's own message names line, column and key.
+fn parse(path: &Path, text: &str) -> Result<File, Problem> {
+    toml::from_str(text).map_err(|e| {
+        Problem::usage(format!("{}: {}", path.display(), e.to_string().trim_end()))
+            .hint("`stash config show` lists every setting")
+    })
+}
+
+/// What the first run writes: every setting as a comment, and the one line that makes a missing
+/// disk an error instead of a new stash.
+pub(crate) const TEMPLATE: &str = r#"# stash configuration; a flag or an STASH_* variable wins over this file.
+
+# data_dir = "/path/to/stash"
+# socket = "/run/user/1000/stash/stash.sock"
+# listen = ["0.0.0.0:7979"]
+# advertise = ["203.0.113.7:7979"]
+# name = "laptop"
+# log = "info"
+# passphrase_file = "/path/to/file"
+
+# The stash of this configuration exists: an empty data directory (a disk that is not mounted) is
+# an error and not a reason to make a new one.
+create = false
+"#;
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

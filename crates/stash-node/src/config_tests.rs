@@ -1,0 +1,205 @@
+use std::ffi::OsString;
+
+use super::*;
+
+struct Case {
+    dir: tempfile::TempDir,
+    env: Vec<(&'static str, OsString)>,
+    global: Global,
+    up: Up,
+    must_exist: bool,
+}
+
+impl Case {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let env = vec![("HOME", dir.path().join("home").into_os_string())];
+        Self {
+            dir,
+            env,
+            global: Global::default(),
+            up: Up::default(),
+            must_exist: false,
+        }
+    }
+
+    fn user(self, text: &str) -> Self {
+        let dir = self.dir.path().join("home/.config/stash");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("config.toml"), text).unwrap();
+        self
+    }
+
+    fn system(self, text: &str) -> Self {
+        std::fs::write(self.dir.path().join("system.toml"), text).unwrap();
+        self
+    }
+
+    fn env(mut self, name: &'static str, value: &str) -> Self {
+        self.env.push((name, value.into()));
+        self
+    }
+
+    fn load(&self) -> Result<Settings, Problem> {
+        let env = |name: &str| {
+            self.env
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| value.clone())
+        };
+        Settings::load(&Sources {
+            global: &self.global,
+            up: &self.up,
+            env: &env,
+            system_file: &self.dir.path().join("system.toml"),
+            named_file_must_exist: self.must_exist,
+        })
+    }
+}
+
+#[test]
+fn each_source_wins_over_the_next() {
+    let mut case = Case::new();
+    assert_eq!(case.load().unwrap().name.origin, Origin::Default);
+    case = case.system("name = \"system\"");
+    assert_eq!(case.load().unwrap().name.value, "system");
+    case = case.user("name = \"user\"");
+    assert_eq!(case.load().unwrap().name.value, "user");
+    case = case.env("STASH_NAME", "environment");
+    let name = case.load().unwrap().name;
+    assert_eq!(
+        (name.value.as_str(), name.origin),
+        ("environment", Origin::Environment("STASH_NAME"))
+    );
+    case.up.name = Some("flag".into());
+    let name = case.load().unwrap().name;
+    assert_eq!((name.value.as_str(), name.origin), ("flag", Origin::Flag));
+}
+
+#[test]
+fn a_key_that_only_the_system_file_has_is_found_behind_the_user_file() {
+    let settings = Case::new()
+        .user("name = \"user\"")
+        .system("log = \"debug\"")
+        .load()
+        .unwrap();
+    assert_eq!(settings.log.value.as_deref(), Some("debug"));
+    assert_eq!(settings.name.value, "user");
+    assert_eq!(settings.files.len(), 2);
+}
+
+#[test]
+fn the_defaults_are_the_documented_ones() {
+    let case = Case::new();
+    let settings = case.load().unwrap();
+    assert_eq!(settings.listen.value, ["0.0.0.0:7979".parse().unwrap()]);
+    assert_eq!(
+        settings.data_dir.value,
+        case.dir.path().join("home/.local/share/stash")
+    );
+    assert_eq!(
+        settings.socket.value,
+        settings.data_dir.value.join("stash.sock")
+    );
+    assert!(settings.create.value);
+}
+
+#[test]
+fn an_unknown_key_is_an_error_that_names_file_line_and_key() {
+    let problem = Case::new()
+        .user("name = \"x\"\nlisten_on = 1\n")
+        .load()
+        .unwrap_err();
+    assert_eq!(problem.code, Class::Usage);
+    for part in [".config/stash/config.toml", "line 2", "listen_on"] {
+        assert!(
+            problem.message.contains(part),
+            "{part:?} is not in {}",
+            problem.message
+        );
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_an_error_that_names_file_line_and_key() {
+    let problem = Case::new()
+        .system("\n\nlisten = [\"here\"]\n")
+        .load()
+        .unwrap_err();
+    for part in ["system.toml", "line 3", "listen"] {
+        assert!(
+            problem.message.contains(part),
+            "{part:?} is not in {}",
+            problem.message
+        );
+    }
+}
+
+#[test]
+fn a_bad_address_in_the_environment_names_the_variable() {
+    let problem = Case::new()
+        .env("STASH_LISTEN", "127.0.0.1:1,here")
+        .load()
+        .unwrap_err();
+    assert_eq!(problem.code, Class::Usage);
+    assert!(
+        problem.message.contains("STASH_LISTEN"),
+        "{}",
+        problem.message
+    );
+    assert!(problem.message.contains("here"), "{}", problem.message);
+}
+
+#[test]
+fn relative_paths_of_a_file_are_below_the_file() {
+    let case = Case::new().user("data_dir = \"here\"");
+    let settings = case.load().unwrap();
+    let below = case.dir.path().join("home/.config/stash/here");
+    assert_eq!(settings.data_dir.value, below);
+    assert_eq!(settings.socket.value, below.join("stash.sock"));
+}
+
+#[test]
+fn a_named_file_must_exist_unless_the_command_would_write_it() {
+    let mut case = Case::new();
+    case.global.config = Some(case.dir.path().join("none.toml"));
+    assert!(case.load().is_ok());
+    case.must_exist = true;
+    let problem = case.load().unwrap_err();
+    assert_eq!(problem.code, Class::Usage);
+    assert!(problem.message.contains("none.toml"));
+}
+
+#[test]
+fn the_template_of_the_first_run_is_a_valid_file_that_forbids_a_second_stash() {
+    let settings = Case::new().user(TEMPLATE).load().unwrap();
+    assert!(!settings.create.value);
+    let all: String = TEMPLATE
+        .lines()
+        .map(|line| {
+            line.strip_prefix("# ")
+                .filter(|rest| rest.contains(" = "))
+                .unwrap_or(line)
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    assert_eq!(Case::new().user(&all).load().unwrap().name.value, "laptop");
+}
+
+#[test]
+fn a_name_is_1_to_64_bytes_without_control_characters() {
+    for bad in ["a\u{1b}[2J", &"x".repeat(65)] {
+        let problem = Case::new().env("STASH_NAME", bad).load().unwrap_err();
+        assert_eq!(problem.code, Class::Usage);
+    }
+    let longest = "x".repeat(64);
+    assert_eq!(
+        Case::new()
+            .env("STASH_NAME", &longest)
+            .load()
+            .unwrap()
+            .name
+            .value,
+        longest
+    );
+}

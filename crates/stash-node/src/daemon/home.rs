@@ -1,0 +1,328 @@
+//! The data directory: made at the first run, opened with its passphrase, replaced by a join.
+
+use std::error::Error;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use stash_vault::crypto::{Keyring, KeyringError, RecoveryText};
+use stash_vault::{
+    Home, HomeError, InitOptions, JoinOptions, Node, RecoverOptions, RunOptions, Ticket,
+};
+use zeroize::Zeroizing;
+
+use super::ready::{self, Ready, ReadyFile};
+use super::{Daemon, Served};
+use crate::body::JoinDone;
+use crate::config::{Origin, Settings, TEMPLATE};
+use crate::error::{Class, Problem};
+use crate::output::Output;
+use crate::passphrase::Source;
+
+/// Makes what the first run makes: the data directory with a stash of its own, and the
+/// configuration. Does nothing where there is a stash.
+pub(crate) fn prepare(settings: &Settings, output: &Output) -> Result<(), Problem> {
+    let dir = &settings.data_dir.value;
+    if Home::exists(dir) {
+        return Ok(());
+    }
+    // Fault case 81: an empty mount point must not become a new stash.
+    if !settings.create.value {
+        let message = format!(
+            "there is no stash in {}, and {} says that there was one",
+            dir.display(),
+            settings.create.origin
+        );
+        return Err(Problem::new(Class::NoStore, message)
+            .hint("is its disk mounted? To make a new stash there all the same: stash init"));
+    }
+    let passphrase = settings.passphrase_file.value.as_deref();
+    let passphrase = passphrase
+        .map(|file| Source::File(file).chosen())
+        .transpose()?;
+    create(settings, passphrase, output).map(|_| ())
+}
+
+/// Makes a new stash in the data directory, and the configuration if there is none.
+pub(crate) fn create(
+    settings: &Settings,
+    passphrase: Option<Zeroizing<String>>,
+    output: &Output,
+) -> Result<Home, Problem> {
+    let dir = &settings.data_dir.value;
+    if !Home::exists(dir) {
+        vacant(dir)?;
+    }
+    let display_name = settings.name.value.clone();
+    let home = Home::init(
+        dir,
+        InitOptions {
+            display_name,
+            passphrase,
+        },
+    )
+    .map_err(|e| explained(e, dir))?;
+    output.note(&format!(
+        "made an identity and an empty stash in {}",
+        dir.display()
+    ));
+    output.note("its recovery text, to keep on paper: stash key recovery");
+    write_configuration(settings, output)?;
+    Ok(home)
+}
+
+/// Brings a stash back from its recovery text.
+pub(crate) async fn recover(
+    settings: &Settings,
+    text: &RecoveryText,
+    passphrase: Option<Zeroizing<String>>,
+    output: &Output,
+) -> Result<Home, Problem> {
+    let dir = &settings.data_dir.value;
+    if !Home::exists(dir) {
+        vacant(dir)?;
+    }
+    let display_name = settings.name.value.clone();
+    let options = RecoverOptions {
+        display_name,
+        passphrase,
+    };
+    let home = Home::recover(dir, text, options)
+        .await
+        .map_err(|e| explained(e, dir))?;
+    output.note(&format!("recovered the stash into {}", dir.display()));
+    write_configuration(settings, output)?;
+    Ok(home)
+}
+
+/// Makes the data directory, or checks that nothing of somebody else's lies in it.
+fn vacant(dir: &Path) -> Result<(), Problem> {
+    let cannot = |e: io::Error| {
+        let class = crate::error::io_class(&e);
+        Problem::new(
+            class,
+            format!("cannot use the data directory {}: {e}", dir.display()),
+        )
+    };
+    match std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+    {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+            return Err(Problem::usage(format!(
+                "{} is not a directory",
+                dir.display()
+            )));
+        }
+        made => made.map_err(cannot)?,
+    }
+    for entry in std::fs::read_dir(dir).map_err(cannot)? {
+        let name = entry.map_err(cannot)?.file_name();
+        let ours = name
+            .to_str()
+            .is_some_and(|name| OURS.iter().any(|ours| name.starts_with(ours)));
+        if !ours {
+            let message = format!(
+                "{} is no stash and not empty: it holds {}",
+                dir.display(),
+                name.display()
+            );
+            return Err(Problem::new(Class::NoStore, message)
+                .hint("name the directory of your stash, or an empty one, with --data-dir"));
+        }
+    }
+    Ok(())
+}
+
+/// How the names begin of what may lie in a data directory that has no stash: the daemon's socket
+/// with its lock, a configuration, the sign of a file system's root, what an interrupted or refused
+/// start or join left.
+const OURS: [&str; 8] = [
+    "stash.sock",
+    "config.toml",
+    "lost+found",
+    "ready.json",
+    "lock",
+    "joining-",
+    "new-",
+    "replaced-",
+];
+
+/// Writes the configuration of the first run, where it belongs to this data directory: not if the
+/// directory was named, unless a file was named too; and never over a file.
+fn write_configuration(settings: &Settings, output: &Output) -> Result<(), Problem> {
+    let Some(file) = &settings.user_file else {
+        return Ok(());
+    };
+    if settings.data_dir.origin != Origin::Default && file.origin == Origin::Default {
+        return Ok(());
+    }
+    let path = &file.value;
+    let written = path
+        .parent()
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .and_then(|()| {
+            std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)
+        });
+    match written.and_then(|mut file| file.write_all(TEMPLATE.as_bytes())) {
+        Ok(()) => output.note(&format!("wrote the configuration {}", path.display())),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+        Err(e) => {
+            let class = crate::error::io_class(&e);
+            return Err(Problem::new(
+                class,
+                format!("cannot write {}: {e}", path.display()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Opens the node and serves it.
+pub(crate) async fn serve(daemon: &Daemon) -> anyhow::Result<Arc<Served>> {
+    let settings = &daemon.settings;
+    let dir = &settings.data_dir.value;
+    let node = open(daemon).await?;
+    let engine = &node.engine;
+    let ready = Ready {
+        pid: std::process::id(),
+        node_id: engine.node_id().to_string(),
+        listen: engine.listen(),
+        socket: settings.socket.value.clone(),
+    };
+    let ready = ReadyFile::write(dir, &ready)?;
+    Ok(daemon.start(Served::new(node, ready)))
+}
+
+async fn open(daemon: &Daemon) -> Result<Node, Problem> {
+    let settings = &daemon.settings;
+    let dir = &settings.data_dir.value;
+    let options = RunOptions {
+        listen: settings.listen.value.clone(),
+        advertise: settings.advertise.value.clone(),
+    };
+    Home::open(dir, daemon.passphrase(), options)
+        .await
+        .map_err(|e| explained(e, dir))
+}
+
+/// Who holds a locked directory, and what to do about a port that is taken.
+fn explained(error: HomeError, dir: &Path) -> Problem {
+    let taken = caused_by(&error, ErrorKind::AddrInUse);
+    let problem = Problem::from(error);
+    match (problem.code, ready::read(dir)) {
+        (Class::Locked, Some(ready)) => {
+            let message = format!("{}: process {} serves it", problem.message, ready.pid);
+            Problem { message, ..problem }
+        }
+        _ if taken => Problem {
+            code: Class::Temporary,
+            ..problem
+        }
+        .hint("something listens there already; choose another port with --listen ADDR:PORT"),
+        _ => problem,
+    }
+}
+
+fn caused_by(error: &(dyn Error + 'static), kind: ErrorKind) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|e| e.kind() == kind)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// The passphrase of the directory's keys, if they have one: from the file that the settings name,
+/// or from the terminal. Waits for the person there.
+pub(crate) fn passphrase(settings: &Settings) -> Result<Option<Zeroizing<String>>, Problem> {
+    let file = settings.passphrase_file.value.as_deref();
+    if file.is_none() && !protected(&settings.data_dir.value) {
+        return Ok(None);
+    }
+    Source::new(file).existing().map(Some)
+}
+
+fn protected(dir: &Path) -> bool {
+    std::fs::read(dir.join("keyring")).is_ok_and(|bytes| {
+        matches!(
+            Keyring::decode(&bytes, None),
+            Err(KeyringError::NeedsPassphrase)
+        )
+    })
+}
+
+/// Leaves the node's own empty stash for the one that the ticket is for, and serves that.
+pub(crate) async fn rejoin(
+    daemon: &Daemon,
+    ticket: &Ticket,
+    name: Option<String>,
+) -> Result<JoinDone, Problem> {
+    let _one_at_a_time = daemon.joining.lock().await;
+    let settings = &daemon.settings;
+    let dir = &settings.data_dir.value;
+    let records = daemon.served()?.node.engine.status().await?.records;
+    if records > 0 {
+        return Err(HomeError::HasRecords {
+            directory: dir.clone(),
+            records,
+        }
+        .into());
+    }
+    if let Some(served) = daemon.take() {
+        served.close().await;
+    }
+    let options = JoinOptions {
+        display_name: name.unwrap_or_else(|| settings.name.value.clone()),
+        passphrase: daemon.passphrase(),
+    };
+    let joined = Home::join(dir, ticket, options)
+        .await
+        .map_err(|e| explained(e, dir));
+    // Joined or not, the node serves what it now has.
+    let served = serve(daemon).await.map_err(|e| Problem::of(&e))?;
+    joined?;
+    Ok(done(&served.node))
+}
+
+/// Joins while no daemon runs.
+pub(crate) async fn join(settings: &Settings, ticket: &Ticket) -> anyhow::Result<JoinDone> {
+    let dir = &settings.data_dir.value;
+    if !Home::exists(dir) {
+        vacant(dir)?;
+    }
+    let ask = settings.clone();
+    let passphrase = tokio::task::spawn_blocking(move || passphrase(&ask)).await??;
+    let options = JoinOptions {
+        display_name: settings.name.value.clone(),
+        passphrase,
+    };
+    let home = Home::join(dir, ticket, options)
+        .await
+        .map_err(|e| explained(e, dir))?;
+    Ok(JoinDone {
+        stash_id: home.stash_id().to_string(),
+        node_id: home.node_id().to_string(),
+        role: home.role().to_string(),
+    })
+}
+
+fn done(node: &Node) -> JoinDone {
+    let engine = &node.engine;
+    JoinDone {
+        stash_id: engine.stash().to_string(),
+        node_id: engine.node_id().to_string(),
+        role: engine.role().to_string(),
+    }
+}

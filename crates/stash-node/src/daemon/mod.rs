@@ -1,0 +1,81 @@
+//! The running node: what the local API asks, and how it starts and stops.
+
+pub(crate) mod home;
+pub(crate) mod ready;
+mod serve;
+mod served;
+mod socket;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
+
+use crate::config::Settings;
+use crate::error::{Class, Problem};
+
+pub(crate) use serve::Serving;
+pub(crate) use served::Served;
+pub(crate) use socket::Socket;
+
+/// The process that serves one data directory. The node inside changes when it joins a stash.
+pub(crate) struct Daemon {
+    /// What it was started with.
+    pub(crate) settings: Settings,
+    /// Asks the process to stop.
+    pub(crate) stop: CancellationToken,
+    /// What runs beside the node: joins.
+    pub(crate) joins: TaskTracker,
+    /// Held by a join that swaps the node.
+    pub(crate) joining: tokio::sync::Mutex<()>,
+    passphrase: Option<Zeroizing<String>>,
+    served: Mutex<Option<Arc<Served>>>,
+}
+
+impl Daemon {
+    /// Without a node yet.
+    pub(crate) fn new(settings: Settings, passphrase: Option<Zeroizing<String>>) -> Self {
+        Self {
+            settings,
+            stop: CancellationToken::new(),
+            joins: TaskTracker::new(),
+            joining: tokio::sync::Mutex::new(()),
+            passphrase,
+            served: Mutex::new(None),
+        }
+    }
+
+    /// What opens the keys of this directory.
+    pub(crate) fn passphrase(&self) -> Option<Zeroizing<String>> {
+        self.passphrase.clone()
+    }
+
+    /// The node that is served.
+    pub(crate) fn served(&self) -> Result<Arc<Served>, Problem> {
+        let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        served.clone().ok_or_else(|| {
+            Problem::new(
+                Class::Temporary,
+                "the node is starting, stopping or joining a stash",
+            )
+            .hint("repeat the command in a moment")
+        })
+    }
+
+    /// Serves this node from now on.
+    pub(crate) fn start(&self, served: Served) -> Arc<Served> {
+        let served = Arc::new(served);
+        let mut place = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = Some(Arc::clone(&served));
+        served
+    }
+
+    /// Takes the node away: nobody else starts anything with it.
+    pub(crate) fn take(&self) -> Option<Arc<Served>> {
+        self.served
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}

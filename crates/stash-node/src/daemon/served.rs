@@ -1,0 +1,95 @@
+//! One opened node with the operations that run on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stash_vault::server::MemberView;
+use stash_vault::{Node, Vault};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::operation::Place;
+use crate::daemon::ready::ReadyFile;
+use crate::error::Problem;
+
+/// How long cancelled operations may take to clean up.
+const CLEAN_UP: Duration = Duration::from_secs(5);
+
+/// How long the engine may take to say good-bye and to close the store.
+const CLOSE: Duration = Duration::from_secs(5);
+
+/// Between two looks at whether the last request let go of the node.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A node while it is served.
+pub(crate) struct Served {
+    /// The node.
+    pub(crate) node: Node,
+    /// Cancelled when the node stops or is replaced.
+    pub(crate) cancel: CancellationToken,
+    operations: TaskTracker,
+    _ready: ReadyFile,
+}
+
+impl Served {
+    /// A node that is ready.
+    pub(crate) fn new(node: Node, ready: ReadyFile) -> Self {
+        let (operations, cancel) = (TaskTracker::new(), CancellationToken::new());
+        Self {
+            node,
+            cancel,
+            operations,
+            _ready: ready,
+        }
+    }
+
+    /// Names and contents, unless the node is a keeper.
+    pub(crate) fn vault(&self) -> Result<Vault, Problem> {
+        self.node.vault.clone().ok_or_else(Problem::keeper)
+    }
+
+    /// Where an operation of this node runs.
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place {
+            tracker: &self.operations,
+            cancel: &self.cancel,
+        }
+    }
+
+    /// A member's display name, where the node may read it.
+    pub(crate) fn display_name(&self, member: &MemberView) -> Option<String> {
+        self.node
+            .vault
+            .as_ref()?
+            .display_name(&member.label, &member.node)
+    }
+
+    /// Ends every operation early.
+    pub(crate) fn cancel_operations(&self) {
+        self.cancel.cancel();
+    }
+
+    /// Cancels every operation, waits for their ends, and closes the store.
+    pub(crate) async fn close(self: Arc<Self>) {
+        self.cancel.cancel();
+        self.operations.close();
+        if timeout(CLEAN_UP, self.operations.wait()).await.is_err() {
+            tracing::warn!(
+                operations = self.operations.len(),
+                "operations did not end in time"
+            );
+        }
+        let mut shared = self;
+        for _ in 0..CLOSE.as_millis() / LOOK_AGAIN.as_millis() {
+            match Arc::try_unwrap(shared) {
+                Ok(served) => return served.node.shutdown(CLOSE).await,
+                // Somebody reads the node's state at this moment.
+                Err(again) => shared = again,
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        tracing::warn!("a request still uses the node; its store is closed with the process");
+        shared.node.engine.shutdown(CLOSE).await;
+    }
+}

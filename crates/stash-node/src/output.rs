@@ -1,0 +1,263 @@
+//! What people read: sizes, times, modes, tables. Results go to stdout, everything else to stderr.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+/// Writes results to stdout. A reader that has seen enough (`| head`) is no error: the writer stops
+/// quietly.
+pub(crate) struct Output {
+    json: bool,
+    quiet: bool,
+    terminal: bool,
+}
+
+impl Output {
+    /// Prints JSON documents if `json`, no notes if `quiet`.
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        Self {
+            json,
+            quiet,
+            terminal: io::stdout().is_terminal(),
+        }
+    }
+
+    /// Whether the result is to be JSON.
+    pub(crate) fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether progress may be drawn.
+    pub(crate) fn bars(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// Prints a result: the value itself with `--json`, else what `human` makes of it.
+    pub(crate) fn result<T: Serialize>(
+        &self,
+        value: &T,
+        human: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<()> {
+        if self.json {
+            self.raw(&format!("{}\n", serde_json::to_string(value)?))
+        } else {
+            self.raw(&human(value))
+        }
+    }
+
+    /// Prints text as it is.
+    pub(crate) fn raw(&self, text: &str) -> anyhow::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()?;
+        Ok(())
+    }
+
+    /// A key or path as it may be shown: on a terminal, control characters are made visible.
+    pub(crate) fn shown(&self, text: &str) -> String {
+        if self.terminal {
+            visible(text)
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// A line for the person at the terminal.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            say(text);
+        }
+    }
+}
+
+/// Writes one line to stderr. A closed stderr is nobody's business.
+pub(crate) fn say(text: &str) {
+    let _nobody_reads = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Control characters (a terminal would obey them) and line ends as `\u{..}`.
+pub(crate) fn visible(text: &str) -> String {
+    if !text.chars().any(char::is_control) {
+        return text.to_owned();
+    }
+    text.chars()
+        .fold(String::with_capacity(text.len() + 8), |mut shown, c| {
+            if c.is_control() {
+                shown.extend(c.escape_default());
+            } else {
+                shown.push(c);
+            }
+            shown
+        })
+}
+
+/// The same for a text of several lines, which stay lines.
+pub(crate) fn visible_lines(text: &str) -> String {
+    text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
+}
+
+/// A size in IEC units with one decimal: `0 B`, `1023 B`, `1.0 KiB`, `64.0 MiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    // In tenths of a unit, rounded; a size that rounds up to 1024.0 belongs to the next unit.
+    let mut unit = 0;
+    loop {
+        let shift = 10 * (u32::try_from(unit).unwrap_or(0) + 1);
+        let tenths = (u128::from(bytes) * 10 + (1u128 << (shift - 1))) >> shift;
+        if tenths < 10_240 || unit == UNITS.len() - 1 {
+            return format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit]);
+        }
+        unit += 1;
+    }
+}
+
+/// A time in RFC 3339, UTC, to the second.
+pub(crate) fn time(seconds: i64) -> String {
+    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Days since 1970 to a date of the proleptic Gregorian calendar (Howard Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    (
+        yoe + era * 400 + i64::from(month <= 2),
+        month,
+        doy - (153 * mp + 2) / 5 + 1,
+    )
+}
+
+/// A mode as `ls -l` shows that of a file.
+pub(crate) fn mode(mode: Option<u32>) -> String {
+    let Some(mode) = mode else {
+        return "-".to_owned();
+    };
+    let mut text = String::from("-");
+    for shift in [6, 3, 0] {
+        for (bit, letter) in [(4, 'r'), (2, 'w'), (1, 'x')] {
+            text.push(if mode >> shift & bit != 0 {
+                letter
+            } else {
+                '-'
+            });
+        }
+    }
+    text
+}
+
+/// `1 file`, `20 files`.
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// On which side of its column a cell stands.
+#[derive(Clone, Copy)]
+pub(crate) enum Side {
+    /// Text.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Lines with aligned columns, two spaces apart, nothing behind the last one.
+pub(crate) fn table(sides: &[Side], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
+    let widths: Vec<usize> = (0..sides.len())
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for ((cell, side), width) in row.iter().zip(sides).zip(&widths) {
+            if !line.is_empty() {
+                line.push_str("  ");
+            }
+            let _infallible = match side {
+                Side::Left => write!(line, "{cell:<width$}"),
+                Side::Right => write!(line, "{cell:>width$}"),
+            };
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_one_decimal_and_the_unit_that_they_round_to() {
+        let table = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (1_048_575, "1.0 MiB"),
+            (1_048_576, "1.0 MiB"),
+            (64 << 20, "64.0 MiB"),
+            (u64::MAX, "16.0 EiB"),
+        ];
+        for (bytes, text) in table {
+            assert_eq!(size(bytes), text, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn times_are_rfc_3339_before_and_after_1970() {
+        let table = [
+            (0, "1970-01-01T00:00:00Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_700_000_000, "2023-11-14T22:13:20Z"),
+            (4_102_444_799, "2099-12-31T23:59:59Z"),
+        ];
+        for (seconds, text) in table {
+            assert_eq!(time(seconds), text);
+        }
+    }
+
+    #[test]
+    fn modes_look_as_in_ls() {
+        assert_eq!(mode(Some(0o644)), "-rw-r--r--");
+        assert_eq!(mode(Some(0o100_755)), "-rwxr-xr-x");
+        assert_eq!(mode(None), "-");
+    }
+
+    #[test]
+    fn columns_are_aligned_and_lines_have_no_trailing_spaces() {
+        let rows = [["a", "1", "x"], ["bcd", "200", ""]].map(|r| r.map(String::from).to_vec());
+        let text = table(&[Side::Left, Side::Right, Side::Left], &rows);
+        assert_eq!(text, "a      1  x\nbcd  200\n");
+    }
+
+    #[test]
+    fn a_terminal_never_gets_a_control_character_of_a_key() {
+        assert_eq!(visible("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(visible("Grüße"), "Grüße");
+    }
+
+    #[test]
+    fn counts_have_a_plural() {
+        assert_eq!([count(0, "file"), count(1, "file")], ["0 files", "1 file"]);
+    }
+}

@@ -1,0 +1,222 @@
+//! Files go in and come back on one node; the JSON has the documented shapes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test ends at the first thing that goes wrong, and says what it skips"
+)]
+
+mod common;
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use common::{Node, code, noise};
+
+/// Sizes under test, each with its reason: empty, one byte, around the size that stands in the
+/// record, around one and two chunks.
+const SIZES: [usize; 9] = [
+    0,
+    1,
+    4095,
+    4096,
+    4097,
+    (1 << 20) - 1,
+    1 << 20,
+    (1 << 20) + 1,
+    (2 << 20) + 7,
+];
+
+#[test]
+fn files_of_every_size_class_come_back_byte_for_byte() {
+    let node = Node::start();
+    for (seed, size) in SIZES.into_iter().enumerate() {
+        node.file(&format!("tree/dir/{size}"), noise(seed as u64, size));
+    }
+    let done = node.json(&["put", "tree"]);
+    let root = &done["roots"][0];
+    assert_eq!(root["key"], "tree");
+    assert_eq!(root["files"], SIZES.len());
+    assert_eq!(
+        (&root["short"], &root["skipped"]),
+        (&false.into(), &serde_json::json!([]))
+    );
+
+    let back = node.json(&["get", "tree", "-o", "back"]);
+    assert_eq!(back["files"], SIZES.len());
+    for (seed, size) in SIZES.into_iter().enumerate() {
+        let content = noise(seed as u64, size);
+        assert_eq!(
+            std::fs::read(node.path(&format!("back/dir/{size}"))).unwrap(),
+            content
+        );
+        let cat = node.run(&["cat", &format!("tree/dir/{size}")]);
+        assert_eq!(code(&cat), 0);
+        assert_eq!(cat.stdout, content, "{size}");
+    }
+
+    let again = node.json(&["put", "tree"]);
+    assert_eq!(again["roots"][0]["new"], 0);
+    assert_eq!(again["roots"][0]["unchanged"], SIZES.len());
+}
+
+#[test]
+fn a_file_without_output_comes_back_into_the_working_directory_with_its_mode() {
+    let node = Node::start();
+    let path = node.file("in/tool", "#!/bin/sh\n");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(
+        node.ok(&["put", "in"]),
+        "in: 1 file, 10 B, stored on 1 of 1 nodes\n"
+    );
+    assert_eq!(node.ok(&["get", "in/tool"]), "tool: 1 file, 10 B\n");
+    let mode = std::fs::metadata(node.path("tool"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o755);
+    assert!(node.ok(&["ls", "-l"]).starts_with("-rwxr-xr-x  10 B  "));
+}
+
+#[test]
+fn stdin_is_stored_under_the_given_key_and_ranges_are_cut_out_of_it() {
+    let node = Node::start();
+    let content = noise(7, 3_000_000);
+    let mut put = node.command(&["put", "-", "--as", "a b/ü"]);
+    let mut put = put
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    put.stdin.take().unwrap().write_all(&content).unwrap();
+    assert_eq!(code(&put.wait_with_output().unwrap()), 0);
+
+    let ranges: [(&str, &[u8]); 5] = [
+        ("0-0", &content[..1]),
+        ("1048575-1048576", &content[1_048_575..=1_048_576]),
+        ("2999999-", &content[2_999_999..]),
+        ("-5", &content[2_999_995..]),
+        ("2999990-18446744073709551615", &content[2_999_990..]),
+    ];
+    for (range, expected) in ranges {
+        let cat = node.run(&["cat", "a b/ü", "--range", range]);
+        assert_eq!((code(&cat), &cat.stdout[..]), (0, expected), "{range}");
+    }
+    // Fault case 40.
+    node.fails(2, "usage", &["cat", "a b/ü", "--range", "3000000-"]);
+    node.fails(2, "usage", &["cat", "a b/ü", "--range", "1-0"]);
+}
+
+#[test]
+fn a_removed_key_is_gone_and_a_tree_is_removed_only_with_a_yes() {
+    let node = Node::start();
+    for name in ["t/a", "t/b", "t-old/c"] {
+        node.file(name, name);
+    }
+    node.ok(&["put", "t", "t-old"]);
+    node.fails(2, "usage", &["rm", "t"]);
+    let problem = node.fails(2, "usage", &["rm", "-r", "t"]);
+    assert!(problem["hint"].as_str().unwrap().contains("-y"));
+    assert_eq!(node.keys(), ["t-old/c", "t/a", "t/b"]);
+    // Fault case 116: a prefix is a path.
+    let done = node.json(&["rm", "-r", "-y", "t"]);
+    assert_eq!(
+        (&done["removed"], &done["short"]),
+        (&2.into(), &false.into())
+    );
+    assert_eq!(node.keys(), ["t-old/c"]);
+    node.json(&["rm", "t-old/c"]);
+    node.fails(4, "not_found", &["cat", "t-old/c"]);
+}
+
+#[test]
+fn evict_is_refused_where_no_other_node_holds_a_copy() {
+    let node = Node::start();
+    node.file("big", noise(1, 100_000));
+    node.ok(&["put", "big"]);
+    node.fails(9, "refused", &["evict", "big"]);
+    assert_eq!(node.json(&["ls"])["entries"][0]["here"], "local");
+    assert_eq!(node.run(&["cat", "big"]).stdout, noise(1, 100_000));
+}
+
+#[test]
+fn every_json_document_has_the_documented_fields() {
+    let node = Node::start();
+    node.file("f", "content");
+    let fields = |value: &serde_json::Value| -> Vec<String> {
+        let mut names: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
+        names.sort();
+        names
+    };
+    let put = node.json(&["put", "f"]);
+    let root = "bytes copies files key missing new short skipped unchanged wanted";
+    assert_eq!(fields(&put["roots"][0]).join(" "), root);
+    let entry = "chunks conflicts here key mode modified size";
+    assert_eq!(fields(&node.json(&["ls"])["entries"][0]).join(" "), entry);
+    let place = node.json(&["where", "f"]);
+    assert_eq!(fields(&place).join(" "), "chunks inline key nodes");
+    assert_eq!(
+        fields(&place["nodes"][0]).join(" "),
+        "chunks name node_id role state"
+    );
+    let peer = &node.json(&["peers"])["peers"][0];
+    assert_eq!(
+        fields(peer).join(" "),
+        "addresses connected name node_id role this"
+    );
+    let status = "alarms bytes chunks connected files listen members missing_copies name node_id \
+                  quarantined read_only records role stash_id synchronised version";
+    assert_eq!(fields(&node.json(&["status"])).join(" "), status);
+    let invite = node.json(&["invite", "--role", "keeper"]);
+    assert_eq!(fields(&invite).join(" "), "expires role ticket");
+    assert_eq!(
+        fields(&node.json(&["key", "show"])).join(" "),
+        "node_id role stash_id"
+    );
+    assert_eq!(
+        fields(&node.json(&["get", "f", "-o", "g"])).join(" "),
+        "bytes files outputs"
+    );
+    assert_eq!(
+        fields(&node.json(&["rm", "f"])).join(" "),
+        "copies missing removed short wanted"
+    );
+}
+
+// Fault case 59: a chunk that rotted on the disk ends the transfer; no byte of it is released.
+#[test]
+fn a_rotten_last_chunk_breaks_the_transfer_after_right_bytes_only() {
+    let node = Node::start();
+    let content = noise(3, 3 << 20);
+    node.file("big", &content);
+    node.ok(&["put", "big"]);
+    let (home, _) = node.stop();
+    let mut chunks = Vec::new();
+    files_below(&home.path().join("data/store/chunks"), &mut chunks);
+    assert_eq!(chunks.len(), 3);
+    let victim = &chunks[0];
+    let mut sealed = std::fs::read(victim).unwrap();
+    sealed[1000] ^= 1;
+    std::fs::write(victim, sealed).unwrap();
+
+    let node = Node::start_in(home, |_| {});
+    let cat = node.run(&["cat", "big"]);
+    assert!([5, 6].contains(&code(&cat)), "{}", common::stderr(&cat));
+    assert!(cat.stdout.len() < content.len());
+    assert!(content.starts_with(&cat.stdout), "only right bytes");
+    let get = node.run(&["get", "big", "-o", "out"]);
+    assert!([5, 6].contains(&code(&get)), "{}", common::stderr(&get));
+    assert!(!node.path("out").exists());
+}
+
+fn files_below(dir: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_below(&path, found)
+        } else {
+            found.push(path)
+        }
+    }
+}
