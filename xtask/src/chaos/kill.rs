@@ -1,0 +1,247 @@
+//! SIGKILL of a random node at random moments of many puts.
+//!
+//! After each: what a survivor lists is whole, what was acknowledged is readable from every survivor, and the killed node
+//! starts again without help.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt};
+
+use crate::cluster::{self, Cluster, Node, Plan, Role};
+use crate::report::Report;
+use crate::tree::Tree;
+use crate::{build, compare, interrupt, tree};
+
+/// Sizes of the files: inside a record, one small chunk, several chunks, enough to be in the middle of.
+const SIZES: &[usize] = &[100, 4096, 60_000, 1_300_000, 9_000_000, 40_000_000];
+
+/// One put in this many stores a directory of small files instead.
+const DIRECTORY: u32 = 4;
+
+/// Files in such a directory.
+const FILES: usize = 60;
+
+/// The node is killed at most this long after the put began: longer than the largest put takes.
+const MOMENTS: Duration = Duration::from_millis(400);
+
+/// An acknowledged file is readable from every survivor this soon.
+const READABLE: Duration = Duration::from_secs(20);
+
+struct Kill<'a> {
+    cluster: Cluster,
+    rng: StdRng,
+    report: &'a Report,
+    work: PathBuf,
+    /// Keys whose put exited with 0, and all keys tried.
+    acknowledged: BTreeSet<String>,
+    tried: BTreeSet<String>,
+    kills: u32,
+    restarts: Vec<Duration>,
+}
+
+pub(super) fn run(puts: u32, seed: u64, report: &Report) -> Result<()> {
+    let binary = build::stash(report)?;
+    let cluster = Cluster::found(&Plan::new(Role::of_cluster(3), &binary), report)?;
+    let work = cluster::fresh(&cluster.run.path, "kill")?;
+    let mut kill = Kill {
+        cluster,
+        rng: tree::rng(seed),
+        report,
+        work,
+        acknowledged: BTreeSet::new(),
+        tried: BTreeSet::new(),
+        kills: 0,
+        restarts: vec![],
+    };
+    let begun = Instant::now();
+    for number in 1..=puts {
+        kill.one(number)
+            .with_context(|| format!("put {number} of {puts}"))?;
+        interrupt::check()?;
+    }
+    kill.everything_at_the_end()?;
+    let slowest = kill.restarts.iter().max().copied().unwrap_or_default();
+    let checked = format!(
+        "{puts} puts, {} kills, {} acknowledged and all readable; slowest restart {} ms",
+        kill.kills,
+        kill.acknowledged.len(),
+        slowest.as_millis()
+    );
+    report.step("kill", &checked, begun.elapsed());
+    kill.cluster.finish(report)
+}
+
+impl Kill<'_> {
+    fn one(&mut self, number: u32) -> Result<()> {
+        let key = format!("kill-{number:04}");
+        let source = self.source(&key)?;
+        let owners: Vec<usize> = self.indices(|node| node.role == Role::Owner);
+        let writer = owners[self.rng.random_range(0..owners.len())];
+        let victim = self.rng.random_range(0..self.cluster.nodes.len());
+        let moment = MOMENTS.mul_f64(self.rng.random_range(0.0..1.0));
+        // Small files are over early: half of the moments fall into the first tenth.
+        let moment = if self.rng.random_bool(0.5) {
+            moment / 10
+        } else {
+            moment
+        };
+
+        let put = self.cluster.nodes[writer].begin(&["put", cluster::text(&source)?])?;
+        thread::sleep(moment);
+        self.cluster.nodes[victim].kill()?;
+        self.kills += 1;
+        let reply = put.finish(cluster::command::COMMAND)?;
+        // 5: the program went away. 7: it went on and saw too few copies. A quorum survives the death of another node.
+        let allowed: &[i32] = if writer == victim { &[0, 5, 7] } else { &[0] };
+        let code = reply.expect(allowed)?.code;
+        self.tried.insert(key.clone());
+        if code == 0 {
+            self.acknowledged.insert(key.clone());
+        }
+        for index in self.indices(|node| node.is_running() && node.role.reads()) {
+            self.whole_or_absent(index, &key, code == 0)?;
+        }
+        self.restarts.push(self.cluster.nodes[victim].start()?);
+        self.cluster.settle()?;
+        if number.is_multiple_of(20) {
+            let acknowledged = self.acknowledged.len();
+            self.report.line(format_args!(
+                "  {number} puts, {acknowledged} acknowledged, all readable"
+            ));
+        }
+        Ok(())
+    }
+
+    /// A random file, or a directory of small ones.
+    fn source(&mut self, key: &str) -> Result<PathBuf> {
+        let source = self.work.join(key);
+        if self.rng.random_ratio(1, DIRECTORY) {
+            fs::create_dir(&source)?;
+            for index in 0..FILES {
+                let size = self.rng.random_range(1..6000);
+                fs::write(
+                    source.join(format!("small-{index:02}")),
+                    random(&mut self.rng, size),
+                )?;
+            }
+        } else {
+            let size = SIZES[self.rng.random_range(0..SIZES.len())];
+            fs::write(&source, random(&mut self.rng, size))?;
+        }
+        Ok(source)
+    }
+
+    /// A listed file is whole; an acknowledged one is listed; a failed get leaves no output.
+    fn whole_or_absent(&self, index: usize, key: &str, acknowledged: bool) -> Result<()> {
+        let (node, source) = (&self.cluster.nodes[index], self.work.join(key));
+        let files = if source.is_dir() { FILES } else { 1 };
+        if acknowledged {
+            cluster::wait_listed(node, key, files).context("an acknowledged put")?;
+        } else if !is_listed(node, key)? {
+            return Ok(());
+        }
+        let output = self.work.join("output");
+        let deadline = Instant::now() + READABLE;
+        loop {
+            let reply = node.run(&["get", key, "-o", cluster::text(&output)?])?;
+            if reply.code == 0 {
+                return compare(&source, &output, acknowledged);
+            }
+            if output.is_file() {
+                bail!(
+                    "{}: a get that exits {} left an output",
+                    node.name(),
+                    reply.code
+                );
+            }
+            remove(&output)?;
+            if Instant::now() > deadline {
+                let kind = if acknowledged {
+                    "acknowledged"
+                } else {
+                    "listed"
+                };
+                reply
+                    .expect(&[0])
+                    .with_context(|| format!("{kind} and not readable"))?;
+            }
+            interrupt::check()?;
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn everything_at_the_end(&self) -> Result<()> {
+        for index in self.indices(|node| node.role.reads()) {
+            for key in &self.acknowledged {
+                self.whole_or_absent(index, key, true)?;
+            }
+            for key in self.tried.difference(&self.acknowledged) {
+                self.whole_or_absent(index, key, false)?;
+            }
+        }
+        let strays: Vec<PathBuf> = fs::read_dir(&self.work)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .filter(|path| !path_is_tried(path, &self.tried))
+            .collect();
+        if let Some(stray) = strays.first() {
+            bail!("{} was left behind", stray.display());
+        }
+        Ok(())
+    }
+
+    fn indices(&self, wanted: impl Fn(&Node) -> bool) -> Vec<usize> {
+        (0..self.cluster.nodes.len())
+            .filter(|index| wanted(&self.cluster.nodes[*index]))
+            .collect()
+    }
+}
+
+fn random(rng: &mut StdRng, size: usize) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    rng.fill_bytes(&mut bytes);
+    bytes
+}
+
+/// Every file that came back is whole; of an acknowledged directory, every file came back.
+fn compare(source: &Path, output: &Path, acknowledged: bool) -> Result<()> {
+    if source.is_file() {
+        compare::same(source, output)?;
+    } else if acknowledged {
+        compare::same_tree(&Tree::adopt(source)?, output)?;
+    } else {
+        compare::part_of_tree(&Tree::adopt(source)?, output)?;
+    }
+    remove(output)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        fs::remove_dir_all(path)?;
+    } else if path.exists() {
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+fn is_listed(node: &Node, key: &str) -> Result<bool> {
+    let reply = node.run(&["ls", key, "--json"])?.expect(&[0, 4])?;
+    if reply.code != 0 {
+        return Ok(false);
+    }
+    let listing: crate::shapes::Listing = reply.json()?;
+    Ok(!listing.entries.is_empty())
+}
+
+fn path_is_tried(path: &Path, tried: &BTreeSet<String>) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| tried.contains(name))
+}

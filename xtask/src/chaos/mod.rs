@@ -1,0 +1,37 @@
+//! `cargo xtask chaos`: hurt a running cluster and check what must hold. Random ones print a seed that replays them.
+
+mod evict;
+mod kill;
+mod recorder;
+mod recover;
+mod relay;
+mod strangers;
+
+use anyhow::{Context, Result};
+
+use crate::cli::Chaos;
+use crate::report::Report;
+use crate::tree;
+
+pub(crate) fn run(chaos: &Chaos) -> Result<()> {
+    let report = Report::text();
+    let (name, seed) = match chaos {
+        Chaos::Kill { seed, .. } => ("kill", seed),
+        Chaos::Evict { seed, .. } => ("evict", seed),
+        Chaos::Strangers { seed, .. } => ("strangers", seed),
+        Chaos::Relay { seed } => ("relay", seed),
+        Chaos::Recover { seed } => ("recover", seed),
+    };
+    let seed = tree::seed(*seed);
+    report.line(format_args!("chaos {name}, seed {seed}"));
+    let outcome = match chaos {
+        Chaos::Kill { puts, .. } => kill::run(*puts, seed, &report),
+        Chaos::Evict { rounds, .. } => evict::run(*rounds, seed, &report),
+        Chaos::Strangers { connections, .. } => strangers::run(*connections, seed, &report),
+        Chaos::Relay { .. } => relay::run(seed, &report),
+        Chaos::Recover { .. } => recover::run(seed, &report),
+    };
+    outcome.with_context(|| format!("chaos {name} does not hold; replay with --seed {seed}"))?;
+    report.line(format_args!("chaos {name} held"));
+    Ok(())
+}

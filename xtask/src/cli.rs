@@ -1,0 +1,173 @@
+//! The arguments of `cargo xtask`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Checks, clusters, benches and chaos of the stash workspace"
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Check the shape of the workspace: edges between crates, manifests, words, documents, links
+    Tidy,
+    /// Everything that must hold before a commit: fmt, clippy, tests, docs, tidy, crates alone, the tour
+    Ci,
+    /// Start a stash of N node processes on loopback, take the tour, stay up until Ctrl-C
+    Cluster(ClusterArguments),
+    /// Measure against a floor in the same run
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Hurt a running cluster and check what must hold
+    #[command(subcommand)]
+    Chaos(Chaos),
+    /// Become PROGRAM, and die with the process that asked for it
+    #[command(hide = true)]
+    Guard {
+        /// Process id of the process to die with
+        parent: u32,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        program: Vec<String>,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClusterArguments {
+    /// Number of nodes
+    #[arg(default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=9))]
+    pub(crate) nodes: u8,
+    /// Exit after the tour: 0 when every step held
+    #[arg(long)]
+    pub(crate) tour: bool,
+    /// Keep the node directories and logs at the end
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Print one JSON document on stdout; the lines for people go to stderr
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Take this tree on the tour instead of a generated one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) files: Option<PathBuf>,
+    /// Replay the tour of this seed
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Put and get one big file on three nodes, beside straight-line code doing the same work
+    Transfer {
+        /// Size of the file: bytes, or with a suffix (KiB, MiB, GiB)
+        #[arg(long, default_value = "1GiB", value_parser = parse_size)]
+        size: u64,
+        /// Rounds; the medians are reported
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put a directory of 4 KiB files on three nodes and get it back on another
+    Small {
+        /// Number of files
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+        files: u32,
+        /// Rounds; the medians are reported
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Chaos {
+    /// SIGKILL a random node at random moments of many puts
+    Kill {
+        #[arg(long, default_value_t = 200)]
+        puts: u32,
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Two nodes evict the same key at once
+    Evict {
+        #[arg(long, default_value_t = 1000)]
+        rounds: u32,
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Random bytes, HTTP, TLS and port scans against a node's port
+    Strangers {
+        #[arg(long, default_value_t = 2000)]
+        connections: u32,
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Record all traffic between nodes and look for planted names and contents
+    Relay {
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Destroy every owner; recovery text and one keeper give every byte back
+    Recover {
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+}
+
+/// Parses `4096`, `64KiB`, `512MiB`, `1GiB` (and the short forms `64K`, `512M`, `1G`).
+fn parse_size(text: &str) -> Result<u64, String> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let shift = match unit.trim_end_matches("iB") {
+        "" | "B" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => return Err(format!("unit {unit:?} is not one of KiB, MiB, GiB")),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("{text:?} is not a size"))?;
+    match number.checked_mul(1 << shift) {
+        Some(0) | None => Err(format!("{text:?} is out of range")),
+        Some(size) => Ok(size),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_take_binary_units_only() {
+        assert_eq!(parse_size("1GiB"), Ok(1 << 30));
+        assert_eq!(parse_size("512M"), Ok(512 << 20));
+        assert_eq!(parse_size("4096"), Ok(4096));
+        for bad in ["", "GiB", "1GB", "-1", "0", "99999999999GiB"] {
+            assert!(parse_size(bad).is_err(), "{bad:?} must be refused");
+        }
+    }
+
+    #[test]
+    fn a_cluster_of_one_or_ten_is_refused() {
+        for bad in ["1", "10"] {
+            assert!(Arguments::try_parse_from(["xtask", "cluster", bad]).is_err());
+        }
+        assert!(Arguments::try_parse_from(["xtask", "cluster", "9", "--tour"]).is_ok());
+    }
+}

@@ -1,0 +1,265 @@
+//! A stash of several node processes on loopback.
+
+mod ask;
+pub(crate) mod command;
+pub(crate) mod node;
+pub(crate) mod role;
+mod session;
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::interrupt;
+use crate::report::{Report, seconds};
+use crate::scratch::RunDirectory;
+use crate::shapes::{Invited, Peers, Status};
+
+pub(crate) use ask::{fresh, list, text, wait_listed};
+pub(crate) use node::Node;
+pub(crate) use role::Role;
+pub(crate) use session::run;
+
+/// From the last start to every node seeing every other; dials back off, so more than one round trip.
+const SETTLE: Duration = Duration::from_secs(30);
+
+const POLL: Duration = Duration::from_millis(20);
+
+/// What a cluster is to look like.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) roles: Vec<Role>,
+    pub(crate) binary: &'a Path,
+    /// Filter of the nodes' logs.
+    pub(crate) log: &'a str,
+    /// Addresses that nodes tell their peers; empty: the ones they listen on.
+    pub(crate) advertise: Vec<String>,
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(roles: Vec<Role>, binary: &'a Path) -> Self {
+        Self {
+            roles,
+            binary,
+            log: "info",
+            advertise: vec![],
+        }
+    }
+}
+
+/// Running nodes of one stash. Dropping it stops them, then removes their directories unless they are kept.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) run: RunDirectory,
+    binary: PathBuf,
+}
+
+impl Cluster {
+    /// Founds a stash on node 1 and lets the others join with real tickets: node 2 and every second one before it
+    /// serves for the first time, the others through the serving program.
+    pub(crate) fn found(plan: &Plan<'_>, report: &Report) -> Result<Self> {
+        Self::found_with(plan, report, |_, _| {})
+    }
+
+    /// As [`Cluster::found`], telling `started` of every node that serves for the first time.
+    pub(crate) fn found_with(
+        plan: &Plan<'_>,
+        report: &Report,
+        mut started: impl FnMut(usize, &Node),
+    ) -> Result<Self> {
+        let run = RunDirectory::create()?;
+        report.line(format_args!(
+            "{:<28} {}",
+            "directories and logs",
+            run.path.display()
+        ));
+        let mut cluster = Self {
+            nodes: vec![],
+            run,
+            binary: plan.binary.to_path_buf(),
+        };
+        for (index, role) in plan.roles.iter().enumerate() {
+            let begun = Instant::now();
+            let mut node = cluster.new_node(*role)?;
+            node.log_level(plan.log);
+            if let Some(address) = plan.advertise.get(index) {
+                node.advertise(address.clone());
+            }
+            let how = cluster.admit(node)?;
+            started(index, &cluster.nodes[index]);
+            let node = &cluster.nodes[index];
+            let what = format!("{role}, {how}, listens on {}", node.listen());
+            report.step(&node.name(), &what, begun.elapsed());
+        }
+        let begun = Instant::now();
+        cluster.settle()?;
+        report.step(
+            "all see all",
+            &format!("{} nodes", cluster.nodes.len()),
+            begun.elapsed(),
+        );
+        Ok(cluster)
+    }
+
+    /// A node of this run that has nothing yet.
+    pub(crate) fn new_node(&self, role: Role) -> Result<Node> {
+        Node::new(
+            self.nodes.len() + 1,
+            role,
+            &self.run.path,
+            &self.run.sockets,
+            &self.binary,
+        )
+    }
+
+    fn admit(&mut self, mut node: Node) -> Result<&'static str> {
+        let name = node.name();
+        let how = if self.nodes.is_empty() {
+            node.ok(&["init", "--name", &name])?;
+            node.start()?;
+            "founded the stash"
+        } else {
+            let ticket = self.invite(node.role)?;
+            if node.number.is_multiple_of(2) {
+                node.ok(&["join", &ticket])?;
+                node.start()?;
+                "joined, then served"
+            } else {
+                node.start()?;
+                node.ok(&["join", &ticket])?;
+                node.refresh_ready()?;
+                "joined while serving"
+            }
+        };
+        self.nodes.push(node);
+        Ok(how)
+    }
+
+    fn invite(&self, role: Role) -> Result<String> {
+        let invited: Invited = self.nodes[0].json(&["invite", "--role", &role.to_string()])?;
+        if invited.role != role.to_string() {
+            bail!(
+                "asked for a ticket for {role}, got one for {}",
+                invited.role
+            );
+        }
+        Ok(invited.ticket)
+    }
+
+    /// Waits until every running node is connected to every other running one.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            for node in &mut self.nodes {
+                node.check_alive()?;
+            }
+            let Some(gap) = self.gap()? else {
+                return self.refresh_ids();
+            };
+            if Instant::now() > deadline {
+                bail!("after {} s {gap}", SETTLE.as_secs());
+            }
+            interrupt::check()?;
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Says what is not connected, if anything.
+    fn gap(&self) -> Result<Option<String>> {
+        let running = || self.nodes.iter().filter(|node| node.is_running());
+        for node in running() {
+            let reply = node.run(&["peers", "--json"])?;
+            if reply.code != 0 {
+                return Ok(Some(format!(
+                    "{} answers no `peers`: {}",
+                    node.name(),
+                    reply.stderr.trim()
+                )));
+            }
+            let peers: Peers = reply.json()?;
+            let connected = peers
+                .peers
+                .iter()
+                .filter(|peer| peer.this || peer.connected)
+                .count();
+            let members = peers.peers.len();
+            if members < self.nodes.len() || connected < running().count() {
+                let name = node.name();
+                return Ok(Some(format!(
+                    "{name} sees {members} members, {connected} connected or itself"
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Node ids as `status` says them, checked: one stash, the roles of the tickets, nothing amiss.
+    fn refresh_ids(&mut self) -> Result<()> {
+        let mut stash = None;
+        let members = self.nodes.len() as u64;
+        for node in self.nodes.iter_mut().filter(|node| node.is_running()) {
+            let status: Status = node.json(&["status"])?;
+            let name = node.name();
+            if status.role != node.role.to_string() {
+                bail!(
+                    "{name} calls itself {} and was invited as {}",
+                    status.role,
+                    node.role
+                );
+            }
+            if stash.get_or_insert_with(|| status.stash_id.clone()) != &status.stash_id {
+                bail!("{name} is in another stash");
+            }
+            if let Some(why) = status.read_only {
+                bail!("{name} is read-only: {why}");
+            }
+            if status.members < members || !status.alarms.is_empty() {
+                bail!(
+                    "{name} has {} members and alarms {:?}",
+                    status.members,
+                    status.alarms
+                );
+            }
+            node.id = status.node_id;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn first(&self, wanted: Role) -> Option<usize> {
+        (1..self.nodes.len()).find(|index| self.nodes[*index].role == wanted)
+    }
+
+    /// Peak resident set of every node, as a line.
+    pub(crate) fn peaks(&mut self) -> Vec<(String, u64)> {
+        self.nodes
+            .iter_mut()
+            .map(|node| (node.name(), node.peak_kib()))
+            .collect()
+    }
+
+    pub(crate) fn peak_mib(&mut self) -> u64 {
+        self.peaks()
+            .into_iter()
+            .map(|(_, kib)| kib.div_ceil(1024))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Ends a run that held: stops every node and lets the directories go.
+    pub(crate) fn finish(mut self, report: &Report) -> Result<()> {
+        let begun = Instant::now();
+        for node in &mut self.nodes {
+            node.stop()?;
+        }
+        self.run.keep(false);
+        report.line(format_args!(
+            "{:<28} ({})",
+            "nodes stopped",
+            seconds(begun.elapsed())
+        ));
+        Ok(())
+    }
+}

@@ -1,0 +1,290 @@
+//! One node of a cluster: its directories, its process, and the `stash` commands a user of it would type.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cluster::role::Role;
+use crate::process::Owned;
+use crate::shapes::Ready;
+use crate::{guard, interrupt, machine};
+
+/// From start to `ready.json`. The design asks for 0.5 s with a million objects and 1 s after a SIGKILL; the rest is for
+/// slow machines.
+const READY: Duration = Duration::from_secs(20);
+
+/// From SIGTERM to the end of the process.
+const STOP: Duration = Duration::from_secs(10);
+
+/// How often `ready.json` is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A node; its process is stopped when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// 1 for the founder.
+    pub(crate) number: usize,
+    pub(crate) role: Role,
+    /// Holds `data/`, `log` and what else belongs to this node.
+    pub(crate) home: PathBuf,
+    pub(crate) id: String,
+    pub(super) binary: PathBuf,
+    socket: PathBuf,
+    /// Where it listens: a free port at the first start, the same port afterwards.
+    listen: String,
+    advertise: Option<String>,
+    log_level: String,
+    process: Option<Owned>,
+    peak_kib: u64,
+}
+
+impl Node {
+    pub(crate) fn new(
+        number: usize,
+        role: Role,
+        run: &Path,
+        sockets: &Path,
+        binary: &Path,
+    ) -> Result<Self> {
+        let home = run.join(format!("node{number}"));
+        fs::create_dir_all(home.join("home"))?;
+        Ok(Self {
+            number,
+            role,
+            home,
+            id: String::new(),
+            binary: binary.to_path_buf(),
+            socket: sockets.join(format!("{number}.sock")),
+            listen: "127.0.0.1:0".into(),
+            advertise: None,
+            log_level: "info".into(),
+            process: None,
+            peak_kib: 0,
+        })
+    }
+
+    /// Tells peers this address instead of the one it listens on.
+    pub(crate) fn advertise(&mut self, address: String) {
+        self.advertise = Some(address);
+    }
+
+    pub(crate) fn log_level(&mut self, filter: &str) {
+        self.log_level = filter.into();
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!("node{}", self.number)
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.home.join("data")
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.home.join("log")
+    }
+
+    pub(crate) fn listen(&self) -> &str {
+        &self.listen
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// The variables that make `stash` speak to this node, for a shell.
+    pub(crate) fn variables(&self) -> [(&'static str, PathBuf); 2] {
+        [
+            ("STASH_DATA_DIR", self.data()),
+            ("STASH_SOCKET", self.socket.clone()),
+        ]
+    }
+
+    /// Nothing of the caller's own stash may leak in: every `STASH_*` and XDG variable is the node's.
+    pub(super) fn surroundings(&self, command: &mut Command) {
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"STASH_") {
+                command.env_remove(name);
+            }
+        }
+        let home = self.home.join("home");
+        command
+            .envs(self.variables())
+            .env("STASH_NAME", self.name())
+            .env("HOME", &home);
+        for name in ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"] {
+            command.env(name, &home);
+        }
+    }
+
+    /// Starts `stash up` and waits until it serves. Returns how long that took.
+    pub(crate) fn start(&mut self) -> Result<Duration> {
+        if self.is_running() {
+            bail!("{} runs already", self.name());
+        }
+        let started = Instant::now();
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log())?;
+        let mut command = guard::command(&self.binary);
+        self.surroundings(&mut command);
+        command.args(["up", "--listen", &self.listen, "--name", &self.name()]);
+        if let Some(address) = &self.advertise {
+            command.args(["--advertise", address]);
+        }
+        command
+            .env("STASH_LOG", &self.log_level)
+            .current_dir(&self.home);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let process = self.process.insert(Owned::spawn(&mut command)?);
+        let pid = process.id();
+        let ready = self.wait_ready(pid, started + READY)?;
+        self.listen = ready
+            .listen
+            .first()
+            .context("ready.json names no address")?
+            .to_owned();
+        self.id = ready.node_id;
+        Ok(started.elapsed())
+    }
+
+    /// After a join through the running program, the node is another one.
+    pub(crate) fn refresh_ready(&mut self) -> Result<()> {
+        let pid = self
+            .process
+            .as_ref()
+            .map(Owned::id)
+            .context("not running")?;
+        let ready = self.wait_ready(pid, Instant::now() + READY)?;
+        self.listen = ready
+            .listen
+            .first()
+            .context("ready.json names no address")?
+            .to_owned();
+        self.id = ready.node_id;
+        Ok(())
+    }
+
+    fn wait_ready(&mut self, pid: u32, deadline: Instant) -> Result<Ready> {
+        let path = self.data().join("ready.json");
+        loop {
+            // A page left by a killed predecessor has another process id.
+            if let Some(ready) = read_ready(&path).filter(|ready| ready.pid == pid) {
+                return Ok(ready);
+            }
+            let process = self.process.as_mut().context("not running")?;
+            if let Some(status) = process.wait(LOOK)? {
+                self.process = None;
+                bail!(
+                    "{} ended while starting ({status}); its log: {}",
+                    self.name(),
+                    self.log_tail()
+                );
+            }
+            interrupt::check()?;
+            if Instant::now() > deadline {
+                bail!(
+                    "{} wrote no {} in time; its log: {}",
+                    self.name(),
+                    path.display(),
+                    self.log_tail()
+                );
+            }
+        }
+    }
+
+    /// SIGTERM; fails, after a SIGKILL, if the node does not end in time or leaves its `ready.json`.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        self.note_peak();
+        let Some(mut process) = self.process.take() else {
+            return Ok(());
+        };
+        if !process.stop(STOP)? {
+            bail!(
+                "{} did not end within {} s of SIGTERM",
+                self.name(),
+                STOP.as_secs()
+            );
+        }
+        if self.data().join("ready.json").exists() {
+            bail!("{} ended and left its ready.json", self.name());
+        }
+        Ok(())
+    }
+
+    /// SIGKILL: no goodbye, no flush.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.note_peak();
+        match self.process.take() {
+            Some(mut process) => process.kill(),
+            None => bail!("{} is not running", self.name()),
+        }
+    }
+
+    /// Fails if the process has ended by itself.
+    pub(crate) fn check_alive(&mut self) -> Result<()> {
+        if let Some(process) = &mut self.process
+            && let Some(status) = process.wait(Duration::ZERO)?
+        {
+            self.process = None;
+            bail!(
+                "{} ended by itself ({status}); its log: {}",
+                self.name(),
+                self.log_tail()
+            );
+        }
+        Ok(())
+    }
+
+    pub(crate) fn memory(&self) -> Result<machine::Memory> {
+        machine::memory(
+            self.process
+                .as_ref()
+                .map(Owned::id)
+                .context("not running")?,
+        )
+    }
+
+    fn note_peak(&mut self) {
+        if let Ok(memory) = self.memory() {
+            self.peak_kib = self.peak_kib.max(memory.peak_kib);
+        }
+    }
+
+    /// The largest resident set that any process of this node had, in KiB.
+    pub(crate) fn peak_kib(&mut self) -> u64 {
+        self.note_peak();
+        self.peak_kib
+    }
+
+    /// Everything this node has on disk.
+    pub(crate) fn destroy(&mut self) -> Result<()> {
+        self.kill()?;
+        fs::remove_dir_all(self.data()).context("cannot destroy the data directory")
+    }
+
+    fn log_tail(&self) -> String {
+        let text = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(6)..].join(" | ")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            crate::report::complain(&format!("xtask: {error:#}"));
+        }
+    }
+}
+
+fn read_ready(path: &Path) -> Option<Ready> {
+    serde_json::from_reader(File::open(path).ok()?).ok()
+}
