@@ -282,21 +282,10 @@ mod tests {
 
     #[test]
     fn events_are_objects_of_one_field() {
-        let progress = Progress {
-            files: 1,
-            bytes: 2,
-            total_bytes: Some(3),
-        };
+        let progress = Progress { files: 1, bytes: 2, total_bytes: Some(3) };
         let line = serde_json::to_string(&Event::<GetDone>::Progress(progress)).unwrap();
-        assert_eq!(
-            line,
-            r#"{"progress":{"files":1,"bytes":2,"total_bytes":3}}"#
-        );
-        let event = Event::Done(GetDone {
-            files: 0,
-            bytes: 0,
-            outputs: Vec::new(),
-        });
+        assert_eq!(line, r#"{"progress":{"files":1,"bytes":2,"total_bytes":3}}"#);
+        let event = Event::Done(GetDone { files: 0, bytes: 0, outputs: Vec::new() });
         let line = serde_json::to_string(&event).unwrap();
         assert_eq!(line, r#"{"done":{"files":0,"bytes":0,"outputs":[]}}"#);
     }

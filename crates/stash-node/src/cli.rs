@@ -344,10 +344,7 @@ mod tests {
     fn no_command_is_up() {
         let cli = Cli::try_parse_from(["stash", "--data-dir", "/x"]).unwrap();
         assert!(cli.command.is_none());
-        assert_eq!(
-            cli.global.data_dir.as_deref(),
-            Some(std::path::Path::new("/x"))
-        );
+        assert_eq!(cli.global.data_dir.as_deref(), Some(std::path::Path::new("/x")));
     }
 
     #[test]
@@ -355,17 +352,7 @@ mod tests {
         assert_eq!(lifetime("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(lifetime("24h"), Ok(Duration::from_secs(86_400)));
         assert_eq!(lifetime("30d"), Ok(LIFETIME_MAX));
-        for bad in [
-            "",
-            "h",
-            "24",
-            "-1h",
-            "1.5h",
-            "31d",
-            "0h",
-            "99999999999999999999d",
-            "2é",
-        ] {
+        for bad in ["", "h", "24", "-1h", "1.5h", "31d", "0h", "99999999999999999999d", "2é"] {
             assert!(lifetime(bad).is_err(), "{bad:?}");
         }
     }
@@ -373,9 +360,7 @@ mod tests {
     #[test]
     fn ranges_may_start_with_a_hyphen() {
         let cli = Cli::try_parse_from(["stash", "cat", "k", "--range", "-50"]).unwrap();
-        let Some(Command::Cat(cat)) = cli.command else {
-            panic!("not cat")
-        };
+        let Some(Command::Cat(cat)) = cli.command else { panic!("not cat") };
         assert_eq!(cat.range.as_deref(), Some("-50"));
     }
 }

@@ -29,12 +29,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const DOCUMENT_MAX: usize = 64 * 1024 * 1024;
 
 /// What a URL path may show as it is (RFC 3986, unreserved, and the separator of keys).
-const PATH: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/');
+const PATH: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// Any body that the client sends.
 pub(crate) type Sent = UnsyncBoxBody<Bytes, io::Error>;
@@ -48,9 +44,7 @@ impl Client {
     /// A client of the daemon that listens at `socket`.
     pub(crate) fn new(socket: &Path) -> Result<Self, Problem> {
         crate::paths::check_socket(socket)?;
-        Ok(Self {
-            socket: socket.to_owned(),
-        })
+        Ok(Self { socket: socket.to_owned() })
     }
 
     /// Whether a daemon listens.
@@ -70,11 +64,7 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> anyhow::Result<T> {
-        document(
-            self.send(json(Method::POST, path, body)?, Some(SILENCE))
-                .await?,
-        )
-        .await
+        document(self.send(json(Method::POST, path, body)?, Some(SILENCE)).await?).await
     }
 
     /// Starts an operation and follows its progress to its end.
@@ -84,13 +74,8 @@ impl Client {
         body: &impl Serialize,
         mut progress: impl FnMut(Progress),
     ) -> anyhow::Result<T> {
-        let response = self
-            .send(json(Method::POST, path, body)?, Some(SILENCE))
-            .await?;
-        let mut lines = Lines {
-            body: response.into_body(),
-            buffer: BytesMut::new(),
-        };
+        let response = self.send(json(Method::POST, path, body)?, Some(SILENCE)).await?;
+        let mut lines = Lines { body: response.into_body(), buffer: BytesMut::new() };
         while let Some(line) = lines.next().await? {
             match serde_json::from_slice(&line)? {
                 Event::Progress(far) => progress(far),
@@ -115,22 +100,14 @@ impl Client {
             let _told_there = connection.await;
         });
         let mut request = request;
-        request
-            .headers_mut()
-            .insert(header::HOST, header::HeaderValue::from_static("stash"));
+        request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("stash"));
         let answer = sender.send_request(request);
         let response = match patience {
-            Some(patience) => tokio::time::timeout(patience, answer)
-                .await
-                .map_err(|_| silent())?,
+            Some(patience) => tokio::time::timeout(patience, answer).await.map_err(|_| silent())?,
             None => answer.await,
         };
         let response = response.map_err(|e| broken(&e))?;
-        if response.status().is_success() {
-            Ok(response)
-        } else {
-            Err(refusal(response).await)
-        }
+        if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
     }
 
     async fn connect(&self) -> Result<UnixStream, Problem> {
@@ -170,9 +147,7 @@ pub(crate) fn empty() -> Sent {
 }
 
 fn full(bytes: Bytes) -> Sent {
-    Full::new(bytes)
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
 fn json(method: Method, path: &str, body: &impl Serialize) -> anyhow::Result<Request<Sent>> {
@@ -193,13 +168,7 @@ pub(crate) async fn document<T: DeserializeOwned>(
 
 async fn collect(body: Incoming) -> Option<Bytes> {
     let whole = Limited::new(body, DOCUMENT_MAX).collect();
-    Some(
-        tokio::time::timeout(SILENCE, whole)
-            .await
-            .ok()?
-            .ok()?
-            .to_bytes(),
-    )
+    Some(tokio::time::timeout(SILENCE, whole).await.ok()?.ok()?.to_bytes())
 }
 
 /// The error that an answer tells of.
@@ -226,10 +195,7 @@ impl<B: Body<Data = Bytes> + Unpin> Lines<B> {
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         let mut searched = 0;
         loop {
-            if let Some(end) = self.buffer[searched..]
-                .iter()
-                .position(|byte| *byte == b'\n')
-            {
+            if let Some(end) = self.buffer[searched..].iter().position(|byte| *byte == b'\n') {
                 let mut line = self.buffer.split_to(searched + end + 1);
                 line.truncate(searched + end);
                 return Ok(Some(line.freeze()));
@@ -241,8 +207,7 @@ impl<B: Body<Data = Bytes> + Unpin> Lines<B> {
             match tokio::time::timeout(SILENCE, self.body.frame()).await {
                 Err(_) => return Err(silent()),
                 Ok(Some(Ok(frame))) => {
-                    self.buffer
-                        .extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+                    self.buffer.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
                 }
                 Ok(Some(Err(_))) => return Err(gone_away()),
                 Ok(None) if self.buffer.is_empty() => return Ok(None),
@@ -271,9 +236,7 @@ fn broken(error: &hyper::Error) -> anyhow::Error {
         if let Some(problem) = cause.downcast_ref::<Problem>() {
             return problem.clone().into();
         }
-        if let Some(inner) = cause
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
+        if let Some(inner) = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref)
             && let Some(problem) = inner.downcast_ref::<Problem>()
         {
             return problem.clone().into();
@@ -292,10 +255,7 @@ mod tests {
 
     #[test]
     fn keys_travel_percent_encoded_and_keep_their_separators() {
-        assert_eq!(
-            key_path("/v1/where", "a b/ü?#%"),
-            "/v1/where/a%20b/%C3%BC%3F%23%25"
-        );
+        assert_eq!(key_path("/v1/where", "a b/ü?#%"), "/v1/where/a%20b/%C3%BC%3F%23%25");
         assert_eq!(query_value("a/b&c"), "a%2Fb%26c");
     }
 
@@ -305,10 +265,7 @@ mod tests {
             .map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes()))))
             .collect();
         let body = StreamBody::new(futures::stream::iter(frames));
-        let mut lines = Lines {
-            body,
-            buffer: BytesMut::new(),
-        };
+        let mut lines = Lines { body, buffer: BytesMut::new() };
         let mut all = Vec::new();
         loop {
             let line = lines.next().await;
@@ -322,12 +279,7 @@ mod tests {
 
     #[tokio::test]
     async fn lines_are_found_however_the_body_was_cut() {
-        let expected = [
-            Ok(Some("ab".into())),
-            Ok(Some("".into())),
-            Ok(Some("c".into())),
-            Ok(None),
-        ];
+        let expected = [Ok(Some("ab".into())), Ok(Some("".into())), Ok(Some("c".into())), Ok(None)];
         for pieces in [&["ab\n\nc\n"][..], &["a", "b\n", "\nc", "\n"]] {
             assert_eq!(lines(pieces).await, expected);
         }
@@ -344,10 +296,7 @@ mod tests {
     async fn without_a_daemon_the_hint_says_how_to_start_it() {
         let dir = tempfile::tempdir().unwrap();
         let client = Client::new(&dir.path().join("none.sock")).unwrap();
-        let error = client
-            .get::<serde_json::Value>("/v1/status")
-            .await
-            .unwrap_err();
+        let error = client.get::<serde_json::Value>("/v1/status").await.unwrap_err();
         let problem = Problem::of(&error);
         assert_eq!(problem.code, Class::Temporary);
         assert_eq!(problem.hint.as_deref(), Some("start it with: stash up"));

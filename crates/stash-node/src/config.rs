@@ -119,11 +119,7 @@ impl Settings {
         let env = sources.env;
         let user_file = user_file(sources);
         let mut files = Vec::new();
-        if let Some(Setting {
-            value: path,
-            origin,
-        }) = &user_file
-        {
+        if let Some(Setting { value: path, origin }) = &user_file {
             let named = *origin != Origin::Default;
             match read_file(path)? {
                 Some(file) => files.push((path.clone(), file)),
@@ -145,26 +141,15 @@ impl Settings {
 }
 
 fn user_file(sources: &Sources<'_>) -> Option<Setting<PathBuf>> {
-    let named = sources.global.config.clone().map(|value| Setting {
-        value,
-        origin: Origin::Flag,
-    });
+    let named = sources.global.config.clone().map(|value| Setting { value, origin: Origin::Flag });
     named
         .or_else(|| {
-            let value = (sources.env)("STASH_CONFIG")
-                .filter(|value| !value.is_empty())?
-                .into();
-            Some(Setting {
-                value,
-                origin: Origin::Environment("STASH_CONFIG"),
-            })
+            let value = (sources.env)("STASH_CONFIG").filter(|value| !value.is_empty())?.into();
+            Some(Setting { value, origin: Origin::Environment("STASH_CONFIG") })
         })
         .or_else(|| {
             let value = paths::user_file(sources.env)?;
-            Some(Setting {
-                value,
-                origin: Origin::Default,
-            })
+            Some(Setting { value, origin: Origin::Default })
         })
 }
 
@@ -190,20 +175,14 @@ impl Lookup<'_> {
         let named = data_dir.is_some();
         let data_dir = or_default(data_dir, || paths::data_dir(self.env))?;
         let socket = path("STASH_SOCKET", &global.socket, |f| f.socket.clone())?;
-        let socket = or_default(socket, || {
-            Ok(paths::socket(self.env, &data_dir.value, named))
-        })?;
-        let listen = self.find("STASH_LISTEN", many(&up.listen), addresses, |f| {
-            f.listen.clone()
-        })?;
-        let advertise = self.find("STASH_ADVERTISE", many(&up.advertise), addresses, |f| {
-            f.advertise.clone()
-        })?;
+        let socket = or_default(socket, || Ok(paths::socket(self.env, &data_dir.value, named)))?;
+        let listen =
+            self.find("STASH_LISTEN", many(&up.listen), addresses, |f| f.listen.clone())?;
+        let advertise =
+            self.find("STASH_ADVERTISE", many(&up.advertise), addresses, |f| f.advertise.clone())?;
         let name = self.find("STASH_NAME", up.name.clone(), text, |f| f.name.clone())?;
         let log = self.find("STASH_LOG", None, text, |f| f.log.clone())?;
-        let passphrase = path("STASH_PASSPHRASE_FILE", &None, |f| {
-            f.passphrase_file.clone()
-        })?;
+        let passphrase = path("STASH_PASSPHRASE_FILE", &None, |f| f.passphrase_file.clone())?;
         let create = self.find("STASH_CREATE", None, boolean, |f| f.create)?;
         Ok(Settings {
             data_dir,
@@ -228,10 +207,7 @@ impl Lookup<'_> {
         file: impl Fn(&File) -> Option<T>,
     ) -> Result<Option<Setting<T>>, Problem> {
         if let Some(value) = flag {
-            return Ok(Some(Setting {
-                value,
-                origin: Origin::Flag,
-            }));
+            return Ok(Some(Setting { value, origin: Origin::Flag }));
         }
         if let Some(raw) = (self.env)(variable).filter(|raw| !raw.is_empty()) {
             let value = raw
@@ -239,10 +215,7 @@ impl Lookup<'_> {
                 .ok_or_else(|| "not UTF-8".to_owned())
                 .and_then(parse)
                 .map_err(|why| Problem::usage(format!("environment {variable}: {why}")))?;
-            return Ok(Some(Setting {
-                value,
-                origin: Origin::Environment(variable),
-            }));
+            return Ok(Some(Setting { value, origin: Origin::Environment(variable) }));
         }
         Ok(self.files.iter().find_map(|(path, content)| {
             let origin = Origin::File(path.clone());
@@ -257,23 +230,14 @@ fn or_default<T>(
 ) -> Result<Setting<T>, Problem> {
     match found {
         Some(setting) => Ok(setting),
-        None => Ok(Setting {
-            value: default()?,
-            origin: Origin::Default,
-        }),
+        None => Ok(Setting { value: default()?, origin: Origin::Default }),
     }
 }
 
 fn optional<T>(found: Option<Setting<T>>) -> Setting<Option<T>> {
     match found {
-        Some(Setting { value, origin }) => Setting {
-            value: Some(value),
-            origin,
-        },
-        None => Setting {
-            value: None,
-            origin: Origin::Default,
-        },
+        Some(Setting { value, origin }) => Setting { value: Some(value), origin },
+        None => Setting { value: None, origin: Origin::Default },
     }
 }
 
@@ -300,18 +264,12 @@ fn text(value: &str) -> Result<String, String> {
 fn addresses(value: &str) -> Result<Vec<SocketAddr>, String> {
     value
         .split(',')
-        .map(|one| {
-            one.trim()
-                .parse()
-                .map_err(|_| format!("{one:?} is not ADDRESS:PORT"))
-        })
+        .map(|one| one.trim().parse().map_err(|_| format!("{one:?} is not ADDRESS:PORT")))
         .collect()
 }
 
 fn boolean(value: &str) -> Result<bool, String> {
-    value
-        .parse()
-        .map_err(|_| format!("{value:?} is neither true nor false"))
+    value.parse().map_err(|_| format!("{value:?} is neither true nor false"))
 }
 
 fn check_name(name: Setting<String>) -> Result<Setting<String>, Problem> {
@@ -329,27 +287,18 @@ fn check_name(name: Setting<String>) -> Result<Setting<String>, Problem> {
 fn host_name() -> String {
     let system = rustix::system::uname();
     let name = system.nodename().to_str().unwrap_or_default();
-    if (1..=NAME_MAX).contains(&name.len()) {
-        name.to_owned()
-    } else {
-        "stash".to_owned()
-    }
+    if (1..=NAME_MAX).contains(&name.len()) { name.to_owned() } else { "stash".to_owned() }
 }
 
 /// `None` if there is no such file.
 fn read_file(path: &Path) -> Result<Option<File>, Problem> {
     let cannot = |e: std::io::Error| {
-        Problem::new(
-            Class::Unreadable,
-            format!("cannot read {}: {e}", path.display()),
-        )
+        Problem::new(Class::Unreadable, format!("cannot read {}: {e}", path.display()))
     };
     let mut text = String::new();
     match std::fs::File::open(path) {
         Ok(file) => {
-            file.take(FILE_MAX + 1)
-                .read_to_string(&mut text)
-                .map_err(cannot)?;
+            file.take(FILE_MAX + 1).read_to_string(&mut text).map_err(cannot)?;
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),

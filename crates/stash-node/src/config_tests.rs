@@ -14,13 +14,7 @@ impl Case {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let env = vec![("HOME", dir.path().join("home").into_os_string())];
-        Self {
-            dir,
-            env,
-            global: Global::default(),
-            up: Up::default(),
-            must_exist: false,
-        }
+        Self { dir, env, global: Global::default(), up: Up::default(), must_exist: false }
     }
 
     fn user(self, text: &str) -> Self {
@@ -42,10 +36,7 @@ impl Case {
 
     fn load(&self) -> Result<Settings, Problem> {
         let env = |name: &str| {
-            self.env
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| value.clone())
+            self.env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
         };
         Settings::load(&Sources {
             global: &self.global,
@@ -78,11 +69,7 @@ fn each_source_wins_over_the_next() {
 
 #[test]
 fn a_key_that_only_the_system_file_has_is_found_behind_the_user_file() {
-    let settings = Case::new()
-        .user("name = \"user\"")
-        .system("log = \"debug\"")
-        .load()
-        .unwrap();
+    let settings = Case::new().user("name = \"user\"").system("log = \"debug\"").load().unwrap();
     assert_eq!(settings.log.value.as_deref(), Some("debug"));
     assert_eq!(settings.name.value, "user");
     assert_eq!(settings.files.len(), 2);
@@ -93,60 +80,33 @@ fn the_defaults_are_the_documented_ones() {
     let case = Case::new();
     let settings = case.load().unwrap();
     assert_eq!(settings.listen.value, ["0.0.0.0:7979".parse().unwrap()]);
-    assert_eq!(
-        settings.data_dir.value,
-        case.dir.path().join("home/.local/share/stash")
-    );
-    assert_eq!(
-        settings.socket.value,
-        settings.data_dir.value.join("stash.sock")
-    );
+    assert_eq!(settings.data_dir.value, case.dir.path().join("home/.local/share/stash"));
+    assert_eq!(settings.socket.value, settings.data_dir.value.join("stash.sock"));
     assert!(settings.create.value);
 }
 
 #[test]
 fn an_unknown_key_is_an_error_that_names_file_line_and_key() {
-    let problem = Case::new()
-        .user("name = \"x\"\nlisten_on = 1\n")
-        .load()
-        .unwrap_err();
+    let problem = Case::new().user("name = \"x\"\nlisten_on = 1\n").load().unwrap_err();
     assert_eq!(problem.code, Class::Usage);
     for part in [".config/stash/config.toml", "line 2", "listen_on"] {
-        assert!(
-            problem.message.contains(part),
-            "{part:?} is not in {}",
-            problem.message
-        );
+        assert!(problem.message.contains(part), "{part:?} is not in {}", problem.message);
     }
 }
 
 #[test]
 fn a_value_of_the_wrong_kind_is_an_error_that_names_file_line_and_key() {
-    let problem = Case::new()
-        .system("\n\nlisten = [\"here\"]\n")
-        .load()
-        .unwrap_err();
+    let problem = Case::new().system("\n\nlisten = [\"here\"]\n").load().unwrap_err();
     for part in ["system.toml", "line 3", "listen"] {
-        assert!(
-            problem.message.contains(part),
-            "{part:?} is not in {}",
-            problem.message
-        );
+        assert!(problem.message.contains(part), "{part:?} is not in {}", problem.message);
     }
 }
 
 #[test]
 fn a_bad_address_in_the_environment_names_the_variable() {
-    let problem = Case::new()
-        .env("STASH_LISTEN", "127.0.0.1:1,here")
-        .load()
-        .unwrap_err();
+    let problem = Case::new().env("STASH_LISTEN", "127.0.0.1:1,here").load().unwrap_err();
     assert_eq!(problem.code, Class::Usage);
-    assert!(
-        problem.message.contains("STASH_LISTEN"),
-        "{}",
-        problem.message
-    );
+    assert!(problem.message.contains("STASH_LISTEN"), "{}", problem.message);
     assert!(problem.message.contains("here"), "{}", problem.message);
 }
 
@@ -176,11 +136,7 @@ fn the_template_of_the_first_run_is_a_valid_file_that_forbids_a_second_stash() {
     assert!(!settings.create.value);
     let all: String = TEMPLATE
         .lines()
-        .map(|line| {
-            line.strip_prefix("# ")
-                .filter(|rest| rest.contains(" = "))
-                .unwrap_or(line)
-        })
+        .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
         .flat_map(|line| [line, "\n"])
         .collect();
     assert_eq!(Case::new().user(&all).load().unwrap().name.value, "laptop");
@@ -193,13 +149,5 @@ fn a_name_is_1_to_64_bytes_without_control_characters() {
         assert_eq!(problem.code, Class::Usage);
     }
     let longest = "x".repeat(64);
-    assert_eq!(
-        Case::new()
-            .env("STASH_NAME", &longest)
-            .load()
-            .unwrap()
-            .name
-            .value,
-        longest
-    );
+    assert_eq!(Case::new().env("STASH_NAME", &longest).load().unwrap().name.value, longest);
 }

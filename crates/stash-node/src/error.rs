@@ -75,11 +75,7 @@ pub(crate) struct Problem {
 impl Problem {
     /// A problem without a hint.
     pub(crate) fn new(code: Class, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            hint: None,
-        }
+        Self { code, message: message.into(), hint: None }
     }
 
     /// A bad argument.
@@ -104,10 +100,7 @@ impl Problem {
     /// I/O error its own code, and everything else is [`Class::Failed`].
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if let Some(problem) = error.downcast_ref::<Self>() {
-            return Self {
-                message: format!("{error:#}"),
-                ..problem.clone()
-            };
+            return Self { message: format!("{error:#}"), ..problem.clone() };
         }
         let code = error
             .chain()
@@ -166,10 +159,7 @@ mod tests {
         for (class, (word, exit)) in CLASSES.into_iter().zip(table) {
             assert_eq!((class.word(), class.exit_code()), (word, exit));
             let json = serde_json::to_string(&Problem::new(class, "why")).unwrap();
-            assert_eq!(
-                json,
-                format!(r#"{{"code":"{word}","message":"why","hint":null}}"#)
-            );
+            assert_eq!(json, format!(r#"{{"code":"{word}","message":"why","hint":null}}"#));
             assert_eq!(serde_json::from_str::<Problem>(&json).unwrap().code, class);
         }
     }
@@ -178,10 +168,7 @@ mod tests {
     fn every_class_answers_with_an_http_error_status() {
         for class in CLASSES {
             let status = http_status(class);
-            assert!(
-                status.is_client_error() || status.is_server_error(),
-                "{class}: {status}"
-            );
+            assert!(status.is_client_error() || status.is_server_error(), "{class}: {status}");
         }
     }
 

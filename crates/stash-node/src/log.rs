@@ -38,9 +38,6 @@ fn level(global: &Global, serves: bool) -> &'static str {
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
-        tracing::error!(
-            place = place.as_deref().unwrap_or("unknown"),
-            "a task panicked"
-        );
+        tracing::error!(place = place.as_deref().unwrap_or("unknown"), "a task panicked");
     }));
 }

@@ -41,17 +41,12 @@ fn reader_left(error: &anyhow::Error) -> bool {
 
 fn fail(problem: &Problem, json: bool) -> ExitCode {
     if json {
-        let body = ErrorBody {
-            error: problem.clone(),
-        };
+        let body = ErrorBody { error: problem.clone() };
         let document = serde_json::to_string(&body).unwrap_or_default();
         // The exit status tells of the failure even if nobody reads this.
         let _nobody_reads = output::Output::new(true, true).raw(&format!("{document}\n"));
     } else {
-        output::say(&format!(
-            "stash: {}",
-            output::visible_lines(&problem.message)
-        ));
+        output::say(&format!("stash: {}", output::visible_lines(&problem.message)));
         if let Some(hint) = &problem.hint {
             output::say(&format!("  hint: {hint}"));
         }

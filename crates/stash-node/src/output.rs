@@ -16,11 +16,7 @@ pub(crate) struct Output {
 impl Output {
     /// Prints JSON documents if `json`, no notes if `quiet`.
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
-        Self {
-            json,
-            quiet,
-            terminal: io::stdout().is_terminal(),
-        }
+        Self { json, quiet, terminal: io::stdout().is_terminal() }
     }
 
     /// Whether the result is to be JSON.
@@ -56,11 +52,7 @@ impl Output {
 
     /// A key or path as it may be shown: on a terminal, control characters are made visible.
     pub(crate) fn shown(&self, text: &str) -> String {
-        if self.terminal {
-            visible(text)
-        } else {
-            text.to_owned()
-        }
+        if self.terminal { visible(text) } else { text.to_owned() }
     }
 
     /// A line for the person at the terminal.
@@ -81,15 +73,14 @@ pub(crate) fn visible(text: &str) -> String {
     if !text.chars().any(char::is_control) {
         return text.to_owned();
     }
-    text.chars()
-        .fold(String::with_capacity(text.len() + 8), |mut shown, c| {
-            if c.is_control() {
-                shown.extend(c.escape_default());
-            } else {
-                shown.push(c);
-            }
-            shown
-        })
+    text.chars().fold(String::with_capacity(text.len() + 8), |mut shown, c| {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+        shown
+    })
 }
 
 /// The same for a text of several lines, which stay lines.
@@ -133,11 +124,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
     let mp = (5 * doy + 2) / 153;
     let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (
-        yoe + era * 400 + i64::from(month <= 2),
-        month,
-        doy - (153 * mp + 2) / 5 + 1,
-    )
+    (yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
 }
 
 /// A mode as `ls -l` shows that of a file.
@@ -148,11 +135,7 @@ pub(crate) fn mode(mode: Option<u32>) -> String {
     let mut text = String::from("-");
     for shift in [6, 3, 0] {
         for (bit, letter) in [(4, 'r'), (2, 'w'), (1, 'x')] {
-            text.push(if mode >> shift & bit != 0 {
-                letter
-            } else {
-                '-'
-            });
+            text.push(if mode >> shift & bit != 0 { letter } else { '-' });
         }
     }
     text
@@ -175,14 +158,9 @@ pub(crate) enum Side {
 /// Lines with aligned columns, two spaces apart, nothing behind the last one.
 pub(crate) fn table(sides: &[Side], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
     };
-    let widths: Vec<usize> = (0..sides.len())
-        .map(|column| width(column).unwrap_or(0))
-        .collect();
+    let widths: Vec<usize> = (0..sides.len()).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();

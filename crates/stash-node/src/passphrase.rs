@@ -40,10 +40,7 @@ impl<'a> Source<'a> {
             return Err(Problem::new(Class::Passphrase, "the passphrase is empty"));
         }
         if matches!(self, Self::Terminal) && *ask("Once more: ")? != *passphrase {
-            return Err(Problem::new(
-                Class::Passphrase,
-                "the two passphrases differ",
-            ));
+            return Err(Problem::new(Class::Passphrase, "the two passphrases differ"));
         }
         Ok(passphrase)
     }
@@ -57,17 +54,13 @@ fn read(path: &Path) -> Result<Zeroizing<String>, Problem> {
     // Reserved whole, so that no part of it stays behind in a buffer that grew.
     let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_MAX + 1));
     let file = File::open(path).map_err(|e| cannot(&e.to_string()))?;
-    file.take(FILE_MAX as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| cannot(&e.to_string()))?;
+    file.take(FILE_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|e| cannot(&e.to_string()))?;
     if bytes.len() > FILE_MAX {
         return Err(cannot("the file is too long"));
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| cannot("it is not UTF-8"))?;
     let line = text.strip_suffix('\n').unwrap_or(text);
-    Ok(Zeroizing::new(
-        line.strip_suffix('\r').unwrap_or(line).to_owned(),
-    ))
+    Ok(Zeroizing::new(line.strip_suffix('\r').unwrap_or(line).to_owned()))
 }
 
 fn ask(prompt: &str) -> Result<Zeroizing<String>, Problem> {
@@ -76,12 +69,10 @@ fn ask(prompt: &str) -> Result<Zeroizing<String>, Problem> {
         let message = "the keys need a passphrase, and there is no terminal to ask on";
         return Err(Problem::new(Class::Passphrase, message).hint(hint));
     }
-    rpassword::prompt_password(prompt)
-        .map(Zeroizing::new)
-        .map_err(|e| {
-            let message = format!("cannot ask for the passphrase: {e}");
-            Problem::new(Class::Passphrase, message).hint(hint)
-        })
+    rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(|e| {
+        let message = format!("cannot ask for the passphrase: {e}");
+        Problem::new(Class::Passphrase, message).hint(hint)
+    })
 }
 
 #[cfg(test)]

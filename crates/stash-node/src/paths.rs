@@ -20,12 +20,10 @@ const SOCKET_NAME: &str = "stash.sock";
 
 /// `$XDG_DATA_HOME/stash`.
 pub(crate) fn data_dir(env: Environment<'_>) -> Result<PathBuf, Problem> {
-    base(env, "XDG_DATA_HOME", ".local/share")
-        .map(|base| base.join("stash"))
-        .ok_or_else(|| {
-            Problem::usage("no data directory: neither XDG_DATA_HOME nor HOME is an absolute path")
-                .hint("name one with --data-dir DIR")
-        })
+    base(env, "XDG_DATA_HOME", ".local/share").map(|base| base.join("stash")).ok_or_else(|| {
+        Problem::usage("no data directory: neither XDG_DATA_HOME nor HOME is an absolute path")
+            .hint("name one with --data-dir DIR")
+    })
 }
 
 /// `$XDG_CONFIG_HOME/stash/config.toml`, if there is a home at all.
@@ -38,9 +36,7 @@ pub(crate) fn user_file(env: Environment<'_>) -> Option<PathBuf> {
 /// a system without a runtime directory, has its socket inside, so that several can be served.
 pub(crate) fn socket(env: Environment<'_>, data_dir: &Path, named: bool) -> PathBuf {
     let runtime = absolute(env("XDG_RUNTIME_DIR")).filter(|_| !named);
-    runtime
-        .map_or_else(|| data_dir.to_owned(), |dir| dir.join("stash"))
-        .join(SOCKET_NAME)
+    runtime.map_or_else(|| data_dir.to_owned(), |dir| dir.join("stash")).join(SOCKET_NAME)
 }
 
 /// Refuses a path that does not fit into a socket address.
@@ -70,32 +66,17 @@ mod tests {
     use super::*;
 
     fn env<'a>(pairs: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<OsString> + 'a {
-        move |name| {
-            pairs
-                .iter()
-                .find(|(n, _)| *n == name)
-                .map(|(_, v)| OsString::from(v))
-        }
+        move |name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v))
     }
 
     #[test]
     fn xdg_directories_win_over_home_and_relative_ones_are_ignored() {
         let home = env(&[("HOME", "/h")]);
         assert_eq!(data_dir(&home).unwrap(), Path::new("/h/.local/share/stash"));
-        assert_eq!(
-            user_file(&home).unwrap(),
-            Path::new("/h/.config/stash/config.toml")
-        );
-        let xdg = env(&[
-            ("HOME", "/h"),
-            ("XDG_DATA_HOME", "/d"),
-            ("XDG_CONFIG_HOME", "c"),
-        ]);
+        assert_eq!(user_file(&home).unwrap(), Path::new("/h/.config/stash/config.toml"));
+        let xdg = env(&[("HOME", "/h"), ("XDG_DATA_HOME", "/d"), ("XDG_CONFIG_HOME", "c")]);
         assert_eq!(data_dir(&xdg).unwrap(), Path::new("/d/stash"));
-        assert_eq!(
-            user_file(&xdg).unwrap(),
-            Path::new("/h/.config/stash/config.toml")
-        );
+        assert_eq!(user_file(&xdg).unwrap(), Path::new("/h/.config/stash/config.toml"));
     }
 
     #[test]
@@ -109,10 +90,7 @@ mod tests {
     fn the_socket_lies_in_the_runtime_directory_unless_the_data_directory_was_named() {
         let with = env(&[("XDG_RUNTIME_DIR", "/run/user/1")]);
         let dir = Path::new("/d");
-        assert_eq!(
-            socket(&with, dir, false),
-            Path::new("/run/user/1/stash/stash.sock")
-        );
+        assert_eq!(socket(&with, dir, false), Path::new("/run/user/1/stash/stash.sock"));
         assert_eq!(socket(&with, dir, true), Path::new("/d/stash.sock"));
         assert_eq!(socket(&env(&[]), dir, false), Path::new("/d/stash.sock"));
     }
@@ -123,11 +101,7 @@ mod tests {
         assert_eq!(check_socket(&fits), Ok(()));
         let long = PathBuf::from(format!("/{}", "a".repeat(107)));
         let problem = check_socket(&long).unwrap_err();
-        assert!(
-            problem.message.contains("has 108 bytes"),
-            "{}",
-            problem.message
-        );
+        assert!(problem.message.contains("has 108 bytes"), "{}", problem.message);
         assert!(problem.hint.unwrap().contains("--socket"));
     }
 }

@@ -19,19 +19,12 @@ pub(crate) struct Bar {
 impl Bar {
     /// A bar that is drawn if `visible`.
     pub(crate) fn new(visible: bool, noun: &'static str) -> Self {
-        let target = if visible {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
+        let target =
+            if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target).with_style(style(UNKNOWN));
         bar.set_message(noun);
         bar.enable_steady_tick(Duration::from_millis(250));
-        Self {
-            bar,
-            known: false,
-            noun,
-        }
+        Self { bar, known: false, noun }
     }
 
     /// Shows how far the operation is.
@@ -82,17 +75,9 @@ mod tests {
     #[test]
     fn a_total_that_appears_later_gives_the_bar_its_length() {
         let mut bar = Bar::new(false, "put");
-        bar.show(Progress {
-            files: 0,
-            bytes: 5,
-            total_bytes: None,
-        });
+        bar.show(Progress { files: 0, bytes: 5, total_bytes: None });
         assert_eq!((bar.bar.position(), bar.bar.length()), (5, None));
-        bar.show(Progress {
-            files: 1,
-            bytes: 7,
-            total_bytes: Some(10),
-        });
+        bar.show(Progress { files: 1, bytes: 7, total_bytes: Some(10) });
         assert_eq!((bar.bar.position(), bar.bar.length()), (7, Some(10)));
     }
 }

@@ -16,17 +16,8 @@ use common::{Node, code, noise};
 
 /// Sizes under test, each with its reason: empty, one byte, around the size that stands in the
 /// record, around one and two chunks.
-const SIZES: [usize; 9] = [
-    0,
-    1,
-    4095,
-    4096,
-    4097,
-    (1 << 20) - 1,
-    1 << 20,
-    (1 << 20) + 1,
-    (2 << 20) + 7,
-];
+const SIZES: [usize; 9] =
+    [0, 1, 4095, 4096, 4097, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, (2 << 20) + 7];
 
 #[test]
 fn files_of_every_size_class_come_back_byte_for_byte() {
@@ -38,19 +29,13 @@ fn files_of_every_size_class_come_back_byte_for_byte() {
     let root = &done["roots"][0];
     assert_eq!(root["key"], "tree");
     assert_eq!(root["files"], SIZES.len());
-    assert_eq!(
-        (&root["short"], &root["skipped"]),
-        (&false.into(), &serde_json::json!([]))
-    );
+    assert_eq!((&root["short"], &root["skipped"]), (&false.into(), &serde_json::json!([])));
 
     let back = node.json(&["get", "tree", "-o", "back"]);
     assert_eq!(back["files"], SIZES.len());
     for (seed, size) in SIZES.into_iter().enumerate() {
         let content = noise(seed as u64, size);
-        assert_eq!(
-            std::fs::read(node.path(&format!("back/dir/{size}"))).unwrap(),
-            content
-        );
+        assert_eq!(std::fs::read(node.path(&format!("back/dir/{size}"))).unwrap(), content);
         let cat = node.run(&["cat", &format!("tree/dir/{size}")]);
         assert_eq!(code(&cat), 0);
         assert_eq!(cat.stdout, content, "{size}");
@@ -66,15 +51,9 @@ fn a_file_without_output_comes_back_into_the_working_directory_with_its_mode() {
     let node = Node::start();
     let path = node.file("in/tool", "#!/bin/sh\n");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    assert_eq!(
-        node.ok(&["put", "in"]),
-        "in: 1 file, 10 B, stored on 1 of 1 nodes\n"
-    );
+    assert_eq!(node.ok(&["put", "in"]), "in: 1 file, 10 B, stored on 1 of 1 nodes\n");
     assert_eq!(node.ok(&["get", "in/tool"]), "tool: 1 file, 10 B\n");
-    let mode = std::fs::metadata(node.path("tool"))
-        .unwrap()
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(node.path("tool")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o755);
     assert!(node.ok(&["ls", "-l"]).starts_with("-rwxr-xr-x  10 B  "));
 }
@@ -84,11 +63,7 @@ fn stdin_is_stored_under_the_given_key_and_ranges_are_cut_out_of_it() {
     let node = Node::start();
     let content = noise(7, 3_000_000);
     let mut put = node.command(&["put", "-", "--as", "a b/ü"]);
-    let mut put = put
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut put = put.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     put.stdin.take().unwrap().write_all(&content).unwrap();
     assert_eq!(code(&put.wait_with_output().unwrap()), 0);
 
@@ -121,10 +96,7 @@ fn a_removed_key_is_gone_and_a_tree_is_removed_only_with_a_yes() {
     assert_eq!(node.keys(), ["t-old/c", "t/a", "t/b"]);
     // Fault case 116: a prefix is a path.
     let done = node.json(&["rm", "-r", "-y", "t"]);
-    assert_eq!(
-        (&done["removed"], &done["short"]),
-        (&2.into(), &false.into())
-    );
+    assert_eq!((&done["removed"], &done["short"]), (&2.into(), &false.into()));
     assert_eq!(node.keys(), ["t-old/c"]);
     node.json(&["rm", "t-old/c"]);
     node.fails(4, "not_found", &["cat", "t-old/c"]);
@@ -156,32 +128,17 @@ fn every_json_document_has_the_documented_fields() {
     assert_eq!(fields(&node.json(&["ls"])["entries"][0]).join(" "), entry);
     let place = node.json(&["where", "f"]);
     assert_eq!(fields(&place).join(" "), "chunks inline key nodes");
-    assert_eq!(
-        fields(&place["nodes"][0]).join(" "),
-        "chunks name node_id role state"
-    );
+    assert_eq!(fields(&place["nodes"][0]).join(" "), "chunks name node_id role state");
     let peer = &node.json(&["peers"])["peers"][0];
-    assert_eq!(
-        fields(peer).join(" "),
-        "addresses connected name node_id role this"
-    );
+    assert_eq!(fields(peer).join(" "), "addresses connected name node_id role this");
     let status = "alarms bytes chunks connected files listen members missing_copies name node_id \
                   quarantined read_only records role stash_id synchronised version";
     assert_eq!(fields(&node.json(&["status"])).join(" "), status);
     let invite = node.json(&["invite", "--role", "keeper"]);
     assert_eq!(fields(&invite).join(" "), "expires role ticket");
-    assert_eq!(
-        fields(&node.json(&["key", "show"])).join(" "),
-        "node_id role stash_id"
-    );
-    assert_eq!(
-        fields(&node.json(&["get", "f", "-o", "g"])).join(" "),
-        "bytes files outputs"
-    );
-    assert_eq!(
-        fields(&node.json(&["rm", "f"])).join(" "),
-        "copies missing removed short wanted"
-    );
+    assert_eq!(fields(&node.json(&["key", "show"])).join(" "), "node_id role stash_id");
+    assert_eq!(fields(&node.json(&["get", "f", "-o", "g"])).join(" "), "bytes files outputs");
+    assert_eq!(fields(&node.json(&["rm", "f"])).join(" "), "copies missing removed short wanted");
 }
 
 // Fault case 59: a chunk that rotted on the disk ends the transfer; no byte of it is released.
@@ -213,10 +170,6 @@ fn a_rotten_last_chunk_breaks_the_transfer_after_right_bytes_only() {
 fn files_below(dir: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
-            files_below(&path, found)
-        } else {
-            found.push(path)
-        }
+        if path.is_dir() { files_below(&path, found) } else { found.push(path) }
     }
 }

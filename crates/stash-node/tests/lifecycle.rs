@@ -8,7 +8,8 @@
 
 mod common;
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 
 use common::{Node, code, noise, private_dir, send, stash, stderr, wait};
@@ -18,10 +19,7 @@ use rustix::process::Signal;
 fn the_first_run_makes_everything_and_says_what_to_type_next() {
     let home = private_dir();
     let mut node = Node::start_in(home, |command| {
-        command.env(
-            "STASH_CONFIG",
-            command.get_current_dir().unwrap().join("conf/config.toml"),
-        );
+        command.env("STASH_CONFIG", command.get_current_dir().unwrap().join("conf/config.toml"));
     });
     node.await_line("stash put PATH");
     let config = std::fs::read_to_string(node.path("conf/config.toml")).unwrap();
@@ -61,17 +59,10 @@ fn a_directory_with_other_things_in_it_is_no_data_directory() {
     for command in ["up", "init"] {
         let output = stash(home.path(), &data).arg(command).output().unwrap();
         assert_eq!(code(&output), 10, "{}", stderr(&output));
-        assert!(
-            stderr(&output).contains("thesis.tex"),
-            "{}",
-            stderr(&output)
-        );
+        assert!(stderr(&output).contains("thesis.tex"), "{}", stderr(&output));
     }
     assert_eq!(std::fs::read_dir(&data).unwrap().count(), 1);
-    let file = stash(home.path(), &data.join("thesis.tex"))
-        .arg("up")
-        .output()
-        .unwrap();
+    let file = stash(home.path(), &data.join("thesis.tex")).arg("up").output().unwrap();
     assert_eq!(code(&file), 2, "{}", stderr(&file));
 }
 
@@ -82,11 +73,7 @@ fn a_second_node_on_one_directory_is_refused_and_told_who_has_it() {
     for extra in [&["up"][..], &["up", "--socket", "other.sock"], &["init"]] {
         let output = node.run(&[extra, &["--listen", "127.0.0.1:0"][..0]].concat());
         assert_eq!(code(&output), 11, "{extra:?}: {}", stderr(&output));
-        assert!(
-            stderr(&output).contains(&node.pid().to_string()),
-            "{}",
-            stderr(&output)
-        );
+        assert!(stderr(&output).contains(&node.pid().to_string()), "{}", stderr(&output));
     }
     node.ok(&["status"]);
 }
@@ -133,6 +120,36 @@ fn half_a_put(node: &Node) -> (Child, std::process::ChildStdin) {
     (put, stdin)
 }
 
+/// The exit code of a put whose stdin is long and whose refusal comes early.
+fn put_from_stdin(node: &Node, key: &str) -> i32 {
+    let mut put = node
+        .command(&["put", "-", "--as", key])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // A put that was refused does not read on.
+    let _refused = put.stdin.take().unwrap().write_all(&noise(1, 32 << 20));
+    wait(&mut put).code().unwrap_or(-1)
+}
+
+#[test]
+fn a_put_that_is_refused_while_it_sends_says_why() {
+    let node = Node::start();
+    for key in ["../x", "/x", ""] {
+        assert_eq!(put_from_stdin(&node, key), 2, "{key:?}");
+    }
+    let mut stream = UnixStream::connect(node.socket()).unwrap();
+    let head =
+        "PUT /v1/objects/k?wait=most HTTP/1.1\r\nhost: x\r\ncontent-length: 33554432\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&noise(1, 8 << 20)).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 400");
+}
+
 #[test]
 fn a_put_that_is_cancelled_half_way_exits_130_and_shows_nothing() {
     let node = Node::start();
@@ -168,16 +185,25 @@ fn a_node_that_is_told_to_stop_tells_a_running_put_and_exits_0() {
 }
 
 #[test]
+fn a_second_signal_ends_a_node_that_waits_for_a_client_at_once() {
+    let mut node = Node::start();
+    let (mut put, _stdin) = half_a_put(&node);
+    send(&put, Signal::STOP);
+    node.signal(Signal::TERM);
+    node.await_line("stopping");
+    node.signal(Signal::TERM);
+    assert_eq!(node.wait().code(), Some(130));
+    put.kill().unwrap();
+    wait(&mut put);
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
     let node = Node::start();
     node.file("f", noise(1, 4 << 20));
     node.ok(&["put", "f"]);
     let mut cat = node.command(&["cat", "f"]);
-    let mut cat = cat
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut cat = cat.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(cat.stdout.take());
     let output = cat.wait_with_output().unwrap();
     assert_eq!((code(&output), stderr(&output).as_str()), (0, ""));
@@ -222,10 +248,7 @@ fn keys_with_a_passphrase_open_with_that_one_only() {
 fn init_makes_a_stash_once() {
     let home = private_dir();
     let data = home.path().join("data");
-    assert_eq!(
-        code(&stash(home.path(), &data).arg("init").output().unwrap()),
-        0
-    );
+    assert_eq!(code(&stash(home.path(), &data).arg("init").output().unwrap()), 0);
     let keyring = std::fs::read(data.join("keyring")).unwrap();
     let again = stash(home.path(), &data).arg("init").output().unwrap();
     assert_eq!(code(&again), 9, "{}", stderr(&again));
@@ -237,10 +260,7 @@ fn init_makes_a_stash_once() {
 fn a_ticket_is_good_once_for_a_running_node_or_an_empty_directory() {
     let founder = Node::start();
     let invite = |role: &str| {
-        founder.json(&["invite", "--role", role])["ticket"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        founder.json(&["invite", "--role", role])["ticket"].as_str().unwrap().to_owned()
     };
     let (keeper_ticket, reader_ticket) = (invite("keeper"), invite("reader"));
 
@@ -252,20 +272,14 @@ fn a_ticket_is_good_once_for_a_running_node_or_an_empty_directory() {
     let problem = keeper.fails(9, "refused", &["ls"]);
     assert!(problem["message"].as_str().unwrap().contains("keeper"));
     keeper.fails(9, "refused", &["cat", "k"]);
+    assert_eq!(put_from_stdin(&keeper, "k"), 9);
 
     let other = private_dir();
     let mut join = stash(other.path(), &other.path().join("data"));
     let mut join = join.args(["join", "-", "--json"]);
-    join = join
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    join = join.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut join = join.spawn().unwrap();
-    join.stdin
-        .take()
-        .unwrap()
-        .write_all(format!("{reader_ticket}\n").as_bytes())
-        .unwrap();
+    join.stdin.take().unwrap().write_all(format!("{reader_ticket}\n").as_bytes()).unwrap();
     let join = join.wait_with_output().unwrap();
     assert_eq!(code(&join), 0, "{}", stderr(&join));
     let reader = Node::start_in(other, |_| {});
@@ -276,11 +290,7 @@ fn a_ticket_is_good_once_for_a_running_node_or_an_empty_directory() {
 
     let late = Node::start();
     late.fails(6, "integrity", &["join", &keeper_ticket]);
-    assert_eq!(
-        late.json(&["status"])["members"],
-        1,
-        "it still serves its own stash"
-    );
+    assert_eq!(late.json(&["status"])["members"], 1, "it still serves its own stash");
     late.file("f", "f");
     late.ok(&["put", "f"]);
     late.fails(9, "refused", &["join", &invite("owner")]);

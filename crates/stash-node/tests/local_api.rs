@@ -19,9 +19,7 @@ use common::{Node, code, noise, root_or_skip, stderr};
 /// Sends bytes as they are and reads to the end.
 fn raw(node: &Node, request: &[u8]) -> String {
     let mut stream = UnixStream::connect(node.socket()).unwrap();
-    stream
-        .set_read_timeout(Some(std::time::Duration::from_secs(30)))
-        .unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
     stream.write_all(request).unwrap();
     let mut answer = Vec::new();
     // A connection that the node resets after its answer has given the answer.
@@ -87,43 +85,23 @@ fn ranges_follow_the_http_rules() {
     node.ok(&["put", "f"]);
     let whole = get(&node, "/v1/objects/f", "");
     assert!(whole.starts_with("HTTP/1.1 200 "), "{whole}");
-    assert!(
-        whole.contains("accept-ranges: bytes") && whole.contains("nosniff"),
-        "{whole}"
-    );
+    assert!(whole.contains("accept-ranges: bytes") && whole.contains("nosniff"), "{whole}");
     assert!(whole.ends_with("0123456789"));
     for (range, content_range, body) in [
         ("bytes=2-4", "content-range: bytes 2-4/10", "234"),
         ("bytes=-3", "content-range: bytes 7-9/10", "789"),
-        (
-            "bytes=8-18446744073709551615",
-            "content-range: bytes 8-9/10",
-            "89",
-        ),
-        (
-            "bytes=8-99999999999999999999999",
-            "content-range: bytes 8-9/10",
-            "89",
-        ),
+        ("bytes=8-18446744073709551615", "content-range: bytes 8-9/10", "89"),
+        ("bytes=8-99999999999999999999999", "content-range: bytes 8-9/10", "89"),
     ] {
         let part = get(&node, "/v1/objects/f", &format!("range: {range}\r\n"));
         assert!(part.starts_with("HTTP/1.1 206 "), "{range}: {part}");
-        assert!(
-            part.contains(content_range) && part.ends_with(body),
-            "{range}: {part}"
-        );
+        assert!(part.contains(content_range) && part.ends_with(body), "{range}: {part}");
     }
     let none = get(&node, "/v1/objects/f", "range: bytes=10-\r\n");
-    assert!(
-        none.starts_with("HTTP/1.1 416 ") && none.contains("bytes */10"),
-        "{none}"
-    );
+    assert!(none.starts_with("HTTP/1.1 416 ") && none.contains("bytes */10"), "{none}");
     for ignored in ["bytes=0-1,4-5", "bytes=5-2", "lines=1-2"] {
         let whole = get(&node, "/v1/objects/f", &format!("range: {ignored}\r\n"));
-        assert!(
-            whole.starts_with("HTTP/1.1 200 ") && whole.ends_with("0123456789"),
-            "{whole}"
-        );
+        assert!(whole.starts_with("HTTP/1.1 200 ") && whole.ends_with("0123456789"), "{whole}");
     }
 }
 
@@ -140,10 +118,7 @@ fn errors_have_a_fitting_status_and_the_documented_body() {
         ("/v2/anything", "400", "usage"),
     ] {
         let answer = get(&node, path, "");
-        assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{path}: {answer}"
-        );
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
         let body = answer.split("\r\n\r\n").nth(1).unwrap();
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["error"]["code"], word, "{path}");
@@ -162,10 +137,7 @@ fn a_listing_goes_page_by_page() {
         serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap()
     };
     let first = page("limit=2");
-    assert_eq!(
-        (&first["entries"].as_array().unwrap().len(), &first["next"]),
-        (&2, &"t/b".into())
-    );
+    assert_eq!((&first["entries"].as_array().unwrap().len(), &first["next"]), (&2, &"t/b".into()));
     let rest = page("limit=2&after=t%2Fb");
     assert_eq!(
         (&rest["entries"][0]["key"], &rest["next"]),
@@ -193,6 +165,35 @@ fn a_body_that_does_not_reach_its_end_stores_nothing() {
     assert!(node.keys().is_empty());
 }
 
+// Fault cases 36 and 93.
+#[test]
+fn a_get_whose_client_leaves_shows_the_whole_file_or_none() {
+    const SIZE: usize = 24 << 20;
+    let node = Node::start();
+    node.file("big", noise(5, SIZE));
+    node.ok(&["put", "big"]);
+    std::fs::create_dir(node.path("out")).unwrap();
+    for turn in 0..8 {
+        let output = node.path(&format!("out/{turn}"));
+        let body = format!(r#"{{"key":"big","output":{output:?}}}"#);
+        let head = "POST /v1/get HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+        let length = body.len();
+        let mut stream = raw_half(&node, &format!("{head}content-length: {length}\r\n\r\n{body}"));
+        if turn % 2 == 0 {
+            // Until the answer has begun: the get is under way, or done.
+            let _begun = stream.read(&mut [0; 64]);
+        }
+        drop(stream);
+    }
+    let (home, _) = node.stop();
+    for entry in std::fs::read_dir(home.path().join("out")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(name.len() == 1, "{name} was left behind");
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), SIZE as u64, "{name}");
+    }
+}
+
 fn raw_half(node: &Node, request: &str) -> UnixStream {
     let mut stream = UnixStream::connect(node.socket()).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
@@ -204,10 +205,7 @@ fn raw_half(node: &Node, request: &str) -> UnixStream {
 fn hostile_requests_are_refused_and_the_node_goes_on() {
     let node = Node::start();
     let many: String = (0..100_000).map(|n| format!("h{n}: x\r\n")).collect();
-    let long = format!(
-        "GET /v1/objects/{} HTTP/1.1\r\nhost: x\r\n\r\n",
-        "a".repeat(1 << 20)
-    );
+    let long = format!("GET /v1/objects/{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(1 << 20));
     let bomb = format!("GET /v1/status HTTP/1.1\r\n{many}\r\n");
     let huge = "x".repeat(5 << 20);
     let document = format!(
@@ -222,18 +220,13 @@ fn hostile_requests_are_refused_and_the_node_goes_on() {
         document.as_bytes(),
     ] {
         let mut stream = UnixStream::connect(node.socket()).unwrap();
-        stream
-            .set_read_timeout(Some(std::time::Duration::from_secs(30)))
-            .unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
         // The node may hang up before it has read everything.
         let _hung_up = stream.write_all(request);
         let mut answer = Vec::new();
         let _reset = stream.read_to_end(&mut answer);
         let answer = String::from_utf8_lossy(&answer);
-        assert!(
-            answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
-            "{answer}"
-        );
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
         node.ok(&["status"]);
     }
 }
@@ -246,10 +239,7 @@ fn no_name_and_no_content_is_logged_at_trace_level() {
         command.env("STASH_LOG", "trace");
     });
     let tree = format!("{MARKER}-tree");
-    node.file(
-        &format!("{tree}/{MARKER}.txt"),
-        format!("{MARKER} content").repeat(1000),
-    );
+    node.file(&format!("{tree}/{MARKER}.txt"), format!("{MARKER} content").repeat(1000));
     node.file(&format!("{tree}/big"), MARKER.repeat(300_000));
     let key = format!("{tree}/{MARKER}.txt");
     node.ok(&["put", &tree]);
@@ -260,14 +250,8 @@ fn no_name_and_no_content_is_logged_at_trace_level() {
     node.fails(4, "not_found", &["cat", &format!("{MARKER}-none")]);
     node.fails(9, "refused", &["evict", &key]);
     node.fails(2, "usage", &["get", &format!("../{MARKER}")]);
-    let recovery = node.json(&["key", "recovery"])["recovery"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let ticket = node.json(&["invite", "--role", "owner"])["ticket"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let recovery = node.json(&["key", "recovery"])["recovery"].as_str().unwrap().to_owned();
+    let ticket = node.json(&["invite", "--role", "owner"])["ticket"].as_str().unwrap().to_owned();
     node.ok(&["rm", "-r", "-y", &tree]);
     let argv = std::fs::read(format!("/proc/{}/cmdline", node.pid())).unwrap();
     let (home, log) = node.stop();

@@ -24,10 +24,7 @@ fn version_and_completions_need_neither_home_nor_daemon() {
     };
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(run(&["version"]), format!("stash {version}\n"));
-    assert_eq!(
-        run(&["version", "--json"]),
-        format!("{{\"version\":\"{version}\"}}\n")
-    );
+    assert_eq!(run(&["version", "--json"]), format!("{{\"version\":\"{version}\"}}\n"));
     for shell in ["bash", "zsh", "fish"] {
         assert!(run(&["completions", shell]).contains("invite"), "{shell}");
     }
@@ -57,16 +54,8 @@ fn settings_are_shown_with_their_origin() {
 #[test]
 fn a_wrong_word_is_a_usage_error() {
     let home = private_dir();
-    for arguments in [
-        &["putt"][..],
-        &["put"],
-        &["ls", "--wat"],
-        &["invite", "--role", "boss"],
-    ] {
-        let output = stash(home.path(), home.path())
-            .args(arguments)
-            .output()
-            .unwrap();
+    for arguments in [&["putt"][..], &["put"], &["ls", "--wat"], &["invite", "--role", "boss"]] {
+        let output = stash(home.path(), home.path()).args(arguments).output().unwrap();
         assert_eq!(code(&output), 2, "{arguments:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty());
     }

@@ -23,10 +23,7 @@ impl Admission for Founder {
         request: &JoinRequest,
         role: Role,
     ) -> Result<(MemberEntry, Vec<u8>), String> {
-        let grant = KeyGrant {
-            network: vec![self.0.network_key()],
-            read: Vec::new(),
-        };
+        let grant = KeyGrant { network: vec![self.0.network_key()], read: Vec::new() };
         let plain = grant.encode().map_err(|error| error.to_string())?;
         let (stash, rng) = (self.0.stash_id(), &mut rand::rng());
         let wrapped = stash_crypto::wrap(&request.identity.wrap, &stash, &plain, rng);
@@ -82,11 +79,7 @@ async fn start(
 fn record(root: &RootSecret, signer: &Arc<NodeKeys>, chunk: ChunkRef) -> Result<Write, KeyError> {
     let key = Key::new("example")?;
     let read = root.read_root();
-    let (name, keys, signer) = (
-        read.name_key().name_id(&key),
-        read.meta_keys(),
-        signer.clone(),
-    );
+    let (name, keys, signer) = (read.name_key().name_id(&key), read.meta_keys(), signer.clone());
     let draft = move |at: Position| {
         let clear = Clear {
             stash: at.stash,
@@ -99,20 +92,10 @@ fn record(root: &RootSecret, signer: &Arc<NodeKeys>, chunk: ChunkRef) -> Result<
             seen: at.seen,
             manifest: Manifest::Direct(vec![chunk]),
         };
-        let meta = Meta {
-            chunk_size: 1 << 20,
-            ..Meta::new(key, 1 << 20)
-        };
-        RecordDraft {
-            clear,
-            meta: Some(meta),
-        }
-        .sign(signer.signer(), &keys)
+        let meta = Meta { chunk_size: 1 << 20, ..Meta::new(key, 1 << 20) };
+        RecordDraft { clear, meta: Some(meta) }.sign(signer.signer(), &keys)
     };
-    Ok(Write {
-        name,
-        draft: Box::new(draft),
-    })
+    Ok(Write { name, draft: Box::new(draft) })
 }
 
 #[tokio::main]
@@ -128,23 +111,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
         vec![start(&dir.path().join("0"), &root, keys, Role::Owner, &log, &[]).await?];
 
     for name in ["1", "2"] {
-        let ticket = engines[0]
-            .invite(Role::Keeper, Duration::from_secs(60))
-            .await?;
+        let ticket = engines[0].invite(Role::Keeper, Duration::from_secs(60)).await?;
         let keys = NodeKeys::generate(&mut rand::rng());
         let joined = join(&ticket, &keys, name).await?;
         let (role, addresses) = (joined.role, &joined.addresses);
         let dir = dir.path().join(name);
         engines.push(start(&dir, &root, keys, role, &joined.log, addresses).await?);
     }
-    let together = |engine: &Engine| {
-        engine
-            .members()
-            .iter()
-            .filter(|member| member.connected)
-            .count()
-            == 3
-    };
+    let together =
+        |engine: &Engine| engine.members().iter().filter(|member| member.connected).count() == 3;
     while !engines.iter().all(together) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -154,32 +129,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     buffer[CHUNK_OVERHEAD..].fill(7);
     let sealed = root.read_root().chunk_keys().seal_in_place(&mut buffer)?;
     upload.chunk(sealed.address, buffer.freeze()).await?;
-    let chunk = ChunkRef {
-        address: sealed.address,
-        sealed_len: (1 << 20) + 48,
-    };
-    let outcome = upload
-        .commit(vec![record(&root, &signer, chunk)?])
-        .await?
-        .wait()
-        .await;
-    println!(
-        "chunk {} has {} of {} copies",
-        chunk.address.short(),
-        outcome.copies,
-        outcome.wanted
-    );
+    let chunk = ChunkRef { address: sealed.address, sealed_len: (1 << 20) + 48 };
+    let outcome = upload.commit(vec![record(&root, &signer, chunk)?]).await?.wait().await;
+    println!("chunk {} has {} of {} copies", chunk.address.short(), outcome.copies, outcome.wanted);
     let evicted = engines[0].evict(vec![sealed.address]).await?;
-    println!(
-        "evicted {} bytes, proven by {}",
-        evicted.bytes,
-        evicted.proven_by[0].short()
-    );
+    println!("evicted {} bytes, proven by {}", evicted.bytes, evicted.proven_by[0].short());
     let located = engines[0].locate(&[sealed.address]).await;
-    let left = located
-        .iter()
-        .filter(|(_, here)| *here == Ok(vec![true]))
-        .count();
+    let left = located.iter().filter(|(_, here)| *here == Ok(vec![true])).count();
     println!("{left} of 3 copies are left");
     for engine in &engines {
         engine.shutdown(Duration::from_secs(2)).await;

@@ -11,10 +11,9 @@ use stash_crypto::{
     Dot, HEIGHT_MAX, Incarnation, N_MAX, NameId, NodeId, Record, RecordError, RecordHash, StashId,
     Vector, Writer,
 };
-use stash_store::{Batch, Store};
+use stash_store::{Batch, CommitError, Store};
 
-use crate::ledger::{self, Chunks, LedgerError};
-use crate::message::RecordResult;
+use crate::ledger::{self, LedgerError};
 
 /// The store row that keeps the current incarnation.
 const INCARNATION: &[u8] = b"writer/incarnation";
@@ -71,9 +70,6 @@ pub enum WriteError {
     /// A chunk of the record is not in the store any more: it was evicted or damaged meanwhile.
     #[error("a chunk of the new record is no longer here; put the file again")]
     ChunkGone,
-    /// The store did not take the batch.
-    #[error("the records were not stored: {0}")]
-    NotStored(String),
 }
 
 /// This node as a writer.
@@ -102,9 +98,7 @@ impl Author {
         fresh: bool,
         rng: &mut impl CryptoRng,
     ) -> Result<Author, LedgerError> {
-        let kept = store
-            .row(INCARNATION)?
-            .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+        let kept = store.row(INCARNATION)?.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
         let incarnation = match kept.filter(|_| !fresh) {
             Some(bytes) => Incarnation::from_bytes(bytes),
             None => begin(store, rng)?,
@@ -112,16 +106,8 @@ impl Author {
         let writer = Writer { node, incarnation };
         let last = store.last_of(&writer.to_bytes())?;
         let (n, hash) = last.unwrap_or((0, [0; 32]));
-        let last = Last {
-            writer,
-            n,
-            hash: RecordHash::from_bytes(hash),
-        };
-        Ok(Author {
-            stash,
-            epoch,
-            last: Mutex::new(last),
-        })
+        let last = Last { writer, n, hash: RecordHash::from_bytes(hash) };
+        Ok(Author { stash, epoch, last: Mutex::new(last) })
     }
 
     /// Numbers, signs and commits a batch. Durable here when it returns.
@@ -136,33 +122,20 @@ impl Author {
         let mut records = Vec::with_capacity(writes.len());
         for write in writes {
             if next.n >= N_MAX {
-                next = Last {
-                    writer: fresh_writer(store, &next.writer)?,
-                    n: 0,
-                    hash: zeros(),
-                };
+                next = Last { writer: fresh_writer(store, &next.writer)?, n: 0, hash: zeros() };
             }
             let held = ledger::records_of(store, &write.name)?;
             let added = pending.entry(write.name).or_default();
             let position = self.position(write.name, &next, held.iter().chain(added.iter()))?;
             let record = (write.draft)(position)?;
-            next = Last {
-                n: next.n + 1,
-                hash: record.hash(),
-                ..next
-            };
+            next = Last { n: next.n + 1, hash: record.hash(), ..next };
             added.push(record.clone());
             records.push(record);
         }
-        for result in ledger::admit(store, &records, Chunks::Required) {
-            match result {
-                RecordResult::Stored {} => {}
-                RecordResult::Need { .. } => return Err(WriteError::ChunkGone),
-                RecordResult::Failed { reason } | RecordResult::Refused { reason } => {
-                    return Err(WriteError::NotStored(reason));
-                }
-            }
-        }
+        ledger::admit_all(store, &records).map_err(|error| match error {
+            LedgerError::Commit(CommitError::MissingChunk { .. }) => WriteError::ChunkGone,
+            error => error.into(),
+        })?;
         *last = next;
         Ok(records)
     }
@@ -186,10 +159,7 @@ impl Author {
             stash: self.stash,
             epoch: self.epoch,
             name,
-            dot: Dot {
-                writer: last.writer,
-                n: last.n + 1,
-            },
+            dot: Dot { writer: last.writer, n: last.n + 1 },
             previous: last.hash,
             height: (height + 1).min(HEIGHT_MAX),
             seen,
@@ -202,10 +172,7 @@ fn zeros() -> RecordHash {
 }
 
 fn fresh_writer(store: &Store, old: &Writer) -> Result<Writer, LedgerError> {
-    Ok(Writer {
-        node: old.node,
-        incarnation: begin(store, &mut rand::rng())?,
-    })
+    Ok(Writer { node: old.node, incarnation: begin(store, &mut rand::rng())? })
 }
 
 /// A new incarnation, durable before its first use.

@@ -4,9 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 fn since_epoch() -> std::time::Duration {
     // A clock before 1970 is wrong; zero makes nothing expire that should not.
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Seconds since 1970.

@@ -47,7 +47,9 @@ impl Default for Pools {
             upload: BufferPool::new(16 << 20),
             intake: BufferPool::new(12 << 20),
             fetch: BufferPool::new(12 << 20),
-            hedge: BufferPool::new(0),
+            // As large as `fetch`: every chunk under way may have one second request, so a first
+            // chunk never waits for buffers that later ones hold.
+            hedge: BufferPool::new(12 << 20),
             serve: BufferPool::new(8 << 20),
         }
     }
@@ -110,18 +112,11 @@ impl Core {
     /// The connected members, in order of their ids.
     pub(crate) fn connected(&self) -> Vec<(NodeId, Peer)> {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        peers
-            .iter()
-            .map(|(node, peer)| (*node, peer.clone()))
-            .collect()
+        peers.iter().map(|(node, peer)| (*node, peer.clone())).collect()
     }
 
     pub(crate) fn peer(&self, node: &NodeId) -> Option<Peer> {
-        self.peers
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(node)
-            .cloned()
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).get(node).cloned()
     }
 
     /// Tells whoever tails the records that there are new ones.
@@ -153,22 +148,17 @@ pub(crate) async fn next_message<T: DeserializeOwned>(
             message::decode(&bytes).map_err(|error| AskError::Protocol(error.to_string()))
         }
         Some(Frame::Data(_)) => Err(AskError::Protocol("data where a message is due".to_owned())),
-        None => Err(AskError::Protocol(
-            "the stream ended where a message is due".to_owned(),
-        )),
+        None => Err(AskError::Protocol("the stream ended where a message is due".to_owned())),
     }
 }
 
 /// Asks one question on a stream of its own and returns the answer.
 pub(crate) async fn ask(peer: &Peer, request: &Request) -> Result<Reply, AskError> {
     let gone = |error: &dyn fmt::Display| AskError::Gone(error.to_string());
-    let opened = timeout(ANSWER, peer.open(Class::Control))
-        .await
-        .map_err(|_| AskError::Late)?;
+    let opened = timeout(ANSWER, peer.open(Class::Control)).await.map_err(|_| AskError::Late)?;
     let (mut send, mut recv) = opened.map_err(|error| gone(&error))?.split();
     let sent = timeout(ANSWER, send.message(message::encode(request))).await;
-    sent.map_err(|_| AskError::Late)?
-        .map_err(|error| gone(&error))?;
+    sent.map_err(|_| AskError::Late)?.map_err(|error| gone(&error))?;
     send.finish();
     match next_message(&mut recv).await? {
         Reply::Refused { code, reason } => Err(AskError::Refused { code, reason }),

@@ -73,29 +73,20 @@ impl Door {
 
     /// The realm under which this node dials members.
     pub(crate) fn member_realm(&self) -> Realm {
-        let key = self
-            .network
-            .last()
-            .expect("a member holds at least one network key");
+        let key = self.network.last().expect("a member holds at least one network key");
         member_realm(&self.stash, key)
     }
 
     /// Sets the tickets under which strangers may join.
     pub(crate) fn open_to(&self, tickets: Vec<Realm>) {
-        let members = self
-            .network
-            .iter()
-            .map(|key| member_realm(&self.stash, key));
+        let members = self.network.iter().map(|key| member_realm(&self.stash, key));
         let realms: Arc<[Realm]> = members.chain(tickets).collect();
         *self.realms.write().unwrap_or_else(PoisonError::into_inner) = realms;
     }
 
     /// Sets what hello says of this node's own addresses.
     pub(crate) fn answers_at(&self, claim: Vec<u8>) {
-        *self
-            .own_addresses
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = claim;
+        *self.own_addresses.write().unwrap_or_else(PoisonError::into_inner) = claim;
     }
 }
 
@@ -126,9 +117,7 @@ pub(crate) fn ticket_of(label: &[u8; 32], stash: &StashId) -> Option<TicketId> {
     if label == stash.as_bytes() {
         return None;
     }
-    label
-        .first_chunk::<16>()
-        .map(|id| TicketId::from_bytes(*id))
+    label.first_chunk::<16>().map(|id| TicketId::from_bytes(*id))
 }
 
 fn prologue(stash: &StashId, purpose: &[u8; 4]) -> Vec<u8> {
@@ -178,11 +167,7 @@ impl Gate for Door {
     fn raise(&self, remote: PublicKey, value: u64) -> BoxFuture<'_, Result<(), GateError>> {
         let work = move |store: &Store| {
             let floor = counter(store, COUNTER_IN, &remote).unwrap_or(0);
-            if value > floor {
-                keep(store, COUNTER_IN, &remote, value)
-            } else {
-                Ok(())
-            }
+            if value > floor { keep(store, COUNTER_IN, &remote, value) } else { Ok(()) }
         };
         self.disk.run(work).boxed()
     }
@@ -201,16 +186,9 @@ impl Gate for Door {
     }
 
     fn hello(&self, _remote: &PublicKey) -> Bytes {
-        let addresses = self
-            .own_addresses
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let addresses = self.own_addresses.read().unwrap_or_else(PoisonError::into_inner).clone();
         let members = self.roster.log(|log| log.len());
-        message::encode(&Hello {
-            members,
-            addresses: ByteBuf::from(addresses),
-        })
+        message::encode(&Hello { members, addresses: ByteBuf::from(addresses) })
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use stash_crypto::{
-    Address, AddressesError, ChunkRef, Manifest, NameId, NetworkKey, NodeId, NodeKeys, Record,
-    RecordHash, Role, SignedAddresses, StashId, Ticket,
+    Address, AddressesError, ChunkRef, Manifest, NameId, NetworkKey, NodeId, NodeKeys, NoisePublic,
+    Record, RecordHash, Role, SignedAddresses, StashId, Ticket,
 };
 use stash_p2p::{BindError, CloseReason, Endpoint, Event, Events, Limits, Peer, StaticSecret};
 use stash_store::{CommitError, ReadError, Store};
@@ -101,6 +101,8 @@ impl From<CommitError> for StartError {
 pub struct MemberView {
     /// The member.
     pub node: NodeId,
+    /// Its Noise static key.
+    pub noise: NoisePublic,
     /// What it may do.
     pub role: Role,
     /// Its sealed display name.
@@ -160,9 +162,7 @@ impl Engine {
         let disk = Disk::new(options.store.clone(), options.mode);
         let opened = disk.run(move |_| open(options)).await?;
         let (core, events) = opened;
-        let engine = Engine {
-            core: Arc::clone(&core),
-        };
+        let engine = Engine { core: Arc::clone(&core) };
         join::open_to_tickets(&core)?;
         core.applied();
         sync::dial_members(&core);
@@ -211,6 +211,7 @@ impl Engine {
             connected: known.node == self.core.me
                 || connected.iter().any(|(node, _)| *node == known.node),
             node: known.node,
+            noise: known.noise,
             role: known.role,
             label: known.label,
             addresses: known.addresses,
@@ -261,10 +262,7 @@ impl Engine {
     ///
     /// [`LedgerError`] when the store cannot be read.
     pub async fn records_of(&self, name: NameId) -> Result<Vec<Record>, LedgerError> {
-        self.core
-            .disk
-            .run(move |store| ledger::records_of(store, &name))
-            .await
+        self.core.disk.run(move |store| ledger::records_of(store, &name)).await
     }
 
     /// Records of this store after a sequence number, in order.
@@ -309,21 +307,16 @@ impl Engine {
     /// [`LedgerError`] when the store cannot be read.
     pub async fn chunks_here(&self, chunks: &[Address]) -> Result<Vec<bool>, LedgerError> {
         let addresses: Vec<_> = chunks.iter().map(at).collect();
-        Ok(self
-            .core
-            .disk
-            .run(move |store| store.has(&addresses))
-            .await?)
+        Ok(self.core.disk.run(move |store| store.has(&addresses)).await?)
     }
 
     /// Asks every member which chunks it has. `Err` says why a member did not answer.
     pub async fn locate(&self, chunks: &[Address]) -> Vec<(NodeId, Result<Vec<bool>, String>)> {
         let ask_one = |member: MemberView| async move {
             let answer = match self.core.peer(&member.node) {
-                _ if member.this => self
-                    .chunks_here(chunks)
-                    .await
-                    .map_err(|error| error.to_string()),
+                _ if member.this => {
+                    self.chunks_here(chunks).await.map_err(|error| error.to_string())
+                }
                 Some(peer) => have(&peer, chunks).await,
                 None => Err("not connected".to_owned()),
             };
@@ -394,10 +387,7 @@ impl Engine {
     ///
     /// [`LedgerError`] when the store cannot be written.
     pub async fn want_version(&self, name: NameId) -> Result<(), LedgerError> {
-        self.core
-            .disk
-            .run(move |store| ledger::give_up(store, &name, None))
-            .await
+        self.core.disk.run(move |store| ledger::give_up(store, &name, None)).await
     }
 
     /// Makes a ticket for one new member.
@@ -407,9 +397,7 @@ impl Engine {
     /// [`InviteError`]; no ticket was made.
     pub async fn invite(&self, role: Role, lifetime: Duration) -> Result<Ticket, InviteError> {
         let members = self.members().into_iter();
-        let mine = members
-            .filter(|member| member.this)
-            .flat_map(|member| member.addresses);
+        let mine = members.filter(|member| member.this).flat_map(|member| member.addresses);
         join::invite(&self.core, role, lifetime, mine.collect()).await
     }
 }
@@ -417,13 +405,7 @@ impl Engine {
 async fn have(peer: &Peer, chunks: &[Address]) -> Result<Vec<bool>, String> {
     let mut here = Vec::with_capacity(chunks.len());
     for page in chunks.chunks(MAX_ADDRESSES) {
-        let reply = ask(
-            peer,
-            &Request::Have {
-                chunks: message::pack(page),
-            },
-        )
-        .await;
+        let reply = ask(peer, &Request::Have { chunks: message::pack(page) }).await;
         match reply.map_err(|error| error.to_string())? {
             Reply::Have { chunks } => {
                 here.extend(message::flags(&chunks, page.len()).map_err(|e| e.to_string())?);
@@ -444,13 +426,7 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
     }
     let disk = Disk::new(store.clone(), options.mode);
     let shared = (Arc::clone(&roster), disk.clone());
-    let door = Door::new(
-        keys.noise_public(),
-        stash,
-        options.network,
-        shared.0,
-        shared.1,
-    );
+    let door = Door::new(keys.noise_public(), stash, options.network, shared.0, shared.1);
     let door = Arc::new(door);
     let epoch = roster.log(stash_crypto::MemberLog::epoch);
     let rng = &mut rand::rng();
@@ -468,10 +444,7 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
         me,
         role: options.role,
         keys,
-        short: short::all(&store)?
-            .into_iter()
-            .collect::<std::collections::BTreeSet<_>>()
-            .into(),
+        short: short::all(&store)?.into_iter().collect::<std::collections::BTreeSet<_>>().into(),
         disk,
         roster,
         door,
@@ -503,10 +476,7 @@ async fn meet_peers(core: Arc<Core>, mut events: Events) {
             Some(Event::Down { remote, reason }) => {
                 if let Some((node, _)) = core.roster.by_noise(&noise(&remote)) {
                     tracing::info!(peer = %node.short(), %reason, "a member is gone");
-                    core.peers
-                        .write()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .remove(&node);
+                    core.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
                 }
             }
         }
@@ -515,8 +485,7 @@ async fn meet_peers(core: Arc<Core>, mut events: Events) {
 
 fn up(core: &Arc<Core>, peer: Peer) {
     if let Some(ticket) = door::ticket_of(&peer.realm(), &core.stash) {
-        core.tasks
-            .spawn(join::serve(Arc::clone(core), ticket, peer));
+        core.tasks.spawn(join::serve(Arc::clone(core), ticket, peer));
         return;
     }
     let remote = noise(&peer.remote());
@@ -528,12 +497,8 @@ fn up(core: &Arc<Core>, peer: Peer) {
     };
     if let Asker::Member(node, role) = asker {
         tracing::info!(peer = %node.short(), %role, addr = %peer.addr(), "a member is up");
-        core.peers
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(node, peer.clone());
-        core.tasks
-            .spawn(sync::meet(Arc::clone(core), node, peer.clone()));
+        core.peers.write().unwrap_or_else(PoisonError::into_inner).insert(node, peer.clone());
+        core.tasks.spawn(sync::meet(Arc::clone(core), node, peer.clone()));
     }
     core.tasks.spawn(serve::peer(Arc::clone(core), asker, peer));
 }

@@ -61,10 +61,7 @@ fn answers(asked: &[(NodeId, String)]) -> String {
         return ": none is connected".to_owned();
     }
     let one = |(node, answer): &(NodeId, String)| format!("{}: {answer}", node.short());
-    format!(
-        " ({})",
-        asked.iter().map(one).collect::<Vec<_>>().join(", ")
-    )
+    format!(" ({})", asked.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 
 /// The evicting flag of some chunks; dropping it takes it down.
@@ -80,10 +77,7 @@ impl Flag {
             return None;
         }
         evicting.extend(chunks);
-        Some(Flag {
-            core: Arc::clone(core),
-            chunks: chunks.to_vec(),
-        })
+        Some(Flag { core: Arc::clone(core), chunks: chunks.to_vec() })
     }
 }
 
@@ -98,11 +92,7 @@ impl Drop for Flag {
 
 /// Evicts those of `chunks` that are here.
 pub(crate) async fn evict(core: &Arc<Core>, chunks: Vec<Address>) -> Result<Evicted, EvictError> {
-    let chunks: Vec<Address> = chunks
-        .into_iter()
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
+    let chunks: Vec<Address> = chunks.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
     let flag = Flag::raise(core, &chunks).ok_or(EvictError::Busy)?;
     let mut evicted = Evicted::default();
     let mut proven_by = BTreeSet::new();
@@ -134,11 +124,7 @@ async fn local(core: &Core, page: &[Address]) -> Result<Vec<Local>, LedgerError>
             if let ChunkState::Here { len } = store.chunk_state(&at(&address))? {
                 let holders = store.holders(&at(&address))?;
                 let holders = holders.into_iter().map(NodeId::from_bytes).collect();
-                here.push(Local {
-                    address,
-                    len,
-                    holders,
-                });
+                here.push(Local { address, len, holders });
             }
         }
         Ok::<_, ReadError>(here)
@@ -158,12 +144,8 @@ impl Round {
     /// Asks members until every chunk is proven and nobody relies on the copies here. Members that
     /// do rely on them come first: only they can release.
     async fn ask(core: &Arc<Core>, here: Vec<Local>) -> Result<Round, EvictError> {
-        let mut round = Round {
-            here,
-            proven: BTreeMap::new(),
-            released: BTreeSet::new(),
-            asked: Vec::new(),
-        };
+        let mut round =
+            Round { here, proven: BTreeMap::new(), released: BTreeSet::new(), asked: Vec::new() };
         let mut peers = core.connected();
         peers.sort_by_key(|(node, _)| !round.here.iter().any(|chunk| chunk.holders.contains(node)));
         for (node, peer) in peers {
@@ -186,17 +168,12 @@ impl Round {
     }
 
     fn unproven(&self) -> Option<&Local> {
-        self.here
-            .iter()
-            .find(|chunk| !self.proven.contains_key(&chunk.address))
+        self.here.iter().find(|chunk| !self.proven.contains_key(&chunk.address))
     }
 
     fn done(&self) -> bool {
         let released = |chunk: &Local| {
-            chunk
-                .holders
-                .iter()
-                .all(|node| self.released.contains(&(chunk.address, *node)))
+            chunk.holders.iter().all(|node| self.released.contains(&(chunk.address, *node)))
         };
         self.unproven().is_none() && self.here.iter().all(released)
     }
@@ -213,12 +190,7 @@ impl Round {
         let session = peer.handshake_hash();
         let chunks = message::pack(self.here.iter().map(|chunk| &chunk.address));
         let reply = ask(peer, &Request::Hold { nonce, chunks }).await?;
-        let Reply::Held {
-            proofs,
-            released,
-            reason,
-        } = reply
-        else {
+        let Reply::Held { proofs, released, reason } = reply else {
             return Err(unexpected(&reply));
         };
         let (proofs, rest) = proofs.as_chunks::<32>();
@@ -243,11 +215,7 @@ impl Round {
             tracing::error!(peer = %node.short(), bad, "a member gave proofs that do not hold");
             return Ok(format!("{bad} proofs do not hold"));
         }
-        Ok(if reason.is_empty() {
-            "proven".to_owned()
-        } else {
-            reason
-        })
+        Ok(if reason.is_empty() { "proven".to_owned() } else { reason })
     }
 
     fn bytes(&self) -> u64 {
@@ -271,9 +239,9 @@ impl Round {
             Err(error) => {
                 self.release(core);
                 match error {
-                    CommitError::Held { holder, .. } => Err(EvictError::Held {
-                        by: NodeId::from_bytes(holder),
-                    }),
+                    CommitError::Held { holder, .. } => {
+                        Err(EvictError::Held { by: NodeId::from_bytes(holder) })
+                    }
                     error => Err(LedgerError::from(error).into()),
                 }
             }
@@ -292,9 +260,7 @@ impl Round {
                 continue;
             };
             core.tasks.spawn(async move {
-                let request = Request::Release {
-                    chunks: message::pack(&chunks),
-                };
+                let request = Request::Release { chunks: message::pack(&chunks) };
                 if let Err(error) = ask(&peer, &request).await {
                     tracing::debug!(peer = %node.short(), %error, "a hold was not released");
                 }
@@ -337,10 +303,7 @@ pub(crate) async fn hold(
 ) -> Reply {
     if chunks.len() > PAGE {
         let reason = format!("a question has at most {PAGE} chunks");
-        return Reply::Refused {
-            code: message::Refusal::Malformed,
-            reason,
-        };
+        return Reply::Refused { code: message::Refusal::Malformed, reason };
     }
     let mut proofs = Vec::with_capacity(chunks.len() * 32);
     let mut released = Vec::with_capacity(chunks.len());
@@ -360,11 +323,7 @@ pub(crate) async fn hold(
             }
         }
     }
-    Reply::Held {
-        proofs: ByteBuf::from(proofs),
-        released: message::bits(released),
-        reason,
-    }
+    Reply::Held { proofs: ByteBuf::from(proofs), released: message::bits(released), reason }
 }
 
 /// Holds one chunk for `verifier` and proves it. The hold is durable before the bytes are read; the
@@ -381,21 +340,14 @@ fn one(
         return Err("is evicting the same bytes".to_owned());
     }
     let chunk = at(&address);
-    let batch = Batch::new()
-        .require(chunk)
-        .hold(chunk, *verifier.as_bytes());
+    let batch = Batch::new().require(chunk).hold(chunk, *verifier.as_bytes());
     store.commit(batch).map_err(|error| match error {
         CommitError::MissingChunk { .. } => "does not have all of it".to_owned(),
         other => other.to_string(),
     })?;
     let mut sealed = Vec::new();
-    let question = Question {
-        nonce,
-        stash: &core.stash,
-        verifier: &verifier,
-        prover: &core.me,
-        session,
-    };
+    let question =
+        Question { nonce, stash: &core.stash, verifier: &verifier, prover: &core.me, session };
     match store.read_into(&chunk, &mut sealed) {
         Ok(true) => Ok(question.answer(&sealed)),
         Ok(false) => Err("does not have all of it".to_owned()),
@@ -409,9 +361,6 @@ pub(crate) async fn release(core: &Arc<Core>, holder: NodeId, chunks: Vec<Addres
     let batch = chunks.iter().fold(Batch::new(), release);
     match core.disk.run(move |store| store.commit(batch)).await {
         Ok(_) => Reply::Done {},
-        Err(error) => Reply::Refused {
-            code: message::Refusal::Failed,
-            reason: error.to_string(),
-        },
+        Err(error) => Reply::Refused { code: message::Refusal::Failed, reason: error.to_string() },
     }
 }

@@ -70,13 +70,8 @@ fn who(tried: &[(NodeId, String)]) -> String {
     if tried.is_empty() {
         return "no other member is connected".to_owned();
     }
-    let answers = tried
-        .iter()
-        .map(|(node, answer)| format!("{}: {answer}", node.short()));
-    format!(
-        "no connected member gave it ({})",
-        answers.collect::<Vec<_>>().join(", ")
-    )
+    let answers = tried.iter().map(|(node, answer)| format!("{}: {answer}", node.short()));
+    format!("no connected member gave it ({})", answers.collect::<Vec<_>>().join(", "))
 }
 
 /// Sealed chunks in the order asked for.
@@ -91,10 +86,7 @@ impl Fetch {
         let (queue, receiver) = mpsc::channel(AHEAD);
         let core = Arc::clone(core);
         let producer = tokio::spawn(async move {
-            let kept = Arc::new(Kept {
-                left: AtomicUsize::new(chunks.len()),
-                any: keep,
-            });
+            let kept = Arc::new(Kept { left: AtomicUsize::new(chunks.len()), any: keep });
             for chunk in chunks {
                 // Buffers are taken in order, so the chunk that the reader waits for always has one.
                 let buffer = match checked(chunk) {
@@ -112,10 +104,7 @@ impl Fetch {
                 }
             }
         });
-        Fetch {
-            chunks: receiver,
-            _producer: AbortOnDropHandle::new(producer),
-        }
+        Fetch { chunks: receiver, _producer: AbortOnDropHandle::new(producer) }
     }
 
     /// The next chunk's sealed bytes, verified against its address; `None` after the last.
@@ -146,10 +135,7 @@ fn checked(chunk: ChunkRef) -> Result<usize, FetchError> {
     let (address, sealed_len) = (chunk.address, chunk.sealed_len);
     match usize::try_from(sealed_len) {
         Ok(len) if len <= MAX_BUFFER => Ok(len),
-        _ => Err(FetchError::Length {
-            address,
-            sealed_len,
-        }),
+        _ => Err(FetchError::Length { address, sealed_len }),
     }
 }
 
@@ -165,18 +151,12 @@ pub(crate) async fn manifest(
     let mut fetch = Fetch::open(core, chunks.clone(), true);
     for chunk in chunks {
         let bytes = fetch.next().await.unwrap_or(Err(FetchError::Stopping))?;
-        let malformed = |source| FetchError::Manifest {
-            address: chunk.address,
-            source,
-        };
+        let malformed = |source| FetchError::Manifest { address: chunk.address, source };
         refs.extend(decode_manifest_chunk(&bytes).map_err(malformed)?);
     }
     match refs.len() as u64 {
         got if got == *total => Ok(refs),
-        got => Err(FetchError::Total {
-            expected: *total,
-            got,
-        }),
+        got => Err(FetchError::Total { expected: *total, got }),
     }
 }
 
@@ -191,11 +171,7 @@ async fn one(
         Ok(buffer) => Ok(buffer),
         Err(buffer) => {
             let buffer = from_members(core, chunk, buffer).await?;
-            if keep {
-                Ok(store(core, chunk, buffer).await)
-            } else {
-                Ok(buffer)
-            }
+            if keep { Ok(store(core, chunk, buffer).await) } else { Ok(buffer) }
         }
     }
 }
@@ -235,12 +211,8 @@ async fn store(core: &Arc<Core>, chunk: ChunkRef, buffer: Buffer) -> Buffer {
     core.disk.run(work).await;
     match shared.thaw() {
         Ok(buffer) => buffer,
-        // The store still holds a small chunk until it is in its log.
-        Err(shared) => {
-            let mut copy = core.pools.hedge.take(shared.as_ref().len()).await;
-            copy.copy_from_slice(shared.as_ref());
-            copy
-        }
+        // The store holds a small chunk until it is in its log.
+        Err(shared) => Buffer::copy_of(shared.as_ref()),
     }
 }
 
@@ -257,21 +229,25 @@ async fn from_members(
     loop {
         let connected: Vec<_> = core.connected();
         let nodes: Vec<NodeId> = connected.iter().map(|(node, _)| *node).collect();
-        let pick = match &spare {
-            Some(_) => lock(&core.sources).pick(&nodes, &asked),
-            None => None,
-        };
-        let peer = pick.and_then(|node| connected.into_iter().find(|(other, _)| *other == node));
-        if let (Some((node, peer)), Some(buffer)) = (peer, spare.take()) {
-            asked.push(node);
-            under_way.push(attempt(core, node, peer, chunk, buffer));
-        } else if under_way.is_empty() {
-            let tried = answers.into_iter().collect();
-            return Err(FetchError::Missing {
-                address: chunk.address,
-                tried,
-            });
+        if let Some(buffer) = spare.take() {
+            let pick = lock(&core.sources).pick(&nodes, &asked);
+            match connected.into_iter().find(|(node, _)| Some(*node) == pick) {
+                Some((node, peer)) => {
+                    asked.push(node);
+                    under_way.push(attempt(core, node, peer, chunk, buffer));
+                }
+                None => spare = Some(buffer),
+            }
         }
+        if under_way.is_empty() {
+            let tried = answers.into_iter().collect();
+            return Err(FetchError::Missing { address: chunk.address, tried });
+        }
+        let others = nodes.iter().any(|node| !asked.contains(node));
+        let second = async {
+            sleep(HEDGE).await;
+            core.pools.hedge.take(chunk.sealed_len as usize).await
+        };
         tokio::select! {
             Some((node, result)) = under_way.next() => match result {
                 Ok(buffer) => return Ok(buffer),
@@ -280,13 +256,7 @@ async fn from_members(
                     spare = Some(buffer);
                 }
             },
-            () = sleep(HEDGE), if spare.is_none() && under_way.len() == 1 => {
-                spare = Some(core.pools.hedge.take(chunk.sealed_len as usize).await);
-            }
-        }
-        if spare.is_some() && under_way.len() > 1 {
-            // Both are late: wait for them rather than ask everybody.
-            spare = None;
+            buffer = second, if others && under_way.len() == 1 => spare = Some(buffer),
         }
     }
 }
@@ -299,11 +269,7 @@ async fn attempt(
     chunk: ChunkRef,
     mut buffer: Buffer,
 ) -> (NodeId, Result<Buffer, (Buffer, String)>) {
-    let mut load = Load {
-        core,
-        node,
-        answer: Answer::Failed,
-    };
+    let mut load = Load { core, node, answer: Answer::Failed };
     let result = receive(&peer, chunk, &mut buffer).await;
     let text = match result {
         Ok(true) if Address::of(&buffer) == chunk.address => {
@@ -320,7 +286,13 @@ async fn attempt(
             load.answer = Answer::NotHere;
             "does not have it".to_owned()
         }
-        Err(error) => error.to_string(),
+        Err(error) => {
+            if let AskError::Protocol(_) = error {
+                load.answer = Answer::Damaged;
+                tracing::error!(peer = %node.short(), %error, "a member broke the protocol");
+            }
+            error.to_string()
+        }
     };
     (node, Err((buffer, text)))
 }
@@ -339,17 +311,12 @@ impl Drop for Load<'_> {
 }
 
 async fn receive(peer: &Peer, chunk: ChunkRef, buffer: &mut Buffer) -> Result<bool, AskError> {
-    let opened = timeout(ANSWER, peer.open(Class::Bulk))
-        .await
-        .map_err(|_| AskError::Late)?;
+    let opened = timeout(ANSWER, peer.open(Class::Bulk)).await.map_err(|_| AskError::Late)?;
     let gone = |error: String| AskError::Gone(error);
     let (mut send, mut recv) = opened.map_err(|error| gone(error.to_string()))?.split();
-    let request = Request::Get {
-        address: *chunk.address.as_bytes(),
-    };
+    let request = Request::Get { address: *chunk.address.as_bytes() };
     let sent = timeout(ANSWER, send.message(message::encode(&request))).await;
-    sent.map_err(|_| AskError::Late)?
-        .map_err(|error| gone(error.to_string()))?;
+    sent.map_err(|_| AskError::Late)?.map_err(|error| gone(error.to_string()))?;
     send.finish();
     match next_message(&mut recv).await? {
         Reply::Chunk { length } if length == chunk.sealed_len => {}
@@ -361,9 +328,7 @@ async fn receive(peer: &Peer, chunk: ChunkRef, buffer: &mut Buffer) -> Result<bo
     let mut filled = 0;
     while filled < buffer.len() {
         let Some(Frame::Data(piece)) = next(&mut recv).await? else {
-            return Err(AskError::Protocol(format!(
-                "the chunk ends after {filled} bytes"
-            )));
+            return Err(AskError::Protocol(format!("the chunk ends after {filled} bytes")));
         };
         let room = buffer.get_mut(filled..filled + piece.len());
         let too_long = || AskError::Protocol("the chunk is longer than it was said".to_owned());

@@ -12,6 +12,7 @@ use stash_store::{Blob, Store};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
 use crate::ledger::{self, Chunks, at};
@@ -21,6 +22,9 @@ use crate::rules;
 
 /// A put stream may be silent for this long: its sender may be reading from a slow pipe.
 const IDLE: Duration = Duration::from_secs(600);
+
+/// Reset code of a put stream whose sender broke the protocol.
+const GIVEN_UP: u32 = 1;
 
 /// Chunks being checked and staged at once, per stream.
 const STAGING: usize = 3;
@@ -67,7 +71,8 @@ pub(crate) async fn serve(
 ) -> Result<(), Fault> {
     let (wants, want_queue) = mpsc::channel(COMMITS);
     let (commits, commit_queue) = mpsc::channel(COMMITS);
-    let replies = tokio::spawn(reply(send, want_queue, commit_queue));
+    let abort = CancellationToken::new();
+    let replies = tokio::spawn(reply(send, want_queue, commit_queue, abort.clone()));
     let mut intake = Intake {
         core,
         from,
@@ -79,6 +84,9 @@ pub(crate) async fn serve(
         commits,
     };
     let outcome = intake.run(&mut recv).await;
+    if outcome.is_err() {
+        abort.cancel();
+    }
     drop(intake);
     let replied = replies.await.map_err(|_| Fault::Stopped)?;
     outcome?;
@@ -99,16 +107,25 @@ struct Intake {
 impl Intake {
     async fn run(&mut self, recv: &mut RecvStream) -> Result<(), Fault> {
         loop {
-            match timeout(IDLE, recv.next())
-                .await
-                .map_err(|_| Fault::Idle)??
-            {
+            match self.next(recv).await? {
                 Some(Frame::Data(piece)) => self.fill(piece).await?,
                 Some(Frame::Message(bytes)) => match message::decode(&bytes)? {
                     Put::Offer { chunks } => self.offered(&chunks).await?,
                     Put::Records { records } => self.records(records).await?,
                 },
                 None => return self.staged(0).await,
+            }
+        }
+    }
+
+    /// The next frame, or the failure of a chunk that came before.
+    async fn next(&mut self, recv: &mut RecvStream) -> Result<Option<Frame>, Fault> {
+        let next = timeout(IDLE, recv.next());
+        tokio::pin!(next);
+        loop {
+            tokio::select! {
+                frame = &mut next => return Ok(frame.map_err(|_| Fault::Idle)??),
+                Some(done) = self.staging.join_next() => done.map_err(|_| Fault::Stopped)??,
             }
         }
     }
@@ -120,11 +137,7 @@ impl Intake {
             return Err(Fault::Length(wrong.sealed_len));
         }
         let addresses: Vec<_> = chunks.iter().map(|chunk| at(&chunk.address)).collect();
-        let here = self
-            .core
-            .disk
-            .run(move |store| store.has(&addresses))
-            .await?;
+        let here = self.core.disk.run(move |store| store.has(&addresses)).await?;
         let mut want = Vec::with_capacity(chunks.len());
         for (chunk, here) in chunks.into_iter().zip(here) {
             let ask = !here && self.asked.insert(chunk.address);
@@ -136,9 +149,7 @@ impl Intake {
         if self.expected.len() > EXPECTED {
             return Err(Fault::TooMany);
         }
-        let reply = PutReply::Want {
-            chunks: message::bits(want),
-        };
+        let reply = PutReply::Want { chunks: message::bits(want) };
         self.wants.send(reply).await.map_err(|_| Fault::Stopped)
     }
 
@@ -202,31 +213,41 @@ impl Intake {
     }
 }
 
-/// Sends replies: wants at once, results of records in their order.
+/// Sends replies: wants at once, results of records in their order. Resets the stream when the
+/// intake gives up.
 async fn reply(
     mut send: SendStream,
     mut wants: mpsc::Receiver<PutReply>,
     mut commits: mpsc::Receiver<JoinHandle<Vec<RecordResult>>>,
+    abort: CancellationToken,
 ) -> Result<(), StreamError> {
     let mut current: Option<JoinHandle<Vec<RecordResult>>> = None;
     loop {
         let reply = tokio::select! {
+            biased;
+            () = abort.cancelled() => break,
             Some(want) = wants.recv() => want,
-            Some(commit) = commits.recv(), if current.is_none() => {
-                current = Some(commit);
-                continue;
-            }
             done = async { current.as_mut().expect("guarded").await }, if current.is_some() => {
                 current = None;
                 // A panic in a commit is a defect here; the sender learns that nothing is stored.
                 let Ok(results) = done else { break };
                 PutReply::Results { results }
             }
-            else => break,
+            Some(commit) = commits.recv(), if current.is_none() => {
+                current = Some(commit);
+                continue;
+            }
+            else => {
+                send.finish();
+                return Ok(());
+            }
         };
-        send.message(message::encode(&reply)).await?;
+        tokio::select! {
+            sent = send.message(message::encode(&reply)) => sent?,
+            () = abort.cancelled() => break,
+        }
     }
-    send.finish();
+    send.reset(GIVEN_UP);
     Ok(())
 }
 
@@ -239,23 +260,19 @@ pub(crate) async fn accept(
 ) -> Vec<RecordResult> {
     let shared = Arc::clone(core);
     let work = move |store: &Store| {
-        let checked = records
-            .iter()
-            .map(|bytes| check(&shared, bytes))
-            .collect::<Vec<_>>();
-        let good: Vec<Record> = checked
-            .iter()
-            .filter_map(|one| one.as_ref().ok())
-            .cloned()
-            .collect();
-        let mut stored = ledger::admit(store, &good, chunks).into_iter();
+        let checked = records.iter().map(|bytes| check(&shared, bytes)).collect::<Vec<_>>();
+        let good: Vec<Record> =
+            checked.iter().filter_map(|one| one.as_ref().ok()).cloned().collect();
+        let stored = ledger::admit(store, &good, chunks).unwrap_or_else(|error| {
+            tracing::warn!(from = %from.short(), %error, "records were not stored");
+            vec![RecordResult::Failed { reason: error.to_string() }; good.len()]
+        });
+        let mut stored = stored.into_iter();
         let result = |one: Result<Record, rules::Unacceptable>| match one {
             Ok(_) => stored.next().expect("one result a record"),
             Err(why) => {
                 tracing::warn!(from = %from.short(), %why, "a record was refused");
-                RecordResult::Refused {
-                    reason: why.to_string(),
-                }
+                RecordResult::Refused { reason: why.to_string() }
             }
         };
         checked.into_iter().map(result).collect()

@@ -11,8 +11,8 @@ use futures::future::BoxFuture;
 use rand::RngExt;
 use serde_bytes::ByteBuf;
 use stash_crypto::{
-    JoinRequest, LabelError, MemberEntry, MemberLog, NetworkKey, NodeKeys, NoisePublic,
-    NoiseSecret, Role, SignedAddresses, StashId, Ticket, TicketId, TicketSecret,
+    JoinRequest, LabelError, MemberEntry, MemberError, MemberLog, NetworkKey, NodeKeys,
+    NoisePublic, NoiseSecret, Role, SignedAddresses, StashId, Ticket, TicketId, TicketSecret,
 };
 use stash_p2p::{
     Claim, CloseReason, DialError, Endpoint, Gate, GateError, Limits, Peer, PublicKey, Realm,
@@ -22,7 +22,7 @@ use stash_store::{Batch, CommitError, Store};
 
 use crate::core::{AskError, Core, ask, unexpected};
 use crate::door::{self, join_realm, member_realm, public};
-use crate::ledger::LedgerError;
+use crate::ledger::{self, LedgerError};
 use crate::message::{Refusal, Reply, Request};
 use crate::roster::{self, RosterError};
 use crate::serve::{self, MAX_CLAIM_BYTES, page, refused};
@@ -131,39 +131,21 @@ pub async fn join(ticket: &Ticket, keys: &NodeKeys, name: &str) -> Result<Joined
     let reply = stranger.join(ticket, &request).await;
     stranger.endpoint.shutdown(Duration::from_secs(1)).await;
     let (entries, grant, addresses) = match reply {
-        Ok(Reply::Welcome {
-            entries,
-            grant,
-            addresses,
-        }) => (entries, grant, addresses),
+        Ok(Reply::Welcome { entries, grant, addresses }) => (entries, grant, addresses),
         Ok(reply) => return Err(unexpected(&reply).into()),
-        Err(JoinError::Refused(AskError::Refused {
-            code: Refusal::TicketExpired,
-            ..
-        })) => {
+        Err(JoinError::Refused(AskError::Refused { code: Refusal::TicketExpired, .. })) => {
             return Err(JoinError::Expired);
         }
-        Err(JoinError::Refused(AskError::Refused {
-            code: Refusal::TicketUsed,
-            ..
-        })) => {
+        Err(JoinError::Refused(AskError::Refused { code: Refusal::TicketUsed, .. })) => {
             return Err(JoinError::Used);
         }
         Err(error) => return Err(error),
     };
     let log = verified(ticket.stash, &entries)?;
     let me = log.member(&keys.node_id());
-    let role = me
-        .ok_or_else(|| JoinError::Log("this node is not in it".to_owned()))?
-        .role;
+    let role = me.ok_or_else(|| JoinError::Log("this node is not in it".to_owned()))?.role;
     let grant = grant.into_vec();
-    Ok(Joined {
-        stash: ticket.stash,
-        role,
-        log,
-        grant,
-        addresses: raw(addresses),
-    })
+    Ok(Joined { stash: ticket.stash, role, log, grant, addresses: raw(addresses) })
 }
 
 fn raw(list: Vec<ByteBuf>) -> Vec<Vec<u8>> {
@@ -175,8 +157,7 @@ fn verified(stash: StashId, entries: &[ByteBuf]) -> Result<MemberLog, JoinError>
     for bytes in entries {
         let entry =
             MemberEntry::decode(bytes).map_err(|error| JoinError::Log(error.to_string()))?;
-        log.push(entry)
-            .map_err(|error| JoinError::Log(error.to_string()))?;
+        log.push(entry).map_err(|error| JoinError::Log(error.to_string()))?;
     }
     Ok(log)
 }
@@ -191,10 +172,7 @@ impl Stranger {
     fn bind(secret: &NoiseSecret) -> Result<Stranger, JoinError> {
         let secret = StaticSecret::from_bytes(*secret.expose());
         let (endpoint, events) = Endpoint::bind(&[], secret, Arc::new(Shut), Limits::default())?;
-        Ok(Stranger {
-            endpoint,
-            _events: events,
-        })
+        Ok(Stranger { endpoint, _events: events })
     }
 
     async fn dial(
@@ -203,18 +181,12 @@ impl Stranger {
         remote: &NoisePublic,
         realm: Realm,
     ) -> Result<Peer, DialError> {
-        self.endpoint
-            .dial_once(addresses.to_vec(), public(remote), realm, REACH)
-            .await
+        self.endpoint.dial_once(addresses.to_vec(), public(remote), realm, REACH).await
     }
 
     async fn join(&self, ticket: &Ticket, request: &JoinRequest) -> Result<Reply, JoinError> {
-        let peer = self
-            .dial(&ticket.addresses, &ticket.inviter, join_realm(ticket))
-            .await?;
-        let request = Request::Join {
-            request: ByteBuf::from(request.encode()),
-        };
+        let peer = self.dial(&ticket.addresses, &ticket.inviter, join_realm(ticket)).await?;
+        let request = Request::Join { request: ByteBuf::from(request.encode()) };
         Ok(ask(&peer, &request).await?)
     }
 }
@@ -264,10 +236,7 @@ pub async fn recover(
     let stranger = Stranger::bind(root)?;
     let mut outcome = Err(JoinError::NoAnswer(DialError::NoAddress));
     for (noise, addresses) in members {
-        outcome = match stranger
-            .dial(addresses, noise, member_realm(&stash, network))
-            .await
-        {
+        outcome = match stranger.dial(addresses, noise, member_realm(&stash, network)).await {
             Ok(peer) => recover_from(&peer, stash, &admit).await,
             Err(error) => Err(error.into()),
         };
@@ -301,17 +270,8 @@ async fn recover_from(
     };
     let entry = admit(&log).map_err(JoinError::Log)?;
     let entries = vec![ByteBuf::from(entry.bytes())];
-    log.push(entry)
-        .map_err(|error| JoinError::Log(error.to_string()))?;
-    match ask(
-        peer,
-        &Request::Announce {
-            entries,
-            addresses: Vec::new(),
-        },
-    )
-    .await?
-    {
+    log.push(entry).map_err(|error| JoinError::Log(error.to_string()))?;
+    match ask(peer, &Request::Announce { entries, addresses: Vec::new() }).await? {
         Reply::Done {} => Ok((log, raw(addresses))),
         reply => Err(unexpected(&reply).into()),
     }
@@ -348,14 +308,8 @@ pub fn found(
 /// Opens the door to every ticket in the table, used and expired ones included.
 pub(crate) fn open_to_tickets(core: &Core) -> Result<(), LedgerError> {
     let tickets = tickets::all(core.disk.store())?;
-    let realm = |row: &Row| {
-        row.ticket
-            .parse::<Ticket>()
-            .ok()
-            .map(|ticket| join_realm(&ticket))
-    };
-    core.door
-        .open_to(tickets.iter().filter_map(realm).collect());
+    let realm = |row: &Row| row.ticket.parse::<Ticket>().ok().map(|ticket| join_realm(&ticket));
+    core.door.open_to(tickets.iter().filter_map(realm).collect());
     Ok(())
 }
 
@@ -379,10 +333,7 @@ pub(crate) async fn invite(
     let ticket = Ticket {
         stash: core.stash,
         inviter: core.keys.noise_public(),
-        addresses: addresses
-            .into_iter()
-            .take(stash_crypto::MAX_ADDRESSES)
-            .collect(),
+        addresses: addresses.into_iter().take(stash_crypto::MAX_ADDRESSES).collect(),
         id: TicketId::from_bytes(rand::rng().random()),
         secret: TicketSecret::generate(&mut rand::rng()),
         expires: now + lifetime.as_secs(),
@@ -401,9 +352,7 @@ pub(crate) async fn invite(
         if kept.len() >= MAX_TICKETS {
             return Ok(false);
         }
-        let batch = old
-            .iter()
-            .fold(Batch::new(), |batch, row| tickets::remove(batch, &row.id));
+        let batch = old.iter().fold(Batch::new(), |batch, row| tickets::remove(batch, &row.id));
         store.commit(row.put(batch))?;
         Ok::<bool, LedgerError>(true)
     };
@@ -424,10 +373,7 @@ pub(crate) async fn serve(core: Arc<Core>, ticket: TicketId, peer: Peer) {
     let (mut send, mut recv) = stream.split();
     let reply = match serve::opening(&mut recv).await {
         Ok(Some(Request::Join { request })) => admit(&core, ticket, &peer, &request).await,
-        Ok(_) => refused(
-            Refusal::Unknown,
-            "a ticket is good for a join request alone",
-        ),
+        Ok(_) => refused(Refusal::Unknown, "a ticket is good for a join request alone"),
         Err(_) => return peer.close(CloseReason::Shutdown),
     };
     if send.message(crate::message::encode(&reply)).await.is_ok() {
@@ -445,17 +391,11 @@ async fn admit(core: &Arc<Core>, ticket: TicketId, peer: &Peer, request: &[u8]) 
     };
     let own = request.ticket == ticket && request.identity.noise == door::noise(&peer.remote());
     if !own || request.verify(&core.stash).is_err() {
-        return refused(
-            Refusal::Malformed,
-            "the join request is not signed by this node",
-        );
+        return refused(Refusal::Malformed, "the join request is not signed by this node");
     }
     let guard = core.admitting.lock().await;
     let shared = Arc::clone(core);
-    let outcome = core
-        .disk
-        .run(move |store| decide(&shared, store, ticket, &request))
-        .await;
+    let outcome = core.disk.run(move |store| decide(&shared, store, ticket, &request)).await;
     drop(guard);
     match outcome {
         Ok((grant, new)) => {
@@ -494,26 +434,14 @@ fn decide(
     };
     let admission = core.admission.as_ref();
     let admission = admission.ok_or_else(|| failed("the root secret is not here".to_owned()))?;
-    let (entry, grant) = core
-        .roster
-        .log(|log| admission.admit(log, request, role))
-        .map_err(failed)?;
-    row.used = Some(Used {
-        node: *request.identity.node.as_bytes(),
-        grant: ByteBuf::from(grant.clone()),
-    });
-    let batch = row
-        .put(Batch::new())
-        .row(&roster::row(entry.index()), Some(entry.bytes()));
-    core.roster
-        .check(&entry)
-        .map_err(|error| failed(error.to_string()))?;
-    store
-        .commit(batch)
-        .map_err(|error| failed(error.to_string()))?;
-    core.roster
-        .admitted(&entry)
-        .map_err(|error| failed(error.to_string()))?;
+    let (entry, grant) =
+        core.roster.log(|log| admission.admit(log, request, role)).map_err(failed)?;
+    row.used =
+        Some(Used { node: *request.identity.node.as_bytes(), grant: ByteBuf::from(grant.clone()) });
+    let batch = row.put(Batch::new()).row(&roster::row(entry.index()), Some(entry.bytes()));
+    core.roster.check(&entry).map_err(|error| failed(error.to_string()))?;
+    store.commit(batch).map_err(|error| failed(error.to_string()))?;
+    core.roster.admitted(&entry).map_err(|error| failed(error.to_string()))?;
     Ok((grant, true))
 }
 
@@ -525,9 +453,13 @@ pub(crate) async fn learn(
 ) -> Result<(), RosterError> {
     let shared = Arc::clone(core);
     let work = move |store: &Store| {
-        let new = shared.roster.extend(store, &entries)?;
+        let new = shared.roster.extend(store, &entries);
+        if let Err(RosterError::Entry { index, source: source @ MemberError::Fork { .. } }) = &new {
+            let key = [b"fork/", &index.to_be_bytes()[..]].concat();
+            store.commit(ledger::alarm(Batch::new(), &key, &source.to_string()))?;
+        }
         let moved = shared.roster.learn(store, &addresses)?;
-        Ok::<_, RosterError>(new > 0 || !moved.is_empty())
+        Ok::<_, RosterError>(new? > 0 || !moved.is_empty())
     };
     let result = core.disk.run(work).await;
     if let Err(error) = &result {

@@ -73,52 +73,46 @@ pub(crate) async fn run(
             let (news, inbox) = mpsc::channel(NEWS);
             let reader = tokio::spawn(read(recv, node, expected, news));
             let offers = VecDeque::new();
-            let mut lane = Lane {
-                core,
-                node,
-                send,
-                inbox,
-                awaited,
-                offers,
-                unanswered: 0,
-                progress,
-            };
+            let (held, unanswered) = (None, 0);
+            let mut lane =
+                Lane { core, node, send, inbox, awaited, offers, held, unanswered, progress };
             let written = lane.run(&mut items).await;
             // Ends the stream's and the reader's input; the reader drains what is outstanding.
-            let Lane { send, awaited, .. } = lane;
+            let Lane { send, awaited, held, .. } = lane;
             drop(awaited);
             if written.is_ok() {
                 send.finish();
             } else {
                 send.reset(0);
             }
-            let read = reader
-                .await
-                .unwrap_or_else(|error| Err(AskError::Gone(error.to_string())));
-            written.and(read)
+            let read = reader.await.unwrap_or_else(|error| Err(AskError::Gone(error.to_string())));
+            // The reader knows better why the stream ended.
+            read.and(written).map_err(|error| {
+                note(held, &node, &error);
+                error
+            })
         }
     };
     if let Err(error) = outcome {
         tracing::warn!(peer = %node.short(), %error, "a put stream ended early");
         while let Some(item) = items.recv().await {
-            if let Item::Records(shipment) = item {
-                shipment.missing(&node, &error.to_string());
-            }
+            note(Some(item), &node, &error);
         }
     }
 }
 
+/// Notes in a shipment that it does not reach this member.
+fn note(item: Option<Item>, node: &NodeId, error: &AskError) {
+    if let Some(Item::Records(shipment)) = item {
+        shipment.missing(node, &error.to_string());
+    }
+}
+
 async fn open(peer: &Peer) -> Result<(SendStream, RecvStream), AskError> {
-    let opened = timeout(ANSWER, peer.open(Class::Bulk))
-        .await
-        .map_err(|_| AskError::Late)?;
-    let (mut send, recv) = opened
-        .map_err(|error| AskError::Gone(error.to_string()))?
-        .split();
+    let opened = timeout(ANSWER, peer.open(Class::Bulk)).await.map_err(|_| AskError::Late)?;
+    let (mut send, recv) = opened.map_err(|error| AskError::Gone(error.to_string()))?.split();
     let request = message::encode(&Request::Put {});
-    let sent = timeout(ANSWER, send.message(request))
-        .await
-        .map_err(|_| AskError::Late)?;
+    let sent = timeout(ANSWER, send.message(request)).await.map_err(|_| AskError::Late)?;
     sent.map_err(|error| AskError::Gone(error.to_string()))?;
     Ok((send, recv))
 }
@@ -130,6 +124,8 @@ struct Lane {
     inbox: mpsc::Receiver<News>,
     awaited: mpsc::Sender<Awaited>,
     offers: VecDeque<Vec<Chunk>>,
+    /// What was taken from the queue and is not done with.
+    held: Option<Item>,
     /// Record messages without an answer.
     unanswered: usize,
     progress: Arc<Progress>,
@@ -139,55 +135,47 @@ type Chunk = (ChunkRef, Option<(Shared, OwnedSemaphorePermit)>);
 
 impl Lane {
     async fn run(&mut self, items: &mut mpsc::Receiver<Item>) -> Result<(), AskError> {
-        let mut held = None;
         loop {
-            let item = match held.take() {
-                Some(item) => item,
-                None => tokio::select! {
+            if self.held.is_none() {
+                tokio::select! {
                     biased;
-                    Some(news) = self.inbox.recv() => {
-                        self.heard(news).await?;
+                    news = self.inbox.recv() => {
+                        self.heard(news.ok_or_else(ended)?).await?;
                         continue;
                     }
                     item = items.recv(), if self.offers.len() < OFFERS => match item {
-                        Some(item) => item,
+                        Some(item) => self.held = Some(item),
                         None => return self.finish().await,
                     },
-                },
-            };
-            match item {
-                Item::Chunk(chunk, bytes) => held = self.offer((chunk, bytes), items).await?,
-                Item::Records(shipment) => {
-                    self.settle().await?;
-                    self.ship(shipment).await?;
                 }
+            }
+            // What is held is noted as missing if the lane ends here.
+            if let Some(Item::Records(shipment)) = &self.held {
+                let shipment = Arc::clone(shipment);
+                self.settle().await?;
+                self.ship(shipment).await?;
+                self.held = None;
+            } else if let Some(Item::Chunk(chunk, bytes)) = self.held.take() {
+                self.offer((chunk, bytes), items).await?;
             }
         }
     }
 
-    /// Offers a chunk and those that wait behind it; returns what came after them.
+    /// Offers a chunk and those that wait behind it; holds what comes after them.
     async fn offer(
         &mut self,
         first: Chunk,
         items: &mut mpsc::Receiver<Item>,
-    ) -> Result<Option<Item>, AskError> {
+    ) -> Result<(), AskError> {
         let mut group = vec![first];
-        let mut after = None;
-        while group.len() < OFFER {
+        while group.len() < OFFER && self.held.is_none() {
             match items.try_recv() {
                 Ok(Item::Chunk(chunk, bytes)) => group.push((chunk, bytes)),
-                Ok(item) => {
-                    after = Some(item);
-                    break;
-                }
+                Ok(item) => self.held = Some(item),
                 Err(_) => break,
             }
         }
-        self.send_offer(group).await?;
-        while after.is_some() && self.offers.len() >= OFFERS {
-            self.hear().await?;
-        }
-        Ok(after)
+        self.send_offer(group).await
     }
 
     async fn send_offer(&mut self, group: Vec<Chunk>) -> Result<(), AskError> {
@@ -216,7 +204,7 @@ impl Lane {
     async fn hear(&mut self) -> Result<(), AskError> {
         match timeout(STALL, self.inbox.recv()).await {
             Err(_) => Err(AskError::Late),
-            Ok(None) => Err(AskError::Gone("the peer ended the put".to_owned())),
+            Ok(None) => Err(ended()),
             Ok(Some(news)) => Box::pin(self.heard(news)).await,
         }
     }
@@ -243,30 +231,18 @@ impl Lane {
                 self.unanswered = self.unanswered.saturating_sub(1);
                 for address in chunks {
                     let sealed_len = self.length(address).await?;
-                    let chunk = ChunkRef {
-                        address,
-                        sealed_len,
-                    };
+                    let chunk = ChunkRef { address, sealed_len };
                     self.send_offer(vec![(chunk, None)]).await?;
                     self.settle().await?;
                 }
-                self.records(Awaited {
-                    attempt: awaited.attempt + 1,
-                    ..awaited
-                })
-                .await
+                self.records(Awaited { attempt: awaited.attempt + 1, ..awaited }).await
             }
         }
     }
 
     async fn length(&self, address: Address) -> Result<u32, AskError> {
         let gone = || AskError::Gone(format!("chunk {} is no longer here", address.short()));
-        match self
-            .core
-            .disk
-            .run(move |store| store.chunk_state(&at(&address)))
-            .await
-        {
+        match self.core.disk.run(move |store| store.chunk_state(&at(&address))).await {
             Ok(stash_store::ChunkState::Here { len }) => Ok(len),
             _ => Err(gone()),
         }
@@ -281,9 +257,7 @@ impl Lane {
             Some((bytes, place)) => (Bytes::from(bytes), Some(place)),
             None => (self.read_back(chunk).await?, None),
         };
-        let sent = timeout(STALL, self.send.data(bytes))
-            .await
-            .map_err(|_| AskError::Late)?;
+        let sent = timeout(STALL, self.send.data(bytes)).await.map_err(|_| AskError::Late)?;
         drop(place);
         self.progress.made();
         sent.map_err(|error| AskError::Gone(error.to_string()))
@@ -293,10 +267,9 @@ impl Lane {
         let buffer = self.core.pools.serve.take(chunk.sealed_len as usize).await;
         match crate::fetch::read_local(&self.core, chunk, buffer).await {
             Ok(buffer) => Ok(buffer.freeze().into()),
-            Err(_) => Err(AskError::Gone(format!(
-                "chunk {} is no longer here",
-                chunk.address.short()
-            ))),
+            Err(_) => {
+                Err(AskError::Gone(format!("chunk {} is no longer here", chunk.address.short())))
+            }
         }
     }
 
@@ -312,12 +285,7 @@ impl Lane {
             let count = rest.iter().take_while(fits).count().max(1);
             let (now, later) = rest.split_at(count);
             let shipment = Arc::clone(&shipment);
-            self.records(Awaited {
-                shipment,
-                records: now.to_vec(),
-                attempt: 0,
-            })
-            .await?;
+            self.records(Awaited { shipment, records: now.to_vec(), attempt: 0 }).await?;
             rest = later;
         }
         Ok(())
@@ -330,7 +298,7 @@ impl Lane {
         let shipment = Arc::clone(&awaited.shipment);
         let sent = match self.awaited.send(awaited).await {
             Ok(()) => self.message(&Put::Records { records }).await,
-            Err(_) => Err(AskError::Gone("the peer ended the put".to_owned())),
+            Err(_) => Err(ended()),
         };
         match &sent {
             Ok(()) => self.unanswered += 1,
@@ -341,8 +309,7 @@ impl Lane {
 
     async fn message(&mut self, put: &Put) -> Result<(), AskError> {
         let sent = timeout(STALL, self.send.message(message::encode(put))).await;
-        sent.map_err(|_| AskError::Late)?
-            .map_err(|error| AskError::Gone(error.to_string()))
+        sent.map_err(|_| AskError::Late)?.map_err(|error| AskError::Gone(error.to_string()))
     }
 }
 
@@ -365,10 +332,9 @@ async fn read(
             }
         };
         let step = match frame {
-            Ok(PutReply::Want { chunks }) => news
-                .send(News::Want(chunks.into_vec()))
-                .await
-                .map_err(|_| stopped()),
+            Ok(PutReply::Want { chunks }) => {
+                news.send(News::Want(chunks.into_vec())).await.map_err(|_| stopped())
+            }
             Ok(PutReply::Results { results }) => match expected.try_recv() {
                 Ok(awaited) => results_of(awaited, results, &node, &news).await,
                 Err(_) => Err(AskError::Protocol("results answer no records".to_owned())),
@@ -390,6 +356,10 @@ async fn read(
         awaited.shipment.missing(&node, &reason);
     }
     outcome
+}
+
+fn ended() -> AskError {
+    AskError::Gone("the peer ended the put".to_owned())
 }
 
 fn stopped() -> AskError {
@@ -427,13 +397,7 @@ async fn results_of(
     needed.dedup();
     let answer = match again.is_empty() {
         true => News::Answered,
-        false => News::Need(
-            Awaited {
-                records: again,
-                ..awaited
-            },
-            needed,
-        ),
+        false => News::Need(Awaited { records: again, ..awaited }, needed),
     };
     news.send(answer).await.map_err(|_| stopped())
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use stash_crypto::{
-    Address, ChunkRef, Manifest, NameId, Record, RecordHash, decode_manifest_chunk,
+    Address, ChunkRef, Dot, Manifest, NameId, Record, RecordHash, decode_manifest_chunk,
 };
 use stash_store::{Batch, CommitError, ReadError, RecordEntry, Ref, Store};
 
@@ -62,10 +62,7 @@ fn from_store(address: &stash_store::Address) -> Address {
 /// The records held of one name.
 pub(crate) fn records_of(store: &Store, name: &NameId) -> Result<Vec<Record>, LedgerError> {
     let stored = store.records_of(name.as_bytes())?;
-    stored
-        .iter()
-        .map(|held| decode(held.sequence, &held.bytes))
-        .collect()
+    stored.iter().map(|held| decode(held.sequence, &held.bytes)).collect()
 }
 
 pub(crate) fn decode(sequence: u64, bytes: &[u8]) -> Result<Record, LedgerError> {
@@ -74,110 +71,126 @@ pub(crate) fn decode(sequence: u64, bytes: &[u8]) -> Result<Record, LedgerError>
 }
 
 /// Makes accepted records durable, all that can be in one commit. One result a record.
-pub(crate) fn admit(store: &Store, records: &[Record], chunks: Chunks) -> Vec<RecordResult> {
-    let mut results = vec![None; records.len()];
-    for _ in 0..ATTEMPTS {
-        match attempt(store, records, chunks, &mut results) {
-            Ok(()) => break,
-            Err(LedgerError::Commit(CommitError::MissingChunk { .. })) => {}
-            Err(error) => return failed(&results, &error.to_string()),
-        }
-    }
-    failed(&results, "chunks keep vanishing while the record is stored")
-}
-
-/// Fills the results that are still open with a failure.
-fn failed(results: &[Option<RecordResult>], reason: &str) -> Vec<RecordResult> {
-    let failed = RecordResult::Failed {
-        reason: reason.to_owned(),
-    };
-    results
-        .iter()
-        .map(|result| result.clone().unwrap_or_else(|| failed.clone()))
-        .collect()
-}
-
-fn attempt(
+///
+/// # Errors
+///
+/// [`LedgerError`]; none of the records that are not stored before is kept.
+pub(crate) fn admit(
     store: &Store,
     records: &[Record],
     chunks: Chunks,
-    results: &mut [Option<RecordResult>],
+) -> Result<Vec<RecordResult>, LedgerError> {
+    for _ in 0..ATTEMPTS {
+        let named = named(store, records, chunks)?;
+        let lacking = |named: &&Named| chunks == Chunks::Required && !named.missing.is_empty();
+        let whole = records.iter().zip(&named).filter(|(_, named)| !lacking(named));
+        match commit(store, whole, chunks) {
+            Ok(()) => {
+                let result = |named: &Named| match lacking(&named) {
+                    true => RecordResult::Need { chunks: pack(named.missing.iter().take(NEED)) },
+                    false => RecordResult::Stored {},
+                };
+                return Ok(named.iter().map(result).collect());
+            }
+            // Evicted since the look: look again.
+            Err(LedgerError::Commit(CommitError::MissingChunk { .. })) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let reason = "chunks keep vanishing while the record is stored".to_owned();
+    Ok(vec![RecordResult::Failed { reason }; records.len()])
+}
+
+/// Makes this node's own records durable, all or none: their numbers are used up together.
+///
+/// # Errors
+///
+/// [`CommitError::MissingChunk`] when a chunk that a record names is not here.
+pub(crate) fn admit_all(store: &Store, records: &[Record]) -> Result<(), LedgerError> {
+    let named = named(store, records, Chunks::Required)?;
+    commit(store, records.iter().zip(&named), Chunks::Required)
+}
+
+fn named(store: &Store, records: &[Record], chunks: Chunks) -> Result<Vec<Named>, LedgerError> {
+    let look = || -> Result<Vec<Named>, LedgerError> {
+        records.iter().map(|record| Named::of(store, &record.clear().manifest)).collect()
+    };
+    let named = look()?;
+    if chunks == Chunks::Later || named.iter().all(|named| named.missing.is_empty()) {
+        return Ok(named);
+    }
+    // What was handed over just now counts once it is durable.
+    store.flush()?;
+    look()
+}
+
+fn commit<'a>(
+    store: &Store,
+    records: impl Iterator<Item = (&'a Record, &'a Named)>,
+    chunks: Chunks,
 ) -> Result<(), LedgerError> {
     let mut batch = Batch::new();
-    let mut taken = Vec::new();
-    let mut flushed = false;
-    for (i, record) in records.iter().enumerate() {
-        if results[i].is_some() {
-            continue;
+    let mut dots = BTreeMap::new();
+    for (record, named) in records {
+        if chunks == Chunks::Required {
+            for chunk in &named.all {
+                batch = batch.require(at(&chunk.address));
+            }
         }
-        let mut named = Named::of(store, &record.clear().manifest)?;
-        if chunks == Chunks::Required && !named.missing.is_empty() && !flushed {
-            // What was handed over just now counts once it is durable.
-            store.flush()?;
-            flushed = true;
-            named = Named::of(store, &record.clear().manifest)?;
+        if store.record(record.hash().as_bytes())?.is_none() {
+            announce(store, named)?;
+            let dot = record.clear().dot;
+            let stored = store.dot(&dot.writer.to_bytes(), dot.n)?.map(RecordHash::from_bytes);
+            let twin = dots.insert((dot.writer, dot.n), record.hash()).or(stored);
+            if twin.is_some_and(|twin| twin != record.hash()) {
+                batch = equivocation(batch, &dot);
+            }
+            batch = batch.record(entry(record));
         }
-        if chunks == Chunks::Required && !named.missing.is_empty() {
-            let chunks = pack(named.missing.iter().take(NEED));
-            results[i] = Some(RecordResult::Need { chunks });
-            continue;
-        }
-        batch = add(store, batch, record, named, chunks)?;
-        taken.push(i);
     }
-    if !taken.is_empty() {
+    if !batch.is_empty() {
         store.commit(batch)?;
     }
-    taken
-        .into_iter()
-        .for_each(|i| results[i] = Some(RecordResult::Stored {}));
     Ok(())
 }
 
-fn add(
-    store: &Store,
-    mut batch: Batch,
-    record: &Record,
-    named: Named,
-    chunks: Chunks,
-) -> Result<Batch, LedgerError> {
+/// Tells the store which chunks the manifest chunks name. In commits of their own: together they
+/// may be larger than a batch, and saying it twice or too early does no harm.
+fn announce(store: &Store, named: &Named) -> Result<(), LedgerError> {
+    for (manifest, refs) in &named.manifests {
+        let refs = refs.iter().map(reference).collect();
+        store.commit(Batch::new().manifest(at(manifest), refs))?;
+    }
+    Ok(())
+}
+
+/// Raises an alarm: one writer has signed two records with one number. Both are kept.
+fn equivocation(batch: Batch, dot: &Dot) -> Batch {
+    let (node, n) = (dot.writer.node, dot.n);
+    tracing::error!(writer = %node.short(), n, "two records under one number");
+    let key = [b"equivocation/", &dot.writer.to_bytes()[..], &n.to_be_bytes()].concat();
+    alarm(batch, &key, &format!("two different records of node {node} carry number {n}"))
+}
+
+/// Adds an alarm that `status` shows.
+pub(crate) fn alarm(batch: Batch, key: &[u8], text: &str) -> Batch {
+    batch.row(&[ALARM, key].concat(), Some(text.as_bytes()))
+}
+
+fn entry(record: &Record) -> RecordEntry {
     let clear = record.clear();
-    let writer = clear.dot.writer.to_bytes();
-    if chunks == Chunks::Required {
-        for chunk in &named.all {
-            batch = batch.require(at(&chunk.address));
-        }
-    }
-    if store.record(record.hash().as_bytes())?.is_some() {
-        return Ok(batch);
-    }
-    if let Some(other) = store.dot(&writer, clear.dot.n)?
-        && other != *record.hash().as_bytes()
-    {
-        let (node, n) = (clear.dot.writer.node, clear.dot.n);
-        tracing::error!(writer = %node.short(), n, "two records under one number");
-        let key = [ALARM, b"equivocation/", &writer[..], &n.to_be_bytes()].concat();
-        let text = format!("two different records of node {node} carry number {n}");
-        batch = batch.row(&key, Some(text.as_bytes()));
-    }
-    for (manifest, refs) in named.manifests {
-        batch = batch.manifest(at(&manifest), refs.iter().map(reference).collect());
-    }
-    Ok(batch.record(RecordEntry {
+    RecordEntry {
         hash: *record.hash().as_bytes(),
         name: *clear.name.as_bytes(),
-        writer,
+        writer: clear.dot.writer.to_bytes(),
         n: clear.dot.n,
         refs: clear.manifest.refs().iter().map(reference).collect(),
         bytes: record.shared_bytes(),
-    }))
+    }
 }
 
 fn reference(chunk: &ChunkRef) -> Ref {
-    Ref {
-        address: at(&chunk.address),
-        sealed_len: chunk.sealed_len,
-    }
+    Ref { address: at(&chunk.address), sealed_len: chunk.sealed_len }
 }
 
 /// What a manifest names, as far as this store can tell.
@@ -257,10 +270,7 @@ pub(crate) fn in_use(store: &Store, address: &Address) -> Result<bool, LedgerErr
             continue;
         }
         let held = records_of(store, &name)?;
-        if stash_crypto::leaves(&held)
-            .iter()
-            .any(|leaf| leaf.hash() == record.hash())
-        {
+        if stash_crypto::leaves(&held).iter().any(|leaf| leaf.hash() == record.hash()) {
             return Ok(true);
         }
     }

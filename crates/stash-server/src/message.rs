@@ -206,9 +206,7 @@ pub enum Refusal {
 #[must_use]
 pub(crate) fn encode<T: Serialize>(message: &T) -> bytes::Bytes {
     let bytes = rmp_serde::to_vec_named(message);
-    bytes
-        .expect("messages hold only maps, strings and byte strings")
-        .into()
+    bytes.expect("messages hold only maps, strings and byte strings").into()
 }
 
 /// The message is not one that this version understands.
@@ -233,9 +231,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> 
 /// Packs addresses into one byte string.
 pub(crate) fn pack<'a>(addresses: impl IntoIterator<Item = &'a Address>) -> ByteBuf {
     let mut bytes = Vec::new();
-    addresses
-        .into_iter()
-        .for_each(|address| bytes.extend_from_slice(address.as_bytes()));
+    addresses.into_iter().for_each(|address| bytes.extend_from_slice(address.as_bytes()));
     ByteBuf::from(bytes)
 }
 
@@ -247,10 +243,7 @@ pub(crate) fn pack<'a>(addresses: impl IntoIterator<Item = &'a Address>) -> Byte
 pub(crate) fn unpack(bytes: &[u8]) -> Result<Vec<Address>, Malformed> {
     let (addresses, rest) = bytes.as_chunks::<32>();
     if !rest.is_empty() || addresses.len() > MAX_ADDRESSES {
-        return Err(Malformed(format!(
-            "{} bytes are no list of addresses",
-            bytes.len()
-        )));
+        return Err(Malformed(format!("{} bytes are no list of addresses", bytes.len())));
     }
     Ok(addresses.iter().copied().map(Address::from_bytes).collect())
 }
@@ -273,18 +266,12 @@ pub(crate) fn pack_references<'a>(chunks: impl IntoIterator<Item = &'a ChunkRef>
 pub(crate) fn unpack_references(bytes: &[u8]) -> Result<Vec<ChunkRef>, Malformed> {
     let (chunks, rest) = bytes.as_chunks::<REFERENCE>();
     if !rest.is_empty() || chunks.len() > MAX_ADDRESSES {
-        return Err(Malformed(format!(
-            "{} bytes are no list of references",
-            bytes.len()
-        )));
+        return Err(Malformed(format!("{} bytes are no list of references", bytes.len())));
     }
     let reference = |bytes: &[u8; REFERENCE]| {
         let (address, len) = bytes.split_first_chunk::<32>().expect("36 is more than 32");
         let len = len.try_into().expect("36 less 32 is 4");
-        ChunkRef {
-            address: Address::from_bytes(*address),
-            sealed_len: u32::from_le_bytes(len),
-        }
+        ChunkRef { address: Address::from_bytes(*address), sealed_len: u32::from_le_bytes(len) }
     };
     Ok(chunks.iter().map(reference).collect())
 }
@@ -310,14 +297,9 @@ pub(crate) fn bits(flags: impl IntoIterator<Item = bool>) -> ByteBuf {
 /// [`Malformed`] when the length does not fit `count`.
 pub(crate) fn flags(bytes: &[u8], count: usize) -> Result<Vec<bool>, Malformed> {
     if bytes.len() != count.div_ceil(8) {
-        return Err(Malformed(format!(
-            "{} bytes hold no {count} flags",
-            bytes.len()
-        )));
+        return Err(Malformed(format!("{} bytes hold no {count} flags", bytes.len())));
     }
-    Ok((0..count)
-        .map(|i| bytes[i / 8] >> (i % 8) & 1 == 1)
-        .collect())
+    Ok((0..count).map(|i| bytes[i / 8] >> (i % 8) & 1 == 1).collect())
 }
 
 #[cfg(test)]
@@ -329,16 +311,10 @@ mod tests {
         let bytes = encode(&message);
         assert_eq!(decode::<T>(&bytes).unwrap(), message);
         for cut in 0..bytes.len() {
-            assert!(
-                decode::<T>(&bytes[..cut]).is_err(),
-                "cut at {cut} of {message:?}"
-            );
+            assert!(decode::<T>(&bytes[..cut]).is_err(), "cut at {cut} of {message:?}");
         }
         let trailing = [&bytes[..], &[0]].concat();
-        assert!(
-            decode::<T>(&trailing).is_err(),
-            "a trailing byte of {message:?}"
-        );
+        assert!(decode::<T>(&trailing).is_err(), "a trailing byte of {message:?}");
     }
 
     // Fault cases 32 and 33.
@@ -347,34 +323,20 @@ mod tests {
         let chunks = pack(&[Address::from_bytes([7; 32]), Address::from_bytes([8; 32])]);
         round_trips(Request::Put {});
         round_trips(Request::Get { address: [3; 32] });
-        round_trips(Request::Hold {
-            nonce: [1; 32],
-            chunks: chunks.clone(),
-        });
-        round_trips(Request::Announce {
-            entries: vec![ByteBuf::from(vec![1])],
-            addresses: vec![],
-        });
-        round_trips(Put::Records {
-            records: vec![ByteBuf::from(vec![9; 40])],
-        });
+        round_trips(Request::Hold { nonce: [1; 32], chunks: chunks.clone() });
+        round_trips(Request::Announce { entries: vec![ByteBuf::from(vec![1])], addresses: vec![] });
+        round_trips(Put::Records { records: vec![ByteBuf::from(vec![9; 40])] });
         round_trips(PutReply::Results {
             results: vec![RecordResult::Stored {}, RecordResult::Need { chunks }],
         });
-        round_trips(Reply::Refused {
-            code: Refusal::Role,
-            reason: "no".to_owned(),
-        });
+        round_trips(Reply::Refused { code: Refusal::Role, reason: "no".to_owned() });
     }
 
     // Fault case 32: counts that promise more than the bytes hold must not allocate.
     #[test]
     fn length_bombs_are_refused() {
-        for bomb in [
-            &b"\xdd\xff\xff\xff\xff"[..],
-            b"\xdf\xff\xff\xff\xff",
-            b"\xc6\xff\xff\xff\xff",
-        ] {
+        for bomb in [&b"\xdd\xff\xff\xff\xff"[..], b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff"]
+        {
             assert!(decode::<Request>(bomb).is_err());
         }
         let nested = vec![0x91; 100_000];
@@ -389,10 +351,7 @@ mod tests {
         assert!(unpack(&vec![0; 32 * (MAX_ADDRESSES + 1)]).is_err());
         assert_eq!(unpack(&[]).unwrap(), vec![]);
         assert!(unpack_references(&[0; 35]).is_err());
-        let reference = ChunkRef {
-            address: Address::from_bytes([5; 32]),
-            sealed_len: 4_194_352,
-        };
+        let reference = ChunkRef { address: Address::from_bytes([5; 32]), sealed_len: 4_194_352 };
         let packed = pack_references([&reference]);
         assert_eq!(unpack_references(&packed).unwrap(), vec![reference]);
     }

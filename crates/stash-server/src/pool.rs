@@ -33,9 +33,7 @@ struct Inner {
 impl fmt::Debug for BufferPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left = self.inner.budget.available_permits() * PERMIT;
-        f.debug_struct("BufferPool")
-            .field("bytes_left", &left)
-            .finish_non_exhaustive()
+        f.debug_struct("BufferPool").field("bytes_left", &left).finish_non_exhaustive()
     }
 }
 
@@ -61,19 +59,12 @@ impl BufferPool {
         let class = CLASSES.iter().position(|size| len <= *size);
         let class = class.expect("buffer lengths are checked against MAX_BUFFER by the caller");
         let permits = u32::try_from(CLASSES[class] / PERMIT).expect("a class is a few MiB");
-        let permit = Arc::clone(&self.inner.budget)
-            .acquire_many_owned(permits)
-            .await;
+        let permit = Arc::clone(&self.inner.budget).acquire_many_owned(permits).await;
         let permit = permit.expect("the semaphore is never closed");
         let reused = lock(&self.inner.free[class]).pop();
         let bytes = reused.unwrap_or_else(|| vec![0; CLASSES[class]]);
         let pool = Arc::clone(&self.inner);
-        Buffer {
-            bytes,
-            len,
-            class,
-            home: Some((pool, permit)),
-        }
+        Buffer { bytes, len, class, home: Some((pool, permit)) }
     }
 }
 
@@ -96,12 +87,13 @@ impl Buffer {
     ///
     /// When `len` is above the capacity of the buffer's class.
     pub fn resize(&mut self, len: usize) {
-        assert!(
-            len <= self.bytes.len(),
-            "a buffer of {} cannot hold {len}",
-            self.bytes.len()
-        );
+        assert!(len <= self.bytes.len(), "a buffer of {} cannot hold {len}", self.bytes.len());
         self.len = len;
+    }
+
+    /// A copy outside any pool: for small chunks, which the store may hold for a while.
+    pub(crate) fn copy_of(bytes: &[u8]) -> Buffer {
+        Buffer { bytes: bytes.to_vec(), len: bytes.len(), class: 0, home: None }
     }
 
     /// Lets `read` replace the content; whether it found some of exactly the visible length.
@@ -122,9 +114,7 @@ impl Buffer {
     /// Makes the content shareable: it returns to the pool when the last clone is dropped.
     #[must_use]
     pub fn freeze(self) -> Shared {
-        Shared {
-            buffer: Arc::new(self),
-        }
+        Shared { buffer: Arc::new(self) }
     }
 }
 
@@ -196,17 +186,11 @@ mod tests {
         let first = pool.take(MAX_BUFFER).now_or_never().unwrap();
         let address = first.as_ptr();
         let _second = pool.take(MAX_BUFFER).now_or_never().unwrap();
-        assert!(
-            pool.take(1).now_or_never().is_none(),
-            "the budget is used up"
-        );
+        assert!(pool.take(1).now_or_never().is_none(), "the budget is used up");
         let shared = first.freeze();
         let clone = shared.clone();
         drop(shared);
-        assert!(
-            pool.take(1).now_or_never().is_none(),
-            "a clone still holds the buffer"
-        );
+        assert!(pool.take(1).now_or_never().is_none(), "a clone still holds the buffer");
         drop(clone);
         let third = pool.take(MAX_BUFFER).now_or_never().unwrap();
         assert_eq!(third.as_ptr(), address, "the memory itself is used again");

@@ -79,9 +79,7 @@ impl Roster {
         let claims = claims.filter_map(|(_, bytes)| SignedAddresses::decode(&bytes).ok());
         let claims = claims.filter(|claim| claim.verify(&stash).is_ok());
         let addresses = claims.map(|claim| (claim.node, claim)).collect();
-        Ok(Roster {
-            state: RwLock::new(State { log, addresses }),
-        })
+        Ok(Roster { state: RwLock::new(State { log, addresses }) })
     }
 
     fn read<T>(&self, view: impl FnOnce(&State) -> T) -> T {
@@ -99,10 +97,7 @@ impl Roster {
 
     /// The member with this Noise static.
     pub(crate) fn by_noise(&self, noise: &NoisePublic) -> Option<(NodeId, Role)> {
-        self.log(|log| {
-            log.by_noise(noise)
-                .map(|member| (member.identity.node, member.role))
-        })
+        self.log(|log| log.by_noise(noise).map(|member| (member.identity.node, member.role)))
     }
 
     /// Whether this is the root's Noise static, which members always accept.
@@ -131,23 +126,13 @@ impl Roster {
     pub(crate) fn entries(&self, from: u64) -> Vec<Vec<u8>> {
         let from = usize::try_from(from).unwrap_or(usize::MAX);
         self.log(|log| {
-            log.entries()
-                .iter()
-                .skip(from)
-                .map(|entry| entry.bytes().to_vec())
-                .collect()
+            log.entries().iter().skip(from).map(|entry| entry.bytes().to_vec()).collect()
         })
     }
 
     /// Every signed address, encoded.
     pub(crate) fn claims(&self) -> Vec<Vec<u8>> {
-        self.read(|state| {
-            state
-                .addresses
-                .values()
-                .map(SignedAddresses::encode)
-                .collect()
-        })
+        self.read(|state| state.addresses.values().map(SignedAddresses::encode).collect())
     }
 
     /// Appends entries that are new, durably. Entries that are here already must be equal. Returns
@@ -198,10 +183,7 @@ impl Roster {
             let Ok(claim) = SignedAddresses::decode(bytes) else {
                 continue;
             };
-            let known = state
-                .addresses
-                .get(&claim.node)
-                .map_or(0, |known| known.sequence);
+            let known = state.addresses.get(&claim.node).map_or(0, |known| known.sequence);
             let member = state.log.member(&claim.node).is_some();
             if !member || claim.sequence <= known || claim.verify(&stash).is_err() {
                 continue;
@@ -214,9 +196,7 @@ impl Roster {
         }
         store.commit(batch)?;
         let changed = news.iter().map(|claim| claim.node).collect();
-        state
-            .addresses
-            .extend(news.into_iter().map(|claim| (claim.node, claim)));
+        state.addresses.extend(news.into_iter().map(|claim| (claim.node, claim)));
         Ok(changed)
     }
 }
@@ -235,6 +215,5 @@ fn push(log: &mut MemberLog, bytes: &[u8]) -> Result<(), RosterError> {
     let index = log.len();
     let entry =
         MemberEntry::decode(bytes).map_err(|source| RosterError::Malformed { index, source })?;
-    log.push(entry)
-        .map_err(|source| RosterError::Entry { index, source })
+    log.push(entry).map_err(|source| RosterError::Entry { index, source })
 }

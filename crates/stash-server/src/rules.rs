@@ -62,13 +62,148 @@ pub fn accept(
         return Err(Unacceptable::NotOwner { node, role });
     }
     if clear.epoch > epoch {
-        return Err(Unacceptable::FutureEpoch {
-            got: clear.epoch,
-            current: epoch,
-        });
+        return Err(Unacceptable::FutureEpoch { got: clear.epoch, current: epoch });
     }
     if matches!(clear.kind, RecordKind::Forget(_)) {
         return Err(Unacceptable::Forget);
     }
     record.verify().map_err(|_| Unacceptable::Signature)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stash_crypto::{
+        Clear, Dot, ForgetKind, Incarnation, Key, Manifest, Meta, NodeKeys, ReadRoot, RecordDraft,
+        RecordHash, RootSecret, Vector, Writer,
+    };
+
+    const ROOT: [u8; 32] = [1; 32];
+    const OWNER: [u8; 32] = [2; 32];
+
+    fn stash() -> StashId {
+        RootSecret::from_bytes(ROOT).stash_id()
+    }
+
+    fn clear() -> Clear {
+        let writer = Writer {
+            node: NodeKeys::from_seed(OWNER).node_id(),
+            incarnation: Incarnation::from_bytes([3; 8]),
+        };
+        Clear {
+            stash: stash(),
+            kind: RecordKind::Put,
+            name: stash_crypto::NameId::from_bytes([4; 32]),
+            dot: Dot { writer, n: 2 },
+            previous: RecordHash::from_bytes([0; 32]),
+            height: 1,
+            epoch: 0,
+            seen: Vector::new(),
+            manifest: Manifest::Direct(Vec::new()),
+        }
+    }
+
+    /// Signs whatever is said; the keys that seal the meta play no part in the rules.
+    fn signed(clear: Clear) -> Record {
+        let key = Key::new("k").unwrap();
+        let inline = (clear.kind == RecordKind::Put).then(Vec::new);
+        let meta = clear.kind.is_version().then(|| Meta { inline, ..Meta::new(key, 0) });
+        let keys = ReadRoot::from_parts(clear.epoch, [5; 32]).meta_keys();
+        let draft = RecordDraft { clear, meta };
+        draft.sign(NodeKeys::from_seed(OWNER).signer(), &keys).unwrap()
+    }
+
+    /// Judges a record at an epoch, with its writer in a role.
+    fn judged(record: &Record, epoch: u32, role: Option<Role>) -> Result<(), Unacceptable> {
+        let owner = NodeKeys::from_seed(OWNER).node_id();
+        accept(record, &stash(), epoch, |node| role.filter(|_| *node == owner))
+    }
+
+    fn by_owner(record: &Record) -> Result<(), Unacceptable> {
+        judged(record, 0, Some(Role::Owner))
+    }
+
+    fn flipped(record: &Record, at: usize) -> Record {
+        let mut bytes = record.bytes().to_vec();
+        bytes[at] ^= 1;
+        Record::decode(&bytes).unwrap()
+    }
+
+    #[test]
+    fn puts_and_tombstones_of_owners_are_accepted() {
+        for kind in [RecordKind::Put, RecordKind::Tombstone] {
+            assert_eq!(by_owner(&signed(Clear { kind, ..clear() })), Ok(()), "{kind:?}");
+        }
+    }
+
+    // Fault case 8.
+    #[test]
+    fn a_record_of_another_stash_is_not_accepted() {
+        let other = RootSecret::from_bytes([9; 32]).stash_id();
+        let record = signed(Clear { stash: other, ..clear() });
+        assert_eq!(by_owner(&record), Err(Unacceptable::OtherStash(other)));
+    }
+
+    // Fault cases 23 and 25.
+    #[test]
+    fn only_members_that_write_now_are_accepted() {
+        let (record, node) = (signed(clear()), clear().dot.writer.node);
+        assert_eq!(judged(&record, 0, None), Err(Unacceptable::NotMember(node)));
+        for role in [Role::Reader, Role::Keeper] {
+            let refused = Err(Unacceptable::NotOwner { node, role });
+            assert_eq!(judged(&record, 0, Some(role)), refused);
+        }
+    }
+
+    // Fault case 23.
+    #[test]
+    fn an_epoch_is_accepted_from_when_the_member_log_opens_it() {
+        let record = signed(Clear { epoch: 3, ..clear() });
+        let refused = Err(Unacceptable::FutureEpoch { got: 3, current: 2 });
+        assert_eq!(judged(&record, 2, Some(Role::Owner)), refused);
+        for current in [3, 4] {
+            assert_eq!(judged(&record, current, Some(Role::Owner)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn forgets_are_not_accepted_by_this_version() {
+        let mut seen = Vector::new();
+        let writer = Writer { incarnation: Incarnation::from_bytes([8; 8]), ..clear().dot.writer };
+        seen.insert(Dot { writer, n: 1 }).unwrap();
+        for kind in [ForgetKind::Covered, ForgetKind::Dead] {
+            let kind = RecordKind::Forget(kind);
+            let record = signed(Clear { kind, seen: seen.clone(), ..clear() });
+            assert_eq!(by_owner(&record), Err(Unacceptable::Forget), "{kind:?}");
+        }
+    }
+
+    // Fault case 23. Offsets are those of `docs/format.md` A.7.
+    #[test]
+    fn every_part_of_a_record_stands_under_the_signature() {
+        let record = signed(clear());
+        let len = record.bytes().len();
+        let places = [
+            ("name", 36),
+            ("incarnation", 100),
+            ("n", 108),
+            ("height", 148),
+            ("sealed meta", len - 65),
+            ("signature, first half", len - 64),
+            ("signature, second half", len - 32),
+        ];
+        for (what, at) in places {
+            let refused = by_owner(&flipped(&record, at));
+            assert_eq!(refused, Err(Unacceptable::Signature), "{what}");
+        }
+        let epoch = judged(&flipped(&record, 156), 1, Some(Role::Owner));
+        assert_eq!(epoch, Err(Unacceptable::Signature), "an epoch that is open");
+    }
+
+    // Fault case 24.
+    #[test]
+    fn a_number_at_the_cap_is_accepted() {
+        let dot = Dot { n: stash_crypto::N_MAX, ..clear().dot };
+        assert_eq!(by_owner(&signed(Clear { dot, ..clear() })), Ok(()));
+    }
 }

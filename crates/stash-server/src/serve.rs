@@ -31,6 +31,20 @@ pub(crate) enum Asker {
     Member(NodeId, Role),
     /// Whoever holds the root secret: admits itself again after a loss.
     Root,
+    /// A member that was removed while it was connected.
+    Nobody,
+}
+
+impl Asker {
+    /// The same with the role that the member log gives now.
+    fn now(self, core: &Core) -> Asker {
+        match self {
+            Asker::Member(node, _) => {
+                core.roster.role(&node).map_or(Asker::Nobody, |role| Asker::Member(node, role))
+            }
+            other => other,
+        }
+    }
 }
 
 /// Answers one peer until it is gone.
@@ -68,7 +82,9 @@ async fn request(
     stream: Stream,
 ) -> Result<(), StreamError> {
     let (mut send, mut recv) = stream.split();
-    let reply = match (opening(&mut recv).await?, asker) {
+    let opening = opening(&mut recv).await?;
+    let reply = match (opening, asker.now(core)) {
+        (_, Asker::Nobody) => refused(Refusal::Role, "this node is no member any more"),
         (None, _) => refused(Refusal::Unknown, "this request is not known here"),
         (Some(Request::Put {}), Asker::Member(node, role)) if role.writes() => {
             if let Err(fault) = intake::serve(Arc::clone(core), node, send, recv).await {
@@ -100,10 +116,7 @@ async fn request(
 }
 
 pub(crate) fn refused(code: Refusal, reason: &str) -> Reply {
-    Reply::Refused {
-        code,
-        reason: reason.to_owned(),
-    }
+    Reply::Refused { code, reason: reason.to_owned() }
 }
 
 /// Answers what any member may ask.
@@ -115,10 +128,7 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
         },
         Request::Members { from } => {
             let entries = page(core.roster.entries(from), MAX_ENTRY_BYTES);
-            Reply::Members {
-                entries,
-                addresses: page(core.roster.claims(), MAX_CLAIM_BYTES),
-            }
+            Reply::Members { entries, addresses: page(core.roster.claims(), MAX_CLAIM_BYTES) }
         }
         Request::Announce { entries, addresses } => {
             let raw = |list: Vec<ByteBuf>| list.into_iter().map(ByteBuf::into_vec).collect();
@@ -138,9 +148,7 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
 async fn have(core: &Arc<Core>, chunks: &[Address]) -> Reply {
     let addresses: Vec<_> = chunks.iter().map(at).collect();
     match core.disk.run(move |store| store.has(&addresses)).await {
-        Ok(here) => Reply::Have {
-            chunks: message::bits(here),
-        },
+        Ok(here) => Reply::Have { chunks: message::bits(here) },
         Err(error) => refused(Refusal::Failed, &error.to_string()),
     }
 }
@@ -153,11 +161,7 @@ pub(crate) fn page(items: Vec<Vec<u8>>, limit: usize) -> Vec<ByteBuf> {
         bytes += item.len() + 5;
         first || bytes <= limit
     };
-    items
-        .into_iter()
-        .take_while(fits)
-        .map(ByteBuf::from)
-        .collect()
+    items.into_iter().take_while(fits).map(ByteBuf::from).collect()
 }
 
 /// Records looked at for one page: a page of 192 KiB holds fewer than this of the smallest.
@@ -169,36 +173,21 @@ async fn records(core: &Arc<Core>, after: u64) -> Reply {
         Err(error) => refused(Refusal::Failed, &error.to_string()),
         Ok(stored) => {
             let sequences: Vec<u64> = stored.iter().map(|record| record.sequence).collect();
-            let bytes = stored
-                .into_iter()
-                .map(|record| record.bytes.to_vec())
-                .collect();
+            let bytes = stored.into_iter().map(|record| record.bytes.to_vec()).collect();
             let records = page(bytes, MAX_RECORD_BYTES);
-            let last = records
-                .len()
-                .checked_sub(1)
-                .and_then(|i| sequences.get(i).copied());
-            Reply::Records {
-                records,
-                last: last.unwrap_or(after),
-            }
+            let last = records.len().checked_sub(1).and_then(|i| sequences.get(i).copied());
+            Reply::Records { records, last: last.unwrap_or(after) }
         }
     }
 }
 
 /// Sends one chunk, or says that it is not here.
 async fn get(core: &Arc<Core>, address: Address, mut send: SendStream) -> Result<(), StreamError> {
-    let state = core
-        .disk
-        .run(move |store| store.chunk_state(&at(&address)))
-        .await;
+    let state = core.disk.run(move |store| store.chunk_state(&at(&address))).await;
     let chunk = match state {
         Ok(stash_store::ChunkState::Here { len }) if len as usize <= MAX_BUFFER => {
             let buffer = core.pools.serve.take(len as usize).await;
-            let chunk = stash_crypto::ChunkRef {
-                address,
-                sealed_len: len,
-            };
+            let chunk = stash_crypto::ChunkRef { address, sealed_len: len };
             crate::fetch::read_local(core, chunk, buffer).await.ok()
         }
         _ => None,
@@ -209,8 +198,7 @@ async fn get(core: &Arc<Core>, address: Address, mut send: SendStream) -> Result
         return Ok(());
     };
     let length = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
-    send.message(message::encode(&Reply::Chunk { length }))
-        .await?;
+    send.message(message::encode(&Reply::Chunk { length })).await?;
     send.data(buffer.freeze()).await?;
     send.finish();
     Ok(())

@@ -56,16 +56,8 @@ impl Shipment {
     ) -> Shipment {
         let mut tally = Tally::new(wait, targets);
         tally.stored(&me);
-        let state = Mutex::new(State {
-            tally,
-            parts: BTreeMap::new(),
-        });
-        Shipment {
-            records,
-            state,
-            changed: Notify::new(),
-            progress,
-        }
+        let state = Mutex::new(State { tally, parts: BTreeMap::new() });
+        Shipment { records, state, changed: Notify::new(), progress }
     }
 
     pub(crate) fn records(&self) -> &[Record] {

@@ -13,16 +13,8 @@ const SHORT: &[u8] = b"short/";
 
 /// The records that the store remembers as short.
 pub(crate) fn all(store: &Store) -> Result<Vec<RecordHash>, ReadError> {
-    let hash = |key: &[u8]| {
-        Some(RecordHash::from_bytes(
-            key.strip_prefix(SHORT)?.try_into().ok()?,
-        ))
-    };
-    Ok(store
-        .rows(SHORT)?
-        .iter()
-        .filter_map(|(key, _)| hash(key))
-        .collect())
+    let hash = |key: &[u8]| Some(RecordHash::from_bytes(key.strip_prefix(SHORT)?.try_into().ok()?));
+    Ok(store.rows(SHORT)?.iter().filter_map(|(key, _)| hash(key)).collect())
 }
 
 /// Waits until no target of a shipment can still report, then writes down what is missing, or
@@ -42,10 +34,7 @@ pub(crate) async fn watch(core: Arc<Core>, shipment: Arc<Shipment>) {
     if changed.is_empty() {
         return;
     }
-    let names: Vec<u8> = without
-        .iter()
-        .flat_map(|(node, _)| *node.as_bytes())
-        .collect();
+    let names: Vec<u8> = without.iter().flat_map(|(node, _)| *node.as_bytes()).collect();
     let value = (!names.is_empty()).then_some(names);
     let write = move |store: &Store| {
         let row = |batch: Batch, hash: &RecordHash| {

@@ -23,8 +23,7 @@ pub(crate) fn dial_members(core: &Core) {
     for member in core.roster.members() {
         if member.node != core.me && !member.addresses.is_empty() {
             let remote = public(&member.noise);
-            core.endpoint
-                .keep(remote, member.addresses, core.door.member_realm());
+            core.endpoint.keep(remote, member.addresses, core.door.member_realm());
         }
     }
 }
@@ -103,9 +102,7 @@ async fn records(core: &Arc<Core>, node: NodeId, peer: &Peer) -> Result<u64, Ask
         }
         count += records.len() as u64;
         let results = intake::accept(core, node, records, Chunks::Later).await;
-        let failed = results
-            .iter()
-            .find(|r| matches!(r, message::RecordResult::Failed { .. }));
+        let failed = results.iter().find(|r| matches!(r, message::RecordResult::Failed { .. }));
         if let Some(result) = failed {
             return Err(AskError::Gone(format!("{result:?}")));
         }

@@ -88,10 +88,7 @@ impl Tally {
     /// A tally in which every target is outstanding.
     #[must_use]
     pub fn new(wait: Wait, targets: impl IntoIterator<Item = NodeId>) -> Tally {
-        let targets = targets
-            .into_iter()
-            .map(|node| (node, Copy::Outstanding))
-            .collect();
+        let targets = targets.into_iter().map(|node| (node, Copy::Outstanding)).collect();
         Tally { wait, targets }
     }
 
@@ -114,10 +111,7 @@ impl Tally {
     /// Targets that have stored the batch.
     #[must_use]
     pub fn copies(&self) -> usize {
-        self.targets
-            .values()
-            .filter(|copy| **copy == Copy::Stored)
-            .count()
+        self.targets.values().filter(|copy| **copy == Copy::Stored).count()
     }
 
     /// Targets in all.
@@ -153,10 +147,7 @@ impl Tally {
             Copy::Outstanding => Some("no answer yet".to_owned()),
             Copy::Missing(reason) => Some(reason.clone()),
         };
-        self.targets
-            .iter()
-            .filter_map(|(node, copy)| Some((*node, reason(copy)?)))
-            .collect()
+        self.targets.iter().filter_map(|(node, copy)| Some((*node, reason(copy)?))).collect()
     }
 }
 

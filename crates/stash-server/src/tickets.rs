@@ -39,11 +39,7 @@ pub(crate) struct Used {
 
 impl std::fmt::Debug for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Row({}, redacted)",
-            TicketId::from_bytes(self.id).short()
-        )
+        write!(f, "Row({}, redacted)", TicketId::from_bytes(self.id).short())
     }
 }
 
@@ -97,9 +93,7 @@ pub(crate) fn remove(batch: Batch, id: &[u8; 16]) -> Batch {
 /// All rows of the store. One that does not decode is left out: its ticket is void.
 pub(crate) fn all(store: &Store) -> Result<Vec<Row>, ReadError> {
     let rows = store.rows(TICKET)?.into_iter();
-    Ok(rows
-        .filter_map(|(_, bytes)| rmp_serde::from_slice(&bytes).ok())
-        .collect())
+    Ok(rows.filter_map(|(_, bytes)| rmp_serde::from_slice(&bytes).ok()).collect())
 }
 
 #[cfg(test)]
@@ -126,10 +120,7 @@ mod tests {
         let mut row = row();
         assert_eq!(row.judge(&node(1), 999), Verdict::Admit(Role::Keeper));
         assert_eq!(row.judge(&node(1), 1_000), Verdict::Expired);
-        row.used = Some(Used {
-            node: [1; 32],
-            grant: ByteBuf::from(vec![9]),
-        });
+        row.used = Some(Used { node: [1; 32], grant: ByteBuf::from(vec![9]) });
         assert_eq!(row.judge(&node(1), 999), Verdict::Repeat(vec![9]));
         assert_eq!(row.judge(&node(2), 999), Verdict::Used);
         assert_eq!(row.judge(&node(2), 1_000), Verdict::Used);

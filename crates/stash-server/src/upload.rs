@@ -133,41 +133,19 @@ impl std::fmt::Debug for Upload {
 impl Upload {
     pub(crate) fn open(core: &Arc<Core>, wait: Wait) -> Upload {
         let progress = Arc::new(Progress::new());
-        let targets = core
-            .roster
-            .members()
-            .into_iter()
-            .map(|member| member.node)
-            .collect();
+        let targets = core.roster.members().into_iter().map(|member| member.node).collect();
         let lane = |(node, peer)| {
             let (items, queue) = mpsc::channel(BEHIND);
             let task = lane::run(Arc::clone(core), node, peer, Arc::clone(&progress), queue);
             core.tasks.spawn(task);
             let places = Arc::new(Semaphore::new(HELD));
             let (behind, lost) = (AtomicBool::new(false), AtomicBool::new(false));
-            (
-                node,
-                Lane {
-                    items,
-                    places,
-                    behind,
-                    lost,
-                },
-            )
+            (node, Lane { items, places, behind, lost })
         };
         let lanes = core.connected().into_iter().map(lane).collect();
         let staging = Mutex::new(JoinSet::new());
         let core = Arc::clone(core);
-        Upload {
-            inner: Arc::new(Inner {
-                core,
-                wait,
-                targets,
-                lanes,
-                staging,
-                progress,
-            }),
-        }
+        Upload { inner: Arc::new(Inner { core, wait, targets, lanes, staging, progress }) }
     }
 
     /// Hands a sealed chunk to the own store and to every connected member. Returns when there is
@@ -179,10 +157,7 @@ impl Upload {
     pub async fn chunk(&self, address: Address, sealed: Shared) -> Result<(), PutError> {
         let inner = &*self.inner;
         let sealed_len = u32::try_from(sealed.as_ref().len()).unwrap_or(u32::MAX);
-        let chunk = ChunkRef {
-            address,
-            sealed_len,
-        };
+        let chunk = ChunkRef { address, sealed_len };
         let (core, bytes) = (Arc::clone(&inner.core), sealed.clone());
         self.stage(async move {
             let work = move |store: &Store| store.stage(Blob::assume(at(&address), bytes));
@@ -191,10 +166,7 @@ impl Upload {
         .await?;
         for lane in inner.lanes.values() {
             let place = inner.place(lane).await;
-            lane.send(Item::Chunk(
-                chunk,
-                place.map(|place| (sealed.clone(), place)),
-            ));
+            lane.send(Item::Chunk(chunk, place.map(|place| (sealed.clone(), place))));
         }
         Ok(())
     }
@@ -241,11 +213,7 @@ impl Upload {
         }
         self.staged(0).await?;
         let core = Arc::clone(&inner.core);
-        let records = inner
-            .core
-            .disk
-            .run(move |store| core.author.write(store, writes))
-            .await?;
+        let records = inner.core.disk.run(move |store| core.author.write(store, writes)).await?;
         inner.core.applied();
         Ok(self.send(records))
     }
@@ -274,10 +242,7 @@ impl Upload {
                 None => shipment.missing(node, "not connected"),
             }
         }
-        inner
-            .core
-            .tasks
-            .spawn(short::watch(Arc::clone(&inner.core), Arc::clone(&shipment)));
+        inner.core.tasks.spawn(short::watch(Arc::clone(&inner.core), Arc::clone(&shipment)));
         Pending { shipment }
     }
 
@@ -312,11 +277,7 @@ impl Inner {
         if lane.behind.load(Ordering::Relaxed) {
             return None;
         }
-        let patience = if self.wait == Wait::All {
-            STALL
-        } else {
-            PATIENCE
-        };
+        let patience = if self.wait == Wait::All { STALL } else { PATIENCE };
         let place = timeout(patience, places.acquire_owned()).await;
         if place.is_err() {
             lane.behind.store(true, Ordering::Relaxed);

@@ -20,19 +20,9 @@ async fn three(stash: &Stash) -> [support::Node; 3] {
 async fn a_put_is_on_every_member_and_any_member_reads_it() {
     let stash = Stash::new();
     let nodes = three(&stash).await;
-    let (chunks, outcome) = stash
-        .put(
-            &nodes[0],
-            "a",
-            &[1 << 20, 1 << 20, 1 << 20, 200_000],
-            Wait::All,
-        )
-        .await;
-    assert_eq!(
-        (outcome.copies, outcome.wanted, outcome.short),
-        (3, 3, false),
-        "{outcome:?}"
-    );
+    let (chunks, outcome) =
+        stash.put(&nodes[0], "a", &[1 << 20, 1 << 20, 1 << 20, 200_000], Wait::All).await;
+    assert_eq!((outcome.copies, outcome.wanted, outcome.short), (3, 3, false), "{outcome:?}");
     for node in &nodes {
         let here = node.engine.chunks_here(&addresses(&chunks)).await.unwrap();
         assert_eq!(here, vec![true; 4]);
@@ -48,29 +38,18 @@ async fn a_put_is_on_every_member_and_any_member_reads_it() {
         assert!(fetch.next().await.is_none());
     }
     let located = nodes[1].engine.locate(&addresses(&chunks)).await;
-    assert!(
-        located
-            .iter()
-            .all(|(_, answer)| *answer == Ok(vec![true; 4])),
-        "{located:?}"
-    );
+    assert!(located.iter().all(|(_, answer)| *answer == Ok(vec![true; 4])), "{located:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn evicted_bytes_come_back_from_members() {
     let stash = Stash::new();
     let nodes = three(&stash).await;
-    let (chunks, _) = stash
-        .put(&nodes[0], "e", &[1 << 20, 1 << 20, 5_000], Wait::All)
-        .await;
+    let (chunks, _) = stash.put(&nodes[0], "e", &[1 << 20, 1 << 20, 5_000], Wait::All).await;
     let evicted = nodes[0].engine.evict(addresses(&chunks)).await.unwrap();
     assert_eq!(evicted.chunks, 3);
     assert!(!evicted.proven_by.is_empty());
-    let here = nodes[0]
-        .engine
-        .chunks_here(&addresses(&chunks))
-        .await
-        .unwrap();
+    let here = nodes[0].engine.chunks_here(&addresses(&chunks)).await.unwrap();
     assert_eq!(here, vec![false; 3]);
 
     for keep in [false, true] {
@@ -80,11 +59,7 @@ async fn evicted_bytes_come_back_from_members() {
             assert_eq!(stash_crypto::Address::of(&sealed), chunk.address);
         }
     }
-    let here = nodes[0]
-        .engine
-        .chunks_here(&addresses(&chunks))
-        .await
-        .unwrap();
+    let here = nodes[0].engine.chunks_here(&addresses(&chunks)).await.unwrap();
     assert_eq!(here, vec![true; 3], "fetched chunks are kept");
     // The copies came back, so what members hold for this node no longer binds them.
     let again = nodes[2].engine.evict(addresses(&chunks)).await.unwrap();
@@ -98,22 +73,13 @@ async fn evicting_is_refused_without_a_proof_elsewhere() {
     let (chunks, outcome) = stash.put(&alone, "only", &[300_000], Wait::All).await;
     assert_eq!((outcome.copies, outcome.wanted), (1, 1));
     let refused = alone.engine.evict(addresses(&chunks)).await;
-    assert!(
-        matches!(refused, Err(EvictError::NotProven { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(EvictError::NotProven { .. })), "{refused:?}");
     // A member that joined later has the record, but no chunk.
     let late = stash.joined(&alone, Role::Keeper).await;
     all_connected(&[&alone, &late]).await;
     let refused = alone.engine.evict(addresses(&chunks)).await;
-    assert!(
-        matches!(refused, Err(EvictError::NotProven { .. })),
-        "{refused:?}"
-    );
-    assert_eq!(
-        alone.engine.chunks_here(&addresses(&chunks)).await.unwrap(),
-        [true]
-    );
+    assert!(matches!(refused, Err(EvictError::NotProven { .. })), "{refused:?}");
+    assert_eq!(alone.engine.chunks_here(&addresses(&chunks)).await.unwrap(), [true]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,17 +88,13 @@ async fn two_members_that_evict_at_once_never_leave_zero_copies() {
     let founder = stash.founder().await;
     let owner = stash.joined(&founder, Role::Owner).await;
     all_connected(&[&founder, &owner]).await;
-    let (chunks, outcome) = stash
-        .put(&founder, "race", &[1 << 20, 6_000], Wait::All)
-        .await;
+    let (chunks, outcome) = stash.put(&founder, "race", &[1 << 20, 6_000], Wait::All).await;
     assert!(!outcome.short);
     let wanted = addresses(&chunks);
     let (mut both_refused, mut one) = (0, 0);
     for round in 0..50 {
-        let (a, b) = tokio::join!(
-            founder.engine.evict(wanted.clone()),
-            owner.engine.evict(wanted.clone())
-        );
+        let (a, b) =
+            tokio::join!(founder.engine.evict(wanted.clone()), owner.engine.evict(wanted.clone()));
         match (a.is_ok(), b.is_ok()) {
             (true, true) => panic!("round {round}: both evicted"),
             (false, false) => both_refused += 1,
@@ -156,24 +118,16 @@ async fn a_put_says_how_many_copies_there_are_when_a_member_is_away() {
     keeper.engine.shutdown(Duration::from_secs(2)).await;
     until("the keeper is seen to be gone", || {
         let members = founder.engine.members();
-        members
-            .iter()
-            .any(|member| member.node == gone && !member.connected)
+        members.iter().any(|member| member.node == gone && !member.connected)
     })
     .await;
     let (_, outcome) = stash.put(&founder, "two", &[100_000], Wait::All).await;
-    assert_eq!(
-        (outcome.copies, outcome.wanted, outcome.short),
-        (2, 3, true)
-    );
+    assert_eq!((outcome.copies, outcome.wanted, outcome.short), (2, 3, true));
     assert_eq!(outcome.missing, [(gone, "not connected".to_owned())]);
     let (_, outcome) = stash.put(&founder, "three", &[100_000], Wait::Quorum).await;
     assert!(!outcome.short);
     until("the missing copies are written down", || {
-        support::now(founder.engine.status())
-            .unwrap()
-            .missing_copies
-            == 2
+        support::now(founder.engine.status()).unwrap().missing_copies == 2
     })
     .await;
     let status = owner.engine.status().await.unwrap();
@@ -185,23 +139,13 @@ async fn a_put_says_how_many_copies_there_are_when_a_member_is_away() {
 async fn a_ticket_admits_one_node_and_tells_the_next_one_why_not() {
     let stash = Stash::new();
     let founder = stash.founder().await;
-    let ticket = founder
-        .engine
-        .invite(Role::Reader, Duration::from_secs(60))
-        .await
-        .unwrap();
+    let ticket = founder.engine.invite(Role::Reader, Duration::from_secs(60)).await.unwrap();
     let keys = NodeKeys::generate(&mut rand::rng());
-    assert_eq!(
-        join(&ticket, &keys, "first").await.unwrap().role,
-        Role::Reader
-    );
+    assert_eq!(join(&ticket, &keys, "first").await.unwrap().role, Role::Reader);
     let again = join(&ticket, &keys, "first").await.unwrap();
     assert_eq!(again.log.members().count(), 2, "the same keys may repeat");
     let other = NodeKeys::generate(&mut rand::rng());
-    assert!(matches!(
-        join(&ticket, &other, "second").await,
-        Err(JoinError::Used)
-    ));
+    assert!(matches!(join(&ticket, &other, "second").await, Err(JoinError::Used)));
     assert_eq!(founder.engine.members().len(), 2);
 }
 
@@ -210,10 +154,7 @@ async fn only_the_founder_invites_and_only_owners_put() {
     let stash = Stash::new();
     let [_founder, keeper, owner] = three(&stash).await;
     for node in [&keeper, &owner] {
-        let refused = node
-            .engine
-            .invite(Role::Owner, Duration::from_secs(60))
-            .await;
+        let refused = node.engine.invite(Role::Owner, Duration::from_secs(60)).await;
         assert!(matches!(refused, Err(InviteError::NotFounder)));
     }
     let write = stash.write(&keeper.keys, "forged", vec![]);
@@ -226,21 +167,14 @@ async fn a_late_member_takes_over_all_records() {
     let stash = Stash::new();
     let founder = stash.founder().await;
     for i in 0..20 {
-        stash
-            .put(&founder, &format!("file {i}"), &[70_000], Wait::Local)
-            .await;
+        stash.put(&founder, &format!("file {i}"), &[70_000], Wait::Local).await;
     }
     let late = stash.joined(&founder, Role::Owner).await;
-    until("the records have arrived", || {
-        support::now(late.engine.status()).unwrap().synchronised
-    })
-    .await;
+    until("the records have arrived", || support::now(late.engine.status()).unwrap().synchronised)
+        .await;
     assert_eq!(late.engine.status().await.unwrap().records, 20);
     let held = late.engine.records_of(stash.name("file 7")).await.unwrap();
     let chunks = held[0].clear().manifest.refs().to_vec();
     let mut fetch = late.engine.fetch(chunks.clone(), true);
-    assert_eq!(
-        stash_crypto::Address::of(&fetch.next().await.unwrap().unwrap()),
-        chunks[0].address
-    );
+    assert_eq!(stash_crypto::Address::of(&fetch.next().await.unwrap().unwrap()), chunks[0].address);
 }

@@ -21,9 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let key = Key::new("letters/first")?;
     let options = PutOptions::default();
-    let report = vault
-        .put_path(&source, Some(key.clone()), options, &Progress::new())
-        .await?;
+    let report = vault.put_path(&source, Some(key.clone()), options, &Progress::new()).await?;
 
     let mut out = std::io::stdout();
     writeln!(out, "stash {}", home.stash_id())?;
@@ -33,13 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         report.key, report.bytes, report.copies, report.wanted
     )?;
     for entry in vault.ls("letters", None, 100).await? {
-        writeln!(
-            out,
-            "ls    {} {} bytes, {}",
-            entry.key,
-            entry.size,
-            entry.here.word()
-        )?;
+        writeln!(out, "ls    {} {} bytes, {}", entry.key, entry.size, entry.here.word())?;
     }
     let mut reading = vault.read(&key, Some(0..12), true).await?;
     while let Some(piece) = reading.next().await {

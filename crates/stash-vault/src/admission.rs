@@ -56,10 +56,7 @@ impl Admission for RootAdmission {
     ) -> Result<(MemberEntry, Vec<u8>), String> {
         let latest = self.read.last().ok_or("this node holds no read root")?;
         let entry = entry(&self.root, latest, log, request, role).map_err(|e| e.to_string())?;
-        let grant = self
-            .grant(role)
-            .encode()
-            .map_err(|error| error.to_string())?;
+        let grant = self.grant(role).encode().map_err(|error| error.to_string())?;
         let stash = self.root.stash_id();
         let wrapped = wrap(&request.identity.wrap, &stash, &grant, &mut rand::rng());
         Ok((entry, wrapped.map_err(|error| error.to_string())?))
@@ -85,12 +82,7 @@ pub(crate) fn entry(
         label,
         node_signature: request.signature,
     };
-    Ok(MemberEntry::sign(
-        &root.root_signer(),
-        log.len(),
-        log.head(),
-        change,
-    )?)
+    Ok(MemberEntry::sign(&root.root_signer(), log.len(), log.head(), change)?)
 }
 
 /// The log of a new stash: the root's public keys, and its founder.
@@ -101,17 +93,12 @@ pub(crate) fn founding(
 ) -> Result<MemberLog, AdmitError> {
     let stash: StashId = root.stash_id();
     let mut log = MemberLog::new(stash);
-    let keys = MemberChange::Root {
-        noise: root.noise_static().public(),
-        wrap: root.wrap_public(),
-    };
+    let keys = MemberChange::Root { noise: root.noise_static().public(), wrap: root.wrap_public() };
     let first = MemberEntry::sign(&root.root_signer(), 0, log.head(), keys)?;
-    log.push(first)
-        .expect("the first entry of an empty log is valid");
+    log.push(first).expect("the first entry of an empty log is valid");
     let request = JoinRequest::sign(node, &stash, NO_TICKET, display_name)?;
     let founder = entry(root, &root.read_root(), &log, &request, Role::Owner)?;
-    log.push(founder)
-        .expect("a founder that was just generated is no member yet");
+    log.push(founder).expect("a founder that was just generated is no member yet");
     Ok(log)
 }
 
@@ -142,10 +129,7 @@ mod tests {
         let (log, joiner, _) = admit(Role::Reader);
         assert_eq!(log.member(&joiner.node_id()).unwrap().role, Role::Reader);
         assert_eq!(log.len(), 3, "the root's keys, the founder, the joiner");
-        assert!(
-            log.root_noise().is_some(),
-            "the root can speak to members after a loss"
-        );
+        assert!(log.root_noise().is_some(), "the root can speak to members after a loss");
     }
 
     #[test]

@@ -100,19 +100,13 @@ impl Vault {
         match self.inner.target(name).await? {
             Target::File(head) => {
                 progress.found(1, head.meta.size);
-                self.inner
-                    .evict_one(&head, &mut report, &mut proven, progress)
-                    .await?;
+                self.inner.evict_one(&head, &mut report, &mut proven, progress).await?;
             }
             Target::Tree(scope) if recursive => {
-                self.inner
-                    .evict_tree(&scope, &mut report, &mut proven, progress)
-                    .await?;
+                self.inner.evict_tree(&scope, &mut report, &mut proven, progress).await?;
             }
             Target::Tree(_) => {
-                return Err(EvictError::Tree {
-                    name: name.to_owned(),
-                });
+                return Err(EvictError::Tree { name: name.to_owned() });
             }
         }
         report.proven_by = proven.into_iter().collect();

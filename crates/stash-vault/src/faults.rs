@@ -60,9 +60,7 @@ fn write(error: &WriteError) -> Class {
         WriteError::Ledger(error) => engine(error),
         WriteError::TooManyWriters(_) => Class::Refused,
         WriteError::ChunkGone => Class::Temporary,
-        // The engine passes the store's reason on as a sentence.
-        WriteError::NotStored(reason) if reason.contains("the disk is full") => Class::Full,
-        _ => Class::Failed,
+        WriteError::Draft(_) => Class::Failed,
     }
 }
 
@@ -94,10 +92,7 @@ pub(crate) fn join(error: &JoinError) -> Class {
 fn ask(error: &AskError) -> Class {
     match error {
         AskError::Gone(_) | AskError::Late => Class::Temporary,
-        AskError::Refused {
-            code: Refusal::Failed,
-            ..
-        } => Class::Failed,
+        AskError::Refused { code: Refusal::Failed, .. } => Class::Failed,
         _ => Class::Integrity,
     }
 }

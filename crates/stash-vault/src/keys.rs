@@ -22,11 +22,7 @@ pub(crate) struct EpochKeys {
 
 impl EpochKeys {
     fn new(root: &ReadRoot) -> EpochKeys {
-        EpochKeys {
-            chunks: root.chunk_keys(),
-            meta: root.meta_keys(),
-            labels: root.label_keys(),
-        }
+        EpochKeys { chunks: root.chunk_keys(), meta: root.meta_keys(), labels: root.label_keys() }
     }
 }
 
@@ -35,16 +31,10 @@ impl ReadKeys {
     /// nothing.
     pub(crate) fn new(roots: &[ReadRoot]) -> Option<ReadKeys> {
         let first = roots.iter().find(|root| root.epoch() == 0)?;
-        let epochs: BTreeMap<u32, EpochKeys> = roots
-            .iter()
-            .map(|root| (root.epoch(), EpochKeys::new(root)))
-            .collect();
+        let epochs: BTreeMap<u32, EpochKeys> =
+            roots.iter().map(|root| (root.epoch(), EpochKeys::new(root))).collect();
         let latest = *epochs.last_key_value()?.0;
-        Some(ReadKeys {
-            name: first.name_key(),
-            epochs,
-            latest,
-        })
+        Some(ReadKeys { name: first.name_key(), epochs, latest })
     }
 
     pub(crate) fn name_id(&self, key: &Key) -> NameId {
@@ -68,9 +58,6 @@ impl ReadKeys {
 
     /// A member's display name, whichever epoch sealed it.
     pub(crate) fn open_label(&self, label: &[u8], node: &NodeId) -> Option<String> {
-        self.epochs
-            .values()
-            .rev()
-            .find_map(|keys| keys.labels.open(label, node).ok())
+        self.epochs.values().rev().find_map(|keys| keys.labels.open(label, node).ok())
     }
 }

@@ -69,10 +69,8 @@ impl Vault {
             let view = self.inner.view_of(indexed.name).await?;
             self.inner.entry(view).await
         });
-        let entries: Vec<Option<Entry>> = stream::iter(entries)
-            .buffered(LOOKUPS)
-            .try_collect()
-            .await?;
+        let entries: Vec<Option<Entry>> =
+            stream::iter(entries).buffered(LOOKUPS).try_collect().await?;
         // What vanished between the index and the records is simply no longer there.
         Ok(entries.into_iter().flatten().collect())
     }
@@ -82,9 +80,7 @@ impl Vault {
         let view = self.inner.view_of(self.inner.keys.name_id(key)).await?;
         match self.inner.entry(view).await? {
             Some(entry) => Ok(entry),
-            None => Err(LookupError::NotFound {
-                name: key.to_string(),
-            }),
+            None => Err(LookupError::NotFound { name: key.to_string() }),
         }
     }
 }

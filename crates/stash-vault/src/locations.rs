@@ -76,19 +76,10 @@ impl Vault {
     pub async fn locations(&self, key: &Key) -> Result<Locations, GetError> {
         let head = self.inner.head(key).await?;
         let manifest = &head.record.clear().manifest;
-        let refs = self
-            .inner
-            .chunks(manifest)
-            .await
-            .map_err(|e: FetchError| GetError::from(e))?;
+        let refs = self.inner.chunks(manifest).await.map_err(|e: FetchError| GetError::from(e))?;
         let addresses: Vec<_> = refs.iter().map(|chunk| chunk.address).collect();
-        let answers: HashMap<_, _> = self
-            .inner
-            .engine
-            .locate(&addresses)
-            .await
-            .into_iter()
-            .collect();
+        let answers: HashMap<_, _> =
+            self.inner.engine.locate(&addresses).await.into_iter().collect();
         let members = self.inner.engine.members().into_iter();
         let nodes = members.map(|member| {
             let held = match answers.get(&member.node) {

@@ -86,10 +86,7 @@ impl LookupError {
 }
 
 pub(crate) fn bad_key(name: &str) -> impl FnOnce(KeyError) -> LookupError + '_ {
-    move |source| LookupError::Key {
-        name: name.to_owned(),
-        source,
-    }
+    move |source| LookupError::Key { name: name.to_owned(), source }
 }
 
 /// What a name or prefix means right now.
@@ -117,9 +114,7 @@ impl Inner {
                 Ok(answer) => return Ok(answer),
                 Err(IndexError::Rebuilding) => {}
                 Err(IndexError::Unusable(fault)) => {
-                    return Err(LookupError::Index {
-                        why: fault.to_string(),
-                    });
+                    return Err(LookupError::Index { why: fault.to_string() });
                 }
             }
         }
@@ -140,9 +135,7 @@ impl Inner {
             None if view.key.is_none() && !view.alarms.is_empty() => {
                 Err(LookupError::SetAside { key: key.clone() })
             }
-            None => Err(LookupError::NotFound {
-                name: key.to_string(),
-            }),
+            None => Err(LookupError::NotFound { name: key.to_string() }),
         }
     }
 
@@ -150,9 +143,7 @@ impl Inner {
     pub(crate) async fn target(&self, name: &str) -> Result<Target, LookupError> {
         let scope = Scope::new(name).map_err(bad_key(name))?;
         let missing = match scope.exact() {
-            None => LookupError::NotFound {
-                name: name.to_owned(),
-            },
+            None => LookupError::NotFound { name: name.to_owned() },
             Some(key) => match self.head(key).await {
                 Ok(head) => return Ok(Target::File(Box::new(head))),
                 Err(error @ (LookupError::NotFound { .. } | LookupError::SetAside { .. })) => error,
@@ -173,8 +164,7 @@ impl Inner {
         limit: usize,
     ) -> Result<Vec<(Key, IndexEntry)>, LookupError> {
         let (scope, after) = (scope.clone(), after.map(str::to_owned));
-        self.indexed(move |names| names.page(&scope, after.as_deref(), limit))
-            .await
+        self.indexed(move |names| names.page(&scope, after.as_deref(), limit)).await
     }
 }
 

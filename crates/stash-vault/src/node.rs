@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use stash_crypto::{MemberChange, MemberEntry, NodeId, NoisePublic, RecoveryText, RootSecret};
+use stash_crypto::{NodeId, RecoveryText, RootSecret};
 use stash_server::Engine;
-use stash_server::store::Store;
 use thiserror::Error;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
@@ -19,8 +18,6 @@ use crate::vault::Vault;
 
 /// Members that a recovery text names at most.
 const RECOVERY_MEMBERS: usize = 3;
-/// The store rows in which the engine keeps the member log.
-const MEMBER_ROWS: &[u8] = b"member/";
 /// Addresses of each of them at most.
 const RECOVERY_ADDRESSES: usize = 4;
 
@@ -31,7 +28,6 @@ pub struct Node {
     /// Names and contents; a keeper has none.
     pub vault: Option<Vault>,
     root: Option<RootSecret>,
-    store: Store,
     directory: PathBuf,
     tail: Mutex<Option<Tail>>,
     lock: Lock,
@@ -62,19 +58,10 @@ impl Node {
         vault: Option<Vault>,
         tail: Option<Tail>,
         root: Option<RootSecret>,
-        store: Store,
         place: (PathBuf, Lock),
     ) -> Node {
         let (directory, lock) = place;
-        Node {
-            engine,
-            vault,
-            root,
-            store,
-            directory,
-            tail: Mutex::new(tail),
-            lock,
-        }
+        Node { engine, vault, root, directory, tail: Mutex::new(tail), lock }
     }
 
     /// The data directory.
@@ -96,35 +83,15 @@ impl Node {
         let mut members: Vec<_> = self.engine.members();
         // Others first: this node is the one that may be lost.
         members.sort_by_key(|member| (member.this, !member.connected));
-        let noise = self.noise_keys();
-        let named = members
-            .into_iter()
-            .filter(|member| !member.addresses.is_empty());
+        let named = members.into_iter().filter(|member| !member.addresses.is_empty());
         let members = named
             .filter_map(|member| {
-                let addresses = member
-                    .addresses
-                    .into_iter()
-                    .take(RECOVERY_ADDRESSES)
-                    .collect();
-                Some((*noise.get(&member.node)?, addresses))
+                let addresses = member.addresses.into_iter().take(RECOVERY_ADDRESSES).collect();
+                Some((member.noise, addresses))
             })
             .take(RECOVERY_MEMBERS)
             .collect();
         Ok(RecoveryText { root, members }.to_text())
-    }
-
-    /// The Noise statics of everybody who was ever admitted. The engine verified these rows.
-    fn noise_keys(&self) -> BTreeMap<NodeId, NoisePublic> {
-        let rows = self.store.rows(MEMBER_ROWS).unwrap_or_default();
-        let entries = rows
-            .iter()
-            .filter_map(|(_, bytes)| MemberEntry::decode(bytes).ok());
-        let admitted = entries.filter_map(|entry| match entry.change() {
-            MemberChange::Admit { identity, .. } => Some((identity.node, identity.noise)),
-            _ => None,
-        });
-        admitted.collect()
     }
 
     /// The display names of the members that have one; none on a keeper.
@@ -146,14 +113,7 @@ impl Node {
     /// the directory. The store itself is released when the last clone of engine and vault is gone:
     /// drop them first if the directory is to be opened again.
     pub async fn shutdown(self, deadline: Duration) {
-        let Node {
-            engine,
-            vault,
-            tail,
-            lock,
-            store,
-            ..
-        } = self;
+        let Node { engine, vault, tail, lock, .. } = self;
         if let Some(tail) = tail.into_inner() {
             tail.stop().await;
         }
@@ -163,7 +123,6 @@ impl Node {
                 vault.close();
             }
             drop(engine);
-            drop(store);
             drop(lock);
         })
         .await;
@@ -172,11 +131,6 @@ impl Node {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Node({} in {})",
-            self.engine.node_id().short(),
-            self.directory.display()
-        )
+        write!(f, "Node({} in {})", self.engine.node_id().short(), self.directory.display())
     }
 }

@@ -34,15 +34,8 @@ impl Plan {
             Some(LARGE_CHUNK) => size >= LARGE_FILE / KEEP_FACTOR,
             _ => false,
         };
-        let fresh = if size > LARGE_FILE {
-            LARGE_CHUNK
-        } else {
-            CHUNK
-        };
-        Plan {
-            size,
-            chunk_size: previous.filter(|_| keep).unwrap_or(fresh),
-        }
+        let fresh = if size > LARGE_FILE { LARGE_CHUNK } else { CHUNK };
+        Plan { size, chunk_size: previous.filter(|_| keep).unwrap_or(fresh) }
     }
 
     /// The plan that a version's meta states, `None` if no version can have it.
@@ -85,10 +78,7 @@ impl Plan {
     pub(crate) fn matches(&self, refs: &[ChunkRef]) -> bool {
         let expected = |index: usize| self.sealed_len(index as u64);
         refs.len() as u64 == self.chunks()
-            && refs
-                .iter()
-                .enumerate()
-                .all(|(i, chunk)| chunk.sealed_len as usize == expected(i))
+            && refs.iter().enumerate().all(|(i, chunk)| chunk.sealed_len as usize == expected(i))
     }
 
     /// The chunks that hold these bytes of the file.
@@ -142,23 +132,10 @@ mod tests {
     fn a_new_version_keeps_the_chunk_size_until_it_is_four_times_off() {
         assert_eq!(Plan::new(LARGE_FILE + 1, Some(CHUNK)).chunk_size(), CHUNK);
         assert_eq!(Plan::new(4 * LARGE_FILE, Some(CHUNK)).chunk_size(), CHUNK);
-        assert_eq!(
-            Plan::new(4 * LARGE_FILE + 1, Some(CHUNK)).chunk_size(),
-            LARGE_CHUNK
-        );
-        assert_eq!(
-            Plan::new(LARGE_FILE / 4, Some(LARGE_CHUNK)).chunk_size(),
-            LARGE_CHUNK
-        );
-        assert_eq!(
-            Plan::new(LARGE_FILE / 4 - 1, Some(LARGE_CHUNK)).chunk_size(),
-            CHUNK
-        );
-        assert_eq!(
-            Plan::new(MIB, Some(12_345)).chunk_size(),
-            CHUNK,
-            "not a size of ours"
-        );
+        assert_eq!(Plan::new(4 * LARGE_FILE + 1, Some(CHUNK)).chunk_size(), LARGE_CHUNK);
+        assert_eq!(Plan::new(LARGE_FILE / 4, Some(LARGE_CHUNK)).chunk_size(), LARGE_CHUNK);
+        assert_eq!(Plan::new(LARGE_FILE / 4 - 1, Some(LARGE_CHUNK)).chunk_size(), CHUNK);
+        assert_eq!(Plan::new(MIB, Some(12_345)).chunk_size(), CHUNK, "not a size of ours");
     }
 
     /// Fault case 14: a manifest that is cut at a chunk boundary is no manifest of its file.
@@ -167,10 +144,7 @@ mod tests {
         let plan = Plan::new(2 * MIB + 5, None);
         let address = stash_crypto::Address::of(b"x");
         let refs: Vec<ChunkRef> = (0..3)
-            .map(|i| ChunkRef {
-                address,
-                sealed_len: u32::try_from(plan.sealed_len(i)).unwrap(),
-            })
+            .map(|i| ChunkRef { address, sealed_len: u32::try_from(plan.sealed_len(i)).unwrap() })
             .collect();
         assert!(plan.matches(&refs));
         assert!(!plan.matches(&refs[..2]));

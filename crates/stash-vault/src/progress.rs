@@ -43,10 +43,7 @@ impl Progress {
     /// Counters at zero and the caller's token.
     #[must_use]
     pub fn with_cancel(cancel: CancellationToken) -> Progress {
-        Progress {
-            counters: Arc::default(),
-            cancel,
-        }
+        Progress { counters: Arc::default(), cancel }
     }
 
     /// Asks the operation to stop. What is unfinished stays invisible.
@@ -77,12 +74,8 @@ impl Progress {
     }
 
     pub(crate) fn found(&self, files: u64, bytes: u64) {
-        self.counters
-            .total_files
-            .fetch_add(files, Ordering::Relaxed);
-        self.counters
-            .total_bytes
-            .fetch_add(bytes, Ordering::Relaxed);
+        self.counters.total_files.fetch_add(files, Ordering::Relaxed);
+        self.counters.total_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn moved(&self, bytes: u64) {

@@ -107,9 +107,7 @@ impl Vault {
                 return Ok(report(tally));
             }
             Target::Tree(_) if !recursive => {
-                return Err(RemoveError::Tree {
-                    name: name.to_owned(),
-                });
+                return Err(RemoveError::Tree { name: name.to_owned() });
             }
             Target::Tree(scope) => scope,
         };

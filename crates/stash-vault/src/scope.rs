@@ -26,10 +26,7 @@ impl Scope {
         let name = prefix.strip_suffix('/').unwrap_or(prefix);
         let key = Key::new(name)?;
         let under = format!("{name}/");
-        Ok(Scope::Tree {
-            exact: (name.len() == prefix.len()).then_some(key),
-            under,
-        })
+        Ok(Scope::Tree { exact: (name.len() == prefix.len()).then_some(key), under })
     }
 
     /// The name itself, if it belongs to the scope.
@@ -56,8 +53,7 @@ impl Scope {
     /// The path of `key` below the scope's name; for the name itself, its last segment.
     pub(crate) fn relative<'a>(&self, key: &'a Key) -> &'a str {
         let key = key.as_str();
-        key.strip_prefix(self.under())
-            .unwrap_or_else(|| base_name(key))
+        key.strip_prefix(self.under()).unwrap_or_else(|| base_name(key))
     }
 }
 
@@ -84,10 +80,7 @@ mod tests {
     fn names_are_written_out_below_the_last_segment_of_the_prefix() {
         let scope = Scope::new("a/photos").unwrap();
         assert_eq!(scope.base_name(), Some("photos"));
-        assert_eq!(
-            scope.relative(&Key::new("a/photos/2024/x").unwrap()),
-            "2024/x"
-        );
+        assert_eq!(scope.relative(&Key::new("a/photos/2024/x").unwrap()), "2024/x");
         assert_eq!(scope.relative(&Key::new("a/photos").unwrap()), "photos");
         assert_eq!(Scope::All.relative(&Key::new("a/b").unwrap()), "a/b");
     }

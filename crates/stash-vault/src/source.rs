@@ -45,10 +45,7 @@ mod tests {
         let root = root_key(Path::new("/home/me/Photos")).unwrap();
         assert_eq!(root.as_str(), "Photos");
         let year = child_key(&root, OsStr::new("2024")).unwrap();
-        assert_eq!(
-            child_key(&year, OsStr::new("a.jpg")).unwrap().as_str(),
-            "Photos/2024/a.jpg"
-        );
+        assert_eq!(child_key(&year, OsStr::new("a.jpg")).unwrap().as_str(), "Photos/2024/a.jpg");
     }
 
     /// Fault case 83: names that no key can have are told apart from keys that are too long.
@@ -60,9 +57,6 @@ mod tests {
         assert_eq!(root_key(Path::new("/")), Err(NamingError::NoName));
         let long = "x".repeat(1023);
         let refused = child_key(&root, OsStr::new(&long));
-        assert_eq!(
-            refused,
-            Err(NamingError::Key(KeyError::TooLong { len: 1025 }))
-        );
+        assert_eq!(refused, Err(NamingError::Key(KeyError::TooLong { len: 1025 })));
     }
 }

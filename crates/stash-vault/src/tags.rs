@@ -45,10 +45,7 @@ impl TagIndex {
         if let Err(fault) = &db {
             tracing::warn!(%fault, "going on without a cache of sealed chunks");
         }
-        TagIndex(Mutex::new(State {
-            db: db.ok(),
-            fresh: HashMap::new(),
-        }))
+        TagIndex(Mutex::new(State { db: db.ok(), fresh: HashMap::new() }))
     }
 
     /// The chunk that this T was sealed into, as far as the cache knows.
@@ -80,10 +77,7 @@ impl TagIndex {
 
     /// Writes what is still in memory.
     pub(crate) fn flush(&self) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write(Durability::None);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(Durability::None);
     }
 
     /// Writes everything durably and closes the file.
@@ -132,9 +126,7 @@ fn open_bound(path: &Path, binding: Binding) -> Result<Guarded, IndexFault> {
     let fits = db.write(Durability::Immediate, |txn| {
         drop(txn.open_table(TAGS)?);
         with_table(txn.open_table(BINDING)?, |table| {
-            let stored = table
-                .get(&b"store"[..])?
-                .map(|stored| stored.value().to_vec());
+            let stored = table.get(&b"store"[..])?.map(|stored| stored.value().to_vec());
             if stored.is_none() {
                 table.insert(&b"store"[..], &bound[..])?;
             }
@@ -159,10 +151,7 @@ fn decode(tag: &ChunkTag, value: &[u8]) -> Option<ChunkRef> {
     let body = unseal(Table::Tags, tag.as_bytes(), value)?;
     let (address, len) = body.split_first_chunk::<32>()?;
     let sealed_len = u32::from_le_bytes(len.try_into().ok()?);
-    Some(ChunkRef {
-        address: Address::from_bytes(*address),
-        sealed_len,
-    })
+    Some(ChunkRef { address: Address::from_bytes(*address), sealed_len })
 }
 
 #[cfg(test)]
@@ -171,17 +160,11 @@ mod tests {
     use stash_crypto::StashId;
 
     fn binding(stash: u8) -> Binding {
-        Binding {
-            store: [9; 16],
-            stash: StashId::from_bytes([stash; 32]),
-        }
+        Binding { store: [9; 16], stash: StashId::from_bytes([stash; 32]) }
     }
 
     fn sample(n: u8) -> (ChunkTag, ChunkRef) {
-        let chunk = ChunkRef {
-            address: Address::of(&[n]),
-            sealed_len: 1000 + u32::from(n),
-        };
+        let chunk = ChunkRef { address: Address::of(&[n]), sealed_len: 1000 + u32::from(n) };
         (ChunkTag::from_bytes([n; 32]), chunk)
     }
 
@@ -220,9 +203,7 @@ mod tests {
         let path = dir.path().join("tags.redb");
         let tags = TagIndex::open(&path, binding(1));
         let samples: Vec<_> = (0..50).map(sample).collect();
-        samples
-            .iter()
-            .for_each(|(tag, chunk)| tags.insert(*tag, *chunk));
+        samples.iter().for_each(|(tag, chunk)| tags.insert(*tag, *chunk));
         tags.close();
         let clean = std::fs::read(&path).unwrap();
         for at in (0..clean.len()).step_by(clean.len() / 97) {
@@ -231,10 +212,7 @@ mod tests {
             std::fs::write(&path, &damaged).unwrap();
             let tags = TagIndex::open(&path, binding(1));
             for (tag, chunk) in &samples {
-                assert!(
-                    tags.get(tag).is_none_or(|found| found == *chunk),
-                    "byte {at}"
-                );
+                assert!(tags.get(tag).is_none_or(|found| found == *chunk), "byte {at}");
             }
         }
     }

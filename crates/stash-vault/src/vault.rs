@@ -60,30 +60,15 @@ impl Vault {
         let names = parts.directory.join("names.redb");
         let names = Arc::new(NameIndex::open(&names, parts.binding, parts.last_sequence)?);
         let role = parts.engine.role();
-        let tags = role.writes().then(|| {
-            Arc::new(TagIndex::open(
-                &parts.directory.join("tags.redb"),
-                parts.binding,
-            ))
-        });
+        let tags = role
+            .writes()
+            .then(|| Arc::new(TagIndex::open(&parts.directory.join("tags.redb"), parts.binding)));
         let directory = parts.directory.canonicalize();
         let directory = directory.unwrap_or_else(|_| parts.directory.to_owned());
         let tail = run(parts.engine.clone(), Arc::clone(&names), Arc::clone(&keys));
-        let inner = Inner {
-            engine: parts.engine,
-            role,
-            node: parts.node,
-            keys,
-            names,
-            tags,
-            directory,
-        };
-        Ok((
-            Vault {
-                inner: Arc::new(inner),
-            },
-            tail,
-        ))
+        let inner =
+            Inner { engine: parts.engine, role, node: parts.node, keys, names, tags, directory };
+        Ok((Vault { inner: Arc::new(inner) }, tail))
     }
 
     /// How many files are listed.
@@ -100,10 +85,7 @@ impl Vault {
     /// Records that were set aside because their sealed part does not belong to them: somebody
     /// made them so, or changed them. Looks at 100 names at most.
     pub async fn alarms(&self) -> Result<Vec<Alarm>, LookupError> {
-        let names = self
-            .inner
-            .indexed(|names| names.alarmed(ALARMED_NAMES))
-            .await?;
+        let names = self.inner.indexed(|names| names.alarmed(ALARMED_NAMES)).await?;
         let mut alarms = Vec::new();
         for name in names {
             let records = self.inner.engine.records_of(name).await?;

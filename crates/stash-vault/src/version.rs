@@ -66,24 +66,18 @@ pub(crate) fn view(keys: &ReadKeys, records: &[Record]) -> NameView {
                 valid.push((record.clone(), meta));
             }
             Ok(None) => {}
-            Err(reason) => view.alarms.push(Alarm {
-                record: record.hash(),
-                name: record.clear().name,
-                reason,
-            }),
+            Err(reason) => {
+                view.alarms.push(Alarm { record: record.hash(), name: record.clear().name, reason })
+            }
         }
     }
     let versions: Vec<Record> = valid.iter().map(|(record, _)| record.clone()).collect();
     let leaves = leaves(&versions);
     view.siblings = leaves.len().saturating_sub(1);
-    let head = leaves
-        .first()
-        .filter(|head| head.clear().kind == RecordKind::Put);
+    let head = leaves.first().filter(|head| head.clear().kind == RecordKind::Put);
     view.head = head.and_then(|head| {
         let hash = head.hash();
-        let (record, meta) = valid
-            .into_iter()
-            .find(|(record, _)| record.hash() == hash)?;
+        let (record, meta) = valid.into_iter().find(|(record, _)| record.hash() == hash)?;
         Some(Version { record, meta })
     });
     view
@@ -103,9 +97,7 @@ fn open(keys: &ReadKeys, record: &Record) -> Result<Option<Meta>, AlarmReason> {
         return Ok(None);
     }
     let epoch = clear.epoch;
-    let epoch_keys = keys
-        .epoch(epoch)
-        .ok_or(AlarmReason::UnknownEpoch { epoch })?;
+    let epoch_keys = keys.epoch(epoch).ok_or(AlarmReason::UnknownEpoch { epoch })?;
     let meta = record.open_meta(&epoch_keys.meta)?;
     if keys.name_id(&meta.key) != clear.name {
         return Err(AlarmReason::WrongName);

@@ -23,11 +23,7 @@ const MIB: usize = 1 << 20;
 fn flip_chunks(node: &Path) -> usize {
     let chunks = files(&node.join("store/chunks"));
     for path in &chunks {
-        let file = std::fs::File::options()
-            .read(true)
-            .write(true)
-            .open(path)
-            .unwrap();
+        let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
         let mut byte = [0];
         let at = file.metadata().unwrap().len() / 2;
         file.read_exact_at(&mut byte, at).unwrap();
@@ -46,17 +42,9 @@ async fn a_damaged_chunk_that_nobody_else_has_ends_the_read_with_an_error() {
     put(&node, &place.file("file", &bytes)).await;
     let chunks = files(&place.path("founder/store/chunks"));
     assert_eq!(chunks.len(), 4);
-    std::fs::File::options()
-        .write(true)
-        .open(&chunks[2])
-        .unwrap()
-        .set_len(1000)
-        .unwrap();
+    std::fs::File::options().write(true).open(&chunks[2]).unwrap().set_len(1000).unwrap();
     let vault = vault(&node);
-    let mut reading = vault
-        .read(&Key::new("file").unwrap(), None, true)
-        .await
-        .unwrap();
+    let mut reading = vault.read(&Key::new("file").unwrap(), None, true).await.unwrap();
     let (mut got, mut failed) = (Vec::new(), false);
     while let Some(piece) = reading.next().await {
         assert!(!failed, "nothing follows an error");
@@ -68,14 +56,9 @@ async fn a_damaged_chunk_that_nobody_else_has_ends_the_read_with_an_error() {
     assert!(failed && bytes.starts_with(&got) && got.len() < bytes.len());
     let out = place.path("out/file");
     std::fs::create_dir(out.parent().unwrap()).unwrap();
-    let error = vault
-        .get_path("file", Some(&out), GetOptions::default(), &Progress::new())
-        .await;
+    let error = vault.get_path("file", Some(&out), GetOptions::default(), &Progress::new()).await;
     assert_eq!(error.unwrap_err().class(), Class::Temporary);
-    assert!(
-        files(out.parent().unwrap()).is_empty(),
-        "not even a temporary file"
-    );
+    assert!(files(out.parent().unwrap()).is_empty(), "not even a temporary file");
     close(node).await;
 }
 
@@ -93,20 +76,11 @@ async fn a_damaged_copy_is_replaced_by_a_good_one_and_never_read() {
     assert!(std::fs::read(&out).unwrap() == bytes);
     std::fs::remove_file(&out).unwrap();
 
-    vault(&founder)
-        .evict("file", false, &Progress::new())
-        .await
-        .unwrap();
+    vault(&founder).evict("file", false, &Progress::new()).await.unwrap();
     assert_eq!(flip_chunks(&place.path("keeper")), 6);
     let (vault, options) = (vault(&founder), GetOptions::default());
-    let error = vault
-        .get_path("file", Some(&out), options, &Progress::new())
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error.class(), Class::Temporary | Class::Integrity),
-        "{error}"
-    );
+    let error = vault.get_path("file", Some(&out), options, &Progress::new()).await.unwrap_err();
+    assert!(matches!(error.class(), Class::Temporary | Class::Integrity), "{error}");
     assert!(!out.exists());
     close(keeper).await;
     close(founder).await;
@@ -122,10 +96,7 @@ async fn a_record_that_seals_another_name_is_an_alarm_and_never_listed() {
     let keyring = Keyring::decode(&keyring, None).unwrap();
     let vault = vault(&node);
     let forge = |under: &str, sealed: &str| {
-        let (name, sealed) = (
-            vault.name_id(&Key::new(under).unwrap()),
-            Key::new(sealed).unwrap(),
-        );
+        let (name, sealed) = (vault.name_id(&Key::new(under).unwrap()), Key::new(sealed).unwrap());
         let (keys, meta_keys) = (keyring.node.duplicate(), keyring.read[0].meta_keys());
         let draft = move |at: Position| {
             let mut meta = Meta::new(sealed, 4);
@@ -141,22 +112,12 @@ async fn a_record_that_seals_another_name_is_an_alarm_and_never_listed() {
                 seen: at.seen,
                 manifest: Manifest::EMPTY,
             };
-            RecordDraft {
-                clear,
-                meta: Some(meta),
-            }
-            .sign(keys.signer(), &meta_keys)
+            RecordDraft { clear, meta: Some(meta) }.sign(keys.signer(), &meta_keys)
         };
-        Write {
-            name,
-            draft: Box::new(draft),
-        }
+        Write { name, draft: Box::new(draft) }
     };
     let upload = node.engine.upload(Wait::Local);
-    upload
-        .commit(vec![forge("fresh", "other"), forge("good", "other")])
-        .await
-        .unwrap();
+    upload.commit(vec![forge("fresh", "other"), forge("good", "other")]).await.unwrap();
     let listed = vault.ls("", None, 10).await.unwrap();
     let keys: Vec<_> = listed.iter().map(|entry| entry.key.as_str()).collect();
     assert_eq!(keys, ["good"]);
@@ -171,11 +132,7 @@ async fn a_record_that_seals_another_name_is_an_alarm_and_never_listed() {
     assert_eq!(unknown.unwrap_err().class(), Class::NotFound);
     let alarms = vault.alarms().await.unwrap();
     assert_eq!(alarms.len(), 2);
-    assert!(
-        alarms
-            .iter()
-            .all(|alarm| alarm.reason == AlarmReason::WrongName)
-    );
+    assert!(alarms.iter().all(|alarm| alarm.reason == AlarmReason::WrongName));
     close(node).await;
 }
 
@@ -192,14 +149,9 @@ async fn a_chunk_with_something_in_its_padding_is_refused() {
         buffer[CHUNK_OVERHEAD..].fill(7);
         buffer[CHUNK_OVERHEAD + 5000..].fill(0);
         *buffer.last_mut().unwrap() = padding;
-        let sealed = keyring.read[0]
-            .chunk_keys()
-            .seal_in_place(&mut buffer)
-            .unwrap();
-        let chunk = ChunkRef {
-            address: sealed.address,
-            sealed_len: u32::try_from(buffer.len()).unwrap(),
-        };
+        let sealed = keyring.read[0].chunk_keys().seal_in_place(&mut buffer).unwrap();
+        let chunk =
+            ChunkRef { address: sealed.address, sealed_len: u32::try_from(buffer.len()).unwrap() };
         let key = Key::new(name).unwrap();
         let mut meta = Meta::new(key.clone(), 5000);
         meta.chunk_size = 1 << 20;
@@ -217,31 +169,16 @@ async fn a_chunk_with_something_in_its_padding_is_refused() {
                 seen: at.seen,
                 manifest: Manifest::Direct(vec![chunk]),
             };
-            RecordDraft {
-                clear,
-                meta: Some(meta),
-            }
-            .sign(keys.signer(), &meta_keys)
+            RecordDraft { clear, meta: Some(meta) }.sign(keys.signer(), &meta_keys)
         };
         let upload = node.engine.upload(Wait::Local);
         upload.chunk(sealed.address, buffer.freeze()).await.unwrap();
-        upload
-            .commit(vec![Write {
-                name: id,
-                draft: Box::new(draft),
-            }])
-            .await
-            .unwrap();
+        upload.commit(vec![Write { name: id, draft: Box::new(draft) }]).await.unwrap();
         let out = place.path(name);
         let progress = Progress::new();
-        let got = vault
-            .get_path(name, Some(&out), GetOptions::default(), &progress)
-            .await;
+        let got = vault.get_path(name, Some(&out), GetOptions::default(), &progress).await;
         if fine {
-            assert_eq!(
-                std::fs::read(got.unwrap().outputs.pop().unwrap()).unwrap(),
-                [7; 5000]
-            );
+            assert_eq!(std::fs::read(got.unwrap().outputs.pop().unwrap()).unwrap(), [7; 5000]);
         } else {
             assert_eq!(got.unwrap_err().class(), Class::Integrity);
             assert!(!out.exists());
@@ -265,17 +202,12 @@ async fn a_file_that_never_holds_still_is_reported_and_not_stored() {
             }
         })
     };
-    let put = vault(&node)
-        .put_path(&path, None, all(), &Progress::new())
-        .await;
+    let put = vault(&node).put_path(&path, None, all(), &Progress::new()).await;
     stop.store(true, Ordering::Relaxed);
     writer.join().unwrap();
     let error = put.unwrap_err();
     assert_eq!(error.class(), Class::Unreadable);
-    assert!(
-        error.to_string().contains("changed while it was read"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("changed while it was read"), "{error}");
     assert!(vault(&node).ls("", None, 10).await.unwrap().is_empty());
     close(node).await;
 }

@@ -14,9 +14,7 @@ fn init(place: &Place, name: &str) -> Home {
 }
 
 async fn refused(place: &Place, name: &str) -> HomeError {
-    Home::open(&place.path(name), None, RunOptions::default())
-        .await
-        .unwrap_err()
+    Home::open(&place.path(name), None, RunOptions::default()).await.unwrap_err()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,17 +28,11 @@ async fn a_new_stash_is_private_and_made_once() {
         let metadata = std::fs::metadata(home.directory().join(name)).unwrap();
         metadata.permissions().mode() & 0o777
     };
-    assert_eq!(
-        (mode(""), mode("keyring"), mode("opens")),
-        (0o700, 0o600, 0o600)
-    );
+    assert_eq!((mode(""), mode("keyring"), mode("opens")), (0o700, 0o600, 0o600));
     let again = Home::init(&place.path("deep/er"), InitOptions::default()).unwrap_err();
     assert_eq!(again.class(), Class::Refused);
     let node = open(&place.path("deep/er")).await;
-    assert_eq!(
-        (node.engine.node_id(), node.engine.stash()),
-        (home.node_id(), home.stash_id())
-    );
+    assert_eq!((node.engine.node_id(), node.engine.stash()), (home.node_id(), home.stash_id()));
     assert_eq!((mode("names.redb"), mode("tags.redb")), (0o600, 0o600));
     close(node).await;
 }
@@ -62,10 +54,7 @@ async fn a_keyring_without_its_store_is_refused() {
     let home = init(&place, "a");
     let store = home.directory().join("store");
     std::fs::rename(&store, place.path("unmounted")).unwrap();
-    assert!(matches!(
-        refused(&place, "a").await,
-        HomeError::StoreMissing { .. }
-    ));
+    assert!(matches!(refused(&place, "a").await, HomeError::StoreMissing { .. }));
     std::fs::create_dir(&store).unwrap();
     let error = refused(&place, "a").await;
     assert!(matches!(error, HomeError::StoreMissing { .. }));
@@ -76,16 +65,9 @@ async fn a_keyring_without_its_store_is_refused() {
     close(open(home.directory()).await).await;
 
     std::fs::rename(home.directory().join("keyring"), place.path("lost")).unwrap();
-    assert!(matches!(
-        refused(&place, "a").await,
-        HomeError::KeyringMissing { .. }
-    ));
+    assert!(matches!(refused(&place, "a").await, HomeError::KeyringMissing { .. }));
     let init = Home::init(home.directory(), InitOptions::default());
-    assert_eq!(
-        init.unwrap_err().class(),
-        Class::Refused,
-        "the store is not thrown away"
-    );
+    assert_eq!(init.unwrap_err().class(), Class::Refused, "the store is not thrown away");
 }
 
 /// Fault case 87.
@@ -108,10 +90,7 @@ async fn directories_of_two_nodes_that_were_mixed_up_are_refused() {
 async fn a_passphrase_is_needed_and_a_wrong_one_changes_nothing() {
     let place = Place::new();
     let passphrase = Some(Zeroizing::new("correct horse".to_owned()));
-    let options = InitOptions {
-        passphrase: passphrase.clone(),
-        ..InitOptions::default()
-    };
+    let options = InitOptions { passphrase: passphrase.clone(), ..InitOptions::default() };
     let home = Home::init(&place.path("a"), options).unwrap();
     let before = std::fs::read(home.directory().join("keyring")).unwrap();
     assert_eq!(refused(&place, "a").await.class(), Class::Passphrase);
@@ -120,13 +99,8 @@ async fn a_passphrase_is_needed_and_a_wrong_one_changes_nothing() {
         let error = Home::open(home.directory(), wrong, RunOptions::default()).await;
         assert_eq!(error.unwrap_err().class(), Class::Passphrase);
     }
-    assert_eq!(
-        std::fs::read(home.directory().join("keyring")).unwrap(),
-        before
-    );
-    let node = Home::open(home.directory(), passphrase, RunOptions::default())
-        .await
-        .unwrap();
+    assert_eq!(std::fs::read(home.directory().join("keyring")).unwrap(), before);
+    let node = Home::open(home.directory(), passphrase, RunOptions::default()).await.unwrap();
     close(node).await;
 }
 
@@ -142,10 +116,7 @@ async fn every_damaged_byte_of_a_keyring_is_noticed() {
         damaged[at] ^= 1 << (at % 8);
         std::fs::write(&path, &damaged).unwrap();
         let error = refused(&place, "a").await;
-        assert!(
-            matches!(error, HomeError::Keyring { .. }),
-            "byte {at}: {error}"
-        );
+        assert!(matches!(error, HomeError::Keyring { .. }), "byte {at}: {error}");
     }
     std::fs::write(&path, &clean[..clean.len() - 1]).unwrap();
     assert_eq!(refused(&place, "a").await.class(), Class::Integrity);
@@ -194,10 +165,7 @@ async fn a_restored_store_writes_under_a_new_incarnation() {
     let node = open(&dir).await;
     put(&node, &place.file("two", b"2")).await;
     let (one, two) = (writer(&node, "one").await, writer(&node, "two").await);
-    assert_eq!(
-        one.writer, two.writer,
-        "an ordinary restart goes on counting"
-    );
+    assert_eq!(one.writer, two.writer, "an ordinary restart goes on counting");
     assert_eq!((one.n, two.n), (1, 2));
     close(node).await;
     close(open(&dir).await).await;
@@ -211,10 +179,6 @@ async fn a_restored_store_writes_under_a_new_incarnation() {
     assert_ne!(three.writer.incarnation, one.writer.incarnation);
     let listed = vault(&node).ls("", None, 10).await.unwrap();
     let keys: Vec<_> = listed.iter().map(|entry| entry.key.as_str()).collect();
-    assert_eq!(
-        keys,
-        ["one", "three"],
-        "the index follows the store that is there"
-    );
+    assert_eq!(keys, ["one", "three"], "the index follows the store that is there");
     close(node).await;
 }

@@ -8,10 +8,7 @@ use stash_vault::Node;
 
 async fn names(node: &Node) -> Vec<String> {
     let listed = vault(node).ls("", None, 10_000).await.unwrap();
-    listed
-        .into_iter()
-        .map(|entry| format!("{} {}", entry.key, entry.size))
-        .collect()
+    listed.into_iter().map(|entry| format!("{} {}", entry.key, entry.size)).collect()
 }
 
 async fn filled(place: &Place) -> Vec<String> {
@@ -21,12 +18,7 @@ async fn filled(place: &Place) -> Vec<String> {
     }
     put(&node, &place.path("t")).await;
     vault(&node)
-        .rm(
-            "t/005",
-            false,
-            stash_vault::Wait::All,
-            &stash_vault::Progress::new(),
-        )
+        .rm("t/005", false, stash_vault::Wait::All, &stash_vault::Progress::new())
         .await
         .unwrap();
     let names = names(&node).await;

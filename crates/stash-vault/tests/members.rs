@@ -26,15 +26,8 @@ async fn every_owner_and_reader_gets_what_one_owner_put_and_a_keeper_nothing() {
     place.file("t/large", &bytes);
     place.file("t/small", b"small");
     let report = put(&owner, &place.path("t")).await;
-    assert_eq!(
-        (report.copies, report.wanted, report.missing.len()),
-        (4, 4, 0)
-    );
-    for (node, name) in [
-        (&founder, "founder"),
-        (&owner, "owner"),
-        (&reader, "reader"),
-    ] {
+    assert_eq!((report.copies, report.wanted, report.missing.len()), (4, 4, 0));
+    for (node, name) in [(&founder, "founder"), (&owner, "owner"), (&reader, "reader")] {
         let out = place.path(&format!("out-{name}"));
         assert_eq!(get(node, "t", &out).await.files, 2);
         assert!(std::fs::read(out.join("large")).unwrap() == bytes);
@@ -47,13 +40,9 @@ async fn every_owner_and_reader_gets_what_one_owner_put_and_a_keeper_nothing() {
 
     let reader_vault = vault(&reader);
     let path = place.file("mine", b"mine");
-    let refused = reader_vault
-        .put_path(&path, None, all(), &Progress::new())
-        .await;
+    let refused = reader_vault.put_path(&path, None, all(), &Progress::new()).await;
     assert_eq!(refused.unwrap_err().class(), Class::Refused);
-    let refused = reader_vault
-        .rm("t/small", false, Wait::All, &Progress::new())
-        .await;
+    let refused = reader_vault.rm("t/small", false, Wait::All, &Progress::new()).await;
     assert_eq!(refused.unwrap_err().class(), Class::Refused);
     for node in [keeper, reader, owner, founder] {
         close(node).await;
@@ -73,20 +62,14 @@ async fn a_keeper_holds_neither_a_read_key_nor_the_root() {
     for node in [keeper, reader, founder] {
         close(node).await;
     }
-    let (secret, read, network) = (
-        *root.expose(),
-        *root.read_root().expose(),
-        *root.network_key().expose(),
-    );
+    let (secret, read, network) =
+        (*root.expose(), *root.read_root().expose(), *root.network_key().expose());
     let keeper = place.path("keeper");
     for (what, bytes) in [("root", secret), ("read root", read)] {
         assert_eq!(planted(&keeper, &bytes[..16]), None, "{what}");
         assert_eq!(planted(&keeper, &bytes[16..]), None, "{what}");
     }
-    assert!(
-        planted(&keeper, &network).is_some(),
-        "the search finds what is there"
-    );
+    assert!(planted(&keeper, &network).is_some(), "the search finds what is there");
     assert!(!keeper.join("names.redb").exists() && !keeper.join("tags.redb").exists());
     assert_eq!(planted(&place.path("reader"), &secret[..16]), None);
     assert!(planted(&place.path("reader"), &read).is_some());
@@ -105,14 +88,7 @@ async fn what_is_evicted_stays_listed_and_comes_back_from_a_keeper() {
     let alone = vault.evict("t/large", false, &progress).await;
     let alone = alone.unwrap_err();
     assert_eq!(alone.class(), Class::Refused, "{alone}");
-    assert_eq!(
-        vault
-            .stat(&Key::new("t/large").unwrap())
-            .await
-            .unwrap()
-            .here,
-        Here::Local
-    );
+    assert_eq!(vault.stat(&Key::new("t/large").unwrap()).await.unwrap().here, Here::Local);
 
     let keeper = place.member(&founder, "keeper", Role::Keeper).await;
     put(&founder, &place.path("t")).await;
@@ -122,58 +98,22 @@ async fn what_is_evicted_stays_listed_and_comes_back_from_a_keeper() {
     assert_eq!((report.files, report.chunks), (2, 66));
     assert_eq!(report.proven_by, [keeper.engine.node_id()]);
     let listed = vault.ls("t", None, 10).await.unwrap();
-    let here: Vec<_> = listed
-        .iter()
-        .map(|entry| (entry.key.as_str(), entry.here))
-        .collect();
+    let here: Vec<_> = listed.iter().map(|entry| (entry.key.as_str(), entry.here)).collect();
     assert_eq!(here, [("t/large", Here::Evicted), ("t/small", Here::Local)]);
-    let places = vault
-        .locations(&Key::new("t/large").unwrap())
-        .await
-        .unwrap();
-    let states: Vec<_> = places
-        .nodes
-        .iter()
-        .map(|node| (node.chunks, node.state))
-        .collect();
-    assert!(
-        states.contains(&(Some(66), LocationState::Complete)),
-        "{states:?}"
-    );
-    assert!(
-        states.contains(&(Some(0), LocationState::None)),
-        "{states:?}"
-    );
+    let places = vault.locations(&Key::new("t/large").unwrap()).await.unwrap();
+    let states: Vec<_> = places.nodes.iter().map(|node| (node.chunks, node.state)).collect();
+    assert!(states.contains(&(Some(66), LocationState::Complete)), "{states:?}");
+    assert!(states.contains(&(Some(0), LocationState::None)), "{states:?}");
 
     let out = place.path("unkept");
-    let options = GetOptions {
-        overwrite: false,
-        keep: false,
-    };
-    vault
-        .get_path("t/large", Some(&out), options, &progress)
-        .await
-        .unwrap();
+    let options = GetOptions { overwrite: false, keep: false };
+    vault.get_path("t/large", Some(&out), options, &progress).await.unwrap();
     assert!(std::fs::read(out).unwrap() == bytes);
-    assert_eq!(
-        vault
-            .stat(&Key::new("t/large").unwrap())
-            .await
-            .unwrap()
-            .here,
-        Here::Evicted
-    );
+    assert_eq!(vault.stat(&Key::new("t/large").unwrap()).await.unwrap().here, Here::Evicted);
     let out = place.path("kept");
     get(&founder, "t/large", &out).await;
     assert!(std::fs::read(out).unwrap() == bytes);
-    assert_eq!(
-        vault
-            .stat(&Key::new("t/large").unwrap())
-            .await
-            .unwrap()
-            .here,
-        Here::Local
-    );
+    assert_eq!(vault.stat(&Key::new("t/large").unwrap()).await.unwrap().here, Here::Local);
     close(keeper).await;
     close(founder).await;
 }
@@ -186,19 +126,13 @@ async fn evicting_one_name_spares_chunks_that_another_uses() {
     let bytes = noise(3 * MIB, 1);
     put(&founder, &place.file("one", &bytes)).await;
     put(&founder, &place.file("two", &bytes[..2 * MIB])).await;
-    let report = vault(&founder)
-        .evict("one", false, &Progress::new())
-        .await
-        .unwrap();
+    let report = vault(&founder).evict("one", false, &Progress::new()).await.unwrap();
     assert_eq!((report.files, report.chunks), (1, 1));
     let stat = |name: &str| {
         let (vault, key) = (vault(&founder), Key::new(name).unwrap());
         async move { vault.stat(&key).await.unwrap().here }
     };
-    assert_eq!(
-        (stat("one").await, stat("two").await),
-        (Here::Partial, Here::Local)
-    );
+    assert_eq!((stat("one").await, stat("two").await), (Here::Partial, Here::Local));
     close(keeper).await;
     close(founder).await;
 }
@@ -216,10 +150,7 @@ async fn what_is_removed_is_gone_on_every_connected_node() {
     let tree = vault.rm("t/a", false, Wait::All, &progress).await;
     assert_eq!(tree.unwrap_err().class(), Class::Usage);
     let report = vault.rm("t/a", true, Wait::All, &progress).await.unwrap();
-    assert_eq!(
-        (report.removed, report.copies, report.wanted, report.short),
-        (2, 2, 2, false)
-    );
+    assert_eq!((report.removed, report.copies, report.wanted, report.short), (2, 2, 2, false));
     let report = vault.rm("t/c", false, Wait::All, &progress).await.unwrap();
     assert_eq!(report.removed, 1);
     for node in [&founder, &owner] {
@@ -232,14 +163,7 @@ async fn what_is_removed_is_gone_on_every_connected_node() {
     let again = vault.rm("t/c", false, Wait::All, &progress).await;
     assert_eq!(again.unwrap_err().class(), Class::NotFound);
     put(&owner, &place.path("t")).await;
-    assert_eq!(
-        common::vault(&founder)
-            .ls("", None, 10)
-            .await
-            .unwrap()
-            .len(),
-        4
-    );
+    assert_eq!(common::vault(&founder).ls("", None, 10).await.unwrap().len(), 4);
     close(owner).await;
     close(founder).await;
 }
@@ -260,10 +184,7 @@ async fn a_recovery_text_and_one_keeper_give_every_byte_back() {
 
     let text = RecoveryText::parse(&text).unwrap();
     let dir = place.path("recovered");
-    let options = RecoverOptions {
-        display_name: "again".into(),
-        passphrase: None,
-    };
+    let options = RecoverOptions { display_name: "again".into(), passphrase: None };
     let home = Home::recover(&dir, &text, options).await.unwrap();
     assert_eq!(home.role(), Role::Owner);
     let node = open(&dir).await;
@@ -273,9 +194,7 @@ async fn a_recovery_text_and_one_keeper_give_every_byte_back() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(common::SOON, listed)
-        .await
-        .expect("the keeper's records arrive");
+    tokio::time::timeout(common::SOON, listed).await.expect("the keeper's records arrive");
     let out = place.path("out");
     get(&node, "t", &out).await;
     assert!(std::fs::read(out.join("large")).unwrap() == bytes);
@@ -291,21 +210,13 @@ async fn a_recovery_text_and_one_keeper_give_every_byte_back() {
 async fn a_ticket_is_good_for_one_node_and_may_be_repeated_by_it() {
     let place = Place::new();
     let founder = place.founder().await;
-    let ticket = founder
-        .engine
-        .invite(Role::Owner, Duration::from_secs(600))
-        .await
-        .unwrap();
+    let ticket = founder.engine.invite(Role::Owner, Duration::from_secs(600)).await.unwrap();
     let dir = place.path("interrupted");
     // What a crash between the welcome and the writing of the keyring leaves.
     std::fs::create_dir_all(&dir).unwrap();
     let block = dir.join(format!("new-{}", ticket.id));
     std::fs::write(&block, b"").unwrap();
-    assert!(
-        Home::join(&dir, &ticket, JoinOptions::default())
-            .await
-            .is_err()
-    );
+    assert!(Home::join(&dir, &ticket, JoinOptions::default()).await.is_err());
     assert!(!Home::exists(&dir));
 
     let thief = Home::join(&place.path("other"), &ticket, JoinOptions::default()).await;
@@ -314,13 +225,8 @@ async fn a_ticket_is_good_for_one_node_and_may_be_repeated_by_it() {
     assert!(!Home::exists(&place.path("other")));
 
     std::fs::remove_file(&block).unwrap();
-    let home = Home::join(&dir, &ticket, JoinOptions::default())
-        .await
-        .unwrap();
-    assert_eq!(
-        (home.role(), home.stash_id()),
-        (Role::Owner, founder.engine.stash())
-    );
+    let home = Home::join(&dir, &ticket, JoinOptions::default()).await.unwrap();
+    assert_eq!((home.role(), home.stash_id()), (Role::Owner, founder.engine.stash()));
     let node = open(&dir).await;
     connected(&[&founder, &node]).await;
     close(node).await;
@@ -334,11 +240,7 @@ async fn joining_replaces_an_empty_stash_and_refuses_one_with_files() {
     let dir = place.path("mine");
     let own = Home::init(&dir, InitOptions::default()).unwrap();
     let node = open(&dir).await;
-    let ticket = founder
-        .engine
-        .invite(Role::Owner, Duration::from_secs(600))
-        .await
-        .unwrap();
+    let ticket = founder.engine.invite(Role::Owner, Duration::from_secs(600)).await.unwrap();
     let running = Home::join(&dir, &ticket, JoinOptions::default()).await;
     assert_eq!(running.unwrap_err().class(), Class::Locked);
     put(&node, &place.file("a", b"a")).await;
@@ -351,28 +253,15 @@ async fn joining_replaces_an_empty_stash_and_refuses_one_with_files() {
 
     let dir = place.path("empty");
     let own = Home::init(&dir, InitOptions::default()).unwrap();
-    let home = Home::join(&dir, &ticket, JoinOptions::default())
-        .await
-        .unwrap();
+    let home = Home::join(&dir, &ticket, JoinOptions::default()).await.unwrap();
     assert_eq!(home.stash_id(), founder.engine.stash());
-    let kept = std::fs::read_dir(&dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+    let kept = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
     let kept: Vec<_> = kept
-        .filter(|path| {
-            path.file_name()
-                .unwrap()
-                .to_string_lossy()
-                .starts_with("replaced-")
-        })
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("replaced-"))
         .collect();
     assert_eq!(kept.len(), 1);
     let old = open(&kept[0]).await;
-    assert_eq!(
-        old.engine.stash(),
-        own.stash_id(),
-        "the old stash still opens"
-    );
+    assert_eq!(old.engine.stash(), own.stash_id(), "the old stash still opens");
     close(old).await;
     close(founder).await;
 }

@@ -31,10 +31,7 @@ async fn a_put_of_what_is_stored_already_writes_no_record_and_no_chunk() {
     put(&node, &tree).await;
     let before = (records(&node).await, chunks(&node).await);
     let report = put(&node, &tree).await;
-    assert_eq!(
-        (report.files, report.new_records, report.unchanged),
-        (302, 0, 302)
-    );
+    assert_eq!((report.files, report.new_records, report.unchanged), (302, 0, 302));
     assert_eq!((records(&node).await, chunks(&node).await), before);
     assert_eq!((report.copies, report.wanted, report.short), (1, 1, false));
     close(node).await;
@@ -72,16 +69,12 @@ async fn a_new_time_is_a_new_version_and_equal_files_share_their_chunks() {
     put(&node, &path).await;
     let before = chunks(&node).await;
     let file = std::fs::File::options().write(true).open(&path).unwrap();
-    file.set_modified(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(5))
-        .unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(5)).unwrap();
     assert_eq!(put(&node, &path).await.new_records, 1);
     assert_eq!(put(&node, &place.file("two", &bytes)).await.new_records, 1);
     assert_eq!(chunks(&node).await, before);
     let entry = vault(&node).stat(&Key::new("one").unwrap()).await.unwrap();
-    assert_eq!(
-        (entry.modified, entry.conflicts, entry.chunks),
-        (Some((5, 0)), 0, 3)
-    );
+    assert_eq!((entry.modified, entry.conflicts, entry.chunks), (Some((5, 0)), 0, 3));
     close(node).await;
 }
 
@@ -114,20 +107,13 @@ async fn a_cancelled_put_leaves_nothing_visible() {
         let key = Key::new("endless").unwrap();
         tokio::spawn(async move {
             let options = PutOptions::default();
-            vault
-                .put_reader(key, stream, None, options, &progress)
-                .await
+            vault.put_reader(key, stream, None, options, &progress).await
         })
     };
     let bytes = noise(3 * MIB, 1);
-    tokio::io::AsyncWriteExt::write_all(&mut feed, &bytes)
-        .await
-        .unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut feed, &bytes).await.unwrap();
     progress.cancel();
-    assert_eq!(
-        putting.await.unwrap().unwrap_err().class(),
-        Class::Cancelled
-    );
+    assert_eq!(putting.await.unwrap().unwrap_err().class(), Class::Cancelled);
     assert!(vault.ls("", None, 10).await.unwrap().is_empty());
     assert_eq!(records(&node).await, 0);
     close(node).await;
@@ -166,33 +152,13 @@ async fn a_put_without_a_member_is_short_and_names_it() {
     let report = put(&founder, &path).await;
     assert_eq!((report.copies, report.wanted, report.short), (2, 2, false));
     close(keeper).await;
-    common::until(|| {
-        founder
-            .engine
-            .members()
-            .iter()
-            .all(|m| m.connected == m.this)
-    })
-    .await;
+    common::until(|| founder.engine.members().iter().all(|m| m.connected == m.this)).await;
     let report = put(&founder, &place.file("b", &noise(2 * MIB, 2))).await;
     assert_eq!((report.copies, report.wanted, report.short), (1, 2, true));
-    assert_eq!(
-        report
-            .missing
-            .iter()
-            .map(|(node, _)| *node)
-            .collect::<Vec<_>>(),
-        [id]
-    );
-    let local = PutOptions {
-        wait: Wait::Local,
-        jobs: 1,
-    };
+    assert_eq!(report.missing.iter().map(|(node, _)| *node).collect::<Vec<_>>(), [id]);
+    let local = PutOptions { wait: Wait::Local, jobs: 1 };
     let path = place.file("c", b"c");
-    let report = vault(&founder)
-        .put_path(&path, None, local, &Progress::new())
-        .await
-        .unwrap();
+    let report = vault(&founder).put_path(&path, None, local, &Progress::new()).await.unwrap();
     assert_eq!((report.copies, report.wanted, report.short), (1, 2, false));
     close(founder).await;
 }

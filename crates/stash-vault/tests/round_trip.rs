@@ -31,11 +31,7 @@ async fn files_of_every_interesting_size_come_back_byte_for_byte() {
         let bytes = noise(size, 1 + size as u64);
         let path = place.file(&format!("in/{size}"), &bytes);
         let report = put(&node, &path).await;
-        assert_eq!(
-            (report.files, report.bytes, report.new_records),
-            (1, size as u64, 1),
-            "{why}"
-        );
+        assert_eq!((report.files, report.bytes, report.new_records), (1, size as u64, 1), "{why}");
         let out = place.path(&format!("out-{size}"));
         let got = get(&node, &size.to_string(), &out).await;
         assert_eq!((got.files, got.bytes), (1, size as u64), "{why}");
@@ -56,13 +52,8 @@ async fn a_stream_of_unknown_length_comes_back_in_every_range() {
         let key = Key::new(&format!("streams/{size}")).unwrap();
         let options = PutOptions::default();
         let progress = Progress::new();
-        let put = vault
-            .put_reader(key.clone(), &bytes[..], None, options, &progress)
-            .await;
-        assert_eq!(
-            put.unwrap_or_else(|e| panic!("{size}: {e}")).bytes,
-            size as u64
-        );
+        let put = vault.put_reader(key.clone(), &bytes[..], None, options, &progress).await;
+        assert_eq!(put.unwrap_or_else(|e| panic!("{size}: {e}")).bytes, size as u64);
         let end = size as u64;
         for range in [0..end, 0..1, end / 2..end, end.saturating_sub(1)..end + 100] {
             if range.start >= end && end > 0 {
@@ -74,15 +65,10 @@ async fn a_stream_of_unknown_length_comes_back_in_every_range() {
                 got.extend_from_slice(&piece.unwrap());
             }
             let at = |offset: u64| usize::try_from(offset.min(end)).unwrap();
-            assert!(
-                got == bytes[at(range.start)..at(range.end)],
-                "{size} {range:?}"
-            );
+            assert!(got == bytes[at(range.start)..at(range.end)], "{size} {range:?}");
         }
     }
-    let beyond = vault
-        .read(&Key::new("streams/1").unwrap(), Some(5..6), true)
-        .await;
+    let beyond = vault.read(&Key::new("streams/1").unwrap(), Some(5..6), true).await;
     assert_eq!(beyond.unwrap_err().class(), Class::Usage);
     close(node).await;
 }
@@ -98,9 +84,7 @@ async fn a_stream_of_another_length_than_announced_is_not_stored() {
         let key = Key::new("cut").unwrap();
         let announced = Some(announced as u64);
         let options = PutOptions::default();
-        let put = vault
-            .put_reader(key, &bytes[..], announced, options, &Progress::new())
-            .await;
+        let put = vault.put_reader(key, &bytes[..], announced, options, &Progress::new()).await;
         assert_eq!(put.unwrap_err().class(), Class::Unreadable);
     }
     assert!(vault.ls("", None, 10).await.unwrap().is_empty());
@@ -119,10 +103,7 @@ async fn a_tree_comes_back_with_modes_and_times_and_is_listed_in_order() {
     place.file("tree/empty", b"");
     std::os::unix::fs::symlink("/etc/passwd", tree.join("link")).unwrap();
     let report = put(&node, &tree).await;
-    assert_eq!(
-        (report.files, report.new_records, report.unchanged),
-        (602, 602, 0)
-    );
+    assert_eq!((report.files, report.new_records, report.unchanged), (602, 602, 0));
     assert_eq!(report.skipped.len(), 1, "the link");
     assert_eq!((report.copies, report.wanted, report.short), (1, 1, false));
 
@@ -130,38 +111,21 @@ async fn a_tree_comes_back_with_modes_and_times_and_is_listed_in_order() {
     let listed = vault.ls("tree", None, 10_000).await.unwrap();
     assert_eq!(listed.len(), 602);
     assert!(listed.windows(2).all(|pair| pair[0].key < pair[1].key));
-    assert!(
-        listed
-            .iter()
-            .all(|entry| entry.here == Here::Local && entry.conflicts == 0)
-    );
-    let page = vault
-        .ls("tree/small", Some("tree/small/009"), 3)
-        .await
-        .unwrap();
+    assert!(listed.iter().all(|entry| entry.here == Here::Local && entry.conflicts == 0));
+    let page = vault.ls("tree/small", Some("tree/small/009"), 3).await.unwrap();
     let keys: Vec<_> = page.iter().map(|entry| entry.key.as_str()).collect();
     assert_eq!(keys, ["tree/small/010", "tree/small/011", "tree/small/012"]);
-    assert!(
-        vault.ls("tre", None, 10).await.unwrap().is_empty(),
-        "a prefix is a path"
-    );
+    assert!(vault.ls("tre", None, 10).await.unwrap().is_empty(), "a prefix is a path");
 
     let out = place.path("out");
     let got = get(&node, "tree", &out).await;
     assert_eq!((got.files, got.outputs.len()), (602, 100));
-    assert!(
-        got.outputs
-            .iter()
-            .all(|path| path.starts_with(&out) && path.exists())
-    );
+    assert!(got.outputs.iter().all(|path| path.starts_with(&out) && path.exists()));
     std::fs::remove_file(tree.join("link")).unwrap();
     let (before, after) = (files(&tree), files(&out));
     assert_eq!(before.len(), after.len(), "and no temporary file");
     for (one, two) in before.iter().zip(&after) {
-        assert_eq!(
-            one.strip_prefix(&tree).unwrap(),
-            two.strip_prefix(&out).unwrap()
-        );
+        assert_eq!(one.strip_prefix(&tree).unwrap(), two.strip_prefix(&out).unwrap());
         assert!(std::fs::read(one).unwrap() == std::fs::read(two).unwrap());
         let (one, two) = (one.metadata().unwrap(), two.metadata().unwrap());
         assert_eq!(one.modified().unwrap(), two.modified().unwrap());
@@ -179,38 +143,19 @@ async fn what_exists_is_not_overwritten_unless_asked() {
     let vault = vault(&node);
     let taken = place.file("taken", b"old");
     let progress = Progress::new();
-    let refused = vault
-        .get_path("a", Some(&taken), GetOptions::default(), &progress)
-        .await;
+    let refused = vault.get_path("a", Some(&taken), GetOptions::default(), &progress).await;
     assert_eq!(refused.unwrap_err().class(), Class::Refused);
     let full = place.file("full/mine", b"old").parent().unwrap().to_owned();
-    let refused = vault
-        .get_path("d", Some(&full), GetOptions::default(), &progress)
-        .await;
+    let refused = vault.get_path("d", Some(&full), GetOptions::default(), &progress).await;
     assert_eq!(refused.unwrap_err().class(), Class::Refused);
-    let refused = vault
-        .get_path("a", Some(&full), GetOptions::default(), &progress)
-        .await;
-    assert_eq!(
-        refused.unwrap_err().class(),
-        Class::Usage,
-        "a directory where a file is meant"
-    );
+    let refused = vault.get_path("a", Some(&full), GetOptions::default(), &progress).await;
+    assert_eq!(refused.unwrap_err().class(), Class::Usage, "a directory where a file is meant");
     assert_eq!(std::fs::read(&taken).unwrap(), b"old");
 
-    let overwrite = GetOptions {
-        overwrite: true,
-        keep: true,
-    };
-    vault
-        .get_path("a", Some(&taken), overwrite, &progress)
-        .await
-        .unwrap();
+    let overwrite = GetOptions { overwrite: true, keep: true };
+    vault.get_path("a", Some(&taken), overwrite, &progress).await.unwrap();
     assert_eq!(std::fs::read(&taken).unwrap(), b"new");
-    vault
-        .get_path("d", Some(&full), overwrite, &progress)
-        .await
-        .unwrap();
+    vault.get_path("d", Some(&full), overwrite, &progress).await.unwrap();
     assert_eq!(std::fs::read(full.join("x")).unwrap(), b"x");
     assert_eq!(std::fs::read(full.join("mine")).unwrap(), b"old");
     close(node).await;
@@ -227,13 +172,8 @@ async fn extraction_never_leaves_its_target() {
     std::fs::create_dir_all(&out).unwrap();
     std::fs::create_dir_all(&outside).unwrap();
     std::os::unix::fs::symlink(&outside, out.join("sub")).unwrap();
-    let options = GetOptions {
-        overwrite: true,
-        keep: true,
-    };
-    let refused = vault(&node)
-        .get_path("t", Some(&out), options, &Progress::new())
-        .await;
+    let options = GetOptions { overwrite: true, keep: true };
+    let refused = vault(&node).get_path("t", Some(&out), options, &Progress::new()).await;
     assert_eq!(refused.unwrap_err().class(), Class::Refused);
     assert!(files(&outside).is_empty());
     close(node).await;
@@ -272,10 +212,7 @@ async fn planted_names_and_contents_are_on_no_disk() {
     let options = all();
     let key = Key::new("PLANTED-NAME/stream").unwrap();
     let progress = Progress::new();
-    vault(&founder)
-        .put_reader(key, &large[..], None, options, &progress)
-        .await
-        .unwrap();
+    vault(&founder).put_reader(key, &large[..], None, options, &progress).await.unwrap();
     assert!(keeper.vault.is_none());
     close(keeper).await;
     close(founder).await;
@@ -283,8 +220,5 @@ async fn planted_names_and_contents_are_on_no_disk() {
         assert_eq!(planted(&place.path("keeper"), marker), None);
         assert_eq!(planted(&place.path("founder/store"), marker), None);
     }
-    assert!(
-        planted(&place.path("founder"), b"PLANTED-NAME").is_some(),
-        "the search finds things"
-    );
+    assert!(planted(&place.path("founder"), b"PLANTED-NAME").is_some(), "the search finds things");
 }

@@ -176,13 +176,18 @@ impl Kill<'_> {
         }
     }
 
+    /// What is listed is whole, on every node; what was acknowledged is listed on at least one. A
+    /// node that was dead during a put does not learn of it in this version.
     fn everything_at_the_end(&self) -> Result<()> {
-        for index in self.indices(|node| node.role.reads()) {
-            for key in &self.acknowledged {
-                self.whole_or_absent(index, key, true)?;
+        let readers = self.indices(|node| node.role.reads());
+        for key in &self.tried {
+            let mut listed = false;
+            for index in &readers {
+                listed |= is_listed(&self.cluster.nodes[*index], key)?;
+                self.whole_or_absent(*index, key, false)?;
             }
-            for key in self.tried.difference(&self.acknowledged) {
-                self.whole_or_absent(index, key, false)?;
+            if self.acknowledged.contains(key) && !listed {
+                bail!("{key} was acknowledged and is listed nowhere");
             }
         }
         let strays: Vec<PathBuf> = fs::read_dir(&self.work)?

@@ -61,10 +61,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Document<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let json = request
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
+        let json = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         if json.is_none_or(|value| !value.starts_with("application/json")) {
             return Err(Problem::usage("the body must be application/json"));
         }
@@ -105,7 +102,7 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyOfPath {
 }
 
 /// A key that the user typed.
-pub(super) fn key(text: &str) -> Result<Key, Problem> {
+pub(crate) fn key(text: &str) -> Result<Key, Problem> {
     Key::new(text).map_err(|e| {
         // A key of a megabyte is not repeated.
         let shown: String = text.chars().take(80).collect();
@@ -116,13 +113,8 @@ pub(super) fn key(text: &str) -> Result<Key, Problem> {
 
 /// How many members to wait for.
 pub(super) fn wait(word: Option<&str>) -> Result<Wait, Problem> {
-    match word {
-        Some("local") => Ok(Wait::Local),
-        Some("one") => Ok(Wait::One),
-        None | Some("quorum") => Ok(Wait::Quorum),
-        Some("all") => Ok(Wait::All),
-        Some(_) => Err(Problem::usage("wait must be local, one, quorum or all")),
-    }
+    let wait = word.map_or(Ok(Wait::Quorum), str::parse);
+    wait.map_err(|_| Problem::usage("wait must be local, one, quorum or all"))
 }
 
 /// A number that counts things in memory.

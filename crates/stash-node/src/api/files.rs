@@ -31,20 +31,12 @@ pub(super) async fn put(
 ) -> Result<Response, Problem> {
     let served = daemon.served()?;
     let vault = served.vault()?;
-    let options = PutOptions {
-        wait: answer::wait(request.wait.as_deref())?,
-        jobs: 0,
-    };
+    let options = PutOptions { wait: answer::wait(request.wait.as_deref())?, jobs: 0 };
     let key = request.key.as_deref().map(answer::key).transpose()?;
-    let paths: Vec<PathBuf> = request
-        .paths
-        .iter()
-        .map(|path| absolute(path))
-        .collect::<Result<_, _>>()?;
+    let paths: Vec<PathBuf> =
+        request.paths.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?;
     if paths.is_empty() || (key.is_some() && paths.len() > 1) {
-        return Err(Problem::usage(
-            "--as renames one path, and at least one path is needed",
-        ));
+        return Err(Problem::usage("--as renames one path, and at least one path is needed"));
     }
     operation::run(served.place(), |progress| async move {
         put_roots(&vault, &paths, key, options, &progress).await
@@ -84,11 +76,7 @@ pub(super) fn root(report: PutReport) -> PutRoot {
         bytes: report.bytes,
         new: report.new_records,
         unchanged: report.unchanged,
-        skipped: report
-            .skipped
-            .into_iter()
-            .map(|(path, why)| skipped(&path, why))
-            .collect(),
+        skipped: report.skipped.into_iter().map(|(path, why)| skipped(&path, why)).collect(),
         copies: number(report.copies),
         wanted: number(report.wanted),
         short: report.short,
@@ -114,20 +102,11 @@ fn unread(path: &Path, error: &PutError) -> PutRoot {
 }
 
 fn skipped(path: &Path, why: String) -> Skipped {
-    Skipped {
-        path: path.display().to_string(),
-        why,
-    }
+    Skipped { path: path.display().to_string(), why }
 }
 
 fn missing(members: Vec<(NodeId, String)>) -> Vec<Missing> {
-    members
-        .into_iter()
-        .map(|(node, why)| Missing {
-            node_id: node.to_string(),
-            why,
-        })
-        .collect()
+    members.into_iter().map(|(node, why)| Missing { node_id: node.to_string(), why }).collect()
 }
 
 /// `POST /v1/get`.
@@ -138,20 +117,11 @@ pub(super) async fn get(
     let served = daemon.served()?;
     let vault = served.vault()?;
     let output = absolute(&request.output)?;
-    let options = GetOptions {
-        overwrite: request.overwrite,
-        keep: request.keep,
-    };
+    let options = GetOptions { overwrite: request.overwrite, keep: request.keep };
     operation::run(served.place(), |progress| async move {
-        let report = vault
-            .get_path(&request.key, Some(&output), options, &progress)
-            .await?;
+        let report = vault.get_path(&request.key, Some(&output), options, &progress).await?;
         let outputs = report.outputs.iter().map(|path| path.display().to_string());
-        Ok(GetDone {
-            files: report.files,
-            bytes: report.bytes,
-            outputs: outputs.collect(),
-        })
+        Ok(GetDone { files: report.files, bytes: report.bytes, outputs: outputs.collect() })
     })
     .await
 }
@@ -162,10 +132,7 @@ fn absolute(path: &str) -> Result<PathBuf, Problem> {
     if path.is_absolute() {
         Ok(path)
     } else {
-        Err(Problem::usage(format!(
-            "{} is not an absolute path",
-            path.display()
-        )))
+        Err(Problem::usage(format!("{} is not an absolute path", path.display())))
     }
 }
 
@@ -186,15 +153,10 @@ pub(super) async fn list(
 ) -> Result<Json<Listing>, Problem> {
     let vault = daemon.served()?.vault()?;
     let limit = page.limit.unwrap_or(PAGE).clamp(1, PAGE);
-    let mut entries = vault
-        .ls(&page.prefix, page.after.as_deref(), limit + 1)
-        .await?;
+    let mut entries = vault.ls(&page.prefix, page.after.as_deref(), limit + 1).await?;
     let more = entries.len() > limit;
     entries.truncate(limit);
-    let next = entries
-        .last()
-        .filter(|_| more)
-        .map(|last| last.key.to_string());
+    let next = entries.last().filter(|_| more).map(|last| last.key.to_string());
     let entries = entries.into_iter().map(entry).collect();
     Ok(Json(Listing { entries, next }))
 }
@@ -245,9 +207,7 @@ pub(super) async fn remove(
     let vault = served.vault()?;
     let wait = answer::wait(request.wait.as_deref())?;
     operation::run(served.place(), |progress| async move {
-        let report = vault
-            .rm(&request.key, request.recursive, wait, &progress)
-            .await?;
+        let report = vault.rm(&request.key, request.recursive, wait, &progress).await?;
         Ok(removed(report))
     })
     .await
@@ -271,9 +231,7 @@ pub(super) async fn evict(
     let served = daemon.served()?;
     let vault = served.vault()?;
     operation::run(served.place(), |progress| async move {
-        let report = vault
-            .evict(&request.key, request.recursive, &progress)
-            .await?;
+        let report = vault.evict(&request.key, request.recursive, &progress).await?;
         Ok(EvictDone {
             key: request.key,
             files: report.files,

@@ -30,9 +30,7 @@ pub(super) async fn peers(State(daemon): State<Arc<Daemon>>) -> Result<Json<Peer
         connected: member.connected,
         addresses: member.addresses,
     });
-    Ok(Json(Peers {
-        peers: peers.collect(),
-    }))
+    Ok(Json(Peers { peers: peers.collect() }))
 }
 
 /// `POST /v1/invite`.
@@ -69,13 +67,8 @@ pub(super) async fn join(
         .parse()
         .map_err(|e| Problem::usage(format!("this is not a whole ticket: {e}")))?;
     let joining = Arc::clone(&daemon);
-    let place = Place {
-        tracker: &daemon.joins,
-        cancel: &daemon.stop,
-    };
+    let place = Place { tracker: &daemon.joins, cancel: &daemon.stop };
     // Once begun, it goes on without its client: there is no half of a join.
-    operation::run(place, |_| async move {
-        home::rejoin(&joining, &ticket, request.name).await
-    })
-    .await
+    operation::run(place, |_| async move { home::rejoin(&joining, &ticket, request.name).await })
+        .await
 }

@@ -1,6 +1,6 @@
 //! The local API: what the daemon answers on its Unix socket. `api.md` beside the manifest describes it.
 
-mod answer;
+pub(crate) mod answer;
 mod files;
 mod members;
 mod node;

@@ -46,19 +46,13 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
 }
 
 fn describe(alarm: &Alarm) -> String {
-    format!(
-        "record {} was set aside: {}",
-        alarm.record.short(),
-        alarm.reason
-    )
+    format!("record {} was set aside: {}", alarm.record.short(), alarm.reason)
 }
 
 /// `GET /v1/recovery`: on the node that founded the stash.
 pub(super) async fn recovery(State(daemon): State<Arc<Daemon>>) -> Result<Json<Recovery>, Problem> {
     let text = daemon.served()?.node.recovery_text()?;
-    Ok(Json(Recovery {
-        recovery: text.to_string(),
-    }))
+    Ok(Json(Recovery { recovery: text.to_string() }))
 }
 
 /// The answer to a shutdown.

@@ -31,6 +31,9 @@ use crate::error::{ErrorBody, Problem};
 /// its chunks for ever.
 const PAUSE: Duration = Duration::from_secs(3600);
 
+/// How long a client may take to hear that its body is refused.
+const REFUSAL: Duration = Duration::from_secs(10);
+
 /// The query of a read.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,10 +76,7 @@ pub(super) async fn read(
 fn head(reading: &Reading, ranged: bool) -> (StatusCode, HeaderMap) {
     let (part, size) = (reading.range(), reading.meta().size);
     let mut headers = HeaderMap::new();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/octet-stream"),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(part.end - part.start));
@@ -110,23 +110,15 @@ async fn body(mut reading: Reading, cancel: CancellationToken) -> Result<Body, P
             Some((next, more))
         }
     });
-    Ok(Body::from_stream(
-        futures::stream::once(async { Ok(first) }).chain(rest),
-    ))
+    Ok(Body::from_stream(futures::stream::once(async { Ok(first) }).chain(rest)))
 }
 
 /// RFC 9110, section 15.5.17.
 fn unsatisfiable(size: u64) -> Response {
-    let problem = Problem::usage(format!(
-        "the range lies outside of the file, which has {size} bytes"
-    ));
+    let problem =
+        Problem::usage(format!("the range lies outside of the file, which has {size} bytes"));
     let range = [(CONTENT_RANGE, format!("bytes */{size}"))];
-    (
-        StatusCode::RANGE_NOT_SATISFIABLE,
-        range,
-        Json(ErrorBody { error: problem }),
-    )
-        .into_response()
+    (StatusCode::RANGE_NOT_SATISFIABLE, range, Json(ErrorBody { error: problem })).into_response()
 }
 
 /// The query of a write or a remove.
@@ -145,26 +137,39 @@ pub(super) async fn write(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<PutDone>, Problem> {
-    let served = daemon.served()?;
-    let vault = served.vault()?;
-    let options = PutOptions {
-        wait: answer::wait(query.wait.as_deref())?,
-        jobs: 0,
+    let body = Box::pin(without_long_pauses(body));
+    let prepared = daemon.served().and_then(|served| Ok((served.vault()?, served)));
+    let prepared = answer::wait(query.wait.as_deref()).and_then(|wait| Ok((wait, prepared?)));
+    let (wait, (vault, served)) = match prepared {
+        Ok(prepared) => prepared,
+        Err(problem) => {
+            tokio::spawn(drain(body));
+            return Err(problem);
+        }
     };
-    let length = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let length = length.and_then(|value| value.parse().ok());
     let done = operation::finish(served.place(), |progress| async move {
-        let body = std::pin::pin!(without_long_pauses(body));
-        let report = vault
-            .put_reader(key, StreamReader::new(body), length, options, &progress)
-            .await?;
-        Ok(PutDone {
-            roots: vec![root(report)],
-        })
+        let mut body = body;
+        let options = PutOptions { wait, jobs: 0 };
+        let reader = StreamReader::new(&mut body);
+        match vault.put_reader(key, reader, length, options, &progress).await {
+            Ok(report) => Ok(PutDone { roots: vec![root(report)] }),
+            Err(error) => {
+                tokio::spawn(drain(body));
+                Err(error.into())
+            }
+        }
     });
     done.await.map(Json)
+}
+
+/// Reads on while the client hears that its body is refused: a connection that is closed with unread
+/// bytes takes its answer back.
+async fn drain(mut body: impl Stream<Item = io::Result<Bytes>> + Unpin) {
+    let rest = async { while let Some(Ok(_)) = body.next().await {} };
+    // A client that goes on sending for so long does not listen.
+    let _deaf = tokio::time::timeout(REFUSAL, rest).await;
 }
 
 fn without_long_pauses(body: Body) -> impl Stream<Item = io::Result<Bytes>> {
@@ -190,9 +195,7 @@ pub(super) async fn remove(
     let vault = served.vault()?;
     let wait = answer::wait(query.wait.as_deref())?;
     let done = operation::finish(served.place(), |progress| async move {
-        Ok(removed(
-            vault.rm(key.as_str(), false, wait, &progress).await?,
-        ))
+        Ok(removed(vault.rm(key.as_str(), false, wait, &progress).await?))
     });
     done.await.map(Json)
 }
@@ -205,14 +208,9 @@ mod tests {
     async fn a_body_that_pauses_for_too_long_ends_with_an_error() {
         let stuck = futures::stream::once(async { Ok::<_, io::Error>(Bytes::from("a")) })
             .chain(futures::stream::pending());
-        let pieces: Vec<_> = without_long_pauses(Body::from_stream(stuck))
-            .collect()
-            .await;
+        let pieces: Vec<_> = without_long_pauses(Body::from_stream(stuck)).collect().await;
         assert_eq!(pieces[0].as_ref().unwrap(), "a");
-        assert_eq!(
-            pieces[1].as_ref().unwrap_err().kind(),
-            io::ErrorKind::TimedOut
-        );
+        assert_eq!(pieces[1].as_ref().unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(pieces.len(), 2);
     }
 

@@ -82,13 +82,7 @@ where
         // A client that is gone does not hear the end.
         let _gone = told.send(end);
     });
-    Running {
-        end,
-        progress,
-        _cancel: cancel.drop_guard(),
-        last: None,
-        at: Instant::now(),
-    }
+    Running { end, progress, _cancel: cancel.drop_guard(), last: None, at: Instant::now() }
 }
 
 /// An operation as its client sees it. Dropping it cancels the operation.
@@ -140,11 +134,7 @@ impl<T> Running<T> {
     fn now(&self) -> body::Progress {
         let now = self.progress.snapshot();
         let total_bytes = (now.total_bytes > 0).then_some(now.total_bytes);
-        body::Progress {
-            files: now.files,
-            bytes: now.bytes,
-            total_bytes,
-        }
+        body::Progress { files: now.files, bytes: now.bytes, total_bytes }
     }
 }
 
@@ -164,11 +154,8 @@ fn stopped() -> Problem {
 }
 
 fn lost() -> Problem {
-    Problem::new(
-        Class::Failed,
-        "the operation ended in a defect of the daemon",
-    )
-    .hint("its log says where; please report it")
+    Problem::new(Class::Failed, "the operation ended in a defect of the daemon")
+        .hint("its log says where; please report it")
 }
 
 fn line<T: Serialize>(event: &T) -> Bytes {
@@ -189,25 +176,14 @@ mod tests {
     use super::*;
 
     async fn text(response: Response) -> String {
-        String::from_utf8(
-            response
-                .into_body()
-                .collect()
-                .await
-                .unwrap()
-                .to_bytes()
-                .to_vec(),
-        )
-        .unwrap()
+        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec())
+            .unwrap()
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_early_error_has_a_status_and_a_late_one_is_a_line() {
         let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let place = || Place {
-            tracker: &tracker,
-            cancel: &cancel,
-        };
+        let place = || Place { tracker: &tracker, cancel: &cancel };
         let problem = Problem::new(Class::NotFound, "none");
         let early = problem.clone();
         let result = run::<(), _>(place(), |_| async move { Err(early) }).await;
@@ -219,19 +195,13 @@ mod tests {
         });
         let text = text(late.await.unwrap()).await;
         let last = text.lines().last().unwrap();
-        assert_eq!(
-            last,
-            r#"{"error":{"code":"not_found","message":"none","hint":null}}"#
-        );
+        assert_eq!(last, r#"{"error":{"code":"not_found","message":"none","hint":null}}"#);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_operation_still_sends_a_line_every_few_seconds() {
         let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let place = Place {
-            tracker: &tracker,
-            cancel: &cancel,
-        };
+        let place = Place { tracker: &tracker, cancel: &cancel };
         let response = run(place, |_| async {
             tokio::time::sleep(Duration::from_secs(31)).await;
             Ok(7)
@@ -245,10 +215,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_goes_away_cancels_its_operation() {
         let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let place = Place {
-            tracker: &tracker,
-            cancel: &cancel,
-        };
+        let place = Place { tracker: &tracker, cancel: &cancel };
         let (seen, cancelled) = oneshot::channel();
         let response = run(place, |progress| async move {
             progress.token().cancelled().await;

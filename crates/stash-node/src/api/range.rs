@@ -25,11 +25,7 @@ impl FromStr for Range {
             (first, "") => Ok(Self::From(number(first)?)),
             (first, last) => {
                 let (first, last) = (number(first)?, number(last)?);
-                if first <= last {
-                    Ok(Self::Between(first, last))
-                } else {
-                    Err(())
-                }
+                if first <= last { Ok(Self::Between(first, last)) } else { Err(()) }
             }
         }
     }

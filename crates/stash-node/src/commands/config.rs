@@ -26,13 +26,8 @@ pub(super) fn run(context: &Context, what: Option<ConfigCommand>) -> anyhow::Res
                 Problem::usage("no configuration file: neither XDG_CONFIG_HOME nor HOME is set")
                     .hint("name one with --config FILE")
             })?;
-            let path = ConfigPath {
-                path: file.value.clone(),
-                exists: file.value.exists(),
-            };
-            context
-                .output
-                .result(&path, |p| format!("{}\n", p.path.display()))?;
+            let path = ConfigPath { path: file.value.clone(), exists: file.value.exists() };
+            context.output.result(&path, |p| format!("{}\n", p.path.display()))?;
         }
     }
     Ok(Finish::Done)
@@ -52,31 +47,16 @@ fn show(settings: &Settings) -> String {
     let rows = [
         path("data_dir", &settings.data_dir),
         path("socket", &settings.socket),
-        row(
-            "listen",
-            list(&settings.listen.value),
-            &settings.listen.origin,
-        ),
-        row(
-            "advertise",
-            list(&settings.advertise.value),
-            &settings.advertise.origin,
-        ),
+        row("listen", list(&settings.listen.value), &settings.listen.origin),
+        row("advertise", list(&settings.advertise.value), &settings.advertise.origin),
         row("name", settings.name.value.clone(), &settings.name.origin),
         some("log", settings.log.value.clone(), &settings.log.origin),
         some(
             "passphrase_file",
-            passphrase
-                .value
-                .as_ref()
-                .map(|path| path.display().to_string()),
+            passphrase.value.as_ref().map(|path| path.display().to_string()),
             &passphrase.origin,
         ),
-        row(
-            "create",
-            settings.create.value.to_string(),
-            &settings.create.origin,
-        ),
+        row("create", settings.create.value.to_string(), &settings.create.origin),
     ];
     table(&[Side::Left, Side::Left, Side::Left], &rows)
 }
@@ -85,9 +65,5 @@ fn list<T: ToString + Debug>(values: &[T]) -> String {
     if values.is_empty() {
         return "-".to_owned();
     }
-    values
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

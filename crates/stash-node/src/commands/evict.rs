@@ -8,15 +8,10 @@ use crate::output;
 use crate::progress::Bar;
 
 pub(super) async fn run(context: &Context, evict: Evict) -> anyhow::Result<Finish> {
-    let request = EvictRequest {
-        key: evict.key,
-        recursive: evict.recursive,
-    };
+    let request = EvictRequest { key: evict.key, recursive: evict.recursive };
     let mut bar = Bar::new(context.output.bars(), "evict");
-    let done: EvictDone = context
-        .client()?
-        .operate("/v1/evict", &request, |far| bar.show(far))
-        .await?;
+    let done: EvictDone =
+        context.client()?.operate("/v1/evict", &request, |far| bar.show(far)).await?;
     drop(bar);
     context.output.result(&done, |done| {
         let files = output::count(done.files, "file");
@@ -26,10 +21,7 @@ pub(super) async fn run(context: &Context, evict: Evict) -> anyhow::Result<Finis
             [] => "nothing to prove".to_owned(),
             _ => format!("proven by {}", provers.join(", ")),
         };
-        format!(
-            "{}: {files}, {bytes} freed, {proven}\n",
-            context.output.shown(&done.key)
-        )
+        format!("{}: {files}, {bytes} freed, {proven}\n", context.output.shown(&done.key))
     })?;
     Ok(Finish::Done)
 }

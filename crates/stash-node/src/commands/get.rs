@@ -18,11 +18,7 @@ use crate::progress::Bar;
 
 pub(super) async fn run(context: &Context, get: Get) -> anyhow::Result<Finish> {
     if get.output.as_deref() == Some(Path::new("-")) {
-        let cat = Cat {
-            key: get.key,
-            range: None,
-            no_keep: get.no_keep,
-        };
+        let cat = Cat { key: get.key, range: None, no_keep: get.no_keep };
         return self::cat(context, cat).await;
     }
     let target = match get.output {
@@ -36,10 +32,7 @@ pub(super) async fn run(context: &Context, get: Get) -> anyhow::Result<Finish> {
         keep: !get.no_keep,
     };
     let mut bar = Bar::new(context.output.bars(), "get");
-    let done: GetDone = context
-        .client()?
-        .operate("/v1/get", &request, |far| bar.show(far))
-        .await?;
+    let done: GetDone = context.client()?.operate("/v1/get", &request, |far| bar.show(far)).await?;
     drop(bar);
     context.output.result(&done, |done| {
         let target = context.output.shown(&target.to_string_lossy());
@@ -51,11 +44,7 @@ pub(super) async fn run(context: &Context, get: Get) -> anyhow::Result<Finish> {
 
 /// Where a key is written if nobody says: its last part, below the working directory.
 fn base_name(key: &str) -> Result<PathBuf, Problem> {
-    let name = key
-        .trim_end_matches('/')
-        .rsplit('/')
-        .next()
-        .unwrap_or_default();
+    let name = key.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     match name {
         "" | "." | ".." => Err(Problem::usage(format!("{key:?} is no key"))
             .hint("a key is a relative path such as photos/2024/a.jpg")),
@@ -139,9 +128,7 @@ async fn why(client: &Client, path: &str, range: Option<Range>, bytes: u64) -> a
         Some(rest) => request(client, path, Some(rest)).await.err(),
         None => None,
     };
-    error
-        .unwrap_or_else(|| interrupted().into())
-        .context("the file ends early")
+    error.unwrap_or_else(|| interrupted().into()).context("the file ends early")
 }
 
 fn interrupted() -> Problem {

@@ -37,10 +37,7 @@ pub(super) fn run(context: &Context, init: &Init) -> anyhow::Result<Finish> {
     match text {
         None => report(context, &home::create(settings, passphrase, output)?),
         Some(text) => with_signals(client_runtime(true)?, async {
-            report(
-                context,
-                &home::recover(settings, &text, passphrase, output).await?,
-            )
+            report(context, &home::recover(settings, &text, passphrase, output).await?)
         }),
     }
 }
@@ -67,15 +64,10 @@ fn recovery_text(path: &Path) -> Result<RecoveryText, Problem> {
     };
     let mut text = Zeroizing::new(String::new());
     if path == Path::new("-") {
-        std::io::stdin()
-            .take(RECOVERY_MAX)
-            .read_to_string(&mut text)
-            .map_err(cannot)?;
+        std::io::stdin().take(RECOVERY_MAX).read_to_string(&mut text).map_err(cannot)?;
     } else {
         let file = File::open(path).map_err(cannot)?;
-        file.take(RECOVERY_MAX)
-            .read_to_string(&mut text)
-            .map_err(cannot)?;
+        file.take(RECOVERY_MAX).read_to_string(&mut text).map_err(cannot)?;
     }
     RecoveryText::parse(&text).map_err(|e| {
         Problem::usage(format!("this is not a whole recovery text: {e}"))

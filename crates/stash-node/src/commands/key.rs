@@ -20,32 +20,17 @@ pub(super) async fn run(context: &Context, what: KeyCommand) -> anyhow::Result<F
     match what {
         KeyCommand::Recovery => {
             let recovery: Recovery = client.get("/v1/recovery").await?;
-            context
-                .output
-                .result(&recovery, |r| format!("{}\n", r.recovery.trim_end()))?;
+            context.output.result(&recovery, |r| format!("{}\n", r.recovery.trim_end()))?;
             context.output.note(
                 "whoever has this text has the stash: write it down, keep it away from this machine",
             );
         }
         KeyCommand::Show => {
             let status: Status = client.get("/v1/status").await?;
-            let Status {
-                node_id,
-                stash_id,
-                role,
-                ..
-            } = status;
-            let ids = Ids {
-                node_id,
-                stash_id,
-                role,
-            };
+            let Status { node_id, stash_id, role, .. } = status;
+            let ids = Ids { node_id, stash_id, role };
             context.output.result(&ids, |ids| {
-                let rows = [
-                    ("node", &ids.node_id),
-                    ("stash", &ids.stash_id),
-                    ("role", &ids.role),
-                ];
+                let rows = [("node", &ids.node_id), ("stash", &ids.stash_id), ("role", &ids.role)];
                 let rows = rows.map(|(name, value)| vec![name.to_owned(), value.clone()]);
                 table(&[Side::Left, Side::Left], &rows)
             })?;

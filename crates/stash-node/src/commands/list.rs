@@ -13,10 +13,7 @@ pub(super) async fn run(context: &Context, ls: Ls) -> anyhow::Result<Finish> {
     let client = context.client()?;
     let prefix = ls.prefix.unwrap_or_default();
     let output = &context.output;
-    let mut all = Listing {
-        entries: Vec::new(),
-        next: None,
-    };
+    let mut all = Listing { entries: Vec::new(), next: None };
     let mut after = None;
     loop {
         let page = page(&client, &prefix, after.as_deref()).await?;
@@ -42,21 +39,14 @@ pub(super) async fn page(
     prefix: &str,
     after: Option<&str>,
 ) -> anyhow::Result<Listing> {
-    let after = after
-        .map(|after| format!("&after={}", query_value(after)))
-        .unwrap_or_default();
+    let after = after.map(|after| format!("&after={}", query_value(after))).unwrap_or_default();
     let prefix = query_value(prefix);
-    client
-        .get(&format!("/v1/ls?prefix={prefix}&limit={PAGE}{after}"))
-        .await
+    client.get(&format!("/v1/ls?prefix={prefix}&limit={PAGE}{after}")).await
 }
 
 fn lines(output: &Output, entries: &[Entry], long: bool) -> String {
     if !long {
-        return entries
-            .iter()
-            .map(|entry| format!("{}\n", output.shown(&entry.key)))
-            .collect();
+        return entries.iter().map(|entry| format!("{}\n", output.shown(&entry.key))).collect();
     }
     let rows: Vec<Vec<String>> = entries
         .iter()
@@ -74,10 +64,7 @@ fn lines(output: &Output, entries: &[Entry], long: bool) -> String {
             ]
         })
         .collect();
-    table(
-        &[Side::Left, Side::Right, Side::Left, Side::Left, Side::Left],
-        &rows,
-    )
+    table(&[Side::Left, Side::Right, Side::Left, Side::Left, Side::Left], &rows)
 }
 
 #[cfg(test)]
@@ -87,23 +74,12 @@ mod tests {
 
     fn entry(key: &str, size: u64, here: Here, conflicts: u64) -> Entry {
         let modified = Some("2023-11-14T22:13:20Z".to_owned());
-        Entry {
-            key: key.into(),
-            size,
-            modified,
-            mode: Some(0o644),
-            chunks: 1,
-            here,
-            conflicts,
-        }
+        Entry { key: key.into(), size, modified, mode: Some(0o644), chunks: 1, here, conflicts }
     }
 
     #[test]
     fn long_lines_have_aligned_columns() {
-        let entries = [
-            entry("a", 5, Here::Local, 0),
-            entry("b/c", 64 << 20, Here::Evicted, 1),
-        ];
+        let entries = [entry("a", 5, Here::Local, 0), entry("b/c", 64 << 20, Here::Evicted, 1)];
         let text = lines(&Output::new(false, false), &entries, true);
         assert_eq!(
             text,

@@ -23,9 +23,7 @@ pub(super) async fn invite(context: &Context, invite: Invite) -> anyhow::Result<
         expires_seconds: invite.expires.as_secs(),
     };
     let done: InviteDone = context.client()?.post("/v1/invite", &request).await?;
-    context
-        .output
-        .result(&done, |done| format!("{}\n", done.ticket))?;
+    context.output.result(&done, |done| format!("{}\n", done.ticket))?;
     if !context.output.json() {
         let role = invite.role.word();
         let expires = &done.expires;
@@ -37,11 +35,7 @@ pub(super) async fn invite(context: &Context, invite: Invite) -> anyhow::Result<
 }
 
 pub(super) async fn join(context: &Context, join: Join) -> anyhow::Result<Finish> {
-    let text = if join.ticket == "-" {
-        from_stdin().await?
-    } else {
-        join.ticket
-    };
+    let text = if join.ticket == "-" { from_stdin().await? } else { join.ticket };
     let ticket: Ticket = text.trim().parse().map_err(|e| {
         Problem::usage(format!("this is not a whole ticket: {e}"))
             .hint("compare it with what stash invite printed")
@@ -53,10 +47,7 @@ pub(super) async fn join(context: &Context, join: Join) -> anyhow::Result<Finish
         // A name that nobody chose here is not better than the one the daemon was started with.
         let chosen = settings.name.origin != Origin::Default;
         let name = chosen.then(|| settings.name.value.clone());
-        let request = JoinRequest {
-            ticket: text.trim().to_owned(),
-            name,
-        };
+        let request = JoinRequest { ticket: text.trim().to_owned(), name };
         client.operate("/v1/join", &request, |_| {}).await?
     } else {
         daemon::home::join(settings, &ticket).await?
@@ -73,9 +64,7 @@ pub(super) async fn join(context: &Context, join: Join) -> anyhow::Result<Finish
 async fn from_stdin() -> anyhow::Result<String> {
     let read = tokio::task::spawn_blocking(|| {
         let mut text = String::new();
-        std::io::stdin()
-            .take(TICKET_MAX)
-            .read_to_string(&mut text)?;
+        std::io::stdin().take(TICKET_MAX).read_to_string(&mut text)?;
         std::io::Result::Ok(text)
     });
     read.await?.context("cannot read the ticket from stdin")

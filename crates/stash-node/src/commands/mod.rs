@@ -71,20 +71,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Finish> {
     }
     let (up, makes_file) = match &command {
         Command::Up(up) => (up.clone(), true),
-        Command::Init(init) => (
-            Up {
-                name: init.name.clone(),
-                ..Up::default()
-            },
-            true,
-        ),
-        Command::Join(join) => (
-            Up {
-                name: join.name.clone(),
-                ..Up::default()
-            },
-            false,
-        ),
+        Command::Init(init) => (Up { name: init.name.clone(), ..Up::default() }, true),
+        Command::Join(join) => (Up { name: join.name.clone(), ..Up::default() }, false),
         _ => (Up::default(), false),
     };
     let settings = Settings::load(&Sources {
@@ -134,11 +122,8 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Finish>
 
 /// Commands that work in the data directory themselves need a whole runtime, clients one thread.
 fn client_runtime(whole: bool) -> std::io::Result<Runtime> {
-    let mut builder = if whole {
-        Builder::new_multi_thread()
-    } else {
-        Builder::new_current_thread()
-    };
+    let mut builder =
+        if whole { Builder::new_multi_thread() } else { Builder::new_current_thread() };
     builder.enable_all().build()
 }
 
@@ -177,9 +162,7 @@ struct Version {
 }
 
 fn version(output: &Output) -> anyhow::Result<Finish> {
-    let version = Version {
-        version: env!("CARGO_PKG_VERSION"),
-    };
+    let version = Version { version: env!("CARGO_PKG_VERSION") };
     output.result(&version, |v| format!("stash {}\n", v.version))?;
     Ok(Finish::Done)
 }

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio_util::io::ReaderStream;
 
 use super::{Context, Finish};
+use crate::api::answer;
 use crate::body::{Missing, PutDone, PutRequest, PutRoot};
 use crate::cli::Put;
 use crate::client::{self, Client};
@@ -36,22 +37,15 @@ pub(super) async fn run(context: &Context, put: Put) -> anyhow::Result<Finish> {
         let key = put.key.as_deref().ok_or_else(|| {
             Problem::usage("stdin has no name").hint("name it: stash put - --as KEY")
         })?;
+        answer::key(key)?;
         from_stdin(&client, key, put.wait.word(), bar).await?
     } else {
-        let paths = put
-            .paths
-            .iter()
-            .map(|path| absolute(path))
-            .collect::<Result<_, _>>()?;
+        let paths = put.paths.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?;
         let wait = Some(put.wait.word().to_owned());
-        let request = PutRequest {
-            paths,
-            key: put.key,
-            wait,
-        };
-        client
-            .operate("/v1/put", &request, |far| bar.show(far))
-            .await?
+        let request = PutRequest { paths, key: put.key, wait };
+        let done = client.operate("/v1/put", &request, |far| bar.show(far)).await?;
+        drop(bar);
+        done
     };
     report(&context.output, &done)?;
     Ok(finish(&done))
@@ -75,10 +69,7 @@ async fn from_stdin(client: &Client, key: &str, wait: &str, bar: Bar) -> anyhow:
         bar.add(piece.len() as u64);
     });
     let body = StreamBody::new(pieces.map_ok(Frame::data).map_err(|e| {
-        io::Error::other(Problem::new(
-            Class::Unreadable,
-            format!("cannot read stdin: {e}"),
-        ))
+        io::Error::other(Problem::new(Class::Unreadable, format!("cannot read stdin: {e}")))
     }));
     let path = format!("{}?wait={wait}", client::key_path("/v1/objects", key));
     let request = Request::put(path).body(body.boxed_unsync())?;
@@ -95,19 +86,11 @@ async fn from_stdin(client: &Client, key: &str, wait: &str, bar: Bar) -> anyhow:
 /// One line a root on stdout; what is missing on stderr.
 fn report(output: &Output, done: &PutDone) -> anyhow::Result<()> {
     output.result(done, |done| {
-        done.roots
-            .iter()
-            .filter(|root| root.wanted > 0)
-            .map(|root| line(output, root))
-            .collect()
+        done.roots.iter().filter(|root| root.wanted > 0).map(|root| line(output, root)).collect()
     })?;
     for root in &done.roots {
         for skipped in &root.skipped {
-            output.note(&format!(
-                "skipped {}: {}",
-                output::visible(&skipped.path),
-                skipped.why
-            ));
+            output.note(&format!("skipped {}: {}", output::visible(&skipped.path), skipped.why));
         }
         note_missing(output, &root.missing);
     }
@@ -115,11 +98,7 @@ fn report(output: &Output, done: &PutDone) -> anyhow::Result<()> {
 }
 
 fn line(output: &Output, root: &PutRoot) -> String {
-    let unchanged = if root.new == 0 && root.files > 0 {
-        ", unchanged"
-    } else {
-        ""
-    };
+    let unchanged = if root.new == 0 && root.files > 0 { ", unchanged" } else { "" };
     format!(
         "{}: {}, {}{unchanged}, stored on {} of {} nodes\n",
         output.shown(&root.key),
@@ -133,11 +112,7 @@ fn line(output: &Output, root: &PutRoot) -> String {
 /// Says which members do not have it yet.
 pub(super) fn note_missing(output: &Output, missing: &[Missing]) {
     for Missing { node_id, why } in missing {
-        output.note(&format!(
-            "not on {}: {}",
-            short(node_id),
-            output::visible(why)
-        ));
+        output.note(&format!("not on {}: {}", short(node_id), output::visible(why)));
     }
 }
 
@@ -183,22 +158,14 @@ mod tests {
         let full = line(&output, &root(20, 3, false));
         assert_eq!(full, "Photos: 20 files, 64.0 MiB, stored on 3 of 3 nodes\n");
         let again = line(&output, &root(0, 2, false));
-        assert_eq!(
-            again,
-            "Photos: 20 files, 64.0 MiB, unchanged, stored on 2 of 3 nodes\n"
-        );
+        assert_eq!(again, "Photos: 20 files, 64.0 MiB, unchanged, stored on 2 of 3 nodes\n");
     }
 
     #[test]
     fn too_few_copies_weigh_more_than_skipped_inputs() {
-        let mut done = PutDone {
-            roots: vec![root(1, 3, false)],
-        };
+        let mut done = PutDone { roots: vec![root(1, 3, false)] };
         assert_eq!(finish(&done), Finish::Done);
-        done.roots[0].skipped.push(Skipped {
-            path: "/x".into(),
-            why: "a fifo".into(),
-        });
+        done.roots[0].skipped.push(Skipped { path: "/x".into(), why: "a fifo".into() });
         assert_eq!(finish(&done), Finish::With(Class::Unreadable));
         done.roots.push(root(1, 1, true));
         assert_eq!(finish(&done), Finish::With(Class::Short));

@@ -16,35 +16,17 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<Finish> {
 fn describe(status: &Status) -> String {
     let row = |name: &str, value: String| vec![name.to_owned(), value];
     let listen: Vec<String> = status.listen.iter().map(ToString::to_string).collect();
-    let synchronised = if status.synchronised {
-        ""
-    } else {
-        ", not yet synchronised"
-    };
+    let synchronised = if status.synchronised { "" } else { ", not yet synchronised" };
     let mut rows = vec![
         row("node", status.node_id.clone()),
         row("stash", status.stash_id.clone()),
         row("name", visible(status.name.as_deref().unwrap_or("-"))),
         row("role", status.role.clone()),
         row("listen", listen.join(", ")),
-        row(
-            "members",
-            format!(
-                "{}, {} connected{synchronised}",
-                status.members, status.connected
-            ),
-        ),
-        row(
-            "files",
-            status
-                .files
-                .map_or("unknown to a keeper".to_owned(), |n| n.to_string()),
-        ),
+        row("members", format!("{}, {} connected{synchronised}", status.members, status.connected)),
+        row("files", status.files.map_or("unknown to a keeper".to_owned(), |n| n.to_string())),
         row("records", status.records.to_string()),
-        row(
-            "chunks",
-            format!("{}, {}", status.chunks, size(status.bytes)),
-        ),
+        row("chunks", format!("{}, {}", status.chunks, size(status.bytes))),
         row("missing copies", status.missing_copies.to_string()),
     ];
     if status.quarantined > 0 {
@@ -53,12 +35,7 @@ fn describe(status: &Status) -> String {
     if let Some(why) = &status.read_only {
         rows.push(row("READ-ONLY", visible(why)));
     }
-    rows.extend(
-        status
-            .alarms
-            .iter()
-            .map(|alarm| row("ALARM", visible(alarm))),
-    );
+    rows.extend(status.alarms.iter().map(|alarm| row("ALARM", visible(alarm))));
     table(&[Side::Left, Side::Left], &rows)
 }
 
@@ -88,10 +65,7 @@ fn holders(found: &body::Where) -> String {
             ]
         })
         .collect();
-    table(
-        &[Side::Left, Side::Left, Side::Left, Side::Right, Side::Left],
-        &rows,
-    )
+    table(&[Side::Left, Side::Left, Side::Left, Side::Right, Side::Left], &rows)
 }
 
 #[cfg(test)]
@@ -108,15 +82,7 @@ mod tests {
             chunks: Some(3),
             state: "partial".into(),
         };
-        let found = body::Where {
-            key: "k".into(),
-            chunks: 4,
-            inline: false,
-            nodes: vec![node],
-        };
-        assert_eq!(
-            holders(&found),
-            "0123456789  x\\u{1b}]0;  keeper  3/4  partial\n"
-        );
+        let found = body::Where { key: "k".into(), chunks: 4, inline: false, nodes: vec![node] };
+        assert_eq!(holders(&found), "0123456789  x\\u{1b}]0;  keeper  3/4  partial\n");
     }
 }

@@ -41,11 +41,7 @@ async fn live(daemon: &Arc<Daemon>, socket: &Socket, output: &Output) -> anyhow:
     let served = home::serve(daemon).await?;
     let mut signals = Signals::install()?;
     let listener = socket.listener().context("cannot serve the socket")?;
-    let serving = Serving::start(
-        listener,
-        api::router(Arc::clone(daemon)),
-        daemon.stop.clone(),
-    );
+    let serving = Serving::start(listener, api::router(Arc::clone(daemon)), daemon.stop.clone());
     greet(output, &served, socket);
     drop(served);
     tokio::select! {
@@ -80,13 +76,7 @@ fn at_once(signal: &str) -> anyhow::Error {
 fn greet(output: &Output, served: &Served, socket: &Socket) {
     let node = served.node.engine.node_id().to_string();
     let stash = served.node.engine.stash().to_string();
-    let listen: Vec<String> = served
-        .node
-        .engine
-        .listen()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let listen: Vec<String> = served.node.engine.listen().iter().map(ToString::to_string).collect();
     output.note(&format!(
         "serving node {} of stash {} on {}, local API on {}",
         short(&node),

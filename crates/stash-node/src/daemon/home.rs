@@ -38,9 +38,7 @@ pub(crate) fn prepare(settings: &Settings, output: &Output) -> Result<(), Proble
             .hint("is its disk mounted? To make a new stash there all the same: stash init"));
     }
     let passphrase = settings.passphrase_file.value.as_deref();
-    let passphrase = passphrase
-        .map(|file| Source::File(file).chosen())
-        .transpose()?;
+    let passphrase = passphrase.map(|file| Source::File(file).chosen()).transpose()?;
     create(settings, passphrase, output).map(|_| ())
 }
 
@@ -55,18 +53,9 @@ pub(crate) fn create(
         vacant(dir)?;
     }
     let display_name = settings.name.value.clone();
-    let home = Home::init(
-        dir,
-        InitOptions {
-            display_name,
-            passphrase,
-        },
-    )
-    .map_err(|e| explained(e, dir))?;
-    output.note(&format!(
-        "made an identity and an empty stash in {}",
-        dir.display()
-    ));
+    let home =
+        Home::init(dir, InitOptions { display_name, passphrase }).map_err(|e| explained(e, dir))?;
+    output.note(&format!("made an identity and an empty stash in {}", dir.display()));
     output.note("its recovery text, to keep on paper: stash key recovery");
     write_configuration(settings, output)?;
     Ok(home)
@@ -84,13 +73,8 @@ pub(crate) async fn recover(
         vacant(dir)?;
     }
     let display_name = settings.name.value.clone();
-    let options = RecoverOptions {
-        display_name,
-        passphrase,
-    };
-    let home = Home::recover(dir, text, options)
-        .await
-        .map_err(|e| explained(e, dir))?;
+    let options = RecoverOptions { display_name, passphrase };
+    let home = Home::recover(dir, text, options).await.map_err(|e| explained(e, dir))?;
     output.note(&format!("recovered the stash into {}", dir.display()));
     write_configuration(settings, output)?;
     Ok(home)
@@ -100,35 +84,20 @@ pub(crate) async fn recover(
 fn vacant(dir: &Path) -> Result<(), Problem> {
     let cannot = |e: io::Error| {
         let class = crate::error::io_class(&e);
-        Problem::new(
-            class,
-            format!("cannot use the data directory {}: {e}", dir.display()),
-        )
+        Problem::new(class, format!("cannot use the data directory {}: {e}", dir.display()))
     };
-    match std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-    {
+    match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-            return Err(Problem::usage(format!(
-                "{} is not a directory",
-                dir.display()
-            )));
+            return Err(Problem::usage(format!("{} is not a directory", dir.display())));
         }
         made => made.map_err(cannot)?,
     }
     for entry in std::fs::read_dir(dir).map_err(cannot)? {
         let name = entry.map_err(cannot)?.file_name();
-        let ours = name
-            .to_str()
-            .is_some_and(|name| OURS.iter().any(|ours| name.starts_with(ours)));
+        let ours = name.to_str().is_some_and(|name| OURS.iter().any(|ours| name.starts_with(ours)));
         if !ours {
-            let message = format!(
-                "{} is no stash and not empty: it holds {}",
-                dir.display(),
-                name.display()
-            );
+            let message =
+                format!("{} is no stash and not empty: it holds {}", dir.display(), name.display());
             return Err(Problem::new(Class::NoStore, message)
                 .hint("name the directory of your stash, or an empty one, with --data-dir"));
         }
@@ -160,25 +129,15 @@ fn write_configuration(settings: &Settings, output: &Output) -> Result<(), Probl
         return Ok(());
     }
     let path = &file.value;
-    let written = path
-        .parent()
-        .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| {
-            std::fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(path)
-        });
+    let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    });
     match written.and_then(|mut file| file.write_all(TEMPLATE.as_bytes())) {
         Ok(()) => output.note(&format!("wrote the configuration {}", path.display())),
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
         Err(e) => {
             let class = crate::error::io_class(&e);
-            return Err(Problem::new(
-                class,
-                format!("cannot write {}: {e}", path.display()),
-            ));
+            return Err(Problem::new(class, format!("cannot write {}: {e}", path.display())));
         }
     }
     Ok(())
@@ -207,9 +166,7 @@ async fn open(daemon: &Daemon) -> Result<Node, Problem> {
         listen: settings.listen.value.clone(),
         advertise: settings.advertise.value.clone(),
     };
-    Home::open(dir, daemon.passphrase(), options)
-        .await
-        .map_err(|e| explained(e, dir))
+    Home::open(dir, daemon.passphrase(), options).await.map_err(|e| explained(e, dir))
 }
 
 /// Who holds a locked directory, and what to do about a port that is taken.
@@ -221,11 +178,8 @@ fn explained(error: HomeError, dir: &Path) -> Problem {
             let message = format!("{}: process {} serves it", problem.message, ready.pid);
             Problem { message, ..problem }
         }
-        _ if taken => Problem {
-            code: Class::Temporary,
-            ..problem
-        }
-        .hint("something listens there already; choose another port with --listen ADDR:PORT"),
+        _ if taken => Problem { code: Class::Temporary, ..problem }
+            .hint("something listens there already; choose another port with --listen ADDR:PORT"),
         _ => problem,
     }
 }
@@ -233,10 +187,7 @@ fn explained(error: HomeError, dir: &Path) -> Problem {
 fn caused_by(error: &(dyn Error + 'static), kind: ErrorKind) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error
-            .downcast_ref::<io::Error>()
-            .is_some_and(|e| e.kind() == kind)
-        {
+        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == kind) {
             return true;
         }
         cause = error.source();
@@ -256,10 +207,7 @@ pub(crate) fn passphrase(settings: &Settings) -> Result<Option<Zeroizing<String>
 
 fn protected(dir: &Path) -> bool {
     std::fs::read(dir.join("keyring")).is_ok_and(|bytes| {
-        matches!(
-            Keyring::decode(&bytes, None),
-            Err(KeyringError::NeedsPassphrase)
-        )
+        matches!(Keyring::decode(&bytes, None), Err(KeyringError::NeedsPassphrase))
     })
 }
 
@@ -274,11 +222,7 @@ pub(crate) async fn rejoin(
     let dir = &settings.data_dir.value;
     let records = daemon.served()?.node.engine.status().await?.records;
     if records > 0 {
-        return Err(HomeError::HasRecords {
-            directory: dir.clone(),
-            records,
-        }
-        .into());
+        return Err(HomeError::HasRecords { directory: dir.clone(), records }.into());
     }
     if let Some(served) = daemon.take() {
         served.close().await;
@@ -287,9 +231,7 @@ pub(crate) async fn rejoin(
         display_name: name.unwrap_or_else(|| settings.name.value.clone()),
         passphrase: daemon.passphrase(),
     };
-    let joined = Home::join(dir, ticket, options)
-        .await
-        .map_err(|e| explained(e, dir));
+    let joined = Home::join(dir, ticket, options).await.map_err(|e| explained(e, dir));
     // Joined or not, the node serves what it now has.
     let served = serve(daemon).await.map_err(|e| Problem::of(&e))?;
     joined?;
@@ -304,13 +246,8 @@ pub(crate) async fn join(settings: &Settings, ticket: &Ticket) -> anyhow::Result
     }
     let ask = settings.clone();
     let passphrase = tokio::task::spawn_blocking(move || passphrase(&ask)).await??;
-    let options = JoinOptions {
-        display_name: settings.name.value.clone(),
-        passphrase,
-    };
-    let home = Home::join(dir, ticket, options)
-        .await
-        .map_err(|e| explained(e, dir))?;
+    let options = JoinOptions { display_name: settings.name.value.clone(), passphrase };
+    let home = Home::join(dir, ticket, options).await.map_err(|e| explained(e, dir))?;
     Ok(JoinDone {
         stash_id: home.stash_id().to_string(),
         node_id: home.node_id().to_string(),

@@ -55,11 +55,8 @@ impl Daemon {
     pub(crate) fn served(&self) -> Result<Arc<Served>, Problem> {
         let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
         served.clone().ok_or_else(|| {
-            Problem::new(
-                Class::Temporary,
-                "the node is starting, stopping or joining a stash",
-            )
-            .hint("repeat the command in a moment")
+            Problem::new(Class::Temporary, "the node is starting, stopping or joining a stash")
+                .hint("repeat the command in a moment")
         })
     }
 
@@ -73,9 +70,6 @@ impl Daemon {
 
     /// Takes the node away: nobody else starts anything with it.
     pub(crate) fn take(&self) -> Option<Arc<Served>> {
-        self.served
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.served.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

@@ -77,12 +77,7 @@ mod tests {
 
     fn ready(pid: u32) -> Ready {
         let listen = vec!["127.0.0.1:7979".parse().unwrap()];
-        Ready {
-            pid,
-            node_id: "ab".into(),
-            listen,
-            socket: "/s".into(),
-        }
+        Ready { pid, node_id: "ab".into(), listen, socket: "/s".into() }
     }
 
     #[test]

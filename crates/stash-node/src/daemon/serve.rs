@@ -4,11 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::http::StatusCode;
+use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -19,6 +19,9 @@ use crate::error::{Class, ErrorBody, Problem};
 
 /// Connections served at once; more wait in the socket's backlog.
 const CONNECTIONS: usize = 64;
+
+/// Connections of other users that are told why they are refused; more are closed at once.
+const STRANGERS: usize = 4;
 
 /// Until the head of a request must be there, and how long an idle connection is kept.
 const HEAD: Duration = Duration::from_secs(10);
@@ -68,13 +71,12 @@ impl Serving {
 
 async fn accept(listener: UnixListener, router: Router, stop: Stop, connections: TaskTracker) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let strangers = Arc::new(Semaphore::new(STRANGERS));
     let owner = rustix::process::geteuid().as_raw();
+    let mut told = false;
     loop {
         let next = async {
-            let place = Arc::clone(&places)
-                .acquire_owned()
-                .await
-                .map_err(io::Error::other)?;
+            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
             let (stream, _) = listener.accept().await?;
             let same_user = stream.peer_cred()?.uid() == owner;
             io::Result::Ok((place, stream, same_user))
@@ -87,9 +89,13 @@ async fn accept(listener: UnixListener, router: Router, stop: Stop, connections:
             Ok((place, stream, true)) => {
                 connections.spawn(connection(stream, router.clone(), stop.clone(), place));
             }
-            Ok((place, stream, false)) => {
-                tracing::warn!("another user tried the socket");
-                connections.spawn(refuse(stream, place));
+            Ok((_, stream, false)) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!("another user tried the socket; further tries are not logged");
+                }
+                if let Ok(place) = Arc::clone(&strangers).try_acquire_owned() {
+                    connections.spawn(connection(stream, forbidden(), stop.clone(), place));
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot take a connection");
@@ -122,18 +128,10 @@ async fn connection(stream: UnixStream, router: Router, stop: Stop, _place: Owne
     }
 }
 
-async fn refuse(mut stream: UnixStream, _place: OwnedSemaphorePermit) {
-    // Whoever it is may have left already.
-    let _left = timeout(HEAD, stream.write_all(forbidden().as_bytes())).await;
-}
-
-/// What another user hears.
-fn forbidden() -> String {
-    let error = Problem::new(Class::Refused, "this socket serves its own user only");
-    let body = serde_json::to_string(&ErrorBody { error }).unwrap_or_default();
-    let length = body.len();
-    format!(
-        "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\n\
-         content-length: {length}\r\nconnection: close\r\n\r\n{body}"
-    )
+/// What another user hears, whatever the request.
+fn forbidden() -> Router {
+    Router::new().fallback(|| async {
+        let error = Problem::new(Class::Refused, "this socket serves its own user only");
+        (StatusCode::FORBIDDEN, Json(ErrorBody { error }))
+    })
 }

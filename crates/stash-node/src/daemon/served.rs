@@ -36,12 +36,7 @@ impl Served {
     /// A node that is ready.
     pub(crate) fn new(node: Node, ready: ReadyFile) -> Self {
         let (operations, cancel) = (TaskTracker::new(), CancellationToken::new());
-        Self {
-            node,
-            cancel,
-            operations,
-            _ready: ready,
-        }
+        Self { node, cancel, operations, _ready: ready }
     }
 
     /// Names and contents, unless the node is a keeper.
@@ -51,18 +46,12 @@ impl Served {
 
     /// Where an operation of this node runs.
     pub(crate) fn place(&self) -> Place<'_> {
-        Place {
-            tracker: &self.operations,
-            cancel: &self.cancel,
-        }
+        Place { tracker: &self.operations, cancel: &self.cancel }
     }
 
     /// A member's display name, where the node may read it.
     pub(crate) fn display_name(&self, member: &MemberView) -> Option<String> {
-        self.node
-            .vault
-            .as_ref()?
-            .display_name(&member.label, &member.node)
+        self.node.vault.as_ref()?.display_name(&member.label, &member.node)
     }
 
     /// Ends every operation early.
@@ -75,10 +64,7 @@ impl Served {
         self.cancel.cancel();
         self.operations.close();
         if timeout(CLEAN_UP, self.operations.wait()).await.is_err() {
-            tracing::warn!(
-                operations = self.operations.len(),
-                "operations did not end in time"
-            );
+            tracing::warn!(operations = self.operations.len(), "operations did not end in time");
         }
         let mut shared = self;
         for _ in 0..CLOSE.as_millis() / LOOK_AGAIN.as_millis() {

@@ -26,10 +26,7 @@ impl Socket {
     pub(crate) fn bind(path: &Path) -> Result<Self, Problem> {
         paths::check_socket(path)?;
         let cannot = |e: io::Error| {
-            Problem::new(
-                Class::Failed,
-                format!("cannot listen on {}: {e}", path.display()),
-            )
+            Problem::new(Class::Failed, format!("cannot listen on {}: {e}", path.display()))
         };
         private_directory(path)?;
         let lock = lock(path)?;
@@ -40,12 +37,7 @@ impl Socket {
         let metadata = std::fs::symlink_metadata(path).map_err(cannot)?;
         listener.set_nonblocking(true).map_err(cannot)?;
         let inode = (metadata.dev(), metadata.ino());
-        Ok(Self {
-            listener,
-            path: path.to_owned(),
-            inode,
-            _lock: lock,
-        })
+        Ok(Self { listener, path: path.to_owned(), inode, _lock: lock })
     }
 
     /// The listener, for the runtime that is entered.
@@ -74,31 +66,18 @@ impl Drop for Socket {
 fn private_directory(path: &Path) -> Result<(), Problem> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let cannot = |e: io::Error| {
-        Problem::new(
-            Class::Failed,
-            format!("cannot use the directory {}: {e}", dir.display()),
-        )
+        Problem::new(Class::Failed, format!("cannot use the directory {}: {e}", dir.display()))
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(cannot)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(cannot)?;
     let metadata = std::fs::metadata(dir).map_err(cannot)?;
     let owner = rustix::process::geteuid().as_raw();
     if metadata.uid() == owner && metadata.mode() & 0o022 == 0 {
         return Ok(());
     }
-    let why = if metadata.uid() == owner {
-        "others can write to it"
-    } else {
-        "it is another user's"
-    };
-    Err(Problem::new(
-        Class::Refused,
-        format!("the socket is not safe in {}: {why}", dir.display()),
-    )
-    .hint("name a path in a directory of your own with --socket PATH"))
+    let why =
+        if metadata.uid() == owner { "others can write to it" } else { "it is another user's" };
+    Err(Problem::new(Class::Refused, format!("the socket is not safe in {}: {why}", dir.display()))
+        .hint("name a path in a directory of your own with --socket PATH"))
 }
 
 /// Takes the lock beside the socket and writes this process's id into it.
@@ -106,12 +85,8 @@ fn lock(path: &Path) -> Result<File, Problem> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
-    let cannot = |e: io::Error| {
-        Problem::new(
-            Class::Failed,
-            format!("cannot lock {}: {e}", name.display()),
-        )
-    };
+    let cannot =
+        |e: io::Error| Problem::new(Class::Failed, format!("cannot lock {}: {e}", name.display()));
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -127,8 +102,7 @@ fn lock(path: &Path) -> Result<File, Problem> {
         Err(e) => return Err(cannot(e.into())),
     }
     file.set_len(0).map_err(cannot)?;
-    file.write_all(std::process::id().to_string().as_bytes())
-        .map_err(cannot)?;
+    file.write_all(std::process::id().to_string().as_bytes()).map_err(cannot)?;
     Ok(file)
 }
 
@@ -145,13 +119,8 @@ fn holder(file: &mut File) -> Option<u32> {
 }
 
 fn taken(path: &Path, pid: Option<u32>) -> Problem {
-    let who = pid
-        .map(|pid| format!(" (process {pid})"))
-        .unwrap_or_default();
-    let message = format!(
-        "another stash daemon{who} already serves {}",
-        path.display()
-    );
+    let who = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+    let message = format!("another stash daemon{who} already serves {}", path.display());
     Problem::new(Class::Locked, message)
         .hint("ask it with: stash status; to serve a second stash, name --data-dir and --socket")
 }
@@ -159,11 +128,8 @@ fn taken(path: &Path, pid: Option<u32>) -> Problem {
 /// Removes a socket that nobody answers.
 fn clear(path: &Path) -> Result<(), Problem> {
     let refuse = |why: &str| {
-        Problem::new(
-            Class::Refused,
-            format!("{} {why}; it is left as it is", path.display()),
-        )
-        .hint("move it away, or name another path with --socket PATH")
+        Problem::new(Class::Refused, format!("{} {why}; it is left as it is", path.display()))
+            .hint("move it away, or name another path with --socket PATH")
     };
     match std::fs::symlink_metadata(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),

@@ -24,11 +24,7 @@ pub(crate) fn stash(home: &Path, data_dir: &Path) -> Command {
             command.env_remove(&name);
         }
     }
-    command
-        .env("HOME", home)
-        .arg("--data-dir")
-        .arg(data_dir)
-        .current_dir(home);
+    command.env("HOME", home).arg("--data-dir").arg(data_dir).current_dir(home);
     command.stdin(Stdio::null());
     command
 }
@@ -61,12 +57,7 @@ impl Node {
                 let _over = lines.send(String::from_utf8_lossy(&line).into_owned());
             }
         });
-        let mut node = Self {
-            home,
-            child,
-            log,
-            seen: Vec::new(),
-        };
+        let mut node = Self { home, child, log, seen: Vec::new() };
         node.await_line("serving node ");
         node
     }
@@ -153,10 +144,7 @@ impl Node {
     pub(crate) fn keys(&self) -> Vec<String> {
         let listing = self.json(&["ls"]);
         let entries = listing["entries"].as_array().unwrap();
-        entries
-            .iter()
-            .map(|entry| entry["key"].as_str().unwrap().to_owned())
-            .collect()
+        entries.iter().map(|entry| entry["key"].as_str().unwrap().to_owned()).collect()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -1,6 +1,8 @@
 //! A second implementation of part B of `docs/protocol.md`, for tests: it shares the transport and
 //! the formats with the engine and none of its messages. It says whatever a test lets it say.
 
+#![allow(dead_code, clippy::unwrap_used, reason = "test support: each file uses a part of it")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -68,42 +70,17 @@ pub(crate) enum Put {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
-    Chunk {
-        length: u32,
-    },
+    Chunk { length: u32 },
     NotHere {},
-    Have {
-        chunks: ByteBuf,
-    },
-    Held {
-        proofs: ByteBuf,
-        released: ByteBuf,
-        reason: String,
-    },
+    Have { chunks: ByteBuf },
+    Held { proofs: ByteBuf, released: ByteBuf, reason: String },
     Done {},
-    Members {
-        entries: Vec<ByteBuf>,
-        addresses: Vec<ByteBuf>,
-    },
-    Records {
-        records: Vec<ByteBuf>,
-        last: u64,
-    },
-    Welcome {
-        entries: Vec<ByteBuf>,
-        grant: ByteBuf,
-        addresses: Vec<ByteBuf>,
-    },
-    Refused {
-        code: String,
-        reason: String,
-    },
-    Want {
-        chunks: ByteBuf,
-    },
-    Results {
-        results: Vec<Fate>,
-    },
+    Members { entries: Vec<ByteBuf>, addresses: Vec<ByteBuf> },
+    Records { records: Vec<ByteBuf>, last: u64 },
+    Welcome { entries: Vec<ByteBuf>, grant: ByteBuf, addresses: Vec<ByteBuf> },
+    Refused { code: String, reason: String },
+    Want { chunks: ByteBuf },
+    Results { results: Vec<Fate> },
 }
 
 /// B.3: what became of a record.
@@ -141,21 +118,12 @@ pub(crate) fn pack<T: Serialize>(message: &T) -> Vec<u8> {
 }
 
 pub(crate) fn joined_up(addresses: &[Address]) -> ByteBuf {
-    ByteBuf::from(
-        addresses
-            .iter()
-            .flat_map(|address| *address.as_bytes())
-            .collect::<Vec<_>>(),
-    )
+    ByteBuf::from(addresses.iter().flat_map(|address| *address.as_bytes()).collect::<Vec<_>>())
 }
 
 fn references(chunks: &[ChunkRef]) -> ByteBuf {
     let one = |chunk: &ChunkRef| {
-        [
-            &chunk.address.as_bytes()[..],
-            &chunk.sealed_len.to_le_bytes(),
-        ]
-        .concat()
+        [&chunk.address.as_bytes()[..], &chunk.sealed_len.to_le_bytes()].concat()
     };
     ByteBuf::from(chunks.iter().flat_map(one).collect::<Vec<_>>())
 }
@@ -210,11 +178,7 @@ impl Gate for Dialler {
     }
 
     fn hello(&self, _: &PublicKey) -> Bytes {
-        pack(&Hello {
-            members: 0,
-            addresses: ByteBuf::new(),
-        })
-        .into()
+        pack(&Hello { members: 0, addresses: ByteBuf::new() }).into()
     }
 }
 
@@ -273,12 +237,7 @@ impl Client {
         let secret = StaticSecret::from_bytes(*keys.noise_secret().expose());
         let gate = Arc::new(Dialler::default());
         let (endpoint, _) = Endpoint::bind(&[], secret, gate, Limits::default()).unwrap();
-        Client {
-            keys: Arc::new(keys),
-            stash: stash.id(),
-            realm: members_realm(stash),
-            endpoint,
-        }
+        Client { keys: Arc::new(keys), stash: stash.id(), realm: members_realm(stash), endpoint }
     }
 
     /// B.5: becomes a member by a ticket of the inviter's.
@@ -293,18 +252,10 @@ impl Client {
         keys: NodeKeys,
     ) -> Client {
         let client = Client::new(stash, keys);
-        let ticket = inviter
-            .engine
-            .invite(role, Duration::from_secs(60))
-            .await
-            .unwrap();
+        let ticket = inviter.engine.invite(role, Duration::from_secs(60)).await.unwrap();
         let session = client.knock(&ticket).await;
         let request = client.join_request(&ticket);
-        let answer = session
-            .ask(&Ask::Join {
-                request: ByteBuf::from(request.encode()),
-            })
-            .await;
+        let answer = session.ask(&Ask::Join { request: ByteBuf::from(request.encode()) }).await;
         assert!(matches!(answer, Answer::Welcome { .. }), "{answer:?}");
         client
     }
@@ -322,9 +273,7 @@ impl Client {
             join_realm(ticket),
             PATIENCE,
         );
-        Session {
-            peer: dialled.await.unwrap(),
-        }
+        Session { peer: dialled.await.unwrap() }
     }
 
     /// Connects to a node as a member that has nothing.
@@ -339,11 +288,7 @@ impl Client {
             loop {
                 let realm = self.realm.clone();
                 let addresses = node.engine.listen();
-                match self
-                    .endpoint
-                    .dial_once(addresses, remote, realm, PATIENCE)
-                    .await
-                {
+                match self.endpoint.dial_once(addresses, remote, realm, PATIENCE).await {
                     Ok(peer) => break peer,
                     Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
                 }
@@ -353,10 +298,7 @@ impl Client {
         tokio::spawn(answer_all(peer.clone(), script));
         let me = self.keys.node_id();
         until("the node sees the scripted member", || {
-            node.engine
-                .members()
-                .iter()
-                .any(|member| member.node == me && member.connected)
+            node.engine.members().iter().any(|member| member.node == me && member.connected)
         })
         .await;
         Session { peer }
@@ -394,17 +336,11 @@ async fn answer(stream: Stream, script: Script, session: [u8; 32]) -> Result<(),
 
 fn polite(ask: Ask) -> Answer {
     match ask {
-        Ask::Members { .. } => Answer::Members {
-            entries: vec![],
-            addresses: vec![],
-        },
-        Ask::Page { after } => Answer::Records {
-            records: vec![],
-            last: after,
-        },
-        Ask::Have { chunks } => Answer::Have {
-            chunks: bit_string(&vec![false; chunks.len() / 32]),
-        },
+        Ask::Members { .. } => Answer::Members { entries: vec![], addresses: vec![] },
+        Ask::Page { after } => Answer::Records { records: vec![], last: after },
+        Ask::Have { chunks } => {
+            Answer::Have { chunks: bit_string(&vec![false; chunks.len() / 32]) }
+        }
         Ask::Hold { chunks, .. } => Answer::Held {
             proofs: ByteBuf::from(vec![0; chunks.len()]),
             released: bit_string(&vec![false; chunks.len() / 32]),
@@ -412,10 +348,9 @@ fn polite(ask: Ask) -> Answer {
         },
         Ask::Get { .. } => Answer::NotHere {},
         Ask::Announce { .. } | Ask::Release { .. } => Answer::Done {},
-        Ask::Put {} | Ask::Join { .. } => Answer::Refused {
-            code: "role".to_owned(),
-            reason: "scripted".to_owned(),
-        },
+        Ask::Put {} | Ask::Join { .. } => {
+            Answer::Refused { code: "role".to_owned(), reason: "scripted".to_owned() }
+        }
     }
 }
 
@@ -426,9 +361,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) async fn open(&self) -> PutStream {
-        let stream = within("a stream", self.peer.open(Class::Control))
-            .await
-            .unwrap();
+        let stream = within("a stream", self.peer.open(Class::Control)).await.unwrap();
         let (send, recv) = stream.split();
         PutStream { send, recv }
     }
@@ -443,10 +376,7 @@ impl Session {
         let PutStream { mut send, recv } = self.open().await;
         send.message(bytes).await.unwrap();
         send.finish();
-        within("an answer", next(&mut { recv }))
-            .await
-            .unwrap()
-            .expect("an answer")
+        within("an answer", next(&mut { recv })).await.unwrap().expect("an answer")
     }
 
     /// Opens a put stream.
@@ -487,9 +417,7 @@ impl Session {
         };
         let mut bytes = Vec::new();
         while let Some(frame) = within("chunk bytes", recv.next()).await.unwrap() {
-            let Frame::Data(piece) = frame else {
-                panic!("{frame:?} in a chunk")
-            };
+            let Frame::Data(piece) = frame else { panic!("{frame:?} in a chunk") };
             bytes.extend_from_slice(&piece);
         }
         assert_eq!(bytes.len(), length, "a chunk is as long as was said");
@@ -513,10 +441,7 @@ impl PutStream {
     }
 
     pub(crate) async fn say_offer(&mut self, chunks: &[ChunkRef]) -> Result<(), StreamError> {
-        self.say(&Put::Offer {
-            chunks: references(chunks),
-        })
-        .await
+        self.say(&Put::Offer { chunks: references(chunks) }).await
     }
 
     /// Offers chunks; which ones are wanted.
@@ -526,10 +451,7 @@ impl PutStream {
             Some(Answer::Want { chunks: bits }) => {
                 assert_eq!(bits.len(), chunks.len().div_ceil(8), "the least length");
                 let bit = |i: usize| bits[i / 8] >> (i % 8) & 1 == 1;
-                assert!(
-                    (chunks.len()..bits.len() * 8).all(|i| !bit(i)),
-                    "unused bits are zero"
-                );
+                assert!((chunks.len()..bits.len() * 8).all(|i| !bit(i)), "unused bits are zero");
                 (0..chunks.len()).map(bit).collect()
             }
             other => panic!("answered an offer with {other:?}"),
@@ -537,10 +459,7 @@ impl PutStream {
     }
 
     pub(crate) async fn say_records(&mut self, records: &[&[u8]]) -> Result<(), StreamError> {
-        let records = records
-            .iter()
-            .map(|bytes| ByteBuf::from(bytes.to_vec()))
-            .collect();
+        let records = records.iter().map(|bytes| ByteBuf::from(bytes.to_vec())).collect();
         self.say(&Put::Records { records }).await
     }
 
@@ -568,9 +487,9 @@ impl PutStream {
 /// The next message; `None` when the other side ended its direction in good order.
 pub(crate) async fn next(recv: &mut RecvStream) -> Result<Option<Answer>, StreamError> {
     match recv.next().await? {
-        Some(Frame::Message(bytes)) => Ok(Some(
-            rmp_serde::from_slice(&bytes).expect("an answer of the document"),
-        )),
+        Some(Frame::Message(bytes)) => {
+            Ok(Some(rmp_serde::from_slice(&bytes).expect("an answer of the document")))
+        }
         Some(Frame::Data(_)) => panic!("data where a message is due"),
         None => Ok(None),
     }
@@ -585,14 +504,7 @@ pub(crate) fn proof(
     session: &[u8; 32],
     sealed: &[u8],
 ) -> [u8; 32] {
-    let said = [
-        nonce,
-        stash.as_bytes(),
-        verifier.as_bytes(),
-        prover.as_bytes(),
-        session,
-    ]
-    .concat();
+    let said = [nonce, stash.as_bytes(), verifier.as_bytes(), prover.as_bytes(), session].concat();
     let key = blake3::derive_key("stash v1 possession proof", &said);
     *blake3::keyed_hash(&key, sealed).as_bytes()
 }
@@ -601,24 +513,10 @@ pub(crate) fn proof(
 pub(crate) fn sealed(stash: &Stash, seed: &str, len: usize) -> (ChunkRef, Vec<u8>) {
     let len = usize::try_from(padme(len as u64)).unwrap();
     let mut bytes = vec![0; CHUNK_OVERHEAD + len];
-    blake3::Hasher::new()
-        .update(seed.as_bytes())
-        .finalize_xof()
-        .fill(&mut bytes[CHUNK_OVERHEAD..]);
-    let sealed = stash
-        .root()
-        .read_root()
-        .chunk_keys()
-        .seal_in_place(&mut bytes)
-        .unwrap();
+    blake3::Hasher::new().update(seed.as_bytes()).finalize_xof().fill(&mut bytes[CHUNK_OVERHEAD..]);
+    let sealed = stash.root().read_root().chunk_keys().seal_in_place(&mut bytes).unwrap();
     let sealed_len = u32::try_from(bytes.len()).unwrap();
-    (
-        ChunkRef {
-            address: sealed.address,
-            sealed_len,
-        },
-        bytes,
-    )
+    (ChunkRef { address: sealed.address, sealed_len }, bytes)
 }
 
 /// The clear part of a member's first record of a name: a put without chunks. Tests change it.
@@ -628,10 +526,7 @@ pub(crate) fn clear(stash: &Stash, keys: &NodeKeys, key: &str, n: u64) -> Clear 
         kind: RecordKind::Put,
         name: stash.name(key),
         dot: Dot {
-            writer: Writer {
-                node: keys.node_id(),
-                incarnation: Incarnation::from_bytes([3; 8]),
-            },
+            writer: Writer { node: keys.node_id(), incarnation: Incarnation::from_bytes([3; 8]) },
             n,
         },
         previous: RecordHash::from_bytes([0; 32]),
@@ -650,18 +545,13 @@ pub(crate) fn signed(stash: &Stash, keys: &NodeKeys, key: &str, clear: Clear) ->
     let inline = (chunks.is_empty() && clear.kind == RecordKind::Put).then(Vec::new);
     let chunk_size = match chunks {
         [first, _, ..] => u32::try_from(plain(first)).unwrap(),
-        _ => 1 << 20,
+        [_] => 4 << 20,
+        [] => 0,
     };
-    let meta = Meta {
-        chunk_size,
-        inline,
-        ..Meta::new(Key::new(key).unwrap(), size)
-    };
+    let meta = Meta { chunk_size, inline, ..Meta::new(Key::new(key).unwrap(), size) };
     let meta = clear.kind.is_version().then_some(meta);
     let draft = RecordDraft { clear, meta };
-    draft
-        .sign(keys.signer(), &stash.root().read_root().meta_keys())
-        .unwrap()
+    draft.sign(keys.signer(), &stash.root().read_root().meta_keys()).unwrap()
 }
 
 /// A put of these chunks.
@@ -673,13 +563,5 @@ pub(crate) fn put_of(
     chunks: &[ChunkRef],
 ) -> Record {
     let manifest = Manifest::Direct(chunks.to_vec());
-    signed(
-        stash,
-        keys,
-        key,
-        Clear {
-            manifest,
-            ..clear(stash, keys, key, n)
-        },
-    )
+    signed(stash, keys, key, Clear { manifest, ..clear(stash, keys, key, n) })
 }

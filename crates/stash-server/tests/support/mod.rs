@@ -1,10 +1,6 @@
 //! Real engines on loopback, in directories of their own.
 
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "test support: each file uses a part of it"
-)]
+#![allow(dead_code, clippy::unwrap_used, reason = "test support: each file uses a part of it")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,15 +27,8 @@ impl Admission for Founder {
         request: &JoinRequest,
         role: Role,
     ) -> Result<(MemberEntry, Vec<u8>), String> {
-        let read = if role.reads() {
-            vec![self.root.read_root()]
-        } else {
-            vec![]
-        };
-        let grant = KeyGrant {
-            network: vec![self.root.network_key()],
-            read,
-        };
+        let read = if role.reads() { vec![self.root.read_root()] } else { vec![] };
+        let grant = KeyGrant { network: vec![self.root.network_key()], read };
         let plain = grant.encode().map_err(|error| error.to_string())?;
         let wrapped = stash_crypto::wrap(
             &request.identity.wrap,
@@ -83,9 +72,7 @@ pub(crate) struct Stash {
 
 impl Stash {
     pub(crate) fn new() -> Stash {
-        Stash {
-            root: rand::random(),
-        }
+        Stash { root: rand::random() }
     }
 
     pub(crate) fn root(&self) -> RootSecret {
@@ -107,8 +94,7 @@ impl Stash {
         };
         let told = MemberEntry::sign(&self.root().root_signer(), 0, log.head(), told).unwrap();
         log.push(told).unwrap();
-        log.push(admit_entry(&self.root(), &log, &request, Role::Owner))
-            .unwrap();
+        log.push(admit_entry(&self.root(), &log, &request, Role::Owner)).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let store = Store::create(&dir.path().join("store"), &Options::default()).unwrap();
         found(&store, &log, &[], true).unwrap();
@@ -137,19 +123,11 @@ impl Stash {
             admission,
             fresh_writer: false,
         };
-        Node {
-            engine: Engine::start(options).await.unwrap(),
-            keys,
-            dir,
-        }
+        Node { engine: Engine::start(options).await.unwrap(), keys, dir }
     }
 
     pub(crate) async fn joined(&self, inviter: &Node, role: Role) -> Node {
-        let ticket = inviter
-            .engine
-            .invite(role, Duration::from_secs(60))
-            .await
-            .unwrap();
+        let ticket = inviter.engine.invite(role, Duration::from_secs(60)).await.unwrap();
         let keys = NodeKeys::generate(&mut rand::rng());
         let joined = join(&ticket, &keys, "member").await.unwrap();
         assert_eq!(joined.role, role);
@@ -160,10 +138,7 @@ impl Stash {
     }
 
     pub(crate) fn name(&self, key: &str) -> NameId {
-        self.root()
-            .read_root()
-            .name_key()
-            .name_id(&Key::new(key).unwrap())
+        self.root().read_root().name_key().name_id(&Key::new(key).unwrap())
     }
 
     /// A put of these chunks under this key, signed by `keys`.
@@ -184,10 +159,7 @@ impl Stash {
                     manifest: Manifest::Direct(chunks.clone()),
                 };
                 let meta = meta(key, &chunks);
-                let draft = RecordDraft {
-                    clear,
-                    meta: Some(meta),
-                };
+                let draft = RecordDraft { clear, meta: Some(meta) };
                 draft.sign(keys.signer(), &root.read_root().meta_keys())
             }),
         }
@@ -210,10 +182,7 @@ impl Stash {
         let sealed = keys.seal_in_place(&mut buffer).unwrap();
         let sealed_len = u32::try_from(buffer.len()).unwrap();
         upload.chunk(sealed.address, buffer.freeze()).await.unwrap();
-        ChunkRef {
-            address: sealed.address,
-            sealed_len,
-        }
+        ChunkRef { address: sealed.address, sealed_len }
     }
 
     /// Puts one file of the given chunks and waits for its copies.

@@ -10,8 +10,7 @@ use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 
 use super::place::{Directory, Unseen};
-use super::{GetError, GetOptions, GetReport, Opened};
-use crate::blocking::blocking;
+use super::{GetError, GetReport, Opened, Run};
 use crate::progress::Progress;
 use crate::vault::Inner;
 use crate::version::Version;
@@ -24,18 +23,18 @@ pub(super) async fn get(
     inner: &Arc<Inner>,
     head: Version,
     output: PathBuf,
-    options: GetOptions,
-    progress: &Progress,
+    run: &Run,
 ) -> Result<GetReport, GetError> {
     let size = head.meta.size;
-    progress.found(1, size);
-    let (directory, name) = {
-        let output = output.clone();
-        blocking(move || parent(&output, options.overwrite)).await?
+    run.progress.found(1, size);
+    let (path, overwrite) = (output.clone(), run.options.overwrite);
+    let create = move || {
+        let (directory, name) = parent(&path, overwrite)?;
+        directory.create(&name)
     };
-    let unseen = blocking(move || directory.create(&name)).await?;
-    write(inner, head, unseen, options, progress).await?;
-    progress.finished(1);
+    let unseen = run.jobs.run(create).await?;
+    write(inner, head, unseen, run).await?;
+    run.progress.finished(1);
     let mut report = GetReport::default();
     report.wrote(output, size);
     Ok(report)
@@ -43,13 +42,9 @@ pub(super) async fn get(
 
 /// Opens the output's directory and refuses an output that is taken.
 fn parent(output: &Path, overwrite: bool) -> Result<(Directory, OsString), GetError> {
-    let name = output.file_name().ok_or(GetError::IsDirectory {
-        path: output.to_owned(),
-    })?;
+    let name = output.file_name().ok_or(GetError::IsDirectory { path: output.to_owned() })?;
     if output.is_dir() {
-        return Err(GetError::IsDirectory {
-            path: output.to_owned(),
-        });
+        return Err(GetError::IsDirectory { path: output.to_owned() });
     }
     let parent = match output.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -57,9 +52,7 @@ fn parent(output: &Path, overwrite: bool) -> Result<(Directory, OsString), GetEr
     };
     let directory = Directory::open(parent)?;
     if !overwrite && directory.holds(name) {
-        return Err(GetError::Exists {
-            path: output.to_owned(),
-        });
+        return Err(GetError::Exists { path: output.to_owned() });
     }
     Ok((directory, name.to_owned()))
 }
@@ -69,59 +62,56 @@ pub(super) async fn write(
     inner: &Arc<Inner>,
     head: Version,
     unseen: Unseen,
-    options: GetOptions,
-    progress: &Progress,
+    run: &Run,
 ) -> Result<PathBuf, GetError> {
     let opened = inner.opened(head).await?;
     let unseen = Arc::new(unseen);
     if let Some(bytes) = opened.version.meta.inline.clone() {
         let handle = Arc::clone(&unseen);
-        blocking(move || write_at(&handle, &bytes, 0)).await?;
-        progress.moved(opened.version.meta.size);
+        run.jobs.run(move || write_at(&handle, &bytes, 0)).await?;
+        run.progress.moved(opened.version.meta.size);
     } else {
-        chunks(inner, &opened, &unseen, options.keep, progress).await?;
+        chunks(inner, &opened, &unseen, run).await?;
     }
-    let meta = opened.version.meta;
-    let unseen = Arc::into_inner(unseen).ok_or(GetError::Cancelled)?;
-    blocking(move || unseen.publish(&meta, options.overwrite)).await
+    let (meta, overwrite) = (opened.version.meta, run.options.overwrite);
+    run.jobs
+        .run(move || match Arc::into_inner(unseen) {
+            Some(unseen) => unseen.publish(&meta, overwrite),
+            // A job that still writes would have been waited for.
+            None => Err(GetError::Cancelled),
+        })
+        .await
 }
 
 async fn chunks(
     inner: &Arc<Inner>,
     opened: &Opened,
     unseen: &Arc<Unseen>,
-    keep: bool,
-    progress: &Progress,
+    run: &Run,
 ) -> Result<(), GetError> {
-    if keep {
-        inner
-            .engine
-            .want_version(opened.version.record.clear().name)
-            .await?;
+    if run.options.keep {
+        inner.engine.want_version(opened.version.record.clear().name).await?;
     }
-    let mut fetch = inner.engine.fetch(opened.refs.clone(), keep);
+    let mut fetch = inner.engine.fetch(opened.refs.clone(), run.options.keep);
     let mut writing = FuturesOrdered::new();
     let plan = opened.plan;
     let key = &opened.version.meta.key;
     for (index, chunk) in (0u64..).zip(opened.refs.iter().copied()) {
-        let fetched = fetch
-            .next()
-            .await
-            .unwrap_or(Err(stash_server::FetchError::Stopping));
+        let fetched = fetch.next().await.unwrap_or(Err(stash_server::FetchError::Stopping));
         let mut buffer = fetched?;
         let (inner, unseen, key) = (Arc::clone(inner), Arc::clone(unseen), key.clone());
-        writing.push_back(tokio::task::spawn_blocking(move || {
+        writing.push_back(run.jobs.spawn(move || {
             let len = inner.open_chunk(&key, &plan, index, chunk, &mut buffer)?;
             let plain = &buffer[CHUNK_OVERHEAD..CHUNK_OVERHEAD + len];
             write_at(&unseen, plain, plan.offset(index))?;
             Ok::<u64, GetError>(len as u64)
         }));
         if writing.len() > BEHIND {
-            written(&mut writing, progress).await?;
+            written(&mut writing, &run.progress).await?;
         }
     }
     while !writing.is_empty() {
-        written(&mut writing, progress).await?;
+        written(&mut writing, &run.progress).await?;
     }
     Ok(())
 }

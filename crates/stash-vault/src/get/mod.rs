@@ -11,6 +11,7 @@ use stash_crypto::{ChunkRef, Key, OpenError};
 use stash_server::{FetchError, LedgerError};
 use thiserror::Error;
 
+use crate::blocking::Jobs;
 use crate::class::Class;
 use crate::faults;
 use crate::lookup::{LookupError, Target};
@@ -36,10 +37,7 @@ pub struct GetOptions {
 
 impl Default for GetOptions {
     fn default() -> GetOptions {
-        GetOptions {
-            overwrite: false,
-            keep: true,
-        }
+        GetOptions { overwrite: false, keep: true }
     }
 }
 
@@ -182,10 +180,7 @@ impl GetError {
     }
 
     pub(crate) fn output(path: &Path, source: impl Into<std::io::Error>) -> GetError {
-        GetError::Output {
-            path: path.to_owned(),
-            source: source.into(),
-        }
+        GetError::Output { path: path.to_owned(), source: source.into() }
     }
 }
 
@@ -199,28 +194,29 @@ impl Vault {
         options: GetOptions,
         progress: &Progress,
     ) -> Result<GetReport, GetError> {
-        let work = self.get_inner(name, output, options, progress);
+        let run = Run { options, progress: progress.clone(), jobs: Jobs::default() };
         let cancelled = progress.token().cancelled();
-        tokio::select! {
+        let report = tokio::select! {
             biased;
             () = cancelled => Err(GetError::Cancelled),
-            report = Box::pin(work) => report,
-        }
+            report = Box::pin(self.get_inner(name, output, &run)) => report,
+        };
+        run.jobs.ended().await;
+        report
     }
 
     async fn get_inner(
         &self,
         name: &str,
         output: Option<&Path>,
-        options: GetOptions,
-        progress: &Progress,
+        run: &Run,
     ) -> Result<GetReport, GetError> {
         match self.inner.target(name).await? {
             Target::File(head) => {
                 let key = head.meta.key.clone();
                 let own = || PathBuf::from(base_name(key.as_str()));
                 let output = output.map_or_else(own, Path::to_owned);
-                file::get(&self.inner, *head, output, options, progress).await
+                file::get(&self.inner, *head, output, run).await
             }
             Target::Tree(scope) => {
                 let output = match (output, scope.base_name()) {
@@ -228,10 +224,18 @@ impl Vault {
                     (None, Some(own)) => PathBuf::from(own),
                     (None, None) => return Err(GetError::NoOutput),
                 };
-                tree::get(&self.inner, scope, output, options, progress).await
+                tree::get(&self.inner, scope, output, run).await
             }
         }
     }
+}
+
+/// What the parts of one get share.
+#[derive(Clone)]
+pub(crate) struct Run {
+    pub(crate) options: GetOptions,
+    pub(crate) progress: Progress,
+    pub(crate) jobs: Jobs,
 }
 
 /// A file whose chunks are known and fit its size.
@@ -246,21 +250,14 @@ impl Inner {
     pub(crate) async fn opened(&self, version: Version) -> Result<Opened, GetError> {
         let Version { record, meta } = &version;
         let refs = self.chunks(&record.clear().manifest).await?;
-        let wrong = || GetError::Manifest {
-            key: meta.key.clone(),
-            size: meta.size,
-        };
+        let wrong = || GetError::Manifest { key: meta.key.clone(), size: meta.size };
         let plan = match &meta.inline {
             Some(_) => Plan::new(meta.size, None),
             None => Plan::stated(meta.size, meta.chunk_size)
                 .filter(|plan| plan.matches(&refs))
                 .ok_or_else(wrong)?,
         };
-        Ok(Opened {
-            version,
-            plan,
-            refs,
-        })
+        Ok(Opened { version, plan, refs })
     }
 
     /// Opens a chunk in place: its tag, its place in the file and its padding are checked. Returns
@@ -273,24 +270,14 @@ impl Inner {
         chunk: ChunkRef,
         buffer: &mut [u8],
     ) -> Result<usize, GetError> {
-        let wrong = |source| GetError::Chunk {
-            key: key.clone(),
-            chunk,
-            source,
-        };
+        let wrong = |source| GetError::Chunk { key: key.clone(), chunk, source };
         let header = stash_crypto::chunk_header(buffer).map_err(|e| wrong(e.into()))?;
-        let keys = self
-            .keys
-            .epoch(header.epoch)
-            .unwrap_or_else(|| self.keys.latest());
+        let keys = self.keys.epoch(header.epoch).unwrap_or_else(|| self.keys.latest());
         let padded = keys.chunks.open_in_place(buffer).map_err(wrong)?;
         let plain = plan.plain_len(index) as usize;
         match padded.get(plain..) {
             Some(padding) if padding.iter().all(|byte| *byte == 0) => Ok(plain),
-            _ => Err(GetError::Padding {
-                key: key.clone(),
-                chunk,
-            }),
+            _ => Err(GetError::Padding { key: key.clone(), chunk }),
         }
     }
 }

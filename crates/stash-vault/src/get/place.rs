@@ -36,18 +36,12 @@ impl Directory {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::open(path, flags, Mode::empty());
         let fd = opened.map_err(|error| GetError::output(path, error))?;
-        Ok(Directory {
-            fd,
-            path: path.to_owned(),
-        })
+        Ok(Directory { fd, path: path.to_owned() })
     }
 
     /// Opens the directory below this one, making what is missing. Links are refused.
     pub(crate) fn descend(&self, segments: &[&str]) -> Result<Directory, GetError> {
-        let mut at = Directory {
-            fd: self.duplicate()?,
-            path: self.path.clone(),
-        };
+        let mut at = Directory { fd: self.duplicate()?, path: self.path.clone() };
         for segment in segments {
             at = at.child(segment)?;
         }
@@ -55,9 +49,7 @@ impl Directory {
     }
 
     fn duplicate(&self) -> Result<OwnedFd, GetError> {
-        self.fd
-            .try_clone()
-            .map_err(|error| GetError::output(&self.path, error))
+        self.fd.try_clone().map_err(|error| GetError::output(&self.path, error))
     }
 
     fn child(&self, name: &str) -> Result<Directory, GetError> {
@@ -88,13 +80,7 @@ impl Directory {
         let path = self.path.join(name);
         let fd = openat(&self.fd, &temporary, flags, UNSEEN)
             .map_err(|error| GetError::output(&path, error))?;
-        Ok(Unseen {
-            directory: self,
-            temporary,
-            file: File::from(fd),
-            path,
-            published: false,
-        })
+        Ok(Unseen { directory: self, temporary, file: File::from(fd), path, published: false })
     }
 }
 
@@ -121,11 +107,7 @@ impl Unseen {
     /// Gives the file its mode and time and its name, and returns the directory for the next one.
     /// Without `overwrite`, a file that has the name by now is left as it is.
     pub(crate) fn publish(mut self, meta: &Meta, overwrite: bool) -> Result<PathBuf, GetError> {
-        let written = self
-            .file
-            .metadata()
-            .map_err(|error| self.failed(error))?
-            .len();
+        let written = self.file.metadata().map_err(|error| self.failed(error))?.len();
         if written != meta.size {
             let why = format!("{written} bytes were written of {}", meta.size);
             return Err(self.failed(io::Error::other(why)));
@@ -135,18 +117,9 @@ impl Unseen {
             fchmod(&self.file, mode).map_err(|error| self.failed(error))?;
         }
         if let Some((seconds, nanos)) = meta.modified {
-            let now = Timespec {
-                tv_sec: 0,
-                tv_nsec: UTIME_OMIT,
-            };
-            let modified = Timespec {
-                tv_sec: seconds,
-                tv_nsec: i64::from(nanos),
-            };
-            let times = Timestamps {
-                last_access: now,
-                last_modification: modified,
-            };
+            let now = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+            let modified = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanos) };
+            let times = Timestamps { last_access: now, last_modification: modified };
             futimens(&self.file, &times).map_err(|error| self.failed(error))?;
         }
         self.rename(overwrite)?;
@@ -164,12 +137,10 @@ impl Unseen {
         };
         match renamed {
             Ok(()) => Ok(()),
-            Err(Errno::EXIST) => Err(GetError::Exists {
-                path: self.path.clone(),
-            }),
-            Err(Errno::ISDIR | Errno::NOTEMPTY) => Err(GetError::IsDirectory {
-                path: self.path.clone(),
-            }),
+            Err(Errno::EXIST) => Err(GetError::Exists { path: self.path.clone() }),
+            Err(Errno::ISDIR | Errno::NOTEMPTY) => {
+                Err(GetError::IsDirectory { path: self.path.clone() })
+            }
             Err(error) => Err(self.failed(error)),
         }
     }
@@ -209,9 +180,7 @@ pub(crate) fn publish_tree(from: &Path, to: &Path) -> Result<(), GetError> {
         renamed => renamed,
     }
     .map_err(|error| match error {
-        Errno::EXIST | Errno::NOTEMPTY => GetError::Exists {
-            path: to.to_owned(),
-        },
+        Errno::EXIST | Errno::NOTEMPTY => GetError::Exists { path: to.to_owned() },
         error => GetError::output(to, error),
     })
 }
@@ -238,9 +207,7 @@ mod tests {
 
     fn names(dir: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(dir).unwrap();
-        entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
     #[test]
@@ -293,14 +260,8 @@ mod tests {
         symlink(outside.path(), dir.path().join("link")).unwrap();
         std::fs::write(dir.path().join("file"), b"").unwrap();
         let root = Directory::open(dir.path()).unwrap();
-        assert!(matches!(
-            root.descend(&["link"]),
-            Err(GetError::Unsafe { .. })
-        ));
-        assert!(matches!(
-            root.descend(&["file", "x"]),
-            Err(GetError::Unsafe { .. })
-        ));
+        assert!(matches!(root.descend(&["link"]), Err(GetError::Unsafe { .. })));
+        assert!(matches!(root.descend(&["file", "x"]), Err(GetError::Unsafe { .. })));
         root.descend(&["new", "deep"]).unwrap();
         assert!(dir.path().join("new/deep").is_dir());
         assert!(names(outside.path()).is_empty());
@@ -312,10 +273,7 @@ mod tests {
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         std::fs::create_dir_all(from.join("x")).unwrap();
         std::fs::write(&to, b"mine").unwrap();
-        assert!(matches!(
-            publish_tree(&from, &to),
-            Err(GetError::Exists { .. })
-        ));
+        assert!(matches!(publish_tree(&from, &to), Err(GetError::Exists { .. })));
         std::fs::remove_file(&to).unwrap();
         publish_tree(&from, &to).unwrap();
         assert!(to.join("x").is_dir());

@@ -39,9 +39,7 @@ impl Reading {
 
 impl std::fmt::Debug for Reading {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reading")
-            .field("range", &self.range)
-            .finish_non_exhaustive()
+        f.debug_struct("Reading").field("range", &self.range).finish_non_exhaustive()
     }
 }
 
@@ -71,18 +69,11 @@ impl Vault {
         } else {
             let opened = self.inner.opened(head).await?;
             if keep {
-                self.inner
-                    .engine
-                    .want_version(opened.version.record.clear().name)
-                    .await?;
+                self.inner.engine.want_version(opened.version.record.clear().name).await?;
             }
             chunks(Arc::clone(&self.inner), opened, range.clone(), keep)
         };
-        Ok(Reading {
-            meta,
-            range,
-            stream,
-        })
+        Ok(Reading { meta, range, stream })
     }
 }
 
@@ -92,10 +83,7 @@ fn clamp(range: Option<Range<u64>>, size: u64) -> Result<Range<u64>, GetError> {
         return Ok(0..size);
     };
     if range.start > size || (range.start == size && size > 0) || range.start > range.end {
-        return Err(GetError::Range {
-            begin: range.start,
-            size,
-        });
+        return Err(GetError::Range { begin: range.start, size });
     }
     Ok(range.start..range.end.min(size))
 }
@@ -120,20 +108,9 @@ fn chunks(
         false => opened.plan.chunks_of(&range),
     };
     let at = |index: u64| usize::try_from(index).unwrap_or(usize::MAX);
-    let refs = opened
-        .refs
-        .get(at(wanted.start)..at(wanted.end))
-        .unwrap_or_default()
-        .to_vec();
+    let refs = opened.refs.get(at(wanted.start)..at(wanted.end)).unwrap_or_default().to_vec();
     let fetch = inner.engine.fetch(refs, keep);
-    let state = Chunks {
-        inner,
-        opened,
-        range,
-        next: wanted.start,
-        end: wanted.end,
-        fetch,
-    };
+    let state = Chunks { inner, opened, range, next: wanted.start, end: wanted.end, fetch };
     let steps = stream::unfold(Some(state), |state| async move {
         let mut state = state?;
         let step = state.step().await?;
@@ -199,10 +176,7 @@ mod tests {
         assert_eq!(clamp(Some(0..0), 0).unwrap(), 0..0);
         assert_eq!(clamp(Some(0..5), 0).unwrap(), 0..0);
         for range in [10..11, u64::MAX..u64::MAX, Range { start: 5, end: 4 }] {
-            assert!(matches!(
-                clamp(Some(range), 10),
-                Err(GetError::Range { .. })
-            ));
+            assert!(matches!(clamp(Some(range), 10), Err(GetError::Range { .. })));
         }
     }
 }

@@ -12,11 +12,9 @@ use stash_crypto::{Key, Meta};
 
 use super::file::{write, write_at};
 use super::place::{Directory, Unseen, publish_tree};
-use super::{GetError, GetOptions, GetReport, nothing};
-use crate::blocking::blocking;
+use super::{GetError, GetReport, Run, nothing};
 use crate::index::IndexEntry;
 use crate::lookup::LookupError;
-use crate::progress::Progress;
 use crate::scope::Scope;
 use crate::vault::Inner;
 use crate::version::Version;
@@ -30,40 +28,28 @@ const HEADS: usize = 8;
 /// Jobs under way at once: small files by the group, larger ones alone.
 const JOBS: usize = 4;
 
-/// Times that an unfinished tree is removed.
-const REMOVALS: u32 = 5;
-
 type Work = BoxFuture<'static, Result<GetReport, GetError>>;
 
 pub(super) async fn get(
     inner: &Arc<Inner>,
     scope: Scope,
     output: PathBuf,
-    options: GetOptions,
-    progress: &Progress,
+    run: &Run,
 ) -> Result<GetReport, GetError> {
-    let target = output.clone();
-    let target = blocking(move || Target::open(&target, options.overwrite)).await?;
-    let tree = Arc::new(Tree {
-        inner: Arc::clone(inner),
-        root: target.root,
-        scope,
-        options,
-        progress: progress.clone(),
-    });
+    let (target, overwrite) = (output.clone(), run.options.overwrite);
+    let target = run.jobs.run(move || Target::open(&target, overwrite)).await?;
+    let (inner, run) = (Arc::clone(inner), run.clone());
+    let tree = Arc::new(Tree { inner, target, scope, run });
     let mut report = tree.extract().await?;
     if report.files == 0 {
         return Err(nothing(&tree.scope));
     }
-    if let Some(temporary) = target.temporary {
-        let to = output.clone();
-        let from = temporary.path.clone();
-        report
-            .outputs
-            .iter_mut()
-            .for_each(|path| rebase(path, &from, &to));
-        blocking(move || publish_tree(&temporary.path, &to).map(|()| temporary.keep())).await?;
+    if let Some(temporary) = &tree.target.temporary {
+        let outputs = report.outputs.iter_mut();
+        outputs.for_each(|path| rebase(path, &temporary.path, &output));
     }
+    let jobs = tree.run.jobs.clone();
+    jobs.run(move || tree.publish(&output)).await?;
     Ok(report)
 }
 
@@ -88,20 +74,13 @@ impl Target {
                 let mut entries = match std::fs::read_dir(output) {
                     Ok(entries) => entries,
                     Err(_) => {
-                        return Err(GetError::Exists {
-                            path: output.to_owned(),
-                        });
+                        return Err(GetError::Exists { path: output.to_owned() });
                     }
                 };
                 if !overwrite && entries.next().is_some() {
-                    return Err(GetError::Exists {
-                        path: output.to_owned(),
-                    });
+                    return Err(GetError::Exists { path: output.to_owned() });
                 }
-                Ok(Target {
-                    root: Directory::open(output)?,
-                    temporary: None,
-                })
+                Ok(Target { root: Directory::open(output)?, temporary: None })
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let name = format!(".stash-{:016x}.part", rand::rng().next_u64());
@@ -109,49 +88,41 @@ impl Target {
                 std::fs::create_dir(&path).map_err(output_error)?;
                 let temporary = Temporary { path };
                 let root = Directory::open(&temporary.path)?;
-                Ok(Target {
-                    root,
-                    temporary: Some(temporary),
-                })
+                Ok(Target { root, temporary: Some(temporary) })
             }
             Err(error) => Err(output_error(error)),
         }
     }
 }
 
-/// A directory that goes with all that is in it, unless kept.
+/// A directory that goes with all that is in it, unless it was renamed meanwhile.
 struct Temporary {
     path: PathBuf,
 }
 
-impl Temporary {
-    fn keep(self) {
-        std::mem::forget(self);
-    }
-}
-
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // A job that was still writing when the get was cancelled may fill it once more. If even
-        // the last attempt fails, a hidden directory is left: nothing more can be done about it.
-        for _ in 0..REMOVALS {
-            match std::fs::remove_dir_all(&self.path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {}
-                _ => return,
-            }
-        }
+        // If even this fails, a hidden directory is left: nothing more can be done about it.
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
 struct Tree {
     inner: Arc<Inner>,
-    root: Directory,
+    target: Target,
     scope: Scope,
-    options: GetOptions,
-    progress: Progress,
+    run: Run,
 }
 
 impl Tree {
+    /// Gives a new tree its name. What was written into a directory that was there stays there.
+    fn publish(&self, output: &Path) -> Result<(), GetError> {
+        match &self.target.temporary {
+            Some(temporary) => publish_tree(&temporary.path, output),
+            None => Ok(()),
+        }
+    }
+
     async fn extract(self: &Arc<Self>) -> Result<GetReport, GetError> {
         let mut report = GetReport::default();
         let mut under_way: FuturesUnordered<Work> = FuturesUnordered::new();
@@ -161,7 +132,7 @@ impl Tree {
             let Some((last, _)) = page.last() else { break };
             after = Some(last.to_string());
             let bytes = page.iter().map(|(_, entry)| entry.size).sum();
-            self.progress.found(page.len() as u64, bytes);
+            self.run.progress.found(page.len() as u64, bytes);
             for work in self.jobs(page) {
                 while under_way.len() >= JOBS
                     && let Some(done) = under_way.next().await
@@ -184,24 +155,17 @@ impl Tree {
         let groups = keys
             .chunks(GROUP)
             .map(|group| Box::pin(Arc::clone(self).small(group.to_vec())) as Work);
-        let large = large
-            .into_iter()
-            .map(|(key, _)| Box::pin(Arc::clone(self).large(key)) as Work);
+        let large = large.into_iter().map(|(key, _)| Box::pin(Arc::clone(self).large(key)) as Work);
         groups.chain(large).collect()
     }
 
     async fn small(self: Arc<Self>, keys: Vec<Key>) -> Result<GetReport, GetError> {
-        let heads: Vec<Option<Version>> = stream::iter(keys)
-            .map(|key| self.head(key))
-            .buffered(HEADS)
-            .try_collect()
-            .await?;
-        let (small, grown): (Vec<_>, Vec<_>) = heads
-            .into_iter()
-            .flatten()
-            .partition(|head| head.meta.inline.is_some());
+        let heads: Vec<Option<Version>> =
+            stream::iter(keys).map(|key| self.head(key)).buffered(HEADS).try_collect().await?;
+        let (small, grown): (Vec<_>, Vec<_>) =
+            heads.into_iter().flatten().partition(|head| head.meta.inline.is_some());
         let tree = Arc::clone(&self);
-        let mut report = blocking(move || tree.write_small(small)).await?;
+        let mut report = self.run.jobs.run(move || tree.write_small(small)).await?;
         for head in grown {
             report.add(self.write_large(head).await?);
         }
@@ -226,9 +190,9 @@ impl Tree {
 
     async fn write_large(self: &Arc<Self>, head: Version) -> Result<GetReport, GetError> {
         let (size, key, tree) = (head.meta.size, head.meta.key.clone(), Arc::clone(self));
-        let unseen = blocking(move || tree.create(&key)).await?;
-        let path = write(&self.inner, head, unseen, self.options, &self.progress).await?;
-        self.progress.finished(1);
+        let unseen = self.run.jobs.run(move || tree.create(&key)).await?;
+        let path = write(&self.inner, head, unseen, &self.run).await?;
+        self.run.progress.finished(1);
         let mut report = GetReport::default();
         report.wrote(path, size);
         Ok(report)
@@ -239,8 +203,8 @@ impl Tree {
         let mut report = GetReport::default();
         for Version { meta, .. } in heads {
             let path = self.write_inline(&meta)?;
-            self.progress.moved(meta.size);
-            self.progress.finished(1);
+            self.run.progress.moved(meta.size);
+            self.run.progress.finished(1);
             report.wrote(path, meta.size);
         }
         Ok(report)
@@ -248,13 +212,13 @@ impl Tree {
 
     fn create(&self, key: &Key) -> Result<Unseen, GetError> {
         let (folders, name) = split(self.scope.relative(key));
-        self.root.descend(&folders)?.create(OsStr::new(name))
+        self.target.root.descend(&folders)?.create(OsStr::new(name))
     }
 
     fn write_inline(&self, meta: &Meta) -> Result<PathBuf, GetError> {
         let unseen = self.create(&meta.key)?;
         write_at(&unseen, meta.inline.as_deref().unwrap_or_default(), 0)?;
-        unseen.publish(meta, self.options.overwrite)
+        unseen.publish(meta, self.run.options.overwrite)
     }
 }
 

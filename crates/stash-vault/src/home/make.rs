@@ -23,9 +23,7 @@ impl Home {
     pub fn init(directory: &Path, options: InitOptions) -> Result<Home, HomeError> {
         let _lock = prepare(directory)?;
         if directory.join("keyring").exists() || directory.join("store").exists() {
-            return Err(HomeError::Exists {
-                directory: directory.to_owned(),
-            });
+            return Err(HomeError::Exists { directory: directory.to_owned() });
         }
         let root = RootSecret::generate(&mut rand::rng());
         let node = NodeKeys::generate(&mut rand::rng());
@@ -38,12 +36,7 @@ impl Home {
             read: vec![root.read_root()],
             root: Some(root),
         };
-        let made = Made {
-            keyring,
-            log,
-            addresses: Vec::new(),
-            synchronised: true,
-        };
+        let made = Made { keyring, log, addresses: Vec::new(), synchronised: true };
         made.settle(directory, &random_id(), options.passphrase.as_ref())
     }
 
@@ -56,10 +49,7 @@ impl Home {
         ticket: &Ticket,
         options: JoinOptions,
     ) -> Result<Home, HomeError> {
-        let JoinOptions {
-            display_name,
-            passphrase,
-        } = options;
+        let JoinOptions { display_name, passphrase } = options;
         let id = ticket.id.to_string();
         let pending = directory.join(format!("joining-{id}"));
         let (path, ticket) = (directory.to_owned(), ticket.duplicate());
@@ -78,26 +68,11 @@ impl Home {
             let grant = unwrap(node.wrap_secret(), &ticket.stash, &joined.grant)?;
             let KeyGrant { network, read } = KeyGrant::decode(&grant)?;
             let (stash, role) = (ticket.stash, joined.role);
-            let keyring = Keyring {
-                node,
-                stash,
-                role,
-                root: None,
-                network,
-                read,
-            };
+            let keyring = Keyring { node, stash, role, root: None, network, read };
             let addresses = joined.addresses;
-            let made = Made {
-                keyring,
-                log: joined.log,
-                addresses,
-                synchronised: false,
-            };
+            let made = Made { keyring, log: joined.log, addresses, synchronised: false };
             let home = made.settle(&path, &id, passphrase.as_ref())?;
-            disk::remove(&pending).map_err(|source| HomeError::Io {
-                path: pending,
-                source,
-            })?;
+            disk::remove(&pending).map_err(|source| HomeError::Io { path: pending, source })?;
             drop(lock);
             Ok(home)
         });
@@ -111,10 +86,7 @@ impl Home {
         text: &RecoveryText,
         options: RecoverOptions,
     ) -> Result<Home, HomeError> {
-        let RecoverOptions {
-            display_name,
-            passphrase,
-        } = options;
+        let RecoverOptions { display_name, passphrase } = options;
         let path = directory.to_owned();
         let (path, lock) = blocking(move || {
             let lock = prepare(&path)?;
@@ -136,20 +108,8 @@ impl Home {
         blocking(move || {
             let (network, read) = (vec![network], vec![root.read_root()]);
             let role = Role::Owner;
-            let keyring = Keyring {
-                node,
-                stash,
-                role,
-                root: Some(root),
-                network,
-                read,
-            };
-            let made = Made {
-                keyring,
-                log,
-                addresses,
-                synchronised: false,
-            };
+            let keyring = Keyring { node, stash, role, root: Some(root), network, read };
+            let made = Made { keyring, log, addresses, synchronised: false };
             let home = made.settle(&path, &random_id(), passphrase.as_ref())?;
             drop(lock);
             Ok(home)
@@ -164,10 +124,7 @@ fn random_id() -> String {
 
 /// Makes the directory if need be and enters it.
 fn prepare(directory: &Path) -> Result<super::Lock, HomeError> {
-    let io = |source| HomeError::Io {
-        path: directory.to_owned(),
-        source,
-    };
+    let io = |source| HomeError::Io { path: directory.to_owned(), source };
     disk::make_directory(directory).map_err(io)?;
     enter(directory)
 }
@@ -180,10 +137,7 @@ fn check_replaceable(directory: &Path) -> Result<(), HomeError> {
     let store = open_store(directory)?;
     match store.stats().records {
         0 => Ok(()),
-        records => Err(HomeError::HasRecords {
-            directory: directory.to_owned(),
-            records,
-        }),
+        records => Err(HomeError::HasRecords { directory: directory.to_owned(), records }),
     }
 }
 
@@ -194,19 +148,13 @@ fn joining_keys(
     ticket: &Ticket,
     passphrase: Option<&Zeroizing<String>>,
 ) -> Result<NodeKeys, HomeError> {
-    let io = |source| HomeError::Io {
-        path: pending.to_owned(),
-        source,
-    };
+    let io = |source| HomeError::Io { path: pending.to_owned(), source };
     if let Some(bytes) = disk::read(pending).map_err(io)? {
         let passphrase = passphrase.map(|passphrase| passphrase.as_bytes());
         let kept = Keyring::decode(&bytes, passphrase);
         return kept
             .map(|keyring| keyring.node)
-            .map_err(|source| HomeError::Keyring {
-                path: pending.to_owned(),
-                source,
-            });
+            .map_err(|source| HomeError::Keyring { path: pending.to_owned(), source });
     }
     let node = NodeKeys::generate(&mut rand::rng());
     let keyring = Keyring {
@@ -233,14 +181,8 @@ fn write_keyring(
     };
     let bytes = keyring
         .encode(&protection, &mut rand::rng())
-        .map_err(|source| HomeError::Keyring {
-            path: path.to_owned(),
-            source,
-        })?;
-    disk::write(path, &bytes).map_err(|source| HomeError::Io {
-        path: path.to_owned(),
-        source,
-    })
+        .map_err(|source| HomeError::Keyring { path: path.to_owned(), source })?;
+    disk::write(path, &bytes).map_err(|source| HomeError::Io { path: path.to_owned(), source })
 }
 
 /// A stash that is about to be written.
@@ -260,10 +202,7 @@ impl Made {
         passphrase: Option<&Zeroizing<String>>,
     ) -> Result<Home, HomeError> {
         let nursery = swap::nursery(directory, id);
-        let io = |source| HomeError::Io {
-            path: nursery.clone(),
-            source,
-        };
+        let io = |source| HomeError::Io { path: nursery.clone(), source };
         if nursery.exists() {
             // Left by an attempt that was interrupted before it was decided.
             std::fs::remove_dir_all(&nursery).map_err(io)?;
@@ -272,10 +211,8 @@ impl Made {
         self.write_store(&nursery)?;
         write_keyring(&nursery.join("keyring"), &self.keyring, passphrase)?;
         disk::sync_directory(&nursery).map_err(io)?;
-        swap::begin(directory, id).map_err(|source| HomeError::Io {
-            path: directory.to_owned(),
-            source,
-        })?;
+        swap::begin(directory, id)
+            .map_err(|source| HomeError::Io { path: directory.to_owned(), source })?;
         Ok(Home {
             directory: absolute(directory),
             stash: self.keyring.stash,
@@ -288,14 +225,8 @@ impl Made {
         let store = Store::create(&nursery.join("store"), &Options::default())?;
         stash_server::found(&store, &self.log, &self.addresses, self.synchronised)?;
         store.commit(Batch::new().row(HOME_ROW, Some(&binding(&self.keyring))))?;
-        let opens = Opens {
-            store: store.store_id(),
-            count: store.opens(),
-        };
-        opens.write(nursery).map_err(|source| HomeError::Io {
-            path: nursery.to_owned(),
-            source,
-        })
+        let opens = Opens { store: store.store_id(), count: store.opens() };
+        opens.write(nursery).map_err(|source| HomeError::Io { path: nursery.to_owned(), source })
     }
 }
 

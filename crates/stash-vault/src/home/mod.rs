@@ -127,13 +127,8 @@ impl Home {
 
 /// Takes the directory's lock, and finishes what was interrupted in it.
 fn enter(directory: &Path) -> Result<Lock, HomeError> {
-    let io = |source| HomeError::Io {
-        path: directory.to_owned(),
-        source,
-    };
-    let locked = HomeError::Locked {
-        directory: directory.to_owned(),
-    };
+    let io = |source| HomeError::Io { path: directory.to_owned(), source };
+    let locked = HomeError::Locked { directory: directory.to_owned() };
     let lock = Lock::take(directory).map_err(io)?.ok_or(locked)?;
     swap::finish(directory).map_err(io)?;
     Ok(lock)
@@ -160,50 +155,22 @@ impl Opened {
         let keyring = read_keyring(&directory, passphrase.as_ref())?;
         let store = open_store(&directory)?;
         check_binding(&store, &keyring)?;
-        let io = |source| HomeError::Io {
-            path: directory.clone(),
-            source,
-        };
-        let now = Opens {
-            store: store.store_id(),
-            count: store.opens(),
-        };
+        let io = |source| HomeError::Io { path: directory.clone(), source };
+        let now = Opens { store: store.store_id(), count: store.opens() };
         let opens_disagree = !now.follows(Opens::read(&directory).map_err(io)?);
         now.write(&directory).map_err(io)?;
         if opens_disagree {
             tracing::warn!("the store is not as this node left it: taking a new incarnation");
         }
-        Ok(Opened {
-            directory,
-            lock,
-            keyring,
-            store,
-            opens_disagree,
-        })
+        Ok(Opened { directory, lock, keyring, store, opens_disagree })
     }
 
     async fn run(self, options: RunOptions) -> Result<Node, HomeError> {
-        let Opened {
-            directory,
-            lock,
-            keyring,
-            store,
-            opens_disagree,
-        } = self;
-        let Keyring {
-            node,
-            stash,
-            role,
-            root,
-            network,
-            read,
-        } = keyring;
+        let Opened { directory, lock, keyring, store, opens_disagree } = self;
+        let Keyring { node, stash, role, root, network, read } = keyring;
         let node = Arc::new(node);
-        let binding = Binding {
-            store: store.store_id(),
-            stash,
-        };
-        let (last_sequence, kept) = (store.last_sequence(), store.clone());
+        let binding = Binding { store: store.store_id(), stash };
+        let last_sequence = store.last_sequence();
         let admission = root.as_ref().map(|root| {
             Arc::new(RootAdmission::new(root, &network, &read)) as Arc<dyn stash_server::Admission>
         });
@@ -241,14 +208,7 @@ impl Opened {
         } else {
             (None, None)
         };
-        Ok(Node::new(
-            engine,
-            vault,
-            tail,
-            root,
-            kept,
-            (directory, lock),
-        ))
+        Ok(Node::new(engine, vault, tail, root, (directory, lock)))
     }
 }
 
@@ -257,16 +217,11 @@ fn read_keyring(
     passphrase: Option<&Zeroizing<String>>,
 ) -> Result<Keyring, HomeError> {
     let path = directory.join("keyring");
-    let bytes = disk::read(&path).map_err(|source| HomeError::Io {
-        path: path.clone(),
-        source,
-    })?;
+    let bytes = disk::read(&path).map_err(|source| HomeError::Io { path: path.clone(), source })?;
     let Some(bytes) = bytes else {
         return Err(match directory.join("store").exists() {
             true => HomeError::KeyringMissing { path },
-            false => HomeError::NoStash {
-                directory: directory.to_owned(),
-            },
+            false => HomeError::NoStash { directory: directory.to_owned() },
         });
     };
     let passphrase = passphrase.map(|passphrase| passphrase.as_bytes());
@@ -282,11 +237,7 @@ fn open_store(directory: &Path) -> Result<Store, HomeError> {
 }
 
 fn binding(keyring: &Keyring) -> Vec<u8> {
-    [
-        &keyring.node.node_id().as_bytes()[..],
-        keyring.stash.as_bytes(),
-    ]
-    .concat()
+    [&keyring.node.node_id().as_bytes()[..], keyring.stash.as_bytes()].concat()
 }
 
 /// Refuses a store that belongs to another node or stash: two directories were mixed up.

@@ -44,10 +44,7 @@ impl Opens {
             return None;
         }
         let (store, count) = body.split_first_chunk::<16>()?;
-        Some(Opens {
-            store: *store,
-            count: u64::from_le_bytes(count.try_into().ok()?),
-        })
+        Some(Opens { store: *store, count: u64::from_le_bytes(count.try_into().ok()?) })
     }
 
     /// Whether an open that makes the count `self` follows the one that was noted.
@@ -64,22 +61,10 @@ mod tests {
 
     #[test]
     fn a_restored_or_rebuilt_store_disagrees_with_the_note() {
-        let now = Opens {
-            store: [1; 16],
-            count: 8,
-        };
+        let now = Opens { store: [1; 16], count: 8 };
         assert!(now.follows(Some(Opens { count: 7, ..now })));
-        assert!(
-            !now.follows(Some(Opens { count: 9, ..now })),
-            "an older store came back"
-        );
-        assert!(
-            !now.follows(Some(Opens {
-                store: [2; 16],
-                count: 7
-            })),
-            "another store"
-        );
+        assert!(!now.follows(Some(Opens { count: 9, ..now })), "an older store came back");
+        assert!(!now.follows(Some(Opens { store: [2; 16], count: 7 })), "another store");
         assert!(!now.follows(None), "the note is lost");
     }
 
@@ -87,10 +72,7 @@ mod tests {
     #[test]
     fn a_damaged_note_counts_as_none() {
         let dir = tempfile::tempdir().unwrap();
-        let opens = Opens {
-            store: [1; 16],
-            count: 7,
-        };
+        let opens = Opens { store: [1; 16], count: 7 };
         opens.write(dir.path()).unwrap();
         assert_eq!(Opens::read(dir.path()).unwrap(), Some(opens));
         let clean = opens.encode();

@@ -95,10 +95,7 @@ mod tests {
             assert_eq!(read(&dir.join("replaced-ab").join(part)), "old", "{part}");
         }
         assert!(!pending(dir) && !nursery(dir, "ab").exists());
-        assert!(
-            !dir.join("names.redb").exists(),
-            "names of the old stash are gone"
-        );
+        assert!(!dir.join("names.redb").exists(), "names of the old stash are gone");
     }
 
     #[test]
@@ -123,10 +120,7 @@ mod tests {
             let replaced = dir.join("replaced-ab");
             std::fs::create_dir(&replaced).unwrap();
             let renames = PARTS.iter().flat_map(|part| {
-                [
-                    (dir.join(part), replaced.join(part)),
-                    (new.join(part), dir.join(part)),
-                ]
+                [(dir.join(part), replaced.join(part)), (new.join(part), dir.join(part))]
             });
             for (from, to) in renames.take(steps) {
                 std::fs::rename(from, to).unwrap();

@@ -81,17 +81,12 @@ impl IndexEntry {
 
     /// The entry stored under `key`, `None` if the value is not what was stored there.
     pub(crate) fn decode(key: &str, value: &[u8]) -> Option<IndexEntry> {
-        let body: &[u8; BODY] = unseal(Table::Names, key.as_bytes(), value)?
-            .try_into()
-            .ok()?;
+        let body: &[u8; BODY] = unseal(Table::Names, key.as_bytes(), value)?.try_into().ok()?;
         if body[0] != FORMAT {
             return None;
         }
         let has = |bit: u8| body[1] & bit != 0;
-        let modified = (
-            i64::from_le_bytes(field(body, 90)),
-            u32::from_le_bytes(field(body, 98)),
-        );
+        let modified = (i64::from_le_bytes(field(body, 90)), u32::from_le_bytes(field(body, 98)));
         Some(IndexEntry {
             name: NameId::from_bytes(field(body, 2)),
             head: RecordHash::from_bytes(field(body, 34)),
@@ -133,10 +128,7 @@ mod tests {
     #[test]
     fn an_entry_comes_back_as_it_was_stored() {
         let mut entry = entry();
-        assert_eq!(
-            IndexEntry::decode("a", &entry.encode("a")),
-            Some(entry.clone())
-        );
+        assert_eq!(IndexEntry::decode("a", &entry.encode("a")), Some(entry.clone()));
         entry.modified = None;
         entry.mode = None;
         entry.inline = true;

@@ -62,17 +62,12 @@ impl Guarded {
             if len > 0 && len <= check_below && !db.check_integrity()? {
                 return Err(IndexFault::damaged("its own checksums do not match"));
             }
-            Ok(Guarded {
-                db: Some(db),
-                faulty: AtomicBool::new(false),
-            })
+            Ok(Guarded { db: Some(db), faulty: AtomicBool::new(false) })
         })
     }
 
     fn db(&self) -> Result<&Database, IndexFault> {
-        self.db
-            .as_ref()
-            .ok_or_else(|| IndexFault::damaged("it is closed"))
+        self.db.as_ref().ok_or_else(|| IndexFault::damaged("it is closed"))
     }
 
     fn watched<T>(&self, result: Result<T, IndexFault>) -> Result<T, IndexFault> {
@@ -158,9 +153,5 @@ pub(crate) fn with_table<T, R>(
 fn open_private(path: &Path) -> std::io::Result<std::fs::File> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(std::fs::File::from(rustix::fs::open(
-        path,
-        flags,
-        Mode::RUSR | Mode::WUSR,
-    )?))
+    Ok(std::fs::File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?))
 }

@@ -100,12 +100,7 @@ impl NameIndex {
             }
         };
         let slot = RwLock::new(Arc::new(Slot { db, generation: 0 }));
-        Ok(NameIndex {
-            path: path.to_owned(),
-            binding,
-            slot,
-            cursor: watch::Sender::new(cursor),
-        })
+        Ok(NameIndex { path: path.to_owned(), binding, slot, cursor: watch::Sender::new(cursor) })
     }
 
     /// The generation, which changes when the index is started anew, and the last sequence number
@@ -147,9 +142,7 @@ impl NameIndex {
         limit: usize,
     ) -> Result<Vec<(Key, IndexEntry)>, IndexError> {
         self.read(|txn| {
-            with_table(txn.open_table(NAMES)?, |names| {
-                page(names, scope, after, limit)
-            })
+            with_table(txn.open_table(NAMES)?, |names| page(names, scope, after, limit))
         })
     }
 
@@ -157,10 +150,7 @@ impl NameIndex {
     pub(crate) fn knows(&self, names: &[NameId]) -> Result<Vec<bool>, IndexError> {
         self.read(|txn| {
             with_table(txn.open_table(KEYS)?, |keys| {
-                names
-                    .iter()
-                    .map(|name| Ok(keys.get(&name.as_bytes()[..])?.is_some()))
-                    .collect()
+                names.iter().map(|name| Ok(keys.get(&name.as_bytes()[..])?.is_some())).collect()
             })
         })
     }
@@ -201,9 +191,7 @@ impl NameIndex {
             with_table(txn.open_table(NAMES)?, |names| {
                 with_table(txn.open_table(KEYS)?, |keys| {
                     with_table(txn.open_table(ALARMS)?, |alarms| {
-                        updates
-                            .iter()
-                            .try_for_each(|update| put(names, keys, alarms, update))
+                        updates.iter().try_for_each(|update| put(names, keys, alarms, update))
                     })
                 })
             })?;
@@ -239,10 +227,7 @@ impl NameIndex {
                 Ok(db) => db,
                 Err(error) => return error,
             };
-            *slot = Arc::new(Slot {
-                db,
-                generation: faulty.generation + 1,
-            });
+            *slot = Arc::new(Slot { db, generation: faulty.generation + 1 });
             self.cursor.send_replace(0);
         }
         IndexError::Rebuilding
@@ -250,10 +235,7 @@ impl NameIndex {
 
     /// Makes what was applied durable and closes the file, if nobody else uses the index.
     pub(crate) fn close(self) {
-        let slot = self
-            .slot
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
+        let slot = self.slot.into_inner().unwrap_or_else(PoisonError::into_inner);
         let closed = Arc::into_inner(slot).map(|slot| {
             slot.db.write(Durability::Immediate, |_| Ok(()))?;
             slot.db.close()
@@ -318,9 +300,7 @@ fn cursor_of(txn: &ReadTransaction) -> Result<u64, IndexFault> {
     with_table(txn.open_table(STATE)?, |state| {
         let value = state.get(CURSOR)?.ok_or_else(|| bad("the cursor"))?;
         let body = unseal(Table::State, CURSOR, value.value()).ok_or_else(|| bad("the cursor"))?;
-        Ok(u64::from_le_bytes(
-            body.try_into().map_err(|_| bad("the cursor"))?,
-        ))
+        Ok(u64::from_le_bytes(body.try_into().map_err(|_| bad("the cursor"))?))
     })
 }
 
@@ -356,9 +336,7 @@ fn key_of(keys: &Rows<'_>, name: &[u8]) -> Result<Option<String>, IndexFault> {
         return Ok(None);
     };
     let body = unseal(Table::Keys, name, value.value()).ok_or_else(|| bad("a key"))?;
-    String::from_utf8(body.to_vec())
-        .map(Some)
-        .map_err(|_| bad("a key"))
+    String::from_utf8(body.to_vec()).map(Some).map_err(|_| bad("a key"))
 }
 
 fn page(
@@ -369,9 +347,7 @@ fn page(
 ) -> Result<Vec<(Key, IndexEntry)>, IndexFault> {
     let mut found = Vec::new();
     let passed = |key: &str| after.is_some_and(|after| key <= after);
-    if let Some(key) = scope
-        .exact()
-        .filter(|key| !passed(key.as_str()) && limit > 0)
+    if let Some(key) = scope.exact().filter(|key| !passed(key.as_str()) && limit > 0)
         && let Some(value) = names.get(key.as_str().as_bytes())?
     {
         found.push((key.clone(), decode(key.as_str(), value.value())?));

@@ -54,12 +54,7 @@ pub(crate) fn run(engine: Engine, index: Arc<NameIndex>, keys: Arc<ReadKeys>) ->
     let stop = CancellationToken::new();
     let token = stop.clone();
     let task = tokio::spawn(async move {
-        let follow = Follow {
-            engine,
-            index,
-            keys,
-            unsynced: 0,
-        };
+        let follow = Follow { engine, index, keys, unsynced: 0 };
         token.run_until_cancelled_owned(follow.run()).await;
     });
     Tail { stop, task }
@@ -109,17 +104,11 @@ impl Follow {
         }
         let by_name = self.complete(by_name).await?;
         self.unsynced = (self.unsynced + 1) % SYNC_EVERY;
-        let durability = if self.unsynced == 0 {
-            Durability::Immediate
-        } else {
-            Durability::None
-        };
+        let durability = if self.unsynced == 0 { Durability::Immediate } else { Durability::None };
         let (index, keys) = (Arc::clone(&self.index), Arc::clone(&self.keys));
         blocking(move || {
-            let updates: Vec<NameUpdate> = by_name
-                .iter()
-                .map(|(name, records)| evaluate(&keys, *name, records))
-                .collect();
+            let updates: Vec<NameUpdate> =
+                by_name.iter().map(|(name, records)| evaluate(&keys, *name, records)).collect();
             index.apply(generation, &updates, cursor, durability)
         })
         .await?;
@@ -135,22 +124,12 @@ impl Follow {
         let index = Arc::clone(&self.index);
         let names: Vec<NameId> = by_name.keys().copied().collect();
         let known = blocking(move || index.knows(&names)).await?;
-        let reads = by_name
-            .into_iter()
-            .zip(known)
-            .map(|((name, records), known)| async move {
-                let alone = !known && records.len() == 1;
-                let all = if alone {
-                    records
-                } else {
-                    self.engine.records_of(name).await?
-                };
-                Ok::<_, TailError>((name, all))
-            });
-        stream::iter(reads)
-            .buffer_unordered(READS)
-            .try_collect()
-            .await
+        let reads = by_name.into_iter().zip(known).map(|((name, records), known)| async move {
+            let alone = !known && records.len() == 1;
+            let all = if alone { records } else { self.engine.records_of(name).await? };
+            Ok::<_, TailError>((name, all))
+        });
+        stream::iter(reads).buffer_unordered(READS).try_collect().await
     }
 }
 
@@ -162,14 +141,6 @@ fn evaluate(keys: &ReadKeys, name: NameId, records: &[Record]) -> NameUpdate {
             "a record is set aside"
         );
     }
-    let entry = view
-        .head
-        .as_ref()
-        .map(|head| IndexEntry::of(head, view.siblings));
-    NameUpdate {
-        name,
-        key: view.key,
-        entry,
-        alarmed: !view.alarms.is_empty(),
-    }
+    let entry = view.head.as_ref().map(|head| IndexEntry::of(head, view.siblings));
+    NameUpdate { name, key: view.key, entry, alarmed: !view.alarms.is_empty() }
 }

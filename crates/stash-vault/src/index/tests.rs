@@ -3,10 +3,7 @@ use stash_crypto::RecordHash;
 use super::*;
 
 fn binding(n: u8) -> Binding {
-    Binding {
-        store: [n; 16],
-        stash: StashId::from_bytes([n; 32]),
-    }
+    Binding { store: [n; 16], stash: StashId::from_bytes([n; 32]) }
 }
 
 fn update(key: &str, size: Option<u64>) -> NameUpdate {
@@ -22,26 +19,18 @@ fn update(key: &str, size: Option<u64>) -> NameUpdate {
         mode: None,
         inline: true,
     });
-    NameUpdate {
-        name,
-        key: Some(Key::new(key).unwrap()),
-        entry,
-        alarmed: false,
-    }
+    NameUpdate { name, key: Some(Key::new(key).unwrap()), entry, alarmed: false }
 }
 
 fn keys(index: &NameIndex, scope: &str, after: Option<&str>, limit: usize) -> Vec<String> {
-    let page = index
-        .page(&Scope::new(scope).unwrap(), after, limit)
-        .unwrap();
+    let page = index.page(&Scope::new(scope).unwrap(), after, limit).unwrap();
     page.into_iter().map(|(key, _)| key.to_string()).collect()
 }
 
 fn filled(path: &Path) -> NameIndex {
     let index = NameIndex::open(path, binding(1), 100).unwrap();
-    let updates: Vec<_> = ["a", "a-b", "a/1", "a/2/x", "a0", "b"]
-        .map(|key| update(key, Some(1)))
-        .into();
+    let updates: Vec<_> =
+        ["a", "a-b", "a/1", "a/2/x", "a0", "b"].map(|key| update(key, Some(1))).into();
     index.apply(0, &updates, 6, Durability::Immediate).unwrap();
     index
 }
@@ -50,10 +39,7 @@ fn filled(path: &Path) -> NameIndex {
 fn a_page_holds_the_name_itself_and_what_lies_under_it() {
     let dir = tempfile::tempdir().unwrap();
     let index = filled(&dir.path().join("names.redb"));
-    assert_eq!(
-        keys(&index, "", None, 10),
-        ["a", "a-b", "a/1", "a/2/x", "a0", "b"]
-    );
+    assert_eq!(keys(&index, "", None, 10), ["a", "a-b", "a/1", "a/2/x", "a0", "b"]);
     assert_eq!(keys(&index, "a", None, 10), ["a", "a/1", "a/2/x"]);
     assert_eq!(keys(&index, "a/", None, 10), ["a/1", "a/2/x"]);
     assert_eq!(keys(&index, "a/2", None, 10), ["a/2/x"]);
@@ -88,11 +74,7 @@ fn a_removed_name_is_found_again_by_its_name_id() {
     gone.key = None;
     index.apply(0, &[gone], 7, Durability::None).unwrap();
     assert_eq!(keys(&index, "a", None, 10), ["a", "a/2/x"]);
-    assert_eq!(
-        index.knows(&[name]).unwrap(),
-        [true],
-        "a later record of it is not the first"
-    );
+    assert_eq!(index.knows(&[name]).unwrap(), [true], "a later record of it is not the first");
     assert_eq!(index.len().unwrap(), 5);
 }
 
@@ -104,9 +86,7 @@ fn alarmed_names_are_remembered_until_they_are_clean() {
     (bad.key, bad.alarmed) = (None, true);
     index.apply(0, &[bad], 7, Durability::None).unwrap();
     assert_eq!(index.alarmed(10).unwrap().len(), 1);
-    index
-        .apply(0, &[update("bad", Some(3))], 8, Durability::None)
-        .unwrap();
+    index.apply(0, &[update("bad", Some(3))], 8, Durability::None).unwrap();
     assert!(index.alarmed(10).unwrap().is_empty());
     assert_eq!(index.len().unwrap(), 7);
 }
@@ -141,14 +121,9 @@ fn updates_for_an_index_that_was_started_anew_are_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let index = filled(&dir.path().join("names.redb"));
     let slot = index.current();
-    assert!(matches!(
-        index.replace(&slot, bad("a test")),
-        IndexError::Rebuilding
-    ));
+    assert!(matches!(index.replace(&slot, bad("a test")), IndexError::Rebuilding));
     assert_eq!(index.position(), (1, 0));
-    index
-        .apply(0, &[update("late", Some(1))], 7, Durability::None)
-        .unwrap();
+    index.apply(0, &[update("late", Some(1))], 7, Durability::None).unwrap();
     assert_eq!((index.position(), index.len().unwrap()), ((1, 0), 0));
 }
 

@@ -18,20 +18,12 @@ pub(crate) struct Content {
 
 impl Content {
     pub(crate) fn put(manifest: Manifest, meta: Meta) -> Content {
-        Content {
-            kind: RecordKind::Put,
-            manifest,
-            meta,
-        }
+        Content { kind: RecordKind::Put, manifest, meta }
     }
 
     pub(crate) fn tombstone(key: stash_crypto::Key) -> Content {
         let meta = Meta::new(key, 0);
-        Content {
-            kind: RecordKind::Tombstone,
-            manifest: Manifest::EMPTY,
-            meta,
-        }
+        Content { kind: RecordKind::Tombstone, manifest: Manifest::EMPTY, meta }
     }
 
     /// Whether the head says the same already. The time is not compared where the source has none
@@ -63,10 +55,7 @@ pub(crate) fn write(inner: &Arc<Inner>, content: Content) -> Write {
             seen: position.seen,
             manifest: content.manifest,
         };
-        let draft = RecordDraft {
-            clear,
-            meta: Some(content.meta),
-        };
+        let draft = RecordDraft { clear, meta: Some(content.meta) };
         draft.sign(inner.node.signer(), &inner.keys.latest().meta)
     });
     Write { name, draft }

@@ -37,10 +37,7 @@ pub(super) async fn put(session: Arc<Session>, file: FoundFile) -> Result<Done, 
             }
         }
     }
-    Ok(Done {
-        skipped: vec![(file.path, why)],
-        ..Done::default()
-    })
+    Ok(Done { skipped: vec![(file.path, why)], ..Done::default() })
 }
 
 enum Reading {
@@ -97,10 +94,7 @@ async fn shrunk(file: &Arc<File>, found: &FoundFile, stat: Stat) -> Result<Conte
     })
     .await
     .map_err(ReadError::Io)?;
-    Ok(Content::put(
-        Manifest::EMPTY,
-        inline_meta(found.key.clone(), bytes, Some(&stat)),
-    ))
+    Ok(Content::put(Manifest::EMPTY, inline_meta(found.key.clone(), bytes, Some(&stat))))
 }
 
 async fn chunked(
@@ -109,20 +103,11 @@ async fn chunked(
     found: &FoundFile,
     stat: Stat,
 ) -> Result<Content, ReadError> {
-    let view = session
-        .inner
-        .view_of(session.inner.keys.name_id(&found.key))
-        .await;
-    let previous = view
-        .map_err(PutError::from)?
-        .head
-        .map(|head| head.meta.chunk_size);
+    let view = session.inner.view_of(session.inner.keys.name_id(&found.key)).await;
+    let previous = view.map_err(PutError::from)?.head.map(|head| head.meta.chunk_size);
     let plan = Plan::new(stat.size, previous.filter(|size| *size > 0));
     if plan.chunks() > MOST_CHUNKS {
-        return Err(PutError::TooLarge {
-            chunks: plan.chunks(),
-        }
-        .into());
+        return Err(PutError::TooLarge { chunks: plan.chunks() }.into());
     }
     // What was stored before is likely to be met again: then one hash saves a seal.
     let sealer = Arc::new(Sealer::new(session, previous.is_some()));
@@ -144,12 +129,7 @@ async fn one(
     plan: Plan,
     index: u64,
 ) -> Result<ChunkRef, ReadError> {
-    let mut buffer = sealer
-        .session
-        .inner
-        .engine
-        .buffer(plan.sealed_len(index))
-        .await;
+    let mut buffer = sealer.session.inner.engine.buffer(plan.sealed_len(index)).await;
     let worker = Arc::clone(&sealer);
     let (buffer, found) = blocking(move || {
         let plain = plan.plain_len(index) as usize;
@@ -161,10 +141,7 @@ async fn one(
     })
     .await?;
     let chunk = sealer.store(buffer, found).await?;
-    sealer
-        .session
-        .progress
-        .moved(u64::from(plan.plain_len(index)));
+    sealer.session.progress.moved(u64::from(plan.plain_len(index)));
     Ok(chunk)
 }
 
@@ -222,9 +199,7 @@ impl Sealer {
             && let Some(tags) = &self.session.inner.tags
         {
             let tag = self.session.inner.keys.latest().chunks.tag(&buffer);
-            let known = tags
-                .get(&tag)
-                .filter(|chunk| chunk.sealed_len as usize == buffer.len());
+            let known = tags.get(&tag).filter(|chunk| chunk.sealed_len as usize == buffer.len());
             if first {
                 self.probe.fetch_or(known.is_some(), Ordering::Relaxed);
             }
@@ -263,10 +238,7 @@ impl Sealer {
 fn seal(inner: &Inner, buffer: &mut Buffer) -> Result<ChunkRef, PutError> {
     let sealed = inner.keys.latest().chunks.seal_in_place(buffer)?;
     let sealed_len = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
-    let chunk = ChunkRef {
-        address: sealed.address,
-        sealed_len,
-    };
+    let chunk = ChunkRef { address: sealed.address, sealed_len };
     if let Some(tags) = &inner.tags {
         tags.insert(sealed.tag, chunk);
     }

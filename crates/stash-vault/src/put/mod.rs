@@ -36,19 +36,14 @@ pub struct PutOptions {
 
 impl Default for PutOptions {
     fn default() -> PutOptions {
-        PutOptions {
-            wait: Wait::Quorum,
-            jobs: 0,
-        }
+        PutOptions { wait: Wait::Quorum, jobs: 0 }
     }
 }
 
 impl PutOptions {
     fn jobs(&self) -> usize {
         match self.jobs {
-            0 => std::thread::available_parallelism()
-                .map_or(2, usize::from)
-                .clamp(2, 8),
+            0 => std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8),
             jobs => jobs,
         }
     }

@@ -61,12 +61,7 @@ pub(super) fn session(
         return Err(PutError::ReadOnly { role: inner.role });
     }
     let upload = inner.engine.upload(options.wait);
-    Ok(Session {
-        inner,
-        upload,
-        progress: progress.clone(),
-        depth: options.jobs(),
-    })
+    Ok(Session { inner, upload, progress: progress.clone(), depth: options.jobs() })
 }
 
 pub(super) async fn put_path(
@@ -82,29 +77,18 @@ pub(super) async fn put_path(
     let _ = tokio::time::timeout(CATCH_UP, session.inner.names.caught_up(last)).await;
     let source = source.to_owned();
     let root = blocking(move || walk::root(&source, as_key)).await?;
-    let (key, single) = (
-        root.key.clone(),
-        (!root.directory).then(|| root.path.clone()),
-    );
+    let (key, single) = (root.key.clone(), (!root.directory).then(|| root.path.clone()));
     let (out, found) = mpsc::channel(AHEAD);
     let (walking, spare) = (progress.clone(), session.inner.directory.clone());
     let walk = tokio::task::spawn_blocking(move || walk::walk(root, &spare, &walking, &out));
     let batches = Batches::new(Arc::clone(&session));
-    let finder = Finder {
-        session,
-        found,
-        large: VecDeque::new(),
-        open: true,
-    };
+    let finder = Finder { session, found, large: VecDeque::new(), open: true };
     let total = drive(finder, batches, options.jobs()).await?;
     // The walk has ended: its channel is closed.
     let _ = walk.await;
     match (single, total.done.skipped.first()) {
         // Of a single file there is nothing to report but why it was not stored.
-        (Some(path), Some((_, why))) => Err(PutError::Unfit {
-            path,
-            why: why.clone(),
-        }),
+        (Some(path), Some((_, why))) => Err(PutError::Unfit { path, why: why.clone() }),
         _ => Ok(total.report(key)),
     }
 }
@@ -138,10 +122,7 @@ impl Total {
 /// Reads at most `jobs` files or groups at once, and commits what is ready.
 async fn drive(mut finder: Finder, batches: Batches, jobs: usize) -> Result<Total, PutError> {
     let mut reading: FuturesUnordered<Work> = FuturesUnordered::new();
-    let mut total = Total {
-        done: Done::default(),
-        batches,
-    };
+    let mut total = Total { done: Done::default(), batches };
     loop {
         total.batches.launch(reading.is_empty() && finder.ended());
         let room = reading.len() < jobs && total.batches.waiting() < READY;

@@ -77,11 +77,7 @@ pub(super) async fn finish(
 ) -> Result<Done, PutError> {
     let name = session.inner.keys.name_id(&content.meta.key);
     let view = session.inner.view_of(name).await?;
-    let mut done = Done {
-        files: 1,
-        bytes: content.meta.size,
-        ..Done::default()
-    };
+    let mut done = Done { files: 1, bytes: content.meta.size, ..Done::default() };
     if content.meta.inline.is_some() {
         session.progress.moved(content.meta.size);
     }
@@ -89,6 +85,10 @@ pub(super) async fn finish(
         Some(Version { record, meta }) if view.siblings == 0 => {
             let head = Version { record, meta };
             if content.equals(&head, compare_time) {
+                if content.meta.inline.is_none() {
+                    // Its chunks were offered and are here again, should it have been evicted.
+                    session.inner.engine.want_version(name).await?;
+                }
                 done.unchanged.push(head.record);
             } else {
                 done.writes.push(write(&session.inner, content));
@@ -139,9 +139,7 @@ fn read_whole(file: &FoundFile) -> std::io::Result<Option<Whole>> {
         return Ok(Some(Whole::TooLong));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(before.size).unwrap_or(0) + 1);
-    (&handle)
-        .take(INLINE_MAX as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    (&handle).take(INLINE_MAX as u64 + 1).read_to_end(&mut bytes)?;
     let after = Stat::of(&handle.metadata()?);
     let whole = after == before && bytes.len() as u64 == before.size;
     Ok(whole.then_some(Whole::Fits(bytes, before)))
@@ -163,11 +161,7 @@ mod tests {
     use stash_crypto::Key;
 
     fn found(path: PathBuf, size: u64) -> FoundFile {
-        FoundFile {
-            path,
-            key: Key::new("k").unwrap(),
-            size,
-        }
+        FoundFile { path, key: Key::new("k").unwrap(), size }
     }
 
     #[test]
@@ -176,9 +170,7 @@ mod tests {
         for size in [0, 1, INLINE_MAX] {
             let path = dir.path().join(size.to_string());
             std::fs::write(&path, vec![7; size]).unwrap();
-            let Read1::Content(meta, false) = read_one(found(path, 0), false) else {
-                panic!()
-            };
+            let Read1::Content(meta, false) = read_one(found(path, 0), false) else { panic!() };
             assert_eq!(meta.inline, Some(vec![7; size]));
             assert_eq!(meta.size, size as u64);
             assert!(meta.modified.is_some() && meta.mode.is_some());

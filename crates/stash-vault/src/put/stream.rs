@@ -56,16 +56,10 @@ async fn put(
     progress.found(1, size.unwrap_or(0));
     let content = read(&session, key.clone(), &mut reader, size).await?;
     if let Some(expected) = size.filter(|size| *size != content.meta.size) {
-        return Err(PutError::Length {
-            expected,
-            got: content.meta.size,
-        });
+        return Err(PutError::Length { expected, got: content.meta.size });
     }
     let done = finish(&session, content, false).await?;
-    let mut total = Total {
-        done: Done::default(),
-        batches: Batches::new(session),
-    };
+    let mut total = Total { done: Done::default(), batches: Batches::new(session) };
     total.add(done);
     total.batches.launch(true);
     while let Some(committed) = total.batches.next().await {
@@ -81,14 +75,8 @@ async fn read(
     reader: &mut (impl AsyncRead + Unpin + Send),
     size: Option<u64>,
 ) -> Result<Content, PutError> {
-    let view = session
-        .inner
-        .view_of(session.inner.keys.name_id(&key))
-        .await?;
-    let previous = view
-        .head
-        .map(|head| head.meta.chunk_size)
-        .filter(|size| *size > 0);
+    let view = session.inner.view_of(session.inner.keys.name_id(&key)).await?;
+    let previous = view.head.map(|head| head.meta.chunk_size).filter(|size| *size > 0);
     let chunk_size = size.map_or(CHUNK, |size| Plan::new(size, previous).chunk_size());
     let sealer = Arc::new(Sealer::new(session, previous.is_some()));
     let mut sealing = FuturesOrdered::new();
@@ -99,10 +87,7 @@ async fn read(
         let (begin, len) = (total, u64::from(got));
         total += len;
         if let Some(expected) = size.filter(|size| total > *size) {
-            return Err(PutError::Length {
-                expected,
-                got: total,
-            });
+            return Err(PutError::Length { expected, got: total });
         }
         if begin == 0 && got as usize <= INLINE_MAX {
             let bytes = buffer[CHUNK_OVERHEAD..][..got as usize].to_vec();
@@ -111,12 +96,7 @@ async fn read(
             return Ok(Content::put(Manifest::EMPTY, meta));
         }
         if got > 0 {
-            sealing.push_back(tokio::spawn(seal(
-                Arc::clone(&sealer),
-                buffer,
-                got,
-                chunk_size,
-            )));
+            sealing.push_back(tokio::spawn(seal(Arc::clone(&sealer), buffer, got, chunk_size)));
         }
         let left = if got < chunk_size { 0 } else { BEHIND };
         while sealing.len() > left
@@ -140,11 +120,7 @@ async fn fill(
     reader: &mut (impl AsyncRead + Unpin + Send),
     chunk_size: u32,
 ) -> Result<(Buffer, u32), PutError> {
-    let mut buffer = session
-        .inner
-        .engine
-        .buffer(CHUNK_OVERHEAD + chunk_size as usize)
-        .await;
+    let mut buffer = session.inner.engine.buffer(CHUNK_OVERHEAD + chunk_size as usize).await;
     let mut got = 0u32;
     while got < chunk_size {
         let room = &mut buffer[CHUNK_OVERHEAD + got as usize..];

@@ -41,18 +41,10 @@ mod tests {
     use super::*;
 
     fn outcome(copies: usize, missing: &[u8]) -> Outcome {
-        let missing: Vec<_> = missing
-            .iter()
-            .map(|n| (NodeId::from_bytes([*n; 32]), "away".to_owned()))
-            .collect();
+        let missing: Vec<_> =
+            missing.iter().map(|n| (NodeId::from_bytes([*n; 32]), "away".to_owned())).collect();
         let short = !missing.is_empty();
-        Outcome {
-            records: Vec::new(),
-            copies,
-            wanted: 3,
-            short,
-            missing,
-        }
+        Outcome { records: Vec::new(), copies, wanted: 3, short, missing }
     }
 
     #[test]
@@ -62,9 +54,6 @@ mod tests {
         tally.add(outcome(2, &[7]));
         tally.add(outcome(2, &[7]));
         assert_eq!((tally.copies, tally.wanted, tally.short), (2, 3, true));
-        assert_eq!(
-            tally.missing(),
-            vec![(NodeId::from_bytes([7; 32]), "away".to_owned())]
-        );
+        assert_eq!(tally.missing(), vec![(NodeId::from_bytes([7; 32]), "away".to_owned())]);
     }
 }

@@ -78,51 +78,30 @@ pub(crate) struct Root {
 
 /// Looks at what the caller named. A link is followed: the caller named its target.
 pub(crate) fn root(source: &Path, as_key: Option<Key>) -> Result<Root, PutError> {
-    let unreadable = |error| PutError::Source {
-        path: source.to_owned(),
-        source: error,
-    };
+    let unreadable = |error| PutError::Source { path: source.to_owned(), source: error };
     let path = fs::canonicalize(source).map_err(unreadable)?;
     let metadata = fs::metadata(&path).map_err(unreadable)?;
     if !metadata.is_file() && !metadata.is_dir() {
         let why = "it is neither a file nor a directory".to_owned();
-        return Err(PutError::Unfit {
-            path: source.to_owned(),
-            why,
-        });
+        return Err(PutError::Unfit { path: source.to_owned(), why });
     }
     let key = match as_key {
         Some(key) => key,
-        None => root_key(&path).map_err(|source_error| PutError::Name {
-            path: path.clone(),
-            source: source_error,
-        })?,
+        None => root_key(&path)
+            .map_err(|source_error| PutError::Name { path: path.clone(), source: source_error })?,
     };
-    Ok(Root {
-        path,
-        key,
-        directory: metadata.is_dir(),
-        size: metadata.len(),
-    })
+    Ok(Root { path, key, directory: metadata.is_dir(), size: metadata.len() })
 }
 
 /// Sends everything below the root in order of the directories' names, but the directory `spare`;
 /// ends early when nobody listens any more.
 pub(crate) fn walk(root: Root, spare: &Path, progress: &Progress, out: &mpsc::Sender<Found>) {
     if root.directory {
-        let walk = Walk {
-            spare,
-            progress,
-            out,
-        };
+        let walk = Walk { spare, progress, out };
         let _ = walk.directory(&root.path, &root.key, DEPTH);
     } else {
         progress.found(1, root.size);
-        let file = FoundFile {
-            path: root.path,
-            key: root.key,
-            size: root.size,
-        };
+        let file = FoundFile { path: root.path, key: root.key, size: root.size };
         let _ = out.blocking_send(Found::File(file));
     }
 }
@@ -137,10 +116,7 @@ impl Walk<'_> {
     /// `None` when nobody listens any more.
     fn directory(&self, path: &Path, key: &Key, depth: usize) -> Option<()> {
         if path == self.spare {
-            return self.skip(
-                path.to_owned(),
-                "it is the data directory of this node".to_owned(),
-            );
+            return self.skip(path.to_owned(), "it is the data directory of this node".to_owned());
         }
         let entries = fs::read_dir(path)
             .and_then(|entries| entries.collect::<Result<Vec<_>, _>>())
@@ -150,9 +126,7 @@ impl Walk<'_> {
             Err(why) => return self.skip(path.to_owned(), why),
         };
         entries.sort_by_key(fs::DirEntry::file_name);
-        entries
-            .iter()
-            .try_for_each(|entry| self.entry(entry, key, depth))
+        entries.iter().try_for_each(|entry| self.entry(entry, key, depth))
     }
 
     fn entry(&self, entry: &fs::DirEntry, parent: &Key, depth: usize) -> Option<()> {
@@ -166,9 +140,7 @@ impl Walk<'_> {
             Ok(metadata) if metadata.is_file() => {
                 let size = metadata.len();
                 self.progress.found(1, size);
-                self.out
-                    .blocking_send(Found::File(FoundFile { path, key, size }))
-                    .ok()
+                self.out.blocking_send(Found::File(FoundFile { path, key, size })).ok()
             }
             Ok(metadata) if metadata.is_dir() && depth > 0 => {
                 self.directory(&path, &key, depth - 1)
@@ -240,15 +212,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("one");
         fs::write(&path, b"1").unwrap();
-        assert_eq!(
-            collect(root(&path, None).unwrap(), Path::new("")).0,
-            ["one"]
-        );
+        assert_eq!(collect(root(&path, None).unwrap(), Path::new("")).0, ["one"]);
         let key = Key::new("other/name").unwrap();
-        assert_eq!(
-            collect(root(&path, Some(key)).unwrap(), Path::new("")).0,
-            ["other/name"]
-        );
+        assert_eq!(collect(root(&path, Some(key)).unwrap(), Path::new("")).0, ["other/name"]);
     }
 
     #[test]
@@ -270,10 +236,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let missing = root(&dir.path().join("none"), None).unwrap_err();
         assert_eq!(missing.class(), crate::Class::Unreadable);
-        assert!(matches!(
-            root(Path::new("/dev/null"), None),
-            Err(PutError::Unfit { .. })
-        ));
+        assert!(matches!(root(Path::new("/dev/null"), None), Err(PutError::Unfit { .. })));
     }
 
     /// Fault case 82: a link that took a file's place after the walk is not followed.

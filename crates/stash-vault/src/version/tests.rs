@@ -16,20 +16,13 @@ impl Author {
         let root = RootSecret::generate(&mut rand::rng());
         let node = NodeKeys::generate(&mut rand::rng());
         let keys = ReadKeys::new(&[root.read_root()]).unwrap();
-        Author {
-            root,
-            node,
-            keys,
-            n: 0,
-        }
+        Author { root, node, keys, n: 0 }
     }
 
     fn clear(&mut self, name: NameId, kind: RecordKind, seen: Vector) -> Clear {
         self.n += 1;
-        let writer = Writer {
-            node: self.node.node_id(),
-            incarnation: Incarnation::from_bytes([1; 8]),
-        };
+        let writer =
+            Writer { node: self.node.node_id(), incarnation: Incarnation::from_bytes([1; 8]) };
         Clear {
             stash: self.root.stash_id(),
             kind,
@@ -45,9 +38,7 @@ impl Author {
 
     fn sign(&self, clear: Clear, meta: Option<Meta>) -> Record {
         let draft = RecordDraft { clear, meta };
-        draft
-            .sign(self.node.signer(), &self.root.read_root().meta_keys())
-            .unwrap()
+        draft.sign(self.node.signer(), &self.root.read_root().meta_keys()).unwrap()
     }
 
     fn put(&mut self, key: &str, content: &[u8], seen: Vector) -> Record {
@@ -165,21 +156,11 @@ fn a_record_of_an_unknown_epoch_is_set_aside_by_number() {
     let later = stash_crypto::ReadRoot::from_parts(7, [9; 32]);
     let mut clear = record.clear().clone();
     clear.epoch = 7;
-    let meta = record
-        .open_meta(&author.root.read_root().meta_keys())
-        .unwrap();
-    let draft = RecordDraft {
-        clear,
-        meta: Some(meta),
-    };
-    let record = draft
-        .sign(author.node.signer(), &later.meta_keys())
-        .unwrap();
+    let meta = record.open_meta(&author.root.read_root().meta_keys()).unwrap();
+    let draft = RecordDraft { clear, meta: Some(meta) };
+    let record = draft.sign(author.node.signer(), &later.meta_keys()).unwrap();
     let view = view(&author.keys, &[record]);
-    assert_eq!(
-        view.alarms[0].reason,
-        AlarmReason::UnknownEpoch { epoch: 7 }
-    );
+    assert_eq!(view.alarms[0].reason, AlarmReason::UnknownEpoch { epoch: 7 });
 }
 
 /// Fault case 61: another stash's keys open nothing.

@@ -21,9 +21,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Place {
-        Place {
-            dir: tempfile::tempdir().unwrap(),
-        }
+        Place { dir: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -40,29 +38,15 @@ impl Place {
 
     pub(crate) async fn founder(&self) -> Node {
         let dir = self.path("founder");
-        Home::init(
-            &dir,
-            InitOptions {
-                display_name: "founder".into(),
-                passphrase: None,
-            },
-        )
-        .unwrap();
+        Home::init(&dir, InitOptions { display_name: "founder".into(), passphrase: None }).unwrap();
         open(&dir).await
     }
 
     /// A further node, joined by a ticket and connected to the founder.
     pub(crate) async fn member(&self, founder: &Node, name: &str, role: Role) -> Node {
         let dir = self.path(name);
-        let ticket = founder
-            .engine
-            .invite(role, Duration::from_secs(600))
-            .await
-            .unwrap();
-        let options = JoinOptions {
-            display_name: name.into(),
-            passphrase: None,
-        };
+        let ticket = founder.engine.invite(role, Duration::from_secs(600)).await.unwrap();
+        let options = JoinOptions { display_name: name.into(), passphrase: None };
         let home = Home::join(&dir, &ticket, options).await.unwrap();
         assert_eq!(home.role(), role);
         let node = open(&dir).await;
@@ -72,10 +56,7 @@ impl Place {
 }
 
 pub(crate) async fn open(dir: &Path) -> Node {
-    let options = RunOptions {
-        listen: vec!["127.0.0.1:0".parse().unwrap()],
-        advertise: vec![],
-    };
+    let options = RunOptions { listen: vec!["127.0.0.1:0".parse().unwrap()], advertise: vec![] };
     Home::open(dir, None, options).await.unwrap()
 }
 
@@ -90,9 +71,7 @@ pub(crate) async fn connected(nodes: &[&Node]) {
             let members = node.engine.members();
             nodes.iter().all(|other| {
                 let id = other.engine.node_id();
-                members
-                    .iter()
-                    .any(|member| member.node == id && member.connected)
+                members.iter().any(|member| member.node == id && member.connected)
             })
         })
     })
@@ -105,9 +84,7 @@ pub(crate) async fn until(holds: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(SOON, wait)
-        .await
-        .expect("it should have happened by now");
+    tokio::time::timeout(SOON, wait).await.expect("it should have happened by now");
 }
 
 pub(crate) fn vault(node: &Node) -> Vault {
@@ -115,25 +92,16 @@ pub(crate) fn vault(node: &Node) -> Vault {
 }
 
 pub(crate) fn all() -> PutOptions {
-    PutOptions {
-        wait: Wait::All,
-        jobs: 0,
-    }
+    PutOptions { wait: Wait::All, jobs: 0 }
 }
 
 pub(crate) async fn put(node: &Node, path: &Path) -> PutReport {
-    vault(node)
-        .put_path(path, None, all(), &Progress::new())
-        .await
-        .unwrap()
+    vault(node).put_path(path, None, all(), &Progress::new()).await.unwrap()
 }
 
 pub(crate) async fn get(node: &Node, name: &str, output: &Path) -> stash_vault::GetReport {
     let options = GetOptions::default();
-    vault(node)
-        .get_path(name, Some(output), options, &Progress::new())
-        .await
-        .unwrap()
+    vault(node).get_path(name, Some(output), options, &Progress::new()).await.unwrap()
 }
 
 /// Bytes that no compressor or deduplicator makes smaller; every seed gives others.
