@@ -258,7 +258,7 @@ fn a_full_disk_fails_the_put_and_keeps_everything_that_was_stored() {
         eprintln!("SKIPPED, CANNOT MOUNT A TMPFS: a full disk");
         return;
     }
-    let _disk = SmallDisk(disk.clone());
+    let mounted = SmallDisk(disk.clone());
     std::os::unix::fs::symlink(disk.join("data"), home.path().join("data")).unwrap();
     std::fs::create_dir(disk.join("data")).unwrap();
     std::fs::set_permissions(
@@ -277,4 +277,8 @@ fn a_full_disk_fails_the_put_and_keeps_everything_that_was_stored() {
     let (home, _) = node.stop();
     let node = Node::start_in(home, |_| {});
     assert_eq!(node.run(&["cat", "small"]).stdout, noise(1, 200_000));
+    let (home, _) = node.stop();
+    // Before the directory that it is mounted in.
+    drop(mounted);
+    drop(home);
 }

@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p stash-server --example replicate`
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;

@@ -236,7 +236,7 @@ async fn from_members(
                     asked.push(node);
                     under_way.push(attempt(core, node, peer, chunk, buffer));
                 }
-                None => spare = Some(buffer),
+                None => drop(buffer),
             }
         }
         if under_way.is_empty() {

@@ -87,10 +87,7 @@ pub(crate) async fn run(
             }
             let read = reader.await.unwrap_or_else(|error| Err(AskError::Gone(error.to_string())));
             // The reader knows better why the stream ended.
-            read.and(written).map_err(|error| {
-                note(held, &node, &error);
-                error
-            })
+            read.and(written).inspect_err(|error| note(held, &node, error))
         }
     };
     if let Err(error) = outcome {

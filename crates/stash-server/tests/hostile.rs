@@ -250,6 +250,24 @@ async fn a_member_that_never_answers_delays_a_get_by_seconds_at_most() {
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
 }
 
+// Fault case 101: nor do two of three.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_members_that_never_answer_delay_a_get_by_seconds_at_most() {
+    let scene = scene(&[1 << 20]).await;
+    let silent = || {
+        script(|ask, _| match ask {
+            Ask::Get { .. } => Act::Nothing,
+            _ => Act::Default,
+        })
+    };
+    let _one = scene.liar(silent()).await;
+    let _two = scene.liar(silent()).await;
+    let start = Instant::now();
+    read(&scene.node, &scene.chunks).await;
+    // Two seconds for each of them, and as many again for a machine that does other things.
+    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
+}
+
 // Fault case 101: the buffers for second requests are few. A get whose later chunks hold all of
 // them, and whose first chunk is late everywhere, must still take the answer when it comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -85,9 +85,9 @@ impl Node {
         members.sort_by_key(|member| (member.this, !member.connected));
         let named = members.into_iter().filter(|member| !member.addresses.is_empty());
         let members = named
-            .filter_map(|member| {
+            .map(|member| {
                 let addresses = member.addresses.into_iter().take(RECOVERY_ADDRESSES).collect();
-                Some((member.noise, addresses))
+                (member.noise, addresses)
             })
             .take(RECOVERY_MEMBERS)
             .collect();
