@@ -20,27 +20,15 @@ const BINARY: &str = "XTASK_STASH_BINARY";
 pub(crate) fn stash(report: &Report) -> Result<PathBuf> {
     if let Some(given) = std::env::var_os(BINARY) {
         let path = PathBuf::from(given).canonicalize().context(BINARY)?;
-        report.line(format_args!(
-            "{:<28} {}",
-            "not built, given",
-            path.display()
-        ));
+        report.line(format_args!("{:<28} {}", "not built, given", path.display()));
         return Ok(path);
     }
-    executable(
-        report,
-        &["--package", "stash-node", "--bin", "stash"],
-        "stash",
-    )
+    executable(report, &["--package", "stash-node", "--bin", "stash"], "stash")
 }
 
 /// The release build of the floor: the same work as a transfer, in straight-line code.
 pub(crate) fn floor(report: &Report) -> Result<PathBuf> {
-    executable(
-        report,
-        &["--package", "xtask", "--example", "floor"],
-        "floor",
-    )
+    executable(report, &["--package", "xtask", "--example", "floor"], "floor")
 }
 
 /// Cargo as the one that runs xtask, in the workspace.
@@ -53,13 +41,7 @@ pub(crate) fn cargo() -> Command {
 fn executable(report: &Report, target: &[&str], name: &str) -> Result<PathBuf> {
     let started = Instant::now();
     let mut build = cargo();
-    build
-        .args([
-            "build",
-            "--release",
-            "--message-format=json-render-diagnostics",
-        ])
-        .args(target);
+    build.args(["build", "--release", "--message-format=json-render-diagnostics"]).args(target);
     // Progress and errors of cargo are on stderr, which stays the terminal's.
     let mut child = build.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let output = child.stdout.take().context("cargo has no output")?;
@@ -77,16 +59,9 @@ fn executable(report: &Report, target: &[&str], name: &str) -> Result<PathBuf> {
         bail!("building {name} failed ({status})");
     }
     if started.elapsed() > BUILD {
-        report.line(format_args!(
-            "note: building {name} took {}",
-            seconds(started.elapsed())
-        ));
+        report.line(format_args!("note: building {name} took {}", seconds(started.elapsed())));
     }
     let path = found.with_context(|| format!("cargo names no executable for {name}"))?;
-    report.line(format_args!(
-        "{:<28} {path} ({})",
-        "built",
-        seconds(started.elapsed())
-    ));
+    report.line(format_args!("{:<28} {path} ({})", "built", seconds(started.elapsed())));
     Ok(path.into_std_path_buf())
 }

@@ -17,13 +17,8 @@ const STEP: Duration = Duration::from_secs(25 * 60);
 const EXAMPLE: Duration = Duration::from_secs(5 * 60);
 
 /// The libraries, each of which must build and show itself alone.
-const LIBRARIES: &[&str] = &[
-    "stash-crypto",
-    "stash-store",
-    "stash-p2p",
-    "stash-server",
-    "stash-vault",
-];
+const LIBRARIES: &[&str] =
+    &["stash-crypto", "stash-store", "stash-p2p", "stash-server", "stash-vault"];
 
 type Step = (String, Box<dyn Fn(&Report) -> Result<()>>);
 
@@ -49,17 +44,7 @@ pub(crate) fn run(report: &Report) -> Result<()> {
 fn steps() -> Vec<Step> {
     let mut steps: Vec<Step> = vec![
         simple("fmt", &["fmt", "--all", "--check"]),
-        simple(
-            "clippy",
-            &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
-        ),
+        simple("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
         tests(),
         simple("doc tests", &["test", "--workspace", "--doc"]),
         ("docs".into(), Box::new(|_| docs())),
@@ -73,10 +58,7 @@ fn steps() -> Vec<Step> {
 }
 
 fn simple(name: &str, arguments: &'static [&'static str]) -> Step {
-    (
-        name.into(),
-        Box::new(move |_| process::run_in_view(cargo().args(arguments), STEP)),
-    )
+    (name.into(), Box::new(move |_| process::run_in_view(cargo().args(arguments), STEP)))
 }
 
 /// nextest where it is installed, the plain runner elsewhere: the same tests.
@@ -88,30 +70,18 @@ fn tests() -> Step {
         .status()
         .is_ok_and(|status| status.success());
     if nextest {
-        simple(
-            "tests (nextest)",
-            &["nextest", "run", "--workspace", "--no-fail-fast"],
-        )
+        simple("tests (nextest)", &["nextest", "run", "--workspace", "--no-fail-fast"])
     } else {
         simple(
             "tests",
-            &[
-                "test",
-                "--workspace",
-                "--lib",
-                "--bins",
-                "--tests",
-                "--examples",
-                "--no-fail-fast",
-            ],
+            &["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"],
         )
     }
 }
 
 fn docs() -> Result<()> {
     let mut doc = cargo();
-    doc.args(["doc", "--workspace", "--no-deps"])
-        .env("RUSTDOCFLAGS", "-Dwarnings");
+    doc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-Dwarnings");
     process::run_in_view(&mut doc, STEP)
 }
 
@@ -131,10 +101,7 @@ fn examples(name: &str) -> Result<Vec<String>> {
         .current_dir(crate::scratch::workspace())
         .no_deps()
         .exec()?;
-    let package = metadata
-        .packages
-        .iter()
-        .find(|package| package.name.as_str() == name);
+    let package = metadata.packages.iter().find(|package| package.name.as_str() == name);
     let package = package.with_context(|| format!("the workspace has no {name}"))?;
     let examples = package.targets.iter().filter(|target| target.is_example());
     Ok(examples.map(|target| target.name.clone()).collect())
@@ -153,21 +120,10 @@ fn tour() -> Result<()> {
 }
 
 fn summary(report: &Report, table: &[(&str, bool, Duration)], total: Duration) {
-    report.line(format_args!(
-        "\n{:<24} {:<8} {:>10}",
-        "step", "result", "time"
-    ));
+    report.line(format_args!("\n{:<24} {:<8} {:>10}", "step", "result", "time"));
     for (name, held, took) in table {
         let result = if *held { "ok" } else { "FAILED" };
-        report.line(format_args!(
-            "{name:<24} {result:<8} {:>10}",
-            seconds(*took)
-        ));
+        report.line(format_args!("{name:<24} {result:<8} {:>10}", seconds(*took)));
     }
-    report.line(format_args!(
-        "{:<24} {:<8} {:>10}",
-        "total",
-        "",
-        seconds(total)
-    ));
+    report.line(format_args!("{:<24} {:<8} {:>10}", "total", "", seconds(total)));
 }

@@ -123,9 +123,7 @@ pub(crate) enum Chaos {
 
 /// Parses `4096`, `64KiB`, `512MiB`, `1GiB` (and the short forms `64K`, `512M`, `1G`).
 fn parse_size(text: &str) -> Result<u64, String> {
-    let split = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
     let shift = match unit.trim_end_matches("iB") {
         "" | "B" => 0,
@@ -134,9 +132,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
         "G" => 30,
         _ => return Err(format!("unit {unit:?} is not one of KiB, MiB, GiB")),
     };
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| format!("{text:?} is not a size"))?;
+    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is not a size"))?;
     match number.checked_mul(1 << shift) {
         Some(0) | None => Err(format!("{text:?} is out of range")),
         Some(size) => Ok(size),

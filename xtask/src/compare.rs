@@ -15,12 +15,7 @@ pub(crate) fn same(expected: &Path, got: &Path) -> Result<()> {
     let (mut left, mut right) = (open(expected)?, open(got)?);
     let (sizes, mut at) = ((left.metadata()?.len(), right.metadata()?.len()), 0_u64);
     if sizes.0 != sizes.1 {
-        bail!(
-            "{} has {} bytes where {} were stored",
-            got.display(),
-            sizes.1,
-            sizes.0
-        );
+        bail!("{} has {} bytes where {} were stored", got.display(), sizes.1, sizes.0);
     }
     let (mut a, mut b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
     loop {
@@ -31,11 +26,7 @@ pub(crate) fn same(expected: &Path, got: &Path) -> Result<()> {
         right.read_exact(&mut b[..count])?;
         if a[..count] != b[..count] {
             let index = (0..count).find(|index| a[*index] != b[*index]).unwrap_or(0);
-            bail!(
-                "{} differs from what was stored at byte {}",
-                got.display(),
-                at + index as u64
-            );
+            bail!("{} differs from what was stored at byte {}", got.display(), at + index as u64);
         }
         at += count as u64;
     }
@@ -44,11 +35,7 @@ pub(crate) fn same(expected: &Path, got: &Path) -> Result<()> {
 /// Fails unless `got` holds every file of the tree, byte for byte, and nothing else.
 pub(crate) fn same_tree(tree: &Tree, got: &Path) -> Result<()> {
     let returned = part_of_tree(tree, got)?;
-    match tree
-        .files
-        .iter()
-        .find(|file| !returned.contains(file.below_root()))
-    {
+    match tree.files.iter().find(|file| !returned.contains(file.below_root())) {
         Some(file) => bail!("{} did not come back", file.key),
         None => Ok(()),
     }
@@ -57,22 +44,15 @@ pub(crate) fn same_tree(tree: &Tree, got: &Path) -> Result<()> {
 /// Fails if `got` holds a file that the tree has not, or has with other bytes. Returns what it holds, below its root.
 pub(crate) fn part_of_tree(tree: &Tree, got: &Path) -> Result<BTreeSet<String>> {
     let copy = Tree::adopt(got)?;
-    let stored: BTreeMap<&str, &Planted> = tree
-        .files
-        .iter()
-        .map(|file| (file.below_root(), file))
-        .collect();
+    let stored: BTreeMap<&str, &Planted> =
+        tree.files.iter().map(|file| (file.below_root(), file)).collect();
     for file in &copy.files {
         match stored.get(file.below_root()) {
             Some(stored) => same(&stored.path, &file.path)?,
             None => bail!("{} came back and was never stored", file.key),
         }
     }
-    Ok(copy
-        .files
-        .iter()
-        .map(|file| file.below_root().to_owned())
-        .collect())
+    Ok(copy.files.iter().map(|file| file.below_root().to_owned()).collect())
 }
 
 #[cfg(test)]
@@ -92,27 +72,12 @@ mod tests {
         let copy = dir.path().join("b");
         same_tree(&tree, &copy).unwrap();
         fs::write(copy.join("sub/file"), b"0123x56789").unwrap();
-        assert!(
-            same_tree(&tree, &copy)
-                .unwrap_err()
-                .to_string()
-                .contains("at byte 4")
-        );
+        assert!(same_tree(&tree, &copy).unwrap_err().to_string().contains("at byte 4"));
         fs::write(copy.join("sub/file"), b"0123456789").unwrap();
         fs::write(copy.join("stray"), b"").unwrap();
-        assert!(
-            same_tree(&tree, &copy)
-                .unwrap_err()
-                .to_string()
-                .contains("stray")
-        );
+        assert!(same_tree(&tree, &copy).unwrap_err().to_string().contains("stray"));
         fs::remove_file(copy.join("stray")).unwrap();
         fs::remove_file(copy.join("other")).unwrap();
-        assert!(
-            same_tree(&tree, &copy)
-                .unwrap_err()
-                .to_string()
-                .contains("other")
-        );
+        assert!(same_tree(&tree, &copy).unwrap_err().to_string().contains("other"));
     }
 }

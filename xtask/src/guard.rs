@@ -15,11 +15,7 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 /// alone). The kernel ties it to the *thread* that spawns it: spawn from a thread that lives as long as the child.
 pub(crate) fn command(program: &Path) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command
-        .arg("guard")
-        .arg(std::process::id().to_string())
-        .arg(program)
-        .process_group(0);
+    command.arg("guard").arg(std::process::id().to_string()).arg(program).process_group(0);
     command
 }
 

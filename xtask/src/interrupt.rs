@@ -27,22 +27,20 @@ pub(crate) fn watch() -> Result<()> {
             signal(SignalKind::hangup())?,
         )
     };
-    thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            runtime.block_on(async {
-                loop {
-                    tokio::select! {
-                        _ = interrupt.recv() => {}
-                        _ = terminate.recv() => {}
-                        _ = hangup.recv() => {}
-                    }
-                    if REQUESTED.swap(true, Ordering::SeqCst) {
-                        std::process::exit(130);
-                    }
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
                 }
-            });
-        })?;
+                if REQUESTED.swap(true, Ordering::SeqCst) {
+                    std::process::exit(130);
+                }
+            }
+        });
+    })?;
     Ok(())
 }
 

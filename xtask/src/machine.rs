@@ -25,15 +25,10 @@ pub(crate) fn mib(kib: u64) -> String {
 
 fn parse(status: &str) -> Option<Memory> {
     let field = |name: &str| {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
         line.trim().strip_suffix(" kB")?.trim().parse().ok()
     };
-    Some(Memory {
-        peak_kib: field("VmHWM")?,
-        now_kib: field("VmRSS")?,
-    })
+    Some(Memory { peak_kib: field("VmHWM")?, now_kib: field("VmRSS")? })
 }
 
 #[cfg(test)]
@@ -43,13 +38,7 @@ mod tests {
     #[test]
     fn peak_and_present_memory_are_read_from_the_status_page() {
         let page = "Name:\tstash\nVmPeak:\t  999999 kB\nVmHWM:\t   98304 kB\nVmRSS:\t   24580 kB\n";
-        assert_eq!(
-            parse(page),
-            Some(Memory {
-                peak_kib: 98304,
-                now_kib: 24580
-            })
-        );
+        assert_eq!(parse(page), Some(Memory { peak_kib: 98304, now_kib: 24580 }));
         assert_eq!(parse("Name:\tkthreadd\nPid:\t2\n"), None);
         assert_eq!(parse("VmHWM:\tmany kB\nVmRSS:\t1 kB\n"), None);
         assert_eq!(mib(98304), "96.0 MiB");
@@ -58,9 +47,6 @@ mod tests {
     #[test]
     fn this_process_has_a_peak_at_least_as_large_as_now() {
         let memory = memory(std::process::id()).unwrap();
-        assert!(
-            memory.peak_kib >= memory.now_kib && memory.now_kib > 0,
-            "{memory:?}"
-        );
+        assert!(memory.peak_kib >= memory.now_kib && memory.now_kib > 0, "{memory:?}");
     }
 }

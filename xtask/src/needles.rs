@@ -24,20 +24,13 @@ impl Needle {
         for (index, byte) in bytes.iter().enumerate().take(bytes.len().saturating_sub(1)) {
             skip[usize::from(*byte)] = bytes.len() - 1 - index;
         }
-        Self {
-            what: what.into(),
-            bytes: bytes.to_vec(),
-            skip,
-        }
+        Self { what: what.into(), bytes: bytes.to_vec(), skip }
     }
 
     /// The needle as it stands, and as lower-case hex, in which logs might print it.
     pub(crate) fn with_hex(what: &str, bytes: &[u8]) -> [Self; 2] {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        [
-            Self::new(what, bytes),
-            Self::new(format!("{what}, in hex"), hex.as_bytes()),
-        ]
+        [Self::new(what, bytes), Self::new(format!("{what}, in hex"), hex.as_bytes())]
     }
 
     fn find(&self, hay: &[u8]) -> Option<usize> {
@@ -76,10 +69,8 @@ impl Search {
         let Ok(metadata) = fs::symlink_metadata(path) else {
             return Ok(()); // Gone since it was listed: a temporary file of a running node.
         };
-        let name = path
-            .file_name()
-            .map(|name| name.as_encoded_bytes().to_vec())
-            .unwrap_or_default();
+        let name =
+            path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
         self.note(path, 0, &name, needles);
         if metadata.is_dir() {
             for entry in fs::read_dir(path).with_context(|| path.display().to_string())? {
@@ -95,18 +86,12 @@ impl Search {
     }
 
     fn stream(&mut self, path: &Path, mut from: impl Read, needles: &[Needle]) -> Result<()> {
-        let overlap = needles
-            .iter()
-            .map(|needle| needle.bytes.len())
-            .max()
-            .unwrap_or(1)
-            - 1;
+        let overlap = needles.iter().map(|needle| needle.bytes.len()).max().unwrap_or(1) - 1;
         let mut buffer = vec![0; WINDOW + overlap];
         let (mut kept, mut start) = (0, 0_u64);
         loop {
-            let read = from
-                .read(&mut buffer[kept..])
-                .with_context(|| path.display().to_string())?;
+            let read =
+                from.read(&mut buffer[kept..]).with_context(|| path.display().to_string())?;
             if read == 0 {
                 return Ok(());
             }
@@ -159,9 +144,7 @@ mod tests {
             hay.extend_from_slice(b"needle-in-a-haystack");
             hay.extend_from_slice(b"and more");
             let mut search = Search::default();
-            search
-                .stream(Path::new("x"), Trickle(&hay), &needles)
-                .unwrap();
+            search.stream(Path::new("x"), Trickle(&hay), &needles).unwrap();
             assert_eq!(search.found.len(), 1, "offset {offset}");
             assert_eq!(search.found[0].offset, offset as u64);
         }
@@ -176,11 +159,7 @@ mod tests {
         needles.extend(Needle::with_hex("content", b"secret"));
         let mut search = Search::default();
         search.path(dir.path(), &needles).unwrap();
-        let what: Vec<&str> = search
-            .found
-            .iter()
-            .map(|found| found.what.as_str())
-            .collect();
+        let what: Vec<&str> = search.found.iter().map(|found| found.what.as_str()).collect();
         assert_eq!((search.files, what), (1, vec!["name", "content"]));
     }
 
@@ -188,9 +167,7 @@ mod tests {
     fn hex_of_a_needle_counts_as_found() {
         let mut search = Search::default();
         let needles = Needle::with_hex("content", b"secret");
-        search
-            .stream(Path::new("x"), &b"log: 736563726574"[..], &needles)
-            .unwrap();
+        search.stream(Path::new("x"), &b"log: 736563726574"[..], &needles).unwrap();
         assert_eq!(search.found[0].what, "content, in hex");
     }
 }

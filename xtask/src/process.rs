@@ -23,9 +23,8 @@ pub(crate) struct Owned {
 
 impl Owned {
     pub(crate) fn spawn(command: &mut Command) -> Result<Self> {
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        let mut child =
+            command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
         let opened = i32::try_from(child.id())
             .ok()
             .and_then(Pid::from_raw)
@@ -107,23 +106,12 @@ pub(crate) struct Reply {
 
 impl Running {
     pub(crate) fn spawn(command: &mut Command, what: String) -> Result<Self> {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let started = Instant::now();
         let mut owned = Owned::spawn(command).with_context(|| what.clone())?;
         let stdout = collect(owned.child.stdout.take());
         let stderr = collect(owned.child.stderr.take());
-        Ok(Self {
-            owned,
-            what,
-            started,
-            stdout,
-            stderr,
-            reaped: false,
-        })
+        Ok(Self { owned, what, started, stdout, stderr, reaped: false })
     }
 
     /// Waits for the end; kills it and fails when `deadline` passes or xtask is interrupted.
@@ -134,16 +122,8 @@ impl Running {
         self.reaped = true;
         let stdout = take(&mut self.stdout);
         let stderr = String::from_utf8_lossy(&take(&mut self.stderr)).into_owned();
-        let code = status
-            .code()
-            .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-        Ok(Reply {
-            what: std::mem::take(&mut self.what),
-            code,
-            stdout,
-            stderr,
-            took,
-        })
+        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+        Ok(Reply { what: std::mem::take(&mut self.what), code, stdout, stderr, took })
     }
 }
 
@@ -178,11 +158,7 @@ impl Reply {
 
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.stdout).with_context(|| {
-            format!(
-                "`{}` printed JSON of another shape: {}",
-                self.what,
-                tail(&self.text())
-            )
+            format!("`{}` printed JSON of another shape: {}", self.what, tail(&self.text()))
         })
     }
 }
@@ -224,10 +200,7 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> Option<JoinHandle<Vec<u8
 }
 
 fn take(reader: &mut Option<JoinHandle<Vec<u8>>>) -> Vec<u8> {
-    reader
-        .take()
-        .and_then(|reader| reader.join().ok())
-        .unwrap_or_default()
+    reader.take().and_then(|reader| reader.join().ok()).unwrap_or_default()
 }
 
 /// The last 600 characters, on one line.
@@ -248,26 +221,20 @@ mod tests {
 
     #[test]
     fn a_reply_carries_code_and_both_streams() {
-        let reply = shell("echo out; echo err >&2; exit 7")
-            .finish(Duration::from_secs(20))
-            .unwrap();
+        let reply =
+            shell("echo out; echo err >&2; exit 7").finish(Duration::from_secs(20)).unwrap();
         assert_eq!(
             (reply.code, reply.text().as_str(), reply.stderr.as_str()),
             (7, "out\n", "err\n")
         );
         let error = reply.expect(&[0]).unwrap_err().to_string();
-        assert!(
-            error.contains("exited with 7") && error.contains("err"),
-            "{error}"
-        );
+        assert!(error.contains("exited with 7") && error.contains("err"), "{error}");
     }
 
     #[test]
     fn a_command_past_its_deadline_is_killed_and_named() {
         let started = Instant::now();
-        let error = shell("exec sleep 60")
-            .finish(Duration::from_millis(50))
-            .unwrap_err();
+        let error = shell("exec sleep 60").finish(Duration::from_millis(50)).unwrap_err();
         assert!(format!("{error:#}").contains("sleep 60"), "{error:#}");
         assert!(started.elapsed() < Duration::from_secs(20));
     }

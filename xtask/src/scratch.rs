@@ -18,9 +18,7 @@ const SOCKET_NAME: usize = 16;
 pub(crate) fn workspace() -> PathBuf {
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    manifest
-        .parent()
-        .map_or(manifest.clone(), Path::to_path_buf)
+    manifest.parent().map_or(manifest.clone(), Path::to_path_buf)
 }
 
 /// `target/cluster/<run>` and a socket directory; both go when dropped, the first only if nobody asked to keep it.
@@ -40,11 +38,7 @@ impl RunDirectory {
         let sockets = socket_directory(&std::env::temp_dir())
             .or_else(|_| socket_directory(Path::new("/tmp")))?;
         // Kept until the work has succeeded: a failure leaves its logs behind.
-        Ok(Self {
-            path,
-            sockets,
-            keep: true,
-        })
+        Ok(Self { path, sockets, keep: true })
     }
 
     pub(crate) fn keep(&mut self, keep: bool) {
@@ -64,15 +58,9 @@ impl Drop for RunDirectory {
 fn socket_directory(parent: &Path) -> Result<PathBuf> {
     let path = parent.join(format!("stash-{:08x}", rand::rng().random::<u32>()));
     if path.as_os_str().len() + SOCKET_NAME > SOCKET_PATH {
-        bail!(
-            "{} is too long for a socket path of {SOCKET_PATH} bytes",
-            path.display()
-        );
+        bail!("{} is too long for a socket path of {SOCKET_PATH} bytes", path.display());
     }
-    fs::DirBuilder::new()
-        .mode(0o700)
-        .create(&path)
-        .with_context(|| path.display().to_string())?;
+    fs::DirBuilder::new().mode(0o700).create(&path).with_context(|| path.display().to_string())?;
     Ok(path)
 }
 

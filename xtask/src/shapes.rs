@@ -135,10 +135,7 @@ mod tests {
                 "missing":[{"node_id":"00","why":"not connected"}],"later":1}]}"#,
         )
         .unwrap();
-        assert_eq!(
-            (put.roots[0].copies, put.roots[0].wanted, put.roots[0].short),
-            (2, 3, true)
-        );
+        assert_eq!((put.roots[0].copies, put.roots[0].wanted, put.roots[0].short), (2, 3, true));
     }
 
     #[test]

@@ -117,10 +117,7 @@ impl Tree {
     /// Takes a tree as it is; the needles are its longer names and samples of its contents.
     pub(crate) fn adopt(root: &Path) -> Result<Self> {
         let root = fs::canonicalize(root).with_context(|| root.display().to_string())?;
-        let key = root
-            .file_name()
-            .and_then(|name| name.to_str())
-            .map(str::to_owned);
+        let key = root.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         let key = key.with_context(|| format!("{} has no name in UTF-8", root.display()))?;
         let mut tree = Self {
             root: root.clone(),
@@ -162,21 +159,16 @@ impl Tree {
         const EACH: usize = 24;
         let step = self.files.len().div_ceil(EACH);
         for file in self.files.iter().step_by(step) {
-            let name = file
-                .path
-                .file_name()
-                .map(|name| name.as_encoded_bytes())
-                .unwrap_or_default();
+            let name =
+                file.path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
             // Shorter names turn up in random bytes and in ordinary words.
             if name.len() >= 10 {
-                self.needles
-                    .push(Needle::new(format!("the name of {}", file.key), name));
+                self.needles.push(Needle::new(format!("the name of {}", file.key), name));
             }
             let mut bytes = [0; 32];
             let mut from = File::open(&file.path)?;
             if from.read_exact(&mut bytes).is_ok() && varied(&bytes) {
-                self.needles
-                    .push(Needle::new(format!("bytes of {}", file.key), &bytes));
+                self.needles.push(Needle::new(format!("bytes of {}", file.key), &bytes));
             }
         }
         Ok(())
@@ -199,9 +191,7 @@ fn marked(rng: &mut StdRng, size: u64, marker: &[u8]) -> Result<Vec<u8>> {
 /// Whether bytes are varied enough that finding them elsewhere means something.
 fn varied(bytes: &[u8]) -> bool {
     let mut seen = [false; 256];
-    bytes
-        .iter()
-        .for_each(|byte| seen[usize::from(*byte)] = true);
+    bytes.iter().for_each(|byte| seen[usize::from(*byte)] = true);
     seen.iter().filter(|seen| **seen).count() >= 12
 }
 
@@ -217,27 +207,12 @@ mod tests {
         let tree = Tree::generate(one.path(), 7).unwrap();
         let again = Tree::generate(two.path(), 7).unwrap();
         same_tree(&tree, &again.root).unwrap();
-        assert_eq!(
-            tree.files.len(),
-            usize::try_from(PICTURES).unwrap() + SIZES.len() + 2
-        );
+        assert_eq!(tree.files.len(), usize::try_from(PICTURES).unwrap() + SIZES.len() + 2);
         assert!(tree.files.iter().any(|file| file.size == DIRECT + 1));
         let mut search = Search::default();
         search.path(&tree.root, &tree.needles).unwrap();
-        assert!(
-            search
-                .found
-                .iter()
-                .any(|found| found.what == "a planted name")
-        );
-        assert!(
-            search
-                .found
-                .iter()
-                .filter(|found| found.what == "planted bytes")
-                .count()
-                > 20
-        );
+        assert!(search.found.iter().any(|found| found.what == "a planted name"));
+        assert!(search.found.iter().filter(|found| found.what == "planted bytes").count() > 20);
     }
 
     #[test]

@@ -6,10 +6,7 @@
 //! floor is what any construction of this kind must do: one keyed BLAKE3 pass, one AES-256-CTR
 //! pass, one BLAKE3 pass over the result.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "a benchmark's result is what it prints"
-)]
+#![expect(clippy::print_stdout, reason = "a benchmark's result is what it prints")]
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -27,10 +24,7 @@ const BYTES: usize = 32 << 20;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let keys = RootSecret::from_bytes([7; 32]).read_root().chunk_keys();
-    println!(
-        "{:>9}  {:>6}  {:>6}  {:>6}  {:>6}  ratio",
-        "bytes", "seal", "open", "tag", "floor"
-    );
+    println!("{:>9}  {:>6}  {:>6}  {:>6}  {:>6}  ratio", "bytes", "seal", "open", "tag", "floor");
     for size in SIZES {
         let mut buffer = vec![0x5a; CHUNK_OVERHEAD + size];
         let rounds = BYTES / size;
@@ -71,9 +65,7 @@ fn open(
     let mut seconds = 0.0;
     for _ in 0..rounds {
         keys.seal_in_place(buffer)?;
-        seconds += time(1, || {
-            drop(black_box(keys.open_in_place(buffer).map(<[u8]>::len)))
-        });
+        seconds += time(1, || drop(black_box(keys.open_in_place(buffer).map(<[u8]>::len))));
     }
     Ok(seconds)
 }

@@ -30,18 +30,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         buffer[CHUNK_OVERHEAD..][..piece.len()].copy_from_slice(piece);
         let address = read.chunk_keys().seal_in_place(&mut buffer)?.address;
         println!("chunk {address}  {} bytes sealed", buffer.len());
-        refs.push(ChunkRef {
-            address,
-            sealed_len: u32::try_from(buffer.len())?,
-        });
+        refs.push(ChunkRef { address, sealed_len: u32::try_from(buffer.len())? });
         kept.push(buffer);
     }
 
     let key = Key::new("Photos/2024/a.jpg")?;
-    let writer = Writer {
-        node: node.node_id(),
-        incarnation: Incarnation::from_bytes([1; 8]),
-    };
+    let writer = Writer { node: node.node_id(), incarnation: Incarnation::from_bytes([1; 8]) };
     let clear = Clear {
         stash: root.stash_id(),
         kind: RecordKind::Put,
@@ -54,15 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         manifest: Manifest::Direct(refs),
     };
     let chunk_size = u32::try_from(CHUNK)?;
-    let meta = Meta {
-        chunk_size,
-        ..Meta::new(key, file.len() as u64)
-    };
-    let record = RecordDraft {
-        clear,
-        meta: Some(meta),
-    }
-    .sign(node.signer(), &read.meta_keys())?;
+    let meta = Meta { chunk_size, ..Meta::new(key, file.len() as u64) };
+    let record = RecordDraft { clear, meta: Some(meta) }.sign(node.signer(), &read.meta_keys())?;
     println!("record {}  {} bytes", record.hash(), record.bytes().len());
 
     let received = Record::decode(record.bytes())?;
@@ -74,10 +61,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     back.truncate(usize::try_from(meta.size)?);
     assert_eq!(back, file);
-    println!(
-        "opened {} with {} bytes, equal to what was sealed",
-        meta.key,
-        back.len()
-    );
+    println!("opened {} with {} bytes, equal to what was sealed", meta.key, back.len());
     Ok(())
 }

@@ -117,9 +117,7 @@ pub(crate) fn read_addresses(
     if !allowed.contains(&count) {
         return Err(ListError::Count(count));
     }
-    (0..count)
-        .map(|at| reader.socket_addr()?.ok_or(ListError::Address(at)))
-        .collect()
+    (0..count).map(|at| reader.socket_addr()?.ok_or(ListError::Address(at))).collect()
 }
 
 impl SignedAddresses {
@@ -131,20 +129,13 @@ impl SignedAddresses {
         addresses: Vec<SocketAddr>,
     ) -> Result<Self, AddressesError> {
         if addresses.len() > MAX_ADDRESSES {
-            return Err(AddressesError::Count {
-                count: addresses.len(),
-            });
+            return Err(AddressesError::Count { count: addresses.len() });
         }
         if let Some(at) = addresses.iter().position(|addr| addr.port() == 0) {
             return Err(AddressesError::Address { at });
         }
         let node = signer.node_id();
-        let mut signed = Self {
-            node,
-            sequence,
-            addresses,
-            signature: [0; SIGNATURE],
-        };
+        let mut signed = Self { node, sequence, addresses, signature: [0; SIGNATURE] };
         signed.signature = signer.sign(contexts::TAG_ADDRESSES, stash, &signed.body());
         Ok(signed)
     }

@@ -132,36 +132,21 @@ impl MemberChange {
             Self::Remove { cuts, .. } => {
                 check_count(cuts.len(), MAX_CUTS)?;
                 check_sorted(cuts, |cut| cut.incarnation)?;
-                let bad = cuts
-                    .iter()
-                    .map(|cut| cut.n)
-                    .find(|n| !(1..=N_MAX).contains(n));
+                let bad = cuts.iter().map(|cut| cut.n).find(|n| !(1..=N_MAX).contains(n));
                 bad.map_or(Ok(()), |n| Err(EntryError::Number { n }))
             }
-            Self::Epoch {
-                previous_read,
-                wraps,
-                ..
-            } => {
+            Self::Epoch { previous_read, wraps, .. } => {
                 check_sealed(previous_read.len(), is_previous)?;
                 check_count(wraps.len(), MAX_WRAPS)?;
                 check_sorted(wraps, EpochWrap::order)?;
-                wraps
-                    .iter()
-                    .try_for_each(|wrap| check_sealed(wrap.sealed.len(), is_epoch_wrap))
+                wraps.iter().try_for_each(|wrap| check_sealed(wrap.sealed.len(), is_epoch_wrap))
             }
         }
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Admit {
-                identity,
-                role,
-                ticket,
-                label,
-                node_signature,
-            } => {
+            Self::Admit { identity, role, ticket, label, node_signature } => {
                 identity.put(out);
                 out.push(role.code());
                 out.extend_from_slice(ticket.as_bytes());
@@ -181,11 +166,7 @@ impl MemberChange {
                     out.extend_from_slice(cut.hash.as_bytes());
                 }
             }
-            Self::Epoch {
-                epoch,
-                previous_read,
-                wraps,
-            } => {
+            Self::Epoch { epoch, previous_read, wraps } => {
                 out.extend_from_slice(&epoch.to_le_bytes());
                 put_sealed(out, previous_read);
                 out.extend_from_slice(&len_u16(wraps.len()).to_le_bytes());
@@ -234,26 +215,15 @@ impl MemberChange {
 }
 
 fn check_sealed(len: usize, fits: fn(usize) -> bool) -> Result<(), EntryError> {
-    if fits(len) {
-        Ok(())
-    } else {
-        Err(EntryError::SealedLength { len })
-    }
+    if fits(len) { Ok(()) } else { Err(EntryError::SealedLength { len }) }
 }
 
 fn check_count(count: usize, limit: usize) -> Result<(), EntryError> {
-    if count <= limit {
-        Ok(())
-    } else {
-        Err(EntryError::Count { count })
-    }
+    if count <= limit { Ok(()) } else { Err(EntryError::Count { count }) }
 }
 
 fn check_sorted<T, K: Ord>(list: &[T], order: impl Fn(&T) -> K) -> Result<(), EntryError> {
-    match list
-        .windows(2)
-        .position(|pair| order(&pair[0]) >= order(&pair[1]))
-    {
+    match list.windows(2).position(|pair| order(&pair[0]) >= order(&pair[1])) {
         Some(at) => Err(EntryError::Order { at: at + 1 }),
         None => Ok(()),
     }
@@ -313,9 +283,5 @@ fn read_epoch_wrap(reader: &mut Reader<'_>) -> Result<EpochWrap, EntryError> {
         found => return Err(EntryError::WrapKind { found }),
     };
     let to = (to != [0; 32]).then_some(NodeId::from_bytes(to));
-    Ok(EpochWrap {
-        to,
-        kind,
-        sealed: read_sealed(reader, is_epoch_wrap)?,
-    })
+    Ok(EpochWrap { to, kind, sealed: read_sealed(reader, is_epoch_wrap)? })
 }

@@ -164,27 +164,9 @@ pub(crate) fn manifest_header(len: u32) -> [u8; CHUNK_HEADER] {
 
 /// Reads the header of any chunk. It says nothing about the rest of the bytes.
 pub fn chunk_header(bytes: &[u8]) -> Result<ChunkHeader, HeaderError> {
-    let header: &[u8; CHUNK_HEADER] = bytes
-        .first_chunk()
-        .ok_or(HeaderError::TooShort { got: bytes.len() })?;
-    let [
-        m0,
-        m1,
-        format,
-        suite,
-        kind,
-        r0,
-        r1,
-        r2,
-        e0,
-        e1,
-        e2,
-        e3,
-        l0,
-        l1,
-        l2,
-        l3,
-    ] = *header;
+    let header: &[u8; CHUNK_HEADER] =
+        bytes.first_chunk().ok_or(HeaderError::TooShort { got: bytes.len() })?;
+    let [m0, m1, format, suite, kind, r0, r1, r2, e0, e1, e2, e3, l0, l1, l2, l3] = *header;
     if [m0, m1] != MAGIC {
         return Err(HeaderError::Magic);
     }
@@ -207,11 +189,7 @@ pub fn chunk_header(bytes: &[u8]) -> Result<ChunkHeader, HeaderError> {
     if padded_len as usize > MAX_CHUNK_PLAIN {
         return Err(HeaderError::TooLong { padded_len });
     }
-    Ok(ChunkHeader {
-        kind,
-        epoch,
-        padded_len,
-    })
+    Ok(ChunkHeader { kind, epoch, padded_len })
 }
 
 /// Seals and opens the file chunks of one epoch.
@@ -235,10 +213,8 @@ impl ChunkKeys {
 
     /// Seals `buf` in place: 48 bytes of room, then the padded plaintext. No allocation.
     pub fn seal_in_place(&self, buf: &mut [u8]) -> Result<Sealed, SealError> {
-        let padded_len = buf
-            .len()
-            .checked_sub(CHUNK_OVERHEAD)
-            .ok_or(SealError::NoRoom { got: buf.len() })?;
+        let padded_len =
+            buf.len().checked_sub(CHUNK_OVERHEAD).ok_or(SealError::NoRoom { got: buf.len() })?;
         if padded_len > MAX_CHUNK_PLAIN {
             return Err(SealError::TooLong { padded_len });
         }
@@ -247,10 +223,7 @@ impl ChunkKeys {
         buf[..CHUNK_HEADER].copy_from_slice(&header);
         buf[CHUNK_HEADER..CHUNK_OVERHEAD].copy_from_slice(&tag);
         self.siv.apply(&tag, &mut buf[CHUNK_OVERHEAD..]);
-        Ok(Sealed {
-            tag: ChunkTag::from_bytes(tag),
-            address: Address::of(buf),
-        })
+        Ok(Sealed { tag: ChunkTag::from_bytes(tag), address: Address::of(buf) })
     }
 
     /// T alone, for the index from T to address. `buf` is laid out as for
@@ -259,10 +232,7 @@ impl ChunkKeys {
     /// # Panics
     /// If `buf` is shorter than 48 bytes or longer than a chunk can be.
     pub fn tag(&self, buf: &[u8]) -> ChunkTag {
-        assert!(
-            buf.len() <= CHUNK_OVERHEAD + MAX_CHUNK_PLAIN,
-            "longer than a chunk"
-        );
+        assert!(buf.len() <= CHUNK_OVERHEAD + MAX_CHUNK_PLAIN, "longer than a chunk");
         ChunkTag::from_bytes(self.siv.tag(&[&self.header(buf), &buf[CHUNK_OVERHEAD..]]))
     }
 
@@ -285,16 +255,10 @@ impl ChunkKeys {
         }
         let expected = CHUNK_OVERHEAD as u64 + u64::from(header.padded_len);
         if buf.len() as u64 != expected {
-            return Err(OpenError::Length {
-                expected,
-                got: buf.len() as u64,
-            });
+            return Err(OpenError::Length { expected, got: buf.len() as u64 });
         }
         if header.epoch != self.epoch {
-            return Err(OpenError::Epoch {
-                sealed: header.epoch,
-                keys: self.epoch,
-            });
+            return Err(OpenError::Epoch { sealed: header.epoch, keys: self.epoch });
         }
         let (front, body) = buf.split_at_mut(CHUNK_OVERHEAD);
         let (ad, stored) = front.split_at(CHUNK_HEADER);

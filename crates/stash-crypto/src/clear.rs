@@ -92,9 +92,7 @@ impl Clear {
             return Err(RecordError::PreviousOfFirst);
         }
         if self.height > HEIGHT_MAX {
-            return Err(RecordError::Height {
-                height: self.height,
-            });
+            return Err(RecordError::Height { height: self.height });
         }
         self.seen.iter().try_for_each(|dot| check_number(dot.n))?;
         if self.seen.covers(&self.dot) {
@@ -111,9 +109,7 @@ impl Clear {
         let count = refs.len();
         let indirect = matches!(self.manifest, Manifest::Indirect { .. });
         if indirect && self.kind != RecordKind::Put {
-            return Err(RecordError::ManifestKind {
-                found: MANIFEST_INDIRECT,
-            });
+            return Err(RecordError::ManifestKind { found: MANIFEST_INDIRECT });
         }
         if count > DIRECT_CHUNKS
             || (indirect && count == 0)
@@ -121,16 +117,9 @@ impl Clear {
         {
             return Err(RecordError::ManifestCount { count });
         }
-        let fits = if indirect {
-            ChunkRef::has_manifest_length
-        } else {
-            ChunkRef::has_file_length
-        };
+        let fits = if indirect { ChunkRef::has_manifest_length } else { ChunkRef::has_file_length };
         if let Some(at) = refs.iter().position(|chunk| !fits(chunk)) {
-            return Err(RecordError::Reference {
-                at,
-                sealed_len: refs[at].sealed_len,
-            });
+            return Err(RecordError::Reference { at, sealed_len: refs[at].sealed_len });
         }
         match &self.manifest {
             Manifest::Indirect { chunks, total } => check_indirect(chunks, *total),
@@ -154,11 +143,7 @@ impl Clear {
             out.extend_from_slice(&dot.n.to_le_bytes());
         }
         let indirect = matches!(self.manifest, Manifest::Indirect { .. });
-        out.push(if indirect {
-            MANIFEST_INDIRECT
-        } else {
-            MANIFEST_DIRECT
-        });
+        out.push(if indirect { MANIFEST_INDIRECT } else { MANIFEST_DIRECT });
         out.push(count_u8(self.manifest.refs().len()));
         self.manifest.refs().iter().for_each(|chunk| chunk.put(out));
         if let Manifest::Indirect { total, .. } = self.manifest {
@@ -179,10 +164,7 @@ impl Clear {
             kind: RecordKind::from_code(code).ok_or(RecordError::Kind { found: code })?,
             stash: StashId::from_bytes(reader.array()?),
             name: NameId::from_bytes(reader.array()?),
-            dot: Dot {
-                writer: Writer::read(reader)?,
-                n: reader.u64()?,
-            },
+            dot: Dot { writer: Writer::read(reader)?, n: reader.u64()? },
             previous: RecordHash::from_bytes(reader.array()?),
             height: reader.u64()?,
             epoch: reader.u32()?,
@@ -195,11 +177,7 @@ impl Clear {
 }
 
 fn check_number(n: u64) -> Result<(), RecordError> {
-    if (1..=N_MAX).contains(&n) {
-        Ok(())
-    } else {
-        Err(RecordError::Number { n })
-    }
+    if (1..=N_MAX).contains(&n) { Ok(()) } else { Err(RecordError::Number { n }) }
 }
 
 /// One encoding per list of chunks: manifest chunks only where the record has no room, each full
@@ -209,10 +187,7 @@ fn check_indirect(chunks: &[ChunkRef], total: u64) -> Result<(), RecordError> {
     let full = |chunk: &ChunkRef| entries(chunk) == MANIFEST_ENTRIES_MAX as u64;
     let front = &chunks[..chunks.len().saturating_sub(1)];
     if let Some(at) = front.iter().position(|chunk| !full(chunk)) {
-        return Err(RecordError::Reference {
-            at,
-            sealed_len: front[at].sealed_len,
-        });
+        return Err(RecordError::Reference { at, sealed_len: front[at].sealed_len });
     }
     let named: u64 = chunks.iter().map(entries).sum();
     if total == named && total > DIRECT_CHUNKS as u64 {
@@ -229,10 +204,7 @@ fn read_vector(reader: &mut Reader<'_>) -> Result<Vector, RecordError> {
     }
     let mut seen = Vector::new();
     for at in 0..entries {
-        let dot = Dot {
-            writer: Writer::read(reader)?,
-            n: reader.u64()?,
-        };
+        let dot = Dot { writer: Writer::read(reader)?, n: reader.u64()? };
         if !seen.push_sorted(dot) {
             return Err(RecordError::SeenOrder { at });
         }
@@ -246,15 +218,10 @@ fn read_manifest(reader: &mut Reader<'_>) -> Result<Manifest, RecordError> {
     if count > DIRECT_CHUNKS {
         return Err(RecordError::ManifestCount { count });
     }
-    let refs = (0..count)
-        .map(|_| ChunkRef::read(reader))
-        .collect::<Result<Vec<_>, _>>()?;
+    let refs = (0..count).map(|_| ChunkRef::read(reader)).collect::<Result<Vec<_>, _>>()?;
     match kind {
         MANIFEST_DIRECT => Ok(Manifest::Direct(refs)),
-        MANIFEST_INDIRECT => Ok(Manifest::Indirect {
-            chunks: refs,
-            total: reader.u64()?,
-        }),
+        MANIFEST_INDIRECT => Ok(Manifest::Indirect { chunks: refs, total: reader.u64()? }),
         found => Err(RecordError::ManifestKind { found }),
     }
 }

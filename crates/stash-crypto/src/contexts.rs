@@ -144,10 +144,7 @@ pub(crate) mod tests {
                 hex(&derived)
             );
         }
-        assert_eq!(
-            CONTEXTS.len(),
-            file.lines().filter(|line| line.contains(" = ")).count()
-        );
+        assert_eq!(CONTEXTS.len(), file.lines().filter(|line| line.contains(" = ")).count());
     }
 
     // Fault cases 8 and 57.
@@ -155,15 +152,9 @@ pub(crate) mod tests {
     fn no_two_purposes_share_a_context_or_a_tag() {
         let all: Vec<&str> = CONTEXTS.iter().chain(TAGS).map(|(_, text)| *text).collect();
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
-        let keys: BTreeSet<_> = CONTEXTS
-            .iter()
-            .map(|(_, text)| *derive(text, &[0; 32]))
-            .collect();
+        let keys: BTreeSet<_> = CONTEXTS.iter().map(|(_, text)| *derive(text, &[0; 32])).collect();
         assert_eq!(keys.len(), CONTEXTS.len());
-        assert!(
-            TAGS.iter()
-                .all(|(_, text)| text.len() < 32 && text.is_ascii())
-        );
+        assert!(TAGS.iter().all(|(_, text)| text.len() < 32 && text.is_ascii()));
     }
 
     #[test]
@@ -181,11 +172,7 @@ pub(crate) mod tests {
         let input: Vec<u8> = (0..251).cycle().take(8192).collect();
         for len in [0, 1, 1023, 1024, 1025, 4096, 4097] {
             let derived = derive(vector(file, "context"), &input[..len]);
-            assert_eq!(
-                HEXLOWER.encode(&*derived),
-                vector(file, &format!("derive-{len}")),
-                "{len}"
-            );
+            assert_eq!(HEXLOWER.encode(&*derived), vector(file, &format!("derive-{len}")), "{len}");
         }
     }
 
@@ -196,10 +183,7 @@ pub(crate) mod tests {
         let material: Vec<u8> = (0..32).collect();
         let mut text = "# BLAKE3 derive_key(context, 00 01 ... 1f) for every context\n".to_owned();
         for (name, context) in CONTEXTS {
-            text += &format!(
-                "{name} = {}\n",
-                HEXLOWER.encode(&*derive(context, &material))
-            );
+            text += &format!("{name} = {}\n", HEXLOWER.encode(&*derive(context, &material)));
         }
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/derived-keys.txt");
         std::fs::write(path, text).unwrap();

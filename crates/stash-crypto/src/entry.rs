@@ -81,13 +81,7 @@ impl MemberEntry {
         change.check()?;
         reader.take(SIGNATURE)?;
         match reader.rest().len() {
-            0 => Ok(Self::assemble(
-                stash,
-                index,
-                previous,
-                change,
-                bytes.to_vec(),
-            )),
+            0 => Ok(Self::assemble(stash, index, previous, change, bytes.to_vec())),
             extra => Err(EntryError::Trailing { extra }),
         }
     }
@@ -101,14 +95,7 @@ impl MemberEntry {
     ) -> Self {
         let body = &bytes[..bytes.len() - SIGNATURE];
         let hash = EntryHash::from_bytes(blake3::derive_key(contexts::ENTRY_HASH, body));
-        Self(Arc::new(Inner {
-            stash,
-            index,
-            previous,
-            change,
-            hash,
-            bytes,
-        }))
+        Self(Arc::new(Inner { stash, index, previous, change, hash, bytes }))
     }
 
     /// Whether the root of this stash signed, and for an admission whether the node did too.
@@ -118,20 +105,11 @@ impl MemberEntry {
             .bytes
             .split_last_chunk::<SIGNATURE>()
             .expect("a decoded entry ends with a signature");
-        sign::verify(
-            stash.as_bytes(),
-            contexts::TAG_ENTRY,
-            stash,
-            body,
-            signature,
-        )?;
+        sign::verify(stash.as_bytes(), contexts::TAG_ENTRY, stash, body, signature)?;
         match &self.0.change {
-            MemberChange::Admit {
-                identity,
-                ticket,
-                node_signature,
-                ..
-            } => join::verify(stash, identity, ticket, node_signature),
+            MemberChange::Admit { identity, ticket, node_signature, .. } => {
+                join::verify(stash, identity, ticket, node_signature)
+            }
             MemberChange::Root { noise, wrap } => check_keys(noise, wrap),
             _ => Ok(()),
         }
@@ -183,12 +161,7 @@ impl Eq for MemberEntry {}
 
 impl fmt::Debug for MemberEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner {
-            index,
-            hash,
-            change,
-            ..
-        } = &*self.0;
+        let Inner { index, hash, change, .. } = &*self.0;
         write!(f, "MemberEntry({index}, {}, {change:?})", hash.short())
     }
 }

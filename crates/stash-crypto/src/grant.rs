@@ -88,10 +88,7 @@ pub(crate) fn encode_lists(
     read: &[ReadRoot],
     out: &mut Vec<u8>,
 ) -> Result<(), GrantError> {
-    let network: Vec<_> = network
-        .iter()
-        .map(|key| (key.epoch(), key.expose()))
-        .collect();
+    let network: Vec<_> = network.iter().map(|key| (key.epoch(), key.expose())).collect();
     let read: Vec<_> = read.iter().map(|key| (key.epoch(), key.expose())).collect();
     for list in [network, read] {
         if list.len() > MAX_EPOCHS {

@@ -27,17 +27,12 @@ pub enum IdError {
 
 fn parse<const N: usize>(text: &str) -> Result<[u8; N], IdError> {
     if text.len() != 2 * N {
-        return Err(IdError::Length {
-            expected: 2 * N,
-            got: text.len(),
-        });
+        return Err(IdError::Length { expected: 2 * N, got: text.len() });
     }
     let mut bytes = [0; N];
     HEXLOWER
         .decode_mut(text.as_bytes(), &mut bytes)
-        .map_err(|partial| IdError::Digit {
-            at: partial.error.position,
-        })?;
+        .map_err(|partial| IdError::Digit { at: partial.error.position })?;
     Ok(bytes)
 }
 

@@ -77,13 +77,7 @@ pub(crate) fn verify(
 ) -> Result<(), SignatureError> {
     identity.check()?;
     let body = body(identity, ticket);
-    sign::verify(
-        identity.node.as_bytes(),
-        contexts::TAG_JOIN,
-        stash,
-        &body,
-        signature,
-    )
+    sign::verify(identity.node.as_bytes(), contexts::TAG_JOIN, stash, &body, signature)
 }
 
 impl JoinRequest {
@@ -98,12 +92,7 @@ impl JoinRequest {
         let identity = keys.identity();
         let body = body(&identity, &ticket);
         let signature = keys.signer().sign(contexts::TAG_JOIN, stash, &body);
-        Ok(Self {
-            identity,
-            ticket,
-            display_name: display_name.to_owned(),
-            signature,
-        })
+        Ok(Self { identity, ticket, display_name: display_name.to_owned(), signature })
     }
 
     /// Whether the node signed for this stash. Whether the ticket is good is the inviter's to say.
@@ -144,12 +133,7 @@ impl JoinRequest {
         let display_name = name.to_owned();
         let signature = reader.array()?;
         match reader.rest().len() {
-            0 => Ok(Self {
-                identity,
-                ticket,
-                display_name,
-                signature,
-            }),
+            0 => Ok(Self { identity, ticket, display_name, signature }),
             extra => Err(JoinError::Trailing { extra }),
         }
     }

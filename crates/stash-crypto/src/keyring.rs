@@ -25,11 +25,7 @@ const ARGON2ID: u8 = 1;
 const SALT: usize = 16;
 
 /// Cost of a passphrase: 64 MiB, three passes, one lane; some 150 ms on a machine of 2026.
-const COST: Cost = Cost {
-    memory_kib: 64 << 10,
-    passes: 3,
-    lanes: 1,
-};
+const COST: Cost = Cost { memory_kib: 64 << 10, passes: 3, lanes: 1 };
 
 /// The costs of Argon2id as the file names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,20 +41,8 @@ impl Cost {
         let fits = (8 << 10..=1 << 20).contains(&self.memory_kib)
             && (1..=16).contains(&self.passes)
             && (1..=8).contains(&self.lanes);
-        let Self {
-            memory_kib,
-            passes,
-            lanes,
-        } = self;
-        if fits {
-            Ok(self)
-        } else {
-            Err(KeyringError::Cost {
-                memory_kib,
-                passes,
-                lanes,
-            })
-        }
+        let Self { memory_kib, passes, lanes } = self;
+        if fits { Ok(self) } else { Err(KeyringError::Cost { memory_kib, passes, lanes }) }
     }
 }
 
@@ -195,9 +179,7 @@ impl Keyring {
         if !bytes.starts_with(&MAGIC) {
             return Err(KeyringError::NotAKeyring);
         }
-        let (file, sum) = bytes
-            .split_last_chunk::<SUM>()
-            .ok_or(KeyringError::Damaged)?;
+        let (file, sum) = bytes.split_last_chunk::<SUM>().ok_or(KeyringError::Damaged)?;
         if file.len() < HEAD || checksum(file) != *sum {
             return Err(KeyringError::Damaged);
         }
@@ -247,39 +229,20 @@ impl Keyring {
         if !reader.is_empty() {
             return Err(KeyringError::Fields("bytes follow after the keys"));
         }
-        let keyring = Self {
-            node,
-            stash,
-            role,
-            root,
-            network,
-            read,
-        };
+        let keyring = Self { node, stash, role, root, network, read };
         keyring.check()?;
         Ok(keyring)
     }
 
     /// Who holds what, as the roles demand.
     fn check(&self) -> Result<(), KeyringError> {
-        let wrong_root = self
-            .root
-            .as_ref()
-            .is_some_and(|root| root.stash_id() != self.stash);
+        let wrong_root = self.root.as_ref().is_some_and(|root| root.stash_id() != self.stash);
         let rules = [
             (wrong_root, "the root secret is of another stash"),
-            (
-                self.root.is_some() && self.role != Role::Owner,
-                "only an owner keeps the root",
-            ),
+            (self.root.is_some() && self.role != Role::Owner, "only an owner keeps the root"),
             (self.network.is_empty(), "no network key"),
-            (
-                self.role.reads() && self.read.is_empty(),
-                "no read root for a role that reads",
-            ),
-            (
-                !self.role.reads() && !self.read.is_empty(),
-                "a keeper has no read root",
-            ),
+            (self.role.reads() && self.read.is_empty(), "no read root for a role that reads"),
+            (!self.role.reads() && !self.read.is_empty(), "a keeper has no read root"),
         ];
         match rules.into_iter().find(|(broken, _)| *broken) {
             Some((_, rule)) => Err(KeyringError::Fields(rule)),
@@ -297,11 +260,7 @@ fn open(
     mut reader: Reader<'_>,
     passphrase: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
-    let cost = Cost {
-        memory_kib: reader.u32()?,
-        passes: reader.u32()?,
-        lanes: reader.u32()?,
-    };
+    let cost = Cost { memory_kib: reader.u32()?, passes: reader.u32()?, lanes: reader.u32()? };
     let salt = reader.array::<SALT>()?;
     let ad = &file[..MAGIC.len() + reader.position()];
     let sealed = reader.rest();
@@ -314,17 +273,9 @@ fn open(
 
 /// Argon2id to two keys. The memory is asked for, not assumed, and wiped afterwards.
 fn stretch(passphrase: &[u8], salt: &[u8; SALT], cost: Cost) -> Result<Siv, KeyringError> {
-    let Cost {
-        memory_kib,
-        passes,
-        lanes,
-    } = cost.check()?;
-    let params =
-        Params::new(memory_kib, passes, lanes, Some(32)).map_err(|_| KeyringError::Cost {
-            memory_kib,
-            passes,
-            lanes,
-        })?;
+    let Cost { memory_kib, passes, lanes } = cost.check()?;
+    let params = Params::new(memory_kib, passes, lanes, Some(32))
+        .map_err(|_| KeyringError::Cost { memory_kib, passes, lanes })?;
     let mut blocks: Vec<Block> = Vec::new();
     blocks
         .try_reserve_exact(params.block_count())
@@ -335,11 +286,7 @@ fn stretch(passphrase: &[u8], salt: &[u8; SALT], cost: Cost) -> Result<Siv, Keyr
         .hash_password_into_with_memory(passphrase, salt, &mut *stretched, &mut blocks);
     blocks.zeroize();
     result.map_err(|_| KeyringError::Fields("the passphrase is longer than 4 GiB"))?;
-    Ok(Siv::derive(
-        contexts::KEYRING_MAC,
-        contexts::KEYRING_ENC,
-        &[&*stretched],
-    ))
+    Ok(Siv::derive(contexts::KEYRING_MAC, contexts::KEYRING_ENC, &[&*stretched]))
 }
 
 #[cfg(test)]
@@ -377,11 +324,7 @@ mod tests {
             (8192, 3, 9),
         ];
         for (memory_kib, passes, lanes) in bad {
-            let error = KeyringError::Cost {
-                memory_kib,
-                passes,
-                lanes,
-            };
+            let error = KeyringError::Cost { memory_kib, passes, lanes };
             assert_eq!(decode(&file(memory_kib, passes, lanes)), error);
         }
         assert_eq!(decode(&file(8192, 1, 1)), KeyringError::WrongPassphrase);
@@ -394,17 +337,8 @@ mod tests {
         };
         assert_eq!(decode(&head(2, 0, 0)), KeyringError::Version { found: 2 });
         assert_eq!(decode(&head(1, 2, 0)), KeyringError::Version { found: 2 });
-        assert_eq!(
-            decode(&head(1, 0, 1)),
-            KeyringError::Fields("a reserved byte is not zero")
-        );
-        assert_eq!(
-            decode(&head(1, 0, 0)),
-            KeyringError::Fields("a field ends too early")
-        );
-        assert_eq!(
-            decode(&head(1, 1, 0)),
-            KeyringError::Fields("a field ends too early")
-        );
+        assert_eq!(decode(&head(1, 0, 1)), KeyringError::Fields("a reserved byte is not zero"));
+        assert_eq!(decode(&head(1, 0, 0)), KeyringError::Fields("a field ends too early"));
+        assert_eq!(decode(&head(1, 1, 0)), KeyringError::Fields("a field ends too early"));
     }
 }

@@ -76,19 +76,10 @@ impl LabelKeys {
         }
         let sealed = label_epoch(label).unwrap_or(u32::MAX);
         if sealed != self.epoch {
-            return Err(OpenError::Epoch {
-                sealed,
-                keys: self.epoch,
-            });
+            return Err(OpenError::Epoch { sealed, keys: self.epoch });
         }
-        let padded = self
-            .siv
-            .open(&self.ad(node), &label[4..])
-            .ok_or(OpenError::NotAuthentic)?;
-        let len = padded
-            .iter()
-            .rposition(|byte| *byte != 0)
-            .map_or(0, |last| last + 1);
+        let padded = self.siv.open(&self.ad(node), &label[4..]).ok_or(OpenError::NotAuthentic)?;
+        let len = padded.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let name = std::str::from_utf8(&padded[..len]).map_err(|_| OpenError::NotAuthentic)?;
         Ok(name.to_owned())
     }

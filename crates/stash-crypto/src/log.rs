@@ -128,10 +128,7 @@ impl MemberLog {
             return self.compare(held, &entry);
         }
         if entry.index() > self.len() {
-            return Err(MemberError::Gap {
-                expected: self.len(),
-                got: entry.index(),
-            });
+            return Err(MemberError::Gap { expected: self.len(), got: entry.index() });
         }
         if entry.previous() != self.head() {
             return Err(match self.entries.last() {
@@ -154,71 +151,36 @@ impl MemberLog {
 
     fn compare(&self, held: &MemberEntry, offered: &MemberEntry) -> Result<(), MemberError> {
         let (index, held, offered) = (held.index(), held.hash(), offered.hash());
-        if held == offered {
-            Ok(())
-        } else {
-            Err(MemberError::Fork {
-                index,
-                held,
-                offered,
-            })
-        }
+        if held == offered { Ok(()) } else { Err(MemberError::Fork { index, held, offered }) }
     }
 
     fn apply(&mut self, entry: &MemberEntry) -> Result<(), MemberError> {
         let index = entry.index();
         let founds = matches!(
             entry.change(),
-            MemberChange::Admit {
-                role: Role::Owner,
-                ..
-            } | MemberChange::Root { .. }
+            MemberChange::Admit { role: Role::Owner, .. } | MemberChange::Root { .. }
         );
         if index == 0 && !founds {
             return Err(MemberError::First);
         }
         match entry.change() {
-            MemberChange::Admit {
-                identity,
-                role,
-                ticket,
-                label,
-                ..
-            } => {
+            MemberChange::Admit { identity, role, ticket, label, .. } => {
                 self.check_new(identity, ticket)?;
                 let (identity, role, label) = (*identity, *role, label.clone());
-                let member = Member {
-                    identity,
-                    role,
-                    label,
-                    admitted_at: index,
-                };
+                let member = Member { identity, role, label, admitted_at: index };
                 self.members.insert(identity.node, member);
             }
             MemberChange::SetRole { node, role } => {
-                self.members
-                    .get_mut(node)
-                    .ok_or(MemberError::NotAMember(*node))?
-                    .role = *role;
+                self.members.get_mut(node).ok_or(MemberError::NotAMember(*node))?.role = *role;
             }
             MemberChange::Remove { node, cuts } => {
-                let member = self
-                    .members
-                    .remove(node)
-                    .ok_or(MemberError::NotAMember(*node))?;
-                let removal = Removal {
-                    member,
-                    removed_at: index,
-                    cuts: cuts.clone(),
-                };
+                let member = self.members.remove(node).ok_or(MemberError::NotAMember(*node))?;
+                let removal = Removal { member, removed_at: index, cuts: cuts.clone() };
                 self.removed.insert(*node, removal);
             }
             MemberChange::Epoch { epoch, .. } => {
                 if self.epoch.checked_add(1) != Some(*epoch) {
-                    return Err(MemberError::Epoch {
-                        current: self.epoch,
-                        got: *epoch,
-                    });
+                    return Err(MemberError::Epoch { current: self.epoch, got: *epoch });
                 }
                 self.epoch = *epoch;
             }
@@ -234,12 +196,7 @@ impl MemberLog {
 
     fn check_new(&self, identity: &Identity, ticket: &TicketId) -> Result<(), MemberError> {
         let past = self.removed.values().map(|removal| &removal.member);
-        for other in self
-            .members
-            .values()
-            .chain(past)
-            .map(|member| &member.identity)
-        {
+        for other in self.members.values().chain(past).map(|member| &member.identity) {
             if other.node == identity.node {
                 return Err(MemberError::Known(identity.node));
             }
@@ -276,9 +233,7 @@ impl MemberLog {
 
     /// Hash of the last entry; zeros for none.
     pub fn head(&self) -> EntryHash {
-        self.entries
-            .last()
-            .map_or(EntryHash::ZERO, MemberEntry::hash)
+        self.entries.last().map_or(EntryHash::ZERO, MemberEntry::hash)
     }
 
     /// The current epoch of keys.
@@ -303,9 +258,7 @@ impl MemberLog {
 
     /// The current member with this Noise static.
     pub fn by_noise(&self, noise: &NoisePublic) -> Option<&Member> {
-        self.members
-            .values()
-            .find(|member| member.identity.noise == *noise)
+        self.members.values().find(|member| member.identity.noise == *noise)
     }
 
     /// The current members, in the order of their admission.

@@ -35,10 +35,7 @@ impl ChunkRef {
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Truncated> {
-        Ok(Self {
-            address: Address::from_bytes(reader.array()?),
-            sealed_len: reader.u32()?,
-        })
+        Ok(Self { address: Address::from_bytes(reader.array()?), sealed_len: reader.u32()? })
     }
 
     /// Whether a sealed file chunk can have this length.
@@ -120,9 +117,7 @@ pub enum ManifestError {
 /// Encodes references into as few manifest chunks as hold them, all but the last one full.
 /// Manifest chunks are not encrypted. An empty list gives none.
 pub fn manifest_chunks(refs: &[ChunkRef]) -> Vec<(ChunkRef, Vec<u8>)> {
-    refs.chunks(MANIFEST_ENTRIES_MAX)
-        .map(manifest_chunk)
-        .collect()
+    refs.chunks(MANIFEST_ENTRIES_MAX).map(manifest_chunk).collect()
 }
 
 fn manifest_chunk(refs: &[ChunkRef]) -> (ChunkRef, Vec<u8>) {
@@ -133,13 +128,7 @@ fn manifest_chunk(refs: &[ChunkRef]) -> (ChunkRef, Vec<u8>) {
         chunk.put(&mut bytes);
     }
     let sealed_len = len_u32(bytes.len());
-    (
-        ChunkRef {
-            address: Address::of(&bytes),
-            sealed_len,
-        },
-        bytes,
-    )
+    (ChunkRef { address: Address::of(&bytes), sealed_len }, bytes)
 }
 
 /// Decodes a manifest chunk. Strict: nothing but what [`manifest_chunks`] can have made.
@@ -149,10 +138,7 @@ pub fn decode_manifest_chunk(bytes: &[u8]) -> Result<Vec<ChunkRef>, ManifestErro
         return Err(ManifestError::NotAManifest);
     }
     let body = &bytes[CHUNK_HEADER..];
-    let wrong = ManifestError::Length {
-        claimed: header.padded_len,
-        got: body.len(),
-    };
+    let wrong = ManifestError::Length { claimed: header.padded_len, got: body.len() };
     let whole = !body.is_empty() && body.len().is_multiple_of(ChunkRef::ENCODED);
     if !whole || body.len() != header.padded_len as usize || bytes.len() > MANIFEST_CHUNK_MAX {
         return Err(wrong);
@@ -162,10 +148,7 @@ pub fn decode_manifest_chunk(bytes: &[u8]) -> Result<Vec<ChunkRef>, ManifestErro
     while !reader.is_empty() {
         let chunk = ChunkRef::read(&mut reader).map_err(|_| wrong)?;
         if !chunk.has_file_length() {
-            return Err(ManifestError::Reference {
-                at: refs.len(),
-                sealed_len: chunk.sealed_len,
-            });
+            return Err(ManifestError::Reference { at: refs.len(), sealed_len: chunk.sealed_len });
         }
         refs.push(chunk);
     }

@@ -66,10 +66,7 @@ impl FromStr for Role {
     type Err = RoleError;
 
     fn from_str(text: &str) -> Result<Self, RoleError> {
-        Self::ALL
-            .into_iter()
-            .find(|role| role.to_string() == text)
-            .ok_or(RoleError)
+        Self::ALL.into_iter().find(|role| role.to_string() == text).ok_or(RoleError)
     }
 }
 

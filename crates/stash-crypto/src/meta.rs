@@ -176,17 +176,10 @@ impl Meta {
         self.check_limits()?;
         if clear.kind == RecordKind::Tombstone {
             let empty = self.size == 0 && self.inline.is_none();
-            return if empty {
-                Ok(())
-            } else {
-                Err(MetaError::Tombstone)
-            };
+            return if empty { Ok(()) } else { Err(MetaError::Tombstone) };
         }
         let chunks = clear.manifest.file_chunks();
-        let wrong = MetaError::Size {
-            size: self.size,
-            chunks,
-        };
+        let wrong = MetaError::Size { size: self.size, chunks };
         if let Some(inline) = &self.inline {
             let agrees = chunks == 0 && self.size == inline.len() as u64;
             return if agrees { Ok(()) } else { Err(wrong) };
@@ -210,11 +203,7 @@ impl Meta {
         for (at, chunk) in refs.iter().enumerate() {
             let expected = self.sealed_len(first + at as u64);
             if chunk.sealed_len != expected {
-                return Err(MetaError::ChunkLength {
-                    at,
-                    expected,
-                    got: chunk.sealed_len,
-                });
+                return Err(MetaError::ChunkLength { at, expected, got: chunk.sealed_len });
             }
         }
         Ok(())
@@ -241,12 +230,7 @@ impl Meta {
         if let Some((_, nanos)) = self.modified.filter(|(_, nanos)| *nanos >= NANOS) {
             return Err(MetaError::Nanos { nanos });
         }
-        if let Some(len) = self
-            .inline
-            .as_ref()
-            .map(Vec::len)
-            .filter(|len| *len > INLINE_MAX)
-        {
+        if let Some(len) = self.inline.as_ref().map(Vec::len).filter(|len| *len > INLINE_MAX) {
             return Err(MetaError::InlineLength { len });
         }
         if self.attributes.len() > MAX_ATTRIBUTES {
@@ -294,11 +278,8 @@ impl Meta {
 
     /// Room for the padded plaintext, so that it is never moved and left behind in freed memory.
     fn encoded_bound(&self) -> usize {
-        let attributes: usize = self
-            .attributes
-            .iter()
-            .map(|(name, value)| 3 + name.len() + value.len())
-            .sum();
+        let attributes: usize =
+            self.attributes.iter().map(|(name, value)| 3 + name.len() + value.len()).sum();
         let inline = self.inline.as_ref().map_or(0, Vec::len);
         (64 + self.key.as_str().len() + attributes + inline).next_multiple_of(STEP)
     }
@@ -356,10 +337,7 @@ fn read_attributes(reader: &mut Reader<'_>) -> Result<BTreeMap<String, Vec<u8>>,
         let len = usize::from(reader.u8()?);
         let name = text(reader.take(len)?)?;
         let value = read_bytes(reader)?;
-        if attributes
-            .last_key_value()
-            .is_some_and(|(last, _)| name <= String::as_str(last))
-        {
+        if attributes.last_key_value().is_some_and(|(last, _)| name <= String::as_str(last)) {
             return Err(MetaError::Attribute { at });
         }
         attributes.insert(name.to_owned(), value.to_vec());
@@ -389,10 +367,7 @@ impl MetaKeys {
 
     /// Authenticates the sealed bytes for this clear part, then decodes.
     pub(crate) fn open(&self, clear: &[u8], sealed: &[u8]) -> Result<Meta, OpenError> {
-        let plain = self
-            .siv
-            .open(clear, sealed)
-            .ok_or(OpenError::NotAuthentic)?;
+        let plain = self.siv.open(clear, sealed).ok_or(OpenError::NotAuthentic)?;
         Ok(Meta::decode(&plain)?)
     }
 }

@@ -139,11 +139,7 @@ impl NodeKeys {
 
     /// The three public keys, as a member entry binds them.
     pub fn identity(&self) -> Identity {
-        Identity {
-            node: self.node_id(),
-            noise: self.noise_public(),
-            wrap: self.wrap_public(),
-        }
+        Identity { node: self.node_id(), noise: self.noise_public(), wrap: self.wrap_public() }
     }
 }
 

@@ -30,11 +30,7 @@ mod tests {
         let mut rows = 0;
         for line in file.lines().filter(|line| !line.starts_with('#')) {
             let (len, padded) = line.split_once(" = ").unwrap();
-            assert_eq!(
-                padme(len.parse().unwrap()),
-                padded.parse::<u64>().unwrap(),
-                "{len}"
-            );
+            assert_eq!(padme(len.parse().unwrap()), padded.parse::<u64>().unwrap(), "{len}");
             rows += 1;
         }
         assert_eq!(rows, 34);
@@ -44,10 +40,7 @@ mod tests {
     fn padding_never_shrinks_costs_at_most_an_eighth_and_is_idempotent() {
         for len in (0..100_000).chain((17..62).map(|bit| (1 << bit) + 1)) {
             let padded = padme(len);
-            assert!(
-                padded >= len && padded <= len + len.div_ceil(8),
-                "{len} -> {padded}"
-            );
+            assert!(padded >= len && padded <= len + len.div_ceil(8), "{len} -> {padded}");
             assert_eq!(padme(padded), padded, "{len}");
         }
     }
@@ -55,10 +48,7 @@ mod tests {
     #[test]
     fn the_last_chunk_never_outgrows_the_chunk_size() {
         for len in 1..=4096 {
-            assert!(
-                (len..=4096).contains(&last_chunk_padding(len, 4096)),
-                "{len}"
-            );
+            assert!((len..=4096).contains(&last_chunk_padding(len, 4096)), "{len}");
         }
         assert_eq!(last_chunk_padding(1 << 20, 1 << 20), 1 << 20);
         assert_eq!(last_chunk_padding((1 << 20) - 1, 1 << 20), 1 << 20);

@@ -39,10 +39,7 @@ impl RecordDraft {
         clear.check()?;
         let (node, writer) = (signer.node_id(), clear.dot.writer.node);
         if node != writer {
-            return Err(RecordError::Signer {
-                signer: node,
-                writer,
-            });
+            return Err(RecordError::Signer { signer: node, writer });
         }
         if meta.is_some() != clear.kind.is_version() {
             return Err(RecordError::MetaPresence);
@@ -69,10 +66,7 @@ fn seal_meta(
     keys: &MetaKeys,
 ) -> Result<Vec<u8>, RecordError> {
     if clear.epoch != keys.epoch() {
-        return Err(RecordError::Epoch {
-            record: clear.epoch,
-            keys: keys.epoch(),
-        });
+        return Err(RecordError::Epoch { record: clear.epoch, keys: keys.epoch() });
     }
     meta.check(clear)?;
     Ok(keys.seal(clear_bytes, meta))
@@ -107,10 +101,7 @@ impl Record {
     pub fn decode_in(stash: &StashId, bytes: &[u8]) -> Result<Self, RecordError> {
         let (clear, clear_len) = parse(bytes)?;
         if clear.stash != *stash {
-            return Err(RecordError::OtherStash {
-                expected: *stash,
-                got: clear.stash,
-            });
+            return Err(RecordError::OtherStash { expected: *stash, got: clear.stash });
         }
         Ok(Self::assemble(clear, clear_len, bytes.into()))
     }
@@ -118,29 +109,17 @@ impl Record {
     fn assemble(clear: Clear, clear_len: usize, bytes: Arc<[u8]>) -> Self {
         let body = &bytes[..bytes.len() - SIGNATURE];
         let hash = RecordHash::from_bytes(blake3::derive_key(contexts::RECORD_HASH, body));
-        Self(Arc::new(Inner {
-            clear,
-            clear_len,
-            hash,
-            bytes,
-        }))
+        Self(Arc::new(Inner { clear, clear_len, hash, bytes }))
     }
 
     /// Whether the writer that the dot names signed exactly these bytes for this stash. Whether
     /// that writer may write is the member log's to say.
     pub fn verify(&self) -> Result<(), SignatureError> {
         let bytes = &self.0.bytes;
-        let (body, signature) = bytes
-            .split_last_chunk::<SIGNATURE>()
-            .expect("a decoded record ends with a signature");
+        let (body, signature) =
+            bytes.split_last_chunk::<SIGNATURE>().expect("a decoded record ends with a signature");
         let writer = self.0.clear.dot.writer.node;
-        sign::verify(
-            writer.as_bytes(),
-            contexts::TAG_RECORD,
-            &self.0.clear.stash,
-            body,
-            signature,
-        )
+        sign::verify(writer.as_bytes(), contexts::TAG_RECORD, &self.0.clear.stash, body, signature)
     }
 
     /// What all may read.
@@ -170,15 +149,10 @@ impl Record {
             return Err(OpenError::NoMeta);
         }
         if clear.epoch != keys.epoch() {
-            return Err(OpenError::Epoch {
-                sealed: clear.epoch,
-                keys: keys.epoch(),
-            });
+            return Err(OpenError::Epoch { sealed: clear.epoch, keys: keys.epoch() });
         }
-        let meta = keys.open(
-            &self.0.bytes[..self.0.clear_len],
-            &self.0.bytes[self.meta_range()],
-        )?;
+        let meta =
+            keys.open(&self.0.bytes[..self.0.clear_len], &self.0.bytes[self.meta_range()])?;
         meta.check(clear)?;
         Ok(meta)
     }
@@ -392,26 +366,14 @@ mod tests {
 
     /// A record by an author who has the keys and does not follow the rules.
     fn lie(meta: &Meta) -> Record {
-        let (root, node) = (
-            RootSecret::from_bytes([1; 32]),
-            NodeKeys::from_seed([2; 32]),
-        );
+        let (root, node) = (RootSecret::from_bytes([1; 32]), NodeKeys::from_seed([2; 32]));
         let incarnation = Incarnation::from_bytes([4; 8]);
-        let chunk = ChunkRef {
-            address: Address::from_bytes([6; 32]),
-            sealed_len: 48 + 4096,
-        };
+        let chunk = ChunkRef { address: Address::from_bytes([6; 32]), sealed_len: 48 + 4096 };
         let clear = Clear {
             stash: root.stash_id(),
             kind: RecordKind::Put,
             name: NameId::from_bytes([7; 32]),
-            dot: Dot {
-                writer: Writer {
-                    node: node.node_id(),
-                    incarnation,
-                },
-                n: 1,
-            },
+            dot: Dot { writer: Writer { node: node.node_id(), incarnation }, n: 1 },
             previous: RecordHash::ZERO,
             height: 1,
             epoch: 0,
@@ -423,9 +385,7 @@ mod tests {
         let sealed = root.read_root().meta_keys().seal(&bytes, meta);
         bytes.extend_from_slice(&len_u32(sealed.len()).to_le_bytes());
         bytes.extend_from_slice(&sealed);
-        let signature = node
-            .signer()
-            .sign(contexts::TAG_RECORD, &clear.stash, &bytes);
+        let signature = node.signer().sign(contexts::TAG_RECORD, &clear.stash, &bytes);
         bytes.extend_from_slice(&signature);
         Record::decode(&bytes).unwrap()
     }
@@ -434,31 +394,18 @@ mod tests {
     #[test]
     fn a_signed_meta_that_does_not_agree_with_the_manifest_is_refused_on_opening() {
         let keys = RootSecret::from_bytes([1; 32]).read_root().meta_keys();
-        let meta = |size| Meta {
-            chunk_size: 4096,
-            ..Meta::new(Key::new("k").unwrap(), size)
-        };
+        let meta = |size| Meta { chunk_size: 4096, ..Meta::new(Key::new("k").unwrap(), size) };
         let open = |size| {
             let record = lie(&meta(size));
             assert_eq!(record.verify(), Ok(()));
             record.open_meta(&keys)
         };
         assert_eq!(open(4096), Ok(meta(4096)));
-        let wrong = MetaError::Size {
-            size: 4097,
-            chunks: 1,
-        };
+        let wrong = MetaError::Size { size: 4097, chunks: 1 };
         assert_eq!(open(4097), Err(OpenError::Meta(wrong)));
-        let wrong = MetaError::ChunkLength {
-            at: 0,
-            expected: 48 + 1024,
-            got: 48 + 4096,
-        };
+        let wrong = MetaError::ChunkLength { at: 0, expected: 48 + 1024, got: 48 + 4096 };
         assert_eq!(open(1000), Err(OpenError::Meta(wrong)));
-        let huge = Meta {
-            chunk_size: 3,
-            ..meta(4096)
-        };
+        let huge = Meta { chunk_size: 3, ..meta(4096) };
         let wrong = MetaError::ChunkSize { chunk_size: 3 };
         assert_eq!(lie(&huge).open_meta(&keys), Err(OpenError::Meta(wrong)));
     }

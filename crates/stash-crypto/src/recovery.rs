@@ -35,19 +35,13 @@ impl RecoveryText {
     /// # Panics
     /// If there are more than 3 members, or more than 4 addresses of one.
     pub fn to_text(&self) -> Zeroizing<String> {
-        assert!(
-            self.members.len() <= MAX_MEMBERS,
-            "a recovery text names at most 3 members"
-        );
+        assert!(self.members.len() <= MAX_MEMBERS, "a recovery text names at most 3 members");
         let mut body = Zeroizing::new(Vec::with_capacity(512));
         body.push(VERSION);
         body.extend_from_slice(self.root.expose());
         body.push(count_u8(self.members.len()));
         for (noise, addresses) in &self.members {
-            assert!(
-                addresses.len() <= MAX_MEMBER_ADDRESSES,
-                "at most 4 addresses a member"
-            );
+            assert!(addresses.len() <= MAX_MEMBER_ADDRESSES, "at most 4 addresses a member");
             body.extend_from_slice(noise.as_bytes());
             put_addresses(&mut body, addresses);
         }
@@ -70,16 +64,9 @@ impl RecoveryText {
         let mut members = Vec::with_capacity(count);
         for _ in 0..count {
             let noise = NoisePublic::from_bytes(reader.array()?);
-            members.push((
-                noise,
-                read_addresses(&mut reader, 0..=MAX_MEMBER_ADDRESSES)?,
-            ));
+            members.push((noise, read_addresses(&mut reader, 0..=MAX_MEMBER_ADDRESSES)?));
         }
-        if reader.is_empty() {
-            Ok(Self { root, members })
-        } else {
-            Err(TextError::Fields)
-        }
+        if reader.is_empty() { Ok(Self { root, members }) } else { Err(TextError::Fields) }
     }
 }
 

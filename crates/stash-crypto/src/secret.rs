@@ -160,10 +160,7 @@ impl ReadRoot {
 
     /// Keys that seal chunks in this epoch.
     pub fn chunk_keys(&self) -> ChunkKeys {
-        ChunkKeys::new(
-            self.epoch,
-            self.siv(contexts::CHUNK_MAC, contexts::CHUNK_ENC),
-        )
+        ChunkKeys::new(self.epoch, self.siv(contexts::CHUNK_MAC, contexts::CHUNK_ENC))
     }
 
     /// Keys that seal the meta of records in this epoch.
@@ -173,10 +170,7 @@ impl ReadRoot {
 
     /// Keys that seal display names in this epoch.
     pub fn label_keys(&self) -> LabelKeys {
-        LabelKeys::new(
-            self.epoch,
-            self.siv(contexts::LABEL_MAC, contexts::LABEL_ENC),
-        )
+        LabelKeys::new(self.epoch, self.siv(contexts::LABEL_MAC, contexts::LABEL_ENC))
     }
 
     /// Seals R_(e-1) so that whoever holds R_e reads what is older.
@@ -184,11 +178,7 @@ impl ReadRoot {
     /// # Panics
     /// If `previous` is not of the epoch just before this one.
     pub fn seal_previous(&self, previous: &ReadRoot) -> Vec<u8> {
-        assert_eq!(
-            previous.epoch.checked_add(1),
-            Some(self.epoch),
-            "not the previous epoch"
-        );
+        assert_eq!(previous.epoch.checked_add(1), Some(self.epoch), "not the previous epoch");
         let siv = self.siv(contexts::PREVIOUS_MAC, contexts::PREVIOUS_ENC);
         siv.seal(&self.epoch.to_le_bytes(), previous.expose())
     }
@@ -197,16 +187,11 @@ impl ReadRoot {
     pub fn open_previous(&self, sealed: &[u8]) -> Result<ReadRoot, OpenError> {
         let epoch = self.epoch.checked_sub(1).ok_or(OpenError::NotAuthentic)?;
         let siv = self.siv(contexts::PREVIOUS_MAC, contexts::PREVIOUS_ENC);
-        let plain = siv
-            .open(&self.epoch.to_le_bytes(), sealed)
-            .ok_or(OpenError::NotAuthentic)?;
+        let plain = siv.open(&self.epoch.to_le_bytes(), sealed).ok_or(OpenError::NotAuthentic)?;
         let mut reader = Reader::new(&plain);
         match reader.array() {
             Ok(key) if reader.is_empty() => Ok(ReadRoot::from_parts(epoch, key)),
-            _ => Err(OpenError::Length {
-                expected: 64,
-                got: sealed.len() as u64,
-            }),
+            _ => Err(OpenError::Length { expected: 64, got: sealed.len() as u64 }),
         }
     }
 

@@ -52,10 +52,7 @@ pub(crate) fn verify(
         return Err(SignatureError::Key { key: *key });
     }
     point
-        .verify_strict(
-            &message(tag, stash, body),
-            &Signature::from_bytes(signature),
-        )
+        .verify_strict(&message(tag, stash, body), &Signature::from_bytes(signature))
         .map_err(|_| SignatureError::Signature { key: *key })
 }
 

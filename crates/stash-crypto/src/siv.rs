@@ -84,10 +84,7 @@ mod tests {
 
     fn siv(mac: &[u8], enc: &[u8]) -> Siv {
         let key = |bytes: &[u8]| Zeroizing::new(bytes.try_into().unwrap());
-        Siv {
-            mac: key(mac),
-            enc: key(enc),
-        }
+        Siv { mac: key(mac), enc: key(enc) }
     }
 
     fn ctr(key: &[u8], counter: &[u8], data: &[u8]) -> Vec<u8> {

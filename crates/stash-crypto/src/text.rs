@@ -47,11 +47,7 @@ pub enum Typo {
 impl std::fmt::Display for Typo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Wrong {
-                at,
-                found,
-                expected,
-            } => {
+            Self::Wrong { at, found, expected } => {
                 write!(f, "character {at} is '{found}' and should be '{expected}'")
             }
             Self::Swapped { at } => {
@@ -165,25 +161,16 @@ pub(crate) fn decode(
     case: Case,
     text: &str,
 ) -> Result<Zeroizing<Vec<u8>>, TextError> {
-    let chars: Vec<(usize, char)> = text
-        .chars()
-        .enumerate()
-        .filter(|(_, c)| !c.is_whitespace())
-        .take(LONGEST + 1)
-        .collect();
+    let chars: Vec<(usize, char)> =
+        text.chars().enumerate().filter(|(_, c)| !c.is_whitespace()).take(LONGEST + 1).collect();
     if chars.len() > LONGEST {
-        return Err(TextError::TooLong {
-            len: text.chars().count(),
-        });
+        return Err(TextError::TooLong { len: text.chars().count() });
     }
     if case == Case::Uniform {
         check_case(&chars)?;
     }
     let data = after_prefix(prefix, &chars)?;
-    let places = data
-        .iter()
-        .map(|&(at, c)| place(at, c))
-        .collect::<Result<Vec<_>, _>>()?;
+    let places = data.iter().map(|&(at, c)| place(at, c)).collect::<Result<Vec<_>, _>>()?;
     if places.len() < CHECKSUM {
         return Err(TextError::TooShort { len: chars.len() });
     }
@@ -196,19 +183,14 @@ pub(crate) fn decode(
 
 fn check_case(chars: &[(usize, char)]) -> Result<(), TextError> {
     let letters = |upper: bool| {
-        chars.iter().filter(move |(_, c)| {
-            if upper {
-                c.is_ascii_uppercase()
-            } else {
-                c.is_ascii_lowercase()
-            }
-        })
+        chars.iter().filter(
+            move |(_, c)| {
+                if upper { c.is_ascii_uppercase() } else { c.is_ascii_lowercase() }
+            },
+        )
     };
     let rarer_is_upper = letters(true).count() <= letters(false).count();
-    match (
-        letters(rarer_is_upper).next(),
-        letters(!rarer_is_upper).next(),
-    ) {
+    match (letters(rarer_is_upper).next(), letters(!rarer_is_upper).next()) {
         (Some((at, _)), Some(_)) => Err(TextError::MixedCase { at: at + 1 }),
         _ => Ok(()),
     }
@@ -223,17 +205,11 @@ fn after_prefix<'a>(
         match chars.get(index) {
             Some((_, c)) if c.to_ascii_lowercase() == wanted => {}
             Some((at, _)) => {
-                return Err(TextError::Prefix {
-                    at: at + 1,
-                    expected: prefix,
-                });
+                return Err(TextError::Prefix { at: at + 1, expected: prefix });
             }
             None => {
                 let at = chars.last().map_or(1, |(at, _)| at + 2);
-                return Err(TextError::Prefix {
-                    at,
-                    expected: prefix,
-                });
+                return Err(TextError::Prefix { at, expected: prefix });
             }
         }
     }
@@ -243,11 +219,7 @@ fn after_prefix<'a>(
 fn place(at: usize, found: char) -> Result<Place, TextError> {
     let folded = found.to_ascii_lowercase();
     match Fe32::from_char(folded) {
-        Ok(fe) => Ok(Place {
-            at: at + 1,
-            found,
-            value: fe.to_u8(),
-        }),
+        Ok(fe) => Ok(Place { at: at + 1, found, value: fe.to_u8() }),
         Err(_) => Err(TextError::Character { at: at + 1, found }),
     }
 }
@@ -317,11 +289,7 @@ fn wrong(start: u32, places: &[Place], values: &[u8]) -> Option<Typo> {
         for place in places.iter().rev() {
             if effect == syndrome {
                 let expected = letter(place.value ^ delta);
-                return Some(Typo::Wrong {
-                    at: place.at,
-                    found: place.found,
-                    expected,
-                });
+                return Some(Typo::Wrong { at: place.at, found: place.found, expected });
             }
             effect = step(effect, 0);
         }
@@ -343,28 +311,17 @@ fn swapped(places: &[Place], values: &[u8], holds: &Holds<'_>) -> Option<Typo> {
 
 fn extra(places: &[Place], values: &[u8], holds: &Holds<'_>) -> Option<Typo> {
     let without = |at: usize| holds(&mut values[..at].iter().chain(&values[at + 1..]).copied());
-    (0..values.len())
-        .find(|at| without(*at))
-        .map(|at| Typo::Extra { at: places[at].at })
+    (0..values.len()).find(|at| without(*at)).map(|at| Typo::Extra { at: places[at].at })
 }
 
 fn missing(places: &[Place], values: &[u8], holds: &Holds<'_>) -> Option<Typo> {
     for at in 0..=values.len() {
         for value in 0..32 {
             let (before, after) = values.split_at(at);
-            if holds(
-                &mut before
-                    .iter()
-                    .copied()
-                    .chain([value])
-                    .chain(after.iter().copied()),
-            ) {
+            if holds(&mut before.iter().copied().chain([value]).chain(after.iter().copied())) {
                 let end = places.last().map_or(1, |place| place.at + 1);
                 let at = places.get(at).map_or(end, |place| place.at);
-                return Some(Typo::Missing {
-                    at,
-                    expected: letter(value),
-                });
+                return Some(Typo::Missing { at, expected: letter(value) });
             }
         }
     }
@@ -372,7 +329,5 @@ fn missing(places: &[Place], values: &[u8], holds: &Holds<'_>) -> Option<Typo> {
 }
 
 fn letter(value: u8) -> char {
-    Fe32::try_from(value)
-        .expect("values have five bits")
-        .to_char()
+    Fe32::try_from(value).expect("values have five bits").to_char()
 }

@@ -83,19 +83,11 @@ impl Ticket {
 
     /// A second copy, made on purpose.
     pub fn duplicate(&self) -> Self {
-        Self {
-            addresses: self.addresses.clone(),
-            secret: self.secret.duplicate(),
-            ..*self
-        }
+        Self { addresses: self.addresses.clone(), secret: self.secret.duplicate(), ..*self }
     }
 
     fn derive(&self, context: &str) -> Zeroizing<[u8; 32]> {
-        let parts: [&[u8]; 3] = [
-            self.stash.as_bytes(),
-            self.id.as_bytes(),
-            self.secret.expose(),
-        ];
+        let parts: [&[u8]; 3] = [self.stash.as_bytes(), self.id.as_bytes(), self.secret.expose()];
         contexts::derive_parts(context, &parts)
     }
 
@@ -105,10 +97,7 @@ impl Ticket {
     /// If there is no address, or more than 8.
     pub fn to_text(&self) -> Zeroizing<String> {
         let count = self.addresses.len();
-        assert!(
-            (1..=MAX_ADDRESSES).contains(&count),
-            "a ticket has 1 to 8 addresses"
-        );
+        assert!((1..=MAX_ADDRESSES).contains(&count), "a ticket has 1 to 8 addresses");
         let mut body = Zeroizing::new(Vec::with_capacity(106 + 19 * count));
         body.push(VERSION);
         body.extend_from_slice(self.stash.as_bytes());
@@ -145,10 +134,6 @@ impl FromStr for Ticket {
             expires: reader.u64()?,
             addresses: read_addresses(&mut reader, 1..=MAX_ADDRESSES)?,
         };
-        if reader.is_empty() {
-            Ok(ticket)
-        } else {
-            Err(TextError::Fields)
-        }
+        if reader.is_empty() { Ok(ticket) } else { Err(TextError::Fields) }
     }
 }

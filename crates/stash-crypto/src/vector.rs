@@ -39,10 +39,7 @@ impl Writer {
         let mut incarnation = [0; 8];
         node.copy_from_slice(&bytes[..32]);
         incarnation.copy_from_slice(&bytes[32..]);
-        Self {
-            node: NodeId::from_bytes(node),
-            incarnation: Incarnation::from_bytes(incarnation),
-        }
+        Self { node: NodeId::from_bytes(node), incarnation: Incarnation::from_bytes(incarnation) }
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Truncated> {
@@ -106,11 +103,7 @@ impl Vector {
 
     /// Includes all that `other` includes, or nothing if that does not fit.
     pub fn join(&mut self, other: &Vector) -> Result<(), SeenFull> {
-        let new = other
-            .0
-            .iter()
-            .filter(|(writer, _)| self.find(writer).is_err())
-            .count();
+        let new = other.0.iter().filter(|(writer, _)| self.find(writer).is_err()).count();
         if self.0.len() + new > MAX_SEEN {
             return Err(SeenFull);
         }
@@ -152,7 +145,6 @@ impl Vector {
     }
 
     fn find(&self, writer: &Writer) -> Result<usize, usize> {
-        self.0
-            .binary_search_by(|(candidate, _)| candidate.cmp(writer))
+        self.0.binary_search_by(|(candidate, _)| candidate.cmp(writer))
     }
 }

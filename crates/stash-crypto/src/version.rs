@@ -32,12 +32,7 @@ pub fn compare_leaves(a: &Record, b: &Record) -> Ordering {
         RecordKind::Forget(_) => 0,
     };
     let order = |record: &Record| {
-        (
-            rank(record),
-            record.clear().height,
-            record.clear().dot.writer,
-            record.hash(),
-        )
+        (rank(record), record.clear().height, record.clear().dot.writer, record.hash())
     };
     order(a).cmp(&order(b))
 }
@@ -46,11 +41,7 @@ pub fn compare_leaves(a: &Record, b: &Record) -> Ordering {
 /// away what dead forgets name. Records of several names do not disturb each other.
 pub fn leaves(records: &[Record]) -> Vec<&Record> {
     let mut seen: BTreeMap<(NameId, Writer), u64> = BTreeMap::new();
-    let versions = || {
-        records
-            .iter()
-            .filter(|record| record.clear().kind.is_version())
-    };
+    let versions = || records.iter().filter(|record| record.clear().kind.is_version());
     for clear in versions().map(Record::clear) {
         for dot in clear.seen.iter() {
             let n = seen.entry((clear.name, dot.writer)).or_default();

@@ -46,9 +46,7 @@ pub enum WrapError {
 
 /// Whether an X25519 public key gives a secret that depends on both sides.
 pub(crate) fn is_contributory(public: &[u8; 32]) -> bool {
-    StaticSecret::from([1; 32])
-        .diffie_hellman(&PublicKey::from(*public))
-        .was_contributory()
+    StaticSecret::from([1; 32]).diffie_hellman(&PublicKey::from(*public)).was_contributory()
 }
 
 struct Parts<'a> {
@@ -65,11 +63,7 @@ impl Parts<'_> {
         }
         let (to, stash) = (self.to.as_bytes(), self.stash.as_bytes());
         let material: [&[u8]; 4] = [shared.as_bytes(), self.ephemeral, to, stash];
-        Ok(Siv::derive(
-            contexts::WRAP_MAC,
-            contexts::WRAP_ENC,
-            &material,
-        ))
+        Ok(Siv::derive(contexts::WRAP_MAC, contexts::WRAP_ENC, &material))
     }
 
     fn ad(&self) -> [u8; 97] {
@@ -90,14 +84,8 @@ pub fn wrap(
 ) -> Result<Vec<u8>, WrapError> {
     let secret = random::<32>(rng);
     let ephemeral = PublicKey::from(&StaticSecret::from(*secret)).to_bytes();
-    let parts = Parts {
-        ephemeral: &ephemeral,
-        to,
-        stash,
-    };
-    let sealed = parts
-        .siv(&secret, to.as_bytes())?
-        .seal(&parts.ad(), plaintext);
+    let parts = Parts { ephemeral: &ephemeral, to, stash };
+    let sealed = parts.siv(&secret, to.as_bytes())?.seal(&parts.ad(), plaintext);
     let mut out = Vec::with_capacity(33 + sealed.len());
     out.push(FORMAT);
     out.extend_from_slice(&ephemeral);
@@ -121,12 +109,7 @@ pub fn unwrap(
         found => return Err(WrapError::Format { found }),
     }
     let ephemeral = reader.array().map_err(short)?;
-    let parts = Parts {
-        ephemeral: &ephemeral,
-        to: &secret.public(),
-        stash,
-    };
+    let parts = Parts { ephemeral: &ephemeral, to: &secret.public(), stash };
     let siv = parts.siv(secret.expose(), &ephemeral)?;
-    siv.open(&parts.ad(), reader.rest())
-        .ok_or(WrapError::NotAuthentic)
+    siv.open(&parts.ad(), reader.rest()).ok_or(WrapError::NotAuthentic)
 }

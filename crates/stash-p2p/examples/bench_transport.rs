@@ -29,12 +29,7 @@ const CLIENT: [u8; 32] = [2; 32];
 const MIB: usize = 1024 * 1024;
 
 fn realm() -> Realm {
-    Realm {
-        label: [0; 32],
-        prologue: b"bench".to_vec(),
-        tag_key: [3; 32],
-        psk: [4; 32],
-    }
+    Realm { label: [0; 32], prologue: b"bench".to_vec(), tag_key: [3; 32], psk: [4; 32] }
 }
 
 fn gate(other: PublicKey) -> Arc<MemoryGate> {
@@ -113,20 +108,14 @@ async fn measure(mib: usize, rounds: usize) -> AnyResult<()> {
         .kill_on_drop(true)
         .spawn()?;
     let stdout = child.stdout.take().ok_or("no stdout")?;
-    let line = BufReader::new(stdout)
-        .lines()
-        .next_line()
-        .await?
-        .ok_or("no address")?;
+    let line = BufReader::new(stdout).lines().next_line().await?.ok_or("no address")?;
     let (peer, plain) = line.split_once(' ').ok_or("two addresses")?;
     let (peer, plain): (SocketAddr, SocketAddr) = (peer.parse()?, plain.parse()?);
 
     let server = StaticSecret::from_bytes(SERVER).public();
     let secret = StaticSecret::from_bytes(CLIENT);
     let (endpoint, _events) = Endpoint::bind(&[], secret, gate(server), Limits::default())?;
-    let peer = endpoint
-        .dial_once(vec![peer], server, realm(), Duration::from_secs(5))
-        .await?;
+    let peer = endpoint.dial_once(vec![peer], server, realm(), Duration::from_secs(5)).await?;
     let payload = Bytes::from(vec![7; MIB]);
     // The first bulk stream asks for the bulk connection; wait until it is there.
     while peer.connections() < 2 {
@@ -140,10 +129,7 @@ async fn measure(mib: usize, rounds: usize) -> AnyResult<()> {
         println!("round {round}: tcp {tcp:.0} MiB/s, stash-p2p {own:.0} MiB/s");
     }
     let (tcp, own) = (median(&mut plains), median(&mut crates));
-    println!(
-        "median: tcp {tcp:.0} MiB/s, stash-p2p {own:.0} MiB/s, ratio {:.2}",
-        own / tcp
-    );
+    println!("median: tcp {tcp:.0} MiB/s, stash-p2p {own:.0} MiB/s, ratio {:.2}", own / tcp);
     endpoint.shutdown(Duration::from_secs(1)).await;
     Ok(())
 }

@@ -42,12 +42,7 @@ fn bind(
     // A program with a disk implements `Gate` itself and keeps the counters.
     let gate = MemoryGate::new(vec![realm()]);
     gate.add(other);
-    Ok(Endpoint::bind(
-        listen,
-        secret,
-        Arc::new(gate),
-        Limits::default(),
-    )?)
+    Ok(Endpoint::bind(listen, secret, Arc::new(gate), Limits::default())?)
 }
 
 #[tokio::main]
@@ -57,20 +52,13 @@ async fn main() -> AnyResult<()> {
     match args[..] {
         ["key"] => {
             let secret = StaticSecret::from_bytes(rand::random());
-            let digits: String = secret
-                .expose()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
+            let digits: String = secret.expose().iter().map(|byte| format!("{byte:02x}")).collect();
             println!("secret {digits}\nkey    {}", secret.public());
             Ok(())
         }
         ["serve", listen, client] => {
-            let (endpoint, events) = bind(
-                &[listen.parse()?],
-                secret_from_stdin().await?,
-                client.parse()?,
-            )?;
+            let (endpoint, events) =
+                bind(&[listen.parse()?], secret_from_stdin().await?, client.parse()?)?;
             println!("listening on {}", endpoint.local_addresses()[0]);
             serve(events).await;
             Ok(())
@@ -88,10 +76,7 @@ async fn main() -> AnyResult<()> {
 }
 
 async fn demo() -> AnyResult<()> {
-    let (server, client) = (
-        StaticSecret::from_bytes([1; 32]),
-        StaticSecret::from_bytes([2; 32]),
-    );
+    let (server, client) = (StaticSecret::from_bytes([1; 32]), StaticSecret::from_bytes([2; 32]));
     let server_key = server.public();
     let (listener, events) = bind(&["127.0.0.1:0".parse()?], server, client.public())?;
     tokio::spawn(serve(events));
@@ -148,9 +133,7 @@ async fn ask(
     server: PublicKey,
     text: &str,
 ) -> AnyResult<String> {
-    let peer = endpoint
-        .dial_once(vec![addr], server, realm(), Duration::from_secs(10))
-        .await?;
+    let peer = endpoint.dial_once(vec![addr], server, realm(), Duration::from_secs(10)).await?;
     let (mut send, mut recv) = peer.open(Class::Control).await?.split();
     send.message(text.to_owned()).await?;
     send.finish();

@@ -90,32 +90,19 @@ async fn respond(inner: &Arc<Inner>, mut wire: Wire) -> Result<(), Refusal> {
     let mut preamble = Box::new([0; PREAMBLE_LEN]);
     wire.read.read_exact(preamble.as_mut_slice()).await?;
     let realms = inner.gate.realms();
-    let asked = Asked::read(
-        &inner.secret,
-        &inner.public,
-        &realms,
-        &preamble,
-        Inner::ephemeral(),
-    )?;
+    let asked = Asked::read(&inner.secret, &inner.public, &realms, &preamble, Inner::ephemeral())?;
     drop((realms, preamble));
     let (remote, realm, offer) = (asked.remote, asked.realm, asked.offer.clone());
-    let claim = Claim {
-        realm,
-        remote,
-        purpose: offer.purpose,
-        counter: offer.counter,
-        addr: wire.remote,
-    };
+    let claim =
+        Claim { realm, remote, purpose: offer.purpose, counter: offer.counter, addr: wire.remote };
     if !inner.gate.admit(claim).await {
         return Err(Refusal::NotAdmitted);
     }
     let bulk_peer = match offer.purpose {
         Purpose::Control => None,
-        Purpose::Bulk => Some(
-            inner
-                .token_peer(&offer.token, &(remote, realm))
-                .ok_or(Refusal::Token)?,
-        ),
+        Purpose::Bulk => {
+            Some(inner.token_peer(&offer.token, &(remote, realm)).ok_or(Refusal::Token)?)
+        }
     };
     if bulk_peer.is_none() && inner.events.full() {
         return Err(Refusal::Busy);
@@ -156,10 +143,7 @@ impl Slot {
         }
         *of_ip += 1;
         table.stranger_count += 1;
-        Some(Self {
-            inner: Arc::clone(inner),
-            ip,
-        })
+        Some(Self { inner: Arc::clone(inner), ip })
     }
 }
 

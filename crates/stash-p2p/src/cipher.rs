@@ -31,12 +31,7 @@ pub(crate) struct Opener(Half);
 
 impl Half {
     fn new(key: &[u8; 32], rekey_after: u64) -> Self {
-        Self {
-            key: aead_key(key),
-            counter: 0,
-            rekey_after,
-            poisoned: false,
-        }
+        Self { key: aead_key(key), counter: 0, rekey_after, poisoned: false }
     }
 
     fn advance(&mut self) {
@@ -57,9 +52,7 @@ impl Half {
 
     fn usable(&self) -> Result<(), CipherError> {
         // 2^64 - 1 is the counter of the rekey.
-        (!self.poisoned && self.counter != u64::MAX)
-            .then_some(())
-            .ok_or(CipherError)
+        (!self.poisoned && self.counter != u64::MAX).then_some(()).ok_or(CipherError)
     }
 }
 
@@ -72,15 +65,8 @@ impl Sealer {
     pub(crate) fn seal(&mut self, text: &mut [u8]) -> Result<[u8; TAG], CipherError> {
         self.0.usable()?;
         let nonce = noise_nonce(self.0.counter);
-        let sealed = self
-            .0
-            .key
-            .seal_in_place_separate_tag(nonce, Aad::empty(), text);
-        let tag = sealed
-            .map_err(|_| CipherError)?
-            .as_ref()
-            .try_into()
-            .map_err(|_| CipherError)?;
+        let sealed = self.0.key.seal_in_place_separate_tag(nonce, Aad::empty(), text);
+        let tag = sealed.map_err(|_| CipherError)?.as_ref().try_into().map_err(|_| CipherError)?;
         self.0.advance();
         Ok(tag)
     }
@@ -95,11 +81,7 @@ impl Opener {
     pub(crate) fn open(&mut self, message: &mut [u8]) -> Result<usize, CipherError> {
         self.0.usable()?;
         let nonce = noise_nonce(self.0.counter);
-        let opened = self
-            .0
-            .key
-            .open_in_place(nonce, Aad::empty(), message)
-            .map(|text| text.len());
+        let opened = self.0.key.open_in_place(nonce, Aad::empty(), message).map(|text| text.len());
         match opened {
             Ok(len) => {
                 self.0.advance();
@@ -149,10 +131,7 @@ mod tests {
         for _ in 0..3 {
             round(&mut sealer, &mut opener, b"same key").unwrap();
         }
-        assert_eq!(
-            round(&mut sealer, &mut opener, b"new key"),
-            Err(CipherError)
-        );
+        assert_eq!(round(&mut sealer, &mut opener, b"new key"), Err(CipherError));
     }
 
     #[test]
@@ -172,11 +151,7 @@ mod tests {
             last.clone_from(&buf);
             opener.open(&mut buf).unwrap();
         }
-        assert_eq!(
-            never.open(&mut last),
-            Err(CipherError),
-            "message 2^20 has the second key"
-        );
+        assert_eq!(never.open(&mut last), Err(CipherError), "message 2^20 has the second key");
     }
 
     #[test]

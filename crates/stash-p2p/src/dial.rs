@@ -55,15 +55,8 @@ async fn dial_addr(
     addr: SocketAddr,
     token: Option<[u8; 32]>,
 ) -> Result<Established, DialError> {
-    let _permit = inner
-        .dials
-        .acquire()
-        .await
-        .map_err(|_| DialError::Refused)?;
-    let attempt = timeout(
-        inner.limits.handshake,
-        shake(inner, remote, realm, addr, token),
-    );
+    let _permit = inner.dials.acquire().await.map_err(|_| DialError::Refused)?;
+    let attempt = timeout(inner.limits.handshake, shake(inner, remote, realm, addr, token));
     tokio::select! {
         () = inner.stop.cancelled() => Err(DialError::Refused),
         attempt = attempt => attempt.unwrap_or(Err(DialError::TimedOut)),
@@ -80,41 +73,24 @@ async fn shake(
     let dialled = inner.network.dial(addr).await;
     let mut wire = dialled.map_err(|source| DialError::Unreachable { addr, source })?;
     let counter = inner.gate.next_counter(remote, now_micros()).await?;
-    let purpose = if token.is_some() {
-        Purpose::Bulk
-    } else {
-        Purpose::Control
-    };
+    let purpose = if token.is_some() { Purpose::Bulk } else { Purpose::Control };
     let token = token.unwrap_or_default();
-    let offer = Offer {
-        lowest: VERSION,
-        highest: VERSION,
-        purpose,
-        counter,
-        token,
-    };
+    let offer = Offer { lowest: VERSION, highest: VERSION, purpose, counter, token };
     let silence = |_| DialError::NoSuchIdentity { addr };
     let started = Dial::start(&inner.secret, &remote, realm, &offer, Inner::ephemeral());
     // A key of low order cannot be anybody's.
     let (preamble, dial) = started.map_err(|_| DialError::NoSuchIdentity { addr })?;
-    wire.write
-        .write_all(preamble.as_slice())
-        .await
-        .map_err(silence)?;
+    wire.write.write_all(preamble.as_slice()).await.map_err(silence)?;
     let mut msg2 = [0; MSG2_LEN];
     wire.read.read_exact(&mut msg2).await.map_err(silence)?;
     let session = dial.finish(&msg2, inner.limits.rekey_after);
     let session = session.map_err(|_| DialError::NoSuchIdentity { addr })?;
-    establish(inner, wire, session, purpose, &[])
-        .await
-        .map_err(DialError::Closed)
+    establish(inner, wire, session, purpose, &[]).await.map_err(DialError::Closed)
 }
 
 /// Microseconds since 1970; the gate makes them rise even if the clock does not.
 fn now_micros() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 

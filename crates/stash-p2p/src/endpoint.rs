@@ -98,10 +98,7 @@ impl Endpoint {
         if remote == inner.public || inner.stop.is_cancelled() {
             return;
         }
-        let target = Target {
-            addresses,
-            realm: Arc::new(realm),
-        };
+        let target = Target { addresses, realm: Arc::new(realm) };
         let mut table = inner.table();
         if let Some(keep) = table.keeps.get(&remote) {
             keep.target.send_replace(target);
@@ -109,16 +106,8 @@ impl Endpoint {
         }
         let (sender, receiver) = watch::channel(target);
         let now = Arc::new(Notify::new());
-        table.keeps.insert(
-            remote,
-            Keep {
-                target: sender,
-                now: Arc::clone(&now),
-            },
-        );
-        inner
-            .tasks
-            .spawn(keep_loop(Arc::clone(inner), remote, receiver, now));
+        table.keeps.insert(remote, Keep { target: sender, now: Arc::clone(&now) });
+        inner.tasks.spawn(keep_loop(Arc::clone(inner), remote, receiver, now));
     }
 
     /// Stops keeping. A connection that is up stays up: close its [`Peer`] to end it.
@@ -151,10 +140,7 @@ impl Endpoint {
         realm: Realm,
         deadline: Duration,
     ) -> Result<Peer, DialError> {
-        let target = Target {
-            addresses,
-            realm: Arc::new(realm),
-        };
+        let target = Target { addresses, realm: Arc::new(realm) };
         let dial = Box::pin(dial(&self.0.0, remote, &target, false));
         let peer = tokio::time::timeout(deadline, dial).await;
         peer.unwrap_or(Err(DialError::TimedOut)).map(Peer)
@@ -184,14 +170,8 @@ impl Endpoint {
 fn check(limits: &Limits) -> Result<(), BindError> {
     let checks = [
         (limits.stream_window >= MIN_STREAM_WINDOW, "stream_window"),
-        (
-            limits.connection_window >= MIN_CONNECTION_WINDOW,
-            "connection_window",
-        ),
-        (
-            limits.process_budget >= MIN_CONNECTION_WINDOW as usize,
-            "process_budget",
-        ),
+        (limits.connection_window >= MIN_CONNECTION_WINDOW, "connection_window"),
+        (limits.process_budget >= MIN_CONNECTION_WINDOW as usize, "process_budget"),
         (limits.streams > 0, "streams"),
         (limits.send_queue > 0, "send_queue"),
         (limits.rekey_after > 0, "rekey_after"),

@@ -41,22 +41,9 @@ pub(crate) async fn establish(
     purpose: Purpose,
     first: &[u8],
 ) -> Result<Established, CloseReason> {
-    let Wire {
-        mut read,
-        mut write,
-        remote: addr,
-    } = wire;
-    let Session {
-        mut sealer,
-        opener,
-        remote,
-        hash,
-        initiator,
-    } = session;
-    let share = inner
-        .budget
-        .take(inner.limits.connection_window)
-        .ok_or(CloseReason::Shutdown)?;
+    let Wire { mut read, mut write, remote: addr } = wire;
+    let Session { mut sealer, opener, remote, hash, initiator } = session;
+    let share = inner.budget.take(inner.limits.connection_window).ok_or(CloseReason::Shutdown)?;
     let start = Instant::now();
     let hello = our_hello(inner, &remote, share.bytes());
     let mut mux = Mux::new(config(&inner.limits, initiator, purpose, hello));
@@ -64,10 +51,7 @@ pub(crate) async fn establish(
     mux.poll_transmit(start.elapsed(), &mut segments, 1);
     let mut out = first.to_vec();
     pack(&mut sealer, &segments, &mut out).map_err(|_| CloseReason::Decrypt)?;
-    write
-        .write_all(&out)
-        .await
-        .map_err(|error| CloseReason::Io(error.kind()))?;
+    write.write_all(&out).await.map_err(|error| CloseReason::Io(error.kind()))?;
 
     let mut intake = Intake::new(opener);
     let mut items = Vec::new();
@@ -81,30 +65,10 @@ pub(crate) async fn establish(
     mux.handle(start.elapsed(), items.remove(0))?;
     let hello = mux.remote_hello().cloned().ok_or(CloseReason::Lost)?;
     let dialler = if initiator { inner.public } else { remote };
-    let contender = Contender {
-        dialler,
-        remote_run: hello.run,
-    };
-    let link = Link::new(
-        mux,
-        LinkInfo {
-            addr,
-            hash,
-            contender,
-        },
-        start,
-        share,
-    );
+    let contender = Contender { dialler, remote_run: hello.run };
+    let link = Link::new(mux, LinkInfo { addr, hash, contender }, start, share);
     deliver(&link, &mut items)?;
-    Ok(Established {
-        link,
-        remote,
-        hello,
-        read,
-        write,
-        sealer,
-        intake,
-    })
+    Ok(Established { link, remote, hello, read, write, sealer, intake })
 }
 
 fn our_hello(inner: &Inner, remote: &PublicKey, connection_window: u32) -> Hello {
@@ -116,21 +80,13 @@ fn our_hello(inner: &Inner, remote: &PublicKey, connection_window: u32) -> Hello
         stream_window: inner.limits.stream_window.min(connection_window / 2),
         connection_window,
         capabilities: Vec::new(),
-        app: if app.len() <= MAX_HELLO_APP {
-            app
-        } else {
-            bytes::Bytes::new()
-        },
+        app: if app.len() <= MAX_HELLO_APP { app } else { bytes::Bytes::new() },
     }
 }
 
 fn config(limits: &Limits, initiator: bool, purpose: Purpose, hello: Hello) -> MuxConfig {
     // The side that can dial again is the one that ends an old connection.
-    let grace = if initiator {
-        std::time::Duration::ZERO
-    } else {
-        limits.drain * 2
-    };
+    let grace = if initiator { std::time::Duration::ZERO } else { limits.drain * 2 };
     MuxConfig {
         initiator,
         control: purpose == Purpose::Control,

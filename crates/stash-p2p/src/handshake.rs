@@ -84,13 +84,7 @@ impl Dial {
         }
         let tag = preamble::tag(realm, remote, &bytes[TAG_LEN..]);
         bytes[..TAG_LEN].copy_from_slice(&tag);
-        Ok((
-            bytes,
-            Self {
-                noise,
-                remote: *remote,
-            },
-        ))
+        Ok((bytes, Self { noise, remote: *remote }))
     }
 
     /// Takes message 2.
@@ -127,22 +121,14 @@ impl Asked {
         if read != Ok(OFFER_LEN) {
             return Err(HandshakeError::Noise);
         }
-        let remote = noise
-            .get_remote_static()
-            .and_then(|key| key.try_into().ok());
+        let remote = noise.get_remote_static().and_then(|key| key.try_into().ok());
         let remote = PublicKey::from_bytes(remote.ok_or(HandshakeError::Noise)?);
         if remote == *public {
             return Err(HandshakeError::Reflection);
         }
         let offer = Offer::decode(&payload).ok_or(HandshakeError::Payload)?;
         let version = offer.common_version().ok_or(HandshakeError::Version)?;
-        Ok(Self {
-            noise,
-            realm: realm.label,
-            remote,
-            offer,
-            version,
-        })
+        Ok(Self { noise, realm: realm.label, remote, offer, version })
     }
 
     /// Answers. The caller has checked membership and made the counter durable.
@@ -195,11 +181,7 @@ fn session(
     let (first, second) = noise.dangerously_get_raw_split();
     let (first, second) = (Zeroizing::new(first), Zeroizing::new(second));
     // The first key of Split() is the initiator's for sending.
-    let (send, receive) = if initiator {
-        (first, second)
-    } else {
-        (second, first)
-    };
+    let (send, receive) = if initiator { (first, second) } else { (second, first) };
     Session {
         sealer: Sealer::new(&send, rekey_after),
         opener: Opener::new(&receive, rekey_after),

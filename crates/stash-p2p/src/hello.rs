@@ -123,31 +123,16 @@ mod tests {
         deep.extend_from_slice(b"\xa1x");
         deep.extend(std::iter::repeat_n(0x91, 60_000));
         let twice = [&[0x87], &good[1..], b"\xa3run\x01"].concat();
-        for bomb in [
-            trailing,
-            array,
-            deep,
-            twice,
-            vec![0xdd, 0xff, 0xff, 0xff, 0xff],
-        ] {
+        for bomb in [trailing, array, deep, twice, vec![0xdd, 0xff, 0xff, 0xff, 0xff]] {
             assert_eq!(Hello::decode(&bomb), Err(ProtocolError::BadHello));
         }
     }
 
     #[test]
     fn impossible_limits_are_refused() {
-        let small = Hello {
-            stream_window: MIN_STREAM_WINDOW - 1,
-            ..hello()
-        };
-        let none = Hello {
-            streams: 0,
-            ..hello()
-        };
-        let huge = Hello {
-            connection_window: u32::MAX,
-            ..hello()
-        };
+        let small = Hello { stream_window: MIN_STREAM_WINDOW - 1, ..hello() };
+        let none = Hello { streams: 0, ..hello() };
+        let huge = Hello { connection_window: u32::MAX, ..hello() };
         for bad in [small, none, huge] {
             assert_eq!(Hello::decode(&bad.encode()), Err(ProtocolError::BadHello));
         }

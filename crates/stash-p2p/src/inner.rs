@@ -152,22 +152,14 @@ impl Inner {
     fn new_token(&self, peer: &Arc<PeerInner>) -> Option<[u8; 32]> {
         let now = tokio::time::Instant::now();
         let mut table = self.table();
-        table
-            .tokens
-            .retain(|_, token| token.until > now && token.peer.strong_count() > 0);
+        table.tokens.retain(|_, token| token.until > now && token.peer.strong_count() > 0);
         let mine = |token: &&Token| token.peer.as_ptr() == Arc::as_ptr(peer);
         if table.tokens.values().filter(mine).count() >= MAX_BULK {
             return None;
         }
         let token = *Self::ephemeral();
         let until = now + TOKEN_LIFE;
-        table.tokens.insert(
-            token,
-            Token {
-                peer: Arc::downgrade(peer),
-                until,
-            },
-        );
+        table.tokens.insert(token, Token { peer: Arc::downgrade(peer), until });
         Some(token)
     }
 
@@ -198,9 +190,7 @@ impl Inner {
         let mut table = self.table();
         let old = table.peers.get(&id).cloned();
         let verdict = old.as_ref().filter(|peer| peer.may_merge()).map(|peer| {
-            let control = peer
-                .control()
-                .filter(|control| control.draining().is_none());
+            let control = peer.control().filter(|control| control.draining().is_none());
             control.map_or(Verdict::DrainOld, |control| {
                 tie_break(&control.info.contender, &link.info.contender)
             })
@@ -240,10 +230,7 @@ impl Inner {
     fn emit_down(&self, peer: &PeerInner, reason: &CloseReason) {
         peer.set_down(reason);
         if peer.withdraw() {
-            self.events.push(Event::Down {
-                remote: peer.remote,
-                reason: reason.clone(),
-            });
+            self.events.push(Event::Down { remote: peer.remote, reason: reason.clone() });
         }
     }
 
@@ -269,14 +256,7 @@ impl Inner {
         established: Established,
         peer: &Arc<PeerInner>,
     ) -> CloseReason {
-        let Established {
-            link,
-            mut read,
-            mut write,
-            mut sealer,
-            mut intake,
-            ..
-        } = established;
+        let Established { link, mut read, mut write, mut sealer, mut intake, .. } = established;
         let stall = self.limits.write_stall;
         let writer_link = Arc::clone(&link);
         let mut writer = tokio::spawn(async move {
@@ -362,11 +342,7 @@ impl Inner {
     fn peer_down(&self, peer: &Arc<PeerInner>, reason: &CloseReason) {
         let mut table = self.table();
         let id = (peer.remote, peer.label);
-        if table
-            .peers
-            .get(&id)
-            .is_some_and(|current| Arc::ptr_eq(current, peer))
-        {
+        if table.peers.get(&id).is_some_and(|current| Arc::ptr_eq(current, peer)) {
             table.peers.remove(&id);
         }
         self.emit_down(peer, reason);
@@ -377,8 +353,6 @@ impl Inner {
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Endpoint")
-            .field("public", &self.public)
-            .finish_non_exhaustive()
+        f.debug_struct("Endpoint").field("public", &self.public).finish_non_exhaustive()
     }
 }

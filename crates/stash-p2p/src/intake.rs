@@ -29,12 +29,7 @@ pub(crate) enum Inbound {
     /// A whole frame of any kind but data.
     Whole(Header, Bytes),
     /// A piece of a data frame; `first` and `last` say where in the frame it lies.
-    Piece {
-        header: Header,
-        bytes: Bytes,
-        first: bool,
-        last: bool,
-    },
+    Piece { header: Header, bytes: Bytes, first: bool, last: bool },
 }
 
 /// Decrypts and cuts what arrives on one connection.
@@ -96,10 +91,7 @@ impl Intake {
             // Reuses the block if nobody holds a piece of it.
             return self.block.reserve(SMALL_BLOCK);
         }
-        let reusable = self
-            .retired
-            .iter_mut()
-            .position(|block| block.try_reclaim(READ_BLOCK));
+        let reusable = self.retired.iter_mut().position(|block| block.try_reclaim(READ_BLOCK));
         let mut next = match reusable.and_then(|at| self.retired.swap_remove_back(at)) {
             Some(block) => block,
             None => BytesMut::with_capacity(READ_BLOCK),
@@ -133,15 +125,10 @@ impl Intake {
             }
             let mut message = self.block.split_to(PREFIX + len);
             message.advance(PREFIX);
-            let text = self
-                .opener
-                .open(&mut message)
-                .map_err(|_| CloseReason::Decrypt)?;
+            let text = self.opener.open(&mut message).map_err(|_| CloseReason::Decrypt)?;
             message.truncate(text);
             let share = !self.crowded();
-            self.deframer
-                .push(message.freeze(), share, out)
-                .map_err(CloseReason::Protocol)?;
+            self.deframer.push(message.freeze(), share, out).map_err(CloseReason::Protocol)?;
         }
         Ok(())
     }
@@ -192,11 +179,7 @@ impl Deframer {
                 Kind::Data => {
                     out.push(Inbound::Piece {
                         header: current.header,
-                        bytes: if share {
-                            shared(part)
-                        } else {
-                            Bytes::copy_from_slice(&part)
-                        },
+                        bytes: if share { shared(part) } else { Bytes::copy_from_slice(&part) },
                         first: std::mem::take(&mut current.first),
                         last,
                     });
@@ -220,12 +203,7 @@ impl Deframer {
         self.header_len = 0;
         let header = Header::decode(&self.header)?;
         let left = usize::try_from(header.len).unwrap_or(usize::MAX);
-        self.current = Some(Current {
-            header,
-            left,
-            first: true,
-            whole: BytesMut::new(),
-        });
+        self.current = Some(Current { header, left, first: true, whole: BytesMut::new() });
         Ok(true)
     }
 
@@ -246,11 +224,7 @@ impl Deframer {
 
 /// A short piece is copied, so that it does not pin its block.
 fn shared(part: Bytes) -> Bytes {
-    if part.len() < SHARE_FROM {
-        Bytes::copy_from_slice(&part)
-    } else {
-        part
-    }
+    if part.len() < SHARE_FROM { Bytes::copy_from_slice(&part) } else { part }
 }
 
 #[cfg(test)]
@@ -266,13 +240,7 @@ mod tests {
             (Kind::Data, END, 1, 0),
             (Kind::Message, END, 3, 0),
         ] {
-            let header = Header {
-                kind,
-                flags,
-                priority: 0,
-                stream,
-                len,
-            };
+            let header = Header { kind, flags, priority: 0, stream, len };
             bytes.extend_from_slice(&header.encode());
             bytes.extend((0..len).map(|n| n.to_le_bytes()[0]));
         }
@@ -284,12 +252,7 @@ mod tests {
         for item in items {
             match item {
                 Inbound::Whole(header, bytes) => out.push((header, bytes.to_vec())),
-                Inbound::Piece {
-                    header,
-                    bytes,
-                    first: true,
-                    ..
-                } => {
+                Inbound::Piece { header, bytes, first: true, .. } => {
                     out.push((header, bytes.to_vec()));
                 }
                 Inbound::Piece { bytes, .. } => out.last_mut().unwrap().1.extend(bytes),
@@ -302,17 +265,13 @@ mod tests {
     fn frames_may_be_cut_anywhere() {
         let bytes = frames();
         let mut whole = Vec::new();
-        Deframer::default()
-            .push(Bytes::from(bytes.clone()), true, &mut whole)
-            .unwrap();
+        Deframer::default().push(Bytes::from(bytes.clone()), true, &mut whole).unwrap();
         let whole = summary(whole);
         assert_eq!(whole.len(), 4);
         for cut in 0..=bytes.len() {
             let (mut deframer, mut out) = (Deframer::default(), Vec::new());
             for part in [&bytes[..cut], &bytes[cut..]] {
-                deframer
-                    .push(Bytes::copy_from_slice(part), true, &mut out)
-                    .unwrap();
+                deframer.push(Bytes::copy_from_slice(part), true, &mut out).unwrap();
             }
             assert!(deframer.at_boundary());
             assert_eq!(summary(out), whole, "cut at {cut}");
@@ -346,22 +305,13 @@ mod tests {
         assert_eq!(refused, Err(ProtocolError::UnknownKind(0x55)));
         bytes[1] = crate::wire::OPTIONAL;
         bytes.extend_from_slice(&frames());
-        Deframer::default()
-            .push(Bytes::from(bytes), true, &mut out)
-            .unwrap();
+        Deframer::default().push(Bytes::from(bytes), true, &mut out).unwrap();
         assert_eq!(summary(out).len(), 4);
     }
 
     #[test]
     fn flags_reserved_byte_and_stream_id_are_checked() {
-        let good = Header {
-            kind: Kind::Data,
-            flags: 0,
-            priority: 0,
-            stream: 1,
-            len: 9,
-        }
-        .encode();
+        let good = Header { kind: Kind::Data, flags: 0, priority: 0, stream: 1, len: 9 }.encode();
         assert!(Header::decode(&good).is_ok());
         for (at, value) in [(1, 2), (1, 0x80), (3, 1), (4, 0), (8, 0)] {
             let mut bad = good;

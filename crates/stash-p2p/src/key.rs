@@ -119,9 +119,6 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_in_its_debug_text() {
-        assert_eq!(
-            format!("{:?}", StaticSecret::from_bytes([7; 32])),
-            "StaticSecret(..)"
-        );
+        assert_eq!(format!("{:?}", StaticSecret::from_bytes([7; 32])), "StaticSecret(..)");
     }
 }

@@ -60,12 +60,7 @@ struct Wakers {
 
 impl Link {
     pub(crate) fn new(mux: Mux, info: LinkInfo, start: Instant, share: BudgetShare) -> Arc<Self> {
-        let state = State {
-            mux,
-            wakers: HashMap::new(),
-            upward: Vec::new(),
-            closed: None,
-        };
+        let state = State { mux, wakers: HashMap::new(), upward: Vec::new(), closed: None };
         Arc::new(Self {
             info,
             state: Mutex::new(state),
@@ -86,9 +81,7 @@ impl Link {
 
     /// When the machine's clock shows `age`.
     pub(crate) fn at(&self, age: Duration) -> Instant {
-        self.start
-            .checked_add(age)
-            .unwrap_or_else(|| self.start + Duration::from_secs(1 << 30))
+        self.start.checked_add(age).unwrap_or_else(|| self.start + Duration::from_secs(1 << 30))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -138,11 +131,7 @@ impl Link {
         let mut state = self.lock();
         let reason = state.closed.get_or_insert_with(|| reason.clone()).clone();
         for (_, wakers) in state.wakers.drain() {
-            wakers
-                .read
-                .into_iter()
-                .chain(wakers.write)
-                .for_each(Waker::wake);
+            wakers.read.into_iter().chain(wakers.write).for_each(Waker::wake);
         }
         drop(state);
         self.slots.notify_waiters();
@@ -236,9 +225,7 @@ impl Link {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link")
-            .field("info", &self.info)
-            .finish_non_exhaustive()
+        f.debug_struct("Link").field("info", &self.info).finish_non_exhaustive()
     }
 }
 
@@ -275,10 +262,7 @@ impl Budget {
                 left.checked_sub(taken as usize)
             })
             .ok()?;
-        Some(BudgetShare {
-            budget: Arc::clone(self),
-            bytes: taken,
-        })
+        Some(BudgetShare { budget: Arc::clone(self), bytes: taken })
     }
 }
 
@@ -290,9 +274,7 @@ impl BudgetShare {
 
 impl Drop for BudgetShare {
     fn drop(&mut self) {
-        self.budget
-            .0
-            .fetch_add(self.bytes as usize, Ordering::AcqRel);
+        self.budget.0.fetch_add(self.bytes as usize, Ordering::AcqRel);
     }
 }
 

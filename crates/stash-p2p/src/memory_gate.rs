@@ -31,12 +31,7 @@ impl MemoryGate {
     /// A gate that knows realms and nobody.
     #[must_use]
     pub fn new(realms: Vec<Realm>) -> Self {
-        Self {
-            state: Mutex::new(State {
-                realms,
-                ..State::default()
-            }),
-        }
+        Self { state: Mutex::new(State { realms, ..State::default() }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

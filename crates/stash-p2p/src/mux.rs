@@ -362,9 +362,7 @@ impl Mux {
 
     /// When [`Mux::handle_timeout`] wants to be called next.
     pub(crate) fn poll_timeout(&self) -> Duration {
-        let ping = self
-            .ping_sent
-            .map_or(self.heard + self.config.ping_interval, |_| Duration::MAX);
+        let ping = self.ping_sent.map_or(self.heard + self.config.ping_interval, |_| Duration::MAX);
         let dead = self.heard + self.config.dead_after;
         let drain = self.drain_until.unwrap_or(self.config.max_age);
         ping.min(dead).min(drain)
@@ -393,10 +391,7 @@ impl Mux {
     /// Why the connection is over, once both sides have said their last word, or this one its
     /// only.
     pub(crate) fn finished(&self) -> Option<CloseReason> {
-        let reason = self
-            .hard_close
-            .clone()
-            .or_else(|| self.drain_reason.clone());
+        let reason = self.hard_close.clone().or_else(|| self.drain_reason.clone());
         reason.filter(|_| self.finished)
     }
 
@@ -416,10 +411,7 @@ impl Mux {
         };
         if !stream.scheduled && stream.has_frames() {
             stream.scheduled = true;
-            self.ready
-                .entry(stream.priority)
-                .or_default()
-                .push_back(key);
+            self.ready.entry(stream.priority).or_default().push_back(key);
         }
         self.wake = true;
     }

@@ -23,9 +23,7 @@ pub struct Wire {
 
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire")
-            .field("remote", &self.remote)
-            .finish_non_exhaustive()
+        f.debug_struct("Wire").field("remote", &self.remote).finish_non_exhaustive()
     }
 }
 
@@ -97,11 +95,7 @@ impl Listen for TcpListener {
 fn tcp_wire(stream: TcpStream, remote: SocketAddr) -> io::Result<Wire> {
     stream.set_nodelay(true)?;
     let (read, write) = stream.into_split();
-    Ok(Wire {
-        read: Box::new(read),
-        write: Box::new(write),
-        remote,
-    })
+    Ok(Wire { read: Box::new(read), write: Box::new(write), remote })
 }
 
 /// A network inside one process, without system calls: for tests and simulators. Clones share it.
@@ -150,10 +144,7 @@ impl Network for MemoryNetwork {
             if addr.port() == 0 {
                 local.set_port(ports.next());
             }
-            let taken = ports
-                .listening
-                .get(&local)
-                .is_some_and(|sender| !sender.is_closed());
+            let taken = ports.listening.get(&local).is_some_and(|sender| !sender.is_closed());
             if taken {
                 return Err(io::ErrorKind::AddrInUse.into());
             }
@@ -194,9 +185,5 @@ impl Listen for MemoryListener {
 
 fn memory_wire(stream: DuplexStream, remote: SocketAddr) -> Wire {
     let (read, write) = tokio::io::split(stream);
-    Wire {
-        read: Box::new(read),
-        write: Box::new(write),
-        remote,
-    }
+    Wire { read: Box::new(read), write: Box::new(write), remote }
 }

@@ -16,10 +16,7 @@ pub(crate) struct Segment {
 
 impl Segment {
     pub(crate) fn new(header: Header, payload: Bytes) -> Self {
-        Self {
-            header: header.encode(),
-            payload,
-        }
+        Self { header: header.encode(), payload }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -257,20 +257,12 @@ impl PeerInner {
 
     fn links(&self) -> Vec<Arc<Link>> {
         let state = self.lock();
-        state
-            .control
-            .iter()
-            .chain(&state.bulk)
-            .chain(&state.draining)
-            .cloned()
-            .collect()
+        state.control.iter().chain(&state.bulk).chain(&state.draining).cloned().collect()
     }
 
     /// Lets streams end, then closes.
     pub(crate) fn drain(&self, reason: &CloseReason) {
-        self.links()
-            .iter()
-            .for_each(|link| link.start_drain(reason));
+        self.links().iter().for_each(|link| link.start_drain(reason));
     }
 
     fn close(&self, reason: &CloseReason) {

@@ -98,19 +98,14 @@ impl Offer {
             counter: u64::from_le_bytes(bytes[8..16].try_into().ok()?),
             token: bytes[16..48].try_into().ok()?,
         };
-        let zeros = bytes[5..8]
-            .iter()
-            .chain(&bytes[48..])
-            .all(|byte| *byte == 0);
+        let zeros = bytes[5..8].iter().chain(&bytes[48..]).all(|byte| *byte == 0);
         let token_fits = purpose == Purpose::Bulk || offer.token == [0; 32];
         (zeros && token_fits && offer.lowest <= offer.highest).then_some(offer)
     }
 
     /// The highest version that both sides speak.
     pub(crate) fn common_version(&self) -> Option<u16> {
-        (self.lowest..=self.highest)
-            .contains(&VERSION)
-            .then_some(VERSION)
+        (self.lowest..=self.highest).contains(&VERSION).then_some(VERSION)
     }
 }
 
@@ -132,13 +127,7 @@ mod tests {
     use super::*;
 
     fn offer() -> Offer {
-        Offer {
-            lowest: 1,
-            highest: 3,
-            purpose: Purpose::Bulk,
-            counter: 77,
-            token: [5; 32],
-        }
+        Offer { lowest: 1, highest: 3, purpose: Purpose::Bulk, counter: 77, token: [5; 32] }
     }
 
     #[test]
@@ -162,11 +151,7 @@ mod tests {
 
     #[test]
     fn a_control_offer_with_a_token_is_refused() {
-        let bytes = Offer {
-            purpose: Purpose::Control,
-            ..offer()
-        }
-        .encode();
+        let bytes = Offer { purpose: Purpose::Control, ..offer() }.encode();
         assert_eq!(Offer::decode(&bytes), None);
     }
 
@@ -174,24 +159,8 @@ mod tests {
     #[test]
     fn versions_are_chosen_once_and_never_lower_than_offered() {
         assert_eq!(offer().common_version(), Some(1));
-        assert_eq!(
-            Offer {
-                lowest: 2,
-                ..offer()
-            }
-            .common_version(),
-            None
-        );
-        assert_eq!(
-            Offer::decode(
-                &Offer {
-                    lowest: 4,
-                    ..offer()
-                }
-                .encode()
-            ),
-            None
-        );
+        assert_eq!(Offer { lowest: 2, ..offer() }.common_version(), None);
+        assert_eq!(Offer::decode(&Offer { lowest: 4, ..offer() }.encode()), None);
         assert_eq!(decode_choice(&encode_choice(2)), None);
     }
 }

@@ -19,10 +19,7 @@ impl ReplayWindow {
     /// A window after a start: everything up to the durable `floor` counts as used.
     #[must_use]
     pub fn new(floor: u64) -> Self {
-        Self {
-            floor,
-            seen: Vec::new(),
-        }
+        Self { floor, seen: Vec::new() }
     }
 
     /// Marks `counter` as used. `false`: it was used before, or may have been; nothing changed.

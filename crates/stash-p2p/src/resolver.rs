@@ -22,9 +22,7 @@ pub(crate) struct Resolver {
 
 impl Resolver {
     pub(crate) fn new(ephemeral: Zeroizing<[u8; 32]>) -> Self {
-        Self {
-            ephemeral: Mutex::new(Some(ephemeral)),
-        }
+        Self { ephemeral: Mutex::new(Some(ephemeral)) }
     }
 }
 
@@ -101,18 +99,13 @@ impl Dh for X25519 {
     }
 
     fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
-        let public: [u8; 32] = public
-            .get(..32)
-            .and_then(|p| p.try_into().ok())
-            .ok_or(Error::Dh)?;
+        let public: [u8; 32] = public.get(..32).and_then(|p| p.try_into().ok()).ok_or(Error::Dh)?;
         let shared = StaticSecret::from(*self.secret).diffie_hellman(&PublicKey::from(public));
         // A key of low order makes the result known to everybody.
         if !shared.was_contributory() {
             return Err(Error::Dh);
         }
-        out.get_mut(..32)
-            .ok_or(Error::Dh)?
-            .copy_from_slice(shared.as_bytes());
+        out.get_mut(..32).ok_or(Error::Dh)?.copy_from_slice(shared.as_bytes());
         Ok(())
     }
 }

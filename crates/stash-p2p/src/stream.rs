@@ -57,15 +57,8 @@ pub struct RecvStream {
 
 impl Stream {
     pub(crate) fn new(link: Arc<Link>, key: StreamKey) -> Self {
-        let send = SendStream {
-            link: Arc::clone(&link),
-            key,
-            ended: false,
-        };
-        Self {
-            send,
-            recv: RecvStream { link, key },
-        }
+        let send = SendStream { link: Arc::clone(&link), key, ended: false };
+        Self { send, recv: RecvStream { link, key } }
     }
 
     /// The two directions, for two tasks or one.

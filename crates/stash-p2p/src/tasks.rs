@@ -133,11 +133,7 @@ async fn send(
     let len: usize = segments.iter().map(Segment::len).sum();
     out.reserve(len + (len / NOISE_PLAIN + 2) * 18);
     pack(sealer, segments, out).map_err(|_| CloseReason::Decrypt)?;
-    let stall = if link.closed().is_some() {
-        LAST_WORD.min(stall)
-    } else {
-        stall
-    };
+    let stall = if link.closed().is_some() { LAST_WORD.min(stall) } else { stall };
     tokio::select! {
         biased;
         sent = write_all(link, write, out, stall) => sent,
@@ -169,6 +165,5 @@ async fn write_all(
 /// The moment `duration` from now, far but finite for absurd durations.
 pub(crate) fn deadline(duration: Duration) -> Instant {
     let now = Instant::now();
-    now.checked_add(duration)
-        .unwrap_or_else(|| now + Duration::from_secs(1 << 30))
+    now.checked_add(duration).unwrap_or_else(|| now + Duration::from_secs(1 << 30))
 }

@@ -39,10 +39,7 @@ mod tests {
     use super::*;
 
     fn contender(dialler: u8, remote_run: u64) -> Contender {
-        Contender {
-            dialler: PublicKey::from_bytes([dialler; 32]),
-            remote_run,
-        }
+        Contender { dialler: PublicKey::from_bytes([dialler; 32]), remote_run }
     }
 
     // Fault case 97.

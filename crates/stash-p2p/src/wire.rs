@@ -225,13 +225,7 @@ impl Kind {
 impl Header {
     /// A header without flags, stream or priority.
     pub(crate) fn plain(kind: Kind, len: u32) -> Self {
-        Self {
-            kind,
-            flags: 0,
-            priority: 0,
-            stream: 0,
-            len,
-        }
+        Self { kind, flags: 0, priority: 0, stream: 0, len }
     }
 
     pub(crate) fn encode(&self) -> [u8; HEADER] {
@@ -267,13 +261,7 @@ impl Header {
         if kind == Kind::Data && len == 0 && flags & END == 0 {
             return Err(ProtocolError::EmptyData(stream));
         }
-        Ok(Self {
-            kind,
-            flags,
-            priority,
-            stream,
-            len,
-        })
+        Ok(Self { kind, flags, priority, stream, len })
     }
 
     pub(crate) fn has(&self, flag: u8) -> bool {

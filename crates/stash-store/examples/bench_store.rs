@@ -4,11 +4,7 @@
 //!
 //! Every figure is the median of five rounds; store and floor take turns in each round.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a program for people to read"
-)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program for people to read")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -45,9 +41,7 @@ fn put(dir: &Path, block: &Arc<Vec<u8>>, mib: usize) -> f64 {
     let start = Instant::now();
     for i in 0..mib as u64 {
         let address = Address::of(&i.to_le_bytes());
-        store
-            .stage(Blob::assume(address, Shared(Arc::clone(block))))
-            .unwrap();
+        store.stage(Blob::assume(address, Shared(Arc::clone(block)))).unwrap();
     }
     store.commit(Batch::new()).unwrap();
     let seconds = start.elapsed().as_secs_f64();
@@ -67,14 +61,7 @@ impl AsRef<[u8]> for Shared {
 fn entry(i: u64, bytes: &Arc<[u8]>) -> RecordEntry {
     let hash = *Address::of(&i.to_le_bytes()).as_bytes();
     let name = *Address::of(&hash).as_bytes();
-    RecordEntry {
-        hash,
-        name,
-        writer: [1; 40],
-        n: i,
-        refs: Vec::new(),
-        bytes: Arc::clone(bytes),
-    }
+    RecordEntry { hash, name, writer: [1; 40], n: i, refs: Vec::new(), bytes: Arc::clone(bytes) }
 }
 
 /// Records in batches of 256, one thread.
@@ -83,9 +70,7 @@ fn records(dir: &Path, bytes: &Arc<[u8]>, count: u64) -> f64 {
     let start = Instant::now();
     for first in (0..count).step_by(256) {
         let entries = (first..count.min(first + 256)).map(|i| entry(i, bytes));
-        store
-            .commit(entries.fold(Batch::new(), Batch::record))
-            .unwrap();
+        store.commit(entries.fold(Batch::new(), Batch::record)).unwrap();
     }
     let seconds = start.elapsed().as_secs_f64();
     drop(store);
@@ -122,10 +107,7 @@ fn peak_rss_mib() -> u64 {
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let dir = PathBuf::from(
-        args.next()
-            .unwrap_or_else(|| "target/bench_store".to_owned()),
-    );
+    let dir = PathBuf::from(args.next().unwrap_or_else(|| "target/bench_store".to_owned()));
     let mib: usize = args.next().map_or(1024, |n| n.parse().unwrap());
     let count: u64 = args.next().map_or(50_000, |n| n.parse().unwrap());
     std::fs::create_dir_all(&dir).unwrap();
@@ -133,9 +115,7 @@ fn main() {
     let mut block = vec![0_u8; MIB];
     let mut state = 1_u64;
     for byte in &mut block {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         *byte = state.to_be_bytes()[0];
     }
     let block = Arc::new(block);
@@ -149,22 +129,13 @@ fn main() {
     }
     let rate = |seconds: f64, n: f64| n / seconds;
     let (floor, put) = (median(floors), median(puts));
-    println!(
-        "plain file, one sync      {:8.0} MiB/s",
-        rate(floor, mib as f64)
-    );
+    println!("plain file, one sync      {:8.0} MiB/s", rate(floor, mib as f64));
     println!(
         "1 MiB chunks, one commit  {:8.0} MiB/s, {:.2} of it",
         rate(put, mib as f64),
         floor / put
     );
-    println!(
-        "5 KiB records, 256 each   {:8.0} records/s",
-        rate(median(batches), count as f64)
-    );
-    println!(
-        "1 KiB records, 64 threads {:8.0} records/s",
-        rate(median(many), count as f64)
-    );
+    println!("5 KiB records, 256 each   {:8.0} records/s", rate(median(batches), count as f64));
+    println!("1 KiB records, 64 threads {:8.0} records/s", rate(median(many), count as f64));
     println!("peak resident memory      {:8} MiB", peak_rss_mib());
 }

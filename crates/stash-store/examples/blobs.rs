@@ -4,11 +4,7 @@
 //! `cargo run -p stash-store --example blobs -- DIR ls`
 //! `cargo run -p stash-store --example blobs -- DIR get NAME > FILE`
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program for people to use"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people to use")]
 
 use std::error::Error;
 use std::io::Write;
@@ -28,10 +24,7 @@ fn open(dir: &Path) -> Result<Store, OpenError> {
 }
 
 fn put(store: &Store, path: &Path) -> Result<(), Box<dyn Error>> {
-    let name = path
-        .file_name()
-        .ok_or("the path has no file name")?
-        .to_string_lossy();
+    let name = path.file_name().ok_or("the path has no file name")?.to_string_lossy();
     let bytes = std::fs::read(path)?;
     let (mut list, mut batch) = (Vec::new(), Batch::new());
     for piece in bytes.chunks(PIECE) {
@@ -42,18 +35,12 @@ fn put(store: &Store, path: &Path) -> Result<(), Box<dyn Error>> {
         store.stage(blob)?;
     }
     store.commit(batch.row(name.as_bytes(), Some(&list)))?;
-    println!(
-        "{name}: {} bytes in {} pieces",
-        bytes.len(),
-        list.len() / 32
-    );
+    println!("{name}: {} bytes in {} pieces", bytes.len(), list.len() / 32);
     Ok(())
 }
 
 fn get(store: &Store, name: &str) -> Result<(), Box<dyn Error>> {
-    let list = store
-        .row(name.as_bytes())?
-        .ok_or_else(|| format!("there is no {name}"))?;
+    let list = store.row(name.as_bytes())?.ok_or_else(|| format!("there is no {name}"))?;
     let mut piece = Vec::new();
     for address in list.chunks_exact(32) {
         let address = Address::from_bytes(address.try_into()?);
@@ -78,11 +65,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         }
         (Some("ls"), None) => {
             for (name, list) in store.rows(b"")? {
-                println!(
-                    "{:6} pieces  {}",
-                    list.len() / 32,
-                    String::from_utf8_lossy(&name)
-                );
+                println!("{:6} pieces  {}", list.len() / 32, String::from_utf8_lossy(&name));
             }
             Ok(())
         }

@@ -59,10 +59,7 @@ mod tests {
         let address = Address::of(b"x");
         let text = address.to_string();
         assert_eq!(text.parse::<Address>().unwrap(), address);
-        assert_eq!(
-            text.to_uppercase().parse::<Address>(),
-            Err(ParseAddressError)
-        );
+        assert_eq!(text.to_uppercase().parse::<Address>(), Err(ParseAddressError));
         assert_eq!(text[..62].parse::<Address>(), Err(ParseAddressError));
     }
 }

@@ -98,10 +98,7 @@ impl Batch {
     /// Sets or removes a row: durable small state of the layer above. The key has 1 to
     /// [`MAX_ROW_KEY`] bytes, the value at most [`MAX_ROW_VALUE`].
     pub fn row(mut self, key: &[u8], value: Option<&[u8]>) -> Batch {
-        self.steps.push(Step::Row {
-            key: key.to_vec(),
-            value: value.map(<[u8]>::to_vec),
-        });
+        self.steps.push(Step::Row { key: key.to_vec(), value: value.map(<[u8]>::to_vec) });
         self
     }
 
@@ -128,10 +125,7 @@ impl Batch {
     /// is refused with [`crate::CommitError::Held`] if any has a holder at the moment of the
     /// commit. A blob that is not here is no error.
     pub fn evict(mut self, addresses: Vec<Address>, unless_held: bool) -> Batch {
-        self.steps.push(Step::Evict {
-            addresses,
-            unless_held,
-        });
+        self.steps.push(Step::Evict { addresses, unless_held });
         self
     }
 

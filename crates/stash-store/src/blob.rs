@@ -37,10 +37,7 @@ impl Blob {
     ) -> Result<Blob, Mismatch> {
         let got = Address::of(bytes.as_ref());
         if got != address {
-            return Err(Mismatch {
-                expected: address,
-                got,
-            });
+            return Err(Mismatch { expected: address, got });
         }
         Ok(Blob::assume(address, bytes))
     }
@@ -48,10 +45,7 @@ impl Blob {
     /// For a caller that has computed the address of exactly these bytes already. A wrong claim
     /// is found at the first read, as damage.
     pub fn assume<B: AsRef<[u8]> + Send + 'static>(address: Address, bytes: B) -> Blob {
-        Blob {
-            address,
-            bytes: Box::new(bytes),
-        }
+        Blob { address, bytes: Box::new(bytes) }
     }
 
     /// The address of the bytes.
@@ -79,13 +73,7 @@ mod tests {
     fn bytes_under_a_false_address_are_refused() {
         let expected = Address::of(b"right");
         let error = Blob::verify(expected, b"wrong".to_vec()).unwrap_err();
-        assert_eq!(
-            error,
-            Mismatch {
-                expected,
-                got: Address::of(b"wrong")
-            }
-        );
+        assert_eq!(error, Mismatch { expected, got: Address::of(b"wrong") });
         assert!(Blob::verify(expected, b"right".to_vec()).is_ok());
     }
 }

@@ -31,12 +31,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(log: LogWriter, state: State) -> Core {
-        Core {
-            log,
-            state,
-            behind: 0,
-            emptied: BTreeSet::new(),
-        }
+        Core { log, state, behind: 0, emptied: BTreeSet::new() }
     }
 }
 
@@ -66,12 +61,8 @@ impl Failure {
                 CommitError::Full(error.again())
             }
             Failure::Io(error) => CommitError::Io(error.again()),
-            Failure::Lost(error) => CommitError::StageFailed {
-                reason: error.to_string(),
-            },
-            Failure::ReadOnly(reason) => CommitError::ReadOnly {
-                reason: reason.clone(),
-            },
+            Failure::Lost(error) => CommitError::StageFailed { reason: error.to_string() },
+            Failure::ReadOnly(reason) => CommitError::ReadOnly { reason: reason.clone() },
             Failure::Index(error) => CommitError::Read(error.clone().into()),
         }
     }
@@ -88,11 +79,7 @@ impl Shared {
     pub(crate) fn run(&self, core: &mut Core, mut staging: Staging, jobs: Vec<Job>) {
         let mut jobs: Vec<Waiting> = jobs
             .into_iter()
-            .map(|job| Waiting {
-                bytes: job.log_bytes,
-                batch: job.batch,
-                done: job.done,
-            })
+            .map(|job| Waiting { bytes: job.log_bytes, batch: job.batch, done: job.done })
             .collect();
         if let Some(error) = staging.lost.take() {
             self.fail_all(staging, jobs, &Failure::Lost(error));
@@ -172,8 +159,7 @@ impl Shared {
     }
 
     fn publish(&self, core: &Core, built: &Built, appended: bool) {
-        self.stage
-            .announced(&built.announced, &built.small_announced());
+        self.stage.announced(&built.announced, &built.small_announced());
         self.stage.absolve(&built.quarantined);
         let mut figures = lock(&self.figures);
         figures.state = core.state;
@@ -275,10 +261,7 @@ impl Shared {
         let set_aside = || {
             if self.read_only().is_none() {
                 let from = self.files.chunk(&address);
-                let name = from
-                    .file_name()
-                    .and_then(|name| name.to_str())
-                    .unwrap_or("chunk");
+                let name = from.file_name().and_then(|name| name.to_str()).unwrap_or("chunk");
                 // A small blob has no file; a missing one is the damage itself.
                 let _ = self.files.disk.rename(&from, &self.files.quarantine(name));
             }

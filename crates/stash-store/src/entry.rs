@@ -59,45 +59,16 @@ pub(crate) struct Place {
 /// A decoded entry: what the index learns from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Op {
-    Record {
-        hash: [u8; 32],
-        name: [u8; 32],
-        writer: [u8; 40],
-        n: u64,
-        refs: Vec<Ref>,
-    },
-    SmallChunk {
-        address: Address,
-    },
-    FileChunk {
-        address: Address,
-        len: u32,
-    },
-    Manifest {
-        address: Address,
-        refs: Vec<Ref>,
-    },
-    Row {
-        key: Vec<u8>,
-        value: Option<Vec<u8>>,
-    },
-    Hold {
-        address: Address,
-        holder: [u8; 32],
-    },
-    Release {
-        address: Address,
-        holder: [u8; 32],
-    },
-    Evict {
-        address: Address,
-    },
-    Quarantine {
-        address: Address,
-    },
-    Open {
-        opens: u64,
-    },
+    Record { hash: [u8; 32], name: [u8; 32], writer: [u8; 40], n: u64, refs: Vec<Ref> },
+    SmallChunk { address: Address },
+    FileChunk { address: Address, len: u32 },
+    Manifest { address: Address, refs: Vec<Ref> },
+    Row { key: Vec<u8>, value: Option<Vec<u8>> },
+    Hold { address: Address, holder: [u8; 32] },
+    Release { address: Address, holder: [u8; 32] },
+    Evict { address: Address },
+    Quarantine { address: Address },
+    Open { opens: u64 },
     Commit(Mark),
 }
 
@@ -189,12 +160,7 @@ impl Header {
             return None;
         }
         let right = tag(log_key, segment, offset, &bytes[..24]) == bytes[24..HEADER];
-        right.then_some(Header {
-            len,
-            kind: kind[0],
-            sequence,
-            crc,
-        })
+        right.then_some(Header { len, kind: kind[0], sequence, crc })
     }
 }
 
@@ -235,10 +201,7 @@ impl<'a> Reader<'a> {
         }
         let mut refs = Vec::with_capacity(count);
         for _ in 0..count {
-            refs.push(Ref {
-                address: self.address()?,
-                sealed_len: self.u32()?,
-            });
+            refs.push(Ref { address: self.address()?, sealed_len: self.u32()? });
         }
         Some(refs)
     }
@@ -252,9 +215,7 @@ fn put_refs(out: &mut Vec<u8>, refs: &[Ref]) {
 }
 
 fn count(refs: &[Ref]) -> [u8; 4] {
-    u32::try_from(refs.len())
-        .expect("limits are checked before a batch is queued")
-        .to_le_bytes()
+    u32::try_from(refs.len()).expect("limits are checked before a batch is queued").to_le_bytes()
 }
 
 impl Op {
@@ -293,13 +254,7 @@ impl Op {
     /// Appends the body; `payload` is the record's or small blob's bytes.
     pub(crate) fn encode(&self, payload: &[u8], out: &mut Vec<u8>) {
         match self {
-            Op::Record {
-                hash,
-                name,
-                writer,
-                n,
-                refs,
-            } => {
+            Op::Record { hash, name, writer, n, refs } => {
                 out.extend_from_slice(hash);
                 out.extend_from_slice(name);
                 out.extend_from_slice(writer);
@@ -354,54 +309,29 @@ impl Op {
                 let (count, len) = (r.u32()?, r.u32()?);
                 let refs = r.refs(count)?;
                 r.take(usize::try_from(len).ok()?)?;
-                Op::Record {
-                    hash,
-                    name,
-                    writer,
-                    n,
-                    refs,
-                }
+                Op::Record { hash, name, writer, n, refs }
             }
             Kind::SmallChunk => {
                 let address = r.address()?;
                 r.take(r.0.len())?;
                 Op::SmallChunk { address }
             }
-            Kind::FileChunk => Op::FileChunk {
-                address: r.address()?,
-                len: r.u32()?,
-            },
+            Kind::FileChunk => Op::FileChunk { address: r.address()?, len: r.u32()? },
             Kind::Manifest => {
                 let (address, count) = (r.address()?, r.u32()?);
-                Op::Manifest {
-                    address,
-                    refs: r.refs(count)?,
-                }
+                Op::Manifest { address, refs: r.refs(count)? }
             }
             Kind::RowSet | Kind::RowRemove => {
                 let len = usize::from(u16::from_le_bytes(r.array()?));
                 let key = r.take(len)?.to_vec();
-                let value = if kind == Kind::RowSet {
-                    Some(r.take(r.0.len())?.to_vec())
-                } else {
-                    None
-                };
+                let value =
+                    if kind == Kind::RowSet { Some(r.take(r.0.len())?.to_vec()) } else { None };
                 Op::Row { key, value }
             }
-            Kind::Hold => Op::Hold {
-                address: r.address()?,
-                holder: r.array()?,
-            },
-            Kind::Release => Op::Release {
-                address: r.address()?,
-                holder: r.array()?,
-            },
-            Kind::Evict => Op::Evict {
-                address: r.address()?,
-            },
-            Kind::Quarantine => Op::Quarantine {
-                address: r.address()?,
-            },
+            Kind::Hold => Op::Hold { address: r.address()?, holder: r.array()? },
+            Kind::Release => Op::Release { address: r.address()?, holder: r.array()? },
+            Kind::Evict => Op::Evict { address: r.address()? },
+            Kind::Quarantine => Op::Quarantine { address: r.address()? },
             Kind::Open => Op::Open { opens: r.u64()? },
             Kind::Commit => {
                 let (first, count, zero) = (r.u64()?, r.u32()?, r.u32()?);
@@ -409,12 +339,7 @@ impl Op {
                 if zero != 0 {
                     return None;
                 }
-                Op::Commit(Mark {
-                    first,
-                    count,
-                    durable,
-                    digest,
-                })
+                Op::Commit(Mark { first, count, durable, digest })
             }
         };
         r.0.is_empty().then_some(op)
@@ -440,46 +365,18 @@ mod tests {
 
     fn samples() -> Vec<(Op, Vec<u8>)> {
         let address = Address::of(b"a");
-        let refs = vec![
-            Ref {
-                address,
-                sealed_len: 9
-            };
-            3
-        ];
+        let refs = vec![Ref { address, sealed_len: 9 }; 3];
         let holder = [9; 32];
-        let record = Op::Record {
-            hash: [1; 32],
-            name: [2; 32],
-            writer: [3; 40],
-            n: 4,
-            refs: refs.clone(),
-        };
-        let mark = Mark {
-            first: 1,
-            count: 2,
-            durable: 3,
-            digest: [4; 16],
-        };
+        let record =
+            Op::Record { hash: [1; 32], name: [2; 32], writer: [3; 40], n: 4, refs: refs.clone() };
+        let mark = Mark { first: 1, count: 2, durable: 3, digest: [4; 16] };
         vec![
             (record, b"bytes".to_vec()),
             (Op::SmallChunk { address }, b"blob".to_vec()),
             (Op::FileChunk { address, len: 7 }, vec![]),
             (Op::Manifest { address, refs }, vec![]),
-            (
-                Op::Row {
-                    key: b"k".to_vec(),
-                    value: Some(b"v".to_vec()),
-                },
-                vec![],
-            ),
-            (
-                Op::Row {
-                    key: b"k".to_vec(),
-                    value: None,
-                },
-                vec![],
-            ),
+            (Op::Row { key: b"k".to_vec(), value: Some(b"v".to_vec()) }, vec![]),
+            (Op::Row { key: b"k".to_vec(), value: None }, vec![]),
             (Op::Hold { address, holder }, vec![]),
             (Op::Release { address, holder }, vec![]),
             (Op::Evict { address }, vec![]),
@@ -509,29 +406,16 @@ mod tests {
             let mut body = Vec::new();
             op.encode(&payload, &mut body);
             for len in 0..body.len() {
-                assert_eq!(
-                    Op::decode(op.kind() as u8, &body[..len]),
-                    None,
-                    "{op:?} cut to {len}"
-                );
+                assert_eq!(Op::decode(op.kind() as u8, &body[..len]), None, "{op:?} cut to {len}");
             }
             body.push(0);
-            assert_eq!(
-                Op::decode(op.kind() as u8, &body),
-                None,
-                "{op:?} with a trailing byte"
-            );
+            assert_eq!(Op::decode(op.kind() as u8, &body), None, "{op:?} with a trailing byte");
         }
     }
 
     #[test]
     fn a_header_is_valid_at_its_own_place_only() {
-        let header = Header {
-            len: 5,
-            kind: 1,
-            sequence: 6,
-            crc: 7,
-        };
+        let header = Header { len: 5, kind: 1, sequence: 6, crc: 7 };
         let bytes = header.encode(&[1; 32], 3, 256);
         assert_eq!(Header::decode(&bytes, &[1; 32], 3, 256), Some(header));
         assert_eq!(Header::decode(&bytes, &[1; 32], 3, 264), None);
@@ -540,11 +424,7 @@ mod tests {
         for bit in 0..HEADER * 8 {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(
-                Header::decode(&flipped, &[1; 32], 3, 256),
-                None,
-                "bit {bit}"
-            );
+            assert_eq!(Header::decode(&flipped, &[1; 32], 3, 256), None, "bit {bit}");
         }
     }
 

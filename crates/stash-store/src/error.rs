@@ -19,11 +19,7 @@ pub struct IoError {
 
 impl IoError {
     pub(crate) fn new(op: &'static str, path: &Path, source: io::Error) -> IoError {
-        IoError {
-            op,
-            path: path.to_owned(),
-            source,
-        }
+        IoError { op, path: path.to_owned(), source }
     }
 
     /// The same error again, for the next one who has to hear of it.
@@ -32,11 +28,7 @@ impl IoError {
             Some(code) => io::Error::from_raw_os_error(code),
             None => io::Error::new(self.source.kind(), self.source.to_string()),
         };
-        IoError {
-            op: self.op,
-            path: self.path.clone(),
-            source,
-        }
+        IoError { op: self.op, path: self.path.clone(), source }
     }
 
     /// True if the disk is full (space, inodes or quota).
@@ -90,11 +82,7 @@ pub enum OpenError {
         what: String,
     },
     /// The directory holds another store than [`crate::Options::expect_store`] names.
-    #[error(
-        "the store here is {}, not {}",
-        crate::hex::encode(got),
-        crate::hex::encode(expected)
-    )]
+    #[error("the store here is {}, not {}", crate::hex::encode(got), crate::hex::encode(expected))]
     WrongStore {
         /// The store id that was asked for.
         expected: [u8; 16],
@@ -120,10 +108,7 @@ pub enum StageError {
         reason: String,
     },
     /// A blob of more than [`crate::MAX_BLOB_BYTES`].
-    #[error(
-        "a blob of {len} bytes is longer than the limit of {}",
-        crate::MAX_BLOB_BYTES
-    )]
+    #[error("a blob of {len} bytes is longer than the limit of {}", crate::MAX_BLOB_BYTES)]
     TooLarge {
         /// Its length in bytes.
         len: u64,

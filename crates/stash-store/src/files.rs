@@ -44,15 +44,11 @@ impl Files {
     }
 
     pub(crate) fn chunk(&self, address: &Address) -> PathBuf {
-        self.dir
-            .join("chunks")
-            .join(nest(&sha1_of(address.as_bytes()), self.layout))
+        self.dir.join("chunks").join(nest(&sha1_of(address.as_bytes()), self.layout))
     }
 
     pub(crate) fn segment(&self, id: u64) -> PathBuf {
-        self.dir
-            .join("log")
-            .join(nest(&sha1_of(&id.to_le_bytes()), self.layout))
+        self.dir.join("log").join(nest(&sha1_of(&id.to_le_bytes()), self.layout))
     }
 
     pub(crate) fn index(&self) -> PathBuf {
@@ -98,10 +94,7 @@ impl Files {
             outcomes.push(self.settle_one(from, to, &mut changed));
         }
         self.sync_dirs(&changed)?;
-        let done = moves
-            .iter()
-            .zip(&outcomes)
-            .filter(|(_, outcome)| outcome.is_ok());
+        let done = moves.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
         self.remember(done.map(|((_, to), _)| to));
         Ok(outcomes)
     }
@@ -114,9 +107,7 @@ impl Files {
     ) -> Result<(), IoError> {
         let parent = to.parent().unwrap_or(&self.dir);
         self.make_dirs(parent, changed)?;
-        self.disk
-            .rename(from, to)
-            .map_err(|e| IoError::new("rename", to, e))?;
+        self.disk.rename(from, to).map_err(|e| IoError::new("rename", to, e))?;
         changed.insert(parent.to_owned());
         Ok(())
     }
@@ -131,12 +122,7 @@ impl Files {
         let Some(relative) = self.relative(dir).filter(|r| !r.is_empty()) else {
             return Ok(());
         };
-        if self
-            .durable
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(relative)
-        {
+        if self.durable.lock().unwrap_or_else(PoisonError::into_inner).contains(relative) {
             return Ok(());
         }
         let parent = dir.parent().unwrap_or(&self.dir);
@@ -180,9 +166,7 @@ impl Files {
     pub(crate) fn sync_dirs(&self, dirs: &BTreeSet<PathBuf>) -> Result<(), IoError> {
         let dirs: Vec<&PathBuf> = dirs.iter().collect();
         let sync = |dir: &&PathBuf| {
-            self.disk
-                .sync_dir(dir)
-                .map_err(|e| IoError::new("sync directory", dir, e))
+            self.disk.sync_dir(dir).map_err(|e| IoError::new("sync directory", dir, e))
         };
         self.at_once(&dirs, sync).into_iter().collect()
     }

@@ -34,11 +34,7 @@ impl Format {
         let mut store_id = [0; 16];
         store_id.copy_from_slice(&id[..16]);
         let log_key = blake3::derive_key(LOG_KEY_CONTEXT, seed);
-        Format {
-            layout,
-            store_id,
-            log_key,
-        }
+        Format { layout, store_id, log_key }
     }
 
     pub(crate) fn encode(&self) -> [u8; FORMAT_LEN] {
@@ -63,15 +59,9 @@ impl Format {
         let damaged = |what: &str| OpenError::Damaged {
             what: format!("{} is damaged: {what}", dir.join("FORMAT").display()),
         };
-        let newer = |what: String| OpenError::NewerFormat {
-            dir: dir.to_owned(),
-            what,
-        };
+        let newer = |what: String| OpenError::NewerFormat { dir: dir.to_owned(), what };
         if bytes.len() != FORMAT_LEN {
-            return Err(damaged(&format!(
-                "it has {} bytes, not {FORMAT_LEN}",
-                bytes.len()
-            )));
+            return Err(damaged(&format!("it has {} bytes, not {FORMAT_LEN}", bytes.len())));
         }
         if &bytes[..16] != FORMAT_MAGIC {
             return Err(damaged("it does not begin as a FORMAT file does"));
@@ -92,9 +82,7 @@ impl Format {
         }
         let unknown = word(40) & !INCOMPATIBLE;
         if unknown != 0 {
-            return Err(newer(format!(
-                "it uses unknown incompatible features {unknown:#x}"
-            )));
+            return Err(newer(format!("it uses unknown incompatible features {unknown:#x}")));
         }
         let unknown = word(32) & !READ_ONLY_COMPATIBLE;
         if unknown != 0 {
@@ -110,11 +98,7 @@ impl Format {
         store_id.copy_from_slice(&bytes[48..64]);
         let mut log_key = [0; 32];
         log_key.copy_from_slice(&bytes[64..96]);
-        Ok(Format {
-            layout,
-            store_id,
-            log_key,
-        })
+        Ok(Format { layout, store_id, log_key })
     }
 }
 
@@ -130,10 +114,7 @@ mod tests {
     #[test]
     fn the_format_file_survives_a_round_trip() {
         let format = Format::from_seed(&[7; 32], Nest::SEED);
-        assert_eq!(
-            Format::decode(&format.encode(), Path::new("d")).unwrap(),
-            format
-        );
+        assert_eq!(Format::decode(&format.encode(), Path::new("d")).unwrap(), format);
     }
 
     #[test]
@@ -144,10 +125,7 @@ mod tests {
             let mut bytes = good;
             bytes[bit / 8] ^= 1 << (bit % 8);
             let error = Format::decode(&bytes, Path::new("d")).unwrap_err();
-            assert!(
-                matches!(error, OpenError::Damaged { .. }),
-                "bit {bit}: {error}"
-            );
+            assert!(matches!(error, OpenError::Damaged { .. }), "bit {bit}: {error}");
         }
     }
 
@@ -163,27 +141,14 @@ mod tests {
         bytes[40] = 0x10;
         reseal(&mut bytes);
         let error = Format::decode(&bytes, Path::new("d")).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("unknown incompatible features 0x10"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("unknown incompatible features 0x10"), "{error}");
         bytes[40] = 0;
         bytes[24] = 0x10;
         reseal(&mut bytes);
-        assert!(
-            Format::decode(&bytes, Path::new("d")).is_ok(),
-            "compatible features are ignored"
-        );
+        assert!(Format::decode(&bytes, Path::new("d")).is_ok(), "compatible features are ignored");
         bytes[32] = 0x10;
         reseal(&mut bytes);
         let error = Format::decode(&bytes, Path::new("d")).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("features 0x10 that forbid writing"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("features 0x10 that forbid writing"), "{error}");
     }
 }

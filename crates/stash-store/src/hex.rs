@@ -13,18 +13,10 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
 
 /// Strict: an even number of lower-case digits, nothing else.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
-    let digit = |c: u8| {
-        DIGITS
-            .iter()
-            .position(|d| *d == c)
-            .and_then(|v| u8::try_from(v).ok())
-    };
+    let digit = |c: u8| DIGITS.iter().position(|d| *d == c).and_then(|v| u8::try_from(v).ok());
     let bytes = text.as_bytes();
     if !bytes.len().is_multiple_of(2) {
         return None;
     }
-    bytes
-        .chunks_exact(2)
-        .map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?))
-        .collect()
+    bytes.chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }

@@ -44,10 +44,7 @@ fn guard<T>(f: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> 
                 .downcast_ref::<String>()
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(IndexError(format!(
-                "the database panicked: {}",
-                what.unwrap_or("no message")
-            )))
+            Err(IndexError(format!("the database panicked: {}", what.unwrap_or("no message"))))
         }
     }
 }
@@ -83,17 +80,11 @@ impl Index {
             Ok(builder.create_with_backend(backend)?)
         });
         let database = database.inspect_err(|_| pages.kill())?;
-        Ok(Index {
-            database: Some(database),
-            pages,
-            store_id,
-        })
+        Ok(Index { database: Some(database), pages, store_id })
     }
 
     fn database(&self) -> &Database {
-        self.database
-            .as_ref()
-            .expect("the database is taken only by drop")
+        self.database.as_ref().expect("the database is taken only by drop")
     }
 
     /// Runs `f` in one transaction, which becomes visible if `f` succeeds, and durable with

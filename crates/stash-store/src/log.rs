@@ -59,10 +59,7 @@ pub(crate) struct Segments {
 
 impl Segments {
     pub(crate) fn new(files: Arc<Files>) -> Segments {
-        Segments {
-            files,
-            open: Mutex::default(),
-        }
+        Segments { files, open: Mutex::default() }
     }
 
     pub(crate) fn get(&self, id: u64) -> Result<(Arc<dyn DiskFile>, PathBuf), IoError> {
@@ -136,10 +133,7 @@ impl Group {
     }
 
     pub(crate) fn end(&self) -> Position {
-        Position {
-            segment: self.start.segment,
-            offset: self.start.offset + self.len(),
-        }
+        Position { segment: self.start.segment, offset: self.start.offset + self.len() }
     }
 
     /// Appends an entry; returns its sequence number and place.
@@ -151,12 +145,7 @@ impl Group {
         op.encode(payload, &mut self.bytes);
         let body = &self.bytes[at + HEADER..];
         let len = u32::try_from(body.len()).expect("limits are checked before an entry is made");
-        let header = Header {
-            len,
-            kind: op.kind() as u8,
-            sequence,
-            crc: crc32fast::hash(body),
-        };
+        let header = Header { len, kind: op.kind() as u8, sequence, crc: crc32fast::hash(body) };
         let header = header.encode(&self.log_key, self.start.segment, offset);
         self.bytes[at..at + HEADER].copy_from_slice(&header);
         self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
@@ -166,14 +155,7 @@ impl Group {
         }
         self.next_sequence += 1;
         let offset = u32::try_from(offset).expect("a segment is at most 1 GiB");
-        (
-            sequence,
-            Place {
-                segment: self.start.segment,
-                offset,
-                len,
-            },
-        )
+        (sequence, Place { segment: self.start.segment, offset, len })
     }
 
     /// Ends a batch: entries before the mark count only together with it.
@@ -222,10 +204,7 @@ impl LogWriter {
     fn rotate(&mut self) -> Result<(), AppendError> {
         let id = self.end.segment + 1;
         self.file = create_segment(&self.files, &self.format, id, self.next_sequence)?;
-        self.end = Position {
-            segment: id,
-            offset: SEGMENT_HEADER,
-        };
+        self.end = Position { segment: id, offset: SEGMENT_HEADER };
         Ok(())
     }
 
@@ -259,9 +238,7 @@ impl LogWriter {
     fn undo(&mut self) -> Result<(), AppendError> {
         let path = self.files.segment(self.end.segment);
         let broken = |op, e| AppendError::Broken(IoError::new(op, &path, e));
-        self.file
-            .set_len(self.end.offset)
-            .map_err(|e| broken("truncate", e))?;
+        self.file.set_len(self.end.offset).map_err(|e| broken("truncate", e))?;
         self.file.sync().map_err(|e| broken("sync", e))
     }
 }
@@ -278,9 +255,7 @@ pub(crate) fn create_segment(
     if let Err(error) = file.sync() {
         return Err(AppendError::Broken(IoError::new("sync", &tmp, error)));
     }
-    let settled = files
-        .settle(&[(tmp.clone(), files.segment(id))])
-        .map_err(AppendError::Broken)?;
+    let settled = files.settle(&[(tmp.clone(), files.segment(id))]).map_err(AppendError::Broken)?;
     for outcome in settled {
         if let Err(error) = outcome {
             let _ = files.disk.remove(&tmp);

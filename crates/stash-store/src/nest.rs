@@ -28,10 +28,7 @@ pub struct NestError {
 
 impl Nest {
     /// The layout of the project's seed: 8 levels of 5 digits.
-    pub const SEED: Nest = Nest {
-        digits: 5,
-        levels: 8,
-    };
+    pub const SEED: Nest = Nest { digits: 5, levels: 8 };
 
     /// `digits` from 1 to 40 a level, `levels` from 0 to 40, at most 40 digits together.
     pub fn new(digits: u8, levels: u8) -> Result<Nest, NestError> {
@@ -55,10 +52,7 @@ impl Nest {
 
 impl Default for Nest {
     fn default() -> Nest {
-        Nest {
-            digits: 2,
-            levels: 2,
-        }
+        Nest { digits: 2, levels: 2 }
     }
 }
 
@@ -124,19 +118,7 @@ mod tests {
         assert!(Nest::new(5, 8).is_ok());
         assert!(Nest::new(40, 1).is_ok());
         assert!(Nest::new(2, 0).is_ok());
-        assert_eq!(
-            Nest::new(5, 9),
-            Err(NestError {
-                digits: 5,
-                levels: 9
-            })
-        );
-        assert_eq!(
-            Nest::new(0, 2),
-            Err(NestError {
-                digits: 0,
-                levels: 2
-            })
-        );
+        assert_eq!(Nest::new(5, 9), Err(NestError { digits: 5, levels: 9 }));
+        assert_eq!(Nest::new(0, 2), Err(NestError { digits: 0, levels: 2 }));
     }
 }

@@ -43,19 +43,12 @@ fn from_append(error: AppendError) -> OpenError {
 fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Lock>, OpenError> {
     let path = dir.join("LOCK");
     let lock = disk.lock(&path).map_err(io_error("lock", &path))?;
-    lock.ok_or_else(|| OpenError::Locked {
-        dir: dir.to_owned(),
-    })
+    lock.ok_or_else(|| OpenError::Locked { dir: dir.to_owned() })
 }
 
 fn files(options: &Options, dir: &Path, format: &Format) -> Arc<Files> {
     let parallel = options.committer == crate::Committer::Thread;
-    Arc::new(Files::new(
-        Arc::clone(&options.disk),
-        dir.to_owned(),
-        format.layout,
-        parallel,
-    ))
+    Arc::new(Files::new(Arc::clone(&options.disk), dir.to_owned(), format.layout, parallel))
 }
 
 /// Makes an empty store. FORMAT comes last: without it, there is no store.
@@ -65,10 +58,7 @@ pub(crate) fn create(dir: &Path, options: &Options) -> Result<(), OpenError> {
     let names = disk.list(&dir).map_err(io_error("list", &dir))?;
     let ours = |name: &str| name == "LOCK" || name == "lost+found" || DIRS.contains(&name);
     if let Some(entry) = names.into_iter().find(|entry| !ours(&entry.name)) {
-        return Err(OpenError::Occupied {
-            dir,
-            found: entry.name,
-        });
+        return Err(OpenError::Occupied { dir, found: entry.name });
     }
     let _lock = lock(disk, &dir)?;
     for name in DIRS {
@@ -101,9 +91,7 @@ pub(crate) fn create(dir: &Path, options: &Options) -> Result<(), OpenError> {
 fn random_seed() -> io::Result<[u8; 32]> {
     use rand::TryRng;
     let mut seed = [0; 32];
-    rand::rngs::SysRng
-        .try_fill_bytes(&mut seed)
-        .map_err(io::Error::other)?;
+    rand::rngs::SysRng.try_fill_bytes(&mut seed).map_err(io::Error::other)?;
     Ok(seed)
 }
 
@@ -118,13 +106,9 @@ fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<PathBuf, OpenError> {
         None => return Err(io_error("open", dir)(io::ErrorKind::NotFound.into())),
     };
     let parent = disk.resolve(parent).map_err(io_error("open", parent))?;
-    let made = dir
-        .file_name()
-        .map_or_else(|| dir.to_owned(), |name| parent.join(name));
-    disk.create_dir(&made)
-        .map_err(io_error("make directory", &made))?;
-    disk.sync_dir(&parent)
-        .map_err(io_error("sync directory", &parent))?;
+    let made = dir.file_name().map_or_else(|| dir.to_owned(), |name| parent.join(name));
+    disk.create_dir(&made).map_err(io_error("make directory", &made))?;
+    disk.sync_dir(&parent).map_err(io_error("sync directory", &parent))?;
     disk.resolve(&made).map_err(io_error("open", &made))
 }
 
@@ -148,16 +132,13 @@ fn read_format(disk: &dyn Disk, dir: &Path) -> Result<Format, OpenError> {
     let file = match disk.open(&path, OpenMode::Read) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Err(OpenError::NoStore {
-                dir: dir.to_owned(),
-            });
+            return Err(OpenError::NoStore { dir: dir.to_owned() });
         }
         Err(e) => return Err(io_error("open", &path)(e)),
     };
     let len = file.len().map_err(io_error("read", &path))?;
     let mut bytes = vec![0; usize::try_from(len.min(4096)).unwrap_or(0)];
-    file.read_at(0, &mut bytes)
-        .map_err(io_error("read", &path))?;
+    file.read_at(0, &mut bytes).map_err(io_error("read", &path))?;
     Format::decode(&bytes, dir)
 }
 
@@ -167,34 +148,25 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     let dir = match disk.resolve(dir) {
         Ok(dir) => dir,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Err(OpenError::NoStore {
-                dir: dir.to_owned(),
-            });
+            return Err(OpenError::NoStore { dir: dir.to_owned() });
         }
         Err(e) => return Err(io_error("open", dir)(e)),
     };
     let format = read_format(disk, &dir)?;
     match options.expect_store {
         Some(expected) if expected != format.store_id => {
-            return Err(OpenError::WrongStore {
-                expected,
-                got: format.store_id,
-            });
+            return Err(OpenError::WrongStore { expected, got: format.store_id });
         }
         _ => {}
     }
     let lock = lock(disk, &dir)?;
     let files = files(options, &dir, &format);
-    let mut report = OpenReport {
-        tmp_removed: clear(disk, &dir.join("tmp"))?,
-        ..OpenReport::default()
-    };
+    let mut report =
+        OpenReport { tmp_removed: clear(disk, &dir.join("tmp"))?, ..OpenReport::default() };
     let found = segments::find(&files, &format, &mut report)?;
     let (index, end, next_sequence) = load(&files, &format, options, &found, true, &mut report)?;
     let path = files.segment(end.segment);
-    let file = disk
-        .open(&path, OpenMode::Write)
-        .map_err(io_error("open", &path))?;
+    let file = disk.open(&path, OpenMode::Write).map_err(io_error("open", &path))?;
     let log = LogWriter {
         files: Arc::clone(&files),
         format,
@@ -206,15 +178,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     };
     let full: u64 = found.iter().rev().skip(1).map(|segment| segment.len).sum();
     let segments = found.len() as u64;
-    Ok(Opened {
-        files,
-        log,
-        index,
-        report,
-        lock,
-        segments,
-        log_bytes: full + end.offset,
-    })
+    Ok(Opened { files, log, index, report, lock, segments, log_bytes: full + end.offset })
 }
 
 /// Opens the index and brings it up to the end of the log; makes it anew if it cannot be trusted.
@@ -290,9 +254,7 @@ fn try_load(
                 return Err(IndexError("index.redb is missing".into()).into());
             }
             let made = files.disk.open(&path, OpenMode::Create);
-            files
-                .sync_dirs(&BTreeSet::from([files.dir.clone()]))
-                .map_err(OpenError::Io)?;
+            files.sync_dirs(&BTreeSet::from([files.dir.clone()])).map_err(OpenError::Io)?;
             made
         }
         result => result,
@@ -318,15 +280,8 @@ fn replay_into(
     report: &mut OpenReport,
 ) -> Result<(Position, u64), LoadError> {
     let state = index.state()?.unwrap_or_default();
-    let first = Position {
-        segment: found[0].id,
-        offset: SEGMENT_HEADER,
-    };
-    let start = if state == crate::index::State::default() {
-        first
-    } else {
-        state.position
-    };
+    let first = Position { segment: found[0].id, offset: SEGMENT_HEADER };
+    let start = if state == crate::index::State::default() { first } else { state.position };
     let covered = |s: &&Found| s.id == start.segment && start.offset <= s.len;
     if !found.iter().any(|s| covered(&s)) {
         return Err(IndexError(format!(

@@ -12,19 +12,9 @@ const WINDOW: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(crate) enum Scanned {
     /// An entry that is whole.
-    Entry {
-        op: Op,
-        sequence: u64,
-        place: Place,
-        tag: [u8; 8],
-        end: u64,
-    },
+    Entry { op: Op, sequence: u64, place: Place, tag: [u8; 8], end: u64 },
     /// Bytes that are not; the next entry begins at `to`.
-    Damaged {
-        from: u64,
-        to: u64,
-        what: &'static str,
-    },
+    Damaged { from: u64, to: u64, what: &'static str },
     /// Nothing valid follows. `at` is the end of the file if nothing at all follows.
     End { at: u64 },
 }
@@ -49,15 +39,7 @@ impl Scan {
         at: u64,
     ) -> std::io::Result<Scan> {
         let len = file.len()?;
-        Ok(Scan {
-            file,
-            log_key,
-            segment,
-            len,
-            at,
-            window: Vec::new(),
-            window_start: 0,
-        })
+        Ok(Scan { file, log_key, segment, len, at, window: Vec::new(), window_start: 0 })
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -109,32 +91,14 @@ impl Scan {
         self.at = end;
         if crc32fast::hash(body) != header.crc {
             let what = "the checksum of an entry's body does not match";
-            return Ok(Scanned::Damaged {
-                from: at,
-                to: end,
-                what,
-            });
+            return Ok(Scanned::Damaged { from: at, to: end, what });
         }
         let Some(op) = Op::decode(header.kind, body) else {
-            return Ok(Scanned::Damaged {
-                from: at,
-                to: end,
-                what: "an entry is not understood",
-            });
+            return Ok(Scanned::Damaged { from: at, to: end, what: "an entry is not understood" });
         };
         let offset = u32::try_from(at).unwrap_or(u32::MAX);
-        let place = Place {
-            segment: self.segment,
-            offset,
-            len: header.len,
-        };
-        Ok(Scanned::Entry {
-            op,
-            sequence: header.sequence,
-            place,
-            tag,
-            end,
-        })
+        let place = Place { segment: self.segment, offset, len: header.len };
+        Ok(Scanned::Entry { op, sequence: header.sequence, place, tag, end })
     }
 
     /// Looks for the next valid header. Stored bytes cannot pass for one: the tag is keyed.

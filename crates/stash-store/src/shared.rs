@@ -114,13 +114,8 @@ impl Shared {
                 return;
             }
         };
-        let job = Job {
-            batch,
-            log_bytes,
-            done,
-        };
-        self.queue
-            .push(job, self.options.queue_bytes, self.options.queue_ops, wait);
+        let job = Job { batch, log_bytes, done };
+        self.queue.push(job, self.options.queue_bytes, self.options.queue_ops, wait);
         if self.options.committer == Committer::Inline {
             self.serve_inline();
         }
@@ -204,11 +199,7 @@ fn check_limits(batch: &Batch) -> Result<u64, CommitError> {
 }
 
 fn at_most(what: &'static str, len: u64, limit: u64) -> Result<(), CommitError> {
-    if len <= limit {
-        Ok(())
-    } else {
-        Err(CommitError::TooLarge { what, len, limit })
-    }
+    if len <= limit { Ok(()) } else { Err(CommitError::TooLarge { what, len, limit }) }
 }
 
 fn step_len(step: &Step) -> Result<u64, CommitError> {
@@ -216,18 +207,11 @@ fn step_len(step: &Step) -> Result<u64, CommitError> {
     let body = match step {
         Step::Record(r) => {
             at_most("a record", r.bytes.len() as u64, MAX_RECORD_BYTES as u64)?;
-            at_most(
-                "a record's references",
-                r.refs.len() as u64,
-                MAX_RECORD_REFS as u64,
-            )?;
+            at_most("a record's references", r.refs.len() as u64, MAX_RECORD_REFS as u64)?;
             120 + r.refs.len() as u64 * REF + r.bytes.len() as u64
         }
         Step::Row { key, value } => {
-            let op = Op::Row {
-                key: key.clone(),
-                value: value.clone(),
-            };
+            let op = Op::Row { key: key.clone(), value: value.clone() };
             at_most("a row's key", key.len() as u64, MAX_ROW_KEY as u64)?;
             let value = value.as_ref().map_or(0, Vec::len);
             at_most("a row's value", value as u64, MAX_ROW_VALUE as u64)?;
@@ -237,11 +221,7 @@ fn step_len(step: &Step) -> Result<u64, CommitError> {
         Step::Hold { .. } | Step::Release { .. } => 64,
         Step::Evict { addresses, .. } => return Ok(addresses.len() as u64 * entry_len(32)),
         Step::Manifest { refs, .. } => {
-            at_most(
-                "a manifest's references",
-                refs.len() as u64,
-                MAX_MANIFEST_REFS as u64,
-            )?;
+            at_most("a manifest's references", refs.len() as u64, MAX_MANIFEST_REFS as u64)?;
             36 + refs.len() as u64 * REF
         }
         Step::Quarantine(_) => 32,

@@ -79,9 +79,7 @@ impl Stage {
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed
-            .wait(state)
-            .unwrap_or_else(PoisonError::into_inner)
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes everybody who waits, to look again.
@@ -144,12 +142,7 @@ impl Stage {
     ) {
         let mut state = self.lock();
         state.pending.insert(address, Phase::Queued);
-        state.files.push(StagedFile {
-            address,
-            len,
-            tmp,
-            file,
-        });
+        state.files.push(StagedFile { address, len, tmp, file });
         state.taken += 1;
         self.changed.notify_all();
     }
@@ -206,10 +199,7 @@ impl Stage {
         let settled = if refused {
             Ok(None)
         } else {
-            files
-                .sync_files(&open)
-                .and_then(|()| files.settle(&moves))
-                .map(Some)
+            files.sync_files(&open).and_then(|()| files.settle(&moves)).map(Some)
         };
         let mut state = self.lock();
         state.flushed += round.len() as u64;
@@ -289,11 +279,8 @@ impl Stage {
     /// be removed: not one that is on its way in again.
     pub(crate) fn evicting(&self, addresses: &[Address]) -> Vec<Address> {
         let mut state = self.lock();
-        let free: Vec<Address> = addresses
-            .iter()
-            .filter(|a| !state.pending.contains_key(a))
-            .copied()
-            .collect();
+        let free: Vec<Address> =
+            addresses.iter().filter(|a| !state.pending.contains_key(a)).copied().collect();
         state.evicting.extend(free.iter().copied());
         free
     }

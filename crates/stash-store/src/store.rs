@@ -46,11 +46,7 @@ impl Drop for Handle {
         // The last clone may be dropped by a callback, which the committer itself runs: then the
         // threads end on their own, and close the store.
         let here = std::thread::current().id();
-        if self
-            .threads
-            .iter()
-            .any(|thread| thread.thread().id() == here)
-        {
+        if self.threads.iter().any(|thread| thread.thread().id() == here) {
             return;
         }
         for thread in self.threads.drain(..) {
@@ -103,14 +99,8 @@ impl Store {
             shared.poison(reason);
         }
         let threads = start_threads(&shared)?;
-        let handle = Arc::new(Handle {
-            shared: Arc::clone(&shared),
-            threads,
-        });
-        Ok(Store {
-            shared,
-            _handle: handle,
-        })
+        let handle = Arc::new(Handle { shared: Arc::clone(&shared), threads });
+        Ok(Store { shared, _handle: handle })
     }
 
     /// The store's identity, drawn when it was made.
@@ -168,11 +158,7 @@ impl Store {
             }
             Err(error) => {
                 self.shared.stage.withdraw(&address, len);
-                Err(if error.is_full() {
-                    StageError::Full(error)
-                } else {
-                    StageError::Io(error)
-                })
+                Err(if error.is_full() { StageError::Full(error) } else { StageError::Io(error) })
             }
         }
     }
@@ -187,10 +173,7 @@ impl Store {
         };
         loop {
             let limit = shared.options.queue_bytes;
-            match shared
-                .stage
-                .admit(address, len, limit, wait, refused, here)?
-            {
+            match shared.stage.admit(address, len, limit, wait, refused, here)? {
                 Admission::NoRoom => shared.flush_inline(),
                 admission => return Ok(admission),
             }
@@ -272,10 +255,7 @@ impl Store {
     }
 
     fn read_chunk(&self, address: &Address, out: &mut Vec<u8>) -> Result<bool, ReadError> {
-        let damaged = |what: &str| ReadError::Damaged {
-            address: *address,
-            what: what.to_owned(),
-        };
+        let damaged = |what: &str| ReadError::Damaged { address: *address, what: what.to_owned() };
         // A blob that is evicted, or replaced, while it is read is looked up once more.
         for attempt in 0..2 {
             let row = self.chunk_rows(&[*address])?[0];
@@ -313,34 +293,23 @@ impl Store {
         let file = self.shared.files.disk.open(&path, OpenMode::Read);
         let file = file.map_err(|e| IoError::new("open", &path, e))?;
         out.resize(usize::try_from(len).unwrap_or(0), 0);
-        file.read_at(0, out)
-            .map_err(|e| IoError::new("read", &path, e))
+        file.read_at(0, out).map_err(|e| IoError::new("read", &path, e))
     }
 
     fn read_log(&self, segment: u64, at: u64, len: u32, out: &mut Vec<u8>) -> Result<(), IoError> {
         let (file, path) = self.shared.segments.get(segment)?;
         out.resize(usize::try_from(len).unwrap_or(0), 0);
-        file.read_at(at, out)
-            .map_err(|e| IoError::new("read", &path, e))
+        file.read_at(at, out).map_err(|e| IoError::new("read", &path, e))
     }
 
     /// The record with this hash.
     pub fn record(&self, hash: &[u8; 32]) -> Result<Option<StoredRecord>, ReadError> {
-        self.shared
-            .index()
-            .record(hash)?
-            .map(|found| self.load(&found))
-            .transpose()
+        self.shared.index().record(hash)?.map(|found| self.load(&found)).transpose()
     }
 
     /// All records about a name, in the order in which they were stored.
     pub fn records_of(&self, name: &[u8; 32]) -> Result<Vec<StoredRecord>, ReadError> {
-        self.shared
-            .index()
-            .records_of(name)?
-            .iter()
-            .map(|found| self.load(found))
-            .collect()
+        self.shared.index().records_of(name)?.iter().map(|found| self.load(found)).collect()
     }
 
     /// At most `limit` records in the order in which they were stored, after that sequence number.
@@ -351,10 +320,7 @@ impl Store {
 
     fn load(&self, found: &Located) -> Result<StoredRecord, ReadError> {
         let hash = found.hash;
-        let damaged = |what: &str| ReadError::RecordDamaged {
-            hash,
-            what: what.to_owned(),
-        };
+        let damaged = |what: &str| ReadError::RecordDamaged { hash, what: what.to_owned() };
         let place = found.place;
         let mut entry = Vec::new();
         let len = place.len.saturating_add(HEADER_U32);
@@ -375,11 +341,7 @@ impl Store {
             return Err(damaged("the checksum of its log entry does not match"));
         }
         let bytes = record_bytes(body, &hash).ok_or_else(|| damaged("its entry is another's"))?;
-        Ok(StoredRecord {
-            sequence: found.sequence,
-            hash,
-            bytes: bytes.into(),
-        })
+        Ok(StoredRecord { sequence: found.sequence, hash, bytes: bytes.into() })
     }
 
     /// The hash of the record under this dot; the one stored first, if there are several.
@@ -445,11 +407,8 @@ impl Store {
 /// A link, a directory or something else is where a file should be.
 fn is_misplaced(error: &io::Error) -> bool {
     let link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
-    let kinds = [
-        io::ErrorKind::NotADirectory,
-        io::ErrorKind::IsADirectory,
-        io::ErrorKind::InvalidInput,
-    ];
+    let kinds =
+        [io::ErrorKind::NotADirectory, io::ErrorKind::IsADirectory, io::ErrorKind::InvalidInput];
     link || kinds.contains(&error.kind())
 }
 
@@ -478,9 +437,7 @@ fn count_open(opened: &mut recover::Opened, state: &mut crate::index::State) -> 
         tables.state.next_sequence = next_sequence;
         tables.put_state()
     });
-    noted
-        .err()
-        .map(|error| format!("the index is damaged: {}", error.0))
+    noted.err().map(|error| format!("the index is damaged: {}", error.0))
 }
 
 fn start_threads(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, OpenError> {
@@ -489,9 +446,7 @@ fn start_threads(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, OpenError>
     }
     let spawn = |name: &str, run: fn(&Shared)| {
         let shared = Arc::clone(shared);
-        std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || run(&shared))
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared))
     };
     let failed = |e| OpenError::Io(IoError::new("start a thread for", &shared.files.dir, e));
     let flusher = spawn("stash-flusher", Shared::flusher).map_err(failed)?;

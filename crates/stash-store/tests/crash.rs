@@ -40,8 +40,7 @@ fn cut_once(seed: u64, at: u64) -> bool {
     let store = Store::open(dir(), &options).unwrap();
     user.check(&store, &format!("{context}, opened again"));
     for _ in 0..4 {
-        user.step(&store)
-            .unwrap_or_else(|e| panic!("{context}: {e}"));
+        user.step(&store).unwrap_or_else(|e| panic!("{context}: {e}"));
     }
     user.check(&store, &format!("{context}, used again"));
     cut

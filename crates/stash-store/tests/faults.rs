@@ -38,8 +38,7 @@ fn fail_once(seed: u64, kind: ErrorKind, times: u64, at: u64) -> bool {
     let reached = disk.operations() - begun >= at;
     disk.heal();
     if store.stats().read_only.is_none() {
-        user.step(&store)
-            .unwrap_or_else(|e| panic!("{context}: does not work again: {e}"));
+        user.step(&store).unwrap_or_else(|e| panic!("{context}: does not work again: {e}"));
     }
     drop(store);
     // A failed sync may have lost what the system says is written: only a restart tells.
@@ -47,8 +46,7 @@ fn fail_once(seed: u64, kind: ErrorKind, times: u64, at: u64) -> bool {
     let store = Store::open(dir(), &options).unwrap_or_else(|e| panic!("{context}: {e}"));
     user.maybe = after_restart.unwrap_or(user.maybe);
     user.check(&store, &format!("{context}, after a restart"));
-    user.step(&store)
-        .unwrap_or_else(|e| panic!("{context}: {e}"));
+    user.step(&store).unwrap_or_else(|e| panic!("{context}: {e}"));
     reached
 }
 
@@ -78,21 +76,11 @@ fn a_failed_sync_of_the_log_turns_the_store_read_only_and_reads_go_on() {
     let disk = MemDisk::new(1);
     let store = Store::create(dir(), &inline(&disk)).unwrap();
     let address = put(&store, b"before");
-    disk.inject(
-        2,
-        Fault::Error {
-            kind: ErrorKind::Other,
-            times: 1,
-        },
-    );
-    let error = store
-        .commit(Batch::new().row(b"k", Some(b"v")))
-        .unwrap_err();
+    disk.inject(2, Fault::Error { kind: ErrorKind::Other, times: 1 });
+    let error = store.commit(Batch::new().row(b"k", Some(b"v"))).unwrap_err();
     assert!(error.to_string().contains("sync"), "{error}");
     assert_eq!(store.row(b"k").unwrap(), None);
-    let error = store
-        .commit(Batch::new().row(b"k", Some(b"v")))
-        .unwrap_err();
+    let error = store.commit(Batch::new().row(b"k", Some(b"v"))).unwrap_err();
     assert!(error.to_string().contains("read-only"), "{error}");
     assert!(store.stats().read_only.unwrap().contains("sync"));
     assert_eq!(read(&store, &address), Some(b"before".to_vec()));
@@ -110,11 +98,10 @@ fn a_disk_that_fills_up_refuses_puts_and_takes_them_again_when_there_is_room() {
         let bytes = Random(i).bytes(if i % 2 == 0 { 3000 } else { 400 });
         let blob = stash_store::Blob::hash(bytes.clone());
         let address = blob.address();
-        let result = store.stage(blob).map_err(|e| e.to_string()).and_then(|_| {
-            store
-                .commit(Batch::new().require(address))
-                .map_err(|e| e.to_string())
-        });
+        let result = store
+            .stage(blob)
+            .map_err(|e| e.to_string())
+            .and_then(|_| store.commit(Batch::new().require(address)).map_err(|e| e.to_string()));
         match result {
             Ok(_) => kept.push((address, bytes)),
             Err(error) => {
@@ -123,11 +110,7 @@ fn a_disk_that_fills_up_refuses_puts_and_takes_them_again_when_there_is_room() {
             }
         }
     }
-    assert!(
-        refused > 5 && kept.len() > 5,
-        "{refused} refused, {} kept",
-        kept.len()
-    );
+    assert!(refused > 5 && kept.len() > 5, "{refused} refused, {} kept", kept.len());
     assert_eq!(store.stats().read_only, None);
     disk.set_capacity(None);
     put(&store, b"room again");
@@ -151,9 +134,7 @@ fn no_flipped_bit_gives_a_wrong_byte() {
         chunks.insert(address, bytes);
         let entry = record(i, &[(address, 1)], &random.bytes(300));
         records.insert(entry.hash, entry.bytes.to_vec());
-        store
-            .commit(Batch::new().record(entry).row(&[1], Some(&i.to_le_bytes())))
-            .unwrap();
+        store.commit(Batch::new().record(entry).row(&[1], Some(&i.to_le_bytes()))).unwrap();
     }
     drop(store);
     let (mut answers, mut errors, mut reports) = (0_u64, 0_u64, 0_u64);
@@ -163,10 +144,7 @@ fn no_flipped_bit_gives_a_wrong_byte() {
         // Half of the flips are found by a store that is open, half by one that is opened. Each
         // round flips several bits in most files.
         let copy = disk.fork(random.next());
-        let options = Options {
-            disk: Arc::new(copy.clone()),
-            ..options.clone()
-        };
+        let options = Options { disk: Arc::new(copy.clone()), ..options.clone() };
         let store = (random.below(2) == 0).then(|| Store::open(dir(), &options).unwrap());
         let spare_format = random.below(16) != 0;
         for (path, len) in copy.files().into_iter().filter(|(_, len)| *len > 0) {
@@ -201,10 +179,7 @@ fn no_flipped_bit_gives_a_wrong_byte() {
                 Err(ReadError::Damaged { address: named, .. }) => {
                     assert_eq!(named, *address);
                     let state = store.chunk_state(address);
-                    assert!(
-                        matches!(state, Ok(ChunkState::Quarantined) | Err(_)),
-                        "{state:?}"
-                    );
+                    assert!(matches!(state, Ok(ChunkState::Quarantined) | Err(_)), "{state:?}");
                     errors += 1;
                 }
                 Err(ReadError::Index { .. }) => errors += 1,
@@ -237,22 +212,14 @@ fn damage_in_the_acknowledged_log_is_named_and_the_rest_is_used() {
     // Fault case 78: flips in an entry's body, and in an entry's header, with the index gone.
     for bit_of_entry in [8 * 100, 8 * 9] {
         let disk = MemDisk::new(1);
-        let options = Options {
-            segment_bytes: 1 << 20,
-            ..inline(&disk)
-        };
+        let options = Options { segment_bytes: 1 << 20, ..inline(&disk) };
         let store = Store::create(dir(), &options).unwrap();
-        let entries: Vec<_> = (0..10)
-            .map(|i| record(i, &[], &Random(i).bytes(300)))
-            .collect();
+        let entries: Vec<_> = (0..10).map(|i| record(i, &[], &Random(i).bytes(300))).collect();
         for entry in &entries {
             store.commit(Batch::new().record(entry.clone())).unwrap();
         }
         drop(store);
-        let log = disk
-            .files()
-            .into_iter()
-            .find(|(path, _)| path.starts_with("/store/log"));
+        let log = disk.files().into_iter().find(|(path, _)| path.starts_with("/store/log"));
         let log = log.unwrap().0;
         // Segment header, open entry and mark, then record (456 bytes) and mark (72) five times.
         let fifth = 256 + 40 + 72 + 5 * (456 + 72);
@@ -261,23 +228,15 @@ fn damage_in_the_acknowledged_log_is_named_and_the_rest_is_used() {
         let store = Store::open(dir(), &options).unwrap();
         let damage = &store.open_report().damage;
         assert_eq!(damage.len(), 1, "{damage:?}");
-        let named = format!(
-            "segment 1 of the log is damaged from offset {fifth} to {}",
-            fifth + 456
-        );
+        let named =
+            format!("segment 1 of the log is damaged from offset {fifth} to {}", fifth + 456);
         assert!(damage[0].starts_with(&named), "{damage:?}");
-        assert!(
-            disk.files()
-                .iter()
-                .any(|(p, _)| p.ends_with(format!("quarantine/log-1-{fifth}")))
-        );
+        assert!(disk.files().iter().any(|(p, _)| p.ends_with(format!("quarantine/log-1-{fifth}"))));
         for (i, entry) in entries.iter().enumerate() {
             let found = store.record(&entry.hash).unwrap();
             assert_eq!(found.is_some(), i != 5, "record {i}");
         }
-        store
-            .commit(Batch::new().record(entries[5].clone()))
-            .unwrap();
+        store.commit(Batch::new().record(entries[5].clone())).unwrap();
         assert_eq!(store.stats().records, 10);
     }
 }
@@ -302,19 +261,13 @@ fn damage_is_quarantined_and_staging_again_heals_it() {
         disk.flip_bit(&path, at).unwrap();
         let error = store.read_into(&address, &mut Vec::new()).unwrap_err();
         assert!(matches!(error, ReadError::Damaged { address: named, .. } if named == address));
-        assert_eq!(
-            store.chunk_state(&address).unwrap(),
-            ChunkState::Quarantined
-        );
+        assert_eq!(store.chunk_state(&address).unwrap(), ChunkState::Quarantined);
         assert_eq!(store.has(&[address]).unwrap(), [false]);
         assert!(store.commit(Batch::new().require(address)).is_err());
         assert_eq!(store.stats().quarantined, 1);
         drop(store);
         let store = Store::open(dir(), &options).unwrap();
-        assert_eq!(
-            store.chunk_state(&address).unwrap(),
-            ChunkState::Quarantined
-        );
+        assert_eq!(store.chunk_state(&address).unwrap(), ChunkState::Quarantined);
         assert_eq!(put(&store, &bytes), address);
         assert_eq!(read(&store, &address), Some(bytes));
         assert_eq!((store.stats().quarantined, store.stats().chunks), (0, 1));
@@ -327,10 +280,7 @@ fn links_planted_in_the_directory_lead_nowhere() {
     let temp = tempfile::tempdir().unwrap();
     let (dir, outside) = (temp.path().join("store"), temp.path().join("outside"));
     std::fs::create_dir(&outside).unwrap();
-    let options = Options {
-        small: 16,
-        ..Options::default()
-    };
+    let options = Options { small: 16, ..Options::default() };
     let store = Store::create(&dir, &options).unwrap();
     let bytes = Random(1).bytes(100);
     let address = put(&store, &bytes);
@@ -352,15 +302,8 @@ fn links_planted_in_the_directory_lead_nowhere() {
     std::os::unix::fs::symlink(outside.join("d"), level).unwrap();
     let staged = store.stage(stash_store::Blob::hash(bytes));
     let committed = store.commit(Batch::new().require(address));
-    assert!(
-        staged.is_err() || committed.is_err(),
-        "{staged:?} {committed:?}"
-    );
-    assert_eq!(
-        walk(&outside).len(),
-        1,
-        "only the file that was moved there"
-    );
+    assert!(staged.is_err() || committed.is_err(), "{staged:?} {committed:?}");
+    assert_eq!(walk(&outside).len(), 1, "only the file that was moved there");
     drop(store);
     let format = dir.join("FORMAT");
     std::fs::rename(&format, outside.join("FORMAT")).unwrap();
@@ -372,11 +315,7 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(walk(&path))
-        } else {
-            files.push(path)
-        }
+        if path.is_dir() { files.extend(walk(&path)) } else { files.push(path) }
     }
     files
 }

@@ -28,29 +28,16 @@ fn what_was_committed_is_there_before_and_after_reopening() {
         let store = place.create();
         assert_eq!(store.opens(), 1, "{name}");
         for blob in &blobs {
-            assert_eq!(
-                store.stage(Blob::hash(blob.clone())).unwrap(),
-                Staged::New,
-                "{name}"
-            );
+            assert_eq!(store.stage(Blob::hash(blob.clone())).unwrap(), Staged::New, "{name}");
         }
         let big = Address::of(&blobs[6]);
         let entry = record(1, &[(big, 1_048_624)], b"record");
         let receipt = store
-            .commit(
-                Batch::new()
-                    .require(big)
-                    .record(entry.clone())
-                    .row(b"a/1", Some(b"x")),
-            )
+            .commit(Batch::new().require(big).record(entry.clone()).row(b"a/1", Some(b"x")))
             .unwrap();
         assert_eq!(receipt.new_records, 1);
         for round in 0..2 {
-            let store = if round == 0 {
-                store.clone()
-            } else {
-                place.open().unwrap()
-            };
+            let store = if round == 0 { store.clone() } else { place.open().unwrap() };
             check_contents(name, &store, &blobs, &entry);
             if round == 1 {
                 assert_eq!(store.opens(), 2, "{name}");
@@ -61,10 +48,7 @@ fn what_was_committed_is_there_before_and_after_reopening() {
                 drop(store);
                 // The last clone goes with the end of this round.
                 let held = place.open();
-                assert!(
-                    matches!(held, Err(OpenError::Locked { .. })),
-                    "{name}: fault case 89"
-                );
+                assert!(matches!(held, Err(OpenError::Locked { .. })), "{name}: fault case 89");
                 break;
             }
         }
@@ -82,46 +66,23 @@ fn check_contents(name: &str, store: &Store, blobs: &[Vec<u8>], entry: &stash_st
         let address = Address::of(blob);
         assert_eq!(read(store, &address).as_ref(), Some(blob), "{name}");
         let len = u32::try_from(blob.len()).unwrap();
-        assert_eq!(
-            store.chunk_state(&address).unwrap(),
-            ChunkState::Here { len },
-            "{name}"
-        );
-        assert_eq!(
-            store.stage(Blob::hash(blob.clone())).unwrap(),
-            Staged::Present,
-            "{name}"
-        );
+        assert_eq!(store.chunk_state(&address).unwrap(), ChunkState::Here { len }, "{name}");
+        assert_eq!(store.stage(Blob::hash(blob.clone())).unwrap(), Staged::Present, "{name}");
     }
     let found = store.record(&entry.hash).unwrap().unwrap();
     assert_eq!(found.bytes, entry.bytes);
-    assert_eq!(
-        store.records_of(&entry.name).unwrap(),
-        std::slice::from_ref(&found)
-    );
-    assert_eq!(
-        store.records_after(0, 10).unwrap(),
-        std::slice::from_ref(&found)
-    );
+    assert_eq!(store.records_of(&entry.name).unwrap(), std::slice::from_ref(&found));
+    assert_eq!(store.records_after(0, 10).unwrap(), std::slice::from_ref(&found));
     assert_eq!(store.records_after(found.sequence, 10).unwrap(), []);
     assert_eq!(store.last_sequence(), found.sequence);
     assert_eq!(store.dot(&entry.writer, 1).unwrap(), Some(entry.hash));
     assert_eq!(store.last_of(&entry.writer).unwrap(), Some((1, entry.hash)));
     assert_eq!(store.row(b"a/1").unwrap(), Some(b"x".to_vec()));
-    assert_eq!(
-        store.rows(b"a/").unwrap(),
-        [(b"a/1".to_vec(), b"x".to_vec())]
-    );
-    assert_eq!(
-        store.referrers(&Address::of(&blobs[6])).unwrap(),
-        [entry.hash]
-    );
+    assert_eq!(store.rows(b"a/").unwrap(), [(b"a/1".to_vec(), b"x".to_vec())]);
+    assert_eq!(store.referrers(&Address::of(&blobs[6])).unwrap(), [entry.hash]);
     let stats = store.stats();
     assert_eq!((stats.records, stats.chunks), (1, blobs.len() as u64));
-    assert_eq!(
-        stats.bytes,
-        blobs.iter().map(|b| b.len() as u64).sum::<u64>()
-    );
+    assert_eq!(stats.bytes, blobs.iter().map(|b| b.len() as u64).sum::<u64>());
     assert_eq!(store.has(&[Address::of(b"never")]).unwrap(), [false]);
 }
 
@@ -131,33 +92,18 @@ fn a_batch_whose_condition_fails_changes_nothing() {
         let store = place.create();
         let address = put(&store, b"held");
         let missing = Address::of(b"missing");
-        let error = store
-            .commit(Batch::new().row(b"r", Some(b"1")).require(missing))
-            .unwrap_err();
+        let error = store.commit(Batch::new().row(b"r", Some(b"1")).require(missing)).unwrap_err();
         assert!(matches!(error, CommitError::MissingChunk { address } if address == missing));
         store.commit(Batch::new().hold(address, [1; 32])).unwrap();
-        let evict = || {
-            Batch::new()
-                .row(b"r", Some(b"1"))
-                .evict(vec![address], true)
-        };
+        let evict = || Batch::new().row(b"r", Some(b"1")).evict(vec![address], true);
         let error = store.commit(evict()).unwrap_err();
-        assert!(
-            matches!(error, CommitError::Held { holder, .. } if holder == [1; 32]),
-            "{name}"
-        );
+        assert!(matches!(error, CommitError::Held { holder, .. } if holder == [1; 32]), "{name}");
         assert_eq!(store.row(b"r").unwrap(), None, "{name}");
         assert_eq!(store.holders(&address).unwrap(), [[1; 32]], "{name}");
-        store
-            .commit(Batch::new().release(address, [1; 32]))
-            .unwrap();
+        store.commit(Batch::new().release(address, [1; 32])).unwrap();
         assert_eq!(store.commit(evict()).unwrap().evicted, 1, "{name}");
         assert_eq!(store.row(b"r").unwrap(), Some(b"1".to_vec()), "{name}");
-        assert_eq!(
-            store.chunk_state(&address).unwrap(),
-            ChunkState::Evicted,
-            "{name}"
-        );
+        assert_eq!(store.chunk_state(&address).unwrap(), ChunkState::Evicted, "{name}");
     }
 }
 
@@ -168,9 +114,7 @@ fn an_evicted_blob_is_gone_from_disk_and_can_come_back() {
         for len in [10, 5000] {
             let bytes = Random(len).bytes(usize::try_from(len).unwrap());
             let address = put(&store, &bytes);
-            store
-                .commit(Batch::new().evict(vec![address], true))
-                .unwrap();
+            store.commit(Batch::new().evict(vec![address], true)).unwrap();
             assert_eq!(read(&store, &address), None, "{name}");
             let error = store.commit(Batch::new().require(address)).unwrap_err();
             assert!(matches!(error, CommitError::MissingChunk { .. }), "{name}");
@@ -187,21 +131,11 @@ fn referrers_are_found_through_manifests_and_records_under_one_dot_are_all_kept(
     for (_, place) in places() {
         let store = place.create();
         let (chunk, manifest) = (Address::of(b"chunk"), put(&store, b"manifest"));
-        let (a, b) = (
-            record(7, &[(manifest, 8)], b"a"),
-            record(7, &[(chunk, 5)], b"b"),
-        );
-        let refs = vec![Ref {
-            address: chunk,
-            sealed_len: 5,
-        }];
-        store
-            .commit(Batch::new().record(a.clone()).manifest(manifest, refs))
-            .unwrap();
+        let (a, b) = (record(7, &[(manifest, 8)], b"a"), record(7, &[(chunk, 5)], b"b"));
+        let refs = vec![Ref { address: chunk, sealed_len: 5 }];
+        store.commit(Batch::new().record(a.clone()).manifest(manifest, refs)).unwrap();
         assert_eq!(store.referrers(&chunk).unwrap(), [a.hash]);
-        store
-            .commit(Batch::new().record(b.clone()).record(a.clone()))
-            .unwrap();
+        store.commit(Batch::new().record(b.clone()).record(a.clone())).unwrap();
         let mut both = [a.hash, b.hash];
         both.sort_unstable();
         assert_eq!(store.referrers(&chunk).unwrap(), both);
@@ -243,15 +177,9 @@ fn a_directory_without_a_store_stays_without_one() {
         let again = Store::create(&place.dir, &place.options);
         assert!(matches!(again, Err(OpenError::Occupied { .. })), "{name}");
         // Fault case 87.
-        let other = Options {
-            expect_store: Some([9; 16]),
-            ..place.options.clone()
-        };
+        let other = Options { expect_store: Some([9; 16]), ..place.options.clone() };
         let wrong = Store::open(&place.dir, &other);
-        assert!(
-            matches!(wrong, Err(OpenError::WrongStore { got, .. }) if got == id),
-            "{name}"
-        );
+        assert!(matches!(wrong, Err(OpenError::WrongStore { got, .. }) if got == id), "{name}");
     }
 }
 
@@ -267,26 +195,14 @@ fn an_index_that_is_missing_is_rebuilt_by_itself() {
             store.commit(Batch::new().record(entry)).unwrap();
             blobs.push((address, bytes));
         }
-        let before = (
-            store.stats().records,
-            store.stats().bytes,
-            store.last_sequence(),
-        );
+        let before = (store.stats().records, store.stats().bytes, store.last_sequence());
         assert!(store.stats().log_segments > 0);
         drop(store);
-        place
-            .options
-            .disk
-            .remove(&place.dir.join("index.redb"))
-            .unwrap();
+        place.options.disk.remove(&place.dir.join("index.redb")).unwrap();
         let store = place.open().unwrap();
         assert!(store.open_report().index_rebuilt.is_some(), "{name}");
         assert_eq!(store.open_report().damage, [""; 0], "{name}");
-        let after = (
-            store.stats().records,
-            store.stats().bytes,
-            store.last_sequence(),
-        );
+        let after = (store.stats().records, store.stats().bytes, store.last_sequence());
         assert_eq!(before, after, "{name}");
         for (address, bytes) in blobs {
             assert_eq!(read(&store, &address), Some(bytes), "{name}");

@@ -27,18 +27,13 @@ fn batches_of_64_threads_share_syncs_and_all_survive() {
                     let entry = record(n, &[(blob.address(), 100)], b"r");
                     let require = blob.address();
                     store.stage(blob).unwrap();
-                    store
-                        .commit(Batch::new().require(require).record(entry))
-                        .unwrap();
+                    store.commit(Batch::new().require(require).record(entry)).unwrap();
                 }
             });
         }
     });
     let stats = store.stats();
-    assert_eq!(
-        (stats.records, stats.chunks, stats.outstanding_bytes),
-        (1280, 1280, 0)
-    );
+    assert_eq!((stats.records, stats.chunks, stats.outstanding_bytes), (1280, 1280, 0));
     assert!(stats.groups * 2 < stats.batches, "{} groups", stats.groups);
     drop(store);
     let store = Store::open(&dir, &options).unwrap();
@@ -47,11 +42,7 @@ fn batches_of_64_threads_share_syncs_and_all_survive() {
 
 #[test]
 fn a_hold_that_was_granted_is_never_evicted_over() {
-    let options = Options {
-        disk: Arc::new(MemDisk::new(1)),
-        small: 64,
-        ..Options::default()
-    };
+    let options = Options { disk: Arc::new(MemDisk::new(1)), small: 64, ..Options::default() };
     let store = Store::create(dir(), &options).unwrap();
     let bytes = Random(1).bytes(500);
     let address = put(&store, &bytes);
@@ -79,11 +70,7 @@ fn a_hold_that_was_granted_is_never_evicted_over() {
         }
     });
     assert!(granted.into_inner() > 0 && evicted.into_inner() > 0);
-    assert_eq!(
-        store.stats().quarantined,
-        0,
-        "a file was removed that was here"
-    );
+    assert_eq!(store.stats().quarantined, 0, "a file was removed that was here");
 }
 
 fn hold_once(store: &Store, address: Address, bytes: &[u8], holder: [u8; 32], granted: &AtomicU64) {
@@ -91,11 +78,7 @@ fn hold_once(store: &Store, address: Address, bytes: &[u8], holder: [u8; 32], gr
     match store.commit(hold) {
         Ok(_) => {
             granted.fetch_add(1, Ordering::Relaxed);
-            assert_eq!(
-                read(store, &address).as_deref(),
-                Some(bytes),
-                "held and gone"
-            );
+            assert_eq!(read(store, &address).as_deref(), Some(bytes), "held and gone");
             store.commit(Batch::new().release(address, holder)).unwrap();
         }
         Err(CommitError::MissingChunk { .. }) => {}
@@ -124,10 +107,7 @@ fn staging_more_than_the_queue_holds_waits_and_goes_on_without_a_commit() {
 
 #[test]
 fn a_store_whose_last_clone_is_dropped_by_a_callback_closes() {
-    let options = Options {
-        disk: Arc::new(MemDisk::new(1)),
-        ..Options::default()
-    };
+    let options = Options { disk: Arc::new(MemDisk::new(1)), ..Options::default() };
     let store = Store::create(dir(), &options).unwrap();
     let (sender, receiver) = std::sync::mpsc::channel();
     let clone = store.clone();

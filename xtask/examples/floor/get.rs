@@ -22,15 +22,7 @@ pub(crate) fn get(dir: &Path, output: &Path, keep: bool, workers: Workers) -> Re
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
     let others = (0..LINKS)
-        .map(|link| {
-            workers.start(
-                port,
-                Job::Hold {
-                    link,
-                    file: put::copy(dir, link + 1),
-                },
-            )
-        })
+        .map(|link| workers.start(port, Job::Hold { link, file: put::copy(dir, link + 1) }))
         .collect::<Result<Vec<_>>>()?;
     let links = Link::accept(&listener, LINKS)?;
 
@@ -45,11 +37,7 @@ pub(crate) fn get(dir: &Path, output: &Path, keep: bool, workers: Workers) -> Re
             .collect();
         threads
             .into_iter()
-            .map(|thread| {
-                thread
-                    .join()
-                    .map_err(|_| anyhow::anyhow!("a thread panicked"))?
-            })
+            .map(|thread| thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
             .collect()
     });
     if let Some(kept) = &kept {
@@ -58,17 +46,10 @@ pub(crate) fn get(dir: &Path, output: &Path, keep: bool, workers: Workers) -> Re
     let took = begun.elapsed();
     let outcome = outcome.and_then(|counts| {
         let count: usize = counts.iter().sum();
-        ensure!(
-            count == addresses.len(),
-            "{count} of {} chunks came",
-            addresses.len()
-        );
+        ensure!(count == addresses.len(), "{count} of {} chunks came", addresses.len());
         Ok(())
     });
-    let workers = others
-        .into_iter()
-        .map(crate::Worker::finish)
-        .collect::<Result<Vec<_>>>();
+    let workers = others.into_iter().map(crate::Worker::finish).collect::<Result<Vec<_>>>();
     outcome?;
     workers?;
     Ok(took)
@@ -87,13 +68,10 @@ fn take(
         if message.is_empty() {
             return Ok(count);
         }
-        let (number, sealed) = message
-            .split_first_chunk_mut::<NUMBER>()
-            .context("a short message")?;
+        let (number, sealed) =
+            message.split_first_chunk_mut::<NUMBER>().context("a short message")?;
         let number = u64::from_le_bytes(*number);
-        let address = addresses
-            .get(usize::try_from(number)?)
-            .context("an unknown chunk")?;
+        let address = addresses.get(usize::try_from(number)?).context("an unknown chunk")?;
         ensure!(
             blake3::hash(sealed) == blake3::Hash::from_bytes(*address),
             "chunk {number} is damaged"

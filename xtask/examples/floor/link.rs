@@ -40,10 +40,7 @@ impl Link {
             let number = usize::from(number[0]);
             *links.get_mut(number).context("unknown link")? = Some(Self::new(stream, number)?);
         }
-        links
-            .into_iter()
-            .map(|link| link.context("a link came twice"))
-            .collect()
+        links.into_iter().map(|link| link.context("a link came twice")).collect()
     }
 
     fn new(stream: TcpStream, number: usize) -> Result<Self> {

@@ -50,9 +50,7 @@ enum Job {
 
 impl Job {
     fn parse(words: &[&str]) -> Result<Self> {
-        let [kind, link, file] = words else {
-            bail!("a worker needs KIND LINK FILE")
-        };
+        let [kind, link, file] = words else { bail!("a worker needs KIND LINK FILE") };
         let (link, file) = (link.parse()?, PathBuf::from(file));
         match *kind {
             "receive" => Ok(Self::Receive { link, file }),
@@ -81,10 +79,7 @@ impl Job {
 #[derive(Debug, Clone, Copy)]
 enum Workers {
     Processes,
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "only tests run the other ends as threads")
-    )]
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests run the other ends as threads"))]
     Threads,
 }
 
@@ -98,10 +93,7 @@ impl Workers {
         Ok(match self {
             Self::Processes => {
                 let mut command = Command::new("/proc/self/exe");
-                command
-                    .arg("worker")
-                    .arg(port.to_string())
-                    .args(job.words());
+                command.arg("worker").arg(port.to_string()).args(job.words());
                 Worker::Process(command.spawn().context("cannot start a worker")?)
             }
             Self::Threads => Worker::Thread(thread::spawn(move || job.run(port))),
@@ -116,9 +108,9 @@ impl Worker {
                 status if status.success() => Ok(()),
                 status => bail!("a worker failed: {status}"),
             },
-            Self::Thread(thread) => thread
-                .join()
-                .map_err(|_| anyhow::anyhow!("a worker panicked"))?,
+            Self::Thread(thread) => {
+                thread.join().map_err(|_| anyhow::anyhow!("a worker panicked"))?
+            }
         }
     }
 }
@@ -150,22 +142,14 @@ mod tests {
             let plain = bytes(size);
             fs::write(&source, &plain).unwrap();
             put::put(&source, dir.path(), Workers::Threads).unwrap();
-            let copies: Vec<Vec<u8>> = (0..=LINKS)
-                .map(|n| fs::read(put::copy(dir.path(), n)).unwrap())
-                .collect();
+            let copies: Vec<Vec<u8>> =
+                (0..=LINKS).map(|n| fs::read(put::copy(dir.path(), n)).unwrap()).collect();
             assert!(copies.iter().all(|copy| *copy == copies[0]));
-            assert_eq!(
-                copies[0].len(),
-                size + size.div_ceil(seal::CHUNK) * seal::OVERHEAD
-            );
+            assert_eq!(copies[0].len(), size + size.div_ceil(seal::CHUNK) * seal::OVERHEAD);
             assert!(size < 100 || !copies[0].windows(32).any(|window| window == &plain[..32]));
             for keep in [false, true] {
                 get::get(dir.path(), &output, keep, Workers::Threads).unwrap();
-                assert_eq!(
-                    fs::read(&output).unwrap(),
-                    plain,
-                    "size {size}, keep {keep}"
-                );
+                assert_eq!(fs::read(&output).unwrap(), plain, "size {size}, keep {keep}");
             }
             assert_eq!(fs::read(dir.path().join("kept")).unwrap(), copies[0]);
         }
@@ -181,14 +165,6 @@ mod tests {
         let mut sealed = fs::read(&copy).unwrap();
         sealed[500_000] ^= 1;
         fs::write(&copy, sealed).unwrap();
-        assert!(
-            get::get(
-                dir.path(),
-                &dir.path().join("output"),
-                false,
-                Workers::Threads
-            )
-            .is_err()
-        );
+        assert!(get::get(dir.path(), &dir.path().join("output"), false, Workers::Threads).is_err());
     }
 }

@@ -31,15 +31,7 @@ pub(crate) fn put(source: &Path, dir: &Path, workers: Workers) -> Result<Duratio
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
     let others = (0..LINKS)
-        .map(|link| {
-            workers.start(
-                port,
-                Job::Receive {
-                    link,
-                    file: copy(dir, link + 1),
-                },
-            )
-        })
+        .map(|link| workers.start(port, Job::Receive { link, file: copy(dir, link + 1) }))
         .collect::<Result<Vec<_>>>()?;
     let links = Link::accept(&listener, LINKS)?;
     let source = File::open(source).with_context(|| source.display().to_string())?;
@@ -54,9 +46,7 @@ pub(crate) fn put(source: &Path, dir: &Path, workers: Workers) -> Result<Duratio
     let sender = thread::spawn(move || send(links, &to_send, &empty));
     let addresses = fill(source, &own, &to_fill, full)?;
     own.sync_data()?;
-    sender
-        .join()
-        .map_err(|_| anyhow::anyhow!("the sender panicked"))??;
+    sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
     let took = begun.elapsed();
 
     for other in others {

@@ -43,11 +43,7 @@ pub(super) fn summary(report: &Report, size: u64, rates: &Rates, peak: u64) {
     ));
     line("put, three copies", &rates.put, &rates.floor_put);
     line("get, kept", &rates.get, &rates.floor_get);
-    line(
-        "get, --no-keep",
-        &rates.get_no_keep,
-        &rates.floor_get_no_keep,
-    );
+    line("get, --no-keep", &rates.get_no_keep, &rates.floor_get_no_keep);
     report.line(format_args!(
         "{:<24} {:>8.0}",
         "put again, unchanged",
@@ -58,10 +54,7 @@ pub(super) fn summary(report: &Report, size: u64, rates: &Rates, peak: u64) {
         "put again, one byte",
         median(&rates.reput_changed)
     ));
-    report.line(format_args!(
-        "{:<24} {peak:>8} MiB",
-        "largest node at its peak"
-    ));
+    report.line(format_args!("{:<24} {peak:>8} MiB", "largest node at its peak"));
 }
 
 pub(super) fn document(size: u64, rounds: u32, rates: &Rates, peak: u64) -> Value {

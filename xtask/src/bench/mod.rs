@@ -11,11 +11,7 @@ use crate::cli::Bench;
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Transfer { size, rounds, json } => transfer::run(*size, *rounds, *json),
-        Bench::Small {
-            files,
-            rounds,
-            json,
-        } => small::run(*files, *rounds, *json),
+        Bench::Small { files, rounds, json } => small::run(*files, *rounds, *json),
     }
 }
 

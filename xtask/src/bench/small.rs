@@ -24,10 +24,7 @@ const EACH: u32 = 1000;
 pub(super) fn run(files: u32, rounds: u32, json: bool) -> Result<()> {
     let report = Report::new(json);
     let binary = build::stash(&report)?;
-    let plan = Plan {
-        log: "warn",
-        ..Plan::new(Role::of_cluster(3), &binary)
-    };
+    let plan = Plan { log: "warn", ..Plan::new(Role::of_cluster(3), &binary) };
     let mut cluster = Cluster::found(&plan, &report)?;
     let (mut puts, mut gets) = (vec![], vec![]);
     for round in 1..=rounds {
@@ -37,29 +34,17 @@ pub(super) fn run(files: u32, rounds: u32, json: bool) -> Result<()> {
         let reply =
             cluster.nodes[0].ok(&["put", cluster::text(&root)?, "--wait", "all", "--json"])?;
         let put: Put = reply.json()?;
-        if put
-            .roots
-            .iter()
-            .any(|root| root.files != u64::from(files) || root.copies != 3)
-        {
+        if put.roots.iter().any(|root| root.files != u64::from(files) || root.copies != 3) {
             bail!("not every file has three copies: {put:?}");
         }
         let count = f64::from(files);
         puts.push(count / reply.took.as_secs_f64());
-        report.step(
-            "put",
-            &format!("{:.0} files/s", puts.last().unwrap_or(&0.0)),
-            reply.took,
-        );
+        report.step("put", &format!("{:.0} files/s", puts.last().unwrap_or(&0.0)), reply.took);
         cluster::wait_listed(&cluster.nodes[2], &tree.key, tree.files.len())?;
         let output = cluster.run.path.join(format!("back-{round}"));
         let reply = cluster.nodes[2].ok(&["get", &tree.key, "-o", cluster::text(&output)?])?;
         gets.push(count / reply.took.as_secs_f64());
-        report.step(
-            "get",
-            &format!("{:.0} files/s", gets.last().unwrap_or(&0.0)),
-            reply.took,
-        );
+        report.step("get", &format!("{:.0} files/s", gets.last().unwrap_or(&0.0)), reply.took);
         compare::same_tree(&tree, &output)?;
         fs::remove_dir_all(&output)?;
         fs::remove_dir_all(&root)?;

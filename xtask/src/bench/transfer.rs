@@ -39,20 +39,11 @@ struct Bench<'a> {
 pub(super) fn run(size: u64, rounds: u32, json: bool) -> Result<()> {
     let report = Report::new(json);
     let (binary, floor) = (build::stash(&report)?, build::floor(&report)?);
-    let plan = Plan {
-        log: "warn",
-        ..Plan::new(Role::of_cluster(3), &binary)
-    };
+    let plan = Plan { log: "warn", ..Plan::new(Role::of_cluster(3), &binary) };
     let mut cluster = Cluster::found(&plan, &report)?;
     let mut rates = Rates::default();
     let work = cluster::fresh(&cluster.run.path, "bench")?;
-    let bench = Bench {
-        cluster: &cluster,
-        floor: &floor,
-        report: &report,
-        work,
-        size,
-    };
+    let bench = Bench { cluster: &cluster, floor: &floor, report: &report, work, size };
     for round in 1..=rounds {
         report.line(format_args!("round {round} of {rounds}"));
         bench.round(round, &mut rates)?;
@@ -99,14 +90,7 @@ impl Bench<'_> {
         )?;
         let elsewhere = &self.cluster.nodes[2];
         cluster::wait_listed(elsewhere, &key, 1)?;
-        self.get_at(
-            elsewhere,
-            "get on node 3, local",
-            &key,
-            &source,
-            true,
-            &mut rates.get_local,
-        )?;
+        self.get_at(elsewhere, "get on node 3, local", &key, &source, true, &mut rates.get_local)?;
         fs::remove_dir_all(&floor_dir)?;
         fs::remove_file(&source)?;
         Ok(())
@@ -136,11 +120,7 @@ impl Bench<'_> {
         let running = node.begin(&["put", cluster::text(source)?, "--wait", "all", "--json"])?;
         let reply = running.finish(TRANSFER)?.expect(&[0])?;
         let put: Put = reply.json()?;
-        if put
-            .roots
-            .iter()
-            .any(|root| root.copies != 3 || root.bytes != self.size)
-        {
+        if put.roots.iter().any(|root| root.copies != 3 || root.bytes != self.size) {
             bail!("not three copies of every byte: {put:?}");
         }
         self.note(name, reply.took.as_secs_f64(), into);
@@ -195,22 +175,14 @@ impl Bench<'_> {
         let what = format!("floor {}", arguments.join(" "));
         let running = Running::spawn(Command::new(self.floor).args(arguments), what)?;
         let took: FloorTook = running.finish(TRANSFER)?.expect(&[0])?.json()?;
-        let keep = if arguments.contains(&"--keep") {
-            ", kept"
-        } else {
-            ""
-        };
+        let keep = if arguments.contains(&"--keep") { ", kept" } else { "" };
         self.note(&format!("floor {}{keep}", arguments[0]), took.seconds, into);
         Ok(())
     }
 
     fn note(&self, name: &str, seconds: f64, into: &mut Vec<f64>) {
         let rate = mib(self.size) / seconds;
-        self.report.step(
-            name,
-            &format!("{rate:.0} MiB/s"),
-            Duration::from_secs_f64(seconds),
-        );
+        self.report.step(name, &format!("{rate:.0} MiB/s"), Duration::from_secs_f64(seconds));
         into.push(rate);
     }
 
@@ -226,9 +198,7 @@ impl Bench<'_> {
             file.write_all(&buffer[..count])?;
             left -= count as u64;
         }
-        file.into_inner()
-            .context("cannot write the file")?
-            .sync_all()?;
+        file.into_inner().context("cannot write the file")?.sync_all()?;
         Ok(())
     }
 }

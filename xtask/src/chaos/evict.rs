@@ -23,16 +23,11 @@ pub(super) fn run(rounds: u32, seed: u64, report: &Report) -> Result<()> {
     let binary = build::stash(report)?;
     let cluster = Cluster::found(&Plan::new(vec![Role::Owner, Role::Owner], &binary), report)?;
     let mut rng = tree::rng(seed);
-    let (source, output) = (
-        cluster.run.path.join("source"),
-        cluster.run.path.join("output"),
-    );
+    let (source, output) = (cluster.run.path.join("source"), cluster.run.path.join("output"));
     let mut bytes = vec![0; SIZE];
     rng.fill_bytes(&mut bytes);
     fs::write(&source, bytes)?;
-    let [one, two] = cluster.nodes.as_slice() else {
-        bail!("two nodes were asked for")
-    };
+    let [one, two] = cluster.nodes.as_slice() else { bail!("two nodes were asked for") };
     one.ok(&["put", cluster::text(&source)?, "--as", KEY, "--wait", "all"])?;
     cluster::wait_listed(two, KEY, 1)?;
 
@@ -41,18 +36,11 @@ pub(super) fn run(rounds: u32, seed: u64, report: &Report) -> Result<()> {
     let mut outcomes = [0_u32; 3];
     for round in 1..=rounds {
         let skew = SKEW.mul_f64(rng.random_range(0.0..1.0));
-        let (first, second) = if rng.random_bool(0.5) {
-            (one, two)
-        } else {
-            (two, one)
-        };
+        let (first, second) = if rng.random_bool(0.5) { (one, two) } else { (two, one) };
         let early = first.begin(&["evict", KEY])?;
         thread::sleep(skew);
         let late = second.begin(&["evict", KEY])?;
-        let codes = [
-            early.finish(command::COMMAND)?,
-            late.finish(command::COMMAND)?,
-        ];
+        let codes = [early.finish(command::COMMAND)?, late.finish(command::COMMAND)?];
         let [early, late] = codes.map(|reply| reply.expect(&[0, 5, 9]).map(|reply| reply.code));
         let (early, late) = (early?, late?);
         if early == 0 && late == 0 {

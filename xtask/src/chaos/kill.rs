@@ -61,8 +61,7 @@ pub(super) fn run(puts: u32, seed: u64, report: &Report) -> Result<()> {
     };
     let begun = Instant::now();
     for number in 1..=puts {
-        kill.one(number)
-            .with_context(|| format!("put {number} of {puts}"))?;
+        kill.one(number).with_context(|| format!("put {number} of {puts}"))?;
         interrupt::check()?;
     }
     kill.everything_at_the_end()?;
@@ -86,11 +85,7 @@ impl Kill<'_> {
         let victim = self.rng.random_range(0..self.cluster.nodes.len());
         let moment = MOMENTS.mul_f64(self.rng.random_range(0.0..1.0));
         // Small files are over early: half of the moments fall into the first tenth.
-        let moment = if self.rng.random_bool(0.5) {
-            moment / 10
-        } else {
-            moment
-        };
+        let moment = if self.rng.random_bool(0.5) { moment / 10 } else { moment };
 
         let put = self.cluster.nodes[writer].begin(&["put", cluster::text(&source)?])?;
         thread::sleep(moment);
@@ -111,9 +106,8 @@ impl Kill<'_> {
         self.cluster.settle()?;
         if number.is_multiple_of(20) {
             let acknowledged = self.acknowledged.len();
-            self.report.line(format_args!(
-                "  {number} puts, {acknowledged} acknowledged, all readable"
-            ));
+            self.report
+                .line(format_args!("  {number} puts, {acknowledged} acknowledged, all readable"));
         }
         Ok(())
     }
@@ -125,10 +119,7 @@ impl Kill<'_> {
             fs::create_dir(&source)?;
             for index in 0..FILES {
                 let size = self.rng.random_range(1..6000);
-                fs::write(
-                    source.join(format!("small-{index:02}")),
-                    random(&mut self.rng, size),
-                )?;
+                fs::write(source.join(format!("small-{index:02}")), random(&mut self.rng, size))?;
             }
         } else {
             let size = SIZES[self.rng.random_range(0..SIZES.len())];
@@ -154,22 +145,12 @@ impl Kill<'_> {
                 return compare(&source, &output, acknowledged);
             }
             if output.is_file() {
-                bail!(
-                    "{}: a get that exits {} left an output",
-                    node.name(),
-                    reply.code
-                );
+                bail!("{}: a get that exits {} left an output", node.name(), reply.code);
             }
             remove(&output)?;
             if Instant::now() > deadline {
-                let kind = if acknowledged {
-                    "acknowledged"
-                } else {
-                    "listed"
-                };
-                reply
-                    .expect(&[0])
-                    .with_context(|| format!("{kind} and not readable"))?;
+                let kind = if acknowledged { "acknowledged" } else { "listed" };
+                reply.expect(&[0]).with_context(|| format!("{kind} and not readable"))?;
             }
             interrupt::check()?;
             thread::sleep(Duration::from_millis(50));
@@ -203,9 +184,7 @@ impl Kill<'_> {
     }
 
     fn indices(&self, wanted: impl Fn(&Node) -> bool) -> Vec<usize> {
-        (0..self.cluster.nodes.len())
-            .filter(|index| wanted(&self.cluster.nodes[*index]))
-            .collect()
+        (0..self.cluster.nodes.len()).filter(|index| wanted(&self.cluster.nodes[*index])).collect()
     }
 }
 
@@ -246,7 +225,5 @@ fn is_listed(node: &Node, key: &str) -> Result<bool> {
 }
 
 fn path_is_tried(path: &Path, tried: &BTreeSet<String>) -> bool {
-    path.file_name()
-        .and_then(|name| name.to_str())
-        .is_some_and(|name| tried.contains(name))
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| tried.contains(name))
 }

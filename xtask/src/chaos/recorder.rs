@@ -48,25 +48,16 @@ impl Recorder {
 
     /// Says where the node is; until then connections are closed.
     pub(super) fn leads_to(&self, target: SocketAddr) {
-        *self
-            .target
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(target);
+        *self.target.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(target);
     }
 
     /// Connections and bytes so far.
     pub(super) fn seen(&self) -> (u32, u64) {
-        (
-            self.connections.load(Ordering::Relaxed),
-            self.bytes.load(Ordering::Relaxed),
-        )
+        (self.connections.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 
     fn relay(&self, from: TcpStream, prefix: &Path) -> Result<()> {
-        let target = *self
-            .target
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let target = *self.target.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let to = TcpStream::connect(target.context("the node is not known yet")?)?;
         from.set_nodelay(true)?;
         to.set_nodelay(true)?;
@@ -74,10 +65,8 @@ impl Recorder {
         if number >= CONNECTIONS {
             return Ok(());
         }
-        for (from, to, direction) in [
-            (from.try_clone()?, to.try_clone()?, "in"),
-            (to, from, "out"),
-        ] {
+        for (from, to, direction) in [(from.try_clone()?, to.try_clone()?, "in"), (to, from, "out")]
+        {
             let mut path = prefix.as_os_str().to_owned();
             path.push(format!("-{number}-{direction}"));
             let (record, bytes) = (File::create(PathBuf::from(path))?, Arc::clone(&self.bytes));
@@ -120,18 +109,9 @@ mod tests {
         client.write_all(b"ping").unwrap();
         let mut heard = String::new();
         client.read_to_string(&mut heard).unwrap();
-        assert_eq!(
-            (heard.as_str(), &answer.join().unwrap()),
-            ("pong!", b"ping")
-        );
-        assert_eq!(
-            std::fs::read(dir.path().join("relay-0-in")).unwrap(),
-            b"ping"
-        );
-        assert_eq!(
-            std::fs::read(dir.path().join("relay-0-out")).unwrap(),
-            b"pong!"
-        );
+        assert_eq!((heard.as_str(), &answer.join().unwrap()), ("pong!", b"ping"));
+        assert_eq!(std::fs::read(dir.path().join("relay-0-in")).unwrap(), b"ping");
+        assert_eq!(std::fs::read(dir.path().join("relay-0-out")).unwrap(), b"pong!");
         assert_eq!(recorder.seen(), (1, 9));
     }
 }

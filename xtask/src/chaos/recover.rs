@@ -17,10 +17,7 @@ pub(super) fn run(seed: u64, report: &Report) -> Result<()> {
     let tree = Tree::generate(&cluster.run.path, seed)?;
     cluster.nodes[0].ok(&["put", cluster::text(&tree.root)?, "--wait", "all"])?;
     let text = cluster.nodes[0].ok(&["key", "recovery"])?.text();
-    ensure!(
-        !text.trim().is_empty(),
-        "`stash key recovery` prints nothing"
-    );
+    ensure!(!text.trim().is_empty(), "`stash key recovery` prints nothing");
     let paper = cluster.run.path.join("paper.txt");
     fs::write(&paper, text)?;
     report.step(
@@ -55,14 +52,8 @@ pub(super) fn run(seed: u64, report: &Report) -> Result<()> {
     // It is an owner again: it can store, and the keeper holds what it stores.
     let extra = cluster.run.path.join("paper-copy.txt");
     fs::copy(&paper, &extra)?;
-    let put = heir.ok(&[
-        "put",
-        cluster::text(&extra)?,
-        "--as",
-        "after-recovery",
-        "--wait",
-        "one",
-    ])?;
+    let put =
+        heir.ok(&["put", cluster::text(&extra)?, "--as", "after-recovery", "--wait", "one"])?;
     report.step("stores again", "put --wait one exits 0", put.took);
     heir.stop()?;
     cluster.finish(report)

@@ -32,10 +32,7 @@ fn recorded(
         .collect::<Result<Vec<_>>>()?;
     let plan = Plan {
         log: "trace",
-        advertise: relays
-            .iter()
-            .map(|relay| relay.address().to_string())
-            .collect(),
+        advertise: relays.iter().map(|relay| relay.address().to_string()).collect(),
         ..Plan::new(Role::of_cluster(3), binary)
     };
     let cluster = Cluster::found_with(&plan, report, |index, node| {
@@ -46,10 +43,8 @@ fn recorded(
     let begun = Instant::now();
     let tree = Tree::generate(&cluster.run.path, seed)?;
     traffic(&cluster, &tree)?;
-    let (connections, bytes) = relays
-        .iter()
-        .map(Recorder::seen)
-        .fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+    let (connections, bytes) =
+        relays.iter().map(Recorder::seen).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
     // Two copies went out and one came back, so less than this much would mean traffic past the relays.
     ensure!(
         bytes > tree.bytes(),
@@ -65,12 +60,7 @@ fn recorded(
         }
     }
     if let Some(found) = search.found.first() {
-        bail!(
-            "{} at byte {} of {}",
-            found.what,
-            found.offset,
-            found.path.display()
-        );
+        bail!("{} at byte {} of {}", found.what, found.offset, found.path.display());
     }
     let checked = format!(
         "{} MiB in {connections} connections and {} MiB searched: nothing planted is in it",

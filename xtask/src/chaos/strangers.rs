@@ -52,14 +52,8 @@ pub(super) fn run(connections: u32, seed: u64, report: &Report) -> Result<()> {
     let binary = build::stash(report)?;
     let cluster = Cluster::found(&Plan::new(Role::of_cluster(3), &binary), report)?;
     let node = &cluster.nodes[0];
-    let port: SocketAddr = node
-        .listen()
-        .parse()
-        .context("the address a node listens on")?;
-    ensure!(
-        port.ip() == Ipv4Addr::LOCALHOST,
-        "strangers are for loopback only, not {port}"
-    );
+    let port: SocketAddr = node.listen().parse().context("the address a node listens on")?;
+    ensure!(port.ip() == Ipv4Addr::LOCALHOST, "strangers are for loopback only, not {port}");
     // A small first wave lets the allocator and the tables reach their size.
     wave(port, connections.min(200), seed ^ 1)?;
     let before = node.memory()?;
@@ -78,11 +72,8 @@ pub(super) fn run(connections: u32, seed: u64, report: &Report) -> Result<()> {
         ensure!(connected(node)? == held, "{} lost a peer", node.name());
     }
     still_works(&cluster, seed)?;
-    let memory = format!(
-        "{} before, {} after",
-        machine::mib(before.now_kib),
-        machine::mib(after.now_kib)
-    );
+    let memory =
+        format!("{} before, {} after", machine::mib(before.now_kib), machine::mib(after.now_kib));
     report.step(
         "strangers",
         &format!("{connections} got 0 bytes; {memory}; peers connected"),
@@ -93,34 +84,23 @@ pub(super) fn run(connections: u32, seed: u64, report: &Report) -> Result<()> {
 
 fn connected(node: &Node) -> Result<usize> {
     let peers: Peers = node.json(&["peers"])?;
-    Ok(peers
-        .peers
-        .iter()
-        .filter(|peer| peer.connected && !peer.this)
-        .count())
+    Ok(peers.peers.iter().filter(|peer| peer.connected && !peer.this).count())
 }
 
 /// Sends strangers, some at a time; returns how many bytes they got back.
 fn wave(port: SocketAddr, connections: u32, seed: u64) -> Result<u64> {
     let mut rng = tree::rng(seed);
-    let strangers: Vec<Stranger> = (0..connections)
-        .map(|number| stranger(number, &mut rng))
-        .collect();
+    let strangers: Vec<Stranger> =
+        (0..connections).map(|number| stranger(number, &mut rng)).collect();
     let mut answered = 0;
     for group in strangers.chunks(AT_ONCE) {
         interrupt::check()?;
         let counts: Vec<Result<u64>> = thread::scope(|scope| {
-            let visits: Vec<_> = group
-                .iter()
-                .map(|stranger| scope.spawn(move || visit(port, stranger)))
-                .collect();
+            let visits: Vec<_> =
+                group.iter().map(|stranger| scope.spawn(move || visit(port, stranger))).collect();
             visits
                 .into_iter()
-                .map(|visit| {
-                    visit
-                        .join()
-                        .unwrap_or_else(|_| bail!("a stranger panicked"))
-                })
+                .map(|visit| visit.join().unwrap_or_else(|_| bail!("a stranger panicked")))
                 .collect()
         });
         for count in counts {
@@ -186,21 +166,11 @@ fn visit(port: SocketAddr, stranger: &Stranger) -> Result<u64> {
 }
 
 fn still_works(cluster: &Cluster, seed: u64) -> Result<()> {
-    let (source, output) = (
-        cluster.run.path.join("source"),
-        cluster.run.path.join("output"),
-    );
+    let (source, output) = (cluster.run.path.join("source"), cluster.run.path.join("output"));
     let mut bytes = vec![0; 3_000_000];
     tree::rng(seed).fill_bytes(&mut bytes);
     fs::write(&source, bytes)?;
-    cluster.nodes[0].ok(&[
-        "put",
-        cluster::text(&source)?,
-        "--as",
-        "after",
-        "--wait",
-        "all",
-    ])?;
+    cluster.nodes[0].ok(&["put", cluster::text(&source)?, "--as", "after", "--wait", "all"])?;
     cluster.nodes[0].ok(&["evict", "after"])?;
     cluster.nodes[0].ok(&["get", "after", "-o", cluster::text(&output)?])?;
     compare::same(&source, &output)
@@ -228,9 +198,7 @@ mod tests {
     fn the_same_seed_sends_the_same_strangers() {
         let plan = |seed| {
             let mut rng = tree::rng(seed);
-            (0..500)
-                .map(|number| format!("{:?}", stranger(number, &mut rng)))
-                .collect::<Vec<_>>()
+            (0..500).map(|number| format!("{:?}", stranger(number, &mut rng))).collect::<Vec<_>>()
         };
         assert_eq!(plan(3), plan(3));
         assert_eq!(plan(3).iter().filter(|text| *text == "Silent").count(), 2);

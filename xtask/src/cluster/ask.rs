@@ -28,19 +28,12 @@ pub(crate) fn wait_listed(node: &Node, prefix: &str, count: usize) -> Result<()>
     let deadline = Instant::now() + LISTED;
     loop {
         let reply = node.run(&["ls", prefix, "--json"])?.expect(&[0, 4])?;
-        let listed = if reply.code == 0 {
-            reply.json::<Listing>()?.entries.len()
-        } else {
-            0
-        };
+        let listed = if reply.code == 0 { reply.json::<Listing>()?.entries.len() } else { 0 };
         if listed == count {
             return Ok(());
         }
         if Instant::now() > deadline {
-            bail!(
-                "{} lists {listed} of {count} files below {prefix}",
-                node.name()
-            );
+            bail!("{} lists {listed} of {count} files below {prefix}", node.name());
         }
         interrupt::check()?;
         thread::sleep(POLL);
@@ -59,6 +52,5 @@ pub(crate) fn fresh(parent: &Path, name: &str) -> Result<PathBuf> {
 
 /// A path as an argument.
 pub(crate) fn text(path: &Path) -> Result<&str> {
-    path.to_str()
-        .with_context(|| format!("{} is not UTF-8", path.display()))
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
 }

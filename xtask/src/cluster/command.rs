@@ -44,14 +44,9 @@ impl Node {
 
     /// Runs a command that must fail with this exit code; returns its error code and message.
     pub(crate) fn fails(&self, arguments: &[&str], exit: i32) -> Result<(String, String)> {
-        let reply = self
-            .run(&[arguments, &["--json"]].concat())?
-            .expect(&[exit])?;
-        let text = if reply.stdout.is_empty() {
-            reply.stderr.clone().into_bytes()
-        } else {
-            reply.stdout
-        };
+        let reply = self.run(&[arguments, &["--json"]].concat())?.expect(&[exit])?;
+        let text =
+            if reply.stdout.is_empty() { reply.stderr.clone().into_bytes() } else { reply.stdout };
         // The document may follow warnings on stderr.
         let start = text.iter().position(|byte| *byte == b'{').unwrap_or(0);
         let failure: Failure = serde_json::from_slice(&text[start..])

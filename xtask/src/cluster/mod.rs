@@ -40,12 +40,7 @@ pub(crate) struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     pub(crate) fn new(roles: Vec<Role>, binary: &'a Path) -> Self {
-        Self {
-            roles,
-            binary,
-            log: "info",
-            advertise: vec![],
-        }
+        Self { roles, binary, log: "info", advertise: vec![] }
     }
 }
 
@@ -71,16 +66,8 @@ impl Cluster {
         mut started: impl FnMut(usize, &Node),
     ) -> Result<Self> {
         let run = RunDirectory::create()?;
-        report.line(format_args!(
-            "{:<28} {}",
-            "directories and logs",
-            run.path.display()
-        ));
-        let mut cluster = Self {
-            nodes: vec![],
-            run,
-            binary: plan.binary.to_path_buf(),
-        };
+        report.line(format_args!("{:<28} {}", "directories and logs", run.path.display()));
+        let mut cluster = Self { nodes: vec![], run, binary: plan.binary.to_path_buf() };
         for (index, role) in plan.roles.iter().enumerate() {
             let begun = Instant::now();
             let mut node = cluster.new_node(*role)?;
@@ -96,23 +83,13 @@ impl Cluster {
         }
         let begun = Instant::now();
         cluster.settle()?;
-        report.step(
-            "all see all",
-            &format!("{} nodes", cluster.nodes.len()),
-            begun.elapsed(),
-        );
+        report.step("all see all", &format!("{} nodes", cluster.nodes.len()), begun.elapsed());
         Ok(cluster)
     }
 
     /// A node of this run that has nothing yet.
     pub(crate) fn new_node(&self, role: Role) -> Result<Node> {
-        Node::new(
-            self.nodes.len() + 1,
-            role,
-            &self.run.path,
-            &self.run.sockets,
-            &self.binary,
-        )
+        Node::new(self.nodes.len() + 1, role, &self.run.path, &self.run.sockets, &self.binary)
     }
 
     fn admit(&mut self, mut node: Node) -> Result<&'static str> {
@@ -141,10 +118,7 @@ impl Cluster {
     fn invite(&self, role: Role) -> Result<String> {
         let invited: Invited = self.nodes[0].json(&["invite", "--role", &role.to_string()])?;
         if invited.role != role.to_string() {
-            bail!(
-                "asked for a ticket for {role}, got one for {}",
-                invited.role
-            );
+            bail!("asked for a ticket for {role}, got one for {}", invited.role);
         }
         Ok(invited.ticket)
     }
@@ -180,11 +154,7 @@ impl Cluster {
                 )));
             }
             let peers: Peers = reply.json()?;
-            let connected = peers
-                .peers
-                .iter()
-                .filter(|peer| peer.this || peer.connected)
-                .count();
+            let connected = peers.peers.iter().filter(|peer| peer.this || peer.connected).count();
             let members = peers.peers.len();
             if members < self.nodes.len() || connected < running().count() {
                 let name = node.name();
@@ -204,11 +174,7 @@ impl Cluster {
             let status: Status = node.json(&["status"])?;
             let name = node.name();
             if status.role != node.role.to_string() {
-                bail!(
-                    "{name} calls itself {} and was invited as {}",
-                    status.role,
-                    node.role
-                );
+                bail!("{name} calls itself {} and was invited as {}", status.role, node.role);
             }
             if stash.get_or_insert_with(|| status.stash_id.clone()) != &status.stash_id {
                 bail!("{name} is in another stash");
@@ -217,11 +183,7 @@ impl Cluster {
                 bail!("{name} is read-only: {why}");
             }
             if status.members < members || !status.alarms.is_empty() {
-                bail!(
-                    "{name} has {} members and alarms {:?}",
-                    status.members,
-                    status.alarms
-                );
+                bail!("{name} has {} members and alarms {:?}", status.members, status.alarms);
             }
             node.id = status.node_id;
         }
@@ -234,18 +196,11 @@ impl Cluster {
 
     /// Peak resident set of every node, as a line.
     pub(crate) fn peaks(&mut self) -> Vec<(String, u64)> {
-        self.nodes
-            .iter_mut()
-            .map(|node| (node.name(), node.peak_kib()))
-            .collect()
+        self.nodes.iter_mut().map(|node| (node.name(), node.peak_kib())).collect()
     }
 
     pub(crate) fn peak_mib(&mut self) -> u64 {
-        self.peaks()
-            .into_iter()
-            .map(|(_, kib)| kib.div_ceil(1024))
-            .max()
-            .unwrap_or(0)
+        self.peaks().into_iter().map(|(_, kib)| kib.div_ceil(1024)).max().unwrap_or(0)
     }
 
     /// Ends a run that held: stops every node and lets the directories go.
@@ -255,11 +210,7 @@ impl Cluster {
             node.stop()?;
         }
         self.run.keep(false);
-        report.line(format_args!(
-            "{:<28} ({})",
-            "nodes stopped",
-            seconds(begun.elapsed())
-        ));
+        report.line(format_args!("{:<28} ({})", "nodes stopped", seconds(begun.elapsed())));
         Ok(())
     }
 }

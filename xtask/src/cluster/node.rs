@@ -97,10 +97,7 @@ impl Node {
 
     /// The variables that make `stash` speak to this node, for a shell.
     pub(crate) fn variables(&self) -> [(&'static str, PathBuf); 2] {
-        [
-            ("STASH_DATA_DIR", self.data()),
-            ("STASH_SOCKET", self.socket.clone()),
-        ]
+        [("STASH_DATA_DIR", self.data()), ("STASH_SOCKET", self.socket.clone())]
     }
 
     /// Nothing of the caller's own stash may leak in: every `STASH_*` and XDG variable is the node's.
@@ -111,10 +108,7 @@ impl Node {
             }
         }
         let home = self.home.join("home");
-        command
-            .envs(self.variables())
-            .env("STASH_NAME", self.name())
-            .env("HOME", &home);
+        command.envs(self.variables()).env("STASH_NAME", self.name()).env("HOME", &home);
         for name in ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"] {
             command.env(name, &home);
         }
@@ -126,48 +120,28 @@ impl Node {
             bail!("{} runs already", self.name());
         }
         let started = Instant::now();
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.log())?;
+        let log = OpenOptions::new().create(true).append(true).open(self.log())?;
         let mut command = guard::command(&self.binary);
         self.surroundings(&mut command);
         command.args(["up", "--listen", &self.listen, "--name", &self.name()]);
         if let Some(address) = &self.advertise {
             command.args(["--advertise", address]);
         }
-        command
-            .env("STASH_LOG", &self.log_level)
-            .current_dir(&self.home);
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        command.env("STASH_LOG", &self.log_level).current_dir(&self.home);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = self.process.insert(Owned::spawn(&mut command)?);
         let pid = process.id();
         let ready = self.wait_ready(pid, started + READY)?;
-        self.listen = ready
-            .listen
-            .first()
-            .context("ready.json names no address")?
-            .to_owned();
+        self.listen = ready.listen.first().context("ready.json names no address")?.to_owned();
         self.id = ready.node_id;
         Ok(started.elapsed())
     }
 
     /// After a join through the running program, the node is another one.
     pub(crate) fn refresh_ready(&mut self) -> Result<()> {
-        let pid = self
-            .process
-            .as_ref()
-            .map(Owned::id)
-            .context("not running")?;
+        let pid = self.process.as_ref().map(Owned::id).context("not running")?;
         let ready = self.wait_ready(pid, Instant::now() + READY)?;
-        self.listen = ready
-            .listen
-            .first()
-            .context("ready.json names no address")?
-            .to_owned();
+        self.listen = ready.listen.first().context("ready.json names no address")?.to_owned();
         self.id = ready.node_id;
         Ok(())
     }
@@ -207,11 +181,7 @@ impl Node {
             return Ok(());
         };
         if !process.stop(STOP)? {
-            bail!(
-                "{} did not end within {} s of SIGTERM",
-                self.name(),
-                STOP.as_secs()
-            );
+            bail!("{} did not end within {} s of SIGTERM", self.name(), STOP.as_secs());
         }
         if self.data().join("ready.json").exists() {
             bail!("{} ended and left its ready.json", self.name());
@@ -234,22 +204,13 @@ impl Node {
             && let Some(status) = process.wait(Duration::ZERO)?
         {
             self.process = None;
-            bail!(
-                "{} ended by itself ({status}); its log: {}",
-                self.name(),
-                self.log_tail()
-            );
+            bail!("{} ended by itself ({status}); its log: {}", self.name(), self.log_tail());
         }
         Ok(())
     }
 
     pub(crate) fn memory(&self) -> Result<machine::Memory> {
-        machine::memory(
-            self.process
-                .as_ref()
-                .map(Owned::id)
-                .context("not running")?,
-        )
+        machine::memory(self.process.as_ref().map(Owned::id).context("not running")?)
     }
 
     fn note_peak(&mut self) {

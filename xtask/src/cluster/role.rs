@@ -18,11 +18,7 @@ impl Role {
     pub(crate) fn of_cluster(count: usize) -> Vec<Self> {
         let first = [Self::Owner, Self::Keeper, Self::Owner];
         let rest = [Self::Keeper, Self::Reader, Self::Owner];
-        first
-            .into_iter()
-            .chain(rest.into_iter().cycle())
-            .take(count)
-            .collect()
+        first.into_iter().chain(rest.into_iter().cycle()).take(count).collect()
     }
 }
 
@@ -44,12 +40,7 @@ mod tests {
     fn nine_nodes_have_every_role_and_the_first_three_are_the_tours() {
         use Role::{Keeper, Owner, Reader};
         let roles = Role::of_cluster(9);
-        assert_eq!(
-            roles,
-            [
-                Owner, Keeper, Owner, Keeper, Reader, Owner, Keeper, Reader, Owner
-            ]
-        );
+        assert_eq!(roles, [Owner, Keeper, Owner, Keeper, Reader, Owner, Keeper, Reader, Owner]);
         assert_eq!(Role::of_cluster(2), [Owner, Keeper]);
     }
 }

@@ -24,11 +24,7 @@ pub(crate) fn run(arguments: &ClusterArguments) -> Result<()> {
         Some(dir) => Tree::adopt(dir)?,
         None => Tree::generate(&cluster.run.path, seed)?,
     };
-    let what = format!(
-        "{} files, {} MiB, seed {seed}",
-        tree.files.len(),
-        tree.bytes() >> 20
-    );
+    let what = format!("{} files, {} MiB, seed {seed}", tree.files.len(), tree.bytes() >> 20);
     report.step("tree", &what, made.elapsed());
     let steps = match Tour::new(&mut cluster, &tree, seed)?.take(&report) {
         Ok(steps) => steps,
@@ -44,25 +40,12 @@ pub(crate) fn run(arguments: &ClusterArguments) -> Result<()> {
         }
     };
     let took = begun.elapsed();
-    report.line(format_args!(
-        "the tour held: {} steps in {}",
-        steps.len(),
-        seconds(took)
-    ));
+    report.line(format_args!("the tour held: {} steps in {}", steps.len(), seconds(took)));
     let peaks = cluster.peaks();
     for (name, kib) in &peaks {
-        report.line(format_args!(
-            "{name:<28} peak resident set {}",
-            machine::mib(*kib)
-        ));
+        report.line(format_args!("{name:<28} peak resident set {}", machine::mib(*kib)));
     }
-    report.document(&document(
-        &cluster,
-        seed,
-        &steps,
-        &peaks,
-        took.as_secs_f64(),
-    ))?;
+    report.document(&document(&cluster, seed, &steps, &peaks, took.as_secs_f64()))?;
     if !arguments.tour {
         by_hand(&cluster, &binary.display().to_string(), &report);
         interrupt::wait();

@@ -21,21 +21,9 @@ struct Rule {
 
 /// The design's picture, as a table. A crate that is not in it must be added here, on purpose.
 const RULES: &[Rule] = &[
-    Rule {
-        name: "stash-crypto",
-        may: &[],
-        tests_may: &[],
-    },
-    Rule {
-        name: "stash-store",
-        may: &[],
-        tests_may: &[],
-    },
-    Rule {
-        name: "stash-p2p",
-        may: &[],
-        tests_may: &[],
-    },
+    Rule { name: "stash-crypto", may: &[], tests_may: &[] },
+    Rule { name: "stash-store", may: &[], tests_may: &[] },
+    Rule { name: "stash-p2p", may: &[], tests_may: &[] },
     Rule {
         name: "stash-server",
         may: &["stash-crypto", "stash-store", "stash-p2p"],
@@ -51,22 +39,14 @@ const RULES: &[Rule] = &[
         may: &["stash-vault"],
         tests_may: &["stash-crypto", "stash-store", "stash-p2p", "stash-server"],
     },
-    Rule {
-        name: "xtask",
-        may: &[],
-        tests_may: &[],
-    },
+    Rule { name: "xtask", may: &[], tests_may: &[] },
 ];
 
 /// Crates in which errors may lose their type: the two that talk to people.
 const ANYHOW: &[&str] = &["stash-node", "xtask"];
 
 pub(super) fn of(metadata: &Metadata) -> Vec<Edge> {
-    let names: Vec<&str> = metadata
-        .packages
-        .iter()
-        .map(|package| package.name.as_str())
-        .collect();
+    let names: Vec<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
     let mut edges = vec![];
     for package in &metadata.packages {
         // A crate without edges still needs a rule: an edge to itself asks for one and is allowed by all.
@@ -83,31 +63,18 @@ pub(super) fn of(metadata: &Metadata) -> Vec<Edge> {
 
 impl Edge {
     fn new(from: &str, to: &str, for_tests: bool) -> Self {
-        Self {
-            from: from.into(),
-            to: to.into(),
-            for_tests,
-        }
+        Self { from: from.into(), to: to.into(), for_tests }
     }
 }
 
 pub(super) fn check(edges: &[Edge], findings: &mut Findings) {
     for edge in edges {
-        let Edge {
-            from,
-            to,
-            for_tests,
-        } = edge;
-        let kind = if *for_tests {
-            "dev-dependency"
-        } else {
-            "dependency"
-        };
+        let Edge { from, to, for_tests } = edge;
+        let kind = if *for_tests { "dev-dependency" } else { "dependency" };
         if to == "anyhow" {
             if !ANYHOW.contains(&from.as_str()) {
-                findings.problem(format!(
-                    "{from} has anyhow as a {kind}: libraries have error types"
-                ));
+                findings
+                    .problem(format!("{from} has anyhow as a {kind}: libraries have error types"));
             }
             continue;
         }

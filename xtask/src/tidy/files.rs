@@ -39,35 +39,22 @@ pub(super) fn check(
     }
     for package in &metadata.packages {
         let is_library = package.targets.iter().any(cargo_metadata::Target::is_lib);
-        let directory = package
-            .manifest_path
-            .parent()
-            .context("a manifest without a directory")?;
+        let directory = package.manifest_path.parent().context("a manifest without a directory")?;
         if is_library {
             if !directory.join("README.md").exists() {
                 findings.problem(format!("{} has no README.md", package.name));
             }
-            if !package
-                .targets
-                .iter()
-                .any(cargo_metadata::Target::is_example)
-            {
+            if !package.targets.iter().any(cargo_metadata::Target::is_example) {
                 findings.problem(format!("{} has no example", package.name));
             }
         }
     }
-    for path in tracked
-        .iter()
-        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
-    {
+    for path in tracked.iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
         let text =
             fs::read_to_string(root.join(path)).with_context(|| path.display().to_string())?;
         let lines = without_tests(&text);
         if lines > LINES {
-            findings.note(format!(
-                "{} has {lines} lines without its tests",
-                path.display()
-            ));
+            findings.note(format!("{} has {lines} lines without its tests", path.display()));
         }
     }
     Ok(())
@@ -76,9 +63,8 @@ pub(super) fn check(
 /// Lines before the module of unit tests, which closes a file.
 fn without_tests(source: &str) -> usize {
     let lines: Vec<&str> = source.lines().collect();
-    let tests = lines
-        .windows(2)
-        .position(|pair| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod "));
+    let tests =
+        lines.windows(2).position(|pair| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod "));
     tests.unwrap_or(lines.len())
 }
 
@@ -89,9 +75,6 @@ mod tests {
     #[test]
     fn unit_tests_do_not_count_as_length() {
         assert_eq!(without_tests("a\nb\n#[cfg(test)]\nmod tests {\n}\n"), 2);
-        assert_eq!(
-            without_tests("a\n#[cfg(test)]\nfn only_in_tests() {}\nb\n"),
-            4
-        );
+        assert_eq!(without_tests("a\n#[cfg(test)]\nfn only_in_tests() {}\nb\n"), 4);
     }
 }

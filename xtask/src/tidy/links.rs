@@ -8,20 +8,13 @@ use anyhow::{Context, Result};
 use crate::tidy::Findings;
 
 pub(super) fn check(root: &Path, tracked: &[PathBuf], findings: &mut Findings) -> Result<()> {
-    for path in tracked
-        .iter()
-        .filter(|path| path.extension().is_some_and(|e| e == "md"))
-    {
+    for path in tracked.iter().filter(|path| path.extension().is_some_and(|e| e == "md")) {
         let absolute = root.join(path);
         let text = fs::read_to_string(&absolute).with_context(|| path.display().to_string())?;
         let directory = absolute.parent().unwrap_or(root);
         for (line, target) in relative_links(&text) {
             let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
-            let leads_to = if file.is_empty() {
-                absolute.clone()
-            } else {
-                directory.join(file)
-            };
+            let leads_to = if file.is_empty() { absolute.clone() } else { directory.join(file) };
             if !leads_to.exists() {
                 findings.problem(format!(
                     "{}:{line} links to {target}, which is not there",
@@ -29,9 +22,7 @@ pub(super) fn check(root: &Path, tracked: &[PathBuf], findings: &mut Findings) -
                 ));
             } else if !anchor.is_empty()
                 && leads_to.extension().is_some_and(|e| e == "md")
-                && !anchors(&fs::read_to_string(&leads_to)?)
-                    .iter()
-                    .any(|known| known == anchor)
+                && !anchors(&fs::read_to_string(&leads_to)?).iter().any(|known| known == anchor)
             {
                 findings.problem(format!(
                     "{}:{line} links to {target}: no such heading",
@@ -107,11 +98,8 @@ mod tests {
     #[test]
     fn a_broken_link_and_a_broken_anchor_are_named() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(
-            dir.path().join("a.md"),
-            "# One\n[x](b.md) [y](#two) [z](#one) [d](.)\n",
-        )
-        .unwrap();
+        fs::write(dir.path().join("a.md"), "# One\n[x](b.md) [y](#two) [z](#one) [d](.)\n")
+            .unwrap();
         let mut findings = Findings::default();
         check(dir.path(), &["a.md".into()], &mut findings).unwrap();
         assert_eq!(findings.problems.len(), 2, "{:?}", findings.problems);

@@ -17,10 +17,7 @@ pub(super) fn check(metadata: &Metadata, findings: &mut Findings) -> Result<()> 
         for problem in problems(&text) {
             findings.problem(format!("{}/Cargo.toml {problem}", package.name));
         }
-        let name = path
-            .parent()
-            .and_then(|dir| dir.file_name())
-            .unwrap_or_default();
+        let name = path.parent().and_then(|dir| dir.file_name()).unwrap_or_default();
         if name != package.name.as_str() {
             findings.problem(format!(
                 "{} lies in a directory called {}",
@@ -40,11 +37,7 @@ fn problems(manifest: &str) -> Vec<String> {
     let mut section = "";
     let (mut inherited, mut lints) = (vec![], false);
     let mut problems = vec![];
-    for line in manifest
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with('#'))
-    {
+    for line in manifest.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
         if let Some(name) = line.strip_prefix('[') {
             section = name.trim_end_matches(']');
         } else if let Some((key, value)) = line.split_once('=') {

@@ -56,38 +56,23 @@ pub(crate) fn run(report: &Report) -> Result<()> {
         bail!("tidy found {} problems", findings.problems.len());
     }
     let packages = metadata.packages.len();
-    report.line(format_args!(
-        "tidy: {packages} crates and {} files are in order",
-        tracked.len()
-    ));
+    report.line(format_args!("tidy: {packages} crates and {} files are in order", tracked.len()));
     Ok(())
 }
 
 /// Files of the repository, relative to its root: tracked ones and new ones that nothing ignores.
 fn tracked(root: &Path) -> Result<Vec<PathBuf>> {
     let output = Command::new("git")
-        .args([
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ])
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root)
         .output()
         .context("git ls-files failed")?;
     if !output.status.success() {
-        bail!(
-            "git ls-files failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        bail!("git ls-files failed: {}", String::from_utf8_lossy(&output.stderr));
     }
     let names = String::from_utf8(output.stdout).context("a file name is not UTF-8")?;
-    let mut paths: Vec<PathBuf> = names
-        .split('\0')
-        .filter(|name| !name.is_empty())
-        .map(PathBuf::from)
-        .collect();
+    let mut paths: Vec<PathBuf> =
+        names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect();
     paths.retain(|path| root.join(path).is_file());
     paths.sort();
     paths.dedup();

@@ -32,9 +32,7 @@ fn forbidden(text: &str) -> Vec<(usize, &'static str, &'static str)> {
     let mut found = vec![];
     for (index, line) in text.lines().enumerate() {
         for (word, why) in FORBIDDEN {
-            let at = line
-                .match_indices(word)
-                .any(|(at, _)| starts_a_path_or_word(line, at));
+            let at = line.match_indices(word).any(|(at, _)| starts_a_path_or_word(line, at));
             if at {
                 found.push((index + 1, *word, *why));
             }
@@ -60,10 +58,7 @@ mod tests {
             concat!("todo", "!()"),
             concat!("/wo", "rk/")
         );
-        let lines: Vec<usize> = forbidden(&text)
-            .into_iter()
-            .map(|(line, ..)| line)
-            .collect();
+        let lines: Vec<usize> = forbidden(&text).into_iter().map(|(line, ..)| line).collect();
         assert_eq!(lines, [2, 3]);
     }
 

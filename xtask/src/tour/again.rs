@@ -27,16 +27,9 @@ pub(super) fn evicted_and_back(tour: &mut Tour<'_>) -> Result<String> {
     let expect = |tour: &Tour<'_>, state: &str| -> Result<()> {
         let entries = cluster::list(tour.founder(), &tree.key)?;
         if entries.len() != tree.files.len() {
-            bail!(
-                "{} of {} files are still listed",
-                entries.len(),
-                tree.files.len()
-            );
+            bail!("{} of {} files are still listed", entries.len(), tree.files.len());
         }
-        match entries
-            .iter()
-            .find(|entry| entry.size > INLINE && entry.here != state)
-        {
+        match entries.iter().find(|entry| entry.size > INLINE && entry.here != state) {
             Some(entry) => bail!("{} is {} where {state} was expected", entry.key, entry.here),
             None => Ok(()),
         }
@@ -53,9 +46,8 @@ pub(super) fn evicted_and_back(tour: &mut Tour<'_>) -> Result<String> {
 }
 
 pub(super) fn by_name(tour: &mut Tour<'_>) -> Result<String> {
-    let readers: Vec<usize> = (1..tour.count())
-        .filter(|index| tour.cluster.nodes[*index].role.reads())
-        .collect();
+    let readers: Vec<usize> =
+        (1..tour.count()).filter(|index| tour.cluster.nodes[*index].role.reads()).collect();
     let tree = tour.tree;
     for index in &readers {
         let output = tour.output();
@@ -73,10 +65,9 @@ pub(super) fn by_name(tour: &mut Tour<'_>) -> Result<String> {
     }
     match readers.len() {
         0 => Ok("skipped: no other reading node".into()),
-        count => Ok(format!(
-            "get of the tree and cat of a file, on {}",
-            plural(count, "other node")
-        )),
+        count => {
+            Ok(format!("get of the tree and cat of a file, on {}", plural(count, "other node")))
+        }
     }
 }
 
@@ -85,8 +76,7 @@ pub(super) fn removed(tour: &mut Tour<'_>) -> Result<String> {
     let source = tour.scratch.join("removed.bin");
     fs::write(&source, vec![7; LOOP_SIZE])?;
     let key = "tour-removed";
-    tour.founder()
-        .ok(&["put", cluster::text(&source)?, "--as", key, "--wait", "all"])?;
+    tour.founder().ok(&["put", cluster::text(&source)?, "--as", key, "--wait", "all"])?;
     tour.founder().ok(&["rm", key, "-y", "--wait", "all"])?;
     let readers = tour.cluster.nodes.iter().filter(|node| node.role.reads());
     for node in readers.clone() {
@@ -114,13 +104,9 @@ pub(super) fn seed_loop(tour: &mut Tour<'_>) -> Result<String> {
     let begun = Instant::now();
     for (index, source) in sources.iter().enumerate() {
         let key = format!("seed/picture_{index}.png");
-        tour.founder()
-            .ok(&["put", cluster::text(source)?, "--as", &key])?;
+        tour.founder().ok(&["put", cluster::text(source)?, "--as", &key])?;
         tour.founder().ok(&["evict", &key])?;
         tour.one_back(0, &key, source)?;
     }
-    Ok(format!(
-        "stored, evicted, got back, equal, in {}",
-        seconds(begun.elapsed())
-    ))
+    Ok(format!("stored, evicted, got back, equal, in {}", seconds(begun.elapsed())))
 }

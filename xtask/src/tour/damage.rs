@@ -29,13 +29,11 @@ pub(super) fn flipped(tour: &mut Tour<'_>) -> Result<String> {
     let evict = ["evict", "-r", &tour.tree.key];
     // Enough good copies may be proven or not: a refusal is as right as a success, a wrong byte is not.
     let mut evictions = vec![tour.founder().run(&evict)?.expect(&[0, 9])?.code];
-    tour.whole_tree_back(0)
-        .context("after a flip, evicted and fetched")?;
+    tour.whole_tree_back(0).context("after a flip, evicted and fetched")?;
     if let Some(other) = tour.other {
         tour.whole_tree_back(other).context("after a flip")?;
         evictions.push(tour.cluster.nodes[other].run(&evict)?.expect(&[0, 9])?.code);
-        tour.whole_tree_back(other)
-            .context("after a flip, evicted and fetched")?;
+        tour.whole_tree_back(other).context("after a flip, evicted and fetched")?;
     }
     let status: Status = tour.keeper().json(&["status"])?;
     Ok(format!(
@@ -83,11 +81,7 @@ mod tests {
             fs::write(&path, [0_u8; 100]).unwrap();
             flip_a_bit(&path, &mut crate::tree::rng(seed)).unwrap();
             let after = fs::read(&path).unwrap();
-            assert_eq!(
-                after.iter().map(|byte| byte.count_ones()).sum::<u32>(),
-                1,
-                "seed {seed}"
-            );
+            assert_eq!(after.iter().map(|byte| byte.count_ones()).sum::<u32>(), 1, "seed {seed}");
         }
     }
 }

@@ -60,19 +60,9 @@ pub(crate) struct Tour<'a> {
 impl<'a> Tour<'a> {
     pub(crate) fn new(cluster: &'a mut Cluster, tree: &'a Tree, seed: u64) -> Result<Self> {
         let scratch = cluster::fresh(&cluster.run.path, "tour")?;
-        let keeper = cluster
-            .first(Role::Keeper)
-            .context("a tour needs a keeper")?;
+        let keeper = cluster.first(Role::Keeper).context("a tour needs a keeper")?;
         let other = cluster.first(Role::Owner);
-        Ok(Self {
-            cluster,
-            tree,
-            rng: tree::rng(seed ^ 1),
-            scratch,
-            outputs: 0,
-            keeper,
-            other,
-        })
+        Ok(Self { cluster, tree, rng: tree::rng(seed ^ 1), scratch, outputs: 0, keeper, other })
     }
 
     /// Takes every step; fails with the name of the first that does not hold.
@@ -83,16 +73,11 @@ impl<'a> Tour<'a> {
             let checked = check(&mut self)
                 .with_context(|| format!("step \"{name}\" of the tour does not hold"))?;
             for node in &mut self.cluster.nodes {
-                node.check_alive()
-                    .with_context(|| format!("after step \"{name}\""))?;
+                node.check_alive().with_context(|| format!("after step \"{name}\""))?;
             }
             let took = begun.elapsed();
             report.step(name, &checked, took);
-            steps.push(Took {
-                name,
-                checked,
-                took,
-            });
+            steps.push(Took { name, checked, took });
         }
         Ok(steps)
     }

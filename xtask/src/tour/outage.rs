@@ -22,10 +22,7 @@ pub(super) fn killed(tour: &mut Tour<'_>) -> Result<String> {
     let count = tour.count();
     let (left, quorum) = (count - 1, count / 2 + 1);
     tour.cluster.nodes[tour.keeper].kill()?;
-    let (first, second) = (
-        random_file(tour, "outage-1")?,
-        random_file(tour, "outage-2")?,
-    );
+    let (first, second) = (random_file(tour, "outage-1")?, random_file(tour, "outage-2")?);
 
     let expected = if left >= quorum { 0 } else { SHORT };
     let put: Put = tour
@@ -35,15 +32,9 @@ pub(super) fn killed(tour: &mut Tour<'_>) -> Result<String> {
         .json()?;
     let root = only_root(put)?;
     if root.copies != left as u64 || root.wanted != count as u64 {
-        bail!(
-            "put says {} of {} copies with one of {count} nodes dead",
-            root.copies,
-            root.wanted
-        );
+        bail!("put says {} of {} copies with one of {count} nodes dead", root.copies, root.wanted);
     }
-    let reply = tour
-        .founder()
-        .run(&["put", cluster::text(&second)?, "--wait", "all"])?;
+    let reply = tour.founder().run(&["put", cluster::text(&second)?, "--wait", "all"])?;
     let reply = reply.expect(&[SHORT])?;
     let phrase = format!("{left} of {count}");
     if !format!("{}{}", reply.text(), reply.stderr).contains(&phrase) {
@@ -71,17 +62,12 @@ pub(super) fn restarted(tour: &mut Tour<'_>) -> Result<String> {
     let serving = tour.cluster.nodes[tour.keeper].start()?;
     tour.cluster.settle()?;
     let source = random_file(tour, "after-restart")?;
-    let put = tour
-        .founder()
-        .json(&["put", cluster::text(&source)?, "--wait", "all"])?;
+    let put = tour.founder().json(&["put", cluster::text(&source)?, "--wait", "all"])?;
     all_copies(&only_root(put)?, tour.count())?;
     let place: Where = tour.founder().json(&["where", "after-restart"])?;
     complete_everywhere(tour, "after-restart", &place)?;
     let alone = from_the_keeper_alone(tour, "after-restart", &source)?;
-    Ok(format!(
-        "ready in {}, takes a copy of a put, {alone}",
-        seconds(serving)
-    ))
+    Ok(format!("ready in {}, takes a copy of a put, {alone}", seconds(serving)))
 }
 
 /// With every other node stopped, what the founder gives up can only come back from the keeper.
@@ -90,9 +76,7 @@ fn from_the_keeper_alone(
     key: &str,
     source: &std::path::Path,
 ) -> Result<String> {
-    let others: Vec<usize> = (1..tour.count())
-        .filter(|index| *index != tour.keeper)
-        .collect();
+    let others: Vec<usize> = (1..tour.count()).filter(|index| *index != tour.keeper).collect();
     for index in &others {
         tour.cluster.nodes[*index].stop()?;
     }

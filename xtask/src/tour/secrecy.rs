@@ -27,18 +27,10 @@ pub(super) fn keeper_disk(tour: &mut Tour<'_>) -> Result<String> {
         }
     }
     if let Some(found) = search.found.first() {
-        bail!(
-            "{} at byte {} of {}",
-            found.what,
-            found.offset,
-            found.path.display()
-        );
+        bail!("{} at byte {} of {}", found.what, found.offset, found.path.display());
     }
     if search.bytes < tour.tree.bytes() / 2 {
-        bail!(
-            "a keeper's disk of {} bytes cannot hold this tree",
-            search.bytes
-        );
+        bail!("a keeper's disk of {} bytes cannot hold this tree", search.bytes);
     }
     Ok(format!(
         "no planted name or byte in {} MiB of {} on {}",

@@ -54,12 +54,7 @@ pub(super) fn all_copies(root: &PutRoot, count: usize) -> Result<()> {
 }
 
 pub(super) fn listed(tour: &mut Tour<'_>) -> Result<String> {
-    let readers: Vec<&Node> = tour
-        .cluster
-        .nodes
-        .iter()
-        .filter(|node| node.role.reads())
-        .collect();
+    let readers: Vec<&Node> = tour.cluster.nodes.iter().filter(|node| node.role.reads()).collect();
     for node in &readers {
         cluster::wait_listed(node, &tour.tree.key, tour.tree.files.len())?;
         let mut entries = cluster::list(node, &tour.tree.key)?;
@@ -71,10 +66,7 @@ pub(super) fn listed(tour: &mut Tour<'_>) -> Result<String> {
         }
     }
     let files = plural(tour.tree.files.len(), "key");
-    Ok(format!(
-        "{files} with their sizes on {}",
-        plural(readers.len(), "reading node")
-    ))
+    Ok(format!("{files} with their sizes on {}", plural(readers.len(), "reading node")))
 }
 
 pub(super) fn held(tour: &mut Tour<'_>) -> Result<String> {
@@ -83,12 +75,7 @@ pub(super) fn held(tour: &mut Tour<'_>) -> Result<String> {
     for file in tour.tree.files.iter().step_by(step) {
         let place: Where = tour.founder().json(&["where", &file.key])?;
         if place.inline != (file.size <= INLINE) {
-            bail!(
-                "{} of {} bytes: inline is {}",
-                file.key,
-                file.size,
-                place.inline
-            );
+            bail!("{} of {} bytes: inline is {}", file.key, file.size, place.inline);
         }
         complete_everywhere(tour, &file.key, &place)?;
         chunks += place.chunks;

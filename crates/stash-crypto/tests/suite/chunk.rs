@@ -9,52 +9,27 @@ use crate::fixtures::*;
 
 #[test]
 fn sealing_and_opening_give_the_same_bytes_back() {
-    for len in [
-        0,
-        1,
-        15,
-        16,
-        17,
-        1007,
-        1008,
-        1009,
-        4096,
-        65_536,
-        MAX_CHUNK_PLAIN,
-    ] {
+    for len in [0, 1, 15, 16, 17, 1007, 1008, 1009, 4096, 65_536, MAX_CHUNK_PLAIN] {
         let plain = buffer(len);
         let mut bytes = plain.clone();
         let tag = chunk_keys().tag(&bytes);
         let made = chunk_keys().seal_in_place(&mut bytes).unwrap();
-        assert_eq!(
-            (made.tag, made.address),
-            (tag, Address::of(&bytes)),
-            "{len}"
-        );
+        assert_eq!((made.tag, made.address), (tag, Address::of(&bytes)), "{len}");
         let header = chunk_header(&bytes).unwrap();
         assert_eq!((header.kind, header.epoch), (ChunkKind::File, 0));
         assert_eq!(header.padded_len as usize, len);
-        assert_eq!(
-            chunk_keys().open_in_place(&mut bytes),
-            Ok(&plain[CHUNK_OVERHEAD..])
-        );
+        assert_eq!(chunk_keys().open_in_place(&mut bytes), Ok(&plain[CHUNK_OVERHEAD..]));
     }
 }
 
 #[test]
 fn a_buffer_without_room_or_beyond_the_limit_is_refused_and_unchanged() {
     let mut short = vec![7; 47];
-    assert_eq!(
-        chunk_keys().seal_in_place(&mut short),
-        Err(SealError::NoRoom { got: 47 })
-    );
+    assert_eq!(chunk_keys().seal_in_place(&mut short), Err(SealError::NoRoom { got: 47 }));
     assert_eq!(short, vec![7; 47]);
     let mut long = vec![7; CHUNK_OVERHEAD + MAX_CHUNK_PLAIN + 1];
     let padded_len = MAX_CHUNK_PLAIN + 1;
-    assert_eq!(
-        chunk_keys().seal_in_place(&mut long),
-        Err(SealError::TooLong { padded_len })
-    );
+    assert_eq!(chunk_keys().seal_in_place(&mut long), Err(SealError::TooLong { padded_len }));
     assert!(long.iter().all(|byte| *byte == 7));
 }
 
@@ -69,10 +44,7 @@ fn every_flipped_bit_is_an_error_and_leaves_no_plaintext() {
         if bit >= 16 * 8 {
             assert_eq!(error, OpenError::NotAuthentic, "bit {bit}");
         }
-        assert!(
-            bytes.iter().all(|byte| *byte == 0),
-            "bit {bit} left bytes behind"
-        );
+        assert!(bytes.iter().all(|byte| *byte == 0), "bit {bit} left bytes behind");
     }
 }
 
@@ -82,10 +54,7 @@ fn every_truncation_is_an_error_and_leaves_no_plaintext() {
     let good = sealed(40);
     for len in 0..good.len() {
         let mut bytes = good[..len].to_vec();
-        assert!(
-            chunk_keys().open_in_place(&mut bytes).is_err(),
-            "{len} bytes"
-        );
+        assert!(chunk_keys().open_in_place(&mut bytes).is_err(), "{len} bytes");
         assert!(bytes.iter().all(|byte| *byte == 0));
     }
 }
@@ -94,18 +63,12 @@ fn every_truncation_is_an_error_and_leaves_no_plaintext() {
 #[test]
 fn a_chunk_opens_under_no_other_stash_and_no_other_epoch() {
     let other = RootSecret::from_bytes([99; 32]).read_root().chunk_keys();
-    assert_eq!(
-        other.open_in_place(&mut sealed(40)),
-        Err(OpenError::NotAuthentic)
-    );
+    assert_eq!(other.open_in_place(&mut sealed(40)), Err(OpenError::NotAuthentic));
     let later = ReadRoot::from_parts(1, *root().read_root().expose()).chunk_keys();
     let wrong = OpenError::Epoch { sealed: 0, keys: 1 };
     assert_eq!(later.open_in_place(&mut sealed(40)), Err(wrong));
     let same_epoch = ReadRoot::from_parts(0, [98; 32]).chunk_keys();
-    assert_eq!(
-        same_epoch.open_in_place(&mut sealed(40)),
-        Err(OpenError::NotAuthentic)
-    );
+    assert_eq!(same_epoch.open_in_place(&mut sealed(40)), Err(OpenError::NotAuthentic));
 }
 
 #[test]
@@ -113,10 +76,7 @@ fn the_epoch_is_authenticated_even_under_the_same_key_bytes() {
     let mut bytes = sealed(40);
     bytes[8] = 1;
     let later = ReadRoot::from_parts(1, *root().read_root().expose()).chunk_keys();
-    assert_eq!(
-        later.open_in_place(&mut bytes),
-        Err(OpenError::NotAuthentic)
-    );
+    assert_eq!(later.open_in_place(&mut bytes), Err(OpenError::NotAuthentic));
 }
 
 /// Tags of this many seals are compared in CI; the case names 10 million.
@@ -168,9 +128,7 @@ proptest! {
 #[test]
 fn manifest_chunks_hold_any_number_of_references_in_order() {
     for count in [1, 64, 65, MANIFEST_ENTRIES_MAX, MANIFEST_ENTRIES_MAX + 1] {
-        let refs: Vec<ChunkRef> = (0..count)
-            .map(|i| chunk_ref(i.to_le_bytes()[0], 4096))
-            .collect();
+        let refs: Vec<ChunkRef> = (0..count).map(|i| chunk_ref(i.to_le_bytes()[0], 4096)).collect();
         let chunks = manifest_chunks(&refs);
         let mut back = Vec::new();
         for (named, bytes) in &chunks {

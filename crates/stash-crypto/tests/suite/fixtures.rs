@@ -60,17 +60,11 @@ pub(crate) fn key() -> Key {
 }
 
 pub(crate) fn writer(node: &NodeKeys) -> Writer {
-    Writer {
-        node: node.node_id(),
-        incarnation: Incarnation::from_bytes([4; 8]),
-    }
+    Writer { node: node.node_id(), incarnation: Incarnation::from_bytes([4; 8]) }
 }
 
 pub(crate) fn addresses() -> Vec<SocketAddr> {
-    vec![
-        "192.0.2.7:7979".parse().unwrap(),
-        "[2001:db8::7]:7979".parse().unwrap(),
-    ]
+    vec!["192.0.2.7:7979".parse().unwrap(), "[2001:db8::7]:7979".parse().unwrap()]
 }
 
 /// A buffer as `seal_in_place` wants it: room, then `len` bytes that repeat 0 to 250.
@@ -87,10 +81,7 @@ pub(crate) fn sealed(len: usize) -> Vec<u8> {
 }
 
 pub(crate) fn chunk_ref(number: u8, plain: u32) -> ChunkRef {
-    ChunkRef {
-        address: Address::from_bytes([number; 32]),
-        sealed_len: plain + 48,
-    }
+    ChunkRef { address: Address::from_bytes([number; 32]), sealed_len: plain + 48 }
 }
 
 pub(crate) fn clear(kind: RecordKind) -> Clear {
@@ -98,10 +89,7 @@ pub(crate) fn clear(kind: RecordKind) -> Clear {
         stash: stash(),
         kind,
         name: root().read_root().name_key().name_id(&key()),
-        dot: Dot {
-            writer: writer(&node()),
-            n: 1,
-        },
+        dot: Dot { writer: writer(&node()), n: 1 },
         previous: RecordHash::ZERO,
         height: 1,
         epoch: 0,
@@ -114,30 +102,18 @@ pub(crate) fn seen(entries: u8) -> Vector {
     let mut seen = Vector::new();
     for byte in 0..entries {
         let node = NodeId::from_bytes([byte; 32]);
-        let writer = Writer {
-            node,
-            incarnation: Incarnation::from_bytes([9; 8]),
-        };
-        seen.insert(Dot {
-            writer,
-            n: u64::from(byte) + 1,
-        })
-        .unwrap();
+        let writer = Writer { node, incarnation: Incarnation::from_bytes([9; 8]) };
+        seen.insert(Dot { writer, n: u64::from(byte) + 1 }).unwrap();
     }
     seen
 }
 
 pub(crate) fn inline_meta() -> Meta {
-    Meta {
-        inline: Some(b"hello".to_vec()),
-        ..Meta::new(key(), 5)
-    }
+    Meta { inline: Some(b"hello".to_vec()), ..Meta::new(key(), 5) }
 }
 
 pub(crate) fn sign(clear: Clear, meta: Option<Meta>) -> Record {
-    RecordDraft { clear, meta }
-        .sign(node().signer(), &meta_keys())
-        .unwrap()
+    RecordDraft { clear, meta }.sign(node().signer(), &meta_keys()).unwrap()
 }
 
 pub(crate) fn put_inline() -> Record {
@@ -153,71 +129,36 @@ pub(crate) fn put_inline() -> Record {
 /// Two chunks of 1 MiB, the last of 4,097 bytes padded to 4,352; two writers seen.
 pub(crate) fn put_chunks() -> Record {
     let clear = Clear {
-        dot: Dot {
-            writer: writer(&node()),
-            n: 7,
-        },
+        dot: Dot { writer: writer(&node()), n: 7 },
         previous: RecordHash::from_bytes([5; 32]),
         height: 3,
         seen: seen(2),
         manifest: Manifest::Direct(vec![chunk_ref(6, 1 << 20), chunk_ref(7, 4352)]),
         ..clear(RecordKind::Put)
     };
-    sign(
-        clear,
-        Some(Meta {
-            chunk_size: 1 << 20,
-            ..Meta::new(key(), (1 << 20) + 4097)
-        }),
-    )
+    sign(clear, Some(Meta { chunk_size: 1 << 20, ..Meta::new(key(), (1 << 20) + 4097) }))
 }
 
 pub(crate) fn put_indirect() -> Record {
-    let chunks = vec![ChunkRef {
-        address: Address::from_bytes([8; 32]),
-        sealed_len: 16 + 65 * 36,
-    }];
+    let chunks = vec![ChunkRef { address: Address::from_bytes([8; 32]), sealed_len: 16 + 65 * 36 }];
     let manifest = Manifest::Indirect { chunks, total: 65 };
-    let clear = Clear {
-        manifest,
-        ..clear(RecordKind::Put)
-    };
-    sign(
-        clear,
-        Some(Meta {
-            chunk_size: 1 << 20,
-            ..Meta::new(key(), 65 << 20)
-        }),
-    )
+    let clear = Clear { manifest, ..clear(RecordKind::Put) };
+    sign(clear, Some(Meta { chunk_size: 1 << 20, ..Meta::new(key(), 65 << 20) }))
 }
 
 pub(crate) fn tombstone() -> Record {
-    let clear = Clear {
-        seen: seen(1),
-        height: 2,
-        ..clear(RecordKind::Tombstone)
-    };
+    let clear = Clear { seen: seen(1), height: 2, ..clear(RecordKind::Tombstone) };
     sign(clear, Some(Meta::new(key(), 0)))
 }
 
 pub(crate) fn forget(kind: ForgetKind) -> Record {
-    sign(
-        Clear {
-            seen: seen(2),
-            ..clear(RecordKind::Forget(kind))
-        },
-        None,
-    )
+    sign(Clear { seen: seen(2), ..clear(RecordKind::Forget(kind)) }, None)
 }
 
 pub(crate) fn admit(keys: &NodeKeys, role: Role, ticket: u8) -> MemberChange {
     let ticket = TicketId::from_bytes([ticket; 16]);
     let request = JoinRequest::sign(keys, &stash(), ticket, "attic").unwrap();
-    let label = root()
-        .read_root()
-        .label_keys()
-        .seal("attic", &keys.node_id())
-        .unwrap();
+    let label = root().read_root().label_keys().seal("attic", &keys.node_id()).unwrap();
     MemberChange::Admit {
         identity: request.identity,
         role,
@@ -235,46 +176,22 @@ pub(crate) fn entry(index: u64, previous: EntryHash, change: MemberChange) -> Me
 pub(crate) fn entries() -> Vec<MemberEntry> {
     let root = root();
     let read = ReadRoot::from_parts(1, [11; 32]);
-    let grant = KeyGrant {
-        network: vec![NetworkKey::from_parts(1, [10; 32])],
-        read: vec![],
-    };
+    let grant = KeyGrant { network: vec![NetworkKey::from_parts(1, [10; 32])], read: vec![] };
     let plain = grant.encode().unwrap();
     let wrap_to = |to: &WrapPublic| wrap(to, &stash(), &plain, &mut Counting(0)).unwrap();
     let (noise, to_root) = (root.noise_static().public(), root.wrap_public());
-    let cut = Cut {
-        incarnation: Incarnation::from_bytes([4; 8]),
-        n: 7,
-        hash: put_chunks().hash(),
-    };
+    let cut = Cut { incarnation: Incarnation::from_bytes([4; 8]), n: 7, hash: put_chunks().hash() };
     let sealed = wrap_to(&node().wrap_public());
     let wraps = vec![
-        EpochWrap {
-            to: None,
-            kind: WrapKind::Network,
-            sealed: wrap_to(&to_root),
-        },
-        EpochWrap {
-            to: Some(node().node_id()),
-            kind: WrapKind::Network,
-            sealed,
-        },
+        EpochWrap { to: None, kind: WrapKind::Network, sealed: wrap_to(&to_root) },
+        EpochWrap { to: Some(node().node_id()), kind: WrapKind::Network, sealed },
     ];
     let changes = [
-        MemberChange::Root {
-            noise,
-            wrap: to_root,
-        },
+        MemberChange::Root { noise, wrap: to_root },
         admit(&node(), Role::Owner, 0),
         admit(&keeper(), Role::Keeper, 12),
-        MemberChange::SetRole {
-            node: keeper().node_id(),
-            role: Role::Reader,
-        },
-        MemberChange::Remove {
-            node: keeper().node_id(),
-            cuts: vec![cut],
-        },
+        MemberChange::SetRole { node: keeper().node_id(), role: Role::Reader },
+        MemberChange::Remove { node: keeper().node_id(), cuts: vec![cut] },
         MemberChange::Epoch {
             epoch: 1,
             previous_read: read.seal_previous(&root.read_root()),
@@ -301,10 +218,7 @@ pub(crate) fn ticket() -> Ticket {
 }
 
 pub(crate) fn recovery() -> RecoveryText {
-    RecoveryText {
-        root: root(),
-        members: vec![(keeper().noise_public(), addresses())],
-    }
+    RecoveryText { root: root(), members: vec![(keeper().noise_public(), addresses())] }
 }
 
 pub(crate) fn keyring() -> Keyring {
@@ -323,10 +237,7 @@ pub(crate) fn signed_addresses() -> SignedAddresses {
 }
 
 pub(crate) fn grant() -> KeyGrant {
-    KeyGrant {
-        network: vec![root().network_key()],
-        read: vec![root().read_root()],
-    }
+    KeyGrant { network: vec![root().network_key()], read: vec![root().read_root()] }
 }
 
 pub(crate) fn manifest_chunk() -> Vec<u8> {

@@ -38,10 +38,7 @@ fn keys_of_a_stash_are_frozen() {
     let rows = [
         ("root", hex(root.expose())),
         ("stash-id", stash().to_string()),
-        (
-            "root-noise-public",
-            root.noise_static().public().to_string(),
-        ),
+        ("root-noise-public", root.noise_static().public().to_string()),
         ("root-wrap-public", root.wrap_public().to_string()),
         ("network-0", hex(network.expose())),
         ("peer-tag-key", hex(&network.peer_tag_key())),
@@ -56,12 +53,7 @@ fn keys_of_a_stash_are_frozen() {
         ("join-tag-key", hex(&ticket().join_tag_key())),
         ("join-psk", hex(&*ticket().join_psk())),
     ];
-    check(
-        "keys.txt",
-        &rows
-            .map(|(name, value)| format!("{name} = {value}\n"))
-            .concat(),
-    );
+    check("keys.txt", &rows.map(|(name, value)| format!("{name} = {value}\n")).concat());
 }
 
 #[test]
@@ -70,10 +62,7 @@ fn sealed_chunks_are_frozen() {
     for len in [0, 1, 4096, 1 << 20] {
         let mut buffer = buffer(len);
         let sealed = chunk_keys().seal_in_place(&mut buffer).unwrap();
-        text += &format!(
-            "tag-{len} = {}\naddress-{len} = {}\n",
-            sealed.tag, sealed.address
-        );
+        text += &format!("tag-{len} = {}\naddress-{len} = {}\n", sealed.tag, sealed.address);
         if len <= 4096 {
             text += &format!("sealed-{len} = {}\n", hex(&buffer));
         } else {
@@ -92,53 +81,22 @@ fn formats() -> Vec<(String, Vec<u8>)> {
         ("record-put-chunks", put_chunks().bytes().to_vec()),
         ("record-put-indirect", put_indirect().bytes().to_vec()),
         ("record-tombstone", tombstone().bytes().to_vec()),
-        (
-            "record-forget-covered",
-            forget(ForgetKind::Covered).bytes().to_vec(),
-        ),
-        (
-            "record-forget-dead",
-            forget(ForgetKind::Dead).bytes().to_vec(),
-        ),
+        ("record-forget-covered", forget(ForgetKind::Covered).bytes().to_vec()),
+        ("record-forget-dead", forget(ForgetKind::Dead).bytes().to_vec()),
         ("manifest-chunk", manifest_chunk()),
-        (
-            "join",
-            JoinRequest::sign(&keeper(), &stash(), ticket().id, "attic")
-                .unwrap()
-                .encode(),
-        ),
+        ("join", JoinRequest::sign(&keeper(), &stash(), ticket().id, "attic").unwrap().encode()),
         ("addresses", signed_addresses().encode()),
         ("grant", grant().encode().unwrap().to_vec()),
-        (
-            "wrap",
-            wrap(&node().wrap_public(), &stash(), b"plain", &mut Counting(0)).unwrap(),
-        ),
-        (
-            "label",
-            root()
-                .read_root()
-                .label_keys()
-                .seal("attic", &node().node_id())
-                .unwrap(),
-        ),
+        ("wrap", wrap(&node().wrap_public(), &stash(), b"plain", &mut Counting(0)).unwrap()),
+        ("label", root().read_root().label_keys().seal("attic", &node().node_id()).unwrap()),
         ("ticket", ticket().to_text().as_bytes().to_vec()),
         ("recovery", recovery().to_text().as_bytes().to_vec()),
         ("keyring-plain", keyring_bytes(&Protection::None)),
-        (
-            "keyring-passphrase",
-            keyring_bytes(&Protection::Passphrase(b"correct horse")),
-        ),
+        ("keyring-passphrase", keyring_bytes(&Protection::Passphrase(b"correct horse"))),
     ]
     .map(|(name, bytes)| (name.to_owned(), bytes))
     .to_vec();
-    let names = [
-        "root",
-        "admit-owner",
-        "admit-keeper",
-        "role",
-        "remove",
-        "epoch",
-    ];
+    let names = ["root", "admit-owner", "admit-keeper", "role", "remove", "epoch"];
     for (entry, name) in entries().iter().zip(names) {
         formats.push((format!("entry-{name}"), entry.encode()));
     }
@@ -146,10 +104,7 @@ fn formats() -> Vec<(String, Vec<u8>)> {
 }
 
 fn keyring_bytes(protection: &Protection<'_>) -> Vec<u8> {
-    keyring()
-        .encode(protection, &mut Counting(0))
-        .unwrap()
-        .to_vec()
+    keyring().encode(protection, &mut Counting(0)).unwrap().to_vec()
 }
 
 #[test]
@@ -167,9 +122,7 @@ fn format(name: &str) -> Vec<u8> {
 /// What decoding says, as text.
 fn decode(name: &str, bytes: &[u8]) -> String {
     fn error<T, E: Debug>(result: Result<T, E>) -> String {
-        result
-            .err()
-            .map_or("accepted".to_owned(), |error| format!("{error:?}"))
+        result.err().map_or("accepted".to_owned(), |error| format!("{error:?}"))
     }
     match name.split('-').next().unwrap() {
         "record" => error(Record::decode(bytes)),
@@ -181,12 +134,7 @@ fn decode(name: &str, bytes: &[u8]) -> String {
         "grant" => error(KeyGrant::decode(bytes)),
         "wrap" => error(unwrap(node().wrap_secret(), &stash(), bytes)),
         "keyring" => error(Keyring::decode(bytes, Some(b"correct horse"))),
-        "label" => error(
-            root()
-                .read_root()
-                .label_keys()
-                .open(bytes, &node().node_id()),
-        ),
+        "label" => error(root().read_root().label_keys().open(bytes, &node().node_id())),
         "ticket" => error(std::str::from_utf8(bytes).unwrap().parse::<Ticket>()),
         "recovery" => error(RecoveryText::parse(std::str::from_utf8(bytes).unwrap())),
         other => panic!("no decoder for {other}"),
@@ -209,19 +157,9 @@ const EDITS: &[Edit] = &[
     ("record-put-inline", "format", 2, &[2]),
     ("record-put-inline", "kind", 3, &[5]),
     ("record-put-inline", "number-zero", 108, &[0; 8]),
-    (
-        "record-put-inline",
-        "number-at-2-63",
-        108,
-        &[0, 0, 0, 0, 0, 0, 0, 0x80],
-    ),
+    ("record-put-inline", "number-at-2-63", 108, &[0, 0, 0, 0, 0, 0, 0, 0x80]),
     ("record-put-inline", "previous-of-first", 116, &[1]),
-    (
-        "record-put-inline",
-        "height",
-        148,
-        &[1, 0, 0, 0, 0, 0, 1, 0],
-    ),
+    ("record-put-inline", "height", 148, &[1, 0, 0, 0, 0, 0, 1, 0]),
     ("record-put-inline", "seen-65", 160, &[65]),
     ("record-put-inline", "manifest-kind", 161, &[2]),
     ("record-put-inline", "manifest-65", 162, &[65]),
@@ -294,10 +232,7 @@ fn malformed() -> Vec<(String, Vec<u8>)> {
         if !["wrap", "label", "ticket", "recovery"].contains(&name.as_str()) {
             all.push((format!("{name}-trailing-byte"), [&bytes[..], &[0]].concat()));
         }
-        all.push((
-            format!("{name}-cut-short"),
-            bytes[..bytes.len() - 1].to_vec(),
-        ));
+        all.push((format!("{name}-cut-short"), bytes[..bytes.len() - 1].to_vec()));
     }
     all.extend(malformed_chunks());
     all
@@ -341,10 +276,8 @@ fn every_malformation_gives_exactly_its_error() {
 
 #[test]
 fn every_file_of_malformations_is_checked() {
-    let known: Vec<String> = malformed()
-        .into_iter()
-        .map(|(name, _)| format!("{name}.txt"))
-        .collect();
+    let known: Vec<String> =
+        malformed().into_iter().map(|(name, _)| format!("{name}.txt")).collect();
     let mut files = 0;
     for file in fs::read_dir(directory().join("malformed")).unwrap() {
         let name = file.unwrap().file_name().into_string().unwrap();

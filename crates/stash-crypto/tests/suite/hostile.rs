@@ -33,26 +33,12 @@ fn cases() -> Vec<Case> {
         ("ticket", ticket().to_string().into_bytes(), |bytes| {
             text(bytes).is_some_and(|text| text.parse::<Ticket>().is_ok())
         }),
-        (
-            "wrap",
-            wrap(&node().wrap_public(), &stash(), b"x", &mut Counting(0)).unwrap(),
-            |bytes| unwrap(node().wrap_secret(), &stash(), bytes).is_ok(),
-        ),
-        (
-            "label",
-            root()
-                .read_root()
-                .label_keys()
-                .seal("a", &node().node_id())
-                .unwrap(),
-            |bytes| {
-                root()
-                    .read_root()
-                    .label_keys()
-                    .open(bytes, &node().node_id())
-                    .is_ok()
-            },
-        ),
+        ("wrap", wrap(&node().wrap_public(), &stash(), b"x", &mut Counting(0)).unwrap(), |bytes| {
+            unwrap(node().wrap_secret(), &stash(), bytes).is_ok()
+        }),
+        ("label", root().read_root().label_keys().seal("a", &node().node_id()).unwrap(), |bytes| {
+            root().read_root().label_keys().open(bytes, &node().node_id()).is_ok()
+        }),
     ];
     for bytes in entries().iter().map(MemberEntry::encode) {
         cases.push(("entry", bytes, entry));
@@ -81,10 +67,7 @@ fn every_truncation_and_every_trailing_byte_is_refused() {
             assert!(!accepts(&good[..len]), "{name}: {len} bytes");
         }
         for byte in [0, b'q', 0xff] {
-            assert!(
-                !accepts(&[&good[..], &[byte]].concat()),
-                "{name}: {byte} follows"
-            );
+            assert!(!accepts(&[&good[..], &[byte]].concat()), "{name}: {byte} follows");
         }
     }
 }
@@ -102,11 +85,7 @@ fn a_flipped_bit_of_a_recovery_text_is_an_error_or_a_letter_in_the_other_case() 
                 && after.is_ascii()
                 && char::from(after).is_whitespace());
         let parsed = text(&bytes).map(RecoveryText::parse);
-        assert_eq!(
-            parsed.is_some_and(|parsed| parsed.is_ok()),
-            same,
-            "bit {bit}"
-        );
+        assert_eq!(parsed.is_some_and(|parsed| parsed.is_ok()), same, "bit {bit}");
     }
 }
 
@@ -114,17 +93,9 @@ fn a_flipped_bit_of_a_recovery_text_is_an_error_or_a_letter_in_the_other_case() 
 #[test]
 fn an_oversized_input_is_refused_before_it_is_looked_at() {
     let record = vec![0; MAX_RECORD + 1];
-    assert_eq!(
-        Record::decode(&record),
-        Err(RecordError::TooLong {
-            len: MAX_RECORD + 1
-        })
-    );
+    assert_eq!(Record::decode(&record), Err(RecordError::TooLong { len: MAX_RECORD + 1 }));
     let entry = vec![0; MAX_ENTRY + 1];
-    assert_eq!(
-        MemberEntry::decode(&entry),
-        Err(EntryError::TooLong { len: MAX_ENTRY + 1 })
-    );
+    assert_eq!(MemberEntry::decode(&entry), Err(EntryError::TooLong { len: MAX_ENTRY + 1 }));
 }
 
 proptest! {

@@ -10,16 +10,7 @@ use crate::fixtures::*;
 #[test]
 fn keys_follow_their_rules() {
     let long = "k".repeat(1024);
-    for good in [
-        "a",
-        "a/b",
-        "...",
-        "a/..b/.c",
-        " ",
-        "C:\\x",
-        "über/☃",
-        long.as_str(),
-    ] {
+    for good in ["a", "a/b", "...", "a/..b/.c", " ", "C:\\x", "über/☃", long.as_str()] {
         assert_eq!(Key::new(good).unwrap().as_str(), good);
     }
     let too_long = "k".repeat(1025);
@@ -57,30 +48,12 @@ fn ids_have_one_text() {
     assert_eq!(text.parse(), Ok(id));
     assert_eq!(id.short(), text[..10]);
     let error = |text: &str| text.parse::<StashId>().unwrap_err();
-    assert_eq!(
-        error(&text[1..]),
-        IdError::Length {
-            expected: 64,
-            got: 63
-        }
-    );
-    assert_eq!(
-        error(&format!("{text} ")),
-        IdError::Length {
-            expected: 64,
-            got: 65
-        }
-    );
+    assert_eq!(error(&text[1..]), IdError::Length { expected: 64, got: 63 });
+    assert_eq!(error(&format!("{text} ")), IdError::Length { expected: 64, got: 65 });
     let upper = format!("A{}", &text[1..]);
     assert_eq!(error(&upper), IdError::Digit { at: 0 });
-    assert_eq!(
-        error(&format!("{}g", &text[..63])),
-        IdError::Digit { at: 63 }
-    );
-    assert_eq!(
-        "0102030405060708".parse(),
-        Ok(Incarnation::from_bytes([1, 2, 3, 4, 5, 6, 7, 8]))
-    );
+    assert_eq!(error(&format!("{}g", &text[..63])), IdError::Digit { at: 63 });
+    assert_eq!("0102030405060708".parse(), Ok(Incarnation::from_bytes([1, 2, 3, 4, 5, 6, 7, 8])));
 }
 
 // Fault cases 8 and 57.
@@ -114,23 +87,9 @@ fn a_signature_for_one_purpose_is_none_for_another() {
     assert!(Record::decode(&record).unwrap().verify().is_err());
     let record = put_inline();
     let signature = *record.bytes().last_chunk::<64>().unwrap();
-    assert!(
-        SignedAddresses {
-            signature,
-            ..signed
-        }
-        .verify(&stash())
-        .is_err()
-    );
+    assert!(SignedAddresses { signature, ..signed }.verify(&stash()).is_err());
     let request = JoinRequest::sign(&node(), &stash(), ticket().id, "x").unwrap();
-    assert!(
-        JoinRequest {
-            signature,
-            ..request
-        }
-        .verify(&stash())
-        .is_err()
-    );
+    assert!(JoinRequest { signature, ..request }.verify(&stash()).is_err());
 }
 
 // Fault case 8.
@@ -139,15 +98,9 @@ fn what_one_purpose_sealed_another_does_not_open() {
     let read = root().read_root();
     let label = read.label_keys().seal("attic", &node().node_id()).unwrap();
     let later = ReadRoot::from_parts(1, *read.expose());
-    assert_eq!(
-        later.open_previous(&label[4..]),
-        Err2(OpenError::NotAuthentic)
-    );
+    assert_eq!(later.open_previous(&label[4..]), Err2(OpenError::NotAuthentic));
     let mut chunk = [&sealed(64)[..16], &label[4..]].concat();
-    assert_eq!(
-        read.chunk_keys().open_in_place(&mut chunk),
-        Err(OpenError::NotAuthentic)
-    );
+    assert_eq!(read.chunk_keys().open_in_place(&mut chunk), Err(OpenError::NotAuthentic));
 }
 
 /// `Result<ReadRoot, _>` compared by its error: a secret has no equality.
@@ -178,11 +131,7 @@ fn each_read_root_opens_the_one_before() {
     for bit in 0..sealed.len() * 8 {
         let mut flipped = sealed.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(
-            second.open_previous(&flipped),
-            Err2(OpenError::NotAuthentic),
-            "bit {bit}"
-        );
+        assert_eq!(second.open_previous(&flipped), Err2(OpenError::NotAuthentic), "bit {bit}");
     }
 }
 
@@ -190,23 +139,12 @@ fn each_read_root_opens_the_one_before() {
 fn a_wrap_opens_for_its_recipient_and_stash_only() {
     let to = node().wrap_public();
     let wrapped = wrap(&to, &stash(), b"secret", &mut Counting(0)).unwrap();
-    assert_eq!(
-        unwrap(node().wrap_secret(), &stash(), &wrapped)
-            .unwrap()
-            .as_slice(),
-        b"secret"
-    );
+    assert_eq!(unwrap(node().wrap_secret(), &stash(), &wrapped).unwrap().as_slice(), b"secret");
     let other = RootSecret::from_bytes([99; 32]).stash_id();
-    assert_eq!(
-        unwrap(node().wrap_secret(), &other, &wrapped),
-        Err(WrapError::NotAuthentic)
-    );
+    assert_eq!(unwrap(node().wrap_secret(), &other, &wrapped), Err(WrapError::NotAuthentic));
     let wrong = unwrap(keeper().wrap_secret(), &stash(), &wrapped);
     assert_eq!(wrong, Err(WrapError::NotAuthentic));
-    assert_ne!(
-        wrapped,
-        wrap(&to, &stash(), b"secret", &mut Counting(1)).unwrap()
-    );
+    assert_ne!(wrapped, wrap(&to, &stash(), b"secret", &mut Counting(1)).unwrap());
 }
 
 /// Points of small order of Curve25519, as cr.yp.to/ecdh.html lists them.
@@ -255,10 +193,7 @@ fn a_writer_with_a_key_of_small_order_signs_nothing() {
 #[test]
 fn a_signature_with_a_point_of_small_order_is_refused() {
     let file = include_str!("../../vectors/ed25519-small-order-r.txt");
-    let hex = file
-        .lines()
-        .find_map(|line| line.strip_prefix("signature = "))
-        .unwrap();
+    let hex = file.lines().find_map(|line| line.strip_prefix("signature = ")).unwrap();
     let signature = data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap();
     let mut bytes = put_inline().bytes().to_vec();
     let start = bytes.len() - 64;
@@ -269,10 +204,7 @@ fn a_signature_with_a_point_of_small_order_is_refused() {
     let key = *node().node_id().as_bytes();
     let point = VerifyingKey::from_bytes(&key).unwrap();
     let parsed = Signature::from_slice(&signature).unwrap();
-    assert!(
-        point.verify(&message, &parsed).is_ok(),
-        "the loose rule accepts it"
-    );
+    assert!(point.verify(&message, &parsed).is_ok(), "the loose rule accepts it");
     let refused = Record::decode(&bytes).unwrap().verify();
     assert_eq!(refused, Err(SignatureError::Signature { key }));
 }
@@ -296,32 +228,19 @@ fn a_signature_has_one_form_only() {
     let key = *node().node_id().as_bytes();
     let again = Record::decode(&bytes).unwrap();
     assert_eq!(again.verify(), Err(SignatureError::Signature { key }));
-    assert_eq!(
-        again.hash(),
-        put_inline().hash(),
-        "the hash excludes the signature"
-    );
+    assert_eq!(again.hash(), put_inline().hash(), "the hash excludes the signature");
 }
 
 #[test]
 fn grants_are_read_back_and_keepers_get_no_read_root() {
-    let grant = KeyGrant {
-        network: vec![root().network_key()],
-        read: vec![],
-    };
+    let grant = KeyGrant { network: vec![root().network_key()], read: vec![] };
     let back = KeyGrant::decode(&grant.encode().unwrap()).unwrap();
     assert_eq!((back.network.len(), back.read.len()), (1, 0));
     assert_eq!(back.network[0].expose(), root().network_key().expose());
     let twice = || vec![root().read_root(), root().read_root()];
-    let bad = KeyGrant {
-        network: vec![],
-        read: twice(),
-    };
+    let bad = KeyGrant { network: vec![], read: twice() };
     assert_eq!(bad.encode(), Err(GrantError::Order { epoch: 0 }));
     let one = [0; 36];
     let bytes = [&[1, 2, 0][..], &one, &one, &[0, 0]].concat();
-    assert_eq!(
-        KeyGrant::decode(&bytes).unwrap_err(),
-        GrantError::Order { epoch: 0 }
-    );
+    assert_eq!(KeyGrant::decode(&bytes).unwrap_err(), GrantError::Order { epoch: 0 });
 }

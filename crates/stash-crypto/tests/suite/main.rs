@@ -1,9 +1,6 @@
 //! The crate as its users see it. Frozen bytes lie in `vectors/`; see `frozen`.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a fixture that fails should fail its test"
-)]
+#![expect(clippy::unwrap_used, reason = "a fixture that fails should fail its test")]
 
 mod chunk;
 mod fixtures;

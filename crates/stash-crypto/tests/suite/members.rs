@@ -6,19 +6,14 @@ use crate::fixtures::*;
 
 fn log() -> MemberLog {
     let mut log = MemberLog::new(stash());
-    entries()
-        .into_iter()
-        .for_each(|entry| log.push(entry).unwrap());
+    entries().into_iter().for_each(|entry| log.push(entry).unwrap());
     log
 }
 
 /// The log with its first `len` entries.
 fn log_of(len: usize) -> MemberLog {
     let mut log = MemberLog::new(stash());
-    entries()
-        .into_iter()
-        .take(len)
-        .for_each(|entry| log.push(entry).unwrap());
+    entries().into_iter().take(len).for_each(|entry| log.push(entry).unwrap());
     log
 }
 
@@ -29,31 +24,14 @@ fn next(log: &MemberLog, change: MemberChange) -> MemberEntry {
 #[test]
 fn the_log_folds_to_its_members() {
     let admitted = log_of(3);
-    let members: Vec<_> = admitted
-        .members()
-        .map(|member| (member.identity.node, member.role))
-        .collect();
-    assert_eq!(
-        members,
-        [
-            (node().node_id(), Role::Owner),
-            (keeper().node_id(), Role::Keeper)
-        ]
-    );
+    let members: Vec<_> =
+        admitted.members().map(|member| (member.identity.node, member.role)).collect();
+    assert_eq!(members, [(node().node_id(), Role::Owner), (keeper().node_id(), Role::Keeper)]);
     let member = admitted.by_noise(&keeper().noise_public()).unwrap();
-    assert_eq!(
-        (member.identity, member.admitted_at),
-        (keeper().identity(), 2)
-    );
-    let label = root()
-        .read_root()
-        .label_keys()
-        .open(&member.label, &member.identity.node);
+    assert_eq!((member.identity, member.admitted_at), (keeper().identity(), 2));
+    let label = root().read_root().label_keys().open(&member.label, &member.identity.node);
     assert_eq!(label.unwrap(), "attic");
-    assert_eq!(
-        log_of(4).member(&keeper().node_id()).unwrap().role,
-        Role::Reader
-    );
+    assert_eq!(log_of(4).member(&keeper().node_id()).unwrap().role, Role::Reader);
 
     let log = log();
     assert_eq!((log.len(), log.epoch()), (6, 1));
@@ -77,44 +55,17 @@ fn an_entry_that_is_held_already_changes_nothing() {
 #[test]
 fn a_second_history_is_a_fork_and_missing_entries_are_a_gap() {
     let mut log = log_of(3);
-    let fork = entry(
-        2,
-        log.entries()[1].hash(),
-        admit(&keeper(), Role::Reader, 13),
-    );
+    let fork = entry(2, log.entries()[1].hash(), admit(&keeper(), Role::Reader, 13));
     let (held, offered) = (log.head(), fork.hash());
-    assert_eq!(
-        log.push(fork),
-        Err(MemberError::Fork {
-            index: 2,
-            held,
-            offered
-        })
-    );
+    assert_eq!(log.push(fork), Err(MemberError::Fork { index: 2, held, offered }));
 
-    let role = MemberChange::SetRole {
-        node: keeper().node_id(),
-        role: Role::Owner,
-    };
+    let role = MemberChange::SetRole { node: keeper().node_id(), role: Role::Owner };
     let offered = EntryHash::from_bytes([1; 32]);
     let beside = entry(3, offered, role.clone());
-    assert_eq!(
-        log.push(beside),
-        Err(MemberError::Fork {
-            index: 2,
-            held,
-            offered
-        })
-    );
+    assert_eq!(log.push(beside), Err(MemberError::Fork { index: 2, held, offered }));
 
     let later = entry(5, offered, role);
-    assert_eq!(
-        log.push(later),
-        Err(MemberError::Gap {
-            expected: 3,
-            got: 5
-        })
-    );
+    assert_eq!(log.push(later), Err(MemberError::Gap { expected: 3, got: 5 }));
     assert_eq!(log.len(), 3);
 }
 
@@ -124,12 +75,7 @@ fn only_the_root_signs_and_only_for_its_stash() {
     let thief = RootSecret::from_bytes([99; 32]);
     let change = admit(&keeper(), Role::Owner, 12);
     let forged = MemberEntry::sign(&thief.root_signer(), 2, log.head(), change).unwrap();
-    assert_eq!(
-        log.push(forged.clone()),
-        Err(MemberError::OtherStash {
-            got: thief.stash_id()
-        })
-    );
+    assert_eq!(log.push(forged.clone()), Err(MemberError::OtherStash { got: thief.stash_id() }));
     let mut bytes = forged.encode();
     bytes[4..36].copy_from_slice(stash().as_bytes());
     let key = *stash().as_bytes();
@@ -143,24 +89,13 @@ fn only_the_root_signs_and_only_for_its_stash() {
 #[test]
 fn the_root_admits_nobody_without_the_nodes_own_signature() {
     let mut log = log_of(2);
-    let MemberChange::Admit {
-        identity,
-        role,
-        label,
-        node_signature,
-        ..
-    } = admit(&keeper(), Role::Keeper, 12)
+    let MemberChange::Admit { identity, role, label, node_signature, .. } =
+        admit(&keeper(), Role::Keeper, 12)
     else {
         unreachable!()
     };
     let ticket = TicketId::from_bytes([13; 16]);
-    let change = MemberChange::Admit {
-        identity,
-        role,
-        ticket,
-        label,
-        node_signature,
-    };
+    let change = MemberChange::Admit { identity, role, ticket, label, node_signature };
     let key = *keeper().node_id().as_bytes();
     assert_eq!(
         log.push(next(&log, change)),
@@ -173,15 +108,9 @@ fn changes_that_make_no_sense_are_refused_and_change_nothing() {
     let stranger = NodeId::from_bytes([77; 32]);
     let all = log();
     let known = MemberError::Known(keeper().node_id());
-    let again = MemberChange::Root {
-        noise: root().noise_static().public(),
-        wrap: root().wrap_public(),
-    };
-    let epoch = |epoch| MemberChange::Epoch {
-        epoch,
-        previous_read: vec![],
-        wraps: vec![],
-    };
+    let again =
+        MemberChange::Root { noise: root().noise_static().public(), wrap: root().wrap_public() };
+    let epoch = |epoch| MemberChange::Epoch { epoch, previous_read: vec![], wraps: vec![] };
     let cases = [
         (admit(&keeper(), Role::Reader, 14), known),
         (
@@ -189,17 +118,11 @@ fn changes_that_make_no_sense_are_refused_and_change_nothing() {
             MemberError::TicketUsed(TicketId::from_bytes([12; 16])),
         ),
         (
-            MemberChange::SetRole {
-                node: stranger,
-                role: Role::Owner,
-            },
+            MemberChange::SetRole { node: stranger, role: Role::Owner },
             MemberError::NotAMember(stranger),
         ),
         (
-            MemberChange::Remove {
-                node: keeper().node_id(),
-                cuts: vec![],
-            },
+            MemberChange::Remove { node: keeper().node_id(), cuts: vec![] },
             MemberError::NotAMember(keeper().node_id()),
         ),
         (epoch(1), MemberError::Epoch { current: 1, got: 1 }),
@@ -215,19 +138,12 @@ fn changes_that_make_no_sense_are_refused_and_change_nothing() {
 
 #[test]
 fn the_first_entry_founds() {
-    for change in [
-        admit(&node(), Role::Keeper, 0),
-        entries()[3].change().clone(),
-    ] {
+    for change in [admit(&node(), Role::Keeper, 0), entries()[3].change().clone()] {
         let mut log = MemberLog::new(stash());
         assert_eq!(log.push(next(&log, change)), Err(MemberError::First));
     }
     let mut log = MemberLog::new(stash());
-    let late = entry(
-        0,
-        EntryHash::from_bytes([1; 32]),
-        admit(&node(), Role::Owner, 0),
-    );
+    let late = entry(0, EntryHash::from_bytes([1; 32]), admit(&node(), Role::Owner, 0));
     assert_eq!(log.push(late), Err(MemberError::First));
     assert_eq!(log.push(next(&log, admit(&node(), Role::Owner, 0))), Ok(()));
 }
@@ -236,10 +152,7 @@ fn the_first_entry_founds() {
 fn an_identity_with_a_key_of_small_order_is_refused() {
     let mut request = JoinRequest::sign(&node(), &stash(), ticket().id, "x").unwrap();
     request.identity.noise = NoisePublic::from_bytes([0; 32]);
-    assert_eq!(
-        request.verify(&stash()),
-        Err(SignatureError::Key { key: [0; 32] })
-    );
+    assert_eq!(request.verify(&stash()), Err(SignatureError::Key { key: [0; 32] }));
 }
 
 #[test]
@@ -249,21 +162,11 @@ fn a_join_request_holds_for_one_stash_one_ticket_and_one_identity() {
     assert_eq!(JoinRequest::decode(&request.encode()), Ok(request.clone()));
     let other = RootSecret::from_bytes([99; 32]).stash_id();
     let changed = [
-        JoinRequest {
-            ticket: TicketId::from_bytes([0; 16]),
-            ..request.clone()
-        },
-        JoinRequest {
-            identity: node().identity(),
-            ..request.clone()
-        },
+        JoinRequest { ticket: TicketId::from_bytes([0; 16]), ..request.clone() },
+        JoinRequest { identity: node().identity(), ..request.clone() },
     ];
     assert!(request.verify(&other).is_err());
-    assert!(
-        changed
-            .iter()
-            .all(|request| request.verify(&stash()).is_err())
-    );
+    assert!(changed.iter().all(|request| request.verify(&stash()).is_err()));
     let long = "a".repeat(65);
     let signed = JoinRequest::sign(&keeper(), &stash(), ticket().id, &long);
     assert_eq!(signed, Err(LabelError::TooLong { len: 65 }));
@@ -273,28 +176,11 @@ fn a_join_request_holds_for_one_stash_one_ticket_and_one_identity() {
 fn signed_addresses_hold_for_one_node_and_one_stash() {
     let signed = signed_addresses();
     assert_eq!(signed.verify(&stash()), Ok(()));
-    assert_eq!(
-        SignedAddresses::decode(&signed.encode()),
-        Ok(signed.clone())
-    );
+    assert_eq!(SignedAddresses::decode(&signed.encode()), Ok(signed.clone()));
     let other = RootSecret::from_bytes([99; 32]).stash_id();
     assert!(signed.verify(&other).is_err());
-    assert!(
-        SignedAddresses {
-            sequence: 43,
-            ..signed.clone()
-        }
-        .verify(&stash())
-        .is_err()
-    );
-    assert!(
-        SignedAddresses {
-            node: keeper().node_id(),
-            ..signed
-        }
-        .verify(&stash())
-        .is_err()
-    );
+    assert!(SignedAddresses { sequence: 43, ..signed.clone() }.verify(&stash()).is_err());
+    assert!(SignedAddresses { node: keeper().node_id(), ..signed }.verify(&stash()).is_err());
     let many = vec![addresses()[0]; 9];
     let refused = SignedAddresses::sign(node().signer(), &stash(), 1, many);
     assert_eq!(refused, Err(AddressesError::Count { count: 9 }));
@@ -310,15 +196,9 @@ fn labels_open_only_for_their_node_and_all_have_one_length() {
         let label = keys.seal(name, &node().node_id()).unwrap();
         assert_eq!((label.len(), label_epoch(&label)), (100, Some(0)));
         assert_eq!(keys.open(&label, &node().node_id()).unwrap(), name);
-        assert_eq!(
-            keys.open(&label, &keeper().node_id()),
-            Err(OpenError::NotAuthentic)
-        );
+        assert_eq!(keys.open(&label, &keeper().node_id()), Err(OpenError::NotAuthentic));
     }
-    assert_eq!(
-        keys.seal("a\0b", &node().node_id()),
-        Err(LabelError::Control { at: 1 })
-    );
+    assert_eq!(keys.seal("a\0b", &node().node_id()), Err(LabelError::Control { at: 1 }));
 }
 
 #[test]
@@ -328,24 +208,12 @@ fn lists_of_an_entry_must_be_sorted_and_bounded() {
         n: 1,
         hash: RecordHash::ZERO,
     };
-    let remove = |cuts| MemberChange::Remove {
-        node: node().node_id(),
-        cuts,
-    };
+    let remove = |cuts| MemberChange::Remove { node: node().node_id(), cuts };
     let sign = |change| MemberEntry::sign(&root().root_signer(), 0, EntryHash::ZERO, change);
-    assert_eq!(
-        sign(remove(vec![cut(2), cut(1)])),
-        Err(EntryError::Order { at: 1 })
-    );
-    assert_eq!(
-        sign(remove(vec![cut(1), cut(1)])),
-        Err(EntryError::Order { at: 1 })
-    );
+    assert_eq!(sign(remove(vec![cut(2), cut(1)])), Err(EntryError::Order { at: 1 }));
+    assert_eq!(sign(remove(vec![cut(1), cut(1)])), Err(EntryError::Order { at: 1 }));
     let count = MAX_CUTS + 1;
-    assert_eq!(
-        sign(remove(vec![cut(1); count])),
-        Err(EntryError::Count { count })
-    );
+    assert_eq!(sign(remove(vec![cut(1); count])), Err(EntryError::Count { count }));
     let wraps = (0..MAX_WRAPS).map(|i| EpochWrap {
         to: Some(NodeId::from_bytes(std::array::from_fn(|at| match at {
             0 => i.to_be_bytes()[6],
@@ -355,11 +223,7 @@ fn lists_of_an_entry_must_be_sorted_and_bounded() {
         kind: WrapKind::Read,
         sealed: vec![0; MAX_EPOCH_WRAP],
     });
-    let full = MemberChange::Epoch {
-        epoch: 1,
-        previous_read: vec![],
-        wraps: wraps.collect(),
-    };
+    let full = MemberChange::Epoch { epoch: 1, previous_read: vec![], wraps: wraps.collect() };
     assert!(sign(full).unwrap().bytes().len() <= MAX_ENTRY);
 }
 

@@ -32,27 +32,18 @@ fn position(error: TicketError) -> usize {
 
 #[test]
 fn a_ticket_is_read_back() {
-    let many = Ticket {
-        addresses: vec![addresses(); 4].concat(),
-        ..ticket()
-    };
+    let many = Ticket { addresses: vec![addresses(); 4].concat(), ..ticket() };
     for ticket in [ticket(), many] {
         let text = ticket.to_string();
-        for text in [
-            text.clone(),
-            text.to_uppercase(),
-            format!(" {text}\n"),
-            text.replace('p', "p\n"),
-        ] {
+        for text in
+            [text.clone(), text.to_uppercase(), format!(" {text}\n"), text.replace('p', "p\n")]
+        {
             let back: Ticket = text.parse().unwrap();
             assert_eq!(
                 (back.stash, back.inviter, back.id),
                 (ticket.stash, ticket.inviter, ticket.id)
             );
-            assert_eq!(
-                (&back.addresses, back.expires),
-                (&ticket.addresses, ticket.expires)
-            );
+            assert_eq!((&back.addresses, back.expires), (&ticket.addresses, ticket.expires));
             assert_eq!(back.secret.expose(), ticket.secret.expose());
             assert_eq!(back.join_psk(), ticket.join_psk());
         }
@@ -64,25 +55,12 @@ fn join_keys_depend_on_stash_ticket_and_secret() {
     let base = ticket().join_psk();
     let other = RootSecret::from_bytes([99; 32]).stash_id();
     let others = [
-        Ticket {
-            stash: other,
-            ..ticket()
-        },
-        Ticket {
-            id: TicketId::from_bytes([0; 16]),
-            ..ticket()
-        },
-        Ticket {
-            secret: TicketSecret::from_bytes([0; 16]),
-            ..ticket()
-        },
+        Ticket { stash: other, ..ticket() },
+        Ticket { id: TicketId::from_bytes([0; 16]), ..ticket() },
+        Ticket { secret: TicketSecret::from_bytes([0; 16]), ..ticket() },
     ];
     assert!(others.iter().all(|ticket| ticket.join_psk() != base));
-    assert!(
-        others
-            .iter()
-            .all(|other| other.join_tag_key() != ticket().join_tag_key())
-    );
+    assert!(others.iter().all(|other| other.join_tag_key() != ticket().join_tag_key()));
 }
 
 // Fault case 112.
@@ -110,15 +88,8 @@ fn every_missing_character_of_a_ticket_is_refused_and_named() {
         let missing = bad.remove(at);
         let named = position(error(&bad));
         // Within a run of equal characters nobody can tell which one is gone.
-        let run = good[..at]
-            .chars()
-            .rev()
-            .take_while(|c| *c == missing)
-            .count();
-        assert!(
-            (at + 1 - run..=at + 2).contains(&named),
-            "{at}: named {named}"
-        );
+        let run = good[..at].chars().rev().take_while(|c| *c == missing).count();
+        assert!((at + 1 - run..=at + 2).contains(&named), "{at}: named {named}");
     }
 }
 
@@ -132,10 +103,7 @@ fn every_additional_character_of_a_ticket_is_refused_and_named() {
             bad.insert(at, more);
             let named = position(error(&bad));
             let near = good[..at].chars().rev().take_while(|c| *c == more).count();
-            assert!(
-                (at + 1 - near..=at + 2).contains(&named),
-                "{more} at {at}: named {named}"
-            );
+            assert!((at + 1 - near..=at + 2).contains(&named), "{more} at {at}: named {named}");
         }
     }
 }
@@ -161,28 +129,10 @@ fn exchanged_neighbours_are_named_and_more_mistakes_are_only_refused() {
 
 #[test]
 fn texts_of_other_kinds_and_other_cases_are_told_apart() {
-    assert_eq!(
-        error(""),
-        TextError::Prefix {
-            at: 1,
-            expected: "stashticket"
-        }
-    );
-    assert_eq!(
-        error("stash"),
-        TextError::Prefix {
-            at: 6,
-            expected: "stashticket"
-        }
-    );
+    assert_eq!(error(""), TextError::Prefix { at: 1, expected: "stashticket" });
+    assert_eq!(error("stash"), TextError::Prefix { at: 6, expected: "stashticket" });
     let recovery = recovery().to_text();
-    assert_eq!(
-        error(&recovery),
-        TextError::Prefix {
-            at: 7,
-            expected: "stashticket"
-        }
-    );
+    assert_eq!(error(&recovery), TextError::Prefix { at: 7, expected: "stashticket" });
     assert_eq!(error("stashticket1qqq"), TextError::TooShort { len: 15 });
     assert_eq!(error(&"q".repeat(2000)), TextError::TooLong { len: 2000 });
     let mixed = format!("{}{}", &text()[..50], text()[50..].to_uppercase());
@@ -200,25 +150,15 @@ fn a_good_checksum_over_bad_fields_is_refused() {
     body.extend([0; 104]);
     let v4 = [4, 192, 0, 2, 7, 0x2b, 0x1f];
     let with = |tail: &[u8]| error(&with_body(&[&body[..], tail].concat()));
-    assert!(
-        with_body(&[&body[..], &[1], &v4].concat())
-            .parse::<Ticket>()
-            .is_ok()
-    );
+    assert!(with_body(&[&body[..], &[1], &v4].concat()).parse::<Ticket>().is_ok());
     assert_eq!(error(&with_body(&[2])), TextError::Version { found: 2 });
     assert_eq!(with(&[]), TextError::Fields);
     assert_eq!(with(&[0]), TextError::Count { count: 0 });
     assert_eq!(with(&[9]), TextError::Count { count: 9 });
     assert_eq!(with(&[&[1][..], &v4, &[0]].concat()), TextError::Fields);
     assert_eq!(with(&[&[2][..], &v4].concat()), TextError::Fields);
-    assert_eq!(
-        with(&[1, 5, 0, 0, 0, 0, 1, 0]),
-        TextError::Address { at: 0 }
-    );
-    assert_eq!(
-        with(&[1, 4, 192, 0, 2, 7, 0, 0]),
-        TextError::Address { at: 0 }
-    );
+    assert_eq!(with(&[1, 5, 0, 0, 0, 0, 1, 0]), TextError::Address { at: 0 });
+    assert_eq!(with(&[1, 4, 192, 0, 2, 7, 0, 0]), TextError::Address { at: 0 });
 }
 
 #[test]
@@ -228,12 +168,7 @@ fn bits_left_over_must_be_zero() {
     let mut values: Vec<Fe32> = data.chars().map(|c| Fe32::from_char(c).unwrap()).collect();
     let encode = |values: &[Fe32]| -> String {
         let hrp = Hrp::parse("stashticket").unwrap();
-        values
-            .iter()
-            .copied()
-            .with_checksum::<Bech32m>(&hrp)
-            .chars()
-            .collect()
+        values.iter().copied().with_checksum::<Bech32m>(&hrp).chars().collect()
     };
     assert_eq!(encode(&values), text);
     let last = values.last_mut().unwrap();
@@ -246,28 +181,17 @@ fn a_recovery_text_survives_paper() {
     let paper = recovery().to_text();
     assert!(paper.lines().all(|line| line.len() <= 47));
     let flat: String = paper.split_whitespace().collect();
-    let alternating = flat.chars().enumerate().map(|(at, c)| {
-        if at % 2 == 0 {
-            c.to_ascii_uppercase()
-        } else {
-            c
-        }
-    });
+    let alternating = flat
+        .chars()
+        .enumerate()
+        .map(|(at, c)| if at % 2 == 0 { c.to_ascii_uppercase() } else { c });
     for text in [paper.to_string(), flat.clone(), alternating.collect()] {
         let back = RecoveryText::parse(&text).unwrap();
         assert_eq!(back.root.expose(), root().expose());
         assert_eq!(back.members, recovery().members);
     }
-    let bare = RecoveryText {
-        root: root(),
-        members: vec![],
-    };
-    assert!(
-        RecoveryText::parse(&bare.to_text())
-            .unwrap()
-            .members
-            .is_empty()
-    );
+    let bare = RecoveryText { root: root(), members: vec![] };
+    assert!(RecoveryText::parse(&bare.to_text()).unwrap().members.is_empty());
 }
 
 #[test]

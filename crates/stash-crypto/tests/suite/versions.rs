@@ -18,10 +18,7 @@ fn history(steps: &[Step]) -> Vec<Record> {
         let keys = NodeKeys::from_seed([10 + author; 32]);
         let n = &mut numbers[usize::from(*author)];
         *n += 1;
-        let writer = Writer {
-            node: keys.node_id(),
-            incarnation: Incarnation::from_bytes([0; 8]),
-        };
+        let writer = Writer { node: keys.node_id(), incarnation: Incarnation::from_bytes([0; 8]) };
         let mut seen = Vector::new();
         let mut height = 0;
         for (at, record) in records.iter().enumerate() {
@@ -32,26 +29,10 @@ fn history(steps: &[Step]) -> Vec<Record> {
                 height = height.max(record.clear().height);
             }
         }
-        let kind = if *put {
-            RecordKind::Put
-        } else {
-            RecordKind::Tombstone
-        };
-        let clear = Clear {
-            dot: Dot { writer, n: *n },
-            seen,
-            height: height + 1,
-            ..clear(kind)
-        };
-        let meta = if *put {
-            inline_meta()
-        } else {
-            Meta::new(key(), 0)
-        };
-        let draft = RecordDraft {
-            clear,
-            meta: Some(meta),
-        };
+        let kind = if *put { RecordKind::Put } else { RecordKind::Tombstone };
+        let clear = Clear { dot: Dot { writer, n: *n }, seen, height: height + 1, ..clear(kind) };
+        let meta = if *put { inline_meta() } else { Meta::new(key(), 0) };
+        let draft = RecordDraft { clear, meta: Some(meta) };
         records.push(draft.sign(keys.signer(), &meta_keys()).unwrap());
     }
     records
@@ -60,9 +41,7 @@ fn history(steps: &[Step]) -> Vec<Record> {
 /// The definition: records that no other covers, greatest first.
 fn naive_leaves(records: &[Record]) -> Vec<&Record> {
     let covered = |s: &Record| {
-        records
-            .iter()
-            .any(|r| r.clear().seen.get(&s.clear().dot.writer) >= s.clear().dot.n)
+        records.iter().any(|r| r.clear().seen.get(&s.clear().dot.writer) >= s.clear().dot.n)
     };
     let mut leaves: Vec<_> = records.iter().filter(|record| !covered(record)).collect();
     leaves.sort_by(|a, b| compare_leaves(b, a));
@@ -132,10 +111,7 @@ fn a_put_beats_a_higher_tombstone_and_then_height_decides() {
 
 #[test]
 fn two_hashes_under_one_dot_are_both_kept() {
-    let other = Meta {
-        mode: Some(1),
-        ..inline_meta()
-    };
+    let other = Meta { mode: Some(1), ..inline_meta() };
     let records = [
         sign(clear(RecordKind::Put), Some(inline_meta())),
         sign(clear(RecordKind::Put), Some(other)),
@@ -151,20 +127,10 @@ fn forgets_neither_cover_nor_are_leaves_and_names_do_not_mix() {
     let mut seen = Vector::new();
     seen.insert(records[0].clear().dot).unwrap();
     let kind = RecordKind::Forget(ForgetKind::Covered);
-    let forget = sign(
-        Clear {
-            seen: seen.clone(),
-            ..clear(kind)
-        },
-        None,
-    );
+    let forget = sign(Clear { seen: seen.clone(), ..clear(kind) }, None);
     assert!(forgets(forget.clear(), records[0].clear()));
     assert!(!covers(forget.clear(), records[0].clear()));
-    let elsewhere = Clear {
-        seen,
-        name: NameId::from_bytes([9; 32]),
-        ..clear(RecordKind::Put)
-    };
+    let elsewhere = Clear { seen, name: NameId::from_bytes([9; 32]), ..clear(RecordKind::Put) };
     let elsewhere = sign(elsewhere, Some(inline_meta()));
     assert!(!covers(elsewhere.clear(), records[0].clear()));
     let all = [records[0].clone(), forget, elsewhere.clone()];
@@ -177,10 +143,7 @@ fn forgets_neither_cover_nor_are_leaves_and_names_do_not_mix() {
 fn a_full_vector_refuses_a_new_writer_and_stays_as_it_was() {
     let mut full = seen(64);
     let before = full.clone();
-    let stranger = Dot {
-        writer: writer(&node()),
-        n: 1,
-    };
+    let stranger = Dot { writer: writer(&node()), n: 1 };
     assert_eq!(full.insert(stranger), Err(SeenFull));
     let known = before.iter().next().unwrap();
     let mut other = Vector::new();

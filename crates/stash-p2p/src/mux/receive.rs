@@ -24,18 +24,12 @@ impl Mux {
             return Err(CloseReason::Protocol(ProtocolError::HelloOrder));
         }
         match inbound {
-            Inbound::Piece {
-                header,
-                bytes,
-                first,
-                last,
-            } => {
+            Inbound::Piece { header, bytes, first, last } => {
                 let fee = if first { FRAME_COST } else { 0 };
                 let cost = u64::from(fee) + bytes.len() as u64;
                 let end = last && header.has(END);
                 let frame = (!bytes.is_empty()).then_some(Frame::Data(bytes));
-                self.stream_frame(&header, frame, cost, end)
-                    .map_err(CloseReason::Protocol)
+                self.stream_frame(&header, frame, cost, end).map_err(CloseReason::Protocol)
             }
             Inbound::Whole(header, bytes) => self.handle_whole(now, &header, bytes),
         }
@@ -94,10 +88,7 @@ impl Mux {
         }
         self.highest_remote = id;
         self.remote_open += 1;
-        let credit = self
-            .remote
-            .as_ref()
-            .map_or(0, |hello| hello.stream_window.into());
+        let credit = self.remote.as_ref().map_or(0, |hello| hello.stream_window.into());
         let window = self.config.hello.stream_window.into();
         let key = self.insert(StreamState::new(Some(id), header.priority, credit, window));
         self.ids.insert(id, key);
@@ -163,9 +154,7 @@ impl Mux {
     fn credit(&mut self, id: u32, amount: u32) -> Result<(), ProtocolError> {
         let add = |credit: u64| {
             let sum = credit + u64::from(amount);
-            (amount > 0 && sum <= MAX_CREDIT)
-                .then_some(sum)
-                .ok_or(ProtocolError::BadCredit(amount))
+            (amount > 0 && sum <= MAX_CREDIT).then_some(sum).ok_or(ProtocolError::BadCredit(amount))
         };
         self.wake = true;
         if id == 0 {
@@ -187,22 +176,13 @@ impl Mux {
         if let Some(key) = self.ids.get(&id) {
             return Ok(Some(*key));
         }
-        let opened = if self.is_ours(id) {
-            id < self.next_id
-        } else {
-            id <= self.highest_remote
-        };
-        opened
-            .then_some(None)
-            .ok_or(ProtocolError::ResponseWithoutRequest(id))
+        let opened = if self.is_ours(id) { id < self.next_id } else { id <= self.highest_remote };
+        opened.then_some(None).ok_or(ProtocolError::ResponseWithoutRequest(id))
     }
 
     fn reset_frame(&mut self, header: &Header, code: u32) -> Result<(), ProtocolError> {
         if header.flags == 0 {
-            return Err(ProtocolError::BadFlags {
-                kind: Kind::Reset.code(),
-                flags: 0,
-            });
+            return Err(ProtocolError::BadFlags { kind: Kind::Reset.code(), flags: 0 });
         }
         let Some(key) = self.known(header.stream)? else {
             return Ok(());
@@ -254,9 +234,7 @@ impl Mux {
             ([0], true) => MuxEvent::BulkWanted,
             ([1], false) => MuxEvent::BulkAsked,
             ([2, token @ ..], true) => {
-                let token = token
-                    .try_into()
-                    .map_err(|_| ProtocolError::BulkOutOfPlace)?;
+                let token = token.try_into().map_err(|_| ProtocolError::BulkOutOfPlace)?;
                 MuxEvent::BulkToken(token)
             }
             _ => return Err(ProtocolError::BulkOutOfPlace),
@@ -275,11 +253,7 @@ impl Mux {
         if header.has(ACK) {
             return Err(reason);
         }
-        let heard = if header.has(END) {
-            Goodbye::Done
-        } else {
-            Goodbye::Announced
-        };
+        let heard = if header.has(END) { Goodbye::Done } else { Goodbye::Announced };
         self.heard_goodbye = self.heard_goodbye.max(heard);
         self.check_finished();
         Ok(())

@@ -57,11 +57,7 @@ impl Mux {
         if self.ping.take().is_some() {
             let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
             self.ping_sent = Some(now);
-            out.push(own(
-                Kind::Ping,
-                0,
-                Bytes::copy_from_slice(&micros.to_le_bytes()),
-            ));
+            out.push(own(Kind::Ping, 0, Bytes::copy_from_slice(&micros.to_le_bytes())));
         }
         while let Some(payload) = self.bulk_out.pop_front() {
             out.push(own(Kind::Bulk, 0, payload));
@@ -176,13 +172,7 @@ impl Mux {
         self.send_credit -= cost(payload.len());
         let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         let flags = if last { END } else { 0 };
-        let header = Header {
-            kind,
-            flags,
-            priority: stream.priority,
-            stream: id,
-            len,
-        };
+        let header = Header { kind, flags, priority: stream.priority, stream: id, len };
         out.push(Segment::new(header, payload));
         Try::Sent
     }
@@ -197,10 +187,7 @@ impl Mux {
             self.events.push_back(MuxEvent::Writable(key));
         }
         if stream.has_frames() {
-            self.ready
-                .entry(stream.priority)
-                .or_default()
-                .push_back(key);
+            self.ready.entry(stream.priority).or_default().push_back(key);
         } else {
             stream.scheduled = false;
         }
@@ -257,43 +244,24 @@ impl StreamState {
 
 fn own(kind: Kind, flags: u8, payload: Bytes) -> Segment {
     let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    Segment::new(
-        Header {
-            flags,
-            ..Header::plain(kind, len)
-        },
-        payload,
-    )
+    Segment::new(Header { flags, ..Header::plain(kind, len) }, payload)
 }
 
 fn goodbye(reason: &CloseReason, flags: u8) -> Segment {
-    own(
-        Kind::GoAway,
-        flags,
-        Bytes::copy_from_slice(&reason.code().to_le_bytes()),
-    )
+    own(Kind::GoAway, flags, Bytes::copy_from_slice(&reason.code().to_le_bytes()))
 }
 
 fn credit(stream: u32, amount: u64) -> Segment {
     let amount = u32::try_from(amount).unwrap_or(u32::MAX);
-    let header = Header {
-        stream,
-        ..Header::plain(Kind::Credit, 4)
-    };
+    let header = Header { stream, ..Header::plain(Kind::Credit, 4) };
     Segment::new(header, Bytes::copy_from_slice(&amount.to_le_bytes()))
 }
 
 /// The reset frame that a stream owes, if it still means anything.
 fn reset(stream: &mut StreamState) -> Option<Segment> {
     let id = stream.id?;
-    let abort = stream
-        .abort
-        .take()
-        .filter(|_| stream.send_end == SendEnd::Aborting);
-    let stop = stream
-        .stop
-        .take()
-        .filter(|_| stream.recv_end == RecvEnd::Open);
+    let abort = stream.abort.take().filter(|_| stream.send_end == SendEnd::Aborting);
+    let stop = stream.stop.take().filter(|_| stream.recv_end == RecvEnd::Open);
     let mut flags = 0;
     if abort.is_some() {
         flags |= END;
@@ -303,13 +271,6 @@ fn reset(stream: &mut StreamState) -> Option<Segment> {
         flags |= ACK;
     }
     let code = abort.or(stop)?;
-    let header = Header {
-        flags,
-        stream: id,
-        ..Header::plain(Kind::Reset, 4)
-    };
-    Some(Segment::new(
-        header,
-        Bytes::copy_from_slice(&code.to_le_bytes()),
-    ))
+    let header = Header { flags, stream: id, ..Header::plain(Kind::Reset, 4) };
+    Some(Segment::new(header, Bytes::copy_from_slice(&code.to_le_bytes())))
 }

@@ -25,14 +25,7 @@ fn responder() -> StaticSecret {
 
 fn start() -> (Box<[u8; PREAMBLE_LEN]>, Dial) {
     let remote = responder().public();
-    Dial::start(
-        &initiator(),
-        &remote,
-        &realm(),
-        &offer(1),
-        Zeroizing::new([5; 32]),
-    )
-    .unwrap()
+    Dial::start(&initiator(), &remote, &realm(), &offer(1), Zeroizing::new([5; 32])).unwrap()
 }
 
 /// What an initiator sends in a session with three messages and some data.
@@ -46,8 +39,7 @@ fn record() -> (Vec<u8>, Vec<Frame>) {
         crate::wire::Kind::Hello,
         u32::try_from(peer_hello.len()).unwrap(),
     );
-    mux.handle(Duration::ZERO, Inbound::Whole(header, peer_hello.into()))
-        .unwrap();
+    mux.handle(Duration::ZERO, Inbound::Whole(header, peer_hello.into())).unwrap();
     let frames = vec![
         Frame::Message(Bytes::from_static(b"the first message")),
         Frame::Data(Bytes::from_static(b"raw bytes, not a message")),
@@ -87,9 +79,7 @@ fn play_transport(mut intake: Intake, bytes: &[u8]) -> (Vec<Frame>, bool) {
     let mut items = Vec::new();
     intake.space().extend_from_slice(bytes);
     let taken = intake.take(&mut items);
-    let handled = items
-        .drain(..)
-        .try_for_each(|item| mux.handle(Duration::ZERO, item));
+    let handled = items.drain(..).try_for_each(|item| mux.handle(Duration::ZERO, item));
     let closed = taken.is_err() || handled.is_err();
     let mut frames = Vec::new();
     let key: StreamKey = 0;
@@ -108,19 +98,13 @@ fn every_flipped_bit_ends_the_session_and_never_gives_a_wrong_byte() {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let (got, closed) = play(&flipped);
-        assert!(
-            frames.starts_with(&got) && got.len() < frames.len(),
-            "bit {bit}: {got:?}"
-        );
+        assert!(frames.starts_with(&got) && got.len() < frames.len(), "bit {bit}: {got:?}");
         // A longer length waits for bytes that never come; the dead timer closes that.
         let longer = !closed;
         if longer {
             let more = [&flipped[..], &[0; 70_000]].concat();
             let (got, closed) = play(&more);
-            assert!(
-                closed && frames.starts_with(&got),
-                "bit {bit} with more bytes"
-            );
+            assert!(closed && frames.starts_with(&got), "bit {bit} with more bytes");
         }
     }
 }
@@ -145,10 +129,7 @@ fn a_session_cut_at_any_byte_gives_whole_frames_and_no_error() {
     let mut most = 0;
     for cut in 0..bytes.len() {
         let (got, closed) = play(&bytes[..cut]);
-        assert!(
-            frames.starts_with(&got) && got.len() >= most,
-            "cut at {cut}"
-        );
+        assert!(frames.starts_with(&got) && got.len() >= most, "cut at {cut}");
         assert!(!closed, "cut at {cut}");
         most = got.len();
     }
@@ -160,26 +141,15 @@ fn a_session_cut_at_any_byte_gives_whole_frames_and_no_error() {
 fn own_messages_sent_back_are_refused() {
     let (preamble, dial) = start();
     let secret = initiator();
-    let reflected = Asked::read(
-        &secret,
-        &secret.public(),
-        &[realm()],
-        &preamble,
-        Zeroizing::new([6; 32]),
-    );
-    assert_eq!(
-        reflected.err(),
-        Some(crate::handshake::HandshakeError::Stranger)
-    );
+    let reflected =
+        Asked::read(&secret, &secret.public(), &[realm()], &preamble, Zeroizing::new([6; 32]));
+    assert_eq!(reflected.err(), Some(crate::handshake::HandshakeError::Stranger));
     let (msg2, responder_session) = answer(&preamble).unwrap();
     let mut session = dial.finish(&msg2, 1 << 20).unwrap();
     let mut own = b"from the initiator".to_vec();
     let tag = session.sealer.seal(&mut own).unwrap();
     own.extend_from_slice(&tag);
-    assert!(
-        session.opener.open(&mut own.clone()).is_err(),
-        "each direction has its own key"
-    );
+    assert!(session.opener.open(&mut own.clone()).is_err(), "each direction has its own key");
     let mut opener = responder_session.opener;
     assert!(opener.open(&mut own).is_ok());
 }
@@ -188,23 +158,12 @@ fn own_messages_sent_back_are_refused() {
 #[test]
 fn a_dial_to_oneself_is_told_from_a_member() {
     let secret = responder();
-    let (preamble, _) = Dial::start(
-        &secret,
-        &secret.public(),
-        &realm(),
-        &offer(1),
-        Zeroizing::new([5; 32]),
-    )
-    .unwrap();
+    let (preamble, _) =
+        Dial::start(&secret, &secret.public(), &realm(), &offer(1), Zeroizing::new([5; 32]))
+            .unwrap();
     assert_eq!(
-        Asked::read(
-            &secret,
-            &secret.public(),
-            &[realm()],
-            &preamble,
-            Zeroizing::new([6; 32])
-        )
-        .err(),
+        Asked::read(&secret, &secret.public(), &[realm()], &preamble, Zeroizing::new([6; 32]))
+            .err(),
         Some(crate::handshake::HandshakeError::Reflection)
     );
 }

@@ -28,10 +28,7 @@ async fn two_nodes_meet_speak_and_see_the_same_session() {
         let here = low.up().await;
         assert_eq!((here.remote(), there.remote()), (high.key, low.key));
         assert_eq!(here.handshake_hash(), there.handshake_hash());
-        assert_eq!(
-            (here.realm(), there.realm()),
-            (realm().label, realm().label)
-        );
+        assert_eq!((here.realm(), there.realm()), (realm().label, realm().label));
         assert_eq!(&here.hello()[..], b"high says hi");
         assert_eq!(&there.hello()[..], b"low says hi");
         echo(here.clone());
@@ -74,20 +71,14 @@ async fn bulk_data_goes_over_its_own_connection_and_arrives_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kept_peer_is_dialled_again_after_a_restart() {
     on_all(async |network| {
-        let limits = Limits {
-            backoff_max: Duration::from_millis(300),
-            ..test_limits()
-        };
+        let limits = Limits { backoff_max: Duration::from_millis(300), ..test_limits() };
         let [mut low, mut high] = Node::two(network, &limits);
         low.keep(&high);
         let _first = (low.up().await, high.up().await);
         high.endpoint.shutdown(Duration::from_secs(5)).await;
         assert_eq!(low.down().await, CloseReason::Shutdown);
-        let seed = if high.key == crate::StaticSecret::from_bytes([21; 32]).public() {
-            21
-        } else {
-            22
-        };
+        let seed =
+            if high.key == crate::StaticSecret::from_bytes([21; 32]).public() { 21 } else { 22 };
         let mut again = Node::with_gate(network, seed, limits, Arc::clone(&high.gate));
         assert_eq!(again.key, high.key);
         low.keep(&again);
@@ -109,10 +100,7 @@ async fn shutdown_lets_a_request_end_and_refuses_new_ones() {
         send.message(Bytes::from_static(b"in time")).await.unwrap();
         send.finish();
         let (mut answer, mut request) = here.accept().await.unwrap().split();
-        assert_eq!(
-            request.next().await,
-            Ok(Some(Frame::Message(Bytes::from_static(b"in time"))))
-        );
+        assert_eq!(request.next().await, Ok(Some(Frame::Message(Bytes::from_static(b"in time")))));
         let endpoint = low.endpoint.clone();
         let shutdown =
             tokio::spawn(async move { endpoint.shutdown(Duration::from_secs(30)).await });
@@ -120,24 +108,15 @@ async fn shutdown_lets_a_request_end_and_refuses_new_ones() {
         while there.open(Class::Control).await.is_ok() {
             tokio::task::yield_now().await;
         }
-        answer
-            .message(Bytes::from_static(b"answered"))
-            .await
-            .unwrap();
+        answer.message(Bytes::from_static(b"answered")).await.unwrap();
         answer.finish();
         assert_eq!(request.next().await, Ok(None));
-        assert_eq!(
-            recv.next().await,
-            Ok(Some(Frame::Message(Bytes::from_static(b"answered"))))
-        );
+        assert_eq!(recv.next().await, Ok(Some(Frame::Message(Bytes::from_static(b"answered")))));
         assert_eq!(recv.next().await, Ok(None));
         within(shutdown).await.unwrap();
         assert_eq!(there.closed().await, CloseReason::Shutdown);
         assert_eq!(low.down().await, CloseReason::Shutdown);
-        assert!(
-            low.events.next().await.is_none(),
-            "events end with the endpoint"
-        );
+        assert!(low.events.next().await.is_none(), "events end with the endpoint");
     })
     .await;
 }
@@ -204,16 +183,11 @@ async fn a_dial_to_another_identity_fails_by_name_and_changes_nothing() {
         let [low, high] = Node::two(network, &test_limits());
         let other = crate::StaticSecret::from_bytes([99; 32]).public();
         let dial = |remote, realm| {
-            high.endpoint
-                .dial_once(vec![low.addr], remote, realm, Duration::from_secs(20))
+            high.endpoint.dial_once(vec![low.addr], remote, realm, Duration::from_secs(20))
         };
         let error = dial(other, realm()).await.unwrap_err();
         assert!(matches!(error, DialError::NoSuchIdentity { .. }), "{error}");
-        assert!(
-            error
-                .to_string()
-                .contains("no node with this identity answers there")
-        );
+        assert!(error.to_string().contains("no node with this identity answers there"));
         let mut wrong_psk = realm();
         wrong_psk.psk = [77; 32];
         let error = dial(low.key, wrong_psk).await.unwrap_err();
@@ -221,10 +195,7 @@ async fn a_dial_to_another_identity_fails_by_name_and_changes_nothing() {
         // Fault case 7.
         let error = dial(high.key, realm()).await.unwrap_err();
         assert!(matches!(error, DialError::SelfDial), "{error}");
-        let none = high
-            .endpoint
-            .dial_once(vec![], low.key, realm(), Duration::from_secs(1))
-            .await;
+        let none = high.endpoint.dial_once(vec![], low.key, realm(), Duration::from_secs(1)).await;
         assert!(matches!(none, Err(DialError::NoAddress)));
         assert!(low.endpoint.peers().is_empty() && high.endpoint.peers().is_empty());
     })
@@ -239,15 +210,9 @@ async fn a_message_that_is_too_long_is_refused_and_the_stream_lives() {
         echo(low.up().await);
         let (mut send, mut recv) = there.open(Class::Control).await.unwrap().split();
         let long = vec![0; crate::MAX_MESSAGE + 1];
-        assert_eq!(
-            send.message(long).await,
-            Err(StreamError::TooLong(crate::MAX_MESSAGE + 1))
-        );
+        assert_eq!(send.message(long).await, Err(StreamError::TooLong(crate::MAX_MESSAGE + 1)));
         send.message(Bytes::from_static(b"short")).await.unwrap();
-        assert_eq!(
-            recv.next().await,
-            Ok(Some(Frame::Message(Bytes::from_static(b"short"))))
-        );
+        assert_eq!(recv.next().await, Ok(Some(Frame::Message(Bytes::from_static(b"short")))));
     })
     .await;
 }
@@ -258,25 +223,13 @@ async fn a_port_in_use_and_limits_out_of_range_are_named() {
         let low = Node::new(network, 21, test_limits());
         let bind = |limits| {
             let secret = crate::StaticSecret::from_bytes([1; 32]);
-            Endpoint::bind_on(
-                Arc::clone(network),
-                &[low.addr],
-                secret,
-                low.gate.clone(),
-                limits,
-            )
+            Endpoint::bind_on(Arc::clone(network), &[low.addr], secret, low.gate.clone(), limits)
         };
         let taken = bind(test_limits()).map(|_| ()).unwrap_err();
         assert!(taken.to_string().contains(&low.addr.to_string()), "{taken}");
-        let limits = Limits {
-            stream_window: 1,
-            ..test_limits()
-        };
+        let limits = Limits { stream_window: 1, ..test_limits() };
         let range = bind(limits).map(|_| ()).unwrap_err();
-        assert_eq!(
-            range.to_string(),
-            "the limit `stream_window` is out of range"
-        );
+        assert_eq!(range.to_string(), "the limit `stream_window` is out of range");
     })
     .await;
 }
@@ -284,10 +237,7 @@ async fn a_port_in_use_and_limits_out_of_range_are_named() {
 #[tokio::test(start_paused = true)]
 async fn an_aged_connection_is_replaced_by_a_new_one() {
     let network: Arc<dyn Network> = Arc::new(crate::MemoryNetwork::new());
-    let limits = Limits {
-        max_age: Duration::from_secs(3600),
-        ..test_limits()
-    };
+    let limits = Limits { max_age: Duration::from_secs(3600), ..test_limits() };
     let [mut low, mut high] = Node::two(&network, &limits);
     low.keep(&high);
     let began = tokio::time::Instant::now();
@@ -310,10 +260,7 @@ struct Cuttable {
     cut: Arc<std::sync::atomic::AtomicBool>,
 }
 
-struct CutRead(
-    Box<dyn tokio::io::AsyncRead + Send + Unpin>,
-    Arc<std::sync::atomic::AtomicBool>,
-);
+struct CutRead(Box<dyn tokio::io::AsyncRead + Send + Unpin>, Arc<std::sync::atomic::AtomicBool>);
 
 impl tokio::io::AsyncRead for CutRead {
     fn poll_read(
@@ -357,11 +304,7 @@ async fn a_silent_network_is_noticed_and_a_kept_peer_comes_back_after_it() {
     let start = tokio::time::Instant::now();
     cut.store(true, std::sync::atomic::Ordering::Relaxed);
     assert_eq!(low.down_slowly().await, CloseReason::Dead);
-    assert!(
-        start.elapsed() <= Duration::from_secs(41),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() <= Duration::from_secs(41), "{:?}", start.elapsed());
     cut.store(false, std::sync::atomic::Ordering::Relaxed);
     low.endpoint.redial(&high.key);
     echo(low.up_slowly().await);

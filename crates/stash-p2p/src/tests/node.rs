@@ -19,27 +19,16 @@ pub(super) struct Node {
 }
 
 pub(super) fn networks() -> [(&'static str, Arc<dyn Network>); 2] {
-    [
-        ("memory", Arc::new(MemoryNetwork::new())),
-        ("tcp", Arc::new(TcpNetwork)),
-    ]
+    [("memory", Arc::new(MemoryNetwork::new())), ("tcp", Arc::new(TcpNetwork))]
 }
 
 pub(super) fn test_limits() -> Limits {
-    Limits {
-        unauthenticated_per_ip: 64,
-        ..Limits::default()
-    }
+    Limits { unauthenticated_per_ip: 64, ..Limits::default() }
 }
 
 impl Node {
     pub(super) fn new(network: &Arc<dyn Network>, seed: u8, limits: Limits) -> Self {
-        Self::with_gate(
-            network,
-            seed,
-            limits,
-            Arc::new(MemoryGate::new(vec![realm()])),
-        )
+        Self::with_gate(network, seed, limits, Arc::new(MemoryGate::new(vec![realm()])))
     }
 
     pub(super) fn with_gate(
@@ -54,13 +43,7 @@ impl Node {
         let (endpoint, events) =
             Endpoint::bind_on(Arc::clone(network), &[any], secret, gate.clone(), limits).unwrap();
         let addr = endpoint.local_addresses()[0];
-        Self {
-            endpoint,
-            events,
-            gate,
-            key,
-            addr,
-        }
+        Self { endpoint, events, gate, key, addr }
     }
 
     /// Two nodes that admit one another; the first has the lower key.
@@ -78,10 +61,7 @@ impl Node {
 
     pub(super) async fn dial(&self, other: &Self) -> Peer {
         let addrs = vec![other.addr];
-        self.endpoint
-            .dial_once(addrs, other.key, realm(), Duration::from_secs(20))
-            .await
-            .unwrap()
+        self.endpoint.dial_once(addrs, other.key, realm(), Duration::from_secs(20)).await.unwrap()
     }
 
     pub(super) async fn up(&mut self) -> Peer {
@@ -118,9 +98,7 @@ impl Node {
 
 /// A total deadline for what a test waits for, far beyond what it takes.
 pub(super) async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), work)
-        .await
-        .expect("nothing happened in a minute")
+    tokio::time::timeout(Duration::from_secs(60), work).await.expect("nothing happened in a minute")
 }
 
 /// Serves every stream of a peer: messages come back as they are, data as its length.
@@ -154,9 +132,6 @@ pub(super) async fn ask(peer: &Peer, class: Class, text: &[u8]) {
     let answer = within(recv.next()).await.unwrap();
     assert_eq!(answer, Some(Frame::Message(text.to_vec().into())));
     let total = within(recv.next()).await.unwrap();
-    assert_eq!(
-        total,
-        Some(Frame::Message(0_u64.to_le_bytes().to_vec().into()))
-    );
+    assert_eq!(total, Some(Frame::Message(0_u64.to_le_bytes().to_vec().into())));
     assert_eq!(within(recv.next()).await.unwrap(), None);
 }

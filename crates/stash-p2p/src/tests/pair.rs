@@ -23,46 +23,20 @@ use crate::stream::Frame;
 use crate::{Limits, Realm, StaticSecret};
 
 pub(super) fn realm() -> Realm {
-    Realm {
-        label: [9; 32],
-        prologue: b"a test".to_vec(),
-        tag_key: [1; 32],
-        psk: [2; 32],
-    }
+    Realm { label: [9; 32], prologue: b"a test".to_vec(), tag_key: [1; 32], psk: [2; 32] }
 }
 
 pub(super) fn offer(counter: u64) -> Offer {
-    Offer {
-        lowest: 1,
-        highest: 1,
-        purpose: Purpose::Control,
-        counter,
-        token: [0; 32],
-    }
+    Offer { lowest: 1, highest: 1, purpose: Purpose::Control, counter, token: [0; 32] }
 }
 
 /// A handshake from fixed keys: both sessions, initiator first.
 pub(super) fn sessions(rekey_after: u64) -> (Session, Session) {
-    let (low, high) = (
-        StaticSecret::from_bytes([3; 32]),
-        StaticSecret::from_bytes([4; 32]),
-    );
-    let (preamble, dial) = Dial::start(
-        &low,
-        &high.public(),
-        &realm(),
-        &offer(1),
-        Zeroizing::new([5; 32]),
-    )
-    .unwrap();
-    let asked = Asked::read(
-        &high,
-        &high.public(),
-        &[realm()],
-        &preamble,
-        Zeroizing::new([6; 32]),
-    )
-    .unwrap();
+    let (low, high) = (StaticSecret::from_bytes([3; 32]), StaticSecret::from_bytes([4; 32]));
+    let (preamble, dial) =
+        Dial::start(&low, &high.public(), &realm(), &offer(1), Zeroizing::new([5; 32])).unwrap();
+    let asked =
+        Asked::read(&high, &high.public(), &[realm()], &preamble, Zeroizing::new([6; 32])).unwrap();
     let (msg2, responder) = asked.answer(rekey_after).unwrap();
     (dial.finish(&msg2, rekey_after).unwrap(), responder)
 }
@@ -167,14 +141,12 @@ impl Pair {
             space.extend_from_slice(now);
             rest = later;
             let taken = side.intake.take(&mut items);
-            let handled = items
-                .drain(..)
-                .try_for_each(|item: Inbound| side.mux.handle(self.now, item));
+            let handled =
+                items.drain(..).try_for_each(|item: Inbound| side.mux.handle(self.now, item));
             result = handled.and(taken);
         }
         side.closed = result.err();
-        side.events
-            .extend(std::iter::from_fn(|| side.mux.poll_event()));
+        side.events.extend(std::iter::from_fn(|| side.mux.poll_event()));
         true
     }
 
@@ -189,8 +161,7 @@ impl Pair {
         }
         let (mut segments, mut bytes) = (Vec::new(), Vec::new());
         side.mux.poll_transmit(self.now, &mut segments, WRITE_BATCH);
-        side.events
-            .extend(std::iter::from_fn(|| side.mux.poll_event()));
+        side.events.extend(std::iter::from_fn(|| side.mux.poll_event()));
         pack(&mut side.sealer, &segments, &mut bytes).unwrap();
         if bytes.is_empty() || self.dead[1 - at] {
             return !bytes.is_empty();
@@ -201,11 +172,7 @@ impl Pair {
 
     fn send(&mut self, to: usize, mut bytes: Vec<u8>) {
         while !bytes.is_empty() {
-            let len = if self.cut {
-                self.rng.random_range(1..=bytes.len())
-            } else {
-                bytes.len()
-            };
+            let len = if self.cut { self.rng.random_range(1..=bytes.len()) } else { bytes.len() };
             let later = bytes.split_off(len);
             let wire = &mut self.sides[to].wire;
             let way = self.latency.mul_f64(self.rng.random_range(0.0..=1.0));
@@ -220,10 +187,7 @@ impl Pair {
         loop {
             while self.step() {}
             let next = self.sides.iter().filter(|side| side.closed.is_none());
-            let next = next
-                .filter_map(|side| side.wire.front())
-                .map(|(due, _)| *due)
-                .min();
+            let next = next.filter_map(|side| side.wire.front()).map(|(due, _)| *due).min();
             match next {
                 Some(due) => self.now = due.max(self.now),
                 None => return,
@@ -237,10 +201,7 @@ impl Pair {
         loop {
             self.settle();
             let open = self.sides.iter().filter(|side| side.closed.is_none());
-            let next = open
-                .map(|side| side.mux.poll_timeout())
-                .min()
-                .unwrap_or(Duration::MAX);
+            let next = open.map(|side| side.mux.poll_timeout()).min().unwrap_or(Duration::MAX);
             if next > until || self.now >= until {
                 break;
             }
@@ -252,14 +213,10 @@ impl Pair {
 
     /// The stream that the remote opened last.
     pub(super) fn opened(&mut self, at: usize) -> Option<StreamKey> {
-        self.sides[at]
-            .events
-            .iter()
-            .rev()
-            .find_map(|event| match event {
-                MuxEvent::Opened(key) => Some(*key),
-                _ => None,
-            })
+        self.sides[at].events.iter().rev().find_map(|event| match event {
+            MuxEvent::Opened(key) => Some(*key),
+            _ => None,
+        })
     }
 
     /// Everything a stream can give now.

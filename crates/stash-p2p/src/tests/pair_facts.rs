@@ -25,22 +25,11 @@ fn a_request_gets_its_response_whatever_the_cuts_and_delays() {
         pair.sides[0].mux.finish(key);
         pair.settle();
         let there = pair.opened(1).unwrap();
-        assert_eq!(
-            pair.drain(1, there),
-            [Some(message(b"request")), None],
-            "seed {seed}"
-        );
-        pair.sides[1]
-            .mux
-            .push(there, &message(b"response"))
-            .unwrap();
+        assert_eq!(pair.drain(1, there), [Some(message(b"request")), None], "seed {seed}");
+        pair.sides[1].mux.push(there, &message(b"response")).unwrap();
         pair.sides[1].mux.finish(there);
         pair.settle();
-        assert_eq!(
-            pair.drain(0, key),
-            [Some(message(b"response")), None],
-            "seed {seed}"
-        );
+        assert_eq!(pair.drain(0, key), [Some(message(b"response")), None], "seed {seed}");
         assert_eq!((pair.sides[0].mux.load(), pair.sides[1].mux.load()), (0, 0));
     }
 }
@@ -53,11 +42,7 @@ fn transfer(pair: &mut Pair, total: usize) -> Vec<u8> {
     for _ in 0..100_000 {
         while !rest.is_empty() {
             let piece = rest.slice(..rest.len().min(100_000));
-            if pair.sides[0]
-                .mux
-                .push(key, &Frame::Data(piece.clone()))
-                .unwrap()
-            {
+            if pair.sides[0].mux.push(key, &Frame::Data(piece.clone())).unwrap() {
                 rest = rest.slice(piece.len()..);
             } else {
                 break;
@@ -84,20 +69,13 @@ fn transfer(pair: &mut Pair, total: usize) -> Vec<u8> {
 
 #[test]
 fn a_large_transfer_arrives_whole_across_many_rekeys_and_credit_rounds() {
-    let limits = Limits {
-        rekey_after: 7,
-        ..Limits::default()
-    };
+    let limits = Limits { rekey_after: 7, ..Limits::default() };
     let mut pair = Pair::new(42, &limits);
     pair.settle();
     let total = 20 << 20;
     let got = transfer(&mut pair, total);
     assert_eq!(got.len(), total);
-    assert!(
-        got.iter()
-            .enumerate()
-            .all(|(n, byte)| *byte == n.to_le_bytes()[0])
-    );
+    assert!(got.iter().enumerate().all(|(n, byte)| *byte == n.to_le_bytes()[0]));
 }
 
 // Fault case 37.
@@ -116,15 +94,8 @@ fn a_reader_that_does_not_read_holds_no_more_than_the_window() {
         pair.settle();
     }
     let window = limits.stream_window as usize;
-    assert!(
-        pair.sides[1].arrived <= window + 128 * 1024,
-        "{}",
-        pair.sides[1].arrived
-    );
-    assert!(
-        queued <= window + limits.send_queue + 256 * 1024,
-        "{queued}"
-    );
+    assert!(pair.sides[1].arrived <= window + 128 * 1024, "{}", pair.sides[1].arrived);
+    assert!(queued <= window + limits.send_queue + 256 * 1024, "{queued}");
 }
 
 #[test]
@@ -135,10 +106,7 @@ fn a_control_message_overtakes_queued_bulk_data() {
     let piece = Frame::Data(Bytes::from(vec![0; 256 * 1024]));
     while pair.sides[0].mux.push(bulk, &piece).unwrap() {}
     let control = pair.sides[0].mux.open(Class::Control).unwrap();
-    pair.sides[0]
-        .mux
-        .push(control, &message(b"urgent"))
-        .unwrap();
+    pair.sides[0].mux.push(control, &message(b"urgent")).unwrap();
     let mut segments = Vec::new();
     let now = pair.now;
     pair.sides[0].mux.poll_transmit(now, &mut segments, 1);
@@ -152,10 +120,7 @@ fn a_connection_that_falls_silent_is_dead_after_thirty_seconds() {
     let mut pair = Pair::new(3, &Limits::default());
     pair.settle();
     pair.advance(Duration::from_secs(120));
-    assert_eq!(
-        pair.sides[0].closed, None,
-        "pings keep an idle connection alive"
-    );
+    assert_eq!(pair.sides[0].closed, None, "pings keep an idle connection alive");
     assert!(pair.sides[0].mux.rtt().is_some());
     pair.dead = [true, true];
     pair.advance(Duration::from_secs(31));
@@ -202,10 +167,7 @@ fn a_graceful_close_lets_streams_end_and_takes_late_ones_already_opened() {
 
 #[test]
 fn an_old_connection_drains_by_itself() {
-    let limits = Limits {
-        max_age: Duration::from_secs(100),
-        ..Limits::default()
-    };
+    let limits = Limits { max_age: Duration::from_secs(100), ..Limits::default() };
     let mut pair = Pair::new(5, &limits);
     pair.settle();
     pair.advance(Duration::from_secs(99));
@@ -220,10 +182,7 @@ fn a_stream_that_never_ends_is_cut_at_the_drain_deadline() {
     let mut pair = Pair::new(6, &Limits::default());
     pair.settle();
     let key = pair.sides[0].mux.open(Class::Control).unwrap();
-    pair.sides[0]
-        .mux
-        .push(key, &message(b"and then nothing"))
-        .unwrap();
+    pair.sides[0].mux.push(key, &message(b"and then nothing")).unwrap();
     pair.settle();
     let now = pair.now;
     pair.sides[1].mux.start_drain(now, CloseReason::Shutdown);
@@ -237,36 +196,20 @@ fn a_reset_reaches_both_directions_and_frees_the_stream() {
         let mut pair = Pair::new(seed, &Limits::default());
         pair.settle();
         let key = pair.sides[0].mux.open(Class::Control).unwrap();
-        pair.sides[0]
-            .mux
-            .push(key, &message(b"never mind"))
-            .unwrap();
+        pair.sides[0].mux.push(key, &message(b"never mind")).unwrap();
         pair.settle();
         let there = pair.opened(1).unwrap();
-        pair.sides[1]
-            .mux
-            .push(there, &message(b"half an answer"))
-            .unwrap();
+        pair.sides[1].mux.push(there, &message(b"half an answer")).unwrap();
         pair.sides[0].mux.reset(key, 77);
         pair.settle();
-        assert_eq!(
-            pair.sides[1].mux.recv(there),
-            Some(Err(StreamError::Reset(77)))
-        );
+        assert_eq!(pair.sides[1].mux.recv(there), Some(Err(StreamError::Reset(77))));
         assert_eq!(
             pair.sides[1].mux.push(there, &message(b"more")),
             Err(StreamError::Reset(77)),
             "seed {seed}"
         );
-        assert_eq!(
-            (pair.sides[0].mux.load(), pair.sides[1].mux.load()),
-            (0, 0),
-            "seed {seed}"
-        );
-        assert_eq!(
-            (&pair.sides[0].closed, &pair.sides[1].closed),
-            (&None, &None)
-        );
+        assert_eq!((pair.sides[0].mux.load(), pair.sides[1].mux.load()), (0, 0), "seed {seed}");
+        assert_eq!((&pair.sides[0].closed, &pair.sides[1].closed), (&None, &None));
     }
 }
 
@@ -276,10 +219,7 @@ fn a_dropped_receiver_stops_the_sender_and_gives_all_credit_back() {
     pair.settle();
     for _ in 0..50 {
         let key = pair.sides[0].mux.open(Class::Bulk).unwrap();
-        pair.sides[0]
-            .mux
-            .push(key, &message(b"give me all"))
-            .unwrap();
+        pair.sides[0].mux.push(key, &message(b"give me all")).unwrap();
         pair.sides[0].mux.finish(key);
         pair.settle();
         let there = pair.opened(1).unwrap();
@@ -298,10 +238,7 @@ fn a_dropped_receiver_stops_the_sender_and_gives_all_credit_back() {
 
 #[test]
 fn open_streams_are_bounded_and_a_slot_frees_with_the_end() {
-    let limits = Limits {
-        streams: 2,
-        ..Limits::default()
-    };
+    let limits = Limits { streams: 2, ..Limits::default() };
     let mut pair = Pair::new(9, &limits);
     pair.settle();
     let first = pair.sides[0].mux.open(Class::Control).unwrap();

@@ -16,21 +16,10 @@ use crate::wire::{ACK, END, Header, Kind, ProtocolError};
 
 fn whole(kind: Kind, flags: u8, stream: u32, payload: &[u8]) -> Inbound {
     let len = u32::try_from(payload.len()).unwrap();
-    let header = Header {
-        kind,
-        flags,
-        priority: 0,
-        stream,
-        len,
-    };
+    let header = Header { kind, flags, priority: 0, stream, len };
     let bytes = Bytes::copy_from_slice(payload);
     if kind == Kind::Data {
-        return Inbound::Piece {
-            header,
-            bytes,
-            first: true,
-            last: true,
-        };
+        return Inbound::Piece { header, bytes, first: true, last: true };
     }
     Inbound::Whole(header, bytes)
 }
@@ -49,10 +38,7 @@ fn hello() -> Inbound {
 
 /// What an acceptor (the remote initiates, so its ids are odd) says to these frames.
 fn judge(frames: impl IntoIterator<Item = Inbound>) -> Result<(), ProtocolError> {
-    let limits = Limits {
-        streams: 3,
-        ..Limits::default()
-    };
+    let limits = Limits { streams: 3, ..Limits::default() };
     let mut mux = Mux::new(config(false, &limits));
     judge_on(&mut mux, frames)
 }
@@ -75,10 +61,7 @@ fn judge_on(mux: &mut Mux, frames: impl IntoIterator<Item = Inbound>) -> Result<
 fn hello_comes_first_and_once() {
     let ping = || whole(Kind::Ping, 0, 0, &[0; 8]);
     assert_eq!(judge([ping()]), Err(ProtocolError::HelloOrder));
-    assert_eq!(
-        judge([hello(), ping(), hello()]),
-        Err(ProtocolError::HelloOrder)
-    );
+    assert_eq!(judge([hello(), ping(), hello()]), Err(ProtocolError::HelloOrder));
     assert_eq!(judge([hello(), ping(), ping()]), Ok(()));
 }
 
@@ -87,46 +70,19 @@ fn hello_comes_first_and_once() {
 fn responses_without_requests_and_reused_ids_close_the_connection() {
     let message = |flags, stream| whole(Kind::Message, flags, stream, b"m");
     let cases = [
-        (
-            vec![message(0, 2)],
-            ProtocolError::ResponseWithoutRequest(2),
-        ),
-        (
-            vec![message(END, 5), message(0, 3)],
-            ProtocolError::StreamReused(3),
-        ),
-        (
-            vec![message(END, 1), message(0, 1)],
-            ProtocolError::FrameAfterEnd(1),
-        ),
+        (vec![message(0, 2)], ProtocolError::ResponseWithoutRequest(2)),
+        (vec![message(END, 5), message(0, 3)], ProtocolError::StreamReused(3)),
+        (vec![message(END, 1), message(0, 1)], ProtocolError::FrameAfterEnd(1)),
         (
             vec![message(0, 1), message(0, 3), message(0, 5), message(0, 7)],
             ProtocolError::TooManyStreams(3),
         ),
-        (
-            vec![whole(Kind::Credit, 0, 9, &[1, 0, 0, 0])],
-            ProtocolError::ResponseWithoutRequest(9),
-        ),
-        (
-            vec![whole(Kind::Credit, 0, 0, &[0; 4])],
-            ProtocolError::BadCredit(0),
-        ),
-        (
-            vec![whole(Kind::Credit, 0, 0, &[0xff; 4])],
-            ProtocolError::BadCredit(u32::MAX),
-        ),
-        (
-            vec![whole(Kind::Bulk, 0, 0, &[0])],
-            ProtocolError::BulkOutOfPlace,
-        ),
-        (
-            vec![whole(Kind::Bulk, 0, 0, &[2; 33])],
-            ProtocolError::BulkOutOfPlace,
-        ),
-        (
-            vec![whole(Kind::Reset, 0, 1, &[0; 4])],
-            ProtocolError::BadFlags { kind: 4, flags: 0 },
-        ),
+        (vec![whole(Kind::Credit, 0, 9, &[1, 0, 0, 0])], ProtocolError::ResponseWithoutRequest(9)),
+        (vec![whole(Kind::Credit, 0, 0, &[0; 4])], ProtocolError::BadCredit(0)),
+        (vec![whole(Kind::Credit, 0, 0, &[0xff; 4])], ProtocolError::BadCredit(u32::MAX)),
+        (vec![whole(Kind::Bulk, 0, 0, &[0])], ProtocolError::BulkOutOfPlace),
+        (vec![whole(Kind::Bulk, 0, 0, &[2; 33])], ProtocolError::BulkOutOfPlace),
+        (vec![whole(Kind::Reset, 0, 1, &[0; 4])], ProtocolError::BadFlags { kind: 4, flags: 0 }),
     ];
     for (frames, error) in cases {
         assert_eq!(judge(std::iter::once(hello()).chain(frames)), Err(error));
@@ -150,9 +106,7 @@ fn more_than_the_credit_closes_the_connection() {
     let piece = |stream| whole(Kind::Data, 0, stream, &[0; 256 * 1024]);
     let flood = std::iter::once(hello()).chain((0..9).map(|_| piece(1)));
     assert_eq!(judge(flood), Err(ProtocolError::CreditExceeded(1)));
-    let both = [1, 3, 5]
-        .into_iter()
-        .flat_map(|stream| (0..7).map(move |_| piece(stream)));
+    let both = [1, 3, 5].into_iter().flat_map(|stream| (0..7).map(move |_| piece(stream)));
     let flood = std::iter::once(hello()).chain(both);
     assert_eq!(judge(flood), Err(ProtocolError::ConnectionCreditExceeded));
 }
@@ -174,8 +128,7 @@ fn floods_of_pings_resets_and_token_requests_queue_nothing() {
     let mut mux = Mux::new(config(false, &Limits::default()));
     judge_on(&mut mux, [hello()]).unwrap();
     for _ in 0..10_000 {
-        mux.handle(Duration::ZERO, whole(Kind::Ping, 0, 0, &[1; 8]))
-            .unwrap();
+        mux.handle(Duration::ZERO, whole(Kind::Ping, 0, 0, &[1; 8])).unwrap();
     }
     let mut segments = Vec::new();
     mux.poll_transmit(Duration::ZERO, &mut segments, 1 << 20);
@@ -183,10 +136,7 @@ fn floods_of_pings_resets_and_token_requests_queue_nothing() {
     // Streams opened and reset while we do not get to write count until we have answered.
     let resets = (0..2000_u32).try_for_each(|n| {
         mux.handle(Duration::ZERO, whole(Kind::Message, 0, 2 * n + 1, b"m"))?;
-        mux.handle(
-            Duration::ZERO,
-            whole(Kind::Reset, END | ACK, 2 * n + 1, &[0; 4]),
-        )
+        mux.handle(Duration::ZERO, whole(Kind::Reset, END | ACK, 2 * n + 1, &[0; 4]))
     });
     let full = ProtocolError::TooManyStreams(Limits::default().streams);
     assert_eq!(resets, Err(CloseReason::Protocol(full)));

@@ -34,9 +34,7 @@ async fn say(network: &Arc<dyn Network>, addr: SocketAddr, bytes: &[u8], hang_up
 async fn shake(network: &Arc<dyn Network>, addr: SocketAddr, preamble: &[u8]) -> bool {
     let mut wire = network.dial(addr).await.unwrap();
     wire.write.write_all(preamble).await.unwrap();
-    within(wire.read.read_exact(&mut [0; MSG2_LEN]))
-        .await
-        .is_ok()
+    within(wire.read.read_exact(&mut [0; MSG2_LEN])).await.is_ok()
 }
 
 fn first_message(
@@ -46,10 +44,7 @@ fn first_message(
     offer: &Offer,
 ) -> Vec<u8> {
     let ephemeral = crate::inner::Inner::ephemeral();
-    Dial::start(secret, to, realm, offer, ephemeral)
-        .unwrap()
-        .0
-        .to_vec()
+    Dial::start(secret, to, realm, offer, ephemeral).unwrap().0.to_vec()
 }
 
 /// An initiator whose static key is 32 zeros, and who computes with it as anybody can.
@@ -117,9 +112,7 @@ fn all_zero_static(to: &crate::PublicKey) -> Vec<u8> {
         .build_initiator()
         .unwrap();
     let mut bytes = vec![0; PREAMBLE_LEN];
-    noise
-        .write_message(&offer(1).encode(), &mut bytes[TAG_LEN..])
-        .unwrap();
+    noise.write_message(&offer(1).encode(), &mut bytes[TAG_LEN..]).unwrap();
     let tag = preamble::tag(&realm, to, &bytes[TAG_LEN..]);
     bytes[..TAG_LEN].copy_from_slice(&tag);
     bytes
@@ -146,63 +139,25 @@ async fn strangers_get_zero_bytes_and_live_connections_are_untouched() {
         malformed[PREAMBLE_LEN - 1] ^= 1;
         let cases: Vec<(&str, Vec<u8>)> = vec![
             ("a port scan", vec![]),
-            (
-                "an HTTP request",
-                b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
-            ),
-            (
-                "a TLS hello",
-                [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 506]].concat(),
-            ),
+            ("an HTTP request", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()),
+            ("a TLS hello", [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 506]].concat()),
             (
                 "random bytes",
                 (0..2000_u32)
                     .flat_map(|n| blake3::hash(&n.to_le_bytes()).as_bytes()[..8].to_vec())
                     .collect(),
             ),
-            (
-                "a wrong network key",
-                changed(|realm| realm.tag_key = [0; 32]),
-            ),
-            (
-                "a wrong pre-shared key",
-                changed(|realm| realm.psk = [0; 32]),
-            ),
-            (
-                "another prologue",
-                changed(|realm| realm.prologue = b"another".to_vec()),
-            ),
-            (
-                "an unknown static key",
-                first_message(&unknown, &node.key, &realm(), &offer(1)),
-            ),
+            ("a wrong network key", changed(|realm| realm.tag_key = [0; 32])),
+            ("a wrong pre-shared key", changed(|realm| realm.psk = [0; 32])),
+            ("another prologue", changed(|realm| realm.prologue = b"another".to_vec())),
+            ("an unknown static key", first_message(&unknown, &node.key, &realm(), &offer(1))),
             ("an all-zero static key", all_zero_static(&node.key)),
-            (
-                "a tag for another node",
-                first_message(&secret(), &member.key, &realm(), &offer(1)),
-            ),
+            ("a tag for another node", first_message(&secret(), &member.key, &realm(), &offer(1))),
             ("a changed last byte", malformed),
-            (
-                "a later version only",
-                whole(
-                    &realm(),
-                    &Offer {
-                        lowest: 2,
-                        highest: 9,
-                        ..offer(1)
-                    },
-                ),
-            ),
+            ("a later version only", whole(&realm(), &Offer { lowest: 2, highest: 9, ..offer(1) })),
             (
                 "a bulk token nobody gave",
-                whole(
-                    &realm(),
-                    &Offer {
-                        purpose: Purpose::Bulk,
-                        token: [9; 32],
-                        ..offer(1)
-                    },
-                ),
+                whole(&realm(), &Offer { purpose: Purpose::Bulk, token: [9; 32], ..offer(1) }),
             ),
             (
                 "our own key",
@@ -222,19 +177,13 @@ async fn strangers_get_zero_bytes_and_live_connections_are_untouched() {
         }
         assert_eq!(node.endpoint.peers().len(), 1);
         // Nothing above used the counter up: the same member with the same counter gets in.
-        assert!(
-            shake(&network, node.addr, &whole(&realm(), &offer(1))).await,
-            "{name}"
-        );
+        assert!(shake(&network, node.addr, &whole(&realm(), &offer(1))).await, "{name}");
     }
 }
 
 fn secret_of(node: &Node) -> [u8; 32] {
     let seeds = [21, 22].map(|seed| [seed; 32]);
-    seeds
-        .into_iter()
-        .find(|seed| StaticSecret::from_bytes(*seed).public() == node.key)
-        .unwrap()
+    seeds.into_iter().find(|seed| StaticSecret::from_bytes(*seed).public() == node.key).unwrap()
 }
 
 // Fault case 6.
@@ -247,27 +196,16 @@ async fn a_replayed_first_message_is_silence_at_once_later_and_after_a_restart()
         let message = |counter| first_message(&secret, &node.key, &realm(), &offer(counter));
         let recorded = message(500);
         assert!(shake(&network, node.addr, &recorded).await);
-        assert_eq!(
-            say(&network, node.addr, &recorded, false).await.len(),
-            0,
-            "{name}: at once"
-        );
+        assert_eq!(say(&network, node.addr, &recorded, false).await.len(), 0, "{name}: at once");
         // Overtaken, but never seen: answered once.
         let slow = message(400);
         assert!(shake(&network, node.addr, &slow).await);
         assert_eq!(say(&network, node.addr, &slow, false).await.len(), 0);
         for counter in 1001..=2100 {
-            assert!(
-                shake(&network, node.addr, &message(counter)).await,
-                "{name} {counter}"
-            );
+            assert!(shake(&network, node.addr, &message(counter)).await, "{name} {counter}");
         }
         for old in [&recorded, &slow] {
-            assert_eq!(
-                say(&network, node.addr, old, false).await.len(),
-                0,
-                "{name}: much later"
-            );
+            assert_eq!(say(&network, node.addr, old, false).await.len(), 0, "{name}: much later");
         }
         let gate = Arc::new(MemoryGate::new(vec![realm()]));
         gate.add(secret.public());
@@ -278,10 +216,7 @@ async fn a_replayed_first_message_is_silence_at_once_later_and_after_a_restart()
             assert_eq!(back.len(), 0, "{name}: after a restart");
         }
         assert!(shake(&network, again.addr, &message(2101)).await);
-        assert!(
-            again.endpoint.peers().is_empty(),
-            "an unconfirmed initiator is no peer"
-        );
+        assert!(again.endpoint.peers().is_empty(), "an unconfirmed initiator is no peer");
     }
 }
 
@@ -317,10 +252,7 @@ async fn slow_strangers_are_closed_at_the_deadline_and_members_get_in_beside_the
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_from_one_address_is_bounded() {
     for (name, network) in networks() {
-        let limits = Limits {
-            unauthenticated_per_ip: 3,
-            ..Limits::default()
-        };
+        let limits = Limits { unauthenticated_per_ip: 3, ..Limits::default() };
         let node = Node::new(&network, 21, limits);
         let mut held = Vec::new();
         let mut turned_away = 0;

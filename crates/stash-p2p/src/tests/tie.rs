@@ -20,11 +20,7 @@ struct Crossing {
 impl Crossing {
     fn new(under: &Arc<dyn Network>) -> Self {
         let under = Arc::clone(under);
-        Self {
-            under,
-            both: Barrier::new(2),
-            dials: AtomicUsize::new(0),
-        }
+        Self { under, both: Barrier::new(2), dials: AtomicUsize::new(0) }
     }
 }
 
@@ -77,11 +73,7 @@ async fn a_thousand_simultaneous_dials_leave_one_connection_and_lose_no_request(
                 }
             })
             .await;
-            assert_eq!(
-                peers[0].handshake_hash(),
-                peers[1].handshake_hash(),
-                "{name} {round}"
-            );
+            assert_eq!(peers[0].handshake_hash(), peers[1].handshake_hash(), "{name} {round}");
             futures::future::join_all(peers.iter().map(|peer| ask(peer, Class::Control, b"x")))
                 .await;
             for node in &mut nodes {
@@ -89,11 +81,7 @@ async fn a_thousand_simultaneous_dials_leave_one_connection_and_lose_no_request(
                 assert!(idle.is_none(), "{name} round {round}: {:?}", idle.flatten());
                 assert_eq!(node.endpoint.peers().len(), 1);
             }
-            assert_eq!(
-                crossing.dials.load(Ordering::Relaxed),
-                2,
-                "{name} round {round}"
-            );
+            assert_eq!(crossing.dials.load(Ordering::Relaxed), 2, "{name} round {round}");
         }
     }
 }
@@ -106,11 +94,8 @@ async fn a_restarted_node_takes_over_its_old_connection_at_once() {
         let old = low.up().await;
         // The old process is gone without a word (its endpoint still holds the connection open);
         // the new one has the same key and another run.
-        let seed = if high.key == crate::StaticSecret::from_bytes([21; 32]).public() {
-            21
-        } else {
-            22
-        };
+        let seed =
+            if high.key == crate::StaticSecret::from_bytes([21; 32]).public() { 21 } else { 22 };
         let again = Node::with_gate(&network, seed, test_limits(), high.gate.clone());
         let there = again.dial(&low).await;
         match within(low.events.next()).await {

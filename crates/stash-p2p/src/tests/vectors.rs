@@ -31,11 +31,7 @@ fn build(vector: &Value, side: &str) -> HandshakeState {
         .unwrap();
     if side == "init" {
         let remote = key(field("remote_static"));
-        builder
-            .remote_public_key(&remote)
-            .unwrap()
-            .build_initiator()
-            .unwrap()
+        builder.remote_public_key(&remote).unwrap().build_initiator().unwrap()
     } else {
         builder.build_responder().unwrap()
     }
@@ -58,11 +54,7 @@ fn check(vector: &Value) {
     let messages = vector["messages"].as_array().unwrap();
     assert_eq!(messages.len(), 6);
     for (n, message) in messages[..2].iter().enumerate() {
-        let (from, to) = if n == 0 {
-            (&mut init, &mut resp)
-        } else {
-            (&mut resp, &mut init)
-        };
+        let (from, to) = if n == 0 { (&mut init, &mut resp) } else { (&mut resp, &mut init) };
         let (payload, expected) = (hex(&message["payload"]), hex(&message["ciphertext"]));
         let mut sent = vec![0; 65_535];
         let len = from.write_message(&payload, &mut sent).unwrap();
@@ -71,22 +63,13 @@ fn check(vector: &Value) {
         let len = to.read_message(&expected, &mut read).unwrap();
         assert_eq!(&read[..len], &payload[..]);
     }
-    assert_eq!(
-        init.get_handshake_hash(),
-        &hex(&vector["handshake_hash"])[..]
-    );
-    assert_eq!(
-        resp.get_handshake_hash(),
-        &hex(&vector["handshake_hash"])[..]
-    );
+    assert_eq!(init.get_handshake_hash(), &hex(&vector["handshake_hash"])[..]);
+    assert_eq!(resp.get_handshake_hash(), &hex(&vector["handshake_hash"])[..]);
 
     let (first, second) = init.dangerously_get_raw_split();
     let mut seal = [Sealer::new(&first, 1 << 20), Sealer::new(&second, 1 << 20)];
     let mut open = [Opener::new(&first, 1 << 20), Opener::new(&second, 1 << 20)];
-    let mut snow = [
-        init.into_transport_mode().unwrap(),
-        resp.into_transport_mode().unwrap(),
-    ];
+    let mut snow = [init.into_transport_mode().unwrap(), resp.into_transport_mode().unwrap()];
     for (n, message) in messages[2..].iter().enumerate() {
         let (payload, expected) = (hex(&message["payload"]), hex(&message["ciphertext"]));
         let side = n % 2;

@@ -76,30 +76,17 @@ fn example() -> String {
         psk: [0x44; 32],
     };
     show(&mut out, "initiator static secret", initiator.expose());
-    show(
-        &mut out,
-        "initiator static public",
-        initiator.public().as_bytes(),
-    );
+    show(&mut out, "initiator static public", initiator.public().as_bytes());
     show(&mut out, "responder static secret", responder.expose());
-    show(
-        &mut out,
-        "responder static public",
-        responder.public().as_bytes(),
-    );
+    show(&mut out, "responder static public", responder.public().as_bytes());
     show(&mut out, "initiator ephemeral secret", &[0x55; 32]);
     show(&mut out, "responder ephemeral secret", &[0x66; 32]);
     show(&mut out, "prologue", &realm.prologue);
     show(&mut out, "tag key", &realm.tag_key);
     show(&mut out, "pre-shared key", &realm.psk);
 
-    let offer = Offer {
-        lowest: 1,
-        highest: 1,
-        purpose: Purpose::Control,
-        counter: 1,
-        token: [0; 32],
-    };
+    let offer =
+        Offer { lowest: 1, highest: 1, purpose: Purpose::Control, counter: 1, token: [0; 32] };
     show(
         &mut out,
         "payload of message 1, first 48 bytes (464 zeros follow)",
@@ -108,70 +95,37 @@ fn example() -> String {
     let ephemeral = Zeroizing::new([0x55; 32]);
     let (preamble, dial) =
         Dial::start(&initiator, &responder.public(), &realm, &offer, ephemeral).unwrap();
-    show(
-        &mut out,
-        "initiator sends: tag, message 1",
-        preamble.as_slice(),
-    );
+    show(&mut out, "initiator sends: tag, message 1", preamble.as_slice());
     let ephemeral = Zeroizing::new([0x66; 32]);
-    let asked = Asked::read(
-        &responder,
-        &responder.public(),
-        &[realm],
-        &preamble,
-        ephemeral,
-    )
-    .unwrap();
+    let asked =
+        Asked::read(&responder, &responder.public(), &[realm], &preamble, ephemeral).unwrap();
     let (msg2, mut there) = asked.answer(1 << 20).unwrap();
     show(&mut out, "responder sends: message 2", &msg2);
     let mut here = dial.finish(&msg2, 1 << 20).unwrap();
     assert_eq!(here.hash, there.hash);
     show(&mut out, "handshake hash", &here.hash);
 
-    let mut muxes = [
-        Mux::new(config(true, 7, b"hello from 1")),
-        Mux::new(config(false, 8, b"hello from 2")),
-    ];
+    let mut muxes =
+        [Mux::new(config(true, 7, b"hello from 1")), Mux::new(config(false, 8, b"hello from 2"))];
     let mut to_initiator = Intake::new(here.opener);
     let mut to_responder = Intake::new(there.opener);
-    show(
-        &mut out,
-        "initiator's hello, decrypted payload",
-        &muxes[0_usize].hello_bytes(),
-    );
+    show(&mut out, "initiator's hello, decrypted payload", &muxes[0_usize].hello_bytes());
     let bytes = transmit(&mut muxes[1], &mut there.sealer);
     show(&mut out, "responder sends: hello", &bytes);
     receive(&mut muxes[0], &mut to_initiator, &bytes);
     let key = muxes[0].open(Class::Control).unwrap();
-    muxes[0]
-        .push(key, &Frame::Message(Bytes::from_static(b"ping me")))
-        .unwrap();
+    muxes[0].push(key, &Frame::Message(Bytes::from_static(b"ping me"))).unwrap();
     muxes[0].finish(key);
     let bytes = transmit(&mut muxes[0], &mut here.sealer);
-    show(
-        &mut out,
-        "initiator sends: hello; message \"ping me\" with END on stream 1",
-        &bytes,
-    );
+    show(&mut out, "initiator sends: hello; message \"ping me\" with END on stream 1", &bytes);
     receive(&mut muxes[1], &mut to_responder, &bytes);
-    let Some(MuxEvent::Opened(there_key)) = muxes[1].poll_event() else {
-        panic!("not opened")
-    };
-    muxes[1]
-        .push(there_key, &Frame::Data(Bytes::from_static(b"raw answer")))
-        .unwrap();
+    let Some(MuxEvent::Opened(there_key)) = muxes[1].poll_event() else { panic!("not opened") };
+    muxes[1].push(there_key, &Frame::Data(Bytes::from_static(b"raw answer"))).unwrap();
     muxes[1].finish(there_key);
     let bytes = transmit(&mut muxes[1], &mut there.sealer);
-    show(
-        &mut out,
-        "responder sends: data \"raw answer\" with END on stream 1",
-        &bytes,
-    );
+    show(&mut out, "responder sends: data \"raw answer\" with END on stream 1", &bytes);
     receive(&mut muxes[0], &mut to_initiator, &bytes);
-    assert_eq!(
-        muxes[0].recv(key),
-        Some(Ok(Some(Frame::Data(Bytes::from_static(b"raw answer")))))
-    );
+    assert_eq!(muxes[0].recv(key), Some(Ok(Some(Frame::Data(Bytes::from_static(b"raw answer"))))));
     out
 }
 

@@ -42,10 +42,7 @@ pub(super) fn first_len(staging: &Staging, batch: u64) -> u64 {
     let staged = if !staging.ready.is_empty() {
         FILE_LEN + mark_len()
     } else {
-        staging
-            .small
-            .last()
-            .map_or(0, |blob| small_len(blob) + mark_len())
+        staging.small.last().map_or(0, |blob| small_len(blob) + mark_len())
     };
     if staged > 0 { staged } else { batch }
 }
@@ -79,15 +76,11 @@ impl Built {
     }
 
     fn group(&mut self) -> &mut Group {
-        self.group
-            .as_mut()
-            .expect("the group is taken once, after it was filled")
+        self.group.as_mut().expect("the group is taken once, after it was filled")
     }
 
     pub(super) fn take_group(&mut self) -> Group {
-        self.group
-            .take()
-            .expect("the group is taken once, after it was filled")
+        self.group.take().expect("the group is taken once, after it was filled")
     }
 
     pub(super) fn batches(&self) -> u64 {
@@ -95,10 +88,7 @@ impl Built {
     }
 
     pub(super) fn small_announced(&self) -> Vec<(Address, u64)> {
-        self.small
-            .iter()
-            .map(|blob| (blob.address(), blob.bytes().len() as u64))
-            .collect()
+        self.small.iter().map(|blob| (blob.address(), blob.bytes().len() as u64)).collect()
     }
 
     /// Takes what fits: announcements first, so that a batch finds its blobs here.
@@ -122,9 +112,7 @@ impl Built {
                 staging.small.push(blob);
                 break;
             }
-            let op = Op::SmallChunk {
-                address: blob.address(),
-            };
+            let op = Op::SmallChunk { address: blob.address() };
             self.write(tables, &op, blob.bytes())?;
             self.small.push(blob);
         }
@@ -172,18 +160,10 @@ impl Built {
             evicted += self.step(shared, tables, step)?;
         }
         let wrote = self.group().next_sequence() > first_sequence;
-        let last_sequence = if wrote {
-            self.group().mark()
-        } else {
-            first_sequence.saturating_sub(1)
-        };
+        let last_sequence =
+            if wrote { self.group().mark() } else { first_sequence.saturating_sub(1) };
         let new_records = tables.state.records - records;
-        Ok(Ok(Receipt {
-            first_sequence,
-            last_sequence,
-            new_records,
-            evicted,
-        }))
+        Ok(Ok(Receipt { first_sequence, last_sequence, new_records, evicted }))
     }
 
     /// Writes and applies a step. How many blobs it evicted.
@@ -198,55 +178,21 @@ impl Built {
                 if !tables.has_record(&r.hash)? {
                     let refs = r.refs.clone();
                     let (hash, name, writer, n) = (r.hash, r.name, r.writer, r.n);
-                    self.write(
-                        tables,
-                        &Op::Record {
-                            hash,
-                            name,
-                            writer,
-                            n,
-                            refs,
-                        },
-                        &r.bytes,
-                    )?;
+                    self.write(tables, &Op::Record { hash, name, writer, n, refs }, &r.bytes)?;
                 }
             }
             Step::Row { key, value } => {
-                self.write(
-                    tables,
-                    &Op::Row {
-                        key: key.clone(),
-                        value: value.clone(),
-                    },
-                    &[],
-                )?;
+                self.write(tables, &Op::Row { key: key.clone(), value: value.clone() }, &[])?;
             }
             Step::Require(_) => {}
             Step::Hold { address, holder } => {
-                self.write(
-                    tables,
-                    &Op::Hold {
-                        address: *address,
-                        holder: *holder,
-                    },
-                    &[],
-                )?;
+                self.write(tables, &Op::Hold { address: *address, holder: *holder }, &[])?;
             }
             Step::Release { address, holder } => {
-                self.write(
-                    tables,
-                    &Op::Release {
-                        address: *address,
-                        holder: *holder,
-                    },
-                    &[],
-                )?;
+                self.write(tables, &Op::Release { address: *address, holder: *holder }, &[])?;
             }
             Step::Manifest { address, refs } => {
-                let op = Op::Manifest {
-                    address: *address,
-                    refs: refs.clone(),
-                };
+                let op = Op::Manifest { address: *address, refs: refs.clone() };
                 self.write(tables, &op, &[])?;
             }
             Step::Evict { addresses, .. } => return self.evict(tables, addresses),
@@ -323,16 +269,10 @@ fn check(
             }
             Step::Hold { address, holder } => drop(holds.insert((*address, *holder), true)),
             Step::Release { address, holder } => drop(holds.insert((*address, *holder), false)),
-            Step::Evict {
-                addresses,
-                unless_held,
-            } => {
+            Step::Evict { addresses, unless_held } => {
                 for address in addresses {
                     if *unless_held && let Some(holder) = holder_of(tables, &holds, address)? {
-                        return Ok(Some(CommitError::Held {
-                            address: *address,
-                            holder,
-                        }));
+                        return Ok(Some(CommitError::Held { address: *address, holder }));
                     }
                     gone.insert(*address);
                 }
@@ -353,8 +293,5 @@ fn holder_of(
         return Ok(Some(holder));
     }
     let released = |holder: &[u8; 32]| holds.get(&(*address, *holder)) == Some(&false);
-    Ok(tables
-        .holders(address)?
-        .into_iter()
-        .find(|holder| !released(holder)))
+    Ok(tables.holders(address)?.into_iter().find(|holder| !released(holder)))
 }

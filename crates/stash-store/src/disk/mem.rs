@@ -88,9 +88,9 @@ impl World {
 
     fn room_for(&self, more: u64) -> io::Result<()> {
         match self.capacity {
-            Some(capacity) if more > 0 && self.root.bytes() + more > capacity => Err(
-                io::Error::new(io::ErrorKind::StorageFull, "the disk is full"),
-            ),
+            Some(capacity) if more > 0 && self.root.bytes() + more > capacity => {
+                Err(io::Error::new(io::ErrorKind::StorageFull, "the disk is full"))
+            }
             _ => Ok(()),
         }
     }
@@ -110,9 +110,7 @@ impl MemDisk {
             locks: BTreeSet::new(),
             capacity: None,
         };
-        MemDisk {
-            world: Arc::new(Mutex::new(world)),
-        }
+        MemDisk { world: Arc::new(Mutex::new(world)) }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -215,12 +213,7 @@ impl Disk for MemDisk {
             world.root.file(path)?
         };
         let disk = self.clone();
-        Ok(Arc::new(MemFile {
-            disk,
-            node,
-            boot,
-            writable: mode != OpenMode::Read,
-        }))
+        Ok(Arc::new(MemFile { disk, node, boot, writable: mode != OpenMode::Read }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -267,18 +260,12 @@ impl Disk for MemDisk {
         world.alive(boot)?;
         if world.root.file(path).is_err() {
             world.operate(boot)?;
-            world
-                .root
-                .insert(path, Node::File(FileNode::default()), true)?;
+            world.root.insert(path, Node::File(FileNode::default()), true)?;
         }
         if !world.locks.insert(path.to_owned()) {
             return Ok(None);
         }
-        Ok(Some(Box::new(MemLock {
-            disk: self.clone(),
-            path: path.to_owned(),
-            boot,
-        })))
+        Ok(Some(Box::new(MemLock { disk: self.clone(), path: path.to_owned(), boot })))
     }
 }
 
@@ -311,10 +298,7 @@ struct MemFile {
 impl MemFile {
     fn change(&self) -> io::Result<MutexGuard<'_, World>> {
         if !self.writable {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "opened for reading",
-            ));
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "opened for reading"));
         }
         Ok(self.disk.world())
     }

@@ -47,11 +47,7 @@ fn open_beneath(path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
 
 #[cfg(not(target_os = "linux"))]
 fn open_beneath(path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
-    Ok(fs::open(
-        path,
-        flags | OFlags::CLOEXEC | OFlags::NOFOLLOW,
-        mode,
-    )?)
+    Ok(fs::open(path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, mode)?)
 }
 
 fn open_dir(path: &Path) -> io::Result<OwnedFd> {
@@ -60,12 +56,7 @@ fn open_dir(path: &Path) -> io::Result<OwnedFd> {
 
 /// The directory of a path, open, and the last part of the path.
 fn parent(path: &Path) -> io::Result<(OwnedFd, &std::ffi::OsStr)> {
-    let invalid = || {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the path has no parent or name",
-        )
-    };
+    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "the path has no parent or name");
     let dir = path.parent().ok_or_else(invalid)?;
     let name = path.file_name().ok_or_else(invalid)?;
     Ok((open_dir(dir)?, name))
@@ -75,10 +66,7 @@ impl Disk for RealDisk {
     fn resolve(&self, dir: &Path) -> io::Result<PathBuf> {
         let resolved = dir.canonicalize()?;
         if !resolved.is_dir() {
-            return Err(io::Error::new(
-                io::ErrorKind::NotADirectory,
-                "not a directory",
-            ));
+            return Err(io::Error::new(io::ErrorKind::NotADirectory, "not a directory"));
         }
         Ok(resolved)
     }
@@ -89,17 +77,10 @@ impl Disk for RealDisk {
             OpenMode::Write => OFlags::RDWR,
             OpenMode::Create => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
         };
-        let create = if mode == OpenMode::Create {
-            FILE_MODE
-        } else {
-            Mode::empty()
-        };
+        let create = if mode == OpenMode::Create { FILE_MODE } else { Mode::empty() };
         let file = std::fs::File::from(open_beneath(path, flags | OFlags::NONBLOCK, create)?);
         if !file.metadata()?.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         Ok(Arc::new(RealFile { file }))
     }
@@ -124,10 +105,7 @@ impl Disk for RealDisk {
                 fs::FileType::Unknown => open_dir(&dir.join(name)).is_ok(),
                 _ => false,
             };
-            entries.push(DirEntry {
-                name: name.to_owned(),
-                is_dir,
-            });
+            entries.push(DirEntry { name: name.to_owned(), is_dir });
         }
         Ok(entries)
     }

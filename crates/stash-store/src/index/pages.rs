@@ -80,10 +80,7 @@ impl Inner {
         }
         let (counter, block) = body.split_at(8);
         let block: [u8; BLOCK] = block.try_into().ok()?;
-        Some((
-            u64::from_le_bytes(counter.try_into().ok()?),
-            Box::new(block),
-        ))
+        Some((u64::from_le_bytes(counter.try_into().ok()?), Box::new(block)))
     }
 
     fn write_head(&self, state: &mut State) -> io::Result<()> {
@@ -120,9 +117,7 @@ impl Inner {
         if self.tag(number, block) == tag || stored.iter().all(|b| *b == 0) {
             return Ok(());
         }
-        Err(damaged(format!(
-            "block {number} of index.redb does not match its tag"
-        )))
+        Err(damaged(format!("block {number} of index.redb does not match its tag")))
     }
 
     /// Writes blocks that lie side by side, none of them block 0.
@@ -136,9 +131,7 @@ impl Inner {
         let count = data.len() / BLOCK;
         match written {
             Ok(()) => {
-                state
-                    .overflow
-                    .retain(|n, _| !(first..first + count as u64).contains(n));
+                state.overflow.retain(|n, _| !(first..first + count as u64).contains(n));
                 Ok(())
             }
             Err(e)
@@ -179,12 +172,7 @@ impl Pages {
             overflow: BTreeMap::new(),
             short: false,
         };
-        let inner = Inner {
-            file,
-            key,
-            state: Mutex::new(state),
-            dead: AtomicBool::new(false),
-        };
+        let inner = Inner { file, key, state: Mutex::new(state), dead: AtomicBool::new(false) };
         if stored > 0 {
             let heads = inner.read_head(0).into_iter().chain(inner.read_head(1));
             let newest = heads.max_by_key(|(counter, _)| *counter);
@@ -247,10 +235,7 @@ impl StorageBackend for Pages {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.0.alive()?;
         let state = self.0.state();
-        if offset
-            .checked_add(out.len() as u64)
-            .is_none_or(|end| end > state.len)
-        {
+        if offset.checked_add(out.len() as u64).is_none_or(|end| end > state.len) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         for (number, range, at) in blocks(offset, out.len()) {

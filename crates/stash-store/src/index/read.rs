@@ -86,11 +86,7 @@ fn located(transaction: &ReadTransaction, hash: &[u8; 32]) -> Result<Option<Loca
         return Ok(None);
     };
     let parsed = value.split_first_chunk::<8>().and_then(|(sequence, rest)| {
-        Some(Located {
-            sequence: u64::from_le_bytes(*sequence),
-            hash: *hash,
-            place: place(rest)?,
-        })
+        Some(Located { sequence: u64::from_le_bytes(*sequence), hash: *hash, place: place(rest)? })
     });
     parsed.map(Some).ok_or_else(|| bad_value(RECORDS.id))
 }
@@ -109,9 +105,7 @@ impl Index {
             return Ok(None);
         };
         let state = State::decode(&bytes, &self.store_id);
-        state
-            .map(Some)
-            .ok_or_else(|| IndexError("it is of another store or version".into()))
+        state.map(Some).ok_or_else(|| IndexError("it is of another store or version".into()))
     }
 
     pub(crate) fn chunks(&self, all: &[Address]) -> Result<Vec<Option<ChunkRow>>, IndexError> {
@@ -159,16 +153,9 @@ impl Index {
             let parse = |(key, value): &Pair| {
                 let (hash, rest) = value.split_first_chunk::<32>()?;
                 let sequence = u64::from_be_bytes(key.as_slice().try_into().ok()?);
-                Some(Located {
-                    sequence,
-                    hash: *hash,
-                    place: place(rest)?,
-                })
+                Some(Located { sequence, hash: *hash, place: place(rest)? })
             };
-            pairs
-                .iter()
-                .map(|p| parse(p).ok_or_else(|| bad_value(ORDER.id)))
-                .collect()
+            pairs.iter().map(|p| parse(p).ok_or_else(|| bad_value(ORDER.id))).collect()
         })
     }
 
@@ -214,10 +201,7 @@ impl Index {
     pub(crate) fn holders(&self, address: &Address) -> Result<Vec<[u8; 32]>, IndexError> {
         self.read(|t| {
             let pairs = under(t, HOLDS, address.as_bytes())?;
-            pairs
-                .iter()
-                .map(|(key, _)| hash_of(HOLDS, &key[32..]))
-                .collect()
+            pairs.iter().map(|(key, _)| hash_of(HOLDS, &key[32..])).collect()
         })
     }
 

@@ -15,10 +15,7 @@ pub(super) struct Spec {
 }
 
 const fn spec(name: &'static str, id: u8) -> Spec {
-    Spec {
-        definition: Definition::new(name),
-        id,
-    }
+    Spec { definition: Definition::new(name), id }
 }
 
 /// address -> [`ChunkRow`]
@@ -117,9 +114,7 @@ impl ChunkRow {
     pub(super) fn decode(bytes: &[u8]) -> Option<ChunkRow> {
         let (state, rest) = bytes.split_first()?;
         if *state == 2 {
-            return Some(ChunkRow::Log {
-                place: place(rest)?,
-            });
+            return Some(ChunkRow::Log { place: place(rest)? });
         }
         let len = u32::from_le_bytes(rest.try_into().ok()?);
         Some(match state {

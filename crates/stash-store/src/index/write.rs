@@ -20,10 +20,7 @@ struct Checked<'t> {
 
 impl<'t> Checked<'t> {
     fn open(transaction: &'t WriteTransaction, spec: Spec) -> Result<Checked<'t>, IndexError> {
-        Ok(Checked {
-            table: transaction.open_table(spec.definition)?,
-            spec,
-        })
+        Ok(Checked { table: transaction.open_table(spec.definition)?, spec })
     }
 
     fn insert(&mut self, key: &[u8], mut value: Vec<u8>) -> Result<(), IndexError> {
@@ -42,9 +39,7 @@ impl<'t> Checked<'t> {
 }
 
 pub(super) fn bad_value(table: u8) -> IndexError {
-    IndexError(format!(
-        "a value in table {table} of index.redb does not match its checksum"
-    ))
+    IndexError(format!("a value in table {table} of index.redb does not match its checksum"))
 }
 
 /// The tables of the index, open for writing.
@@ -103,9 +98,7 @@ impl<'t> Tables<'t> {
         let Some(value) = self.chunks.get(address.as_bytes())? else {
             return Ok(None);
         };
-        ChunkRow::decode(&value)
-            .map(Some)
-            .ok_or_else(|| bad_value(CHUNKS.id))
+        ChunkRow::decode(&value).map(Some).ok_or_else(|| bad_value(CHUNKS.id))
     }
 
     pub(crate) fn has_record(&self, hash: &[u8; 32]) -> Result<bool, IndexError> {
@@ -157,26 +150,20 @@ impl<'t> Tables<'t> {
             Op::Manifest { address, refs } => {
                 for r in refs {
                     let key = chain(&[r.address.as_bytes(), &[BY_MANIFEST], address.as_bytes()]);
-                    self.refs
-                        .insert(&key, r.sealed_len.to_le_bytes().to_vec())?;
+                    self.refs.insert(&key, r.sealed_len.to_le_bytes().to_vec())?;
                 }
                 Ok(())
             }
-            Op::Row {
-                key,
-                value: Some(value),
-            } => self.rows.insert(key, value.clone()),
+            Op::Row { key, value: Some(value) } => self.rows.insert(key, value.clone()),
             Op::Row { key, value: None } => {
                 self.rows.table.remove(key.as_slice())?;
                 Ok(())
             }
-            Op::Hold { address, holder } => self
-                .holds
-                .insert(&chain(&[address.as_bytes(), holder]), Vec::new()),
+            Op::Hold { address, holder } => {
+                self.holds.insert(&chain(&[address.as_bytes(), holder]), Vec::new())
+            }
             Op::Release { address, holder } => {
-                self.holds
-                    .table
-                    .remove(chain(&[address.as_bytes(), holder]).as_slice())?;
+                self.holds.table.remove(chain(&[address.as_bytes(), holder]).as_slice())?;
                 Ok(())
             }
             Op::Evict { address } => match self.chunk(address)? {
@@ -196,14 +183,7 @@ impl<'t> Tables<'t> {
     }
 
     fn apply_record(&mut self, op: &Op, sequence: u64, place: Place) -> Result<(), IndexError> {
-        let Op::Record {
-            hash,
-            name,
-            writer,
-            n,
-            refs,
-        } = op
-        else {
+        let Op::Record { hash, name, writer, n, refs } = op else {
             return Ok(());
         };
         if self.has_record(hash)? {
@@ -217,12 +197,10 @@ impl<'t> Tables<'t> {
         put_place(&mut ordered, &place);
         self.order.insert(&order, ordered)?;
         self.names.insert(&chain(&[name, &order]), hash.to_vec())?;
-        self.dots
-            .insert(&chain(&[writer, &n.to_be_bytes(), &order]), hash.to_vec())?;
+        self.dots.insert(&chain(&[writer, &n.to_be_bytes(), &order]), hash.to_vec())?;
         for r in refs {
             let key = chain(&[r.address.as_bytes(), &[BY_RECORD], hash]);
-            self.refs
-                .insert(&key, r.sealed_len.to_le_bytes().to_vec())?;
+            self.refs.insert(&key, r.sealed_len.to_le_bytes().to_vec())?;
         }
         self.state.records += 1;
         self.state.last_record = self.state.last_record.max(sequence);

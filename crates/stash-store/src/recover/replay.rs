@@ -77,17 +77,11 @@ impl<'a> Replay<'a> {
             // What is there may not be durable: the process died between write and sync. The
             // index may not get ahead of the log.
             let path = self.files.segment(last);
-            self.open(last, OpenMode::Write)?
-                .sync()
-                .map_err(io_error("sync", &path))?;
+            self.open(last, OpenMode::Write)?.sync().map_err(io_error("sync", &path))?;
         }
         let mut end = start;
         for segment in found.iter().filter(|segment| segment.id >= start.segment) {
-            let from = if segment.id == start.segment {
-                start.offset
-            } else {
-                SEGMENT_HEADER
-            };
+            let from = if segment.id == start.segment { start.offset } else { SEGMENT_HEADER };
             // A segment is begun after everything in the one before it was synced.
             let trusted = if segment.id < last {
                 u64::MAX
@@ -95,10 +89,7 @@ impl<'a> Replay<'a> {
                 self.durable_end(segment.id, from)?.max(from)
             };
             let offset = self.segment(segment.id, from, trusted)?;
-            end = Position {
-                segment: segment.id,
-                offset,
-            };
+            end = Position { segment: segment.id, offset };
             self.flush(end)?;
         }
         if cut {
@@ -109,11 +100,7 @@ impl<'a> Replay<'a> {
 
     fn open(&self, id: u64, mode: OpenMode) -> Result<Arc<dyn DiskFile>, LoadError> {
         let path = self.files.segment(id);
-        Ok(self
-            .files
-            .disk
-            .open(&path, mode)
-            .map_err(io_error("open", &path))?)
+        Ok(self.files.disk.open(&path, mode).map_err(io_error("open", &path))?)
     }
 
     fn scan(&self, id: u64, from: u64) -> Result<Scan, LoadError> {
@@ -130,10 +117,7 @@ impl<'a> Replay<'a> {
         let mut durable = 0;
         loop {
             match scan.next().map_err(io_error("read", &path))? {
-                Scanned::Entry {
-                    op: Op::Commit(mark),
-                    ..
-                } => durable = durable.max(mark.durable),
+                Scanned::Entry { op: Op::Commit(mark), .. } => durable = durable.max(mark.durable),
                 Scanned::End { .. } => return Ok(durable),
                 _ => {}
             }
@@ -142,12 +126,7 @@ impl<'a> Replay<'a> {
 
     fn new_batch(&self, start: u64) -> Open {
         let digest = BatchDigest::new(&self.format.log_key);
-        Open {
-            start,
-            ops: Vec::new(),
-            digest,
-            damaged: false,
-        }
+        Open { start, ops: Vec::new(), digest, damaged: false }
     }
 
     /// Reads one segment. Where it ends: behind the last batch that counts.
@@ -157,12 +136,7 @@ impl<'a> Replay<'a> {
         let mut batch = self.new_batch(from);
         loop {
             match scan.next().map_err(io_error("read", &path))? {
-                Scanned::Entry {
-                    op: Op::Commit(mark),
-                    sequence,
-                    end,
-                    ..
-                } => {
+                Scanned::Entry { op: Op::Commit(mark), sequence, end, .. } => {
                     let whole = is_whole(&batch, &mark);
                     if !whole && batch.start >= trusted {
                         return Ok(batch.start);
@@ -170,18 +144,9 @@ impl<'a> Replay<'a> {
                     self.state.next_sequence = self.state.next_sequence.max(sequence + 1);
                     self.accept(batch.ops)?;
                     batch = self.new_batch(end);
-                    self.step(Position {
-                        segment: id,
-                        offset: end,
-                    })?;
+                    self.step(Position { segment: id, offset: end })?;
                 }
-                Scanned::Entry {
-                    op,
-                    sequence,
-                    place,
-                    tag,
-                    ..
-                } => {
+                Scanned::Entry { op, sequence, place, tag, .. } => {
                     batch.digest.add_tag(&tag);
                     batch.ops.push((op, sequence, place));
                 }
@@ -225,10 +190,7 @@ impl<'a> Replay<'a> {
         // The last segment, and the batch began before the durable end: its mark is damaged, and
         // nothing valid follows the durable end.
         let end = trusted.min(len).max(batch.start);
-        let keep = batch
-            .ops
-            .into_iter()
-            .filter(|(_, _, place)| u64::from(place.offset) < end);
+        let keep = batch.ops.into_iter().filter(|(_, _, place)| u64::from(place.offset) < end);
         let keep = keep.collect();
         self.accept(keep)?;
         Ok(if at < len { end } else { len })
@@ -296,10 +258,7 @@ impl<'a> Replay<'a> {
         file.read_at(from, &mut bytes).map_err(read)?;
         let (tmp, _) = self.files.write_tmp(&bytes)?;
         let kept = self.files.quarantine(&format!("log-{id}-{from}"));
-        self.files
-            .disk
-            .rename(&tmp, &kept)
-            .map_err(|e| IoError::new("rename", &kept, e))
+        self.files.disk.rename(&tmp, &kept).map_err(|e| IoError::new("rename", &kept, e))
     }
 
     /// Removes what follows the end, durably: or else its remains could later, together with what
@@ -309,8 +268,7 @@ impl<'a> Replay<'a> {
         let file = self.open(end.segment, OpenMode::Write)?;
         let len = file.len().map_err(io_error("read", &path))?;
         if len > end.offset {
-            file.set_len(end.offset)
-                .map_err(io_error("truncate", &path))?;
+            file.set_len(end.offset).map_err(io_error("truncate", &path))?;
             self.report.torn_bytes += len - end.offset;
             file.sync().map_err(io_error("sync", &path))?;
         }
@@ -340,9 +298,6 @@ fn is_whole(batch: &Open, mark: &Mark) -> bool {
     let count = batch.ops.len() as u64;
     !batch.damaged
         && u64::from(mark.count) == count
-        && batch
-            .ops
-            .first()
-            .is_none_or(|(_, sequence, _)| *sequence == mark.first)
+        && batch.ops.first().is_none_or(|(_, sequence, _)| *sequence == mark.first)
         && batch.digest.finish() == mark.digest
 }

@@ -26,13 +26,7 @@ pub(super) fn find(
     report: &mut OpenReport,
 ) -> Result<Vec<Found>, OpenError> {
     let (mut found, mut nameless) = (Vec::new(), Vec::new());
-    walk(
-        files,
-        format,
-        &files.dir.join("log"),
-        &mut found,
-        &mut nameless,
-    )?;
+    walk(files, format, &files.dir.join("log"), &mut found, &mut nameless)?;
     let highest = found.iter().map(|f: &Found| f.id).max().unwrap_or(0);
     for (path, len, what) in nameless {
         let id = (1..=highest + GUESSES).find(|id| files.segment(*id) == path);
@@ -43,22 +37,15 @@ pub(super) fn find(
     found.sort();
     for pair in found.windows(2) {
         for id in pair[0].id + 1..pair[1].id {
-            report
-                .damage
-                .push(format!("segment {id} of the log is missing"));
+            report.damage.push(format!("segment {id} of the log is missing"));
         }
     }
     if found.first().is_some_and(|first| first.id != 1) {
-        report
-            .damage
-            .push("segment 1 of the log is missing".to_owned());
+        report.damage.push("segment 1 of the log is missing".to_owned());
     }
     if found.is_empty() {
         return Err(OpenError::Damaged {
-            what: format!(
-                "{} has no segment of the log",
-                files.dir.join("log").display()
-            ),
+            what: format!("{} has no segment of the log", files.dir.join("log").display()),
         });
     }
     Ok(found)
@@ -79,18 +66,14 @@ fn walk(
             walk(files, format, &path, found, nameless)?;
             continue;
         }
-        let file = files
-            .disk
-            .open(&path, OpenMode::Read)
-            .map_err(io_error("open", &path))?;
+        let file = files.disk.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
         let len = file.len().map_err(io_error("read", &path))?;
         let mut header = [0; 256];
         if len < SEGMENT_HEADER {
             nameless.push((path, len, "it is shorter than its header"));
             continue;
         }
-        file.read_at(0, &mut header)
-            .map_err(io_error("read", &path))?;
+        file.read_at(0, &mut header).map_err(io_error("read", &path))?;
         match read_segment_header(format, &header) {
             Ok(id) if files.segment(id) == path => found.push(Found { id, len }),
             Ok(_) => nameless.push((path, len, "its header is of another segment")),

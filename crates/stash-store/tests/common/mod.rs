@@ -46,10 +46,7 @@ impl Random {
 
 /// The seed of a random test: from the environment to replay, or else the given one.
 pub fn seed(default: u64) -> u64 {
-    let seed = std::env::var("STASH_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(default);
+    let seed = std::env::var("STASH_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(default);
     println!("replay with STASH_SEED={seed}");
     seed
 }
@@ -112,22 +109,8 @@ pub fn places() -> Vec<(&'static str, Place)> {
             dir: dir().to_owned(),
             _temp: None,
         };
-        places.push((
-            if name == "thread" {
-                "real, thread"
-            } else {
-                "real, inline"
-            },
-            real,
-        ));
-        places.push((
-            if name == "thread" {
-                "memory, thread"
-            } else {
-                "memory, inline"
-            },
-            mem,
-        ));
+        places.push((if name == "thread" { "real, thread" } else { "real, inline" }, real));
+        places.push((if name == "thread" { "memory, thread" } else { "memory, inline" }, mem));
     }
     let seed_layout = Options {
         layout: Nest::SEED,
@@ -135,14 +118,7 @@ pub fn places() -> Vec<(&'static str, Place)> {
         small: 1024,
         ..Options::default()
     };
-    places.push((
-        "seed layout",
-        Place {
-            options: seed_layout,
-            dir: dir().into(),
-            _temp: None,
-        },
-    ));
+    places.push(("seed layout", Place { options: seed_layout, dir: dir().into(), _temp: None }));
     places
 }
 
@@ -154,10 +130,7 @@ pub fn record(n: u64, refs: &[(Address, u32)], bytes: &[u8]) -> RecordEntry {
         n,
         refs: refs
             .iter()
-            .map(|(address, len)| Ref {
-                address: *address,
-                sealed_len: *len,
-            })
+            .map(|(address, len)| Ref { address: *address, sealed_len: *len })
             .collect(),
         bytes: bytes.into(),
     }

@@ -112,11 +112,7 @@ impl User {
             }
             2 | 3 => {
                 let bytes = self.random.bytes(200);
-                let refs: Vec<_> = self
-                    .pick()
-                    .map(|address| (address, 1))
-                    .into_iter()
-                    .collect();
+                let refs: Vec<_> = self.pick().map(|address| (address, 1)).into_iter().collect();
                 let entry = record(self.n, &refs, &bytes);
                 next.records.insert(entry.hash, bytes);
                 batch.record(entry)
@@ -147,10 +143,8 @@ impl User {
 
     /// What the store shows, of everything this user ever did.
     pub fn observe(&self, store: &Store) -> Model {
-        let mut seen = Model {
-            rows: store.rows(b"").unwrap().into_iter().collect(),
-            ..Model::default()
-        };
+        let mut seen =
+            Model { rows: store.rows(b"").unwrap().into_iter().collect(), ..Model::default() };
         for r in store.records_after(0, u64::MAX).unwrap() {
             assert_eq!(store.record(&r.hash).unwrap().unwrap(), r);
             seen.records.insert(r.hash, r.bytes.to_vec());
@@ -171,20 +165,13 @@ impl User {
     pub fn check(&mut self, store: &Store, context: &str) {
         let seen = self.observe(store);
         for (address, bytes) in &seen.chunks {
-            assert_eq!(
-                self.known.get(address),
-                Some(bytes),
-                "{context}: wrong bytes"
-            );
+            assert_eq!(self.known.get(address), Some(bytes), "{context}: wrong bytes");
         }
         let fits = |model: &Model| {
             seen.rows == model.rows
                 && seen.records == model.records
                 && seen.holds == model.holds
-                && model
-                    .chunks
-                    .keys()
-                    .all(|address| seen.chunks.contains_key(address))
+                && model.chunks.keys().all(|address| seen.chunks.contains_key(address))
         };
         let explained = fits(&self.sure) || fits(&self.maybe);
         assert!(

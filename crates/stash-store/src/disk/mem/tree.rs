@@ -18,24 +18,15 @@ pub(super) struct Survival {
 
 impl Survival {
     pub(super) fn nothing() -> Survival {
-        Survival {
-            random: None,
-            otherwise: false,
-        }
+        Survival { random: None, otherwise: false }
     }
 
     pub(super) fn everything() -> Survival {
-        Survival {
-            random: None,
-            otherwise: true,
-        }
+        Survival { random: None, otherwise: true }
     }
 
     pub(super) fn random(seed: u64) -> Survival {
-        Survival {
-            random: Some(seed | 1),
-            otherwise: false,
-        }
+        Survival { random: Some(seed | 1), otherwise: false }
     }
 
     fn next(&mut self) -> u64 {
@@ -49,11 +40,7 @@ impl Survival {
     }
 
     fn survives(&mut self) -> bool {
-        if self.random.is_none() {
-            self.otherwise
-        } else {
-            self.next() & 1 == 1
-        }
+        if self.random.is_none() { self.otherwise } else { self.next() & 1 == 1 }
     }
 }
 
@@ -91,10 +78,7 @@ fn not_found() -> io::Error {
 }
 
 fn split(path: &Path) -> io::Result<(&Path, String)> {
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .ok_or_else(not_found)?;
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(not_found)?;
     Ok((path.parent().ok_or_else(not_found)?, name.to_owned()))
 }
 
@@ -105,10 +89,7 @@ impl DirNode {
             let Component::Normal(name) = component else {
                 continue;
             };
-            let next = lock(&dir.0)
-                .now
-                .get(name.to_str().ok_or_else(not_found)?)
-                .cloned();
+            let next = lock(&dir.0).now.get(name.to_str().ok_or_else(not_found)?).cloned();
             dir = match next {
                 Some(Node::Dir(next)) => next,
                 Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
@@ -179,10 +160,7 @@ impl DirNode {
             (name.clone(), node)
         };
         let now: BTreeMap<_, _> = lock(&self.0).now.iter().map(copied).collect();
-        DirNode(Arc::new(Mutex::new(Dir {
-            durable: now.clone(),
-            now,
-        })))
+        DirNode(Arc::new(Mutex::new(Dir { durable: now.clone(), now })))
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -198,11 +176,7 @@ impl DirNode {
         for name in names {
             let (now, durable) = (dir.now.get(&name), dir.durable.get(&name));
             let synced = matches!((now, durable), (Some(a), Some(b)) if a.is(b));
-            let node = if synced || survival.survives() {
-                now
-            } else {
-                durable
-            };
+            let node = if synced || survival.survives() { now } else { durable };
             if let Some(node) = node {
                 match node {
                     Node::File(file) => file.crash(survival),
@@ -255,9 +229,7 @@ impl FileNode {
     pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let file = lock(&self.0);
         let start = index(offset);
-        let bytes = start
-            .checked_add(buffer.len())
-            .and_then(|end| file.now.get(start..end));
+        let bytes = start.checked_add(buffer.len()).and_then(|end| file.now.get(start..end));
         buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
@@ -300,11 +272,7 @@ impl FileNode {
 
     fn copy(&self) -> FileNode {
         let now = lock(&self.0).now.clone();
-        let file = File {
-            durable: now.clone(),
-            now,
-            dirty: BTreeSet::new(),
-        };
+        let file = File { durable: now.clone(), now, dirty: BTreeSet::new() };
         FileNode(Arc::new(Mutex::new(file)))
     }
 
@@ -322,16 +290,8 @@ impl FileNode {
         let (old, new) = (file.durable.len(), file.now.len());
         if old != new && survival.survives() {
             // The length may have got part of the way, when the file grew.
-            let part = if new > old && survival.survives() {
-                new
-            } else {
-                old.max(new / 2)
-            };
-            let len = if new < old || survival.random.is_none() {
-                new
-            } else {
-                part
-            };
+            let part = if new > old && survival.survives() { new } else { old.max(new / 2) };
+            let len = if new < old || survival.random.is_none() { new } else { part };
             file.durable.resize(len, 0);
         }
         for sector in std::mem::take(&mut file.dirty) {
