@@ -216,7 +216,7 @@ async fn store(core: &Arc<Core>, chunk: ChunkRef, buffer: Buffer) -> Buffer {
     }
 }
 
-/// Asks members one after the other, and a second one beside the first when that is late.
+/// Asks members one after the other, and one more beside those asked whenever they are late.
 async fn from_members(
     core: &Arc<Core>,
     chunk: ChunkRef,
@@ -256,7 +256,7 @@ async fn from_members(
                     spare = Some(buffer);
                 }
             },
-            buffer = second, if others && under_way.len() == 1 => spare = Some(buffer),
+            buffer = second, if others => spare = Some(buffer),
         }
     }
 }

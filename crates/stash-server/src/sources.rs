@@ -21,6 +21,7 @@ pub(crate) struct Sources {
 struct Source {
     outstanding: u32,
     damaged: u32,
+    failed: u32,
     absent: u32,
 }
 
@@ -39,13 +40,14 @@ pub(crate) enum Answer {
 
 impl Sources {
     /// Picks the peer to ask among `connected`, leaving out those in `tried`: the one that sent the
-    /// fewest damaged chunks, then has the fewest requests outstanding, then was absent least.
+    /// fewest damaged chunks, then was late or failed least, then has the fewest requests
+    /// outstanding, then lacked the fewest chunks.
     /// Counts the request; [`Sources::answered`] must follow.
     pub(crate) fn pick(&mut self, connected: &[NodeId], tried: &[NodeId]) -> Option<NodeId> {
         let free = connected.iter().filter(|node| !tried.contains(node));
         let best = *free.min_by_key(|node| {
             let source = self.peers.get(node);
-            source.map_or((0, 0, 0), |s| (s.damaged, s.outstanding, s.absent))
+            source.map_or((0, 0, 0, 0), |s| (s.damaged, s.failed, s.outstanding, s.absent))
         })?;
         self.peers.entry(best).or_default().outstanding += 1;
         Some(best)
@@ -58,7 +60,9 @@ impl Sources {
         match answer {
             Answer::Damaged => source.damaged += 1,
             Answer::NotHere => source.absent += 1,
-            Answer::Delivered | Answer::Failed => {}
+            Answer::Failed => source.failed += 1,
+            // A member that delivers again is soon trusted again.
+            Answer::Delivered => source.failed /= 2,
         }
     }
 }
@@ -92,6 +96,20 @@ mod tests {
             assert_eq!(sources.pick(&peers, &[]), Some(node(2)));
         }
         assert_eq!(sources.pick(&peers, &[node(2)]), Some(node(1)));
+    }
+
+    // Fault case 101: a silent peer costs the first chunk a delay, not every chunk.
+    #[test]
+    fn a_peer_that_was_overtaken_is_asked_after_the_others_until_it_delivers() {
+        let mut sources = Sources::default();
+        let peers = [node(1), node(2)];
+        assert_eq!(sources.pick(&peers, &[]), Some(node(1)));
+        sources.answered(&node(1), Answer::Failed);
+        assert_eq!(sources.pick(&peers, &[]), Some(node(2)));
+        assert_eq!(sources.pick(&peers, &[]), Some(node(2)));
+        assert_eq!(sources.pick(&peers, &[node(2)]), Some(node(1)));
+        sources.answered(&node(1), Answer::Delivered);
+        assert_eq!(sources.pick(&peers, &[]), Some(node(1)));
     }
 
     #[test]
