@@ -1,6 +1,7 @@
 //! Who may speak to this node: what the transport asks before it answers a stranger.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use stash_crypto::{NetworkKey, NoisePublic, StashId, Ticket, TicketId};
 use stash_p2p::{Claim, Gate, GateError, PublicKey, Realm};
 use stash_store::{Batch, Store};
 
+use crate::clock;
 use crate::disk::Disk;
 use crate::message;
 use crate::roster::Roster;
@@ -43,6 +45,18 @@ pub(crate) struct Door {
     disk: Disk,
     realms: RwLock<Arc<[Realm]>>,
     own_addresses: RwLock<Vec<u8>>,
+    knocks: Knocks,
+}
+
+/// Keeps strangers from filling the log: one line a minute.
+#[derive(Default)]
+struct Knocks(AtomicU64);
+
+impl Knocks {
+    fn may_log(&self, now: u64) -> bool {
+        let minute = now / 60 + 1;
+        self.0.fetch_max(minute, Ordering::Relaxed) < minute
+    }
 }
 
 impl std::fmt::Debug for Door {
@@ -68,6 +82,7 @@ impl Door {
             disk,
             realms: RwLock::new(Arc::from([])),
             own_addresses: RwLock::default(),
+            knocks: Knocks::default(),
         }
     }
 
@@ -154,7 +169,7 @@ impl Gate for Door {
         let member = self.roster.by_noise(&remote).is_some() || self.roster.is_root(&remote);
         // Whoever opens a ticket's realm holds the ticket: it is told inside what became of it.
         let admitted = remote != self.me && (member || claim.realm != self.label);
-        if !admitted {
+        if !admitted && self.knocks.may_log(clock::seconds()) {
             tracing::info!(remote = %remote.short(), "a node that is no member knocked");
         }
         std::future::ready(admitted).boxed()
@@ -219,6 +234,13 @@ pub(crate) fn advertised(listen: &[SocketAddr], advertise: &[SocketAddr]) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn knocks_are_logged_once_a_minute() {
+        let knocks = Knocks::default();
+        let logged: Vec<bool> = [0, 1, 59, 60, 61, 200].map(|now| knocks.may_log(now)).into();
+        assert_eq!(logged, [true, false, false, true, false, true]);
+    }
 
     #[test]
     fn what_the_user_advertises_replaces_where_the_node_listens() {

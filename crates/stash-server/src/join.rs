@@ -32,6 +32,10 @@ use crate::{clock, sync};
 /// How long a join or a recovery may take to reach a member.
 const REACH: Duration = Duration::from_secs(20);
 
+/// Bytes that the member log may have for a join: it travels whole in one message, beside the grant
+/// and the addresses. Room for about 350 members.
+const MAX_LOG_BYTES: usize = 160 << 10;
+
 /// Longest life of a ticket: a day is the default, 30 days the limit.
 pub const MAX_TICKET_LIFE: Duration = Duration::from_secs(30 * 24 * 3_600);
 
@@ -434,6 +438,10 @@ fn decide(
     };
     let admission = core.admission.as_ref();
     let admission = admission.ok_or_else(|| failed("the root secret is not here".to_owned()))?;
+    let log_bytes: usize = core.roster.entries(0).iter().map(Vec::len).sum();
+    if log_bytes > MAX_LOG_BYTES {
+        return Err(failed("the stash has as many members as a stash can have".to_owned()));
+    }
     let (entry, grant) =
         core.roster.log(|log| admission.admit(log, request, role)).map_err(failed)?;
     row.used =

@@ -5,9 +5,11 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::core::lock;
 
 /// Capacities that are pooled: a small chunk, a 1 MiB chunk, a 4 MiB chunk, each with room for the
 /// sealed header. One request takes the smallest class that holds it.
@@ -27,7 +29,33 @@ pub struct BufferPool {
 
 struct Inner {
     budget: Arc<Semaphore>,
-    free: [Mutex<Vec<Vec<u8>>>; 3],
+    bytes: usize,
+    free: Mutex<Free>,
+}
+
+/// Buffers that came back, by class, and the bytes of all buffers, out or back.
+#[derive(Default)]
+struct Free {
+    lists: [Vec<Vec<u8>>; 3],
+    allocated: usize,
+}
+
+impl Free {
+    /// A buffer of a class: one that came back, else a new one, for which buffers of other classes
+    /// are given up so that all of them stay within `budget` bytes.
+    fn take(&mut self, class: usize, budget: usize) -> Vec<u8> {
+        if let Some(bytes) = self.lists[class].pop() {
+            return bytes;
+        }
+        let size = CLASSES[class];
+        for (class, list) in self.lists.iter_mut().enumerate() {
+            while self.allocated + size > budget && list.pop().is_some() {
+                self.allocated -= CLASSES[class];
+            }
+        }
+        self.allocated += size;
+        vec![0; size]
+    }
 }
 
 impl fmt::Debug for BufferPool {
@@ -41,11 +69,12 @@ impl BufferPool {
     /// A pool that has at most `bytes` out at any time; at least one buffer of the largest class.
     #[must_use]
     pub fn new(bytes: usize) -> BufferPool {
-        let permits = bytes.max(MAX_BUFFER).div_ceil(PERMIT);
+        let bytes = bytes.max(MAX_BUFFER);
         BufferPool {
             inner: Arc::new(Inner {
-                budget: Arc::new(Semaphore::new(permits)),
-                free: [const { Mutex::new(Vec::new()) }; 3],
+                budget: Arc::new(Semaphore::new(bytes.div_ceil(PERMIT))),
+                bytes,
+                free: Mutex::default(),
             }),
         }
     }
@@ -61,15 +90,10 @@ impl BufferPool {
         let permits = u32::try_from(CLASSES[class] / PERMIT).expect("a class is a few MiB");
         let permit = Arc::clone(&self.inner.budget).acquire_many_owned(permits).await;
         let permit = permit.expect("the semaphore is never closed");
-        let reused = lock(&self.inner.free[class]).pop();
-        let bytes = reused.unwrap_or_else(|| vec![0; CLASSES[class]]);
+        let bytes = lock(&self.inner.free).take(class, self.inner.bytes);
         let pool = Arc::clone(&self.inner);
         Buffer { bytes, len, class, home: Some((pool, permit)) }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One exclusive buffer; it returns to its pool when dropped.
@@ -121,7 +145,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some((pool, permit)) = self.home.take() {
-            lock(&pool.free[self.class]).push(std::mem::take(&mut self.bytes));
+            lock(&pool.free).lists[self.class].push(std::mem::take(&mut self.bytes));
             drop(permit);
         }
     }
@@ -194,6 +218,19 @@ mod tests {
         drop(clone);
         let third = pool.take(MAX_BUFFER).now_or_never().unwrap();
         assert_eq!(third.as_ptr(), address, "the memory itself is used again");
+    }
+
+    #[test]
+    fn memory_stays_within_the_budget_when_sizes_change() {
+        let budget = 4 * CLASSES[2];
+        let pool = BufferPool::new(budget);
+        for len in [CLASSES[0], CLASSES[1], CLASSES[2], CLASSES[1], CLASSES[0]] {
+            let out: Vec<_> =
+                std::iter::from_fn(|| pool.take(len).now_or_never()).take(64).collect();
+            assert!(!out.is_empty());
+            let allocated = lock(&pool.inner.free).allocated;
+            assert!(allocated <= budget, "{allocated} bytes for buffers of {len}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The local API: what the daemon answers on its Unix socket. `api.md` beside the manifest describes it.
+//! The local API: what the daemon answers on its Unix socket. `docs/api.md` specifies it.
 
 pub(crate) mod answer;
 mod files;
@@ -47,5 +47,5 @@ pub(crate) fn router(daemon: Arc<Daemon>) -> Router {
 }
 
 fn no_route() -> Problem {
-    Problem::usage("the local API has no such route or method").hint("see crates/stash-node/api.md")
+    Problem::usage("the local API has no such route or method").hint("see docs/api.md")
 }
