@@ -1,4 +1,9 @@
 //! `cargo xtask bench transfer`: one big file put on three nodes and got back, beside the floor, round by round.
+//!
+//! In a virtual machine, the first write to memory that the host has not handed out yet can cost ten
+//! times as much as the same write to memory that was used a moment ago; whoever runs first after a
+//! large file was removed would win. So right before each side is timed, a ballast file as large as
+//! what it will write is written and removed: both then find the same amount of used memory free.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -22,6 +27,12 @@ use crate::tree;
 
 /// The longest that one transfer may take.
 const TRANSFER: Duration = Duration::from_secs(30 * 60);
+
+/// Ballast for one timed step, in sizes of the file: three copies and the socket buffers' share.
+const BALLAST_COPIES: u64 = 4;
+
+/// Bytes of ballast at most: a share of memory that small machines have, too.
+const BALLAST: u64 = 5 << 30;
 
 #[derive(Debug, Deserialize)]
 struct FloorTook {
@@ -102,17 +113,30 @@ impl Bench<'_> {
         floor: impl FnOnce() -> Result<()>,
         stash: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        // Write-back of what came before must not be paid by what comes next.
-        rustix::fs::sync();
+        self.use_memory()?;
         if floor_first {
             floor()?;
-            rustix::fs::sync();
+            self.use_memory()?;
             stash()
         } else {
             stash()?;
-            rustix::fs::sync();
+            self.use_memory()?;
             floor()
         }
+    }
+
+    /// Has the same amount of memory used and freed before either side is timed. Write-back of what
+    /// came before is over by then, too.
+    fn use_memory(&self) -> Result<()> {
+        rustix::fs::sync();
+        let path = self.work.join("ballast");
+        let mut file = File::create(&path)?;
+        let block = vec![1; 1 << 20];
+        for _ in 0..(BALLAST_COPIES * self.size).min(BALLAST) >> 20 {
+            file.write_all(&block)?;
+        }
+        drop(file);
+        Ok(fs::remove_file(&path)?)
     }
 
     fn put(&self, name: &str, source: &Path, into: &mut Vec<f64>) -> Result<()> {
