@@ -222,32 +222,40 @@ async fn reply(
     abort: CancellationToken,
 ) -> Result<(), StreamError> {
     let mut current: Option<JoinHandle<Vec<RecordResult>>> = None;
-    loop {
+    let (mut wanting, mut committing) = (true, true);
+    while wanting || committing || current.is_some() {
         let reply = tokio::select! {
             biased;
-            () = abort.cancelled() => break,
-            Some(want) = wants.recv() => want,
+            () = abort.cancelled() => {
+                send.reset(GIVEN_UP);
+                return Ok(());
+            }
+            want = wants.recv(), if wanting => want,
             done = async { current.as_mut().expect("guarded").await }, if current.is_some() => {
                 current = None;
                 // A panic in a commit is a defect here; the sender learns that nothing is stored.
                 let Ok(results) = done else { break };
-                PutReply::Results { results }
+                Some(PutReply::Results { results })
             }
-            Some(commit) = commits.recv(), if current.is_none() => {
-                current = Some(commit);
+            commit = commits.recv(), if committing && current.is_none() => {
+                committing = commit.is_some();
+                current = commit;
                 continue;
             }
-            else => {
-                send.finish();
-                return Ok(());
-            }
+        };
+        let Some(reply) = reply else {
+            wanting = false;
+            continue;
         };
         tokio::select! {
             sent = send.message(message::encode(&reply)) => sent?,
-            () = abort.cancelled() => break,
+            () = abort.cancelled() => {
+                send.reset(GIVEN_UP);
+                return Ok(());
+            }
         }
     }
-    send.reset(GIVEN_UP);
+    send.finish();
     Ok(())
 }
 

@@ -134,6 +134,21 @@ async fn a_put_says_how_many_copies_there_are_when_a_member_is_away() {
     assert_eq!((status.members, status.connected), (3, 2));
 }
 
+// Fault case 93.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_that_is_over_does_not_keep_a_node_from_stopping() {
+    let stash = Stash::new();
+    let nodes = three(&stash).await;
+    let (_, outcome) = stash.put(&nodes[0], "over", &[1 << 20, 70_000], Wait::All).await;
+    assert!(!outcome.short);
+    let deadline = Duration::from_secs(20);
+    for node in &nodes {
+        let begun = std::time::Instant::now();
+        node.engine.shutdown(deadline).await;
+        assert!(begun.elapsed() < deadline / 2, "took {:?}", begun.elapsed());
+    }
+}
+
 // Fault cases 30 and 113; the inviter tells its reasons only inside the session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ticket_admits_one_node_and_tells_the_next_one_why_not() {
