@@ -85,7 +85,8 @@ fn docs() -> Result<()> {
     process::run_in_view(&mut doc, STEP)
 }
 
-/// Checks a library with the features that it alone asks for, and runs each of its examples.
+/// Checks a library with the features that it alone asks for, and runs each of its examples but the
+/// benches, whose figures mean nothing beside other work.
 fn alone(name: &str) -> Result<()> {
     process::run_in_view(cargo().args(["check", "--package", name]), STEP)?;
     for example in examples(name)? {
@@ -104,6 +105,7 @@ fn examples(name: &str) -> Result<Vec<String>> {
     let package = metadata.packages.iter().find(|package| package.name.as_str() == name);
     let package = package.with_context(|| format!("the workspace has no {name}"))?;
     let examples = package.targets.iter().filter(|target| target.is_example());
+    let examples = examples.filter(|target| !target.name.starts_with("bench_"));
     Ok(examples.map(|target| target.name.clone()).collect())
 }
 

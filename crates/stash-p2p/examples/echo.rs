@@ -70,8 +70,8 @@ async fn main() -> AnyResult<()> {
             endpoint.shutdown(Duration::from_secs(5)).await;
             Ok(())
         }
-        ["demo"] => demo().await,
-        _ => Err("say: key | serve LISTEN CLIENT_KEY | ask ADDRESS SERVER_KEY TEXT | demo".into()),
+        [] => demo().await,
+        _ => Err("say: key | serve LISTEN CLIENT_KEY | ask ADDRESS SERVER_KEY TEXT".into()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! An embedded blob store in a directory: put files, list them, get them back.
 //!
+//! `cargo run -p stash-store --example blobs` shows all of it in a directory of its own.
 //! `cargo run -p stash-store --example blobs -- DIR put FILE…`
 //! `cargo run -p stash-store --example blobs -- DIR ls`
 //! `cargo run -p stash-store --example blobs -- DIR get NAME > FILE`
@@ -54,8 +55,9 @@ fn get(store: &Store, name: &str) -> Result<(), Box<dyn Error>> {
 
 fn run() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let usage = "usage: blobs DIR put FILE… | ls | get NAME";
-    let store = open(&PathBuf::from(args.next().ok_or(usage)?))?;
+    let usage = "usage: blobs [DIR put FILE… | DIR ls | DIR get NAME]";
+    let Some(dir) = args.next() else { return demo() };
+    let store = open(&PathBuf::from(dir))?;
     match (args.next().as_deref(), args.next()) {
         (Some("put"), Some(first)) => {
             for path in std::iter::once(first).chain(args) {
@@ -72,6 +74,13 @@ fn run() -> Result<(), Box<dyn Error>> {
         (Some("get"), Some(name)) => get(&store, &name),
         _ => Err(usage.into()),
     }
+}
+
+/// Puts this crate's own README, closes the store, and gets it back.
+fn demo() -> Result<(), Box<dyn Error>> {
+    let dir = tempfile::tempdir()?;
+    put(&open(dir.path())?, &Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"))?;
+    get(&open(dir.path())?, "README.md")
 }
 
 fn main() -> ExitCode {
