@@ -5,7 +5,7 @@
 //! cargo run -p stash-p2p --example echo key                      # prints a fresh secret and its key
 //! cargo run -p stash-p2p --example echo serve 127.0.0.1:0 CLIENT_KEY < server.secret
 //! cargo run -p stash-p2p --example echo ask ADDRESS SERVER_KEY hello < client.secret
-//! cargo run -p stash-p2p --example echo demo                     # both in one process
+//! cargo run -p stash-p2p --example echo                          # both in one process
 //! ```
 
 #![expect(clippy::print_stdout, reason = "an example prints its result")]
