@@ -1,4 +1,4 @@
-//! SIGKILL of a random node at random moments of many puts.
+//! SIGKILL of a random node at random moments of many puts, then of gets, evicts and removals.
 //!
 //! After each: what a survivor lists is whole, what was acknowledged is readable from every survivor, and the killed node
 //! starts again without help.
@@ -26,6 +26,9 @@ const DIRECTORY: u32 = 4;
 
 /// Files in such a directory.
 const FILES: usize = 60;
+
+/// One get, evict or rm that is killed in its midst for so many puts.
+const OTHERS: u32 = 2;
 
 /// The node is killed at most this long after the put began: longer than the largest put takes.
 const MOMENTS: Duration = Duration::from_millis(400);
@@ -62,6 +65,10 @@ pub(super) fn run(puts: u32, seed: u64, report: &Report) -> Result<()> {
     let begun = Instant::now();
     for number in 1..=puts {
         kill.one(number).with_context(|| format!("put {number} of {puts}"))?;
+        interrupt::check()?;
+    }
+    for number in 1..=puts / OTHERS {
+        kill.other().with_context(|| format!("get, evict or rm {number}"))?;
         interrupt::check()?;
     }
     kill.everything_at_the_end()?;
@@ -110,6 +117,40 @@ impl Kill<'_> {
                 .line(format_args!("  {number} puts, {acknowledged} acknowledged, all readable"));
         }
         Ok(())
+    }
+
+    /// A get, an evict or an rm of something acknowledged, with a kill in the midst of it. What is
+    /// not removed stays whole on the node that was asked.
+    fn other(&mut self) -> Result<()> {
+        let keys: Vec<String> = self.acknowledged.iter().cloned().collect();
+        let key = &keys[self.rng.random_range(0..keys.len())];
+        let owners = self.indices(|node| node.role == Role::Owner);
+        let actor = owners[self.rng.random_range(0..owners.len())];
+        if !is_listed(&self.cluster.nodes[actor], key)? {
+            return Ok(());
+        }
+        let victim = self.rng.random_range(0..self.cluster.nodes.len());
+        let output = self.work.join("output");
+        let words: &[&str] = match self.rng.random_range(0..3) {
+            0 => &["get", key, "-o", cluster::text(&output)?],
+            1 => &["evict", key, "-r"],
+            _ => &["rm", key, "-r", "-y"],
+        };
+        let running = self.cluster.nodes[actor].begin(words)?;
+        thread::sleep(MOMENTS.mul_f64(self.rng.random_range(0.0..0.1)));
+        self.cluster.nodes[victim].kill()?;
+        self.kills += 1;
+        // 6 and 9: the only whole copy was on the node that died, or nobody was left to prove one.
+        running.finish(cluster::command::COMMAND)?.expect(&[0, 4, 5, 6, 7, 9])?;
+        self.restarts.push(self.cluster.nodes[victim].start()?);
+        self.cluster.settle()?;
+        remove(&output)?;
+        if words[0] == "rm" {
+            // Removed, or not: either is right as long as what is listed is whole.
+            self.acknowledged.remove(key);
+            return self.whole_or_absent(actor, key, false);
+        }
+        self.whole_or_absent(actor, key, true)
     }
 
     /// A random file, or a directory of small ones.
@@ -175,7 +216,7 @@ impl Kill<'_> {
             .map(|entry| Ok(entry?.path()))
             .collect::<Result<Vec<_>>>()?
             .into_iter()
-            .filter(|path| !path_is_tried(path, &self.tried))
+            .filter(|path| !path_is_tried(path, &self.tried) && !is_hidden_part(path))
             .collect();
         if let Some(stray) = strays.first() {
             bail!("{} was left behind", stray.display());
@@ -222,6 +263,12 @@ fn is_listed(node: &Node, key: &str) -> Result<bool> {
     }
     let listing: crate::shapes::Listing = reply.json()?;
     Ok(!listing.entries.is_empty())
+}
+
+/// What a daemon that is killed during a get leaves beside the output; `docs/operating.md` says so.
+fn is_hidden_part(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.starts_with(".stash-") && name.ends_with(".part")
 }
 
 fn path_is_tried(path: &Path, tried: &BTreeSet<String>) -> bool {
