@@ -95,6 +95,44 @@ async fn an_equal_stream_writes_nothing_although_its_time_differs() {
     close(node).await;
 }
 
+/// A reader that gives one byte at a time, as a slow pipe may.
+struct ByteByByte<'a>(&'a [u8]);
+
+impl tokio::io::AsyncRead for ByteByByte<'_> {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        if let Some((first, rest)) = self.0.split_first() {
+            buffer.put_slice(&[*first]);
+            self.0 = rest;
+        }
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+/// Fault case 52: short reads are read on, never taken for the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_gives_one_byte_at_a_time_is_stored_whole() {
+    let place = Place::new();
+    let node = place.founder().await;
+    let vault = vault(&node);
+    for (name, len) in [("inline", 4_096), ("chunks", MIB + 10_000)] {
+        let (key, bytes) = (Key::new(name).unwrap(), noise(len, 5));
+        let (options, progress) = (PutOptions::default(), Progress::new());
+        let put = vault.put_reader(key.clone(), ByteByByte(&bytes), None, options, &progress);
+        assert_eq!(put.await.unwrap().bytes, len as u64);
+        let mut reading = vault.read(&key, None, true).await.unwrap();
+        let mut back = Vec::new();
+        while let Some(piece) = futures::StreamExt::next(&mut reading).await {
+            back.extend_from_slice(&piece.unwrap());
+        }
+        assert!(back == bytes, "{name}");
+    }
+    close(node).await;
+}
+
 /// Fault case 93: what is cancelled is answered, and nothing of it is visible.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_put_leaves_nothing_visible() {
