@@ -240,12 +240,8 @@ impl Drop for SmallDisk {
     }
 }
 
-// Fault case 44.
-#[test]
-fn a_full_disk_fails_the_put_and_keeps_everything_that_was_stored() {
-    if !root_or_skip("a full disk, on a small tmpfs") {
-        return;
-    }
+/// A home whose data directory lies on a tmpfs of 48 MiB; `None`, loudly, where none can be mounted.
+fn home_on_small_disk(what: &str) -> Option<(SmallDisk, tempfile::TempDir)> {
     let home = private_dir();
     let disk = home.path().join("disk");
     std::fs::create_dir(&disk).unwrap();
@@ -255,8 +251,8 @@ fn a_full_disk_fails_the_put_and_keeps_everything_that_was_stored() {
         .stderr(Stdio::null())
         .status();
     if !mount.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED, CANNOT MOUNT A TMPFS: a full disk");
-        return;
+        eprintln!("SKIPPED, CANNOT MOUNT A TMPFS: {what}");
+        return None;
     }
     let mounted = SmallDisk(disk.clone());
     std::os::unix::fs::symlink(disk.join("data"), home.path().join("data")).unwrap();
@@ -266,6 +262,53 @@ fn a_full_disk_fails_the_put_and_keeps_everything_that_was_stored() {
         std::os::unix::fs::PermissionsExt::from_mode(0o700),
     )
     .unwrap();
+    Some((mounted, home))
+}
+
+/// Fault case 80: a read-only disk is named, and nothing on it is lost.
+#[test]
+fn a_disk_that_became_read_only_is_named_and_loses_nothing() {
+    if !root_or_skip("a read-only disk, on a small tmpfs") {
+        return;
+    }
+    let Some((mounted, home)) = home_on_small_disk("a read-only disk") else { return };
+    let remount = |mode: &str| {
+        let options = format!("remount,{mode}");
+        let mut mount = std::process::Command::new("mount");
+        let done = mount.args(["-o", &options]).arg(&mounted.0);
+        assert!(done.status().unwrap().success(), "remount {mode}");
+    };
+    let node = Node::start_in(home, |_| {});
+    node.file("kept", noise(3, 200_000));
+    node.ok(&["put", "kept"]);
+    let (home, _) = node.stop();
+    remount("ro");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_stash"))
+        .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(home.path().join("data"))
+        .arg("--socket")
+        .arg(home.path().join("socket"))
+        .env("HOME", home.path())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.contains("Read-only file system"), "{words}");
+    remount("rw");
+    let node = Node::start_in(home, |_| {});
+    assert_eq!(node.run(&["cat", "kept"]).stdout, noise(3, 200_000));
+    let (home, _) = node.stop();
+    drop(mounted);
+    drop(home);
+}
+
+// Fault case 44.
+#[test]
+fn a_full_disk_fails_the_put_and_keeps_everything_that_was_stored() {
+    if !root_or_skip("a full disk, on a small tmpfs") {
+        return;
+    }
+    let Some((mounted, home)) = home_on_small_disk("a full disk") else { return };
     let node = Node::start_in(home, |_| {});
     node.file("small", noise(1, 200_000));
     node.ok(&["put", "small"]);
