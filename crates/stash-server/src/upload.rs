@@ -189,7 +189,7 @@ impl Upload {
         Ok(true)
     }
 
-    /// Hands over a manifest chunk, which names the file chunks in `refs`.
+    /// Hands over a manifest chunk; the store learns what it names with the record.
     ///
     /// # Errors
     ///
