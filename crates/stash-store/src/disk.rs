@@ -31,6 +31,17 @@ pub struct DirEntry {
     pub is_dir: bool,
 }
 
+/// What a file system has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that a user without privileges may still write; `u64::MAX` if there is no limit.
+    pub free: u64,
+    /// Bytes of the whole file system; `u64::MAX` if there is no limit.
+    pub total: u64,
+    /// Files and directories that can still be made; `None` if their number is not fixed.
+    pub free_inodes: Option<u64>,
+}
+
 /// A directory tree that holds files. All paths start with what [`Disk::resolve`] returned.
 pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// The one true path of an existing directory. Only here are symbolic links followed.
@@ -43,10 +54,17 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Gives a file another name, replacing what has it.
+    /// Gives a file another name, replacing the file that has it; whoever looks finds one or the
+    /// other under `to`. Nothing happens if both names already are the same file.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Removes a file.
+    /// Removes a file. Who has it open can go on reading and writing.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes a directory; one that is not empty stays, with
+    /// [`io::ErrorKind::DirectoryNotEmpty`]. Durable when the directory above is synced.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// What the file system of this directory has left, as of now: others may take it. Must not
+    /// promise more than is there; less is allowed.
+    fn space(&self, dir: &Path) -> io::Result<Space>;
     /// Takes the lock on a file, creating it. `None` if somebody has it. Ends when dropped.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
 }
@@ -64,12 +82,21 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     }
     /// Reads exactly `buffer.len()` bytes; fewer is [`io::ErrorKind::UnexpectedEof`].
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
-    /// Writes all the bytes.
+    /// Writes all the bytes. After an error, any number of them from the front may be written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Cuts or extends (with zeros) the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Extends the file with zeros to `len` bytes, if it is shorter, and takes the room for them:
+    /// a first write into them does not fail for want of room (on a file system that writes to a
+    /// new place each time, a second may). The new length is durable after [`DiskFile::sync`].
+    /// After an error the file has the length that it had. Holes that [`DiskFile::set_len`] made
+    /// before may stay without room.
+    fn allocate(&self, len: u64) -> io::Result<()>;
     /// Makes the bytes, and the length, durable: `fdatasync`.
     fn sync(&self) -> io::Result<()>;
     /// A hint to begin writing back now what a later [`DiskFile::sync`] would wait for.
     fn start_writeback(&self) {}
+    /// A hint that what was read from this file will not be read again soon, so that keeping it
+    /// in memory would only push out what is. Changes no bytes and makes nothing durable.
+    fn advise_done(&self) {}
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{DirEntry, Disk, DiskFile, Lock, OpenMode};
+use super::{DirEntry, Disk, DiskFile, Lock, OpenMode, Space};
 use tree::{DirNode, FileNode, Node, Survival};
 
 /// What goes wrong at an operation of a [`MemDisk`].
@@ -48,6 +48,11 @@ struct World {
     boot: u64,
     locks: BTreeSet<PathBuf>,
     capacity: Option<u64>,
+    inodes: Option<u64>,
+}
+
+fn full() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "the disk is full")
 }
 
 impl World {
@@ -86,13 +91,31 @@ impl World {
         }
     }
 
+    fn free(&self) -> u64 {
+        self.capacity.map_or(u64::MAX, |all| all.saturating_sub(self.root.bytes()))
+    }
+
+    fn free_inodes(&self) -> Option<u64> {
+        self.inodes.map(|all| all.saturating_sub(self.root.nodes()))
+    }
+
     fn room_for(&self, more: u64) -> io::Result<()> {
-        match self.capacity {
-            Some(capacity) if more > 0 && self.root.bytes() + more > capacity => {
-                Err(io::Error::new(io::ErrorKind::StorageFull, "the disk is full"))
-            }
-            _ => Ok(()),
+        if more > 0 && more > self.free() { Err(full()) } else { Ok(()) }
+    }
+
+    /// Gives a new file or directory its name.
+    fn make(&self, path: &Path, node: Node) -> io::Result<()> {
+        self.root.vacant(path)?;
+        if self.free_inodes() == Some(0) {
+            return Err(full());
         }
+        self.root.insert(path, node)
+    }
+
+    fn extend(&self, file: &FileNode, len: u64) -> io::Result<()> {
+        self.room_for(len.saturating_sub(file.len()))?;
+        file.set_len(len);
+        Ok(())
     }
 }
 
@@ -109,6 +132,7 @@ impl MemDisk {
             boot: 0,
             locks: BTreeSet::new(),
             capacity: None,
+            inodes: None,
         };
         MemDisk { world: Arc::new(Mutex::new(world)) }
     }
@@ -136,9 +160,15 @@ impl MemDisk {
         world.error = None;
     }
 
-    /// Bytes that all files together may have; `None` is no limit.
+    /// Bytes that all files together may have; `None` is no limit. Holes count, and a removed file
+    /// does not, even while it is open.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.world().capacity = bytes;
+    }
+
+    /// Files and directories that there may be, the root not counted; `None` is no limit.
+    pub fn set_inodes(&self, inodes: Option<u64>) {
+        self.world().inodes = inodes;
     }
 
     /// Bytes that all files together have.
@@ -207,7 +237,7 @@ impl Disk for MemDisk {
         let node = if mode == OpenMode::Create {
             world.operate(boot)?;
             let node = FileNode::default();
-            world.root.insert(path, Node::File(node.clone()), true)?;
+            world.make(path, Node::File(node.clone()))?;
             node
         } else {
             world.root.file(path)?
@@ -220,7 +250,7 @@ impl Disk for MemDisk {
         let mut world = self.world();
         let boot = world.boot;
         world.operate(boot)?;
-        world.root.insert(path, Node::Dir(DirNode::default()), true)
+        world.make(path, Node::Dir(DirNode::default()))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
@@ -242,7 +272,11 @@ impl Disk for MemDisk {
         let boot = world.boot;
         world.operate(boot)?;
         let file = world.root.file(from)?;
-        world.root.insert(to, Node::File(file), false)?;
+        match world.root.file(to) {
+            Ok(same) if same.is(&file) => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => world.root.insert(to, Node::File(file))?,
+        }
         world.root.remove(from)
     }
 
@@ -254,13 +288,31 @@ impl Disk for MemDisk {
         world.root.remove(path)
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.world();
+        let boot = world.boot;
+        world.operate(boot)?;
+        if !world.root.dir(path)?.entries().is_empty() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        world.root.remove(path)
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        let world = self.world();
+        world.alive(world.boot)?;
+        world.root.dir(dir)?;
+        let total = world.capacity.unwrap_or(u64::MAX);
+        Ok(Space { free: world.free(), total, free_inodes: world.free_inodes() })
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         let mut world = self.world();
         let boot = world.boot;
         world.alive(boot)?;
         if world.root.file(path).is_err() {
             world.operate(boot)?;
-            world.root.insert(path, Node::File(FileNode::default()), true)?;
+            world.make(path, Node::File(FileNode::default()))?;
         }
         if !world.locks.insert(path.to_owned()) {
             return Ok(None);
@@ -334,9 +386,13 @@ impl DiskFile for MemFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut world = self.change()?;
         world.operate(self.boot)?;
-        world.room_for(len.saturating_sub(self.node.len()))?;
-        self.node.set_len(len);
-        Ok(())
+        world.extend(&self.node, len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        let mut world = self.change()?;
+        world.operate(self.boot)?;
+        if len > self.node.len() { world.extend(&self.node, len) } else { Ok(()) }
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -6,14 +6,18 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{self, AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, StatVfs};
+use rustix::io::Errno;
 
-use super::{DirEntry, Disk, DiskFile, Lock, OpenMode};
+use super::{DirEntry, Disk, DiskFile, Lock, OpenMode, Space};
 
 /// Files are for their owner alone.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Directories are for their owner alone.
 const DIR_MODE: Mode = Mode::RWXU;
+/// Bytes of zeros written at a time where the file system cannot reserve room: so many that the
+/// number of calls does not matter.
+const ZEROS: usize = 64 * 1024;
 
 /// The disk of the operating system, through `rustix`.
 ///
@@ -32,7 +36,6 @@ impl RealDisk {
 #[cfg(target_os = "linux")]
 fn open_beneath(path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
     use rustix::fs::{CWD, ResolveFlags};
-    use rustix::io::Errno;
     let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     loop {
         match fs::openat2(CWD, path, flags, mode, ResolveFlags::NO_SYMLINKS) {
@@ -79,7 +82,11 @@ impl Disk for RealDisk {
         };
         let create = if mode == OpenMode::Create { FILE_MODE } else { Mode::empty() };
         let file = std::fs::File::from(open_beneath(path, flags | OFlags::NONBLOCK, create)?);
-        if !file.metadata()?.is_file() {
+        let kind = file.metadata()?.file_type();
+        if kind.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if !kind.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         Ok(Arc::new(RealFile { file }))
@@ -125,14 +132,37 @@ impl Disk for RealDisk {
         Ok(fs::unlinkat(dir, name, AtFlags::empty())?)
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let (dir, name) = parent(path)?;
+        Ok(fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        Ok(space_of(&fs::fstatvfs(open_dir(dir)?)?))
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         let flags = OFlags::RDWR | OFlags::CREATE;
         let fd = open_beneath(path, flags, FILE_MODE)?;
         match fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Box::new(RealLock { _fd: fd }))),
-            Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
+            Err(error) if error == Errno::WOULDBLOCK => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// A file system without a limit says that it has none of what it does not count: a tmpfs without
+/// a size has no blocks at all, btrfs has no inodes.
+fn space_of(stat: &StatVfs) -> Space {
+    let bytes = |blocks: u64| match stat.f_blocks {
+        0 => u64::MAX,
+        _ => blocks.saturating_mul(stat.f_frsize),
+    };
+    Space {
+        free: bytes(stat.f_bavail),
+        total: bytes(stat.f_blocks),
+        free_inodes: (stat.f_files > 0).then_some(stat.f_favail),
     }
 }
 
@@ -146,6 +176,29 @@ impl Lock for RealLock {}
 #[derive(Debug)]
 struct RealFile {
     file: std::fs::File,
+}
+
+impl RealFile {
+    fn reserve(&self, old: u64, len: u64) -> io::Result<()> {
+        loop {
+            match fs::fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+                Ok(()) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return self.write_zeros(old, len),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn write_zeros(&self, mut from: u64, to: u64) -> io::Result<()> {
+        let zeros = vec![0; ZEROS];
+        while from < to {
+            let n = usize::try_from(to - from).unwrap_or(ZEROS).min(ZEROS);
+            self.file.write_all_at(&zeros[..n], from)?;
+            from += n as u64;
+        }
+        Ok(())
+    }
 }
 
 impl DiskFile for RealFile {
@@ -165,6 +218,18 @@ impl DiskFile for RealFile {
         self.file.set_len(len)
     }
 
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        let old = self.len()?;
+        if len <= old {
+            return Ok(());
+        }
+        self.reserve(old, len).inspect_err(|_| {
+            // A part may be taken already. If it cannot be given back, the first error is still
+            // the one that says why.
+            let _ = self.file.set_len(old);
+        })
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
@@ -172,6 +237,11 @@ impl DiskFile for RealFile {
     fn start_writeback(&self) {
         // POSIX_FADV_DONTNEED begins writing dirty pages without waiting for them (Linux:
         // `generic_fadvise`). Only a hint: the sync that follows is what counts.
+        let _ = fs::fadvise(&self.file, 0, None, fs::Advice::DontNeed);
+    }
+
+    fn advise_done(&self) {
+        // Drops clean pages of this file, whoever read them. Only a hint.
         let _ = fs::fadvise(&self.file, 0, None, fs::Advice::DontNeed);
     }
 }

@@ -57,7 +57,7 @@ pub(super) enum Node {
 impl Node {
     fn is(&self, other: &Node) -> bool {
         match (self, other) {
-            (Node::File(a), Node::File(b)) => Arc::ptr_eq(&a.0, &b.0),
+            (Node::File(a), Node::File(b)) => a.is(b),
             (Node::Dir(a), Node::Dir(b)) => Arc::ptr_eq(&a.0, &b.0),
             _ => false,
         }
@@ -110,14 +110,19 @@ impl DirNode {
         }
     }
 
-    pub(super) fn insert(&self, path: &Path, node: Node, fresh: bool) -> io::Result<()> {
+    /// An error if the name is taken, or its directory is missing.
+    pub(super) fn vacant(&self, path: &Path) -> io::Result<()> {
         let (dir, name) = split(path)?;
         let dir = self.dir(dir)?;
-        let mut dir = lock(&dir.0);
-        if fresh && dir.now.contains_key(&name) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        dir.now.insert(name, node);
+        let taken = lock(&dir.0).now.contains_key(&name);
+        if taken { Err(io::ErrorKind::AlreadyExists.into()) } else { Ok(()) }
+    }
+
+    /// Gives a node a name, replacing what has it.
+    pub(super) fn insert(&self, path: &Path, node: Node) -> io::Result<()> {
+        let (dir, name) = split(path)?;
+        let dir = self.dir(dir)?;
+        lock(&dir.0).now.insert(name, node);
         Ok(())
     }
 
@@ -167,6 +172,15 @@ impl DirNode {
         let mut bytes = 0;
         self.walk(Path::new("/"), &mut |_, file| bytes += file.len());
         bytes
+    }
+
+    /// Files and directories below this one.
+    pub(super) fn nodes(&self) -> u64 {
+        let below = |node: &Node| match node {
+            Node::File(_) => 1,
+            Node::Dir(dir) => 1 + dir.nodes(),
+        };
+        lock(&self.0).now.values().map(below).sum()
     }
 
     pub(super) fn crash(&self, survival: &mut Survival) {
@@ -222,6 +236,11 @@ fn index(offset: u64) -> usize {
 }
 
 impl FileNode {
+    /// True if both are the same file, under whatever names.
+    pub(super) fn is(&self, other: &FileNode) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(super) fn len(&self) -> u64 {
         lock(&self.0).now.len() as u64
     }

@@ -1,0 +1,381 @@
+//! What the store relies on of a disk, on the real one and on the one in memory.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests")]
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use stash_store::{Disk, DiskFile, MemDisk, OpenMode, RealDisk};
+
+/// A disk and an empty directory on it.
+struct Ground {
+    name: &'static str,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    _mounted: Option<Mounted>,
+    _temp: Option<tempfile::TempDir>,
+}
+
+impl Ground {
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn open(&self, name: &str, mode: OpenMode) -> std::io::Result<Arc<dyn DiskFile>> {
+        self.disk.open(&self.at(name), mode)
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Arc<dyn DiskFile> {
+        let file = self.open(name, OpenMode::Create).unwrap();
+        file.write_at(0, bytes).unwrap();
+        file
+    }
+
+    fn names(&self, dir: &Path) -> Vec<(String, bool)> {
+        let entries = self.disk.list(dir).unwrap();
+        let mut names: Vec<_> = entries.into_iter().map(|e| (e.name, e.is_dir)).collect();
+        names.sort();
+        names
+    }
+}
+
+fn contents(file: &dyn DiskFile) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+/// A file system that goes when the test ends; before the directory that it is mounted in.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _lazily = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn memory() -> Ground {
+    let disk: Arc<dyn Disk> = Arc::new(MemDisk::new(1));
+    Ground { name: "memory", disk, dir: "/".into(), _mounted: None, _temp: None }
+}
+
+fn real() -> Ground {
+    let temp = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new();
+    let dir = disk.resolve(temp.path()).unwrap();
+    Ground { name: "real", disk: Arc::new(disk), dir, _mounted: None, _temp: Some(temp) }
+}
+
+/// The real disk on a file system of its own; `None`, loudly, where none can be mounted.
+fn mounted(what: &str, kind: &str, options: &str) -> Option<Ground> {
+    let mut ground = real();
+    let mut mount = Command::new("mount");
+    mount.args(["-t", kind, "-o", options, kind]).arg(&ground.dir).stderr(Stdio::null());
+    if !mount.status().is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED, CANNOT MOUNT A {kind}: {what}");
+        return None;
+    }
+    ground._mounted = Some(Mounted(ground.dir.clone()));
+    Some(ground)
+}
+
+/// Both disks.
+fn grounds() -> [Ground; 2] {
+    [memory(), real()]
+}
+
+/// Room on the small disks: a whole number of pages of any size that Linux has.
+const SMALL: u64 = 1024 * 1024;
+/// Files and directories on the small disks.
+const FEW: u64 = 8;
+
+/// Both disks with [`SMALL`] bytes and room for [`FEW`] files; the real one only as root.
+fn small_grounds(what: &str) -> Vec<Ground> {
+    let disk = MemDisk::new(1);
+    disk.set_capacity(Some(SMALL));
+    disk.set_inodes(Some(FEW));
+    let mut grounds = vec![Ground { disk: Arc::new(disk), ..memory() }];
+    // A tmpfs counts its root directory.
+    let options = format!("size={SMALL},nr_inodes={},mode=0700", FEW + 1);
+    grounds.extend(mounted(what, "tmpfs", &options));
+    grounds
+}
+
+#[track_caller]
+fn fails_with<T: std::fmt::Debug>(kind: ErrorKind, result: std::io::Result<T>, on: &Ground) {
+    assert_eq!(result.unwrap_err().kind(), kind, "{}", on.name);
+}
+
+#[test]
+fn an_open_mode_allows_what_it_says_and_no_more() {
+    for ground in grounds() {
+        for mode in [OpenMode::Read, OpenMode::Write] {
+            fails_with(ErrorKind::NotFound, ground.open("a", mode), &ground);
+            fails_with(ErrorKind::NotFound, ground.open("no/a", mode), &ground);
+        }
+        fails_with(ErrorKind::NotFound, ground.open("no/a", OpenMode::Create), &ground);
+        let made = ground.create("a", b"made");
+        assert_eq!(contents(&*made), b"made", "{}", ground.name);
+
+        let reader = ground.open("a", OpenMode::Read).unwrap();
+        assert_eq!(contents(&*reader), b"made", "{}", ground.name);
+        reader.write_at(0, b"x").unwrap_err();
+        reader.set_len(1).unwrap_err();
+        reader.allocate(10).unwrap_err();
+        assert_eq!(contents(&*reader), b"made", "{}", ground.name);
+
+        let writer = ground.open("a", OpenMode::Write).unwrap();
+        writer.write_at(2, b"ster").unwrap();
+        assert_eq!(contents(&*reader), b"master", "{}", ground.name);
+    }
+}
+
+#[test]
+fn what_exists_is_not_created_again() {
+    for ground in grounds() {
+        let kept = ground.create("a", b"kept");
+        fails_with(ErrorKind::AlreadyExists, ground.open("a", OpenMode::Create), &ground);
+        fails_with(ErrorKind::AlreadyExists, ground.disk.create_dir(&ground.at("a")), &ground);
+        assert_eq!(contents(&*kept), b"kept", "{}", ground.name);
+        ground.disk.create_dir(&ground.at("d")).unwrap();
+        fails_with(ErrorKind::AlreadyExists, ground.open("d", OpenMode::Create), &ground);
+        fails_with(ErrorKind::AlreadyExists, ground.disk.create_dir(&ground.at("d")), &ground);
+        let names = [("a".to_owned(), false), ("d".to_owned(), true)];
+        assert_eq!(ground.names(&ground.dir), names, "{}", ground.name);
+    }
+}
+
+#[test]
+fn a_directory_is_no_file_and_a_file_no_directory() {
+    for ground in grounds() {
+        ground.create("a", b"");
+        ground.disk.create_dir(&ground.at("d")).unwrap();
+        for mode in [OpenMode::Read, OpenMode::Write] {
+            fails_with(ErrorKind::IsADirectory, ground.open("d", mode), &ground);
+            fails_with(ErrorKind::NotADirectory, ground.open("a/b", mode), &ground);
+        }
+        fails_with(ErrorKind::IsADirectory, ground.disk.remove(&ground.at("d")), &ground);
+        fails_with(ErrorKind::NotADirectory, ground.disk.remove_dir(&ground.at("a")), &ground);
+        fails_with(ErrorKind::NotADirectory, ground.disk.list(&ground.at("a")), &ground);
+        fails_with(ErrorKind::NotADirectory, ground.disk.sync_dir(&ground.at("a")), &ground);
+        fails_with(ErrorKind::NotADirectory, ground.disk.space(&ground.at("a")), &ground);
+        let onto = ground.disk.rename(&ground.at("a"), &ground.at("d"));
+        fails_with(ErrorKind::IsADirectory, onto, &ground);
+        assert_eq!(ground.names(&ground.dir).len(), 2, "{}", ground.name);
+    }
+}
+
+#[test]
+fn a_symbolic_link_is_followed_nowhere() {
+    // Fault case 82. The disk in memory has no links.
+    let ground = real();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("secret"), b"secret").unwrap();
+    std::os::unix::fs::symlink(outside.path(), ground.at("dir")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("secret"), ground.at("file")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("new"), ground.at("dangling")).unwrap();
+    for mode in [OpenMode::Read, OpenMode::Write, OpenMode::Create] {
+        for name in ["file", "dir/secret", "dangling", "dir"] {
+            let error = ground.open(name, mode).expect_err(name);
+            assert_ne!(error.kind(), ErrorKind::NotFound, "{name}");
+        }
+    }
+    let (disk, inside) = (&ground.disk, ground.at("dir/x"));
+    ground.create("mine", b"");
+    disk.create_dir(&inside).unwrap_err();
+    disk.rename(&ground.at("mine"), &inside).unwrap_err();
+    disk.rename(&ground.at("dir/secret"), &ground.at("mine")).unwrap_err();
+    disk.remove(&ground.at("dir/secret")).unwrap_err();
+    disk.remove_dir(&ground.at("dir")).unwrap_err();
+    disk.list(&ground.at("dir")).unwrap_err();
+    disk.sync_dir(&ground.at("dir")).unwrap_err();
+    disk.space(&ground.at("dir")).unwrap_err();
+    disk.lock(&ground.at("dangling")).unwrap_err();
+    let left: Vec<_> = std::fs::read_dir(outside.path()).unwrap().collect();
+    assert_eq!(left.len(), 1);
+    assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"secret");
+}
+
+#[test]
+fn a_rename_replaces_and_who_has_the_old_file_open_keeps_it() {
+    for ground in grounds() {
+        ground.create("new", b"new");
+        let old = ground.create("d", b"old");
+        ground.disk.rename(&ground.at("new"), &ground.at("d")).unwrap();
+        assert_eq!(contents(&*ground.open("d", OpenMode::Read).unwrap()), b"new");
+        assert_eq!(contents(&*old), b"old", "{}", ground.name);
+        // To itself: nothing happens.
+        ground.disk.rename(&ground.at("d"), &ground.at("d")).unwrap();
+        assert_eq!(ground.names(&ground.dir), [("d".to_owned(), false)], "{}", ground.name);
+        let missing = ground.disk.rename(&ground.at("new"), &ground.at("d"));
+        fails_with(ErrorKind::NotFound, missing, &ground);
+        let nowhere = ground.disk.rename(&ground.at("d"), &ground.at("no/d"));
+        fails_with(ErrorKind::NotFound, nowhere, &ground);
+        assert_eq!(contents(&*ground.open("d", OpenMode::Read).unwrap()), b"new");
+    }
+}
+
+#[test]
+fn a_removed_file_stays_readable_and_writable_for_who_has_it_open() {
+    for ground in grounds() {
+        let file = ground.create("a", b"here");
+        ground.disk.remove(&ground.at("a")).unwrap();
+        fails_with(ErrorKind::NotFound, ground.disk.remove(&ground.at("a")), &ground);
+        assert_eq!(ground.names(&ground.dir), [], "{}", ground.name);
+        file.write_at(4, b" still").unwrap();
+        file.sync().unwrap();
+        let other = ground.create("a", b"another");
+        assert_eq!(contents(&*file), b"here still", "{}", ground.name);
+        assert_eq!(contents(&*other), b"another", "{}", ground.name);
+    }
+}
+
+#[test]
+fn only_an_empty_directory_is_removed() {
+    for ground in grounds() {
+        let (disk, dir) = (&ground.disk, ground.at("d"));
+        fails_with(ErrorKind::NotFound, disk.remove_dir(&dir), &ground);
+        disk.create_dir(&dir).unwrap();
+        ground.create("d/a", b"");
+        fails_with(ErrorKind::DirectoryNotEmpty, disk.remove_dir(&dir), &ground);
+        disk.remove(&ground.at("d/a")).unwrap();
+        disk.create_dir(&ground.at("d/e")).unwrap();
+        fails_with(ErrorKind::DirectoryNotEmpty, disk.remove_dir(&dir), &ground);
+        disk.remove_dir(&ground.at("d/e")).unwrap();
+        disk.remove_dir(&dir).unwrap();
+        disk.sync_dir(&ground.dir).unwrap();
+        assert_eq!(ground.names(&ground.dir), [], "{}", ground.name);
+        fails_with(ErrorKind::NotFound, disk.list(&dir), &ground);
+    }
+}
+
+#[test]
+fn a_read_beyond_the_end_is_an_error_and_a_gap_reads_as_zeros() {
+    // Fault case 74.
+    for ground in grounds() {
+        let file = ground.create("a", b"0123456789");
+        for (offset, len) in [(0, 11), (9, 2), (10, 1), (1000, 1)] {
+            let read = file.read_at(offset, &mut vec![0; len]);
+            fails_with(ErrorKind::UnexpectedEof, read, &ground);
+        }
+        file.read_at(10, &mut []).unwrap();
+        file.write_at(12, b"x").unwrap();
+        assert_eq!(contents(&*file), b"0123456789\0\0x", "{}", ground.name);
+        file.set_len(2).unwrap();
+        file.set_len(4).unwrap();
+        assert_eq!(contents(&*file), b"01\0\0", "{}", ground.name);
+    }
+}
+
+#[test]
+fn allocating_extends_with_zeros_and_changes_no_byte() {
+    let ramfs = mounted("allocating where the file system cannot", "ramfs", "mode=0700");
+    for ground in grounds().into_iter().chain(ramfs) {
+        let file = ground.create("a", b"here");
+        for (len, expected) in [(0, 4), (3, 4), (4, 4), (100_000, 100_000), (5, 100_000)] {
+            file.allocate(len).unwrap();
+            let bytes = contents(&*file);
+            assert_eq!(bytes.len(), expected, "{}, {len}", ground.name);
+            assert_eq!(&bytes[..4], b"here", "{}, {len}", ground.name);
+            assert!(bytes[4..].iter().all(|b| *b == 0), "{}, {len}", ground.name);
+        }
+        file.advise_done();
+        file.start_writeback();
+        file.sync().unwrap();
+        assert_eq!(file.len().unwrap(), 100_000, "{}", ground.name);
+    }
+}
+
+#[test]
+fn space_shrinks_with_what_is_written_and_comes_back() {
+    // Fault case 44.
+    for ground in small_grounds("space on a small disk") {
+        let empty = ground.disk.space(&ground.dir).unwrap();
+        assert_eq!((empty.free, empty.total), (SMALL, SMALL), "{}", ground.name);
+        ground.create("a", &vec![1; 512 * 1024]);
+        let half = ground.disk.space(&ground.dir).unwrap();
+        assert_eq!((half.free, half.total), (SMALL / 2, SMALL), "{}", ground.name);
+        let file = ground.open("b", OpenMode::Create).unwrap();
+        let done = file.write_at(0, &vec![1; 600 * 1024]);
+        fails_with(ErrorKind::StorageFull, done, &ground);
+        ground.disk.remove(&ground.at("a")).unwrap();
+        drop(file);
+        ground.disk.remove(&ground.at("b")).unwrap();
+        assert_eq!(ground.disk.space(&ground.dir).unwrap(), empty, "{}", ground.name);
+    }
+}
+
+#[test]
+fn a_disk_that_counts_nothing_has_space_without_limit() {
+    let ramfs = mounted("a disk without limits", "ramfs", "mode=0700");
+    for ground in [memory()].into_iter().chain(ramfs) {
+        ground.create("a", &[1; 1000]);
+        let space = ground.disk.space(&ground.dir).unwrap();
+        assert!(space.free > u64::MAX / 2, "{}: {space:?}", ground.name);
+        assert_eq!((space.total, space.free_inodes), (u64::MAX, None), "{}", ground.name);
+        fails_with(ErrorKind::NotFound, ground.disk.space(&ground.at("no")), &ground);
+    }
+    let ground = real();
+    let space = ground.disk.space(&ground.dir).unwrap();
+    assert!(space.free <= space.total && space.total > 0, "{space:?}");
+}
+
+#[test]
+fn allocated_room_is_nobody_elses_and_takes_writes_on_a_full_disk() {
+    // Fault case 44.
+    for ground in small_grounds("allocating on a small disk") {
+        let (mine, other) = (ground.create("mine", b"mine"), ground.create("other", b""));
+        mine.allocate(SMALL / 2).unwrap();
+        assert_eq!(ground.disk.space(&ground.dir).unwrap().free, SMALL / 2, "{}", ground.name);
+        fails_with(ErrorKind::StorageFull, other.allocate(SMALL / 2 + 1), &ground);
+        assert_eq!(other.len().unwrap(), 0, "{}", ground.name);
+        assert_eq!(ground.disk.space(&ground.dir).unwrap().free, SMALL / 2, "{}", ground.name);
+        fails_with(ErrorKind::StorageFull, other.write_at(0, &vec![2; 600 * 1024]), &ground);
+        let whole = vec![1; usize::try_from(SMALL / 2).unwrap()];
+        mine.write_at(0, &whole).unwrap();
+        mine.sync().unwrap();
+        assert_eq!(contents(&*mine), whole, "{}", ground.name);
+        fails_with(ErrorKind::StorageFull, mine.allocate(SMALL + 1), &ground);
+        assert_eq!(mine.len().unwrap(), SMALL / 2, "{}", ground.name);
+    }
+}
+
+#[test]
+fn a_disk_without_inodes_takes_no_name_and_still_takes_bytes() {
+    // Fault case 45.
+    for ground in small_grounds("the inodes of a small disk") {
+        let left = |ground: &Ground| ground.disk.space(&ground.dir).unwrap().free_inodes;
+        assert_eq!(left(&ground), Some(FEW), "{}", ground.name);
+        ground.disk.create_dir(&ground.at("d")).unwrap();
+        let file = ground.create("d/a", b"a");
+        for i in 2..FEW {
+            assert_eq!(left(&ground), Some(FEW - i), "{}", ground.name);
+            ground.create(&format!("{i}"), b"");
+        }
+        assert_eq!(left(&ground), Some(0), "{}", ground.name);
+        fails_with(ErrorKind::StorageFull, ground.open("b", OpenMode::Create), &ground);
+        fails_with(ErrorKind::StorageFull, ground.disk.create_dir(&ground.at("e")), &ground);
+        fails_with(ErrorKind::StorageFull, ground.disk.lock(&ground.at("lock")), &ground);
+        fails_with(ErrorKind::AlreadyExists, ground.open("2", OpenMode::Create), &ground);
+        file.write_at(1, b"b").unwrap();
+        ground.disk.rename(&ground.at("d/a"), &ground.at("a")).unwrap();
+        ground.disk.remove_dir(&ground.at("d")).unwrap();
+        assert_eq!(left(&ground), Some(1), "{}", ground.name);
+        ground.create("b", b"");
+        assert_eq!(contents(&*file), b"ab", "{}", ground.name);
+    }
+}
+
+#[test]
+fn a_lock_has_one_holder_and_ends_with_it() {
+    // Fault case 89.
+    for ground in grounds() {
+        let path = ground.at("lock");
+        let held = ground.disk.lock(&path).unwrap().unwrap();
+        assert!(ground.disk.lock(&path).unwrap().is_none(), "{}", ground.name);
+        drop(held);
+        assert!(ground.disk.lock(&path).unwrap().is_some(), "{}", ground.name);
+    }
+}
