@@ -1,30 +1,25 @@
 //! A disk in memory that loses what was not synced.
 
+mod content;
+mod fault;
+mod handle;
+mod survival;
 mod tree;
+mod world;
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{DirEntry, Disk, DiskFile, Lock, OpenMode, Space};
-use tree::{DirNode, FileNode, Node, Survival};
+use content::FileNode;
+use handle::{MemFile, MemLock};
+use survival::Survival;
+use tree::{DirNode, Node};
+use world::World;
 
-/// What goes wrong at an operation of a [`MemDisk`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The power goes: this operation and all later ones fail, until [`MemDisk::restart`].
-    PowerCut,
-    /// This operation, and as many after it as `times` says, fail with an error of this kind. A
-    /// write may have written a part; a sync that fails loses what it was to make durable.
-    Error {
-        /// The kind of error, such as [`io::ErrorKind::StorageFull`].
-        kind: io::ErrorKind,
-        /// How many operations fail, this one included.
-        times: u64,
-    },
-}
+pub use fault::Fault;
 
 /// A disk in memory with the habits of a real one: what was not synced may be there after a
 /// power cut, or not, or in part, in units of 512 bytes; a name is not durable before its
@@ -34,89 +29,6 @@ pub enum Fault {
 #[derive(Debug, Clone)]
 pub struct MemDisk {
     world: Arc<Mutex<World>>,
-}
-
-#[derive(Debug)]
-struct World {
-    root: DirNode,
-    random: u64,
-    operations: u64,
-    faults: BTreeMap<u64, Fault>,
-    error: Option<(io::ErrorKind, u64)>,
-    powered: bool,
-    /// Counts restarts; handles of an earlier boot are dead.
-    boot: u64,
-    locks: BTreeSet<PathBuf>,
-    capacity: Option<u64>,
-    inodes: Option<u64>,
-}
-
-fn full() -> io::Error {
-    io::Error::new(io::ErrorKind::StorageFull, "the disk is full")
-}
-
-impl World {
-    fn random(&mut self) -> u64 {
-        // SplitMix64.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn alive(&self, boot: u64) -> io::Result<()> {
-        if self.powered && self.boot == boot {
-            return Ok(());
-        }
-        Err(io::Error::other("the power is off"))
-    }
-
-    /// Counts an operation that changes the disk, and fails it if that is due.
-    fn operate(&mut self, boot: u64) -> io::Result<()> {
-        self.alive(boot)?;
-        self.operations += 1;
-        match self.faults.remove(&self.operations) {
-            Some(Fault::PowerCut) => self.powered = false,
-            Some(Fault::Error { kind, times }) => self.error = Some((kind, times)),
-            None => {}
-        }
-        self.alive(boot)?;
-        match &mut self.error {
-            Some((_, 0)) | None => Ok(()),
-            Some((kind, times)) => {
-                *times -= 1;
-                Err(io::Error::new(*kind, "an injected error"))
-            }
-        }
-    }
-
-    fn free(&self) -> u64 {
-        self.capacity.map_or(u64::MAX, |all| all.saturating_sub(self.root.bytes()))
-    }
-
-    fn free_inodes(&self) -> Option<u64> {
-        self.inodes.map(|all| all.saturating_sub(self.root.nodes()))
-    }
-
-    fn room_for(&self, more: u64) -> io::Result<()> {
-        if more > 0 && more > self.free() { Err(full()) } else { Ok(()) }
-    }
-
-    /// Gives a new file or directory its name.
-    fn make(&self, path: &Path, node: Node) -> io::Result<()> {
-        self.root.vacant(path)?;
-        if self.free_inodes() == Some(0) {
-            return Err(full());
-        }
-        self.root.insert(path, node)
-    }
-
-    fn extend(&self, file: &FileNode, len: u64) -> io::Result<()> {
-        self.room_for(len.saturating_sub(file.len()))?;
-        file.set_len(len);
-        Ok(())
-    }
 }
 
 impl MemDisk {
@@ -318,94 +230,5 @@ impl Disk for MemDisk {
             return Ok(None);
         }
         Ok(Some(Box::new(MemLock { disk: self.clone(), path: path.to_owned(), boot })))
-    }
-}
-
-#[derive(Debug)]
-struct MemLock {
-    disk: MemDisk,
-    path: PathBuf,
-    boot: u64,
-}
-
-impl Lock for MemLock {}
-
-impl Drop for MemLock {
-    fn drop(&mut self) {
-        let mut world = self.disk.world();
-        if world.boot == self.boot {
-            world.locks.remove(&self.path);
-        }
-    }
-}
-
-#[derive(Debug)]
-struct MemFile {
-    disk: MemDisk,
-    node: FileNode,
-    boot: u64,
-    writable: bool,
-}
-
-impl MemFile {
-    fn change(&self) -> io::Result<MutexGuard<'_, World>> {
-        if !self.writable {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "opened for reading"));
-        }
-        Ok(self.disk.world())
-    }
-}
-
-impl DiskFile for MemFile {
-    fn len(&self) -> io::Result<u64> {
-        self.disk.world().alive(self.boot)?;
-        Ok(self.node.len())
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.disk.world().alive(self.boot)?;
-        self.node.read(offset, buffer)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut world = self.change()?;
-        let more = (offset + bytes.len() as u64).saturating_sub(self.node.len());
-        let done = world.operate(self.boot).and_then(|()| world.room_for(more));
-        let written = if done.is_ok() {
-            bytes.len()
-        } else if world.powered {
-            // What fails half-way may have written a part.
-            usize::try_from(world.random() % (bytes.len() as u64 + 1)).unwrap_or(0) / 2
-        } else {
-            0
-        };
-        self.node.write(offset, &bytes[..written]);
-        done
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut world = self.change()?;
-        world.operate(self.boot)?;
-        world.extend(&self.node, len)
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        let mut world = self.change()?;
-        world.operate(self.boot)?;
-        if len > self.node.len() { world.extend(&self.node, len) } else { Ok(()) }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let mut world = self.disk.world();
-        match world.operate(self.boot) {
-            Ok(()) => self.node.sync(),
-            Err(error) => {
-                if world.powered {
-                    self.node.lose();
-                }
-                return Err(error);
-            }
-        }
-        Ok(())
     }
 }
