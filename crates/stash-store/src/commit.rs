@@ -5,13 +5,13 @@ mod queue;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::index::{IndexError, State};
+use crate::index::{Head, IndexError};
 use crate::log::{AppendError, LogWriter};
 use crate::recover;
 use crate::shared::Shared;
 use crate::stage::Staging;
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 use crate::{Address, Batch, CommitError, IoError, Receipt};
 
 use group::{Built, GroupError};
@@ -21,17 +21,19 @@ pub(crate) use queue::{Done, Job, Queue};
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) log: LogWriter,
-    pub(crate) state: State,
-    /// Bytes of log that the durable index has not read.
-    behind: u64,
+    pub(crate) head: Head,
+    /// Bytes of log that are not set aside for the durable index yet.
+    pub(crate) behind: u64,
     /// Directories of removed files, to be synced before the index forgets that they are to be
     /// removed.
-    emptied: BTreeSet<PathBuf>,
+    pub(crate) emptied: BTreeSet<PathBuf>,
+    /// Segments that are no longer part of the log, and not removed yet.
+    pub(crate) retired: Vec<u64>,
 }
 
 impl Core {
-    pub(crate) fn new(log: LogWriter, state: State) -> Core {
-        Core { log, state, behind: 0, emptied: BTreeSet::new() }
+    pub(crate) fn new(log: LogWriter, head: Head) -> Core {
+        Core { log, head, behind: 0, emptied: BTreeSet::new(), retired: Vec::new() }
     }
 }
 
@@ -47,7 +49,7 @@ pub(super) struct Waiting {
 }
 
 /// Why a whole group failed, in a form that every batch of it can be told.
-enum Failure {
+pub(crate) enum Failure {
     Io(IoError),
     Lost(IoError),
     ReadOnly(String),
@@ -115,6 +117,12 @@ impl Shared {
         staging: &mut Staging,
         jobs: &mut Vec<Waiting>,
     ) -> Result<(), Failure> {
+        if let Some(error) = self.index_full() {
+            return Err(Failure::Io(error));
+        }
+        for id in self.upkeep.take_gone() {
+            core.log.forget(id);
+        }
         let index = self.index();
         let first = group::first_len(staging, jobs.last().map_or(0, |job| job.bytes));
         let group = match core.log.group(first) {
@@ -123,37 +131,38 @@ impl Shared {
         };
         let mut built = Built::new(group);
         let before = core.log.end;
-        let result = index.write(false, |tables| {
+        let Core { log, head, emptied, .. } = core;
+        let result = index.write(head, |tables| {
             built.fill(self, tables, staging, jobs)?;
             let group = built.take_group();
             if !group.is_empty() {
-                core.log.append(group)?;
-                built.remove_evicted(self, &mut core.emptied);
+                log.append(group)?;
+                built.remove_files(self, emptied);
             }
-            tables.state.position = core.log.end;
-            tables.state.next_sequence = core.log.next_sequence;
-            tables.put_state()?;
-            Ok(tables.state)
+            tables.state.position = log.end;
+            tables.state.next_sequence = log.next_sequence;
+            Ok(())
         });
-        let appended = core.log.end != before;
-        let result = match result {
-            Ok(state) => Ok(state),
-            Err(GroupError::Append(error)) => Err(self.append_failed(error)),
-            Err(GroupError::Index(error)) => self.heal(core, error, appended),
-        };
-        self.stage.evicted(&built.evicting);
+        self.stage.evicted(&built.leaving);
         match result {
-            Ok(state) => {
+            Ok(()) => {
+                let appended = core.log.end != before;
                 core.behind += core.log.end.offset.saturating_sub(before.offset);
-                core.state = state;
+                core.retired.append(&mut built.retired);
                 self.publish(core, &built, appended);
                 built.answer();
                 self.checkpoint_if_due(core);
                 Ok(())
             }
-            Err(failure) => {
+            Err(error) => {
                 built.put_back(staging, jobs);
-                Err(failure)
+                Err(match error {
+                    GroupError::Append(error) => self.append_failed(error),
+                    GroupError::Index(error) => match self.heal(core, &error) {
+                        Ok(()) => Failure::Index(error),
+                        Err(failure) => failure,
+                    },
+                })
             }
         }
     }
@@ -162,12 +171,9 @@ impl Shared {
         self.stage.announced(&built.announced, &built.small_announced());
         self.stage.absolve(&built.quarantined);
         let mut figures = lock(&self.figures);
-        figures.state = core.state;
-        if core.log.end.segment != figures.end.segment {
-            figures.segments += 1;
-            figures.full_bytes += figures.end.offset;
-        }
-        figures.end = core.log.end;
+        figures.state = core.head.state;
+        figures.segments = core.log.segments.len() as u64;
+        figures.log_bytes = core.log.full_bytes + core.log.end.offset;
         figures.groups += u64::from(appended);
         figures.batches += built.batches();
     }
@@ -182,50 +188,21 @@ impl Shared {
         }
     }
 
-    /// The index failed: opens it again, from its last checkpoint and the log, or makes it anew.
-    /// A group that had reached the log is then in it.
-    fn heal(&self, core: &Core, error: IndexError, appended: bool) -> Result<State, Failure> {
-        tracing::warn!(error = %error.0, "opening the index again");
-        self.index().kill();
-        let reloaded = recover::reload(&core.log, &self.options);
-        let healed = reloaded.map_err(|e| e.to_string()).and_then(|index| {
-            let state = index.state().map_err(|e| e.0)?.unwrap_or_default();
-            self.replace_index(index);
-            Ok(state)
-        });
-        match healed {
-            Ok(state) if appended => Ok(state),
-            Ok(_) => Err(Failure::Index(error)),
+    /// The index is damaged: makes it anew from the log.
+    pub(crate) fn heal(&self, core: &mut Core, error: &IndexError) -> Result<(), Failure> {
+        tracing::warn!(error = %error.0, "rebuilding the index from the log");
+        let _one = lock(&self.upkeep.writing);
+        match recover::reload(&core.log, &self.options) {
+            Ok((index, head)) => {
+                self.replace_index(index);
+                core.head = head;
+                core.behind = 0;
+                Ok(())
+            }
             Err(again) => {
                 let reason = format!("the index is damaged: {}; {again}", error.0);
                 self.poison(reason.clone());
                 Err(Failure::ReadOnly(reason))
-            }
-        }
-    }
-
-    fn checkpoint_if_due(&self, core: &mut Core) {
-        if core.behind >= self.options.checkpoint_bytes {
-            self.checkpoint(core);
-        }
-    }
-
-    /// Makes the index durable. With a full disk, later.
-    pub(crate) fn checkpoint(&self, core: &mut Core) {
-        let index = self.index();
-        if !index.has_room() {
-            return;
-        }
-        let emptied: BTreeSet<PathBuf> = std::mem::take(&mut core.emptied);
-        if let Err(error) = self.files.sync_dirs(&emptied) {
-            self.poison(error.to_string());
-            return;
-        }
-        core.behind = 0;
-        if let Err(error) = index.checkpoint() {
-            // The log has everything: open the index again from its last checkpoint.
-            if let Err(failure) = self.heal(core, error, true) {
-                tracing::warn!(error = %failure.error(), "no checkpoint");
             }
         }
     }
@@ -238,16 +215,17 @@ impl Shared {
         let Ok(mut group) = core.log.group(crate::log::mark_len()) else {
             return;
         };
-        group.mark();
+        let (_, mark) = group.mark();
         // A store that is not sealed is recovered like after a crash: nothing is lost.
         if core.log.append(group).is_err() {
             return;
         }
-        let (end, next_sequence) = (core.log.end, core.log.next_sequence);
-        let stated = self.index().write(false, |tables| {
-            tables.state.position = end;
-            tables.state.next_sequence = next_sequence;
-            tables.put_state()
+        let Core { log, head, .. } = core;
+        let stated = self.index().write(head, |tables| {
+            tables.dead(&mark);
+            tables.state.position = log.end;
+            tables.state.next_sequence = log.next_sequence;
+            Ok::<_, IndexError>(())
         });
         if let Err(IndexError(error)) = stated {
             tracing::warn!(%error, "the index was not closed cleanly");

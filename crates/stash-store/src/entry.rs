@@ -8,6 +8,7 @@ pub(crate) const HEADER_U32: u32 = 32;
 /// [`crate::MAX_SMALL`], with room.
 pub(crate) const MAX_BODY: u32 = 2 * 1024 * 1024;
 const RECORD_FIXED: usize = 120;
+const DROP_FIXED: usize = 124;
 const REF: usize = 36;
 
 /// What an entry is. Numbers are for good; see the format document for the reserved ones.
@@ -26,6 +27,12 @@ pub(crate) enum Kind {
     Quarantine = 10,
     Open = 11,
     Commit = 12,
+    Drop = 13,
+    Moved = 14,
+    Retire = 15,
+    Dead = 16,
+    Unref = 17,
+    Uptime = 18,
 }
 
 impl Kind {
@@ -43,6 +50,12 @@ impl Kind {
             10 => Kind::Quarantine,
             11 => Kind::Open,
             12 => Kind::Commit,
+            13 => Kind::Drop,
+            14 => Kind::Moved,
+            15 => Kind::Retire,
+            16 => Kind::Dead,
+            17 => Kind::Unref,
+            18 => Kind::Uptime,
             _ => return None,
         })
     }
@@ -53,7 +66,27 @@ impl Kind {
 pub(crate) struct Place {
     pub(crate) segment: u64,
     pub(crate) offset: u32,
+    /// Bytes of the whole body.
     pub(crate) len: u32,
+    /// The body is that of a [`Kind::Moved`] entry: the original body follows its prefix.
+    pub(crate) moved: bool,
+}
+
+/// Bytes before the original body in the body of a [`Kind::Moved`] entry.
+pub(crate) const MOVED_PREFIX: u32 = 16;
+
+impl Place {
+    /// Where the original body lies in its segment, and its length.
+    pub(crate) fn body(&self) -> (u64, u32) {
+        let skip = if self.moved { MOVED_PREFIX } else { 0 };
+        let at = u64::from(self.offset) + HEADER as u64 + u64::from(skip);
+        (at, self.len.saturating_sub(skip))
+    }
+
+    /// Bytes of log that the entry takes.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        entry_len(u64::from(self.len))
+    }
 }
 
 /// A decoded entry: what the index learns from it.
@@ -70,6 +103,18 @@ pub(crate) enum Op {
     Quarantine { address: Address },
     Open { opens: u64 },
     Commit(Mark),
+    /// A record is no longer held: with all that the index has under it.
+    Drop { hash: [u8; 32], name: [u8; 32], writer: [u8; 40], n: u64, sequence: u64, refs: Vec<Ref> },
+    /// An entry that was in another segment, under its first sequence number.
+    Moved { sequence: u64, op: Box<Op> },
+    /// A segment is no longer part of the log; none below `floor` is.
+    Retire { segment: u64, floor: u64 },
+    /// A blob that nothing refers to was given up.
+    Dead { address: Address },
+    /// A manifest that is dead refers to these no longer; with `last`, to nothing.
+    Unref { manifest: Address, next: u32, last: bool, addresses: Vec<Address> },
+    /// Seconds that the store has been open, in all its life.
+    Uptime { seconds: u64 },
 }
 
 /// The end of a batch.
@@ -233,6 +278,26 @@ impl Op {
             Op::Quarantine { .. } => Kind::Quarantine,
             Op::Open { .. } => Kind::Open,
             Op::Commit(_) => Kind::Commit,
+            Op::Drop { .. } => Kind::Drop,
+            Op::Moved { .. } => Kind::Moved,
+            Op::Retire { .. } => Kind::Retire,
+            Op::Dead { .. } => Kind::Dead,
+            Op::Unref { .. } => Kind::Unref,
+            Op::Uptime { .. } => Kind::Uptime,
+        }
+    }
+
+    /// An entry that says that something is not there: it counts as long as an older entry that
+    /// says the contrary may be found in the log.
+    pub(crate) fn is_absence(&self) -> bool {
+        match self {
+            Op::Row { value: None, .. }
+            | Op::Release { .. }
+            | Op::Drop { .. }
+            | Op::Dead { .. }
+            | Op::Unref { .. } => true,
+            Op::Moved { op, .. } => op.is_absence(),
+            _ => false,
         }
     }
 
@@ -244,9 +309,13 @@ impl Op {
             Op::Row { key, value } => 2 + key.len() + value.as_ref().map_or(0, Vec::len),
             Op::FileChunk { .. } => 36,
             Op::Hold { .. } | Op::Release { .. } => 64,
-            Op::SmallChunk { .. } | Op::Evict { .. } | Op::Quarantine { .. } => 32,
-            Op::Open { .. } => 8,
+            Op::SmallChunk { .. } | Op::Evict { .. } | Op::Quarantine { .. } | Op::Dead { .. } => 32,
+            Op::Open { .. } | Op::Uptime { .. } => 8,
             Op::Commit(_) => 40,
+            Op::Drop { refs, .. } => DROP_FIXED + refs.len() * REF,
+            Op::Moved { op, .. } => return u64::from(MOVED_PREFIX) + op.body_len(payload),
+            Op::Retire { .. } => 16,
+            Op::Unref { addresses, .. } => 44 + addresses.len() * 32,
         };
         (len + payload) as u64
     }
@@ -283,10 +352,16 @@ impl Op {
                 out.extend_from_slice(address.as_bytes());
                 out.extend_from_slice(holder);
             }
-            Op::SmallChunk { address } | Op::Evict { address } | Op::Quarantine { address } => {
-                out.extend_from_slice(address.as_bytes());
+            Op::SmallChunk { address }
+            | Op::Evict { address }
+            | Op::Quarantine { address }
+            | Op::Dead { address } => out.extend_from_slice(address.as_bytes()),
+            Op::Open { opens: count } | Op::Uptime { seconds: count } => {
+                out.extend_from_slice(&count.to_le_bytes());
             }
-            Op::Open { opens } => out.extend_from_slice(&opens.to_le_bytes()),
+            Op::Drop { .. } | Op::Moved { .. } | Op::Retire { .. } | Op::Unref { .. } => {
+                return self.encode_upkeep(payload, out);
+            }
             Op::Commit(mark) => {
                 out.extend_from_slice(&mark.first.to_le_bytes());
                 out.extend_from_slice(&mark.count.to_le_bytes());
@@ -296,6 +371,42 @@ impl Op {
             }
         }
         out.extend_from_slice(payload);
+    }
+
+    /// The bodies of entries that only the store itself writes, for its own upkeep.
+    fn encode_upkeep(&self, payload: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Op::Drop { hash, name, writer, n, sequence, refs } => {
+                out.extend_from_slice(hash);
+                out.extend_from_slice(name);
+                out.extend_from_slice(writer);
+                out.extend_from_slice(&n.to_le_bytes());
+                out.extend_from_slice(&sequence.to_le_bytes());
+                out.extend_from_slice(&count(refs));
+                put_refs(out, refs);
+            }
+            Op::Moved { sequence, op } => {
+                out.extend_from_slice(&sequence.to_le_bytes());
+                out.push(op.kind() as u8);
+                out.extend_from_slice(&[0; 7]);
+                op.encode(payload, out);
+            }
+            Op::Retire { segment, floor } => {
+                out.extend_from_slice(&segment.to_le_bytes());
+                out.extend_from_slice(&floor.to_le_bytes());
+            }
+            Op::Unref { manifest, next, last, addresses } => {
+                out.extend_from_slice(manifest.as_bytes());
+                out.extend_from_slice(&next.to_le_bytes());
+                out.extend_from_slice(&u32::from(*last).to_le_bytes());
+                let count = u32::try_from(addresses.len()).expect("at most a step of a manifest");
+                out.extend_from_slice(&count.to_le_bytes());
+                for address in addresses {
+                    out.extend_from_slice(address.as_bytes());
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Decodes a body whose checksum was right. `None` for an unknown kind or a body that is not
@@ -341,8 +452,46 @@ impl Op {
                 }
                 Op::Commit(Mark { first, count, durable, digest })
             }
+            Kind::Drop | Kind::Moved | Kind::Retire | Kind::Unref => {
+                Op::decode_upkeep(kind, &mut r)?
+            }
+            Kind::Dead => Op::Dead { address: r.address()? },
+            Kind::Uptime => Op::Uptime { seconds: r.u64()? },
         };
         r.0.is_empty().then_some(op)
+    }
+
+    fn decode_upkeep(kind: Kind, r: &mut Reader<'_>) -> Option<Op> {
+        Some(match kind {
+            Kind::Drop => {
+                let (hash, name, writer) = (r.array()?, r.array()?, r.array()?);
+                let (n, sequence, count) = (r.u64()?, r.u64()?, r.u32()?);
+                Op::Drop { hash, name, writer, n, sequence, refs: r.refs(count)? }
+            }
+            Kind::Moved => {
+                let (sequence, kind) = (r.u64()?, r.take(8)?);
+                // One level only; and a commit mark stays where it was written.
+                let nested = [Kind::Moved as u8, Kind::Commit as u8].contains(&kind[0]);
+                if kind[1..] != [0; 7] || nested {
+                    return None;
+                }
+                let op = Box::new(Op::decode(kind[0], r.take(r.0.len())?)?);
+                Op::Moved { sequence, op }
+            }
+            Kind::Retire => Op::Retire { segment: r.u64()?, floor: r.u64()? },
+            _ => {
+                let (manifest, next, last) = (r.address()?, r.u32()?, r.u32()?);
+                let count = usize::try_from(r.u32()?).ok()?;
+                if last > 1 || r.0.len() / 32 < count {
+                    return None;
+                }
+                let mut addresses = Vec::with_capacity(count);
+                for _ in 0..count {
+                    addresses.push(r.address()?);
+                }
+                Op::Unref { manifest, next, last: last == 1, addresses }
+            }
+        })
     }
 }
 
@@ -383,6 +532,26 @@ mod tests {
             (Op::Quarantine { address }, vec![]),
             (Op::Open { opens: 5 }, vec![]),
             (Op::Commit(mark), vec![]),
+            (
+                Op::Drop {
+                    hash: [1; 32],
+                    name: [2; 32],
+                    writer: [3; 40],
+                    n: 4,
+                    sequence: 5,
+                    refs: vec![Ref { address, sealed_len: 9 }; 2],
+                },
+                vec![],
+            ),
+            (Op::Moved { sequence: 6, op: Box::new(Op::SmallChunk { address }) }, b"b".to_vec()),
+            (Op::Moved { sequence: 6, op: Box::new(Op::Evict { address }) }, vec![]),
+            (Op::Retire { segment: 7, floor: 3 }, vec![]),
+            (Op::Dead { address }, vec![]),
+            (
+                Op::Unref { manifest: address, next: 9, last: true, addresses: vec![address; 2] },
+                vec![],
+            ),
+            (Op::Uptime { seconds: 10 }, vec![]),
         ]
     }
 
@@ -400,7 +569,8 @@ mod tests {
     fn truncated_and_trailing_bytes_are_refused() {
         // Fault case 33.
         for (op, payload) in samples() {
-            if matches!(op.kind(), Kind::SmallChunk | Kind::RowSet) {
+            let kind = if let Op::Moved { op, .. } = &op { op.kind() } else { op.kind() };
+            if matches!(kind, Kind::SmallChunk | Kind::RowSet) {
                 continue; // Their last field takes what is left.
             }
             let mut body = Vec::new();

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::nest::{nest, sha1_of};
+use crate::sync::{Arc, Mutex, PoisonError};
 use crate::{Address, Disk, DiskFile, IoError, Nest, OpenMode};
 
 /// Syncs in flight at once. A sync waits for the disk, not for a processor, and a journalling
@@ -52,7 +52,7 @@ impl Files {
     }
 
     pub(crate) fn index(&self) -> PathBuf {
-        self.dir.join("index.redb")
+        self.dir.join("index")
     }
 
     /// A name that nothing has, in a directory that is emptied when the store is opened.
@@ -160,6 +160,23 @@ impl Files {
                 dir = dir.and_then(Path::parent);
             }
         }
+    }
+
+    /// Removes files, and makes that durable. One that is gone already is no error.
+    pub(crate) fn remove_durably(
+        &self,
+        paths: impl Iterator<Item = PathBuf>,
+    ) -> Result<(), IoError> {
+        let mut changed = BTreeSet::new();
+        for path in paths {
+            match self.disk.remove(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(IoError::new("remove", &path, e));
+                }
+                _ => changed.extend(path.parent().map(Path::to_owned)),
+            }
+        }
+        self.sync_dirs(&changed)
     }
 
     /// Syncs directories, several at a time.

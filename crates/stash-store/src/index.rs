@@ -1,24 +1,25 @@
-//! The index: a checkpoint of the log in a redb file. Everything redb is behind this module.
+//! The index: a checkpoint of the log, in sorted files. How they are kept is behind [`tree`].
 
-mod pages;
 mod read;
+mod state;
 mod tables;
+mod tree;
 mod write;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use redb::{Builder, Database, Durability};
-
-use crate::{DiskFile, ReadError};
-use pages::Pages;
-pub(crate) use read::Located;
-pub(crate) use tables::{ChunkRow, State};
+use crate::files::Files;
+use crate::sync::Arc;
+use crate::{IoError, ReadError};
+pub(crate) use state::{Head, State, Usage, Waste};
+pub(crate) use tables::{ChunkRow, Located, ManifestRow};
+pub(crate) use tree::{TreeCursor, TreeError, TreeStats};
+use tree::{Tree, TreeLimits};
 pub(crate) use write::Tables;
 
 const KEY_CONTEXT: &str = "stash-store 2026-11 index block key";
 
-/// The database is damaged, or failed: nothing it says can be used any more.
+/// The index is damaged, or cannot be read: nothing it says can be used any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IndexError(pub(crate) String);
 
@@ -28,124 +29,111 @@ impl From<IndexError> for ReadError {
     }
 }
 
-impl<E: Into<redb::Error>> From<E> for IndexError {
-    fn from(error: E) -> IndexError {
-        let error: redb::Error = error.into();
+impl From<TreeError> for IndexError {
+    fn from(error: TreeError) -> IndexError {
         IndexError(error.to_string())
     }
 }
 
-/// redb panics on some damage. An unwind out of it means that, and no more.
-fn guard<T>(f: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
-    match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(result) => result,
-        Err(panic) => {
-            let what = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(IndexError(format!("the database panicked: {}", what.unwrap_or("no message"))))
-        }
-    }
+fn bad_value(key: &[u8]) -> IndexError {
+    let table = key.first().copied().unwrap_or(0);
+    IndexError(format!("a value in table {table} of the index is not as this version writes it"))
 }
 
 /// An open index.
+#[derive(Debug)]
 pub(crate) struct Index {
-    /// `None` only while it is dropped.
-    database: Option<Database>,
-    pages: Pages,
+    tree: Tree,
     store_id: [u8; 16],
 }
 
-impl std::fmt::Debug for Index {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Index")
-    }
-}
-
 impl Index {
-    /// Opens the index in `file`, or makes one if the file is empty.
+    /// Opens the index, or makes one if there is none. `None` for an index that is empty.
     pub(crate) fn open(
-        file: Arc<dyn DiskFile>,
+        files: &Arc<Files>,
         log_key: &[u8; 32],
         store_id: [u8; 16],
         cache_bytes: usize,
-    ) -> Result<Index, IndexError> {
+        salt: u64,
+    ) -> Result<(Index, Option<Head>), IndexError> {
         let key = blake3::derive_key(KEY_CONTEXT, log_key);
-        let pages = Pages::open(file, key).map_err(|e| IndexError(e.to_string()))?;
-        let backend = pages.clone();
-        let database = guard(|| {
-            let mut builder = Builder::new();
-            builder.set_cache_size(cache_bytes);
-            Ok(builder.create_with_backend(backend)?)
-        });
-        let database = database.inspect_err(|_| pages.kill())?;
-        Ok(Index { database: Some(database), pages, store_id })
+        let tree = Tree::open(files, key, TreeLimits { cache_bytes, salt })?;
+        let head = match tree.head() {
+            None => None,
+            Some(bytes) => Some(
+                Head::decode(&bytes, &store_id)
+                    .ok_or_else(|| IndexError("it is of another store or version".into()))?,
+            ),
+        };
+        Ok((Index { tree, store_id }, head))
     }
 
-    fn database(&self) -> &Database {
-        self.database.as_ref().expect("the database is taken only by drop")
+    /// Removes every file of an index, also of one as older versions had it.
+    pub(crate) fn wipe(files: &Files) -> Result<(), IoError> {
+        Index::remove_old(files)?;
+        Tree::wipe(files)
     }
 
-    /// Runs `f` in one transaction, which becomes visible if `f` succeeds, and durable with
-    /// `durable`. `f` decides what happens before that, such as the sync of the log.
-    pub(crate) fn write<T, E: From<IndexError>>(
-        &self,
-        durable: bool,
-        f: impl FnOnce(&mut Tables<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let mut refused = None;
-        let result = guard(|| {
-            let mut transaction = self.database().begin_write()?;
-            if durable {
-                transaction.set_quick_repair(true);
-            } else {
-                transaction
-                    .set_durability(Durability::None)
-                    .map_err(|e| IndexError(e.to_string()))?;
+    /// Removes the index of version 1, which was one file.
+    pub(crate) fn remove_old(files: &Files) -> Result<(), IoError> {
+        let old: PathBuf = files.dir.join("index.redb");
+        match files.disk.remove(&old) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(IoError::new("remove", &old, e))
             }
-            let result = f(&mut Tables::open(&transaction, &self.store_id)?);
-            match result {
-                Ok(value) => {
-                    transaction.commit()?;
-                    Ok(Some(value))
-                }
-                Err(error) => {
-                    refused = Some(error);
-                    transaction.abort()?;
-                    Ok(None)
-                }
-            }
-        });
-        match (refused, result) {
-            (Some(error), _) => Err(error),
-            (None, Ok(Some(value))) => Ok(value),
-            (None, Ok(None)) => Err(IndexError("a transaction had no result".into()).into()),
-            (None, Err(error)) => Err(error.into()),
+            _ => Ok(()),
         }
     }
 
-    /// Makes everything in the index durable.
-    pub(crate) fn checkpoint(&self) -> Result<(), IndexError> {
-        self.pages.drain().map_err(|e| IndexError(e.to_string()))?;
-        self.write(true, |_| Ok(()))
+    /// Runs `f` on the tables. If it succeeds, its changes become visible, all at once, and
+    /// `head` follows them; `f` decides what happens before that, such as the sync of the log.
+    pub(crate) fn write<T, E>(
+        &self,
+        head: &mut Head,
+        f: impl FnOnce(&mut Tables<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut tables = Tables::new(&self.tree, head.state);
+        let value = f(&mut tables)?;
+        head.state = tables.state;
+        head.usage.absorb(tables.usage);
+        self.tree.publish(tables.changes);
+        Ok(value)
     }
 
-    /// True if a checkpoint would find room on the disk for what it has not found room for yet.
-    pub(crate) fn has_room(&self) -> bool {
-        self.pages.drain().is_ok()
+    /// Bytes of memory that wait for the next checkpoint.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.tree.active_bytes()
     }
 
-    /// Gives it up: from now on every answer is an error, and the file stays as it is.
-    pub(crate) fn kill(&self) {
-        self.pages.kill();
+    /// Sets aside what the next checkpoint writes; false while an older one waits.
+    pub(crate) fn freeze(&self, head: &Head) -> bool {
+        self.tree.freeze(head.encode(&self.store_id))
     }
-}
 
-impl Drop for Index {
-    fn drop(&mut self) {
-        let database = self.database.take();
-        // A damaged database may panic while it is closed; there is nobody to tell.
-        let _ = catch_unwind(AssertUnwindSafe(move || drop(database)));
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.tree.has_frozen()
+    }
+
+    /// Makes durable what was set aside. False if nothing was.
+    pub(crate) fn checkpoint(&self) -> Result<bool, TreeError> {
+        self.tree.checkpoint()
+    }
+
+    /// Merges files of the index if that is due.
+    pub(crate) fn merge(&self) -> Result<bool, TreeError> {
+        self.tree.merge()
+    }
+
+    /// Reads a part of the index's files, to see that it is whole.
+    pub(crate) fn verify(
+        &self,
+        cursor: TreeCursor,
+        max_bytes: u64,
+    ) -> Result<Option<(TreeCursor, u64)>, TreeError> {
+        self.tree.verify(cursor, max_bytes)
+    }
+
+    pub(crate) fn stats(&self) -> TreeStats {
+        self.tree.stats()
     }
 }

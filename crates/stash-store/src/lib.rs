@@ -20,6 +20,8 @@ mod shared;
 mod stage;
 mod stats;
 mod store;
+mod sync;
+mod upkeep;
 
 pub use address::{Address, ParseAddressError};
 pub use batch::{

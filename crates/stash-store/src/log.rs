@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::entry::{BatchDigest, HEADER, Header, Mark, Op, Place, entry_len};
 use crate::files::Files;
 use crate::format::{FORMAT_LEN, Format};
+use crate::sync::{Arc, Mutex, PoisonError};
 use crate::{DiskFile, IoError, OpenMode};
 
 pub(crate) const SEGMENT_HEADER: u64 = 256;
@@ -37,17 +37,21 @@ pub(crate) fn segment_header(format: &Format, id: u64, first_sequence: u64) -> [
     out
 }
 
-/// The id in a segment's header. What is wrong with it, if something is.
-pub(crate) fn read_segment_header(format: &Format, bytes: &[u8; 256]) -> Result<u64, &'static str> {
+/// Id and first sequence number in a segment's header. What is wrong with it, if something is.
+pub(crate) fn read_segment_header(
+    format: &Format,
+    bytes: &[u8; 256],
+) -> Result<(u64, u64), &'static str> {
     if &bytes[..16] != SEGMENT_MAGIC {
         return Err("its header does not begin as one");
     }
     if blake3::keyed_hash(&format.log_key, &bytes[..96]).as_bytes() != &bytes[96..128] {
         return Err("the checksum of its header does not match");
     }
-    let mut id = [0; 8];
+    let (mut id, mut first) = ([0; 8], [0; 8]);
     id.copy_from_slice(&bytes[24..32]);
-    Ok(u64::from_le_bytes(id))
+    first.copy_from_slice(&bytes[32..40]);
+    Ok((u64::from_le_bytes(id), u64::from_le_bytes(first)))
 }
 
 /// Open segments, for reading.
@@ -76,6 +80,20 @@ impl Segments {
         open.insert(id, Arc::clone(&file));
         Ok((file, path))
     }
+
+    /// Closes a segment that is no longer part of the log.
+    pub(crate) fn forget(&self, id: u64) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+}
+
+/// A segment's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentFile {
+    /// The sequence number of its first entry; 0 if its header cannot be read.
+    pub(crate) first_sequence: u64,
+    /// Bytes; for the last segment, as of when it was opened.
+    pub(crate) len: u64,
 }
 
 /// Why a group did not get into the log.
@@ -97,6 +115,10 @@ pub(crate) struct LogWriter {
     pub(crate) end: Position,
     pub(crate) next_sequence: u64,
     pub(crate) segment_bytes: u64,
+    /// Every segment whose file is there, this one included.
+    pub(crate) segments: BTreeMap<u64, SegmentFile>,
+    /// Bytes of all of them but the last.
+    pub(crate) full_bytes: u64,
     /// Taken by [`Group`]s and given back, so that its memory is touched once.
     pub(crate) spare: Vec<u8>,
 }
@@ -155,22 +177,23 @@ impl Group {
         }
         self.next_sequence += 1;
         let offset = u32::try_from(offset).expect("a segment is at most 1 GiB");
-        (sequence, Place { segment: self.start.segment, offset, len })
+        let moved = matches!(op, Op::Moved { .. });
+        (sequence, Place { segment: self.start.segment, offset, len, moved })
     }
 
     /// Ends a batch: entries before the mark count only together with it.
-    pub(crate) fn mark(&mut self) -> u64 {
+    pub(crate) fn mark(&mut self) -> (u64, Place) {
         let mark = Mark {
             first: self.batch_first,
             count: self.batch_count,
             durable: self.start.offset,
             digest: self.digest.finish(),
         };
-        let (sequence, _) = self.push(&Op::Commit(mark), &[]);
+        let pushed = self.push(&Op::Commit(mark), &[]);
         self.digest = BatchDigest::new(&self.log_key);
         self.batch_first = self.next_sequence;
         self.batch_count = 0;
-        sequence
+        pushed
     }
 }
 
@@ -203,9 +226,22 @@ impl LogWriter {
 
     fn rotate(&mut self) -> Result<(), AppendError> {
         let id = self.end.segment + 1;
-        self.file = create_segment(&self.files, &self.format, id, self.next_sequence)?;
+        let first_sequence = self.next_sequence;
+        self.file = create_segment(&self.files, &self.format, id, first_sequence)?;
+        if let Some(full) = self.segments.get_mut(&self.end.segment) {
+            full.len = self.end.offset;
+            self.full_bytes += full.len;
+        }
+        self.segments.insert(id, SegmentFile { first_sequence, len: SEGMENT_HEADER });
         self.end = Position { segment: id, offset: SEGMENT_HEADER };
         Ok(())
+    }
+
+    /// A segment's file is gone.
+    pub(crate) fn forget(&mut self, id: u64) {
+        if let Some(segment) = self.segments.remove(&id) {
+            self.full_bytes = self.full_bytes.saturating_sub(segment.len);
+        }
     }
 
     /// Writes a group and makes it durable. One `fdatasync`.

@@ -1,7 +1,6 @@
 //! How a store is made and opened.
 
-use std::sync::Arc;
-
+use crate::sync::Arc;
 use crate::{Disk, Nest, RealDisk};
 
 /// Bytes of a blob at most: a sealed chunk of 4 MiB and its header, with room.
@@ -26,9 +25,11 @@ pub struct Options {
     pub layout: Nest,
     /// Blobs below this many bytes lie in the log, others in files of their own.
     pub small: u32,
-    /// Bytes of memory that the index may use for its cache; measured, the index takes up to
-    /// three times as much in all, and a greater cache hardly made small commits faster.
+    /// Bytes of memory that the index may use to remember what it has read.
     pub cache_bytes: usize,
+    /// Bytes of memory for changes of the index that are not in its files yet; up to four times as
+    /// much while the disk is slower than the callers. Beyond, callers wait.
+    pub memory_bytes: u64,
     /// Who writes batches.
     pub committer: Committer,
     /// Bytes that may be staged, or wait in batches, before callers are made to wait.
@@ -54,11 +55,12 @@ impl Default for Options {
             layout: Nest::default(),
             small: 128 * 1024,
             cache_bytes: 8 * 1024 * 1024,
+            memory_bytes: 8 * 1024 * 1024,
             committer: Committer::Thread,
             queue_bytes: 64 * 1024 * 1024,
             queue_ops: 4096,
             segment_bytes: 64 * 1024 * 1024,
-            checkpoint_bytes: 16 * 1024 * 1024,
+            checkpoint_bytes: 64 * 1024 * 1024,
             expect_store: None,
             seed: None,
             disk: Arc::new(RealDisk::new()),

@@ -3,15 +3,15 @@
 mod replay;
 mod segments;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::files::Files;
 use crate::format::Format;
-use crate::index::{Index, IndexError};
-use crate::log::{AppendError, LogWriter, Position, SEGMENT_HEADER, create_segment};
+use crate::index::{Head, Index, IndexError};
+use crate::log::{AppendError, LogWriter, Position, SEGMENT_HEADER, SegmentFile, create_segment};
+use crate::sync::Arc;
 use crate::{Disk, IoError, Lock, OpenError, OpenMode, OpenReport, Options};
 use replay::Replay;
 use segments::Found;
@@ -22,10 +22,9 @@ pub(crate) struct Opened {
     pub(crate) files: Arc<Files>,
     pub(crate) log: LogWriter,
     pub(crate) index: Index,
+    pub(crate) head: Head,
     pub(crate) report: OpenReport,
     pub(crate) lock: Box<dyn Lock>,
-    pub(crate) segments: u64,
-    pub(crate) log_bytes: u64,
 }
 
 const DIRS: [&str; 4] = ["chunks", "log", "quarantine", "tmp"];
@@ -93,6 +92,19 @@ fn random_seed() -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
     rand::rngs::SysRng.try_fill_bytes(&mut seed).map_err(io::Error::other)?;
     Ok(seed)
+}
+
+/// A number that an index of this store never began with before.
+fn salt(options: &Options, found: &[Found]) -> Result<u64, OpenError> {
+    let seed = match options.seed {
+        // For simulators: another one whenever the log has grown.
+        Some(seed) => {
+            let bytes: u64 = found.iter().map(|segment| segment.len).sum();
+            *blake3::keyed_hash(&seed, &bytes.to_le_bytes()).as_bytes()
+        }
+        None => random_seed().map_err(io_error("draw randomness for", Path::new("the index")))?,
+    };
+    Ok(u64::from_le_bytes(*seed.first_chunk().expect("32 bytes have a first 8")))
 }
 
 fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<PathBuf, OpenError> {
@@ -163,22 +175,43 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     let files = files(options, &dir, &format);
     let mut report =
         OpenReport { tmp_removed: clear(disk, &dir.join("tmp"))?, ..OpenReport::default() };
-    let found = segments::find(&files, &format, &mut report)?;
-    let (index, end, next_sequence) = load(&files, &format, options, &found, true, &mut report)?;
+    let mut found = segments::find(&files, &format, &mut report)?;
+    let (index, head) = load(&files, &format, options, &found, true, &mut report)?;
+    segments::report_gaps(&found, &head.usage, &mut report);
+    remove_retired(&files, &head, &index, &mut found)?;
+    let end = head.state.position;
     let path = files.segment(end.segment);
     let file = disk.open(&path, OpenMode::Write).map_err(io_error("open", &path))?;
+    let segment = |s: &Found| (s.id, SegmentFile { first_sequence: s.first_sequence, len: s.len });
     let log = LogWriter {
         files: Arc::clone(&files),
         format,
         file,
         end,
-        next_sequence,
+        next_sequence: head.state.next_sequence,
         segment_bytes: options.segment_bytes.clamp(4096, 1 << 30),
+        segments: found.iter().map(segment).collect::<BTreeMap<_, _>>(),
+        full_bytes: found.iter().filter(|s| s.id != end.segment).map(|s| s.len).sum(),
         spare: Vec::new(),
     };
-    let full: u64 = found.iter().rev().skip(1).map(|segment| segment.len).sum();
-    let segments = found.len() as u64;
-    Ok(Opened { files, log, index, report, lock, segments, log_bytes: full + end.offset })
+    Ok(Opened { files, log, index, head, report, lock })
+}
+
+/// Removes segments that are no longer part of the log, once the index on disk says so, too.
+fn remove_retired(
+    files: &Files,
+    head: &Head,
+    index: &Index,
+    found: &mut Vec<Found>,
+) -> Result<(), OpenError> {
+    if index.waiting_bytes() > 0 || index.is_frozen() {
+        return Ok(());
+    }
+    let retired: Vec<u64> =
+        found.iter().map(|s| s.id).filter(|id| head.usage.is_retired(*id)).collect();
+    files.remove_durably(retired.iter().map(|id| files.segment(*id)))?;
+    found.retain(|segment| !retired.contains(&segment.id));
+    Ok(())
 }
 
 /// Opens the index and brings it up to the end of the log; makes it anew if it cannot be trusted.
@@ -190,7 +223,7 @@ fn load(
     found: &[Found],
     cut: bool,
     report: &mut OpenReport,
-) -> Result<(Index, Position, u64), OpenError> {
+) -> Result<(Index, Head), OpenError> {
     let damage = report.damage.len();
     match try_load(files, format, options, found, cut, false, report) {
         Ok(loaded) => Ok(loaded),
@@ -206,7 +239,7 @@ fn load(
             again.map_err(|error| match error {
                 LoadError::Open(error) => error,
                 LoadError::Index(IndexError(why)) => OpenError::Damaged {
-                    what: format!("{} cannot be rebuilt: {why}", files.index().display()),
+                    what: format!("the index of {} cannot be rebuilt: {why}", files.dir.display()),
                 },
             })
         }
@@ -238,50 +271,17 @@ fn try_load(
     cut: bool,
     anew: bool,
     report: &mut OpenReport,
-) -> Result<(Index, Position, u64), LoadError> {
-    let path = files.index();
+) -> Result<(Index, Head), LoadError> {
     if anew {
-        match files.disk.remove(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error("remove", &path)(e).into());
-            }
-            _ => {}
-        }
+        Index::wipe(files).map_err(OpenError::Io)?;
     }
-    let file = match files.disk.open(&path, OpenMode::Write) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            if !anew && found.iter().any(|segment| segment.len > SEGMENT_HEADER) {
-                return Err(IndexError("index.redb is missing".into()).into());
-            }
-            let made = files.disk.open(&path, OpenMode::Create);
-            files.sync_dirs(&BTreeSet::from([files.dir.clone()])).map_err(OpenError::Io)?;
-            made
-        }
-        result => result,
-    };
-    let file = file.map_err(io_error("open", &path))?;
-    let index = Index::open(file, &format.log_key, format.store_id, options.cache_bytes)?;
-    let outcome = replay_into(&index, files, format, found, cut, report);
-    match outcome {
-        Ok((end, next_sequence)) => Ok((index, end, next_sequence)),
-        Err(error) => {
-            index.kill();
-            Err(error)
-        }
+    let (index, head) =
+        Index::open(files, &format.log_key, format.store_id, options.cache_bytes, salt(options, found)?)?;
+    if head.is_none() && !anew && found.iter().any(|segment| segment.len > SEGMENT_HEADER) {
+        return Err(IndexError("there is none".into()).into());
     }
-}
-
-fn replay_into(
-    index: &Index,
-    files: &Arc<Files>,
-    format: &Format,
-    found: &[Found],
-    cut: bool,
-    report: &mut OpenReport,
-) -> Result<(Position, u64), LoadError> {
-    let state = index.state()?.unwrap_or_default();
     let first = Position { segment: found[0].id, offset: SEGMENT_HEADER };
-    let start = if state == crate::index::State::default() { first } else { state.position };
+    let start = head.as_ref().map_or(first, |head| head.state.position);
     let covered = |s: &&Found| s.id == start.segment && start.offset <= s.len;
     if !found.iter().any(|s| covered(&s)) {
         return Err(IndexError(format!(
@@ -290,17 +290,21 @@ fn replay_into(
         ))
         .into());
     }
-    let mut replay = Replay::new(index, files, format, state, report);
+    let memory = options.memory_bytes;
+    let mut replay = Replay::new(&index, files, format, head.unwrap_or_default(), memory, report);
     let end = replay.run(found, start, cut)?;
-    let next_sequence = replay.finish(end)?;
-    Ok((end, next_sequence))
+    let head = replay.finish(end)?;
+    Ok((index, head))
 }
 
-/// Opens the index again while the store is open, after it failed. The log is at rest, whole, and
+/// Makes the index anew while the store is open, after it failed. The log is at rest, whole, and
 /// ends at `log.end`.
-pub(crate) fn reload(log: &LogWriter, options: &Options) -> Result<Index, OpenError> {
+pub(crate) fn reload(log: &LogWriter, options: &Options) -> Result<(Index, Head), OpenError> {
     let mut report = OpenReport::default();
     let found = segments::find(&log.files, &log.format, &mut report)?;
-    let (index, _, _) = load(&log.files, &log.format, options, &found, false, &mut report)?;
-    Ok(index)
+    match try_load(&log.files, &log.format, options, &found, false, true, &mut report) {
+        Ok(loaded) => Ok(loaded),
+        Err(LoadError::Open(error)) => Err(error),
+        Err(LoadError::Index(IndexError(what))) => Err(OpenError::Damaged { what }),
+    }
 }

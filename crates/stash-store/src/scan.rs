@@ -1,9 +1,8 @@
 //! Reading a segment from front to back, past damage.
 
-use std::sync::Arc;
-
 use crate::DiskFile;
-use crate::entry::{HEADER, Header, Op, Place, entry_len};
+use crate::entry::{HEADER, Header, Kind, Op, Place, entry_len};
+use crate::sync::Arc;
 
 /// Bytes read at once.
 const WINDOW: usize = 1024 * 1024;
@@ -97,7 +96,8 @@ impl Scan {
             return Ok(Scanned::Damaged { from: at, to: end, what: "an entry is not understood" });
         };
         let offset = u32::try_from(at).unwrap_or(u32::MAX);
-        let place = Place { segment: self.segment, offset, len: header.len };
+        let moved = header.kind == Kind::Moved as u8;
+        let place = Place { segment: self.segment, offset, len: header.len, moved };
         Ok(Scanned::Entry { op, sequence: header.sequence, place, tag, end })
     }
 

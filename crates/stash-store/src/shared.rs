@@ -1,15 +1,16 @@
 //! What the callers of one open store, and its threads, have in common.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::batch::Step;
 use crate::commit::{Core, Done, Job, Queue, lock};
 use crate::entry::{Op, entry_len};
 use crate::files::Files;
-use crate::index::{Index, State};
-use crate::log::{Position, Segments, mark_len};
+use crate::index::{Index, IndexError, State};
+use crate::log::{Segments, mark_len};
 use crate::stage::Stage;
+use crate::sync::{Arc, Mutex, PoisonError, RwLock};
+use crate::upkeep::Upkeep;
 use crate::{
     Batch, CommitError, Committer, Lock, MAX_BATCH_BYTES, MAX_MANIFEST_REFS, MAX_RECORD_BYTES,
     MAX_RECORD_REFS, MAX_ROW_KEY, MAX_ROW_VALUE, OpenReport, Options,
@@ -19,9 +20,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) state: State,
-    pub(crate) end: Position,
     pub(crate) segments: u64,
-    pub(crate) full_bytes: u64,
+    pub(crate) log_bytes: u64,
     pub(crate) groups: u64,
     pub(crate) batches: u64,
 }
@@ -38,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) segments: Segments,
     pub(crate) stage: Stage,
     pub(crate) queue: Queue,
+    pub(crate) upkeep: Upkeep,
     pub(crate) core: Mutex<Core>,
     pub(crate) figures: Mutex<Figures>,
     index: RwLock<Arc<Index>>,
@@ -71,6 +72,7 @@ impl Shared {
             report: parts.report,
             stage: Stage::default(),
             queue: Queue::default(),
+            upkeep: Upkeep::default(),
             core: Mutex::new(parts.core),
             figures: Mutex::new(parts.figures),
             index: RwLock::new(Arc::new(parts.index)),
@@ -97,6 +99,11 @@ impl Shared {
         tracing::error!(%reason, "the store is read-only from now on");
         lock(&self.read_only).get_or_insert(reason);
         self.stage.notify();
+        self.upkeep.notify();
+    }
+
+    pub(crate) fn is_inline(&self) -> bool {
+        self.options.committer == Committer::Inline
     }
 
     fn is_read_only(&self) -> bool {
@@ -116,7 +123,7 @@ impl Shared {
         };
         let job = Job { batch, log_bytes, done };
         self.queue.push(job, self.options.queue_bytes, self.options.queue_ops, wait);
-        if self.options.committer == Committer::Inline {
+        if self.is_inline() {
             self.serve_inline();
         }
     }
@@ -139,8 +146,12 @@ impl Shared {
     }
 
     fn serve(&self, core: &mut Core, jobs: Vec<Job>) {
+        if let Some(what) = self.upkeep.take_damaged() {
+            // Why it could not be mended stands in the log, and in the answers from now on.
+            let _ = self.heal(core, &IndexError(what));
+        }
         let ticket = self.stage.ticket();
-        if self.options.committer == Committer::Inline {
+        if self.is_inline() {
             self.flush_all_files();
         }
         let staging = self.stage.collect(ticket, || self.is_read_only());
@@ -177,6 +188,7 @@ impl Shared {
             }
         }
         self.stage.close();
+        self.upkeep.close();
         self.close();
     }
 

@@ -2,15 +2,15 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crate::commit::{Core, lock};
 use crate::entry::{HEADER, HEADER_U32, Header, Op, record_bytes};
-use crate::index::{ChunkRow, Located};
-use crate::log::Group;
+use crate::index::{ChunkRow, IndexError, Located};
+use crate::log::{AppendError, Group};
 use crate::shared::{Figures, Parts, Shared};
 use crate::stage::Admission;
+use crate::sync::Arc;
 use crate::{
     Address, Batch, Blob, ChunkState, CommitError, Committer, IoError, MAX_BLOB_BYTES, OpenError,
     OpenMode, OpenReport, Options, ReadError, Receipt, StageError, Staged, Stats, StoredRecord,
@@ -67,30 +67,19 @@ impl Store {
     /// Opens a store. What a crash left is repaired, and told by [`Store::open_report`].
     pub fn open(dir: &Path, options: &Options) -> Result<Store, OpenError> {
         let mut opened = recover::open(dir, options)?;
-        let state = opened.index.state().map_err(|e| OpenError::Damaged {
-            what: format!("{} is damaged: {}", opened.files.index().display(), e.0),
-        })?;
-        let mut state = state.unwrap_or_default();
-        let before = opened.log.end;
-        let refused = count_open(&mut opened, &mut state);
-        let rotated = opened.log.end.segment != before.segment;
-        let mut full_bytes = opened.log_bytes - before.offset;
-        if rotated {
-            full_bytes += before.offset;
-        }
+        let refused = count_open(&mut opened);
         let figures = Figures {
-            state,
-            end: opened.log.end,
-            segments: opened.segments + u64::from(rotated),
-            full_bytes,
+            state: opened.head.state,
+            segments: opened.log.segments.len() as u64,
+            log_bytes: opened.log.full_bytes + opened.log.end.offset,
             ..Figures::default()
         };
         let shared = Arc::new(Shared::new(Parts {
             files: opened.files,
             options: options.clone(),
-            opens: state.opens,
+            opens: opened.head.state.opens,
             report: opened.report,
-            core: Core::new(opened.log, state),
+            core: Core::new(opened.log, opened.head),
             index: opened.index,
             figures,
             lock: opened.lock,
@@ -260,11 +249,10 @@ impl Store {
         for attempt in 0..2 {
             let row = self.chunk_rows(&[*address])?[0];
             let read = match row {
-                Some(ChunkRow::File { len }) => self.read_file(address, len, out),
+                Some(ChunkRow::File { len, .. }) => self.read_file(address, len, out),
                 Some(ChunkRow::Log { place }) => {
-                    let len = place.len.saturating_sub(32);
-                    let at = u64::from(place.offset) + HEADER as u64 + 32;
-                    self.read_log(place.segment, at, len, out)
+                    let (at, len) = place.body();
+                    self.read_log(place.segment, at + 32, len.saturating_sub(32), out)
                 }
                 _ => return Ok(false),
             };
@@ -340,7 +328,8 @@ impl Store {
         if header.len != place.len || crc32fast::hash(body) != header.crc {
             return Err(damaged("the checksum of its log entry does not match"));
         }
-        let bytes = record_bytes(body, &hash).ok_or_else(|| damaged("its entry is another's"))?;
+        let skip = body.len() - usize::try_from(place.body().1).unwrap_or(0).min(body.len());
+        let bytes = record_bytes(&body[skip..], &hash).ok_or_else(|| damaged("its entry is another's"))?;
         Ok(StoredRecord { sequence: found.sequence, hash, bytes: bytes.into() })
     }
 
@@ -394,7 +383,7 @@ impl Store {
             bytes: figures.state.bytes,
             evicted: figures.state.evicted,
             quarantined: figures.state.quarantined,
-            log_bytes: figures.full_bytes + figures.end.offset,
+            log_bytes: figures.log_bytes,
             log_segments: figures.segments,
             read_only: self.shared.read_only(),
             outstanding_bytes: self.shared.stage.outstanding(),
@@ -414,28 +403,31 @@ fn is_misplaced(error: &io::Error) -> bool {
 
 /// Writes down that the store was opened once more. Why not, if that could not be done: the store
 /// can still be read.
-fn count_open(opened: &mut recover::Opened, state: &mut crate::index::State) -> Option<String> {
-    state.opens += 1;
-    let op = Op::Open { opens: state.opens };
-    let appended = opened.log.group(256).and_then(|mut group: Group| {
-        group.push(&op, &[]);
-        group.mark();
-        opened.log.append(group)
+fn count_open(opened: &mut recover::Opened) -> Option<String> {
+    let recover::Opened { log, index, head, .. } = opened;
+    head.state.opens += 1;
+    let op = Op::Open { opens: head.state.opens };
+    let mut wrote = Vec::new();
+    let appended = log.group(256).and_then(|mut group: Group| {
+        wrote.push((op.clone(), group.push(&op, &[]).1));
+        let (_, mark) = group.mark();
+        log.append(group)?;
+        Ok(mark)
     });
-    if let Err(error) = appended {
-        use crate::log::AppendError::{Broken, Undone};
-        let (Undone(error) | Broken(error)) = error;
-        return Some(format!("it could not be opened for writing: {error}"));
-    }
-    let (position, next_sequence) = (opened.log.end, opened.log.next_sequence);
-    state.position = position;
-    state.next_sequence = next_sequence;
-    let opens = state.opens;
-    let noted = opened.index.write(false, |tables| {
-        tables.state.opens = opens;
-        tables.state.position = position;
-        tables.state.next_sequence = next_sequence;
-        tables.put_state()
+    let mark = match appended {
+        Ok(mark) => mark,
+        Err(AppendError::Undone(error) | AppendError::Broken(error)) => {
+            return Some(format!("it could not be opened for writing: {error}"));
+        }
+    };
+    let noted = index.write(head, |tables| {
+        for (op, place) in &wrote {
+            tables.apply(op, 0, *place)?;
+        }
+        tables.dead(&mark);
+        tables.state.position = log.end;
+        tables.state.next_sequence = log.next_sequence;
+        Ok::<_, IndexError>(())
     });
     noted.err().map(|error| format!("the index is damaged: {}", error.0))
 }
@@ -450,9 +442,17 @@ fn start_threads(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, OpenError>
     };
     let failed = |e| OpenError::Io(IoError::new("start a thread for", &shared.files.dir, e));
     let flusher = spawn("stash-flusher", Shared::flusher).map_err(failed)?;
-    let committer = spawn("stash-committer", Shared::committer).map_err(|e| {
+    let others = || {
         shared.stage.close();
+        shared.upkeep.close();
+    };
+    let indexer = spawn("stash-indexer", Shared::indexer).map_err(|e| {
+        others();
         failed(e)
     })?;
-    Ok(vec![committer, flusher])
+    let committer = spawn("stash-committer", Shared::committer).map_err(|e| {
+        others();
+        failed(e)
+    })?;
+    Ok(vec![committer, flusher, indexer])
 }

@@ -57,8 +57,12 @@ pub(super) struct Built {
     pub(super) quarantined: Vec<Address>,
     /// Files that go once the group is durable.
     evicted_files: Vec<Address>,
-    /// Of those, the ones that cannot be staged in the meantime.
-    pub(super) evicting: Vec<Address>,
+    /// Blobs that cannot be staged, nor are here, until the group has been written.
+    pub(super) leaving: Vec<Address>,
+    /// Of those, the ones collected that have a file.
+    collected_files: Vec<Address>,
+    /// Segments that are no longer part of the log.
+    pub(super) retired: Vec<u64>,
 }
 
 impl Built {
@@ -71,7 +75,9 @@ impl Built {
             announced: Vec::new(),
             quarantined: Vec::new(),
             evicted_files: Vec::new(),
-            evicting: Vec::new(),
+            leaving: Vec::new(),
+            collected_files: Vec::new(),
+            retired: Vec::new(),
         }
     }
 
@@ -117,7 +123,7 @@ impl Built {
             self.small.push(blob);
         }
         if !self.group().is_empty() {
-            self.group().mark();
+            self.mark(tables);
         }
         if !staging.ready.is_empty() || !staging.small.is_empty() {
             return Ok(());
@@ -143,6 +149,12 @@ impl Built {
         tables.apply(op, sequence, place)
     }
 
+    fn mark(&mut self, tables: &mut Tables<'_>) -> u64 {
+        let (sequence, place) = self.group().mark();
+        tables.dead(&place);
+        sequence
+    }
+
     /// One batch: checked first, then written and applied.
     fn batch(
         &mut self,
@@ -161,7 +173,7 @@ impl Built {
         }
         let wrote = self.group().next_sequence() > first_sequence;
         let last_sequence =
-            if wrote { self.group().mark() } else { first_sequence.saturating_sub(1) };
+            if wrote { self.mark(tables) } else { first_sequence.saturating_sub(1) };
         let new_records = tables.state.records - records;
         Ok(Ok(Receipt { first_sequence, last_sequence, new_records, evicted }))
     }
@@ -175,7 +187,7 @@ impl Built {
     ) -> Result<u64, IndexError> {
         match step {
             Step::Record(r) => {
-                if !tables.has_record(&r.hash)? {
+                if tables.record(&r.hash)?.is_none() {
                     let refs = r.refs.clone();
                     let (hash, name, writer, n) = (r.hash, r.name, r.writer, r.n);
                     self.write(tables, &Op::Record { hash, name, writer, n, refs }, &r.bytes)?;
@@ -220,19 +232,20 @@ impl Built {
         Ok(evicted)
     }
 
-    /// Removes the files of evicted blobs: after the log says so durably, and before a reader or
-    /// a stager can see the index say so.
-    pub(super) fn remove_evicted(&mut self, shared: &Shared, emptied: &mut BTreeSet<PathBuf>) {
-        self.evicting = shared.stage.evicting(&self.evicted_files);
-        for address in &self.evicting {
+    /// Removes the files of blobs that are gone: after the log says so durably, and before a
+    /// reader or a stager can see the index say so.
+    pub(super) fn remove_files(&mut self, shared: &Shared, emptied: &mut BTreeSet<PathBuf>) {
+        let evicted = shared.stage.evicting(&self.evicted_files);
+        for address in evicted.iter().chain(&self.collected_files) {
             let path = shared.files.chunk(address);
             if let Err(error) = shared.files.disk.remove(&path) {
                 // Invisible already; only its room is not free.
-                tracing::warn!(%address, %error, "the file of an evicted chunk stays");
+                tracing::warn!(%address, %error, "the file of a chunk that is gone stays");
             } else if let Some(dir) = path.parent() {
                 emptied.insert(dir.to_owned());
             }
         }
+        self.leaving.extend(evicted);
     }
 
     pub(super) fn answer(self) {

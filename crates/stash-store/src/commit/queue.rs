@@ -1,7 +1,6 @@
 //! Batches that wait for the committer.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::{Batch, CommitError, Receipt};
 
 /// Whom to tell how a batch went.

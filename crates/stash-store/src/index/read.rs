@@ -1,230 +1,262 @@
 //! Asking the index.
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableError};
+use std::collections::BTreeSet;
 
 use crate::Address;
 use crate::entry::Place;
 
 use super::tables::{
-    BY_MANIFEST, BY_RECORD, CHUNKS, ChunkRow, DOTS, HOLDS, META, NAMES, ORDER, RECORDS, REFS, ROWS,
-    Spec, State, place, unseal,
+    BY_MANIFEST, BY_RECORD, ChunkRow, Located, ManifestRow, PLACE, address_of, decode_order,
+    decode_record, key, place, sequence_at_end, table,
 };
-use super::write::{bad_value, chain};
-use super::{Index, IndexError, guard};
+use super::{Index, IndexError, bad_value};
 
-/// A record's place in the order and in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Located {
-    pub(crate) sequence: u64,
-    pub(crate) hash: [u8; 32],
-    pub(crate) place: Place,
-}
-
-type Raw = ReadOnlyTable<&'static [u8], &'static [u8]>;
 type Pair = (Vec<u8>, Vec<u8>);
 
-fn table(transaction: &ReadTransaction, spec: Spec) -> Result<Option<Raw>, IndexError> {
-    match transaction.open_table(spec.definition) {
-        Ok(table) => Ok(Some(table)),
-        Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn get(
-    transaction: &ReadTransaction,
-    spec: Spec,
-    key: &[u8],
-) -> Result<Option<Vec<u8>>, IndexError> {
-    let Some(table) = table(transaction, spec)? else {
-        return Ok(None);
-    };
-    let Some(stored) = ReadableTable::get(&table, key)? else {
-        return Ok(None);
-    };
-    let value = unseal(spec.id, key, stored.value()).ok_or_else(|| bad_value(spec.id))?;
-    Ok(Some(value.to_vec()))
-}
-
-/// Pairs from `from` on, in order, while `take` says so.
-fn scan(
-    transaction: &ReadTransaction,
-    spec: Spec,
-    from: &[u8],
-    mut take: impl FnMut(&[u8]) -> bool,
-) -> Result<Vec<Pair>, IndexError> {
-    let Some(table) = table(transaction, spec)? else {
-        return Ok(Vec::new());
-    };
-    let mut pairs = Vec::new();
-    for row in ReadableTable::range(&table, from..)? {
-        let (key, stored) = row?;
-        let key = key.value();
-        if !take(key) {
-            break;
-        }
-        let value = unseal(spec.id, key, stored.value()).ok_or_else(|| bad_value(spec.id))?;
-        pairs.push((key.to_vec(), value.to_vec()));
-    }
-    Ok(pairs)
-}
-
-fn under(
-    transaction: &ReadTransaction,
-    spec: Spec,
-    prefix: &[u8],
-) -> Result<Vec<Pair>, IndexError> {
-    scan(transaction, spec, prefix, |key| key.starts_with(prefix))
-}
-
-fn hash_of(spec: Spec, bytes: &[u8]) -> Result<[u8; 32], IndexError> {
-    bytes.try_into().map_err(|_| bad_value(spec.id))
-}
-
-fn located(transaction: &ReadTransaction, hash: &[u8; 32]) -> Result<Option<Located>, IndexError> {
-    let Some(value) = get(transaction, RECORDS, hash)? else {
-        return Ok(None);
-    };
-    let parsed = value.split_first_chunk::<8>().and_then(|(sequence, rest)| {
-        Some(Located { sequence: u64::from_le_bytes(*sequence), hash: *hash, place: place(rest)? })
-    });
-    parsed.map(Some).ok_or_else(|| bad_value(RECORDS.id))
-}
-
 impl Index {
-    fn read<T>(
+    fn decoded<T>(
         &self,
-        f: impl FnOnce(&ReadTransaction) -> Result<T, IndexError>,
-    ) -> Result<T, IndexError> {
-        guard(|| f(&self.database().begin_read()?))
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, IndexError> {
+        match self.tree.get(key)? {
+            Some(value) => decode(&value).map(Some).ok_or_else(|| bad_value(key)),
+            None => Ok(None),
+        }
     }
 
-    /// `None` for an index that nothing was ever written to.
-    pub(crate) fn state(&self) -> Result<Option<State>, IndexError> {
-        let Some(bytes) = self.read(|t| get(t, META, b"state"))? else {
-            return Ok(None);
-        };
-        let state = State::decode(&bytes, &self.store_id);
-        state.map(Some).ok_or_else(|| IndexError("it is of another store or version".into()))
+    /// Every entry whose key begins with `prefix`, at most `limit`.
+    fn under(&self, prefix: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
+        let mut pairs = Vec::new();
+        self.tree.scan_prefix(prefix, &mut |key, value| {
+            if pairs.len() < limit {
+                pairs.push((key.to_vec(), value.to_vec()));
+            }
+            pairs.len() < limit
+        })?;
+        Ok(pairs)
+    }
+
+    pub(crate) fn chunk(&self, address: &Address) -> Result<Option<ChunkRow>, IndexError> {
+        self.decoded(&key(table::CHUNKS, &[address.as_bytes()]), ChunkRow::decode)
     }
 
     pub(crate) fn chunks(&self, all: &[Address]) -> Result<Vec<Option<ChunkRow>>, IndexError> {
-        self.read(|t| {
-            let Some(table) = table(t, CHUNKS)? else {
-                return Ok(vec![None; all.len()]);
-            };
-            let row = |address: &Address| {
-                let key = address.as_bytes();
-                let Some(stored) = ReadableTable::get(&table, key.as_slice())? else {
-                    return Ok(None);
-                };
-                let row = unseal(CHUNKS.id, key, stored.value()).and_then(ChunkRow::decode);
-                row.map(Some).ok_or_else(|| bad_value(CHUNKS.id))
-            };
-            all.iter().map(row).collect()
-        })
+        all.iter().map(|address| self.chunk(address)).collect()
+    }
+
+    /// Rows about blobs after `after`, in the order of their addresses.
+    pub(crate) fn chunks_after(
+        &self,
+        after: Option<Address>,
+        limit: usize,
+    ) -> Result<Vec<(Address, ChunkRow)>, IndexError> {
+        self.rows_after(table::CHUNKS, after, limit, ChunkRow::decode)
+    }
+
+    /// Blobs that nothing may refer to, after `after`, with the uptime since when.
+    pub(crate) fn unnamed_after(
+        &self,
+        after: Option<Address>,
+        limit: usize,
+    ) -> Result<Vec<(Address, u64)>, IndexError> {
+        let decode = |value: &[u8]| value.try_into().ok().map(u64::from_le_bytes);
+        self.rows_after(table::UNNAMED, after, limit, decode)
+    }
+
+    /// Manifests after `after`.
+    pub(crate) fn manifests_after(
+        &self,
+        after: Option<Address>,
+        limit: usize,
+    ) -> Result<Vec<(Address, ManifestRow)>, IndexError> {
+        self.rows_after(table::MANIFESTS, after, limit, ManifestRow::decode)
+    }
+
+    fn rows_after<T>(
+        &self,
+        table: u8,
+        after: Option<Address>,
+        limit: usize,
+        decode: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Vec<(Address, T)>, IndexError> {
+        // The smallest key behind that of `after` is the same with a zero byte more.
+        let from = match after {
+            Some(after) => key(table, &[after.as_bytes(), &[0]]),
+            None => key(table, &[]),
+        };
+        let (mut rows, mut bad) = (Vec::new(), None);
+        self.tree.scan(&from, &mut |key, value| {
+            if rows.len() >= limit || key.first() != Some(&table) {
+                return false;
+            }
+            match address_of(key).zip(decode(value)) {
+                Some(row) => rows.push(row),
+                None => bad = Some(bad_value(key)),
+            }
+            bad.is_none() && rows.len() < limit
+        })?;
+        bad.map_or(Ok(rows), Err)
     }
 
     pub(crate) fn record(&self, hash: &[u8; 32]) -> Result<Option<Located>, IndexError> {
-        self.read(|t| located(t, hash))
+        self.decoded(&key(table::RECORDS, &[hash]), |value| decode_record(hash, value))
+    }
+
+    fn at_sequence(&self, sequence: u64) -> Result<Option<Located>, IndexError> {
+        let key = key(table::ORDER, &[&sequence.to_be_bytes()]);
+        self.decoded(&key, |value| decode_order(&key, value))
+    }
+
+    /// The records that the ends of these keys name; one dropped in the meantime is left out.
+    fn located(&self, pairs: &[Pair]) -> Result<Vec<Located>, IndexError> {
+        let mut found = Vec::with_capacity(pairs.len());
+        for (key, _) in pairs {
+            let sequence = sequence_at_end(key).ok_or_else(|| bad_value(key))?;
+            found.extend(self.at_sequence(sequence)?);
+        }
+        Ok(found)
     }
 
     pub(crate) fn records_of(&self, name: &[u8; 32]) -> Result<Vec<Located>, IndexError> {
-        self.read(|t| {
-            let mut found = Vec::new();
-            for (_, hash) in under(t, NAMES, name)? {
-                let record = located(t, &hash_of(NAMES, &hash)?)?;
-                found.push(record.ok_or_else(|| bad_value(NAMES.id))?);
-            }
-            Ok(found)
-        })
+        self.located(&self.under(&key(table::NAMES, &[name]), usize::MAX)?)
     }
 
     pub(crate) fn records_after(&self, after: u64, limit: u64) -> Result<Vec<Located>, IndexError> {
         let Some(from) = after.checked_add(1) else {
             return Ok(Vec::new());
         };
-        self.read(|t| {
-            let mut left = limit;
-            let pairs = scan(t, ORDER, &from.to_be_bytes(), |_| {
-                left = left.wrapping_sub(1);
-                left != u64::MAX
-            })?;
-            let parse = |(key, value): &Pair| {
-                let (hash, rest) = value.split_first_chunk::<32>()?;
-                let sequence = u64::from_be_bytes(key.as_slice().try_into().ok()?);
-                Some(Located { sequence, hash: *hash, place: place(rest)? })
-            };
-            pairs.iter().map(|p| parse(p).ok_or_else(|| bad_value(ORDER.id))).collect()
-        })
+        let (mut found, mut bad) = (Vec::new(), None);
+        let from = key(table::ORDER, &[&from.to_be_bytes()]);
+        self.tree.scan(&from, &mut |key, value| {
+            if found.len() as u64 >= limit || key.first() != Some(&table::ORDER) {
+                return false;
+            }
+            match decode_order(key, value) {
+                Some(located) => found.push(located),
+                None => bad = Some(bad_value(key)),
+            }
+            bad.is_none() && (found.len() as u64) < limit
+        })?;
+        bad.map_or(Ok(found), Err)
     }
 
     pub(crate) fn dots(&self, writer: &[u8; 40], n: u64) -> Result<Vec<[u8; 32]>, IndexError> {
-        self.read(|t| {
-            let pairs = under(t, DOTS, &chain(&[writer, &n.to_be_bytes()]))?;
-            pairs.iter().map(|(_, hash)| hash_of(DOTS, hash)).collect()
-        })
+        let pairs = self.under(&key(table::DOTS, &[writer, &n.to_be_bytes()]), usize::MAX)?;
+        Ok(self.located(&pairs)?.iter().map(|found| found.hash).collect())
     }
 
     pub(crate) fn last_of(&self, writer: &[u8; 40]) -> Result<Option<(u64, [u8; 32])>, IndexError> {
-        self.read(|t| {
-            let Some(table) = table(t, DOTS)? else {
-                return Ok(None);
-            };
-            let (first, last) = (chain(&[writer, &[0; 16]]), chain(&[writer, &[255; 16]]));
-            let mut range = ReadableTable::range(&table, first.as_slice()..=last.as_slice())?;
-            let Some(row) = range.next_back() else {
-                return Ok(None);
-            };
-            let (key, stored) = row?;
-            let n = key.value().get(40..48).and_then(|n| n.try_into().ok());
-            let n = u64::from_be_bytes(n.ok_or_else(|| bad_value(DOTS.id))?);
-            // Of several records under one dot, the first that was stored.
-            let dot = scan(t, DOTS, &chain(&[writer, &n.to_be_bytes()]), {
-                let mut first = true;
-                move |_| std::mem::take(&mut first)
-            })?;
-            unseal(DOTS.id, key.value(), stored.value()).ok_or_else(|| bad_value(DOTS.id))?;
-            let (_, hash) = dot.first().ok_or_else(|| bad_value(DOTS.id))?;
-            Ok(Some((n, hash_of(DOTS, hash)?)))
-        })
+        let (from, before) =
+            (key(table::DOTS, &[writer]), key(table::DOTS, &[writer, &[255; 16]]));
+        let Some((key, _)) = self.tree.last(&from, &before)? else {
+            return Ok(None);
+        };
+        let n = key.get(41..49).and_then(|n| n.try_into().ok()).map(u64::from_be_bytes);
+        let n = n.ok_or_else(|| bad_value(&key))?;
+        // Of several records under one dot, the first that was stored.
+        Ok(self.dots(writer, n)?.first().map(|hash| (n, *hash)))
     }
 
-    pub(crate) fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        self.read(|t| get(t, ROWS, key))
+    pub(crate) fn row(&self, row: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        let value = |value: &[u8]| value.get(PLACE..).map(<[u8]>::to_vec);
+        self.decoded(&key(table::ROWS, &[row]), value)
     }
 
     pub(crate) fn rows(&self, prefix: &[u8]) -> Result<Vec<Pair>, IndexError> {
-        self.read(|t| under(t, ROWS, prefix))
+        let pairs = self.under(&key(table::ROWS, &[prefix]), usize::MAX)?;
+        let row = |(key, value): Pair| match value.get(PLACE..) {
+            Some(value) => Ok((key[1..].to_vec(), value.to_vec())),
+            None => Err(bad_value(&key)),
+        };
+        pairs.into_iter().map(row).collect()
     }
 
     pub(crate) fn holders(&self, address: &Address) -> Result<Vec<[u8; 32]>, IndexError> {
-        self.read(|t| {
-            let pairs = under(t, HOLDS, address.as_bytes())?;
-            pairs.iter().map(|(key, _)| hash_of(HOLDS, &key[32..])).collect()
-        })
+        let prefix = key(table::HOLDS, &[address.as_bytes()]);
+        let pairs = self.under(&prefix, usize::MAX)?;
+        let holder = |(key, _): &Pair| key[prefix.len()..].try_into().map_err(|_| bad_value(key));
+        pairs.iter().map(holder).collect()
+    }
+
+    /// True unless neither a record nor a manifest names the blob, and nobody holds it.
+    pub(crate) fn is_needed(&self, address: &Address) -> Result<bool, IndexError> {
+        for table in [table::REFS, table::HOLDS] {
+            let prefix = key(table, &[address.as_bytes()]);
+            if !self.under(&prefix, 1)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Who names a blob, next to it: records (false) and manifests (true), at most `limit`.
+    pub(crate) fn named_by(
+        &self,
+        address: &Address,
+        limit: usize,
+    ) -> Result<Vec<(bool, [u8; 32])>, IndexError> {
+        let prefix = key(table::REFS, &[address.as_bytes()]);
+        let pairs = self.under(&prefix, limit)?;
+        let referrer = |(key, _): &Pair| {
+            let (kind, hash) = key[prefix.len()..].split_first()?;
+            let by_manifest = match *kind {
+                BY_RECORD => false,
+                BY_MANIFEST => true,
+                _ => return None,
+            };
+            Some((by_manifest, hash.try_into().ok()?))
+        };
+        pairs.iter().map(|pair| referrer(pair).ok_or_else(|| bad_value(&pair.0))).collect()
     }
 
     /// Records that name the blob, directly or through manifests of any depth.
     pub(crate) fn referrers(&self, address: &Address) -> Result<Vec<[u8; 32]>, IndexError> {
-        self.read(|t| {
-            let mut records = std::collections::BTreeSet::new();
-            let mut seen = std::collections::BTreeSet::from([*address.as_bytes()]);
-            let mut todo = vec![*address.as_bytes()];
-            while let Some(next) = todo.pop() {
-                for (key, _) in under(t, REFS, &next)? {
-                    let (kind, referrer) =
-                        key[32..].split_first().ok_or_else(|| bad_value(REFS.id))?;
-                    let referrer = hash_of(REFS, referrer)?;
-                    match *kind {
-                        BY_RECORD => drop(records.insert(referrer)),
-                        BY_MANIFEST if seen.insert(referrer) => todo.push(referrer),
-                        BY_MANIFEST => {}
-                        _ => return Err(bad_value(REFS.id)),
-                    }
+        let mut records = BTreeSet::new();
+        let mut seen = BTreeSet::from([*address]);
+        let mut todo = vec![*address];
+        while let Some(next) = todo.pop() {
+            for (by_manifest, hash) in self.named_by(&next, usize::MAX)? {
+                if !by_manifest {
+                    records.insert(hash);
+                } else if seen.insert(Address::from_bytes(hash)) {
+                    todo.push(Address::from_bytes(hash));
                 }
             }
-            Ok(records.into_iter().collect())
-        })
+        }
+        Ok(records.into_iter().collect())
     }
+
+    /// Every row that goes by an entry of this segment, as it is in the index: key and value.
+    /// Reads the whole index: for a segment that is damaged.
+    pub(crate) fn going_by(
+        &self,
+        segment: u64,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), IndexError> {
+        let tables =
+            [table::CHUNKS, table::RECORDS, table::HOLDS, table::ROWS, table::MANIFESTS];
+        for table in tables {
+            self.tree.scan(&[table], &mut |key, value| {
+                if key.first() != Some(&table) {
+                    return false;
+                }
+                if place_of(table, value).is_some_and(|place| place.segment == segment) {
+                    visit(key, value);
+                }
+                true
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The entry that a row goes by.
+fn place_of(table: u8, value: &[u8]) -> Option<Place> {
+    let at = match table {
+        table::CHUNKS => 1,
+        table::RECORDS => 8,
+        _ => 0,
+    };
+    place(value.get(at..)?).map(|(place, _)| place)
 }

@@ -1,94 +1,73 @@
 //! Keys and values of the index.
 
-use redb::TableDefinition;
-
+use crate::Address;
 use crate::entry::Place;
-use crate::log::Position;
 
-pub(super) type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
-
-/// A table, and the byte that binds checksums to it.
-#[derive(Clone, Copy)]
-pub(super) struct Spec {
-    pub(super) definition: Definition,
-    pub(super) id: u8,
+/// Tables are told apart by the first byte of a key.
+pub(super) mod table {
+    /// address -> [`super::ChunkRow`]
+    pub(crate) const CHUNKS: u8 = 1;
+    /// record hash -> sequence, place
+    pub(crate) const RECORDS: u8 = 2;
+    /// sequence (big-endian) -> record hash, place
+    pub(crate) const ORDER: u8 = 3;
+    /// name, sequence (big-endian) -> nothing
+    pub(crate) const NAMES: u8 = 4;
+    /// writer, n (big-endian), sequence (big-endian) -> nothing
+    pub(crate) const DOTS: u8 = 5;
+    /// address, kind of referrer, referrer -> length
+    pub(crate) const REFS: u8 = 6;
+    /// address, holder -> place
+    pub(crate) const HOLDS: u8 = 7;
+    /// row key -> place, row value
+    pub(crate) const ROWS: u8 = 8;
+    /// address -> uptime in seconds since which nothing may refer to it
+    pub(crate) const UNNAMED: u8 = 9;
+    /// address -> [`super::ManifestRow`]
+    pub(crate) const MANIFESTS: u8 = 10;
 }
-
-const fn spec(name: &'static str, id: u8) -> Spec {
-    Spec { definition: Definition::new(name), id }
-}
-
-/// address -> [`ChunkRow`]
-pub(super) const CHUNKS: Spec = spec("chunks", 1);
-/// record hash -> sequence, place
-pub(super) const RECORDS: Spec = spec("records", 2);
-/// sequence (big-endian) -> record hash, place
-pub(super) const ORDER: Spec = spec("order", 3);
-/// name, sequence (big-endian) -> record hash
-pub(super) const NAMES: Spec = spec("names", 4);
-/// writer, n (big-endian), sequence (big-endian) -> record hash
-pub(super) const DOTS: Spec = spec("dots", 5);
-/// address, kind of referrer, referrer -> length
-pub(super) const REFS: Spec = spec("refs", 6);
-/// address, holder -> nothing
-pub(super) const HOLDS: Spec = spec("holds", 7);
-/// row key -> row value
-pub(super) const ROWS: Spec = spec("rows", 8);
-/// "state" -> [`State`]
-pub(super) const META: Spec = spec("meta", 9);
 
 pub(super) const BY_RECORD: u8 = 0;
 pub(super) const BY_MANIFEST: u8 = 1;
 
-const CHECK: usize = 4;
-
-/// Appends a checksum over table, key and value.
-pub(super) fn seal(table: u8, key: &[u8], value: &mut Vec<u8>) {
-    let check = check(table, key, value);
-    value.extend_from_slice(&check);
+/// A key: the table's number, then parts side by side.
+pub(super) fn key(table: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    let mut key = Vec::with_capacity(1 + len);
+    key.push(table);
+    for part in parts {
+        key.extend_from_slice(part);
+    }
+    key
 }
 
-fn check(table: u8, key: &[u8], value: &[u8]) -> [u8; CHECK] {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&[table]);
-    hasher.update(&(key.len() as u64).to_le_bytes());
-    hasher.update(key);
-    hasher.update(value);
-    hasher.finalize().to_le_bytes()
-}
-
-/// The value, if its checksum is right.
-pub(super) fn unseal<'a>(table: u8, key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]> {
-    let (value, sum) = stored.split_at_checked(stored.len().checked_sub(CHECK)?)?;
-    (check(table, key, value) == sum).then_some(value)
-}
-
-/// What the index knows of a blob.
+/// What the index knows of a blob. Each state names the entry of the log that says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChunkRow {
     /// In a file of its own.
-    File {
-        len: u32,
-    },
-    /// In the log: the place of its entry.
-    Log {
-        place: Place,
-    },
-    Evicted {
-        len: u32,
-    },
-    Quarantined {
-        len: u32,
-    },
+    File { len: u32, place: Place },
+    /// In the log, in the entry itself.
+    Log { place: Place },
+    Evicted { len: u32, place: Place },
+    Quarantined { len: u32, place: Place },
 }
 
 impl ChunkRow {
     pub(crate) fn len(&self) -> u32 {
         match *self {
-            ChunkRow::File { len } | ChunkRow::Evicted { len } | ChunkRow::Quarantined { len } => {
-                len
-            }
-            ChunkRow::Log { place } => place.len.saturating_sub(32),
+            ChunkRow::File { len, .. }
+            | ChunkRow::Evicted { len, .. }
+            | ChunkRow::Quarantined { len, .. } => len,
+            ChunkRow::Log { place } => place.body().1.saturating_sub(32),
+        }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        match *self {
+            ChunkRow::File { place, .. }
+            | ChunkRow::Evicted { place, .. }
+            | ChunkRow::Quarantined { place, .. }
+            | ChunkRow::Log { place } => place,
         }
     }
 
@@ -103,117 +82,140 @@ impl ChunkRow {
             ChunkRow::Evicted { .. } => 3,
             ChunkRow::Quarantined { .. } => 4,
         };
-        let mut out = vec![state];
-        match self {
-            ChunkRow::Log { place } => put_place(&mut out, place),
-            _ => out.extend_from_slice(&self.len().to_le_bytes()),
+        let mut out = Vec::with_capacity(17);
+        out.push(state);
+        put_place(&mut out, &self.place());
+        if !matches!(self, ChunkRow::Log { .. }) {
+            out.extend_from_slice(&self.len().to_le_bytes());
         }
         out
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<ChunkRow> {
         let (state, rest) = bytes.split_first()?;
+        let (place, rest) = place(rest)?;
         if *state == 2 {
-            return Some(ChunkRow::Log { place: place(rest)? });
+            return rest.is_empty().then_some(ChunkRow::Log { place });
         }
         let len = u32::from_le_bytes(rest.try_into().ok()?);
         Some(match state {
-            1 => ChunkRow::File { len },
-            3 => ChunkRow::Evicted { len },
-            4 => ChunkRow::Quarantined { len },
+            1 => ChunkRow::File { len, place },
+            3 => ChunkRow::Evicted { len, place },
+            4 => ChunkRow::Quarantined { len, place },
             _ => return None,
         })
     }
 }
 
-pub(super) fn put_place(out: &mut Vec<u8>, place: &Place) {
-    out.extend_from_slice(&place.segment.to_le_bytes());
-    out.extend_from_slice(&place.offset.to_le_bytes());
-    out.extend_from_slice(&place.len.to_le_bytes());
+/// A manifest whose references are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ManifestRow {
+    /// The entry that says what it names.
+    pub(crate) place: Place,
+    /// How many blobs it names.
+    pub(crate) count: u32,
+    /// Once it is dead: how many of them it refers to no longer, and since when it was unnamed.
+    pub(crate) dying: Option<(u32, u64)>,
 }
 
-pub(super) fn place(bytes: &[u8]) -> Option<Place> {
-    let bytes: &[u8; 16] = bytes.try_into().ok()?;
-    Some(Place {
-        segment: u64::from_le_bytes(bytes[..8].try_into().ok()?),
-        offset: u32::from_le_bytes(bytes[8..12].try_into().ok()?),
-        len: u32::from_le_bytes(bytes[12..].try_into().ok()?),
-    })
-}
-
-const STATE_VERSION: u64 = 1;
-
-/// How far the index has come, and its sums.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct State {
-    /// Everything in the log before it is in the index.
-    pub(crate) position: Position,
-    pub(crate) next_sequence: u64,
-    pub(crate) last_record: u64,
-    pub(crate) opens: u64,
-    pub(crate) records: u64,
-    pub(crate) chunks: u64,
-    pub(crate) bytes: u64,
-    pub(crate) evicted: u64,
-    pub(crate) quarantined: u64,
-}
-
-impl State {
-    pub(super) fn encode(&self, store_id: &[u8; 16]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(100);
-        let fields = [
-            STATE_VERSION,
-            self.position.segment,
-            self.position.offset,
-            self.next_sequence,
-            self.last_record,
-            self.opens,
-            self.records,
-            self.chunks,
-            self.bytes,
-            self.evicted,
-            self.quarantined,
-        ];
-        for field in fields {
-            out.extend_from_slice(&field.to_le_bytes());
+impl ManifestRow {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(28);
+        put_place(&mut out, &self.place);
+        out.extend_from_slice(&self.count.to_le_bytes());
+        if let Some((next, since)) = self.dying {
+            out.extend_from_slice(&next.to_le_bytes());
+            out.extend_from_slice(&since.to_le_bytes());
         }
-        out.extend_from_slice(store_id);
         out
     }
 
-    /// `None` for another version, or another store's index.
-    pub(super) fn decode(bytes: &[u8], store_id: &[u8; 16]) -> Option<State> {
-        let fields = bytes.strip_suffix(store_id)?;
-        let words: Vec<u64> = fields
-            .chunks(8)
-            .map(|word| word.try_into().ok().map(u64::from_le_bytes))
-            .collect::<Option<_>>()?;
-        let [
-            version,
-            segment,
-            offset,
-            next_sequence,
-            last_record,
-            opens,
-            records,
-            chunks,
-            bytes,
-            evicted,
-            quarantined,
-        ] = words[..]
-        else {
-            return None;
+    pub(super) fn decode(bytes: &[u8]) -> Option<ManifestRow> {
+        let (place, rest) = place(bytes)?;
+        let (count, rest) = rest.split_first_chunk::<4>()?;
+        let dying = match rest.split_first_chunk::<4>() {
+            Some((next, since)) => {
+                let since = u64::from_le_bytes(since.try_into().ok()?);
+                Some((u32::from_le_bytes(*next), since))
+            }
+            None if rest.is_empty() => None,
+            None => return None,
         };
-        (version == STATE_VERSION).then_some(State {
-            position: Position { segment, offset },
-            next_sequence,
-            last_record,
-            opens,
-            records,
-            chunks,
-            bytes,
-            evicted,
-            quarantined,
-        })
+        Some(ManifestRow { place, count: u32::from_le_bytes(*count), dying })
     }
+}
+
+/// The top bit of the length says that the entry was moved; bodies are far shorter.
+const MOVED: u32 = 1 << 31;
+
+/// Bytes of an encoded place.
+pub(super) const PLACE: usize = 12;
+
+pub(super) fn put_place(out: &mut Vec<u8>, place: &Place) {
+    let segment = u32::try_from(place.segment).expect("segments are refused long before 2^32");
+    out.extend_from_slice(&segment.to_le_bytes());
+    out.extend_from_slice(&place.offset.to_le_bytes());
+    let moved = if place.moved { MOVED } else { 0 };
+    out.extend_from_slice(&(place.len | moved).to_le_bytes());
+}
+
+/// The place that `bytes` begin with, and what follows.
+pub(super) fn place(bytes: &[u8]) -> Option<(Place, &[u8])> {
+    let (bytes, rest) = bytes.split_first_chunk::<PLACE>()?;
+    let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let len = word(8);
+    let place = Place {
+        segment: u64::from(word(0)),
+        offset: word(4),
+        len: len & !MOVED,
+        moved: len & MOVED != 0,
+    };
+    Some((place, rest))
+}
+
+/// A record's place in the order and in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Located {
+    pub(crate) sequence: u64,
+    pub(crate) hash: [u8; 32],
+    pub(crate) place: Place,
+}
+
+/// A value of [`table::RECORDS`].
+pub(super) fn record_value(sequence: u64, place: &Place) -> Vec<u8> {
+    let mut value = sequence.to_le_bytes().to_vec();
+    put_place(&mut value, place);
+    value
+}
+
+pub(super) fn decode_record(hash: &[u8; 32], value: &[u8]) -> Option<Located> {
+    let (sequence, rest) = value.split_first_chunk::<8>()?;
+    let (place, rest) = place(rest)?;
+    let located = Located { sequence: u64::from_le_bytes(*sequence), hash: *hash, place };
+    rest.is_empty().then_some(located)
+}
+
+/// A value of [`table::ORDER`].
+pub(super) fn order_value(hash: &[u8; 32], place: &Place) -> Vec<u8> {
+    let mut value = hash.to_vec();
+    put_place(&mut value, place);
+    value
+}
+
+/// An entry of [`table::ORDER`].
+pub(super) fn decode_order(key: &[u8], value: &[u8]) -> Option<Located> {
+    let sequence = u64::from_be_bytes(key.get(1..)?.try_into().ok()?);
+    let (hash, rest) = value.split_first_chunk::<32>()?;
+    let (place, rest) = place(rest)?;
+    rest.is_empty().then_some(Located { sequence, hash: *hash, place })
+}
+
+/// The sequence number at the end of a key.
+pub(super) fn sequence_at_end(key: &[u8]) -> Option<u64> {
+    key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// The address that follows the table's number in a key.
+pub(super) fn address_of(key: &[u8]) -> Option<Address> {
+    key.get(1..33)?.try_into().ok().map(Address::from_bytes)
 }

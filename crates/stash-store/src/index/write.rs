@@ -1,209 +1,392 @@
-//! Changing the index inside one transaction.
-
-use redb::{ReadableTable, Table, WriteTransaction};
+//! Changing the index: what one group of the log adds, seen by itself before anybody else.
 
 use crate::Address;
 use crate::entry::{Op, Place};
 
-use super::IndexError;
+use super::state::{State, Usage};
 use super::tables::{
-    BY_MANIFEST, BY_RECORD, CHUNKS, ChunkRow, DOTS, HOLDS, META, NAMES, ORDER, RECORDS, REFS, ROWS,
-    Spec, State, put_place, seal, unseal,
+    BY_MANIFEST, BY_RECORD, ChunkRow, Located, ManifestRow, PLACE, decode_record, key,
+    order_value, place, put_place, record_value, table,
 };
+use super::tree::{Changes, Tree};
+use super::{IndexError, bad_value};
 
-type Raw<'t> = Table<'t, &'static [u8], &'static [u8]>;
-
-struct Checked<'t> {
-    table: Raw<'t>,
-    spec: Spec,
-}
-
-impl<'t> Checked<'t> {
-    fn open(transaction: &'t WriteTransaction, spec: Spec) -> Result<Checked<'t>, IndexError> {
-        Ok(Checked { table: transaction.open_table(spec.definition)?, spec })
-    }
-
-    fn insert(&mut self, key: &[u8], mut value: Vec<u8>) -> Result<(), IndexError> {
-        seal(self.spec.id, key, &mut value);
-        self.table.insert(key, value.as_slice())?;
-        Ok(())
-    }
-
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        let Some(stored) = self.table.get(key)? else {
-            return Ok(None);
-        };
-        let value = unseal(self.spec.id, key, stored.value());
-        Ok(Some(value.ok_or_else(|| bad_value(self.spec.id))?.to_vec()))
-    }
-}
-
-pub(super) fn bad_value(table: u8) -> IndexError {
-    IndexError(format!("a value in table {table} of index.redb does not match its checksum"))
-}
-
-/// The tables of the index, open for writing.
+/// The tables of the index, with changes that nobody else sees yet.
 pub(crate) struct Tables<'t> {
-    chunks: Checked<'t>,
-    records: Checked<'t>,
-    order: Checked<'t>,
-    names: Checked<'t>,
-    dots: Checked<'t>,
-    refs: Checked<'t>,
-    holds: Checked<'t>,
-    rows: Checked<'t>,
-    meta: Checked<'t>,
-    store_id: [u8; 16],
+    tree: &'t Tree,
+    pub(super) changes: Changes,
     pub(crate) state: State,
-}
-
-pub(super) fn chain(parts: &[&[u8]]) -> Vec<u8> {
-    parts.concat()
+    pub(super) usage: Usage,
 }
 
 impl<'t> Tables<'t> {
-    pub(super) fn open(
-        transaction: &'t WriteTransaction,
-        store_id: &[u8; 16],
-    ) -> Result<Tables<'t>, IndexError> {
-        let open = |spec| Checked::open(transaction, spec);
-        let meta = open(META)?;
-        let state = match meta.get(b"state")? {
-            Some(bytes) => State::decode(&bytes, store_id)
-                .ok_or_else(|| IndexError("it is of another store or version".into()))?,
-            None => State::default(),
-        };
-        Ok(Tables {
-            chunks: open(CHUNKS)?,
-            records: open(RECORDS)?,
-            order: open(ORDER)?,
-            names: open(NAMES)?,
-            dots: open(DOTS)?,
-            refs: open(REFS)?,
-            holds: open(HOLDS)?,
-            rows: open(ROWS)?,
-            meta,
-            store_id: *store_id,
-            state,
-        })
+    pub(super) fn new(tree: &'t Tree, state: State) -> Tables<'t> {
+        Tables { tree, changes: Changes::default(), state, usage: Usage::default() }
     }
 
-    /// Stores how far the index has come. Once a transaction, at its end.
-    pub(crate) fn put_state(&mut self) -> Result<(), IndexError> {
-        let value = self.state.encode(&self.store_id);
-        self.meta.insert(b"state", value)
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        Ok(self.tree.get_over(&self.changes, key)?)
+    }
+
+    fn decoded<T>(
+        &self,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, IndexError> {
+        match self.get(key)? {
+            Some(value) => decode(&value).map(Some).ok_or_else(|| bad_value(key)),
+            None => Ok(None),
+        }
+    }
+
+    /// Every key that begins with `prefix`, while `visit` says so.
+    fn under(
+        &self,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), IndexError> {
+        let mut visit = |key: &[u8], _: &[u8]| visit(key);
+        Ok(self.tree.scan_prefix_over(&self.changes, prefix, &mut visit)?)
     }
 
     pub(crate) fn chunk(&self, address: &Address) -> Result<Option<ChunkRow>, IndexError> {
-        let Some(value) = self.chunks.get(address.as_bytes())? else {
-            return Ok(None);
-        };
-        ChunkRow::decode(&value).map(Some).ok_or_else(|| bad_value(CHUNKS.id))
+        self.decoded(&key(table::CHUNKS, &[address.as_bytes()]), ChunkRow::decode)
     }
 
-    pub(crate) fn has_record(&self, hash: &[u8; 32]) -> Result<bool, IndexError> {
-        Ok(self.records.table.get(hash.as_slice())?.is_some())
+    pub(crate) fn record(&self, hash: &[u8; 32]) -> Result<Option<Located>, IndexError> {
+        self.decoded(&key(table::RECORDS, &[hash]), |value| decode_record(hash, value))
+    }
+
+    pub(crate) fn manifest(&self, address: &Address) -> Result<Option<ManifestRow>, IndexError> {
+        self.decoded(&key(table::MANIFESTS, &[address.as_bytes()]), ManifestRow::decode)
+    }
+
+    /// Since when nothing may refer to a blob, in seconds of uptime.
+    pub(crate) fn unnamed_since(&self, address: &Address) -> Result<Option<u64>, IndexError> {
+        let decode = |value: &[u8]| value.try_into().ok().map(u64::from_le_bytes);
+        self.decoded(&key(table::UNNAMED, &[address.as_bytes()]), decode)
+    }
+
+    /// Whether a record or a manifest names the blob, or somebody holds it.
+    pub(crate) fn is_needed(&self, address: &Address) -> Result<bool, IndexError> {
+        for table in [table::REFS, table::HOLDS] {
+            let prefix = key(table, &[address.as_bytes()]);
+            let mut found = false;
+            self.under(&prefix, &mut |_| {
+                found = true;
+                false
+            })?;
+            if found {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(crate) fn holders(&self, address: &Address) -> Result<Vec<[u8; 32]>, IndexError> {
+        let prefix = key(table::HOLDS, &[address.as_bytes()]);
         let mut holders = Vec::new();
-        for row in self.holds.table.range(address.as_bytes().as_slice()..)? {
-            let (key, value) = row?;
-            let Some(holder) = key.value().strip_prefix(address.as_bytes()) else {
-                break;
-            };
-            unseal(HOLDS.id, key.value(), value.value()).ok_or_else(|| bad_value(HOLDS.id))?;
-            holders.push(holder.try_into().map_err(|_| bad_value(HOLDS.id))?);
-        }
+        self.under(&prefix, &mut |key| {
+            holders.extend(<[u8; 32]>::try_from(&key[prefix.len()..]));
+            true
+        })?;
         Ok(holders)
+    }
+
+    fn place_in(&self, key: &[u8]) -> Result<Option<Place>, IndexError> {
+        self.decoded(key, |value| place(value).map(|(place, _)| place))
+    }
+
+    /// Whether the entry at `at` is what the index goes by. Entries that say that something is
+    /// gone are not for the index to judge.
+    pub(crate) fn goes_by(&self, op: &Op, at: Place) -> Result<bool, IndexError> {
+        let place = match op {
+            Op::Record { hash, .. } => self.record(hash)?.map(|row| row.place),
+            Op::SmallChunk { address }
+            | Op::FileChunk { address, .. }
+            | Op::Evict { address }
+            | Op::Quarantine { address } => self.chunk(address)?.map(|row| row.place()),
+            Op::Manifest { address, .. } => self.manifest(address)?.map(|row| row.place),
+            Op::Row { key: row, value: Some(_) } => self.place_in(&key(table::ROWS, &[row]))?,
+            Op::Hold { address, holder } => {
+                self.place_in(&key(table::HOLDS, &[address.as_bytes(), holder]))?
+            }
+            Op::Moved { op, .. } => return self.goes_by(op, at),
+            _ => None,
+        };
+        Ok(place == Some(at))
+    }
+
+    /// Bytes of the log that mean nothing from the start, such as commit marks.
+    pub(crate) fn dead(&mut self, place: &Place) {
+        self.usage.dead(place);
     }
 
     fn put_chunk(&mut self, address: &Address, row: ChunkRow) -> Result<(), IndexError> {
         let old = self.chunk(address)?;
+        self.uncount(old);
         let state = &mut self.state;
-        match old {
-            Some(old) if old.is_here() => {
-                state.chunks = state.chunks.saturating_sub(1);
-                state.bytes = state.bytes.saturating_sub(u64::from(old.len()));
-            }
-            Some(ChunkRow::Evicted { .. }) => state.evicted = state.evicted.saturating_sub(1),
-            Some(_) => state.quarantined = state.quarantined.saturating_sub(1),
-            None => {}
-        }
         match row {
             ChunkRow::File { .. } | ChunkRow::Log { .. } => {
                 state.chunks += 1;
                 state.bytes += u64::from(row.len());
+                if matches!(row, ChunkRow::File { .. }) {
+                    state.file_bytes += u64::from(row.len());
+                }
             }
             ChunkRow::Evicted { .. } => state.evicted += 1,
             ChunkRow::Quarantined { .. } => state.quarantined += 1,
         }
-        self.chunks.insert(address.as_bytes(), row.encode())
+        self.changes.insert(&key(table::CHUNKS, &[address.as_bytes()]), row.encode());
+        if row.is_here() && old.is_none() {
+            self.unnamed(address, self.state.uptime);
+        }
+        Ok(())
     }
 
-    /// Applies one entry of the log. Applying it again changes nothing more.
-    pub(crate) fn apply(&mut self, op: &Op, sequence: u64, place: Place) -> Result<(), IndexError> {
-        match op {
-            Op::Record { .. } => self.apply_record(op, sequence, place),
-            Op::SmallChunk { address } => self.put_chunk(address, ChunkRow::Log { place }),
-            Op::FileChunk { address, len } => self.put_chunk(address, ChunkRow::File { len: *len }),
-            Op::Manifest { address, refs } => {
-                for r in refs {
-                    let key = chain(&[r.address.as_bytes(), &[BY_MANIFEST], address.as_bytes()]);
-                    self.refs.insert(&key, r.sealed_len.to_le_bytes().to_vec())?;
-                }
-                Ok(())
+    /// A row about a blob goes: its sums, and the entry it went by.
+    fn uncount(&mut self, old: Option<ChunkRow>) {
+        let Some(old) = old else {
+            return;
+        };
+        self.usage.dead(&old.place());
+        let state = &mut self.state;
+        match old {
+            ChunkRow::Evicted { .. } => state.evicted = state.evicted.saturating_sub(1),
+            ChunkRow::Quarantined { .. } => {
+                state.quarantined = state.quarantined.saturating_sub(1);
             }
-            Op::Row { key, value: Some(value) } => self.rows.insert(key, value.clone()),
-            Op::Row { key, value: None } => {
-                self.rows.table.remove(key.as_slice())?;
-                Ok(())
+            ChunkRow::File { len, .. } => {
+                state.chunks = state.chunks.saturating_sub(1);
+                state.bytes = state.bytes.saturating_sub(u64::from(len));
+                state.file_bytes = state.file_bytes.saturating_sub(u64::from(len));
             }
-            Op::Hold { address, holder } => {
-                self.holds.insert(&chain(&[address.as_bytes(), holder]), Vec::new())
+            ChunkRow::Log { .. } => {
+                state.chunks = state.chunks.saturating_sub(1);
+                state.bytes = state.bytes.saturating_sub(u64::from(old.len()));
             }
-            Op::Release { address, holder } => {
-                self.holds.table.remove(chain(&[address.as_bytes(), holder]).as_slice())?;
-                Ok(())
-            }
-            Op::Evict { address } => match self.chunk(address)? {
-                Some(row) => self.put_chunk(address, ChunkRow::Evicted { len: row.len() }),
-                None => Ok(()),
-            },
-            Op::Quarantine { address } => match self.chunk(address)? {
-                Some(row) => self.put_chunk(address, ChunkRow::Quarantined { len: row.len() }),
-                None => Ok(()),
-            },
-            Op::Open { opens } => {
-                self.state.opens = self.state.opens.max(*opens);
-                Ok(())
-            }
-            Op::Commit(_) => Ok(()),
         }
     }
 
-    fn apply_record(&mut self, op: &Op, sequence: u64, place: Place) -> Result<(), IndexError> {
+    /// Notes that nothing may refer to a blob. Cheap, and sometimes wrong: whoever collects looks.
+    fn unnamed(&mut self, address: &Address, since: u64) {
+        let key = key(table::UNNAMED, &[address.as_bytes()]);
+        self.changes.insert(&key, since.to_le_bytes().to_vec());
+    }
+
+    /// Takes that back.
+    pub(crate) fn named(&mut self, address: &Address) {
+        self.changes.remove(&key(table::UNNAMED, &[address.as_bytes()]));
+    }
+
+    /// Applies one entry of the log.
+    pub(crate) fn apply(&mut self, op: &Op, sequence: u64, at: Place) -> Result<(), IndexError> {
+        if op.is_absence() {
+            self.usage.absent(&at);
+        }
+        match op {
+            Op::Record { .. } => self.apply_record(op, sequence, at),
+            Op::SmallChunk { address } => self.put_chunk(address, ChunkRow::Log { place: at }),
+            Op::FileChunk { address, len } => {
+                self.put_chunk(address, ChunkRow::File { len: *len, place: at })
+            }
+            Op::Manifest { .. } => self.apply_manifest(op, at),
+            Op::Row { key: row, value } => self.apply_row(row, value.as_deref(), at),
+            Op::Hold { address, holder } => {
+                let key = key(table::HOLDS, &[address.as_bytes(), holder]);
+                self.set_place(&key, Some(at))
+            }
+            Op::Release { address, holder } => {
+                let key = key(table::HOLDS, &[address.as_bytes(), holder]);
+                self.set_place(&key, None)
+            }
+            Op::Evict { address } => self.put_gone(address, at, |len, place| {
+                ChunkRow::Evicted { len, place }
+            }),
+            Op::Quarantine { address } => self.put_gone(address, at, |len, place| {
+                ChunkRow::Quarantined { len, place }
+            }),
+            Op::Dead { address } => self.apply_dead(address),
+            Op::Unref { .. } => self.apply_unref(op),
+            Op::Drop { .. } => self.apply_drop(op),
+            Op::Moved { sequence, op } => self.apply(op, *sequence, at),
+            Op::Open { opens } => {
+                self.state.opens = self.state.opens.max(*opens);
+                self.usage.dead(&at);
+                Ok(())
+            }
+            Op::Uptime { seconds } => {
+                self.state.uptime = self.state.uptime.max(*seconds);
+                self.usage.dead(&at);
+                Ok(())
+            }
+            Op::Retire { segment, floor } => {
+                self.usage.dead(&at);
+                self.usage.retire(*segment, *floor);
+                Ok(())
+            }
+            Op::Commit(_) => {
+                self.usage.dead(&at);
+                Ok(())
+            }
+        }
+    }
+
+    fn put_gone(
+        &mut self,
+        address: &Address,
+        at: Place,
+        row: impl FnOnce(u32, Place) -> ChunkRow,
+    ) -> Result<(), IndexError> {
+        match self.chunk(address)? {
+            Some(old) => self.put_chunk(address, row(old.len(), at)),
+            None => {
+                self.usage.dead(&at);
+                Ok(())
+            }
+        }
+    }
+
+    fn set_place(&mut self, key: &[u8], at: Option<Place>) -> Result<(), IndexError> {
+        if let Some(old) = self.place_in(key)? {
+            self.usage.dead(&old);
+        }
+        match at {
+            Some(at) => {
+                let mut value = Vec::with_capacity(PLACE);
+                put_place(&mut value, &at);
+                self.changes.insert(key, value);
+            }
+            None => self.changes.remove(key),
+        }
+        Ok(())
+    }
+
+    fn apply_row(&mut self, row: &[u8], value: Option<&[u8]>, at: Place) -> Result<(), IndexError> {
+        let key = key(table::ROWS, &[row]);
+        self.set_place(&key, value.map(|_| at))?;
+        if let Some(value) = value {
+            let mut stored = Vec::with_capacity(PLACE + value.len());
+            put_place(&mut stored, &at);
+            stored.extend_from_slice(value);
+            self.changes.insert(&key, stored);
+        }
+        Ok(())
+    }
+
+    fn apply_record(&mut self, op: &Op, sequence: u64, at: Place) -> Result<(), IndexError> {
         let Op::Record { hash, name, writer, n, refs } = op else {
             return Ok(());
         };
-        if self.has_record(hash)? {
+        let order = sequence.to_be_bytes();
+        let old = self.record(hash)?;
+        match old {
+            Some(old) if old.sequence != sequence => {
+                self.usage.dead(&at);
+                return Ok(());
+            }
+            Some(old) => self.usage.dead(&old.place),
+            None => {}
+        }
+        self.changes.insert(&key(table::RECORDS, &[hash]), record_value(sequence, &at));
+        self.changes.insert(&key(table::ORDER, &[&order]), order_value(hash, &at));
+        if old.is_some() {
             return Ok(());
         }
-        let order = sequence.to_be_bytes();
-        let mut located = sequence.to_le_bytes().to_vec();
-        put_place(&mut located, &place);
-        self.records.insert(hash, located)?;
-        let mut ordered = hash.to_vec();
-        put_place(&mut ordered, &place);
-        self.order.insert(&order, ordered)?;
-        self.names.insert(&chain(&[name, &order]), hash.to_vec())?;
-        self.dots.insert(&chain(&[writer, &n.to_be_bytes(), &order]), hash.to_vec())?;
+        self.changes.insert(&key(table::NAMES, &[name, &order]), Vec::new());
+        let dot = key(table::DOTS, &[writer, &n.to_be_bytes(), &order]);
+        self.changes.insert(&dot, Vec::new());
         for r in refs {
-            let key = chain(&[r.address.as_bytes(), &[BY_RECORD], hash]);
-            self.refs.insert(&key, r.sealed_len.to_le_bytes().to_vec())?;
+            let key = key(table::REFS, &[r.address.as_bytes(), &[BY_RECORD], hash]);
+            self.changes.insert(&key, r.sealed_len.to_le_bytes().to_vec());
+            self.named(&r.address);
         }
         self.state.records += 1;
         self.state.last_record = self.state.last_record.max(sequence);
+        Ok(())
+    }
+
+    fn apply_drop(&mut self, op: &Op) -> Result<(), IndexError> {
+        let Op::Drop { hash, name, writer, n, sequence, refs } = op else {
+            return Ok(());
+        };
+        let Some(old) = self.record(hash)? else {
+            return Ok(());
+        };
+        self.usage.dead(&old.place);
+        let order = sequence.to_be_bytes();
+        self.changes.remove(&key(table::RECORDS, &[hash]));
+        self.changes.remove(&key(table::ORDER, &[&order]));
+        self.changes.remove(&key(table::NAMES, &[name, &order]));
+        self.changes.remove(&key(table::DOTS, &[writer, &n.to_be_bytes(), &order]));
+        for r in refs {
+            self.changes.remove(&key(table::REFS, &[r.address.as_bytes(), &[BY_RECORD], hash]));
+            self.unnamed(&r.address, self.state.uptime);
+        }
+        self.state.records = self.state.records.saturating_sub(1);
+        Ok(())
+    }
+
+    fn apply_manifest(&mut self, op: &Op, at: Place) -> Result<(), IndexError> {
+        let Op::Manifest { address, refs } = op else {
+            return Ok(());
+        };
+        let old = self.manifest(address)?;
+        if let Some(old) = old {
+            self.usage.dead(&old.place);
+        }
+        let count = u32::try_from(refs.len()).expect("limits are checked before an entry is made");
+        // Moved while it dies: it goes on dying. Said anew: it lives.
+        let dying = old.and_then(|old| old.dying).filter(|_| at.moved);
+        let row = ManifestRow { place: at, count, dying };
+        self.changes.insert(&key(table::MANIFESTS, &[address.as_bytes()]), row.encode());
+        if old.is_some_and(|old| old.dying.is_none()) || dying.is_some() {
+            return Ok(());
+        }
+        for r in refs {
+            let by = [r.address.as_bytes().as_slice(), &[BY_MANIFEST], address.as_bytes()];
+            self.changes.insert(&key(table::REFS, &by), r.sealed_len.to_le_bytes().to_vec());
+            self.named(&r.address);
+        }
+        self.unnamed(address, self.state.uptime);
+        Ok(())
+    }
+
+    fn apply_dead(&mut self, address: &Address) -> Result<(), IndexError> {
+        let since = self.unnamed_since(address)?.unwrap_or(self.state.uptime);
+        let old = self.chunk(address)?;
+        self.uncount(old);
+        self.changes.remove(&key(table::CHUNKS, &[address.as_bytes()]));
+        self.named(address);
+        if let Some(row) = self.manifest(address)? {
+            let row = ManifestRow { dying: row.dying.or(Some((0, since))), ..row };
+            self.changes.insert(&key(table::MANIFESTS, &[address.as_bytes()]), row.encode());
+        }
+        Ok(())
+    }
+
+    fn apply_unref(&mut self, op: &Op) -> Result<(), IndexError> {
+        let Op::Unref { manifest, next, last, addresses } = op else {
+            return Ok(());
+        };
+        let Some(ManifestRow { dying: Some((_, since)), place, count }) =
+            self.manifest(manifest)?
+        else {
+            return Ok(());
+        };
+        for address in addresses {
+            let by = [address.as_bytes().as_slice(), &[BY_MANIFEST], manifest.as_bytes()];
+            self.changes.remove(&key(table::REFS, &by));
+            self.unnamed(address, since);
+        }
+        let key = key(table::MANIFESTS, &[manifest.as_bytes()]);
+        if *last {
+            self.usage.dead(&place);
+            self.changes.remove(&key);
+        } else {
+            let row = ManifestRow { place, count, dying: Some((*next, since)) };
+            self.changes.insert(&key, row.encode());
+        }
         Ok(())
     }
 }

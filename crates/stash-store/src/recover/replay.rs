@@ -1,15 +1,15 @@
 //! Reading the log into the index.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use crate::entry::{BatchDigest, Mark, Op, Place};
 use crate::files::Files;
 use crate::format::Format;
-use crate::index::{ChunkRow, Index, State};
+use crate::index::{ChunkRow, Head, Index, IndexError, TreeError};
 use crate::log::{Position, SEGMENT_HEADER};
 use crate::scan::{Scan, Scanned};
-use crate::{Address, DiskFile, IoError, OpenMode, OpenReport};
+use crate::sync::Arc;
+use crate::{Address, DiskFile, IoError, OpenError, OpenMode, OpenReport};
 
 use super::segments::Found;
 use super::{LoadError, io_error};
@@ -18,8 +18,9 @@ use super::{LoadError, io_error};
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
 /// Entries applied in one transaction of the index.
 const STEP_ENTRIES: usize = 8192;
-/// Transactions between two durable ones.
-const STEPS_TO_CHECKPOINT: u32 = 64;
+/// Files of blobs that are gone and may have been left by a cut, remembered to be removed; 40 bytes
+/// each. Beyond, they wait for the next full collection.
+const GONE: usize = 262_144;
 
 type Applied = (Op, u64, Place);
 
@@ -36,12 +37,12 @@ pub(super) struct Replay<'a> {
     index: &'a Index,
     files: &'a Arc<Files>,
     format: &'a Format,
-    state: State,
+    head: Head,
+    memory_bytes: u64,
     report: &'a mut OpenReport,
     waiting: Vec<Applied>,
     waiting_bytes: u64,
-    steps: u32,
-    evicted: BTreeSet<Address>,
+    gone: BTreeSet<Address>,
 }
 
 impl<'a> Replay<'a> {
@@ -49,19 +50,20 @@ impl<'a> Replay<'a> {
         index: &'a Index,
         files: &'a Arc<Files>,
         format: &'a Format,
-        state: State,
+        head: Head,
+        memory_bytes: u64,
         report: &'a mut OpenReport,
     ) -> Replay<'a> {
         Replay {
             index,
             files,
             format,
-            state,
+            head,
+            memory_bytes,
             report,
             waiting: Vec::new(),
             waiting_bytes: 0,
-            steps: 0,
-            evicted: BTreeSet::new(),
+            gone: BTreeSet::new(),
         }
     }
 
@@ -136,13 +138,13 @@ impl<'a> Replay<'a> {
         let mut batch = self.new_batch(from);
         loop {
             match scan.next().map_err(io_error("read", &path))? {
-                Scanned::Entry { op: Op::Commit(mark), sequence, end, .. } => {
+                Scanned::Entry { op: Op::Commit(mark), sequence, place, end, .. } => {
                     let whole = is_whole(&batch, &mark);
                     if !whole && batch.start >= trusted {
                         return Ok(batch.start);
                     }
-                    self.state.next_sequence = self.state.next_sequence.max(sequence + 1);
-                    self.accept(batch.ops)?;
+                    batch.ops.push((Op::Commit(mark), sequence, place));
+                    self.accept(batch.ops);
                     batch = self.new_batch(end);
                     self.step(Position { segment: id, offset: end })?;
                 }
@@ -184,7 +186,7 @@ impl<'a> Replay<'a> {
                     "segment {id} of the log ends in a batch without its mark, at offset {at}"
                 ));
             }
-            self.accept(batch.ops)?;
+            self.accept(batch.ops);
             return Ok(len);
         }
         // The last segment, and the batch began before the durable end: its mark is damaged, and
@@ -192,21 +194,23 @@ impl<'a> Replay<'a> {
         let end = trusted.min(len).max(batch.start);
         let keep = batch.ops.into_iter().filter(|(_, _, place)| u64::from(place.offset) < end);
         let keep = keep.collect();
-        self.accept(keep)?;
+        self.accept(keep);
         Ok(if at < len { end } else { len })
     }
 
-    fn accept(&mut self, ops: Vec<Applied>) -> Result<(), LoadError> {
+    fn accept(&mut self, ops: Vec<Applied>) {
         for (op, sequence, place) in ops {
-            self.state.next_sequence = self.state.next_sequence.max(sequence + 1);
-            if let Op::Evict { address } = &op {
-                self.evicted.insert(*address);
+            let next = &mut self.head.state.next_sequence;
+            *next = (*next).max(sequence + 1);
+            if let Op::Evict { address } | Op::Dead { address } = &op
+                && self.gone.len() < GONE
+            {
+                self.gone.insert(*address);
             }
             self.waiting_bytes += u64::from(place.len);
+            self.report.replayed += u64::from(!matches!(op, Op::Commit(_)));
             self.waiting.push((op, sequence, place));
-            self.report.replayed += 1;
         }
-        Ok(())
     }
 
     fn step(&mut self, position: Position) -> Result<(), LoadError> {
@@ -218,24 +222,41 @@ impl<'a> Replay<'a> {
 
     /// Applies what waits; after it, the index has read the log up to `position`.
     fn flush(&mut self, position: Position) -> Result<(), LoadError> {
-        let next_sequence = self.state.next_sequence;
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
-        if waiting.is_empty() && self.state.position == position {
+        if waiting.is_empty() && self.head.state.position == position {
             return Ok(());
         }
-        self.steps += 1;
-        let durable = self.steps.is_multiple_of(STEPS_TO_CHECKPOINT) && self.index.has_room();
-        self.state = self.index.write(durable, |tables| {
+        let next_sequence = self.head.state.next_sequence;
+        self.index.write(&mut self.head, |tables| {
             for (op, sequence, place) in &waiting {
                 tables.apply(op, *sequence, *place)?;
             }
             tables.state.position = position;
             tables.state.next_sequence = next_sequence;
-            tables.put_state()?;
-            Ok::<_, LoadError>(tables.state)
+            Ok::<_, LoadError>(())
         })?;
+        if self.index.waiting_bytes() >= self.memory_bytes {
+            self.checkpoint()?;
+        }
         Ok(())
+    }
+
+    /// Makes durable what the index has. On a disk that is full, later: what is in memory will do.
+    fn checkpoint(&self) -> Result<(), LoadError> {
+        self.index.freeze(&self.head);
+        let merged = self.index.checkpoint().and_then(|_| self.index.merge());
+        match merged {
+            Ok(_) => Ok(()),
+            Err(TreeError::Full(error)) => {
+                tracing::warn!(%error, "the index stays in memory");
+                Ok(())
+            }
+            Err(TreeError::Io(error) | TreeError::Sync(error)) => {
+                Err(OpenError::Io(error).into())
+            }
+            Err(error @ TreeError::Damaged(_)) => Err(IndexError::from(error).into()),
+        }
     }
 
     /// Reports damage, and keeps a copy of it.
@@ -275,22 +296,21 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Makes the index durable, and finishes evictions that were cut short. The next sequence
-    /// number.
-    pub(super) fn finish(mut self, end: Position) -> Result<u64, LoadError> {
-        self.state.next_sequence = self.state.next_sequence.max(1);
+    /// Finishes evictions and collections that were cut short, and makes the index durable.
+    pub(super) fn finish(mut self, end: Position) -> Result<Head, LoadError> {
+        self.head.state.next_sequence = self.head.state.next_sequence.max(1);
         self.flush(end)?;
-        let addresses: Vec<Address> = self.evicted.iter().copied().collect();
+        let addresses: Vec<Address> = self.gone.iter().copied().collect();
         for (address, row) in addresses.iter().zip(self.index.chunks(&addresses)?) {
-            if matches!(row, Some(ChunkRow::Evicted { .. })) {
+            if matches!(row, None | Some(ChunkRow::Evicted { .. })) {
                 // Gone already, nearly always.
                 let _ = self.files.disk.remove(&self.files.chunk(address));
             }
         }
-        if self.report.replayed > 0 && self.index.has_room() {
-            self.index.checkpoint()?;
+        if self.report.replayed > 0 {
+            self.checkpoint()?;
         }
-        Ok(self.state.next_sequence)
+        Ok(self.head)
     }
 }
 

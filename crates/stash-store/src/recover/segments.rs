@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::files::Files;
 use crate::format::Format;
+use crate::index::Usage;
 use crate::log::{SEGMENT_HEADER, read_segment_header};
 use crate::{OpenError, OpenMode, OpenReport};
 
@@ -14,12 +15,14 @@ use super::io_error;
 pub(super) struct Found {
     pub(super) id: u64,
     pub(super) len: u64,
+    /// 0 if its header cannot be read.
+    pub(super) first_sequence: u64,
 }
 
 /// Ids beyond the highest one known at which a segment with a damaged header is looked for.
 const GUESSES: u64 = 64;
 
-/// All segments in order of their ids, at least one. Gaps and damaged headers are reported.
+/// All segments in order of their ids, at least one. Damaged headers are reported.
 pub(super) fn find(
     files: &Files,
     format: &Format,
@@ -32,23 +35,28 @@ pub(super) fn find(
         let id = (1..=highest + GUESSES).find(|id| files.segment(*id) == path);
         let note = format!("{} is damaged: {what}", path.display());
         report.damage.push(note);
-        found.extend(id.map(|id| Found { id, len }));
+        found.extend(id.map(|id| Found { id, len, first_sequence: 0 }));
     }
     found.sort();
-    for pair in found.windows(2) {
-        for id in pair[0].id + 1..pair[1].id {
-            report.damage.push(format!("segment {id} of the log is missing"));
-        }
-    }
-    if found.first().is_some_and(|first| first.id != 1) {
-        report.damage.push("segment 1 of the log is missing".to_owned());
-    }
     if found.is_empty() {
         return Err(OpenError::Damaged {
             what: format!("{} has no segment of the log", files.dir.join("log").display()),
         });
     }
     Ok(found)
+}
+
+/// Reports segments that should be there and are not.
+pub(super) fn report_gaps(found: &[Found], usage: &Usage, report: &mut OpenReport) {
+    let mut expected = 1;
+    for segment in found {
+        for id in expected.max(usage.floor)..segment.id {
+            if !usage.is_retired(id) {
+                report.damage.push(format!("segment {id} of the log is missing"));
+            }
+        }
+        expected = segment.id + 1;
+    }
 }
 
 type Nameless = Vec<(std::path::PathBuf, u64, &'static str)>;
@@ -75,7 +83,9 @@ fn walk(
         }
         file.read_at(0, &mut header).map_err(io_error("read", &path))?;
         match read_segment_header(format, &header) {
-            Ok(id) if files.segment(id) == path => found.push(Found { id, len }),
+            Ok((id, first_sequence)) if files.segment(id) == path => {
+                found.push(Found { id, len, first_sequence });
+            }
             Ok(_) => nameless.push((path, len, "its header is of another segment")),
             Err(what) => nameless.push((path, len, what)),
         }

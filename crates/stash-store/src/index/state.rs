@@ -1,0 +1,183 @@
+//! How far the index has come, its sums, and what each segment of the log is still good for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::entry::Place;
+use crate::log::Position;
+
+const VERSION: u64 = 2;
+
+/// How far the index has come, and its sums.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    /// Everything in the log before it is in the index.
+    pub(crate) position: Position,
+    pub(crate) next_sequence: u64,
+    pub(crate) last_record: u64,
+    pub(crate) opens: u64,
+    /// Seconds that the store has been open, as far as the log says.
+    pub(crate) uptime: u64,
+    pub(crate) records: u64,
+    pub(crate) chunks: u64,
+    /// Bytes of all blobs that are here.
+    pub(crate) bytes: u64,
+    /// Those of them that lie in files of their own.
+    pub(crate) file_bytes: u64,
+    pub(crate) evicted: u64,
+    pub(crate) quarantined: u64,
+}
+
+/// Bytes of a segment that compaction can give back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Waste {
+    /// Entries that mean nothing any more.
+    pub(crate) dead: u64,
+    /// Entries that say that something is gone: dead once no older segment is left.
+    pub(crate) absent: u64,
+}
+
+/// What each segment of the log is still good for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) waste: BTreeMap<u64, Waste>,
+    /// Segments, not below `floor`, that are no longer part of the log.
+    pub(crate) retired: BTreeSet<u64>,
+    /// No segment below is part of the log.
+    pub(crate) floor: u64,
+}
+
+impl Usage {
+    pub(crate) fn dead(&mut self, place: &Place) {
+        self.waste.entry(place.segment).or_default().dead += place.log_bytes();
+    }
+
+    pub(crate) fn absent(&mut self, place: &Place) {
+        self.waste.entry(place.segment).or_default().absent += place.log_bytes();
+    }
+
+    pub(crate) fn retire(&mut self, segment: u64, floor: u64) {
+        self.waste.remove(&segment);
+        self.retired.insert(segment);
+        self.floor = self.floor.max(floor);
+        self.retired = self.retired.split_off(&self.floor);
+    }
+
+    pub(crate) fn is_retired(&self, segment: u64) -> bool {
+        segment < self.floor || self.retired.contains(&segment)
+    }
+
+    /// Adds what one group changed.
+    pub(crate) fn absorb(&mut self, more: Usage) {
+        for (segment, waste) in more.waste {
+            let sum = self.waste.entry(segment).or_default();
+            sum.dead += waste.dead;
+            sum.absent += waste.absent;
+        }
+        for segment in more.retired {
+            self.retire(segment, more.floor);
+        }
+    }
+}
+
+/// What goes with a checkpoint of the index.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) state: State,
+    pub(crate) usage: Usage,
+}
+
+impl Head {
+    pub(crate) fn encode(&self, store_id: &[u8; 16]) -> Vec<u8> {
+        let (state, usage) = (&self.state, &self.usage);
+        let mut words = vec![
+            VERSION,
+            state.position.segment,
+            state.position.offset,
+            state.next_sequence,
+            state.last_record,
+            state.opens,
+            state.uptime,
+            state.records,
+            state.chunks,
+            state.bytes,
+            state.file_bytes,
+            state.evicted,
+            state.quarantined,
+            usage.floor,
+            usage.retired.len() as u64,
+        ];
+        words.extend(&usage.retired);
+        for (segment, waste) in &usage.waste {
+            words.extend([*segment, waste.dead, waste.absent]);
+        }
+        let mut out = store_id.to_vec();
+        out.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        out
+    }
+
+    /// `None` for another version, or another store's index.
+    pub(crate) fn decode(bytes: &[u8], store_id: &[u8; 16]) -> Option<Head> {
+        let bytes = bytes.strip_prefix(store_id)?;
+        let (words, rest) = bytes.as_chunks::<8>();
+        if !rest.is_empty() {
+            return None;
+        }
+        let mut words = words.iter().map(|word| u64::from_le_bytes(*word));
+        if words.next()? != VERSION {
+            return None;
+        }
+        let position = Position { segment: words.next()?, offset: words.next()? };
+        let state = State {
+            position,
+            next_sequence: words.next()?,
+            last_record: words.next()?,
+            opens: words.next()?,
+            uptime: words.next()?,
+            records: words.next()?,
+            chunks: words.next()?,
+            bytes: words.next()?,
+            file_bytes: words.next()?,
+            evicted: words.next()?,
+            quarantined: words.next()?,
+        };
+        let mut usage = Usage { floor: words.next()?, ..Usage::default() };
+        for _ in 0..words.next()? {
+            usage.retired.insert(words.next()?);
+        }
+        while let Some(segment) = words.next() {
+            let waste = Waste { dead: words.next()?, absent: words.next()? };
+            usage.waste.insert(segment, waste);
+        }
+        Some(Head { state, usage })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_survives_a_round_trip_and_is_nobody_elses() {
+        let mut head = Head::default();
+        head.state.records = 7;
+        head.state.position = Position { segment: 3, offset: 256 };
+        let place = Place { segment: 2, offset: 256, len: 40, moved: false };
+        head.usage.dead(&place);
+        head.usage.absent(&place);
+        head.usage.retire(5, 2);
+        let bytes = head.encode(&[1; 16]);
+        assert_eq!(Head::decode(&bytes, &[1; 16]), Some(head));
+        assert_eq!(Head::decode(&bytes, &[2; 16]), None);
+        assert_eq!(Head::decode(&bytes[..bytes.len() - 1], &[1; 16]), None);
+    }
+
+    #[test]
+    fn a_segment_below_the_floor_is_retired_without_a_note() {
+        let mut usage = Usage::default();
+        usage.retire(4, 1);
+        usage.retire(2, 1);
+        assert!(usage.is_retired(4) && !usage.is_retired(3));
+        usage.retire(3, 5);
+        assert!(usage.is_retired(1) && usage.is_retired(4) && usage.retired.is_empty());
+    }
+}

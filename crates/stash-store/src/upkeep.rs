@@ -1,0 +1,212 @@
+//! Writing the index down, beside the commits.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use crate::IoError;
+use crate::commit::{Core, lock};
+use crate::index::TreeError;
+use crate::shared::Shared;
+use crate::sync::{Condvar, Mutex, PoisonError};
+
+/// Memory that changes of the index may take while they cannot be written, in multiples of
+/// [`crate::Options::memory_bytes`]: then callers wait, or are refused if the disk is full.
+const BACKLOG: u64 = 4;
+
+#[derive(Debug, Default)]
+struct State {
+    nudged: bool,
+    closing: bool,
+    /// Directories whose names must be durable before what is frozen is.
+    emptied: BTreeSet<PathBuf>,
+    /// Segments that what is frozen needs no longer.
+    retired: Vec<u64>,
+    /// Retired segments whose files are gone for good.
+    gone: Vec<u64>,
+    /// The last attempt found no room.
+    full: Option<IoError>,
+    /// Damage in the index, for the committer to mend.
+    damaged: Option<String>,
+}
+
+/// What waits to be written down, and who waits for it.
+#[derive(Debug, Default)]
+pub(crate) struct Upkeep {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// One at a time writes files of the index.
+    pub(crate) writing: Mutex<()>,
+}
+
+impl Upkeep {
+    fn nudge(&self) {
+        lock(&self.state).nudged = true;
+        self.changed.notify_all();
+    }
+
+    /// Wakes everybody who waits, to look again. Under the lock, or else somebody who is about to
+    /// wait would miss it.
+    pub(crate) fn notify(&self) {
+        let _state = lock(&self.state);
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn close(&self) {
+        lock(&self.state).closing = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for something to do; false once there will be nothing more.
+    fn wait(&self) -> bool {
+        let mut state = lock(&self.state);
+        while !state.nudged && !state.closing {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        std::mem::take(&mut state.nudged)
+    }
+
+    /// The last attempt to write the index found no room.
+    pub(crate) fn full(&self) -> Option<IoError> {
+        lock(&self.state).full.as_ref().map(IoError::again)
+    }
+
+    pub(crate) fn damaged(&self, what: String) {
+        lock(&self.state).damaged.get_or_insert(what);
+    }
+
+    pub(crate) fn take_damaged(&self) -> Option<String> {
+        lock(&self.state).damaged.take()
+    }
+
+    /// Retired segments whose files are gone since this was last asked.
+    pub(crate) fn take_gone(&self) -> Vec<u64> {
+        std::mem::take(&mut lock(&self.state).gone)
+    }
+}
+
+impl Shared {
+    /// The indexer's thread: writes what was set aside, and merges.
+    pub(crate) fn indexer(&self) {
+        let run = || {
+            while self.upkeep.wait() {
+                self.write_index();
+            }
+        };
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            self.poison("the indexer panicked".to_owned());
+        }
+    }
+
+    /// Sets changes of the index aside to be written, once there are enough of them.
+    pub(crate) fn checkpoint_if_due(&self, core: &mut Core) {
+        let index = self.index();
+        let memory = self.options.memory_bytes;
+        if core.behind < self.options.checkpoint_bytes && index.waiting_bytes() < memory {
+            return;
+        }
+        self.set_aside(core);
+        if self.is_inline() {
+            self.write_index();
+            return;
+        }
+        self.upkeep.nudge();
+        if index.waiting_bytes() < BACKLOG * memory {
+            return;
+        }
+        let mut state = lock(&self.upkeep.state);
+        while index.is_frozen() && state.full.is_none() && self.read_only().is_none() {
+            state = self.upkeep.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn set_aside(&self, core: &mut Core) -> bool {
+        let frozen = self.index().freeze(&core.head);
+        if frozen {
+            core.behind = 0;
+            let mut state = lock(&self.upkeep.state);
+            state.emptied.append(&mut core.emptied);
+            state.retired.append(&mut core.retired);
+        }
+        frozen
+    }
+
+    /// Why no more changes of the index can be kept in memory, if so.
+    pub(crate) fn index_full(&self) -> Option<IoError> {
+        let full = self.upkeep.full()?;
+        (self.index().waiting_bytes() >= BACKLOG * self.options.memory_bytes).then_some(full)
+    }
+
+    /// Writes what was set aside, and merges as far as that is due. What cannot be written now
+    /// stays in memory.
+    pub(crate) fn write_index(&self) {
+        let _one = lock(&self.upkeep.writing);
+        if self.read_only().is_none() {
+            let written = self.write_frozen().and_then(|()| {
+                let index = self.index();
+                while index.merge()? {}
+                Ok(())
+            });
+            match written {
+                Ok(()) => {}
+                Err(TreeError::Full(error) | TreeError::Io(error)) => {
+                    tracing::warn!(%error, "the index could not be written");
+                }
+                Err(TreeError::Sync(error)) => self.poison(error.to_string()),
+                Err(TreeError::Damaged(what)) => {
+                    self.upkeep.damaged(what);
+                    self.queue.nudge();
+                }
+            }
+        }
+        self.upkeep.notify();
+    }
+
+    fn write_frozen(&self) -> Result<(), TreeError> {
+        let (emptied, retired) = {
+            let state = lock(&self.upkeep.state);
+            (state.emptied.clone(), state.retired.clone())
+        };
+        self.files.sync_dirs(&emptied).map_err(TreeError::Sync)?;
+        let written = self.index().checkpoint();
+        let mut state = lock(&self.upkeep.state);
+        match written {
+            Ok(_) => {
+                state.full = None;
+                state.emptied.clear();
+                state.retired.clear();
+            }
+            Err(TreeError::Full(error)) => {
+                state.full = Some(error.again());
+                return Err(TreeError::Full(error));
+            }
+            Err(error) => return Err(error),
+        }
+        drop(state);
+        self.remove_retired(&retired)
+    }
+
+    /// Removes segments that neither the log nor the index on disk needs.
+    fn remove_retired(&self, retired: &[u64]) -> Result<(), TreeError> {
+        if retired.is_empty() {
+            return Ok(());
+        }
+        for id in retired {
+            self.segments.forget(*id);
+        }
+        let paths = retired.iter().map(|id| self.files.segment(*id));
+        // What is not removed now, the next open removes.
+        self.files.remove_durably(paths).map_err(TreeError::Io)?;
+        lock(&self.upkeep.state).gone.extend(retired);
+        Ok(())
+    }
+
+    /// Makes everything in the index durable: at the end.
+    pub(crate) fn checkpoint(&self, core: &mut Core) {
+        // What was set aside before goes first.
+        self.write_index();
+        if self.set_aside(core) {
+            self.write_index();
+        }
+    }
+}
