@@ -1,13 +1,16 @@
 //! What the callers of one open store, and its threads, have in common.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::batch::Step;
 use crate::commit::{Core, Done, Job, Queue, lock};
 use crate::entry::{Op, entry_len};
 use crate::files::Files;
+use crate::format::Format;
 use crate::index::{Index, IndexError, State};
-use crate::log::{Segments, mark_len};
+use crate::log::{Position, Segments, mark_len};
+use crate::scrub::Scrub;
 use crate::stage::Stage;
 use crate::sync::{Arc, Mutex, PoisonError, RwLock};
 use crate::upkeep::Upkeep;
@@ -21,6 +24,8 @@ use crate::{
 pub(crate) struct Figures {
     pub(crate) state: State,
     pub(crate) segments: u64,
+    /// Those of them that are part of the log.
+    pub(crate) log: BTreeSet<u64>,
     pub(crate) log_bytes: u64,
     pub(crate) groups: u64,
     pub(crate) batches: u64,
@@ -33,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) store_id: [u8; 16],
     pub(crate) log_key: [u8; 32],
+    pub(crate) format: Format,
     pub(crate) opens: u64,
     pub(crate) report: OpenReport,
     pub(crate) segments: Segments,
@@ -41,6 +47,9 @@ pub(crate) struct Shared {
     pub(crate) upkeep: Upkeep,
     pub(crate) core: Mutex<Core>,
     pub(crate) figures: Mutex<Figures>,
+    pub(crate) scrub: Scrub,
+    /// Segments that are damaged or missing: compaction saves what is left of them.
+    pub(crate) suspects: Mutex<BTreeSet<u64>>,
     index: RwLock<Arc<Index>>,
     read_only: Mutex<Option<String>>,
     /// Released when everything else is.
@@ -56,15 +65,22 @@ pub(crate) struct Parts {
     pub(crate) core: Core,
     pub(crate) index: Index,
     pub(crate) figures: Figures,
+    /// Segments that should be there and are not.
+    pub(crate) missing: Vec<u64>,
     pub(crate) lock: Box<dyn Lock>,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Shared {
-        let format = &parts.core.log.format;
+        let format = parts.core.log.format.clone();
+        let scrub = Scrub::load(&parts.files, &format.store_id);
+        let mut suspects = scrub.suspects();
+        suspects.retain(|id| parts.figures.log.contains(id));
+        suspects.extend(parts.missing);
         Shared {
             store_id: format.store_id,
             log_key: format.log_key,
+            format,
             segments: Segments::new(Arc::clone(&parts.files)),
             files: parts.files,
             options: parts.options,
@@ -75,6 +91,8 @@ impl Shared {
             upkeep: Upkeep::default(),
             core: Mutex::new(parts.core),
             figures: Mutex::new(parts.figures),
+            scrub,
+            suspects: Mutex::new(suspects),
             index: RwLock::new(Arc::new(parts.index)),
             read_only: Mutex::new(None),
             _lock: parts.lock,
@@ -100,6 +118,16 @@ impl Shared {
         lock(&self.read_only).get_or_insert(reason);
         self.stage.notify();
         self.upkeep.notify();
+    }
+
+    /// Segments that are part of the log, missing ones included, and where the log ends.
+    pub(crate) fn log_now(&self) -> (BTreeSet<u64>, Position) {
+        let (mut log, end) = {
+            let figures = lock(&self.figures);
+            (figures.log.clone(), figures.state.position)
+        };
+        log.extend(lock(&self.suspects).iter());
+        (log, end)
     }
 
     pub(crate) fn is_inline(&self) -> bool {

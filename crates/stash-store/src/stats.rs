@@ -65,6 +65,27 @@ pub struct Stats {
     pub groups: u64,
     /// Batches in those groups.
     pub batches: u64,
+    /// How far scrubbing has come.
+    pub scrub: ScrubProgress,
+}
+
+/// How far scrubbing has come; see [`crate::Scrubber`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ScrubProgress {
+    /// Passes over everything that came to their end, in all the life of the store.
+    pub passes: u64,
+    /// Bytes that the pass under way has read.
+    pub done_bytes: u64,
+    /// Bytes that it has to read, about: there are more when much is stored meanwhile, and many
+    /// small files count for more than their bytes.
+    pub total_bytes: u64,
+    /// Findings of the pass under way.
+    pub findings: u64,
+    /// Findings of the pass before it.
+    pub last_findings: u64,
+    /// Segments of the log that are damaged or missing, and wait for compaction.
+    pub suspects: u64,
 }
 
 /// What opening the store found and did.
