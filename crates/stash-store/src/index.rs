@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use crate::files::Files;
 use crate::sync::Arc;
 use crate::{IoError, ReadError};
-pub(crate) use state::{Head, State, Usage, Waste};
+pub(crate) use read::GoesBy;
+pub(crate) use state::{Head, State, Usage};
 pub(crate) use tables::{ChunkRow, Located, ManifestRow};
 pub(crate) use tree::{TreeCursor, TreeError, TreeStats};
 use tree::{Tree, TreeLimits};
@@ -98,6 +99,14 @@ impl Index {
         head.usage.absorb(tables.usage);
         self.tree.publish(tables.changes);
         Ok(value)
+    }
+
+    /// Asks the tables as the committer would.
+    pub(crate) fn peek<T>(
+        &self,
+        f: impl FnOnce(&Tables<'_>) -> Result<T, IndexError>,
+    ) -> Result<T, IndexError> {
+        f(&Tables::new(&self.tree, State::default()))
     }
 
     /// Bytes of memory that wait for the next checkpoint.

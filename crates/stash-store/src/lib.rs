@@ -3,7 +3,9 @@
 mod address;
 mod batch;
 mod blob;
+mod collect;
 mod commit;
+mod compact;
 mod disk;
 mod entry;
 mod error;
@@ -11,6 +13,7 @@ mod files;
 mod format;
 mod hex;
 mod index;
+mod lease;
 mod log;
 mod nest;
 mod options;
@@ -20,6 +23,7 @@ mod shared;
 mod stage;
 mod stats;
 mod store;
+mod strays;
 mod sync;
 mod upkeep;
 
@@ -29,8 +33,10 @@ pub use batch::{
     MAX_ROW_VALUE, Receipt, RecordEntry, Ref,
 };
 pub use blob::{Blob, Mismatch};
+pub use collect::{CollectError, CollectOptions, Collectable, Collected, Collector};
 pub use disk::{DirEntry, Disk, DiskFile, Fault, Lock, MemDisk, OpenMode, RealDisk, Space};
 pub use error::{CommitError, IoError, OpenError, ReadError, StageError};
+pub use lease::{Lease, LeaseError, MAX_LEASED};
 pub use nest::{Nest, NestError, nest};
 pub use options::{Committer, MAX_BLOB_BYTES, MAX_SMALL, Options};
 pub use stats::{ChunkState, OpenReport, Staged, Stats, StoredRecord};

@@ -45,6 +45,21 @@ impl Scan {
         self.len
     }
 
+    /// How far it has come.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// What follows the fields of an entry that was just read: a record's or a blob's bytes.
+    pub(crate) fn payload(&self, op: &Op, place: Place) -> Vec<u8> {
+        let (at, len) = place.body();
+        let start = at + op.body_len(0) - self.window_start;
+        let end = at + u64::from(len) - self.window_start;
+        let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+        let bytes = range.and_then(|(start, end)| self.window.get(start..end));
+        bytes.expect("the window has the entry that was just read").to_vec()
+    }
+
     /// Makes `n` bytes from `at` available, or as many as there are.
     fn fill(&mut self, at: u64, n: usize) -> std::io::Result<std::ops::Range<usize>> {
         let end = self.len.min(at.saturating_add(n as u64));

@@ -1,11 +1,11 @@
 //! Changing the index: what one group of the log adds, seen by itself before anybody else.
 
-use crate::Address;
 use crate::entry::{Op, Place};
+use crate::{Address, Ref};
 
 use super::state::{State, Usage};
 use super::tables::{
-    BY_MANIFEST, BY_RECORD, ChunkRow, Located, ManifestRow, PLACE, decode_record, key,
+    BY_MANIFEST, BY_RECORD, ChunkRow, Located, ManifestRow, PLACE, address_of, decode_record, key,
     order_value, place, put_place, record_value, table,
 };
 use super::tree::{Changes, Tree};
@@ -91,6 +91,35 @@ impl<'t> Tables<'t> {
             true
         })?;
         Ok(holders)
+    }
+
+    /// What dropping a record takes, without its entry in the log. Reads most of the index: for an
+    /// entry that is damaged.
+    pub(crate) fn drop_of(&self, hash: &[u8; 32], sequence: u64) -> Result<Op, IndexError> {
+        let order = sequence.to_be_bytes();
+        let (mut name, mut writer, mut n) = ([0; 32], [0; 40], 0);
+        self.under(&[table::NAMES], &mut |key| {
+            let found = key.strip_suffix(&order).and_then(|key| key.get(1..)?.try_into().ok());
+            name = found.unwrap_or(name);
+            found.is_none()
+        })?;
+        self.under(&[table::DOTS], &mut |key| {
+            let dot = key.strip_suffix(&order).and_then(|key| key.get(1..)?.split_last_chunk::<8>());
+            if let Some((by, number)) = dot
+                && let Ok(by) = by.try_into()
+            {
+                (writer, n) = (by, u64::from_be_bytes(*number));
+            }
+            dot.is_none()
+        })?;
+        let mut refs = Vec::new();
+        self.under(&[table::REFS], &mut |key| {
+            let by_this = key.get(33) == Some(&BY_RECORD) && key.ends_with(hash);
+            let address = address_of(key).filter(|_| by_this && key.len() == 66);
+            refs.extend(address.map(|address| Ref { address, sealed_len: 0 }));
+            true
+        })?;
+        Ok(Op::Drop { hash: *hash, name, writer, n, sequence, refs })
     }
 
     fn place_in(&self, key: &[u8]) -> Result<Option<Place>, IndexError> {
