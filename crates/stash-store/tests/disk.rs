@@ -300,6 +300,9 @@ fn space_shrinks_with_what_is_written_and_comes_back() {
         let file = ground.open("b", OpenMode::Create).unwrap();
         let done = file.write_at(0, &vec![1; 600 * 1024]);
         fails_with(ErrorKind::StorageFull, done, &ground);
+        // What there was room for is written: the disk is full to the brim.
+        assert_eq!(ground.disk.space(&ground.dir).unwrap().free, 0, "{}", ground.name);
+        assert_eq!(file.len().unwrap(), SMALL / 2, "{}", ground.name);
         ground.disk.remove(&ground.at("a")).unwrap();
         drop(file);
         ground.disk.remove(&ground.at("b")).unwrap();

@@ -3,11 +3,11 @@
 mod content;
 mod fault;
 mod handle;
+mod random;
 mod survival;
 mod tree;
 mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ use survival::Survival;
 use tree::{DirNode, Node};
 use world::World;
 
-pub use fault::Fault;
+pub use fault::{Fault, Part};
 
 /// A disk in memory with the habits of a real one: what was not synced may be there after a
 /// power cut, or not, or in part, in units of 512 bytes; a name is not durable before its
@@ -34,42 +34,41 @@ pub struct MemDisk {
 impl MemDisk {
     /// An empty disk with a root directory, `/`.
     pub fn new(seed: u64) -> MemDisk {
-        let world = World {
-            root: DirNode::default(),
-            random: seed,
-            operations: 0,
-            faults: BTreeMap::new(),
-            error: None,
-            powered: true,
-            boot: 0,
-            locks: BTreeSet::new(),
-            capacity: None,
-            inodes: None,
-        };
-        MemDisk { world: Arc::new(Mutex::new(world)) }
+        MemDisk { world: Arc::new(Mutex::new(World::new(seed))) }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Operations that change the disk so far: writes, syncs, and changes of names.
+    /// Operations that change the disk so far: writes, syncs, and changes of lengths and names.
     pub fn operations(&self) -> u64 {
-        self.world().operations
+        self.world().changes.count()
+    }
+
+    /// Operations that read so far: reads, opening what exists, and asking for a length or a list.
+    pub fn reads(&self) -> u64 {
+        self.world().reads.count()
     }
 
     /// Lets `fault` happen `after` operations from now; 1 is the next one.
     pub fn inject(&self, after: u64, fault: Fault) {
-        let mut world = self.world();
-        let at = world.operations + after;
-        world.faults.insert(at, fault);
+        self.world().changes.inject(after, fault);
+    }
+
+    /// Lets the operation that is `after` reads from now fail, and as many reads after it as
+    /// `times` says, itself included; 1 is the next one, [`u64::MAX`] times is until
+    /// [`MemDisk::heal`]. A sick disk says [`io::ErrorKind::Other`], as the kind that the system's
+    /// EIO has cannot be named.
+    pub fn inject_read(&self, after: u64, kind: io::ErrorKind, times: u64) {
+        self.world().reads.inject(after, Fault::Error { kind, times });
     }
 
     /// Takes back faults that have not happened, and ends errors that are happening.
     pub fn heal(&self) {
         let mut world = self.world();
-        world.faults.clear();
-        world.error = None;
+        world.changes.heal();
+        world.reads.heal();
     }
 
     /// Bytes that all files together may have; `None` is no limit. Holes count, and a removed file
@@ -97,15 +96,15 @@ impl MemDisk {
     /// nothing, or a random part survives. Open files and locks are gone.
     pub fn restart(&self) {
         let mut world = self.world();
-        let seed = world.random();
-        let survival = match world.random() % 3 {
+        let seed = world.random.next();
+        let survival = match world.random.next() % 3 {
             0 => Survival::nothing(),
             1 => Survival::everything(),
             _ => Survival::random(seed),
         };
         world.root.crash(&mut { survival });
-        world.faults.clear();
-        world.error = None;
+        world.changes.heal();
+        world.reads.heal();
         world.powered = true;
         world.boot += 1;
         world.locks.clear();
@@ -145,13 +144,13 @@ impl Disk for MemDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let mut world = self.world();
         let boot = world.boot;
-        world.alive(boot)?;
         let node = if mode == OpenMode::Create {
             world.operate(boot)?;
             let node = FileNode::default();
             world.make(path, Node::File(node.clone()))?;
             node
         } else {
+            world.look(boot)?;
             world.root.file(path)?
         };
         let disk = self.clone();
@@ -166,8 +165,9 @@ impl Disk for MemDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        let world = self.world();
-        world.alive(world.boot)?;
+        let mut world = self.world();
+        let boot = world.boot;
+        world.look(boot)?;
         Ok(world.root.dir(dir)?.entries())
     }
 
