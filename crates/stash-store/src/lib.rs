@@ -27,7 +27,9 @@ pub use batch::{
     MAX_ROW_VALUE, Receipt, RecordEntry, Ref,
 };
 pub use blob::{Blob, Mismatch};
-pub use disk::{DirEntry, Disk, DiskFile, Fault, Lock, MemDisk, OpenMode, Part, RealDisk, Space};
+pub use disk::{
+    DirEntry, Disk, DiskFile, Fault, Lock, MemDisk, OpenMode, Part, RealDisk, Space, Survival,
+};
 pub use error::{CommitError, IoError, OpenError, ReadError, StageError};
 pub use nest::{Nest, NestError, nest};
 pub use options::{Committer, MAX_BLOB_BYTES, MAX_SMALL, Options};

@@ -15,15 +15,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{DirEntry, Disk, DiskFile, Lock, OpenMode, Space};
 use content::FileNode;
 use handle::{MemFile, MemLock};
-use survival::Survival;
+use random::Random;
+use survival::Fate;
 use tree::{DirNode, Node};
 use world::World;
 
 pub use fault::{Fault, Part};
+pub use survival::Survival;
 
 /// A disk in memory with the habits of a real one: what was not synced may be there after a
 /// power cut, or not, or in part, in units of 512 bytes; a name is not durable before its
 /// directory is synced; a failed sync loses the bytes for good.
+///
+/// Where real file systems differ, it takes the side that is harder for its user. Unsynced changes
+/// survive in any order, also across files and directories. A name that something was renamed to
+/// is the old file or the new one, but the two names of a rename are two changes: a power cut may
+/// leave both, or, where nothing had the new name, neither. ext4 and xfs, which journal a rename
+/// as one change, leave exactly one.
 ///
 /// Clones are the same disk. Everything random comes from the seed.
 #[derive(Debug, Clone)]
@@ -92,17 +100,27 @@ impl MemDisk {
         self.world().powered
     }
 
-    /// A power cut, if there was none, and power again. Of what was not synced, everything,
-    /// nothing, or a random part survives. Open files and locks are gone.
+    /// A power cut, if there was none, and power again, with a random [`Survival`]: the edges are
+    /// drawn as often as the middle.
     pub fn restart(&self) {
-        let mut world = self.world();
-        let seed = world.random.next();
-        let survival = match world.random.next() % 3 {
-            0 => Survival::nothing(),
-            1 => Survival::everything(),
-            _ => Survival::random(seed),
+        let survival = match self.world().random.below(3) {
+            0 => Survival::Nothing,
+            1 => Survival::Everything,
+            _ => Survival::Random,
         };
-        world.root.crash(&mut { survival });
+        self.restart_with(survival);
+    }
+
+    /// A power cut, if there was none, and power again. Open files and locks are gone, and faults
+    /// are taken back.
+    pub fn restart_with(&self, survival: Survival) {
+        let mut world = self.world();
+        let mut fate = match survival {
+            Survival::Everything => Fate::Everything,
+            Survival::Nothing => Fate::Nothing,
+            Survival::Random => Fate::Random(Random::new(world.random.next())),
+        };
+        world.root.crash(&mut fate);
         world.changes.heal();
         world.reads.heal();
         world.powered = true;
