@@ -34,7 +34,9 @@ pub use batch::{
 };
 pub use blob::{Blob, Mismatch};
 pub use collect::{CollectError, CollectOptions, Collectable, Collected, Collector};
-pub use disk::{DirEntry, Disk, DiskFile, Fault, Lock, MemDisk, OpenMode, RealDisk, Space};
+pub use disk::{
+    DirEntry, Disk, DiskFile, Fault, Lock, MemDisk, OpenMode, Part, RealDisk, Space, Survival,
+};
 pub use error::{CommitError, IoError, OpenError, ReadError, StageError};
 pub use lease::{Lease, LeaseError, MAX_LEASED};
 pub use nest::{Nest, NestError, nest};

@@ -53,6 +53,8 @@ pub(super) struct Built {
     files: Vec<(Address, u32)>,
     small: Vec<Blob>,
     done: Vec<(Waiting, Result<Receipt, CommitError>)>,
+    /// Of the batch under way.
+    new_records: u64,
     pub(super) announced: Vec<Address>,
     pub(super) quarantined: Vec<Address>,
     /// Files that go once the group is durable.
@@ -72,6 +74,7 @@ impl Built {
             files: Vec::new(),
             small: Vec::new(),
             done: Vec::new(),
+            new_records: 0,
             announced: Vec::new(),
             quarantined: Vec::new(),
             evicted_files: Vec::new(),
@@ -171,7 +174,7 @@ impl Built {
             return Ok(Err(refusal));
         }
         let first_sequence = self.group().next_sequence();
-        let records = tables.state.records;
+        self.new_records = 0;
         let mut evicted = 0;
         for step in &job.batch.steps {
             evicted += self.step(shared, tables, step)?;
@@ -179,7 +182,7 @@ impl Built {
         let wrote = self.group().next_sequence() > first_sequence;
         let last_sequence =
             if wrote { self.mark(tables) } else { first_sequence.saturating_sub(1) };
-        let new_records = tables.state.records - records;
+        let new_records = self.new_records;
         Ok(Ok(Receipt { first_sequence, last_sequence, new_records, evicted }))
     }
 
@@ -196,7 +199,10 @@ impl Built {
                 let (hash, name, writer, n) = (r.hash, r.name, r.writer, r.n);
                 let op = Op::Record { hash, name, writer, n, refs };
                 match tables.record(&r.hash)? {
-                    None => self.write(tables, &op, &r.bytes)?,
+                    None => {
+                        self.write(tables, &op, &r.bytes)?;
+                        self.new_records += 1;
+                    }
                     // The bytes that were stored are damaged: these replace them.
                     Some(old) if shared.mend_record(&hash) => {
                         let op = Op::Moved { sequence: old.sequence, op: Box::new(op) };
