@@ -11,7 +11,7 @@ use crate::index::{ChunkRow, ManifestRow, Usage};
 use crate::shared::Shared;
 use crate::strays::Strays;
 use crate::sync::Arc;
-use crate::{Address, CommitError, IoError, ReadError};
+use crate::{Address, CommitError, IoError, ReadError, Store};
 
 /// Blobs looked at in one step, and given up in one batch: 16 KiB of log.
 const PAGE: usize = 256;
@@ -122,6 +122,8 @@ enum Phase {
 /// the next step happens, and so how much of the disk's time collecting takes.
 #[derive(Debug)]
 pub struct Collector {
+    /// Keeps the store open.
+    _store: Store,
     shared: Arc<Shared>,
     options: CollectOptions,
     phase: Phase,
@@ -131,9 +133,10 @@ pub struct Collector {
 }
 
 impl Collector {
-    pub(crate) fn new(shared: Arc<Shared>, options: CollectOptions) -> Collector {
+    pub(crate) fn new(store: Store, options: CollectOptions) -> Collector {
         Collector {
-            shared,
+            shared: Arc::clone(store.shared()),
+            _store: store,
             options,
             phase: Phase::Chunks { after: None },
             freed: Arc::default(),

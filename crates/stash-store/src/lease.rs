@@ -1,8 +1,7 @@
 //! Keeping blobs from being collected while a record that names them is on its way.
 
-use crate::shared::Shared;
-use crate::sync::{Arc, Mutex};
-use crate::{Address, ReadError};
+use crate::sync::Mutex;
+use crate::{Address, ReadError, Store};
 
 /// Blobs that one lease may name: those of a file of 1 TiB in chunks of 4 MiB four times over;
 /// about 100 bytes of memory each.
@@ -24,16 +23,17 @@ pub enum LeaseError {
 ///
 /// A session that is about to commit a record takes a lease first, and then asks what is here: what
 /// the lease says is here is still here when the record is committed, unless somebody evicts it.
-/// A lease is in memory only; what outlives the process is the grace that every blob has.
+/// A lease is in memory only; what outlives the process is the grace that every blob has. The store
+/// stays open as long as there is one.
 #[derive(Debug)]
 pub struct Lease {
-    shared: Arc<Shared>,
+    store: Store,
     held: Mutex<Vec<Address>>,
 }
 
 impl Lease {
-    pub(crate) fn new(shared: Arc<Shared>) -> Lease {
-        Lease { shared, held: Mutex::default() }
+    pub(crate) fn new(store: Store) -> Lease {
+        Lease { store, held: Mutex::default() }
     }
 
     /// Adds blobs; tells of each whether it is durable and here.
@@ -43,15 +43,15 @@ impl Lease {
             return Err(LeaseError::TooMany);
         }
         // First the lease, then the question: or else it could be collected in between.
-        self.shared.stage.lease(addresses);
+        self.store.shared().stage.lease(addresses);
         held.extend_from_slice(addresses);
         drop(held);
-        Ok(self.shared.here(addresses)?)
+        Ok(self.store.shared().here(addresses)?)
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.shared.stage.end_lease(&crate::commit::lock(&self.held));
+        self.store.shared().stage.end_lease(&crate::commit::lock(&self.held));
     }
 }

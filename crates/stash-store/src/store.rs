@@ -93,6 +93,10 @@ impl Store {
         Ok(Store { shared, _handle: handle })
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The store's identity, drawn when it was made.
     pub fn store_id(&self) -> [u8; 16] {
         self.shared.store_id
@@ -230,7 +234,7 @@ impl Store {
     /// hold or lease needs are given up after their grace, and segments of the log that are
     /// mostly dead are written again without what is.
     pub fn collector(&self, options: CollectOptions) -> Collector {
-        Collector::new(Arc::clone(&self.shared), options)
+        Collector::new(self.clone(), options)
     }
 
     /// A whole collection, without pauses.
@@ -242,7 +246,7 @@ impl Store {
 
     /// An empty lease: see [`Lease::add`].
     pub fn lease(&self) -> Lease {
-        Lease::new(Arc::clone(&self.shared))
+        Lease::new(self.clone())
     }
 
     /// Reads a blob into `out`, replacing what is in it; `false` if it is not here. The bytes are

@@ -25,6 +25,7 @@ fn cut_once(seed: u64, at: u64) -> bool {
             break;
         }
     }
+    user.rest();
     drop(store);
     cut |= !disk.is_powered();
     disk.restart();
@@ -99,6 +100,7 @@ fn a_store_and_its_model_agree_through_random_steps_and_crashes() {
             if user.step(open).is_ok() && random.below(8) != 0 {
                 continue;
             }
+            user.rest();
             drop(store.take());
             if random.below(2) == 0 || !disk.is_powered() {
                 disk.restart();

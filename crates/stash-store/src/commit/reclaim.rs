@@ -70,7 +70,7 @@ impl Reclaim {
     /// Bytes of log that it takes at most.
     pub(crate) fn log_bytes(&self) -> u64 {
         match self {
-            Reclaim::Collect { addresses, .. } => addresses.len() as u64 * entry_len(32),
+            Reclaim::Collect { addresses, .. } => addresses.len() as u64 * entry_len(36),
             Reclaim::Unref { addresses, .. } => entry_len(44 + addresses.len() as u64 * 32),
             Reclaim::Move { items, .. } => items.iter().map(MoveItem::log_bytes).sum(),
             Reclaim::Salvage { ops } => ops.iter().map(|(op, _)| entry_len(op.body_len(0))).sum(),
@@ -148,7 +148,7 @@ impl Built {
             return Ok(());
         }
         self.leaving.push(*address);
-        self.write(tables, &Op::Dead { address: *address }, &[])?;
+        self.write(tables, &Op::Dead { address: *address, manifest: true }, &[])?;
         if let Some(ChunkRow::File { len, .. }) = row {
             self.collected_files.push(*address);
             Freed::add(&freed.file_bytes, u64::from(len));
@@ -164,11 +164,16 @@ impl Built {
         item: &MoveItem,
         freed: &Freed,
     ) -> Result<(), IndexError> {
-        let by_index = !item.op.is_absence() && !matches!(item.op, Op::Retire { .. });
-        if by_index && !tables.goes_by(&item.op, item.place)? {
-            return Ok(());
-        }
-        let op = Op::Moved { sequence: item.sequence, op: Box::new(item.op.clone()) };
+        let op = match &item.op {
+            op @ Op::Retire { .. } => op.clone(),
+            op if op.is_absence() => match tables.still_absent(op)? {
+                Some(op) => op,
+                None => return Ok(()),
+            },
+            op if tables.goes_by(op, item.place)? => op.clone(),
+            _ => return Ok(()),
+        };
+        let op = Op::Moved { sequence: item.sequence, op: Box::new(op) };
         self.write(tables, &op, &item.payload)?;
         Freed::add(&freed.moved_bytes, item.log_bytes());
         Ok(())

@@ -146,6 +146,31 @@ impl<'t> Tables<'t> {
         Ok(place == Some(at))
     }
 
+    /// The entry to write again for one that says that something is gone. `None` if that has come
+    /// back since.
+    pub(crate) fn still_absent(&self, op: &Op) -> Result<Option<Op>, IndexError> {
+        let is_back = match op {
+            Op::Row { key: row, .. } => self.get(&key(table::ROWS, &[row]))?.is_some(),
+            Op::Release { address, holder } => {
+                self.get(&key(table::HOLDS, &[address.as_bytes(), holder]))?.is_some()
+            }
+            Op::Drop { hash, .. } => self.record(hash)?.is_some(),
+            Op::Dead { address, .. } => self.chunk(address)?.is_some(),
+            _ => false,
+        };
+        if is_back {
+            return Ok(None);
+        }
+        Ok(Some(match op {
+            // Its manifest may have been said anew, and that counts.
+            Op::Dead { address, .. } => {
+                let lives = self.manifest(address)?.is_some_and(|row| row.dying.is_none());
+                Op::Dead { address: *address, manifest: !lives }
+            }
+            op => op.clone(),
+        }))
+    }
+
     /// Bytes of the log that mean nothing from the start, such as commit marks.
     pub(crate) fn dead(&mut self, place: &Place) {
         self.usage.dead(place);
@@ -227,6 +252,7 @@ impl<'t> Tables<'t> {
             }
             Op::Release { address, holder } => {
                 let key = key(table::HOLDS, &[address.as_bytes(), holder]);
+                self.unnamed(address, self.state.uptime);
                 self.set_place(&key, None)
             }
             Op::Evict { address } => self.put_gone(address, at, |len, place| {
@@ -235,7 +261,7 @@ impl<'t> Tables<'t> {
             Op::Quarantine { address } => self.put_gone(address, at, |len, place| {
                 ChunkRow::Quarantined { len, place }
             }),
-            Op::Dead { address } => self.apply_dead(address),
+            Op::Dead { address, manifest } => self.apply_dead(address, *manifest),
             Op::Unref { .. } => self.apply_unref(op),
             Op::Drop { .. } => self.apply_drop(op),
             Op::Moved { sequence, op } => self.apply(op, *sequence, at),
@@ -381,13 +407,13 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    fn apply_dead(&mut self, address: &Address) -> Result<(), IndexError> {
+    fn apply_dead(&mut self, address: &Address, manifest: bool) -> Result<(), IndexError> {
         let since = self.unnamed_since(address)?.unwrap_or(self.state.uptime);
         let old = self.chunk(address)?;
         self.uncount(old);
         self.changes.remove(&key(table::CHUNKS, &[address.as_bytes()]));
         self.named(address);
-        if let Some(row) = self.manifest(address)? {
+        if let Some(row) = self.manifest(address)?.filter(|_| manifest) {
             let row = ManifestRow { dying: row.dying.or(Some((0, since))), ..row };
             self.changes.insert(&key(table::MANIFESTS, &[address.as_bytes()]), row.encode());
         }
@@ -398,7 +424,7 @@ impl<'t> Tables<'t> {
         let Op::Unref { manifest, next, last, addresses } = op else {
             return Ok(());
         };
-        let Some(ManifestRow { dying: Some((_, since)), place, count }) =
+        let Some(ManifestRow { dying: Some((before, since)), place, count }) =
             self.manifest(manifest)?
         else {
             return Ok(());
@@ -413,7 +439,7 @@ impl<'t> Tables<'t> {
             self.usage.dead(&place);
             self.changes.remove(&key);
         } else {
-            let row = ManifestRow { place, count, dying: Some((*next, since)) };
+            let row = ManifestRow { place, count, dying: Some(((*next).max(before), since)) };
             self.changes.insert(&key, row.encode());
         }
         Ok(())

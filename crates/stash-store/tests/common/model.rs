@@ -96,6 +96,11 @@ impl User {
         Random(kind).bytes(len)
     }
 
+    /// Lets go of everything that keeps the store open.
+    pub fn rest(&mut self) {
+        self.lease = None;
+    }
+
     /// One random step. An error leaves `sure` as it was, and `maybe` as it might be.
     pub fn step(&mut self, store: &Store) -> Result<(), String> {
         match self.random.below(16) {
