@@ -3,6 +3,8 @@
 mod pages;
 mod read;
 mod tables;
+#[allow(dead_code, reason = "the tables move onto it in the change that follows")]
+mod tree;
 mod write;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

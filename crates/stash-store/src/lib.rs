@@ -20,6 +20,7 @@ mod shared;
 mod stage;
 mod stats;
 mod store;
+mod sync;
 
 pub use address::{Address, ParseAddressError};
 pub use batch::{
