@@ -3,7 +3,7 @@
 mod pages;
 mod read;
 mod tables;
-#[allow(dead_code, reason = "the tables move onto it in the change that follows")]
+#[allow(dead_code, unused_imports, reason = "the tables move onto it in the change that follows")]
 mod tree;
 mod write;
 

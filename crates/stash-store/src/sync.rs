@@ -1,3 +1,6 @@
 //! The locks of the crate, in one place, so that a model checker can stand in for them.
 
-pub(crate) use std::sync::{Arc, PoisonError, RwLock};
+pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
+pub(crate) use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
