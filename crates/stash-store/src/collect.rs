@@ -1,7 +1,6 @@
 //! Collecting garbage: blobs that nothing needs, and what the log no longer means.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::commit::{Freed, Reclaim, lock};
@@ -10,7 +9,7 @@ use crate::entry::Op;
 use crate::index::{ChunkRow, ManifestRow, Usage};
 use crate::shared::Shared;
 use crate::strays::Strays;
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::{Address, CommitError, IoError, ReadError, Store};
 
 /// Blobs looked at in one step, and given up in one batch: 16 KiB of log.
@@ -147,7 +146,7 @@ impl Collector {
 
     /// What was done so far.
     pub fn done(&self) -> Collected {
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let moved_bytes = count(&self.freed.moved_bytes);
         Collected {
             chunks: count(&self.freed.chunks),

@@ -42,10 +42,15 @@ fn bad_value(key: &[u8]) -> IndexError {
 }
 
 /// An open index.
-#[derive(Debug)]
 pub(crate) struct Index {
     tree: Tree,
     store_id: [u8; 16],
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Index").field(&self.stats()).finish()
+    }
 }
 
 impl Index {

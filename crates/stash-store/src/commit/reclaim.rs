@@ -1,6 +1,6 @@
 //! What the store itself puts into a group, to get room back.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 
 use crate::batch::Step;
 use crate::entry::{HEADER, MOVED_PREFIX, Op, Place, entry_len};
