@@ -107,7 +107,7 @@ fn a_store_and_its_model_agree_through_random_steps_and_crashes() {
             }
             disk.heal();
             if random.below(5) == 0 {
-                let _ = stash_store::Disk::remove(&disk, &dir().join("index/head-0"));
+                let _ = stash_store::Disk::remove(&disk, &dir().join("index/head"));
             }
             let open = Store::open(dir(), &options).unwrap_or_else(|e| panic!("{context}: {e}"));
             user.check(&open, &context);

@@ -173,7 +173,8 @@ impl User {
             kept.extend(self.sure.manifests.get(&address).into_iter().flatten());
         }
         for address in self.known.keys().filter(|a| self.exact && !kept.contains(a)) {
-            assert_eq!(store.chunk_state(address).unwrap(), ChunkState::Absent, "{address} stays");
+            let state = store.chunk_state(address).map_err(|e| e.to_string())?;
+            assert_eq!(state, ChunkState::Absent, "{address} stays");
         }
         Ok(())
     }
