@@ -24,8 +24,9 @@ pub struct Model {
 
 impl Model {
     /// Every blob that a collection must leave alone.
-    pub fn needed(&self) -> BTreeSet<Address> {
+    pub fn needed(&self, leased: &BTreeSet<Address>) -> BTreeSet<Address> {
         let mut needed: BTreeSet<Address> = self.holds.iter().map(|(held, _)| *held).collect();
+        needed.extend(leased);
         let mut todo: Vec<Address> = self.named.values().flatten().copied().collect();
         todo.extend(&needed);
         while let Some(next) = todo.pop() {
@@ -38,11 +39,7 @@ impl Model {
 
     /// A collection may have taken everything that nothing needs.
     fn collect(&mut self, leased: &BTreeSet<Address>) {
-        let mut needed = self.needed();
-        for kept in leased {
-            needed.insert(*kept);
-            needed.extend(self.manifests.get(kept).into_iter().flatten());
-        }
+        let needed = self.needed(leased);
         self.chunks.retain(|address, _| needed.contains(address));
         self.manifests.retain(|address, _| needed.contains(address));
     }
@@ -167,11 +164,7 @@ impl User {
         let collected = store.collect(options);
         self.exact &= collected.is_ok();
         collected.map_err(|e| e.to_string())?;
-        let mut kept = self.sure.needed();
-        for address in leased {
-            kept.insert(address);
-            kept.extend(self.sure.manifests.get(&address).into_iter().flatten());
-        }
+        let kept = self.sure.needed(&leased);
         for address in self.known.keys().filter(|a| self.exact && !kept.contains(a)) {
             let state = store.chunk_state(address).map_err(|e| e.to_string())?;
             assert_eq!(state, ChunkState::Absent, "{address} stays");
@@ -292,6 +285,8 @@ impl User {
             summary(&self.maybe)
         );
         let explained = explained.unwrap();
+        // Which manifests were said cannot be seen: those of the step under way may have been.
+        self.exact &= self.sure.manifests == self.maybe.manifests;
         (seen.named, seen.manifests) = (explained.named, explained.manifests);
         self.sure = seen.clone();
         self.maybe = seen;
