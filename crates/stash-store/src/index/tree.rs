@@ -9,9 +9,12 @@ mod cache;
 mod changes;
 mod codec;
 mod cursor;
+mod directory;
+mod error;
 mod fences;
 mod filter;
 mod head;
+mod layout;
 mod run;
 mod scan;
 mod settle;
@@ -21,9 +24,6 @@ mod tiers;
 mod verify;
 mod writer;
 
-use std::io;
-use std::path::{Path, PathBuf};
-
 use crate::IoError;
 use crate::files::Files;
 use crate::sync::{
@@ -32,6 +32,8 @@ use crate::sync::{
 use cache::Cache;
 pub(crate) use changes::Changes;
 use codec::Keys;
+use directory::{make_directory, remove_strangers};
+pub(crate) use error::TreeError;
 use head::Head;
 use run::Run;
 pub(crate) use verify::TreeCursor;
@@ -39,59 +41,14 @@ pub(crate) use verify::TreeCursor;
 /// Bytes at the start of a key that the filters know: a table's number and a hash.
 pub(crate) const PREFIX: usize = 33;
 
+/// Bytes that an owner may keep in HEAD: a position in the log and some sums.
+pub(crate) const LONGEST_HEAD: usize = 4096;
+
 /// A key and its value.
 pub(crate) type Entry = (Vec<u8>, Vec<u8>);
 
-/// Why the tree cannot answer, or could not be written.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TreeError {
-    /// A tag does not match, or a file is missing or short: the disk is at fault. Nothing it says
-    /// can be used; wipe it and build it again.
-    #[error("{0}")]
-    Damaged(String),
-    /// There was no room. The tree is as it was; try again once there is some.
-    #[error("the disk is full: {0}")]
-    Full(IoError),
-    /// The disk could not read or write. The tree is as it was.
-    #[error(transparent)]
-    Io(IoError),
-    /// A sync failed, so what is durable is not known. The tree answers, and writes no more.
-    #[error(transparent)]
-    Sync(IoError),
-}
-
-impl From<IoError> for TreeError {
-    fn from(error: IoError) -> TreeError {
-        if error.is_full() { TreeError::Full(error) } else { TreeError::Io(error) }
-    }
-}
-
-/// The error of a read. That a file ends early, or is not there, is damage.
-fn read_failed(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TreeError {
-    move |error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            TreeError::Damaged(format!("{} is too short", path.display()))
-        }
-        io::ErrorKind::NotFound => TreeError::Damaged(format!("{} is missing", path.display())),
-        _ => TreeError::Io(IoError::new(op, path, error)),
-    }
-}
-
-fn write_failed(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TreeError {
-    move |error| IoError::new(op, path, error).into()
-}
-
-fn sync_failed(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TreeError {
-    move |error| TreeError::Sync(IoError::new(op, path, error))
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Where the files of a tree lie.
-fn directory(files: &Files) -> PathBuf {
-    files.dir.join("index")
 }
 
 /// What a tree is opened with.
@@ -189,18 +146,6 @@ impl Tree {
         })
     }
 
-    /// Removes everything in `index/`: the next open makes an empty tree.
-    pub(crate) fn wipe(files: &Files) -> Result<(), IoError> {
-        let dir = directory(files);
-        match files.disk.list(&dir) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            listed => listed.map_err(|e| IoError::new("list", &dir, e))?,
-        };
-        Head::remove(files)?;
-        remove_strangers(files, &[])?;
-        Ok(())
-    }
-
     fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -267,8 +212,9 @@ impl Tree {
     }
 
     /// Sets the changes in memory aside to be written, with `head`. False, and nothing is done,
-    /// while older ones are still waiting.
+    /// while older ones are still waiting. `head` has at most [`LONGEST_HEAD`] bytes.
     pub(crate) fn freeze(&self, head: Vec<u8>) -> bool {
+        assert!(head.len() <= LONGEST_HEAD, "{} bytes to be kept in HEAD", head.len());
         let mut state = self.state_mut();
         if state.below.frozen.is_some() {
             return false;
@@ -300,31 +246,4 @@ impl Tree {
             memory_bytes: bytes + memory + self.cache.bytes() as u64,
         }
     }
-}
-
-/// Makes the directory of an empty tree, durably. That it exists proves nothing: the process that
-/// made it may have died before its sync.
-fn make_directory(files: &Files) -> Result<(), TreeError> {
-    let dir = directory(files);
-    match files.disk.create_dir(&dir) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(write_failed("make directory", &dir)(e));
-        }
-        _ => {}
-    }
-    files.disk.sync_dir(&files.dir).map_err(sync_failed("sync directory", &files.dir))
-}
-
-/// Removes all files that are not HEAD and not one of `runs`; the highest number that a run had.
-fn remove_strangers(files: &Files, runs: &[Arc<Run>]) -> Result<u64, IoError> {
-    let (dir, mut highest) = (directory(files), 0);
-    for entry in files.disk.list(&dir).map_err(|e| IoError::new("list", &dir, e))? {
-        let id = entry.name.strip_prefix("run-").and_then(|id| u64::from_str_radix(id, 16).ok());
-        highest = highest.max(id.unwrap_or(0));
-        let path = dir.join(&entry.name);
-        if !entry.is_dir && entry.name != "head" && runs.iter().all(|run| run.path != path) {
-            files.disk.remove(&path).map_err(|e| IoError::new("remove", &path, e))?;
-        }
-    }
-    Ok(highest)
 }

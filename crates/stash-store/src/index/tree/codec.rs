@@ -4,6 +4,10 @@ use super::PREFIX;
 
 /// Bytes of a tag. A flipped bit passes once in 2^64; nobody is kept out by it.
 pub(super) const TAG: usize = 8;
+/// Bytes that are hashed beside those that a tag is for: file, place, and length.
+pub(super) const BOUND: usize = 3 * 8;
+/// Bytes of a chunk of BLAKE3.
+const CHUNK: usize = 1024;
 
 /// Bytes that no file of this version has. A tag was right, so a program is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,15 +80,20 @@ impl Keys {
         }
     }
 
-    /// The tag of bytes at one place of one file. What is bound comes last: the bytes before it
-    /// stay where the hash takes several of its pieces at once.
+    /// The tag of bytes at one place of one file. What is hashed is the bytes, zeros, file, place
+    /// and length, in whole chunks of BLAKE3: it takes four whole ones at once, and others one by
+    /// one, which takes nearly three times as long for a block.
     pub(super) fn tag(&self, file: u64, at: u64, bytes: &[u8]) -> [u8; TAG] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.tag);
-        hasher.update(bytes);
-        hasher.update(&file.to_le_bytes());
-        hasher.update(&at.to_le_bytes());
+        let whole = (bytes.len() + BOUND).next_multiple_of(CHUNK);
+        let mut message = Vec::with_capacity(whole);
+        message.extend_from_slice(bytes);
+        message.resize(whole - BOUND, 0);
+        for word in [file, at, bytes.len() as u64] {
+            message.extend_from_slice(&word.to_le_bytes());
+        }
+        let hash = blake3::keyed_hash(&self.tag, &message);
         let mut tag = [0; TAG];
-        tag.copy_from_slice(&hasher.finalize().as_bytes()[..TAG]);
+        tag.copy_from_slice(&hash.as_bytes()[..TAG]);
         tag
     }
 
@@ -137,6 +146,7 @@ mod tests {
         assert_eq!(keys.untag(3, 5, &stored), None);
         assert_eq!(others.untag(3, 4, &stored), None);
         assert_eq!(keys.untag(3, 4, &stored[1..]), None);
+        assert_ne!(keys.tag(3, 4, b"bytes"), keys.tag(3, 4, b"bytes\0"), "zeros count");
         assert_eq!(keys.untag(3, 4, &stored[..7]), None);
     }
 

@@ -3,9 +3,9 @@
 use super::block::Walk;
 use super::cache::Cache;
 use super::changes::Slots;
+use super::error::{TreeError, read_failed};
 use super::fences::{Place, Places};
 use super::run::Run;
-use super::{TreeError, read_failed};
 use crate::sync::Arc;
 
 /// Bytes that are read at once by who goes through a whole run: 64 blocks.

@@ -3,18 +3,23 @@
 use std::path::PathBuf;
 
 use super::codec::{Keys, Malformed, length, number, put_number};
-use super::{TreeError, directory, read_failed, sync_failed, write_failed};
+use super::directory::directory;
+use super::error::{TreeError, read_failed, sync_failed, write_failed};
 use crate::OpenMode;
 use crate::files::Files;
 
 const MAGIC: &[u8; 8] = b"stashidx";
 const VERSION: u64 = 1;
-/// Bytes of a HEAD at most: a hundred runs take 2 KiB, and the owner's words some hundred.
+/// Bytes of a HEAD at most: twenty for each run, of which there are twenty or a hundred, and 4 KiB
+/// of the owner's.
 const LONGEST: u64 = 1024 * 1024;
 /// Stands for HEAD in its tag; runs have other numbers.
 const FILE: u64 = 0;
 
 /// What the HEAD file says.
+///
+/// It is [`MAGIC`]; as numbers of variable length the version, the next id, how many runs there
+/// are, for each its id and length, and the length of the words; the words; and a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Head {
     /// The number that the next run gets.

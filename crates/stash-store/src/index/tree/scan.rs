@@ -18,7 +18,8 @@ pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> bool + 'a;
 
 /// What a scan goes through.
 struct Range<'a> {
-    over: Option<&'a Changes>,
+    /// Changes on top of everything.
+    over: &'a Changes,
     prefix: &'a [u8],
 }
 
@@ -47,7 +48,7 @@ impl Tree {
     /// Entries from `from` on, in order, until `visit` says false. Each is as it was at some
     /// moment of the scan.
     pub(crate) fn scan(&self, from: &[u8], visit: &mut Visit<'_>) -> Result<(), TreeError> {
-        self.walk(&Range { over: None, prefix: &[] }, from, visit)
+        self.scan_over(&Changes::default(), from, visit)
     }
 
     /// Like [`Tree::scan`], with `over` on top of everything.
@@ -57,7 +58,7 @@ impl Tree {
         from: &[u8],
         visit: &mut Visit<'_>,
     ) -> Result<(), TreeError> {
-        self.walk(&Range { over: Some(over), prefix: &[] }, from, visit)
+        self.walk(&Range { over, prefix: &[] }, from, visit)
     }
 
     /// Entries whose key begins with `prefix`, in order, until `visit` says false. For a prefix of
@@ -67,7 +68,7 @@ impl Tree {
         prefix: &[u8],
         visit: &mut Visit<'_>,
     ) -> Result<(), TreeError> {
-        self.walk(&Range { over: None, prefix }, prefix, visit)
+        self.scan_prefix_over(&Changes::default(), prefix, visit)
     }
 
     /// Like [`Tree::scan_prefix`], with `over` on top of everything.
@@ -77,7 +78,7 @@ impl Tree {
         prefix: &[u8],
         visit: &mut Visit<'_>,
     ) -> Result<(), TreeError> {
-        self.walk(&Range { over: Some(over), prefix }, prefix, visit)
+        self.walk(&Range { over, prefix }, prefix, visit)
     }
 
     /// True if a key begins with `prefix`. For one of at least [`PREFIX`] bytes, the filters
@@ -121,7 +122,7 @@ impl Tree {
     ) -> Result<Option<Vec<u8>>, TreeError> {
         let frozen = page.below.frozen.as_ref().map(|frozen| &frozen.changes);
         let from = &page.from;
-        let tables = range.over.into_iter().chain([&page.active]).chain(frozen);
+        let tables = [range.over, &page.active].into_iter().chain(frozen);
         let mut sources: Vec<_> = tables.map(|table| Source::changes(table.from(from))).collect();
         for run in page.below.runs_with(self, range.prefix) {
             sources.push(Source::Run(Cursor::new(run, from, Blocks::Cached(&self.cache))?));

@@ -1,10 +1,12 @@
 //! Writing a tree: checkpoints, merges, and the HEAD that makes them count.
 
 use super::cursor::{Blocks, Cursor, Merged, Source};
+use super::directory::directory;
+use super::error::sync_failed;
 use super::head::Head;
 use super::run::Run;
 use super::writer::RunWriter;
-use super::{Below, Tree, TreeError, directory, lock, sync_failed, tiers};
+use super::{Below, Tree, TreeError, lock, tiers};
 use crate::sync::{Arc, Ordering};
 
 /// How a run came out that was to be written.
@@ -154,21 +156,26 @@ impl Tree {
         }
         // Runs and words change only here; what waits to be written may change meanwhile.
         let result = self.write_head(&edit(&self.below()));
-        match (&result, new) {
-            (Ok(()), _) => {
-                let mut state = self.state_mut();
-                let next = Arc::new(edit(&state.below));
-                let old = std::mem::replace(&mut state.below, next);
-                drop(state);
-                // A table of a million entries takes a while to free.
-                drop(old);
+        match &result {
+            Ok(()) => self.show(&edit),
+            Err(TreeError::Sync(failed)) => *settling = Some(failed.again()),
+            Err(_) => {
+                if let Some(run) = new {
+                    // Left behind at worst until the next open.
+                    let _ = self.files.disk.remove(&run.path);
+                }
             }
-            (Err(TreeError::Sync(failed)), _) => *settling = Some(failed.again()),
-            // Left behind at worst until the next open.
-            (Err(_), Some(run)) => drop(self.files.disk.remove(&run.path)),
-            (Err(_), None) => {}
         }
         result
+    }
+
+    fn show(&self, edit: impl Fn(&Below) -> Below) {
+        let mut state = self.state_mut();
+        let next = Arc::new(edit(&state.below));
+        let old = std::mem::replace(&mut state.below, next);
+        // A table of a million entries takes a while to free: not while others wait.
+        drop(state);
+        drop(old);
     }
 
     fn write_head(&self, below: &Below) -> Result<(), TreeError> {

@@ -1,7 +1,8 @@
 //! Scrubbing a tree.
 
+use super::directory::directory;
 use super::head::Head;
-use super::{Tree, TreeError, directory};
+use super::{Tree, TreeError};
 use crate::sync::Arc;
 
 /// How far [`Tree::verify`] has come; the default is the start.

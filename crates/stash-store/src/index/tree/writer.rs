@@ -3,17 +3,21 @@
 use std::path::PathBuf;
 
 use super::block::{Packer, shared};
-use super::codec::{Keys, TAG};
+use super::codec::{BOUND, Keys, TAG};
+use super::error::{TreeError, sync_failed, write_failed};
 use super::fences::{FenceWriter, Place};
 use super::filter::Filter;
-use super::run::{self, Layout, PIECE, Run};
-use super::{TreeError, sync_failed, write_failed};
+use super::layout::{Layout, PIECE};
+use super::run::{self, Run};
 use crate::files::Files;
 use crate::sync::Arc;
 use crate::{DiskFile, OpenMode};
 
-/// Bytes of a block: what a look-up reads. An entry that is longer has a longer one to itself.
-const BLOCK: usize = 4096;
+/// Bytes of a block, so that what its tag hashes has 4 KiB: what a look-up reads. An entry that is
+/// longer has a longer one to itself.
+const BLOCK: usize = 4096 - BOUND;
+/// Bytes of an entry beside its key and value, about: three numbers.
+const NUMBERS: usize = 6;
 /// Bytes that are written at once.
 const WRITE: usize = 256 * 1024;
 /// Bytes that wait for a sync at most, so that the log's own never waits for a long one.
@@ -64,7 +68,7 @@ impl RunWriter {
 
     /// Appends an entry. Its key is after all before it.
     pub(super) fn push(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), TreeError> {
-        let more = key.len() + value.map_or(0, <[u8]>::len);
+        let more = key.len() + value.map_or(0, <[u8]>::len) + NUMBERS;
         if !self.packer.body().is_empty() && self.packer.body().len() + more > BLOCK {
             self.end_block()?;
             // The shortest key that is after the last block and not after this one.

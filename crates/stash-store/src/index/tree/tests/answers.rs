@@ -197,6 +197,27 @@ fn a_wiped_tree_is_empty_and_gives_its_files_new_numbers() {
 }
 
 #[test]
+fn files_that_are_not_ours_are_removed_and_directories_left() {
+    let disk = MemDisk::new(0);
+    let files = mem_files(&disk);
+    let tree = Tree::open(&files, KEY, LIMITS).unwrap();
+    flush(&tree, 0..10);
+    let before = disk.files();
+    let high = format!("run-{:016x}", u64::from(u32::MAX) << 20);
+    for name in [&high, "run-ffffffffffffffff", "run-x", "else"] {
+        disk.open(&directory::directory(&files).join(name), crate::OpenMode::Create).unwrap();
+    }
+    disk.create_dir(&directory::directory(&files).join("dir")).unwrap();
+    drop(tree);
+    let tree = Tree::open(&files, KEY, LIMITS).unwrap();
+    assert_eq!(disk.files(), before);
+    flush(&tree, 10..20);
+    let newest = disk.files().into_iter().map(|(path, _)| path).max().unwrap();
+    assert!(newest > directory::directory(&files).join(&high), "{newest:?}");
+    assert_eq!(all(&tree).unwrap().len(), 20);
+}
+
+#[test]
 fn the_bytes_of_the_active_table_are_those_of_its_entries() {
     let mut changes = Changes::default();
     changes.insert(b"key", vec![0; 100]);

@@ -57,6 +57,28 @@ fn after_a_power_cut_at_any_operation_the_tree_is_as_its_head_says() {
 }
 
 #[test]
+fn a_power_cut_while_wiping_leaves_the_old_tree_or_none() {
+    let seed = seed(13);
+    for (at, disk) in (1..16).flat_map(|at| (0..8).map(move |disk| (at, disk))) {
+        let context = format!("seed {seed}, disk {disk}, cut at {at}");
+        let disk = MemDisk::new(seed + disk);
+        let mut pair = Pair::open(mem_files(&disk), seed).unwrap();
+        for _ in 0..4 {
+            pair.publish();
+            pair.freeze();
+            pair.checkpoint().unwrap();
+        }
+        disk.inject(at, Fault::PowerCut);
+        let wiped = Tree::wipe(&pair.files).is_ok();
+        disk.restart();
+        pair.files = mem_files(&disk);
+        pair.reopen().unwrap_or_else(|e| panic!("{context}: {e}"));
+        assert!(!wiped || pair.durable == 0, "{context}");
+        pair.check(&context);
+    }
+}
+
+#[test]
 fn a_second_cut_while_opening_loses_nothing_either() {
     let seed = seed(12);
     for at in 1..12 {
