@@ -579,6 +579,37 @@ mod tests {
         }
     }
 
+    /// Every sample as a whole entry in hexadecimal, one a line, as they were when their kinds were
+    /// given out: at offset 256 of segment 3, with sequence number 9 and a log key of sevens.
+    const FROZEN: &str = include_str!("../tests/fixtures/entries.txt");
+
+    fn whole(op: &Op, payload: &[u8]) -> String {
+        let mut body = Vec::new();
+        op.encode(payload, &mut body);
+        let len = u32::try_from(body.len()).unwrap();
+        let crc = crc32fast::hash(&body);
+        let header = Header { len, kind: op.kind() as u8, sequence: 9, crc };
+        let mut bytes = header.encode(&[7; 32], 3, 256).to_vec();
+        bytes.append(&mut body);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        crate::hex::encode(&bytes)
+    }
+
+    #[test]
+    fn every_kind_has_the_bytes_that_it_always_had() {
+        // Fault case 91.
+        let mut lines = FROZEN.lines();
+        let mut kinds = std::collections::BTreeSet::new();
+        for (op, payload) in samples() {
+            let line = lines.next().unwrap_or_default();
+            assert_eq!(line, whole(&op, &payload), "{op:?}");
+            kinds.insert(op.kind() as u8);
+        }
+        assert_eq!(lines.next(), None);
+        let all: Vec<u8> = (0..=u8::MAX).filter(|kind| Kind::from_byte(*kind).is_some()).collect();
+        assert_eq!(kinds.into_iter().collect::<Vec<_>>(), all, "every kind has a sample");
+    }
+
     #[test]
     fn truncated_and_trailing_bytes_are_refused() {
         // Fault case 33.

@@ -8,21 +8,48 @@ pub(crate) const FORMAT_LEN: usize = 128;
 pub(crate) const FORMAT_MAGIC: &[u8; 16] = b"stash-store fmt\n";
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
-/// Features that a reader or writer may ignore.
-const COMPATIBLE: u64 = 0;
-/// Features that a reader may ignore, a writer not. This program cannot open a store without
-/// writing to it, so it refuses unknown ones.
+/// Incompatible: the log may have entries of kinds 13 to 18. Every store has it once this program
+/// has opened it for writing.
+pub(crate) const LIFECYCLE: u64 = 1;
+
+/// Features that a reader may ignore, a writer not, as far as this program knows them.
 const READ_ONLY_COMPATIBLE: u64 = 0;
-/// Features that nobody may ignore.
-const INCOMPATIBLE: u64 = 0;
+/// Features that nobody may ignore, as far as this program knows them.
+const INCOMPATIBLE: u64 = LIFECYCLE;
 
 const LOG_KEY_CONTEXT: &str = "stash-store 2026-11 log header key";
 const STORE_ID_CONTEXT: &str = "stash-store 2026-11 store id";
+
+/// What a store makes use of: a bit for each feature, in three fields by who may ignore it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Features {
+    /// A reader or writer may ignore these, and must keep them.
+    pub(crate) compatible: u64,
+    pub(crate) read_only: u64,
+    pub(crate) incompatible: u64,
+}
+
+impl Features {
+    /// What a store has at least, once this program writes to it.
+    pub(crate) const NEEDED: Features =
+        Features { compatible: 0, read_only: 0, incompatible: LIFECYCLE };
+
+    /// The features of both.
+    #[must_use]
+    pub(crate) fn and(self, other: Features) -> Features {
+        Features {
+            compatible: self.compatible | other.compatible,
+            read_only: self.read_only | other.read_only,
+            incompatible: self.incompatible | other.incompatible,
+        }
+    }
+}
 
 /// The decoded FORMAT file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Format {
     pub(crate) layout: Nest,
+    pub(crate) features: Features,
     pub(crate) store_id: [u8; 16],
     /// Keys the tags of log entry headers, so that stored bytes cannot pass for entries.
     pub(crate) log_key: [u8; 32],
@@ -34,7 +61,7 @@ impl Format {
         let mut store_id = [0; 16];
         store_id.copy_from_slice(&id[..16]);
         let log_key = blake3::derive_key(LOG_KEY_CONTEXT, seed);
-        Format { layout, store_id, log_key }
+        Format { layout, features: Features::NEEDED, store_id, log_key }
     }
 
     pub(crate) fn encode(&self) -> [u8; FORMAT_LEN] {
@@ -43,9 +70,9 @@ impl Format {
         out[16..20].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
         out[20] = self.layout.digits();
         out[21] = self.layout.levels();
-        out[24..32].copy_from_slice(&COMPATIBLE.to_le_bytes());
-        out[32..40].copy_from_slice(&READ_ONLY_COMPATIBLE.to_le_bytes());
-        out[40..48].copy_from_slice(&INCOMPATIBLE.to_le_bytes());
+        out[24..32].copy_from_slice(&self.features.compatible.to_le_bytes());
+        out[32..40].copy_from_slice(&self.features.read_only.to_le_bytes());
+        out[40..48].copy_from_slice(&self.features.incompatible.to_le_bytes());
         out[48..64].copy_from_slice(&self.store_id);
         out[64..96].copy_from_slice(&self.log_key);
         let checksum = blake3::hash(&out[..96]);
@@ -57,9 +84,11 @@ impl Format {
     /// newer one. Every version keeps magic, version, features and checksum where they are.
     pub(crate) fn decode(bytes: &[u8], dir: &Path) -> Result<Format, OpenError> {
         let damaged = |what: &str| OpenError::Damaged {
-            what: format!("{} is damaged: {what}", dir.join("FORMAT").display()),
+            what: format!(
+                "{} is damaged: {what}; a rebuild restores it from the log",
+                dir.join("FORMAT").display()
+            ),
         };
-        let newer = |what: String| OpenError::NewerFormat { dir: dir.to_owned(), what };
         if bytes.len() != FORMAT_LEN {
             return Err(damaged(&format!("it has {} bytes, not {FORMAT_LEN}", bytes.len())));
         }
@@ -74,22 +103,10 @@ impl Format {
             word.copy_from_slice(&bytes[at..at + 8]);
             u64::from_le_bytes(word)
         };
+        let features =
+            Features { compatible: word(24), read_only: word(32), incompatible: word(40) };
         let version = u32::from_le_bytes([bytes[16], bytes[17], bytes[18], bytes[19]]);
-        if version > FORMAT_VERSION {
-            return Err(newer(format!(
-                "it has format version {version}, newest known {FORMAT_VERSION}"
-            )));
-        }
-        let unknown = word(40) & !INCOMPATIBLE;
-        if unknown != 0 {
-            return Err(newer(format!("it uses unknown incompatible features {unknown:#x}")));
-        }
-        let unknown = word(32) & !READ_ONLY_COMPATIBLE;
-        if unknown != 0 {
-            return Err(newer(format!(
-                "it uses unknown features {unknown:#x} that forbid writing"
-            )));
-        }
+        refuse_newer(version, &features, dir)?;
         if version == 0 || bytes[22..24] != [0, 0] {
             return Err(damaged("a reserved field is not zero"));
         }
@@ -98,8 +115,38 @@ impl Format {
         store_id.copy_from_slice(&bytes[48..64]);
         let mut log_key = [0; 32];
         log_key.copy_from_slice(&bytes[64..96]);
-        Ok(Format { layout, store_id, log_key })
+        Ok(Format { layout, features, store_id, log_key })
     }
+
+    /// Refuses a store that must not be written to by a program that does not know all of it.
+    pub(crate) fn may_write(&self, dir: &Path) -> Result<(), OpenError> {
+        let unknown = self.features.read_only & !READ_ONLY_COMPATIBLE;
+        if unknown == 0 {
+            return Ok(());
+        }
+        let what = format!(
+            "it uses unknown features {unknown:#x} that forbid writing, but not opening it to read"
+        );
+        Err(OpenError::NewerFormat { dir: dir.to_owned(), what })
+    }
+
+    /// True if both are of one store, whatever features they have.
+    pub(crate) fn is_of_same_store(&self, other: &Format) -> bool {
+        let identity = |format: &Format| (format.layout, format.store_id, format.log_key);
+        identity(self) == identity(other)
+    }
+}
+
+fn refuse_newer(version: u32, features: &Features, dir: &Path) -> Result<(), OpenError> {
+    let newer = |what: String| Err(OpenError::NewerFormat { dir: dir.to_owned(), what });
+    if version > FORMAT_VERSION {
+        return newer(format!("it has format version {version}, newest known {FORMAT_VERSION}"));
+    }
+    let unknown = features.incompatible & !INCOMPATIBLE;
+    if unknown != 0 {
+        return newer(format!("it uses unknown incompatible features {unknown:#x}"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -148,7 +195,9 @@ mod tests {
         assert!(Format::decode(&bytes, Path::new("d")).is_ok(), "compatible features are ignored");
         bytes[32] = 0x10;
         reseal(&mut bytes);
-        let error = Format::decode(&bytes, Path::new("d")).unwrap_err();
+        let format = Format::decode(&bytes, Path::new("d")).unwrap();
+        assert_eq!(format.encode(), bytes, "what is not known is kept");
+        let error = format.may_write(Path::new("d")).unwrap_err();
         assert!(error.to_string().contains("features 0x10 that forbid writing"), "{error}");
     }
 }

@@ -1,13 +1,13 @@
 //! The log: segments that only grow, and the one who writes at their end.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::entry::{BatchDigest, HEADER, Header, Mark, Op, Place, entry_len};
 use crate::files::Files;
 use crate::format::{FORMAT_LEN, Format};
 use crate::sync::{Arc, Mutex, PoisonError};
-use crate::{DiskFile, IoError, OpenMode};
+use crate::{DiskFile, IoError, OpenError, OpenMode};
 
 pub(crate) const SEGMENT_HEADER: u64 = 256;
 const SEGMENT_MAGIC: &[u8; 16] = b"stash-store log\n";
@@ -52,6 +52,11 @@ pub(crate) fn read_segment_header(
     id.copy_from_slice(&bytes[24..32]);
     first.copy_from_slice(&bytes[32..40]);
     Ok((u64::from_le_bytes(id), u64::from_le_bytes(first)))
+}
+
+/// The copy of FORMAT in a segment's header; an error if it is damaged, or of a newer program.
+pub(crate) fn copy_of_format(bytes: &[u8; 256], path: &Path) -> Result<Format, OpenError> {
+    Format::decode(&bytes[128..128 + FORMAT_LEN], path)
 }
 
 /// Open segments, for reading.
@@ -115,6 +120,9 @@ pub(crate) struct LogWriter {
     pub(crate) end: Position,
     pub(crate) next_sequence: u64,
     pub(crate) segment_bytes: u64,
+    /// The header of this segment does not tell all features of the store: nothing more is
+    /// written to it.
+    pub(crate) stale: bool,
     /// Every segment whose file is there, this one included.
     pub(crate) segments: BTreeMap<u64, SegmentFile>,
     /// Bytes of all of them but the last.
@@ -215,7 +223,7 @@ impl LogWriter {
     /// A group that has room for at least `first` bytes; begins a new segment if this one has not.
     pub(crate) fn group(&mut self, first: u64) -> Result<Group, AppendError> {
         let full = self.end.offset + first > self.segment_bytes;
-        if full && self.end.offset > SEGMENT_HEADER {
+        if self.stale || full && self.end.offset > SEGMENT_HEADER {
             self.rotate()?;
         }
         let room = self.segment_bytes.saturating_sub(self.end.offset);
@@ -243,6 +251,7 @@ impl LogWriter {
         }
         self.segments.insert(id, SegmentFile { first_sequence, len: SEGMENT_HEADER });
         self.end = Position { segment: id, offset: SEGMENT_HEADER };
+        self.stale = false;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::files::Files;
-use crate::format::Format;
+use crate::format::{Features, Format};
 use crate::index::{Head, Index, IndexError};
 use crate::log::{AppendError, LogWriter, Position, SEGMENT_HEADER, SegmentFile, create_segment};
 use crate::sync::Arc;
@@ -60,15 +60,7 @@ pub(crate) fn create(dir: &Path, options: &Options) -> Result<(), OpenError> {
         return Err(OpenError::Occupied { dir, found: entry.name });
     }
     let _lock = lock(disk, &dir)?;
-    for name in DIRS {
-        let path = dir.join(name);
-        match disk.create_dir(&path) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(io_error("make directory", &path)(e));
-            }
-            _ => {}
-        }
-    }
+    make_dirs(disk, &dir, &DIRS)?;
     // What a creation that was cut short left behind.
     clear(disk, &dir.join("tmp"))?;
     clear(disk, &dir.join("log"))?;
@@ -79,10 +71,52 @@ pub(crate) fn create(dir: &Path, options: &Options) -> Result<(), OpenError> {
     let format = Format::from_seed(&seed, options.layout);
     let files = files(options, &dir, &format);
     create_segment(&files, &format, 1, 1).map_err(from_append)?;
+    Ok(write_format(&files, &format)?)
+}
+
+/// Replaces FORMAT as a whole, durably: whoever looks, also after a cut, finds the old one or the
+/// new one.
+pub(crate) fn write_format(files: &Files, format: &Format) -> Result<(), IoError> {
     let (tmp, file) = files.write_tmp(&format.encode())?;
-    file.sync().map_err(io_error("sync", &tmp))?;
-    for outcome in files.settle(&[(tmp, dir.join("FORMAT"))])? {
-        outcome?;
+    file.sync().map_err(|e| IoError::new("sync", &tmp, e))?;
+    files.settle(&[(tmp, files.dir.join("FORMAT"))])?.into_iter().collect()
+}
+
+/// Brings FORMAT up to what this program needs and the segments tell, before anything is written
+/// that asks for it. A cut leaves the store as it was, or with the new FORMAT; what is left to do
+/// then is done on the next open.
+fn migrate(files: &Files, format: Format, found: &[Found]) -> Result<Format, OpenError> {
+    let copies = found.iter().filter_map(|segment| segment.features);
+    let features = copies.fold(format.features, Features::and).and(Features::NEEDED);
+    if features == format.features {
+        // What a migration that was cut short left behind; not there, nearly always.
+        Index::remove_old(files)?;
+        return Ok(format);
+    }
+    let format = Format { features, ..format };
+    format.may_write(&files.dir)?;
+    match write_format(files, &format) {
+        // The old index gives the room for it, and must go in any case.
+        Err(error) if error.is_full() => {
+            Index::remove_old(files)?;
+            write_format(files, &format)?;
+        }
+        written => written?,
+    }
+    Index::remove_old(files)?;
+    Ok(format)
+}
+
+/// Makes those of these directories that are not there, without making their names durable.
+fn make_dirs(disk: &dyn Disk, dir: &Path, names: &[&str]) -> Result<(), OpenError> {
+    for name in names {
+        let path = dir.join(name);
+        match disk.create_dir(&path) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(io_error("make directory", &path)(e));
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -165,6 +199,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
         Err(e) => return Err(io_error("open", dir)(e)),
     };
     let format = read_format(disk, &dir)?;
+    format.may_write(&dir)?;
     match options.expect_store {
         Some(expected) if expected != format.store_id => {
             return Err(OpenError::WrongStore { expected, got: format.store_id });
@@ -173,15 +208,19 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     }
     let lock = lock(disk, &dir)?;
     let files = files(options, &dir, &format);
+    // Some that copy a store leave empty directories out.
+    make_dirs(disk, &dir, &["quarantine", "tmp"])?;
     let mut report =
         OpenReport { tmp_removed: clear(disk, &dir.join("tmp"))?, ..OpenReport::default() };
     let mut found = segments::find(&files, &format, &mut report)?;
+    let format = migrate(&files, format, &found)?;
     let (index, head) = load(&files, &format, options, &found, true, &mut report)?;
     segments::report_gaps(&found, &head.usage, &mut report);
     remove_retired(&files, &head, &index, &mut found)?;
     let end = head.state.position;
     let path = files.segment(end.segment);
     let file = disk.open(&path, OpenMode::Write).map_err(io_error("open", &path))?;
+    let stale = found.last().is_none_or(|last| last.features != Some(format.features));
     let segment = |s: &Found| (s.id, SegmentFile { first_sequence: s.first_sequence, len: s.len });
     let log = LogWriter {
         files: Arc::clone(&files),
@@ -190,6 +229,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
         end,
         next_sequence: head.state.next_sequence,
         segment_bytes: options.segment_bytes.clamp(4096, 1 << 30),
+        stale,
         segments: found.iter().map(segment).collect::<BTreeMap<_, _>>(),
         full_bytes: found.iter().filter(|s| s.id != end.segment).map(|s| s.len).sum(),
         spare: Vec::new(),

@@ -3,20 +3,22 @@
 use std::path::Path;
 
 use crate::files::Files;
-use crate::format::Format;
+use crate::format::{Features, Format};
 use crate::index::Usage;
-use crate::log::{SEGMENT_HEADER, read_segment_header};
+use crate::log::{SEGMENT_HEADER, copy_of_format, read_segment_header};
 use crate::{OpenError, OpenMode, OpenReport};
 
 use super::io_error;
 
 /// A segment of the log, by its id.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) id: u64,
     pub(super) len: u64,
     /// 0 if its header cannot be read.
     pub(super) first_sequence: u64,
+    /// Those in its copy of FORMAT; `None` if that is damaged.
+    pub(super) features: Option<Features>,
 }
 
 /// Ids beyond the highest one known at which a segment with a damaged header is looked for.
@@ -35,9 +37,9 @@ pub(super) fn find(
         let id = (1..=highest + GUESSES).find(|id| files.segment(*id) == path);
         let note = format!("{} is damaged: {what}", path.display());
         report.damage.push(note);
-        found.extend(id.map(|id| Found { id, len, first_sequence: 0 }));
+        found.extend(id.map(|id| Found { id, len, first_sequence: 0, features: None }));
     }
-    found.sort();
+    found.sort_by_key(|segment| segment.id);
     if found.is_empty() {
         return Err(OpenError::Damaged {
             what: format!("{} has no segment of the log", files.dir.join("log").display()),
@@ -84,11 +86,26 @@ fn walk(
         file.read_at(0, &mut header).map_err(io_error("read", &path))?;
         match read_segment_header(format, &header) {
             Ok((id, first_sequence)) if files.segment(id) == path => {
-                found.push(Found { id, len, first_sequence });
+                let features = features_in(format, &header, &path)?;
+                found.push(Found { id, len, first_sequence, features });
             }
             Ok(_) => nameless.push((path, len, "its header is of another segment")),
             Err(what) => nameless.push((path, len, what)),
         }
     }
     Ok(())
+}
+
+/// The features that a segment's copy of FORMAT names; an error if a newer program wrote it.
+fn features_in(
+    format: &Format,
+    header: &[u8; 256],
+    path: &Path,
+) -> Result<Option<Features>, OpenError> {
+    match copy_of_format(header, path) {
+        Ok(copy) => Ok(copy.is_of_same_store(format).then_some(copy.features)),
+        Err(error @ OpenError::NewerFormat { .. }) => Err(error),
+        // Scrubbing names it.
+        Err(_) => Ok(None),
+    }
 }

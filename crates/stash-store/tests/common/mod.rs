@@ -8,6 +8,7 @@
     reason = "helpers of tests; each test file uses a part of them"
 )]
 
+pub mod fixture;
 pub mod model;
 
 use std::path::{Path, PathBuf};
@@ -154,4 +155,15 @@ pub fn put(store: &Store, bytes: &[u8]) -> Address {
 pub fn read(store: &Store, address: &Address) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     store.read_into(address, &mut out).unwrap().then_some(out)
+}
+
+/// Every file below a directory of the real disk.
+pub fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
+    }
+    files.sort();
+    files
 }
