@@ -1,8 +1,8 @@
 //! What one commit changes, as a whole or not at all.
 
-use std::sync::Arc;
-
 use crate::Address;
+use crate::commit::Reclaim;
+use crate::sync::Arc;
 
 /// A blob that a record or a manifest names, with the length of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,8 +67,11 @@ pub(crate) enum Step {
         address: Address,
         refs: Vec<Ref>,
     },
+    Drop([u8; 32]),
     /// Only the store itself adds it, for a blob that it found damaged.
     Quarantine(Address),
+    /// Only the store itself adds it, to get room back.
+    Reclaim(Reclaim),
 }
 
 /// Changes that become durable and visible together. Steps apply in the order they were added.
@@ -129,8 +132,16 @@ impl Batch {
         self
     }
 
-    /// Says which blobs a manifest blob names, so that [`crate::Store::referrers`] finds the
-    /// records behind it. At most [`MAX_MANIFEST_REFS`].
+    /// Drops a record: it is no longer held, and no longer names its blobs. One that is not here is
+    /// no error.
+    pub fn drop_record(mut self, hash: [u8; 32]) -> Batch {
+        self.steps.push(Step::Drop(hash));
+        self
+    }
+
+    /// Says which blobs a manifest blob names: as long as a record names the manifest, they are
+    /// kept, and [`crate::Store::referrers`] finds the records behind it. At most
+    /// [`MAX_MANIFEST_REFS`]. Saying it again changes nothing, unless the manifest was collected.
     pub fn manifest(mut self, address: Address, refs: Vec<Ref>) -> Batch {
         self.steps.push(Step::Manifest { address, refs });
         self

@@ -2,6 +2,7 @@
 
 mod group;
 mod queue;
+mod reclaim;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::{Address, Batch, CommitError, IoError, Receipt};
 
 use group::{Built, GroupError};
 pub(crate) use queue::{Done, Job, Queue};
+pub(crate) use reclaim::{Freed, MoveItem, Reclaim};
 
 /// What only the writer touches.
 #[derive(Debug)]

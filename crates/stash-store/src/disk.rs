@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use mem::{Fault, MemDisk};
+pub use mem::{Fault, MemDisk, Part, Survival};
 pub use real::RealDisk;
 
 /// How a file is opened. A symbolic link anywhere below the resolved directory is an error.

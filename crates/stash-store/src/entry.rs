@@ -109,8 +109,8 @@ pub(crate) enum Op {
     Moved { sequence: u64, op: Box<Op> },
     /// A segment is no longer part of the log; none below `floor` is.
     Retire { segment: u64, floor: u64 },
-    /// A blob that nothing refers to was given up.
-    Dead { address: Address },
+    /// A blob that nothing refers to was given up; with `manifest`, also what it names as one.
+    Dead { address: Address, manifest: bool },
     /// A manifest that is dead refers to these no longer; with `last`, to nothing.
     Unref { manifest: Address, next: u32, last: bool, addresses: Vec<Address> },
     /// Seconds that the store has been open, in all its life.
@@ -235,6 +235,14 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    fn flag(&mut self) -> Option<bool> {
+        match self.u32()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
     fn address(&mut self) -> Option<Address> {
         self.array().map(Address::from_bytes)
     }
@@ -309,7 +317,8 @@ impl Op {
             Op::Row { key, value } => 2 + key.len() + value.as_ref().map_or(0, Vec::len),
             Op::FileChunk { .. } => 36,
             Op::Hold { .. } | Op::Release { .. } => 64,
-            Op::SmallChunk { .. } | Op::Evict { .. } | Op::Quarantine { .. } | Op::Dead { .. } => 32,
+            Op::SmallChunk { .. } | Op::Evict { .. } | Op::Quarantine { .. } => 32,
+            Op::Dead { .. } => 36,
             Op::Open { .. } | Op::Uptime { .. } => 8,
             Op::Commit(_) => 40,
             Op::Drop { refs, .. } => DROP_FIXED + refs.len() * REF,
@@ -352,16 +361,17 @@ impl Op {
                 out.extend_from_slice(address.as_bytes());
                 out.extend_from_slice(holder);
             }
-            Op::SmallChunk { address }
-            | Op::Evict { address }
-            | Op::Quarantine { address }
-            | Op::Dead { address } => out.extend_from_slice(address.as_bytes()),
+            Op::SmallChunk { address } | Op::Evict { address } | Op::Quarantine { address } => {
+                out.extend_from_slice(address.as_bytes());
+            }
             Op::Open { opens: count } | Op::Uptime { seconds: count } => {
                 out.extend_from_slice(&count.to_le_bytes());
             }
-            Op::Drop { .. } | Op::Moved { .. } | Op::Retire { .. } | Op::Unref { .. } => {
-                return self.encode_upkeep(payload, out);
-            }
+            Op::Drop { .. }
+            | Op::Moved { .. }
+            | Op::Retire { .. }
+            | Op::Dead { .. }
+            | Op::Unref { .. } => return self.encode_upkeep(payload, out),
             Op::Commit(mark) => {
                 out.extend_from_slice(&mark.first.to_le_bytes());
                 out.extend_from_slice(&mark.count.to_le_bytes());
@@ -390,6 +400,10 @@ impl Op {
                 out.push(op.kind() as u8);
                 out.extend_from_slice(&[0; 7]);
                 op.encode(payload, out);
+            }
+            Op::Dead { address, manifest } => {
+                out.extend_from_slice(address.as_bytes());
+                out.extend_from_slice(&u32::from(*manifest).to_le_bytes());
             }
             Op::Retire { segment, floor } => {
                 out.extend_from_slice(&segment.to_le_bytes());
@@ -452,10 +466,9 @@ impl Op {
                 }
                 Op::Commit(Mark { first, count, durable, digest })
             }
-            Kind::Drop | Kind::Moved | Kind::Retire | Kind::Unref => {
+            Kind::Drop | Kind::Moved | Kind::Retire | Kind::Dead | Kind::Unref => {
                 Op::decode_upkeep(kind, &mut r)?
             }
-            Kind::Dead => Op::Dead { address: r.address()? },
             Kind::Uptime => Op::Uptime { seconds: r.u64()? },
         };
         r.0.is_empty().then_some(op)
@@ -479,17 +492,18 @@ impl Op {
                 Op::Moved { sequence, op }
             }
             Kind::Retire => Op::Retire { segment: r.u64()?, floor: r.u64()? },
+            Kind::Dead => Op::Dead { address: r.address()?, manifest: r.flag()? },
             _ => {
-                let (manifest, next, last) = (r.address()?, r.u32()?, r.u32()?);
+                let (manifest, next, last) = (r.address()?, r.u32()?, r.flag()?);
                 let count = usize::try_from(r.u32()?).ok()?;
-                if last > 1 || r.0.len() / 32 < count {
+                if r.0.len() / 32 < count {
                     return None;
                 }
                 let mut addresses = Vec::with_capacity(count);
                 for _ in 0..count {
                     addresses.push(r.address()?);
                 }
-                Op::Unref { manifest, next, last: last == 1, addresses }
+                Op::Unref { manifest, next, last, addresses }
             }
         })
     }
@@ -546,7 +560,7 @@ mod tests {
             (Op::Moved { sequence: 6, op: Box::new(Op::SmallChunk { address }) }, b"b".to_vec()),
             (Op::Moved { sequence: 6, op: Box::new(Op::Evict { address }) }, vec![]),
             (Op::Retire { segment: 7, floor: 3 }, vec![]),
-            (Op::Dead { address }, vec![]),
+            (Op::Dead { address, manifest: true }, vec![]),
             (
                 Op::Unref { manifest: address, next: 9, last: true, addresses: vec![address; 2] },
                 vec![],

@@ -13,7 +13,8 @@ use crate::files::Files;
 use crate::sync::Arc;
 use crate::{IoError, ReadError};
 pub(crate) use audit::{AuditCursor, Witness};
-pub(crate) use state::{Head, State, Usage, Waste};
+pub(crate) use read::GoesBy;
+pub(crate) use state::{Head, State, Usage};
 pub(crate) use tables::{ChunkRow, Located, ManifestRow};
 pub(crate) use tree::{TreeCursor, TreeError, TreeStats};
 use tree::{Tree, TreeLimits};
@@ -43,10 +44,15 @@ fn bad_value(key: &[u8]) -> IndexError {
 }
 
 /// An open index.
-#[derive(Debug)]
 pub(crate) struct Index {
     tree: Tree,
     store_id: [u8; 16],
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Index").field(&self.stats()).finish()
+    }
 }
 
 impl Index {
@@ -100,6 +106,14 @@ impl Index {
         head.usage.absorb(tables.usage);
         self.tree.publish(tables.changes);
         Ok(value)
+    }
+
+    /// Asks the tables as the committer would.
+    pub(crate) fn peek<T>(
+        &self,
+        f: impl FnOnce(&Tables<'_>) -> Result<T, IndexError>,
+    ) -> Result<T, IndexError> {
+        f(&Tables::new(&self.tree, State::default()))
     }
 
     /// Bytes of memory that wait for the next checkpoint.

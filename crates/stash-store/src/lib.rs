@@ -3,7 +3,9 @@
 mod address;
 mod batch;
 mod blob;
+mod collect;
 mod commit;
+mod compact;
 mod disk;
 mod entry;
 mod error;
@@ -12,6 +14,7 @@ mod finding;
 mod format;
 mod hex;
 mod index;
+mod lease;
 mod log;
 mod nest;
 mod options;
@@ -22,6 +25,7 @@ mod shared;
 mod stage;
 mod stats;
 mod store;
+mod strays;
 mod sync;
 mod upkeep;
 
@@ -31,9 +35,13 @@ pub use batch::{
     MAX_ROW_VALUE, Receipt, RecordEntry, Ref,
 };
 pub use blob::{Blob, Mismatch};
-pub use disk::{DirEntry, Disk, DiskFile, Fault, Lock, MemDisk, OpenMode, RealDisk, Space};
+pub use collect::{CollectError, CollectOptions, Collectable, Collected, Collector};
+pub use disk::{
+    DirEntry, Disk, DiskFile, Fault, Lock, MemDisk, OpenMode, Part, RealDisk, Space, Survival,
+};
 pub use error::{CommitError, IoError, OpenError, ReadError, ScrubError, StageError};
 pub use finding::Finding;
+pub use lease::{Lease, LeaseError, MAX_LEASED};
 pub use nest::{Nest, NestError, nest};
 pub use options::{Committer, MAX_BLOB_BYTES, MAX_SMALL, Options};
 pub use scrub::{Scrubbed, Scrubber};

@@ -166,6 +166,15 @@ impl Group {
         Position { segment: self.start.segment, offset: self.start.offset + self.len() }
     }
 
+    /// Copies the beginning of an entry of this group; false if it is elsewhere.
+    pub(crate) fn copy_of(&self, place: Place, out: &mut [u8]) -> bool {
+        let at = u64::from(place.offset).checked_sub(self.start.offset);
+        let at = at.filter(|_| place.segment == self.start.segment);
+        let at = at.and_then(|at| usize::try_from(at).ok());
+        let bytes = at.and_then(|at| self.bytes.get(at..at.checked_add(out.len())?));
+        bytes.map(|bytes| out.copy_from_slice(bytes)).is_some()
+    }
+
     /// Appends an entry; returns its sequence number and place.
     pub(crate) fn push(&mut self, op: &Op, payload: &[u8]) -> (u64, Place) {
         let sequence = self.next_sequence;

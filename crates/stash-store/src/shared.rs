@@ -5,19 +5,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::batch::Step;
 use crate::commit::{Core, Done, Job, Queue, lock};
-use crate::entry::{Op, entry_len};
+use crate::entry::{HEADER, Header, Op, Place, entry_len};
 use crate::files::Files;
 use crate::format::Format;
-use crate::index::{Index, IndexError, State};
+use crate::index::{ChunkRow, Index, IndexError, State};
 use crate::log::{Position, Segments, mark_len};
 use crate::scrub::Scrub;
 use crate::stage::Stage;
 use crate::sync::{Arc, Mutex, PoisonError, RwLock};
 use crate::upkeep::Upkeep;
 use crate::{
-    Batch, CommitError, Committer, Lock, MAX_BATCH_BYTES, MAX_MANIFEST_REFS, MAX_RECORD_BYTES,
-    MAX_RECORD_REFS, MAX_ROW_KEY, MAX_ROW_VALUE, OpenReport, Options,
+    Address, Batch, CommitError, Committer, Lock, MAX_BATCH_BYTES, MAX_MANIFEST_REFS,
+    MAX_RECORD_BYTES, MAX_RECORD_REFS, MAX_ROW_KEY, MAX_ROW_VALUE, OpenReport, Options, ReadError, Receipt,
 };
+
+/// Damaged records remembered, 32 bytes each; others are found again when they are read.
+const BROKEN: usize = 65_536;
 
 /// Figures for [`crate::Stats`], as of the last group.
 #[derive(Debug, Default)]
@@ -50,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) scrub: Scrub,
     /// Segments that are damaged or missing: compaction saves what is left of them.
     pub(crate) suspects: Mutex<BTreeSet<u64>>,
+    /// Records whose stored bytes were found damaged.
+    broken: Mutex<BTreeSet<[u8; 32]>>,
     index: RwLock<Arc<Index>>,
     read_only: Mutex<Option<String>>,
     /// Released when everything else is.
@@ -93,6 +98,7 @@ impl Shared {
             figures: Mutex::new(parts.figures),
             scrub,
             suspects: Mutex::new(suspects),
+            broken: Mutex::default(),
             index: RwLock::new(Arc::new(parts.index)),
             read_only: Mutex::new(None),
             _lock: parts.lock,
@@ -130,12 +136,76 @@ impl Shared {
         (log, end)
     }
 
+    /// For each blob, whether it is durable and here.
+    pub(crate) fn here(&self, addresses: &[Address]) -> Result<Vec<bool>, ReadError> {
+        // Before the index is asked: what is being collected stays marked until the index says so.
+        let gone: Vec<bool> = addresses.iter().map(|a| self.stage.is_evicting(a)).collect();
+        let rows = self.index().chunks(addresses)?;
+        let here = |((address, row), gone): ((&Address, Option<ChunkRow>), bool)| {
+            row.is_some_and(|row| row.is_here())
+                && !gone
+                && !self.stage.is_evicting(address)
+                && !self.stage.is_damaged(address)
+        };
+        Ok(addresses.iter().zip(rows).zip(gone).map(here).collect())
+    }
+
+    /// Notes that a record's stored bytes are damaged, so that the same record can replace them.
+    pub(crate) fn note_broken(&self, hash: [u8; 32]) {
+        let mut broken = lock(&self.broken);
+        if broken.len() < BROKEN {
+            broken.insert(hash);
+        }
+    }
+
+    /// True, once, for a record whose stored bytes are damaged.
+    pub(crate) fn mend_record(&self, hash: &[u8; 32]) -> bool {
+        lock(&self.broken).remove(hash)
+    }
+
     pub(crate) fn is_inline(&self) -> bool {
         self.options.committer == Committer::Inline
     }
 
     fn is_read_only(&self) -> bool {
         lock(&self.read_only).is_some()
+    }
+
+    /// The entry at a place, the original one if it was moved. `None` if it is damaged or gone.
+    pub(crate) fn read_entry(&self, place: Place) -> Option<Op> {
+        let mut entry = vec![0; HEADER + usize::try_from(place.len).ok()?];
+        let (file, _) = self.segments.get(place.segment).ok()?;
+        file.read_at(u64::from(place.offset), &mut entry).ok()?;
+        self.decode_entry(place, &entry)
+    }
+
+    /// An entry, header and body, that was read from a place.
+    pub(crate) fn decode_entry(&self, place: Place, entry: &[u8]) -> Option<Op> {
+        let at = u64::from(place.offset);
+        let header = Header::decode(entry, &self.log_key, place.segment, at)?;
+        let body = entry.get(HEADER..)?;
+        if header.len != place.len || crc32fast::hash(body) != header.crc {
+            return None;
+        }
+        match Op::decode(header.kind, body)? {
+            Op::Moved { op, .. } => Some(*op),
+            op => Some(op),
+        }
+    }
+
+    /// Commits a batch, and waits for it.
+    pub(crate) fn commit(&self, batch: Batch) -> Result<Receipt, CommitError> {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let done = move |result| {
+            // The receiver waits just below.
+            let _ = sender.send(result);
+        };
+        self.submit(batch, Some(Box::new(done)), true);
+        receiver.recv().unwrap_or_else(|_| {
+            let reason = self.read_only();
+            let reason = reason.unwrap_or_else(|| "the committer has stopped".to_owned());
+            Err(CommitError::ReadOnly { reason })
+        })
     }
 
     /// Hands a batch to the committer, whoever that is.
@@ -242,6 +312,9 @@ fn at_most(what: &'static str, len: u64, limit: u64) -> Result<(), CommitError> 
     if len <= limit { Ok(()) } else { Err(CommitError::TooLarge { what, len, limit }) }
 }
 
+/// Bytes that an entry which drops a record takes at most.
+const DROP_BODY: u64 = 124 + 36 * MAX_RECORD_REFS as u64;
+
 fn step_len(step: &Step) -> Result<u64, CommitError> {
     const REF: u64 = 36;
     let body = match step {
@@ -264,7 +337,10 @@ fn step_len(step: &Step) -> Result<u64, CommitError> {
             at_most("a manifest's references", refs.len() as u64, MAX_MANIFEST_REFS as u64)?;
             36 + refs.len() as u64 * REF
         }
+        // The committer finds out what the record named; it can be no more than this.
+        Step::Drop(_) => DROP_BODY,
         Step::Quarantine(_) => 32,
+        Step::Reclaim(work) => return Ok(work.log_bytes()),
     };
     Ok(entry_len(body))
 }

@@ -31,8 +31,10 @@ struct StagedFile {
 #[derive(Debug, Default)]
 struct State {
     pending: HashMap<Address, Phase>,
-    /// Being evicted: their files go before the index says so.
+    /// Being evicted or collected: their files go before the index says so.
     evicting: HashSet<Address>,
+    /// Not to be collected, and how often that was asked for.
+    leased: HashMap<Address, u32>,
     /// Found damaged, which the index does not say yet.
     damaged: HashSet<Address>,
     files: Vec<StagedFile>,
@@ -283,6 +285,42 @@ impl Stage {
             addresses.iter().filter(|a| !state.pending.contains_key(a)).copied().collect();
         state.evicting.extend(free.iter().copied());
         free
+    }
+
+    /// Begins to collect a blob: from now on it is not here, and cannot be staged until
+    /// [`Stage::evicted`]. False, and nothing is done, if it is leased or on its way in.
+    pub(crate) fn collecting(&self, address: &Address) -> bool {
+        let mut state = self.lock();
+        if state.leased.contains_key(address) || state.pending.contains_key(address) {
+            return false;
+        }
+        state.evicting.insert(*address)
+    }
+
+    /// Keeps a blob from being collected, from now on.
+    pub(crate) fn lease(&self, addresses: &[Address]) {
+        let mut state = self.lock();
+        for address in addresses {
+            *state.leased.entry(*address).or_insert(0) += 1;
+        }
+    }
+
+    /// Takes back as many leases.
+    pub(crate) fn end_lease(&self, addresses: &[Address]) {
+        let mut state = self.lock();
+        for address in addresses {
+            if let Some(count) = state.leased.get_mut(address) {
+                *count -= 1;
+                if *count == 0 {
+                    state.leased.remove(address);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn is_leased(&self, address: &Address) -> bool {
+        let state = self.lock();
+        state.leased.contains_key(address) || state.pending.contains_key(address)
     }
 
     pub(crate) fn evicted(&self, addresses: &[Address]) {

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::Path;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crate::commit::{Core, lock};
+use crate::commit::{Core, Reclaim, lock};
 use crate::entry::{HEADER, HEADER_U32, Header, Op, record_bytes};
 use crate::index::{ChunkRow, IndexError, Located};
 use crate::log::{AppendError, Group};
@@ -12,7 +13,7 @@ use crate::shared::{Figures, Parts, Shared};
 use crate::stage::Admission;
 use crate::sync::Arc;
 use crate::{
-    Address, Batch, Blob, ChunkState, CommitError, Committer, IoError, MAX_BLOB_BYTES, OpenError,
+    Address, Batch, Blob, ChunkState, CollectError, CollectOptions, Collectable, Collected, Collector, CommitError, Committer, IoError, Lease, MAX_BLOB_BYTES, OpenError,
     OpenMode, OpenReport, Options, ReadError, Receipt, StageError, Staged, Stats, StoredRecord,
     recover,
 };
@@ -95,6 +96,10 @@ impl Store {
         Ok(Store { shared, _handle: handle })
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The store's identity, drawn when it was made.
     pub fn store_id(&self) -> [u8; 16] {
         self.shared.store_id
@@ -175,16 +180,7 @@ impl Store {
     /// Commits a batch. When it succeeds, the batch and everything staged before are durable and
     /// visible; when it fails, nothing of the batch is.
     pub fn commit(&self, batch: Batch) -> Result<Receipt, CommitError> {
-        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        self.commit_then(batch, move |result| {
-            // The receiver waits just below.
-            let _ = sender.send(result);
-        });
-        receiver.recv().unwrap_or_else(|_| {
-            let reason = self.shared.read_only();
-            let reason = reason.unwrap_or_else(|| "the committer has stopped".to_owned());
-            Err(CommitError::ReadOnly { reason })
-        })
+        self.shared.commit(batch)
     }
 
     /// Like [`Store::commit`], but returns at once, and calls `done` from the committer's thread
@@ -222,14 +218,38 @@ impl Store {
 
     /// For each blob, whether it is durable and here.
     pub fn has(&self, addresses: &[Address]) -> Result<Vec<bool>, ReadError> {
-        let stage = &self.shared.stage;
-        let rows = self.chunk_rows(addresses)?;
-        let here = |(address, row): (&Address, Option<ChunkRow>)| {
-            row.is_some_and(|row| row.is_here())
-                && !stage.is_evicting(address)
-                && !stage.is_damaged(address)
-        };
-        Ok(addresses.iter().zip(rows).map(here).collect())
+        self.shared.here(addresses)
+    }
+
+    /// Adds to the time that the store has been open: the clock by which blobs that nothing names
+    /// grow old. One small commit; every few minutes is often enough.
+    pub fn add_uptime(&self, more: Duration) -> Result<(), CommitError> {
+        let uptime = lock(&self.shared.figures).state.uptime;
+        self.shared.reclaim(Reclaim::Uptime(uptime.saturating_add(more.as_secs())))
+    }
+
+    /// What a collection would give back now. Reads the index, and changes nothing.
+    pub fn collectable(&self, options: &CollectOptions) -> Result<Collectable, ReadError> {
+        self.shared.collectable(options)
+    }
+
+    /// A collection, to be done in steps beside everything else: blobs that no record, manifest,
+    /// hold or lease needs are given up after their grace, and segments of the log that are
+    /// mostly dead are written again without what is.
+    pub fn collector(&self, options: CollectOptions) -> Collector {
+        Collector::new(self.clone(), options)
+    }
+
+    /// A whole collection, without pauses.
+    pub fn collect(&self, options: CollectOptions) -> Result<Collected, CollectError> {
+        let mut collector = self.collector(options);
+        while collector.step()?.is_some() {}
+        Ok(collector.done())
+    }
+
+    /// An empty lease: see [`Lease::add`].
+    pub fn lease(&self) -> Lease {
+        Lease::new(self.clone())
     }
 
     /// Reads a blob into `out`, replacing what is in it; `false` if it is not here. The bytes are
@@ -310,7 +330,25 @@ impl Store {
         found.iter().map(|found| self.load(found)).collect()
     }
 
+    /// Reads a record from the log. An entry that is written again elsewhere while it is read is
+    /// looked up once more.
     fn load(&self, found: &Located) -> Result<StoredRecord, ReadError> {
+        let first = self.load_once(found);
+        let again = match &first {
+            Err(ReadError::RecordDamaged { hash, .. }) => self.shared.index().record(hash)?,
+            _ => None,
+        };
+        let result = match again {
+            Some(again) if again.place != found.place => self.load_once(&again),
+            _ => first,
+        };
+        if let Err(ReadError::RecordDamaged { hash, .. }) = &result {
+            self.shared.note_broken(*hash);
+        }
+        result
+    }
+
+    fn load_once(&self, found: &Located) -> Result<StoredRecord, ReadError> {
         let hash = found.hash;
         let damaged = |what: &str| ReadError::RecordDamaged { hash, what: what.to_owned() };
         let place = found.place;

@@ -25,6 +25,7 @@ fn cut_once(seed: u64, at: u64) -> bool {
             break;
         }
     }
+    user.rest();
     drop(store);
     cut |= !disk.is_powered();
     disk.restart();
@@ -99,13 +100,14 @@ fn a_store_and_its_model_agree_through_random_steps_and_crashes() {
             if user.step(open).is_ok() && random.below(8) != 0 {
                 continue;
             }
+            user.rest();
             drop(store.take());
             if random.below(2) == 0 || !disk.is_powered() {
                 disk.restart();
             }
             disk.heal();
             if random.below(5) == 0 {
-                let _ = stash_store::Disk::remove(&disk, &dir().join("index/head-0"));
+                let _ = stash_store::Disk::remove(&disk, &dir().join("index/head"));
             }
             let open = Store::open(dir(), &options).unwrap_or_else(|e| panic!("{context}: {e}"));
             user.check(&open, &context);

@@ -70,15 +70,35 @@ fn real() -> Ground {
 
 /// The real disk on a file system of its own; `None`, loudly, where none can be mounted.
 fn mounted(what: &str, kind: &str, options: &str) -> Option<Ground> {
+    mounted_from(Path::new(kind), what, kind, options)
+}
+
+fn mounted_from(source: &Path, what: &str, kind: &str, options: &str) -> Option<Ground> {
     let mut ground = real();
     let mut mount = Command::new("mount");
-    mount.args(["-t", kind, "-o", options, kind]).arg(&ground.dir).stderr(Stdio::null());
+    mount.args(["-t", kind, "-o", options]).arg(source).arg(&ground.dir).stderr(Stdio::null());
     if !mount.status().is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED, CANNOT MOUNT A {kind}: {what}");
+        eprintln!("SKIPPED, CANNOT MOUNT {kind}: {what}");
         return None;
     }
     ground._mounted = Some(Mounted(ground.dir.clone()));
     Some(ground)
+}
+
+/// The real disk on an ext4 of [`SMALL`] bytes with these features; `None`, loudly, where there is
+/// no way to make or to mount one.
+fn ext4(what: &str, features: &str) -> Option<Ground> {
+    let temp = tempfile::tempdir().unwrap();
+    let image = temp.path().join("image");
+    std::fs::File::create_new(&image).unwrap().set_len(SMALL).unwrap();
+    let mut mkfs = Command::new("mkfs.ext4");
+    mkfs.args(["-q", "-F", "-O", features]).arg(&image).stderr(Stdio::null());
+    if !mkfs.status().is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED, CANNOT MAKE ext4: {what}");
+        return None;
+    }
+    // The image lives on, without a name, for as long as it is mounted.
+    mounted_from(&image, what, "ext4", "loop")
 }
 
 /// Both disks.
@@ -173,6 +193,7 @@ fn a_symbolic_link_is_followed_nowhere() {
     let ground = real();
     let outside = tempfile::tempdir().unwrap();
     std::fs::write(outside.path().join("secret"), b"secret").unwrap();
+    std::fs::create_dir(outside.path().join("empty")).unwrap();
     std::os::unix::fs::symlink(outside.path(), ground.at("dir")).unwrap();
     std::os::unix::fs::symlink(outside.path().join("secret"), ground.at("file")).unwrap();
     std::os::unix::fs::symlink(outside.path().join("new"), ground.at("dangling")).unwrap();
@@ -189,12 +210,13 @@ fn a_symbolic_link_is_followed_nowhere() {
     disk.rename(&ground.at("dir/secret"), &ground.at("mine")).unwrap_err();
     disk.remove(&ground.at("dir/secret")).unwrap_err();
     disk.remove_dir(&ground.at("dir")).unwrap_err();
+    disk.remove_dir(&ground.at("dir/empty")).unwrap_err();
     disk.list(&ground.at("dir")).unwrap_err();
     disk.sync_dir(&ground.at("dir")).unwrap_err();
     disk.space(&ground.at("dir")).unwrap_err();
     disk.lock(&ground.at("dangling")).unwrap_err();
     let left: Vec<_> = std::fs::read_dir(outside.path()).unwrap().collect();
-    assert_eq!(left.len(), 1);
+    assert_eq!(left.len(), 2);
     assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"secret");
 }
 
@@ -300,6 +322,9 @@ fn space_shrinks_with_what_is_written_and_comes_back() {
         let file = ground.open("b", OpenMode::Create).unwrap();
         let done = file.write_at(0, &vec![1; 600 * 1024]);
         fails_with(ErrorKind::StorageFull, done, &ground);
+        // What there was room for is written: the disk is full to the brim.
+        assert_eq!(ground.disk.space(&ground.dir).unwrap().free, 0, "{}", ground.name);
+        assert_eq!(file.len().unwrap(), SMALL / 2, "{}", ground.name);
         ground.disk.remove(&ground.at("a")).unwrap();
         drop(file);
         ground.disk.remove(&ground.at("b")).unwrap();
@@ -339,6 +364,24 @@ fn allocated_room_is_nobody_elses_and_takes_writes_on_a_full_disk() {
         assert_eq!(contents(&*mine), whole, "{}", ground.name);
         fails_with(ErrorKind::StorageFull, mine.allocate(SMALL + 1), &ground);
         assert_eq!(mine.len().unwrap(), SMALL / 2, "{}", ground.name);
+    }
+}
+
+#[test]
+fn an_allocation_that_finds_no_room_gives_back_what_it_took() {
+    // Fault case 44. An ext4 without extents has no way to reserve, so that zeros are written.
+    let what = "allocating on a full ext4";
+    let features = ["^has_journal", "^has_journal,^extent,^64bit"];
+    for ground in features.into_iter().filter_map(|features| ext4(what, features)) {
+        let file = ground.create("a", b"here");
+        let before = ground.disk.space(&ground.dir).unwrap();
+        assert!(before.free > SMALL / 4, "{before:?}");
+        fails_with(ErrorKind::StorageFull, file.allocate(before.free + SMALL / 8), &ground);
+        assert_eq!(contents(&*file), b"here");
+        // A block or two may go on describing the file.
+        assert!(ground.disk.space(&ground.dir).unwrap().free + 16 * 1024 > before.free);
+        file.allocate(before.free / 2).unwrap();
+        assert!(ground.disk.space(&ground.dir).unwrap().free < before.free / 4 * 3);
     }
 }
 

@@ -224,7 +224,7 @@ fn damage_in_the_acknowledged_log_is_named_and_the_rest_is_used() {
         // Segment header, open entry and mark, then record (456 bytes) and mark (72) five times.
         let fifth = 256 + 40 + 72 + 5 * (456 + 72);
         disk.flip_bit(&log, fifth * 8 + bit_of_entry).unwrap();
-        stash_store::Disk::remove(&disk, &dir().join("index.redb")).unwrap();
+        stash_store::Disk::remove(&disk, &dir().join("index/head")).unwrap();
         let store = Store::open(dir(), &options).unwrap();
         let damage = &store.open_report().damage;
         assert_eq!(damage.len(), 1, "{damage:?}");

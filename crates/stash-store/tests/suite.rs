@@ -198,7 +198,7 @@ fn an_index_that_is_missing_is_rebuilt_by_itself() {
         let before = (store.stats().records, store.stats().bytes, store.last_sequence());
         assert!(store.stats().log_segments > 0);
         drop(store);
-        place.options.disk.remove(&place.dir.join("index.redb")).unwrap();
+        place.options.disk.remove(&place.dir.join("index/head")).unwrap();
         let store = place.open().unwrap();
         assert!(store.open_report().index_rebuilt.is_some(), "{name}");
         assert_eq!(store.open_report().damage, [""; 0], "{name}");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::batch::Step;
-use crate::entry::{Op, entry_len};
+use crate::entry::{Op, Place, entry_len};
 use crate::index::{ChunkRow, IndexError, Tables};
 use crate::log::{AppendError, Group, mark_len};
 use crate::shared::Shared;
@@ -53,6 +53,8 @@ pub(super) struct Built {
     files: Vec<(Address, u32)>,
     small: Vec<Blob>,
     done: Vec<(Waiting, Result<Receipt, CommitError>)>,
+    /// Of the batch under way.
+    new_records: u64,
     pub(super) announced: Vec<Address>,
     pub(super) quarantined: Vec<Address>,
     /// Files that go once the group is durable.
@@ -60,7 +62,7 @@ pub(super) struct Built {
     /// Blobs that cannot be staged, nor are here, until the group has been written.
     pub(super) leaving: Vec<Address>,
     /// Of those, the ones collected that have a file.
-    collected_files: Vec<Address>,
+    pub(super) collected_files: Vec<Address>,
     /// Segments that are no longer part of the log.
     pub(super) retired: Vec<u64>,
 }
@@ -72,6 +74,7 @@ impl Built {
             files: Vec::new(),
             small: Vec::new(),
             done: Vec::new(),
+            new_records: 0,
             announced: Vec::new(),
             quarantined: Vec::new(),
             evicted_files: Vec::new(),
@@ -87,6 +90,11 @@ impl Built {
 
     pub(super) fn take_group(&mut self) -> Group {
         self.group.take().expect("the group is taken once, after it was filled")
+    }
+
+    /// Copies an entry that is in this group; false if it is not.
+    pub(super) fn copy_of(&self, place: Place, out: &mut [u8]) -> bool {
+        self.group.as_ref().is_some_and(|group| group.copy_of(place, out))
     }
 
     pub(super) fn batches(&self) -> u64 {
@@ -139,7 +147,7 @@ impl Built {
         Ok(())
     }
 
-    fn write(
+    pub(super) fn write(
         &mut self,
         tables: &mut Tables<'_>,
         op: &Op,
@@ -166,7 +174,7 @@ impl Built {
             return Ok(Err(refusal));
         }
         let first_sequence = self.group().next_sequence();
-        let records = tables.state.records;
+        self.new_records = 0;
         let mut evicted = 0;
         for step in &job.batch.steps {
             evicted += self.step(shared, tables, step)?;
@@ -174,7 +182,7 @@ impl Built {
         let wrote = self.group().next_sequence() > first_sequence;
         let last_sequence =
             if wrote { self.mark(tables) } else { first_sequence.saturating_sub(1) };
-        let new_records = tables.state.records - records;
+        let new_records = self.new_records;
         Ok(Ok(Receipt { first_sequence, last_sequence, new_records, evicted }))
     }
 
@@ -187,10 +195,20 @@ impl Built {
     ) -> Result<u64, IndexError> {
         match step {
             Step::Record(r) => {
-                if tables.record(&r.hash)?.is_none() {
-                    let refs = r.refs.clone();
-                    let (hash, name, writer, n) = (r.hash, r.name, r.writer, r.n);
-                    self.write(tables, &Op::Record { hash, name, writer, n, refs }, &r.bytes)?;
+                let refs = r.refs.clone();
+                let (hash, name, writer, n) = (r.hash, r.name, r.writer, r.n);
+                let op = Op::Record { hash, name, writer, n, refs };
+                match tables.record(&r.hash)? {
+                    None => {
+                        self.write(tables, &op, &r.bytes)?;
+                        self.new_records += 1;
+                    }
+                    // The bytes that were stored are damaged: these replace them.
+                    Some(old) if shared.mend_record(&hash) => {
+                        let op = Op::Moved { sequence: old.sequence, op: Box::new(op) };
+                        self.write(tables, &op, &r.bytes)?;
+                    }
+                    Some(_) => {}
                 }
             }
             Step::Row { key, value } => {
@@ -204,9 +222,13 @@ impl Built {
                 self.write(tables, &Op::Release { address: *address, holder: *holder }, &[])?;
             }
             Step::Manifest { address, refs } => {
-                let op = Op::Manifest { address: *address, refs: refs.clone() };
-                self.write(tables, &op, &[])?;
+                if tables.manifest(address)?.is_none_or(|row| row.dying.is_some()) {
+                    let op = Op::Manifest { address: *address, refs: refs.clone() };
+                    self.write(tables, &op, &[])?;
+                }
             }
+            Step::Drop(hash) => self.drop_record(shared, tables, hash)?,
+            Step::Reclaim(work) => self.reclaim(shared, tables, work)?,
             Step::Evict { addresses, .. } => return self.evict(tables, addresses),
             Step::Quarantine(address) => {
                 if shared.stage.is_damaged(address) && tables.chunk(address)?.is_some() {

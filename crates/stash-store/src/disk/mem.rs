@@ -3,11 +3,11 @@
 mod content;
 mod fault;
 mod handle;
+mod random;
 mod survival;
 mod tree;
 mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,15 +15,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{DirEntry, Disk, DiskFile, Lock, OpenMode, Space};
 use content::FileNode;
 use handle::{MemFile, MemLock};
-use survival::Survival;
+use random::Random;
+use survival::Fate;
 use tree::{DirNode, Node};
 use world::World;
 
-pub use fault::Fault;
+pub use fault::{Fault, Part};
+pub use survival::Survival;
 
 /// A disk in memory with the habits of a real one: what was not synced may be there after a
 /// power cut, or not, or in part, in units of 512 bytes; a name is not durable before its
 /// directory is synced; a failed sync loses the bytes for good.
+///
+/// Where real file systems differ, it takes the side that is harder for its user. Unsynced changes
+/// survive in any order, also across files and directories. A name that something was renamed to
+/// is the old file or the new one, but the two names of a rename are two changes: a power cut may
+/// leave both, or, where nothing had the new name, neither. ext4 and xfs, which journal a rename
+/// as one change, leave exactly one.
 ///
 /// Clones are the same disk. Everything random comes from the seed.
 #[derive(Debug, Clone)]
@@ -34,42 +42,41 @@ pub struct MemDisk {
 impl MemDisk {
     /// An empty disk with a root directory, `/`.
     pub fn new(seed: u64) -> MemDisk {
-        let world = World {
-            root: DirNode::default(),
-            random: seed,
-            operations: 0,
-            faults: BTreeMap::new(),
-            error: None,
-            powered: true,
-            boot: 0,
-            locks: BTreeSet::new(),
-            capacity: None,
-            inodes: None,
-        };
-        MemDisk { world: Arc::new(Mutex::new(world)) }
+        MemDisk { world: Arc::new(Mutex::new(World::new(seed))) }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Operations that change the disk so far: writes, syncs, and changes of names.
+    /// Operations that change the disk so far: writes, syncs, and changes of lengths and names.
     pub fn operations(&self) -> u64 {
-        self.world().operations
+        self.world().changes.count()
+    }
+
+    /// Operations that read so far: reads, opening what exists, and asking for a length or a list.
+    pub fn reads(&self) -> u64 {
+        self.world().reads.count()
     }
 
     /// Lets `fault` happen `after` operations from now; 1 is the next one.
     pub fn inject(&self, after: u64, fault: Fault) {
-        let mut world = self.world();
-        let at = world.operations + after;
-        world.faults.insert(at, fault);
+        self.world().changes.inject(after, fault);
+    }
+
+    /// Lets the operation that is `after` reads from now fail, and as many reads after it as
+    /// `times` says, itself included; 1 is the next one, [`u64::MAX`] times is until
+    /// [`MemDisk::heal`]. A sick disk says [`io::ErrorKind::Other`], as the kind that the system's
+    /// EIO has cannot be named.
+    pub fn inject_read(&self, after: u64, kind: io::ErrorKind, times: u64) {
+        self.world().reads.inject(after, Fault::Error { kind, times });
     }
 
     /// Takes back faults that have not happened, and ends errors that are happening.
     pub fn heal(&self) {
         let mut world = self.world();
-        world.faults.clear();
-        world.error = None;
+        world.changes.heal();
+        world.reads.heal();
     }
 
     /// Bytes that all files together may have; `None` is no limit. Holes count, and a removed file
@@ -93,19 +100,29 @@ impl MemDisk {
         self.world().powered
     }
 
-    /// A power cut, if there was none, and power again. Of what was not synced, everything,
-    /// nothing, or a random part survives. Open files and locks are gone.
+    /// A power cut, if there was none, and power again, with a random [`Survival`]: the edges are
+    /// drawn as often as the middle.
     pub fn restart(&self) {
-        let mut world = self.world();
-        let seed = world.random();
-        let survival = match world.random() % 3 {
-            0 => Survival::nothing(),
-            1 => Survival::everything(),
-            _ => Survival::random(seed),
+        let survival = match self.world().random.below(3) {
+            0 => Survival::Nothing,
+            1 => Survival::Everything,
+            _ => Survival::Random,
         };
-        world.root.crash(&mut { survival });
-        world.faults.clear();
-        world.error = None;
+        self.restart_with(survival);
+    }
+
+    /// A power cut, if there was none, and power again. Open files and locks are gone, and faults
+    /// are taken back.
+    pub fn restart_with(&self, survival: Survival) {
+        let mut world = self.world();
+        let mut fate = match survival {
+            Survival::Everything => Fate::Everything,
+            Survival::Nothing => Fate::Nothing,
+            Survival::Random => Fate::Random(Random::new(world.random.next())),
+        };
+        world.root.crash(&mut fate);
+        world.changes.heal();
+        world.reads.heal();
         world.powered = true;
         world.boot += 1;
         world.locks.clear();
@@ -145,13 +162,13 @@ impl Disk for MemDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let mut world = self.world();
         let boot = world.boot;
-        world.alive(boot)?;
         let node = if mode == OpenMode::Create {
             world.operate(boot)?;
             let node = FileNode::default();
             world.make(path, Node::File(node.clone()))?;
             node
         } else {
+            world.look(boot)?;
             world.root.file(path)?
         };
         let disk = self.clone();
@@ -166,8 +183,9 @@ impl Disk for MemDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        let world = self.world();
-        world.alive(world.boot)?;
+        let mut world = self.world();
+        let boot = world.boot;
+        world.look(boot)?;
         Ok(world.root.dir(dir)?.entries())
     }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::Address;
-use crate::entry::Place;
+use crate::entry::{Op, Place};
+use crate::{Address, Ref};
 
 use super::tables::{
     BY_MANIFEST, BY_RECORD, ChunkRow, Located, ManifestRow, PLACE, address_of, decode_order,
@@ -71,6 +71,16 @@ impl Index {
         limit: usize,
     ) -> Result<Vec<(Address, ManifestRow)>, IndexError> {
         self.rows_after(table::MANIFESTS, after, limit, ManifestRow::decode)
+    }
+
+    /// The manifest of this address, if it is one.
+    pub(crate) fn manifest(&self, address: &Address) -> Result<Option<ManifestRow>, IndexError> {
+        self.peek(|tables| tables.manifest(address))
+    }
+
+    /// Since when nothing may refer to a blob, in seconds of uptime.
+    pub(crate) fn unnamed_since(&self, address: &Address) -> Result<Option<u64>, IndexError> {
+        self.peek(|tables| tables.unnamed_since(address))
     }
 
     fn rows_after<T>(
@@ -179,15 +189,9 @@ impl Index {
         pairs.iter().map(holder).collect()
     }
 
-    /// True unless neither a record nor a manifest names the blob, and nobody holds it.
+    /// Whether a record or a manifest names the blob, or somebody holds it.
     pub(crate) fn is_needed(&self, address: &Address) -> Result<bool, IndexError> {
-        for table in [table::REFS, table::HOLDS] {
-            let prefix = key(table, &[address.as_bytes()]);
-            if !self.under(&prefix, 1)?.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        self.peek(|tables| tables.is_needed(address))
     }
 
     /// Who names a blob, next to it: records (false) and manifests (true), at most `limit`.
@@ -227,36 +231,100 @@ impl Index {
         Ok(records.into_iter().collect())
     }
 
-    /// Every row that goes by an entry of this segment, as it is in the index: key and value.
-    /// Reads the whole index: for a segment that is damaged.
-    pub(crate) fn going_by(
-        &self,
-        segment: u64,
-        visit: &mut dyn FnMut(&[u8], &[u8]),
-    ) -> Result<(), IndexError> {
-        let tables =
-            [table::CHUNKS, table::RECORDS, table::HOLDS, table::ROWS, table::MANIFESTS];
+    /// What a manifest still refers to. Reads all references: for a manifest whose entry is damaged.
+    pub(crate) fn children_of(&self, manifest: &Address) -> Result<Vec<Ref>, IndexError> {
+        let mut refs = Vec::new();
+        self.tree.scan_prefix(&[table::REFS], &mut |key, value| {
+            let by_this = key.get(33) == Some(&BY_MANIFEST) && key.ends_with(manifest.as_bytes());
+            if let Some(address) = address_of(key).filter(|_| by_this && key.len() == 66) {
+                let sealed_len = value.try_into().map_or(0, u32::from_le_bytes);
+                refs.push(Ref { address, sealed_len });
+            }
+            true
+        })?;
+        Ok(refs)
+    }
+
+    /// Every row that goes by an entry of this segment. Reads the whole index: for a segment that
+    /// is damaged.
+    pub(crate) fn going_by(&self, segment: u64) -> Result<Vec<(GoesBy, Place)>, IndexError> {
+        let mut found = Vec::new();
+        let tables = [table::CHUNKS, table::RECORDS, table::HOLDS, table::ROWS, table::MANIFESTS];
         for table in tables {
-            self.tree.scan(&[table], &mut |key, value| {
-                if key.first() != Some(&table) {
-                    return false;
+            let mut bad = None;
+            self.tree.scan_prefix(&[table], &mut |key, value| {
+                match GoesBy::of(key, value) {
+                    Some((row, at)) if at.segment == segment => found.push((row, at)),
+                    Some(_) => {}
+                    None => bad = Some(bad_value(key)),
                 }
-                if place_of(table, value).is_some_and(|place| place.segment == segment) {
-                    visit(key, value);
-                }
-                true
+                bad.is_none()
             })?;
+            if let Some(bad) = bad {
+                return Err(bad);
+            }
         }
-        Ok(())
+        for (row, _) in &mut found {
+            if let GoesBy::Manifest { address, refs } = row {
+                *refs = self.children_of(address)?;
+            }
+        }
+        Ok(found)
     }
 }
 
-/// The entry that a row goes by.
-fn place_of(table: u8, value: &[u8]) -> Option<Place> {
-    let at = match table {
-        table::CHUNKS => 1,
-        table::RECORDS => 8,
-        _ => 0,
-    };
-    place(value.get(at..)?).map(|(place, _)| place)
+/// A row, as far as the index knows it without its entry in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum GoesBy {
+    Chunk { address: Address, row: ChunkRow },
+    Record { hash: [u8; 32] },
+    Manifest { address: Address, refs: Vec<Ref> },
+    Hold { address: Address, holder: [u8; 32] },
+    Row { key: Vec<u8>, value: Vec<u8> },
+}
+
+impl GoesBy {
+    fn of(key: &[u8], value: &[u8]) -> Option<(GoesBy, Place)> {
+        let (table, rest) = key.split_first()?;
+        Some(match *table {
+            table::CHUNKS => {
+                let (address, row) = (address_of(key)?, ChunkRow::decode(value)?);
+                (GoesBy::Chunk { address, row }, row.place())
+            }
+            table::RECORDS => {
+                let hash = rest.try_into().ok()?;
+                (GoesBy::Record { hash }, decode_record(&hash, value)?.place)
+            }
+            table::MANIFESTS => {
+                let (address, row) = (address_of(key)?, ManifestRow::decode(value)?);
+                (GoesBy::Manifest { address, refs: Vec::new() }, row.place)
+            }
+            table::HOLDS => {
+                let holder = rest.get(32..)?.try_into().ok()?;
+                (GoesBy::Hold { address: address_of(key)?, holder }, place(value)?.0)
+            }
+            table::ROWS => {
+                let (place, value) = place(value)?;
+                (GoesBy::Row { key: rest.to_vec(), value: value.to_vec() }, place)
+            }
+            _ => return None,
+        })
+    }
+
+    /// The entry that says it again. `None`: only the damaged entry had the bytes.
+    pub(crate) fn again(&self) -> Option<Op> {
+        Some(match self.clone() {
+            GoesBy::Chunk { address, row: ChunkRow::File { len, .. } } => {
+                Op::FileChunk { address, len }
+            }
+            GoesBy::Chunk { address, row: ChunkRow::Evicted { .. } } => Op::Evict { address },
+            GoesBy::Chunk { address, row: ChunkRow::Quarantined { .. } } => {
+                Op::Quarantine { address }
+            }
+            GoesBy::Chunk { row: ChunkRow::Log { .. }, .. } | GoesBy::Record { .. } => return None,
+            GoesBy::Manifest { address, refs } => Op::Manifest { address, refs },
+            GoesBy::Hold { address, holder } => Op::Hold { address, holder },
+            GoesBy::Row { key, value } => Op::Row { key, value: Some(value) },
+        })
+    }
 }

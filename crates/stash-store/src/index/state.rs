@@ -56,10 +56,15 @@ impl Usage {
     }
 
     pub(crate) fn retire(&mut self, segment: u64, floor: u64) {
-        self.waste.remove(&segment);
         self.retired.insert(segment);
+        self.raise(floor);
+    }
+
+    fn raise(&mut self, floor: u64) {
         self.floor = self.floor.max(floor);
         self.retired = self.retired.split_off(&self.floor);
+        let (retired, floor) = (&self.retired, self.floor);
+        self.waste.retain(|segment, _| *segment >= floor && !retired.contains(segment));
     }
 
     pub(crate) fn is_retired(&self, segment: u64) -> bool {
@@ -73,8 +78,9 @@ impl Usage {
             sum.dead += waste.dead;
             sum.absent += waste.absent;
         }
-        for segment in more.retired {
-            self.retire(segment, more.floor);
+        if more.floor > 0 {
+            self.retired.extend(more.retired);
+            self.raise(more.floor);
         }
     }
 }
@@ -177,7 +183,9 @@ mod tests {
         usage.retire(4, 1);
         usage.retire(2, 1);
         assert!(usage.is_retired(4) && !usage.is_retired(3));
-        usage.retire(3, 5);
+        let mut more = Usage::default();
+        more.retire(3, 5);
+        usage.absorb(more);
         assert!(usage.is_retired(1) && usage.is_retired(4) && usage.retired.is_empty());
     }
 }

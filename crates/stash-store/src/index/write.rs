@@ -1,11 +1,11 @@
 //! Changing the index: what one group of the log adds, seen by itself before anybody else.
 
-use crate::Address;
 use crate::entry::{Op, Place};
+use crate::{Address, Ref};
 
 use super::state::{State, Usage};
 use super::tables::{
-    BY_MANIFEST, BY_RECORD, ChunkRow, Located, ManifestRow, PLACE, decode_record, key,
+    BY_MANIFEST, BY_RECORD, ChunkRow, Located, ManifestRow, PLACE, address_of, decode_record, key,
     order_value, place, put_place, record_value, table,
 };
 use super::tree::{Changes, Tree};
@@ -93,6 +93,35 @@ impl<'t> Tables<'t> {
         Ok(holders)
     }
 
+    /// What dropping a record takes, without its entry in the log. Reads most of the index: for an
+    /// entry that is damaged.
+    pub(crate) fn drop_of(&self, hash: &[u8; 32], sequence: u64) -> Result<Op, IndexError> {
+        let order = sequence.to_be_bytes();
+        let (mut name, mut writer, mut n) = ([0; 32], [0; 40], 0);
+        self.under(&[table::NAMES], &mut |key| {
+            let found = key.strip_suffix(&order).and_then(|key| key.get(1..)?.try_into().ok());
+            name = found.unwrap_or(name);
+            found.is_none()
+        })?;
+        self.under(&[table::DOTS], &mut |key| {
+            let dot = key.strip_suffix(&order).and_then(|key| key.get(1..)?.split_last_chunk::<8>());
+            if let Some((by, number)) = dot
+                && let Ok(by) = by.try_into()
+            {
+                (writer, n) = (by, u64::from_be_bytes(*number));
+            }
+            dot.is_none()
+        })?;
+        let mut refs = Vec::new();
+        self.under(&[table::REFS], &mut |key| {
+            let by_this = key.get(33) == Some(&BY_RECORD) && key.ends_with(hash);
+            let address = address_of(key).filter(|_| by_this && key.len() == 66);
+            refs.extend(address.map(|address| Ref { address, sealed_len: 0 }));
+            true
+        })?;
+        Ok(Op::Drop { hash: *hash, name, writer, n, sequence, refs })
+    }
+
     fn place_in(&self, key: &[u8]) -> Result<Option<Place>, IndexError> {
         self.decoded(key, |value| place(value).map(|(place, _)| place))
     }
@@ -115,6 +144,31 @@ impl<'t> Tables<'t> {
             _ => None,
         };
         Ok(place == Some(at))
+    }
+
+    /// The entry to write again for one that says that something is gone. `None` if that has come
+    /// back since.
+    pub(crate) fn still_absent(&self, op: &Op) -> Result<Option<Op>, IndexError> {
+        let is_back = match op {
+            Op::Row { key: row, .. } => self.get(&key(table::ROWS, &[row]))?.is_some(),
+            Op::Release { address, holder } => {
+                self.get(&key(table::HOLDS, &[address.as_bytes(), holder]))?.is_some()
+            }
+            Op::Drop { hash, .. } => self.record(hash)?.is_some(),
+            Op::Dead { address, .. } => self.chunk(address)?.is_some(),
+            _ => false,
+        };
+        if is_back {
+            return Ok(None);
+        }
+        Ok(Some(match op {
+            // Its manifest may have been said anew, and that counts.
+            Op::Dead { address, .. } => {
+                let lives = self.manifest(address)?.is_some_and(|row| row.dying.is_none());
+                Op::Dead { address: *address, manifest: !lives }
+            }
+            op => op.clone(),
+        }))
     }
 
     /// Bytes of the log that mean nothing from the start, such as commit marks.
@@ -198,6 +252,7 @@ impl<'t> Tables<'t> {
             }
             Op::Release { address, holder } => {
                 let key = key(table::HOLDS, &[address.as_bytes(), holder]);
+                self.unnamed(address, self.state.uptime);
                 self.set_place(&key, None)
             }
             Op::Evict { address } => self.put_gone(address, at, |len, place| {
@@ -206,7 +261,7 @@ impl<'t> Tables<'t> {
             Op::Quarantine { address } => self.put_gone(address, at, |len, place| {
                 ChunkRow::Quarantined { len, place }
             }),
-            Op::Dead { address } => self.apply_dead(address),
+            Op::Dead { address, manifest } => self.apply_dead(address, *manifest),
             Op::Unref { .. } => self.apply_unref(op),
             Op::Drop { .. } => self.apply_drop(op),
             Op::Moved { sequence, op } => self.apply(op, *sequence, at),
@@ -352,13 +407,13 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    fn apply_dead(&mut self, address: &Address) -> Result<(), IndexError> {
+    fn apply_dead(&mut self, address: &Address, manifest: bool) -> Result<(), IndexError> {
         let since = self.unnamed_since(address)?.unwrap_or(self.state.uptime);
         let old = self.chunk(address)?;
         self.uncount(old);
         self.changes.remove(&key(table::CHUNKS, &[address.as_bytes()]));
         self.named(address);
-        if let Some(row) = self.manifest(address)? {
+        if let Some(row) = self.manifest(address)?.filter(|_| manifest) {
             let row = ManifestRow { dying: row.dying.or(Some((0, since))), ..row };
             self.changes.insert(&key(table::MANIFESTS, &[address.as_bytes()]), row.encode());
         }
@@ -369,7 +424,7 @@ impl<'t> Tables<'t> {
         let Op::Unref { manifest, next, last, addresses } = op else {
             return Ok(());
         };
-        let Some(ManifestRow { dying: Some((_, since)), place, count }) =
+        let Some(ManifestRow { dying: Some((before, since)), place, count }) =
             self.manifest(manifest)?
         else {
             return Ok(());
@@ -384,7 +439,7 @@ impl<'t> Tables<'t> {
             self.usage.dead(&place);
             self.changes.remove(&key);
         } else {
-            let row = ManifestRow { place, count, dying: Some((*next, since)) };
+            let row = ManifestRow { place, count, dying: Some(((*next).max(before), since)) };
             self.changes.insert(&key, row.encode());
         }
         Ok(())

@@ -202,7 +202,7 @@ impl<'a> Replay<'a> {
         for (op, sequence, place) in ops {
             let next = &mut self.head.state.next_sequence;
             *next = (*next).max(sequence + 1);
-            if let Op::Evict { address } | Op::Dead { address } = &op
+            if let Op::Evict { address } | Op::Dead { address, .. } = &op
                 && self.gone.len() < GONE
             {
                 self.gone.insert(*address);

@@ -62,7 +62,8 @@ pub fn inline(disk: &MemDisk) -> Options {
         small: 1024,
         segment_bytes: 16 * 1024,
         checkpoint_bytes: 8 * 1024,
-        cache_bytes: 1024 * 1024,
+        cache_bytes: 64 * 1024,
+        memory_bytes: 12 * 1024,
         seed: Some([7; 32]),
         ..Options::default()
     }

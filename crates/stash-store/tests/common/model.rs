@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stash_store::{Address, Batch, Blob, CommitError, Store};
+use std::time::Duration;
+
+use stash_store::{
+    Address, Batch, Blob, ChunkState, CollectOptions, CommitError, Lease, Ref, Store,
+};
 
 use super::{Random, read, record};
 
@@ -13,6 +17,32 @@ pub struct Model {
     pub records: BTreeMap<[u8; 32], Vec<u8>>,
     pub chunks: BTreeMap<Address, Vec<u8>>,
     pub holds: BTreeSet<(Address, [u8; 32])>,
+    /// What the store does not show: which blobs a record names, and which a manifest does.
+    pub named: BTreeMap<[u8; 32], Vec<Address>>,
+    pub manifests: BTreeMap<Address, Vec<Address>>,
+}
+
+impl Model {
+    /// Every blob that a collection must leave alone.
+    pub fn needed(&self, leased: &BTreeSet<Address>) -> BTreeSet<Address> {
+        let mut needed: BTreeSet<Address> = self.holds.iter().map(|(held, _)| *held).collect();
+        needed.extend(leased);
+        let mut todo: Vec<Address> = self.named.values().flatten().copied().collect();
+        todo.extend(&needed);
+        while let Some(next) = todo.pop() {
+            needed.insert(next);
+            let children = self.manifests.get(&next).into_iter().flatten();
+            todo.extend(children.filter(|child| !needed.contains(child)));
+        }
+        needed
+    }
+
+    /// A collection may have taken everything that nothing needs.
+    fn collect(&mut self, leased: &BTreeSet<Address>) {
+        let needed = self.needed(leased);
+        self.chunks.retain(|address, _| needed.contains(address));
+        self.manifests.retain(|address, _| needed.contains(address));
+    }
 }
 
 /// A user that does random things and remembers what was acknowledged.
@@ -26,6 +56,9 @@ pub struct User {
     staged: BTreeMap<Address, Vec<u8>>,
     /// All blobs ever seen.
     pub known: BTreeMap<Address, Vec<u8>>,
+    lease: Option<(Lease, BTreeSet<Address>)>,
+    /// False once a collection was cut short: then more may be here than the model says.
+    exact: bool,
     n: u64,
 }
 
@@ -37,6 +70,8 @@ impl User {
             maybe: Model::default(),
             staged: BTreeMap::new(),
             known: BTreeMap::new(),
+            lease: None,
+            exact: true,
             n: 0,
         }
     }
@@ -58,8 +93,25 @@ impl User {
         Random(kind).bytes(len)
     }
 
+    /// Lets go of everything that keeps the store open.
+    pub fn rest(&mut self) {
+        self.lease = None;
+    }
+
     /// One random step. An error leaves `sure` as it was, and `maybe` as it might be.
     pub fn step(&mut self, store: &Store) -> Result<(), String> {
+        match self.random.below(16) {
+            0 | 1 => return self.collect(store),
+            2 => {
+                self.lease = None;
+                let lease = store.lease();
+                let wanted: BTreeSet<Address> = (0..2).filter_map(|_| self.pick()).collect();
+                let addresses: Vec<Address> = wanted.iter().copied().collect();
+                lease.add(&addresses).map_err(|e| e.to_string())?;
+                self.lease = Some((lease, wanted));
+            }
+            _ => {}
+        }
         let blobs = self.random.below(4);
         let mut batch = Batch::new();
         let mut next = self.sure.clone();
@@ -96,10 +148,34 @@ impl User {
         }
     }
 
+    /// Collects everything that nothing needs, in steps.
+    fn collect(&mut self, store: &Store) -> Result<(), String> {
+        let options = CollectOptions {
+            grace: Duration::ZERO,
+            dead_percent: [1, 30, 50][usize::try_from(self.random.below(3)).unwrap()],
+            strays: self.random.below(3) == 0,
+        };
+        // What is staged counts as on its way, and stays.
+        store.flush().map_err(|e| e.to_string())?;
+        self.sure.chunks.append(&mut self.staged);
+        let leased = self.lease.as_ref().map(|(_, leased)| leased.clone()).unwrap_or_default();
+        self.sure.collect(&leased);
+        self.maybe = self.sure.clone();
+        let collected = store.collect(options);
+        self.exact &= collected.is_ok();
+        collected.map_err(|e| e.to_string())?;
+        let kept = self.sure.needed(&leased);
+        for address in self.known.keys().filter(|a| self.exact && !kept.contains(a)) {
+            let state = store.chunk_state(address).map_err(|e| e.to_string())?;
+            assert_eq!(state, ChunkState::Absent, "{address} stays");
+        }
+        Ok(())
+    }
+
     fn change(&mut self, batch: Batch, next: &mut Model) -> Batch {
         self.n += 1;
         let key = vec![u8::try_from(self.random.below(6)).unwrap()];
-        match self.random.below(6) {
+        match self.random.below(9) {
             0 => {
                 let len = usize::try_from(self.random.below(600)).unwrap();
                 let value = self.random.bytes(len);
@@ -115,7 +191,33 @@ impl User {
                 let refs: Vec<_> = self.pick().map(|address| (address, 1)).into_iter().collect();
                 let entry = record(self.n, &refs, &bytes);
                 next.records.insert(entry.hash, bytes);
+                next.named.insert(entry.hash, refs.iter().map(|(address, _)| *address).collect());
                 batch.record(entry)
+            }
+            6 | 7 => {
+                let count = next.records.len() as u64;
+                if count == 0 {
+                    return batch;
+                }
+                let i = usize::try_from(self.random.below(count)).unwrap();
+                let hash = *next.records.keys().nth(i).unwrap();
+                next.records.remove(&hash);
+                next.named.remove(&hash);
+                batch.drop_record(hash)
+            }
+            8 => {
+                let Some(manifest) = self.pick() else {
+                    return batch;
+                };
+                if next.manifests.contains_key(&manifest) {
+                    return batch;
+                }
+                // Only what comes later: or else two could name each other.
+                let children: Vec<Address> =
+                    self.known.keys().copied().filter(|child| *child > manifest).take(3).collect();
+                let refs = children.iter().map(|c| Ref { address: *c, sealed_len: 1 }).collect();
+                next.manifests.insert(manifest, children);
+                batch.manifest(manifest, refs)
             }
             4 => {
                 let Some(address) = self.pick() else {
@@ -163,7 +265,8 @@ impl User {
     /// The store shows what was acknowledged, or that and all of the step under way. Blobs that
     /// were staged may be visible in either case.
     pub fn check(&mut self, store: &Store, context: &str) {
-        let seen = self.observe(store);
+        self.lease = None;
+        let mut seen = self.observe(store);
         for (address, bytes) in &seen.chunks {
             assert_eq!(self.known.get(address), Some(bytes), "{context}: wrong bytes");
         }
@@ -173,14 +276,18 @@ impl User {
                 && seen.holds == model.holds
                 && model.chunks.keys().all(|address| seen.chunks.contains_key(address))
         };
-        let explained = fits(&self.sure) || fits(&self.maybe);
+        let explained = [&self.sure, &self.maybe].into_iter().find(|model| fits(model)).cloned();
         assert!(
-            explained,
+            explained.is_some(),
             "{context}: seen {}, sure {}, maybe {}",
             summary(&seen),
             summary(&self.sure),
             summary(&self.maybe)
         );
+        let explained = explained.unwrap();
+        // Which manifests were said cannot be seen: those of the step under way may have been.
+        self.exact &= self.sure.manifests == self.maybe.manifests;
+        (seen.named, seen.manifests) = (explained.named, explained.manifests);
         self.sure = seen.clone();
         self.maybe = seen;
         self.staged.clear();

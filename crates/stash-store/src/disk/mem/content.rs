@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::survival::Survival;
+use super::survival::Fate;
 
 /// The unit in which a disk writes: all of it or nothing.
 const SECTOR: usize = 512;
@@ -16,6 +16,8 @@ pub(super) struct FileNode(Arc<Mutex<File>>);
 struct File {
     now: Vec<u8>,
     durable: Vec<u8>,
+    /// The shortest that the file has been since it was last synced.
+    shortest: usize,
     /// Sectors of `now` that may differ from `durable` and can still be written back.
     dirty: BTreeSet<usize>,
 }
@@ -77,6 +79,7 @@ impl FileNode {
         let mut file = lock(&self.0);
         let (old, new) = (file.now.len(), index(len));
         file.now.resize(new, 0);
+        file.shortest = file.shortest.min(new);
         file.touch(old, new);
     }
 
@@ -84,6 +87,7 @@ impl FileNode {
         let mut file = lock(&self.0);
         let len = file.now.len();
         file.durable.resize(len, 0);
+        file.shortest = len;
         for sector in std::mem::take(&mut file.dirty) {
             file.write_back(sector);
         }
@@ -96,7 +100,8 @@ impl FileNode {
 
     pub(super) fn copy(&self) -> FileNode {
         let now = lock(&self.0).now.clone();
-        let file = File { durable: now.clone(), now, dirty: BTreeSet::new() };
+        let shortest = now.len();
+        let file = File { durable: now.clone(), now, shortest, dirty: BTreeSet::new() };
         FileNode(Arc::new(Mutex::new(file)))
     }
 
@@ -109,21 +114,18 @@ impl FileNode {
         }
     }
 
-    pub(super) fn crash(&self, survival: &mut Survival) {
+    /// A file that two names survived for crashes once: the second time, all of it is durable.
+    pub(super) fn crash(&self, fate: &mut Fate) {
         let mut file = lock(&self.0);
-        let (old, new) = (file.durable.len(), file.now.len());
-        if old != new && survival.survives() {
-            // The length may have got part of the way, when the file grew.
-            let part = if new > old && survival.survives() { new } else { old.max(new / 2) };
-            let len = if new < old || survival.random.is_none() { new } else { part };
-            file.durable.resize(len, 0);
-        }
+        let len = fate.len(file.durable.len(), file.shortest, file.now.len());
+        file.durable.resize(len, 0);
         for sector in std::mem::take(&mut file.dirty) {
-            if survival.survives() {
+            if fate.survives() {
                 file.write_back(sector);
             }
         }
         file.now = file.durable.clone();
+        file.shortest = len;
     }
 }
 

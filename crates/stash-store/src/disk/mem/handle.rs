@@ -9,6 +9,9 @@ use super::content::FileNode;
 use super::world::World;
 use crate::disk::{DiskFile, Lock};
 
+/// What the buffer of a failed read is filled with: neither zeros nor what was there before.
+const SCRIBBLE: u8 = 0x5a;
+
 #[derive(Debug)]
 pub(super) struct MemFile {
     pub(super) disk: MemDisk,
@@ -22,61 +25,53 @@ impl MemFile {
         if !self.writable {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "opened for reading"));
         }
-        Ok(self.disk.world())
+        let world = self.disk.world();
+        world.alive(self.boot)?;
+        Ok(world)
     }
 }
 
 impl DiskFile for MemFile {
     fn len(&self) -> io::Result<u64> {
-        self.disk.world().alive(self.boot)?;
+        self.disk.world().look(self.boot)?;
         Ok(self.node.len())
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.disk.world().alive(self.boot)?;
+        if let Err(error) = self.disk.world().look(self.boot) {
+            // What a failed read leaves is not to be relied on.
+            buffer.fill(SCRIBBLE);
+            return Err(error);
+        }
         self.node.read(offset, buffer)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut world = self.change()?;
-        let more = (offset + bytes.len() as u64).saturating_sub(self.node.len());
-        let done = world.operate(self.boot).and_then(|()| world.room_for(more));
-        let written = if done.is_ok() {
-            bytes.len()
-        } else if world.powered {
-            // What fails half-way may have written a part.
-            usize::try_from(world.random() % (bytes.len() as u64 + 1)).unwrap_or(0) / 2
-        } else {
-            0
-        };
-        self.node.write(offset, &bytes[..written]);
-        done
+        self.change()?.write(self.boot, &self.node, offset, bytes)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut world = self.change()?;
         world.operate(self.boot)?;
-        world.extend(&self.node, len)
+        world.set_len(&self.node, len)
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
         let mut world = self.change()?;
         world.operate(self.boot)?;
-        if len > self.node.len() { world.extend(&self.node, len) } else { Ok(()) }
+        if len > self.node.len() { world.set_len(&self.node, len) } else { Ok(()) }
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut world = self.disk.world();
-        match world.operate(self.boot) {
-            Ok(()) => self.node.sync(),
-            Err(error) => {
-                if world.powered {
-                    self.node.lose();
-                }
-                return Err(error);
-            }
+        world.alive(self.boot)?;
+        let done = world.operate(self.boot);
+        if done.is_ok() {
+            self.node.sync();
+        } else if world.powered {
+            self.node.lose();
         }
-        Ok(())
+        done
     }
 }
 

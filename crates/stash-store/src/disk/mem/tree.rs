@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use std::sync::{Arc, Mutex};
 
 use super::content::{FileNode, lock};
-use super::survival::Survival;
+use super::survival::Fate;
 use crate::disk::DirEntry;
 
 #[derive(Debug, Clone)]
@@ -144,18 +144,18 @@ impl DirNode {
         lock(&self.0).now.values().map(below).sum()
     }
 
-    pub(super) fn crash(&self, survival: &mut Survival) {
+    pub(super) fn crash(&self, fate: &mut Fate) {
         let mut dir = lock(&self.0);
         let mut left = BTreeMap::new();
         let names: BTreeSet<String> = dir.now.keys().chain(dir.durable.keys()).cloned().collect();
         for name in names {
             let (now, durable) = (dir.now.get(&name), dir.durable.get(&name));
             let synced = matches!((now, durable), (Some(a), Some(b)) if a.is(b));
-            let node = if synced || survival.survives() { now } else { durable };
+            let node = if synced || fate.survives() { now } else { durable };
             if let Some(node) = node {
                 match node {
-                    Node::File(file) => file.crash(survival),
-                    Node::Dir(dir) => dir.crash(survival),
+                    Node::File(file) => file.crash(fate),
+                    Node::Dir(dir) => dir.crash(fate),
                 }
                 left.insert(name, node.clone());
             }

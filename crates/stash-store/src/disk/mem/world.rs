@@ -1,20 +1,22 @@
 //! The state that all clones of a disk in memory share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::content::FileNode;
-use super::fault::Fault;
+use super::fault::{Part, Schedule, Step};
+use super::random::Random;
 use super::tree::{DirNode, Node};
 
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) root: DirNode,
-    pub(super) random: u64,
-    pub(super) operations: u64,
-    pub(super) faults: BTreeMap<u64, Fault>,
-    pub(super) error: Option<(io::ErrorKind, u64)>,
+    pub(super) random: Random,
+    /// Operations that change the disk.
+    pub(super) changes: Schedule,
+    /// Operations that only read.
+    pub(super) reads: Schedule,
     pub(super) powered: bool,
     /// Counts restarts; handles of an earlier boot are dead.
     pub(super) boot: u64,
@@ -27,14 +29,23 @@ fn full() -> io::Error {
     io::Error::new(io::ErrorKind::StorageFull, "the disk is full")
 }
 
+fn injected(kind: io::ErrorKind) -> io::Error {
+    io::Error::new(kind, "an injected error")
+}
+
 impl World {
-    pub(super) fn random(&mut self) -> u64 {
-        // SplitMix64.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+    pub(super) fn new(seed: u64) -> World {
+        World {
+            root: DirNode::default(),
+            random: Random::new(seed),
+            changes: Schedule::default(),
+            reads: Schedule::default(),
+            powered: true,
+            boot: 0,
+            locks: BTreeSet::new(),
+            capacity: None,
+            inodes: None,
+        }
     }
 
     pub(super) fn alive(&self, boot: u64) -> io::Result<()> {
@@ -44,23 +55,29 @@ impl World {
         Err(io::Error::other("the power is off"))
     }
 
+    fn go(&mut self, boot: u64, step: Step) -> io::Result<()> {
+        match step {
+            Step::Goes => Ok(()),
+            Step::Fails(kind) => Err(injected(kind)),
+            Step::PowerCut => {
+                self.powered = false;
+                self.alive(boot)
+            }
+        }
+    }
+
     /// Counts an operation that changes the disk, and fails it if that is due.
     pub(super) fn operate(&mut self, boot: u64) -> io::Result<()> {
         self.alive(boot)?;
-        self.operations += 1;
-        match self.faults.remove(&self.operations) {
-            Some(Fault::PowerCut) => self.powered = false,
-            Some(Fault::Error { kind, times }) => self.error = Some((kind, times)),
-            None => {}
-        }
+        let step = self.changes.step();
+        self.go(boot, step)
+    }
+
+    /// Counts an operation that reads, and fails it if that is due.
+    pub(super) fn look(&mut self, boot: u64) -> io::Result<()> {
         self.alive(boot)?;
-        match &mut self.error {
-            Some((_, 0)) | None => Ok(()),
-            Some((kind, times)) => {
-                *times -= 1;
-                Err(io::Error::new(*kind, "an injected error"))
-            }
-        }
+        let step = self.reads.step();
+        self.go(boot, step)
     }
 
     pub(super) fn free(&self) -> u64 {
@@ -69,10 +86,6 @@ impl World {
 
     pub(super) fn free_inodes(&self) -> Option<u64> {
         self.inodes.map(|all| all.saturating_sub(self.root.nodes()))
-    }
-
-    pub(super) fn room_for(&self, more: u64) -> io::Result<()> {
-        if more > 0 && more > self.free() { Err(full()) } else { Ok(()) }
     }
 
     /// Gives a new file or directory its name.
@@ -84,9 +97,38 @@ impl World {
         self.root.insert(path, node)
     }
 
-    pub(super) fn extend(&self, file: &FileNode, len: u64) -> io::Result<()> {
-        self.room_for(len.saturating_sub(file.len()))?;
+    /// Sets the length of a file, if there is room for what it grows.
+    pub(super) fn set_len(&self, file: &FileNode, len: u64) -> io::Result<()> {
+        let more = len.saturating_sub(file.len());
+        if more > 0 && more > self.free() {
+            return Err(full());
+        }
         file.set_len(len);
         Ok(())
+    }
+
+    /// Writes what there is room for, or less if a fault says so.
+    pub(super) fn write(
+        &mut self,
+        boot: u64,
+        file: &FileNode,
+        offset: u64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let limit = file.len().saturating_add(self.free());
+        let fits = usize::try_from(limit.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let fits = fits.min(bytes.len());
+        let (part, done) = match self.operate(boot) {
+            Err(error) if !self.powered => return Err(error),
+            Err(error) => (Some(Part::Random), Err(error)),
+            Ok(()) => match self.changes.take_short() {
+                Some((part, kind)) => (Some(part), Err(injected(kind))),
+                None if fits < bytes.len() => (None, Err(full())),
+                None => (None, Ok(())),
+            },
+        };
+        let part = part.map_or(fits, |part| part.of(bytes.len(), &mut self.random));
+        file.write(offset, &bytes[..part.min(fits)]);
+        done
     }
 }

@@ -1,0 +1,422 @@
+//! Collecting garbage: blobs that nothing needs, and what the log no longer means.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::commit::{Freed, Reclaim, lock};
+use crate::compact::Compaction;
+use crate::entry::Op;
+use crate::index::{ChunkRow, ManifestRow, Usage};
+use crate::shared::Shared;
+use crate::strays::Strays;
+use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::{Address, CommitError, IoError, ReadError, Store};
+
+/// Blobs looked at in one step, and given up in one batch: 16 KiB of log.
+const PAGE: usize = 256;
+/// References of a dead manifest that end in one batch: 32 KiB of log.
+const UNREF: usize = 1024;
+
+/// What a collection may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CollectOptions {
+    /// How long nothing may have named a blob before it goes, in time that the store was open
+    /// ([`crate::Store::add_uptime`]).
+    pub grace: Duration,
+    /// A segment of the log is written again without its dead entries once these take as much of
+    /// it, in percent. 50 writes at most as many bytes as it gives back: no byte that was ever put
+    /// is written more than twice in all. Less gives back more, for more writing.
+    pub dead_percent: u8,
+    /// Also looks for files that no entry of the log announces: what a power cut may leave. Lists
+    /// every directory.
+    pub strays: bool,
+}
+
+impl Default for CollectOptions {
+    fn default() -> CollectOptions {
+        CollectOptions {
+            grace: Duration::from_secs(24 * 60 * 60),
+            dead_percent: 50,
+            strays: false,
+        }
+    }
+}
+
+/// Why a collection stopped. What it did until then stays done; begin another one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CollectError {
+    /// The store could not be asked.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The store could not be changed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The disk failed.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+/// What a collection has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Collected {
+    /// Blobs given up.
+    pub chunks: u64,
+    /// Bytes of files that were removed.
+    pub file_bytes: u64,
+    /// Bytes of the log that are no longer: of segments removed, less what was written again.
+    pub log_bytes: u64,
+    /// Bytes of the log that were written again.
+    pub moved_bytes: u64,
+    /// Segments of the log that were removed.
+    pub segments: u64,
+    /// Files removed that nothing announced, and their bytes.
+    pub strays: u64,
+    /// Bytes of those files.
+    pub stray_bytes: u64,
+}
+
+impl Collected {
+    /// Bytes given back to the disk.
+    pub fn bytes(&self) -> u64 {
+        self.file_bytes + self.log_bytes + self.stray_bytes
+    }
+}
+
+/// What a collection would do now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Collectable {
+    /// Blobs that would go.
+    pub chunks: u64,
+    /// Bytes of files that would go.
+    pub file_bytes: u64,
+    /// Bytes of the log that would go.
+    pub log_bytes: u64,
+    /// Blobs that nothing names, and whose grace is not over.
+    pub waiting_chunks: u64,
+    /// Bytes of those blobs.
+    pub waiting_bytes: u64,
+}
+
+impl Collectable {
+    /// Bytes that a collection would give back.
+    pub fn bytes(&self) -> u64 {
+        self.file_bytes + self.log_bytes
+    }
+}
+
+#[derive(Debug)]
+enum Phase {
+    Chunks { after: Option<Address> },
+    Manifests { after: Option<Address>, ended: bool },
+    Strays(Strays),
+    Log { todo: VecDeque<u64>, current: Option<Box<Compaction>> },
+    Settle,
+    Done,
+}
+
+/// One collection, in bounded steps beside everything else the store does. The caller decides when
+/// the next step happens, and so how much of the disk's time collecting takes.
+#[derive(Debug)]
+pub struct Collector {
+    /// Keeps the store open.
+    _store: Store,
+    shared: Arc<Shared>,
+    options: CollectOptions,
+    phase: Phase,
+    freed: Arc<Freed>,
+    done: Collected,
+    retired_bytes: u64,
+}
+
+impl Collector {
+    pub(crate) fn new(store: Store, options: CollectOptions) -> Collector {
+        Collector {
+            shared: Arc::clone(store.shared()),
+            _store: store,
+            options,
+            phase: Phase::Chunks { after: None },
+            freed: Arc::default(),
+            done: Collected::default(),
+            retired_bytes: 0,
+        }
+    }
+
+    /// What was done so far.
+    pub fn done(&self) -> Collected {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let moved_bytes = count(&self.freed.moved_bytes);
+        Collected {
+            chunks: count(&self.freed.chunks),
+            file_bytes: count(&self.freed.file_bytes),
+            moved_bytes,
+            log_bytes: self.retired_bytes.saturating_sub(moved_bytes),
+            ..self.done
+        }
+    }
+
+    /// Does a bounded part of the work: bytes that it read and wrote, about. `None` once all is
+    /// done.
+    pub fn step(&mut self) -> Result<Option<u64>, CollectError> {
+        let (next, work) = match std::mem::replace(&mut self.phase, Phase::Done) {
+            Phase::Chunks { after } => self.chunks(after)?,
+            Phase::Manifests { after, ended } => self.manifests(after, ended)?,
+            Phase::Strays(strays) => self.strays(strays)?,
+            Phase::Log { todo, current } => self.log(todo, current)?,
+            Phase::Settle => {
+                self.shared.settle()?;
+                (Phase::Done, 0)
+            }
+            Phase::Done => return Ok(None),
+        };
+        self.phase = next;
+        Ok(Some(work))
+    }
+
+    fn chunks(&self, after: Option<Address>) -> Result<(Phase, u64), CollectError> {
+        let page = self.shared.index().unnamed_after(after, PAGE).map_err(ReadError::from)?;
+        let (Some((last, _)), Some(due)) =
+            (page.last(), self.shared.grace_ends(self.options.grace))
+        else {
+            return Ok((Phase::Manifests { after: None, ended: false }, 0));
+        };
+        let after = Some(*last);
+        let addresses: Vec<Address> =
+            page.iter().filter(|(_, since)| *since <= due).map(|(address, _)| *address).collect();
+        let work = addresses.len() as u64 * 4096;
+        if !addresses.is_empty() {
+            let freed = Arc::clone(&self.freed);
+            self.shared.reclaim(Reclaim::Collect { addresses, freed })?;
+        }
+        Ok((Phase::Chunks { after }, work))
+    }
+
+    /// Ends references of manifests that were given up, a part of one manifest at a time.
+    fn manifests(&self, after: Option<Address>, ended: bool) -> Result<(Phase, u64), CollectError> {
+        let page = self.shared.index().manifests_after(after, PAGE).map_err(ReadError::from)?;
+        let dying = page.iter().find_map(|(address, row)| {
+            row.dying.map(|(next, _)| (*address, *row, next))
+        });
+        let Some((manifest, row, first)) = dying else {
+            let next = match page.last() {
+                Some((last, _)) => Phase::Manifests { after: Some(*last), ended },
+                // What they named may be given up now.
+                None if ended => Phase::Chunks { after: None },
+                None if self.options.strays => Phase::Strays(self.shared.strays()?),
+                None => self.begin_log(),
+            };
+            return Ok((next, 0));
+        };
+        let Some(refs) = self.shared.manifest_refs(&manifest, &row) else {
+            self.shared.salvage_manifest(manifest, &row)?;
+            return Ok((Phase::Manifests { after, ended: true }, 0));
+        };
+        let start = usize::try_from(first).unwrap_or(usize::MAX).min(refs.len());
+        let end = (start + UNREF).min(refs.len());
+        let addresses = refs[start..end].to_vec();
+        let work = addresses.len() as u64 * 64;
+        let last = end == refs.len();
+        self.shared.reclaim(Reclaim::Unref { manifest, first, last, addresses })?;
+        Ok((Phase::Manifests { after, ended: true }, work))
+    }
+
+    fn begin_log(&self) -> Phase {
+        let todo = self.shared.wasteful(self.options.dead_percent);
+        Phase::Log { todo: todo.into(), current: None }
+    }
+
+    fn strays(&mut self, mut strays: Strays) -> Result<(Phase, u64), CollectError> {
+        match strays.step(&self.shared)? {
+            Some(found) => {
+                self.done.strays += found.files;
+                self.done.stray_bytes += found.bytes;
+                Ok((Phase::Strays(strays), found.work))
+            }
+            None => Ok((self.begin_log(), 0)),
+        }
+    }
+
+    fn log(
+        &mut self,
+        mut todo: VecDeque<u64>,
+        current: Option<Box<Compaction>>,
+    ) -> Result<(Phase, u64), CollectError> {
+        let mut compaction = match current {
+            Some(compaction) => compaction,
+            None => match todo.pop_front() {
+                Some(segment) => {
+                    Box::new(Compaction::new(&self.shared, segment, Arc::clone(&self.freed))?)
+                }
+                None if self.done.segments > 0 => return Ok((Phase::Settle, 0)),
+                None => return Ok((Phase::Done, 0)),
+            },
+        };
+        let (work, ended) = compaction.step()?;
+        if !ended {
+            return Ok((Phase::Log { todo, current: Some(compaction) }, work));
+        }
+        if let Some(bytes) = compaction.retired() {
+            self.done.segments += 1;
+            self.retired_bytes += bytes;
+        }
+        Ok((Phase::Log { todo, current: None }, work))
+    }
+}
+
+impl Shared {
+    /// The uptime up to which a blob must have been unnamed for its grace to be over.
+    fn grace_ends(&self, grace: Duration) -> Option<u64> {
+        lock(&self.figures).state.uptime.checked_sub(grace.as_secs())
+    }
+
+    /// Commits work of the store's own.
+    pub(crate) fn reclaim(&self, work: Reclaim) -> Result<(), CommitError> {
+        self.commit(work.batch()).map(drop)
+    }
+
+    /// The blobs that a manifest names, in the order in which its references end. `None` if its
+    /// entry is damaged.
+    fn manifest_refs(&self, manifest: &Address, row: &ManifestRow) -> Option<Vec<Address>> {
+        match self.read_entry(row.place) {
+            Some(Op::Manifest { address, refs }) if address == *manifest => {
+                Some(refs.iter().map(|r| r.address).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// Says a manifest anew whose entry is damaged, with what the index still has of it.
+    fn salvage_manifest(&self, address: Address, row: &ManifestRow) -> Result<(), CollectError> {
+        let refs = self.index().children_of(&address).map_err(ReadError::from)?;
+        let ops = vec![(Op::Manifest { address, refs }, row.place)];
+        Ok(self.reclaim(Reclaim::Salvage { ops })?)
+    }
+
+    /// What a collection would do now.
+    pub(crate) fn collectable(&self, options: &CollectOptions) -> Result<Collectable, ReadError> {
+        let due = self.grace_ends(options.grace);
+        let mut forecast = Forecast {
+            shared: self,
+            due,
+            sum: Collectable::default(),
+            dead: Usage::default(),
+        };
+        forecast.unnamed()?;
+        forecast.dying()?;
+        let Forecast { mut sum, dead, .. } = forecast;
+        sum.log_bytes = self.wasted(options.dead_percent, &dead);
+        Ok(sum)
+    }
+}
+
+/// Adds up what a collection would do, without doing it.
+struct Forecast<'a> {
+    shared: &'a Shared,
+    /// Unnamed since then or before: the grace is over.
+    due: Option<u64>,
+    sum: Collectable,
+    /// Bytes of the log that would be dead.
+    dead: Usage,
+}
+
+impl Forecast<'_> {
+    fn unnamed(&mut self) -> Result<(), ReadError> {
+        let (index, mut after) = (self.shared.index(), None);
+        loop {
+            let page = index.unnamed_after(after, PAGE)?;
+            for (address, since) in &page {
+                if index.is_needed(address)? || self.shared.stage.is_leased(address) {
+                    continue;
+                }
+                if self.due.is_some_and(|due| *since <= due) {
+                    self.goes(address)?;
+                } else if let Some(row) = index.chunk(address)?.filter(ChunkRow::is_here) {
+                    self.sum.waiting_chunks += 1;
+                    self.sum.waiting_bytes += u64::from(row.len());
+                }
+            }
+            match page.last() {
+                Some((last, _)) => after = Some(*last),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Manifests that an earlier collection gave up, and did not come to an end with.
+    fn dying(&mut self) -> Result<(), ReadError> {
+        let (index, mut after) = (self.shared.index(), None);
+        loop {
+            let page = index.manifests_after(after, PAGE)?;
+            for (address, row) in &page {
+                if row.dying.is_some() {
+                    self.manifest_goes(address, row)?;
+                }
+            }
+            match page.last() {
+                Some((last, _)) => after = Some(*last),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn goes(&mut self, address: &Address) -> Result<(), ReadError> {
+        let index = self.shared.index();
+        if let Some(row) = index.chunk(address)? {
+            self.dead.dead(&row.place());
+            if row.is_here() {
+                self.sum.chunks += 1;
+            }
+            if let ChunkRow::File { len, .. } = row {
+                self.sum.file_bytes += u64::from(len);
+            }
+        }
+        match index.manifest(address)? {
+            // One that is dying already is counted on its own.
+            Some(row) if row.dying.is_none() => self.manifest_goes(address, &row),
+            _ => Ok(()),
+        }
+    }
+
+    /// A manifest goes, and with it what only such manifests name.
+    fn manifest_goes(&mut self, manifest: &Address, row: &ManifestRow) -> Result<(), ReadError> {
+        self.dead.dead(&row.place);
+        for child in self.shared.manifest_refs(manifest, row).unwrap_or_default() {
+            if self.goes_with(&child, manifest)? {
+                self.goes(&child)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a blob goes because this manifest does. Of several manifests that name it, it is
+    /// counted with the first.
+    fn goes_with(&self, child: &Address, manifest: &Address) -> Result<bool, ReadError> {
+        let index = self.shared.index();
+        if self.shared.stage.is_leased(child) || !index.holders(child)?.is_empty() {
+            return Ok(false);
+        }
+        let named_by = index.named_by(child, usize::MAX)?;
+        // A reference that has ended is not counted again.
+        let mut still_named = false;
+        for (by_manifest, hash) in named_by {
+            let other = Address::from_bytes(hash);
+            still_named |= other == *manifest;
+            if other != *manifest && (!by_manifest || other < *manifest || !self.is_going(&other)?) {
+                return Ok(false);
+            }
+        }
+        Ok(still_named)
+    }
+
+    fn is_going(&self, manifest: &Address) -> Result<bool, ReadError> {
+        let index = self.shared.index();
+        if index.manifest(manifest)?.is_some_and(|row| row.dying.is_some()) {
+            return Ok(true);
+        }
+        let since = index.unnamed_since(manifest)?;
+        let due = since.zip(self.due).is_some_and(|(since, due)| since <= due);
+        Ok(due && !index.is_needed(manifest)? && !self.shared.stage.is_leased(manifest))
+    }
+}

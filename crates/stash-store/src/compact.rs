@@ -1,0 +1,218 @@
+//! Writing a segment of the log again without what is dead in it.
+
+use std::collections::BTreeMap;
+
+use crate::commit::{Freed, MoveItem, Reclaim, lock};
+use crate::entry::{Op, Place};
+use crate::index::Usage;
+use crate::log::{SEGMENT_HEADER, SegmentFile};
+use crate::scan::{Scan, Scanned};
+use crate::shared::Shared;
+use crate::sync::Arc;
+use crate::{CollectError, IoError, OpenMode, ReadError};
+
+/// Bytes of entries that are written again in one batch; one entry may be longer.
+const BATCH_BYTES: u64 = 256 * 1024;
+/// Bytes read in one step.
+const STEP_BYTES: u64 = 1024 * 1024;
+
+/// One segment that is being written again. Not the last one: nothing is added to it any more, and
+/// so what is dead in it stays dead.
+#[derive(Debug)]
+pub(crate) struct Compaction {
+    shared: Arc<Shared>,
+    segment: u64,
+    len: u64,
+    scan: Scan,
+    others: BTreeMap<u64, SegmentFile>,
+    floor: u64,
+    freed: Arc<Freed>,
+    damaged: bool,
+    is_retired: bool,
+}
+
+impl Compaction {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        segment: u64,
+        freed: Arc<Freed>,
+    ) -> Result<Compaction, CollectError> {
+        let (mut others, floor) = {
+            let core = lock(&shared.core);
+            let left = |id: &&u64| **id != segment && !core.head.usage.is_retired(**id);
+            let floor = core.log.segments.keys().find(left).copied().unwrap_or(segment);
+            (core.log.segments.clone(), floor)
+        };
+        let len = others.remove(&segment).map_or(0, |file| file.len);
+        let path = shared.files.segment(segment);
+        let file = shared.files.disk.open(&path, OpenMode::Read);
+        let file = file.map_err(|e| IoError::new("open", &path, e))?;
+        let scan = Scan::new(file, shared.log_key, segment, SEGMENT_HEADER);
+        let scan = scan.map_err(|e| IoError::new("read", &path, e))?;
+        let shared = Arc::clone(shared);
+        let (damaged, is_retired) = (false, false);
+        Ok(Compaction { shared, segment, len, scan, others, floor, freed, damaged, is_retired })
+    }
+
+    /// Bytes of the segment, if it is no longer part of the log.
+    pub(crate) fn retired(&self) -> Option<u64> {
+        self.is_retired.then_some(self.len)
+    }
+
+    /// Writes some entries again: bytes read, and whether the segment has come to its end.
+    pub(crate) fn step(&mut self) -> Result<(u64, bool), CollectError> {
+        let begin = self.scan.at();
+        let (mut items, mut bytes, mut ended) = (Vec::new(), 0, false);
+        while bytes < BATCH_BYTES && self.scan.at() - begin < STEP_BYTES {
+            match self.next()? {
+                Next::Live(item) => {
+                    bytes += item.log_bytes();
+                    items.push(item);
+                }
+                Next::Dead => {}
+                Next::End => {
+                    ended = true;
+                    break;
+                }
+            }
+        }
+        if !items.is_empty() {
+            self.shared.reclaim(Reclaim::Move { items, freed: Arc::clone(&self.freed) })?;
+        }
+        let work = self.scan.at() - begin + bytes;
+        if ended {
+            self.finish()?;
+        }
+        Ok((work, ended))
+    }
+
+    fn next(&mut self) -> Result<Next, CollectError> {
+        let path = self.shared.files.segment(self.segment);
+        let scanned = self.scan.next().map_err(|e| IoError::new("read", &path, e))?;
+        let (op, sequence, place) = match scanned {
+            Scanned::Entry { op, sequence, place, .. } => (op, sequence, place),
+            Scanned::Damaged { .. } => {
+                self.damaged = true;
+                return Ok(Next::Dead);
+            }
+            Scanned::End { at } => {
+                self.damaged |= at < self.scan.len();
+                return Ok(Next::End);
+            }
+        };
+        let (op, sequence) = match op {
+            Op::Moved { sequence, op } => (*op, sequence),
+            op => (op, sequence),
+        };
+        if !self.is_live(&op, sequence, place)? {
+            return Ok(Next::Dead);
+        }
+        let payload = self.scan.payload(&op, place);
+        Ok(Next::Live(MoveItem { op, sequence, place, payload }))
+    }
+
+    fn is_live(&self, op: &Op, sequence: u64, place: Place) -> Result<bool, CollectError> {
+        if op.is_absence() {
+            // What it denies was said before it, and can be found only in a segment begun before.
+            return Ok(self.others.values().any(|file| file.first_sequence < sequence));
+        }
+        if let Op::Retire { segment, .. } = op {
+            return Ok(*segment >= self.floor);
+        }
+        let index = self.shared.index();
+        Ok(index.peek(|tables| tables.goes_by(op, place)).map_err(ReadError::from)?)
+    }
+
+    /// Ends the segment, unless something is in it that cannot be written again.
+    fn finish(&mut self) -> Result<(), CollectError> {
+        if self.damaged && !self.salvage()? {
+            return Ok(());
+        }
+        let (segment, floor) = (self.segment, self.floor);
+        self.shared.reclaim(Reclaim::Retire { segment, floor })?;
+        self.is_retired = true;
+        Ok(())
+    }
+
+    /// Writes anew what the index knows of entries that are damaged. False if records are among
+    /// them: the segment stays until these were committed again.
+    fn salvage(&self) -> Result<bool, CollectError> {
+        let rows = self.shared.index().going_by(self.segment).map_err(ReadError::from)?;
+        let (mut ops, mut lost) = (Vec::new(), 0);
+        for (row, place) in rows {
+            match row.again() {
+                Some(op) => ops.push((op, place)),
+                None => lost += u64::from(!self.set_aside(&row)),
+            }
+        }
+        for ops in ops.chunks(64) {
+            self.shared.reclaim(Reclaim::Salvage { ops: ops.to_vec() })?;
+        }
+        Ok(lost == 0)
+    }
+
+    /// A small blob is quarantined; a record is remembered as broken, and not gone.
+    fn set_aside(&self, row: &crate::index::GoesBy) -> bool {
+        match row {
+            crate::index::GoesBy::Chunk { address, .. } => {
+                self.shared.note_damage(*address);
+                true
+            }
+            crate::index::GoesBy::Record { hash } => {
+                self.shared.note_broken(*hash);
+                false
+            }
+            _ => true,
+        }
+    }
+}
+
+enum Next {
+    Live(MoveItem),
+    Dead,
+    End,
+}
+
+impl Shared {
+    /// Segments that compaction would shorten enough, the oldest first.
+    pub(crate) fn wasteful(&self, percent: u8) -> Vec<u64> {
+        self.waste(percent, &Usage::default()).into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Bytes that compaction would give back, were these dead, too.
+    pub(crate) fn wasted(&self, percent: u8, more: &Usage) -> u64 {
+        self.waste(percent, more).into_iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    fn waste(&self, percent: u8, more: &Usage) -> Vec<(u64, u64)> {
+        let core = lock(&self.core);
+        let usage = &core.head.usage;
+        let last = core.log.end.segment;
+        let mut segments =
+            core.log.segments.iter().filter(|(id, _)| !usage.is_retired(**id)).peekable();
+        let oldest = segments.peek().map(|(id, _)| **id);
+        let waste = |id: &u64, file: &SegmentFile| {
+            let (now, then) = (usage.waste.get(id), more.waste.get(id));
+            let mut bytes: u64 = now.into_iter().chain(then).map(|waste| waste.dead).sum();
+            if Some(*id) == oldest {
+                bytes += now.map_or(0, |waste| waste.absent);
+            }
+            let size = file.len.saturating_sub(SEGMENT_HEADER);
+            let is_due = bytes > 0 && bytes * 100 >= size * u64::from(percent);
+            is_due.then_some((*id, bytes))
+        };
+        segments.filter(|(id, _)| **id != last).filter_map(|(id, file)| waste(id, file)).collect()
+    }
+
+    /// Makes the index durable as it is now, so that segments it needs no longer are removed.
+    pub(crate) fn settle(&self) -> Result<(), CollectError> {
+        {
+            let mut core = lock(&self.core);
+            self.checkpoint(&mut core);
+        }
+        match self.read_only() {
+            Some(reason) => Err(crate::CommitError::ReadOnly { reason }.into()),
+            None => Ok(()),
+        }
+    }
+}
