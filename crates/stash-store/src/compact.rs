@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use crate::commit::{Freed, MoveItem, Reclaim, lock};
 use crate::entry::{Op, Place};
 use crate::error::is_unreadable;
-use crate::index::Usage;
+use crate::index::{GoesBy, Usage};
 use crate::log::{SEGMENT_HEADER, SegmentFile};
 use crate::scan::{Scan, Scanned};
 use crate::shared::Shared;
 use crate::sync::Arc;
-use crate::{CollectError, IoError, OpenMode, ReadError};
+use crate::{Address, CollectError, IoError, OpenMode, ReadError};
 
 /// Bytes of entries that are written again in one batch; one entry may be longer.
 const BATCH_BYTES: u64 = 256 * 1024;
@@ -164,7 +164,7 @@ impl Compaction {
         for (row, place) in rows {
             match row.again() {
                 Some(op) => ops.push((op, place)),
-                None => lost += u64::from(!self.set_aside(&row)),
+                None => lost += u64::from(!self.set_aside(&row, place)?),
             }
         }
         for ops in ops.chunks(64) {
@@ -173,19 +173,37 @@ impl Compaction {
         Ok(lost == 0)
     }
 
-    /// A small blob is quarantined; a record is remembered as broken, and not gone.
-    fn set_aside(&self, row: &crate::index::GoesBy) -> bool {
+    /// A small blob is written again if its bytes are right, and else quarantined; a record is
+    /// remembered as broken, and not gone: nobody here could tell whether its bytes are right.
+    fn set_aside(&self, row: &GoesBy, place: Place) -> Result<bool, CollectError> {
         match row {
-            crate::index::GoesBy::Chunk { address, .. } => {
-                self.shared.note_damage(*address);
-                true
+            GoesBy::Chunk { address, .. } => {
+                match self.blob_at(address, place) {
+                    Some(payload) => {
+                        let op = Op::SmallChunk { address: *address };
+                        let items = vec![MoveItem { op, sequence: 0, place, payload }];
+                        let freed = Arc::clone(&self.freed);
+                        self.shared.reclaim(Reclaim::Move { items, freed })?;
+                    }
+                    None => self.shared.note_damage(*address),
+                }
+                Ok(true)
             }
-            crate::index::GoesBy::Record { hash } => {
+            GoesBy::Record { hash } => {
                 self.shared.note_broken(*hash);
-                false
+                Ok(false)
             }
-            _ => true,
+            _ => Ok(true),
         }
+    }
+
+    /// The bytes of a small blob whose entry is damaged, if they are not.
+    fn blob_at(&self, address: &Address, place: Place) -> Option<Vec<u8>> {
+        let (file, _) = self.shared.segments.get(self.segment).ok()?;
+        let (at, len) = place.body();
+        let mut bytes = vec![0; usize::try_from(len.checked_sub(32)?).ok()?];
+        file.read_at(at + 32, &mut bytes).ok()?;
+        (Address::of(&bytes) == *address).then_some(bytes)
     }
 }
 

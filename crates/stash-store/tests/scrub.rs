@@ -127,7 +127,7 @@ fn a_flipped_byte_in_any_file_is_found_and_named_and_never_served() {
         }
         let part = path.strip_prefix(dir()).unwrap().components().next().unwrap();
         kinds.insert(part.as_os_str().to_owned());
-        for n in 0..8 {
+        for n in 0..24 {
             flip(&disk, &options, &stock, &path, random.below(len * 8), n % 2 == 0);
             flips += 1;
         }
