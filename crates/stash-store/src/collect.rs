@@ -129,11 +129,15 @@ pub struct Collector {
     freed: Arc<Freed>,
     done: Collected,
     retired_bytes: u64,
+    /// The last segment when it began: what is added from then on is for the next collection.
+    until: u64,
 }
 
 impl Collector {
     pub(crate) fn new(store: Store, options: CollectOptions) -> Collector {
+        let until = lock(&store.shared().core).log.end.segment;
         Collector {
+            until,
             shared: Arc::clone(store.shared()),
             _store: store,
             options,
@@ -224,7 +228,8 @@ impl Collector {
 
     fn begin_log(&self) -> Phase {
         let todo = self.shared.wasteful(self.options.dead_percent);
-        Phase::Log { todo: todo.into(), current: None }
+        let todo = todo.into_iter().filter(|id| *id < self.until).collect();
+        Phase::Log { todo, current: None }
     }
 
     fn strays(&mut self, mut strays: Strays) -> Result<(Phase, u64), CollectError> {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::thread::ThreadId;
 
 use crate::batch::Step;
 use crate::commit::{Core, Done, Job, Queue, lock};
@@ -49,6 +51,8 @@ pub(crate) struct Shared {
     broken: Mutex<BTreeSet<[u8; 32]>>,
     index: RwLock<Arc<Index>>,
     read_only: Mutex<Option<String>>,
+    /// Of a store that has one.
+    committer: OnceLock<ThreadId>,
     /// Released when everything else is.
     _lock: Box<dyn Lock>,
 }
@@ -84,12 +88,41 @@ impl Shared {
             broken: Mutex::default(),
             index: RwLock::new(Arc::new(parts.index)),
             read_only: Mutex::new(None),
+            committer: OnceLock::new(),
             _lock: parts.lock,
         }
     }
 
     pub(crate) fn index(&self) -> Arc<Index> {
         Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks the index. If it is damaged, it is made anew from the log, and asked once more.
+    pub(crate) fn ask<T>(
+        &self,
+        question: impl Fn(&Index) -> Result<T, IndexError>,
+    ) -> Result<T, ReadError> {
+        let error = match question(&self.index()) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        // The committer mends it; while it runs a callback, it cannot.
+        if self.read_only().is_some() || self.is_committer() {
+            return Err(error.into());
+        }
+        self.upkeep.damaged(error.0.clone());
+        if self.commit(Batch::new()).is_err() {
+            return Err(error.into());
+        }
+        Ok(question(&self.index())?)
+    }
+
+    fn is_committer(&self) -> bool {
+        match self.committer.get() {
+            Some(committer) => *committer == std::thread::current().id(),
+            // The thread that calls commits, unless it is at it already.
+            None => self.core.try_lock().is_err(),
+        }
     }
 
     pub(crate) fn replace_index(&self, index: Index) {
@@ -113,7 +146,7 @@ impl Shared {
     pub(crate) fn here(&self, addresses: &[Address]) -> Result<Vec<bool>, ReadError> {
         // Before the index is asked: what is being collected stays marked until the index says so.
         let gone: Vec<bool> = addresses.iter().map(|a| self.stage.is_evicting(a)).collect();
-        let rows = self.index().chunks(addresses)?;
+        let rows = self.ask(|index| index.chunks(addresses))?;
         let here = |((address, row), gone): ((&Address, Option<ChunkRow>), bool)| {
             row.is_some_and(|row| row.is_here())
                 && !gone
@@ -252,6 +285,8 @@ impl Shared {
 
     /// The committer's thread: takes all batches that wait, commits them, and looks again.
     pub(crate) fn committer(&self) {
+        // Set once: there is one such thread.
+        let _ = self.committer.set(std::thread::current().id());
         while let Some(jobs) = self.queue.take() {
             let mut core = lock(&self.core);
             if catch_unwind(AssertUnwindSafe(|| self.serve(&mut core, jobs))).is_err() {
@@ -259,6 +294,7 @@ impl Shared {
             }
         }
         self.stage.close();
+        self.index().stop_merging();
         self.upkeep.close();
         self.close();
     }
