@@ -1,10 +1,10 @@
 //! Writing a segment of the log again without what is dead in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::commit::{Freed, MoveItem, Reclaim, lock};
 use crate::entry::{Op, Place};
-use crate::index::Usage;
+use crate::index::{GoesBy, Usage};
 use crate::log::{SEGMENT_HEADER, SegmentFile};
 use crate::scan::{Scan, Scanned};
 use crate::shared::Shared;
@@ -23,7 +23,8 @@ pub(crate) struct Compaction {
     shared: Arc<Shared>,
     segment: u64,
     len: u64,
-    scan: Scan,
+    /// `None` if its file is gone.
+    scan: Option<Scan>,
     others: BTreeMap<u64, SegmentFile>,
     floor: u64,
     freed: Arc<Freed>,
@@ -44,13 +45,9 @@ impl Compaction {
             (core.log.segments.clone(), floor)
         };
         let len = others.remove(&segment).map_or(0, |file| file.len);
-        let path = shared.files.segment(segment);
-        let file = shared.files.disk.open(&path, OpenMode::Read);
-        let file = file.map_err(|e| IoError::new("open", &path, e))?;
-        let scan = Scan::new(file, shared.log_key, segment, SEGMENT_HEADER);
-        let scan = scan.map_err(|e| IoError::new("read", &path, e))?;
+        let scan = scan(shared, segment)?;
         let shared = Arc::clone(shared);
-        let (damaged, is_retired) = (false, false);
+        let (damaged, is_retired) = (scan.is_none(), false);
         Ok(Compaction { shared, segment, len, scan, others, floor, freed, damaged, is_retired })
     }
 
@@ -61,9 +58,9 @@ impl Compaction {
 
     /// Writes some entries again: bytes read, and whether the segment has come to its end.
     pub(crate) fn step(&mut self) -> Result<(u64, bool), CollectError> {
-        let begin = self.scan.at();
+        let begin = self.at();
         let (mut items, mut bytes, mut ended) = (Vec::new(), 0, false);
-        while bytes < BATCH_BYTES && self.scan.at() - begin < STEP_BYTES {
+        while bytes < BATCH_BYTES && self.at() - begin < STEP_BYTES {
             match self.next()? {
                 Next::Live(item) => {
                     bytes += item.log_bytes();
@@ -79,16 +76,23 @@ impl Compaction {
         if !items.is_empty() {
             self.shared.reclaim(Reclaim::Move { items, freed: Arc::clone(&self.freed) })?;
         }
-        let work = self.scan.at() - begin + bytes;
+        let work = self.at() - begin + bytes;
         if ended {
             self.finish()?;
         }
         Ok((work, ended))
     }
 
+    fn at(&self) -> u64 {
+        self.scan.as_ref().map_or(0, Scan::at)
+    }
+
     fn next(&mut self) -> Result<Next, CollectError> {
         let path = self.shared.files.segment(self.segment);
-        let scanned = self.scan.next().map_err(|e| IoError::new("read", &path, e))?;
+        let Some(scan) = &mut self.scan else {
+            return Ok(Next::End);
+        };
+        let scanned = scan.next().map_err(|e| IoError::new("read", &path, e))?;
         let (op, sequence, place) = match scanned {
             Scanned::Entry { op, sequence, place, .. } => (op, sequence, place),
             Scanned::Damaged { .. } => {
@@ -96,7 +100,7 @@ impl Compaction {
                 return Ok(Next::Dead);
             }
             Scanned::End { at } => {
-                self.damaged |= at < self.scan.len();
+                self.damaged |= at < scan.len();
                 return Ok(Next::End);
             }
         };
@@ -104,10 +108,10 @@ impl Compaction {
             Op::Moved { sequence, op } => (*op, sequence),
             op => (op, sequence),
         };
+        let payload = scan.payload(&op, place);
         if !self.is_live(&op, sequence, place)? {
             return Ok(Next::Dead);
         }
-        let payload = self.scan.payload(&op, place);
         Ok(Next::Live(MoveItem { op, sequence, place, payload }))
     }
 
@@ -130,6 +134,7 @@ impl Compaction {
         }
         let (segment, floor) = (self.segment, self.floor);
         self.shared.reclaim(Reclaim::Retire { segment, floor })?;
+        lock(&self.shared.suspects).remove(&segment);
         self.is_retired = true;
         Ok(())
     }
@@ -152,19 +157,30 @@ impl Compaction {
     }
 
     /// A small blob is quarantined; a record is remembered as broken, and not gone.
-    fn set_aside(&self, row: &crate::index::GoesBy) -> bool {
+    fn set_aside(&self, row: &GoesBy) -> bool {
         match row {
-            crate::index::GoesBy::Chunk { address, .. } => {
+            GoesBy::Chunk { address, .. } => {
                 self.shared.note_damage(*address);
                 true
             }
-            crate::index::GoesBy::Record { hash } => {
+            GoesBy::Record { hash } => {
                 self.shared.note_broken(*hash);
                 false
             }
             _ => true,
         }
     }
+}
+
+/// Begins to read a segment; `None` if its file is gone.
+fn scan(shared: &Shared, segment: u64) -> Result<Option<Scan>, CollectError> {
+    let path = shared.files.segment(segment);
+    let file = match shared.files.disk.open(&path, OpenMode::Read) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(|e| IoError::new("open", &path, e))?,
+    };
+    let scan = Scan::new(file, shared.log_key, segment, SEGMENT_HEADER);
+    Ok(Some(scan.map_err(|e| IoError::new("read", &path, e))?))
 }
 
 enum Next {
@@ -174,9 +190,10 @@ enum Next {
 }
 
 impl Shared {
-    /// Segments that compaction would shorten enough, the oldest first.
-    pub(crate) fn wasteful(&self, percent: u8) -> Vec<u64> {
-        self.waste(percent, &Usage::default()).into_iter().map(|(id, _)| id).collect()
+    /// Segments that compaction would shorten enough, or save from damage, the oldest first.
+    pub(crate) fn wasteful(&self, percent: u8) -> BTreeSet<u64> {
+        let wasteful = self.waste(percent, &Usage::default()).into_iter().map(|(id, _)| id);
+        wasteful.chain(lock(&self.suspects).iter().copied()).collect()
     }
 
     /// Bytes that compaction would give back, were these dead, too.

@@ -1,5 +1,7 @@
 //! Reading a segment from front to back, past damage.
 
+use std::ops::Range;
+
 use crate::DiskFile;
 use crate::entry::{HEADER, Header, Kind, Op, Place, entry_len};
 use crate::sync::Arc;
@@ -28,6 +30,9 @@ pub(crate) struct Scan {
     at: u64,
     window: Vec<u8>,
     window_start: u64,
+    /// The body of the entry read last, in the window, and where its padding ends.
+    body: Range<usize>,
+    body_end: usize,
 }
 
 impl Scan {
@@ -38,16 +43,42 @@ impl Scan {
         at: u64,
     ) -> std::io::Result<Scan> {
         let len = file.len()?;
-        Ok(Scan { file, log_key, segment, len, at, window: Vec::new(), window_start: 0 })
+        Ok(Scan {
+            file,
+            log_key,
+            segment,
+            len,
+            at,
+            window: Vec::new(),
+            window_start: 0,
+            body: 0..0,
+            body_end: 0,
+        })
+    }
+
+    /// Reads no further than to `end`.
+    pub(crate) fn until(mut self, end: u64) -> Scan {
+        self.len = self.len.min(end);
+        self
+    }
+
+    /// Where the next entry begins.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// The body of the entry that [`Scan::next`] has just returned.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.window[self.body.clone()]
+    }
+
+    /// Whether that entry is filled up with zeros. Nobody else asks: no meaning hangs on it.
+    pub(crate) fn is_padded(&self) -> bool {
+        self.window[self.body.end..self.body_end].iter().all(|byte| *byte == 0)
     }
 
     pub(crate) fn len(&self) -> u64 {
         self.len
-    }
-
-    /// How far it has come.
-    pub(crate) fn at(&self) -> u64 {
-        self.at
     }
 
     /// What follows the fields of an entry that was just read: a record's or a blob's bytes.
@@ -61,7 +92,7 @@ impl Scan {
     }
 
     /// Makes `n` bytes from `at` available, or as many as there are.
-    fn fill(&mut self, at: u64, n: usize) -> std::io::Result<std::ops::Range<usize>> {
+    fn fill(&mut self, at: u64, n: usize) -> std::io::Result<Range<usize>> {
         let end = self.len.min(at.saturating_add(n as u64));
         let have = self.window_start..self.window_start + self.window.len() as u64;
         if !(at >= have.start && end <= have.end) {
@@ -97,12 +128,15 @@ impl Scan {
         };
         let end = at + entry_len(u64::from(header.len));
         let body_len = usize::try_from(header.len).unwrap_or(usize::MAX);
-        let range = self.fill(at + HEADER as u64, body_len)?;
-        let body = &self.window[range];
-        if body.len() < body_len || end > self.len {
+        let with_padding = usize::try_from(end - at).unwrap_or(usize::MAX) - HEADER;
+        let range = self.fill(at + HEADER as u64, with_padding)?;
+        if range.len() < with_padding {
             return Ok(Scanned::End { at });
         }
         self.at = end;
+        self.body = range.start..range.start + body_len;
+        self.body_end = range.end;
+        let body = self.body();
         if crc32fast::hash(body) != header.crc {
             let what = "the checksum of an entry's body does not match";
             return Ok(Scanned::Damaged { from: at, to: end, what });

@@ -9,8 +9,10 @@ use crate::batch::Step;
 use crate::commit::{Core, Done, Job, Queue, lock};
 use crate::entry::{HEADER, Header, Op, Place, entry_len};
 use crate::files::Files;
+use crate::format::Format;
 use crate::index::{ChunkRow, Index, IndexError, State};
-use crate::log::{Segments, mark_len};
+use crate::log::{Position, Segments, mark_len};
+use crate::scrub::Scrub;
 use crate::stage::Stage;
 use crate::sync::{Arc, Mutex, PoisonError, RwLock};
 use crate::upkeep::Upkeep;
@@ -19,6 +21,8 @@ use crate::{
     MAX_RECORD_BYTES, MAX_RECORD_REFS, MAX_ROW_KEY, MAX_ROW_VALUE, OpenReport, Options, ReadError, Receipt,
 };
 
+/// Sentences about damage in the log that are remembered, some 100 bytes each.
+const DAMAGE: usize = 64;
 /// Damaged records remembered, 32 bytes each; others are found again when they are read.
 const BROKEN: usize = 65_536;
 
@@ -27,7 +31,10 @@ const BROKEN: usize = 65_536;
 pub(crate) struct Figures {
     pub(crate) state: State,
     pub(crate) segments: u64,
+    /// Those of them that are part of the log.
+    pub(crate) log: BTreeSet<u64>,
     pub(crate) log_bytes: u64,
+    pub(crate) damage: Vec<String>,
     pub(crate) groups: u64,
     pub(crate) batches: u64,
 }
@@ -39,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) store_id: [u8; 16],
     pub(crate) log_key: [u8; 32],
+    pub(crate) format: Format,
     pub(crate) opens: u64,
     pub(crate) report: OpenReport,
     pub(crate) segments: Segments,
@@ -49,6 +57,9 @@ pub(crate) struct Shared {
     pub(crate) figures: Mutex<Figures>,
     /// Records whose stored bytes were found damaged.
     broken: Mutex<BTreeSet<[u8; 32]>>,
+    pub(crate) scrub: Scrub,
+    /// Segments that are damaged or missing: compaction saves what is left of them.
+    pub(crate) suspects: Mutex<BTreeSet<u64>>,
     index: RwLock<Arc<Index>>,
     read_only: Mutex<Option<String>>,
     /// Of a store that has one.
@@ -66,15 +77,22 @@ pub(crate) struct Parts {
     pub(crate) core: Core,
     pub(crate) index: Index,
     pub(crate) figures: Figures,
+    /// Segments that should be there and are not.
+    pub(crate) missing: Vec<u64>,
     pub(crate) lock: Box<dyn Lock>,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Shared {
-        let format = &parts.core.log.format;
+        let format = parts.core.log.format.clone();
+        let scrub = Scrub::load(&parts.files, &format.store_id);
+        let mut suspects = scrub.suspects();
+        suspects.retain(|id| parts.figures.log.contains(id));
+        suspects.extend(parts.missing);
         Shared {
             store_id: format.store_id,
             log_key: format.log_key,
+            format,
             segments: Segments::new(Arc::clone(&parts.files)),
             files: parts.files,
             options: parts.options,
@@ -86,6 +104,8 @@ impl Shared {
             core: Mutex::new(parts.core),
             figures: Mutex::new(parts.figures),
             broken: Mutex::default(),
+            scrub,
+            suspects: Mutex::new(suspects),
             index: RwLock::new(Arc::new(parts.index)),
             read_only: Mutex::new(None),
             committer: OnceLock::new(),
@@ -156,6 +176,13 @@ impl Shared {
         Ok(addresses.iter().zip(rows).zip(gone).map(here).collect())
     }
 
+    /// Remembers damage in the log that was found while the store is open.
+    pub(crate) fn note_log_damage(&self, damage: Vec<String>) {
+        let mut figures = lock(&self.figures);
+        let room = DAMAGE.saturating_sub(figures.damage.len());
+        figures.damage.extend(damage.into_iter().take(room));
+    }
+
     /// Notes that a record's stored bytes are damaged, so that the same record can replace them.
     pub(crate) fn note_broken(&self, hash: [u8; 32]) {
         let mut broken = lock(&self.broken);
@@ -167,6 +194,16 @@ impl Shared {
     /// True, once, for a record whose stored bytes are damaged.
     pub(crate) fn mend_record(&self, hash: &[u8; 32]) -> bool {
         lock(&self.broken).remove(hash)
+    }
+
+    /// Segments that are part of the log, missing ones included, and where the log ends.
+    pub(crate) fn log_now(&self) -> (BTreeSet<u64>, Position) {
+        let (mut log, end) = {
+            let figures = lock(&self.figures);
+            (figures.log.clone(), figures.state.position)
+        };
+        log.extend(lock(&self.suspects).iter());
+        (log, end)
     }
 
     pub(crate) fn is_inline(&self) -> bool {

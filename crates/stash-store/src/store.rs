@@ -26,7 +26,7 @@ pub type Row = (Vec<u8>, Vec<u8>);
 /// All methods block, and may be called from any number of threads.
 #[derive(Debug, Clone)]
 pub struct Store {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     _handle: Arc<Handle>,
 }
 
@@ -69,20 +69,23 @@ impl Store {
     pub fn open(dir: &Path, options: &Options) -> Result<Store, OpenError> {
         let mut opened = recover::open(dir, options)?;
         let refused = count_open(&mut opened);
+        let core = Core::new(opened.log, opened.head);
         let figures = Figures {
-            state: opened.head.state,
-            segments: opened.log.segments.len() as u64,
-            log_bytes: opened.log.full_bytes + opened.log.end.offset,
+            state: core.head.state,
+            segments: core.log.segments.len() as u64,
+            log: core.live_segments(),
+            log_bytes: core.log.full_bytes + core.log.end.offset,
             ..Figures::default()
         };
         let shared = Arc::new(Shared::new(Parts {
             files: opened.files,
             options: options.clone(),
-            opens: opened.head.state.opens,
+            opens: figures.state.opens,
             report: opened.report,
-            core: Core::new(opened.log, opened.head),
+            core,
             index: opened.index,
             figures,
+            missing: opened.missing,
             lock: opened.lock,
         }));
         if let Some(reason) = refused {
@@ -286,6 +289,7 @@ impl Store {
                     io::ErrorKind::NotFound => "its file is missing".to_owned(),
                     io::ErrorKind::UnexpectedEof => "its file is too short".to_owned(),
                     _ if is_misplaced(&error.source) => "its path is not a file's".to_owned(),
+                    _ if error.is_unreadable() => "the disk cannot read it".to_owned(),
                     _ => return Err(ReadError::Io(error)),
                 },
             };
@@ -361,6 +365,9 @@ impl Store {
             Err(e) if e.source.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(damaged("its segment of the log is too short"));
             }
+            Err(error) if error.is_unreadable() => {
+                return Err(damaged("the disk cannot read it"));
+            }
             result => result?,
         }
         let offset = u64::from(place.offset);
@@ -418,6 +425,7 @@ impl Store {
 
     /// Figures, as of the last commit.
     pub fn stats(&self) -> Stats {
+        let scrub = self.scrub_progress();
         let figures = lock(&self.shared.figures);
         Stats {
             records: figures.state.records,
@@ -426,17 +434,19 @@ impl Store {
             evicted: figures.state.evicted,
             quarantined: figures.state.quarantined,
             log_bytes: figures.log_bytes,
+            damage: figures.damage.clone(),
             log_segments: figures.segments,
             read_only: self.shared.read_only(),
             outstanding_bytes: self.shared.stage.outstanding(),
             groups: figures.groups,
             batches: figures.batches,
+            scrub,
         }
     }
 }
 
 /// A link, a directory or something else is where a file should be.
-fn is_misplaced(error: &io::Error) -> bool {
+pub(crate) fn is_misplaced(error: &io::Error) -> bool {
     let link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
     let kinds =
         [io::ErrorKind::NotADirectory, io::ErrorKind::IsADirectory, io::ErrorKind::InvalidInput];

@@ -10,6 +10,8 @@
 
 pub mod fixture;
 pub mod model;
+pub mod sick;
+pub mod stock;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
