@@ -75,6 +75,26 @@ fn flush(tree: &Tree, numbers: std::ops::Range<u64>) {
 }
 
 #[test]
+fn a_scan_under_a_prefix_goes_on_where_a_page_of_memory_ends_before_a_run() {
+    let tree = Tree::open(&mem_files(&MemDisk::new(0)), KEY, LIMITS).unwrap();
+    let mut changes = Changes::default();
+    changes.insert(&[2], vec![]);
+    tree.publish(changes);
+    assert!(tree.freeze(vec![]));
+    tree.checkpoint().unwrap();
+    let mut changes = Changes::default();
+    (0..200).for_each(|n| changes.insert(&[1, n], vec![]));
+    tree.publish(changes);
+    let mut seen = 0;
+    tree.scan_prefix(&[1], &mut |_, _| {
+        seen += 1;
+        true
+    })
+    .unwrap();
+    assert_eq!(seen, 200);
+}
+
+#[test]
 fn a_scan_may_change_the_tree_that_it_goes_through() {
     let files = mem_files(&MemDisk::new(0));
     let tree = Tree::open(&files, KEY, LIMITS).unwrap();
