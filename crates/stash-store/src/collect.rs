@@ -209,7 +209,7 @@ impl Collector {
                 // What they named may be given up now.
                 None if ended => Phase::Chunks { after: None },
                 None if self.options.strays => Phase::Strays(self.shared.strays()?),
-                None => self.begin_log(),
+                None => self.begin_log()?,
             };
             return Ok((next, 0));
         };
@@ -226,10 +226,20 @@ impl Collector {
         Ok((Phase::Manifests { after, ended: true }, work))
     }
 
+<<<<<<< HEAD
     fn begin_log(&self) -> Phase {
         let todo = self.shared.wasteful(self.options.dead_percent);
         let todo = todo.into_iter().filter(|id| *id < self.until).collect();
         Phase::Log { todo, current: None }
+=======
+    /// What is damaged goes first, before more of it is.
+    fn begin_log(&self) -> Result<Phase, CollectError> {
+        let mut todo = VecDeque::from(self.shared.damaged_segments()?);
+        let wasteful = self.shared.wasteful(self.options.dead_percent);
+        let more: Vec<u64> = wasteful.into_iter().filter(|id| !todo.contains(id)).collect();
+        todo.extend(more);
+        Ok(Phase::Log { todo, current: None })
+>>>>>>> h/scrub
     }
 
     fn strays(&mut self, mut strays: Strays) -> Result<(Phase, u64), CollectError> {
@@ -239,7 +249,7 @@ impl Collector {
                 self.done.stray_bytes += found.bytes;
                 Ok((Phase::Strays(strays), found.work))
             }
-            None => Ok((self.begin_log(), 0)),
+            None => Ok((self.begin_log()?, 0)),
         }
     }
 

@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::commit::{Freed, MoveItem, Reclaim, lock};
 use crate::entry::{Op, Place};
+<<<<<<< HEAD
+=======
+use crate::error::is_unreadable;
+>>>>>>> h/scrub
 use crate::index::{GoesBy, Usage};
 use crate::log::{SEGMENT_HEADER, SegmentFile};
 use crate::scan::{Scan, Scanned};
 use crate::shared::Shared;
 use crate::sync::Arc;
-use crate::{CollectError, IoError, OpenMode, ReadError};
+use crate::{Address, CollectError, IoError, OpenMode, ReadError};
 
 /// Bytes of entries that are written again in one batch; one entry may be longer.
 const BATCH_BYTES: u64 = 256 * 1024;
@@ -23,7 +27,11 @@ pub(crate) struct Compaction {
     shared: Arc<Shared>,
     segment: u64,
     len: u64,
+<<<<<<< HEAD
     /// `None` if its file is gone.
+=======
+    /// `None` if the file is missing.
+>>>>>>> h/scrub
     scan: Option<Scan>,
     others: BTreeMap<u64, SegmentFile>,
     floor: u64,
@@ -45,7 +53,19 @@ impl Compaction {
             (core.log.segments.clone(), floor)
         };
         let len = others.remove(&segment).map_or(0, |file| file.len);
+<<<<<<< HEAD
         let scan = scan(shared, segment)?;
+=======
+        let path = shared.files.segment(segment);
+        let scan = match shared.files.disk.open(&path, OpenMode::Read) {
+            Ok(file) => Some(
+                Scan::new(file, shared.log_key, segment, SEGMENT_HEADER)
+                    .map_err(|e| IoError::new("read", &path, e))?,
+            ),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(IoError::new("open", &path, e).into()),
+        };
+>>>>>>> h/scrub
         let shared = Arc::clone(shared);
         let (damaged, is_retired) = (scan.is_none(), false);
         Ok(Compaction { shared, segment, len, scan, others, floor, freed, damaged, is_retired })
@@ -88,11 +108,28 @@ impl Compaction {
     }
 
     fn next(&mut self) -> Result<Next, CollectError> {
+<<<<<<< HEAD
         let path = self.shared.files.segment(self.segment);
         let Some(scan) = &mut self.scan else {
             return Ok(Next::End);
         };
         let scanned = scan.next().map_err(|e| IoError::new("read", &path, e))?;
+=======
+        let Some(scan) = &mut self.scan else {
+            return Ok(Next::End);
+        };
+        let scanned = match scan.next() {
+            Ok(scanned) => scanned,
+            Err(error) if is_unreadable(&error) => {
+                self.damaged = true;
+                return Ok(Next::End);
+            }
+            Err(error) => {
+                let path = self.shared.files.segment(self.segment);
+                return Err(IoError::new("read", &path, error).into());
+            }
+        };
+>>>>>>> h/scrub
         let (op, sequence, place) = match scanned {
             Scanned::Entry { op, sequence, place, .. } => (op, sequence, place),
             Scanned::Damaged { .. } => {
@@ -147,7 +184,7 @@ impl Compaction {
         for (row, place) in rows {
             match row.again() {
                 Some(op) => ops.push((op, place)),
-                None => lost += u64::from(!self.set_aside(&row)),
+                None => lost += u64::from(!self.set_aside(&row, place)?),
             }
         }
         for ops in ops.chunks(64) {
@@ -156,19 +193,46 @@ impl Compaction {
         Ok(lost == 0)
     }
 
+<<<<<<< HEAD
     /// A small blob is quarantined; a record is remembered as broken, and not gone.
     fn set_aside(&self, row: &GoesBy) -> bool {
         match row {
             GoesBy::Chunk { address, .. } => {
                 self.shared.note_damage(*address);
                 true
+=======
+    /// A small blob is written again if its bytes are right, and else quarantined; a record is
+    /// remembered as broken, and not gone: nobody here could tell whether its bytes are right.
+    fn set_aside(&self, row: &GoesBy, place: Place) -> Result<bool, CollectError> {
+        match row {
+            GoesBy::Chunk { address, .. } => {
+                match self.blob_at(address, place) {
+                    Some(payload) => {
+                        let op = Op::SmallChunk { address: *address };
+                        let items = vec![MoveItem { op, sequence: 0, place, payload }];
+                        let freed = Arc::clone(&self.freed);
+                        self.shared.reclaim(Reclaim::Move { items, freed })?;
+                    }
+                    None => self.shared.note_damage(*address),
+                }
+                Ok(true)
+>>>>>>> h/scrub
             }
             GoesBy::Record { hash } => {
                 self.shared.note_broken(*hash);
-                false
+                Ok(false)
             }
-            _ => true,
+            _ => Ok(true),
         }
+    }
+
+    /// The bytes of a small blob whose entry is damaged, if they are not.
+    fn blob_at(&self, address: &Address, place: Place) -> Option<Vec<u8>> {
+        let (file, _) = self.shared.segments.get(self.segment).ok()?;
+        let (at, len) = place.body();
+        let mut bytes = vec![0; usize::try_from(len.checked_sub(32)?).ok()?];
+        file.read_at(at + 32, &mut bytes).ok()?;
+        (Address::of(&bytes) == *address).then_some(bytes)
     }
 }
 
@@ -194,6 +258,26 @@ impl Shared {
     pub(crate) fn wasteful(&self, percent: u8) -> BTreeSet<u64> {
         let wasteful = self.waste(percent, &Usage::default()).into_iter().map(|(id, _)| id);
         wasteful.chain(lock(&self.suspects).iter().copied()).collect()
+    }
+
+    /// Segments in which damage was found, or that are missing, the oldest first. One that is
+    /// still written to is ended first.
+    pub(crate) fn damaged_segments(&self) -> Result<Vec<u64>, CollectError> {
+        let suspects = lock(&self.suspects).clone();
+        if suspects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let is_last = {
+            let mut core = lock(&self.core);
+            let is_last = suspects.contains(&core.log.end.segment);
+            core.log.stale |= is_last;
+            is_last
+        };
+        if is_last {
+            let uptime = lock(&self.figures).state.uptime;
+            self.reclaim(Reclaim::Uptime(uptime))?;
+        }
+        Ok(suspects.into_iter().collect())
     }
 
     /// Bytes that compaction would give back, were these dead, too.

@@ -30,9 +30,8 @@ pub(crate) struct Scan {
     at: u64,
     window: Vec<u8>,
     window_start: u64,
-    /// The body of the entry read last, in the window, and where its padding ends.
-    body: Range<usize>,
-    body_end: usize,
+    /// Of the entry read last, in the window.
+    padding: Range<usize>,
 }
 
 impl Scan {
@@ -51,8 +50,7 @@ impl Scan {
             at,
             window: Vec::new(),
             window_start: 0,
-            body: 0..0,
-            body_end: 0,
+            padding: 0..0,
         })
     }
 
@@ -62,19 +60,9 @@ impl Scan {
         self
     }
 
-    /// Where the next entry begins.
-    pub(crate) fn at(&self) -> u64 {
-        self.at
-    }
-
-    /// The body of the entry that [`Scan::next`] has just returned.
-    pub(crate) fn body(&self) -> &[u8] {
-        &self.window[self.body.clone()]
-    }
-
-    /// Whether that entry is filled up with zeros. Nobody else asks: no meaning hangs on it.
+    /// Whether the entry that was just read is filled up with zeros. No meaning hangs on it.
     pub(crate) fn is_padded(&self) -> bool {
-        self.window[self.body.end..self.body_end].iter().all(|byte| *byte == 0)
+        self.window[self.padding.clone()].iter().all(|byte| *byte == 0)
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -134,9 +122,8 @@ impl Scan {
             return Ok(Scanned::End { at });
         }
         self.at = end;
-        self.body = range.start..range.start + body_len;
-        self.body_end = range.end;
-        let body = self.body();
+        self.padding = range.start + body_len..range.end;
+        let body = &self.window[range.start..range.start + body_len];
         if crc32fast::hash(body) != header.crc {
             let what = "the checksum of an entry's body does not match";
             return Ok(Scanned::Damaged { from: at, to: end, what });

@@ -11,7 +11,7 @@ use crate::files::Files;
 use crate::index::{IndexError, TreeCursor, TreeError};
 use crate::shared::Shared;
 use crate::sync::Mutex;
-use crate::{DiskFile, Finding, IoError, OpenMode, ReadError, ScrubError, ScrubProgress, Store, recover};
+use crate::{Finding, OpenMode, ReadError, ScrubError, ScrubProgress, Store, recover};
 use pass::{Cursor, Pass};
 
 /// What a file counts for at least, however short: opening it and reading it takes a disk as long
@@ -125,7 +125,11 @@ impl Scrubber {
             stop: false,
             done: Scrubbed::default(),
         };
-        let ended = step.pass.cursor == Cursor::End;
+        if let Some(what) = Pass::inspect(&shared.files, &shared.store_id) {
+            // It is replaced at the end of this step.
+            step.note(Finding::Progress { what });
+        }
+        let ended = step.pass.cursor == Cursor::End && step.done.findings.is_empty();
         let result = if ended { Ok(step.pass.end()) } else { step.run() };
         let done = step.done;
         pass.done_bytes += done.bytes;
@@ -179,11 +183,10 @@ impl Step<'_> {
         self.done.findings.push(finding);
     }
 
-    /// FORMAT, against what is in memory; and SCRUB, which is of no use until it is read.
+    /// FORMAT, against what is in memory.
     fn format(&mut self) -> Result<(), ScrubError> {
         let shared = self.shared();
         let (files, may_write) = (&shared.files, shared.read_only().is_none());
-        let path = files.dir.join("FORMAT");
         let mut mended = Ok(());
         let format = match read_whole(files, "FORMAT") {
             Ok(bytes) if bytes == shared.format.encode() => None,
@@ -193,16 +196,12 @@ impl Step<'_> {
         if format.is_some() && may_write {
             mended = recover::write_format(files, &shared.format);
         }
-        let progress = Pass::inspect(files, &shared.store_id);
-        self.done.bytes += 2 * LEAST;
+        self.done.bytes += LEAST;
         if let Some(what) = format {
             self.note(Finding::Format { what });
         }
-        if let Some(what) = progress {
-            self.note(Finding::Progress { what });
-        }
         self.pass.cursor = Cursor::LOG;
-        mended.map_err(|error| ScrubError::Io(IoError::new("write", &path, error.source)))
+        mended.map_err(ScrubError::Io)
     }
 
     /// The files of the index.

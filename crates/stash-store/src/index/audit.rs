@@ -14,6 +14,9 @@ use crate::entry::{Op, Place};
 const TABLES: [u8; 5] =
     [table::CHUNKS, table::RECORDS, table::HOLDS, table::ROWS, table::MANIFESTS];
 
+/// Rows read at once: a row has 64 KiB at most.
+const PAGE: usize = 256;
+
 /// A row that goes by an entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Witness {
@@ -168,6 +171,7 @@ impl Index {
         segment: u64,
         ranges: &[(u64, u64)],
     ) -> Result<Vec<Witness>, IndexError> {
+<<<<<<< HEAD
         let (mut rows, mut bad) = (Vec::new(), None);
         self.pairs_going_by(segment, &mut |key, value| match Witness::decode(key, value) {
             Ok(row) => {
@@ -175,10 +179,20 @@ impl Index {
                 if ranges.iter().any(|(from, to)| (*from..*to).contains(&at)) {
                     rows.push(row);
                 }
+=======
+        let (mut found, mut cursor) = (Vec::new(), AuditCursor::default());
+        loop {
+            let rows = self.witnesses(&mut cursor, PAGE)?;
+            if rows.is_empty() {
+                return Ok(found);
+>>>>>>> h/scrub
             }
-            Err(error) => bad = Some(error),
-        })?;
-        bad.map_or(Ok(rows), Err)
+            found.extend(rows.into_iter().filter(|row| {
+                let (place, at) = (row.place(), u64::from(row.place().offset));
+                let within = ranges.iter().any(|(from, to)| (*from..*to).contains(&at));
+                place.segment == segment && within
+            }));
+        }
     }
 
     /// Whether a record is found by all that its entry says: order, name, writer, and blobs.

@@ -4,7 +4,7 @@ use std::io;
 
 use super::{Cursor, LEAST, Step};
 use crate::index::ChunkRow;
-use crate::{Address, DiskFile, Finding, IoError, OpenMode, ReadError, ScrubError};
+use crate::{Address, Finding, IoError, OpenMode, ReadError, ScrubError};
 
 /// Rows of the index read at once.
 const PAGE: usize = 256;

@@ -195,7 +195,7 @@ impl Step<'_> {
             }
             Scanned::Entry { op, sequence, place, tag, .. } => {
                 batch.add(sequence, &tag);
-                self.blob(&op, place, scan.body())
+                self.blob(&op, place, scan)
             }
             Scanned::Damaged { from, to, what } => {
                 found.push((from..to, what.to_owned()));
@@ -207,14 +207,12 @@ impl Step<'_> {
     }
 
     /// A small blob in the log, unless a later entry has taken its place.
-    fn blob(&mut self, op: &Op, place: Place, body: &[u8]) -> Result<(), ScrubError> {
+    fn blob(&mut self, op: &Op, place: Place, scan: &Scan) -> Result<(), ScrubError> {
         let op = if let Op::Moved { op, .. } = op { op } else { op };
         let Op::SmallChunk { address } = op else {
             return Ok(());
         };
-        let len = usize::try_from(place.body().1).unwrap_or(0);
-        let blob = body.get(body.len().saturating_sub(len) + 32..).unwrap_or_default();
-        if Address::of(blob) == *address {
+        if Address::of(&scan.payload(op, place)) == *address {
             return Ok(());
         }
         match self.shared().index().chunk(address) {

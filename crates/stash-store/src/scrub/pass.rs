@@ -4,7 +4,7 @@ use std::io;
 
 use crate::files::Files;
 use crate::index::TreeCursor;
-use crate::{Address, DiskFile, Finding, OpenMode};
+use crate::{Address, Finding, OpenMode};
 
 const MAGIC: &[u8; 16] = b"stash-store scr\n";
 const VERSION: u32 = 1;
@@ -67,21 +67,8 @@ impl Pass {
 
     /// What SCRUB says; the start of the first pass if there is none, or it cannot be used.
     pub(super) fn load(files: &Files, store_id: &[u8; 16]) -> Pass {
-        let bytes = match read(files) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Pass::default(),
-            Err(error) => return Pass::anew(&error.to_string()),
-        };
-        match Pass::decode(&bytes, store_id) {
-            Some(pass) => pass,
-            None => Pass::anew("its checksum does not match, by rot or by a power cut"),
-        }
-    }
-
-    fn anew(what: &str) -> Pass {
-        let mut pass = Pass::default();
-        pass.note(&Finding::Progress { what: what.to_owned() });
-        pass
+        let bytes = read(files).ok().flatten();
+        bytes.and_then(|bytes| Pass::decode(&bytes, store_id)).unwrap_or_default()
     }
 
     /// What is wrong with SCRUB on disk, if something is.
@@ -89,7 +76,7 @@ impl Pass {
         match read(files) {
             Ok(None) => None,
             Ok(Some(bytes)) if Pass::decode(&bytes, store_id).is_some() => None,
-            Ok(Some(_)) => Some("its checksum does not match".to_owned()),
+            Ok(Some(_)) => Some("its checksum does not match, by rot or by a power cut".to_owned()),
             Err(error) => Some(error.to_string()),
         }
     }

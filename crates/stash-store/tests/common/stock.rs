@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use stash_store::{Address, Batch, Blob, ReadError, Ref, Store};
+use stash_store::{Address, Batch, Blob, ReadError, RecordEntry, Ref, Store};
 
-use super::{Random, record};
+use super::{Random, read, record};
 
 /// What a store was filled with.
 pub struct Stock {
     pub chunks: BTreeMap<Address, Vec<u8>>,
     pub records: BTreeMap<[u8; 32], Vec<u8>>,
+    pub entries: BTreeMap<[u8; 32], RecordEntry>,
 }
 
 impl Stock {
@@ -17,7 +18,7 @@ impl Stock {
     /// and segments.
     pub fn fill(store: &Store, seed: u64) -> Stock {
         let mut random = Random(seed);
-        let mut stock = Stock { chunks: BTreeMap::new(), records: BTreeMap::new() };
+        let mut stock = Stock { chunks: BTreeMap::new(), records: BTreeMap::new(), entries: BTreeMap::new() };
         for i in 0..24_u64 {
             let len = if i % 3 == 0 { 2000 + i * 50 } else { 300 + i };
             let bytes = random.bytes(usize::try_from(len).unwrap());
@@ -26,6 +27,7 @@ impl Stock {
             store.stage(blob).unwrap();
             let entry = record(i, &[(address, u32::try_from(len).unwrap())], &random.bytes(300));
             stock.records.insert(entry.hash, entry.bytes.to_vec());
+            stock.entries.insert(entry.hash, entry.clone());
             stock.chunks.insert(address, bytes);
             let refs = vec![Ref { address, sealed_len: 1 }];
             let key = [u8::try_from(i % 5).unwrap()];
@@ -59,5 +61,21 @@ impl Stock {
                 Err(error) => panic!("{context}: {error}"),
             }
         }
+    }
+
+    /// Everything is here.
+    pub fn check_whole(&self, store: &Store, context: &str) {
+        for (address, bytes) in &self.chunks {
+            assert!(read(store, address).as_ref() == Some(bytes), "{context}: {address}");
+        }
+        for (hash, bytes) in &self.records {
+            let found = store.record(hash).unwrap().map(|found| found.bytes.to_vec());
+            assert!(found.as_ref() == Some(bytes), "{context}: a record");
+        }
+        let rows = store.rows(b"").unwrap();
+        assert_eq!(rows.len(), 4, "{context}");
+        assert!(rows.iter().all(|(_, value)| value == &[7; 40]), "{context}");
+        let held = |address: &&Address| !store.holders(address).unwrap().is_empty();
+        assert_eq!(self.chunks.keys().filter(held).count(), 18, "{context}");
     }
 }
