@@ -129,11 +129,15 @@ pub struct Collector {
     freed: Arc<Freed>,
     done: Collected,
     retired_bytes: u64,
+    /// The last segment when it began: what is added from then on is for the next collection.
+    until: u64,
 }
 
 impl Collector {
     pub(crate) fn new(store: Store, options: CollectOptions) -> Collector {
+        let until = lock(&store.shared().core).log.end.segment;
         Collector {
+            until,
             shared: Arc::clone(store.shared()),
             _store: store,
             options,
@@ -222,6 +226,12 @@ impl Collector {
         Ok((Phase::Manifests { after, ended: true }, work))
     }
 
+<<<<<<< HEAD
+    fn begin_log(&self) -> Phase {
+        let todo = self.shared.wasteful(self.options.dead_percent);
+        let todo = todo.into_iter().filter(|id| *id < self.until).collect();
+        Phase::Log { todo, current: None }
+=======
     /// What is damaged goes first, before more of it is.
     fn begin_log(&self) -> Result<Phase, CollectError> {
         let mut todo = VecDeque::from(self.shared.damaged_segments()?);
@@ -229,6 +239,7 @@ impl Collector {
         let more: Vec<u64> = wasteful.into_iter().filter(|id| !todo.contains(id)).collect();
         todo.extend(more);
         Ok(Phase::Log { todo, current: None })
+>>>>>>> h/scrub
     }
 
     fn strays(&mut self, mut strays: Strays) -> Result<(Phase, u64), CollectError> {

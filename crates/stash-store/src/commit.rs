@@ -205,7 +205,8 @@ impl Shared {
         tracing::warn!(error = %error.0, "rebuilding the index from the log");
         let _one = lock(&self.upkeep.writing);
         match recover::reload(&core.log, &self.options) {
-            Ok((index, head)) => {
+            Ok((index, head, damage)) => {
+                self.note_log_damage(damage);
                 self.replace_index(index);
                 core.head = head;
                 core.behind = 0;

@@ -53,9 +53,6 @@ impl Files {
         self.dir.join("log").join(nest(&sha1_of(&id.to_le_bytes()), self.layout))
     }
 
-    pub(crate) fn index(&self) -> PathBuf {
-        self.dir.join("index")
-    }
 
     /// A name that nothing has, in a directory that is emptied when the store is opened.
     pub(crate) fn tmp(&self) -> PathBuf {

@@ -140,6 +140,11 @@ impl Index {
         self.tree.merge()
     }
 
+    /// Ends a merge that is running, and every later one before it begins: the store closes.
+    pub(crate) fn stop_merging(&self) {
+        self.tree.stop_merging();
+    }
+
     /// Reads a part of the index's files, to see that it is whole.
     pub(crate) fn verify(
         &self,

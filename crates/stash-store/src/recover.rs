@@ -341,11 +341,14 @@ fn try_load(
 
 /// Makes the index anew while the store is open, after it failed. The log is at rest, whole, and
 /// ends at `log.end`.
-pub(crate) fn reload(log: &LogWriter, options: &Options) -> Result<(Index, Head), OpenError> {
+pub(crate) fn reload(
+    log: &LogWriter,
+    options: &Options,
+) -> Result<(Index, Head, Vec<String>), OpenError> {
     let mut report = OpenReport::default();
     let found = segments::find(&log.files, &log.format, &mut report)?;
     match try_load(&log.files, &log.format, options, &found, false, true, &mut report) {
-        Ok(loaded) => Ok(loaded),
+        Ok((index, head)) => Ok((index, head, report.damage)),
         Err(LoadError::Open(error)) => Err(error),
         Err(LoadError::Index(IndexError(what))) => Err(OpenError::Damaged { what }),
     }

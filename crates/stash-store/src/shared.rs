@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::thread::ThreadId;
 
 use crate::batch::Step;
 use crate::commit::{Core, Done, Job, Queue, lock};
@@ -19,6 +21,8 @@ use crate::{
     MAX_RECORD_BYTES, MAX_RECORD_REFS, MAX_ROW_KEY, MAX_ROW_VALUE, OpenReport, Options, ReadError, Receipt,
 };
 
+/// Sentences about damage in the log that are remembered, some 100 bytes each.
+const DAMAGE: usize = 64;
 /// Damaged records remembered, 32 bytes each; others are found again when they are read.
 const BROKEN: usize = 65_536;
 
@@ -30,6 +34,7 @@ pub(crate) struct Figures {
     /// Those of them that are part of the log.
     pub(crate) log: BTreeSet<u64>,
     pub(crate) log_bytes: u64,
+    pub(crate) damage: Vec<String>,
     pub(crate) groups: u64,
     pub(crate) batches: u64,
 }
@@ -50,13 +55,23 @@ pub(crate) struct Shared {
     pub(crate) upkeep: Upkeep,
     pub(crate) core: Mutex<Core>,
     pub(crate) figures: Mutex<Figures>,
+<<<<<<< HEAD
+    /// Records whose stored bytes were found damaged.
+    broken: Mutex<BTreeSet<[u8; 32]>>,
+    pub(crate) scrub: Scrub,
+    /// Segments that are damaged or missing: compaction saves what is left of them.
+    pub(crate) suspects: Mutex<BTreeSet<u64>>,
+=======
     pub(crate) scrub: Scrub,
     /// Segments that are damaged or missing: compaction saves what is left of them.
     pub(crate) suspects: Mutex<BTreeSet<u64>>,
     /// Records whose stored bytes were found damaged.
     broken: Mutex<BTreeSet<[u8; 32]>>,
+>>>>>>> h/scrub
     index: RwLock<Arc<Index>>,
     read_only: Mutex<Option<String>>,
+    /// Of a store that has one.
+    committer: OnceLock<ThreadId>,
     /// Released when everything else is.
     _lock: Box<dyn Lock>,
 }
@@ -96,17 +111,52 @@ impl Shared {
             upkeep: Upkeep::default(),
             core: Mutex::new(parts.core),
             figures: Mutex::new(parts.figures),
+<<<<<<< HEAD
+            broken: Mutex::default(),
+            scrub,
+            suspects: Mutex::new(suspects),
+=======
             scrub,
             suspects: Mutex::new(suspects),
             broken: Mutex::default(),
+>>>>>>> h/scrub
             index: RwLock::new(Arc::new(parts.index)),
             read_only: Mutex::new(None),
+            committer: OnceLock::new(),
             _lock: parts.lock,
         }
     }
 
     pub(crate) fn index(&self) -> Arc<Index> {
         Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks the index. If it is damaged, it is made anew from the log, and asked once more.
+    pub(crate) fn ask<T>(
+        &self,
+        question: impl Fn(&Index) -> Result<T, IndexError>,
+    ) -> Result<T, ReadError> {
+        let error = match question(&self.index()) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        // The committer mends it; while it runs a callback, it cannot.
+        if self.read_only().is_some() || self.is_committer() {
+            return Err(error.into());
+        }
+        self.upkeep.damaged(error.0.clone());
+        if self.commit(Batch::new()).is_err() {
+            return Err(error.into());
+        }
+        Ok(question(&self.index())?)
+    }
+
+    fn is_committer(&self) -> bool {
+        match self.committer.get() {
+            Some(committer) => *committer == std::thread::current().id(),
+            // The thread that calls commits, unless it is at it already.
+            None => self.core.try_lock().is_err(),
+        }
     }
 
     pub(crate) fn replace_index(&self, index: Index) {
@@ -126,6 +176,8 @@ impl Shared {
         self.upkeep.notify();
     }
 
+<<<<<<< HEAD
+=======
     /// Segments that are part of the log, missing ones included, and where the log ends.
     pub(crate) fn log_now(&self) -> (BTreeSet<u64>, Position) {
         let (mut log, end) = {
@@ -136,11 +188,12 @@ impl Shared {
         (log, end)
     }
 
+>>>>>>> h/scrub
     /// For each blob, whether it is durable and here.
     pub(crate) fn here(&self, addresses: &[Address]) -> Result<Vec<bool>, ReadError> {
         // Before the index is asked: what is being collected stays marked until the index says so.
         let gone: Vec<bool> = addresses.iter().map(|a| self.stage.is_evicting(a)).collect();
-        let rows = self.index().chunks(addresses)?;
+        let rows = self.ask(|index| index.chunks(addresses))?;
         let here = |((address, row), gone): ((&Address, Option<ChunkRow>), bool)| {
             row.is_some_and(|row| row.is_here())
                 && !gone
@@ -148,6 +201,13 @@ impl Shared {
                 && !self.stage.is_damaged(address)
         };
         Ok(addresses.iter().zip(rows).zip(gone).map(here).collect())
+    }
+
+    /// Remembers damage in the log that was found while the store is open.
+    pub(crate) fn note_log_damage(&self, damage: Vec<String>) {
+        let mut figures = lock(&self.figures);
+        let room = DAMAGE.saturating_sub(figures.damage.len());
+        figures.damage.extend(damage.into_iter().take(room));
     }
 
     /// Notes that a record's stored bytes are damaged, so that the same record can replace them.
@@ -161,6 +221,19 @@ impl Shared {
     /// True, once, for a record whose stored bytes are damaged.
     pub(crate) fn mend_record(&self, hash: &[u8; 32]) -> bool {
         lock(&self.broken).remove(hash)
+<<<<<<< HEAD
+    }
+
+    /// Segments that are part of the log, missing ones included, and where the log ends.
+    pub(crate) fn log_now(&self) -> (BTreeSet<u64>, Position) {
+        let (mut log, end) = {
+            let figures = lock(&self.figures);
+            (figures.log.clone(), figures.state.position)
+        };
+        log.extend(lock(&self.suspects).iter());
+        (log, end)
+=======
+>>>>>>> h/scrub
     }
 
     pub(crate) fn is_inline(&self) -> bool {
@@ -279,6 +352,8 @@ impl Shared {
 
     /// The committer's thread: takes all batches that wait, commits them, and looks again.
     pub(crate) fn committer(&self) {
+        // Set once: there is one such thread.
+        let _ = self.committer.set(std::thread::current().id());
         while let Some(jobs) = self.queue.take() {
             let mut core = lock(&self.core);
             if catch_unwind(AssertUnwindSafe(|| self.serve(&mut core, jobs))).is_err() {
@@ -286,6 +361,7 @@ impl Shared {
             }
         }
         self.stage.close();
+        self.index().stop_merging();
         self.upkeep.close();
         self.close();
     }

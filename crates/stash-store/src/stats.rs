@@ -57,6 +57,9 @@ pub struct Stats {
     pub log_bytes: u64,
     /// Segments of the log.
     pub log_segments: u64,
+    /// Damage in the log that was found when the index had to be made anew while the store was
+    /// open: what was lost, one sentence each, at most 64. See [`OpenReport::damage`].
+    pub damage: Vec<String>,
     /// Why the store takes no writes, if so.
     pub read_only: Option<String>,
     /// Bytes staged and not yet durable.

@@ -42,7 +42,7 @@ pub(crate) use verify::TreeCursor;
 pub(crate) const PREFIX: usize = 33;
 
 /// Bytes that an owner may keep in HEAD: a position in the log and some sums.
-pub(crate) const LONGEST_HEAD: usize = 4096;
+pub(crate) const LONGEST_HEAD: usize = 4 * 1024 * 1024;
 
 /// A key and its value.
 pub(crate) type Entry = (Vec<u8>, Vec<u8>);
