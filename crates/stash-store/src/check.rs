@@ -3,7 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::commit::lock;
 use crate::entry::{HEADER, Header, Op, Place};
 use crate::error::is_unreadable;
 use crate::index::{AuditCursor, ChunkRow, State, Witness};
@@ -141,7 +140,7 @@ enum Found {
 impl Check<'_> {
     /// Every row against its entry; the sums, if nothing was committed meanwhile.
     fn rows(&mut self) -> Result<(), ReadError> {
-        let (before, mut counted) = (self.state(), State::default());
+        let (before, mut counted) = (self.shared.settled_state(), State::default());
         let mut cursor = AuditCursor::default();
         loop {
             let rows = self.shared.index().witnesses(&mut cursor, PAGE)?;
@@ -153,15 +152,11 @@ impl Check<'_> {
                 self.row(row)?;
             }
         }
-        self.report.sums_compared = before.position == self.state().position;
+        self.report.sums_compared = before.position == self.shared.settled_state().position;
         if self.report.sums_compared {
             self.sums(&before, &counted);
         }
         Ok(())
-    }
-
-    fn state(&self) -> State {
-        lock(&self.shared.figures).state
     }
 
     fn sums(&mut self, stated: &State, counted: &State) {
