@@ -1,6 +1,7 @@
 //! The one seam to the disk: the log, blob files and the index all go through it.
 
 mod mem;
+mod overlay;
 mod real;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use mem::{Fault, MemDisk, Part, Survival};
+pub(crate) use overlay::Overlay;
 pub use real::RealDisk;
 
 /// How a file is opened. A symbolic link anywhere below the resolved directory is an error.

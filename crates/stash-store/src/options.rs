@@ -1,5 +1,6 @@
 //! How a store is made and opened.
 
+use crate::disk::Overlay;
 use crate::sync::Arc;
 use crate::{Disk, Nest, RealDisk};
 
@@ -41,6 +42,11 @@ pub struct Options {
     /// Bytes of log after which the index is made durable; more is faster, and makes opening
     /// after a crash slower.
     pub checkpoint_bytes: u64,
+    /// Write nothing: neither what a crash left is cut, nor is the index mended on disk, nor this
+    /// opening counted; all that happens in memory, where an index that has to be made anew takes
+    /// as much room as it would on disk. Stores may be opened that a newer program has made, if it
+    /// allows that. Nothing can be stored. [`crate::Store::rebuild`] only tells what it would do.
+    pub read_only: bool,
     /// Refuse to open any store but this one.
     pub expect_store: Option<[u8; 16]>,
     /// Fixes the random identity of a new store: for simulators. `None` asks the system.
@@ -61,9 +67,21 @@ impl Default for Options {
             queue_ops: 4096,
             segment_bytes: 64 * 1024 * 1024,
             checkpoint_bytes: 64 * 1024 * 1024,
+            read_only: false,
             expect_store: None,
             seed: None,
             disk: Arc::new(RealDisk::new()),
         }
+    }
+}
+
+impl Options {
+    /// As they are to be used by what opens a store.
+    pub(crate) fn for_opening(&self) -> Options {
+        let disk: Arc<dyn Disk> = match self.read_only {
+            true => Arc::new(Overlay::new(Arc::clone(&self.disk))),
+            false => Arc::clone(&self.disk),
+        };
+        Options { disk, ..self.clone() }
     }
 }

@@ -52,8 +52,10 @@ impl Store {
     /// if they are blobs. What could not be saved is in the report.
     ///
     /// The index also knows what damaged parts of the log said: where it can still be opened, have
-    /// a collection write that anew first. A rebuild can be cut short, and done again.
+    /// a collection write that anew first. A rebuild can be cut short, and done again. With
+    /// [`Options::read_only`] it only tells what it would do, and takes no file in.
     pub fn rebuild(dir: &Path, options: &Options) -> Result<(Store, RebuildReport), OpenError> {
+        let options = &options.for_opening();
         let (opened, salvaged) = recover::rebuild(dir, options)?;
         let mut report = RebuildReport {
             format_restored: salvaged.format_restored,
@@ -66,7 +68,9 @@ impl Store {
         let store = Store::begin(opened, options)?;
         take_in(store.shared(), &mut report)?;
         miss(store.shared(), &mut report)?;
-        store.flush()?;
+        if !options.read_only {
+            store.flush()?;
+        }
         Ok((store, report))
     }
 }
@@ -113,10 +117,12 @@ fn announce(
         let below = path.ancestors().skip(1).take_while(|dir| *dir != shared.files.dir);
         dirs.extend(below.map(Path::to_owned));
     }
-    shared.files.sync_files(&open)?;
-    shared.files.sync_dirs(&dirs)?;
-    let files = found.iter().map(|stray| (stray.address, stray.len)).collect();
-    shared.reclaim(Reclaim::Announce { files })?;
+    if !shared.options.read_only {
+        shared.files.sync_files(&open)?;
+        shared.files.sync_dirs(&dirs)?;
+        let files = found.iter().map(|stray| (stray.address, stray.len)).collect();
+        shared.reclaim(Reclaim::Announce { files })?;
+    }
     for stray in found.drain(..) {
         report.announced.add(stray.address);
     }

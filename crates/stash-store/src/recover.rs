@@ -89,7 +89,12 @@ pub(crate) fn write_format(files: &Files, format: &Format) -> Result<(), IoError
 /// Brings FORMAT up to what this program needs and the segments tell, before anything is written
 /// that asks for it. A cut leaves the store as it was, or with the new FORMAT; what is left to do
 /// then is done on the next open.
-fn migrate(files: &Files, format: Format, found: &[Found]) -> Result<Format, OpenError> {
+fn migrate(
+    files: &Files,
+    format: Format,
+    found: &[Found],
+    options: &Options,
+) -> Result<Format, OpenError> {
     let copies = found.iter().filter_map(|segment| segment.features);
     let features = copies.fold(format.features, Features::and).and(Features::NEEDED);
     if features == format.features {
@@ -98,7 +103,7 @@ fn migrate(files: &Files, format: Format, found: &[Found]) -> Result<Format, Ope
         return Ok(format);
     }
     let format = Format { features, ..format };
-    format.may_write(&files.dir)?;
+    admit(&format, &files.dir, options)?;
     match write_format(files, &format) {
         // The old index gives the room for it, and must go in any case.
         Err(error) if error.is_full() => {
@@ -214,7 +219,9 @@ fn resolve(disk: &dyn Disk, dir: &Path) -> Result<PathBuf, OpenError> {
 
 /// Refuses a store that is another one, or must not be written to.
 fn admit(format: &Format, dir: &Path, options: &Options) -> Result<(), OpenError> {
-    format.may_write(dir)?;
+    if !options.read_only {
+        format.may_write(dir)?;
+    }
     match options.expect_store {
         Some(expected) if expected != format.store_id => {
             Err(OpenError::WrongStore { expected, got: format.store_id })
@@ -237,7 +244,7 @@ fn assemble(
     let mut report =
         OpenReport { tmp_removed: clear(disk, &dir.join("tmp"))?, ..OpenReport::default() };
     let mut found = segments::find(&files, &format, &mut report)?;
-    let format = migrate(&files, format, &found)?;
+    let format = migrate(&files, format, &found, options)?;
     let (index, head) = load(&files, &format, options, &found, true, &mut report)?;
     let missing = segments::report_gaps(&found, &head.usage, &mut report);
     remove_retired(&files, &head, &index, &mut found)?;

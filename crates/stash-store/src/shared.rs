@@ -79,6 +79,8 @@ pub(crate) struct Parts {
     pub(crate) figures: Figures,
     /// Segments that should be there and are not.
     pub(crate) missing: Vec<u64>,
+    /// Why the store takes no writes, if so.
+    pub(crate) read_only: Option<String>,
     pub(crate) lock: Box<dyn Lock>,
 }
 
@@ -107,7 +109,7 @@ impl Shared {
             suspects: Mutex::new(suspects),
             broken: Mutex::default(),
             index: RwLock::new(Arc::new(parts.index)),
-            read_only: Mutex::new(None),
+            read_only: Mutex::new(parts.read_only),
             committer: OnceLock::new(),
             _lock: parts.lock,
         }

@@ -67,14 +67,15 @@ impl Store {
 
     /// Opens a store. What a crash left is repaired, and told by [`Store::open_report`].
     pub fn open(dir: &Path, options: &Options) -> Result<Store, OpenError> {
-        Store::begin(recover::open(dir, options)?, options)
+        let options = options.for_opening();
+        Store::begin(recover::open(dir, &options)?, &options)
     }
 
     pub(crate) fn begin(
         mut opened: recover::Opened,
         options: &Options,
     ) -> Result<Store, OpenError> {
-        let refused = count_open(&mut opened);
+        let refused = if options.read_only { None } else { count_open(&mut opened) };
         let core = Core::new(opened.log, opened.head);
         let figures = Figures {
             state: core.head.state,
@@ -92,6 +93,7 @@ impl Store {
             index: opened.index,
             figures,
             missing: opened.missing,
+            read_only: options.read_only.then(|| "it was opened only to be read".to_owned()),
             lock: opened.lock,
         }));
         if let Some(reason) = refused {

@@ -7,7 +7,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::{dir, files_below, fixture, inline, make_dirs};
+use common::{dir, files_below, fixture, inline};
 use stash_store::{Disk, Fault, MemDisk, OpenError, OpenMode, Options, Store};
 
 /// Where the features lie in FORMAT that a reader must know.
@@ -16,31 +16,11 @@ const INCOMPATIBLE: usize = 40;
 /// One for each format that was ever released.
 const FIXTURES: [&str; 2] = ["v1", "v2"];
 
-fn path_of(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
-
-fn write(disk: &MemDisk, path: &Path, bytes: &[u8]) {
-    make_dirs(disk, path.parent().unwrap());
-    disk.open(path, OpenMode::Create).unwrap().write_at(0, bytes).unwrap();
-}
-
 fn contents(disk: &MemDisk, path: &Path) -> Vec<u8> {
     let file = disk.open(path, OpenMode::Read).unwrap();
     let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
     file.read_at(0, &mut bytes).unwrap();
     bytes
-}
-
-/// A disk with a copy of a fixture, all of it durable.
-fn copy(name: &str, seed: u64) -> MemDisk {
-    let disk = MemDisk::new(seed);
-    let root = path_of(name);
-    for path in files_below(&root) {
-        let to = dir().join(path.strip_prefix(&root).unwrap());
-        write(&disk, &to, &std::fs::read(&path).unwrap());
-    }
-    disk.fork(seed)
 }
 
 fn options(disk: &MemDisk) -> Options {
@@ -55,7 +35,7 @@ fn features(disk: &MemDisk) -> u8 {
 fn every_fixture_opens_and_is_what_was_put_in() {
     // Fault case 91.
     for name in FIXTURES {
-        let disk = copy(name, 1);
+        let disk = fixture::copy(name, 1);
         for opens in 3..6 {
             let store = Store::open(dir(), &options(&disk)).unwrap();
             assert_eq!(store.opens(), opens, "{name}");
@@ -69,7 +49,7 @@ fn every_fixture_opens_and_is_what_was_put_in() {
 fn a_fixture_opens_on_a_real_disk() {
     for name in FIXTURES {
         let temp = tempfile::tempdir().unwrap();
-        let (root, to) = (path_of(name), temp.path().join("store"));
+        let (root, to) = (fixture::path(name), temp.path().join("store"));
         for path in files_below(&root) {
             let to = to.join(path.strip_prefix(&root).unwrap());
             std::fs::create_dir_all(to.parent().unwrap()).unwrap();
@@ -85,9 +65,9 @@ fn a_fixture_opens_on_a_real_disk() {
 #[test]
 fn a_store_of_version_one_is_migrated_by_opening_it() {
     // Fault case 91. The old index is not understood any more, whatever it is.
-    let disk = copy("v1", 1);
+    let disk = fixture::copy("v1", 1);
     let old = dir().join("index.redb");
-    write(&disk, &old, &[0xa5; 20_000]);
+    fixture::write(&disk, &old, &[0xa5; 20_000]);
     let segments = log_files(&disk);
     assert_eq!(features(&disk), 0);
     drop(Store::open(dir(), &options(&disk)).unwrap());
@@ -105,8 +85,8 @@ fn log_files(disk: &MemDisk) -> usize {
 /// Opens a copy of version 1, with the power going at operation `at`; false once that is behind
 /// the end.
 fn cut_migration(at: u64) -> bool {
-    let disk = copy("v1", at);
-    write(&disk, &dir().join("index.redb"), &[0xa5; 5000]);
+    let disk = fixture::copy("v1", at);
+    fixture::write(&disk, &dir().join("index.redb"), &[0xa5; 5000]);
     let disk = disk.fork(at);
     disk.inject(at, Fault::PowerCut);
     let opened = Store::open(dir(), &options(&disk)).is_ok();
@@ -136,8 +116,8 @@ fn a_migration_can_be_cut_at_every_operation() {
 
 #[test]
 fn a_full_disk_has_room_for_the_migration_where_the_old_index_was() {
-    let disk = copy("v1", 1);
-    write(&disk, &dir().join("index.redb"), &[0xa5; 20_000]);
+    let disk = fixture::copy("v1", 1);
+    fixture::write(&disk, &dir().join("index.redb"), &[0xa5; 20_000]);
     disk.set_capacity(Some(disk.used()));
     let store = Store::open(dir(), &options(&disk)).unwrap();
     fixture::check(&store, "on a full disk");
@@ -161,7 +141,7 @@ fn a_newer_store_is_refused_with_a_sentence_and_left_alone() {
         (INCOMPATIBLE, 0x81, "it uses unknown incompatible features 0x80"),
         (32, 2, "it uses unknown features 0x2 that forbid writing"),
     ] {
-        let disk = copy("v2", 1);
+        let disk = fixture::copy("v2", 1);
         reformat(&disk, at, byte);
         let (files, operations) = (disk.files(), disk.operations());
         let error = Store::open(dir(), &options(&disk)).unwrap_err();
@@ -175,7 +155,7 @@ fn a_newer_store_is_refused_with_a_sentence_and_left_alone() {
 #[test]
 fn features_that_only_a_segment_tells_of_count_too() {
     // FORMAT of an old backup, beside the log of a newer program.
-    let disk = copy("v2", 1);
+    let disk = fixture::copy("v2", 1);
     let format = dir().join("FORMAT");
     let old = contents(&disk, &format);
     reformat(&disk, INCOMPATIBLE, 0x81);
@@ -195,7 +175,7 @@ fn features_that_only_a_segment_tells_of_count_too() {
 
 #[test]
 fn directories_that_a_copy_left_out_are_made() {
-    let disk = copy("v2", 1);
+    let disk = fixture::copy("v2", 1);
     let options = Options { disk: Arc::new(disk.clone()), ..options(&disk) };
     assert!(disk.list(&dir().join("quarantine")).is_err());
     drop(Store::open(dir(), &options).unwrap());

@@ -1,10 +1,10 @@
 //! What the fixture stores hold, and how they are made.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use stash_store::{Batch, Blob, ChunkState, Options, Ref, Store};
+use stash_store::{Batch, Blob, ChunkState, Disk, MemDisk, OpenMode, Options, Ref, Store};
 
-use super::{Random, read, record};
+use super::{Random, dir, files_below, make_dirs, read, record};
 
 const BLOBS: u64 = 12;
 const RECORDS: u64 = 20;
@@ -112,4 +112,24 @@ fn check_referrers(store: &Store, i: u64, context: &str) {
     expected.sort_unstable();
     referrers.sort_unstable();
     assert_eq!(referrers, expected, "{context}: blob {i}");
+}
+
+/// Where a fixture lies.
+pub fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+pub fn write(disk: &MemDisk, path: &Path, bytes: &[u8]) {
+    make_dirs(disk, path.parent().unwrap());
+    disk.open(path, OpenMode::Create).unwrap().write_at(0, bytes).unwrap();
+}
+
+/// A disk with a copy of a fixture, all of it durable.
+pub fn copy(name: &str, seed: u64) -> MemDisk {
+    let (disk, root) = (MemDisk::new(seed), path(name));
+    for file in files_below(&root) {
+        let to = dir().join(file.strip_prefix(&root).unwrap());
+        write(&disk, &to, &std::fs::read(&file).unwrap());
+    }
+    disk.fork(seed)
 }
