@@ -226,20 +226,14 @@ impl Collector {
         Ok((Phase::Manifests { after, ended: true }, work))
     }
 
-<<<<<<< HEAD
-    fn begin_log(&self) -> Phase {
-        let todo = self.shared.wasteful(self.options.dead_percent);
-        let todo = todo.into_iter().filter(|id| *id < self.until).collect();
-        Phase::Log { todo, current: None }
-=======
     /// What is damaged goes first, before more of it is.
     fn begin_log(&self) -> Result<Phase, CollectError> {
         let mut todo = VecDeque::from(self.shared.damaged_segments()?);
         let wasteful = self.shared.wasteful(self.options.dead_percent);
-        let more: Vec<u64> = wasteful.into_iter().filter(|id| !todo.contains(id)).collect();
+        let new = |id: &u64| *id < self.until && !todo.contains(id);
+        let more: Vec<u64> = wasteful.into_iter().filter(new).collect();
         todo.extend(more);
         Ok(Phase::Log { todo, current: None })
->>>>>>> h/scrub
     }
 
     fn strays(&mut self, mut strays: Strays) -> Result<(Phase, u64), CollectError> {

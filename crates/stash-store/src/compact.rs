@@ -1,13 +1,10 @@
 //! Writing a segment of the log again without what is dead in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::commit::{Freed, MoveItem, Reclaim, lock};
 use crate::entry::{Op, Place};
-<<<<<<< HEAD
-=======
 use crate::error::is_unreadable;
->>>>>>> h/scrub
 use crate::index::{GoesBy, Usage};
 use crate::log::{SEGMENT_HEADER, SegmentFile};
 use crate::scan::{Scan, Scanned};
@@ -27,11 +24,7 @@ pub(crate) struct Compaction {
     shared: Arc<Shared>,
     segment: u64,
     len: u64,
-<<<<<<< HEAD
-    /// `None` if its file is gone.
-=======
     /// `None` if the file is missing.
->>>>>>> h/scrub
     scan: Option<Scan>,
     others: BTreeMap<u64, SegmentFile>,
     floor: u64,
@@ -53,9 +46,6 @@ impl Compaction {
             (core.log.segments.clone(), floor)
         };
         let len = others.remove(&segment).map_or(0, |file| file.len);
-<<<<<<< HEAD
-        let scan = scan(shared, segment)?;
-=======
         let path = shared.files.segment(segment);
         let scan = match shared.files.disk.open(&path, OpenMode::Read) {
             Ok(file) => Some(
@@ -65,7 +55,6 @@ impl Compaction {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             Err(e) => return Err(IoError::new("open", &path, e).into()),
         };
->>>>>>> h/scrub
         let shared = Arc::clone(shared);
         let (damaged, is_retired) = (scan.is_none(), false);
         Ok(Compaction { shared, segment, len, scan, others, floor, freed, damaged, is_retired })
@@ -108,13 +97,6 @@ impl Compaction {
     }
 
     fn next(&mut self) -> Result<Next, CollectError> {
-<<<<<<< HEAD
-        let path = self.shared.files.segment(self.segment);
-        let Some(scan) = &mut self.scan else {
-            return Ok(Next::End);
-        };
-        let scanned = scan.next().map_err(|e| IoError::new("read", &path, e))?;
-=======
         let Some(scan) = &mut self.scan else {
             return Ok(Next::End);
         };
@@ -129,7 +111,6 @@ impl Compaction {
                 return Err(IoError::new("read", &path, error).into());
             }
         };
->>>>>>> h/scrub
         let (op, sequence, place) = match scanned {
             Scanned::Entry { op, sequence, place, .. } => (op, sequence, place),
             Scanned::Damaged { .. } => {
@@ -193,14 +174,6 @@ impl Compaction {
         Ok(lost == 0)
     }
 
-<<<<<<< HEAD
-    /// A small blob is quarantined; a record is remembered as broken, and not gone.
-    fn set_aside(&self, row: &GoesBy) -> bool {
-        match row {
-            GoesBy::Chunk { address, .. } => {
-                self.shared.note_damage(*address);
-                true
-=======
     /// A small blob is written again if its bytes are right, and else quarantined; a record is
     /// remembered as broken, and not gone: nobody here could tell whether its bytes are right.
     fn set_aside(&self, row: &GoesBy, place: Place) -> Result<bool, CollectError> {
@@ -216,7 +189,6 @@ impl Compaction {
                     None => self.shared.note_damage(*address),
                 }
                 Ok(true)
->>>>>>> h/scrub
             }
             GoesBy::Record { hash } => {
                 self.shared.note_broken(*hash);
@@ -236,17 +208,6 @@ impl Compaction {
     }
 }
 
-/// Begins to read a segment; `None` if its file is gone.
-fn scan(shared: &Shared, segment: u64) -> Result<Option<Scan>, CollectError> {
-    let path = shared.files.segment(segment);
-    let file = match shared.files.disk.open(&path, OpenMode::Read) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        file => file.map_err(|e| IoError::new("open", &path, e))?,
-    };
-    let scan = Scan::new(file, shared.log_key, segment, SEGMENT_HEADER);
-    Ok(Some(scan.map_err(|e| IoError::new("read", &path, e))?))
-}
-
 enum Next {
     Live(MoveItem),
     Dead,
@@ -254,10 +215,9 @@ enum Next {
 }
 
 impl Shared {
-    /// Segments that compaction would shorten enough, or save from damage, the oldest first.
-    pub(crate) fn wasteful(&self, percent: u8) -> BTreeSet<u64> {
-        let wasteful = self.waste(percent, &Usage::default()).into_iter().map(|(id, _)| id);
-        wasteful.chain(lock(&self.suspects).iter().copied()).collect()
+    /// Segments that compaction would shorten enough, the oldest first.
+    pub(crate) fn wasteful(&self, percent: u8) -> Vec<u64> {
+        self.waste(percent, &Usage::default()).into_iter().map(|(id, _)| id).collect()
     }
 
     /// Segments in which damage was found, or that are missing, the oldest first. One that is

@@ -69,6 +69,11 @@ impl Scan {
         self.len
     }
 
+    /// Where the next entry begins.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
     /// What follows the fields of an entry that was just read: a record's or a blob's bytes.
     pub(crate) fn payload(&self, op: &Op, place: Place) -> Vec<u8> {
         let (at, len) = place.body();

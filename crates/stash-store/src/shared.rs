@@ -55,19 +55,11 @@ pub(crate) struct Shared {
     pub(crate) upkeep: Upkeep,
     pub(crate) core: Mutex<Core>,
     pub(crate) figures: Mutex<Figures>,
-<<<<<<< HEAD
-    /// Records whose stored bytes were found damaged.
-    broken: Mutex<BTreeSet<[u8; 32]>>,
-    pub(crate) scrub: Scrub,
-    /// Segments that are damaged or missing: compaction saves what is left of them.
-    pub(crate) suspects: Mutex<BTreeSet<u64>>,
-=======
     pub(crate) scrub: Scrub,
     /// Segments that are damaged or missing: compaction saves what is left of them.
     pub(crate) suspects: Mutex<BTreeSet<u64>>,
     /// Records whose stored bytes were found damaged.
     broken: Mutex<BTreeSet<[u8; 32]>>,
->>>>>>> h/scrub
     index: RwLock<Arc<Index>>,
     read_only: Mutex<Option<String>>,
     /// Of a store that has one.
@@ -111,15 +103,9 @@ impl Shared {
             upkeep: Upkeep::default(),
             core: Mutex::new(parts.core),
             figures: Mutex::new(parts.figures),
-<<<<<<< HEAD
-            broken: Mutex::default(),
-            scrub,
-            suspects: Mutex::new(suspects),
-=======
             scrub,
             suspects: Mutex::new(suspects),
             broken: Mutex::default(),
->>>>>>> h/scrub
             index: RwLock::new(Arc::new(parts.index)),
             read_only: Mutex::new(None),
             committer: OnceLock::new(),
@@ -176,8 +162,6 @@ impl Shared {
         self.upkeep.notify();
     }
 
-<<<<<<< HEAD
-=======
     /// Segments that are part of the log, missing ones included, and where the log ends.
     pub(crate) fn log_now(&self) -> (BTreeSet<u64>, Position) {
         let (mut log, end) = {
@@ -188,7 +172,6 @@ impl Shared {
         (log, end)
     }
 
->>>>>>> h/scrub
     /// For each blob, whether it is durable and here.
     pub(crate) fn here(&self, addresses: &[Address]) -> Result<Vec<bool>, ReadError> {
         // Before the index is asked: what is being collected stays marked until the index says so.
@@ -221,19 +204,6 @@ impl Shared {
     /// True, once, for a record whose stored bytes are damaged.
     pub(crate) fn mend_record(&self, hash: &[u8; 32]) -> bool {
         lock(&self.broken).remove(hash)
-<<<<<<< HEAD
-    }
-
-    /// Segments that are part of the log, missing ones included, and where the log ends.
-    pub(crate) fn log_now(&self) -> (BTreeSet<u64>, Position) {
-        let (mut log, end) = {
-            let figures = lock(&self.figures);
-            (figures.log.clone(), figures.state.position)
-        };
-        log.extend(lock(&self.suspects).iter());
-        (log, end)
-=======
->>>>>>> h/scrub
     }
 
     pub(crate) fn is_inline(&self) -> bool {

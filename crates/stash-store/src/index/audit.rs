@@ -171,21 +171,11 @@ impl Index {
         segment: u64,
         ranges: &[(u64, u64)],
     ) -> Result<Vec<Witness>, IndexError> {
-<<<<<<< HEAD
-        let (mut rows, mut bad) = (Vec::new(), None);
-        self.pairs_going_by(segment, &mut |key, value| match Witness::decode(key, value) {
-            Ok(row) => {
-                let at = u64::from(row.place().offset);
-                if ranges.iter().any(|(from, to)| (*from..*to).contains(&at)) {
-                    rows.push(row);
-                }
-=======
         let (mut found, mut cursor) = (Vec::new(), AuditCursor::default());
         loop {
             let rows = self.witnesses(&mut cursor, PAGE)?;
             if rows.is_empty() {
                 return Ok(found);
->>>>>>> h/scrub
             }
             found.extend(rows.into_iter().filter(|row| {
                 let (place, at) = (row.place(), u64::from(row.place().offset));
