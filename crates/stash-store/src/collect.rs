@@ -237,7 +237,7 @@ impl Collector {
     }
 
     fn strays(&mut self, mut strays: Strays) -> Result<(Phase, u64), CollectError> {
-        match strays.step(&self.shared)? {
+        match strays.remove(&self.shared)? {
             Some(found) => {
                 self.done.strays += found.files;
                 self.done.stray_bytes += found.bytes;

@@ -3,6 +3,7 @@
 mod address;
 mod batch;
 mod blob;
+mod check;
 mod collect;
 mod commit;
 mod compact;
@@ -35,6 +36,7 @@ pub use batch::{
     MAX_ROW_VALUE, Receipt, RecordEntry, Ref,
 };
 pub use blob::{Blob, Mismatch};
+pub use check::{CheckReport, LISTED, Listed, Stray, WrongSum};
 pub use collect::{CollectError, CollectOptions, Collectable, Collected, Collector};
 pub use disk::{
     DirEntry, Disk, DiskFile, Fault, Lock, MemDisk, OpenMode, Part, RealDisk, Space, Survival,

@@ -79,7 +79,7 @@ impl Scrub {
 
 impl Store {
     pub(crate) fn scrub_progress(&self) -> ScrubProgress {
-        let shared = &self.shared;
+        let shared = self.shared();
         let index_bytes = shared.index().stats().disk_bytes;
         let stored_bytes = {
             let figures = lock(&shared.figures);
@@ -105,7 +105,7 @@ impl Store {
     /// What scrubbing found in this pass and the last, oldest first: of each pass the first 100
     /// findings. They survive the end of the process, if not always a power cut.
     pub fn scrub_findings(&self) -> Vec<Finding> {
-        let pass = lock(&self.shared.scrub.shown);
+        let pass = lock(&self.shared().scrub.shown);
         pass.findings.iter().rev().flatten().cloned().collect()
     }
 }
@@ -116,7 +116,7 @@ impl Scrubber {
     /// one. After an error, what was found before it is in [`Store::scrub_findings`], and the next
     /// call tries again.
     pub fn step(&mut self, max_bytes: u64) -> Result<Option<Scrubbed>, ScrubError> {
-        let shared = &self.store.shared;
+        let shared = self.store.shared();
         let mut pass = lock(&shared.scrub.pass);
         let mut step = Step {
             store: &self.store,
@@ -170,7 +170,7 @@ impl Step<'_> {
     }
 
     fn shared(&self) -> &Shared {
-        &self.store.shared
+        self.store.shared()
     }
 
     fn is_enough(&self) -> bool {

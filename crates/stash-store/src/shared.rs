@@ -281,6 +281,16 @@ impl Shared {
         }
     }
 
+    /// The sums, once every group whose changes can be seen in the index is counted in.
+    pub(crate) fn settled_state(&self) -> State {
+        // Who writes a group has the core until the sums say so.
+        drop(lock(&self.core));
+        if self.is_inline() {
+            self.serve_inline();
+        }
+        lock(&self.figures).state
+    }
+
     /// Makes durable what is staged, on the calling thread.
     pub(crate) fn flush_inline(&self) {
         self.submit(Batch::new(), None, false);

@@ -26,7 +26,7 @@ pub type Row = (Vec<u8>, Vec<u8>);
 /// All methods block, and may be called from any number of threads.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pub(crate) shared: Arc<Shared>,
+    shared: Arc<Shared>,
     _handle: Arc<Handle>,
 }
 

@@ -281,6 +281,9 @@ fn scrubbing_beside_writers_finds_nothing_and_harms_nothing() {
                         if random.below(2) == 0 {
                             store.commit(Batch::new().evict(vec![address], false)).unwrap();
                         }
+                        if round % 40 == 0 && writer == 0 {
+                            store.collect(CollectOptions::default()).unwrap();
+                        }
                     }
                     done.store(true, Ordering::Release);
                 });

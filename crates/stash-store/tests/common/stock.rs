@@ -63,6 +63,11 @@ impl Stock {
         }
     }
 
+    /// Blobs that have files of their own.
+    pub fn files(&self) -> u64 {
+        self.chunks.values().filter(|bytes| bytes.len() >= 1024).count() as u64
+    }
+
     /// Everything is here.
     pub fn check_whole(&self, store: &Store, context: &str) {
         for (address, bytes) in &self.chunks {
