@@ -67,7 +67,13 @@ impl Store {
 
     /// Opens a store. What a crash left is repaired, and told by [`Store::open_report`].
     pub fn open(dir: &Path, options: &Options) -> Result<Store, OpenError> {
-        let mut opened = recover::open(dir, options)?;
+        Store::begin(recover::open(dir, options)?, options)
+    }
+
+    pub(crate) fn begin(
+        mut opened: recover::Opened,
+        options: &Options,
+    ) -> Result<Store, OpenError> {
         let refused = count_open(&mut opened);
         let core = Core::new(opened.log, opened.head);
         let figures = Figures {
