@@ -32,6 +32,7 @@ mod fetch;
 mod intake;
 mod join;
 mod lane;
+mod lease;
 mod ledger;
 mod message;
 mod pool;
