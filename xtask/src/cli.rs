@@ -28,6 +28,8 @@ pub(crate) enum Task {
     /// Hurt a running cluster and check what must hold
     #[command(subcommand)]
     Chaos(Chaos),
+    /// Run the fuzz targets, each for a while (needs cargo-fuzz; not part of ci)
+    Fuzz(FuzzArguments),
     /// Become PROGRAM, and die with the process that asked for it
     #[command(hide = true)]
     Guard {
@@ -58,6 +60,16 @@ pub(crate) struct ClusterArguments {
     /// Replay the tour of this seed
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FuzzArguments {
+    /// Names of targets, or of crates for all of theirs; none for all there are
+    #[arg(value_name = "TARGET")]
+    pub(crate) targets: Vec<String>,
+    /// How long to run each target
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) seconds: u32,
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,7 @@ mod ci;
 mod cli;
 mod cluster;
 mod compare;
+mod fuzz;
 mod guard;
 mod interrupt;
 mod machine;
@@ -57,6 +58,7 @@ fn run(task: Task) -> Result<()> {
         Task::Cluster(arguments) => cluster::run(&arguments),
         Task::Bench(bench) => bench::run(&bench),
         Task::Chaos(chaos) => chaos::run(&chaos),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Guard { .. } => Ok(()),
     }
 }

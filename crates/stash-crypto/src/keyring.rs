@@ -251,7 +251,7 @@ impl Keyring {
     }
 }
 
-fn checksum(file: &[u8]) -> [u8; SUM] {
+pub(crate) fn checksum(file: &[u8]) -> [u8; SUM] {
     blake3::derive_key(contexts::KEYRING_SUM, file)
 }
 

@@ -35,6 +35,9 @@ mod clear;
 mod codec;
 mod contexts;
 mod entry;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grant;
 mod ids;
 mod join;

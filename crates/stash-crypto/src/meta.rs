@@ -243,7 +243,7 @@ impl Meta {
     }
 
     /// The padded plaintext.
-    fn encode(&self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut out = Zeroizing::new(Vec::with_capacity(self.encoded_bound()));
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         out.push(FORMAT);
@@ -284,7 +284,8 @@ impl Meta {
         (64 + self.key.as_str().len() + attributes + inline).next_multiple_of(STEP)
     }
 
-    fn decode(plain: &[u8]) -> Result<Self, MetaError> {
+    /// Reads the padded plaintext. Limits that [`Meta::check`] knows are not looked at.
+    pub(crate) fn decode(plain: &[u8]) -> Result<Self, MetaError> {
         let mut reader = Reader::new(plain);
         match reader.u8()? {
             FORMAT => {}

@@ -134,7 +134,7 @@ impl Intake {
     }
 
     /// Whether the bytes so far end between two frames.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn at_boundary(&self) -> bool {
         self.block.is_empty() && self.deframer.at_boundary()
     }
@@ -216,8 +216,9 @@ impl Deframer {
         }
     }
 
-    #[cfg(test)]
-    fn at_boundary(&self) -> bool {
+    /// Whether the bytes so far end between two frames.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn at_boundary(&self) -> bool {
         self.current.is_none() && self.header_len == 0
     }
 }

@@ -64,6 +64,9 @@ mod endpoint;
 mod error;
 mod establish;
 mod events;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod handshake;
 mod hello;

@@ -157,6 +157,13 @@ impl Mux {
         self.config.hello.encode()
     }
 
+    /// What the received frames that wait for the application cost in credit.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn held(&self) -> u64 {
+        let received = self.streams.values().flat_map(|stream| &stream.received);
+        received.map(|(_, cost)| cost).sum()
+    }
+
     pub(crate) fn rtt(&self) -> Option<Duration> {
         self.rtt
     }

@@ -29,6 +29,9 @@ mod door;
 mod engine;
 mod evict;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod intake;
 mod join;
 mod lane;

@@ -129,11 +129,15 @@ pub struct Collector {
     freed: Arc<Freed>,
     done: Collected,
     retired_bytes: u64,
+    /// The last segment when it began: what is added from then on is for the next collection.
+    until: u64,
 }
 
 impl Collector {
     pub(crate) fn new(store: Store, options: CollectOptions) -> Collector {
+        let until = lock(&store.shared().core).log.end.segment;
         Collector {
+            until,
             shared: Arc::clone(store.shared()),
             _store: store,
             options,
@@ -205,7 +209,7 @@ impl Collector {
                 // What they named may be given up now.
                 None if ended => Phase::Chunks { after: None },
                 None if self.options.strays => Phase::Strays(self.shared.strays()?),
-                None => self.begin_log(),
+                None => self.begin_log()?,
             };
             return Ok((next, 0));
         };
@@ -222,19 +226,24 @@ impl Collector {
         Ok((Phase::Manifests { after, ended: true }, work))
     }
 
-    fn begin_log(&self) -> Phase {
-        let todo = self.shared.wasteful(self.options.dead_percent);
-        Phase::Log { todo: todo.into(), current: None }
+    /// What is damaged goes first, before more of it is.
+    fn begin_log(&self) -> Result<Phase, CollectError> {
+        let mut todo = VecDeque::from(self.shared.damaged_segments()?);
+        let wasteful = self.shared.wasteful(self.options.dead_percent);
+        let new = |id: &u64| *id < self.until && !todo.contains(id);
+        let more: Vec<u64> = wasteful.into_iter().filter(new).collect();
+        todo.extend(more);
+        Ok(Phase::Log { todo, current: None })
     }
 
     fn strays(&mut self, mut strays: Strays) -> Result<(Phase, u64), CollectError> {
-        match strays.step(&self.shared)? {
+        match strays.remove(&self.shared)? {
             Some(found) => {
                 self.done.strays += found.files;
                 self.done.stray_bytes += found.bytes;
                 Ok((Phase::Strays(strays), found.work))
             }
-            None => Ok((self.begin_log(), 0)),
+            None => Ok((self.begin_log()?, 0)),
         }
     }
 

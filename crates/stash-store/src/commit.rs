@@ -37,6 +37,12 @@ impl Core {
     pub(crate) fn new(log: LogWriter, head: Head) -> Core {
         Core { log, head, behind: 0, emptied: BTreeSet::new(), retired: Vec::new() }
     }
+
+    /// Segments that are part of the log.
+    pub(crate) fn live_segments(&self) -> BTreeSet<u64> {
+        let ids = self.log.segments.keys();
+        ids.copied().filter(|id| !self.head.usage.is_retired(*id)).collect()
+    }
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -150,8 +156,8 @@ impl Shared {
             Ok(()) => {
                 let appended = core.log.end != before;
                 core.behind += core.log.end.offset.saturating_sub(before.offset);
-                core.retired.append(&mut built.retired);
                 self.publish(core, &built, appended);
+                core.retired.append(&mut built.retired);
                 built.answer();
                 self.checkpoint_if_due(core);
                 Ok(())
@@ -175,6 +181,10 @@ impl Shared {
         let mut figures = lock(&self.figures);
         figures.state = core.head.state;
         figures.segments = core.log.segments.len() as u64;
+        if !built.retired.is_empty() || !figures.log.contains(&core.log.end.segment) {
+            figures.log = core.live_segments();
+            lock(&self.suspects).retain(|id| !core.head.usage.is_retired(*id));
+        }
         figures.log_bytes = core.log.full_bytes + core.log.end.offset;
         figures.groups += u64::from(appended);
         figures.batches += built.batches();
@@ -195,7 +205,8 @@ impl Shared {
         tracing::warn!(error = %error.0, "rebuilding the index from the log");
         let _one = lock(&self.upkeep.writing);
         match recover::reload(&core.log, &self.options) {
-            Ok((index, head)) => {
+            Ok((index, head, damage)) => {
+                self.note_log_damage(damage);
                 self.replace_index(index);
                 core.head = head;
                 core.behind = 0;

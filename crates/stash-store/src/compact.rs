@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::commit::{Freed, MoveItem, Reclaim, lock};
 use crate::entry::{Op, Place};
-use crate::index::Usage;
+use crate::error::is_unreadable;
+use crate::index::{GoesBy, Usage};
 use crate::log::{SEGMENT_HEADER, SegmentFile};
 use crate::scan::{Scan, Scanned};
 use crate::shared::Shared;
 use crate::sync::Arc;
-use crate::{CollectError, IoError, OpenMode, ReadError};
+use crate::{Address, CollectError, IoError, OpenMode, ReadError};
 
 /// Bytes of entries that are written again in one batch; one entry may be longer.
 const BATCH_BYTES: u64 = 256 * 1024;
@@ -23,7 +24,8 @@ pub(crate) struct Compaction {
     shared: Arc<Shared>,
     segment: u64,
     len: u64,
-    scan: Scan,
+    /// `None` if the file is missing.
+    scan: Option<Scan>,
     others: BTreeMap<u64, SegmentFile>,
     floor: u64,
     freed: Arc<Freed>,
@@ -45,12 +47,16 @@ impl Compaction {
         };
         let len = others.remove(&segment).map_or(0, |file| file.len);
         let path = shared.files.segment(segment);
-        let file = shared.files.disk.open(&path, OpenMode::Read);
-        let file = file.map_err(|e| IoError::new("open", &path, e))?;
-        let scan = Scan::new(file, shared.log_key, segment, SEGMENT_HEADER);
-        let scan = scan.map_err(|e| IoError::new("read", &path, e))?;
+        let scan = match shared.files.disk.open(&path, OpenMode::Read) {
+            Ok(file) => Some(
+                Scan::new(file, shared.log_key, segment, SEGMENT_HEADER)
+                    .map_err(|e| IoError::new("read", &path, e))?,
+            ),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(IoError::new("open", &path, e).into()),
+        };
         let shared = Arc::clone(shared);
-        let (damaged, is_retired) = (false, false);
+        let (damaged, is_retired) = (scan.is_none(), false);
         Ok(Compaction { shared, segment, len, scan, others, floor, freed, damaged, is_retired })
     }
 
@@ -61,9 +67,9 @@ impl Compaction {
 
     /// Writes some entries again: bytes read, and whether the segment has come to its end.
     pub(crate) fn step(&mut self) -> Result<(u64, bool), CollectError> {
-        let begin = self.scan.at();
+        let begin = self.at();
         let (mut items, mut bytes, mut ended) = (Vec::new(), 0, false);
-        while bytes < BATCH_BYTES && self.scan.at() - begin < STEP_BYTES {
+        while bytes < BATCH_BYTES && self.at() - begin < STEP_BYTES {
             match self.next()? {
                 Next::Live(item) => {
                     bytes += item.log_bytes();
@@ -79,16 +85,32 @@ impl Compaction {
         if !items.is_empty() {
             self.shared.reclaim(Reclaim::Move { items, freed: Arc::clone(&self.freed) })?;
         }
-        let work = self.scan.at() - begin + bytes;
+        let work = self.at() - begin + bytes;
         if ended {
             self.finish()?;
         }
         Ok((work, ended))
     }
 
+    fn at(&self) -> u64 {
+        self.scan.as_ref().map_or(0, Scan::at)
+    }
+
     fn next(&mut self) -> Result<Next, CollectError> {
-        let path = self.shared.files.segment(self.segment);
-        let scanned = self.scan.next().map_err(|e| IoError::new("read", &path, e))?;
+        let Some(scan) = &mut self.scan else {
+            return Ok(Next::End);
+        };
+        let scanned = match scan.next() {
+            Ok(scanned) => scanned,
+            Err(error) if is_unreadable(&error) => {
+                self.damaged = true;
+                return Ok(Next::End);
+            }
+            Err(error) => {
+                let path = self.shared.files.segment(self.segment);
+                return Err(IoError::new("read", &path, error).into());
+            }
+        };
         let (op, sequence, place) = match scanned {
             Scanned::Entry { op, sequence, place, .. } => (op, sequence, place),
             Scanned::Damaged { .. } => {
@@ -96,7 +118,7 @@ impl Compaction {
                 return Ok(Next::Dead);
             }
             Scanned::End { at } => {
-                self.damaged |= at < self.scan.len();
+                self.damaged |= at < scan.len();
                 return Ok(Next::End);
             }
         };
@@ -104,10 +126,10 @@ impl Compaction {
             Op::Moved { sequence, op } => (*op, sequence),
             op => (op, sequence),
         };
+        let payload = scan.payload(&op, place);
         if !self.is_live(&op, sequence, place)? {
             return Ok(Next::Dead);
         }
-        let payload = self.scan.payload(&op, place);
         Ok(Next::Live(MoveItem { op, sequence, place, payload }))
     }
 
@@ -130,6 +152,7 @@ impl Compaction {
         }
         let (segment, floor) = (self.segment, self.floor);
         self.shared.reclaim(Reclaim::Retire { segment, floor })?;
+        lock(&self.shared.suspects).remove(&segment);
         self.is_retired = true;
         Ok(())
     }
@@ -142,7 +165,7 @@ impl Compaction {
         for (row, place) in rows {
             match row.again() {
                 Some(op) => ops.push((op, place)),
-                None => lost += u64::from(!self.set_aside(&row)),
+                None => lost += u64::from(!self.set_aside(&row, place)?),
             }
         }
         for ops in ops.chunks(64) {
@@ -151,19 +174,37 @@ impl Compaction {
         Ok(lost == 0)
     }
 
-    /// A small blob is quarantined; a record is remembered as broken, and not gone.
-    fn set_aside(&self, row: &crate::index::GoesBy) -> bool {
+    /// A small blob is written again if its bytes are right, and else quarantined; a record is
+    /// remembered as broken, and not gone: nobody here could tell whether its bytes are right.
+    fn set_aside(&self, row: &GoesBy, place: Place) -> Result<bool, CollectError> {
         match row {
-            crate::index::GoesBy::Chunk { address, .. } => {
-                self.shared.note_damage(*address);
-                true
+            GoesBy::Chunk { address, .. } => {
+                match self.blob_at(address, place) {
+                    Some(payload) => {
+                        let op = Op::SmallChunk { address: *address };
+                        let items = vec![MoveItem { op, sequence: 0, place, payload }];
+                        let freed = Arc::clone(&self.freed);
+                        self.shared.reclaim(Reclaim::Move { items, freed })?;
+                    }
+                    None => self.shared.note_damage(*address),
+                }
+                Ok(true)
             }
-            crate::index::GoesBy::Record { hash } => {
+            GoesBy::Record { hash } => {
                 self.shared.note_broken(*hash);
-                false
+                Ok(false)
             }
-            _ => true,
+            _ => Ok(true),
         }
+    }
+
+    /// The bytes of a small blob whose entry is damaged, if they are not.
+    fn blob_at(&self, address: &Address, place: Place) -> Option<Vec<u8>> {
+        let (file, _) = self.shared.segments.get(self.segment).ok()?;
+        let (at, len) = place.body();
+        let mut bytes = vec![0; usize::try_from(len.checked_sub(32)?).ok()?];
+        file.read_at(at + 32, &mut bytes).ok()?;
+        (Address::of(&bytes) == *address).then_some(bytes)
     }
 }
 
@@ -177,6 +218,26 @@ impl Shared {
     /// Segments that compaction would shorten enough, the oldest first.
     pub(crate) fn wasteful(&self, percent: u8) -> Vec<u64> {
         self.waste(percent, &Usage::default()).into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Segments in which damage was found, or that are missing, the oldest first. One that is
+    /// still written to is ended first.
+    pub(crate) fn damaged_segments(&self) -> Result<Vec<u64>, CollectError> {
+        let suspects = lock(&self.suspects).clone();
+        if suspects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let is_last = {
+            let mut core = lock(&self.core);
+            let is_last = suspects.contains(&core.log.end.segment);
+            core.log.stale |= is_last;
+            is_last
+        };
+        if is_last {
+            let uptime = lock(&self.figures).state.uptime;
+            self.reclaim(Reclaim::Uptime(uptime))?;
+        }
+        Ok(suspects.into_iter().collect())
     }
 
     /// Bytes that compaction would give back, were these dead, too.

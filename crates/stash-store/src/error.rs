@@ -31,6 +31,11 @@ impl IoError {
         IoError { op: self.op, path: self.path.clone(), source }
     }
 
+    /// True if the disk says that it cannot read what is there: `EIO`.
+    pub fn is_unreadable(&self) -> bool {
+        is_unreadable(&self.source)
+    }
+
     /// True if the disk is full (space, inodes or quota).
     pub fn is_full(&self) -> bool {
         matches!(
@@ -38,6 +43,11 @@ impl IoError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
         )
     }
+}
+
+/// True if the disk says that it cannot read what is there.
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 /// Why a directory could not be opened or made into a store. Nothing was changed in it.
@@ -208,4 +218,16 @@ pub enum ReadError {
     /// The disk failed.
     #[error(transparent)]
     Io(#[from] IoError),
+}
+
+/// Why scrubbing could not go on. What it found so far is kept; try again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScrubError {
+    /// The index, or a blob that was damaged a moment ago, could not be asked.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The disk failed in another way than by not reading what is there.
+    #[error(transparent)]
+    Io(IoError),
 }

@@ -14,6 +14,8 @@ use crate::{Address, Disk, DiskFile, IoError, Nest, OpenMode};
 /// 1 MiB took 0.79 s with one, 0.49 s with eight, 0.40 s with eight after starting write-back
 /// early; one `syncfs` a batch took 0.62 to 0.68 s, and pays for what other programs wrote.
 const SYNCS_AT_ONCE: usize = 8;
+/// Bytes of a damaged part of the log that are copied at once.
+const COPY: usize = 1024 * 1024;
 /// Directories remembered as durable, about 100 bytes each; beyond, all are forgotten.
 const KNOWN_DIRS: usize = 70_000;
 
@@ -51,9 +53,6 @@ impl Files {
         self.dir.join("log").join(nest(&sha1_of(&id.to_le_bytes()), self.layout))
     }
 
-    pub(crate) fn index(&self) -> PathBuf {
-        self.dir.join("index")
-    }
 
     /// A name that nothing has, in a directory that is emptied when the store is opened.
     pub(crate) fn tmp(&self) -> PathBuf {
@@ -177,6 +176,37 @@ impl Files {
             }
         }
         self.sync_dirs(&changed)
+    }
+
+    /// Keeps a copy of a damaged part of the log in `quarantine/`, unless there is one.
+    pub(crate) fn keep_copy(&self, segment: u64, from: u64, to: u64) -> Result<(), IoError> {
+        let kept = self.quarantine(&format!("log-{segment}-{from}"));
+        if from >= to || self.disk.open(&kept, OpenMode::Read).is_ok() {
+            return Ok(());
+        }
+        let path = self.segment(segment);
+        let read = |e| IoError::new("read", &path, e);
+        let file = self.disk.open(&path, OpenMode::Read).map_err(read)?;
+        let (tmp, copy) = self.write_tmp(&[])?;
+        let (mut at, end) = (from, to.min(file.len().map_err(read)?));
+        let mut bytes = Vec::new();
+        let mut copied = Ok(());
+        while at < end && copied.is_ok() {
+            bytes.resize(usize::try_from(end - at).unwrap_or(COPY).min(COPY), 0);
+            copied = file.read_at(at, &mut bytes).map_err(read).and_then(|()| {
+                let write = |e| IoError::new("write", &tmp, e);
+                copy.write_at(at - from, &bytes).map_err(write)
+            });
+            at += bytes.len() as u64;
+        }
+        let copied = copied.and_then(|()| {
+            self.disk.rename(&tmp, &kept).map_err(|e| IoError::new("rename", &kept, e))
+        });
+        if copied.is_err() {
+            // Left behind at worst until the next open.
+            let _ = self.disk.remove(&tmp);
+        }
+        copied
     }
 
     /// Syncs directories, several at a time.

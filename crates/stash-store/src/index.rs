@@ -1,5 +1,6 @@
 //! The index: a checkpoint of the log, in sorted files. How they are kept is behind [`tree`].
 
+mod audit;
 mod read;
 mod state;
 mod tables;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use crate::files::Files;
 use crate::sync::Arc;
 use crate::{IoError, ReadError};
+pub(crate) use audit::{AuditCursor, Witness};
 pub(crate) use read::GoesBy;
 pub(crate) use state::{Head, State, Usage};
 pub(crate) use tables::{ChunkRow, Located, ManifestRow};
@@ -136,6 +138,11 @@ impl Index {
     /// Merges files of the index if that is due.
     pub(crate) fn merge(&self) -> Result<bool, TreeError> {
         self.tree.merge()
+    }
+
+    /// Ends a merge that is running, and every later one before it begins: the store closes.
+    pub(crate) fn stop_merging(&self) {
+        self.tree.stop_merging();
     }
 
     /// Reads a part of the index's files, to see that it is whole.

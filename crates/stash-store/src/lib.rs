@@ -3,6 +3,7 @@
 mod address;
 mod batch;
 mod blob;
+mod check;
 mod collect;
 mod commit;
 mod compact;
@@ -10,6 +11,7 @@ mod disk;
 mod entry;
 mod error;
 mod files;
+mod finding;
 mod format;
 mod hex;
 mod index;
@@ -19,6 +21,7 @@ mod nest;
 mod options;
 mod recover;
 mod scan;
+mod scrub;
 mod shared;
 mod stage;
 mod stats;
@@ -33,13 +36,16 @@ pub use batch::{
     MAX_ROW_VALUE, Receipt, RecordEntry, Ref,
 };
 pub use blob::{Blob, Mismatch};
+pub use check::{CheckReport, LISTED, Listed, Stray, WrongSum};
 pub use collect::{CollectError, CollectOptions, Collectable, Collected, Collector};
 pub use disk::{
     DirEntry, Disk, DiskFile, Fault, Lock, MemDisk, OpenMode, Part, RealDisk, Space, Survival,
 };
-pub use error::{CommitError, IoError, OpenError, ReadError, StageError};
+pub use error::{CommitError, IoError, OpenError, ReadError, ScrubError, StageError};
+pub use finding::Finding;
 pub use lease::{Lease, LeaseError, MAX_LEASED};
 pub use nest::{Nest, NestError, nest};
 pub use options::{Committer, MAX_BLOB_BYTES, MAX_SMALL, Options};
-pub use stats::{ChunkState, OpenReport, Staged, Stats, StoredRecord};
+pub use scrub::{Scrubbed, Scrubber};
+pub use stats::{ChunkState, OpenReport, ScrubProgress, Staged, Stats, StoredRecord};
 pub use store::{Row, Store};

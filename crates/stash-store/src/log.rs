@@ -120,8 +120,8 @@ pub(crate) struct LogWriter {
     pub(crate) end: Position,
     pub(crate) next_sequence: u64,
     pub(crate) segment_bytes: u64,
-    /// The header of this segment does not tell all features of the store: nothing more is
-    /// written to it.
+    /// The header of this segment does not tell all features of the store, or it is damaged:
+    /// nothing more is written to it.
     pub(crate) stale: bool,
     /// Every segment whose file is there, this one included.
     pub(crate) segments: BTreeMap<u64, SegmentFile>,

@@ -24,6 +24,8 @@ pub(crate) struct Opened {
     pub(crate) index: Index,
     pub(crate) head: Head,
     pub(crate) report: OpenReport,
+    /// Segments that should be there and are not.
+    pub(crate) missing: Vec<u64>,
     pub(crate) lock: Box<dyn Lock>,
 }
 
@@ -215,7 +217,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     let mut found = segments::find(&files, &format, &mut report)?;
     let format = migrate(&files, format, &found)?;
     let (index, head) = load(&files, &format, options, &found, true, &mut report)?;
-    segments::report_gaps(&found, &head.usage, &mut report);
+    let missing = segments::report_gaps(&found, &head.usage, &mut report);
     remove_retired(&files, &head, &index, &mut found)?;
     let end = head.state.position;
     let path = files.segment(end.segment);
@@ -234,7 +236,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
         full_bytes: found.iter().filter(|s| s.id != end.segment).map(|s| s.len).sum(),
         spare: Vec::new(),
     };
-    Ok(Opened { files, log, index, head, report, lock })
+    Ok(Opened { files, log, index, head, report, missing, lock })
 }
 
 /// Removes segments that are no longer part of the log, once the index on disk says so, too.
@@ -339,11 +341,14 @@ fn try_load(
 
 /// Makes the index anew while the store is open, after it failed. The log is at rest, whole, and
 /// ends at `log.end`.
-pub(crate) fn reload(log: &LogWriter, options: &Options) -> Result<(Index, Head), OpenError> {
+pub(crate) fn reload(
+    log: &LogWriter,
+    options: &Options,
+) -> Result<(Index, Head, Vec<String>), OpenError> {
     let mut report = OpenReport::default();
     let found = segments::find(&log.files, &log.format, &mut report)?;
     match try_load(&log.files, &log.format, options, &found, false, true, &mut report) {
-        Ok(loaded) => Ok(loaded),
+        Ok((index, head)) => Ok((index, head, report.damage)),
         Err(LoadError::Open(error)) => Err(error),
         Err(LoadError::Index(IndexError(what))) => Err(OpenError::Damaged { what }),
     }

@@ -1,5 +1,7 @@
 //! Reading a segment from front to back, past damage.
 
+use std::ops::Range;
+
 use crate::DiskFile;
 use crate::entry::{HEADER, Header, Kind, Op, Place, entry_len};
 use crate::sync::Arc;
@@ -28,6 +30,8 @@ pub(crate) struct Scan {
     at: u64,
     window: Vec<u8>,
     window_start: u64,
+    /// Of the entry read last, in the window.
+    padding: Range<usize>,
 }
 
 impl Scan {
@@ -38,14 +42,34 @@ impl Scan {
         at: u64,
     ) -> std::io::Result<Scan> {
         let len = file.len()?;
-        Ok(Scan { file, log_key, segment, len, at, window: Vec::new(), window_start: 0 })
+        Ok(Scan {
+            file,
+            log_key,
+            segment,
+            len,
+            at,
+            window: Vec::new(),
+            window_start: 0,
+            padding: 0..0,
+        })
+    }
+
+    /// Reads no further than to `end`.
+    pub(crate) fn until(mut self, end: u64) -> Scan {
+        self.len = self.len.min(end);
+        self
+    }
+
+    /// Whether the entry that was just read is filled up with zeros. No meaning hangs on it.
+    pub(crate) fn is_padded(&self) -> bool {
+        self.window[self.padding.clone()].iter().all(|byte| *byte == 0)
     }
 
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    /// How far it has come.
+    /// Where the next entry begins.
     pub(crate) fn at(&self) -> u64 {
         self.at
     }
@@ -61,7 +85,7 @@ impl Scan {
     }
 
     /// Makes `n` bytes from `at` available, or as many as there are.
-    fn fill(&mut self, at: u64, n: usize) -> std::io::Result<std::ops::Range<usize>> {
+    fn fill(&mut self, at: u64, n: usize) -> std::io::Result<Range<usize>> {
         let end = self.len.min(at.saturating_add(n as u64));
         let have = self.window_start..self.window_start + self.window.len() as u64;
         if !(at >= have.start && end <= have.end) {
@@ -97,12 +121,14 @@ impl Scan {
         };
         let end = at + entry_len(u64::from(header.len));
         let body_len = usize::try_from(header.len).unwrap_or(usize::MAX);
-        let range = self.fill(at + HEADER as u64, body_len)?;
-        let body = &self.window[range];
-        if body.len() < body_len || end > self.len {
+        let with_padding = usize::try_from(end - at).unwrap_or(usize::MAX) - HEADER;
+        let range = self.fill(at + HEADER as u64, with_padding)?;
+        if range.len() < with_padding {
             return Ok(Scanned::End { at });
         }
         self.at = end;
+        self.padding = range.start + body_len..range.end;
+        let body = &self.window[range.start..range.start + body_len];
         if crc32fast::hash(body) != header.crc {
             let what = "the checksum of an entry's body does not match";
             return Ok(Scanned::Damaged { from: at, to: end, what });

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::thread::ThreadId;
 
 use crate::batch::Step;
 use crate::commit::{Core, Done, Job, Queue, lock};
 use crate::entry::{HEADER, Header, Op, Place, entry_len};
 use crate::files::Files;
+use crate::format::Format;
 use crate::index::{ChunkRow, Index, IndexError, State};
-use crate::log::{Segments, mark_len};
+use crate::log::{Position, Segments, mark_len};
+use crate::scrub::Scrub;
 use crate::stage::Stage;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, PoisonError, RwLock};
 use crate::upkeep::Upkeep;
@@ -17,6 +21,8 @@ use crate::{
     MAX_RECORD_BYTES, MAX_RECORD_REFS, MAX_ROW_KEY, MAX_ROW_VALUE, OpenReport, Options, ReadError, Receipt,
 };
 
+/// Sentences about damage in the log that are remembered, some 100 bytes each.
+const DAMAGE: usize = 64;
 /// Damaged records remembered, 32 bytes each; others are found again when they are read.
 const BROKEN: usize = 65_536;
 
@@ -25,7 +31,10 @@ const BROKEN: usize = 65_536;
 pub(crate) struct Figures {
     pub(crate) state: State,
     pub(crate) segments: u64,
+    /// Those of them that are part of the log.
+    pub(crate) log: BTreeSet<u64>,
     pub(crate) log_bytes: u64,
+    pub(crate) damage: Vec<String>,
     pub(crate) groups: u64,
     pub(crate) batches: u64,
 }
@@ -37,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) store_id: [u8; 16],
     pub(crate) log_key: [u8; 32],
+    pub(crate) format: Format,
     pub(crate) opens: u64,
     pub(crate) report: OpenReport,
     pub(crate) segments: Segments,
@@ -45,12 +55,17 @@ pub(crate) struct Shared {
     pub(crate) upkeep: Upkeep,
     pub(crate) core: Mutex<Core>,
     pub(crate) figures: Mutex<Figures>,
+    pub(crate) scrub: Scrub,
+    /// Segments that are damaged or missing: compaction saves what is left of them.
+    pub(crate) suspects: Mutex<BTreeSet<u64>>,
     /// Records whose stored bytes were found damaged.
     broken: Mutex<BTreeSet<[u8; 32]>>,
     /// See [`crate::Store::losses`]. Counted before the loss can be seen.
     losses: AtomicU64,
     index: RwLock<Arc<Index>>,
     read_only: Mutex<Option<String>>,
+    /// Of a store that has one.
+    committer: OnceLock<ThreadId>,
     /// Released when everything else is.
     _lock: Box<dyn Lock>,
 }
@@ -64,15 +79,22 @@ pub(crate) struct Parts {
     pub(crate) core: Core,
     pub(crate) index: Index,
     pub(crate) figures: Figures,
+    /// Segments that should be there and are not.
+    pub(crate) missing: Vec<u64>,
     pub(crate) lock: Box<dyn Lock>,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Shared {
-        let format = &parts.core.log.format;
+        let format = parts.core.log.format.clone();
+        let scrub = Scrub::load(&parts.files, &format.store_id);
+        let mut suspects = scrub.suspects();
+        suspects.retain(|id| parts.figures.log.contains(id));
+        suspects.extend(parts.missing);
         Shared {
             store_id: format.store_id,
             log_key: format.log_key,
+            format,
             segments: Segments::new(Arc::clone(&parts.files)),
             files: parts.files,
             options: parts.options,
@@ -83,16 +105,47 @@ impl Shared {
             upkeep: Upkeep::default(),
             core: Mutex::new(parts.core),
             figures: Mutex::new(parts.figures),
+            scrub,
+            suspects: Mutex::new(suspects),
             broken: Mutex::default(),
             losses: AtomicU64::new(0),
             index: RwLock::new(Arc::new(parts.index)),
             read_only: Mutex::new(None),
+            committer: OnceLock::new(),
             _lock: parts.lock,
         }
     }
 
     pub(crate) fn index(&self) -> Arc<Index> {
         Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks the index. If it is damaged, it is made anew from the log, and asked once more.
+    pub(crate) fn ask<T>(
+        &self,
+        question: impl Fn(&Index) -> Result<T, IndexError>,
+    ) -> Result<T, ReadError> {
+        let error = match question(&self.index()) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        // The committer mends it; while it runs a callback, it cannot.
+        if self.read_only().is_some() || self.is_committer() {
+            return Err(error.into());
+        }
+        self.upkeep.damaged(error.0.clone());
+        if self.commit(Batch::new()).is_err() {
+            return Err(error.into());
+        }
+        Ok(question(&self.index())?)
+    }
+
+    fn is_committer(&self) -> bool {
+        match self.committer.get() {
+            Some(committer) => *committer == std::thread::current().id(),
+            // The thread that calls commits, unless it is at it already.
+            None => self.core.try_lock().is_err(),
+        }
     }
 
     pub(crate) fn replace_index(&self, index: Index) {
@@ -112,11 +165,21 @@ impl Shared {
         self.upkeep.notify();
     }
 
+    /// Segments that are part of the log, missing ones included, and where the log ends.
+    pub(crate) fn log_now(&self) -> (BTreeSet<u64>, Position) {
+        let (mut log, end) = {
+            let figures = lock(&self.figures);
+            (figures.log.clone(), figures.state.position)
+        };
+        log.extend(lock(&self.suspects).iter());
+        (log, end)
+    }
+
     /// For each blob, whether it is durable and here.
     pub(crate) fn here(&self, addresses: &[Address]) -> Result<Vec<bool>, ReadError> {
         // Before the index is asked: what is being collected stays marked until the index says so.
         let gone: Vec<bool> = addresses.iter().map(|a| self.stage.is_evicting(a)).collect();
-        let rows = self.index().chunks(addresses)?;
+        let rows = self.ask(|index| index.chunks(addresses))?;
         let here = |((address, row), gone): ((&Address, Option<ChunkRow>), bool)| {
             row.is_some_and(|row| row.is_here())
                 && !gone
@@ -133,6 +196,13 @@ impl Shared {
 
     pub(crate) fn losses(&self) -> u64 {
         self.losses.load(Ordering::Acquire)
+    }
+
+    /// Remembers damage in the log that was found while the store is open.
+    pub(crate) fn note_log_damage(&self, damage: Vec<String>) {
+        let mut figures = lock(&self.figures);
+        let room = DAMAGE.saturating_sub(figures.damage.len());
+        figures.damage.extend(damage.into_iter().take(room));
     }
 
     /// Notes that a record's stored bytes are damaged, so that the same record can replace them.
@@ -223,6 +293,16 @@ impl Shared {
         }
     }
 
+    /// The sums, once every group whose changes can be seen in the index is counted in.
+    pub(crate) fn settled_state(&self) -> State {
+        // Who writes a group has the core until the sums say so.
+        drop(lock(&self.core));
+        if self.is_inline() {
+            self.serve_inline();
+        }
+        lock(&self.figures).state
+    }
+
     /// Makes durable what is staged, on the calling thread.
     pub(crate) fn flush_inline(&self) {
         self.submit(Batch::new(), None, false);
@@ -264,6 +344,8 @@ impl Shared {
 
     /// The committer's thread: takes all batches that wait, commits them, and looks again.
     pub(crate) fn committer(&self) {
+        // Set once: there is one such thread.
+        let _ = self.committer.set(std::thread::current().id());
         while let Some(jobs) = self.queue.take() {
             let mut core = lock(&self.core);
             if catch_unwind(AssertUnwindSafe(|| self.serve(&mut core, jobs))).is_err() {
@@ -271,6 +353,7 @@ impl Shared {
             }
         }
         self.stage.close();
+        self.index().stop_merging();
         self.upkeep.close();
         self.close();
     }

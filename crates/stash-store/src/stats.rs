@@ -57,6 +57,9 @@ pub struct Stats {
     pub log_bytes: u64,
     /// Segments of the log.
     pub log_segments: u64,
+    /// Damage in the log that was found when the index had to be made anew while the store was
+    /// open: what was lost, one sentence each, at most 64. See [`OpenReport::damage`].
+    pub damage: Vec<String>,
     /// Why the store takes no writes, if so.
     pub read_only: Option<String>,
     /// Bytes staged and not yet durable.
@@ -65,6 +68,27 @@ pub struct Stats {
     pub groups: u64,
     /// Batches in those groups.
     pub batches: u64,
+    /// How far scrubbing has come.
+    pub scrub: ScrubProgress,
+}
+
+/// How far scrubbing has come; see [`crate::Scrubber`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ScrubProgress {
+    /// Passes over everything that came to their end, in all the life of the store.
+    pub passes: u64,
+    /// Bytes that the pass under way has read.
+    pub done_bytes: u64,
+    /// Bytes that it has to read, about: there are more when much is stored meanwhile, and many
+    /// small files count for more than their bytes.
+    pub total_bytes: u64,
+    /// Findings of the pass under way.
+    pub findings: u64,
+    /// Findings of the pass before it.
+    pub last_findings: u64,
+    /// Segments of the log that are damaged or missing, and wait for compaction.
+    pub suspects: u64,
 }
 
 /// What opening the store found and did.

@@ -69,20 +69,23 @@ impl Store {
     pub fn open(dir: &Path, options: &Options) -> Result<Store, OpenError> {
         let mut opened = recover::open(dir, options)?;
         let refused = count_open(&mut opened);
+        let core = Core::new(opened.log, opened.head);
         let figures = Figures {
-            state: opened.head.state,
-            segments: opened.log.segments.len() as u64,
-            log_bytes: opened.log.full_bytes + opened.log.end.offset,
+            state: core.head.state,
+            segments: core.log.segments.len() as u64,
+            log: core.live_segments(),
+            log_bytes: core.log.full_bytes + core.log.end.offset,
             ..Figures::default()
         };
         let shared = Arc::new(Shared::new(Parts {
             files: opened.files,
             options: options.clone(),
-            opens: opened.head.state.opens,
+            opens: figures.state.opens,
             report: opened.report,
-            core: Core::new(opened.log, opened.head),
+            core,
             index: opened.index,
             figures,
+            missing: opened.missing,
             lock: opened.lock,
         }));
         if let Some(reason) = refused {
@@ -197,7 +200,7 @@ impl Store {
     }
 
     fn chunk_rows(&self, addresses: &[Address]) -> Result<Vec<Option<ChunkRow>>, ReadError> {
-        Ok(self.shared.index().chunks(addresses)?)
+        self.shared.ask(|index| index.chunks(addresses))
     }
 
     /// Whether a blob is here, and if not, why.
@@ -292,6 +295,7 @@ impl Store {
                     io::ErrorKind::NotFound => "its file is missing".to_owned(),
                     io::ErrorKind::UnexpectedEof => "its file is too short".to_owned(),
                     _ if is_misplaced(&error.source) => "its path is not a file's".to_owned(),
+                    _ if error.is_unreadable() => "the disk cannot read it".to_owned(),
                     _ => return Err(ReadError::Io(error)),
                 },
             };
@@ -318,17 +322,19 @@ impl Store {
 
     /// The record with this hash.
     pub fn record(&self, hash: &[u8; 32]) -> Result<Option<StoredRecord>, ReadError> {
-        self.shared.index().record(hash)?.map(|found| self.load(&found)).transpose()
+        let found = self.shared.ask(|index| index.record(hash))?;
+        found.map(|found| self.load(&found)).transpose()
     }
 
     /// All records about a name, in the order in which they were stored.
     pub fn records_of(&self, name: &[u8; 32]) -> Result<Vec<StoredRecord>, ReadError> {
-        self.shared.index().records_of(name)?.iter().map(|found| self.load(found)).collect()
+        let found = self.shared.ask(|index| index.records_of(name))?;
+        found.iter().map(|found| self.load(found)).collect()
     }
 
     /// At most `limit` records in the order in which they were stored, after that sequence number.
     pub fn records_after(&self, sequence: u64, limit: u64) -> Result<Vec<StoredRecord>, ReadError> {
-        let found = self.shared.index().records_after(sequence, limit)?;
+        let found = self.shared.ask(|index| index.records_after(sequence, limit))?;
         found.iter().map(|found| self.load(found)).collect()
     }
 
@@ -337,7 +343,9 @@ impl Store {
     fn load(&self, found: &Located) -> Result<StoredRecord, ReadError> {
         let first = self.load_once(found);
         let again = match &first {
-            Err(ReadError::RecordDamaged { hash, .. }) => self.shared.index().record(hash)?,
+            Err(ReadError::RecordDamaged { hash, .. }) => {
+                self.shared.ask(|index| index.record(hash))?
+            }
             _ => None,
         };
         let result = match again {
@@ -363,6 +371,9 @@ impl Store {
             Err(e) if e.source.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(damaged("its segment of the log is too short"));
             }
+            Err(error) if error.is_unreadable() => {
+                return Err(damaged("the disk cannot read it"));
+            }
             result => result?,
         }
         let offset = u64::from(place.offset);
@@ -385,12 +396,12 @@ impl Store {
     /// The hashes of all records under this dot, in the order in which they were stored. More
     /// than one is for the layer above to worry about.
     pub fn dots(&self, writer: &[u8; 40], n: u64) -> Result<Vec<[u8; 32]>, ReadError> {
-        Ok(self.shared.index().dots(writer, n)?)
+        self.shared.ask(|index| index.dots(writer, n))
     }
 
     /// The highest `n` of a writer, with the hash of its record.
     pub fn last_of(&self, writer: &[u8; 40]) -> Result<Option<(u64, [u8; 32])>, ReadError> {
-        Ok(self.shared.index().last_of(writer)?)
+        self.shared.ask(|index| index.last_of(writer))
     }
 
     /// The sequence number of the newest record, 0 if there is none.
@@ -400,26 +411,27 @@ impl Store {
 
     /// The value of a row.
     pub fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        Ok(self.shared.index().row(key)?)
+        self.shared.ask(|index| index.row(key))
     }
 
     /// All rows whose keys begin with `prefix`, in the order of their keys.
     pub fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, ReadError> {
-        Ok(self.shared.index().rows(prefix)?)
+        self.shared.ask(|index| index.rows(prefix))
     }
 
     /// The hashes of all records that name a blob, directly or through manifests.
     pub fn referrers(&self, address: &Address) -> Result<Vec<[u8; 32]>, ReadError> {
-        Ok(self.shared.index().referrers(address)?)
+        self.shared.ask(|index| index.referrers(address))
     }
 
     /// Who holds a blob.
     pub fn holders(&self, address: &Address) -> Result<Vec<[u8; 32]>, ReadError> {
-        Ok(self.shared.index().holders(address)?)
+        self.shared.ask(|index| index.holders(address))
     }
 
     /// Figures, as of the last commit.
     pub fn stats(&self) -> Stats {
+        let scrub = self.scrub_progress();
         let figures = lock(&self.shared.figures);
         Stats {
             records: figures.state.records,
@@ -428,17 +440,19 @@ impl Store {
             evicted: figures.state.evicted,
             quarantined: figures.state.quarantined,
             log_bytes: figures.log_bytes,
+            damage: figures.damage.clone(),
             log_segments: figures.segments,
             read_only: self.shared.read_only(),
             outstanding_bytes: self.shared.stage.outstanding(),
             groups: figures.groups,
             batches: figures.batches,
+            scrub,
         }
     }
 }
 
 /// A link, a directory or something else is where a file should be.
-fn is_misplaced(error: &io::Error) -> bool {
+pub(crate) fn is_misplaced(error: &io::Error) -> bool {
     let link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
     let kinds =
         [io::ErrorKind::NotADirectory, io::ErrorKind::IsADirectory, io::ErrorKind::InvalidInput];

@@ -1,8 +1,9 @@
 //! Files of blobs that no entry of the log announces: what a power cut may leave.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::error::is_unreadable;
 use crate::index::ChunkRow;
 use crate::nest::sha1_of;
 use crate::shared::Shared;
@@ -27,7 +28,17 @@ pub(crate) struct Strays {
     at_once: usize,
 }
 
-/// What one step found.
+/// A file that the index did not name when it was asked. It may have been announced since.
+#[derive(Debug)]
+pub(crate) struct StrayFile {
+    pub(crate) path: PathBuf,
+    pub(crate) len: u64,
+    /// The blob that it is. `None` if it does not lie where its bytes belong: it is not something
+    /// that a store put there.
+    pub(crate) address: Option<Address>,
+}
+
+/// What one step of removing did.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Removed {
     pub(crate) files: u64,
@@ -37,29 +48,40 @@ pub(crate) struct Removed {
 }
 
 impl Strays {
-    /// Looks at one name below `chunks/`; `None` once there is none left.
-    pub(crate) fn step(&mut self, shared: &Shared) -> Result<Option<Removed>, CollectError> {
+    /// Looks at one name below `chunks/`, and removes what nothing announces. `None` once there is
+    /// no name left.
+    pub(crate) fn remove(&mut self, shared: &Shared) -> Result<Option<Removed>, CollectError> {
+        let mut removed = Removed::default();
+        let work = self.step(shared, &mut |stray| removed.add(shared, &stray))?;
+        Ok(work.map(|work| Removed { work, ..removed }))
+    }
+
+    /// Looks at one name below `chunks/`, and hands over what the index does not name. Bytes read,
+    /// about; `None` once there is no name left.
+    pub(crate) fn step<E: From<ReadError>>(
+        &mut self,
+        shared: &Shared,
+        take: &mut dyn FnMut(StrayFile) -> Result<(), E>,
+    ) -> Result<Option<u64>, E> {
         let Some(name) = self.todo.pop_front() else {
             return Ok(None);
         };
         if !self.known.contains(&name) {
             self.learn(shared, &name)?;
         }
-        let mut removed = Removed::default();
         let path = shared.files.dir.join("chunks").join(&name);
-        self.walk(shared, &path, &mut removed)?;
-        Ok(Some(removed))
+        self.walk(shared, &path, take).map(Some)
     }
 
     /// Reads from the index which files are announced below `name` and those after it.
-    fn learn(&mut self, shared: &Shared, name: &str) -> Result<(), CollectError> {
+    fn learn(&mut self, shared: &Shared, name: &str) -> Result<(), ReadError> {
         let next = self.todo.iter().take(self.at_once.saturating_sub(1)).cloned();
         self.known = std::iter::once(name.to_owned()).chain(next).collect();
         self.announced.clear();
         let mut after = None;
         loop {
             let index = shared.index();
-            let page = index.chunks_after(after, PAGE).map_err(ReadError::from)?;
+            let page = index.chunks_after(after, PAGE)?;
             for (address, row) in &page {
                 let path = shared.files.chunk(address);
                 if matches!(row, ChunkRow::File { .. }) && self.knows(shared, &path) {
@@ -79,60 +101,81 @@ impl Strays {
         name.is_some_and(|name| self.known.contains(name))
     }
 
-    fn walk(&self, shared: &Shared, path: &Path, sum: &mut Removed) -> Result<(), CollectError> {
-        let disk = &*shared.files.disk;
-        let entries = match disk.list(path) {
+    fn walk<E: From<ReadError>>(
+        &self,
+        shared: &Shared,
+        path: &Path,
+        take: &mut dyn FnMut(StrayFile) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let entries = match shared.files.disk.list(path) {
             Ok(entries) => entries,
-            // A file, in a layout without directories.
-            Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
-                return self.look(shared, path, sum);
-            }
-            Err(e) => return Err(IoError::new("list", path, e).into()),
+            // A file, in a layout without directories; or a link.
+            Err(e) if crate::store::is_misplaced(&e) => return self.look(shared, path, take),
+            Err(e) => return Err(ReadError::from(IoError::new("list", path, e)).into()),
         };
+        let mut work = 0;
         for entry in entries {
             let path = path.join(&entry.name);
-            sum.work += 64;
-            if entry.is_dir {
-                self.walk(shared, &path, sum)?;
-            } else {
-                self.look(shared, &path, sum)?;
-            }
+            work += 64;
+            work += match entry.is_dir {
+                true => self.walk(shared, &path, take)?,
+                false => self.look(shared, &path, take)?,
+            };
         }
-        Ok(())
+        Ok(work)
     }
 
-    fn look(&self, shared: &Shared, path: &Path, sum: &mut Removed) -> Result<(), CollectError> {
+    fn look<E: From<ReadError>>(
+        &self,
+        shared: &Shared,
+        path: &Path,
+        take: &mut dyn FnMut(StrayFile) -> Result<(), E>,
+    ) -> Result<u64, E> {
         let name = path.file_name().and_then(|name| name.to_str());
         let digits = name.and_then(hex::decode).and_then(|name| <[u8; 20]>::try_from(name).ok());
         if digits.is_some_and(|digits| self.announced.contains(&digits)) {
-            return Ok(());
+            return Ok(0);
         }
-        let Some(bytes) = read(shared, path)? else {
-            return Ok(());
+        let Some((len, bytes)) = read(shared, path)? else {
+            return Ok(0);
         };
-        let (address, len) = (Address::of(&bytes), bytes.len() as u64);
-        sum.work += len;
-        if shared.files.chunk(&address) == *path {
-            // Announced since the index was read, or about to be.
-            if !shared.stage.collecting(&address) {
-                return Ok(());
-            }
-            let removed = remove_unannounced(shared, &address, path);
-            shared.stage.evicted(&[address]);
-            if !removed? {
-                return Ok(());
-            }
-        } else {
-            // Not something that this store put here under this name.
-            let aside = shared.files.quarantine(name.unwrap_or("stray"));
-            let renamed = shared.files.disk.rename(path, &aside);
-            renamed.map_err(|e| IoError::new("rename", path, e))?;
-            tracing::warn!(path = %path.display(), "a file that is no blob was quarantined");
+        let address = bytes.map(|bytes| Address::of(&bytes));
+        let address = address.filter(|address| shared.files.chunk(address) == *path);
+        take(StrayFile { path: path.to_owned(), len, address })?;
+        Ok(len)
+    }
+}
+
+impl Removed {
+    fn add(&mut self, shared: &Shared, stray: &StrayFile) -> Result<(), CollectError> {
+        let path = &stray.path;
+        let Some(address) = stray.address else {
+            return Ok(stray.set_aside(shared)?);
+        };
+        // Announced since the index was read, or about to be.
+        if !shared.stage.collecting(&address) {
             return Ok(());
         }
-        tracing::info!(path = %path.display(), len, "a file that nothing announces was removed");
-        sum.files += 1;
-        sum.bytes += len;
+        let removed = remove_unannounced(shared, &address, path);
+        shared.stage.evicted(&[address]);
+        if removed? {
+            let len = stray.len;
+            tracing::info!(path = %path.display(), len, "removed a file that nothing announces");
+            self.files += 1;
+            self.bytes += len;
+        }
+        Ok(())
+    }
+}
+
+impl StrayFile {
+    /// Moves it to `quarantine/`.
+    pub(crate) fn set_aside(&self, shared: &Shared) -> Result<(), ReadError> {
+        let name = self.path.file_name().and_then(|name| name.to_str());
+        let aside = shared.files.quarantine(name.unwrap_or("stray"));
+        let renamed = shared.files.disk.rename(&self.path, &aside);
+        renamed.map_err(|e| IoError::new("rename", &self.path, e))?;
+        tracing::warn!(path = %self.path.display(), "a file that is no blob was quarantined");
         Ok(())
     }
 }
@@ -150,26 +193,31 @@ fn remove_unannounced(
     Ok(true)
 }
 
-/// The bytes of a file; `None` if it is gone, or longer than a blob can be.
-fn read(shared: &Shared, path: &Path) -> Result<Option<Vec<u8>>, CollectError> {
+/// Length and bytes of a file; no bytes if it cannot be a blob, or cannot be read. `None` if it is
+/// gone.
+fn read(shared: &Shared, path: &Path) -> Result<Option<(u64, Option<Vec<u8>>)>, ReadError> {
     let file = match shared.files.disk.open(path, OpenMode::Read) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if crate::store::is_misplaced(&e) => return Ok(Some((0, None))),
         Err(e) => return Err(IoError::new("open", path, e).into()),
     };
-    let failed = |e| IoError::new("read", path, e);
+    let failed = |e| ReadError::from(IoError::new("read", path, e));
     let len = file.len().map_err(failed)?;
     if len > MAX_BLOB_BYTES {
-        return Ok(None);
+        return Ok(Some((len, None)));
     }
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-    file.read_at(0, &mut bytes).map_err(failed)?;
-    Ok(Some(bytes))
+    match file.read_at(0, &mut bytes) {
+        Ok(()) => Ok(Some((len, Some(bytes)))),
+        Err(error) if is_unreadable(&error) => Ok(Some((len, None))),
+        Err(error) => Err(failed(error)),
+    }
 }
 
 impl Shared {
     /// Begins to look for files that nothing announces.
-    pub(crate) fn strays(&self) -> Result<Strays, CollectError> {
+    pub(crate) fn strays(&self) -> Result<Strays, ReadError> {
         let path = self.files.dir.join("chunks");
         let entries = self.files.disk.list(&path).map_err(|e| IoError::new("list", &path, e))?;
         let mut todo: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();

@@ -7,7 +7,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::{dir, files_below, fixture, inline};
+use common::{dir, files_below, fixture, inline, make_dirs};
 use stash_store::{Disk, Fault, MemDisk, OpenError, OpenMode, Options, Store};
 
 /// Where the features lie in FORMAT that a reader must know.
@@ -18,14 +18,6 @@ const FIXTURES: [&str; 2] = ["v1", "v2"];
 
 fn path_of(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
-
-fn make_dirs(disk: &MemDisk, path: &Path) {
-    if path != Path::new("/") {
-        make_dirs(disk, path.parent().unwrap());
-        // It may be there already.
-        drop(disk.create_dir(path));
-    }
 }
 
 fn write(disk: &MemDisk, path: &Path, bytes: &[u8]) {

@@ -34,6 +34,15 @@ impl Footprint {
         })?;
         Ok(sum)
     }
+
+    /// What came since an earlier look at the same directory.
+    pub fn since(self, before: Footprint) -> Footprint {
+        Footprint {
+            inodes: self.inodes.saturating_sub(before.inodes),
+            bytes: self.bytes.saturating_sub(before.bytes),
+            disk_bytes: self.disk_bytes.saturating_sub(before.disk_bytes),
+        }
+    }
 }
 
 /// Has the system forget what it holds in memory of all files below a directory. The host of a

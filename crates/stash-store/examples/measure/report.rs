@@ -1,5 +1,6 @@
 //! Output: lines for people, one JSON document for programs.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "programs for people to read")]
+
+use std::io::{Write, stderr, stdout};
 
 use serde::Serialize;
 
@@ -12,18 +13,19 @@ pub struct Report {
 }
 
 impl Report {
+    /// A reader that went away must not stop a run half-way, so write errors end here.
     pub fn line(self, text: impl std::fmt::Display) {
         if self.json {
-            eprintln!("{text}");
+            writeln!(stderr(), "{text}").ok();
         } else {
-            println!("{text}");
+            writeln!(stdout(), "{text}").ok();
         }
     }
 
     /// The JSON document, if one was asked for.
     pub fn document(self, value: &impl Serialize) -> Outcome<()> {
         if self.json {
-            println!("{}", serde_json::to_string_pretty(value)?);
+            writeln!(stdout(), "{}", serde_json::to_string_pretty(value)?)?;
         }
         Ok(())
     }
@@ -31,6 +33,5 @@ impl Report {
 
 /// What a step in a process of its own hands back.
 pub fn hand_back(value: &impl Serialize) -> Outcome<()> {
-    println!("{}", serde_json::to_string(value)?);
-    Ok(())
+    Ok(writeln!(stdout(), "{}", serde_json::to_string(value)?)?)
 }

@@ -245,32 +245,49 @@ impl Index {
         Ok(refs)
     }
 
-    /// Every row that goes by an entry of this segment. Reads the whole index: for a segment that
-    /// is damaged.
-    pub(crate) fn going_by(&self, segment: u64) -> Result<Vec<(GoesBy, Place)>, IndexError> {
-        let mut found = Vec::new();
-        let tables = [table::CHUNKS, table::RECORDS, table::HOLDS, table::ROWS, table::MANIFESTS];
-        for table in tables {
-            let mut bad = None;
+    /// Key and value of every row that goes by an entry of this segment. Reads the whole index: for
+    /// a segment that is damaged.
+    pub(super) fn pairs_going_by(
+        &self,
+        segment: u64,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), IndexError> {
+        for table in [table::CHUNKS, table::RECORDS, table::HOLDS, table::ROWS, table::MANIFESTS] {
             self.tree.scan_prefix(&[table], &mut |key, value| {
-                match GoesBy::of(key, value) {
-                    Some((row, at)) if at.segment == segment => found.push((row, at)),
-                    Some(_) => {}
-                    None => bad = Some(bad_value(key)),
+                if place_of(table, value).is_some_and(|place| place.segment == segment) {
+                    visit(key, value);
                 }
-                bad.is_none()
+                true
             })?;
-            if let Some(bad) = bad {
-                return Err(bad);
-            }
         }
+        Ok(())
+    }
+
+    /// Every row that goes by an entry of this segment, and the entry's place. Reads the whole
+    /// index.
+    pub(crate) fn going_by(&self, segment: u64) -> Result<Vec<(GoesBy, Place)>, IndexError> {
+        let (mut found, mut bad) = (Vec::new(), None);
+        self.pairs_going_by(segment, &mut |key, value| match GoesBy::of(key, value) {
+            Some(row) => found.push(row),
+            None => bad = Some(bad_value(key)),
+        })?;
         for (row, _) in &mut found {
             if let GoesBy::Manifest { address, refs } = row {
                 *refs = self.children_of(address)?;
             }
         }
-        Ok(found)
+        bad.map_or(Ok(found), Err)
     }
+}
+
+/// The entry that a row goes by.
+fn place_of(table: u8, value: &[u8]) -> Option<Place> {
+    let at = match table {
+        table::CHUNKS => 1,
+        table::RECORDS => 8,
+        _ => 0,
+    };
+    place(value.get(at..)?).map(|(place, _)| place)
 }
 
 /// A row, as far as the index knows it without its entry in the log.

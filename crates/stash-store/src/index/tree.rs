@@ -41,8 +41,9 @@ pub(crate) use verify::TreeCursor;
 /// Bytes at the start of a key that the filters know: a table's number and a hash.
 pub(crate) const PREFIX: usize = 33;
 
-/// Bytes that an owner may keep in HEAD: a position in the log and some sums.
-pub(crate) const LONGEST_HEAD: usize = 4096;
+/// Bytes that an owner may keep in HEAD: a position in the log, some sums, and 24 bytes for each
+/// segment of the log.
+pub(crate) const LONGEST_HEAD: usize = 4 * 1024 * 1024;
 
 /// A key and its value.
 pub(crate) type Entry = (Vec<u8>, Vec<u8>);

@@ -9,7 +9,7 @@ use crate::index::{ChunkRow, Head, Index, IndexError, TreeError};
 use crate::log::{Position, SEGMENT_HEADER};
 use crate::scan::{Scan, Scanned};
 use crate::sync::Arc;
-use crate::{Address, DiskFile, IoError, OpenError, OpenMode, OpenReport};
+use crate::{Address, DiskFile, OpenError, OpenMode, OpenReport};
 
 use super::segments::Found;
 use super::{LoadError, io_error};
@@ -263,23 +263,12 @@ impl<'a> Replay<'a> {
     fn damage(&mut self, id: u64, from: u64, to: u64, what: &str) -> Result<(), LoadError> {
         let mut note =
             format!("segment {id} of the log is damaged from offset {from} to {to}: {what}");
-        if let Err(error) = self.keep_copy(id, from, to) {
+        if let Err(error) = self.files.keep_copy(id, from, to) {
             note = format!("{note}; no copy could be kept: {error}");
         }
         tracing::warn!("{note}");
         self.report.damage.push(note);
         Ok(())
-    }
-
-    fn keep_copy(&self, id: u64, from: u64, to: u64) -> Result<(), IoError> {
-        let path = self.files.segment(id);
-        let read = |e| IoError::new("read", &path, e);
-        let file = self.files.disk.open(&path, OpenMode::Read).map_err(read)?;
-        let mut bytes = vec![0; usize::try_from(to - from).unwrap_or(0)];
-        file.read_at(from, &mut bytes).map_err(read)?;
-        let (tmp, _) = self.files.write_tmp(&bytes)?;
-        let kept = self.files.quarantine(&format!("log-{id}-{from}"));
-        self.files.disk.rename(&tmp, &kept).map_err(|e| IoError::new("rename", &kept, e))
     }
 
     /// Removes what follows the end, durably: or else its remains could later, together with what

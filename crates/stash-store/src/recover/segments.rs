@@ -49,16 +49,20 @@ pub(super) fn find(
 }
 
 /// Reports segments that should be there and are not.
-pub(super) fn report_gaps(found: &[Found], usage: &Usage, report: &mut OpenReport) {
-    let mut expected = 1;
+pub(super) fn report_gaps(found: &[Found], usage: &Usage, report: &mut OpenReport) -> Vec<u64> {
+    let (mut missing, mut expected) = (Vec::new(), 1);
     for segment in found {
-        for id in expected.max(usage.floor)..segment.id {
-            if !usage.is_retired(id) {
-                report.damage.push(format!("segment {id} of the log is missing"));
-            }
-        }
+        let gap = expected.max(usage.floor)..segment.id;
+        missing.extend(gap.filter(|id| !usage.is_retired(*id)));
         expected = segment.id + 1;
     }
+    for gap in missing.chunk_by(|a, b| a + 1 == *b) {
+        report.damage.push(match gap {
+            [id] => format!("segment {id} of the log is missing"),
+            _ => format!("segments {} to {} of the log are missing", gap[0], gap[gap.len() - 1]),
+        });
+    }
+    missing
 }
 
 type Nameless = Vec<(std::path::PathBuf, u64, &'static str)>;

@@ -10,6 +10,8 @@
 
 pub mod fixture;
 pub mod model;
+pub mod sick;
+pub mod stock;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -166,4 +168,20 @@ pub fn files_below(dir: &Path) -> Vec<PathBuf> {
     }
     files.sort();
     files
+}
+
+/// Makes a directory and those above it.
+pub fn make_dirs(disk: &MemDisk, path: &Path) {
+    if path != Path::new("/") {
+        make_dirs(disk, path.parent().unwrap());
+        // It may be there already.
+        drop(disk.create_dir(path));
+    }
+}
+
+/// Where the file of a blob lies, in the layout that stores have by default.
+pub fn chunk_path(address: &Address) -> PathBuf {
+    use sha1::{Digest, Sha1};
+    let digest = Sha1::digest(address.as_bytes());
+    dir().join("chunks").join(stash_store::nest(&digest.into(), Nest::default()))
 }

@@ -10,9 +10,9 @@ use crate::files::Files;
 
 const MAGIC: &[u8; 8] = b"stashidx";
 const VERSION: u64 = 1;
-/// Bytes of a HEAD at most: twenty for each run, of which there are twenty or a hundred, and 4 KiB
-/// of the owner's.
-const LONGEST: u64 = 1024 * 1024;
+/// Bytes of a HEAD at most: twenty for each run, of which there are twenty or a hundred, and
+/// what the owner keeps there.
+const LONGEST: u64 = 8 * 1024 * 1024;
 /// Stands for HEAD in its tag; runs have other numbers.
 const FILE: u64 = 0;
 

@@ -57,7 +57,9 @@ impl Run {
         let mut run = Run { path, file, keys, layout, len, fences, filter };
         let footer = run.stored(Place { offset: at, len: FOOTER })?;
         run.layout = Layout::decode(&footer).map_err(|_| damaged(&run.path, at))?;
-        if run.layout.file() != Some(len) || run.layout.id != id {
+        let Layout { entries, blocks, .. } = run.layout;
+        // An entry has three bytes at least.
+        if run.layout.file() != Some(len) || run.layout.id != id || entries > blocks {
             return Err(damaged(&run.path, at));
         }
         run.load()?;

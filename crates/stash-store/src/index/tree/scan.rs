@@ -129,11 +129,11 @@ impl Tree {
         }
         let (mut merged, mut left) = (Merged::new(sources), page.size);
         while let Some((key, value)) = merged.entry() {
-            if !key.starts_with(range.prefix) {
-                return Ok(None);
-            }
             if page.cut.as_ref().is_some_and(|cut| key > cut) {
                 break;
+            }
+            if !key.starts_with(range.prefix) {
+                return Ok(None);
             }
             if left == 0 {
                 return Ok(Some(key.to_vec()));

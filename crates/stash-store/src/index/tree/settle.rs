@@ -48,6 +48,11 @@ impl Tree {
     /// Merges some runs if that is due, and writes HEAD. False: nothing is due. After `Full` or
     /// `Io` the tree is as it was.
     pub(crate) fn merge(&self) -> Result<bool, TreeError> {
+        self.merge_unless(&|| self.stopped.load(Ordering::Relaxed))
+    }
+
+    /// Merges, asking at every entry whether to stop.
+    pub(super) fn merge_unless(&self, stopped: &dyn Fn() -> bool) -> Result<bool, TreeError> {
         let _one_at_a_time = lock(&self.merging);
         self.writable()?;
         let below = self.below();
@@ -60,8 +65,7 @@ impl Tree {
         let cursor = |run| Ok(Source::Run(Cursor::new(run, &[], Blocks::ahead())?));
         let sources: Result<Vec<_>, TreeError> = inputs.iter().map(|run| cursor(run)).collect();
         let entries = inputs.iter().map(|run| run.layout.entries).sum();
-        let stopped = || self.stopped.load(Ordering::Relaxed);
-        let run = match self.write(Merged::new(sources?), entries, oldest, &stopped)? {
+        let run = match self.write(Merged::new(sources?), entries, oldest, stopped)? {
             Outcome::Written(run) => Some(run),
             Outcome::Empty => None,
             Outcome::Stopped => return Ok(false),

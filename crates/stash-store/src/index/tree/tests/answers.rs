@@ -75,6 +75,26 @@ fn flush(tree: &Tree, numbers: std::ops::Range<u64>) {
 }
 
 #[test]
+fn a_scan_under_a_prefix_goes_on_where_a_page_of_memory_ends_before_a_run() {
+    let tree = Tree::open(&mem_files(&MemDisk::new(0)), KEY, LIMITS).unwrap();
+    let mut changes = Changes::default();
+    changes.insert(&[2], vec![]);
+    tree.publish(changes);
+    assert!(tree.freeze(vec![]));
+    tree.checkpoint().unwrap();
+    let mut changes = Changes::default();
+    (0..200).for_each(|n| changes.insert(&[1, n], vec![]));
+    tree.publish(changes);
+    let mut seen = 0;
+    tree.scan_prefix(&[1], &mut |_, _| {
+        seen += 1;
+        true
+    })
+    .unwrap();
+    assert_eq!(seen, 200);
+}
+
+#[test]
 fn a_scan_may_change_the_tree_that_it_goes_through() {
     let files = mem_files(&MemDisk::new(0));
     let tree = Tree::open(&files, KEY, LIMITS).unwrap();
@@ -127,6 +147,64 @@ fn merges_drop_what_is_removed_and_keep_the_files_few() {
     }
     assert!(tree.stats().entries < 10, "{:?}", tree.stats());
     assert_eq!(disk.files().len() as u64, tree.stats().runs + 1, "the runs and HEAD");
+}
+
+#[test]
+fn a_merge_above_an_older_run_keeps_what_is_removed_removed() {
+    let files = mem_files(&MemDisk::new(0));
+    let mut tree = Tree::open(&files, KEY, LIMITS).unwrap();
+    flush(&tree, 0..40_000);
+    let older = tree.below().runs[0].path.clone();
+    assert!(tree.below().runs[0].len > 1 << 20, "of a higher tier");
+    let mut map = all(&tree).unwrap();
+    for n in 0..5 {
+        let mut changes = Changes::default();
+        for key in map.keys().skip(n).step_by(1000).cloned().collect::<Vec<_>>() {
+            changes.remove(&key);
+            map.remove(&key);
+        }
+        tree.publish(changes);
+        assert!(tree.freeze(vec![]));
+        tree.checkpoint().unwrap();
+    }
+    for merged in [true, false] {
+        assert_eq!(tree.merge().unwrap(), merged);
+        assert_eq!((tree.stats().runs, &tree.below().runs[1].path), (2, &older));
+        assert!(all(&tree).unwrap() == map);
+        tree = Tree::open(&files, KEY, LIMITS).unwrap();
+    }
+}
+
+#[test]
+fn what_comes_while_runs_are_merged_stays() {
+    // Fault case 109.
+    let mut pair = Pair::open(mem_files(&MemDisk::new(0)), seed(4)).unwrap();
+    for _ in 0..5 {
+        pair.publish();
+        pair.freeze();
+        pair.checkpoint().unwrap();
+    }
+    let more = std::cell::Cell::new(Some([0; 3].map(|_| pair.changes())));
+    let (tree, durable) = (&pair.tree, pair.durable + 1);
+    let merged = tree.merge_unless(&|| {
+        if let Some([first, second, third]) = more.take() {
+            tree.publish(first);
+            assert!(tree.freeze(durable.to_le_bytes().to_vec()));
+            assert!(tree.checkpoint().unwrap());
+            tree.publish(second);
+            assert!(tree.freeze((durable + 1).to_le_bytes().to_vec()));
+            tree.publish(third);
+        }
+        false
+    });
+    assert!(merged.unwrap());
+    assert_eq!((number(tree.head()), tree.stats().runs), (durable, 2));
+    pair.check("after the merge");
+    assert!(pair.tree.checkpoint().unwrap());
+    assert!(pair.tree.freeze((durable + 2).to_le_bytes().to_vec()));
+    assert!(pair.tree.checkpoint().unwrap());
+    pair.tree = Tree::open(&pair.files, KEY, LIMITS).unwrap();
+    pair.check("reopened");
 }
 
 #[test]

@@ -21,6 +21,8 @@ fn fail(seed: u64, kind: ErrorKind, times: u64, at: u64) -> bool {
         match error {
             TreeError::Full(_) => assert_eq!(kind, ErrorKind::StorageFull, "{context}"),
             TreeError::Io(_) => assert_ne!(kind, ErrorKind::StorageFull, "{context}"),
+            // Opening failed, and the tree that was open is as it was.
+            TreeError::Sync(error) if error.path == Path::new("/s") => {}
             TreeError::Sync(_) => synced = false,
             TreeError::Damaged(what) => panic!("{context}: {what}"),
         }
@@ -64,7 +66,7 @@ fn a_disk_that_is_full_or_fails_at_any_operation_loses_nothing() {
             silent = if fail(seed, kind, times, at) { 0 } else { silent + 1 };
             at += 1;
         }
-        assert!(at > 140, "only {at} operations");
+        assert!(at > 90, "only {at} operations");
     }
 }
 

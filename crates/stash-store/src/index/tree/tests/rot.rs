@@ -139,3 +139,26 @@ fn two_blocks_that_changed_places_are_found() {
     }
     assert!(matches!(all(&tree), Err(TreeError::Damaged(_))));
 }
+
+#[test]
+fn a_footer_that_does_not_add_up_is_damage_whatever_its_tag() {
+    let (disk, _) = small();
+    let files = mem_files(&disk);
+    let tree = Tree::open(&files, KEY, LIMITS).unwrap();
+    let run = Arc::clone(&tree.below().runs[0]);
+    let (id, at) = (run.layout.id, run.len - layout::FOOTER as u64);
+    let file = disk.open(&run.path, crate::OpenMode::Write).unwrap();
+    let mut good = vec![0; layout::FOOTER - codec::TAG];
+    file.read_at(at, &mut good).unwrap();
+    for (word, value) in (0..7).flat_map(|n| [0, 1, 63, 1 << 40, u64::MAX].map(|v| (n, v))) {
+        let mut footer = good.clone();
+        footer[word * 8..][..8].copy_from_slice(&u64::to_le_bytes(value));
+        let tag = run.keys.tag(id, at, &footer);
+        file.write_at(at, &[&footer[..], &tag].concat()).unwrap();
+        let opened = Run::open(&files, run.keys, id, run.len).err();
+        // How many entries there are is only told, but they have to fit.
+        let fine = footer == good || (word == 3 && value < 64);
+        assert_eq!(opened.is_none(), fine, "word {word} is {value}: {opened:?}");
+        assert!(opened.is_none_or(|e| matches!(e, TreeError::Damaged(_))));
+    }
+}

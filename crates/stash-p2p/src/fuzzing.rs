@@ -1,0 +1,78 @@
+//! What a fuzzer runs: one function for each thing that reads a peer's bytes, which panics when a
+//! promise is broken.
+//!
+//! Compiled for tests and with `cfg(fuzzing)` only. `fuzz/` has a target for each function, and
+//! the inputs from which both the fuzzer and the tests below begin.
+
+mod frames;
+mod handshake;
+mod mux;
+mod pair;
+mod session;
+
+#[path = "../../../fuzz/input.rs"]
+mod input;
+
+#[cfg(test)]
+#[path = "../../../fuzz/corpus.rs"]
+mod corpus;
+#[cfg(test)]
+mod tests;
+
+pub use frames::{frames, hello};
+pub use handshake::{handshake, offer};
+pub use mux::mux;
+pub use pair::pair;
+pub use session::session;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::Limits;
+use crate::hello::Hello;
+use crate::intake::Inbound;
+use crate::limits::{MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW};
+use crate::mux::MuxConfig;
+use crate::wire::Header;
+
+/// A connection with windows so small that an input of a few bytes can fill them.
+fn config(initiator: bool, streams: u32) -> MuxConfig {
+    let limits = Limits::default();
+    let hello = Hello {
+        run: u64::from(initiator),
+        streams,
+        stream_window: MIN_STREAM_WINDOW,
+        connection_window: MIN_CONNECTION_WINDOW,
+        capabilities: Vec::new(),
+        app: Bytes::new(),
+    };
+    MuxConfig {
+        initiator,
+        control: true,
+        hello,
+        send_queue: 64 * 1024,
+        ping_interval: limits.ping_interval,
+        dead_after: limits.dead_after,
+        max_age: Duration::from_secs(60),
+        drain: limits.drain,
+    }
+}
+
+/// Frames with their payloads, however their data was cut.
+fn whole(items: &[Inbound]) -> Vec<(Header, Vec<u8>)> {
+    let mut frames: Vec<(Header, Vec<u8>)> = Vec::new();
+    for item in items {
+        match item {
+            Inbound::Piece { header, bytes, first: false, .. } => {
+                let frame = frames.last_mut().expect("a first piece comes first");
+                assert_eq!(frame.0, *header);
+                frame.1.extend_from_slice(bytes);
+            }
+            Inbound::Whole(header, bytes) | Inbound::Piece { header, bytes, .. } => {
+                frames.push((*header, bytes.to_vec()));
+            }
+        }
+    }
+    frames
+}

@@ -1,0 +1,109 @@
+//! What a fuzzer runs: one function for each message, which panics when a promise is broken.
+//!
+//! Compiled for tests and with `cfg(fuzzing)` only. `fuzz/` has a target for each function, and
+//! the inputs from which both the fuzzer and the tests below begin.
+//!
+//! MessagePack has more than one encoding of a value, and the protocol lets a sender choose: what
+//! must hold is that a message that was understood says the same once it is written again.
+
+#[path = "../../../fuzz/input.rs"]
+mod input;
+
+#[cfg(test)]
+#[path = "../../../fuzz/corpus.rs"]
+mod corpus;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Debug;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stash_crypto::NodeId;
+
+use crate::door::Hello;
+use crate::message::{self, MAX_ADDRESSES, Put, PutReply, Reply, Request};
+use crate::tickets;
+use input::Input;
+
+/// The first message of a stream.
+pub fn request(bytes: &[u8]) -> bool {
+    same::<Request>(bytes)
+}
+
+/// A message of the initiator of a put stream.
+pub fn put(bytes: &[u8]) -> bool {
+    same::<Put>(bytes)
+}
+
+/// A message of the responder on a put stream.
+pub fn put_reply(bytes: &[u8]) -> bool {
+    same::<PutReply>(bytes)
+}
+
+/// What any other stream answers.
+pub fn reply(bytes: &[u8]) -> bool {
+    same::<Reply>(bytes)
+}
+
+/// The application part of a hello.
+pub fn door(bytes: &[u8]) -> bool {
+    let Ok(hello) = message::decode::<Hello>(bytes) else {
+        return false;
+    };
+    let again = message::encode(&hello);
+    let read = message::decode::<Hello>(&again).expect("it was written here");
+    assert_eq!((read.members, read.addresses), (hello.members, hello.addresses));
+    true
+}
+
+/// The row of a ticket, with what it says to a joiner at any time.
+pub fn ticket_row(bytes: &[u8]) -> bool {
+    let Ok(row) = rmp_serde::from_slice::<tickets::Row>(bytes) else {
+        return false;
+    };
+    let again = rmp_serde::to_vec_named(&row).expect("it is a map of plain values");
+    let read: tickets::Row = rmp_serde::from_slice(&again).expect("it was written here");
+    assert_eq!(rmp_serde::to_vec_named(&read).ok(), Some(again));
+    let me = NodeId::from_bytes([1; 32]);
+    for now in [0, row.expires.saturating_sub(1), row.expires, u64::MAX] {
+        assert_eq!(read.judge(&me, now), row.judge(&me, now));
+        assert!(!row.forgotten(now) || now >= row.expires);
+    }
+    true
+}
+
+fn same<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> bool {
+    let Ok(message) = message::decode::<T>(bytes) else {
+        return false;
+    };
+    let again = message::encode(&message);
+    let read = message::decode::<T>(&again).expect("it was written here");
+    assert_eq!(read, message);
+    assert_eq!(message::encode(&read), again);
+    true
+}
+
+/// Lists inside messages: 2 bytes of count, then the bytes of the list.
+pub fn lists(bytes: &[u8]) -> bool {
+    let mut input = Input::new(bytes);
+    let count = usize::from(input.u16());
+    let list = input.rest();
+    let addresses = message::unpack(list);
+    if let Ok(addresses) = &addresses {
+        assert!(addresses.len() <= MAX_ADDRESSES);
+        assert_eq!(message::pack(addresses).as_ref(), list);
+    }
+    let references = message::unpack_references(list);
+    if let Ok(references) = &references {
+        assert!(references.len() <= MAX_ADDRESSES);
+        assert_eq!(message::pack_references(references).as_ref(), list);
+    }
+    let flags = message::flags(list, count);
+    if let Ok(flags) = &flags {
+        let again = message::bits(flags.iter().copied());
+        assert_eq!(again.len(), list.len());
+        assert_eq!(message::flags(&again, count).as_ref().ok(), Some(flags));
+    }
+    addresses.is_ok() || references.is_ok() || flags.is_ok()
+}

@@ -1,0 +1,120 @@
+//! Every target, from valid messages on: random, with a seed.
+
+use serde_bytes::ByteBuf;
+use stash_crypto::{Address, ChunkRef};
+
+use super::corpus::{Corpus, Target};
+use crate::door::Hello;
+use crate::message::{
+    Put, PutReply, RecordResult, Refusal, Reply, Request, bits, encode, pack, pack_references,
+};
+use crate::tickets::{Row, Used};
+
+type Seed = (String, Vec<u8>);
+
+fn seed(name: &str, bytes: impl AsRef<[u8]>) -> Seed {
+    (name.to_owned(), bytes.as_ref().to_vec())
+}
+
+fn replay(target: &'static str, run: Target, seeds: &[Seed]) {
+    Corpus::open(target, run, seeds).run(4000);
+}
+
+fn addresses() -> [Address; 2] {
+    [Address::from_bytes([7; 32]), Address::from_bytes([8; 32])]
+}
+
+fn bytes(len: usize) -> ByteBuf {
+    ByteBuf::from(vec![9; len])
+}
+
+// Fault case 32.
+#[test]
+fn requests_hold_their_promises_whatever_the_bytes() {
+    let chunks = pack(&addresses());
+    let (entries, claims) = (vec![bytes(40)], vec![bytes(9), bytes(0)]);
+    let seeds = [
+        seed("put", encode(&Request::Put {})),
+        seed("get", encode(&Request::Get { address: [3; 32] })),
+        seed("have", encode(&Request::Have { chunks: chunks.clone() })),
+        seed("hold", encode(&Request::Hold { nonce: [1; 32], chunks: chunks.clone() })),
+        seed("release", encode(&Request::Release { chunks })),
+        seed("members", encode(&Request::Members { from: 7 })),
+        seed("announce", encode(&Request::Announce { entries, addresses: claims })),
+        seed("records", encode(&Request::Records { after: u64::MAX })),
+        seed("join", encode(&Request::Join { request: bytes(186) })),
+        seed("refused-bomb", b"\x81\xa8announce\x82\xa7entries\xdd\xff\xff\xff\xff"),
+    ];
+    replay("request", super::request, &seeds);
+}
+
+// Fault case 32.
+#[test]
+fn put_streams_hold_their_promises_whatever_the_bytes() {
+    let chunk = ChunkRef { address: addresses()[0], sealed_len: 4144 };
+    let puts = [
+        seed("offer", encode(&Put::Offer { chunks: pack_references([&chunk]) })),
+        seed("records", encode(&Put::Records { records: vec![bytes(300), bytes(1)] })),
+        seed("refused-bomb", b"\x81\xa7records\x81\xa7records\xdd\xff\xff\xff\xff"),
+    ];
+    replay("put", super::put, &puts);
+    let results = vec![
+        RecordResult::Stored {},
+        RecordResult::Need { chunks: pack(&addresses()) },
+        RecordResult::Refused { reason: "a rule".to_owned() },
+        RecordResult::Failed { reason: "full".to_owned() },
+    ];
+    let replies = [
+        seed("want", encode(&PutReply::Want { chunks: bits([true, false, true]) })),
+        seed("results", encode(&PutReply::Results { results })),
+    ];
+    replay("put_reply", super::put_reply, &replies);
+}
+
+// Fault case 32.
+#[test]
+fn replies_hold_their_promises_whatever_the_bytes() {
+    let (entries, claims) = (vec![bytes(40)], vec![bytes(9)]);
+    let welcome =
+        Reply::Welcome { entries: entries.clone(), grant: bytes(77), addresses: claims.clone() };
+    let held = Reply::Held { proofs: bytes(64), released: bits([true; 2]), reason: String::new() };
+    let refused = Reply::Refused { code: Refusal::TicketUsed, reason: "used".to_owned() };
+    let seeds = [
+        seed("chunk", encode(&Reply::Chunk { length: 4144 })),
+        seed("not-here", encode(&Reply::NotHere {})),
+        seed("have", encode(&Reply::Have { chunks: bits([true, false]) })),
+        seed("held", encode(&held)),
+        seed("done", encode(&Reply::Done {})),
+        seed("members", encode(&Reply::Members { entries, addresses: claims })),
+        seed("records", encode(&Reply::Records { records: vec![bytes(200)], last: 9 })),
+        seed("welcome", encode(&welcome)),
+        seed("refusal", encode(&refused)),
+    ];
+    replay("reply", super::reply, &seeds);
+    let hello = seed("hello", encode(&Hello { members: 3, addresses: bytes(135) }));
+    replay("door", super::door, &[hello]);
+}
+
+#[test]
+fn rows_and_lists_hold_their_promises_whatever_the_bytes() {
+    let used = Used { node: [1; 32], grant: bytes(77) };
+    let open = Row {
+        id: [1; 16],
+        ticket: "stashticket1".to_owned(),
+        role: "keeper".to_owned(),
+        expires: 1_000,
+        used: None,
+    };
+    let burnt = Row { used: Some(used), ..open.clone() };
+    let row = |row: &Row| rmp_serde::to_vec_named(row).unwrap();
+    let rows = [seed("open", row(&open)), seed("used", row(&burnt))];
+    replay("ticket_row", super::ticket_row, &rows);
+    let chunk = ChunkRef { address: addresses()[0], sealed_len: 4144 };
+    let list = |count: u16, list: &[u8]| [&count.to_le_bytes(), list].concat();
+    let seeds = [
+        seed("addresses", list(2, &pack(&addresses()))),
+        seed("references", list(1, &pack_references([&chunk]))),
+        seed("flags", list(11, &bits([true; 11]))),
+    ];
+    replay("lists", super::lists, &seeds);
+}

@@ -1,0 +1,367 @@
+//! Checking a store against itself: the index, the log, the files, and the sums.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::entry::{HEADER, Header, Op, Place};
+use crate::error::is_unreadable;
+use crate::index::{AuditCursor, ChunkRow, State, Witness};
+use crate::shared::Shared;
+use crate::strays::StrayFile;
+use crate::{Address, Finding, IoError, OpenMode, ReadError, Store};
+
+/// Rows of the index looked at together: a row has 64 KiB at most.
+const PAGE: usize = 256;
+/// Findings of one kind that a report lists; the others are counted.
+pub const LISTED: usize = 100;
+/// How often a row is looked up again that was changed while it was checked.
+const TRIES: usize = 4;
+
+/// How many there are, and the first [`LISTED`] of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// All of them.
+    pub total: u64,
+    /// The first.
+    pub first: Vec<T>,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Listed<T> {
+        Listed { total: 0, first: Vec::new() }
+    }
+}
+
+impl<T> Listed<T> {
+    pub(crate) fn add(&mut self, item: T) {
+        self.total += 1;
+        if self.first.len() < LISTED {
+            self.first.push(item);
+        }
+    }
+}
+
+/// A file below `chunks/` that nothing announces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// A figure of [`crate::Stats`] that is not what there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrongSum {
+    /// The figure's name.
+    pub what: &'static str,
+    /// What the figure says.
+    pub stated: u64,
+    /// What was counted.
+    pub counted: u64,
+}
+
+/// What [`Store::check`] looked at and found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// Rows of the index that were compared with the log.
+    pub rows: u64,
+    /// Files of blobs.
+    pub files: u64,
+    /// Bytes of entries and of blobs that were read.
+    pub bytes_read: u64,
+    /// Rows that the log does not bear out, records and blobs left aside.
+    pub rows_damaged: Listed<String>,
+    /// Records that cannot be read, or that are not found by all they should be found by.
+    pub records_damaged: Listed<Finding>,
+    /// Blobs that are announced and damaged: without their file, or with another length, or with
+    /// other bytes.
+    pub chunks_damaged: Listed<Finding>,
+    /// Blobs that a record or a manifest names, and that are not here. That is no damage: they may
+    /// have been evicted, or never have been fetched.
+    pub missing: Listed<Address>,
+    /// Files that nothing announces. That is no damage: a power cut may leave them. A collection
+    /// with [`crate::CollectOptions::strays`] removes them, a rebuild takes them in.
+    pub strays: Listed<Stray>,
+    /// Bytes of those files.
+    pub stray_bytes: u64,
+    /// Figures of [`crate::Stats`] that are wrong.
+    pub sums_wrong: Vec<WrongSum>,
+    /// The figures could be compared: nothing was committed during the count.
+    pub sums_compared: bool,
+}
+
+impl CheckReport {
+    /// True if nothing is damaged. Blobs that are missing, and stray files, are not damage.
+    pub fn is_sound(&self) -> bool {
+        self.rows_damaged.total == 0
+            && self.records_damaged.total == 0
+            && self.chunks_damaged.total == 0
+            && self.sums_wrong.is_empty()
+    }
+}
+
+impl Store {
+    /// Compares everything that the index says with the log and the files, and changes nothing.
+    /// With `read_data`, also reads all blobs. The store can be used meanwhile. Memory is bounded;
+    /// the time is that of reading the index, a place in the log for each row, and the
+    /// directories, and with `read_data` everything.
+    ///
+    /// What is damaged is only reported: reading it, or scrubbing, deals with it.
+    pub fn check(&self, read_data: bool) -> Result<CheckReport, ReadError> {
+        let depth = if read_data { Depth::Data } else { Depth::Names };
+        let mut check = Check { shared: self.shared(), depth, report: CheckReport::default() };
+        check.rows()?;
+        check.missing()?;
+        check.strays()?;
+        Ok(check.report)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    Names,
+    Data,
+}
+
+struct Check<'a> {
+    shared: &'a Shared,
+    depth: Depth,
+    report: CheckReport,
+}
+
+/// What a place in the log holds.
+enum Found {
+    Entry { op: Op, sequence: u64, entry: Vec<u8> },
+    Damaged(&'static str),
+}
+
+impl Check<'_> {
+    /// Every row against its entry; the sums, if nothing was committed meanwhile.
+    fn rows(&mut self) -> Result<(), ReadError> {
+        let (before, mut counted) = (self.shared.settled_state(), State::default());
+        let mut cursor = AuditCursor::default();
+        loop {
+            let rows = self.shared.index().witnesses(&mut cursor, PAGE)?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in rows {
+                count(&mut counted, &row);
+                self.row(row)?;
+            }
+        }
+        self.report.sums_compared = before.position == self.shared.settled_state().position;
+        if self.report.sums_compared {
+            self.sums(&before, &counted);
+        }
+        Ok(())
+    }
+
+    fn sums(&mut self, stated: &State, counted: &State) {
+        let sums = [
+            ("records", stated.records, counted.records),
+            ("chunks", stated.chunks, counted.chunks),
+            ("bytes", stated.bytes, counted.bytes),
+            ("file bytes", stated.file_bytes, counted.file_bytes),
+            ("evicted", stated.evicted, counted.evicted),
+            ("quarantined", stated.quarantined, counted.quarantined),
+        ];
+        let wrong = sums.into_iter().filter(|(_, stated, counted)| stated != counted);
+        let wrong = wrong.map(|(what, stated, counted)| WrongSum { what, stated, counted });
+        self.report.sums_wrong.extend(wrong);
+    }
+
+    /// One row. It may be changed, or its entry be moved, while it is looked at.
+    fn row(&mut self, mut row: Witness) -> Result<(), ReadError> {
+        self.report.rows += 1;
+        for _ in 0..TRIES {
+            let wrong = self.compare(&row)?;
+            let Some(what) = wrong else {
+                return Ok(());
+            };
+            // Its file goes before the index says so.
+            if let Witness::Chunk(address, _) = &row
+                && self.shared.stage.is_evicting(address)
+            {
+                return Ok(());
+            }
+            match self.shared.index().again(&row)? {
+                None => return Ok(()),
+                Some(now) if now != row => row = now,
+                Some(_) => {
+                    self.blame(&row, what);
+                    return Ok(());
+                }
+            }
+        }
+        // It is written all the time: somebody else reads it, too.
+        Ok(())
+    }
+
+    fn blame(&mut self, row: &Witness, what: String) {
+        match row {
+            Witness::Record(found) => {
+                self.report.records_damaged.add(Finding::Record { hash: found.hash, what });
+            }
+            Witness::Chunk(address, row) if row.is_here() => {
+                self.report.chunks_damaged.add(Finding::Chunk { address: *address, what });
+            }
+            _ => self.report.rows_damaged.add(format!("{row}: {what}")),
+        }
+    }
+
+    /// What is wrong with a row, if something is.
+    fn compare(&mut self, row: &Witness) -> Result<Option<String>, ReadError> {
+        let (op, sequence, entry) = match self.entry(row.place())? {
+            Found::Entry { op, sequence, entry } => (op, sequence, entry),
+            Found::Damaged(what) => return Ok(Some(what.to_owned())),
+        };
+        if !row.agrees(&op, sequence) {
+            return Ok(Some("its log entry says something else".to_owned()));
+        }
+        match row {
+            Witness::Record(found) if !self.shared.index().finds(&op, found)? => {
+                Ok(Some("the index does not find it by all that it says".to_owned()))
+            }
+            Witness::Chunk(address, ChunkRow::File { len, .. }) => self.file(address, *len),
+            Witness::Chunk(address, ChunkRow::Log { place }) if self.depth == Depth::Data => {
+                let blob = usize::try_from(place.body().1).unwrap_or(0).saturating_sub(32);
+                let right = Address::of(&entry[entry.len().saturating_sub(blob)..]) == *address;
+                Ok((!right).then(|| "its bytes do not hash to its address".to_owned()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn entry(&mut self, place: Place) -> Result<Found, ReadError> {
+        let len = usize::try_from(place.len).unwrap_or(0);
+        let mut entry = vec![0; HEADER + len];
+        let at = u64::from(place.offset);
+        let read = match self.shared.segments.get(place.segment) {
+            Ok((file, path)) => {
+                file.read_at(at, &mut entry).map_err(|e| IoError::new("read", &path, e))
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = read {
+            return match error.source.kind() {
+                io::ErrorKind::NotFound => Ok(Found::Damaged("its segment of the log is missing")),
+                io::ErrorKind::UnexpectedEof => {
+                    Ok(Found::Damaged("its segment of the log is too short"))
+                }
+                _ if error.is_unreadable() => Ok(Found::Damaged("the disk cannot read it")),
+                _ => Err(ReadError::Io(error)),
+            };
+        }
+        self.report.bytes_read += entry.len() as u64;
+        let Some(header) = Header::decode(&entry, &self.shared.log_key, place.segment, at) else {
+            return Ok(Found::Damaged("the header of its log entry does not match its tag"));
+        };
+        let body = &entry[HEADER..];
+        if header.len != place.len || crc32fast::hash(body) != header.crc {
+            return Ok(Found::Damaged("the checksum of its log entry does not match"));
+        }
+        match Op::decode(header.kind, body) {
+            Some(op) => Ok(Found::Entry { op, sequence: header.sequence, entry }),
+            None => Ok(Found::Damaged("its log entry is not understood")),
+        }
+    }
+
+    /// What is wrong with the file of a blob, if something is.
+    fn file(&mut self, address: &Address, len: u32) -> Result<Option<String>, ReadError> {
+        self.report.files += 1;
+        let path = self.shared.files.chunk(address);
+        let file = match self.shared.files.disk.open(&path, OpenMode::Read) {
+            Ok(file) => file,
+            Err(error) => {
+                return match error.kind() {
+                    io::ErrorKind::NotFound => Ok(Some("its file is missing".to_owned())),
+                    _ if crate::store::is_misplaced(&error) => {
+                        Ok(Some("its path is not a file's".to_owned()))
+                    }
+                    _ => Err(ReadError::Io(IoError::new("open", &path, error))),
+                };
+            }
+        };
+        let failed = |e| ReadError::Io(IoError::new("read", &path, e));
+        let there = file.len().map_err(failed)?;
+        if there != u64::from(len) {
+            return Ok(Some(format!("its file has {there} bytes, not {len}")));
+        }
+        if self.depth == Depth::Names {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        let read = file.read_at(0, &mut bytes);
+        file.advise_done();
+        match read {
+            Ok(()) => {}
+            Err(error) if is_unreadable(&error) => {
+                return Ok(Some("the disk cannot read it".to_owned()));
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        self.report.bytes_read += u64::from(len);
+        let right = Address::of(&bytes) == *address;
+        Ok((!right).then(|| "its bytes do not hash to its address".to_owned()))
+    }
+
+    /// Blobs that somebody names.
+    fn missing(&mut self) -> Result<(), ReadError> {
+        let mut after = None;
+        loop {
+            let named = self.shared.index().named_after(after, PAGE)?;
+            let Some(last) = named.last() else {
+                return Ok(());
+            };
+            after = Some(*last);
+            let here = self.shared.here(&named)?;
+            for (address, _) in named.iter().zip(here).filter(|(_, here)| !here) {
+                self.report.missing.add(*address);
+            }
+        }
+    }
+
+    /// Files that nothing announces.
+    fn strays(&mut self) -> Result<(), ReadError> {
+        let (shared, report) = (self.shared, &mut self.report);
+        let mut strays = shared.strays()?;
+        let mut take = |stray: StrayFile| {
+            if !is_coming_or_going(shared, &stray)? {
+                report.stray_bytes += stray.len;
+                report.strays.add(Stray { path: stray.path, bytes: stray.len });
+            }
+            Ok::<_, ReadError>(())
+        };
+        while strays.step(shared, &mut take)?.is_some() {}
+        Ok(())
+    }
+}
+
+/// Adds a row to the sums that the index keeps.
+fn count(sums: &mut State, row: &Witness) {
+    match row {
+        Witness::Record(_) => sums.records += 1,
+        Witness::Chunk(_, ChunkRow::Evicted { .. }) => sums.evicted += 1,
+        Witness::Chunk(_, ChunkRow::Quarantined { .. }) => sums.quarantined += 1,
+        Witness::Chunk(_, row) => {
+            sums.chunks += 1;
+            sums.bytes += u64::from(row.len());
+            if matches!(row, ChunkRow::File { .. }) {
+                sums.file_bytes += u64::from(row.len());
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether a file is about to be announced, was announced just now, or is being removed.
+fn is_coming_or_going(shared: &Shared, stray: &StrayFile) -> Result<bool, ReadError> {
+    let Some(address) = stray.address else {
+        return Ok(false);
+    };
+    let moving = shared.stage.is_coming(&address) || shared.stage.is_evicting(&address);
+    Ok(moving || matches!(shared.index().chunk(&address)?, Some(ChunkRow::File { .. })))
+}

@@ -1,0 +1,247 @@
+//! Rows of the index beside the entries of the log that they go by.
+
+use std::fmt;
+
+use super::tables::{
+    BY_RECORD, ChunkRow, Located, ManifestRow, PLACE, address_of, decode_order, decode_record, key,
+    place, table,
+};
+use super::{Index, IndexError, bad_value};
+use crate::Address;
+use crate::entry::{Op, Place};
+
+/// Tables whose rows go by an entry, in the order of their numbers.
+const TABLES: [u8; 5] =
+    [table::CHUNKS, table::RECORDS, table::HOLDS, table::ROWS, table::MANIFESTS];
+
+/// Rows read at once: a row has 64 KiB at most.
+const PAGE: usize = 256;
+
+/// A row that goes by an entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Witness {
+    Chunk(Address, ChunkRow),
+    Record(Located),
+    Hold { address: Address, holder: [u8; 32], place: Place },
+    Row { key: Vec<u8>, value: Vec<u8>, place: Place },
+    Manifest(Address, ManifestRow),
+}
+
+impl fmt::Display for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Witness::Chunk(address, _) => write!(f, "what the index knows of chunk {address}"),
+            Witness::Record(found) => write!(f, "record {}", crate::hex::encode(&found.hash)),
+            Witness::Hold { address, .. } => write!(f, "a hold of chunk {address}"),
+            Witness::Row { key, .. } => write!(f, "row {}", crate::hex::encode(key)),
+            Witness::Manifest(address, _) => write!(f, "what manifest {address} names"),
+        }
+    }
+}
+
+impl Witness {
+    pub(crate) fn place(&self) -> Place {
+        match self {
+            Witness::Chunk(_, row) => row.place(),
+            Witness::Record(found) => found.place,
+            Witness::Hold { place, .. } | Witness::Row { place, .. } => *place,
+            Witness::Manifest(_, row) => row.place,
+        }
+    }
+
+    /// Whether an entry with this sequence number says what the row says.
+    pub(crate) fn agrees(&self, op: &Op, sequence: u64) -> bool {
+        match (self, op) {
+            (_, Op::Moved { sequence, op }) => self.agrees(op, *sequence),
+            (Witness::Chunk(a, ChunkRow::File { len, .. }), Op::FileChunk { address, len: said }) => {
+                address == a && said == len
+            }
+            (Witness::Chunk(a, ChunkRow::Log { .. }), Op::SmallChunk { address })
+            | (Witness::Chunk(a, ChunkRow::Evicted { .. }), Op::Evict { address })
+            | (Witness::Chunk(a, ChunkRow::Quarantined { .. }), Op::Quarantine { address }) => {
+                address == a
+            }
+            (Witness::Record(found), Op::Record { hash, .. }) => {
+                *hash == found.hash && sequence == found.sequence
+            }
+            (Witness::Hold { address, holder, .. }, Op::Hold { address: a, holder: h }) => {
+                a == address && h == holder
+            }
+            (Witness::Row { key, value, .. }, Op::Row { key: k, value: Some(v) }) => {
+                k == key && v == value
+            }
+            (Witness::Manifest(a, row), Op::Manifest { address, refs }) => {
+                address == a && refs.len() as u64 == u64::from(row.count)
+            }
+            _ => false,
+        }
+    }
+
+    fn key(&self) -> Vec<u8> {
+        match self {
+            Witness::Chunk(address, _) => key(table::CHUNKS, &[address.as_bytes()]),
+            Witness::Record(found) => key(table::RECORDS, &[&found.hash]),
+            Witness::Hold { address, holder, .. } => {
+                key(table::HOLDS, &[address.as_bytes(), holder])
+            }
+            Witness::Row { key: row, .. } => key(table::ROWS, &[row]),
+            Witness::Manifest(address, _) => key(table::MANIFESTS, &[address.as_bytes()]),
+        }
+    }
+
+    fn decode(key: &[u8], value: &[u8]) -> Result<Witness, IndexError> {
+        let (number, rest) = key.split_first().ok_or_else(|| bad_value(key))?;
+        let row = match *number {
+            table::CHUNKS => address_of(key)
+                .zip(ChunkRow::decode(value))
+                .map(|(address, row)| Witness::Chunk(address, row)),
+            table::RECORDS => {
+                let hash: Option<[u8; 32]> = rest.try_into().ok();
+                hash.and_then(|hash| decode_record(&hash, value)).map(Witness::Record)
+            }
+            table::HOLDS => rest.split_last_chunk::<32>().and_then(|(_, holder)| {
+                let (place, _) = place(value)?;
+                Some(Witness::Hold { address: address_of(key)?, holder: *holder, place })
+            }),
+            table::ROWS => place(value).map(|(place, _)| Witness::Row {
+                key: rest.to_vec(),
+                value: value[PLACE..].to_vec(),
+                place,
+            }),
+            table::MANIFESTS => address_of(key)
+                .zip(ManifestRow::decode(value))
+                .map(|(address, row)| Witness::Manifest(address, row)),
+            _ => None,
+        };
+        row.ok_or_else(|| bad_value(key))
+    }
+}
+
+/// Where [`Index::witnesses`] goes on; the default is the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct AuditCursor {
+    table: usize,
+    after: Option<Vec<u8>>,
+}
+
+impl Index {
+    /// At most `limit` rows that go by entries of the log; `cursor` moves behind them. None if
+    /// there are no more.
+    pub(crate) fn witnesses(
+        &self,
+        cursor: &mut AuditCursor,
+        limit: usize,
+    ) -> Result<Vec<Witness>, IndexError> {
+        while let Some(&table) = TABLES.get(cursor.table) {
+            let mut from = cursor.after.clone().unwrap_or_else(|| vec![table]);
+            // The smallest key behind another is the same with a zero byte more.
+            from.extend(cursor.after.iter().map(|_| 0));
+            let (mut rows, mut bad) = (Vec::new(), None);
+            self.tree.scan(&from, &mut |key, value| {
+                if key.first() != Some(&table) || rows.len() >= limit {
+                    return false;
+                }
+                match Witness::decode(key, value) {
+                    Ok(row) => rows.push(row),
+                    Err(error) => bad = Some(error),
+                }
+                cursor.after = Some(key.to_vec());
+                bad.is_none()
+            })?;
+            match (bad, rows.is_empty()) {
+                (Some(error), _) => return Err(error),
+                (None, false) => return Ok(rows),
+                (None, true) => {
+                    *cursor = AuditCursor { table: cursor.table + 1, after: None };
+                }
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// The same row as it is now.
+    pub(crate) fn again(&self, row: &Witness) -> Result<Option<Witness>, IndexError> {
+        let key = row.key();
+        self.tree.get(&key)?.map(|value| Witness::decode(&key, &value)).transpose()
+    }
+
+    /// Rows that go by entries which begin in these ranges of a segment. Reads the whole index.
+    pub(crate) fn witnesses_in(
+        &self,
+        segment: u64,
+        ranges: &[(u64, u64)],
+    ) -> Result<Vec<Witness>, IndexError> {
+        let (mut found, mut cursor) = (Vec::new(), AuditCursor::default());
+        loop {
+            let rows = self.witnesses(&mut cursor, PAGE)?;
+            if rows.is_empty() {
+                return Ok(found);
+            }
+            found.extend(rows.into_iter().filter(|row| {
+                let (place, at) = (row.place(), u64::from(row.place().offset));
+                let within = ranges.iter().any(|(from, to)| (*from..*to).contains(&at));
+                place.segment == segment && within
+            }));
+        }
+    }
+
+    /// Whether a record is found by all that its entry says: order, name, writer, and blobs.
+    pub(crate) fn finds(&self, op: &Op, found: &Located) -> Result<bool, IndexError> {
+        let op = if let Op::Moved { op, .. } = op { op } else { op };
+        let Op::Record { hash, name, writer, n, refs } = op else {
+            return Ok(false);
+        };
+        let order = found.sequence.to_be_bytes();
+        let order_key = key(table::ORDER, &[&order]);
+        let located = self.tree.get(&order_key)?;
+        if located.and_then(|value| decode_order(&order_key, &value)) != Some(*found) {
+            return Ok(false);
+        }
+        let mut keys = vec![
+            key(table::NAMES, &[name, &order]),
+            key(table::DOTS, &[writer, &n.to_be_bytes(), &order]),
+        ];
+        keys.extend(
+            refs.iter().map(|r| key(table::REFS, &[r.address.as_bytes(), &[BY_RECORD], hash])),
+        );
+        for key in keys {
+            if self.tree.get(&key)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// At most `limit` blobs after `after` that a record or a manifest names, in order.
+    pub(crate) fn named_after(
+        &self,
+        after: Option<Address>,
+        limit: usize,
+    ) -> Result<Vec<Address>, IndexError> {
+        let mut named: Vec<Address> = Vec::new();
+        let mut bad = None;
+        // Behind all who name `after`: their kinds are far below 255.
+        let from = match after {
+            Some(after) => key(table::REFS, &[after.as_bytes(), &[255]]),
+            None => key(table::REFS, &[]),
+        };
+        self.tree.scan(&from, &mut |key, _| {
+            if key.first() != Some(&table::REFS) {
+                return false;
+            }
+            match address_of(key) {
+                Some(address) if named.last() == Some(&address) => true,
+                Some(_) if named.len() >= limit => false,
+                Some(address) => {
+                    named.push(address);
+                    true
+                }
+                None => {
+                    bad = Some(bad_value(key));
+                    false
+                }
+            }
+        })?;
+        bad.map_or(Ok(named), Err)
+    }
+}

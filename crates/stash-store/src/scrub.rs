@@ -1,0 +1,265 @@
+//! Reading all that is stored, over and over, to find damage before somebody needs the bytes.
+
+mod chunks;
+mod log;
+mod pass;
+
+use std::collections::BTreeSet;
+
+use crate::commit::lock;
+use crate::files::Files;
+use crate::index::{IndexError, TreeCursor, TreeError};
+use crate::shared::Shared;
+use crate::sync::Mutex;
+use crate::{Finding, OpenMode, ReadError, ScrubError, ScrubProgress, Store, recover};
+use pass::{Cursor, Pass};
+
+/// What a file counts for at least, however short: opening it and reading it takes a disk as long
+/// as this many bytes. So a step is bounded in files as it is in bytes.
+const LEAST: u64 = 4096;
+
+/// What one step did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Scrubbed {
+    /// Bytes read, each file counted as 4,096 at least.
+    pub bytes: u64,
+    /// Damage that was found, and dealt with as [`Scrubber`] says.
+    pub findings: Vec<Finding>,
+}
+
+/// Reads everything that a store has on disk, in steps, and deals with damage.
+///
+/// A pass reads FORMAT, the log, the files of blobs, and the index, in this order, and checks every
+/// byte. It goes on where it was when the store is opened again; all scrubbers of a store share
+/// one pass.
+///
+/// * A blob that is damaged is quarantined: it counts as not here, and can be staged again.
+/// * A damaged part of the log is copied to `quarantine/`. Records in it are named; commit them
+///   again. Its segment waits for compaction, which saves the rest of it.
+/// * The index is made anew from the log, FORMAT is written anew from memory.
+///
+/// A store that takes no writes is only read, and only told about.
+///
+/// There is no clock in here. To keep to a share `s` of the disk's time, sleep `t * (1 - s) / s`
+/// after a step that took `t`; steps of a few MiB keep others from waiting long. A scrubber keeps
+/// the store open as a clone does.
+#[derive(Debug)]
+pub struct Scrubber {
+    store: Store,
+}
+
+/// The pass that all scrubbers of a store share.
+#[derive(Debug)]
+pub(crate) struct Scrub {
+    /// Held during a step.
+    pass: Mutex<Pass>,
+    /// As it was after the last step.
+    shown: Mutex<Pass>,
+}
+
+impl Scrub {
+    /// The pass that was under way when the store was closed.
+    pub(crate) fn load(files: &Files, store_id: &[u8; 16]) -> Scrub {
+        let pass = Pass::load(files, store_id);
+        Scrub { shown: Mutex::new(pass.clone()), pass: Mutex::new(pass) }
+    }
+
+    /// Segments in which this pass or the last found damage.
+    pub(crate) fn suspects(&self) -> BTreeSet<u64> {
+        let pass = lock(&self.shown);
+        let segment = |finding: &Finding| match finding {
+            Finding::Log { segment, .. } => Some(*segment),
+            _ => None,
+        };
+        pass.findings.iter().flatten().filter_map(segment).collect()
+    }
+
+}
+
+impl Store {
+    pub(crate) fn scrub_progress(&self) -> ScrubProgress {
+        let shared = self.shared();
+        let index_bytes = shared.index().stats().disk_bytes;
+        let stored_bytes = {
+            let figures = lock(&shared.figures);
+            figures.log_bytes + figures.state.file_bytes
+        };
+        let pass = lock(&shared.scrub.shown);
+        let [findings, last_findings] = pass.found;
+        ScrubProgress {
+            passes: pass.passes,
+            done_bytes: pass.done_bytes,
+            total_bytes: (stored_bytes + index_bytes).max(pass.done_bytes),
+            findings,
+            last_findings,
+            suspects: lock(&shared.suspects).len() as u64,
+        }
+    }
+
+    /// Goes on with scrubbing where it was; see [`crate::Stats::scrub`].
+    pub fn scrubber(&self) -> Scrubber {
+        Scrubber { store: self.clone() }
+    }
+
+    /// What scrubbing found in this pass and the last, oldest first: of each pass the first 100
+    /// findings. They survive the end of the process, if not always a power cut.
+    pub fn scrub_findings(&self) -> Vec<Finding> {
+        let pass = lock(&self.shared().scrub.shown);
+        pass.findings.iter().rev().flatten().cloned().collect()
+    }
+}
+
+impl Scrubber {
+    /// Reads about `max_bytes` more: at most 16 MiB beyond, and where the log is damaged, up to
+    /// the end of a segment. `None`: the pass has come to its end, and the next call begins a new
+    /// one. After an error, what was found before it is in [`Store::scrub_findings`], and the next
+    /// call tries again.
+    pub fn step(&mut self, max_bytes: u64) -> Result<Option<Scrubbed>, ScrubError> {
+        let shared = self.store.shared();
+        let mut pass = lock(&shared.scrub.pass);
+        let mut step = Step {
+            store: &self.store,
+            pass: &mut pass,
+            max_bytes,
+            stop: false,
+            done: Scrubbed::default(),
+        };
+        if let Some(what) = Pass::inspect(&shared.files, &shared.store_id) {
+            // It is replaced at the end of this step.
+            step.note(Finding::Progress { what });
+        }
+        let ended = step.pass.cursor == Cursor::End && step.done.findings.is_empty();
+        let result = if ended { Ok(step.pass.end()) } else { step.run() };
+        let done = step.done;
+        pass.done_bytes += done.bytes;
+        if shared.read_only().is_none()
+            && let Err(error) = pass.save(&shared.files, &shared.store_id)
+        {
+            tracing::debug!(%error, "how far scrubbing has come is not remembered");
+        }
+        *lock(&shared.scrub.shown) = pass.clone();
+        result.map(|()| (!ended).then_some(done))
+    }
+}
+
+/// One step of a pass.
+struct Step<'a> {
+    store: &'a Store,
+    pass: &'a mut Pass,
+    max_bytes: u64,
+    /// Nothing more can be done now.
+    stop: bool,
+    done: Scrubbed,
+}
+
+impl Step<'_> {
+    fn run(&mut self) -> Result<(), ScrubError> {
+        loop {
+            match self.pass.cursor.clone() {
+                Cursor::Format => self.format()?,
+                Cursor::Log { segment, offset, damaged } => self.log(segment, offset, damaged)?,
+                Cursor::Chunks { after } => self.chunks(after)?,
+                Cursor::Index(cursor) => self.index(cursor)?,
+                Cursor::End => return Ok(()),
+            }
+            if self.stop || self.is_enough() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn shared(&self) -> &Shared {
+        self.store.shared()
+    }
+
+    fn is_enough(&self) -> bool {
+        self.done.bytes >= self.max_bytes
+    }
+
+    fn note(&mut self, finding: Finding) {
+        tracing::warn!("{finding}");
+        self.pass.note(&finding);
+        self.done.findings.push(finding);
+    }
+
+    /// FORMAT, against what is in memory.
+    fn format(&mut self) -> Result<(), ScrubError> {
+        let shared = self.shared();
+        let (files, may_write) = (&shared.files, shared.read_only().is_none());
+        let mut mended = Ok(());
+        let format = match read_whole(files, "FORMAT") {
+            Ok(bytes) if bytes == shared.format.encode() => None,
+            Ok(_) => Some("it is not as it was when the store was opened".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        if format.is_some() && may_write {
+            mended = recover::write_format(files, &shared.format);
+        }
+        self.done.bytes += LEAST;
+        if let Some(what) = format {
+            self.note(Finding::Format { what });
+        }
+        self.pass.cursor = Cursor::LOG;
+        mended.map_err(ScrubError::Io)
+    }
+
+    /// The files of the index.
+    fn index(&mut self, cursor: TreeCursor) -> Result<(), ScrubError> {
+        let left = self.max_bytes.saturating_sub(self.done.bytes).max(1);
+        match self.shared().index().verify(cursor, left) {
+            Ok(Some((cursor, bytes))) => {
+                self.done.bytes += bytes.max(1);
+                self.pass.cursor = Cursor::Index(cursor);
+                Ok(())
+            }
+            Ok(None) => {
+                self.pass.cursor = Cursor::End;
+                Ok(())
+            }
+            Err(TreeError::Damaged(what)) => {
+                // It is made anew, from a log that was just read.
+                self.pass.cursor = Cursor::End;
+                self.index_is_damaged(IndexError(what))
+            }
+            Err(TreeError::Io(error)) if error.is_unreadable() => {
+                self.pass.cursor = Cursor::End;
+                self.index_is_damaged(IndexError(error.to_string()))
+            }
+            Err(TreeError::Full(error) | TreeError::Io(error) | TreeError::Sync(error)) => {
+                Err(ScrubError::Io(error))
+            }
+        }
+    }
+
+    /// Has the index made anew. Until that is done, there is nothing to be asked of it.
+    fn index_is_damaged(&mut self, error: IndexError) -> Result<(), ScrubError> {
+        let IndexError(what) = error;
+        self.stop = true;
+        if self.shared().read_only().is_some() {
+            return Err(ScrubError::Read(ReadError::Index { what }));
+        }
+        let finding = Finding::Index { what: what.clone() };
+        if self.pass.findings[0].last() != Some(&finding) {
+            self.note(finding);
+        }
+        let shared = self.shared();
+        shared.upkeep.damaged(what);
+        if shared.is_inline() {
+            shared.flush_inline();
+        } else {
+            shared.queue.nudge();
+        }
+        Ok(())
+    }
+}
+
+/// A file that is no longer than a page.
+fn read_whole(files: &Files, name: &str) -> std::io::Result<Vec<u8>> {
+    let file = files.disk.open(&files.dir.join(name), OpenMode::Read)?;
+    let len = usize::try_from(file.len()?.min(LEAST)).unwrap_or(0);
+    let mut bytes = vec![0; len];
+    file.advise_done();
+    file.read_at(0, &mut bytes)?;
+    Ok(bytes)
+}

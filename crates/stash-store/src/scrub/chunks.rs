@@ -1,0 +1,94 @@
+//! The files of blobs.
+
+use std::io;
+
+use super::{Cursor, LEAST, Step};
+use crate::index::ChunkRow;
+use crate::{Address, Finding, IoError, OpenMode, ReadError, ScrubError};
+
+/// Rows of the index read at once.
+const PAGE: usize = 256;
+
+impl Step<'_> {
+    pub(super) fn chunks(&mut self, after: Option<Address>) -> Result<(), ScrubError> {
+        let rows = match self.shared().index().chunks_after(after, PAGE) {
+            Ok(rows) => rows,
+            Err(error) => return self.index_is_damaged(error),
+        };
+        if rows.is_empty() {
+            self.pass.cursor = Cursor::Index(crate::index::TreeCursor::default());
+        }
+        let mut bytes = Vec::new();
+        for (address, row) in rows {
+            if self.is_enough() {
+                break;
+            }
+            if let ChunkRow::File { len, .. } = row {
+                self.done.bytes += u64::from(len).max(LEAST);
+                if !self.is_right(&address, len, &mut bytes)? {
+                    self.chunk(&address)?;
+                }
+            }
+            self.pass.cursor = Cursor::Chunks { after: Some(address) };
+        }
+        Ok(())
+    }
+
+    /// Whether a file has its length, and the bytes that its address names.
+    fn is_right(
+        &mut self,
+        address: &Address,
+        len: u32,
+        bytes: &mut Vec<u8>,
+    ) -> Result<bool, ScrubError> {
+        let files = &self.shared().files;
+        let path = files.chunk(address);
+        let Ok(file) = files.disk.open(&path, OpenMode::Read) else {
+            return Ok(false);
+        };
+        let Ok(there) = file.len() else {
+            return Ok(false);
+        };
+        bytes.resize(usize::try_from(len).unwrap_or(0), 0);
+        // What is in memory says nothing of the disk.
+        file.advise_done();
+        let read = file.read_at(0, bytes);
+        file.advise_done();
+        let right = read.is_ok() && Address::of(bytes) == *address;
+        if right && there > u64::from(len) {
+            self.cut(address, len, there - u64::from(len))?;
+        }
+        Ok(right)
+    }
+
+    /// The bytes are right, and others follow: they go.
+    fn cut(&mut self, address: &Address, len: u32, more: u64) -> Result<(), ScrubError> {
+        let what = format!("its file is {more} bytes too long");
+        self.note(Finding::Chunk { address: *address, what });
+        let shared = self.shared();
+        if shared.read_only().is_some() {
+            return Ok(());
+        }
+        let path = shared.files.chunk(address);
+        let cut = shared.files.disk.open(&path, OpenMode::Write);
+        match cut.and_then(|file| file.set_len(u64::from(len))) {
+            // It was evicted meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            cut => cut.map_err(|e| ScrubError::Io(IoError::new("truncate", &path, e))),
+        }
+    }
+
+    /// Reads a blob as any reader does, which quarantines it if it is damaged. It may have been
+    /// evicted, or replaced, since it was looked at.
+    pub(super) fn chunk(&mut self, address: &Address) -> Result<(), ScrubError> {
+        match self.store.read_into(address, &mut Vec::new()) {
+            Ok(_) => Ok(()),
+            Err(ReadError::Damaged { address, what }) => {
+                self.note(Finding::Chunk { address, what });
+                Ok(())
+            }
+            Err(ReadError::Io(error)) => Err(ScrubError::Io(error)),
+            Err(error) => Err(ScrubError::Read(error)),
+        }
+    }
+}

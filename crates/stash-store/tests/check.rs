@@ -1,0 +1,193 @@
+//! Checking says exactly what is wrong, and changes nothing.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::stock::Stock;
+use common::{Random, dir, inline, places, read};
+use stash_store::{
+    Address, Batch, Blob, CheckReport, ChunkState, Disk, Finding, LISTED, MemDisk, OpenMode,
+    Options, Ref, Store,
+};
+
+fn options(disk: &MemDisk) -> Options {
+    Options { segment_bytes: 8192, ..inline(disk) }
+}
+
+fn stocked(seed: u64) -> (MemDisk, Store, Stock) {
+    let disk = MemDisk::new(seed);
+    let store = Store::create(dir(), &options(&disk)).unwrap();
+    let stock = Stock::fill(&store, seed);
+    (disk, store, stock)
+}
+
+fn files(disk: &MemDisk, part: &str) -> Vec<PathBuf> {
+    let files = disk.files().into_iter().map(|(path, _)| path);
+    files.filter(|path| path.starts_with(dir().join(part))).collect()
+}
+
+fn write(disk: &MemDisk, path: &Path, bytes: &[u8]) {
+    disk.open(path, OpenMode::Create).unwrap().write_at(0, bytes).unwrap();
+}
+
+#[test]
+fn a_sound_store_is_sound_to_the_last_row() {
+    for (name, place) in places() {
+        let store = place.create();
+        let stock = Stock::fill(&store, 7);
+        for read_data in [false, true] {
+            let report = store.check(read_data).unwrap();
+            assert!(report.is_sound() && report.sums_compared, "{name}: {report:?}");
+            // Records, blobs, the one evicted, rows, holds, and manifests of five keys.
+            let rows = 24 + 24 + 1 + 4 + 18 + 5;
+            assert_eq!((report.rows, report.files), (rows, stock.files()), "{name}");
+            assert_eq!(report.strays.total, 0, "{name}");
+            assert_eq!(report.missing.total, 0, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_check_changes_nothing_on_disk_or_in_memory() {
+    let (disk, store, stock) = stocked(1);
+    for path in [&files(&disk, "chunks")[0], &files(&disk, "log")[0]] {
+        disk.flip_bit(path, 9000).unwrap();
+    }
+    let (operations, stats) = (disk.operations(), store.stats());
+    let report = store.check(true).unwrap();
+    assert!(!report.is_sound());
+    assert_eq!((disk.operations(), store.stats()), (operations, stats));
+    let [Finding::Chunk { address, .. }] = &report.chunks_damaged.first[..] else {
+        panic!("{report:?}");
+    };
+    let state = store.chunk_state(address).unwrap();
+    assert!(matches!(state, ChunkState::Here { .. }), "it was not read: {state:?}");
+    assert!(stock.chunks.contains_key(address));
+}
+
+#[test]
+fn every_flipped_bit_in_what_a_row_goes_by_is_found() {
+    // Fault cases 21, 78.
+    let (disk, store, stock) = stocked(2);
+    let mut random = Random(5);
+    let (mut found, mut flips) = (0, 0);
+    for (path, len) in disk.files() {
+        let is_log = path.starts_with(dir().join("log"));
+        if !is_log && !path.starts_with(dir().join("chunks")) {
+            continue;
+        }
+        for _ in 0..20 {
+            let bit = random.below(len * 8);
+            disk.flip_bit(&path, bit).unwrap();
+            let report = store.check(true).unwrap();
+            flips += 1;
+            found += u64::from(!report.is_sound());
+            // In the log there are also marks and what is dead.
+            assert!(is_log || report.chunks_damaged.total == 1, "bit {bit}: {report:?}");
+            disk.flip_bit(&path, bit).unwrap();
+        }
+    }
+    println!("{found} of {flips} flips");
+    assert!(found > flips / 2);
+    assert!(store.check(true).unwrap().is_sound());
+    stock.check_whole(&store, "after the flips");
+}
+
+#[test]
+fn what_is_wrong_is_told_by_kind() {
+    let (disk, store, stock) = stocked(3);
+    let chunks = files(&disk, "chunks");
+    disk.remove(&chunks[0]).unwrap();
+    let file = disk.open(&chunks[1], OpenMode::Write).unwrap();
+    file.set_len(file.len().unwrap() + 1).unwrap();
+    // A blob that lies where it belongs, and was never announced; and something else.
+    let stray = Blob::hash(Random(99).bytes(5000));
+    let other = stash_store::nest(&[0xab; 20], options(&disk).layout);
+    let other = dir().join("chunks").join(other);
+    common::make_dirs(&disk, other.parent().unwrap());
+    write(&disk, &other, b"what is this");
+    let place = common::chunk_path(&stray.address());
+    common::make_dirs(&disk, place.parent().unwrap());
+    write(&disk, &place, stray.bytes());
+    // A record that names what is not here.
+    let absent = Address::of(b"never seen");
+    let entry = common::record(77, &[(absent, 9)], b"names it");
+    store.commit(Batch::new().record(entry)).unwrap();
+    let small = |(_, bytes): &(&Address, &Vec<u8>)| bytes.len() < 1024;
+    let evicted = *stock.chunks.iter().find(small).unwrap().0;
+    store.commit(Batch::new().evict(vec![evicted], false)).unwrap();
+
+    let report = store.check(false).unwrap();
+    let whats: Vec<String> = report.chunks_damaged.first.iter().map(ToString::to_string).collect();
+    for what in ["its file is missing", "bytes, not"] {
+        assert!(whats.iter().any(|finding| finding.contains(what)), "{what}: {whats:?}");
+    }
+    assert_eq!(whats.len(), 2, "{whats:?}");
+    let mut missing = report.missing.first.clone();
+    missing.sort_unstable();
+    let mut wanted = vec![absent, evicted];
+    wanted.sort_unstable();
+    assert_eq!(missing, wanted);
+    let mut strays: Vec<_> = report.strays.first.iter().map(|s| (s.path.clone(), s.bytes)).collect();
+    strays.sort();
+    let mut expected = vec![(other, 12), (place, 5000)];
+    expected.sort();
+    assert_eq!((strays, report.stray_bytes), (expected, 5012));
+    assert!(report.rows_damaged.total == 0 && report.records_damaged.total == 0, "{report:?}");
+}
+
+#[test]
+fn a_report_lists_the_first_and_counts_all() {
+    let disk = MemDisk::new(1);
+    let store = Store::create(dir(), &options(&disk)).unwrap();
+    let count = LISTED as u64 + 20;
+    let refs = (0..count).map(|n| Ref { address: Address::of(&n.to_le_bytes()), sealed_len: 1 });
+    let batch = Batch::new().manifest(Address::of(b"manifest"), refs.collect());
+    store.commit(batch).unwrap();
+    let report = store.check(false).unwrap();
+    assert_eq!((report.missing.total, report.missing.first.len()), (count, LISTED));
+    assert!(report.is_sound());
+}
+
+#[test]
+fn a_check_beside_writers_finds_nothing() {
+    // Fault case 109.
+    for (name, place) in places() {
+        let store = place.create();
+        let stock = Stock::fill(&store, 4);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let (writer, done) = (store.clone(), &done);
+            scope.spawn(move || {
+                let mut random = Random(8);
+                for round in 0..200_u64 {
+                    let len = [200, 3000][usize::try_from(round % 2).unwrap()];
+                    let bytes = Random(random.below(6)).bytes(len);
+                    let address = Address::of(&bytes);
+                    writer.stage(Blob::hash(bytes.clone())).unwrap();
+                    writer.commit(Batch::new().row(&[3], Some(&round.to_le_bytes()))).unwrap();
+                    assert_eq!(read(&writer, &address), Some(bytes));
+                    if random.below(2) == 0 {
+                        writer.commit(Batch::new().evict(vec![address], false)).unwrap();
+                    }
+                    if round % 50 == 0 {
+                        writer.collect(stash_store::CollectOptions::default()).unwrap();
+                    }
+                }
+                done.store(true, Ordering::Release);
+            });
+            let mut checks = 0;
+            while !done.load(Ordering::Acquire) || checks < 2 {
+                let report: CheckReport = store.check(checks % 2 == 0).unwrap();
+                assert!(report.is_sound(), "{name}: {report:?}");
+                assert_eq!(report.strays.total, 0, "{name}: {report:?}");
+                checks += 1;
+            }
+        });
+        stock.check(&store, name);
+    }
+}

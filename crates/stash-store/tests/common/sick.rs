@@ -1,0 +1,111 @@
+//! A disk that cannot read some of its files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use stash_store::{DirEntry, Disk, DiskFile, Lock, MemDisk, OpenMode, Space};
+
+type Failing = Arc<Mutex<Option<(PathBuf, i32)>>>;
+
+/// A disk in memory, all of whose operations work, but for reads of one file.
+#[derive(Debug)]
+pub struct SickDisk {
+    below: MemDisk,
+    failing: Failing,
+}
+
+impl SickDisk {
+    pub fn new(below: MemDisk) -> SickDisk {
+        SickDisk { below, failing: Failing::default() }
+    }
+
+    /// From now on, reads of this file fail with this error of the system.
+    pub fn fail_reads(&self, path: &Path, error: i32) {
+        *self.failing.lock().unwrap() = Some((path.to_owned(), error));
+    }
+
+    pub fn heal(&self) {
+        *self.failing.lock().unwrap() = None;
+    }
+}
+
+#[derive(Debug)]
+struct SickFile {
+    below: Arc<dyn DiskFile>,
+    path: PathBuf,
+    failing: Failing,
+}
+
+impl DiskFile for SickFile {
+    fn len(&self) -> io::Result<u64> {
+        self.below.len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        match &*self.failing.lock().unwrap() {
+            Some((path, error)) if *path == self.path => Err(io::Error::from_raw_os_error(*error)),
+            _ => self.below.read_at(offset, buffer),
+        }
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.below.write_at(offset, bytes)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.below.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.below.allocate(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.below.sync()
+    }
+}
+
+impl Disk for SickDisk {
+    fn resolve(&self, dir: &Path) -> io::Result<PathBuf> {
+        self.below.resolve(dir)
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let below = self.below.open(path, mode)?;
+        let failing = Arc::clone(&self.failing);
+        Ok(Arc::new(SickFile { below, path: path.to_owned(), failing }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.below.create_dir(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        self.below.list(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.below.sync_dir(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.below.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.below.remove(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.below.remove_dir(path)
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        self.below.space(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        self.below.lock(path)
+    }
+}
