@@ -227,6 +227,12 @@ impl Store {
         self.shared.here(addresses)
     }
 
+    /// How often blobs have left the store (evicted, collected, found damaged) since it was opened;
+    /// see [`Batch::none_lost_since`].
+    pub fn losses(&self) -> u64 {
+        self.shared.losses()
+    }
+
     /// Adds to the time that the store has been open: the clock by which blobs that nothing names
     /// grow old. One small commit; every few minutes is often enough.
     pub fn add_uptime(&self, more: Duration) -> Result<(), CommitError> {
