@@ -13,9 +13,9 @@ use crate::shared::{Figures, Parts, Shared};
 use crate::stage::Admission;
 use crate::sync::Arc;
 use crate::{
-    Address, Batch, Blob, ChunkState, CollectError, CollectOptions, Collectable, Collected, Collector, CommitError, Committer, IoError, Lease, MAX_BLOB_BYTES, OpenError,
-    OpenMode, OpenReport, Options, ReadError, Receipt, StageError, Staged, Stats, StoredRecord,
-    recover,
+    Address, Batch, Blob, ChunkState, CollectError, CollectOptions, Collectable, Collected,
+    Collector, CommitError, Committer, IoError, Lease, MAX_BLOB_BYTES, OpenError, OpenMode,
+    OpenReport, Options, ReadError, Receipt, StageError, Staged, Stats, StoredRecord, recover,
 };
 
 /// A row: its key and its value.
@@ -390,7 +390,8 @@ impl Store {
             return Err(damaged("the checksum of its log entry does not match"));
         }
         let skip = body.len() - usize::try_from(place.body().1).unwrap_or(0).min(body.len());
-        let bytes = record_bytes(&body[skip..], &hash).ok_or_else(|| damaged("its entry is another's"))?;
+        let bytes =
+            record_bytes(&body[skip..], &hash).ok_or_else(|| damaged("its entry is another's"))?;
         Ok(StoredRecord { sequence: found.sequence, hash, bytes: bytes.into() })
     }
 

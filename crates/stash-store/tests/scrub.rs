@@ -14,7 +14,7 @@ use common::stock::Stock;
 use common::{Random, dir, inline, places, put, read, seed};
 use stash_store::{
     Address, Batch, Blob, ChunkState, CollectOptions, Disk, Fault, Finding, MemDisk, OpenError,
-    OpenMode, Options, ReadError, Scrubbed, Store,
+    OpenMode, Options, Scrubbed, Store,
 };
 
 /// Bytes of a step: a pass over these stores takes many.
