@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::core::{ANSWER, AskError, Core, lock, next, next_message, unexpected};
-use crate::ledger::at;
+use crate::ledger::{self, Chunks, at};
 use crate::message::{self, Reply, Request};
 use crate::pool::{Buffer, MAX_BUFFER};
 use crate::sources::{Answer, HEDGE};
@@ -153,6 +153,12 @@ pub(crate) async fn manifest(
         let bytes = fetch.next().await.unwrap_or(Err(FetchError::Stopping))?;
         let malformed = |source| FetchError::Manifest { address: chunk.address, source };
         refs.extend(decode_manifest_chunk(&bytes).map_err(malformed)?);
+        let address = chunk.address;
+        let told = core.disk.run(move |store| ledger::announce(store, &address, Chunks::Later));
+        if let Err(error) = told.await {
+            // It is said again the next time; until then, a collection may take kept chunks.
+            tracing::debug!(chunk = %address.short(), %error, "a manifest chunk is not announced");
+        }
     }
     match refs.len() as u64 {
         got if got == *total => Ok(refs),

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
+use crate::lease::Leases;
 use crate::ledger::{self, Chunks, at};
 use crate::message::{self, Put, PutReply, RecordResult};
 use crate::pool::{Buffer, MAX_BUFFER};
@@ -76,6 +77,7 @@ pub(crate) async fn serve(
     let mut intake = Intake {
         core,
         from,
+        leases: Leases::new(),
         expected: VecDeque::new(),
         asked: BTreeSet::new(),
         filling: None,
@@ -96,6 +98,8 @@ pub(crate) async fn serve(
 struct Intake {
     core: Arc<Core>,
     from: NodeId,
+    /// What was offered and no record names yet. Only owners put, and only they lease.
+    leases: Leases,
     expected: VecDeque<ChunkRef>,
     asked: BTreeSet<Address>,
     filling: Option<(Address, Buffer, usize)>,
@@ -136,8 +140,9 @@ impl Intake {
         if let Some(wrong) = chunks.iter().find(|chunk| !sealed(chunk.sealed_len)) {
             return Err(Fault::Length(wrong.sealed_len));
         }
-        let addresses: Vec<_> = chunks.iter().map(|chunk| at(&chunk.address)).collect();
-        let here = self.core.disk.run(move |store| store.has(&addresses)).await?;
+        let addresses: Vec<_> = chunks.iter().map(|chunk| chunk.address).collect();
+        let leases = self.leases.clone();
+        let here = self.core.disk.run(move |store| leases.add(store, &addresses)).await?;
         let mut want = Vec::with_capacity(chunks.len());
         for (chunk, here) in chunks.into_iter().zip(here) {
             let ask = !here && self.asked.insert(chunk.address);
@@ -206,9 +211,16 @@ impl Intake {
         self.staged(0).await?;
         // What was asked for is here; should it vanish, it may be asked for again.
         self.asked.clear();
-        let (core, from) = (Arc::clone(&self.core), self.from);
-        let commit =
-            tokio::spawn(async move { accept(&core, from, records, Chunks::Required).await });
+        let (core, from, leases) = (Arc::clone(&self.core), self.from, self.leases.clone());
+        let commit = tokio::spawn(async move {
+            let named: Vec<_> = records.iter().map(|bytes| Record::decode(bytes).ok()).collect();
+            let results = accept(&core, from, records, Chunks::Required).await;
+            let kept = named.into_iter().zip(&results);
+            let kept = kept.filter(|(_, result)| **result == RecordResult::Stored {});
+            let kept: Vec<Record> = kept.filter_map(|(record, _)| record).collect();
+            core.disk.run(move |store| leases.release(store, &kept)).await;
+            results
+        });
         self.commits.send(commit).await.map_err(|_| Fault::Stopped)
     }
 }

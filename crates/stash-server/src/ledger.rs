@@ -55,10 +55,6 @@ pub(crate) fn at(address: &Address) -> stash_store::Address {
     stash_store::Address::from_bytes(*address.as_bytes())
 }
 
-fn from_store(address: &stash_store::Address) -> Address {
-    Address::from_bytes(*address.as_bytes())
-}
-
 /// The records held of one name.
 pub(crate) fn records_of(store: &Store, name: &NameId) -> Result<Vec<Record>, LedgerError> {
     let stored = store.records_of(name.as_bytes())?;
@@ -87,7 +83,7 @@ pub(crate) fn admit(
         match commit(store, whole, chunks) {
             Ok(()) => {
                 let result = |named: &Named| match lacking(&named) {
-                    true => RecordResult::Need { chunks: pack(named.missing.iter().take(NEED)) },
+                    true => RecordResult::Need { chunks: pack(&named.missing) },
                     false => RecordResult::Stored {},
                 };
                 return Ok(named.iter().map(result).collect());
@@ -124,21 +120,28 @@ fn named(store: &Store, records: &[Record], chunks: Chunks) -> Result<Vec<Named>
     look()
 }
 
+/// Commits records in one batch. What their manifest chunks name is required in batches before, one
+/// manifest chunk at a time; the last batch only asks that nothing has left the store since, or else
+/// a file of 1 TiB would hold up every other commit while its 262,144 chunks are looked up.
 fn commit<'a>(
     store: &Store,
     records: impl Iterator<Item = (&'a Record, &'a Named)>,
     chunks: Chunks,
 ) -> Result<(), LedgerError> {
+    let losses = store.losses();
     let mut batch = Batch::new();
     let mut dots = BTreeMap::new();
+    let mut manifests = Vec::new();
     for (record, named) in records {
-        if chunks == Chunks::Required {
-            for chunk in &named.all {
-                batch = batch.require(at(&chunk.address));
-            }
+        let fresh = !is_stored(store, &record.hash())?;
+        for manifest in &named.manifests {
+            announce(store, manifest, chunks)?;
         }
-        if store.record(record.hash().as_bytes())?.is_none() {
-            announce(store, named)?;
+        if chunks == Chunks::Required {
+            batch = require(batch, &named.direct);
+            manifests.extend_from_slice(&named.manifests);
+        }
+        if fresh {
             let dot = record.clear().dot;
             let stored = store.dot(&dot.writer.to_bytes(), dot.n)?.map(RecordHash::from_bytes);
             let twin = dots.insert((dot.writer, dot.n), record.hash()).or(stored);
@@ -148,20 +151,59 @@ fn commit<'a>(
             batch = batch.record(entry(record));
         }
     }
-    if !batch.is_empty() {
-        store.commit(batch)?;
+    if manifests.is_empty() {
+        if !batch.is_empty() {
+            store.commit(batch)?;
+        }
+        return Ok(());
+    }
+    match store.commit(batch.clone().none_lost_since(losses)) {
+        // Something has left, most likely something else.
+        Err(CommitError::Lost) => {
+            for manifest in &manifests {
+                batch = require(batch, &children(store, manifest)?);
+            }
+            store.commit(batch)?;
+        }
+        result => drop(result?),
     }
     Ok(())
 }
 
-/// Tells the store which chunks the manifest chunks name. In commits of their own: together they
-/// may be larger than a batch, and saying it twice or too early does no harm.
-fn announce(store: &Store, named: &Named) -> Result<(), LedgerError> {
-    for (manifest, refs) in &named.manifests {
-        let refs = refs.iter().map(reference).collect();
-        store.commit(Batch::new().manifest(at(manifest), refs))?;
+fn require(batch: Batch, chunks: &[ChunkRef]) -> Batch {
+    chunks.iter().fold(batch, |batch, chunk| batch.require(at(&chunk.address)))
+}
+
+/// Whether a record is here whole: one whose stored bytes are damaged is replaced by a good copy.
+fn is_stored(store: &Store, hash: &RecordHash) -> Result<bool, ReadError> {
+    match store.record(hash.as_bytes()) {
+        Ok(stored) => Ok(stored.is_some()),
+        Err(ReadError::RecordDamaged { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
+}
+
+/// Tells the store which chunks a manifest chunk names, or else a collection would take them for
+/// garbage. In a commit of its own: several together may be larger than a batch, and saying it twice
+/// or too early does no harm.
+pub(crate) fn announce(
+    store: &Store,
+    manifest: &Address,
+    chunks: Chunks,
+) -> Result<(), LedgerError> {
+    let refs = children(store, manifest)?;
+    let batch = Batch::new().manifest(at(manifest), refs.iter().map(reference).collect());
+    store.commit(match chunks {
+        Chunks::Required => require(batch, &refs),
+        Chunks::Later => batch,
+    })?;
     Ok(())
+}
+
+/// What a manifest chunk names that was here a moment ago.
+fn children(store: &Store, manifest: &Address) -> Result<Vec<ChunkRef>, LedgerError> {
+    let gone = || CommitError::MissingChunk { address: at(manifest) };
+    Ok(read_manifest(store, manifest)?.ok_or_else(gone)?)
 }
 
 /// Raises an alarm: one writer has signed two records with one number. Both are kept.
@@ -194,35 +236,40 @@ fn reference(chunk: &ChunkRef) -> Ref {
 }
 
 /// What a manifest names, as far as this store can tell.
+#[derive(Default)]
 struct Named {
-    /// File chunks and manifest chunks.
-    all: Vec<ChunkRef>,
-    /// Those of `all` that are not here.
+    /// Chunks that stand in the record: file chunks, or manifest chunks.
+    direct: Vec<ChunkRef>,
+    /// Manifest chunks that are here. What they name, 1 MiB each, is read again when it is needed.
+    manifests: Vec<Address>,
+    /// Chunks of either kind that are not here: the first [`NEED`].
     missing: Vec<Address>,
-    /// Decoded manifest chunks.
-    manifests: BTreeMap<Address, Vec<ChunkRef>>,
 }
 
 impl Named {
     fn of(store: &Store, manifest: &Manifest) -> Result<Named, LedgerError> {
-        let mut all = manifest.refs().to_vec();
-        let mut manifests = BTreeMap::new();
+        let mut named = Named { direct: manifest.refs().to_vec(), ..Named::default() };
+        named.look(store, manifest.refs())?;
         if let Manifest::Indirect { chunks, .. } = manifest {
             for chunk in chunks {
                 if let Some(refs) = read_manifest(store, &chunk.address)? {
-                    all.extend_from_slice(&refs);
-                    manifests.insert(chunk.address, refs);
+                    named.look(store, &refs)?;
+                    named.manifests.push(chunk.address);
                 }
             }
         }
-        let addresses: Vec<_> = all.iter().map(|chunk| at(&chunk.address)).collect();
-        let here = store.has(&addresses)?;
-        let gone = addresses.iter().zip(here).filter(|(_, here)| !here);
-        Ok(Named {
-            missing: gone.map(|(address, _)| from_store(address)).collect(),
-            all,
-            manifests,
-        })
+        Ok(named)
+    }
+
+    fn look(&mut self, store: &Store, refs: &[ChunkRef]) -> Result<(), LedgerError> {
+        if self.missing.len() < NEED {
+            let addresses: Vec<_> = refs.iter().map(|chunk| at(&chunk.address)).collect();
+            let here = store.has(&addresses)?;
+            let gone = refs.iter().zip(here).filter(|(_, here)| !here);
+            self.missing.extend(gone.map(|(chunk, _)| chunk.address));
+            self.missing.truncate(NEED);
+        }
+        Ok(())
     }
 }
 
@@ -276,3 +323,6 @@ pub(crate) fn in_use(store: &Store, address: &Address) -> Result<bool, LedgerErr
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests;

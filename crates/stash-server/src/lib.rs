@@ -35,6 +35,7 @@ pub mod fuzzing;
 mod intake;
 mod join;
 mod lane;
+mod lease;
 mod ledger;
 mod message;
 mod pool;

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::author::{Write, WriteError};
 use crate::core::Core;
 use crate::lane::{self, Item};
+use crate::lease::Leases;
 use crate::ledger::{LedgerError, at};
 use crate::pool::Shared;
 use crate::shipment::{Progress, Shipment};
@@ -67,6 +68,8 @@ struct Inner {
     lanes: BTreeMap<NodeId, Lane>,
     staging: Mutex<JoinSet<Result<Staged, StageError>>>,
     progress: Arc<Progress>,
+    /// What was handed over, or found here, and is not named by a record yet.
+    leases: Leases,
 }
 
 struct Lane {
@@ -145,7 +148,8 @@ impl Upload {
         let lanes = core.connected().into_iter().map(lane).collect();
         let staging = Mutex::new(JoinSet::new());
         let core = Arc::clone(core);
-        Upload { inner: Arc::new(Inner { core, wait, targets, lanes, staging, progress }) }
+        let leases = Leases::new();
+        Upload { inner: Arc::new(Inner { core, wait, targets, lanes, staging, progress, leases }) }
     }
 
     /// Hands a sealed chunk to the own store and to every connected member. Returns when there is
@@ -158,9 +162,12 @@ impl Upload {
         let inner = &*self.inner;
         let sealed_len = u32::try_from(sealed.as_ref().len()).unwrap_or(u32::MAX);
         let chunk = ChunkRef { address, sealed_len };
-        let (core, bytes) = (Arc::clone(&inner.core), sealed.clone());
+        let (core, bytes, leases) = (Arc::clone(&inner.core), sealed.clone(), inner.leases.clone());
         self.stage(async move {
-            let work = move |store: &Store| store.stage(Blob::assume(at(&address), bytes));
+            let work = move |store: &Store| {
+                leases.add(store, &[address])?;
+                store.stage(Blob::assume(at(&address), bytes))
+            };
             core.disk.run(work).await
         })
         .await?;
@@ -178,7 +185,8 @@ impl Upload {
     /// [`PutError::Ledger`] when the store cannot be read.
     pub async fn known(&self, chunk: ChunkRef) -> Result<bool, PutError> {
         let inner = &*self.inner;
-        let work = move |store: &Store| store.has(&[at(&chunk.address)]);
+        let leases = inner.leases.clone();
+        let work = move |store: &Store| leases.add(store, &[chunk.address]);
         let here = inner.core.disk.run(work).await.map_err(LedgerError::from)?;
         if here != [true] {
             return Ok(false);
@@ -212,8 +220,13 @@ impl Upload {
             return Err(PutError::Role(inner.core.role));
         }
         self.staged(0).await?;
-        let core = Arc::clone(&inner.core);
-        let records = inner.core.disk.run(move |store| core.author.write(store, writes)).await?;
+        let (core, leases) = (Arc::clone(&inner.core), inner.leases.clone());
+        let work = move |store: &Store| {
+            let records = core.author.write(store, writes)?;
+            leases.release(store, &records);
+            Ok::<_, WriteError>(records)
+        };
+        let records = inner.core.disk.run(work).await?;
         inner.core.applied();
         Ok(self.send(records))
     }

@@ -51,6 +51,7 @@ pub(crate) enum Step {
         value: Option<Vec<u8>>,
     },
     Require(Address),
+    NoneLostSince(u64),
     Hold {
         address: Address,
         holder: [u8; 32],
@@ -109,6 +110,14 @@ impl Batch {
     /// and durable at the moment of the commit.
     pub fn require(mut self, address: Address) -> Batch {
         self.steps.push(Step::Require(address));
+        self
+    }
+
+    /// Refuses the whole batch with [`crate::CommitError::Lost`] if any blob was evicted, collected or
+    /// found damaged since [`crate::Store::losses`] said so many. With blobs that earlier batches
+    /// have required since then, one batch can rely on more of them than it could require itself.
+    pub fn none_lost_since(mut self, losses: u64) -> Batch {
+        self.steps.push(Step::NoneLostSince(losses));
         self
     }
 

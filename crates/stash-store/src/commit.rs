@@ -257,7 +257,11 @@ impl Shared {
                 let _ = self.files.disk.rename(&from, &self.files.quarantine(name));
             }
         };
-        if self.stage.condemn(&address, set_aside) && self.read_only().is_none() {
+        if !self.stage.condemn(&address, set_aside) {
+            return;
+        }
+        self.lose();
+        if self.read_only().is_none() {
             let mut batch = Batch::new();
             batch.steps.push(crate::batch::Step::Quarantine(address));
             self.submit(batch, None, false);

@@ -148,6 +148,10 @@ pub enum CommitError {
         /// The blob that is missing.
         address: Address,
     },
+    /// Some blob has left the store since [`crate::Batch::none_lost_since`]: require those that
+    /// matter again.
+    #[error("chunks have left the store meanwhile")]
+    Lost,
     /// A blob to evict has a holder.
     #[error("chunk {address} is held by {}", crate::hex::encode(&holder[..5]))]
     Held {

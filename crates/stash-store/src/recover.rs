@@ -346,8 +346,13 @@ fn try_load(
     if anew {
         Index::wipe(files).map_err(OpenError::Io)?;
     }
-    let (index, head) =
-        Index::open(files, &format.log_key, format.store_id, options.cache_bytes, salt(options, found)?)?;
+    let (index, head) = Index::open(
+        files,
+        &format.log_key,
+        format.store_id,
+        options.cache_bytes,
+        salt(options, found)?,
+    )?;
     if head.is_none() && !anew && found.iter().any(|segment| segment.len > SEGMENT_HEADER) {
         return Err(IndexError("there is none".into()).into());
     }

@@ -14,11 +14,12 @@ use crate::index::{ChunkRow, Index, IndexError, State};
 use crate::log::{Position, Segments, mark_len};
 use crate::scrub::Scrub;
 use crate::stage::Stage;
-use crate::sync::{Arc, Mutex, PoisonError, RwLock};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, PoisonError, RwLock};
 use crate::upkeep::Upkeep;
 use crate::{
     Address, Batch, CommitError, Committer, Lock, MAX_BATCH_BYTES, MAX_MANIFEST_REFS,
-    MAX_RECORD_BYTES, MAX_RECORD_REFS, MAX_ROW_KEY, MAX_ROW_VALUE, OpenReport, Options, ReadError, Receipt,
+    MAX_RECORD_BYTES, MAX_RECORD_REFS, MAX_ROW_KEY, MAX_ROW_VALUE, OpenReport, Options, ReadError,
+    Receipt,
 };
 
 /// Sentences about damage in the log that are remembered, some 100 bytes each.
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) suspects: Mutex<BTreeSet<u64>>,
     /// Records whose stored bytes were found damaged.
     broken: Mutex<BTreeSet<[u8; 32]>>,
+    /// See [`crate::Store::losses`]. Counted before the loss can be seen.
+    losses: AtomicU64,
     index: RwLock<Arc<Index>>,
     read_only: Mutex<Option<String>>,
     /// Of a store that has one.
@@ -108,6 +111,7 @@ impl Shared {
             scrub,
             suspects: Mutex::new(suspects),
             broken: Mutex::default(),
+            losses: AtomicU64::new(0),
             index: RwLock::new(Arc::new(parts.index)),
             read_only: Mutex::new(parts.read_only),
             committer: OnceLock::new(),
@@ -186,6 +190,15 @@ impl Shared {
                 && !self.stage.is_damaged(address)
         };
         Ok(addresses.iter().zip(rows).zip(gone).map(here).collect())
+    }
+
+    /// Blobs are leaving, or have been found damaged.
+    pub(crate) fn lose(&self) {
+        self.losses.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
     }
 
     /// Remembers damage in the log that was found while the store is open.
@@ -388,7 +401,7 @@ fn step_len(step: &Step) -> Result<u64, CommitError> {
             at_most("a row's value", value as u64, MAX_ROW_VALUE as u64)?;
             op.body_len(0)
         }
-        Step::Require(_) => return Ok(0),
+        Step::Require(_) | Step::NoneLostSince(_) => return Ok(0),
         Step::Hold { .. } | Step::Release { .. } => 64,
         Step::Evict { addresses, .. } => return Ok(addresses.len() as u64 * entry_len(32)),
         Step::Manifest { refs, .. } => {

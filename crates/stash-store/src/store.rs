@@ -13,9 +13,9 @@ use crate::shared::{Figures, Parts, Shared};
 use crate::stage::Admission;
 use crate::sync::Arc;
 use crate::{
-    Address, Batch, Blob, ChunkState, CollectError, CollectOptions, Collectable, Collected, Collector, CommitError, Committer, IoError, Lease, MAX_BLOB_BYTES, OpenError,
-    OpenMode, OpenReport, Options, ReadError, Receipt, StageError, Staged, Stats, StoredRecord,
-    recover,
+    Address, Batch, Blob, ChunkState, CollectError, CollectOptions, Collectable, Collected,
+    Collector, CommitError, Committer, IoError, Lease, MAX_BLOB_BYTES, OpenError, OpenMode,
+    OpenReport, Options, ReadError, Receipt, StageError, Staged, Stats, StoredRecord, recover,
 };
 
 /// A row: its key and its value.
@@ -229,6 +229,12 @@ impl Store {
         self.shared.here(addresses)
     }
 
+    /// How often blobs have left the store (evicted, collected, found damaged) since it was opened;
+    /// see [`Batch::none_lost_since`].
+    pub fn losses(&self) -> u64 {
+        self.shared.losses()
+    }
+
     /// Adds to the time that the store has been open: the clock by which blobs that nothing names
     /// grow old. One small commit; every few minutes is often enough.
     pub fn add_uptime(&self, more: Duration) -> Result<(), CommitError> {
@@ -386,7 +392,8 @@ impl Store {
             return Err(damaged("the checksum of its log entry does not match"));
         }
         let skip = body.len() - usize::try_from(place.body().1).unwrap_or(0).min(body.len());
-        let bytes = record_bytes(&body[skip..], &hash).ok_or_else(|| damaged("its entry is another's"))?;
+        let bytes =
+            record_bytes(&body[skip..], &hash).ok_or_else(|| damaged("its entry is another's"))?;
         Ok(StoredRecord { sequence: found.sequence, hash, bytes: bytes.into() })
     }
 

@@ -4,9 +4,12 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Random, places, put, read, record};
 use stash_store::{
-    Address, Batch, Blob, ChunkState, CommitError, OpenError, Options, Ref, Staged, Store,
+    Address, Batch, Blob, ChunkState, CollectOptions, CommitError, OpenError, Options, Ref, Staged,
+    Store,
 };
 
 /// Sizes of blobs, each with its reason.
@@ -104,6 +107,26 @@ fn a_batch_whose_condition_fails_changes_nothing() {
         assert_eq!(store.commit(evict()).unwrap().evicted, 1, "{name}");
         assert_eq!(store.row(b"r").unwrap(), Some(b"1".to_vec()), "{name}");
         assert_eq!(store.chunk_state(&address).unwrap(), ChunkState::Evicted, "{name}");
+    }
+}
+
+#[test]
+fn a_batch_that_allows_no_loss_is_refused_once_a_blob_has_left() {
+    for (name, place) in places() {
+        let store = place.create();
+        let (one, two) = (put(&store, b"one"), put(&store, b"two"));
+        let losses = store.losses();
+        let batch = || Batch::new().row(b"r", Some(b"1")).none_lost_since(losses);
+        store.commit(batch()).unwrap();
+        store.commit(Batch::new().evict(vec![one], false)).unwrap();
+        let error = store.commit(batch()).unwrap_err();
+        assert!(matches!(error, CommitError::Lost), "{name}: {error}");
+        let losses = store.losses();
+        let options = CollectOptions { grace: Duration::ZERO, ..CollectOptions::default() };
+        store.collect(options).unwrap();
+        assert!(!store.has(&[two]).unwrap()[0], "{name}: nothing names it");
+        let error = store.commit(Batch::new().none_lost_since(losses)).unwrap_err();
+        assert!(matches!(error, CommitError::Lost), "{name}: {error}");
     }
 }
 

@@ -214,7 +214,7 @@ impl Built {
             Step::Row { key, value } => {
                 self.write(tables, &Op::Row { key: key.clone(), value: value.clone() }, &[])?;
             }
-            Step::Require(_) => {}
+            Step::Require(_) | Step::NoneLostSince(_) => {}
             Step::Hold { address, holder } => {
                 self.write(tables, &Op::Hold { address: *address, holder: *holder }, &[])?;
             }
@@ -229,7 +229,10 @@ impl Built {
             }
             Step::Drop(hash) => self.drop_record(shared, tables, hash)?,
             Step::Reclaim(work) => self.reclaim(shared, tables, work)?,
-            Step::Evict { addresses, .. } => return self.evict(tables, addresses),
+            Step::Evict { addresses, .. } => {
+                shared.lose();
+                return self.evict(tables, addresses);
+            }
             Step::Quarantine(address) => {
                 if shared.stage.is_damaged(address) && tables.chunk(address)?.is_some() {
                     self.write(tables, &Op::Quarantine { address: *address }, &[])?;
@@ -300,6 +303,11 @@ fn check(
                 let damaged = shared.stage.is_damaged(address) && !shared.stage.is_coming(address);
                 if !here || damaged || gone.contains(address) {
                     return Ok(Some(CommitError::MissingChunk { address: *address }));
+                }
+            }
+            Step::NoneLostSince(losses) => {
+                if shared.losses() != *losses {
+                    return Ok(Some(CommitError::Lost));
                 }
             }
             Step::Hold { address, holder } => drop(holds.insert((*address, *holder), true)),

@@ -157,6 +157,7 @@ impl Built {
         if !shared.stage.collecting(address) {
             return Ok(());
         }
+        shared.lose();
         self.leaving.push(*address);
         self.write(tables, &Op::Dead { address: *address, manifest: true }, &[])?;
         if let Some(ChunkRow::File { len, .. }) = row {

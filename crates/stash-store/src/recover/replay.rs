@@ -254,9 +254,7 @@ impl<'a> Replay<'a> {
                 tracing::warn!(%error, "the index stays in memory");
                 Ok(())
             }
-            Err(TreeError::Io(error) | TreeError::Sync(error)) => {
-                Err(OpenError::Io(error).into())
-            }
+            Err(TreeError::Io(error) | TreeError::Sync(error)) => Err(OpenError::Io(error).into()),
             Err(error @ TreeError::Damaged(_)) => Err(IndexError::from(error).into()),
         }
     }
