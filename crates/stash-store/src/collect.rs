@@ -34,11 +34,7 @@ pub struct CollectOptions {
 
 impl Default for CollectOptions {
     fn default() -> CollectOptions {
-        CollectOptions {
-            grace: Duration::from_secs(24 * 60 * 60),
-            dead_percent: 50,
-            strays: false,
-        }
+        CollectOptions { grace: Duration::from_secs(24 * 60 * 60), dead_percent: 50, strays: false }
     }
 }
 
@@ -200,9 +196,9 @@ impl Collector {
     /// Ends references of manifests that were given up, a part of one manifest at a time.
     fn manifests(&self, after: Option<Address>, ended: bool) -> Result<(Phase, u64), CollectError> {
         let page = self.shared.index().manifests_after(after, PAGE).map_err(ReadError::from)?;
-        let dying = page.iter().find_map(|(address, row)| {
-            row.dying.map(|(next, _)| (*address, *row, next))
-        });
+        let dying = page
+            .iter()
+            .find_map(|(address, row)| row.dying.map(|(next, _)| (*address, *row, next)));
         let Some((manifest, row, first)) = dying else {
             let next = match page.last() {
                 Some((last, _)) => Phase::Manifests { after: Some(*last), ended },
@@ -306,12 +302,8 @@ impl Shared {
     /// What a collection would do now.
     pub(crate) fn collectable(&self, options: &CollectOptions) -> Result<Collectable, ReadError> {
         let due = self.grace_ends(options.grace);
-        let mut forecast = Forecast {
-            shared: self,
-            due,
-            sum: Collectable::default(),
-            dead: Usage::default(),
-        };
+        let mut forecast =
+            Forecast { shared: self, due, sum: Collectable::default(), dead: Usage::default() };
         forecast.unnamed()?;
         forecast.dying()?;
         let Forecast { mut sum, dead, .. } = forecast;
@@ -412,7 +404,9 @@ impl Forecast<'_> {
         for (by_manifest, hash) in named_by {
             let other = Address::from_bytes(hash);
             still_named |= other == *manifest;
-            if other != *manifest && (!by_manifest || other < *manifest || !self.is_going(&other)?) {
+            if other != *manifest
+                && (!by_manifest || other < *manifest || !self.is_going(&other)?)
+            {
                 return Ok(false);
             }
         }

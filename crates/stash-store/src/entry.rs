@@ -92,29 +92,81 @@ impl Place {
 /// A decoded entry: what the index learns from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Op {
-    Record { hash: [u8; 32], name: [u8; 32], writer: [u8; 40], n: u64, refs: Vec<Ref> },
-    SmallChunk { address: Address },
-    FileChunk { address: Address, len: u32 },
-    Manifest { address: Address, refs: Vec<Ref> },
-    Row { key: Vec<u8>, value: Option<Vec<u8>> },
-    Hold { address: Address, holder: [u8; 32] },
-    Release { address: Address, holder: [u8; 32] },
-    Evict { address: Address },
-    Quarantine { address: Address },
-    Open { opens: u64 },
+    Record {
+        hash: [u8; 32],
+        name: [u8; 32],
+        writer: [u8; 40],
+        n: u64,
+        refs: Vec<Ref>,
+    },
+    SmallChunk {
+        address: Address,
+    },
+    FileChunk {
+        address: Address,
+        len: u32,
+    },
+    Manifest {
+        address: Address,
+        refs: Vec<Ref>,
+    },
+    Row {
+        key: Vec<u8>,
+        value: Option<Vec<u8>>,
+    },
+    Hold {
+        address: Address,
+        holder: [u8; 32],
+    },
+    Release {
+        address: Address,
+        holder: [u8; 32],
+    },
+    Evict {
+        address: Address,
+    },
+    Quarantine {
+        address: Address,
+    },
+    Open {
+        opens: u64,
+    },
     Commit(Mark),
     /// A record is no longer held: with all that the index has under it.
-    Drop { hash: [u8; 32], name: [u8; 32], writer: [u8; 40], n: u64, sequence: u64, refs: Vec<Ref> },
+    Drop {
+        hash: [u8; 32],
+        name: [u8; 32],
+        writer: [u8; 40],
+        n: u64,
+        sequence: u64,
+        refs: Vec<Ref>,
+    },
     /// An entry that was in another segment, under its first sequence number.
-    Moved { sequence: u64, op: Box<Op> },
+    Moved {
+        sequence: u64,
+        op: Box<Op>,
+    },
     /// A segment is no longer part of the log; none below `floor` is.
-    Retire { segment: u64, floor: u64 },
+    Retire {
+        segment: u64,
+        floor: u64,
+    },
     /// A blob that nothing refers to was given up; with `manifest`, also what it names as one.
-    Dead { address: Address, manifest: bool },
+    Dead {
+        address: Address,
+        manifest: bool,
+    },
     /// A manifest that is dead refers to these no longer; with `last`, to nothing.
-    Unref { manifest: Address, next: u32, last: bool, addresses: Vec<Address> },
+    Unref {
+        manifest: Address,
+        next: u32,
+        last: bool,
+        addresses: Vec<Address>,
+    },
     /// Seconds that the store has been open, in all its life.
-    Uptime { seconds: u64 },
+    Uptime {
+        seconds: u64,
+    },
 }
 
 /// The end of a batch.

@@ -50,7 +50,7 @@ pub(crate) fn is_unreadable(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
-/// Why a directory could not be opened or made into a store. Nothing was changed in it.
+/// Why a directory could not be opened, made into a store, or rebuilt. What was in it still is.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -99,6 +99,13 @@ pub enum OpenError {
         /// The store id found.
         got: [u8; 16],
     },
+    /// A rebuilt store could not be asked what it has. Rebuild it again.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A rebuilt store could not take in a file that it found. It is as it was when that happened:
+    /// make room, and rebuild it again.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
     /// The disk failed, or refused.
     #[error(transparent)]
     Io(#[from] IoError),

@@ -53,7 +53,6 @@ impl Files {
         self.dir.join("log").join(nest(&sha1_of(&id.to_le_bytes()), self.layout))
     }
 
-
     /// A name that nothing has, in a directory that is emptied when the store is opened.
     pub(crate) fn tmp(&self) -> PathBuf {
         let n = self.next_tmp.fetch_add(1, Ordering::Relaxed);

@@ -16,8 +16,8 @@ pub(crate) use audit::{AuditCursor, Witness};
 pub(crate) use read::GoesBy;
 pub(crate) use state::{Head, State, Usage};
 pub(crate) use tables::{ChunkRow, Located, ManifestRow};
-pub(crate) use tree::{TreeCursor, TreeError, TreeStats};
 use tree::{Tree, TreeLimits};
+pub(crate) use tree::{TreeCursor, TreeError, TreeStats};
 pub(crate) use write::Tables;
 
 const KEY_CONTEXT: &str = "stash-store 2026-11 index block key";

@@ -1,5 +1,6 @@
 //! Opening: what is on disk becomes a log writer and an index that agree.
 
+mod rebuild;
 mod replay;
 mod segments;
 
@@ -13,6 +14,7 @@ use crate::index::{Head, Index, IndexError};
 use crate::log::{AppendError, LogWriter, Position, SEGMENT_HEADER, SegmentFile, create_segment};
 use crate::sync::Arc;
 use crate::{Disk, IoError, Lock, OpenError, OpenMode, OpenReport, Options};
+pub(crate) use rebuild::rebuild;
 use replay::Replay;
 use segments::Found;
 
@@ -193,22 +195,42 @@ fn read_format(disk: &dyn Disk, dir: &Path) -> Result<Format, OpenError> {
 /// Opens a store. The order is that of the format document's recovery section.
 pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     let disk = &*options.disk;
-    let dir = match disk.resolve(dir) {
-        Ok(dir) => dir,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Err(OpenError::NoStore { dir: dir.to_owned() });
-        }
-        Err(e) => return Err(io_error("open", dir)(e)),
-    };
+    let dir = resolve(disk, dir)?;
     let format = read_format(disk, &dir)?;
-    format.may_write(&dir)?;
+    admit(&format, &dir, options)?;
+    let lock = lock(disk, &dir)?;
+    assemble(dir, options, format, lock)
+}
+
+fn resolve(disk: &dyn Disk, dir: &Path) -> Result<PathBuf, OpenError> {
+    match disk.resolve(dir) {
+        Ok(dir) => Ok(dir),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            Err(OpenError::NoStore { dir: dir.to_owned() })
+        }
+        Err(e) => Err(io_error("open", dir)(e)),
+    }
+}
+
+/// Refuses a store that is another one, or must not be written to.
+fn admit(format: &Format, dir: &Path, options: &Options) -> Result<(), OpenError> {
+    format.may_write(dir)?;
     match options.expect_store {
         Some(expected) if expected != format.store_id => {
-            return Err(OpenError::WrongStore { expected, got: format.store_id });
+            Err(OpenError::WrongStore { expected, got: format.store_id })
         }
-        _ => {}
+        _ => Ok(()),
     }
-    let lock = lock(disk, &dir)?;
+}
+
+/// Opens a store whose FORMAT is known, and which is locked.
+fn assemble(
+    dir: PathBuf,
+    options: &Options,
+    format: Format,
+    lock: Box<dyn Lock>,
+) -> Result<Opened, OpenError> {
+    let disk = &*options.disk;
     let files = files(options, &dir, &format);
     // Some that copy a store leave empty directories out.
     make_dirs(disk, &dir, &["quarantine", "tmp"])?;
@@ -317,8 +339,13 @@ fn try_load(
     if anew {
         Index::wipe(files).map_err(OpenError::Io)?;
     }
-    let (index, head) =
-        Index::open(files, &format.log_key, format.store_id, options.cache_bytes, salt(options, found)?)?;
+    let (index, head) = Index::open(
+        files,
+        &format.log_key,
+        format.store_id,
+        options.cache_bytes,
+        salt(options, found)?,
+    )?;
     if head.is_none() && !anew && found.iter().any(|segment| segment.len > SEGMENT_HEADER) {
         return Err(IndexError("there is none".into()).into());
     }

@@ -74,7 +74,6 @@ impl Scrub {
         };
         pass.findings.iter().flatten().filter_map(segment).collect()
     }
-
 }
 
 impl Store {
@@ -139,7 +138,12 @@ impl Scrubber {
             step.note(Finding::Progress { what });
         }
         let ended = step.pass.cursor == Cursor::End && step.done.findings.is_empty();
-        let result = if ended { Ok(step.pass.end()) } else { step.run() };
+        let result = if ended {
+            step.pass.end();
+            Ok(())
+        } else {
+            step.run()
+        };
         let done = step.done;
         pass.done_bytes += done.bytes;
         if shared.read_only().is_none()

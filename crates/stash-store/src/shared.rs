@@ -18,7 +18,8 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering, PoisonError, RwLock};
 use crate::upkeep::Upkeep;
 use crate::{
     Address, Batch, CommitError, Committer, Lock, MAX_BATCH_BYTES, MAX_MANIFEST_REFS,
-    MAX_RECORD_BYTES, MAX_RECORD_REFS, MAX_ROW_KEY, MAX_ROW_VALUE, OpenReport, Options, ReadError, Receipt,
+    MAX_RECORD_BYTES, MAX_RECORD_REFS, MAX_ROW_KEY, MAX_ROW_VALUE, OpenReport, Options, ReadError,
+    Receipt,
 };
 
 /// Sentences about damage in the log that are remembered, some 100 bytes each.

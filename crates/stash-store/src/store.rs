@@ -13,9 +13,9 @@ use crate::shared::{Figures, Parts, Shared};
 use crate::stage::Admission;
 use crate::sync::Arc;
 use crate::{
-    Address, Batch, Blob, ChunkState, CollectError, CollectOptions, Collectable, Collected, Collector, CommitError, Committer, IoError, Lease, MAX_BLOB_BYTES, OpenError,
-    OpenMode, OpenReport, Options, ReadError, Receipt, StageError, Staged, Stats, StoredRecord,
-    recover,
+    Address, Batch, Blob, ChunkState, CollectError, CollectOptions, Collectable, Collected,
+    Collector, CommitError, Committer, IoError, Lease, MAX_BLOB_BYTES, OpenError, OpenMode,
+    OpenReport, Options, ReadError, Receipt, StageError, Staged, Stats, StoredRecord, recover,
 };
 
 /// A row: its key and its value.
@@ -67,7 +67,13 @@ impl Store {
 
     /// Opens a store. What a crash left is repaired, and told by [`Store::open_report`].
     pub fn open(dir: &Path, options: &Options) -> Result<Store, OpenError> {
-        let mut opened = recover::open(dir, options)?;
+        Store::begin(recover::open(dir, options)?, options)
+    }
+
+    pub(crate) fn begin(
+        mut opened: recover::Opened,
+        options: &Options,
+    ) -> Result<Store, OpenError> {
         let refused = count_open(&mut opened);
         let core = Core::new(opened.log, opened.head);
         let figures = Figures {
@@ -395,7 +401,8 @@ impl Store {
             return Err(damaged("the checksum of its log entry does not match"));
         }
         let skip = body.len() - usize::try_from(place.body().1).unwrap_or(0).min(body.len());
-        let bytes = record_bytes(&body[skip..], &hash).ok_or_else(|| damaged("its entry is another's"))?;
+        let bytes =
+            record_bytes(&body[skip..], &hash).ok_or_else(|| damaged("its entry is another's"))?;
         Ok(StoredRecord { sequence: found.sequence, hash, bytes: bytes.into() })
     }
 

@@ -136,12 +136,11 @@ impl Strays {
         if digits.is_some_and(|digits| self.announced.contains(&digits)) {
             return Ok(0);
         }
-        let Some((len, bytes)) = read(shared, path)? else {
+        let Some(stray) = identify(shared, path)? else {
             return Ok(0);
         };
-        let address = bytes.map(|bytes| Address::of(&bytes));
-        let address = address.filter(|address| shared.files.chunk(address) == *path);
-        take(StrayFile { path: path.to_owned(), len, address })?;
+        let len = stray.len;
+        take(stray)?;
         Ok(len)
     }
 }
@@ -175,6 +174,8 @@ impl StrayFile {
         let aside = shared.files.quarantine(name.unwrap_or("stray"));
         let renamed = shared.files.disk.rename(&self.path, &aside);
         renamed.map_err(|e| IoError::new("rename", &self.path, e))?;
+        // A power cut may have left the file under both names; then nothing was renamed.
+        let _ = shared.files.disk.remove(&self.path);
         tracing::warn!(path = %self.path.display(), "a file that is no blob was quarantined");
         Ok(())
     }
@@ -193,26 +194,28 @@ fn remove_unannounced(
     Ok(true)
 }
 
-/// Length and bytes of a file; no bytes if it cannot be a blob, or cannot be read. `None` if it is
-/// gone.
-fn read(shared: &Shared, path: &Path) -> Result<Option<(u64, Option<Vec<u8>>)>, ReadError> {
+/// What a file is; no blob if it is too long for one, or cannot be read. `None` if it is gone.
+fn identify(shared: &Shared, path: &Path) -> Result<Option<StrayFile>, ReadError> {
+    let stray = |len, address| Ok(Some(StrayFile { path: path.to_owned(), len, address }));
     let file = match shared.files.disk.open(path, OpenMode::Read) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) if crate::store::is_misplaced(&e) => return Ok(Some((0, None))),
+        Err(e) if crate::store::is_misplaced(&e) => return stray(0, None),
         Err(e) => return Err(IoError::new("open", path, e).into()),
     };
     let failed = |e| ReadError::from(IoError::new("read", path, e));
     let len = file.len().map_err(failed)?;
     if len > MAX_BLOB_BYTES {
-        return Ok(Some((len, None)));
+        return stray(len, None);
     }
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
     match file.read_at(0, &mut bytes) {
-        Ok(()) => Ok(Some((len, Some(bytes)))),
-        Err(error) if is_unreadable(&error) => Ok(Some((len, None))),
-        Err(error) => Err(failed(error)),
+        Ok(()) => {}
+        Err(error) if is_unreadable(&error) => return stray(len, None),
+        Err(error) => return Err(failed(error)),
     }
+    let address = Address::of(&bytes);
+    stray(len, (shared.files.chunk(&address) == *path).then_some(address))
 }
 
 impl Shared {

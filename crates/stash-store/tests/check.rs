@@ -132,7 +132,8 @@ fn what_is_wrong_is_told_by_kind() {
     let mut wanted = vec![absent, evicted];
     wanted.sort_unstable();
     assert_eq!(missing, wanted);
-    let mut strays: Vec<_> = report.strays.first.iter().map(|s| (s.path.clone(), s.bytes)).collect();
+    let mut strays: Vec<_> =
+        report.strays.first.iter().map(|s| (s.path.clone(), s.bytes)).collect();
     strays.sort();
     let mut expected = vec![(other, 12), (place, 5000)];
     expected.sort();

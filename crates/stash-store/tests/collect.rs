@@ -62,7 +62,10 @@ fn a_dry_run_promises_the_bytes_that_a_collection_frees() {
     assert_eq!((promised.chunks, promised.file_bytes), (100, 50 * 1500));
     let (promised, freed) = (promised.bytes(), freed.bytes());
     // Segment headers, and entries that say that something is gone, come on top.
-    assert!(freed >= promised && (freed - promised) * 10 <= promised, "promised {promised}, freed {freed}");
+    assert!(
+        freed >= promised && (freed - promised) * 10 <= promised,
+        "promised {promised}, freed {freed}"
+    );
     // What collecting itself writes down comes off.
     assert!(back * 10 >= promised * 9, "promised {promised}, {back} are back");
     assert_eq!(store.collectable(&all()).unwrap().chunks, 0);
@@ -238,7 +241,9 @@ fn what_was_removed_stays_removed_when_the_log_is_compacted() {
     // Long rows and a hold, in old segments that stay because half of each is alive.
     for i in 0..60_u8 {
         let value = Random(u64::from(i)).bytes(500);
-        store.commit(Batch::new().row(&[i], Some(&value)).hold(Address::of(&[i]), [1; 32])).unwrap();
+        store
+            .commit(Batch::new().row(&[i], Some(&value)).hold(Address::of(&[i]), [1; 32]))
+            .unwrap();
     }
     for i in (0..60_u8).step_by(2) {
         store.commit(Batch::new().row(&[i], None).release(Address::of(&[i]), [1; 32])).unwrap();

@@ -13,8 +13,8 @@ use common::sick::SickDisk;
 use common::stock::Stock;
 use common::{Random, dir, inline, places, put, read, seed};
 use stash_store::{
-    Address, Batch, Blob, ChunkState, CollectOptions, Disk, Fault, Finding, MemDisk, OpenError, OpenMode, Options,
-    ReadError, Scrubbed, Store,
+    Address, Batch, Blob, ChunkState, CollectOptions, Disk, Fault, Finding, MemDisk, OpenError,
+    OpenMode, Options, Scrubbed, Store,
 };
 
 /// Bytes of a step: a pass over these stores takes many.

@@ -23,6 +23,8 @@ pub(crate) enum Reclaim {
     Move { items: Vec<MoveItem>, freed: Arc<Freed> },
     /// Writes anew what the index still knows of entries that are damaged.
     Salvage { ops: Vec<(Op, Place)> },
+    /// Says of files that lie in their places that they are here, unless the log says so.
+    Announce { files: Vec<(Address, u32)> },
     /// A segment is no longer part of the log.
     Retire { segment: u64, floor: u64 },
     /// The store has been open for so many seconds, in all its life.
@@ -74,6 +76,7 @@ impl Reclaim {
             Reclaim::Unref { addresses, .. } => entry_len(44 + addresses.len() as u64 * 32),
             Reclaim::Move { items, .. } => items.iter().map(MoveItem::log_bytes).sum(),
             Reclaim::Salvage { ops } => ops.iter().map(|(op, _)| entry_len(op.body_len(0))).sum(),
+            Reclaim::Announce { files } => files.len() as u64 * entry_len(36),
             Reclaim::Retire { .. } => entry_len(16) + 2 * entry_len(8),
             Reclaim::Uptime(_) => entry_len(8),
         }
@@ -112,6 +115,13 @@ impl Built {
                 for (op, place) in ops {
                     if tables.goes_by(op, *place)? {
                         self.write(tables, op, &[])?;
+                    }
+                }
+            }
+            Reclaim::Announce { files } => {
+                for &(address, len) in files {
+                    if !matches!(tables.chunk(&address)?, Some(ChunkRow::File { .. })) {
+                        self.write(tables, &Op::FileChunk { address, len }, &[])?;
                     }
                 }
             }

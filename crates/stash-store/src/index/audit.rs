@@ -53,9 +53,10 @@ impl Witness {
     pub(crate) fn agrees(&self, op: &Op, sequence: u64) -> bool {
         match (self, op) {
             (_, Op::Moved { sequence, op }) => self.agrees(op, *sequence),
-            (Witness::Chunk(a, ChunkRow::File { len, .. }), Op::FileChunk { address, len: said }) => {
-                address == a && said == len
-            }
+            (
+                Witness::Chunk(a, ChunkRow::File { len, .. }),
+                Op::FileChunk { address, len: said },
+            ) => address == a && said == len,
             (Witness::Chunk(a, ChunkRow::Log { .. }), Op::SmallChunk { address })
             | (Witness::Chunk(a, ChunkRow::Evicted { .. }), Op::Evict { address })
             | (Witness::Chunk(a, ChunkRow::Quarantined { .. }), Op::Quarantine { address }) => {

@@ -157,8 +157,7 @@ impl Index {
     }
 
     pub(crate) fn last_of(&self, writer: &[u8; 40]) -> Result<Option<(u64, [u8; 32])>, IndexError> {
-        let (from, before) =
-            (key(table::DOTS, &[writer]), key(table::DOTS, &[writer, &[255; 16]]));
+        let (from, before) = (key(table::DOTS, &[writer]), key(table::DOTS, &[writer, &[255; 16]]));
         let Some((key, _)) = self.tree.last(&from, &before)? else {
             return Ok(None);
         };

@@ -45,11 +45,22 @@ pub(super) fn key(table: u8, parts: &[&[u8]]) -> Vec<u8> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChunkRow {
     /// In a file of its own.
-    File { len: u32, place: Place },
+    File {
+        len: u32,
+        place: Place,
+    },
     /// In the log, in the entry itself.
-    Log { place: Place },
-    Evicted { len: u32, place: Place },
-    Quarantined { len: u32, place: Place },
+    Log {
+        place: Place,
+    },
+    Evicted {
+        len: u32,
+        place: Place,
+    },
+    Quarantined {
+        len: u32,
+        place: Place,
+    },
 }
 
 impl ChunkRow {
@@ -162,7 +173,8 @@ pub(super) fn put_place(out: &mut Vec<u8>, place: &Place) {
 /// The place that `bytes` begin with, and what follows.
 pub(super) fn place(bytes: &[u8]) -> Option<(Place, &[u8])> {
     let (bytes, rest) = bytes.split_first_chunk::<PLACE>()?;
-    let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let word =
+        |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     let len = word(8);
     let place = Place {
         segment: u64::from(word(0)),

@@ -40,11 +40,7 @@ impl<'t> Tables<'t> {
     }
 
     /// Every key that begins with `prefix`, while `visit` says so.
-    fn under(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8]) -> bool,
-    ) -> Result<(), IndexError> {
+    fn under(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), IndexError> {
         let mut visit = |key: &[u8], _: &[u8]| visit(key);
         Ok(self.tree.scan_prefix_over(&self.changes, prefix, &mut visit)?)
     }
@@ -104,7 +100,8 @@ impl<'t> Tables<'t> {
             found.is_none()
         })?;
         self.under(&[table::DOTS], &mut |key| {
-            let dot = key.strip_suffix(&order).and_then(|key| key.get(1..)?.split_last_chunk::<8>());
+            let dot =
+                key.strip_suffix(&order).and_then(|key| key.get(1..)?.split_last_chunk::<8>());
             if let Some((by, number)) = dot
                 && let Ok(by) = by.try_into()
             {
@@ -255,12 +252,12 @@ impl<'t> Tables<'t> {
                 self.unnamed(address, self.state.uptime);
                 self.set_place(&key, None)
             }
-            Op::Evict { address } => self.put_gone(address, at, |len, place| {
-                ChunkRow::Evicted { len, place }
-            }),
-            Op::Quarantine { address } => self.put_gone(address, at, |len, place| {
-                ChunkRow::Quarantined { len, place }
-            }),
+            Op::Evict { address } => {
+                self.put_gone(address, at, |len, place| ChunkRow::Evicted { len, place })
+            }
+            Op::Quarantine { address } => {
+                self.put_gone(address, at, |len, place| ChunkRow::Quarantined { len, place })
+            }
             Op::Dead { address, manifest } => self.apply_dead(address, *manifest),
             Op::Unref { .. } => self.apply_unref(op),
             Op::Drop { .. } => self.apply_drop(op),

@@ -83,6 +83,8 @@ impl<'a> Replay<'a> {
         }
         let mut end = start;
         for segment in found.iter().filter(|segment| segment.id >= start.segment) {
+            let next = &mut self.head.state.next_sequence;
+            *next = (*next).max(segment.first_sequence);
             let from = if segment.id == start.segment { start.offset } else { SEGMENT_HEADER };
             // A segment is begun after everything in the one before it was synced.
             let trusted = if segment.id < last {
@@ -252,9 +254,7 @@ impl<'a> Replay<'a> {
                 tracing::warn!(%error, "the index stays in memory");
                 Ok(())
             }
-            Err(TreeError::Io(error) | TreeError::Sync(error)) => {
-                Err(OpenError::Io(error).into())
-            }
+            Err(TreeError::Io(error) | TreeError::Sync(error)) => Err(OpenError::Io(error).into()),
             Err(error @ TreeError::Damaged(_)) => Err(IndexError::from(error).into()),
         }
     }
@@ -291,7 +291,9 @@ impl<'a> Replay<'a> {
         self.flush(end)?;
         let addresses: Vec<Address> = self.gone.iter().copied().collect();
         for (address, row) in addresses.iter().zip(self.index.chunks(&addresses)?) {
-            if matches!(row, None | Some(ChunkRow::Evicted { .. })) {
+            // Where a part of the log is damaged, that part may have said that it is here again.
+            let is_gone = matches!(row, None | Some(ChunkRow::Evicted { .. }));
+            if is_gone && self.report.damage.is_empty() {
                 // Gone already, nearly always.
                 let _ = self.files.disk.remove(&self.files.chunk(address));
             }

@@ -21,8 +21,14 @@ pub(super) enum Cursor {
     Format,
     /// Between two batches of this segment, or, if `damaged`, in the middle of one whose mark
     /// cannot be judged. Offset 0 is the header.
-    Log { segment: u64, offset: u64, damaged: bool },
-    Chunks { after: Option<Address> },
+    Log {
+        segment: u64,
+        offset: u64,
+        damaged: bool,
+    },
+    Chunks {
+        after: Option<Address>,
+    },
     /// Begins anew when the store is opened again: by then the index has other files.
     Index(TreeCursor),
     End,
@@ -140,9 +146,7 @@ impl Pass {
         let (after, mut bytes) = bytes.split_first_chunk::<32>()?;
         let cursor = match (part, flag) {
             (0, 0) => Cursor::Format,
-            (1, 0 | 1) => {
-                Cursor::Log { segment: word(0), offset: word(1), damaged: *flag == 1 }
-            }
+            (1, 0 | 1) => Cursor::Log { segment: word(0), offset: word(1), damaged: *flag == 1 },
             (2, 0) => Cursor::Chunks { after: None },
             (2, 1) => Cursor::Chunks { after: Some(Address::from_bytes(*after)) },
             (3, 0) => Cursor::Index(TreeCursor::default()),

@@ -18,7 +18,8 @@ impl Stock {
     /// and segments.
     pub fn fill(store: &Store, seed: u64) -> Stock {
         let mut random = Random(seed);
-        let mut stock = Stock { chunks: BTreeMap::new(), records: BTreeMap::new(), entries: BTreeMap::new() };
+        let mut stock =
+            Stock { chunks: BTreeMap::new(), records: BTreeMap::new(), entries: BTreeMap::new() };
         for i in 0..24_u64 {
             let len = if i % 3 == 0 { 2000 + i * 50 } else { 300 + i };
             let bytes = random.bytes(usize::try_from(len).unwrap());

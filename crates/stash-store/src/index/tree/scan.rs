@@ -81,17 +81,6 @@ impl Tree {
         self.walk(&Range { over, prefix }, prefix, visit)
     }
 
-    /// True if a key begins with `prefix`. For one of at least [`PREFIX`] bytes, the filters
-    /// answer most questions that have the answer no.
-    pub(crate) fn may_have_prefix(&self, prefix: &[u8]) -> Result<bool, TreeError> {
-        let mut found = false;
-        self.scan_prefix(prefix, &mut |_, _| {
-            found = true;
-            false
-        })?;
-        Ok(found)
-    }
-
     fn walk(&self, range: &Range<'_>, from: &[u8], visit: &mut Visit<'_>) -> Result<(), TreeError> {
         let (mut from, mut size) = (from.to_vec(), FIRST_PAGE);
         while let Some(next) = self.walk_page(range, &self.page(from, range.prefix, size), visit)? {
