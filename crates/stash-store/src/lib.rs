@@ -9,6 +9,9 @@ mod entry;
 mod error;
 mod files;
 mod format;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hex;
 mod index;
 mod log;

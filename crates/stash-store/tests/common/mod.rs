@@ -8,7 +8,10 @@
     reason = "helpers of tests; each test file uses a part of them"
 )]
 
+pub mod choices;
+pub mod directory;
 pub mod model;
+pub mod operations;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stash_store::{Address, Batch, Blob, CommitError, Store};
 
+use super::choices::Choices;
 use super::{Random, read, record};
 
 /// What a store shows.
@@ -17,7 +18,7 @@ pub struct Model {
 
 /// A user that does random things and remembers what was acknowledged.
 pub struct User {
-    random: Random,
+    random: Box<dyn Choices>,
     /// Acknowledged.
     pub sure: Model,
     /// What else may be there, if the step under way was cut short.
@@ -31,8 +32,13 @@ pub struct User {
 
 impl User {
     pub fn new(seed: u64) -> User {
+        User::by(Box::new(Random(seed)))
+    }
+
+    /// A user whose decisions somebody else takes.
+    pub fn by(random: Box<dyn Choices>) -> User {
         User {
-            random: Random(seed),
+            random,
             sure: Model::default(),
             maybe: Model::default(),
             staged: BTreeMap::new(),
@@ -57,6 +63,9 @@ impl User {
         let kind = self.random.below(4);
         Random(kind).bytes(len)
     }
+
+    /// Lets go of everything that keeps the store open.
+    pub fn rest(&mut self) {}
 
     /// One random step. An error leaves `sure` as it was, and `maybe` as it might be.
     pub fn step(&mut self, store: &Store) -> Result<(), String> {
