@@ -192,7 +192,7 @@ fn what_was_in_damaged_parts_of_the_log_is_named() {
     assert!(!report.damage.is_empty() && report.lost.total > 0, "{report:?}");
     stock.check(&store, "what is left");
     let named = |what: &str| report.lost.first.iter().any(|lost| lost.contains(what));
-    for hash in stock.records.keys().filter(|hash| store.record(*hash).unwrap().is_none()) {
+    for hash in stock.records.keys().filter(|hash| store.record(hash).unwrap().is_none()) {
         let hash = Address::from_bytes(*hash).to_string();
         assert!(named(&hash), "record {hash} is lost in silence: {:?}", report.lost);
     }
