@@ -319,6 +319,20 @@ fn parse(path: &Path, text: &str) -> Result<File, Problem> {
     })
 }
 
+/// The settings of one file for a user whose home is `/home/u`, and nothing else.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn of_text(path: &Path, text: &str) -> Result<Settings, Problem> {
+    let sources = Sources {
+        global: &Global::default(),
+        up: &Up::default(),
+        env: &|variable| (variable == "HOME").then(|| "/home/u".into()),
+        system_file: path,
+        named_file_must_exist: false,
+    };
+    let files = [(path.to_owned(), parse(path, text)?)];
+    Lookup { env: sources.env, files: &files }.settings(&sources, None)
+}
+
 /// What the first run writes: every setting as a comment, and the one line that makes a missing
 /// disk an error instead of a new stash.
 pub(crate) const TEMPLATE: &str = r#"# stash configuration; a flag or an STASH_* variable wins over this file.

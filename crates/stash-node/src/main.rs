@@ -9,6 +9,9 @@ mod commands;
 mod config;
 mod daemon;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod log;
 mod output;
 mod passphrase;

@@ -13,6 +13,9 @@ mod error;
 mod files;
 mod finding;
 mod format;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hex;
 mod index;
 mod lease;

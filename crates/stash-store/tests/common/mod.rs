@@ -8,8 +8,11 @@
     reason = "helpers of tests; each test file uses a part of them"
 )]
 
+pub mod choices;
+pub mod directory;
 pub mod fixture;
 pub mod model;
+pub mod operations;
 pub mod sick;
 pub mod stock;
 

@@ -8,6 +8,7 @@ use stash_store::{
     Address, Batch, Blob, ChunkState, CollectOptions, CommitError, Lease, Ref, Store,
 };
 
+use super::choices::Choices;
 use super::{Random, read, record};
 
 /// What a store shows.
@@ -47,7 +48,7 @@ impl Model {
 
 /// A user that does random things and remembers what was acknowledged.
 pub struct User {
-    random: Random,
+    random: Box<dyn Choices>,
     /// Acknowledged.
     pub sure: Model,
     /// What else may be there, if the step under way was cut short.
@@ -64,8 +65,13 @@ pub struct User {
 
 impl User {
     pub fn new(seed: u64) -> User {
+        User::by(Box::new(Random(seed)))
+    }
+
+    /// A user whose decisions somebody else takes.
+    pub fn by(random: Box<dyn Choices>) -> User {
         User {
-            random: Random(seed),
+            random,
             sure: Model::default(),
             maybe: Model::default(),
             staged: BTreeMap::new(),

@@ -185,6 +185,7 @@ impl Opened {
             admission,
             fresh_writer: opens_disagree,
             mode: Mode::Threads,
+            housekeeping: stash_server::Housekeeping::default(),
         })
         .await?;
         // The member log has the last word: a keeper whose log says so holds no read key anyway.

@@ -1,0 +1,83 @@
+//! Every target, from texts that are in order on: random, with a seed.
+
+use super::corpus::{Corpus, Target};
+use crate::config::TEMPLATE;
+
+type Seed = (String, Vec<u8>);
+
+fn seed(name: &str, bytes: impl AsRef<[u8]>) -> Seed {
+    (name.to_owned(), bytes.as_ref().to_vec())
+}
+
+fn replay(target: &'static str, run: Target, seeds: &[Seed]) {
+    Corpus::open(target, run, seeds).run(4000);
+}
+
+#[test]
+fn configurations_hold_their_promises_whatever_the_bytes() {
+    let every = TEMPLATE.replace("# data_dir", "data_dir").replace("# socket", "socket");
+    let every = every.replace("# listen", "listen").replace("# advertise", "advertise");
+    let every = every.replace("# name", "name").replace("# log", "log");
+    let seeds = [
+        seed("first-run", TEMPLATE),
+        seed("every-setting", every),
+        seed("relative", "data_dir = \"here\"\nsocket = '../s'\n"),
+        seed("refused-key", "naem = \"laptop\"\n"),
+        seed("refused-name", "name = \"a\\nb\"\n"),
+    ];
+    replay("config", super::config, &seeds);
+}
+
+#[test]
+fn bodies_hold_their_promises_whatever_the_bytes() {
+    let body = |name: &str, which: u8, text: &str| seed(name, [&[which], text.as_bytes()].concat());
+    let status = r#"{"node_id":"a","stash_id":"b","role":"owner","name":null,
+        "listen":["127.0.0.1:1","[::1]:2"],"synchronised":true,"members":3,"connected":2,
+        "records":4,"files":null,"chunks":5,"bytes":6,"missing_copies":0,"read_only":null,
+        "alarms":["x"],"quarantined":0,"version":"0.1.0"}"#;
+    let done = r#"{"done":{"roots":[{"key":"a","files":1,"bytes":2,"new":1,"unchanged":0,
+        "skipped":[{"path":"p","why":"w"}],"copies":1,"wanted":2,"short":true,
+        "missing":[{"node_id":"n","why":"w"}]}]}}"#;
+    let listing = r#"{"entries":[{"key":"a","size":1,"modified":"1970-01-01T00:00:00Z",
+        "mode":420,"chunks":1,"here":"partial","conflicts":0}],"next":"a"}"#;
+    let holders = r#"{"key":"a","chunks":1,"inline":false,"nodes":[{"node_id":"n","name":"x",
+        "role":"keeper","chunks":1,"state":"complete"}]}"#;
+    let peers = r#"{"peers":[{"node_id":"n","name":null,"role":"reader","this":false,
+        "connected":true,"addresses":["192.0.2.7:7979"]}]}"#;
+    let error = r#"{"error":{"code":"not_found","message":"m","hint":null}}"#;
+    let seeds = [
+        body("put", 0, r#"{"paths":["/a","/b"],"as":"k","wait":"all"}"#),
+        body("get", 1, r#"{"key":"a","output":"/b","overwrite":true}"#),
+        body("evict", 2, r#"{"key":"a","recursive":true}"#),
+        body("rm", 3, r#"{"key":"a"}"#),
+        body("invite", 4, r#"{"role":"keeper","expires_seconds":86400}"#),
+        body("join", 5, r#"{"ticket":"stashticket1","name":"x"}"#),
+        body("status", 6, status),
+        body("peers", 7, peers),
+        body("listing", 8, listing),
+        body("where", 9, holders),
+        body("put-done", 10, done),
+        body("progress", 11, r#"{"progress":{"files":1,"bytes":2,"total_bytes":null}}"#),
+        body("late-error", 12, error),
+        body("error", 15, error),
+        body("refused-key", 0, r#"{"paths":["/a"],"wiat":"all"}"#),
+        body("refused-deep", 0, &"[".repeat(200)),
+    ];
+    replay("body", super::body, &seeds);
+}
+
+// Fault case 40.
+#[test]
+fn ranges_hold_their_promises_whatever_the_bytes() {
+    let range = |name: &str, size: u64, text: &str| {
+        seed(name, [&size.to_le_bytes(), text.as_bytes()].concat())
+    };
+    let seeds = [
+        range("between", 10, "bytes=2-5"),
+        range("from", 10, "bytes=9-"),
+        range("last", u64::MAX, "bytes=-18446744073709551615"),
+        range("beyond", 10, "bytes=0-99999999999999999999999"),
+        range("refused-several", 10, "bytes=0-1,3-4"),
+    ];
+    replay("range", super::range, &seeds);
+}
