@@ -365,3 +365,79 @@ fn is_coming_or_going(shared: &Shared, stray: &StrayFile) -> Result<bool, ReadEr
     let moving = shared.stage.is_coming(&address) || shared.stage.is_evicting(&address);
     Ok(moving || matches!(shared.index().chunk(&address)?, Some(ChunkRow::File { .. })))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commit::lock;
+    use crate::{Batch, Blob, MemDisk, Options, RecordEntry};
+    use std::path::Path;
+    use std::sync::Arc;
+
+    fn record(n: u8) -> RecordEntry {
+        let (hash, name, writer) = ([n; 32], [n; 32], [n; 40]);
+        RecordEntry { hash, name, writer, n: 1, refs: Vec::new(), bytes: Arc::from([n; 9]) }
+    }
+
+    fn store() -> Store {
+        let disk = Arc::new(MemDisk::new(1));
+        let options =
+            Options { disk, committer: crate::Committer::Inline, small: 16, ..Options::default() };
+        let store = Store::create(Path::new("/store"), &options).unwrap();
+        let batch = Batch::new().record(record(1)).record(record(2)).row(b"key", Some(b"value"));
+        store.stage(Blob::hash(vec![7; 100])).unwrap();
+        store.commit(batch.hold(Address::of(b"held"), [3; 32])).unwrap();
+        assert!(store.check(true).unwrap().is_sound());
+        store
+    }
+
+    /// What the index believes, beside what the log says.
+    fn pretend(store: &Store, op: &Op, place: Place) {
+        let shared = store.shared();
+        let mut core = lock(&shared.core);
+        let index = shared.index();
+        index.write(&mut core.head, |tables| tables.apply(op, 1, place)).unwrap();
+    }
+
+    #[test]
+    fn a_row_that_goes_by_something_else_is_told_from_one_that_does_not() {
+        let address = Address::of(b"nowhere");
+        let ops = [
+            (Op::Row { key: b"key".to_vec(), value: Some(b"other".to_vec()) }, 1, 0),
+            (Op::Hold { address, holder: [1; 32] }, 1, 0),
+            (Op::Manifest { address, refs: Vec::new() }, 1, 0),
+            (Op::FileChunk { address, len: 3 }, 0, 1),
+            (Op::SmallChunk { address }, 0, 1),
+        ];
+        for (op, rows, chunks) in ops {
+            let store = store();
+            let place = store.shared().index().records_after(0, 1).unwrap()[0].place;
+            pretend(&store, &op, place);
+            let report = store.check(false).unwrap();
+            let found = (report.rows_damaged.total, report.chunks_damaged.total);
+            assert_eq!(found, (rows, chunks), "{op:?}: {report:?}");
+            let sums = u64::from(chunks > 0);
+            assert_eq!(report.sums_wrong.is_empty(), sums == 0, "{op:?}: {report:?}");
+            // A place where nothing was ever written.
+            pretend(&store, &op, Place { offset: place.offset + 8, ..place });
+            assert!(!store.check(false).unwrap().is_sound(), "{op:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_not_found_by_its_name_is_told() {
+        let store = store();
+        let index = store.shared().index();
+        let first = index.records_after(0, 1).unwrap()[0];
+        let RecordEntry { name, writer, n, .. } = record(1);
+        // Takes the second record away, and the first from under its name and writer.
+        let (hash, sequence) = ([2; 32], first.sequence);
+        let op = Op::Drop { hash, name, writer, n, sequence, refs: Vec::new() };
+        pretend(&store, &op, first.place);
+        let report = store.check(false).unwrap();
+        let [Finding::Record { hash, what }] = &report.records_damaged.first[..] else {
+            panic!("{report:?}");
+        };
+        assert_eq!((*hash, what.contains("does not find it")), ([1; 32], true));
+    }
+}
