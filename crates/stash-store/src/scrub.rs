@@ -110,6 +110,15 @@ impl Store {
 }
 
 impl Scrubber {
+    /// Gives up the pass under way: the next step begins another. What was found is known as that
+    /// of the last pass.
+    pub fn restart(&mut self) {
+        let shared = self.store.shared();
+        let mut pass = lock(&shared.scrub.pass);
+        pass.give_up();
+        *lock(&shared.scrub.shown) = pass.clone();
+    }
+
     /// Reads about `max_bytes` more: at most 16 MiB beyond, and where the log is damaged, up to
     /// the end of a segment. `None`: the pass has come to its end, and the next call begins a new
     /// one. After an error, what was found before it is in [`Store::scrub_findings`], and the next

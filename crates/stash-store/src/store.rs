@@ -344,6 +344,17 @@ impl Store {
         found.iter().map(|found| self.load(found)).collect()
     }
 
+    /// Sequence numbers and hashes of what [`Store::records_after`] gives: for going past a record
+    /// that is damaged.
+    pub fn record_hashes_after(
+        &self,
+        sequence: u64,
+        limit: u64,
+    ) -> Result<Vec<(u64, [u8; 32])>, ReadError> {
+        let found = self.shared.index().records_after(sequence, limit)?;
+        Ok(found.into_iter().map(|found| (found.sequence, found.hash)).collect())
+    }
+
     /// Reads a record from the log. An entry that is written again elsewhere while it is read is
     /// looked up once more.
     fn load(&self, found: &Located) -> Result<StoredRecord, ReadError> {

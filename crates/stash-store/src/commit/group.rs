@@ -234,7 +234,9 @@ impl Built {
                 return self.evict(tables, addresses);
             }
             Step::Quarantine(address) => {
-                if shared.stage.is_damaged(address) && tables.chunk(address)?.is_some() {
+                // A new copy may have come before this, in this very group: then it is whole.
+                let again = shared.stage.is_coming(address);
+                if shared.stage.is_damaged(address) && !again && tables.chunk(address)?.is_some() {
                     self.write(tables, &Op::Quarantine { address: *address }, &[])?;
                     self.quarantined.push(*address);
                 }
@@ -305,10 +307,8 @@ fn check(
                     return Ok(Some(CommitError::MissingChunk { address: *address }));
                 }
             }
-            Step::NoneLostSince(losses) => {
-                if shared.losses() != *losses {
-                    return Ok(Some(CommitError::Lost));
-                }
+            Step::NoneLostSince(losses) if shared.losses() != *losses => {
+                return Ok(Some(CommitError::Lost));
             }
             Step::Hold { address, holder } => drop(holds.insert((*address, *holder), true)),
             Step::Release { address, holder } => drop(holds.insert((*address, *holder), false)),

@@ -59,6 +59,13 @@ impl Pass {
         }
     }
 
+    /// The pass ends where it is; the next begins.
+    pub(super) fn give_up(&mut self) {
+        let passes = self.passes;
+        self.end();
+        self.passes = passes;
+    }
+
     /// The pass has come to its end; the next begins.
     pub(super) fn end(&mut self) {
         let [found, _] = self.found;
