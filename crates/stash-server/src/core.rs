@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use stash_crypto::{Address, NodeId, NodeKeys, RecordHash, Role, StashId};
+use stash_crypto::{Address, NameId, NodeId, NodeKeys, RecordHash, Role, StashId};
 use stash_p2p::{Class, Endpoint, Frame, Peer, RecvStream};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::author::Author;
 use crate::disk::Disk;
 use crate::door::Door;
+use crate::housekeeping::House;
 use crate::join::Admission;
 use crate::message::{self, Refusal, Reply, Request};
 use crate::pool::BufferPool;
@@ -73,6 +74,9 @@ pub(crate) struct Core {
     /// Records that are known to have fewer copies than members.
     pub short: Mutex<BTreeSet<RecordHash>>,
     pub changes: watch::Sender<u64>,
+    /// Names of which a record was damaged, and is whole again.
+    pub mended: broadcast::Sender<NameId>,
+    pub house: House,
     pub admission: Option<Arc<dyn Admission>>,
     /// One admission at a time: an entry of the member log follows the one before.
     pub admitting: tokio::sync::Mutex<()>,

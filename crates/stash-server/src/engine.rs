@@ -9,26 +9,32 @@ use stash_crypto::{
     Record, RecordHash, Role, SignedAddresses, StashId, Ticket,
 };
 use stash_p2p::{BindError, CloseReason, Endpoint, Event, Events, Limits, Peer, StaticSecret};
-use stash_store::{CommitError, ReadError, Store};
-use tokio::sync::watch;
+use stash_store::{CommitError, ReadError, Stats, Store};
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::author::Author;
 use crate::core::{Core, Pools, ask, lock};
+use crate::damage::{self, Damage};
 use crate::disk::{Disk, Mode};
 use crate::door::{self, Door, advertised, noise};
 use crate::evict::{self, EvictError, Evicted};
 use crate::fetch::{self, Fetch, FetchError};
+use crate::housekeeping::{self, House, HouseStatus};
 use crate::join::{self, Admission, InviteError};
 use crate::ledger::{self, ALARM, LedgerError, at};
 use crate::message::{self, MAX_ADDRESSES, Reply, Request};
 use crate::pool::Buffer;
 use crate::roster::{self, Roster, RosterError};
+use crate::schedule::Housekeeping;
 use crate::serve::{self, Asker};
 use crate::tally::Wait;
 use crate::upload::Upload;
 use crate::{clock, short, sync};
+
+/// Mended names that wait for a slow listener, 32 bytes each.
+const MENDED: usize = 1_024;
 
 /// What an engine needs to run.
 pub struct EngineOptions {
@@ -52,6 +58,8 @@ pub struct EngineOptions {
     pub admission: Option<Arc<dyn Admission>>,
     /// The store may not be the one that this node last wrote to: take a new writer incarnation.
     pub fresh_writer: bool,
+    /// How it keeps its store in order.
+    pub housekeeping: Housekeeping,
 }
 
 impl std::fmt::Debug for EngineOptions {
@@ -144,12 +152,16 @@ pub struct EngineStatus {
     pub alarms: Vec<String>,
     /// Chunks found damaged and not yet replaced.
     pub quarantined: u64,
+    /// The figures of the store.
+    pub store: Stats,
+    /// How the housekeeping stands.
+    pub house: HouseStatus,
 }
 
 /// One running node of one stash. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 impl Engine {
@@ -159,7 +171,8 @@ impl Engine {
     ///
     /// [`StartError`]; nothing is left running.
     pub async fn start(options: EngineOptions) -> Result<Engine, StartError> {
-        let disk = Disk::new(options.store.clone(), options.mode);
+        let mode = options.mode;
+        let disk = Disk::new(options.store.clone(), mode);
         let opened = disk.run(move |_| open(options)).await?;
         let (core, events) = opened;
         let engine = Engine { core: Arc::clone(&core) };
@@ -167,6 +180,9 @@ impl Engine {
         core.applied();
         sync::dial_members(&core);
         core.tasks.spawn(meet_peers(core.clone(), events));
+        if mode == Mode::Threads {
+            core.tasks.spawn(housekeeping::run(Arc::clone(&core)));
+        }
         Ok(engine)
     }
 
@@ -228,6 +244,7 @@ impl Engine {
         let core = &self.core;
         let read = |store: &Store| Ok::<_, ReadError>((store.stats(), store.rows(ALARM)?));
         let (stats, alarms) = core.disk.run(read).await?;
+        let missing_copies = lock(&core.short).len() as u64;
         let members = self.members();
         let text = |(_, value): (Vec<u8>, Vec<u8>)| String::from_utf8_lossy(&value).into_owned();
         Ok(EngineStatus {
@@ -240,10 +257,12 @@ impl Engine {
             records: stats.records,
             chunks: stats.chunks,
             bytes: stats.bytes,
-            missing_copies: lock(&core.short).len() as u64,
-            read_only: stats.read_only,
+            missing_copies,
+            read_only: stats.read_only.clone(),
             alarms: alarms.into_iter().map(text).collect(),
             quarantined: stats.quarantined,
+            store: stats,
+            house: housekeeping::status(core).await?,
         })
     }
 
@@ -262,10 +281,26 @@ impl Engine {
     ///
     /// [`LedgerError`] when the store cannot be read.
     pub async fn records_of(&self, name: NameId) -> Result<Vec<Record>, LedgerError> {
+        let held = self.core.disk.run(move |store| ledger::records_of(store, &name)).await;
+        let Err(LedgerError::Read(ReadError::RecordDamaged { hash, what })) = held else {
+            return held;
+        };
+        // Another member may have it whole.
+        let damage = Damage::Record(RecordHash::from_bytes(hash));
+        self.core.house.damaged(damage, what);
+        damage::heal_one(&self.core, damage).await;
         self.core.disk.run(move |store| ledger::records_of(store, &name)).await
     }
 
-    /// Records of this store after a sequence number, in order.
+    /// Names of which a record was damaged here, and is whole again: whoever derives something from
+    /// the records looks at them once more. Bounded: whoever lags behind looks at all of them.
+    #[must_use]
+    pub fn mended(&self) -> broadcast::Receiver<NameId> {
+        self.core.mended.subscribe()
+    }
+
+    /// Records of this store after a sequence number, in order. One that is damaged, and that no
+    /// member has whole, is left out; see [`Engine::damaged`].
     ///
     /// # Errors
     ///
@@ -275,14 +310,11 @@ impl Engine {
         after: u64,
         limit: usize,
     ) -> Result<Vec<(u64, Record)>, LedgerError> {
-        let read = move |store: &Store| {
-            let stored = store.records_after(after, limit as u64)?.into_iter();
-            let decode = |one: stash_store::StoredRecord| {
-                Ok((one.sequence, ledger::decode(one.sequence, &one.bytes)?))
-            };
-            stored.map(decode).collect()
+        let stored = damage::records_after(&self.core, after, limit as u64).await?.into_iter();
+        let decode = |one: stash_store::StoredRecord| {
+            Ok((one.sequence, ledger::decode(one.sequence, &one.bytes)?))
         };
-        self.core.disk.run(read).await
+        stored.map(decode).collect()
     }
 
     /// The sequence number of the last record; changes with every one that is applied.
@@ -455,6 +487,8 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
         sources: std::sync::Mutex::default(),
         evicting: std::sync::Mutex::default(),
         changes,
+        mended: broadcast::Sender::new(MENDED),
+        house: House::open(&store, options.housekeeping)?,
         admission: options.admission,
         admitting: tokio::sync::Mutex::new(()),
         tasks: TaskTracker::new(),
@@ -499,6 +533,7 @@ fn up(core: &Arc<Core>, peer: Peer) {
         tracing::info!(peer = %node.short(), %role, addr = %peer.addr(), "a member is up");
         core.peers.write().unwrap_or_else(PoisonError::into_inner).insert(node, peer.clone());
         core.tasks.spawn(sync::meet(Arc::clone(core), node, peer.clone()));
+        core.house.met();
     }
     core.tasks.spawn(serve::peer(Arc::clone(core), asker, peer));
 }

@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use stash_crypto::{Address, ChunkRef, Manifest, ManifestError, NodeId, decode_manifest_chunk};
-use stash_p2p::{Class, Frame, Peer};
+use stash_p2p::{Class, Frame, Peer, RecvStream};
 use stash_store::{Blob, ReadError, Store};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::core::{ANSWER, AskError, Core, lock, next, next_message, unexpected};
+use crate::damage::Damage;
 use crate::ledger::{self, Chunks, at};
 use crate::message::{self, Reply, Request};
 use crate::pool::{Buffer, MAX_BUFFER};
@@ -188,6 +189,7 @@ pub(crate) async fn read_local(
     chunk: ChunkRef,
     mut buffer: Buffer,
 ) -> Result<Buffer, Buffer> {
+    let shared = Arc::clone(core);
     let work = move |store: &Store| match buffer
         .fill(|bytes| store.read_into(&at(&chunk.address), bytes))
     {
@@ -196,6 +198,7 @@ pub(crate) async fn read_local(
         Err(error) => {
             if let ReadError::Damaged { .. } = &error {
                 tracing::error!(chunk = %chunk.address.short(), %error, "a local chunk is damaged");
+                shared.house.damaged(Damage::Chunk(chunk.address), error.to_string());
             } else {
                 tracing::warn!(chunk = %chunk.address.short(), %error, "a local read failed");
             }
@@ -317,23 +320,38 @@ impl Drop for Load<'_> {
 }
 
 async fn receive(peer: &Peer, chunk: ChunkRef, buffer: &mut Buffer) -> Result<bool, AskError> {
+    match request(peer, chunk.address).await? {
+        Some((length, mut recv)) if length == chunk.sealed_len => {
+            fill(&mut recv, buffer).await?;
+            Ok(true)
+        }
+        Some((length, _)) => Err(AskError::Protocol(format!("{length} bytes"))),
+        None => Ok(false),
+    }
+}
+
+/// Asks a member for a chunk. Its length, and the stream on which its bytes follow; `None` if the
+/// member does not have it.
+async fn request(peer: &Peer, address: Address) -> Result<Option<(u32, RecvStream)>, AskError> {
     let opened = timeout(ANSWER, peer.open(Class::Bulk)).await.map_err(|_| AskError::Late)?;
     let gone = |error: String| AskError::Gone(error);
     let (mut send, mut recv) = opened.map_err(|error| gone(error.to_string()))?.split();
-    let request = Request::Get { address: *chunk.address.as_bytes() };
+    let request = Request::Get { address: *address.as_bytes() };
     let sent = timeout(ANSWER, send.message(message::encode(&request))).await;
     sent.map_err(|_| AskError::Late)?.map_err(|error| gone(error.to_string()))?;
     send.finish();
     match next_message(&mut recv).await? {
-        Reply::Chunk { length } if length == chunk.sealed_len => {}
-        Reply::Chunk { length } => return Err(AskError::Protocol(format!("{length} bytes"))),
-        Reply::NotHere {} => return Ok(false),
-        Reply::Refused { code, reason } => return Err(AskError::Refused { code, reason }),
-        reply => return Err(unexpected(&reply)),
+        Reply::Chunk { length } => Ok(Some((length, recv))),
+        Reply::NotHere {} => Ok(None),
+        Reply::Refused { code, reason } => Err(AskError::Refused { code, reason }),
+        reply => Err(unexpected(&reply)),
     }
+}
+
+async fn fill(recv: &mut RecvStream, buffer: &mut Buffer) -> Result<(), AskError> {
     let mut filled = 0;
     while filled < buffer.len() {
-        let Some(Frame::Data(piece)) = next(&mut recv).await? else {
+        let Some(Frame::Data(piece)) = next(recv).await? else {
             return Err(AskError::Protocol(format!("the chunk ends after {filled} bytes")));
         };
         let room = buffer.get_mut(filled..filled + piece.len());
@@ -341,5 +359,37 @@ async fn receive(peer: &Peer, chunk: ChunkRef, buffer: &mut Buffer) -> Result<bo
         room.ok_or_else(too_long)?.copy_from_slice(&piece);
         filled += piece.len();
     }
-    Ok(true)
+    Ok(())
+}
+
+/// A chunk whose length nobody here knows any more, from the first connected member that has it
+/// whole. `Err` says why none gave it.
+pub(crate) async fn unmeasured(core: &Core, address: Address) -> Result<Buffer, String> {
+    let mut why = "no other member is connected".to_owned();
+    for (node, peer) in core.connected() {
+        match measure(core, &peer, address).await {
+            Ok(Some(buffer)) if Address::of(&buffer) == address => return Ok(buffer),
+            Ok(Some(_)) => {
+                let mut sources = lock(&core.sources);
+                sources.pick(&[node], &[]);
+                sources.answered(&node, Answer::Damaged);
+                why = format!("{} served bytes that do not match the address", node.short());
+            }
+            Ok(None) => why = format!("{} does not have it", node.short()),
+            Err(error) => why = format!("{}: {error}", node.short()),
+        }
+    }
+    Err(why)
+}
+
+async fn measure(core: &Core, peer: &Peer, address: Address) -> Result<Option<Buffer>, AskError> {
+    let Some((length, mut recv)) = request(peer, address).await? else {
+        return Ok(None);
+    };
+    if length as usize > MAX_BUFFER {
+        return Err(AskError::Protocol(format!("a chunk of {length} bytes")));
+    }
+    let mut buffer = core.pools.fetch.take(length as usize).await;
+    fill(&mut recv, &mut buffer).await?;
+    Ok(Some(buffer))
 }

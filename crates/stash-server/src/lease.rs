@@ -197,7 +197,7 @@ mod tests {
         let store = store();
         let leases = Leases::new();
         let kept = chunk(&store, &leases, 0);
-        for n in 1..3 * EACH as u32 {
+        for n in 1..3 * u32::try_from(EACH).unwrap() {
             let chunk = chunk(&store, &leases, n);
             leases.release_chunks(&[chunk]);
         }

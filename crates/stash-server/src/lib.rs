@@ -24,6 +24,7 @@
 mod author;
 mod clock;
 mod core;
+mod damage;
 mod disk;
 mod door;
 mod engine;
@@ -32,6 +33,7 @@ mod fetch;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod housekeeping;
 mod intake;
 mod join;
 mod lane;
@@ -42,6 +44,7 @@ mod pool;
 mod proof;
 mod roster;
 mod rules;
+mod schedule;
 mod serve;
 mod shipment;
 mod short;
@@ -53,16 +56,19 @@ mod upload;
 
 pub use author::{Draft, Position, Write, WriteError};
 pub use core::AskError;
+pub use damage::{Damage, Damaged};
 pub use disk::Mode;
 pub use engine::{Engine, EngineOptions, EngineStatus, MemberView, StartError};
 pub use evict::{EvictError, Evicted};
 pub use fetch::{Fetch, FetchError};
+pub use housekeeping::{Checked, DAMAGE_LISTED, HouseError, HouseStatus, Housekeeper, ScrubReport};
 pub use join::{Admission, InviteError, JoinError, Joined, MAX_TICKET_LIFE, found, join, recover};
 pub use ledger::LedgerError;
 pub use message::Refusal;
 pub use pool::{Buffer, BufferPool, MAX_BUFFER, Shared};
 pub use roster::RosterError;
 pub use rules::{Unacceptable, accept};
+pub use schedule::Housekeeping;
 pub use tally::{STALL, Tally, UnknownWait, Wait};
 pub use upload::{Outcome, Pending, PutError, Upload};
 

@@ -63,6 +63,11 @@ pub(crate) enum Request {
         /// Sequence number that the initiator has seen.
         after: u64,
     },
+    /// Records by their hashes.
+    Find {
+        /// Record hashes, 32 bytes each.
+        hashes: ByteBuf,
+    },
     /// A signed join request; only on a connection of a ticket's realm.
     Join {
         /// The encoded request.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_bytes::ByteBuf;
 use stash_crypto::{Address, NodeId, Role};
 use stash_p2p::{Frame, Peer, RecvStream, SendStream, Stream, StreamError};
-use stash_store::Store;
+use stash_store::{ReadError, Store};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -13,7 +13,7 @@ use crate::core::{ANSWER, Core};
 use crate::ledger::at;
 use crate::message::{self, MAX_RECORD_BYTES, Refusal, Reply, Request};
 use crate::pool::MAX_BUFFER;
-use crate::{evict, intake, join};
+use crate::{damage, evict, intake, join};
 
 /// Requests of one peer that are answered at once; the next ones wait in the transport.
 const REQUESTS: usize = 64;
@@ -138,6 +138,10 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
             }
         }
         Request::Records { after } => records(core, after).await,
+        Request::Find { hashes } => match message::unpack(&hashes) {
+            Ok(hashes) => find(core, hashes).await,
+            Err(error) => refused(Refusal::Malformed, &error.to_string()),
+        },
         Request::Join { .. } => refused(Refusal::Unknown, "this node is a member already"),
         Request::Put {} | Request::Get { .. } | Request::Hold { .. } | Request::Release { .. } => {
             refused(Refusal::Role, "only members ask this")
@@ -168,8 +172,7 @@ pub(crate) fn page(items: Vec<Vec<u8>>, limit: usize) -> Vec<ByteBuf> {
 const RECORDS: u64 = 512;
 
 async fn records(core: &Arc<Core>, after: u64) -> Reply {
-    let read = move |store: &Store| store.records_after(after, RECORDS);
-    match core.disk.run(read).await {
+    match damage::records_after(core, after, RECORDS).await {
         Err(error) => refused(Refusal::Failed, &error.to_string()),
         Ok(stored) => {
             let sequences: Vec<u64> = stored.iter().map(|record| record.sequence).collect();
@@ -178,6 +181,30 @@ async fn records(core: &Arc<Core>, after: u64) -> Reply {
             let last = records.len().checked_sub(1).and_then(|i| sequences.get(i).copied());
             Reply::Records { records, last: last.unwrap_or(after) }
         }
+    }
+}
+
+/// The records with these hashes that are here whole, as many as fit.
+async fn find(core: &Arc<Core>, hashes: Vec<Address>) -> Reply {
+    let read = move |store: &Store| {
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        for hash in hashes {
+            match store.record(hash.as_bytes()) {
+                Ok(Some(record)) => found.push(record.bytes.to_vec()),
+                Ok(None) | Err(ReadError::RecordDamaged { .. }) => continue,
+                Err(error) => return Err(error),
+            }
+            bytes += found.last().map_or(0, Vec::len);
+            if bytes > MAX_RECORD_BYTES {
+                break;
+            }
+        }
+        Ok(found)
+    };
+    match core.disk.run(read).await {
+        Ok(found) => Reply::Records { records: page(found, MAX_RECORD_BYTES), last: 0 },
+        Err(error) => refused(Refusal::Failed, &error.to_string()),
     }
 }
 

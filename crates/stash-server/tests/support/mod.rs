@@ -62,6 +62,7 @@ pub(crate) fn admit_entry(
 pub(crate) struct Node {
     pub(crate) engine: Engine,
     pub(crate) keys: Arc<NodeKeys>,
+    pub(crate) store: Store,
     pub(crate) dir: tempfile::TempDir,
 }
 
@@ -112,7 +113,7 @@ impl Stash {
         let keys = Arc::new(keys);
         let admission = founder.then(|| Arc::new(Founder { root: self.root() }) as Arc<_>);
         let options = EngineOptions {
-            store,
+            store: store.clone(),
             mode: Mode::Threads,
             keys: Arc::clone(&keys),
             stash: self.id(),
@@ -122,8 +123,9 @@ impl Stash {
             advertise: vec![],
             admission,
             fresh_writer: false,
+            housekeeping: stash_server::Housekeeping::default(),
         };
-        Node { engine: Engine::start(options).await.unwrap(), keys, dir }
+        Node { engine: Engine::start(options).await.unwrap(), keys, store, dir }
     }
 
     pub(crate) async fn joined(&self, inviter: &Node, role: Role) -> Node {
@@ -134,6 +136,14 @@ impl Stash {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::create(&dir.path().join("store"), &Options::default()).unwrap();
         found(&store, &joined.log, &joined.addresses, false).unwrap();
+        self.run(store, keys, role, dir, false).await
+    }
+
+    /// The same node again, after its shutdown.
+    pub(crate) async fn restarted(&self, node: Node, role: Role) -> Node {
+        let Node { engine, keys, store, dir } = node;
+        drop(engine);
+        let keys = Arc::into_inner(keys).expect("the engine is gone");
         self.run(store, keys, role, dir, false).await
     }
 
