@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
-use std::thread::ThreadId;
 
 use crate::batch::Step;
 use crate::commit::{Core, Done, Job, Queue, lock};
@@ -14,7 +13,7 @@ use crate::index::{ChunkRow, Index, IndexError, State};
 use crate::log::{Position, Segments, mark_len};
 use crate::scrub::Scrub;
 use crate::stage::Stage;
-use crate::sync::{Arc, Mutex, PoisonError, RwLock};
+use crate::sync::{Arc, Mutex, PoisonError, RwLock, mpsc, thread};
 use crate::upkeep::Upkeep;
 use crate::{
     Address, Batch, CommitError, Committer, Lock, MAX_BATCH_BYTES, MAX_MANIFEST_REFS,
@@ -63,7 +62,7 @@ pub(crate) struct Shared {
     index: RwLock<Arc<Index>>,
     read_only: Mutex<Option<String>>,
     /// Of a store that has one.
-    committer: OnceLock<ThreadId>,
+    committer: OnceLock<thread::ThreadId>,
     /// Released when everything else is.
     _lock: Box<dyn Lock>,
 }
@@ -139,7 +138,7 @@ impl Shared {
 
     fn is_committer(&self) -> bool {
         match self.committer.get() {
-            Some(committer) => *committer == std::thread::current().id(),
+            Some(committer) => *committer == thread::current().id(),
             // The thread that calls commits, unless it is at it already.
             None => self.core.try_lock().is_err(),
         }
@@ -238,7 +237,7 @@ impl Shared {
 
     /// Commits a batch, and waits for it.
     pub(crate) fn commit(&self, batch: Batch) -> Result<Receipt, CommitError> {
-        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let (sender, receiver) = mpsc::sync_channel(1);
         let done = move |result| {
             // The receiver waits just below.
             let _ = sender.send(result);
@@ -323,7 +322,7 @@ impl Shared {
     /// The committer's thread: takes all batches that wait, commits them, and looks again.
     pub(crate) fn committer(&self) {
         // Set once: there is one such thread.
-        let _ = self.committer.set(std::thread::current().id());
+        let _ = self.committer.set(thread::current().id());
         while let Some(jobs) = self.queue.take() {
             let mut core = lock(&self.core);
             if catch_unwind(AssertUnwindSafe(|| self.serve(&mut core, jobs))).is_err() {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::Path;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::commit::{Core, Reclaim, lock};
@@ -11,7 +10,7 @@ use crate::index::{ChunkRow, IndexError, Located};
 use crate::log::{AppendError, Group};
 use crate::shared::{Figures, Parts, Shared};
 use crate::stage::Admission;
-use crate::sync::Arc;
+use crate::sync::{Arc, thread};
 use crate::{
     Address, Batch, Blob, ChunkState, CollectError, CollectOptions, Collectable, Collected, Collector, CommitError, Committer, IoError, Lease, MAX_BLOB_BYTES, OpenError,
     OpenMode, OpenReport, Options, ReadError, Receipt, StageError, Staged, Stats, StoredRecord,
@@ -34,7 +33,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Handle {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<thread::JoinHandle<()>>,
 }
 
 impl Drop for Handle {
@@ -46,7 +45,7 @@ impl Drop for Handle {
         self.shared.queue.close();
         // The last clone may be dropped by a callback, which the committer itself runs: then the
         // threads end on their own, and close the store.
-        let here = std::thread::current().id();
+        let here = thread::current().id();
         if self.threads.iter().any(|thread| thread.thread().id() == here) {
             return;
         }
@@ -484,13 +483,13 @@ fn count_open(opened: &mut recover::Opened) -> Option<String> {
     noted.err().map(|error| format!("the index is damaged: {}", error.0))
 }
 
-fn start_threads(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, OpenError> {
+fn start_threads(shared: &Arc<Shared>) -> Result<Vec<thread::JoinHandle<()>>, OpenError> {
     if shared.options.committer == Committer::Inline {
         return Ok(Vec::new());
     }
     let spawn = |name: &str, run: fn(&Shared)| {
         let shared = Arc::clone(shared);
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared))
+        thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared))
     };
     let failed = |e| OpenError::Io(IoError::new("start a thread for", &shared.files.dir, e));
     let flusher = spawn("stash-flusher", Shared::flusher).map_err(failed)?;
