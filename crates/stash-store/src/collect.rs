@@ -135,7 +135,7 @@ pub struct Collector {
 
 impl Collector {
     pub(crate) fn new(store: Store, options: CollectOptions) -> Collector {
-        let until = lock(&store.shared().core).log.end.segment;
+        let until = store.shared().with_core(|core| core.log.end.segment);
         Collector {
             until,
             shared: Arc::clone(store.shared()),

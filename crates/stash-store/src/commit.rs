@@ -128,9 +128,7 @@ impl Shared {
         if let Some(error) = self.index_full() {
             return Err(Failure::Io(error));
         }
-        for id in self.upkeep.take_gone() {
-            core.log.forget(id);
-        }
+        self.forget_gone(core);
         let index = self.index();
         let first = group::first_len(staging, jobs.last().map_or(0, |job| job.bytes));
         let group = match core.log.group(first) {
@@ -188,6 +186,20 @@ impl Shared {
         figures.log_bytes = core.log.full_bytes + core.log.end.offset;
         figures.groups += u64::from(appended);
         figures.batches += built.batches();
+    }
+
+    /// Forgets segments whose files are gone.
+    pub(crate) fn forget_gone(&self, core: &mut Core) {
+        let gone = self.upkeep.take_gone();
+        if gone.is_empty() {
+            return;
+        }
+        for id in gone {
+            core.log.forget(id);
+        }
+        let mut figures = lock(&self.figures);
+        figures.segments = core.log.segments.len() as u64;
+        figures.log_bytes = core.log.full_bytes + core.log.end.offset;
     }
 
     fn append_failed(&self, error: AppendError) -> Failure {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::commit::{Freed, MoveItem, Reclaim, lock};
+use crate::commit::{Core, Freed, MoveItem, Reclaim, lock};
 use crate::entry::{Op, Place};
 use crate::error::is_unreadable;
 use crate::index::{GoesBy, Usage};
@@ -227,12 +227,11 @@ impl Shared {
         if suspects.is_empty() {
             return Ok(Vec::new());
         }
-        let is_last = {
-            let mut core = lock(&self.core);
+        let is_last = self.with_core(|core| {
             let is_last = suspects.contains(&core.log.end.segment);
             core.log.stale |= is_last;
             is_last
-        };
+        });
         if is_last {
             let uptime = lock(&self.figures).state.uptime;
             self.reclaim(Reclaim::Uptime(uptime))?;
@@ -246,34 +245,44 @@ impl Shared {
     }
 
     fn waste(&self, percent: u8, more: &Usage) -> Vec<(u64, u64)> {
-        let core = lock(&self.core);
-        let usage = &core.head.usage;
-        let last = core.log.end.segment;
-        let mut segments =
-            core.log.segments.iter().filter(|(id, _)| !usage.is_retired(**id)).peekable();
-        let oldest = segments.peek().map(|(id, _)| **id);
-        let waste = |id: &u64, file: &SegmentFile| {
-            let (now, then) = (usage.waste.get(id), more.waste.get(id));
-            let mut bytes: u64 = now.into_iter().chain(then).map(|waste| waste.dead).sum();
-            if Some(*id) == oldest {
-                bytes += now.map_or(0, |waste| waste.absent);
-            }
-            let size = file.len.saturating_sub(SEGMENT_HEADER);
-            let is_due = bytes > 0 && bytes * 100 >= size * u64::from(percent);
-            is_due.then_some((*id, bytes))
-        };
-        segments.filter(|(id, _)| **id != last).filter_map(|(id, file)| waste(id, file)).collect()
+        self.with_core(|core| waste_of(core, percent, more))
     }
 
     /// Makes the index durable as it is now, so that segments it needs no longer are removed.
+    /// Nobody who commits waits for it.
     pub(crate) fn settle(&self) -> Result<(), CollectError> {
-        {
-            let mut core = lock(&self.core);
-            self.checkpoint(&mut core);
+        for _ in 0..SETTLE {
+            // What was set aside before goes first.
+            self.write_index();
+            if self.with_core(|core| core.retired.is_empty() || self.set_aside(core)) {
+                self.write_index();
+                break;
+            }
         }
+        self.with_core(|core| self.forget_gone(core));
         match self.read_only() {
             Some(reason) => Err(crate::CommitError::ReadOnly { reason }.into()),
             None => Ok(()),
         }
     }
+}
+
+/// Segments that compaction would shorten enough, were these bytes dead, too, and by how much.
+fn waste_of(core: &Core, percent: u8, more: &Usage) -> Vec<(u64, u64)> {
+    let usage = &core.head.usage;
+    let last = core.log.end.segment;
+    let mut segments =
+        core.log.segments.iter().filter(|(id, _)| !usage.is_retired(**id)).peekable();
+    let oldest = segments.peek().map(|(id, _)| **id);
+    let waste = |id: &u64, file: &SegmentFile| {
+        let (now, then) = (usage.waste.get(id), more.waste.get(id));
+        let mut bytes: u64 = now.into_iter().chain(then).map(|waste| waste.dead).sum();
+        if Some(*id) == oldest {
+            bytes += now.map_or(0, |waste| waste.absent);
+        }
+        let size = file.len.saturating_sub(SEGMENT_HEADER);
+        let is_due = bytes > 0 && bytes * 100 >= size * u64::from(percent);
+        is_due.then_some((*id, bytes))
+    };
+    segments.filter(|(id, _)| **id != last).filter_map(|(id, file)| waste(id, file)).collect()
 }

@@ -268,6 +268,15 @@ impl Shared {
         }
     }
 
+    /// Runs `f` with the core, and then serves whoever found it taken meanwhile.
+    pub(crate) fn with_core<T>(&self, f: impl FnOnce(&mut Core) -> T) -> T {
+        let value = f(&mut lock(&self.core));
+        if self.is_inline() {
+            self.serve_inline();
+        }
+        value
+    }
+
     /// Whoever has the core serves all that waits, also what was added meanwhile by another
     /// thread, or by a callback, that found the core taken.
     fn serve_inline(&self) {
