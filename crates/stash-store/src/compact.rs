@@ -31,19 +31,47 @@ pub(crate) struct Compaction {
     freed: Arc<Freed>,
     damaged: bool,
     is_retired: bool,
+    _claim: Claim,
+}
+
+/// The right to write a segment again, for one at a time.
+#[derive(Debug)]
+struct Claim {
+    shared: Arc<Shared>,
+    segment: u64,
+}
+
+impl Claim {
+    fn take(shared: &Arc<Shared>, segment: u64) -> Option<Claim> {
+        let taken = lock(&shared.compacting).insert(segment);
+        taken.then(|| Claim { shared: Arc::clone(shared), segment })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        lock(&self.shared.compacting).remove(&self.segment);
+    }
 }
 
 impl Compaction {
+    /// `None` if another collection is at it, or has been.
     pub(crate) fn new(
         shared: &Arc<Shared>,
         segment: u64,
         freed: Arc<Freed>,
-    ) -> Result<Compaction, CollectError> {
-        let (mut others, floor) = {
-            let core = lock(&shared.core);
-            let left = |id: &&u64| **id != segment && !core.head.usage.is_retired(**id);
+    ) -> Result<Option<Compaction>, CollectError> {
+        let Some(claim) = Claim::take(shared, segment) else {
+            return Ok(None);
+        };
+        let begun = shared.with_core(|core| {
+            let is_retired = |id: &u64| core.head.usage.is_retired(*id);
+            let left = |id: &&u64| **id != segment && !is_retired(id);
             let floor = core.log.segments.keys().find(left).copied().unwrap_or(segment);
-            (core.log.segments.clone(), floor)
+            (!is_retired(&segment)).then(|| (core.log.segments.clone(), floor))
+        });
+        let Some((mut others, floor)) = begun else {
+            return Ok(None);
         };
         let len = others.remove(&segment).map_or(0, |file| file.len);
         let path = shared.files.segment(segment);
@@ -57,7 +85,18 @@ impl Compaction {
         };
         let shared = Arc::clone(shared);
         let (damaged, is_retired) = (scan.is_none(), false);
-        Ok(Compaction { shared, segment, len, scan, others, floor, freed, damaged, is_retired })
+        Ok(Some(Compaction {
+            shared,
+            segment,
+            len,
+            scan,
+            others,
+            floor,
+            freed,
+            damaged,
+            is_retired,
+            _claim: claim,
+        }))
     }
 
     /// Bytes of the segment, if it is no longer part of the log.

@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) scrub: Scrub,
     /// Segments that are damaged or missing: compaction saves what is left of them.
     pub(crate) suspects: Mutex<BTreeSet<u64>>,
+    /// Segments that a collection is writing again.
+    pub(crate) compacting: Mutex<BTreeSet<u64>>,
     /// Records whose stored bytes were found damaged.
     broken: Mutex<BTreeSet<[u8; 32]>>,
     index: RwLock<Arc<Index>>,
@@ -104,6 +106,7 @@ impl Shared {
             figures: Mutex::new(parts.figures),
             scrub,
             suspects: Mutex::new(suspects),
+            compacting: Mutex::default(),
             broken: Mutex::default(),
             index: RwLock::new(Arc::new(parts.index)),
             read_only: Mutex::new(None),
