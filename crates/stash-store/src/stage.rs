@@ -278,11 +278,12 @@ impl Stage {
     }
 
     /// Keeps these from being staged until [`Stage::evicted`]. Gives back those whose files may
-    /// be removed: not one that is on its way in again.
-    pub(crate) fn evicting(&self, addresses: &[Address]) -> Vec<Address> {
+    /// be removed: not one that is on its way in again, unless it is `announced` by the same group
+    /// and evicted after that.
+    pub(crate) fn evicting(&self, addresses: &[Address], announced: &[Address]) -> Vec<Address> {
         let mut state = self.lock();
-        let free: Vec<Address> =
-            addresses.iter().filter(|a| !state.pending.contains_key(a)).copied().collect();
+        let is_free = |a: &&Address| !state.pending.contains_key(a) || announced.contains(a);
+        let free: Vec<Address> = addresses.iter().filter(is_free).copied().collect();
         state.evicting.extend(free.iter().copied());
         free
     }

@@ -257,7 +257,7 @@ impl Built {
     /// Removes the files of blobs that are gone: after the log says so durably, and before a
     /// reader or a stager can see the index say so.
     pub(super) fn remove_files(&mut self, shared: &Shared, emptied: &mut BTreeSet<PathBuf>) {
-        let evicted = shared.stage.evicting(&self.evicted_files);
+        let evicted = shared.stage.evicting(&self.evicted_files, &self.announced);
         for address in evicted.iter().chain(&self.collected_files) {
             let path = shared.files.chunk(address);
             if let Err(error) = shared.files.disk.remove(&path) {
