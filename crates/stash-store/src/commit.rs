@@ -7,6 +7,7 @@ mod reclaim;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use crate::entry::Place;
 use crate::index::{Head, IndexError};
 use crate::log::{AppendError, LogWriter};
 use crate::recover;
@@ -259,8 +260,13 @@ impl Shared {
         self.checkpoint(core);
     }
 
-    /// Tells the index that a blob was found damaged.
-    pub(crate) fn note_damage(&self, address: Address) {
+    /// Tells the index that a blob was found damaged which it has at `place`. Nothing happens if it
+    /// has another copy by now.
+    pub(crate) fn note_damage(&self, address: Address, place: Place) {
+        let is_there = || {
+            let row = self.index().chunk(&address);
+            row.is_ok_and(|row| row.is_some_and(|row| row.is_here() && row.place() == place))
+        };
         let set_aside = || {
             if self.read_only().is_none() {
                 let from = self.files.chunk(&address);
@@ -269,9 +275,10 @@ impl Shared {
                 let _ = self.files.disk.rename(&from, &self.files.quarantine(name));
             }
         };
-        if self.stage.condemn(&address, set_aside) && self.read_only().is_none() {
+        let condemned = self.stage.condemn(&address, place, is_there, set_aside);
+        if condemned && self.read_only().is_none() {
             let mut batch = Batch::new();
-            batch.steps.push(crate::batch::Step::Quarantine(address));
+            batch.steps.push(crate::batch::Step::Quarantine { address, place });
             self.submit(batch, None, false);
         }
     }

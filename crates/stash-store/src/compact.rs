@@ -12,10 +12,14 @@ use crate::shared::Shared;
 use crate::sync::Arc;
 use crate::{Address, CollectError, IoError, OpenMode, ReadError};
 
-/// Bytes of entries that are written again in one batch; one entry may be longer.
-const BATCH_BYTES: u64 = 256 * 1024;
+/// Bytes of entries that are written again in one batch; one entry may be longer. In a model of
+/// races, about one entry.
+const BATCH_BYTES: u64 = if cfg!(shuttle) { 1 } else { 256 * 1024 };
 /// Bytes read in one step.
 const STEP_BYTES: u64 = 1024 * 1024;
+/// Attempts to be the one who sets changes of the index aside. What is left after them is removed
+/// with the next checkpoint.
+const SETTLE: usize = 4;
 
 /// One segment that is being written again. Not the last one: nothing is added to it any more, and
 /// so what is dead in it stays dead.
@@ -225,7 +229,7 @@ impl Compaction {
                         let freed = Arc::clone(&self.freed);
                         self.shared.reclaim(Reclaim::Move { items, freed })?;
                     }
-                    None => self.shared.note_damage(*address),
+                    None => self.shared.note_damage(*address, place),
                 }
                 Ok(true)
             }

@@ -180,10 +180,8 @@ impl Shared {
         let gone: Vec<bool> = addresses.iter().map(|a| self.stage.is_evicting(a)).collect();
         let rows = self.ask(|index| index.chunks(addresses))?;
         let here = |((address, row), gone): ((&Address, Option<ChunkRow>), bool)| {
-            row.is_some_and(|row| row.is_here())
-                && !gone
-                && !self.stage.is_evicting(address)
-                && !self.stage.is_damaged(address)
+            let sound = |row: ChunkRow| row.is_here() && !self.stage.is_damaged(address, &row);
+            row.is_some_and(sound) && !gone && !self.stage.is_evicting(address)
         };
         Ok(addresses.iter().zip(rows).zip(gone).map(here).collect())
     }
@@ -396,7 +394,7 @@ fn step_len(step: &Step) -> Result<u64, CommitError> {
         }
         // The committer finds out what the record named; it can be no more than this.
         Step::Drop(_) => DROP_BODY,
-        Step::Quarantine(_) => 32,
+        Step::Quarantine { .. } => 32,
         Step::Reclaim(work) => return Ok(work.log_bytes()),
     };
     Ok(entry_len(body))
