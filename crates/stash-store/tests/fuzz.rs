@@ -2,7 +2,7 @@
 
 mod common;
 
-#[path = "../../../fuzz/corpus.rs"]
+#[path = "../../../xtask/fuzz/corpus.rs"]
 mod corpus;
 
 use common::{Random, directory, operations};

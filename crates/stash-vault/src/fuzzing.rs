@@ -4,11 +4,11 @@
 //! Compiled for tests and with `cfg(fuzzing)` only. `fuzz/` has a target for each function, and
 //! the inputs from which both the fuzzer and the tests below begin.
 
-#[path = "../../../fuzz/input.rs"]
+#[path = "../../../xtask/fuzz/input.rs"]
 mod input;
 
 #[cfg(test)]
-#[path = "../../../fuzz/corpus.rs"]
+#[path = "../../../xtask/fuzz/corpus.rs"]
 mod corpus;
 #[cfg(test)]
 mod tests;
