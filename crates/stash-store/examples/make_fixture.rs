@@ -6,6 +6,8 @@
 //!
 //! Without a directory, it makes one below that for temporary files.
 
+#![allow(clippy::print_stdout, reason = "it is a program")]
+
 #[path = "../tests/common/mod.rs"]
 mod common;
 
