@@ -5,11 +5,11 @@
 //! the inputs from which both the fuzzer and the tests below begin. This is a program: the fuzz
 //! package has its `main.rs` as a library.
 
-#[path = "../../../fuzz/input.rs"]
+#[path = "../../../xtask/fuzz/input.rs"]
 mod input;
 
 #[cfg(test)]
-#[path = "../../../fuzz/corpus.rs"]
+#[path = "../../../xtask/fuzz/corpus.rs"]
 mod corpus;
 #[cfg(test)]
 mod tests;

@@ -10,11 +10,11 @@ mod mux;
 mod pair;
 mod session;
 
-#[path = "../../../fuzz/input.rs"]
+#[path = "../../../xtask/fuzz/input.rs"]
 mod input;
 
 #[cfg(test)]
-#[path = "../../../fuzz/corpus.rs"]
+#[path = "../../../xtask/fuzz/corpus.rs"]
 mod corpus;
 #[cfg(test)]
 mod tests;

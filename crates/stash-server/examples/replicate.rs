@@ -73,7 +73,7 @@ async fn start(
         advertise: Vec::new(),
         admission: (role == Role::Owner).then(|| Arc::new(founder) as Arc<dyn Admission>),
         fresh_writer: false,
-            housekeeping: stash_server::Housekeeping::default(),
+        housekeeping: stash_server::Housekeeping::default(),
     };
     Ok(Engine::start(options).await?)
 }

@@ -50,6 +50,8 @@ pub struct Damaged {
 #[derive(Debug, Default)]
 pub(crate) struct DamageList {
     open: Mutex<BTreeMap<Damage, Open>>,
+    /// Held by an attempt, so that what is written down is what the last one found.
+    attempt: tokio::sync::Mutex<()>,
     found: AtomicU64,
     healed: AtomicU64,
 }
@@ -166,6 +168,7 @@ pub(crate) async fn heal(core: &Arc<Core>) {
 
 /// Tries to heal one thing that was noted.
 pub(crate) async fn heal_one(core: &Arc<Core>, damage: Damage) {
+    let _one_at_a_time = core.house.damage.attempt.lock().await;
     let Some(open) = lock(&core.house.damage.open).get(&damage).cloned() else {
         return;
     };

@@ -6,11 +6,11 @@
 //! MessagePack has more than one encoding of a value, and the protocol lets a sender choose: what
 //! must hold is that a message that was understood says the same once it is written again.
 
-#[path = "../../../fuzz/input.rs"]
+#[path = "../../../xtask/fuzz/input.rs"]
 mod input;
 
 #[cfg(test)]
-#[path = "../../../fuzz/corpus.rs"]
+#[path = "../../../xtask/fuzz/corpus.rs"]
 mod corpus;
 #[cfg(test)]
 mod tests;

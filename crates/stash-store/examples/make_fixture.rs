@@ -6,7 +6,7 @@
 //!
 //! Without a directory, it makes one below that for temporary files.
 
-#![allow(clippy::print_stdout, reason = "it is a program")]
+#![allow(clippy::print_stdout, reason = "a program for people to read")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;

@@ -2,6 +2,7 @@
 
 use crate::Address;
 use crate::commit::Reclaim;
+use crate::entry::Place;
 use crate::sync::Arc;
 
 /// A blob that a record or a manifest names, with the length of its bytes.
@@ -69,8 +70,11 @@ pub(crate) enum Step {
         refs: Vec<Ref>,
     },
     Drop([u8; 32]),
-    /// Only the store itself adds it, for a blob that it found damaged.
-    Quarantine(Address),
+    /// Only the store itself adds it, for a blob that it found damaged as of this place.
+    Quarantine {
+        address: Address,
+        place: Place,
+    },
     /// Only the store itself adds it, to get room back.
     Reclaim(Reclaim),
 }

@@ -131,7 +131,7 @@ pub struct Collector {
 
 impl Collector {
     pub(crate) fn new(store: Store, options: CollectOptions) -> Collector {
-        let until = lock(&store.shared().core).log.end.segment;
+        let until = store.shared().with_core(|core| core.log.end.segment);
         Collector {
             until,
             shared: Arc::clone(store.shared()),
@@ -252,7 +252,11 @@ impl Collector {
             Some(compaction) => compaction,
             None => match todo.pop_front() {
                 Some(segment) => {
-                    Box::new(Compaction::new(&self.shared, segment, Arc::clone(&self.freed))?)
+                    let freed = Arc::clone(&self.freed);
+                    match Compaction::new(&self.shared, segment, freed)? {
+                        Some(compaction) => Box::new(compaction),
+                        None => return Ok((Phase::Log { todo, current: None }, 0)),
+                    }
                 }
                 None if self.done.segments > 0 => return Ok((Phase::Settle, 0)),
                 None => return Ok((Phase::Done, 0)),

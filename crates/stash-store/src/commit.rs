@@ -7,6 +7,7 @@ mod reclaim;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use crate::entry::Place;
 use crate::index::{Head, IndexError};
 use crate::log::{AppendError, LogWriter};
 use crate::recover;
@@ -128,9 +129,7 @@ impl Shared {
         if let Some(error) = self.index_full() {
             return Err(Failure::Io(error));
         }
-        for id in self.upkeep.take_gone() {
-            core.log.forget(id);
-        }
+        self.forget_gone(core);
         let index = self.index();
         let first = group::first_len(staging, jobs.last().map_or(0, |job| job.bytes));
         let group = match core.log.group(first) {
@@ -190,6 +189,20 @@ impl Shared {
         figures.batches += built.batches();
     }
 
+    /// Forgets segments whose files are gone.
+    pub(crate) fn forget_gone(&self, core: &mut Core) {
+        let gone = self.upkeep.take_gone();
+        if gone.is_empty() {
+            return;
+        }
+        for id in gone {
+            core.log.forget(id);
+        }
+        let mut figures = lock(&self.figures);
+        figures.segments = core.log.segments.len() as u64;
+        figures.log_bytes = core.log.full_bytes + core.log.end.offset;
+    }
+
     fn append_failed(&self, error: AppendError) -> Failure {
         match error {
             AppendError::Undone(error) => Failure::Io(error),
@@ -247,8 +260,13 @@ impl Shared {
         self.checkpoint(core);
     }
 
-    /// Tells the index that a blob was found damaged.
-    pub(crate) fn note_damage(&self, address: Address) {
+    /// Tells the index that a blob was found damaged which it has at `place`. Nothing happens if it
+    /// has another copy by now.
+    pub(crate) fn note_damage(&self, address: Address, place: Place) {
+        let is_there = || {
+            let row = self.index().chunk(&address);
+            row.is_ok_and(|row| row.is_some_and(|row| row.is_here() && row.place() == place))
+        };
         let set_aside = || {
             if self.read_only().is_none() {
                 let from = self.files.chunk(&address);
@@ -257,13 +275,13 @@ impl Shared {
                 let _ = self.files.disk.rename(&from, &self.files.quarantine(name));
             }
         };
-        if !self.stage.condemn(&address, set_aside) {
-            return;
+        let condemned = self.stage.condemn(&address, place, is_there, set_aside);
+        if condemned {
+            self.lose();
         }
-        self.lose();
-        if self.read_only().is_none() {
+        if condemned && self.read_only().is_none() {
             let mut batch = Batch::new();
-            batch.steps.push(crate::batch::Step::Quarantine(address));
+            batch.steps.push(crate::batch::Step::Quarantine { address, place });
             self.submit(batch, None, false);
         }
     }

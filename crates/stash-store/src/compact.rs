@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::commit::{Freed, MoveItem, Reclaim, lock};
+use crate::commit::{Core, Freed, MoveItem, Reclaim, lock};
 use crate::entry::{Op, Place};
 use crate::error::is_unreadable;
 use crate::index::{GoesBy, Usage};
@@ -12,10 +12,14 @@ use crate::shared::Shared;
 use crate::sync::Arc;
 use crate::{Address, CollectError, IoError, OpenMode, ReadError};
 
-/// Bytes of entries that are written again in one batch; one entry may be longer.
-const BATCH_BYTES: u64 = 256 * 1024;
+/// Bytes of entries that are written again in one batch; one entry may be longer. In a model of
+/// races, about one entry.
+const BATCH_BYTES: u64 = if cfg!(shuttle) { 1 } else { 256 * 1024 };
 /// Bytes read in one step.
 const STEP_BYTES: u64 = 1024 * 1024;
+/// Attempts to be the one who sets changes of the index aside. What is left after them is removed
+/// with the next checkpoint.
+const SETTLE: usize = 4;
 
 /// One segment that is being written again. Not the last one: nothing is added to it any more, and
 /// so what is dead in it stays dead.
@@ -31,19 +35,47 @@ pub(crate) struct Compaction {
     freed: Arc<Freed>,
     damaged: bool,
     is_retired: bool,
+    _claim: Claim,
+}
+
+/// The right to write a segment again, for one at a time.
+#[derive(Debug)]
+struct Claim {
+    shared: Arc<Shared>,
+    segment: u64,
+}
+
+impl Claim {
+    fn take(shared: &Arc<Shared>, segment: u64) -> Option<Claim> {
+        let taken = lock(&shared.compacting).insert(segment);
+        taken.then(|| Claim { shared: Arc::clone(shared), segment })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        lock(&self.shared.compacting).remove(&self.segment);
+    }
 }
 
 impl Compaction {
+    /// `None` if another collection is at it, or has been.
     pub(crate) fn new(
         shared: &Arc<Shared>,
         segment: u64,
         freed: Arc<Freed>,
-    ) -> Result<Compaction, CollectError> {
-        let (mut others, floor) = {
-            let core = lock(&shared.core);
-            let left = |id: &&u64| **id != segment && !core.head.usage.is_retired(**id);
+    ) -> Result<Option<Compaction>, CollectError> {
+        let Some(claim) = Claim::take(shared, segment) else {
+            return Ok(None);
+        };
+        let begun = shared.with_core(|core| {
+            let is_retired = |id: &u64| core.head.usage.is_retired(*id);
+            let left = |id: &&u64| **id != segment && !is_retired(id);
             let floor = core.log.segments.keys().find(left).copied().unwrap_or(segment);
-            (core.log.segments.clone(), floor)
+            (!is_retired(&segment)).then(|| (core.log.segments.clone(), floor))
+        });
+        let Some((mut others, floor)) = begun else {
+            return Ok(None);
         };
         let len = others.remove(&segment).map_or(0, |file| file.len);
         let path = shared.files.segment(segment);
@@ -57,7 +89,18 @@ impl Compaction {
         };
         let shared = Arc::clone(shared);
         let (damaged, is_retired) = (scan.is_none(), false);
-        Ok(Compaction { shared, segment, len, scan, others, floor, freed, damaged, is_retired })
+        Ok(Some(Compaction {
+            shared,
+            segment,
+            len,
+            scan,
+            others,
+            floor,
+            freed,
+            damaged,
+            is_retired,
+            _claim: claim,
+        }))
     }
 
     /// Bytes of the segment, if it is no longer part of the log.
@@ -186,7 +229,7 @@ impl Compaction {
                         let freed = Arc::clone(&self.freed);
                         self.shared.reclaim(Reclaim::Move { items, freed })?;
                     }
-                    None => self.shared.note_damage(*address),
+                    None => self.shared.note_damage(*address, place),
                 }
                 Ok(true)
             }
@@ -227,12 +270,11 @@ impl Shared {
         if suspects.is_empty() {
             return Ok(Vec::new());
         }
-        let is_last = {
-            let mut core = lock(&self.core);
+        let is_last = self.with_core(|core| {
             let is_last = suspects.contains(&core.log.end.segment);
             core.log.stale |= is_last;
             is_last
-        };
+        });
         if is_last {
             let uptime = lock(&self.figures).state.uptime;
             self.reclaim(Reclaim::Uptime(uptime))?;
@@ -246,34 +288,44 @@ impl Shared {
     }
 
     fn waste(&self, percent: u8, more: &Usage) -> Vec<(u64, u64)> {
-        let core = lock(&self.core);
-        let usage = &core.head.usage;
-        let last = core.log.end.segment;
-        let mut segments =
-            core.log.segments.iter().filter(|(id, _)| !usage.is_retired(**id)).peekable();
-        let oldest = segments.peek().map(|(id, _)| **id);
-        let waste = |id: &u64, file: &SegmentFile| {
-            let (now, then) = (usage.waste.get(id), more.waste.get(id));
-            let mut bytes: u64 = now.into_iter().chain(then).map(|waste| waste.dead).sum();
-            if Some(*id) == oldest {
-                bytes += now.map_or(0, |waste| waste.absent);
-            }
-            let size = file.len.saturating_sub(SEGMENT_HEADER);
-            let is_due = bytes > 0 && bytes * 100 >= size * u64::from(percent);
-            is_due.then_some((*id, bytes))
-        };
-        segments.filter(|(id, _)| **id != last).filter_map(|(id, file)| waste(id, file)).collect()
+        self.with_core(|core| waste_of(core, percent, more))
     }
 
     /// Makes the index durable as it is now, so that segments it needs no longer are removed.
+    /// Nobody who commits waits for it.
     pub(crate) fn settle(&self) -> Result<(), CollectError> {
-        {
-            let mut core = lock(&self.core);
-            self.checkpoint(&mut core);
+        for _ in 0..SETTLE {
+            // What was set aside before goes first.
+            self.write_index();
+            if self.with_core(|core| core.retired.is_empty() || self.set_aside(core)) {
+                self.write_index();
+                break;
+            }
         }
+        self.with_core(|core| self.forget_gone(core));
         match self.read_only() {
             Some(reason) => Err(crate::CommitError::ReadOnly { reason }.into()),
             None => Ok(()),
         }
     }
+}
+
+/// Segments that compaction would shorten enough, were these bytes dead, too, and by how much.
+fn waste_of(core: &Core, percent: u8, more: &Usage) -> Vec<(u64, u64)> {
+    let usage = &core.head.usage;
+    let last = core.log.end.segment;
+    let mut segments =
+        core.log.segments.iter().filter(|(id, _)| !usage.is_retired(**id)).peekable();
+    let oldest = segments.peek().map(|(id, _)| **id);
+    let waste = |id: &u64, file: &SegmentFile| {
+        let (now, then) = (usage.waste.get(id), more.waste.get(id));
+        let mut bytes: u64 = now.into_iter().chain(then).map(|waste| waste.dead).sum();
+        if Some(*id) == oldest {
+            bytes += now.map_or(0, |waste| waste.absent);
+        }
+        let size = file.len.saturating_sub(SEGMENT_HEADER);
+        let is_due = bytes > 0 && bytes * 100 >= size * u64::from(percent);
+        is_due.then_some((*id, bytes))
+    };
+    segments.filter(|(id, _)| **id != last).filter_map(|(id, file)| waste(id, file)).collect()
 }

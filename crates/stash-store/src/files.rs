@@ -3,10 +3,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::nest::{nest, sha1_of};
-use crate::sync::{Arc, Mutex, PoisonError};
+use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, PoisonError, thread};
 use crate::{Address, Disk, DiskFile, IoError, Nest, OpenMode};
 
 /// Syncs in flight at once. A sync waits for the disk, not for a processor, and a journalling
@@ -239,7 +238,7 @@ impl Files {
             }
             done
         };
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
             let mut results = work();
             for worker in workers {

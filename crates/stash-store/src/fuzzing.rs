@@ -5,11 +5,11 @@
 //! the inputs from which both the fuzzer and the tests below begin. Whole directories and rows of
 //! operations need no more than what everybody sees: they are in `tests/common`.
 
-#[path = "../../../fuzz/input.rs"]
+#[path = "../../../xtask/fuzz/input.rs"]
 mod input;
 
 #[cfg(test)]
-#[path = "../../../fuzz/corpus.rs"]
+#[path = "../../../xtask/fuzz/corpus.rs"]
 mod corpus;
 #[cfg(test)]
 mod tests;

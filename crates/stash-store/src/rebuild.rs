@@ -139,11 +139,11 @@ fn miss(shared: &Shared, report: &mut RebuildReport) -> Result<(), OpenError> {
         };
         after = Some(*last);
         for (address, row) in &rows {
-            if let ChunkRow::File { len, .. } = row
+            if let ChunkRow::File { len, place } = row
                 && !is_there(shared, address, *len)?
             {
                 report.missing.add(*address);
-                shared.note_damage(*address);
+                shared.note_damage(*address, *place);
             }
         }
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
-use std::thread::ThreadId;
 
 use crate::batch::Step;
 use crate::commit::{Core, Done, Job, Queue, lock};
@@ -14,7 +13,7 @@ use crate::index::{ChunkRow, Index, IndexError, State};
 use crate::log::{Position, Segments, mark_len};
 use crate::scrub::Scrub;
 use crate::stage::Stage;
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering, PoisonError, RwLock};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, PoisonError, RwLock, mpsc, thread};
 use crate::upkeep::Upkeep;
 use crate::{
     Address, Batch, CommitError, Committer, Lock, MAX_BATCH_BYTES, MAX_MANIFEST_REFS,
@@ -59,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) scrub: Scrub,
     /// Segments that are damaged or missing: compaction saves what is left of them.
     pub(crate) suspects: Mutex<BTreeSet<u64>>,
+    /// Segments that a collection is writing again.
+    pub(crate) compacting: Mutex<BTreeSet<u64>>,
     /// Records whose stored bytes were found damaged.
     broken: Mutex<BTreeSet<[u8; 32]>>,
     /// See [`crate::Store::losses`]. Counted before the loss can be seen.
@@ -66,7 +67,7 @@ pub(crate) struct Shared {
     index: RwLock<Arc<Index>>,
     read_only: Mutex<Option<String>>,
     /// Of a store that has one.
-    committer: OnceLock<ThreadId>,
+    committer: OnceLock<thread::ThreadId>,
     /// Released when everything else is.
     _lock: Box<dyn Lock>,
 }
@@ -110,6 +111,7 @@ impl Shared {
             figures: Mutex::new(parts.figures),
             scrub,
             suspects: Mutex::new(suspects),
+            compacting: Mutex::default(),
             broken: Mutex::default(),
             losses: AtomicU64::new(0),
             index: RwLock::new(Arc::new(parts.index)),
@@ -145,7 +147,7 @@ impl Shared {
 
     fn is_committer(&self) -> bool {
         match self.committer.get() {
-            Some(committer) => *committer == std::thread::current().id(),
+            Some(committer) => *committer == thread::current().id(),
             // The thread that calls commits, unless it is at it already.
             None => self.core.try_lock().is_err(),
         }
@@ -184,10 +186,8 @@ impl Shared {
         let gone: Vec<bool> = addresses.iter().map(|a| self.stage.is_evicting(a)).collect();
         let rows = self.ask(|index| index.chunks(addresses))?;
         let here = |((address, row), gone): ((&Address, Option<ChunkRow>), bool)| {
-            row.is_some_and(|row| row.is_here())
-                && !gone
-                && !self.stage.is_evicting(address)
-                && !self.stage.is_damaged(address)
+            let sound = |row: ChunkRow| row.is_here() && !self.stage.is_damaged(address, &row);
+            row.is_some_and(sound) && !gone && !self.stage.is_evicting(address)
         };
         Ok(addresses.iter().zip(rows).zip(gone).map(here).collect())
     }
@@ -253,7 +253,7 @@ impl Shared {
 
     /// Commits a batch, and waits for it.
     pub(crate) fn commit(&self, batch: Batch) -> Result<Receipt, CommitError> {
-        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let (sender, receiver) = mpsc::sync_channel(1);
         let done = move |result| {
             // The receiver waits just below.
             let _ = sender.send(result);
@@ -282,6 +282,15 @@ impl Shared {
         if self.is_inline() {
             self.serve_inline();
         }
+    }
+
+    /// Runs `f` with the core, and then serves whoever found it taken meanwhile.
+    pub(crate) fn with_core<T>(&self, f: impl FnOnce(&mut Core) -> T) -> T {
+        let value = f(&mut lock(&self.core));
+        if self.is_inline() {
+            self.serve_inline();
+        }
+        value
     }
 
     /// Whoever has the core serves all that waits, also what was added meanwhile by another
@@ -348,7 +357,7 @@ impl Shared {
     /// The committer's thread: takes all batches that wait, commits them, and looks again.
     pub(crate) fn committer(&self) {
         // Set once: there is one such thread.
-        let _ = self.committer.set(std::thread::current().id());
+        let _ = self.committer.set(thread::current().id());
         while let Some(jobs) = self.queue.take() {
             let mut core = lock(&self.core);
             if catch_unwind(AssertUnwindSafe(|| self.serve(&mut core, jobs))).is_err() {
@@ -410,7 +419,7 @@ fn step_len(step: &Step) -> Result<u64, CommitError> {
         }
         // The committer finds out what the record named; it can be no more than this.
         Step::Drop(_) => DROP_BODY,
-        Step::Quarantine(_) => 32,
+        Step::Quarantine { .. } => 32,
         Step::Reclaim(work) => return Ok(work.log_bytes()),
     };
     Ok(entry_len(body))

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
+use crate::entry::Place;
 use crate::files::Files;
+use crate::index::ChunkRow;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::{Address, Blob, DiskFile, IoError};
 
@@ -35,8 +37,9 @@ struct State {
     evicting: HashSet<Address>,
     /// Not to be collected, and how often that was asked for.
     leased: HashMap<Address, u32>,
-    /// Found damaged, which the index does not say yet.
-    damaged: HashSet<Address>,
+    /// Found damaged, which the index does not say yet: the blobs that it says lie there, and not
+    /// those that have taken their place since.
+    damaged: HashMap<Address, Place>,
     files: Vec<StagedFile>,
     small: Vec<Blob>,
     /// Durable files that the log does not announce yet.
@@ -47,6 +50,12 @@ struct State {
     flushed: u64,
     lost: Option<IoError>,
     closing: bool,
+}
+
+impl State {
+    fn is_damaged(&self, address: &Address, row: &ChunkRow) -> bool {
+        self.damaged.get(address) == Some(&row.place())
+    }
 }
 
 /// What the committer announces.
@@ -90,7 +99,7 @@ impl Stage {
         self.changed.notify_all();
     }
 
-    /// Lets one caller write a blob. `here` asks the index and is called under the lock: what
+    /// Lets one caller write a blob. `row` asks the index and is called under the lock: what
     /// leaves `pending` is in the index already. With `wait`, waits for room.
     pub(crate) fn admit<E>(
         &self,
@@ -99,7 +108,7 @@ impl Stage {
         limit: u64,
         wait: bool,
         refused: impl Fn() -> bool,
-        here: impl Fn() -> Result<bool, E>,
+        row: impl Fn() -> Result<Option<ChunkRow>, E>,
     ) -> Result<Admission, E> {
         let mut state = self.lock();
         loop {
@@ -111,7 +120,8 @@ impl Stage {
                 return Ok(Admission::Present);
             }
             if phase.is_none() && !state.evicting.contains(&address) {
-                if !state.damaged.contains(&address) && here()? {
+                let here = |row: &ChunkRow| row.is_here() && !state.is_damaged(&address, row);
+                if row()?.as_ref().is_some_and(here) {
                     return Ok(Admission::Present);
                 }
                 if state.outstanding == 0 || state.outstanding + len <= limit {
@@ -278,13 +288,19 @@ impl Stage {
     }
 
     /// Keeps these from being staged until [`Stage::evicted`]. Gives back those whose files may
-    /// be removed: not one that is on its way in again.
-    pub(crate) fn evicting(&self, addresses: &[Address]) -> Vec<Address> {
+    /// be removed: not one that is on its way in again, unless it is `announced` by the same group
+    /// and evicted after that.
+    pub(crate) fn evicting(&self, addresses: &[Address], announced: &[Address]) -> Vec<Address> {
         let mut state = self.lock();
-        let free: Vec<Address> =
-            addresses.iter().filter(|a| !state.pending.contains_key(a)).copied().collect();
+        let is_free = |a: &&Address| !state.pending.contains_key(a) || announced.contains(a);
+        let free: Vec<Address> = addresses.iter().filter(is_free).copied().collect();
         state.evicting.extend(free.iter().copied());
         free
+    }
+
+    /// True for a blob that is staged and not announced.
+    pub(crate) fn is_coming(&self, address: &Address) -> bool {
+        self.lock().pending.contains_key(address)
     }
 
     /// Begins to collect a blob: from now on it is not here, and cannot be staged until
@@ -335,34 +351,41 @@ impl Stage {
         self.lock().evicting.contains(address)
     }
 
-    /// True for a blob that is staged and not announced.
-    pub(crate) fn is_coming(&self, address: &Address) -> bool {
-        self.lock().pending.contains_key(address)
+    /// Whether the blob that the index has in this row is known to be damaged.
+    pub(crate) fn is_damaged(&self, address: &Address, row: &ChunkRow) -> bool {
+        self.lock().is_damaged(address, row)
     }
 
-    pub(crate) fn is_damaged(&self, address: &Address) -> bool {
-        self.lock().damaged.contains(address)
-    }
-
-    /// Marks a blob as damaged, and moves its file away, unless a new copy is on its way.
-    /// `false` if there is nothing to do.
-    pub(crate) fn condemn(&self, address: &Address, set_aside: impl FnOnce()) -> bool {
+    /// Marks a blob as damaged that was found so as of `place`, and moves its file away, unless a
+    /// new copy is on its way. `is_there` asks the index, under the lock, whether the blob is still
+    /// that one. `false` if there is nothing to do.
+    pub(crate) fn condemn(
+        &self,
+        address: &Address,
+        place: Place,
+        is_there: impl FnOnce() -> bool,
+        set_aside: impl FnOnce(),
+    ) -> bool {
         let mut state = self.lock();
-        if state.pending.contains_key(address) || state.evicting.contains(address) {
+        if state.pending.contains_key(address)
+            || state.evicting.contains(address)
+            || state.damaged.get(address) == Some(&place)
+            || !is_there()
+        {
             return false;
         }
-        if !state.damaged.insert(*address) {
-            return false;
-        }
+        state.damaged.insert(*address, place);
         set_aside();
         true
     }
 
     /// The index says it now.
-    pub(crate) fn absolve(&self, addresses: &[Address]) {
+    pub(crate) fn absolve(&self, blobs: &[(Address, Place)]) {
         let mut state = self.lock();
-        for address in addresses {
-            state.damaged.remove(address);
+        for (address, place) in blobs {
+            if state.damaged.get(address) == Some(place) {
+                state.damaged.remove(address);
+            }
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::Path;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::commit::{Core, Reclaim, lock};
@@ -11,12 +10,15 @@ use crate::index::{ChunkRow, IndexError, Located};
 use crate::log::{AppendError, Group};
 use crate::shared::{Figures, Parts, Shared};
 use crate::stage::Admission;
-use crate::sync::Arc;
+use crate::sync::{Arc, thread};
 use crate::{
     Address, Batch, Blob, ChunkState, CollectError, CollectOptions, Collectable, Collected,
     Collector, CommitError, Committer, IoError, Lease, MAX_BLOB_BYTES, OpenError, OpenMode,
     OpenReport, Options, ReadError, Receipt, StageError, Staged, Stats, StoredRecord, recover,
 };
+
+/// Attempts to read what is written again elsewhere each time it is read: about a commit each.
+const READS: usize = 64;
 
 /// A row: its key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
@@ -34,7 +36,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Handle {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<thread::JoinHandle<()>>,
 }
 
 impl Drop for Handle {
@@ -46,7 +48,7 @@ impl Drop for Handle {
         self.shared.queue.close();
         // The last clone may be dropped by a callback, which the committer itself runs: then the
         // threads end on their own, and close the store.
-        let here = std::thread::current().id();
+        let here = thread::current().id();
         if self.threads.iter().any(|thread| thread.thread().id() == here) {
             return;
         }
@@ -172,13 +174,10 @@ impl Store {
         let shared = &self.shared;
         let wait = shared.options.committer == Committer::Thread;
         let refused = || shared.read_only().is_some();
-        let here = || {
-            let rows = shared.index().chunks(&[address]).map_err(ReadError::from)?;
-            Ok::<_, ReadError>(rows[0].is_some_and(|row| row.is_here()))
-        };
+        let row = || shared.index().chunk(&address).map_err(ReadError::from);
         loop {
             let limit = shared.options.queue_bytes;
-            match shared.stage.admit(address, len, limit, wait, refused, here)? {
+            match shared.stage.admit(address, len, limit, wait, refused, row)? {
                 Admission::NoRoom => shared.flush_inline(),
                 admission => return Ok(admission),
             }
@@ -219,7 +218,7 @@ impl Store {
             Some(ChunkRow::Evicted { .. }) => ChunkState::Evicted,
             Some(ChunkRow::Quarantined { .. }) => ChunkState::Quarantined,
             Some(_) if self.shared.stage.is_evicting(address) => ChunkState::Evicted,
-            Some(_) if self.shared.stage.is_damaged(address) => ChunkState::Quarantined,
+            Some(row) if self.shared.stage.is_damaged(address, &row) => ChunkState::Quarantined,
             Some(row) => ChunkState::Here { len: row.len() },
         })
     }
@@ -274,44 +273,61 @@ impl Store {
         if !matches!(result, Ok(true)) {
             out.clear();
         }
-        if let Err(ReadError::Damaged { .. }) = &result {
-            self.shared.note_damage(*address);
-        }
         result
     }
 
     fn read_chunk(&self, address: &Address, out: &mut Vec<u8>) -> Result<bool, ReadError> {
-        let damaged = |what: &str| ReadError::Damaged { address: *address, what: what.to_owned() };
-        // A blob that is evicted, or replaced, while it is read is looked up once more.
-        for attempt in 0..2 {
+        let mut failed = None;
+        for _ in 0..READS {
             let row = self.chunk_rows(&[*address])?[0];
-            let read = match row {
-                Some(ChunkRow::File { len, .. }) => self.read_file(address, len, out),
-                Some(ChunkRow::Log { place }) => {
-                    let (at, len) = place.body();
-                    self.read_log(place.segment, at + 32, len.saturating_sub(32), out)
-                }
-                _ => return Ok(false),
+            let Some(row) = row.filter(ChunkRow::is_here) else {
+                return Ok(false);
             };
-            if self.shared.stage.is_damaged(address) || self.shared.stage.is_evicting(address) {
+            let what = self.read_row(address, &row, out)?;
+            if self.shared.stage.is_evicting(address) || self.shared.stage.is_damaged(address, &row)
+            {
                 return Ok(false);
             }
-            let what = match read {
-                Ok(()) if Address::of(out) == *address => return Ok(true),
-                Ok(()) => "its bytes do not hash to its address".to_owned(),
-                Err(error) => match error.source.kind() {
-                    io::ErrorKind::NotFound => "its file is missing".to_owned(),
-                    io::ErrorKind::UnexpectedEof => "its file is too short".to_owned(),
-                    _ if is_misplaced(&error.source) => "its path is not a file's".to_owned(),
-                    _ if error.is_unreadable() => "the disk cannot read it".to_owned(),
-                    _ => return Err(ReadError::Io(error)),
-                },
+            let Some(what) = what else {
+                return Ok(true);
             };
-            if attempt == 1 {
-                return Err(damaged(&what));
+            // One that was evicted, replaced or written again elsewhere while it was read is not
+            // damaged: the index had the same row before and after.
+            if failed.replace(row) == Some(row) {
+                self.shared.note_damage(*address, row.place());
+                return Err(ReadError::Damaged { address: *address, what });
             }
         }
-        Err(damaged("it changes all the time"))
+        let what = "it changes all the time".to_owned();
+        Err(ReadError::Damaged { address: *address, what })
+    }
+
+    /// Reads what a row names. What is wrong with it, if something is.
+    fn read_row(
+        &self,
+        address: &Address,
+        row: &ChunkRow,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<String>, ReadError> {
+        let read = match *row {
+            ChunkRow::File { len, .. } => self.read_file(address, len, out),
+            _ => {
+                let (place, (at, len)) = (row.place(), row.place().body());
+                self.read_log(place.segment, at + 32, len.saturating_sub(32), out)
+            }
+        };
+        let what = match read {
+            Ok(()) if Address::of(out) == *address => return Ok(None),
+            Ok(()) => "its bytes do not hash to its address",
+            Err(error) => match error.source.kind() {
+                io::ErrorKind::NotFound => "its file is missing",
+                io::ErrorKind::UnexpectedEof => "its file is too short",
+                _ if is_misplaced(&error.source) => "its path is not a file's",
+                _ if error.is_unreadable() => "the disk cannot read it",
+                _ => return Err(ReadError::Io(error)),
+            },
+        };
+        Ok(Some(what.to_owned()))
     }
 
     fn read_file(&self, address: &Address, len: u32, out: &mut Vec<u8>) -> Result<(), IoError> {
@@ -331,19 +347,24 @@ impl Store {
     /// The record with this hash.
     pub fn record(&self, hash: &[u8; 32]) -> Result<Option<StoredRecord>, ReadError> {
         let found = self.shared.ask(|index| index.record(hash))?;
-        found.map(|found| self.load(&found)).transpose()
+        Ok(found.map(|found| self.load(found)).transpose()?.flatten())
     }
 
     /// All records about a name, in the order in which they were stored.
     pub fn records_of(&self, name: &[u8; 32]) -> Result<Vec<StoredRecord>, ReadError> {
         let found = self.shared.ask(|index| index.records_of(name))?;
-        found.iter().map(|found| self.load(found)).collect()
+        found.into_iter().filter_map(|found| self.load_listed(found).transpose()).collect()
     }
 
     /// At most `limit` records in the order in which they were stored, after that sequence number.
     pub fn records_after(&self, sequence: u64, limit: u64) -> Result<Vec<StoredRecord>, ReadError> {
         let found = self.shared.ask(|index| index.records_after(sequence, limit))?;
-        found.iter().map(|found| self.load(found)).collect()
+        found.into_iter().filter_map(|found| self.load_listed(found).transpose()).collect()
+    }
+
+    /// A record of a list. One that was dropped and stored again meanwhile has moved to its end.
+    fn load_listed(&self, found: Located) -> Result<Option<StoredRecord>, ReadError> {
+        Ok(self.load(found)?.filter(|record| record.sequence == found.sequence))
     }
 
     /// Sequence numbers and hashes of what [`Store::records_after`] gives: for going past a record
@@ -358,23 +379,26 @@ impl Store {
     }
 
     /// Reads a record from the log. An entry that is written again elsewhere while it is read is
-    /// looked up once more.
-    fn load(&self, found: &Located) -> Result<StoredRecord, ReadError> {
-        let first = self.load_once(found);
-        let again = match &first {
-            Err(ReadError::RecordDamaged { hash, .. }) => {
-                self.shared.ask(|index| index.record(hash))?
+    /// looked up again; `None` if the record was dropped meanwhile.
+    fn load(&self, mut found: Located) -> Result<Option<StoredRecord>, ReadError> {
+        let hash = found.hash;
+        for _ in 0..READS {
+            match self.load_once(&found) {
+                Ok(record) => return Ok(Some(record)),
+                Err(ReadError::RecordDamaged { what, .. }) => {
+                    match self.shared.ask(|index| index.record(&hash))? {
+                        None => return Ok(None),
+                        Some(again) if again == found => {
+                            self.shared.note_broken(hash);
+                            return Err(ReadError::RecordDamaged { hash, what });
+                        }
+                        Some(again) => found = again,
+                    }
+                }
+                Err(error) => return Err(error),
             }
-            _ => None,
-        };
-        let result = match again {
-            Some(again) if again.place != found.place => self.load_once(&again),
-            _ => first,
-        };
-        if let Err(ReadError::RecordDamaged { hash, .. }) = &result {
-            self.shared.note_broken(*hash);
         }
-        result
+        Err(ReadError::RecordDamaged { hash, what: "it changes all the time".to_owned() })
     }
 
     fn load_once(&self, found: &Located) -> Result<StoredRecord, ReadError> {
@@ -510,13 +534,13 @@ fn count_open(opened: &mut recover::Opened) -> Option<String> {
     noted.err().map(|error| format!("the index is damaged: {}", error.0))
 }
 
-fn start_threads(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, OpenError> {
+fn start_threads(shared: &Arc<Shared>) -> Result<Vec<thread::JoinHandle<()>>, OpenError> {
     if shared.options.committer == Committer::Inline {
         return Ok(Vec::new());
     }
     let spawn = |name: &str, run: fn(&Shared)| {
         let shared = Arc::clone(shared);
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared))
+        thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared))
     };
     let failed = |e| OpenError::Io(IoError::new("start a thread for", &shared.files.dir, e));
     let flusher = spawn("stash-flusher", Shared::flusher).map_err(failed)?;

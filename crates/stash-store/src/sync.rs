@@ -1,6 +1,24 @@
-//! The locks of the crate, in one place, so that a model checker can stand in for them.
+//! The locks and threads of the crate, in one place, so that a model checker can stand in for
+//! them: with `--cfg shuttle`, it decides who runs next.
 
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-pub(crate) use std::sync::{
-    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+#[cfg(not(shuttle))]
+pub(crate) use std::{
+    sync::{
+        Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        mpsc,
+    },
+    thread,
 };
+
+#[cfg(shuttle)]
+pub(crate) use shuttle::{
+    sync::{
+        Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        mpsc,
+    },
+    thread,
+};
+
+pub(crate) use std::sync::{Arc, PoisonError, atomic::Ordering};

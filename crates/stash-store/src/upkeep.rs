@@ -120,11 +120,14 @@ impl Shared {
         }
     }
 
-    fn set_aside(&self, core: &mut Core) -> bool {
+    /// Sets changes aside; false, and nothing is done, while older ones are still waiting.
+    pub(crate) fn set_aside(&self, core: &mut Core) -> bool {
+        // Changes and what goes with them in one step, or else whoever writes them down takes one
+        // without the other.
+        let mut state = lock(&self.upkeep.state);
         let frozen = self.index().freeze(&core.head);
         if frozen {
             core.behind = 0;
-            let mut state = lock(&self.upkeep.state);
             state.emptied.append(&mut core.emptied);
             state.retired.append(&mut core.retired);
         }
@@ -163,25 +166,26 @@ impl Shared {
     }
 
     fn write_frozen(&self) -> Result<(), TreeError> {
-        let (emptied, retired) = {
-            let state = lock(&self.upkeep.state);
-            (state.emptied.clone(), state.retired.clone())
+        let (mut emptied, mut retired) = {
+            let mut state = lock(&self.upkeep.state);
+            if !self.index().is_frozen() {
+                return Ok(());
+            }
+            (std::mem::take(&mut state.emptied), std::mem::take(&mut state.retired))
         };
-        self.files.sync_dirs(&emptied).map_err(TreeError::Sync)?;
-        let written = self.index().checkpoint();
+        let synced = self.files.sync_dirs(&emptied).map_err(TreeError::Sync);
+        let written = synced.and_then(|()| self.index().checkpoint());
         let mut state = lock(&self.upkeep.state);
-        match written {
-            Ok(_) => {
-                state.full = None;
-                state.emptied.clear();
-                state.retired.clear();
-            }
-            Err(TreeError::Full(error)) => {
+        if let Err(error) = written {
+            // Still frozen: it is for the next attempt.
+            state.emptied.append(&mut emptied);
+            state.retired.append(&mut retired);
+            if let TreeError::Full(error) = &error {
                 state.full = Some(error.again());
-                return Err(TreeError::Full(error));
             }
-            Err(error) => return Err(error),
+            return Err(error);
         }
+        state.full = None;
         drop(state);
         self.remove_retired(&retired)
     }
@@ -191,12 +195,13 @@ impl Shared {
         if retired.is_empty() {
             return Ok(());
         }
-        for id in retired {
-            self.segments.forget(*id);
-        }
         let paths = retired.iter().map(|id| self.files.segment(*id));
         // What is not removed now, the next open removes.
         self.files.remove_durably(paths).map_err(TreeError::Io)?;
+        // Now that nobody can open them any more: an open file keeps its room.
+        for id in retired {
+            self.segments.forget(*id);
+        }
         lock(&self.upkeep.state).gone.extend(retired);
         Ok(())
     }

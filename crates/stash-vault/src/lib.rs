@@ -43,6 +43,9 @@ mod blocking;
 mod class;
 mod evict;
 mod faults;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod get;
 mod home;
 mod index;

@@ -140,14 +140,14 @@ fn open_bound(path: &Path, binding: Binding) -> Result<Guarded, IndexFault> {
     Err(IndexFault::damaged("it belongs to another store"))
 }
 
-fn encode(tag: &ChunkTag, chunk: &ChunkRef) -> Vec<u8> {
+pub(crate) fn encode(tag: &ChunkTag, chunk: &ChunkRef) -> Vec<u8> {
     let mut value = chunk.address.as_bytes().to_vec();
     value.extend_from_slice(&chunk.sealed_len.to_le_bytes());
     seal(Table::Tags, tag.as_bytes(), &mut value);
     value
 }
 
-fn decode(tag: &ChunkTag, value: &[u8]) -> Option<ChunkRef> {
+pub(crate) fn decode(tag: &ChunkTag, value: &[u8]) -> Option<ChunkRef> {
     let body = unseal(Table::Tags, tag.as_bytes(), value)?;
     let (address, len) = body.split_first_chunk::<32>()?;
     let sealed_len = u32::from_le_bytes(len.try_into().ok()?);

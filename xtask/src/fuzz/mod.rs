@@ -36,7 +36,7 @@ const INPUT_SECONDS: u32 = 10;
 enum Outcome {
     /// The last line of the fuzzer: how many inputs, in how many seconds.
     Held(String),
-    /// Where the input lies, or what the fuzzer said last.
+    /// Where the input lies and what it broke, or why there was no run.
     Found(String),
 }
 
@@ -52,14 +52,16 @@ pub(crate) fn run(arguments: &FuzzArguments) -> Result<()> {
             built = Some(&target.package);
         }
         let started = Instant::now();
-        match fuzz(&root, target, arguments.seconds)? {
+        let outcome = fuzz(&root, target, arguments.seconds);
+        interrupt::check()?;
+        // A target that does not run, or does not end, must not keep the others from running.
+        match outcome.unwrap_or_else(|error| Outcome::Found(format!("{error:#}"))) {
             Outcome::Held(done) => report.step(&target.name, &done, started.elapsed()),
             Outcome::Found(what) => {
                 report.step(&target.name, &format!("FOUND {what}"), started.elapsed());
                 findings.push(format!("{}: {what}", target.name));
             }
         }
-        interrupt::check()?;
     }
     if findings.is_empty() {
         report.line(format_args!("fuzz: {} targets, nothing found", targets.len()));

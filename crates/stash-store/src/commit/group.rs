@@ -9,7 +9,7 @@ use crate::index::{ChunkRow, IndexError, Tables};
 use crate::log::{AppendError, Group, mark_len};
 use crate::shared::Shared;
 use crate::stage::Staging;
-use crate::{Address, Blob, CommitError, Receipt};
+use crate::{Address, Blob, CommitError, OpenMode, Receipt};
 
 use super::{Waiting, answer};
 
@@ -56,7 +56,7 @@ pub(super) struct Built {
     /// Of the batch under way.
     new_records: u64,
     pub(super) announced: Vec<Address>,
-    pub(super) quarantined: Vec<Address>,
+    pub(super) quarantined: Vec<(Address, Place)>,
     /// Files that go once the group is durable.
     evicted_files: Vec<Address>,
     /// Blobs that cannot be staged, nor are here, until the group has been written.
@@ -233,16 +233,36 @@ impl Built {
                 shared.lose();
                 return self.evict(tables, addresses);
             }
-            Step::Quarantine(address) => {
-                // A new copy may have come before this, in this very group: then it is whole.
-                let again = shared.stage.is_coming(address);
-                if shared.stage.is_damaged(address) && !again && tables.chunk(address)?.is_some() {
-                    self.write(tables, &Op::Quarantine { address: *address }, &[])?;
-                    self.quarantined.push(*address);
-                }
+            Step::Quarantine { address, place } => {
+                self.quarantine(shared, tables, address, *place)?
             }
         }
         Ok(0)
+    }
+
+    /// A blob was found damaged as of `place`: another copy that came since stays.
+    fn quarantine(
+        &mut self,
+        shared: &Shared,
+        tables: &mut Tables<'_>,
+        address: &Address,
+        place: Place,
+    ) -> Result<(), IndexError> {
+        let damaged = match tables.chunk(address)?.filter(ChunkRow::is_here) {
+            Some(row) if row.place() == place => true,
+            // Compaction has written the announcement again, and its file has been set aside.
+            Some(row @ ChunkRow::File { .. }) if row.place().moved => {
+                let path = shared.files.chunk(address);
+                let file = shared.files.disk.open(&path, OpenMode::Read);
+                file.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+            }
+            _ => false,
+        };
+        if damaged {
+            self.write(tables, &Op::Quarantine { address: *address }, &[])?;
+        }
+        self.quarantined.push((*address, place));
+        Ok(())
     }
 
     fn evict(&mut self, tables: &mut Tables<'_>, addresses: &[Address]) -> Result<u64, IndexError> {
@@ -262,7 +282,7 @@ impl Built {
     /// Removes the files of blobs that are gone: after the log says so durably, and before a
     /// reader or a stager can see the index say so.
     pub(super) fn remove_files(&mut self, shared: &Shared, emptied: &mut BTreeSet<PathBuf>) {
-        let evicted = shared.stage.evicting(&self.evicted_files);
+        let evicted = shared.stage.evicting(&self.evicted_files, &self.announced);
         for address in evicted.iter().chain(&self.collected_files) {
             let path = shared.files.chunk(address);
             if let Err(error) = shared.files.disk.remove(&path) {
@@ -300,10 +320,9 @@ fn check(
     for step in steps {
         match step {
             Step::Require(address) => {
-                let here = tables.chunk(address)?.is_some_and(|row| row.is_here());
-                // A blob found damaged counts as absent, unless this very group brings it anew.
-                let damaged = shared.stage.is_damaged(address) && !shared.stage.is_coming(address);
-                if !here || damaged || gone.contains(address) {
+                let sound =
+                    |row: ChunkRow| row.is_here() && !shared.stage.is_damaged(address, &row);
+                if !tables.chunk(address)?.is_some_and(sound) || gone.contains(address) {
                     return Ok(Some(CommitError::MissingChunk { address: *address }));
                 }
             }

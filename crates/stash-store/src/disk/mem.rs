@@ -10,7 +10,8 @@ mod world;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{DirEntry, Disk, DiskFile, Lock, OpenMode, Space};
 use content::FileNode;

@@ -26,13 +26,13 @@ use zeroize::Zeroizing;
 
 pub(crate) use disk::Lock;
 pub use error::HomeError;
+pub(crate) use opens::Opens;
 
 use crate::admission::RootAdmission;
 use crate::blocking::blocking;
 use crate::index::Binding;
 use crate::node::Node;
 use crate::vault::{Vault, VaultParts};
-use opens::Opens;
 
 /// The store row that binds a store to the keyring beside it.
 const HOME_ROW: &[u8] = b"vault/home";

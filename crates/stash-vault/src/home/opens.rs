@@ -11,9 +11,9 @@ const SUM: usize = 8;
 
 /// A store and how often it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Opens {
-    pub(super) store: [u8; 16],
-    pub(super) count: u64,
+pub(crate) struct Opens {
+    pub(crate) store: [u8; 16],
+    pub(crate) count: u64,
 }
 
 impl Opens {
@@ -31,14 +31,14 @@ impl Opens {
         disk::write(&Opens::path(directory), &self.encode())
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = self.store.to_vec();
         bytes.extend_from_slice(&self.count.to_le_bytes());
         bytes.extend_from_slice(&blake3::hash(&bytes).as_bytes()[..SUM]);
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Option<Opens> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Opens> {
         let (body, sum) = bytes.split_at_checked(LEN)?;
         if blake3::hash(body).as_bytes()[..SUM] != *sum {
             return None;

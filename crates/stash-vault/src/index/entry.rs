@@ -14,6 +14,8 @@
 //! | 102 | 4 | mode; zeros if absent |
 //! | 106 | 8 | checksum over table, key and the bytes before |
 
+use std::ops::Range;
+
 use stash_crypto::{NameId, RecordHash};
 
 use super::check::{CHECK, Table, seal, unseal};
@@ -86,6 +88,13 @@ impl IndexEntry {
             return None;
         }
         let has = |bit: u8| body[1] & bit != 0;
+        let absent = |bit: u8, at: Range<usize>| !has(bit) && body[at].iter().any(|b| *b != 0);
+        if body[1] & !(FLAG_MODIFIED | FLAG_MODE | FLAG_INLINE) != 0
+            || absent(FLAG_MODIFIED, 90..102)
+            || absent(FLAG_MODE, 102..106)
+        {
+            return None;
+        }
         let modified = (i64::from_le_bytes(field(body, 90)), u32::from_le_bytes(field(body, 98)));
         Some(IndexEntry {
             name: NameId::from_bytes(field(body, 2)),
@@ -133,6 +142,19 @@ mod tests {
         entry.mode = None;
         entry.inline = true;
         assert_eq!(IndexEntry::decode("a", &entry.encode("a")), Some(entry));
+    }
+
+    #[test]
+    fn an_entry_has_one_encoding() {
+        // Found by the target `index_entry`: a flag that is not known, and fields that their
+        // flags deny.
+        let plain = IndexEntry { modified: None, mode: None, ..entry() };
+        for at in [1, 90, 105] {
+            let mut value = plain.encode("a")[..BODY].to_vec();
+            value[at] |= 8;
+            seal(Table::Names, b"a", &mut value);
+            assert_eq!(IndexEntry::decode("a", &value), None, "byte {at}");
+        }
     }
 
     /// Fault case 78.

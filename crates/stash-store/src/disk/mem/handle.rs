@@ -2,12 +2,12 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::MutexGuard;
 
 use super::MemDisk;
 use super::content::FileNode;
 use super::world::World;
 use crate::disk::{DiskFile, Lock};
+use crate::sync::MutexGuard;
 
 /// What the buffer of a failed read is filled with: neither zeros nor what was there before.
 const SCRIBBLE: u8 = 0x5a;

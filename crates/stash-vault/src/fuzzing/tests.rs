@@ -1,0 +1,52 @@
+//! Every target, from what a vault writes on: random, with a seed.
+
+use stash_crypto::{Address, ChunkRef, ChunkTag, NameId, RecordHash};
+
+use super::corpus::{Corpus, Target};
+use crate::home::Opens;
+use crate::index::IndexEntry;
+use crate::tags;
+
+type Seed = (String, Vec<u8>);
+
+fn seed(name: &str, bytes: impl Into<Vec<u8>>) -> Seed {
+    (name.to_owned(), bytes.into())
+}
+
+fn replay(target: &'static str, run: Target, seeds: &[Seed]) {
+    Corpus::open(target, run, seeds).run(4000);
+}
+
+#[test]
+fn what_is_read_back_holds_its_promises_whatever_the_bytes() {
+    let entry = IndexEntry {
+        name: NameId::from_bytes([1; 32]),
+        head: RecordHash::from_bytes([2; 32]),
+        size: 1 << 40,
+        chunks: 1 << 18,
+        chunk_size: 4 << 20,
+        siblings: 1,
+        modified: Some((-7, 999_999_999)),
+        mode: Some(0o644),
+        inline: false,
+    };
+    let bare = IndexEntry { modified: None, mode: None, inline: true, ..entry.clone() };
+    let under_a = |value: &[u8]| [&[1, 0, b'a'], value].concat();
+    let value = bare.encode("a");
+    let entries = [
+        seed("every-field", under_a(&entry.encode("a"))),
+        seed("bare-without-its-sum", under_a(&value[..value.len() - 8])),
+    ];
+    replay("index_entry", super::index_entry, &entries);
+    let (tag, chunk) =
+        (ChunkTag::from_bytes([7; 32]), ChunkRef { address: Address::of(b"a"), sealed_len: 1000 });
+    let row = tags::encode(&tag, &chunk);
+    let rows = [
+        seed("row", [&tag.as_bytes()[..], &row].concat()),
+        seed("row-without-its-sum", [&tag.as_bytes()[..], &row[..row.len() - 8]].concat()),
+    ];
+    replay("tag_row", super::tag_row, &rows);
+    let note = Opens { store: [1; 16], count: 7 }.encode();
+    let notes = [seed("note-without-its-sum", &note[..24]), seed("note", note)];
+    replay("opens_note", super::opens_note, &notes);
+}
