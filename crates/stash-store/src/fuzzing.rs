@@ -20,6 +20,7 @@ use crate::entry::{HEADER, Header, Op, entry_len, record_bytes};
 use crate::format::{FORMAT_LEN, Format};
 use crate::log::{SEGMENT_HEADER, read_segment_header};
 use crate::scan::{Scan, Scanned};
+use crate::scrub::Pass;
 use crate::{Disk, MemDisk, Nest, OpenMode};
 use input::Input;
 
@@ -45,12 +46,21 @@ pub fn format(bytes: &[u8]) -> bool {
     let Ok(format) = Format::decode(&file, dir) else {
         return false;
     };
-    // Compatible features are ignored, and not written.
-    if file[24..32] == [0; 8] {
-        assert_eq!(format.encode(), file[..], "FORMAT has another encoding");
-    }
+    assert_eq!(format.encode(), file[..], "FORMAT has another encoding");
     assert!(!plain || file == bytes);
     true
+}
+
+/// A SCRUB file, with its checksum put right.
+pub fn scrub(bytes: &[u8]) -> bool {
+    let mut file = bytes.to_vec();
+    if let Some((content, sum)) = file.split_last_chunk_mut::<32>() {
+        *sum = *blake3::hash(content).as_bytes();
+    }
+    let pass = Pass::decode(&file, &[7; 16]);
+    assert!(Pass::decode(bytes, &[7; 16]).is_none() || file == bytes);
+    assert!(Pass::decode(&file, &[8; 16]).is_none(), "accepted for another store");
+    pass.inspect(|pass| assert_eq!(pass.encode(&[7; 16]), file)).is_some()
 }
 
 /// The header of a segment, with its checksum put right.

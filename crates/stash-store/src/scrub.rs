@@ -12,7 +12,10 @@ use crate::index::{IndexError, TreeCursor, TreeError};
 use crate::shared::Shared;
 use crate::sync::Mutex;
 use crate::{Finding, OpenMode, ReadError, ScrubError, ScrubProgress, Store, recover};
-use pass::{Cursor, Pass};
+use pass::Cursor;
+pub(crate) use pass::Pass;
+#[cfg(test)]
+pub(crate) use pass::tests::passes as samples;
 
 /// What a file counts for at least, however short: opening it and reading it takes a disk as long
 /// as this many bytes. So a step is bounded in files as it is in bytes.

@@ -7,7 +7,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::stock::Stock;
-use common::{Random, chunk_path, dir, inline, make_dirs, places, put};
+use common::{Random, chunk_path, dir, fixture, inline, make_dirs, places, put};
 use stash_store::{
     Address, Batch, Blob, ChunkState, Disk, Fault, MemDisk, OpenError, OpenMode, Options,
     RebuildReport, Store,
@@ -282,4 +282,20 @@ fn a_rebuild_can_be_cut_at_every_operation() {
     }
     println!("{at} operations");
     assert!(at > 25, "only {at} operations");
+}
+
+#[test]
+fn the_stores_of_older_builds_are_rebuilt_too() {
+    // Fault case 91.
+    for name in ["v1", "v2"] {
+        let disk = fixture::copy(name, 1);
+        disk.remove(&dir().join("FORMAT")).unwrap();
+        let (store, report) = rebuild(&disk);
+        assert!(report.is_whole() && report.format_restored.is_some(), "{name}: {report:?}");
+        fixture::check(&store, name);
+        drop(store);
+        let store = Store::open(dir(), &options(&disk)).unwrap();
+        assert!(store.check(true).unwrap().is_sound(), "{name}");
+        fixture::check(&store, name);
+    }
 }

@@ -329,6 +329,26 @@ fn a_file_that_is_missing_or_short_or_long_is_found() {
 }
 
 #[test]
+fn a_blob_that_never_was_what_its_address_names_is_found() {
+    for len in [100, 3000] {
+        let disk = MemDisk::new(1);
+        let store = Store::create(dir(), &inline(&disk)).unwrap();
+        let address = Address::of(b"other bytes");
+        store.stage(Blob::assume(address, vec![7; len])).unwrap();
+        store.flush().unwrap();
+        let findings = scrub(&store);
+        let [Finding::Chunk { address: named, what }] = &findings[..] else {
+            panic!("{len} bytes: {findings:?}");
+        };
+        assert_eq!((*named, &what[..]), (address, "its bytes do not hash to its address"));
+        assert_eq!(store.chunk_state(&address).unwrap(), ChunkState::Quarantined);
+        put(&store, b"other bytes");
+        assert_eq!(scrub(&store), [], "{len} bytes");
+        assert_eq!(store.stats().scrub.suspects, 0, "the log is as it was written");
+    }
+}
+
+#[test]
 fn a_segment_that_is_missing_is_named_with_what_went_by_it() {
     let (disk, options, stock) = stocked(9);
     let store = Store::open(dir(), &options).unwrap();

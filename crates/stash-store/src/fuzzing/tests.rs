@@ -24,6 +24,9 @@ fn entries() -> Vec<(&'static str, Op, &'static [u8])> {
     let holder = [9; 32];
     let record =
         Op::Record { hash: [1; 32], name: [2; 32], writer: [3; 40], n: 4, refs: refs.clone() };
+    let (hash, name, writer) = ([1; 32], [2; 32], [3; 40]);
+    let drop = Op::Drop { hash, name, writer, n: 4, sequence: 5, refs: refs.clone() };
+    let unref = Op::Unref { manifest: address, next: 9, last: true, addresses: vec![address; 2] };
     vec![
         ("record", record, b"bytes"),
         ("small-chunk", Op::SmallChunk { address }, b"blob"),
@@ -37,6 +40,12 @@ fn entries() -> Vec<(&'static str, Op, &'static [u8])> {
         ("quarantine", Op::Quarantine { address }, b""),
         ("open", Op::Open { opens: 7 }, b""),
         ("commit", Op::Commit(Mark { first: 1, count: 2, durable: 3, digest: [4; 16] }), b""),
+        ("drop", drop, b""),
+        ("moved", Op::Moved { sequence: 6, op: Box::new(Op::SmallChunk { address }) }, b"blob"),
+        ("retire", Op::Retire { segment: 7, floor: 3 }, b""),
+        ("dead", Op::Dead { address, manifest: true }, b""),
+        ("unref", unref, b""),
+        ("uptime", Op::Uptime { seconds: 10 }, b""),
     ]
 }
 
@@ -59,6 +68,16 @@ fn formats_and_headers_hold_their_promises_whatever_the_bytes() {
     let header = Header { len: 40, kind: 12, sequence: 9, crc: 5 }.encode(&KEY, SEGMENT, 256);
     let at = [&256_u64.to_le_bytes()[..], &header].concat();
     replay("log_header", 4000, super::log_header, &[seed("commit", at)]);
+}
+
+// Fault case 78.
+#[test]
+fn scrub_files_hold_their_promises_whatever_the_bytes() {
+    let seeds = crate::scrub::samples();
+    let named =
+        |(n, pass): (usize, &crate::scrub::Pass)| seed(&format!("pass-{n}"), pass.encode(&[7; 16]));
+    let seeds: Vec<_> = seeds.iter().enumerate().map(named).collect();
+    replay("scrub", 4000, super::scrub, &seeds);
 }
 
 #[test]

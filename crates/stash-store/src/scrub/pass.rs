@@ -100,7 +100,7 @@ impl Pass {
         files.disk.rename(&tmp, &files.dir.join("SCRUB"))
     }
 
-    fn encode(&self, store_id: &[u8; 16]) -> Vec<u8> {
+    pub(crate) fn encode(&self, store_id: &[u8; 16]) -> Vec<u8> {
         let (part, segment, offset, flag, after) = match &self.cursor {
             Cursor::Format => (0, 0, 0, false, None),
             Cursor::Log { segment, offset, damaged } => (1, *segment, *offset, *damaged, None),
@@ -130,8 +130,8 @@ impl Pass {
     }
 
     /// `None` if the bytes are not exactly what this version writes for this store.
-    fn decode(bytes: &[u8], store_id: &[u8; 16]) -> Option<Pass> {
-        let (bytes, checksum) = bytes.split_last_chunk::<32>()?;
+    pub(crate) fn decode(file: &[u8], store_id: &[u8; 16]) -> Option<Pass> {
+        let (bytes, checksum) = file.split_last_chunk::<32>()?;
         if blake3::hash(bytes).as_bytes() != checksum {
             return None;
         }
@@ -163,13 +163,10 @@ impl Pass {
                 bytes = rest;
             }
         }
-        bytes.is_empty().then_some(Pass {
-            cursor,
-            passes: word(2),
-            done_bytes: word(3),
-            found: [word(4), word(5)],
-            findings,
-        })
+        let (passes, done_bytes, found) = (word(2), word(3), [word(4), word(5)]);
+        let pass = Pass { cursor, passes, done_bytes, found, findings };
+        // Fields that this cursor does not use are zero.
+        (pass.encode(store_id) == file).then_some(pass)
     }
 }
 
@@ -185,10 +182,11 @@ fn read(files: &Files) -> io::Result<Option<Vec<u8>>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn passes() -> Vec<Pass> {
+    /// One for every cursor.
+    pub(crate) fn passes() -> Vec<Pass> {
         let address = Address::of(b"a");
         let finding = Finding::Chunk { address, what: "it is too short".to_owned() };
         let cursors = [

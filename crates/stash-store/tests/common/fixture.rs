@@ -1,8 +1,11 @@
 //! What the fixture stores hold, and how they are made.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use stash_store::{Batch, Blob, ChunkState, Disk, MemDisk, OpenMode, Options, Ref, Store};
+use stash_store::{
+    Batch, Blob, ChunkState, CollectOptions, Disk, MemDisk, OpenMode, Options, Ref, Store,
+};
 
 use super::{Random, dir, files_below, make_dirs, read, record};
 
@@ -62,8 +65,46 @@ pub fn make(dir: &Path, options: &Options) {
     ] {
         store.commit(batch).unwrap();
     }
+    grow_old(&store);
+    rot(&store, dir);
     drop(store);
     drop(Store::open(dir, options).unwrap());
+}
+
+/// Damages one file on the real disk, has it found, and stores the blob again.
+fn rot(store: &Store, dir: &Path) {
+    let file = files_below(&dir.join("chunks")).remove(0);
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[7] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    for i in 0..BLOBS {
+        let blob = blob(i);
+        let damaged = store.read_into(&blob.address(), &mut Vec::new()).is_err();
+        if damaged {
+            store.stage(blob).unwrap();
+            store.flush().unwrap();
+        }
+    }
+}
+
+/// Everything that a collection does, of which nothing can be seen in the end.
+fn grow_old(store: &Store) {
+    let names = reference(20);
+    for i in [20, 21, 23] {
+        store.stage(blob(i)).unwrap();
+    }
+    let refs = vec![reference(21), reference(23)];
+    let dropped = record(50, &[(names.address, names.sealed_len)], b"dropped");
+    let hash = dropped.hash;
+    store.commit(Batch::new().record(dropped).manifest(names.address, refs)).unwrap();
+    for i in 0..80_u64 {
+        let value = Random(i).bytes(300);
+        store.commit(Batch::new().row(&[9], (i < 79).then_some(&value[..]))).unwrap();
+    }
+    store.commit(Batch::new().drop_record(hash)).unwrap();
+    store.add_uptime(Duration::from_secs(2 * 24 * 60 * 60)).unwrap();
+    let collected = store.collect(CollectOptions::default()).unwrap();
+    assert!(collected.chunks == 3 && collected.segments > 0, "{collected:?}");
 }
 
 /// Checks every record, row, hold and blob.
