@@ -84,6 +84,7 @@ pub(crate) enum Step {
 #[must_use = "a batch changes nothing until it is committed"]
 pub struct Batch {
     pub(crate) steps: Vec<Step>,
+    even_if_full: bool,
 }
 
 impl Batch {
@@ -95,6 +96,48 @@ impl Batch {
     /// True if nothing was added.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// Marks a batch that gives room back in the end, such as the record of a removal: its records
+    /// and manifests may use the reserve and go beyond the quota, see [`crate::Quota`], and if even
+    /// so the disk is full, it is written where the ballast was. Batches without records and
+    /// manifests are never refused for quota or reserve; those that only drop, evict,
+    /// release, and remove rows may use the ballast, too.
+    pub fn even_if_full(mut self) -> Batch {
+        self.even_if_full = true;
+        self
+    }
+
+    /// True if quota and reserve are for this batch, too.
+    pub(crate) fn takes_room(&self) -> bool {
+        let takes = |step: &Step| matches!(step, Step::Record(_) | Step::Manifest { .. });
+        !self.even_if_full && self.steps.iter().any(takes)
+    }
+
+    /// True if this batch is worth the ballast.
+    pub(crate) fn is_worth_ballast(&self) -> bool {
+        let gives_back = |step: &Step| match step {
+            Step::Record(_) | Step::Manifest { .. } | Step::Hold { .. } => false,
+            Step::Row { value, .. } => value.is_none(),
+            Step::Require(_) | Step::NoneLostSince(_) => true,
+            Step::Release { .. } | Step::Evict { .. } | Step::Drop(_) => true,
+            Step::Quarantine { .. } => true,
+            Step::Reclaim(work) => work.gives_back(),
+        };
+        self.even_if_full || (!self.is_empty() && self.steps.iter().all(gives_back))
+    }
+
+    /// The blobs that this batch counts on, or says something about.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Address> {
+        self.steps.iter().flat_map(|step| {
+            let (own, refs): (Option<Address>, &[Ref]) = match step {
+                Step::Require(address) => (Some(*address), &[]),
+                Step::Record(record) => (None, &record.refs),
+                Step::Manifest { address, refs } => (Some(*address), refs),
+                _ => (None, &[]),
+            };
+            own.into_iter().chain(refs.iter().map(|r| r.address))
+        })
     }
 
     /// Adds a record. The blobs it names need not be here: see [`Batch::require`].

@@ -1,12 +1,15 @@
 //! Committing: batches that wait are written together, with one sync.
 
+mod count;
 mod group;
 mod queue;
 mod reclaim;
+mod refusal;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use crate::budget::Claim;
 use crate::entry::Place;
 use crate::index::{Head, IndexError};
 use crate::log::{AppendError, LogWriter};
@@ -14,11 +17,12 @@ use crate::recover;
 use crate::shared::Shared;
 use crate::stage::Staging;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
-use crate::{Address, Batch, CommitError, IoError, Receipt};
+use crate::{Address, Batch, CommitError, Receipt};
 
 use group::{Built, GroupError};
 pub(crate) use queue::{Done, Job, Queue};
 pub(crate) use reclaim::{Freed, MoveItem, Reclaim};
+pub(crate) use refusal::Failure;
 
 /// What only the writer touches.
 #[derive(Debug)]
@@ -32,11 +36,14 @@ pub(crate) struct Core {
     pub(crate) emptied: BTreeSet<PathBuf>,
     /// Segments that are no longer part of the log, and not removed yet.
     pub(crate) retired: Vec<u64>,
+    /// The log says how often the store was opened, this time included.
+    pub(crate) counted: bool,
 }
 
 impl Core {
     pub(crate) fn new(log: LogWriter, head: Head) -> Core {
-        Core { log, head, behind: 0, emptied: BTreeSet::new(), retired: Vec::new() }
+        let (emptied, retired) = (BTreeSet::new(), Vec::new());
+        Core { log, head, behind: 0, emptied, retired, counted: false }
     }
 
     /// Segments that are part of the log.
@@ -54,29 +61,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct Waiting {
     batch: Batch,
     bytes: u64,
+    claim: Claim,
     done: Option<Done>,
-}
-
-/// Why a whole group failed, in a form that every batch of it can be told.
-pub(crate) enum Failure {
-    Io(IoError),
-    Lost(IoError),
-    ReadOnly(String),
-    Index(IndexError),
-}
-
-impl Failure {
-    fn error(&self) -> CommitError {
-        match self {
-            Failure::Io(error) | Failure::Lost(error) if error.is_full() => {
-                CommitError::Full(error.again())
-            }
-            Failure::Io(error) => CommitError::Io(error.again()),
-            Failure::Lost(error) => CommitError::StageFailed { reason: error.to_string() },
-            Failure::ReadOnly(reason) => CommitError::ReadOnly { reason: reason.clone() },
-            Failure::Index(error) => CommitError::Read(error.clone().into()),
-        }
-    }
 }
 
 fn answer(done: Option<Done>, result: Result<Receipt, CommitError>) {
@@ -88,33 +74,24 @@ fn answer(done: Option<Done>, result: Result<Receipt, CommitError>) {
 impl Shared {
     /// Commits these batches, and announces what was staged before them.
     pub(crate) fn run(&self, core: &mut Core, mut staging: Staging, jobs: Vec<Job>) {
-        let mut jobs: Vec<Waiting> = jobs
-            .into_iter()
-            .map(|job| Waiting { bytes: job.log_bytes, batch: job.batch, done: job.done })
-            .collect();
-        if let Some(error) = staging.lost.take() {
-            self.fail_all(staging, jobs, &Failure::Lost(error));
-            return;
-        }
-        jobs.reverse();
-        while !(jobs.is_empty() && staging.small.is_empty() && staging.ready.is_empty()) {
+        let waiting = |job: Job| {
+            let Job { batch, log_bytes, claim, done } = job;
+            Waiting { batch, bytes: log_bytes, claim, done }
+        };
+        let mut jobs: Vec<Waiting> = jobs.into_iter().rev().map(waiting).collect();
+        self.tell_lost(&mut jobs);
+        while !(jobs.is_empty() && staging.is_empty()) {
             if let Some(reason) = self.read_only() {
                 self.fail_all(staging, jobs, &Failure::ReadOnly(reason));
                 return;
             }
-            if let Err(failure) = self.one_group(core, &mut staging, &mut jobs) {
+            let Err(failure) = self.one_group(core, &mut staging, &mut jobs) else {
+                continue;
+            };
+            if !(failure.is_full() && self.make_way(core, &mut staging, &mut jobs, &failure)) {
                 self.fail_all(staging, jobs, &failure);
                 return;
             }
-        }
-    }
-
-    fn fail_all(&self, staging: Staging, jobs: Vec<Waiting>, failure: &Failure) {
-        // After a failed sync, the log may announce these files after all: they stay.
-        let undone = self.read_only().is_none();
-        self.stage.dropped(&self.files, staging, undone);
-        for job in jobs.into_iter().rev() {
-            answer(job.done, Err(failure.error()));
         }
     }
 
@@ -126,10 +103,11 @@ impl Shared {
         staging: &mut Staging,
         jobs: &mut Vec<Waiting>,
     ) -> Result<(), Failure> {
+        self.forget_gone(core);
         if let Some(error) = self.index_full() {
             return Err(Failure::Io(error));
         }
-        self.forget_gone(core);
+        self.count_open(core)?;
         let index = self.index();
         let first = group::first_len(staging, jobs.last().map_or(0, |job| job.bytes));
         let group = match core.log.group(first) {
@@ -175,16 +153,14 @@ impl Shared {
     }
 
     fn publish(&self, core: &Core, built: &Built, appended: bool) {
+        self.reckon(core, built.claims(&self.budget));
         self.stage.announced(&built.announced, &built.small_announced());
         self.stage.absolve(&built.quarantined);
         let mut figures = lock(&self.figures);
-        figures.state = core.head.state;
-        figures.segments = core.log.segments.len() as u64;
-        if !built.retired.is_empty() || !figures.log.contains(&core.log.end.segment) {
+        if !built.retired.is_empty() {
             figures.log = core.live_segments();
             lock(&self.suspects).retain(|id| !core.head.usage.is_retired(*id));
         }
-        figures.log_bytes = core.log.full_bytes + core.log.end.offset;
         figures.groups += u64::from(appended);
         figures.batches += built.batches();
     }
@@ -198,9 +174,21 @@ impl Shared {
         for id in gone {
             core.log.forget(id);
         }
+        self.reckon(core, (Claim::default(), Claim::default()));
+    }
+
+    /// The figures after a group; what was granted to it, in the log and in files, is used.
+    fn reckon(&self, core: &Core, (in_log, in_files): (Claim, Claim)) {
+        self.budget.wrote(in_log);
+        let log_bytes = core.log.full_bytes + core.log.end.offset;
+        self.budget.settle(core.head.state.file_bytes, log_bytes, in_log.plus(in_files));
         let mut figures = lock(&self.figures);
+        figures.state = core.head.state;
         figures.segments = core.log.segments.len() as u64;
-        figures.log_bytes = core.log.full_bytes + core.log.end.offset;
+        figures.log_bytes = log_bytes;
+        if !figures.log.contains(&core.log.end.segment) {
+            figures.log = core.live_segments();
+        }
     }
 
     fn append_failed(&self, error: AppendError) -> Failure {
@@ -235,7 +223,8 @@ impl Shared {
 
     /// The end of a clean close: everything is durable, and said to be.
     pub(crate) fn seal(&self, core: &mut Core) {
-        if self.read_only().is_some() {
+        // Where the opening could not be written down, nothing was: there is no end to mark.
+        if self.read_only().is_some() || !core.counted {
             return;
         }
         let Ok(mut group) = core.log.group(crate::log::mark_len()) else {

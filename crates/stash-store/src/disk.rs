@@ -42,6 +42,8 @@ pub struct Space {
     pub total: u64,
     /// Files and directories that can still be made; `None` if their number is not fixed.
     pub free_inodes: Option<u64>,
+    /// Files and directories that there may be in all; `None` if their number is not fixed.
+    pub total_inodes: Option<u64>,
 }
 
 /// A directory tree that holds files. All paths start with what [`Disk::resolve`] returned.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::Address;
+use crate::{Address, Resource, Shortage};
 
 /// A disk operation that failed, with the path it was for.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +118,25 @@ pub enum StageError {
     /// The disk is full. The store works on, and takes blobs again once there is room.
     #[error("the disk is full: {0}")]
     Full(IoError),
+    /// The blob would bring the store above [`crate::Quota::hard`]. Put it again once there is
+    /// room below, or the quota is higher.
+    #[error("{}", Shortage::Quota { used: *used, limit: *limit })]
+    Quota {
+        /// Bytes of the store, with what is on its way.
+        used: u64,
+        /// Bytes that it may have.
+        limit: u64,
+    },
+    /// The blob would leave less of the disk than the reserve. Put it again once there is room.
+    #[error("{}", Shortage::Reserve { free: *free, reserve: *reserve, what: *what })]
+    Reserve {
+        /// How much the disk has left.
+        free: u64,
+        /// How much of it is not for puts.
+        reserve: u64,
+        /// Of what.
+        what: Resource,
+    },
     /// The store takes no more writes; see [`crate::Stats::read_only`].
     #[error("the store is read-only: {reason}")]
     ReadOnly {
@@ -136,6 +155,24 @@ pub enum StageError {
     /// The disk failed.
     #[error(transparent)]
     Io(IoError),
+}
+
+impl StageError {
+    /// True if there was no room: the disk is full, or quota or reserve forbid more.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Quota { .. } | Self::Reserve { .. })
+    }
+}
+
+impl From<Shortage> for StageError {
+    fn from(shortage: Shortage) -> StageError {
+        match shortage {
+            Shortage::Quota { used, limit } => StageError::Quota { used, limit },
+            Shortage::Reserve { free, reserve, what } => {
+                StageError::Reserve { free, reserve, what }
+            }
+        }
+    }
 }
 
 /// Why a batch was not committed. Nothing of it is visible, now or after a restart.
@@ -173,6 +210,26 @@ pub enum CommitError {
     /// The disk is full. The store works on, and commits again once there is room.
     #[error("the disk is full: {0}")]
     Full(IoError),
+    /// A batch with records or manifests would bring the store above [`crate::Quota::hard`].
+    /// Commit it again once there is room below, or the quota is higher.
+    #[error("{}", Shortage::Quota { used: *used, limit: *limit })]
+    Quota {
+        /// Bytes of the store, with what is on its way.
+        used: u64,
+        /// Bytes that it may have.
+        limit: u64,
+    },
+    /// A batch with records or manifests would leave less of the disk than the reserve. Commit it
+    /// again once there is room.
+    #[error("{}", Shortage::Reserve { free: *free, reserve: *reserve, what: *what })]
+    Reserve {
+        /// How much the disk has left.
+        free: u64,
+        /// How much of it is not for puts.
+        reserve: u64,
+        /// Of what.
+        what: Resource,
+    },
     /// The store takes no more writes; see [`crate::Stats::read_only`]. If the reason is a sync
     /// that failed during this very commit, whether the batch survives a restart is unknown.
     #[error("the store is read-only: {reason}")]
@@ -180,7 +237,8 @@ pub enum CommitError {
         /// What turned it read-only.
         reason: String,
     },
-    /// A blob staged before this batch could not be made durable.
+    /// A blob that this batch names, or that was staged before this flush, could not be made
+    /// durable. Stage it, and commit again.
     #[error("a staged chunk was lost: {reason}")]
     StageFailed {
         /// What happened to it.
@@ -193,6 +251,24 @@ pub enum CommitError {
     /// The disk failed, but not in a sync.
     #[error(transparent)]
     Io(IoError),
+}
+
+impl CommitError {
+    /// True if there was no room: the disk is full, or quota or reserve forbid more.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Quota { .. } | Self::Reserve { .. })
+    }
+}
+
+impl From<Shortage> for CommitError {
+    fn from(shortage: Shortage) -> CommitError {
+        match shortage {
+            Shortage::Quota { used, limit } => CommitError::Quota { used, limit },
+            Shortage::Reserve { free, reserve, what } => {
+                CommitError::Reserve { free, reserve, what }
+            }
+        }
+    }
 }
 
 /// Why something could not be read. Never a wrong answer instead.

@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 mod address;
+mod ballast;
 mod batch;
 mod blob;
+mod budget;
 mod check;
 mod collect;
 mod commit;
@@ -24,6 +26,7 @@ mod nest;
 mod options;
 mod rebuild;
 mod recover;
+mod room;
 mod scan;
 mod scrub;
 mod shared;
@@ -51,6 +54,7 @@ pub use lease::{Lease, LeaseError, MAX_LEASED};
 pub use nest::{Nest, NestError, nest};
 pub use options::{Committer, MAX_BLOB_BYTES, MAX_SMALL, Options};
 pub use rebuild::RebuildReport;
+pub use room::{Quota, Resource, Room, Shortage};
 pub use scrub::{Scrubbed, Scrubber};
 pub use stats::{ChunkState, OpenReport, ScrubProgress, Staged, Stats, StoredRecord};
 pub use store::{Row, Store};

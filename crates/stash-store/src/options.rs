@@ -2,7 +2,7 @@
 
 use crate::disk::Overlay;
 use crate::sync::Arc;
-use crate::{Disk, Nest, RealDisk};
+use crate::{Disk, Nest, Quota, RealDisk};
 
 /// Bytes of a blob at most: a sealed chunk of 4 MiB and its header, with room.
 pub const MAX_BLOB_BYTES: u64 = 8 * 1024 * 1024;
@@ -47,6 +47,11 @@ pub struct Options {
     /// as much room as it would on disk. Stores may be opened that a newer program has made, if it
     /// allows that. Nothing can be stored. [`crate::Store::rebuild`] only tells what it would do.
     pub read_only: bool,
+    /// How much the store may take, and what it leaves of its disk; see [`crate::Store::set_quota`].
+    pub quota: Quota,
+    /// Bytes of room that are taken while there is some, so that a disk which other programs have
+    /// filled still takes deletions; see [`crate::Batch::even_if_full`]. 0 is none.
+    pub ballast_bytes: u64,
     /// Refuse to open any store but this one.
     pub expect_store: Option<[u8; 16]>,
     /// Fixes the random identity of a new store: for simulators. `None` asks the system.
@@ -68,6 +73,9 @@ impl Default for Options {
             segment_bytes: 64 * 1024 * 1024,
             checkpoint_bytes: 64 * 1024 * 1024,
             read_only: false,
+            quota: Quota::default(),
+            // Some hundred thousand deletions, and one part of the index.
+            ballast_bytes: 8 * 1024 * 1024,
             expect_store: None,
             seed: None,
             disk: Arc::new(RealDisk::new()),

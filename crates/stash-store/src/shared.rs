@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
+use crate::ballast::Ballast;
 use crate::batch::Step;
-use crate::commit::{Core, Done, Job, Queue, lock};
+use crate::budget::{Budget, Claim, Used};
+use crate::commit::{Core, Done, Job, Queue, Reclaim, lock};
 use crate::entry::{HEADER, Header, Op, Place, entry_len};
 use crate::files::Files;
 use crate::format::Format;
@@ -18,7 +20,7 @@ use crate::upkeep::Upkeep;
 use crate::{
     Address, Batch, CommitError, Committer, Lock, MAX_BATCH_BYTES, MAX_MANIFEST_REFS,
     MAX_RECORD_BYTES, MAX_RECORD_REFS, MAX_ROW_KEY, MAX_ROW_VALUE, OpenReport, Options, ReadError,
-    Receipt,
+    Receipt, Shortage,
 };
 
 /// Sentences about damage in the log that are remembered, some 100 bytes each.
@@ -51,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) report: OpenReport,
     pub(crate) segments: Segments,
     pub(crate) stage: Stage,
+    pub(crate) budget: Budget,
+    pub(crate) ballast: Ballast,
     pub(crate) queue: Queue,
     pub(crate) upkeep: Upkeep,
     pub(crate) core: Mutex<Core>,
@@ -95,11 +99,19 @@ impl Shared {
         let mut suspects = scrub.suspects();
         suspects.retain(|id| parts.figures.log.contains(id));
         suspects.extend(parts.missing);
+        let used = Used {
+            files: parts.figures.state.file_bytes,
+            log: parts.figures.log_bytes,
+            index: parts.index.stats().disk_bytes,
+            coming: 0,
+        };
         Shared {
             store_id: format.store_id,
             log_key: format.log_key,
             format,
             segments: Segments::new(Arc::clone(&parts.files)),
+            budget: Budget::new(Arc::clone(&parts.files), parts.options.quota, used),
+            ballast: Ballast::find(&parts.files, parts.options.ballast_bytes),
             files: parts.files,
             options: parts.options,
             opens: parts.opens,
@@ -139,7 +151,8 @@ impl Shared {
             return Err(error.into());
         }
         self.upkeep.damaged(error.0.clone());
-        if self.commit(Batch::new()).is_err() {
+        // Nothing to write; not a flush, which would be told what others have lost.
+        if self.reclaim(Reclaim::Salvage { ops: Vec::new() }).is_err() {
             return Err(error.into());
         }
         Ok(question(&self.index())?)
@@ -268,8 +281,16 @@ impl Shared {
 
     /// Hands a batch to the committer, whoever that is.
     pub(crate) fn submit(&self, batch: Batch, done: Option<Done>, wait: bool) {
-        let log_bytes = match check_limits(&batch) {
-            Ok(log_bytes) => log_bytes,
+        let admitted = check_limits(&batch).and_then(|log_bytes| {
+            let takes = if batch.takes_room() { log_bytes } else { 0 };
+            let claim = Claim::of_log(takes);
+            if takes > 0 {
+                self.take_room(claim)?;
+            }
+            Ok((log_bytes, claim))
+        });
+        let (log_bytes, claim) = match admitted {
+            Ok(admitted) => admitted,
             Err(error) => {
                 if let Some(done) = done {
                     done(Err(error));
@@ -277,7 +298,7 @@ impl Shared {
                 return;
             }
         };
-        let job = Job { batch, log_bytes, done };
+        let job = Job { batch, log_bytes, claim, done };
         self.queue.push(job, self.options.queue_bytes, self.options.queue_ops, wait);
         if self.is_inline() {
             self.serve_inline();
@@ -291,6 +312,20 @@ impl Shared {
             self.serve_inline();
         }
         value
+    }
+
+    /// Takes room for what a caller wants to store. The ballast is made again when the disk says
+    /// that it has some.
+    pub(crate) fn take_room(&self, claim: Claim) -> Result<(), Shortage> {
+        let asked = self.budget.take(claim)?;
+        if asked && self.ballast.is_missing() {
+            if self.is_inline() {
+                self.keep_ballast();
+            } else {
+                self.upkeep.nudge();
+            }
+        }
+        Ok(())
     }
 
     /// Whoever has the core serves all that waits, also what was added meanwhile by another
@@ -336,7 +371,7 @@ impl Shared {
     fn flush_all_files(&self) {
         while self.stage.has_files() {
             let refused = self.is_read_only();
-            if let Err(error) = self.stage.flush_files(&self.files, refused) {
+            if let Err(error) = self.stage.flush_files(&self.files, &self.budget, refused) {
                 self.poison(error.to_string());
             }
         }

@@ -1,16 +1,25 @@
 //! Blobs on their way in: handed over, not yet announced.
+//!
+//! A blob that was taken can still be lost: the disk is full, or fails, before it is announced.
+//! That is told to whoever counts on the blob: to the next batch that names it (requires it, or
+//! has a record or manifest that refers to it), and to the next flush, which is an empty batch.
+//! Batches of others go on. Once told, or staged again, it is forgotten: from then on the blob is
+//! one that is not here.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
+use crate::budget::{Budget, Claim};
 use crate::entry::Place;
 use crate::files::Files;
 use crate::index::ChunkRow;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use crate::{Address, Blob, DiskFile, IoError};
+use crate::{Address, Batch, Blob, DiskFile, IoError};
 
 /// Files that one round of the flusher makes durable together.
 const ROUND: usize = 16;
+/// Lost blobs remembered by address, some 300 bytes each; of those beyond, only flushes are told.
+const LOST: usize = 1024;
 
 /// How far a blob has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +37,45 @@ struct StagedFile {
     len: u32,
     tmp: PathBuf,
     file: Arc<dyn DiskFile>,
+}
+
+/// Blobs that were taken and could not be kept, for those who have not been told.
+#[derive(Debug, Default)]
+struct Lost {
+    blobs: HashMap<Address, IoError>,
+    /// Of those, the ones that no flush has told of.
+    unflushed: HashSet<Address>,
+    /// More were lost than are remembered.
+    more: Option<IoError>,
+}
+
+impl Lost {
+    fn add(&mut self, address: Address, error: &IoError) {
+        if self.blobs.len() >= LOST {
+            self.more = Some(error.again());
+            return;
+        }
+        self.blobs.insert(address, error.again());
+        self.unflushed.insert(address);
+    }
+
+    fn forget(&mut self, address: &Address) -> Option<IoError> {
+        self.unflushed.remove(address);
+        self.blobs.remove(address)
+    }
+
+    fn tell(&mut self, batch: &Batch) -> Option<IoError> {
+        if self.blobs.is_empty() && self.more.is_none() {
+            return None;
+        }
+        if !batch.is_empty() {
+            return batch.names().filter_map(|address| self.forget(&address)).last();
+        }
+        let unflushed = std::mem::take(&mut self.unflushed);
+        let error = unflushed.iter().find_map(|address| self.blobs.get(address));
+        let error = error.map(IoError::again);
+        self.more.take().or(error)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +96,7 @@ struct State {
     /// Files taken, and files that the flusher is done with, since the store was opened.
     taken: u64,
     flushed: u64,
-    lost: Option<IoError>,
+    lost: Lost,
     closing: bool,
 }
 
@@ -63,8 +111,12 @@ impl State {
 pub(crate) struct Staging {
     pub(crate) small: Vec<Blob>,
     pub(crate) ready: Vec<(Address, u32)>,
-    /// Why a blob staged before could not be kept, if one could not.
-    pub(crate) lost: Option<IoError>,
+}
+
+impl Staging {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.small.is_empty() && self.ready.is_empty()
+    }
 }
 
 /// Whether a blob may be written.
@@ -154,6 +206,7 @@ impl Stage {
     ) {
         let mut state = self.lock();
         state.pending.insert(address, Phase::Queued);
+        state.lost.forget(&address);
         state.files.push(StagedFile { address, len, tmp, file });
         state.taken += 1;
         self.changed.notify_all();
@@ -163,6 +216,7 @@ impl Stage {
     pub(crate) fn take_small(&self, blob: Blob, limit: u64) -> bool {
         let mut state = self.lock();
         state.pending.insert(blob.address(), Phase::Queued);
+        state.lost.forget(&blob.address());
         state.small.push(blob);
         self.changed.notify_all();
         state.outstanding > limit / 2
@@ -195,7 +249,12 @@ impl Stage {
 
     /// One round: some files synced, renamed, and their directories synced, each once. An error
     /// is a sync that failed; after one, files are `refused`, and only removed.
-    pub(crate) fn flush_files(&self, files: &Files, refused: bool) -> Result<(), IoError> {
+    pub(crate) fn flush_files(
+        &self,
+        files: &Files,
+        budget: &Budget,
+        refused: bool,
+    ) -> Result<(), IoError> {
         let round: Vec<StagedFile> = {
             let mut state = self.lock();
             let n = state.files.len().min(ROUND);
@@ -221,20 +280,26 @@ impl Stage {
                 Ok(Some(outcomes)) if outcomes[i].is_ok() => {
                     state.ready.push((staged.address, staged.len));
                 }
-                _ => {
+                outcomes => {
+                    if let Ok(Some(outcomes)) = outcomes
+                        && let Err(error) = &outcomes[i]
+                    {
+                        state.lost.add(staged.address, error);
+                    }
+                    budget.release(budget.claim_of_file(u64::from(staged.len)));
                     state.pending.remove(&staged.address);
                     // Left behind at worst until the next open.
                     let _ = files.disk.remove(&staged.tmp);
                 }
             }
         }
-        let result = settled.map(|outcomes| {
-            if let Some(error) = outcomes.into_iter().flatten().find_map(Result::err) {
-                state.lost = Some(error);
-            }
-        });
         self.changed.notify_all();
-        result
+        settled.map(drop)
+    }
+
+    /// Why a blob was lost that this batch counts on, if one was. Told once.
+    pub(crate) fn tell_lost(&self, batch: &Batch) -> Option<IoError> {
+        self.lock().lost.tell(batch)
     }
 
     /// Files taken so far; [`Stage::collect`] waits for them.
@@ -248,11 +313,7 @@ impl Stage {
         while state.flushed < ticket && !refused() {
             state = self.wait(state);
         }
-        Staging {
-            small: std::mem::take(&mut state.small),
-            ready: std::mem::take(&mut state.ready),
-            lost: state.lost.take(),
-        }
+        Staging { small: std::mem::take(&mut state.small), ready: std::mem::take(&mut state.ready) }
     }
 
     /// These are in the index now.
@@ -268,13 +329,22 @@ impl Stage {
         self.changed.notify_all();
     }
 
-    /// These will not be announced in this run. With `remove`, the log certainly does not announce
-    /// them, and their files go, so that a full disk has the room again.
-    pub(crate) fn dropped(&self, files: &Files, staging: Staging, remove: bool) {
+    /// These will not be announced in this run. With the error that they are `lost` by, the log
+    /// certainly does not announce them, and their files go, so that a full disk has the room
+    /// again; without, all that is known is that the store takes no more writes.
+    pub(crate) fn dropped(
+        &self,
+        files: &Files,
+        budget: &Budget,
+        staging: Staging,
+        lost: Option<&IoError>,
+    ) {
         let mut state = self.lock();
-        for (address, _) in &staging.ready {
+        for (address, len) in &staging.ready {
             state.pending.remove(address);
-            if remove {
+            budget.release(budget.claim_of_file(u64::from(*len)));
+            if let Some(error) = lost {
+                state.lost.add(*address, error);
                 // An unannounced file is invisible; if it stays, the same blob overwrites it.
                 let _ = files.disk.remove(&files.chunk(address));
             }
@@ -283,6 +353,11 @@ impl Stage {
             state.pending.remove(&blob.address());
             let len = blob.bytes().len() as u64;
             state.outstanding = state.outstanding.saturating_sub(len);
+            budget.wrote(Claim::of_small(len));
+            budget.release(Claim::of_small(len));
+            if let Some(error) = lost {
+                state.lost.add(blob.address(), error);
+            }
         }
         self.changed.notify_all();
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::{Quota, Room, Space};
+
 /// Whether a blob is in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChunkState {
@@ -60,6 +62,19 @@ pub struct Stats {
     /// Damage in the log that was found when the index had to be made anew while the store was
     /// open: what was lost, one sentence each, at most 64. See [`OpenReport::damage`].
     pub damage: Vec<String>,
+    /// Bytes of blobs that lie in files of their own.
+    pub file_bytes: u64,
+    /// Bytes of the index's files.
+    pub index_bytes: u64,
+    /// Bytes of the store: blob files, log, index, and what is on its way into them. The ballast
+    /// and what lies in `quarantine/` are not counted.
+    pub used_bytes: u64,
+    /// What the store may take.
+    pub quota: Quota,
+    /// What the disk has left, as of now; `None` if it does not say.
+    pub disk: Option<Space>,
+    /// Whether there is room for more, as of now.
+    pub room: Room,
     /// Why the store takes no writes, if so.
     pub read_only: Option<String>,
     /// Bytes staged and not yet durable.

@@ -4,17 +4,18 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::budget::Claim;
 use crate::commit::{Core, Reclaim, lock};
-use crate::entry::{HEADER, HEADER_U32, Header, Op, record_bytes};
-use crate::index::{ChunkRow, IndexError, Located};
-use crate::log::{AppendError, Group};
+use crate::entry::{HEADER, HEADER_U32, Header, record_bytes};
+use crate::index::{ChunkRow, Located};
 use crate::shared::{Figures, Parts, Shared};
 use crate::stage::Admission;
 use crate::sync::{Arc, thread};
 use crate::{
     Address, Batch, Blob, ChunkState, CollectError, CollectOptions, Collectable, Collected,
     Collector, CommitError, Committer, IoError, Lease, MAX_BLOB_BYTES, OpenError, OpenMode,
-    OpenReport, Options, ReadError, Receipt, StageError, Staged, Stats, StoredRecord, recover,
+    OpenReport, Options, Quota, ReadError, Receipt, StageError, Staged, Stats, StoredRecord,
+    recover,
 };
 
 /// Attempts to read what is written again elsewhere each time it is read: about a commit each.
@@ -73,11 +74,7 @@ impl Store {
         Store::begin(recover::open(dir, &options)?, &options)
     }
 
-    pub(crate) fn begin(
-        mut opened: recover::Opened,
-        options: &Options,
-    ) -> Result<Store, OpenError> {
-        let refused = if options.read_only { None } else { count_open(&mut opened) };
+    pub(crate) fn begin(opened: recover::Opened, options: &Options) -> Result<Store, OpenError> {
         let core = Core::new(opened.log, opened.head);
         let figures = Figures {
             state: core.head.state,
@@ -89,7 +86,7 @@ impl Store {
         let shared = Arc::new(Shared::new(Parts {
             files: opened.files,
             options: options.clone(),
-            opens: figures.state.opens,
+            opens: figures.state.opens + u64::from(!options.read_only),
             report: opened.report,
             core,
             index: opened.index,
@@ -98,9 +95,8 @@ impl Store {
             read_only: options.read_only.then(|| "it was opened only to be read".to_owned()),
             lock: opened.lock,
         }));
-        if let Some(reason) = refused {
-            shared.poison(reason);
-        }
+        shared.count_this_open();
+        shared.keep_ballast();
         let threads = start_threads(&shared)?;
         let handle = Arc::new(Handle { shared: Arc::clone(&shared), threads });
         Ok(Store { shared, _handle: handle })
@@ -130,8 +126,13 @@ impl Store {
     /// began later has succeeded. A large blob is in a file, unsynced, when this returns; a small
     /// one is kept in memory. Waits while more than [`Options::queue_bytes`] are on their way.
     ///
-    /// If the disk fails after this returned, the next commit fails; a batch that must not be
-    /// committed without the blob names it in [`Batch::require`].
+    /// If the disk fails or fills after this returned, the blob may be lost. That is told, once,
+    /// to the next batch that names it (by [`Batch::require`], or in a record or manifest), and to
+    /// the next flush, which is an empty batch: they fail. Commits of others do not. A batch that
+    /// must not be committed without the blob requires it.
+    ///
+    /// A blob that is not here takes room, within [`Options::quota`]: without room, see
+    /// [`StageError::is_full`], it is refused and leaves nothing behind.
     pub fn stage(&self, blob: Blob) -> Result<Staged, StageError> {
         let (address, len) = (blob.address(), blob.bytes().len() as u64);
         if len > MAX_BLOB_BYTES {
@@ -147,7 +148,16 @@ impl Store {
             Admission::Go | Admission::NoRoom => {}
         }
         let options = &self.shared.options;
-        if len < u64::from(options.small.min(crate::MAX_SMALL)) {
+        let is_small = len < u64::from(options.small.min(crate::MAX_SMALL));
+        let claim = match is_small {
+            true => Claim::of_small(len),
+            false => self.shared.budget.claim_of_file(len),
+        };
+        if let Err(shortage) = self.shared.take_room(claim) {
+            self.shared.stage.withdraw(&address, len);
+            return Err(shortage.into());
+        }
+        if is_small {
             if self.shared.stage.take_small(blob, options.queue_bytes)
                 && options.committer == Committer::Thread
             {
@@ -155,7 +165,9 @@ impl Store {
             }
             return Ok(Staged::New);
         }
-        match self.shared.files.write_tmp(blob.bytes()) {
+        let written = self.shared.files.write_tmp(blob.bytes());
+        self.shared.budget.wrote(claim);
+        match written {
             Ok((tmp, file)) => {
                 drop(blob);
                 // Or else a gigabyte of dirty pages waits for the commit.
@@ -164,6 +176,8 @@ impl Store {
                 Ok(Staged::New)
             }
             Err(error) => {
+                self.shared.budget.release(claim);
+                self.shared.budget.found_full();
                 self.shared.stage.withdraw(&address, len);
                 Err(if error.is_full() { StageError::Full(error) } else { StageError::Io(error) })
             }
@@ -473,11 +487,24 @@ impl Store {
         self.shared.ask(|index| index.holders(address))
     }
 
-    /// Figures, as of the last commit.
+    /// Sets how much the store may take from now on; it is not remembered, see [`Options::quota`].
+    /// What is here stays, also beyond the quota.
+    pub fn set_quota(&self, quota: Quota) {
+        self.shared.budget.set_quota(quota);
+    }
+
+    /// Figures, as of the last commit; room, as of now: the disk is asked.
     pub fn stats(&self) -> Stats {
         let scrub = self.scrub_progress();
+        let (used, quota, disk, room) = self.shared.budget.look();
         let figures = lock(&self.shared.figures);
         Stats {
+            file_bytes: used.files,
+            index_bytes: used.index,
+            used_bytes: used.all(),
+            quota,
+            disk,
+            room,
             records: figures.state.records,
             chunks: figures.state.chunks,
             bytes: figures.state.bytes,
@@ -501,37 +528,6 @@ pub(crate) fn is_misplaced(error: &io::Error) -> bool {
     let kinds =
         [io::ErrorKind::NotADirectory, io::ErrorKind::IsADirectory, io::ErrorKind::InvalidInput];
     link || kinds.contains(&error.kind())
-}
-
-/// Writes down that the store was opened once more. Why not, if that could not be done: the store
-/// can still be read.
-fn count_open(opened: &mut recover::Opened) -> Option<String> {
-    let recover::Opened { log, index, head, .. } = opened;
-    head.state.opens += 1;
-    let op = Op::Open { opens: head.state.opens };
-    let mut wrote = Vec::new();
-    let appended = log.group(256).and_then(|mut group: Group| {
-        wrote.push((op.clone(), group.push(&op, &[]).1));
-        let (_, mark) = group.mark();
-        log.append(group)?;
-        Ok(mark)
-    });
-    let mark = match appended {
-        Ok(mark) => mark,
-        Err(AppendError::Undone(error) | AppendError::Broken(error)) => {
-            return Some(format!("it could not be opened for writing: {error}"));
-        }
-    };
-    let noted = index.write(head, |tables| {
-        for (op, place) in &wrote {
-            tables.apply(op, 0, *place)?;
-        }
-        tables.dead(&mark);
-        tables.state.position = log.end;
-        tables.state.next_sequence = log.next_sequence;
-        Ok::<_, IndexError>(())
-    });
-    noted.err().map(|error| format!("the index is damaged: {}", error.0))
 }
 
 fn start_threads(shared: &Arc<Shared>) -> Result<Vec<thread::JoinHandle<()>>, OpenError> {

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use crate::IoError;
+use crate::budget::Claim;
 use crate::commit::{Core, lock};
 use crate::index::TreeError;
 use crate::shared::Shared;
@@ -40,7 +41,8 @@ pub(crate) struct Upkeep {
 }
 
 impl Upkeep {
-    fn nudge(&self) {
+    /// Lets the indexer look whether there is something to do.
+    pub(crate) fn nudge(&self) {
         lock(&self.state).nudged = true;
         self.changed.notify_all();
     }
@@ -134,10 +136,45 @@ impl Shared {
         frozen
     }
 
-    /// Why no more changes of the index can be kept in memory, if so.
+    /// True if no more changes of the index may be kept in memory.
+    fn is_behind(&self) -> bool {
+        self.index().waiting_bytes() >= BACKLOG * self.options.memory_bytes
+    }
+
+    /// Why no more changes of the index can be kept in memory, if so. Tries to write them again,
+    /// since there may be room meanwhile; with threads, who asks next has the benefit.
     pub(crate) fn index_full(&self) -> Option<IoError> {
         let full = self.upkeep.full()?;
-        (self.index().waiting_bytes() >= BACKLOG * self.options.memory_bytes).then_some(full)
+        if !self.is_behind() {
+            return None;
+        }
+        if self.is_inline() {
+            self.write_index();
+            return self.upkeep.full();
+        }
+        self.upkeep.nudge();
+        Some(full)
+    }
+
+    /// Makes the ballast, if it is missing and there is room for it.
+    pub(crate) fn keep_ballast(&self) {
+        let wanted = self.ballast.is_missing() && self.read_only().is_none();
+        if !wanted || !self.budget.has_left(self.ballast.needs(&self.files)) {
+            return;
+        }
+        match self.ballast.make(&self.files) {
+            Ok(()) => self.budget.set_spent(Claim::default()),
+            Err(error) => tracing::warn!(%error, "there is no ballast"),
+        }
+    }
+
+    /// Gives the room of the ballast to what must be written. False if there was none.
+    pub(crate) fn spend_ballast(&self) -> bool {
+        let given = self.ballast.give(&self.files);
+        if given {
+            self.budget.set_spent(self.ballast.claim(&self.files));
+        }
+        given
     }
 
     /// Writes what was set aside, and merges as far as that is due. What cannot be written now
@@ -151,7 +188,7 @@ impl Shared {
                 Ok(())
             });
             match written {
-                Ok(()) => {}
+                Ok(()) => self.keep_ballast(),
                 Err(TreeError::Full(error) | TreeError::Io(error)) => {
                     tracing::warn!(%error, "the index could not be written");
                 }
@@ -161,6 +198,7 @@ impl Shared {
                     self.queue.nudge();
                 }
             }
+            self.budget.set_index(self.index().stats().disk_bytes);
         }
         self.upkeep.notify();
     }
@@ -174,7 +212,12 @@ impl Shared {
             (std::mem::take(&mut state.emptied), std::mem::take(&mut state.retired))
         };
         let synced = self.files.sync_dirs(&emptied).map_err(TreeError::Sync);
-        let written = synced.and_then(|()| self.index().checkpoint());
+        let mut written = synced.and_then(|()| self.index().checkpoint());
+        // The ballast is for the log, unless memory takes no more changes, or room comes of it.
+        let is_worth_it = self.is_behind() || !retired.is_empty();
+        if matches!(written, Err(TreeError::Full(_))) && is_worth_it && self.spend_ballast() {
+            written = self.index().checkpoint();
+        }
         let mut state = lock(&self.upkeep.state);
         if let Err(error) = written {
             // Still frozen: it is for the next attempt.
@@ -204,6 +247,17 @@ impl Shared {
         }
         lock(&self.upkeep.state).gone.extend(retired);
         Ok(())
+    }
+
+    /// Writes the index, if segments wait for that to be removed. True if any were.
+    pub(crate) fn remove_waiting(&self, core: &mut Core) -> bool {
+        // Whoever writes it now may be removing them.
+        drop(lock(&self.upkeep.writing));
+        if core.retired.is_empty() && lock(&self.upkeep.state).retired.is_empty() {
+            return !lock(&self.upkeep.state).gone.is_empty();
+        }
+        self.checkpoint(core);
+        !lock(&self.upkeep.state).gone.is_empty()
     }
 
     /// Makes everything in the index durable: at the end.

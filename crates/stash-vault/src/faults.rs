@@ -26,7 +26,7 @@ fn read(error: &ReadError) -> Class {
 
 pub(crate) fn commit(error: &CommitError) -> Class {
     match error {
-        CommitError::Full(_) => Class::Full,
+        error if error.is_full() => Class::Full,
         CommitError::MissingChunk { .. } => Class::Temporary,
         CommitError::Held { .. } => Class::Refused,
         CommitError::Read(error) => read(error),
@@ -48,7 +48,7 @@ pub(crate) fn put(error: &PutError) -> Class {
 
 fn stage(error: &StageError) -> Class {
     match error {
-        StageError::Full(_) => Class::Full,
+        error if error.is_full() => Class::Full,
         StageError::Read(error) => read(error),
         StageError::Io(error) => Class::of_io(&error.source, Class::Failed),
         _ => Class::Failed,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::batch::Step;
+use crate::budget::{Budget, Claim};
 use crate::entry::{Op, Place, entry_len};
 use crate::index::{ChunkRow, IndexError, Tables};
 use crate::log::{AppendError, Group, mark_len};
@@ -99,6 +100,17 @@ impl Built {
 
     pub(super) fn batches(&self) -> u64 {
         self.done.len() as u64
+    }
+
+    /// The room that was granted to what is in the group: in the log, and in files of their own.
+    pub(super) fn claims(&self, budget: &Budget) -> (Claim, Claim) {
+        let small = self.small.iter().map(|blob| Claim::of_small(blob.bytes().len() as u64));
+        let batches = self.done.iter().map(|(job, _)| job.claim);
+        let files = self.files.iter().map(|(_, len)| budget.claim_of_file(u64::from(*len)));
+        (
+            small.chain(batches).fold(Claim::default(), Claim::plus),
+            files.fold(Claim::default(), Claim::plus),
+        )
     }
 
     pub(super) fn small_announced(&self) -> Vec<(Address, u64)> {

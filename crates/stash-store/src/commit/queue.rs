@@ -1,5 +1,6 @@
 //! Batches that wait for the committer.
 
+use crate::budget::Claim;
 use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::{Batch, CommitError, Receipt};
 
@@ -11,6 +12,8 @@ pub(crate) struct Job {
     pub(crate) batch: Batch,
     /// Bytes that it takes in the log, its mark included.
     pub(crate) log_bytes: u64,
+    /// The room that it was granted.
+    pub(crate) claim: Claim,
     pub(crate) done: Option<Done>,
 }
 

@@ -69,6 +69,15 @@ impl Reclaim {
         batch
     }
 
+    /// True if there is more room once it is done, or the work that it belongs to.
+    pub(crate) fn gives_back(&self) -> bool {
+        match self {
+            Reclaim::Collect { .. } | Reclaim::Unref { .. } | Reclaim::Retire { .. } => true,
+            Reclaim::Move { .. } | Reclaim::Salvage { .. } => true,
+            Reclaim::Announce { .. } | Reclaim::Uptime(_) => false,
+        }
+    }
+
     /// Bytes of log that it takes at most.
     pub(crate) fn log_bytes(&self) -> u64 {
         match self {

@@ -234,7 +234,8 @@ impl Disk for MemDisk {
         world.alive(world.boot)?;
         world.root.dir(dir)?;
         let total = world.capacity.unwrap_or(u64::MAX);
-        Ok(Space { free: world.free(), total, free_inodes: world.free_inodes() })
+        let (free_inodes, total_inodes) = (world.free_inodes(), world.inodes);
+        Ok(Space { free: world.free(), total, free_inodes, total_inodes })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {

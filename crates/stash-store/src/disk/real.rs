@@ -163,6 +163,7 @@ fn space_of(stat: &StatVfs) -> Space {
         free: bytes(stat.f_bavail),
         total: bytes(stat.f_blocks),
         free_inodes: (stat.f_files > 0).then_some(stat.f_favail),
+        total_inodes: (stat.f_files > 0).then_some(stat.f_files),
     }
 }
 

@@ -67,6 +67,7 @@ pub fn inline(disk: &MemDisk) -> Options {
         checkpoint_bytes: 8 * 1024,
         cache_bytes: 64 * 1024,
         memory_bytes: 12 * 1024,
+        ballast_bytes: 2 * 1024,
         seed: Some([7; 32]),
         ..Options::default()
     }
@@ -104,6 +105,7 @@ pub fn places() -> Vec<(&'static str, Place)> {
             small: 1024,
             segment_bytes: 64 * 1024,
             checkpoint_bytes: 32 * 1024,
+            ballast_bytes: 16 * 1024,
             ..Options::default()
         };
         let real = Place {
@@ -123,6 +125,7 @@ pub fn places() -> Vec<(&'static str, Place)> {
         layout: Nest::SEED,
         disk: Arc::new(MemDisk::new(2)),
         small: 1024,
+        ballast_bytes: 16 * 1024,
         ..Options::default()
     };
     places.push(("seed layout", Place { options: seed_layout, dir: dir().into(), _temp: None }));

@@ -1,0 +1,126 @@
+//! How much of the disk the store may take, and whether there is room for more.
+
+use std::fmt;
+
+use crate::Space;
+
+/// Bytes of a disk that puts leave, unless [`Quota::reserve_bytes`] says otherwise: the store's
+/// own upkeep needs them. Room for a log segment under way, for all changes of the index that may
+/// wait in memory, and for a merge of an index of a million blobs.
+const RESERVE_BYTES: u64 = 256 * 1024 * 1024;
+/// Of a disk that is smaller than 12.8 GiB, the reserve is one part in so many: or else a small
+/// disk would be all reserve.
+const RESERVE_PART: u64 = 50;
+/// Files and directories that puts leave: the store itself makes some twenty at a time, for a
+/// segment and its directories and for files of the index; the rest is for other programs.
+const RESERVE_INODES: u64 = 1024;
+/// The same for a disk that has few: a sixteenth is still as many as the store itself makes, from
+/// 320 in all.
+const RESERVE_INODES_PART: u64 = 16;
+
+/// How much a store may take, and what it leaves of its disk. What is refused beyond are blobs,
+/// records and manifests; see [`crate::Batch::even_if_full`].
+///
+/// Bytes are those of [`crate::Stats::used_bytes`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Above so many bytes, [`crate::Stats::room`] says so. Nothing is refused.
+    pub soft: Option<u64>,
+    /// Nothing is taken that would bring the store above so many bytes. What it writes for itself,
+    /// such as its index, still does.
+    pub hard: Option<u64>,
+    /// Free bytes of the disk that are left to others, and to the store's own upkeep. `None` is
+    /// 256 MiB, or 2 % of a disk that is smaller than 12.8 GiB.
+    pub reserve_bytes: Option<u64>,
+    /// Free inodes (files and directories that can still be made) that are left. `None` is 1,024,
+    /// or a sixteenth of all, whichever is less. Without meaning where inodes are not counted.
+    pub reserve_inodes: Option<u64>,
+}
+
+impl Quota {
+    /// Bytes and inodes of this disk that puts leave.
+    pub(crate) fn reserve(&self, space: &Space) -> (u64, u64) {
+        let bytes = RESERVE_BYTES.min(space.total / RESERVE_PART);
+        let all = space.total_inodes.unwrap_or(u64::MAX);
+        let inodes = RESERVE_INODES.min(all / RESERVE_INODES_PART);
+        (self.reserve_bytes.unwrap_or(bytes), self.reserve_inodes.unwrap_or(inodes))
+    }
+}
+
+/// What a disk can run out of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// Room for bytes.
+    Bytes,
+    /// Room for files and directories.
+    Inodes,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Resource::Bytes => "bytes",
+            Resource::Inodes => "inodes",
+        })
+    }
+}
+
+/// Why there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Shortage {
+    /// The hard quota would be exceeded.
+    #[error(
+        "the quota is used up: the store takes {used} bytes of {limit}; raise the quota, or \
+         remove files and run a collection"
+    )]
+    Quota {
+        /// Bytes of the store, with what is on its way.
+        used: u64,
+        /// Bytes that it may have.
+        limit: u64,
+    },
+    /// The disk would be left with less than the reserve.
+    #[error(
+        "the disk is all but full: {free} {what} are free, of which {reserve} are kept in \
+         reserve; free some space, or remove files and run a collection"
+    )]
+    Reserve {
+        /// How much the disk has left.
+        free: u64,
+        /// How much of it is not for puts.
+        reserve: u64,
+        /// Of what.
+        what: Resource,
+    },
+}
+
+/// Whether there is room for more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Room {
+    /// There is.
+    #[default]
+    Enough,
+    /// There is, and the soft quota is exceeded.
+    AboveSoft {
+        /// Bytes of the store, with what is on its way.
+        used: u64,
+        /// The soft quota in bytes.
+        soft: u64,
+    },
+    /// What was refused last, or else anything at all, is refused now.
+    Refusing(Shortage),
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Room::Enough => f.write_str("there is room"),
+            Room::AboveSoft { used, soft } => write!(
+                f,
+                "the store takes {used} bytes, more than its soft quota of {soft}; remove files \
+                 and run a collection before it is full"
+            ),
+            Room::Refusing(shortage) => write!(f, "puts are refused: {shortage}"),
+        }
+    }
+}
