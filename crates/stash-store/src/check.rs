@@ -357,13 +357,18 @@ fn count(sums: &mut State, row: &Witness) {
     }
 }
 
-/// Whether a file is about to be announced, was announced just now, or is being removed.
+/// Whether a file is about to be announced, was announced just now, is being removed, or is gone.
 fn is_coming_or_going(shared: &Shared, stray: &StrayFile) -> Result<bool, ReadError> {
     let Some(address) = stray.address else {
         return Ok(false);
     };
-    let moving = shared.stage.is_coming(&address) || shared.stage.is_evicting(&address);
-    Ok(moving || matches!(shared.index().chunk(&address)?, Some(ChunkRow::File { .. })))
+    let moves = || -> Result<bool, ReadError> {
+        let moving = shared.stage.is_coming(&address) || shared.stage.is_evicting(&address);
+        Ok(moving || matches!(shared.index().chunk(&address)?, Some(ChunkRow::File { .. })))
+    };
+    // It may have come and gone again since it was seen: twice still, with the file there in
+    // between, is a file that nothing announces.
+    Ok(moves()? || shared.files.disk.open(&stray.path, OpenMode::Read).is_err() || moves()?)
 }
 
 #[cfg(test)]
