@@ -122,7 +122,7 @@ impl Engine {
         damaged(&self.core, limit).await
     }
 
-    /// The housekeeping of an engine in [`Mode::Inline`], for whoever drives it.
+    /// The housekeeping of an engine in [`crate::Mode::Inline`], for whoever drives it.
     #[must_use]
     pub fn housekeeper(&self) -> Housekeeper {
         Housekeeper::new(&self.core)
