@@ -1,4 +1,4 @@
-//! Building what the tasks drive: the `stash` program and the floor.
+//! Building what the tasks drive: the `stash` program, the floor, and the user whose power is cut.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -29,6 +29,11 @@ pub(crate) fn stash(report: &Report) -> Result<PathBuf> {
 /// The release build of the floor: the same work as a transfer, in straight-line code.
 pub(crate) fn floor(report: &Report) -> Result<PathBuf> {
     executable(report, &["--package", "xtask", "--example", "floor"], "floor")
+}
+
+/// The release build of the store's user whose power is cut.
+pub(crate) fn powercut(report: &Report) -> Result<PathBuf> {
+    executable(report, &["--package", "stash-store", "--example", "powercut"], "powercut")
 }
 
 /// Cargo as the one that runs xtask, in the workspace.

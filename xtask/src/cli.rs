@@ -1,8 +1,9 @@
 //! The arguments of `cargo xtask`.
 
+use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -30,6 +31,16 @@ pub(crate) enum Task {
     Chaos(Chaos),
     /// Run the fuzz targets, each for a while (needs cargo-fuzz; not part of ci)
     Fuzz(FuzzArguments),
+    /// Cut the power of file systems under a working store and check what it kept (root, Linux)
+    Powercut(PowercutArguments),
+    /// The part of powercut that has a namespace of its own
+    #[command(hide = true)]
+    PowercutInside {
+        directory: PathBuf,
+        program: PathBuf,
+        #[command(flatten)]
+        arguments: PowercutArguments,
+    },
     /// Become PROGRAM, and die with the process that asked for it
     #[command(hide = true)]
     Guard {
@@ -131,6 +142,76 @@ pub(crate) enum Chaos {
         #[arg(long)]
         seed: Option<u64>,
     },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PowercutArguments {
+    /// File systems to cut
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = FileSystem::ALL)]
+    pub(crate) fs: Vec<FileSystem>,
+    /// What becomes of the file system's journal at the cut, where it has one
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Journal::ALL)]
+    pub(crate) journal: Vec<Journal>,
+    /// Cuts for each file system and each fate of its journal
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) cuts: u32,
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Only this cut, after those that were on the same image before it
+    #[arg(long, value_name = "CUT", value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    pub(crate) at: Option<u32>,
+    /// Names of what may be missing here, as the complaint about it says them; `xfs` leaves that one out
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) allow_missing: Vec<String>,
+}
+
+/// A file system whose power can be cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileSystem {
+    Ext4,
+    Xfs,
+    /// ext4 without a journal, repaired after each cut: shows that no sync of a directory is missing
+    Bare,
+}
+
+impl FileSystem {
+    pub(crate) const ALL: [Self; 3] = [Self::Ext4, Self::Xfs, Self::Bare];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+            Self::Bare => "bare",
+        }
+    }
+}
+
+impl Display for FileSystem {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What becomes of the file system's own journal at a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Journal {
+    /// It reaches the disk before the cut; contents of files that were not synced do not
+    Flushed,
+    /// What was not synced is gone, names and sizes as well
+    Dropped,
+}
+
+impl Journal {
+    pub(crate) const ALL: [Self; 2] = [Self::Flushed, Self::Dropped];
+}
+
+impl Display for Journal {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Flushed => "flushed",
+            Self::Dropped => "dropped",
+        })
+    }
 }
 
 /// Parses `4096`, `64KiB`, `512MiB`, `1GiB` (and the short forms `64K`, `512M`, `1G`).

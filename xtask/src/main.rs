@@ -15,6 +15,7 @@ mod guard;
 mod interrupt;
 mod machine;
 mod needles;
+mod powercut;
 mod process;
 mod report;
 mod scratch;
@@ -59,6 +60,10 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(bench) => bench::run(&bench),
         Task::Chaos(chaos) => chaos::run(&chaos),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Powercut(arguments) => powercut::run(&arguments),
+        Task::PowercutInside { directory, program, arguments } => {
+            powercut::run_inside(&directory, &program, &arguments)
+        }
         Task::Guard { .. } => Ok(()),
     }
 }

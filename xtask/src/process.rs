@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,11 @@ impl Owned {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it writes to its stdout, if that is a pipe and nobody took it yet.
+    pub(crate) fn stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
     }
 
     /// Waits at most `patience`; `None` means still running.
@@ -176,7 +181,8 @@ pub(crate) fn run_in_view(command: &mut Command, deadline: Duration) -> Result<(
     }
 }
 
-fn wait_until(owned: &mut Owned, deadline: Instant) -> Result<ExitStatus> {
+/// Waits for the end; fails when `deadline` passes or xtask is interrupted, and leaves the child to the caller.
+pub(crate) fn wait_until(owned: &mut Owned, deadline: Instant) -> Result<ExitStatus> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if let Some(status) = owned.wait(left.min(interrupt::LOOK))? {
