@@ -26,7 +26,162 @@ pub(crate) struct Status {
     pub(crate) read_only: Option<String>,
     pub(crate) alarms: Vec<String>,
     pub(crate) quarantined: u64,
+    pub(crate) store: Room,
+    pub(crate) gc: GcState,
+    pub(crate) scrub: ScrubState,
+    /// What is damaged and not healed, the first ten.
+    pub(crate) damaged: Vec<Damaged>,
     pub(crate) version: String,
+}
+
+/// How much room the store takes, and may take.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Room {
+    pub(crate) used: u64,
+    pub(crate) soft: Option<u64>,
+    pub(crate) hard: Option<u64>,
+    /// Null where the store chooses by the size of the disk.
+    pub(crate) reserve: Option<u64>,
+    /// Null as long as nobody has asked the disk.
+    pub(crate) disk_free: Option<u64>,
+    /// `enough`, `above_soft` or `refusing`.
+    pub(crate) state: String,
+    /// A sentence that says what to do, unless there is enough.
+    pub(crate) why: Option<String>,
+}
+
+/// Collecting garbage.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct GcState {
+    pub(crate) running: bool,
+    /// RFC 3339, UTC; null before the first one.
+    pub(crate) last: Option<String>,
+    /// Bytes that the last one gave back.
+    pub(crate) freed: u64,
+    /// Bytes and chunks that one would give back now.
+    pub(crate) collectable: u64,
+    pub(crate) chunks: u64,
+    /// Bytes and chunks whose grace is not over.
+    pub(crate) waiting: u64,
+    pub(crate) waiting_chunks: u64,
+}
+
+/// Scrubbing.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ScrubState {
+    /// Passes that have ended.
+    pub(crate) passes: u64,
+    /// RFC 3339, UTC; null before the end of the first one.
+    pub(crate) last: Option<String>,
+    pub(crate) done_bytes: u64,
+    pub(crate) total_bytes: u64,
+    /// Of the pass under way and the one before.
+    pub(crate) findings: u64,
+    pub(crate) last_findings: u64,
+    /// Chunks and records found damaged and healed since the start, and what is not healed.
+    pub(crate) found: u64,
+    pub(crate) healed: u64,
+    pub(crate) unhealed: u64,
+}
+
+/// Something that is damaged and not healed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Damaged {
+    /// `chunk` or `record`.
+    pub(crate) kind: String,
+    /// Its address or hash.
+    pub(crate) id: String,
+    pub(crate) why: String,
+    /// Name ids of the files that need it, as every member may know them.
+    pub(crate) names: Vec<String>,
+    /// Their keys; null on a keeper.
+    pub(crate) keys: Option<Vec<String>>,
+}
+
+/// `POST /v1/gc`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GcRequest {
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+    #[serde(default)]
+    pub(crate) now: bool,
+}
+
+/// The end of a collection, or what one would do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct GcDone {
+    pub(crate) dry_run: bool,
+    pub(crate) chunks: u64,
+    pub(crate) bytes: u64,
+    /// What waits for the end of its grace.
+    pub(crate) waiting_chunks: u64,
+    pub(crate) waiting_bytes: u64,
+    /// Files that nothing announced, which a power cut may leave: found when it is no dry run.
+    pub(crate) strays: u64,
+    pub(crate) stray_bytes: u64,
+}
+
+/// `POST /v1/scrub`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ScrubRequest {}
+
+/// The end of a pass.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ScrubDone {
+    pub(crate) bytes: u64,
+    pub(crate) found: u64,
+    pub(crate) healed: u64,
+    pub(crate) unhealed: u64,
+    /// Sentences, the first hundred.
+    pub(crate) findings: Vec<String>,
+    /// The first hundred.
+    pub(crate) damaged: Vec<Damaged>,
+}
+
+/// `POST /v1/check`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CheckRequest {
+    #[serde(default)]
+    pub(crate) read_data: bool,
+}
+
+/// The end of a check.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct CheckDone {
+    /// Nothing is damaged, or all of it is healed.
+    pub(crate) sound: bool,
+    pub(crate) rows: u64,
+    pub(crate) files: u64,
+    pub(crate) bytes_read: u64,
+    /// Everything that was found damaged.
+    pub(crate) found: u64,
+    pub(crate) healed: u64,
+    pub(crate) unhealed: u64,
+    /// Sentences, the first hundred of each kind.
+    pub(crate) findings: Vec<String>,
+    /// The first hundred.
+    pub(crate) damaged: Vec<Damaged>,
+    /// Chunks that records name and that are not here: evicted, or never fetched.
+    pub(crate) missing: u64,
+    pub(crate) strays: u64,
+    pub(crate) stray_bytes: u64,
+    /// What a rebuild could not save, and what it did; null unless one was asked for.
+    pub(crate) rebuilt: Option<Rebuilt>,
+}
+
+/// What a rebuild did.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Rebuilt {
+    /// Everything that was stored is there.
+    pub(crate) whole: bool,
+    pub(crate) entries: u64,
+    /// Chunks whose files nothing announced, and that are here again.
+    pub(crate) announced: u64,
+    /// Sentences: what could not be saved, and what was restored.
+    pub(crate) notes: Vec<String>,
 }
 
 /// `GET /v1/peers`.

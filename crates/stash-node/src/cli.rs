@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::units::{Percent, Size, Span};
+
 /// Your files, encrypted, in several copies on machines of people you know.
 ///
 /// Without a command, `stash` is `stash up`: the first run makes an identity, a configuration and
@@ -22,11 +24,11 @@ pub(crate) struct Cli {
 
 const AFTER: &str = "\
 Each setting comes from the first of: flag, environment (STASH_DATA_DIR, STASH_SOCKET, STASH_CONFIG,
-STASH_LISTEN, STASH_ADVERTISE, STASH_NAME, STASH_LOG, STASH_PASSPHRASE_FILE), user file, system file,
-default. `stash config show` tells which.
+STASH_LISTEN, STASH_ADVERTISE, STASH_NAME, STASH_LOG, STASH_PASSPHRASE_FILE, STASH_QUOTA_*, STASH_GC_*,
+STASH_SCRUB_*), user file, system file, default. `stash config show` tells which.
 
 Exit status: 0 done, 1 failed, 2 usage, 3 some inputs unreadable, 4 not found, 5 temporary,
-6 integrity or authentication, 7 stored below the requested copies, 8 disk full, 9 refused for safety,
+6 integrity or authentication, 7 stored below the requested copies, 8 quota or disk full, 9 refused for safety,
 10 no store here, 11 locked, 12 wrong passphrase, 130 cancelled.";
 
 /// Flags that every command knows.
@@ -73,6 +75,12 @@ pub(crate) enum Command {
     Evict(Evict),
     /// Show which members hold a file
     Where(Where),
+    /// Give back the room of what no file needs
+    Gc(Gc),
+    /// Read everything on this node, and heal what is damaged from other members
+    Scrub,
+    /// Compare what this node says it has with what it has
+    Check(Check),
     /// Make a ticket with which another node can join
     Invite(Invite),
     /// Join a stash with a ticket
@@ -102,6 +110,27 @@ pub(crate) struct Up {
     /// The name that other members see, set at the first run [env: STASH_NAME]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// Say so when the store takes more than this, as in `400 GiB` [env: STASH_QUOTA_SOFT]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) quota_soft: Option<Size>,
+    /// Refuse puts that would bring the store above this [env: STASH_QUOTA_HARD]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) quota_hard: Option<Size>,
+    /// Refuse puts that would leave the disk less than this [env: STASH_QUOTA_RESERVE]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) quota_reserve: Option<Size>,
+    /// Collect garbage this often [env: STASH_GC_INTERVAL] [default: 1h]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) gc_interval: Option<Span>,
+    /// Collect what nothing has named for this long [env: STASH_GC_GRACE] [default: 1d]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) gc_grace: Option<Span>,
+    /// Share of the disk's time for scrubbing [env: STASH_SCRUB_SHARE] [default: 2 %]
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) scrub_share: Option<Percent>,
+    /// Begin to read everything this often [env: STASH_SCRUB_INTERVAL] [default: 7d]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) scrub_interval: Option<Span>,
 }
 
 #[derive(Debug, Args)]
@@ -214,6 +243,26 @@ pub(crate) struct Evict {
     /// Everything below the key
     #[arg(short, long)]
     pub(crate) recursive: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    /// Only say what would be given back
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not wait for the grace of what nothing names
+    #[arg(long)]
+    pub(crate) now: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Also read all contents
+    #[arg(long)]
+    pub(crate) read_data: bool,
+    /// Make the index anew from the log and the files; the daemon must not run
+    #[arg(long)]
+    pub(crate) rebuild: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! The settings: flag, environment, user file, system file, default, in this order.
 
+mod upkeep;
+
 use std::fmt;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -10,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::cli::{Global, Up};
 use crate::error::{Class, Problem};
 use crate::paths::{self, Environment};
+
+pub(crate) use upkeep::Upkeep;
 
 /// The port on which nodes listen for each other.
 pub(crate) const PORT: u16 = 7979;
@@ -32,6 +36,9 @@ struct File {
     log: Option<String>,
     passphrase_file: Option<PathBuf>,
     create: Option<bool>,
+    quota: Option<upkeep::QuotaFile>,
+    gc: Option<upkeep::GcFile>,
+    scrub: Option<upkeep::ScrubFile>,
 }
 
 /// Where a value comes from.
@@ -92,6 +99,9 @@ pub(crate) struct Settings {
     pub(crate) passphrase_file: Setting<Option<PathBuf>>,
     /// Whether `up` makes a new stash in a data directory that has none.
     pub(crate) create: Setting<bool>,
+    /// What the node may take of its disk, and how it keeps its store in order.
+    #[serde(flatten)]
+    pub(crate) upkeep: Upkeep,
     /// The user's file: read if it is there, written by the first run if it may.
     #[serde(skip)]
     pub(crate) user_file: Option<Setting<PathBuf>>,
@@ -193,6 +203,7 @@ impl Lookup<'_> {
             log: optional(log),
             passphrase_file: optional(passphrase),
             create: or_default(create, || Ok(true))?,
+            upkeep: self.upkeep(up)?,
             user_file,
             files: self.files.iter().map(|(path, _)| path.clone()).collect(),
         })
@@ -348,6 +359,19 @@ pub(crate) const TEMPLATE: &str = r#"# stash configuration; a flag or an STASH_*
 # The stash of this configuration exists: an empty data directory (a disk that is not mounted) is
 # an error and not a reason to make a new one.
 create = false
+
+# [quota]
+# soft = "400 GiB"
+# hard = "500 GiB"
+# reserve = "1 GiB"
+
+# [gc]
+# interval = "1h"
+# grace = "24h"
+
+# [scrub]
+# share = "2 %"
+# interval = "7d"
 "#;
 
 #[cfg(test)]

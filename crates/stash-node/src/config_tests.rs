@@ -1,6 +1,7 @@
 use std::ffi::OsString;
 
 use super::*;
+use crate::units::Size;
 
 struct Case {
     dir: tempfile::TempDir,
@@ -136,7 +137,10 @@ fn the_template_of_the_first_run_is_a_valid_file_that_forbids_a_second_stash() {
     assert!(!settings.create.value);
     let all: String = TEMPLATE
         .lines()
-        .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
+        .map(|line| {
+            let said = |rest: &&str| rest.contains(" = ") || rest.starts_with('[');
+            line.strip_prefix("# ").filter(said).unwrap_or(line)
+        })
         .flat_map(|line| [line, "\n"])
         .collect();
     assert_eq!(Case::new().user(&all).load().unwrap().name.value, "laptop");
@@ -150,4 +154,42 @@ fn a_name_is_1_to_64_bytes_without_control_characters() {
     }
     let longest = "x".repeat(64);
     assert_eq!(Case::new().env("STASH_NAME", &longest).load().unwrap().name.value, longest);
+}
+
+#[test]
+fn quotas_and_housekeeping_are_read_from_every_source() {
+    let file = "[quota]\nsoft = \"400 GiB\"\nhard = \"500 GiB\"\n[gc]\ngrace = \"2d\"\n\
+                [scrub]\nshare = \"5 %\"\n";
+    let mut case = Case::new().user(file).env("STASH_GC_GRACE", "12h");
+    case.up.quota_hard = Some(Size(600 << 30));
+    let upkeep = case.load().unwrap().upkeep;
+    let quota = upkeep.quota();
+    assert_eq!(
+        (quota.soft, quota.hard, quota.reserve_bytes),
+        (Some(400 << 30), Some(600 << 30), None)
+    );
+    assert_eq!(upkeep.quota.hard.origin, Origin::Flag);
+    let house = upkeep.housekeeping();
+    let hour = std::time::Duration::from_secs(3_600);
+    assert_eq!((house.gc_interval, house.gc_grace), (hour, 12 * hour));
+    assert_eq!((house.scrub_share, house.scrub_interval), (5, 7 * 24 * hour));
+}
+
+#[test]
+fn a_quota_or_span_that_makes_no_sense_is_an_error_that_names_it() {
+    let table = [
+        ("[quota]\nsoft = \"2 GiB\"\nhard = \"1 GiB\"\n", "quota.soft (2 GiB"),
+        ("[quota]\nhard = \"lots\"\n", "\"lots\" is no size"),
+        ("[quota]\nhrad = \"1 GiB\"\n", "hrad"),
+        ("[gc]\ninterval = \"5s\"\n", "gc.interval (5s"),
+        ("[scrub]\nshare = \"200 %\"\n", "\"200 %\" is no share"),
+    ];
+    for (file, part) in table {
+        let problem = Case::new().user(file).load().unwrap_err();
+        assert_eq!(problem.code, Class::Usage);
+        assert!(problem.message.contains(part), "{part:?} is not in {}", problem.message);
+        assert!(problem.message.contains("config.toml"), "{}", problem.message);
+    }
+    let problem = Case::new().env("STASH_SCRUB_SHARE", "2").load().unwrap_err();
+    assert!(problem.message.contains("STASH_SCRUB_SHARE"), "{}", problem.message);
 }

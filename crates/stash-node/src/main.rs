@@ -18,6 +18,7 @@ mod passphrase;
 mod paths;
 mod progress;
 mod signals;
+mod units;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;

@@ -131,9 +131,24 @@ fn every_json_document_has_the_documented_fields() {
     assert_eq!(fields(&place["nodes"][0]).join(" "), "chunks name node_id role state");
     let peer = &node.json(&["peers"])["peers"][0];
     assert_eq!(fields(peer).join(" "), "addresses connected name node_id role this");
-    let status = "alarms bytes chunks connected files listen members missing_copies name node_id \
-                  quarantined read_only records role stash_id synchronised version";
+    let status = "alarms bytes chunks connected damaged files gc listen members missing_copies \
+                  name node_id quarantined read_only records role scrub stash_id store \
+                  synchronised version";
     assert_eq!(fields(&node.json(&["status"])).join(" "), status);
+    let status = node.json(&["status"]);
+    let room = "disk_free hard reserve soft state used why";
+    assert_eq!(fields(&status["store"]).join(" "), room);
+    let gc = "chunks collectable freed last running waiting waiting_chunks";
+    assert_eq!(fields(&status["gc"]).join(" "), gc);
+    let scrub = "done_bytes findings found healed last last_findings passes total_bytes unhealed";
+    assert_eq!(fields(&status["scrub"]).join(" "), scrub);
+    let gc = "bytes chunks dry_run stray_bytes strays waiting_bytes waiting_chunks";
+    assert_eq!(fields(&node.json(&["gc"])).join(" "), gc);
+    let scrub = "bytes damaged findings found healed unhealed";
+    assert_eq!(fields(&node.json(&["scrub"])).join(" "), scrub);
+    let check = "bytes_read damaged files findings found healed missing rebuilt rows sound \
+                 stray_bytes strays unhealed";
+    assert_eq!(fields(&node.json(&["check"])).join(" "), check);
     let invite = node.json(&["invite", "--role", "keeper"]);
     assert_eq!(fields(&invite).join(" "), "expires role ticket");
     assert_eq!(fields(&node.json(&["key", "show"])).join(" "), "node_id role stash_id");

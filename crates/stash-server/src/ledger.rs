@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use stash_crypto::{
-    Address, ChunkRef, Dot, Manifest, NameId, Record, RecordHash, decode_manifest_chunk,
+    Address, ChunkRef, Dot, Manifest, NameId, Record, RecordHash, RecordKind, decode_manifest_chunk,
 };
 use stash_store::{Batch, CommitError, ReadError, RecordEntry, Ref, Store};
 
@@ -130,6 +130,7 @@ fn commit<'a>(
 ) -> Result<(), LedgerError> {
     let losses = store.losses();
     let mut batch = Batch::new();
+    let mut removals_only = true;
     let mut dots = BTreeMap::new();
     let mut manifests = Vec::new();
     for (record, named) in records {
@@ -148,8 +149,12 @@ fn commit<'a>(
             if twin.is_some_and(|twin| twin != record.hash()) {
                 batch = equivocation(batch, &dot);
             }
+            removals_only &= record.clear().kind == RecordKind::Tombstone;
             batch = batch.record(entry(record));
         }
+    }
+    if removals_only {
+        batch = batch.even_if_full();
     }
     if manifests.is_empty() {
         if !batch.is_empty() {
@@ -299,7 +304,9 @@ pub(crate) fn give_up(
     let key = [EVICTED, name.as_bytes()].concat();
     let value = version.map(|hash| *hash.as_bytes());
     if store.row(&key)?.as_deref() != value.as_ref().map(<[u8; 32]>::as_slice) {
-        store.commit(Batch::new().row(&key, value.as_ref().map(<[u8; 32]>::as_slice)))?;
+        // An eviction begins with it, and gives room back.
+        let batch = Batch::new().row(&key, value.as_ref().map(<[u8; 32]>::as_slice));
+        store.commit(batch.even_if_full())?;
     }
     Ok(())
 }

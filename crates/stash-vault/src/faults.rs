@@ -1,9 +1,11 @@
 //! What the errors of engine and store mean to a caller.
 
-use stash_server::store::{CommitError, OpenError, ReadError, StageError};
+use stash_server::store::{
+    CollectError, CommitError, OpenError, ReadError, ScrubError, StageError,
+};
 use stash_server::{
-    AskError, EvictError, FetchError, JoinError, LedgerError, PutError, Refusal, StartError,
-    WriteError,
+    AskError, EvictError, FetchError, HouseError, JoinError, LedgerError, PutError, Refusal,
+    StartError, WriteError,
 };
 
 use crate::class::Class;
@@ -127,6 +129,22 @@ pub(crate) fn open(error: &OpenError) -> Class {
         OpenError::Damaged { .. } => Class::Integrity,
         OpenError::Occupied { .. } | OpenError::WrongStore { .. } => Class::Refused,
         OpenError::Io(error) => Class::of_io(&error.source, Class::Failed),
+        _ => Class::Failed,
+    }
+}
+
+/// What the end of housekeeping that was asked for means to the caller.
+#[must_use]
+pub fn house(error: &HouseError) -> Class {
+    match error {
+        HouseError::Collect(CollectError::Read(error))
+        | HouseError::Scrub(ScrubError::Read(error))
+        | HouseError::Read(error) => read(error),
+        HouseError::Collect(CollectError::Commit(error)) => commit(error),
+        HouseError::Collect(CollectError::Io(error)) | HouseError::Scrub(ScrubError::Io(error)) => {
+            Class::of_io(&error.source, Class::Failed)
+        }
+        HouseError::Cancelled => Class::Cancelled,
         _ => Class::Failed,
     }
 }

@@ -41,6 +41,7 @@
 mod admission;
 mod blocking;
 mod class;
+mod damage;
 mod evict;
 mod faults;
 #[cfg(any(test, fuzzing))]
@@ -66,8 +67,11 @@ mod version;
 
 pub use class::Class;
 pub use evict::{EvictError, EvictReport};
+pub use faults::house as house_class;
 pub use get::{GetError, GetOptions, GetReport, Reading};
-pub use home::{Home, HomeError, InitOptions, JoinOptions, RecoverOptions, RunOptions};
+pub use home::{
+    Examined, Home, HomeError, InitOptions, JoinOptions, Rebuilt, RecoverOptions, RunOptions,
+};
 pub use list::{Entry, Here};
 pub use locations::{Location, LocationState, Locations};
 pub use lookup::LookupError;
@@ -77,6 +81,6 @@ pub use put::{PutError, PutOptions, PutReport};
 pub use remove::{RemoveError, RemoveReport};
 pub use source::NamingError;
 pub use stash_crypto::{self as crypto, Key, KeyError, Meta, NodeId, Role, StashId, Ticket};
-pub use stash_server::{self as server, Engine, Wait};
+pub use stash_server::{self as server, Engine, Housekeeping, Wait};
 pub use vault::Vault;
 pub use version::{Alarm, AlarmReason};

@@ -69,16 +69,20 @@ impl Progress {
         }
     }
 
-    pub(crate) fn cancelled(&self) -> bool {
+    /// Whether the operation was asked to stop.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
         self.cancel.is_cancelled()
     }
 
-    pub(crate) fn found(&self, files: u64, bytes: u64) {
+    /// There is more to do.
+    pub fn found(&self, files: u64, bytes: u64) {
         self.counters.total_files.fetch_add(files, Ordering::Relaxed);
         self.counters.total_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn moved(&self, bytes: u64) {
+    /// So many bytes more are done.
+    pub fn moved(&self, bytes: u64) {
         self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 

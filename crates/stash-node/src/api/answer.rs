@@ -7,7 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
-use stash_vault::server::{InviteError, LedgerError};
+use stash_vault::server::{HouseError, InviteError, LedgerError};
 use stash_vault::{
     Class, EvictError, GetError, HomeError, Key, LookupError, PutError, RecoveryTextError,
     RemoveError, Wait,
@@ -51,6 +51,17 @@ impl From<InviteError> for Problem {
 impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         Self::new(Class::Failed, error.to_string())
+    }
+}
+
+impl From<HouseError> for Problem {
+    fn from(error: HouseError) -> Self {
+        let problem = Self::new(stash_vault::house_class(&error), error.to_string());
+        match error {
+            HouseError::ReadOnly { .. } => problem
+                .hint("look at the disk; then restart the node, which makes the store writable"),
+            _ => problem,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod node;
 mod objects;
 pub(crate) mod operation;
 pub(crate) mod range;
+pub(crate) mod upkeep;
 
 use std::sync::Arc;
 
@@ -39,6 +40,9 @@ pub(crate) fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/get", post(files::get))
         .route("/v1/rm", post(files::remove))
         .route("/v1/evict", post(files::evict))
+        .route("/v1/gc", post(upkeep::gc))
+        .route("/v1/scrub", post(upkeep::scrub))
+        .route("/v1/check", post(upkeep::check))
         .route("/v1/objects/{*key}", objects)
         .fallback(|| async { no_route() })
         .method_not_allowed_fallback(|| async { no_route() })

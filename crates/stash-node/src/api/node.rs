@@ -8,9 +8,13 @@ use serde::Serialize;
 use stash_vault::Alarm;
 
 use super::answer::number;
+use super::upkeep;
 use crate::body::{Recovery, Status};
 use crate::daemon::Daemon;
 use crate::error::Problem;
+
+/// Damage that a status lists; the rest is counted.
+const DAMAGED: usize = 10;
 
 /// `GET /v1/status`.
 pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, Problem> {
@@ -23,6 +27,7 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         files = Some(vault.files().await?);
         alarms.extend(vault.alarms().await?.iter().map(describe));
     }
+    let damaged = upkeep::damaged(&served, engine.damaged(DAMAGED).await).await;
     let this = engine.members().into_iter().find(|member| member.this);
     Ok(Json(Status {
         node_id: status.node.to_string(),
@@ -41,6 +46,10 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         read_only: status.read_only,
         alarms,
         quarantined: status.quarantined,
+        store: upkeep::room(&status.store),
+        gc: upkeep::gc_state(&status.house),
+        scrub: upkeep::scrub_state(&status.store.scrub, &status.house),
+        damaged,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }))
 }

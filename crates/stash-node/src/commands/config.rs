@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::{Context, Finish};
 use crate::cli::ConfigCommand;
-use crate::config::{Setting, Settings};
+use crate::config::{Origin, Setting, Settings, Upkeep};
 use crate::error::Problem;
 use crate::output::{Side, table};
+use crate::units::Size;
 
 /// `stash config path --json`.
 #[derive(Serialize)]
@@ -58,7 +59,28 @@ fn show(settings: &Settings) -> String {
         ),
         row("create", settings.create.value.to_string(), &settings.create.origin),
     ];
+    let rows: Vec<_> = rows.into_iter().chain(upkeep(&settings.upkeep)).collect();
     table(&[Side::Left, Side::Left, Side::Left], &rows)
+}
+
+fn upkeep(upkeep: &Upkeep) -> Vec<Vec<String>> {
+    let Upkeep { quota, gc, scrub } = upkeep;
+    let row = |name: &str, value: String, origin: &Origin| {
+        vec![name.to_owned(), value, origin.to_string()]
+    };
+    let size = |name, setting: &Setting<Option<Size>>, absent: &str| {
+        let value = setting.value.map_or(absent.to_owned(), |size| size.to_string());
+        row(name, value, &setting.origin)
+    };
+    vec![
+        size("quota.soft", &quota.soft, "-"),
+        size("quota.hard", &quota.hard, "-"),
+        size("quota.reserve", &quota.reserve, "256 MiB, or 2 % of a small disk"),
+        row("gc.interval", gc.interval.value.to_string(), &gc.interval.origin),
+        row("gc.grace", gc.grace.value.to_string(), &gc.grace.origin),
+        row("scrub.share", scrub.share.value.to_string(), &scrub.share.origin),
+        row("scrub.interval", scrub.interval.value.to_string(), &scrub.interval.origin),
+    ]
 }
 
 fn list<T: ToString + Debug>(values: &[T]) -> String {

@@ -11,6 +11,7 @@ mod put;
 mod remove;
 mod status;
 mod up;
+mod upkeep;
 
 use std::future::Future;
 use std::path::Path;
@@ -107,6 +108,9 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Finish>
         Command::Rm(rm) => remove::run(context, rm).await,
         Command::Evict(evict) => evict::run(context, evict).await,
         Command::Where(place) => status::locate(context, place).await,
+        Command::Gc(gc) => upkeep::gc(context, gc).await,
+        Command::Scrub => upkeep::scrub(context).await,
+        Command::Check(check) => upkeep::check(context, check).await,
         Command::Invite(invite) => members::invite(context, invite).await,
         Command::Join(join) => Box::pin(members::join(context, join)).await,
         Command::Peers => members::peers(context).await,

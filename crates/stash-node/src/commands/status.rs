@@ -1,8 +1,9 @@
 //! `stash status` and `stash where`.
 
 use super::put::short;
+use super::upkeep::not_healed;
 use super::{Context, Finish};
-use crate::body::{self, Status};
+use crate::body::{self, GcState, Room, ScrubState, Status};
 use crate::cli;
 use crate::client::key_path;
 use crate::output::{Side, size, table, visible};
@@ -32,11 +33,55 @@ fn describe(status: &Status) -> String {
     if status.quarantined > 0 {
         rows.push(row("quarantined", status.quarantined.to_string()));
     }
+    rows.push(row("room", room(&status.store)));
+    rows.push(row("gc", gc(&status.gc)));
+    rows.push(row("scrub", scrub(&status.scrub)));
     if let Some(why) = &status.read_only {
         rows.push(row("READ-ONLY", visible(why)));
     }
     rows.extend(status.alarms.iter().map(|alarm| row("ALARM", visible(alarm))));
-    table(&[Side::Left, Side::Left], &rows)
+    let text = table(&[Side::Left, Side::Left], &rows);
+    status.damaged.iter().map(not_healed).fold(text, |text, line| text + &line)
+}
+
+fn room(room: &Room) -> String {
+    let mut text = format!("{} used", size(room.used));
+    if let Some(hard) = room.hard {
+        text.push_str(&format!(" of {}", size(hard)));
+    }
+    if let Some(free) = room.disk_free {
+        text.push_str(&format!(", {} free on the disk", size(free)));
+    }
+    match &room.why {
+        Some(why) => format!("{text}: {why}"),
+        None => text,
+    }
+}
+
+fn gc(gc: &GcState) -> String {
+    let last = match &gc.last {
+        _ if gc.running => "running now".to_owned(),
+        Some(last) => format!("last {last}, {} freed", size(gc.freed)),
+        None => "not yet".to_owned(),
+    };
+    format!(
+        "{last}; {} to collect, {} more after their grace",
+        size(gc.collectable),
+        size(gc.waiting)
+    )
+}
+
+fn scrub(scrub: &ScrubState) -> String {
+    let far = format!("{} of {} read", size(scrub.done_bytes), size(scrub.total_bytes));
+    let last = scrub.last.as_ref().map(|last| format!(", last pass ended {last}"));
+    let found = match (scrub.found, scrub.unhealed) {
+        (0, 0) => String::new(),
+        (found, 0) => format!("; {found} found damaged, {} healed", scrub.healed),
+        (found, unhealed) => {
+            format!("; {found} found damaged, {} healed, {unhealed} NOT HEALED", scrub.healed)
+        }
+    };
+    format!("pass {}: {far}{}{found}", scrub.passes + 1, last.unwrap_or_default())
 }
 
 pub(super) async fn locate(context: &Context, place: cli::Where) -> anyhow::Result<Finish> {

@@ -165,6 +165,8 @@ async fn open(daemon: &Daemon) -> Result<Node, Problem> {
     let options = RunOptions {
         listen: settings.listen.value.clone(),
         advertise: settings.advertise.value.clone(),
+        housekeeping: settings.upkeep.housekeeping(),
+        quota: settings.upkeep.quota(),
     };
     Home::open(dir, daemon.passphrase(), options).await.map_err(|e| explained(e, dir))
 }

@@ -34,7 +34,12 @@ fn bodies_hold_their_promises_whatever_the_bytes() {
     let status = r#"{"node_id":"a","stash_id":"b","role":"owner","name":null,
         "listen":["127.0.0.1:1","[::1]:2"],"synchronised":true,"members":3,"connected":2,
         "records":4,"files":null,"chunks":5,"bytes":6,"missing_copies":0,"read_only":null,
-        "alarms":["x"],"quarantined":0,"version":"0.1.0"}"#;
+        "alarms":["x"],"quarantined":0,"store":{"used":1,"soft":null,"hard":2,"reserve":null,
+        "disk_free":3,"state":"refusing","why":"w"},"gc":{"running":false,"last":null,"freed":0,
+        "collectable":1,"chunks":1,"waiting":2,"waiting_chunks":2},"scrub":{"passes":1,
+        "last":"1970-01-01T00:00:00Z","done_bytes":1,"total_bytes":2,"findings":0,
+        "last_findings":1,"found":1,"healed":0,"unhealed":1},"damaged":[{"kind":"chunk","id":"a",
+        "why":"w","names":["n"],"keys":null}],"version":"0.1.0"}"#;
     let done = r#"{"done":{"roots":[{"key":"a","files":1,"bytes":2,"new":1,"unchanged":0,
         "skipped":[{"path":"p","why":"w"}],"copies":1,"wanted":2,"short":true,
         "missing":[{"node_id":"n","why":"w"}]}]}}"#;

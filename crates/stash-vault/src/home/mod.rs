@@ -11,6 +11,7 @@
 
 mod disk;
 mod error;
+mod examine;
 mod make;
 mod opens;
 mod swap;
@@ -20,12 +21,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stash_crypto::{Keyring, NodeId, Role, StashId};
-use stash_server::store::{Options, Store};
-use stash_server::{Engine, EngineOptions, Mode};
+use stash_server::store::{Options, Quota, Store};
+use stash_server::{Engine, EngineOptions, Housekeeping, Mode};
 use zeroize::Zeroizing;
 
 pub(crate) use disk::Lock;
 pub use error::HomeError;
+pub use examine::{Examined, Rebuilt};
 pub(crate) use opens::Opens;
 
 use crate::admission::RootAdmission;
@@ -71,6 +73,10 @@ pub struct RunOptions {
     pub listen: Vec<SocketAddr>,
     /// Addresses to tell others instead of those it listens on.
     pub advertise: Vec<SocketAddr>,
+    /// How the node keeps its store in order.
+    pub housekeeping: Housekeeping,
+    /// How much of the disk its store may take.
+    pub quota: Quota,
 }
 
 /// A data directory with a stash in it, not in use.
@@ -167,6 +173,7 @@ impl Opened {
 
     async fn run(self, options: RunOptions) -> Result<Node, HomeError> {
         let Opened { directory, lock, keyring, store, opens_disagree } = self;
+        store.set_quota(options.quota);
         let Keyring { node, stash, role, root, network, read } = keyring;
         let node = Arc::new(node);
         let binding = Binding { store: store.store_id(), stash };
@@ -184,8 +191,8 @@ impl Opened {
             advertise: options.advertise,
             admission,
             fresh_writer: opens_disagree,
+            housekeeping: options.housekeeping,
             mode: Mode::Threads,
-            housekeeping: stash_server::Housekeeping::default(),
         })
         .await?;
         // The member log has the last word: a keeper whose log says so holds no read key anyway.
@@ -230,11 +237,14 @@ fn read_keyring(
 }
 
 fn open_store(directory: &Path) -> Result<Store, HomeError> {
+    Store::open(&store_path(directory)?, &Options::default()).map_err(HomeError::from)
+}
+
+/// Where the store lies. Without any file of its own it is missing: a disk that is not mounted.
+fn store_path(directory: &Path) -> Result<PathBuf, HomeError> {
     let path = directory.join("store");
-    if !path.join("FORMAT").exists() {
-        return Err(HomeError::StoreMissing { path });
-    }
-    Store::open(&path, &Options::default()).map_err(HomeError::from)
+    let here = ["FORMAT", "log"].iter().any(|name| path.join(name).exists());
+    if here { Ok(path) } else { Err(HomeError::StoreMissing { path }) }
 }
 
 fn binding(keyring: &Keyring) -> Vec<u8> {

@@ -8,11 +8,12 @@ mod entry;
 mod guard;
 mod tail;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Durability, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition};
-use stash_crypto::{Key, NameId, StashId};
+use stash_crypto::{Key, NameId, RecordHash, StashId};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -155,6 +156,27 @@ impl NameIndex {
         })
     }
 
+    /// The keys whose listed versions are these records. Reads everything.
+    pub(crate) fn listed_by(
+        &self,
+        records: &BTreeSet<RecordHash>,
+    ) -> Result<BTreeMap<RecordHash, Key>, IndexError> {
+        self.read(|txn| {
+            with_table(txn.open_table(NAMES)?, |names| {
+                let mut found = BTreeMap::new();
+                for row in names.iter()? {
+                    let (key, value) = row?;
+                    let text = std::str::from_utf8(key.value()).map_err(|_| bad("a key"))?;
+                    let entry = decode(text, value.value())?;
+                    if records.contains(&entry.head) {
+                        found.insert(entry.head, Key::new(text).map_err(|_| bad("a key"))?);
+                    }
+                }
+                Ok(found)
+            })
+        })
+    }
+
     /// How many names are listed.
     pub(crate) fn len(&self) -> Result<u64, IndexError> {
         self.read(|txn| with_table(txn.open_table(NAMES)?, |names| Ok(names.len()?)))
@@ -204,6 +226,11 @@ impl NameIndex {
         written.map_err(|fault| self.replace(&slot, fault))?;
         self.cursor.send_replace(cursor);
         Ok(())
+    }
+
+    /// Starts anew: records that were passed over are to be found.
+    pub(crate) fn start_over(&self) -> IndexError {
+        self.replace(&self.current(), IndexFault::damaged("records were passed over"))
     }
 
     fn current(&self) -> Arc<Slot> {

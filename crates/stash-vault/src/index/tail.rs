@@ -9,6 +9,7 @@ use redb::Durability;
 use stash_crypto::{NameId, Record};
 use stash_server::{Engine, LedgerError};
 use thiserror::Error;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -71,6 +72,7 @@ impl Follow {
     async fn run(mut self) {
         let mut changes = self.engine.changes();
         let mut moves = self.index.moves();
+        let mut mended = self.engine.mended();
         loop {
             changes.borrow_and_update();
             moves.borrow_and_update();
@@ -80,6 +82,11 @@ impl Follow {
                     tokio::select! {
                         changed = changes.changed() => if changed.is_err() { return },
                         _ = moves.changed() => {}
+                        name = mended.recv() => match name {
+                            Ok(name) => self.again(name).await,
+                            Err(RecvError::Lagged(_)) => drop(self.index.start_over()),
+                            Err(RecvError::Closed) => return,
+                        },
                     }
                 }
                 Err(TailError::Index(IndexError::Rebuilding)) => {}
@@ -88,6 +95,24 @@ impl Follow {
                     tokio::time::sleep(RETRY).await;
                 }
             }
+        }
+    }
+
+    /// Looks at a name of which a record was damaged when its turn came.
+    async fn again(&self, name: NameId) {
+        let applied = async {
+            let (generation, cursor) = self.index.position();
+            let records = self.engine.records_of(name).await?;
+            let (index, keys) = (Arc::clone(&self.index), Arc::clone(&self.keys));
+            let apply = move || {
+                let update = evaluate(&keys, name, &records);
+                index.apply(generation, &[update], cursor, Durability::Immediate)
+            };
+            Ok::<_, TailError>(blocking(apply).await?)
+        };
+        if let Err(error) = applied.await {
+            tracing::warn!(%error, "a name is not listed as it is; the index begins anew");
+            self.index.start_over();
         }
     }
 

@@ -174,9 +174,10 @@ impl PutError {
             }
             PutError::Name { .. } => Some("name it yourself with --as KEY".to_owned()),
             PutError::Lookup(error) => error.hint(),
-            _ if self.class() == Class::Full => {
-                Some("free space on the disk of the data directory, or `stash evict`".to_owned())
-            }
+            _ if self.class() == Class::Full => Some(
+                "make room: `stash gc --now`, `stash evict`, a higher quota, or a larger disk"
+                    .to_owned(),
+            ),
             PutError::Length { .. } => Some("nothing was stored; send it again".to_owned()),
             _ => None,
         }

@@ -56,7 +56,8 @@ impl Place {
 }
 
 pub(crate) async fn open(dir: &Path) -> Node {
-    let options = RunOptions { listen: vec!["127.0.0.1:0".parse().unwrap()], advertise: vec![] };
+    let options =
+        RunOptions { listen: vec!["127.0.0.1:0".parse().unwrap()], ..RunOptions::default() };
     Home::open(dir, None, options).await.unwrap()
 }
 

@@ -1,0 +1,155 @@
+//! What a node may take of its disk, and how it keeps its store in order.
+
+use serde::{Deserialize, Serialize};
+use stash_vault::Housekeeping;
+use stash_vault::server::store::Quota;
+
+use super::{Lookup, Setting, optional, or_default};
+use crate::cli::Up;
+use crate::error::Problem;
+use crate::units::{Percent, Size, Span};
+
+/// `[quota]` of a file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QuotaFile {
+    soft: Option<Size>,
+    hard: Option<Size>,
+    reserve: Option<Size>,
+}
+
+/// `[gc]` of a file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GcFile {
+    interval: Option<Span>,
+    grace: Option<Span>,
+}
+
+/// `[scrub]` of a file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScrubFile {
+    share: Option<Percent>,
+    interval: Option<Span>,
+}
+
+/// `[quota]`: how much of the disk the store may take.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct QuotaSettings {
+    /// Above this, `status` says so.
+    pub(crate) soft: Setting<Option<Size>>,
+    /// Above this, puts are refused.
+    pub(crate) hard: Setting<Option<Size>>,
+    /// What puts leave free of the disk; the store chooses if nobody says.
+    pub(crate) reserve: Setting<Option<Size>>,
+}
+
+/// `[gc]`: collecting garbage.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct GcSettings {
+    /// Between two collections.
+    pub(crate) interval: Setting<Span>,
+    /// How long nothing may have named a chunk before it goes.
+    pub(crate) grace: Setting<Span>,
+}
+
+/// `[scrub]`: reading everything, over and over.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ScrubSettings {
+    /// Share of the disk's time.
+    pub(crate) share: Setting<Percent>,
+    /// From the start of one pass to that of the next.
+    pub(crate) interval: Setting<Span>,
+}
+
+/// The three sections.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Upkeep {
+    pub(crate) quota: QuotaSettings,
+    pub(crate) gc: GcSettings,
+    pub(crate) scrub: ScrubSettings,
+}
+
+/// The shortest time between two collections, and between two passes: each reads the whole index.
+const LEAST: u64 = 60;
+
+impl Lookup<'_> {
+    pub(super) fn upkeep(&self, up: &Up) -> Result<Upkeep, Problem> {
+        let size = |name, flag, file: fn(&QuotaFile) -> Option<Size>| {
+            let found = self.find(name, flag, str::parse, |f| file(f.quota.as_ref()?))?;
+            Ok::<_, Problem>(optional(found))
+        };
+        let quota = QuotaSettings {
+            soft: size("STASH_QUOTA_SOFT", up.quota_soft, |quota| quota.soft)?,
+            hard: size("STASH_QUOTA_HARD", up.quota_hard, |quota| quota.hard)?,
+            reserve: size("STASH_QUOTA_RESERVE", up.quota_reserve, |quota| quota.reserve)?,
+        };
+        let default = Housekeeping::default();
+        let (interval, grace) = (Span(default.gc_interval), Span(default.gc_grace));
+        let (share, pass) = (Percent(default.scrub_share), Span(default.scrub_interval));
+        let found = self.find("STASH_GC_INTERVAL", up.gc_interval, str::parse, |file| {
+            file.gc.as_ref()?.interval
+        })?;
+        let interval = or_default(found, || Ok(interval))?;
+        let found =
+            self.find("STASH_GC_GRACE", up.gc_grace, str::parse, |file| file.gc.as_ref()?.grace)?;
+        let grace = or_default(found, || Ok(grace))?;
+        let found = self.find("STASH_SCRUB_SHARE", up.scrub_share, str::parse, |file| {
+            file.scrub.as_ref()?.share
+        })?;
+        let share = or_default(found, || Ok(share))?;
+        let found = self.find("STASH_SCRUB_INTERVAL", up.scrub_interval, str::parse, |file| {
+            file.scrub.as_ref()?.interval
+        })?;
+        let pass = or_default(found, || Ok(pass))?;
+        let gc = GcSettings { interval, grace };
+        let upkeep = Upkeep { quota, gc, scrub: ScrubSettings { share, interval: pass } };
+        upkeep.checked()
+    }
+}
+
+impl Upkeep {
+    fn checked(self) -> Result<Self, Problem> {
+        let (soft, hard) = (&self.quota.soft, &self.quota.hard);
+        if let (Some(low), Some(high)) = (soft.value, hard.value)
+            && low > high
+        {
+            return Err(Problem::usage(format!(
+                "quota.soft ({low}, {}) is more than quota.hard ({high}, {})",
+                soft.origin, hard.origin
+            )));
+        }
+        let spans = [("gc.interval", &self.gc.interval), ("scrub.interval", &self.scrub.interval)];
+        for (name, span) in spans {
+            if span.value.0.as_secs() < LEAST {
+                let (value, origin) = (span.value, &span.origin);
+                return Err(Problem::usage(format!(
+                    "{name} ({value}, {origin}) must be {LEAST}s at least"
+                )));
+            }
+        }
+        Ok(self)
+    }
+
+    /// What the store is told.
+    pub(crate) fn quota(&self) -> Quota {
+        let bytes = |setting: &Setting<Option<Size>>| setting.value.map(|size| size.0);
+        Quota {
+            soft: bytes(&self.quota.soft),
+            hard: bytes(&self.quota.hard),
+            reserve_bytes: bytes(&self.quota.reserve),
+            ..Quota::default()
+        }
+    }
+
+    /// What the engine is told.
+    pub(crate) fn housekeeping(&self) -> Housekeeping {
+        Housekeeping {
+            gc_interval: self.gc.interval.value.0,
+            gc_grace: self.gc.grace.value.0,
+            scrub_share: self.scrub.share.value.0,
+            scrub_interval: self.scrub.interval.value.0,
+        }
+    }
+}
