@@ -162,6 +162,7 @@ impl Check<'_> {
     fn sums(&mut self, stated: &State, counted: &State) {
         let sums = [
             ("records", stated.records, counted.records),
+            ("in the sum of hashes", stated.record_sum.low(), counted.record_sum.low()),
             ("chunks", stated.chunks, counted.chunks),
             ("bytes", stated.bytes, counted.bytes),
             ("file bytes", stated.file_bytes, counted.file_bytes),
@@ -343,7 +344,10 @@ impl Check<'_> {
 /// Adds a row to the sums that the index keeps.
 fn count(sums: &mut State, row: &Witness) {
     match row {
-        Witness::Record(_) => sums.records += 1,
+        Witness::Record(found) => {
+            sums.records += 1;
+            sums.record_sum.add(&found.hash);
+        }
         Witness::Chunk(_, ChunkRow::Evicted { .. }) => sums.evicted += 1,
         Witness::Chunk(_, ChunkRow::Quarantined { .. }) => sums.quarantined += 1,
         Witness::Chunk(_, row) => {

@@ -41,6 +41,16 @@ pub struct StoredRecord {
     pub bytes: Arc<[u8]>,
 }
 
+/// All records of a store in two figures; see [`crate::Store::record_totals`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecordTotals {
+    /// How many there are.
+    pub count: u64,
+    /// The sum of their hashes as 256-bit little-endian numbers, modulo 2^256. It does not depend on
+    /// the order in which they came.
+    pub sum: [u8; 32],
+}
+
 /// Figures of an open store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]

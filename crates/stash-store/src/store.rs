@@ -14,8 +14,8 @@ use crate::sync::{Arc, thread};
 use crate::{
     Address, Batch, Blob, ChunkState, CollectError, CollectOptions, Collectable, Collected,
     Collector, CommitError, Committer, IoError, Lease, MAX_BLOB_BYTES, OpenError, OpenMode,
-    OpenReport, Options, Quota, ReadError, Receipt, StageError, Staged, Stats, StoredRecord,
-    recover,
+    OpenReport, Options, Quota, ReadError, Receipt, RecordTotals, StageError, Staged, Stats,
+    StoredRecord, recover,
 };
 
 /// Attempts to read what is written again elsewhere each time it is read: about a commit each.
@@ -364,6 +364,20 @@ impl Store {
         Ok(found.map(|found| self.load(found)).transpose()?.flatten())
     }
 
+    /// For each hash, whether a record was stored under it. Reads no record: one that is damaged
+    /// counts.
+    pub fn has_records(&self, hashes: &[[u8; 32]]) -> Result<Vec<bool>, ReadError> {
+        self.shared
+            .ask(|index| hashes.iter().map(|hash| Ok(index.record(hash)?.is_some())).collect())
+    }
+
+    /// How many records there are, and the sum of their hashes, as of the last commit. Two stores
+    /// in which they are equal have the same records, unless somebody chose hashes to that end.
+    pub fn record_totals(&self) -> RecordTotals {
+        let state = lock(&self.shared.figures).state;
+        RecordTotals { count: state.records, sum: state.record_sum.to_bytes() }
+    }
+
     /// All records about a name, in the order in which they were stored.
     pub fn records_of(&self, name: &[u8; 32]) -> Result<Vec<StoredRecord>, ReadError> {
         let found = self.shared.ask(|index| index.records_of(name))?;
@@ -475,6 +489,17 @@ impl Store {
     /// All rows whose keys begin with `prefix`, in the order of their keys.
     pub fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, ReadError> {
         self.shared.ask(|index| index.rows(prefix))
+    }
+
+    /// At most `limit` rows whose keys begin with `prefix` and come after `after`, in the order of
+    /// their keys: a page of [`Store::rows`]. An empty `after` is before all of them.
+    pub fn rows_after(
+        &self,
+        prefix: &[u8],
+        after: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Row>, ReadError> {
+        self.shared.ask(|index| index.rows_beyond(prefix, after, limit))
     }
 
     /// The hashes of all records that name a blob, directly or through manifests.

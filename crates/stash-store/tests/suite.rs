@@ -232,3 +232,47 @@ fn an_index_that_is_missing_is_rebuilt_by_itself() {
         }
     }
 }
+
+#[test]
+fn two_stores_with_the_same_records_have_the_same_totals_in_any_order() {
+    for (name, place) in places() {
+        let store = place.create();
+        let temp = tempfile::tempdir().unwrap();
+        let other = Store::create(&temp.path().join("other"), &Options::default()).unwrap();
+        let mut entries: Vec<_> = (1..=40u8).map(|n| record(n.into(), &[], &[n; 30])).collect();
+        store.commit(entries.iter().cloned().fold(Batch::new(), Batch::record)).unwrap();
+        entries.reverse();
+        for entry in &entries[1..] {
+            other.commit(Batch::new().record(entry.clone())).unwrap();
+        }
+        assert_eq!(other.record_totals().count, 39, "{name}");
+        assert_ne!(store.record_totals().sum, other.record_totals().sum, "{name}");
+        store.commit(Batch::new().drop_record(entries[0].hash)).unwrap();
+        assert_eq!(store.record_totals(), other.record_totals(), "{name}");
+        let hashes = [entries[0].hash, entries[1].hash];
+        assert_eq!(store.has_records(&hashes).unwrap(), [false, true], "{name}");
+        let totals = store.record_totals();
+        drop(store);
+        assert_eq!(place.open().unwrap().record_totals(), totals, "{name}");
+    }
+}
+
+#[test]
+fn rows_come_in_pages() {
+    for (name, place) in places() {
+        let store = place.create();
+        let keys: Vec<_> = (0..10u8).map(|n| vec![b'p', b'/', n, n]).collect();
+        let batch = keys.iter().fold(Batch::new(), |batch, key| batch.row(key, Some(key)));
+        store.commit(batch.row(b"o/", Some(b"")).row(b"q/", Some(b""))).unwrap();
+        let (mut after, mut found) = (Vec::new(), Vec::new());
+        loop {
+            let page = store.rows_after(b"p/", &after, 3).unwrap();
+            assert!(page.len() <= 3, "{name}");
+            let Some((last, _)) = page.last() else { break };
+            after.clone_from(last);
+            found.extend(page);
+        }
+        assert_eq!(found, store.rows(b"p/").unwrap(), "{name}");
+        assert_eq!(found.len(), keys.len(), "{name}");
+    }
+}

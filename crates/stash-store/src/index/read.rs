@@ -181,6 +181,30 @@ impl Index {
         pairs.into_iter().map(row).collect()
     }
 
+    /// At most `limit` rows whose keys begin with `prefix` and come after `after`.
+    pub(crate) fn rows_beyond(
+        &self,
+        prefix: &[u8],
+        after: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Pair>, IndexError> {
+        let under = key(table::ROWS, &[prefix]);
+        // The smallest key behind another is the same with a zero byte more.
+        let from = if after < prefix { under.clone() } else { key(table::ROWS, &[after, &[0]]) };
+        let (mut rows, mut bad) = (Vec::new(), None);
+        self.tree.scan(&from, &mut |key, value| {
+            if rows.len() >= limit || !key.starts_with(&under) {
+                return false;
+            }
+            match value.get(PLACE..) {
+                Some(value) => rows.push((key[1..].to_vec(), value.to_vec())),
+                None => bad = Some(bad_value(key)),
+            }
+            bad.is_none()
+        })?;
+        bad.map_or(Ok(rows), Err)
+    }
+
     pub(crate) fn holders(&self, address: &Address) -> Result<Vec<[u8; 32]>, IndexError> {
         let prefix = key(table::HOLDS, &[address.as_bytes()]);
         let pairs = self.under(&prefix, usize::MAX)?;

@@ -5,7 +5,49 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::entry::Place;
 use crate::log::Position;
 
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
+
+/// A sum of hashes as 256-bit numbers, modulo 2^256; the lowest 64 bits first. It does not depend on
+/// the order in which they came, and what was added can be taken away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct HashSum([u64; 4]);
+
+impl HashSum {
+    pub(crate) fn add(&mut self, hash: &[u8; 32]) {
+        let mut carry = false;
+        for (word, more) in self.0.iter_mut().zip(words(hash)) {
+            let (sum, over) = word.overflowing_add(more);
+            let (sum, again) = sum.overflowing_add(u64::from(carry));
+            (*word, carry) = (sum, over || again);
+        }
+    }
+
+    pub(crate) fn subtract(&mut self, hash: &[u8; 32]) {
+        let mut borrow = false;
+        for (word, less) in self.0.iter_mut().zip(words(hash)) {
+            let (rest, under) = word.overflowing_sub(less);
+            let (rest, again) = rest.overflowing_sub(u64::from(borrow));
+            (*word, borrow) = (rest, under || again);
+        }
+    }
+
+    /// The lowest 64 bits.
+    pub(crate) fn low(self) -> u64 {
+        self.0[0]
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (part, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.0) {
+            *part = word.to_le_bytes();
+        }
+        bytes
+    }
+}
+
+fn words(hash: &[u8; 32]) -> impl Iterator<Item = u64> {
+    hash.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word))
+}
 
 /// How far the index has come, and its sums.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,6 +60,7 @@ pub(crate) struct State {
     /// Seconds that the store has been open, as far as the log says.
     pub(crate) uptime: u64,
     pub(crate) records: u64,
+    pub(crate) record_sum: HashSum,
     pub(crate) chunks: u64,
     /// Bytes of all blobs that are here.
     pub(crate) bytes: u64,
@@ -109,6 +152,10 @@ impl Head {
             state.file_bytes,
             state.evicted,
             state.quarantined,
+            state.record_sum.0[0],
+            state.record_sum.0[1],
+            state.record_sum.0[2],
+            state.record_sum.0[3],
             usage.floor,
             usage.retired.len() as u64,
         ];
@@ -145,6 +192,7 @@ impl Head {
             file_bytes: words.next()?,
             evicted: words.next()?,
             quarantined: words.next()?,
+            record_sum: HashSum([words.next()?, words.next()?, words.next()?, words.next()?]),
         };
         let mut usage = Usage { floor: words.next()?, ..Usage::default() };
         for _ in 0..words.next()? {
@@ -175,6 +223,29 @@ mod tests {
         assert_eq!(Head::decode(&bytes, &[1; 16]), Some(head));
         assert_eq!(Head::decode(&bytes, &[2; 16]), None);
         assert_eq!(Head::decode(&bytes[..bytes.len() - 1], &[1; 16]), None);
+    }
+
+    #[test]
+    fn a_sum_of_hashes_forgets_their_order_and_what_was_taken_away() {
+        let hashes = [[255; 32], [1; 32], [128; 32]];
+        let sum = |order: &[usize]| {
+            let mut sum = HashSum::default();
+            order.iter().for_each(|at| sum.add(&hashes[*at]));
+            sum
+        };
+        assert_eq!(sum(&[0, 1, 2]), sum(&[2, 0, 1]));
+        let mut all = sum(&[0, 1, 2]);
+        all.subtract(&hashes[0]);
+        assert_eq!(all, sum(&[1, 2]));
+        let mut below = HashSum::default();
+        below.subtract(&hashes[1]);
+        below.add(&hashes[1]);
+        assert_eq!(below, HashSum::default());
+        let mut over = sum(&[0]);
+        over.add(&[1; 32]);
+        let mut expected = [1; 32];
+        expected[0] = 0;
+        assert_eq!(over.to_bytes(), expected, "a carry goes through all bytes and is dropped");
     }
 
     #[test]

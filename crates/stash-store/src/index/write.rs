@@ -354,6 +354,7 @@ impl<'t> Tables<'t> {
             self.named(&r.address);
         }
         self.state.records += 1;
+        self.state.record_sum.add(hash);
         self.state.last_record = self.state.last_record.max(sequence);
         Ok(())
     }
@@ -376,6 +377,7 @@ impl<'t> Tables<'t> {
             self.unnamed(&r.address, self.state.uptime);
         }
         self.state.records = self.state.records.saturating_sub(1);
+        self.state.record_sum.subtract(hash);
         Ok(())
     }
 

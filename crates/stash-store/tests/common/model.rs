@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stash_store::{
-    Address, Batch, Blob, ChunkState, CollectOptions, CommitError, Lease, Ref, Store,
+    Address, Batch, Blob, ChunkState, CollectOptions, CommitError, Lease, RecordTotals, Ref, Store,
 };
 
 use super::choices::Choices;
@@ -257,6 +257,7 @@ impl User {
             assert_eq!(store.record(&r.hash).unwrap().unwrap(), r);
             seen.records.insert(r.hash, r.bytes.to_vec());
         }
+        assert_eq!(store.record_totals(), totals(seen.records.keys()));
         for address in self.known.keys() {
             if let Some(bytes) = read(store, address) {
                 seen.chunks.insert(*address, bytes);
@@ -308,4 +309,18 @@ fn summary(model: &Model) -> String {
         model.chunks.keys().collect::<Vec<_>>(),
         model.holds.len()
     )
+}
+
+/// The totals of records with these hashes, the plain way: one byte after the other.
+fn totals<'a>(hashes: impl Iterator<Item = &'a [u8; 32]>) -> RecordTotals {
+    let mut totals = RecordTotals::default();
+    for hash in hashes {
+        totals.count += 1;
+        let mut carry = 0;
+        for (byte, more) in totals.sum.iter_mut().zip(hash) {
+            let sum = u16::from(*byte) + u16::from(*more) + carry;
+            (*byte, carry) = (sum.to_le_bytes()[0], sum >> 8);
+        }
+    }
+    totals
 }
