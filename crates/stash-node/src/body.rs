@@ -23,6 +23,7 @@ pub(crate) struct Status {
     pub(crate) chunks: u64,
     pub(crate) bytes: u64,
     pub(crate) missing_copies: u64,
+    pub(crate) incomplete: u64,
     pub(crate) read_only: Option<String>,
     pub(crate) alarms: Vec<String>,
     pub(crate) quarantined: u64,

@@ -6,21 +6,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use stash_crypto::{Address, NameId, NodeId, NodeKeys, RecordHash, Role, StashId};
+use stash_crypto::{Address, NameId, NodeId, NodeKeys, Role, StashId};
 use stash_p2p::{Class, Endpoint, Frame, Peer, RecvStream};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::author::Author;
+use crate::catchup::Follower;
 use crate::disk::Disk;
 use crate::door::Door;
+use crate::flying::Flying;
 use crate::housekeeping::House;
 use crate::join::Admission;
+use crate::logs::Logs;
 use crate::message::{self, Refusal, Reply, Request};
 use crate::pool::BufferPool;
 use crate::roster::Roster;
+use crate::short::Short;
 use crate::sources::Sources;
 
 /// Longest wait for the next frame of a request or an answer: as long as the transport takes to
@@ -38,6 +42,8 @@ pub(crate) struct Pools {
     pub fetch: BufferPool,
     /// Second requests for late chunks.
     pub hedge: BufferPool,
+    /// Chunks that this node should have and misses.
+    pub catch_up: BufferPool,
     /// Chunks that peers read from here.
     pub serve: BufferPool,
 }
@@ -51,6 +57,7 @@ impl Default for Pools {
             // As large as `fetch`: every chunk under way may have one second request, so a first
             // chunk never waits for buffers that later ones hold.
             hedge: BufferPool::new(12 << 20),
+            catch_up: BufferPool::new(8 << 20),
             serve: BufferPool::new(8 << 20),
         }
     }
@@ -71,8 +78,16 @@ pub(crate) struct Core {
     pub sources: Mutex<Sources>,
     /// Chunks that an eviction under way wants to drop: no hold is given on them.
     pub evicting: Mutex<BTreeSet<Address>>,
-    /// Records that are known to have fewer copies than members.
-    pub short: Mutex<BTreeSet<RecordHash>>,
+    /// Records that are known to have fewer copies than members, and the members without one.
+    pub short: Mutex<Short>,
+    /// Records that this node is sending to a member: it need not read them from the log as well.
+    pub flying: Flying,
+    /// Names of the stretches of this store's order.
+    pub logs: Logs,
+    /// Wakes whoever follows a member: it has news.
+    pub news: Mutex<BTreeMap<NodeId, Arc<Follower>>>,
+    /// Wakes whoever brings chunks that are wanted.
+    pub wanted: Notify,
     pub changes: watch::Sender<u64>,
     /// Names of which a record was damaged, and is whole again.
     pub mended: broadcast::Sender<NameId>,

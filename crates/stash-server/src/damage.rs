@@ -327,7 +327,7 @@ async fn record_if_whole(
 async fn find(peer: &Peer, hash: RecordHash) -> Result<Option<Record>, AskError> {
     let request = Request::Find { hashes: ByteBuf::from(hash.as_bytes()) };
     let reply = ask(peer, &request).await?;
-    let Reply::Records { records, .. } = reply else {
+    let Reply::Records { records } = reply else {
         return Err(unexpected(&reply));
     };
     let Some(bytes) = records.first() else {

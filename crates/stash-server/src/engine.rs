@@ -10,7 +10,7 @@ use stash_crypto::{
 };
 use stash_p2p::{BindError, CloseReason, Endpoint, Event, Events, Limits, Peer, StaticSecret};
 use stash_store::{CommitError, ReadError, Stats, Store};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,10 +20,12 @@ use crate::damage::{self, Damage};
 use crate::disk::{Disk, Mode};
 use crate::door::{self, Door, advertised, noise};
 use crate::evict::{self, EvictError, Evicted};
-use crate::fetch::{self, Fetch, FetchError};
+use crate::fetch::{self, Fetch, FetchError, Purpose};
+use crate::flying::Flying;
 use crate::housekeeping::{self, House, HouseStatus};
 use crate::join::{self, Admission, InviteError};
 use crate::ledger::{self, ALARM, LedgerError, at};
+use crate::logs::Logs;
 use crate::message::{self, MAX_ADDRESSES, Reply, Request};
 use crate::pool::Buffer;
 use crate::roster::{self, Roster, RosterError};
@@ -31,7 +33,7 @@ use crate::schedule::Housekeeping;
 use crate::serve::{self, Asker};
 use crate::tally::Wait;
 use crate::upload::Upload;
-use crate::{clock, short, sync};
+use crate::{catchup, clock, short, sync, wants};
 
 /// Mended names that wait for a slow listener, 32 bytes each.
 const MENDED: usize = 1_024;
@@ -146,6 +148,8 @@ pub struct EngineStatus {
     pub bytes: u64,
     /// Records written here that some member is known not to hold.
     pub missing_copies: u64,
+    /// Records held here that lack chunks; at most 10,000 are counted.
+    pub incomplete: u64,
     /// Why the store takes no writes, if so.
     pub read_only: Option<String>,
     /// What somebody should look into.
@@ -180,6 +184,8 @@ impl Engine {
         core.applied();
         sync::dial_members(&core);
         core.tasks.spawn(meet_peers(core.clone(), events));
+        core.tasks.spawn(catchup::tell(Arc::clone(&core)));
+        core.tasks.spawn(wants::run(Arc::clone(&core)));
         if mode == Mode::Threads {
             core.tasks.spawn(housekeeping::run(Arc::clone(&core)));
         }
@@ -242,8 +248,10 @@ impl Engine {
     /// [`LedgerError`] when the store cannot be read.
     pub async fn status(&self) -> Result<EngineStatus, LedgerError> {
         let core = &self.core;
-        let read = |store: &Store| Ok::<_, ReadError>((store.stats(), store.rows(ALARM)?));
-        let (stats, alarms) = core.disk.run(read).await?;
+        let read = |store: &Store| {
+            Ok::<_, ReadError>((store.stats(), store.rows(ALARM)?, wants::count(store)?))
+        };
+        let (stats, alarms, incomplete) = core.disk.run(read).await?;
         let missing_copies = lock(&core.short).len() as u64;
         let members = self.members();
         let text = |(_, value): (Vec<u8>, Vec<u8>)| String::from_utf8_lossy(&value).into_owned();
@@ -251,13 +259,14 @@ impl Engine {
             node: core.me,
             stash: core.stash,
             role: core.role,
-            synchronised: sync::synchronised(core),
+            synchronised: catchup::synchronised(core),
             members: members.len(),
             connected: members.iter().filter(|member| member.connected).count(),
             records: stats.records,
             chunks: stats.chunks,
             bytes: stats.bytes,
             missing_copies,
+            incomplete,
             read_only: stats.read_only.clone(),
             alarms: alarms.into_iter().map(text).collect(),
             quarantined: stats.quarantined,
@@ -329,7 +338,7 @@ impl Engine {
     ///
     /// [`FetchError`].
     pub async fn manifest(&self, manifest: &Manifest) -> Result<Vec<ChunkRef>, FetchError> {
-        fetch::manifest(&self.core, manifest).await
+        fetch::manifest(&self.core, manifest, Purpose::Read { keep: true }).await
     }
 
     /// Which chunks are here, durably.
@@ -367,7 +376,7 @@ impl Engine {
     /// kept here.
     #[must_use]
     pub fn fetch(&self, chunks: Vec<ChunkRef>, keep: bool) -> Fetch {
-        Fetch::open(&self.core, chunks, keep)
+        Fetch::open(&self.core, chunks, Purpose::Read { keep })
     }
 
     /// Drops the local bytes of chunks once another member has proven and holds them.
@@ -462,6 +471,10 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
     let door = Arc::new(door);
     let epoch = roster.log(stash_crypto::MemberLog::epoch);
     let rng = &mut rand::rng();
+    let logs = Logs::open(&store, rng)?;
+    if options.fresh_writer {
+        catchup::doubt(&store)?;
+    }
     let author = Author::open(&store, stash, me, epoch, options.fresh_writer, rng)?;
     let secret = StaticSecret::from_bytes(*keys.noise_secret().expose());
     let gate = Arc::clone(&door) as Arc<dyn stash_p2p::Gate>;
@@ -476,7 +489,11 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
         me,
         role: options.role,
         keys,
-        short: short::all(&store)?.into_iter().collect::<std::collections::BTreeSet<_>>().into(),
+        short: short::all(&store)?.into(),
+        flying: Flying::default(),
+        logs,
+        news: std::sync::Mutex::default(),
+        wanted: Notify::new(),
         disk,
         roster,
         door,
@@ -532,7 +549,8 @@ fn up(core: &Arc<Core>, peer: Peer) {
     if let Asker::Member(node, role) = asker {
         tracing::info!(peer = %node.short(), %role, addr = %peer.addr(), "a member is up");
         core.peers.write().unwrap_or_else(PoisonError::into_inner).insert(node, peer.clone());
-        core.tasks.spawn(sync::meet(Arc::clone(core), node, peer.clone()));
+        core.tasks.spawn(catchup::follow(Arc::clone(core), node, peer.clone()));
+        core.wanted.notify_one();
         core.house.met();
     }
     core.tasks.spawn(serve::peer(Arc::clone(core), asker, peer));

@@ -20,8 +20,33 @@ use crate::core::{ANSWER, AskError, Core, lock, next, next_message, unexpected};
 use crate::damage::Damage;
 use crate::ledger::{self, Chunks, at};
 use crate::message::{self, Reply, Request};
-use crate::pool::{Buffer, MAX_BUFFER};
+use crate::pool::{Buffer, BufferPool, MAX_BUFFER};
 use crate::sources::{Answer, HEDGE};
+
+/// What chunks are fetched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Somebody reads them; whether they are kept here as well.
+    Read {
+        /// Whether what comes from members is kept.
+        keep: bool,
+    },
+    /// A copy that this node should have. Nobody waits for it, so it has buffers of its own.
+    CatchUp,
+}
+
+impl Purpose {
+    fn keeps(self) -> bool {
+        self != Purpose::Read { keep: false }
+    }
+
+    fn pool(self, core: &Core) -> &BufferPool {
+        match self {
+            Purpose::Read { .. } => &core.pools.fetch,
+            Purpose::CatchUp => &core.pools.catch_up,
+        }
+    }
+}
 
 /// Chunks under way for one reader; their buffers are bounded besides.
 const AHEAD: usize = 8;
@@ -83,7 +108,8 @@ pub struct Fetch {
 }
 
 impl Fetch {
-    pub(crate) fn open(core: &Arc<Core>, chunks: Vec<ChunkRef>, keep: bool) -> Fetch {
+    pub(crate) fn open(core: &Arc<Core>, chunks: Vec<ChunkRef>, purpose: Purpose) -> Fetch {
+        let keep = purpose.keeps();
         let (queue, receiver) = mpsc::channel(AHEAD);
         let core = Arc::clone(core);
         let producer = tokio::spawn(async move {
@@ -91,7 +117,7 @@ impl Fetch {
             for chunk in chunks {
                 // Buffers are taken in order, so the chunk that the reader waits for always has one.
                 let buffer = match checked(chunk) {
-                    Ok(len) => Ok(core.pools.fetch.take(len).await),
+                    Ok(len) => Ok(purpose.pool(&core).take(len).await),
                     Err(error) => Err(error),
                 };
                 let (core, kept) = (Arc::clone(&core), Arc::clone(&kept));
@@ -140,16 +166,18 @@ fn checked(chunk: ChunkRef) -> Result<usize, FetchError> {
     }
 }
 
-/// The file chunks of a manifest, fetching its manifest chunks where they are not here.
+/// The file chunks of a manifest, fetching its manifest chunks where they are not here; those are
+/// kept if the purpose keeps.
 pub(crate) async fn manifest(
     core: &Arc<Core>,
     manifest: &Manifest,
+    purpose: Purpose,
 ) -> Result<Vec<ChunkRef>, FetchError> {
     let Manifest::Indirect { chunks, total } = manifest else {
         return Ok(manifest.refs().to_vec());
     };
     let mut refs = Vec::new();
-    let mut fetch = Fetch::open(core, chunks.clone(), true);
+    let mut fetch = Fetch::open(core, chunks.clone(), purpose);
     for chunk in chunks {
         let bytes = fetch.next().await.unwrap_or(Err(FetchError::Stopping))?;
         let malformed = |source| FetchError::Manifest { address: chunk.address, source };

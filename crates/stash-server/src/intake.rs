@@ -299,6 +299,9 @@ pub(crate) async fn accept(
     };
     let results = core.disk.run(work).await;
     core.applied();
+    if chunks == Chunks::Later {
+        core.wanted.notify_one();
+    }
     results
 }
 

@@ -27,7 +27,7 @@ use crate::message::{Refusal, Reply, Request};
 use crate::roster::{self, RosterError};
 use crate::serve::{self, MAX_CLAIM_BYTES, page, refused};
 use crate::tickets::{self, MAX_TICKETS, Row, Used, Verdict};
-use crate::{clock, sync};
+use crate::{catchup, clock, sync};
 
 /// How long a join or a recovery may take to reach a member.
 const REACH: Duration = Duration::from_secs(20);
@@ -304,7 +304,7 @@ pub fn found(
         }
     }
     if synchronised {
-        batch = batch.row(sync::COMPLETE, Some(b"1"));
+        batch = batch.row(catchup::COMPLETE, Some(b"1"));
     }
     store.commit(batch).map(drop)
 }

@@ -11,6 +11,7 @@ use stash_crypto::{
 use stash_store::{Batch, CommitError, ReadError, RecordEntry, Ref, Store};
 
 use crate::message::{RecordResult, pack};
+use crate::wants;
 
 /// How often a batch is tried again when a chunk vanishes between look-up and commit.
 const ATTEMPTS: usize = 3;
@@ -151,6 +152,9 @@ fn commit<'a>(
             }
             removals_only &= record.clear().kind == RecordKind::Tombstone;
             batch = batch.record(entry(record));
+            if chunks == Chunks::Later && !named.missing.is_empty() {
+                batch = batch.row(&wants::row(&record.hash()), Some(&[]));
+            }
         }
     }
     if removals_only {
@@ -242,17 +246,17 @@ fn reference(chunk: &ChunkRef) -> Ref {
 
 /// What a manifest names, as far as this store can tell.
 #[derive(Default)]
-struct Named {
+pub(crate) struct Named {
     /// Chunks that stand in the record: file chunks, or manifest chunks.
     direct: Vec<ChunkRef>,
     /// Manifest chunks that are here. What they name, 1 MiB each, is read again when it is needed.
     manifests: Vec<Address>,
     /// Chunks of either kind that are not here: the first [`NEED`].
-    missing: Vec<Address>,
+    pub(crate) missing: Vec<Address>,
 }
 
 impl Named {
-    fn of(store: &Store, manifest: &Manifest) -> Result<Named, LedgerError> {
+    pub(crate) fn of(store: &Store, manifest: &Manifest) -> Result<Named, LedgerError> {
         let mut named = Named { direct: manifest.refs().to_vec(), ..Named::default() };
         named.look(store, manifest.refs())?;
         if let Manifest::Indirect { chunks, .. } = manifest {
@@ -311,6 +315,12 @@ pub(crate) fn give_up(
     Ok(())
 }
 
+/// Whether the local bytes of this version are given up.
+pub(crate) fn is_given_up(store: &Store, record: &Record) -> Result<bool, ReadError> {
+    let given_up = store.row(&[EVICTED, record.clear().name.as_bytes()].concat())?;
+    Ok(given_up.as_deref() == Some(record.hash().as_bytes().as_slice()))
+}
+
 /// Whether a current version whose local bytes are not given up uses this chunk.
 pub(crate) fn in_use(store: &Store, address: &Address) -> Result<bool, LedgerError> {
     for hash in store.referrers(&at(address))? {
@@ -318,12 +328,10 @@ pub(crate) fn in_use(store: &Store, address: &Address) -> Result<bool, LedgerErr
             continue;
         };
         let record = decode(stored.sequence, &stored.bytes)?;
-        let name = record.clear().name;
-        let given_up = store.row(&[EVICTED, name.as_bytes()].concat())?;
-        if given_up.as_deref() == Some(hash.as_slice()) {
+        if is_given_up(store, &record)? {
             continue;
         }
-        let held = records_of(store, &name)?;
+        let held = records_of(store, &record.clear().name)?;
         if stash_crypto::leaves(&held).iter().any(|leaf| leaf.hash() == record.hash()) {
             return Ok(true);
         }

@@ -22,7 +22,9 @@
 //! What nodes say to each other is specified in `docs/protocol.md`, part B.
 
 mod author;
+mod catchup;
 mod clock;
+mod compare;
 mod core;
 mod damage;
 mod disk;
@@ -30,6 +32,7 @@ mod door;
 mod engine;
 mod evict;
 mod fetch;
+mod flying;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -39,6 +42,7 @@ mod join;
 mod lane;
 mod lease;
 mod ledger;
+mod logs;
 mod message;
 mod pool;
 mod proof;
@@ -53,6 +57,7 @@ mod sync;
 mod tally;
 mod tickets;
 mod upload;
+mod wants;
 
 pub use author::{Draft, Position, Write, WriteError};
 pub use core::AskError;

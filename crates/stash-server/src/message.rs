@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_bytes::ByteBuf;
-use stash_crypto::{Address, ChunkRef};
+use stash_crypto::{Address, ChunkRef, RecordHash};
+
+use crate::logs::LogId;
 
 /// Addresses in one message, at most: 128 KiB of the 256 KiB that a message may have.
 pub(crate) const MAX_ADDRESSES: usize = 4_096;
@@ -58,10 +60,46 @@ pub(crate) enum Request {
         /// Signed addresses of members.
         addresses: Vec<ByteBuf>,
     },
-    /// Records after this sequence number of the responder's store.
-    Records {
-        /// Sequence number that the initiator has seen.
+    /// Hashes of records behind a position in the responder's order.
+    Log {
+        /// The stretch that `after` belongs to, as the responder named it; zeros at the beginning.
+        #[serde(with = "serde_bytes")]
+        log: LogId,
+        /// Sequence number of the last record that the initiator has seen.
         after: u64,
+    },
+    /// How many records are held, and the sum of their hashes.
+    Totals {},
+    /// Sums of the records held, by the first bytes of their hashes.
+    Sums {
+        /// Prefixes side by side, at most 64.
+        prefixes: ByteBuf,
+        /// Bytes of each: 0 (then there is one prefix, and no bytes) or 1.
+        length: u8,
+    },
+    /// Hashes of the records held in some parts.
+    Ids {
+        /// The first two bytes of the hashes in each part, at most 4,096 parts.
+        parts: ByteBuf,
+        /// Bytes of each hash wanted: 16 or 32.
+        size: u8,
+    },
+    /// Whole hashes of records, by their halves.
+    Match {
+        /// The first 16 bytes of each hash, at most 4,096.
+        halves: ByteBuf,
+    },
+    /// There may be new records in the initiator's order.
+    News {},
+    /// Records that the initiator has and the responder lacks.
+    Lack {
+        /// Record hashes, 32 bytes each.
+        hashes: ByteBuf,
+    },
+    /// Which of these records are held with all of their chunks?
+    Whole {
+        /// Record hashes, 32 bytes each, at most 256.
+        hashes: ByteBuf,
     },
     /// Records by their hashes.
     Find {
@@ -164,12 +202,47 @@ pub(crate) enum Reply {
         /// Signed addresses of members.
         addresses: Vec<ByteBuf>,
     },
-    /// A page of records; `last` is the sequence number to continue after.
+    /// Records that were asked for by their hashes.
     Records {
-        /// Encoded records.
+        /// Encoded records, in the order of the request.
         records: Vec<ByteBuf>,
-        /// Sequence number of the last record in the page, or the request's when it is empty.
+    },
+    /// A page of the responder's order.
+    Log {
+        /// Whether the position that was asked for is one of this store as it is.
+        known: bool,
+        /// Record hashes, 32 bytes each, at most 4,096; none if the position is not known.
+        hashes: ByteBuf,
+        /// With `last`, where to go on; the end of the order if the position is not known.
+        #[serde(with = "serde_bytes")]
+        log: LogId,
+        /// Sequence number of the last record in the page; the request's at the end of the order.
         last: u64,
+    },
+    /// How many records are held, and the sum of their hashes.
+    Totals {
+        /// How many.
+        records: u64,
+        /// The sum of their hashes as 256-bit little-endian numbers, modulo 2^256.
+        #[serde(with = "serde_bytes")]
+        sum: [u8; 32],
+    },
+    /// The sums of the 256 parts of each prefix.
+    Sums {
+        /// 8 bytes a part.
+        sums: ByteBuf,
+    },
+    /// Hashes in the first of the parts that were asked for.
+    Ids {
+        /// For each part a count (u16, little-endian), then its hashes in order.
+        ids: ByteBuf,
+        /// How many parts these are: as many as fit, one at least.
+        parts: u64,
+    },
+    /// Record hashes.
+    Hashes {
+        /// 32 bytes each.
+        hashes: ByteBuf,
     },
     /// The joiner is admitted.
     Welcome {
@@ -253,6 +326,26 @@ pub(crate) fn unpack(bytes: &[u8]) -> Result<Vec<Address>, Malformed> {
     Ok(addresses.iter().copied().map(Address::from_bytes).collect())
 }
 
+/// Packs record hashes into one byte string.
+pub(crate) fn pack_hashes<'a>(hashes: impl IntoIterator<Item = &'a RecordHash>) -> ByteBuf {
+    let mut bytes = Vec::new();
+    hashes.into_iter().for_each(|hash| bytes.extend_from_slice(hash.as_bytes()));
+    ByteBuf::from(bytes)
+}
+
+/// Unpacks record hashes.
+///
+/// # Errors
+///
+/// As [`unpack`].
+pub(crate) fn unpack_hashes(bytes: &[u8]) -> Result<Vec<RecordHash>, Malformed> {
+    let (hashes, rest) = bytes.as_chunks::<32>();
+    if !rest.is_empty() || hashes.len() > MAX_ADDRESSES {
+        return Err(Malformed(format!("{} bytes are no list of hashes", bytes.len())));
+    }
+    Ok(hashes.iter().copied().map(RecordHash::from_bytes).collect())
+}
+
 /// Packs chunk references for an offer.
 pub(crate) fn pack_references<'a>(chunks: impl IntoIterator<Item = &'a ChunkRef>) -> ByteBuf {
     let mut bytes = Vec::new();
@@ -328,12 +421,18 @@ mod tests {
         let chunks = pack(&[Address::from_bytes([7; 32]), Address::from_bytes([8; 32])]);
         round_trips(Request::Put {});
         round_trips(Request::Get { address: [3; 32] });
+        round_trips(Request::Log { log: [5; 16], after: 1 << 40 });
         round_trips(Request::Hold { nonce: [1; 32], chunks: chunks.clone() });
         round_trips(Request::Announce { entries: vec![ByteBuf::from(vec![1])], addresses: vec![] });
         round_trips(Put::Records { records: vec![ByteBuf::from(vec![9; 40])] });
         round_trips(PutReply::Results {
             results: vec![RecordResult::Stored {}, RecordResult::Need { chunks }],
         });
+        round_trips(Request::Sums { prefixes: ByteBuf::from(vec![7, 8]), length: 1 });
+        round_trips(Reply::Ids { ids: ByteBuf::from(vec![0, 0]), parts: 1 });
+        round_trips(Reply::Totals { records: 3, sum: [4; 32] });
+        let hashes = ByteBuf::from(vec![6; 64]);
+        round_trips(Reply::Log { known: true, hashes, log: [5; 16], last: 9 });
         round_trips(Reply::Refused { code: Refusal::Role, reason: "no".to_owned() });
     }
 

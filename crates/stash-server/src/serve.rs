@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use serde_bytes::ByteBuf;
-use stash_crypto::{Address, NodeId, Role};
+use stash_crypto::{Address, NodeId, RecordHash, Role};
 use stash_p2p::{Frame, Peer, RecvStream, SendStream, Stream, StreamError};
 use stash_store::{ReadError, Store};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::catchup::Follower;
+use crate::core::lock;
 use crate::core::{ANSWER, Core};
-use crate::ledger::at;
-use crate::message::{self, MAX_RECORD_BYTES, Refusal, Reply, Request};
+use crate::ledger::{self, LedgerError, Named};
+use crate::logs::{Cursor, LogId};
+use crate::message::{self, MAX_ADDRESSES, MAX_RECORD_BYTES, Refusal, Reply, Request};
 use crate::pool::MAX_BUFFER;
-use crate::{damage, evict, intake, join};
+use crate::{compare, evict, intake, join, short};
 
 /// Requests of one peer that are answered at once; the next ones wait in the transport.
 const REQUESTS: usize = 64;
@@ -108,6 +111,20 @@ async fn request(
                 Err(error) => refused(Refusal::Malformed, &error.to_string()),
             }
         }
+        (Some(Request::News {}), Asker::Member(node, _)) => {
+            told(core, &node, |follower| follower.news());
+            Reply::Done {}
+        }
+        (Some(Request::Lack { hashes }), Asker::Member(node, _)) => {
+            match message::unpack_hashes(&hashes) {
+                Ok(hashes) => {
+                    told(core, &node, |follower| follower.lack(hashes));
+                    Reply::Done {}
+                }
+                Err(error) => refused(Refusal::Malformed, &error.to_string()),
+            }
+        }
+        (Some(Request::Log { log, after }), asker) => page_of_log(core, asker, log, after).await,
         (Some(request), _) => answer(core, request).await,
     };
     send.message(message::encode(&reply)).await?;
@@ -137,20 +154,44 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
                 Err(error) => refused(Refusal::Failed, &error.to_string()),
             }
         }
-        Request::Records { after } => records(core, after).await,
-        Request::Find { hashes } => match message::unpack(&hashes) {
+        Request::Totals {} => {
+            let totals = core.disk.store().record_totals();
+            Reply::Totals { records: totals.count, sum: totals.sum }
+        }
+        Request::Sums { prefixes, length } => match compare::prefixes(&prefixes, length) {
+            Some(prefixes) => sums(core, prefixes).await,
+            None => refused(Refusal::Malformed, "no prefixes of 0 or 1 bytes, at most 64"),
+        },
+        Request::Ids { parts, size } => match compare::parts(&parts, size) {
+            Some(parts) => ids(core, parts, size.into()).await,
+            None => refused(Refusal::Malformed, "no parts, at most 4096, in 16 or 32 bytes"),
+        },
+        Request::Match { halves } => match compare::halves(&halves) {
+            Some(halves) => whole_hashes(core, halves).await,
+            None => refused(Refusal::Malformed, "no halves of hashes, at most 4096"),
+        },
+        Request::Find { hashes } => match message::unpack_hashes(&hashes) {
             Ok(hashes) => find(core, hashes).await,
             Err(error) => refused(Refusal::Malformed, &error.to_string()),
         },
+        Request::Whole { hashes } => match message::unpack_hashes(&hashes) {
+            Ok(hashes) if hashes.len() <= short::WHOLE => whole(core, hashes).await,
+            Ok(_) => refused(Refusal::Malformed, "more than 256 records"),
+            Err(error) => refused(Refusal::Malformed, &error.to_string()),
+        },
         Request::Join { .. } => refused(Refusal::Unknown, "this node is a member already"),
-        Request::Put {} | Request::Get { .. } | Request::Hold { .. } | Request::Release { .. } => {
-            refused(Refusal::Role, "only members ask this")
-        }
+        Request::Put {}
+        | Request::Get { .. }
+        | Request::Hold { .. }
+        | Request::Release { .. }
+        | Request::News {}
+        | Request::Lack { .. }
+        | Request::Log { .. } => refused(Refusal::Role, "only members ask this"),
     }
 }
 
 async fn have(core: &Arc<Core>, chunks: &[Address]) -> Reply {
-    let addresses: Vec<_> = chunks.iter().map(at).collect();
+    let addresses: Vec<_> = chunks.iter().map(ledger::at).collect();
     match core.disk.run(move |store| store.has(&addresses)).await {
         Ok(here) => Reply::Have { chunks: message::bits(here) },
         Err(error) => refused(Refusal::Failed, &error.to_string()),
@@ -168,24 +209,100 @@ pub(crate) fn page(items: Vec<Vec<u8>>, limit: usize) -> Vec<ByteBuf> {
     items.into_iter().take_while(fits).map(ByteBuf::from).collect()
 }
 
-/// Records looked at for one page: a page of 192 KiB holds fewer than this of the smallest.
-const RECORDS: u64 = 512;
+/// Wakes whoever follows a member; one that is gone already has nothing to tell.
+fn told(core: &Core, node: &NodeId, tell: impl FnOnce(&Follower)) {
+    let follower = lock(&core.news).get(node).cloned();
+    if let Some(follower) = follower {
+        tell(&follower);
+    }
+}
 
-async fn records(core: &Arc<Core>, after: u64) -> Reply {
-    match damage::records_after(core, after, RECORDS).await {
+/// A page of this store's order, without what is on its way to the asker.
+async fn page_of_log(core: &Arc<Core>, asker: Asker, log: LogId, after: u64) -> Reply {
+    let from = Cursor { log, after };
+    // Before the page: what is stored meanwhile comes with the next one.
+    let last = core.disk.store().last_sequence();
+    if !core.logs.knows(&from, last) {
+        let Cursor { log, after } = core.logs.cursor(last);
+        return Reply::Log { known: false, hashes: ByteBuf::new(), log, last: after };
+    }
+    let look = move |store: &Store| store.record_hashes_after(after, MAX_ADDRESSES as u64);
+    let page = match core.disk.run(look).await {
+        Ok(page) => page,
+        Err(error) => return refused(Refusal::Failed, &error.to_string()),
+    };
+    let end = core.logs.cursor(page.last().map_or(after, |(sequence, _)| *sequence));
+    let mut hashes = page.into_iter().map(|(_, hash)| RecordHash::from_bytes(hash)).collect();
+    if let Asker::Member(node, _) = asker {
+        core.flying.strike(&node, &mut hashes);
+    }
+    let hashes = message::pack_hashes(&hashes);
+    Reply::Log { known: true, hashes, log: end.log, last: end.after }
+}
+
+async fn sums(core: &Arc<Core>, prefixes: Vec<Vec<u8>>) -> Reply {
+    match core.disk.run(move |store| compare::sums(store, &prefixes)).await {
+        Ok(sums) => Reply::Sums { sums: ByteBuf::from(sums) },
         Err(error) => refused(Refusal::Failed, &error.to_string()),
-        Ok(stored) => {
-            let sequences: Vec<u64> = stored.iter().map(|record| record.sequence).collect();
-            let bytes = stored.into_iter().map(|record| record.bytes.to_vec()).collect();
-            let records = page(bytes, MAX_RECORD_BYTES);
-            let last = records.len().checked_sub(1).and_then(|i| sequences.get(i).copied());
-            Reply::Records { records, last: last.unwrap_or(after) }
+    }
+}
+
+async fn ids(core: &Arc<Core>, parts: Vec<[u8; 2]>, size: usize) -> Reply {
+    match core.disk.run(move |store| compare::list(store, &parts, size)).await {
+        Ok((ids, done)) => Reply::Ids { ids: ByteBuf::from(ids), parts: done as u64 },
+        Err(error) => refused(Refusal::Failed, &error.to_string()),
+    }
+}
+
+async fn whole_hashes(core: &Arc<Core>, halves: Vec<[u8; compare::HALF]>) -> Reply {
+    let look = move |store: &Store| {
+        let mut found = Vec::with_capacity(halves.len());
+        for half in halves {
+            store.record_hashes_under(&half, &mut |hash| {
+                if found.len() < MAX_ADDRESSES {
+                    found.push(RecordHash::from_bytes(*hash));
+                }
+            })?;
         }
+        Ok::<_, ReadError>(found)
+    };
+    match core.disk.run(look).await {
+        Ok(found) => Reply::Hashes { hashes: message::pack_hashes(&found) },
+        Err(error) => refused(Refusal::Failed, &error.to_string()),
+    }
+}
+
+/// Which of these records are here with every chunk that they name. One whose local bytes were given
+/// up counts: its bytes are not to be brought back.
+async fn whole(core: &Arc<Core>, hashes: Vec<RecordHash>) -> Reply {
+    let look = move |store: &Store| {
+        let mut whole = Vec::with_capacity(hashes.len());
+        for hash in hashes {
+            let stored = match store.record(hash.as_bytes()) {
+                Ok(stored) => stored,
+                Err(ReadError::RecordDamaged { .. }) => None,
+                Err(error) => return Err(error.into()),
+            };
+            let Some(stored) = stored else {
+                whole.push(false);
+                continue;
+            };
+            let record = ledger::decode(stored.sequence, &stored.bytes)?;
+            whole.push(
+                ledger::is_given_up(store, &record)?
+                    || Named::of(store, &record.clear().manifest)?.missing.is_empty(),
+            );
+        }
+        Ok::<_, LedgerError>(whole)
+    };
+    match core.disk.run(look).await {
+        Ok(whole) => Reply::Have { chunks: message::bits(whole) },
+        Err(error) => refused(Refusal::Failed, &error.to_string()),
     }
 }
 
 /// The records with these hashes that are here whole, as many as fit.
-async fn find(core: &Arc<Core>, hashes: Vec<Address>) -> Reply {
+async fn find(core: &Arc<Core>, hashes: Vec<RecordHash>) -> Reply {
     let read = move |store: &Store| {
         let mut found = Vec::new();
         let mut bytes = 0;
@@ -203,14 +320,14 @@ async fn find(core: &Arc<Core>, hashes: Vec<Address>) -> Reply {
         Ok(found)
     };
     match core.disk.run(read).await {
-        Ok(found) => Reply::Records { records: page(found, MAX_RECORD_BYTES), last: 0 },
+        Ok(found) => Reply::Records { records: page(found, MAX_RECORD_BYTES) },
         Err(error) => refused(Refusal::Failed, &error.to_string()),
     }
 }
 
 /// Sends one chunk, or says that it is not here.
 async fn get(core: &Arc<Core>, address: Address, mut send: SendStream) -> Result<(), StreamError> {
-    let state = core.disk.run(move |store| store.chunk_state(&at(&address))).await;
+    let state = core.disk.run(move |store| store.chunk_state(&ledger::at(&address))).await;
     let chunk = match state {
         Ok(stash_store::ChunkState::Here { len }) if len as usize <= MAX_BUFFER => {
             let buffer = core.pools.serve.take(len as usize).await;

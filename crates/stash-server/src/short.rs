@@ -1,48 +1,141 @@
-//! Remembers which records have fewer copies than members, so that `status` can say so.
+//! Which records have fewer copies than members: remembered, so that `status` can say so, and made
+//! good when the members without a copy are there.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use stash_crypto::RecordHash;
+use stash_crypto::{NodeId, Record, RecordHash};
+use stash_p2p::Peer;
 use stash_store::{Batch, ReadError, Store};
 
-use crate::core::{Core, lock};
+use crate::core::{AskError, Core, ask, lock, unexpected};
+use crate::message::{self, Reply, Request};
 use crate::shipment::Shipment;
 
 /// Store rows of records with missing copies, by record hash; the value names the members.
 const SHORT: &[u8] = b"short/";
 
+/// Records that a member is asked about at once: it looks up every chunk of each.
+pub(crate) const WHOLE: usize = 256;
+
+/// Records with missing copies, and the members that lack them.
+pub(crate) type Short = BTreeMap<RecordHash, BTreeSet<NodeId>>;
+
 /// The records that the store remembers as short.
-pub(crate) fn all(store: &Store) -> Result<Vec<RecordHash>, ReadError> {
-    let hash = |key: &[u8]| Some(RecordHash::from_bytes(key.strip_prefix(SHORT)?.try_into().ok()?));
-    Ok(store.rows(SHORT)?.iter().filter_map(|(key, _)| hash(key)).collect())
+pub(crate) fn all(store: &Store) -> Result<Short, ReadError> {
+    let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
+        let hash = RecordHash::from_bytes(key.strip_prefix(SHORT)?.try_into().ok()?);
+        Some((hash, value.as_chunks().0.iter().copied().map(NodeId::from_bytes).collect()))
+    };
+    Ok(store.rows(SHORT)?.into_iter().filter_map(decode).collect())
 }
 
 /// Waits until no target of a shipment can still report, then writes down what is missing, or
 /// strikes out what no longer is.
-pub(crate) async fn watch(core: Arc<Core>, shipment: Arc<Shipment>) {
+pub(crate) async fn watch(core: Arc<Core>, shipment: Arc<Shipment>, lanes: Vec<NodeId>) {
     let tally = shipment.until(|tally| tally.closed()).await;
-    let without = tally.without();
-    let hashes = shipment.records().iter().map(stash_crypto::Record::hash);
-    let changed: Vec<RecordHash> = {
+    for node in &lanes {
+        core.flying.remove(node, shipment.records());
+    }
+    let lacking: BTreeSet<NodeId> = tally.without().into_iter().map(|(node, _)| node).collect();
+    let hashes = shipment.records().iter().map(Record::hash);
+    change(&core, hashes, |nodes| nodes.clone_from(&lacking)).await;
+    // One that is connected all the same has passed over them in this node's order.
+    for (node, peer) in core.connected().into_iter().filter(|(node, _)| lacking.contains(node)) {
+        let core = Arc::clone(&core);
+        core.tasks.clone().spawn(async move { settle(&core, node, &peer).await });
+    }
+}
+
+/// Changes who lacks some records, here and in the store.
+async fn change(
+    core: &Core,
+    hashes: impl Iterator<Item = RecordHash>,
+    update: impl Fn(&mut BTreeSet<NodeId>),
+) {
+    let changed: Vec<(RecordHash, Vec<u8>)> = {
         let mut short = lock(&core.short);
-        let update = |hash: &RecordHash| match without.is_empty() {
-            true => short.remove(hash),
-            false => short.insert(*hash),
+        let change = |hash: RecordHash| {
+            let old = short.get(&hash).cloned().unwrap_or_default();
+            let mut new = old.clone();
+            update(&mut new);
+            let bytes = new.iter().flat_map(|node| *node.as_bytes()).collect();
+            let differs = new != old;
+            if new.is_empty() {
+                short.remove(&hash);
+            } else {
+                short.insert(hash, new);
+            }
+            differs.then_some((hash, bytes))
         };
-        hashes.filter(update).collect()
+        hashes.filter_map(change).collect()
     };
     if changed.is_empty() {
         return;
     }
-    let names: Vec<u8> = without.iter().flat_map(|(node, _)| *node.as_bytes()).collect();
-    let value = (!names.is_empty()).then_some(names);
     let write = move |store: &Store| {
-        let row = |batch: Batch, hash: &RecordHash| {
-            batch.row(&[SHORT, hash.as_bytes()].concat(), value.as_deref())
+        let row = |batch: Batch, (hash, nodes): &(RecordHash, Vec<u8>)| {
+            let value = (!nodes.is_empty()).then_some(nodes.as_slice());
+            batch.row(&[SHORT, hash.as_bytes()].concat(), value)
         };
-        store.commit(changed.iter().fold(Batch::new(), row))
+        store.commit(changed.iter().fold(Batch::new(), row).even_if_full())
     };
     if let Err(error) = core.disk.run(write).await {
         tracing::warn!(%error, "missing copies could not be written down");
     }
+}
+
+/// Asks a member about the records that it is known to lack: what it has by now is struck out, and
+/// it is told of the rest.
+pub(crate) async fn settle(core: &Arc<Core>, node: NodeId, peer: &Peer) {
+    let lacks =
+        |(hash, nodes): (&RecordHash, &BTreeSet<NodeId>)| nodes.contains(&node).then_some(*hash);
+    let hashes: Vec<RecordHash> = lock(&core.short).iter().filter_map(lacks).collect();
+    for page in hashes.chunks(WHOLE) {
+        if let Err(error) = settle_page(core, node, peer, page).await {
+            tracing::debug!(peer = %node.short(), %error, "a member does not say what it lacks");
+            return;
+        }
+    }
+}
+
+async fn settle_page(
+    core: &Arc<Core>,
+    node: NodeId,
+    peer: &Peer,
+    page: &[RecordHash],
+) -> Result<(), AskError> {
+    let raw: Vec<[u8; 32]> = page.iter().map(|hash| *hash.as_bytes()).collect();
+    let held = core.disk.run(move |store| store.has_records(&raw)).await;
+    let held = held.map_err(|error| AskError::Gone(error.to_string()))?;
+    let of = |wanted: bool| {
+        let pairs = page.iter().zip(&held).filter(move |(_, held)| **held == wanted);
+        pairs.map(|(hash, _)| *hash).collect::<Vec<_>>()
+    };
+    // Forgotten here: nobody needs a copy any more.
+    change(core, of(false).into_iter(), BTreeSet::clear).await;
+    let here = of(true);
+    if here.is_empty() {
+        return Ok(());
+    }
+    let request = Request::Whole { hashes: message::pack_hashes(&here) };
+    let reply = ask(peer, &request).await?;
+    let Reply::Have { chunks } = reply else {
+        return Err(unexpected(&reply));
+    };
+    let whole = message::flags(&chunks, here.len());
+    let whole = whole.map_err(|error| AskError::Protocol(error.to_string()))?;
+    let split = |wanted: bool| {
+        let pairs = here.iter().zip(&whole).filter(move |(_, whole)| **whole == wanted);
+        pairs.map(|(hash, _)| *hash).collect::<Vec<_>>()
+    };
+    change(core, split(true).into_iter(), |nodes| {
+        nodes.remove(&node);
+    })
+    .await;
+    let lacking = split(false);
+    if !lacking.is_empty() {
+        ask(peer, &Request::Lack { hashes: message::pack_hashes(&lacking) }).await?;
+    }
+    Ok(())
 }

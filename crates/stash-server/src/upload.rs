@@ -248,6 +248,10 @@ impl Upload {
         progress.made();
         let me = inner.core.me;
         let shipment = Arc::new(Shipment::new(records, inner.wait, me, targets, progress));
+        let lanes: Vec<NodeId> = inner.lanes.keys().copied().collect();
+        for node in &lanes {
+            inner.core.flying.add(node, shipment.records());
+        }
         for node in inner.targets.iter().filter(|node| **node != me) {
             match inner.lanes.get(node) {
                 Some(lane) if lane.send(Item::Records(Arc::clone(&shipment))) => {}
@@ -255,7 +259,8 @@ impl Upload {
                 None => shipment.missing(node, "not connected"),
             }
         }
-        inner.core.tasks.spawn(short::watch(Arc::clone(&inner.core), Arc::clone(&shipment)));
+        let watch = short::watch(Arc::clone(&inner.core), Arc::clone(&shipment), lanes);
+        inner.core.tasks.spawn(watch);
         Pending { shipment }
     }
 

@@ -384,12 +384,34 @@ async fn a_member_reads_what_is_here_by_the_document_alone() {
     assert_eq!(scene.session.ask(&have).await, bits);
     assert_eq!(scene.session.get(absent.address).await, None);
 
-    let Answer::Records { records, last } = scene.session.ask(&Ask::Page { after: 0 }).await else {
-        panic!("no page of records");
+    let start = Ask::Log { log: ByteBuf::from(vec![0; 16]), after: 0 };
+    let Answer::Log { known: true, hashes, log: stretch, last } = scene.session.ask(&start).await
+    else {
+        panic!("no page of the order");
     };
-    assert_eq!(records.len(), 1);
-    let rest = scene.session.ask(&Ask::Page { after: last }).await;
-    assert_eq!(rest, Answer::Records { records: vec![], last }, "no more");
+    assert_eq!(hashes.len(), 32);
+    let rest = Ask::Log { log: stretch.clone(), after: last };
+    let end = |known, log, last| Answer::Log { known, hashes: ByteBuf::new(), log, last };
+    let nothing = scene.session.ask(&rest).await;
+    assert_eq!(nothing, end(true, stretch.clone(), last), "no more");
+    for (log, after) in [(stretch.clone(), last + 1), (ByteBuf::from(vec![7; 16]), 0)] {
+        let lost = scene.session.ask(&Ask::Log { log, after }).await;
+        assert_eq!(lost, end(false, stretch.clone(), last), "no position of this store");
+    }
+    let Answer::Totals { records: 1, sum } = scene.session.ask(&Ask::Totals {}).await else {
+        panic!("no totals");
+    };
+    assert_eq!(sum, hashes, "of one record, its hash");
+    let Answer::Records { records } =
+        scene.session.ask(&Ask::Find { hashes: hashes.clone() }).await
+    else {
+        panic!("no records");
+    };
+    let found = stash_crypto::Record::decode(&records[0]).unwrap();
+    assert_eq!(found.hash().as_bytes(), hashes.as_slice());
+    let both = ByteBuf::from([&hashes[..], &[9; 32]].concat());
+    let whole = scene.session.ask(&Ask::Whole { hashes: both }).await;
+    assert_eq!(whole, Answer::Have { chunks: ByteBuf::from(vec![0b01]) });
 
     let log = log_of(&scene.session, 0).await;
     assert_eq!(log.len(), 3, "the root's keys, the founder, this owner");
@@ -590,7 +612,12 @@ async fn the_join_realm_answers_nothing_but_one_join() {
         Ask::Release { chunks: ByteBuf::new() },
         Ask::Members { from: 0 },
         Ask::Announce { entries: vec![], addresses: vec![] },
-        Ask::Page { after: 0 },
+        Ask::Log { log: ByteBuf::from(vec![0; 16]), after: 0 },
+        Ask::Find { hashes: ByteBuf::new() },
+        Ask::Totals {},
+        Ask::News {},
+        Ask::Lack { hashes: ByteBuf::new() },
+        Ask::Whole { hashes: ByteBuf::new() },
     ] {
         let stranger = fresh(&stash);
         let session = stranger.knock(&ticket).await;
@@ -646,22 +673,26 @@ async fn a_first_exchange_takes_good_records_and_leaves_bad_ones_out() {
     let mut bad = put_of(&stash, &owner.keys, "bad", 2, &[]).bytes().to_vec();
     let last = bad.len() - 1;
     bad[last] ^= 1;
+    let hash = |bytes: &[u8]| *stash_crypto::Record::decode(bytes).unwrap().hash().as_bytes();
+    let hashes = ByteBuf::from([hash(&bad), hash(&good)].concat());
     let (first, second) = (ByteBuf::from(good), ByteBuf::from(bad));
-    // Only a node that has not been through an exchange asks; the founder's may come first.
     let _session = owner
         .connect_with(
             &late,
             script(move |ask, _| match ask {
-                Ask::Page { after: 0 } => Act::Say(Answer::Records {
-                    records: vec![second.clone(), first.clone()],
-                    last: 1,
-                }),
+                Ask::Log { log, after: 0 } => {
+                    Act::Say(Answer::Log { known: true, hashes: hashes.clone(), log, last: 1 })
+                }
+                Ask::Find { .. } => {
+                    Act::Say(Answer::Records { records: vec![second.clone(), first.clone()] })
+                }
                 _ => Act::Default,
             }),
         )
         .await;
-    support::until("one exchange has ended", || {
-        support::now(late.engine.status()).unwrap().synchronised
+    support::until("one exchange has ended, and the good record is here", || {
+        let good = support::now(late.engine.records_of(stash.name("good"))).unwrap();
+        support::now(late.engine.status()).unwrap().synchronised && good.len() == 1
     })
     .await;
     assert!(late.engine.records_of(stash.name("bad")).await.unwrap().is_empty());

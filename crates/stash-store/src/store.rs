@@ -371,6 +371,17 @@ impl Store {
             .ask(|index| hashes.iter().map(|hash| Ok(index.record(hash)?.is_some())).collect())
     }
 
+    /// Calls `visit` with the hash of every record whose hash begins with `prefix`, in the order of
+    /// the hashes. Reads the index alone. What is stored or dropped meanwhile may be in it or not.
+    pub fn record_hashes_under(
+        &self,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8; 32]),
+    ) -> Result<(), ReadError> {
+        // Not asked twice, as others are: what was visited cannot be taken back.
+        Ok(self.shared.index().hashes_under(prefix, visit)?)
+    }
+
     /// How many records there are, and the sum of their hashes, as of the last commit. Two stores
     /// in which they are equal have the same records, unless somebody chose hashes to that end.
     pub fn record_totals(&self) -> RecordTotals {

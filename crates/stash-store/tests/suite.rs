@@ -249,6 +249,13 @@ fn two_stores_with_the_same_records_have_the_same_totals_in_any_order() {
         assert_ne!(store.record_totals().sum, other.record_totals().sum, "{name}");
         store.commit(Batch::new().drop_record(entries[0].hash)).unwrap();
         assert_eq!(store.record_totals(), other.record_totals(), "{name}");
+        let mut under = Vec::new();
+        for first in 0..=255 {
+            store.record_hashes_under(&[first], &mut |hash| under.push(*hash)).unwrap();
+        }
+        let mut all: Vec<_> = entries[1..].iter().map(|entry| entry.hash).collect();
+        all.sort_unstable();
+        assert_eq!(under, all, "{name}");
         let hashes = [entries[0].hash, entries[1].hash];
         assert_eq!(store.has_records(&hashes).unwrap(), [false, true], "{name}");
         let totals = store.record_totals();

@@ -43,6 +43,7 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         chunks: status.chunks,
         bytes: status.bytes,
         missing_copies: status.missing_copies,
+        incomplete: status.incomplete,
         read_only: status.read_only,
         alarms,
         quarantined: status.quarantined,

@@ -29,6 +29,7 @@ fn describe(status: &Status) -> String {
         row("records", status.records.to_string()),
         row("chunks", format!("{}, {}", status.chunks, size(status.bytes))),
         row("missing copies", status.missing_copies.to_string()),
+        row("incomplete", status.incomplete.to_string()),
     ];
     if status.quarantined > 0 {
         rows.push(row("quarantined", status.quarantined.to_string()));

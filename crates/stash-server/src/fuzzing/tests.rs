@@ -41,7 +41,14 @@ fn requests_hold_their_promises_whatever_the_bytes() {
         seed("release", encode(&Request::Release { chunks })),
         seed("members", encode(&Request::Members { from: 7 })),
         seed("announce", encode(&Request::Announce { entries, addresses: claims })),
-        seed("records", encode(&Request::Records { after: u64::MAX })),
+        seed("log", encode(&Request::Log { log: [1; 16], after: u64::MAX })),
+        seed("totals", encode(&Request::Totals {})),
+        seed("sums", encode(&Request::Sums { prefixes: bytes(2), length: 1 })),
+        seed("ids", encode(&Request::Ids { parts: bytes(4), size: 16 })),
+        seed("match", encode(&Request::Match { halves: bytes(32) })),
+        seed("news", encode(&Request::News {})),
+        seed("lack", encode(&Request::Lack { hashes: bytes(64) })),
+        seed("whole", encode(&Request::Whole { hashes: bytes(32) })),
         seed("join", encode(&Request::Join { request: bytes(186) })),
         seed("refused-bomb", b"\x81\xa8announce\x82\xa7entries\xdd\xff\xff\xff\xff"),
     ];
@@ -79,6 +86,7 @@ fn replies_hold_their_promises_whatever_the_bytes() {
         Reply::Welcome { entries: entries.clone(), grant: bytes(77), addresses: claims.clone() };
     let held = Reply::Held { proofs: bytes(64), released: bits([true; 2]), reason: String::new() };
     let refused = Reply::Refused { code: Refusal::TicketUsed, reason: "used".to_owned() };
+    let log = Reply::Log { known: true, hashes: bytes(64), log: [2; 16], last: 9 };
     let seeds = [
         seed("chunk", encode(&Reply::Chunk { length: 4144 })),
         seed("not-here", encode(&Reply::NotHere {})),
@@ -86,7 +94,12 @@ fn replies_hold_their_promises_whatever_the_bytes() {
         seed("held", encode(&held)),
         seed("done", encode(&Reply::Done {})),
         seed("members", encode(&Reply::Members { entries, addresses: claims })),
-        seed("records", encode(&Reply::Records { records: vec![bytes(200)], last: 9 })),
+        seed("records", encode(&Reply::Records { records: vec![bytes(200)] })),
+        seed("log", encode(&log)),
+        seed("totals", encode(&Reply::Totals { records: 7, sum: [3; 32] })),
+        seed("sums", encode(&Reply::Sums { sums: bytes(64) })),
+        seed("ids", encode(&Reply::Ids { ids: bytes(18), parts: 1 })),
+        seed("hashes", encode(&Reply::Hashes { hashes: bytes(64) })),
         seed("welcome", encode(&welcome)),
         seed("refusal", encode(&refused)),
     ];

@@ -28,34 +28,19 @@ use crate::support::{Node, PATIENCE, Stash, until};
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ask {
     Put {},
-    Get {
-        address: ByteBuf,
-    },
-    Have {
-        chunks: ByteBuf,
-    },
-    Hold {
-        nonce: ByteBuf,
-        chunks: ByteBuf,
-    },
-    Release {
-        chunks: ByteBuf,
-    },
-    Members {
-        from: u64,
-    },
-    Announce {
-        entries: Vec<ByteBuf>,
-        addresses: Vec<ByteBuf>,
-    },
-    Join {
-        request: ByteBuf,
-    },
-    // Two requests and two put messages share a name; the fields tell them apart.
-    #[serde(rename = "records")]
-    Page {
-        after: u64,
-    },
+    Get { address: ByteBuf },
+    Have { chunks: ByteBuf },
+    Hold { nonce: ByteBuf, chunks: ByteBuf },
+    Release { chunks: ByteBuf },
+    Members { from: u64 },
+    Announce { entries: Vec<ByteBuf>, addresses: Vec<ByteBuf> },
+    Join { request: ByteBuf },
+    Log { log: ByteBuf, after: u64 },
+    Find { hashes: ByteBuf },
+    Totals {},
+    News {},
+    Lack { hashes: ByteBuf },
+    Whole { hashes: ByteBuf },
 }
 
 /// B.3: what an initiator says on a put stream.
@@ -76,7 +61,9 @@ pub(crate) enum Answer {
     Held { proofs: ByteBuf, released: ByteBuf, reason: String },
     Done {},
     Members { entries: Vec<ByteBuf>, addresses: Vec<ByteBuf> },
-    Records { records: Vec<ByteBuf>, last: u64 },
+    Records { records: Vec<ByteBuf> },
+    Log { known: bool, hashes: ByteBuf, log: ByteBuf, last: u64 },
+    Totals { records: u64, sum: ByteBuf },
     Welcome { entries: Vec<ByteBuf>, grant: ByteBuf, addresses: Vec<ByteBuf> },
     Refused { code: String, reason: String },
     Want { chunks: ByteBuf },
@@ -337,8 +324,13 @@ async fn answer(stream: Stream, script: Script, session: [u8; 32]) -> Result<(),
 fn polite(ask: Ask) -> Answer {
     match ask {
         Ask::Members { .. } => Answer::Members { entries: vec![], addresses: vec![] },
-        Ask::Page { after } => Answer::Records { records: vec![], last: after },
-        Ask::Have { chunks } => {
+        Ask::Log { log, after } => {
+            Answer::Log { known: true, hashes: ByteBuf::new(), log, last: after }
+        }
+        Ask::Find { .. } => Answer::Records { records: vec![] },
+        // As a member that holds nothing.
+        Ask::Totals {} => Answer::Totals { records: 0, sum: ByteBuf::from(vec![0; 32]) },
+        Ask::Have { chunks } | Ask::Whole { hashes: chunks } => {
             Answer::Have { chunks: bit_string(&vec![false; chunks.len() / 32]) }
         }
         Ask::Hold { chunks, .. } => Answer::Held {
@@ -347,7 +339,9 @@ fn polite(ask: Ask) -> Answer {
             reason: "has nothing".to_owned(),
         },
         Ask::Get { .. } => Answer::NotHere {},
-        Ask::Announce { .. } | Ask::Release { .. } => Answer::Done {},
+        Ask::Announce { .. } | Ask::Release { .. } | Ask::News {} | Ask::Lack { .. } => {
+            Answer::Done {}
+        }
         Ask::Put {} | Ask::Join { .. } => {
             Answer::Refused { code: "role".to_owned(), reason: "scripted".to_owned() }
         }

@@ -110,6 +110,31 @@ impl Stash {
         dir: tempfile::TempDir,
         founder: bool,
     ) -> Node {
+        let anywhere = "127.0.0.1:0".parse().unwrap();
+        self.run_as(store, keys, role, dir, founder, false, anywhere).await
+    }
+
+    /// The same node again, after its shutdown, where the others saw it last.
+    pub(crate) async fn restarted_there(&self, node: Node, role: Role) -> Node {
+        let there = node.engine.listen()[0];
+        let Node { engine, keys, store, dir } = node;
+        drop(engine);
+        let keys = Arc::into_inner(keys).expect("the engine is gone");
+        self.run_as(store, keys, role, dir, false, false, there).await
+    }
+
+    /// As [`Stash::run`]; `fresh` says that the store may not be the node's last one.
+    #[expect(clippy::too_many_arguments, reason = "what a node is made of")]
+    pub(crate) async fn run_as(
+        &self,
+        store: Store,
+        keys: NodeKeys,
+        role: Role,
+        dir: tempfile::TempDir,
+        founder: bool,
+        fresh: bool,
+        listen: std::net::SocketAddr,
+    ) -> Node {
         let keys = Arc::new(keys);
         let admission = founder.then(|| Arc::new(Founder { root: self.root() }) as Arc<_>);
         let options = EngineOptions {
@@ -119,10 +144,10 @@ impl Stash {
             stash: self.id(),
             role,
             network: vec![self.root().network_key()],
-            listen: vec!["127.0.0.1:0".parse().unwrap()],
+            listen: vec![listen],
             advertise: vec![],
             admission,
-            fresh_writer: false,
+            fresh_writer: fresh,
             housekeeping: stash_server::Housekeeping::default(),
         };
         Node { engine: Engine::start(options).await.unwrap(), keys, store, dir }

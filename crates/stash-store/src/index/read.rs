@@ -132,6 +132,23 @@ impl Index {
         self.located(&self.under(&key(table::NAMES, &[name]), usize::MAX)?)
     }
 
+    /// Calls `visit` with the hash of every record whose hash begins with `prefix`, in order.
+    pub(crate) fn hashes_under(
+        &self,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8; 32]),
+    ) -> Result<(), IndexError> {
+        let mut bad = None;
+        self.tree.scan_prefix(&key(table::RECORDS, &[prefix]), &mut |key, _| {
+            match key[1..].try_into() {
+                Ok(hash) => visit(hash),
+                Err(_) => bad = Some(bad_value(key)),
+            }
+            bad.is_none()
+        })?;
+        bad.map_or(Ok(()), Err)
+    }
+
     pub(crate) fn records_after(&self, after: u64, limit: u64) -> Result<Vec<Located>, IndexError> {
         let Some(from) = after.checked_add(1) else {
             return Ok(Vec::new());
