@@ -131,7 +131,7 @@ fn every_json_document_has_the_documented_fields() {
     assert_eq!(fields(&place["nodes"][0]).join(" "), "chunks name node_id role state");
     let peer = &node.json(&["peers"])["peers"][0];
     assert_eq!(fields(peer).join(" "), "addresses connected name node_id role this");
-    let status = "alarms bytes chunks connected damaged files gc listen members missing_copies \
+    let status = "alarms bytes chunks connected damaged files gc incomplete listen members missing_copies \
                   name node_id quarantined read_only records role scrub stash_id store \
                   synchronised version";
     assert_eq!(fields(&node.json(&["status"])).join(" "), status);
