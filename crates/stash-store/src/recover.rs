@@ -369,6 +369,9 @@ fn try_load(
     let memory = options.memory_bytes;
     let mut replay = Replay::new(&index, files, format, head.unwrap_or_default(), memory, report);
     let end = replay.run(found, start, cut)?;
+    if cut {
+        replay.remove_gone(end)?;
+    }
     let head = replay.finish(end)?;
     Ok((index, head))
 }

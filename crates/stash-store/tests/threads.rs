@@ -127,3 +127,32 @@ fn a_store_whose_last_clone_is_dropped_by_a_callback_closes() {
     };
     assert_eq!(store.row(b"k").unwrap(), Some(b"v".to_vec()));
 }
+
+#[test]
+fn a_blob_staged_again_while_the_index_is_made_anew_keeps_its_file() {
+    let disk = MemDisk::new(1);
+    // Nothing is remembered, so that damage is found.
+    let options = Options { disk: Arc::new(disk.clone()), small: 64, ..Options::default() };
+    let options = Options { cache_bytes: 0, ..options };
+    let store = Store::create(dir(), &options).unwrap();
+    let (bytes, other) = (Random(1).bytes(500), Random(2).bytes(50));
+    let (address, other) = (put(&store, &bytes), put(&store, &other));
+    store.commit(Batch::new().evict(vec![address], false)).unwrap();
+    drop(store);
+    let store = Store::open(dir(), &options).unwrap();
+    let files = |below: &str| {
+        let below = dir().join(below);
+        let files = disk.files().into_iter().filter(move |(path, _)| path.starts_with(&below));
+        files.collect::<Vec<_>>()
+    };
+    store.stage(Blob::hash(bytes.clone())).unwrap();
+    while files("chunks").is_empty() {
+        std::thread::yield_now();
+    }
+    for (path, len) in files("index").iter().filter(|(path, _)| !path.ends_with("head")) {
+        (0..*len).step_by(16).for_each(|byte| disk.flip_bit(path, byte * 8).unwrap());
+    }
+    assert_eq!(store.has(&[other, address]).unwrap(), [true, true]);
+    store.commit(Batch::new().require(address)).unwrap();
+    assert_eq!(read(&store, &address), Some(bytes));
+}

@@ -285,9 +285,9 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Finishes evictions and collections that were cut short, and makes the index durable.
-    pub(super) fn finish(mut self, end: Position) -> Result<Head, LoadError> {
-        self.head.state.next_sequence = self.head.state.next_sequence.max(1);
+    /// Finishes evictions and collections that were cut short. Not for a store that is open: there,
+    /// the file may be a new one, of a blob that is staged and not announced yet.
+    pub(super) fn remove_gone(&mut self, end: Position) -> Result<(), LoadError> {
         self.flush(end)?;
         let addresses: Vec<Address> = self.gone.iter().copied().collect();
         for (address, row) in addresses.iter().zip(self.index.chunks(&addresses)?) {
@@ -298,6 +298,13 @@ impl<'a> Replay<'a> {
                 let _ = self.files.disk.remove(&self.files.chunk(address));
             }
         }
+        Ok(())
+    }
+
+    /// Makes the index durable.
+    pub(super) fn finish(mut self, end: Position) -> Result<Head, LoadError> {
+        self.head.state.next_sequence = self.head.state.next_sequence.max(1);
+        self.flush(end)?;
         if self.report.replayed > 0 {
             self.checkpoint()?;
         }
