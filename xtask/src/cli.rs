@@ -31,6 +31,8 @@ pub(crate) enum Task {
     Chaos(Chaos),
     /// Run the fuzz targets, each for a while (needs cargo-fuzz; not part of ci)
     Fuzz(FuzzArguments),
+    /// Run the races of the store under many schedules
+    Races(RacesArguments),
     /// Cut the power of file systems under a working store and check what it kept (root, Linux)
     Powercut(PowercutArguments),
     /// The part of powercut that has a namespace of its own
@@ -142,6 +144,19 @@ pub(crate) enum Chaos {
         #[arg(long)]
         seed: Option<u64>,
     },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RacesArguments {
+    /// Only races whose names contain one of these
+    #[arg(value_name = "RACE")]
+    pub(crate) races: Vec<String>,
+    /// Schedules of each race for each scheduler and each way to commit
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) iterations: u32,
+    /// Replay the schedules of this seed
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -17,6 +17,7 @@ mod machine;
 mod needles;
 mod powercut;
 mod process;
+mod races;
 mod report;
 mod scratch;
 mod shapes;
@@ -60,6 +61,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(bench) => bench::run(&bench),
         Task::Chaos(chaos) => chaos::run(&chaos),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Races(arguments) => races::run(&arguments),
         Task::Powercut(arguments) => powercut::run(&arguments),
         Task::PowercutInside { directory, program, arguments } => {
             powercut::run_inside(&directory, &program, &arguments)

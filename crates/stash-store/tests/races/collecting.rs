@@ -1,0 +1,152 @@
+//! Collections beside one another, beside evictions, and beside the index that is written down.
+
+use stash_store::{Batch, ChunkState, CommitError};
+
+use crate::common::Random;
+use crate::explore::explore;
+use crate::world::{Thing, World, collect, naming, unless_missing};
+
+/// Blobs and records, half of which are then dropped. What stays.
+fn half_dead(world: &World) -> Vec<Thing> {
+    let mut live = Vec::new();
+    for n in 1..=8 {
+        let things = vec![Thing::large(n), Thing::small(100 + n)];
+        world.put(&things);
+        let record = naming(n, &things);
+        let filler = Random(n).bytes(300);
+        let batch = Batch::new().record(record.clone()).row(b"filler", Some(&filler));
+        world.store.commit(batch).unwrap();
+        if n % 2 == 0 {
+            world.store.commit(Batch::new().drop_record(record.hash)).unwrap();
+        } else {
+            live.extend(things);
+        }
+    }
+    live
+}
+
+fn all_readable(world: &World, things: &[Thing]) {
+    for thing in things {
+        assert!(thing.is_readable(&world.store), "{} is gone", thing.address);
+    }
+}
+
+#[test]
+fn two_collections_at_once_do_the_work_of_one() {
+    // Fault case 105.
+    explore(|world| {
+        let live = half_dead(&world);
+        let bytes = world.store.stats().bytes;
+        let collectors: Vec<_> = (0..2).map(|_| world.spawn(|store| collect(&store))).collect();
+        let done: Vec<_> =
+            collectors.into_iter().map(|collector| collector.join().unwrap()).collect();
+        let sum = |of: fn(&stash_store::Collected) -> u64| done.iter().map(of).sum::<u64>();
+        assert_eq!((sum(|done| done.chunks), sum(|done| done.file_bytes)), (8, 4 * 200));
+        assert_eq!(world.store.stats().bytes, bytes - 4 * 240);
+        all_readable(&world, &live);
+        collect(&world.store);
+        assert_eq!(world.bytes_in("log"), world.store.stats().log_bytes);
+        assert_eq!(world.bytes_in("chunks"), 4 * 200);
+    });
+}
+
+#[test]
+fn a_collection_beside_commits_and_checkpoints_loses_nothing_in_a_power_cut() {
+    // Fault cases 105 and 109.
+    explore(|world| {
+        let mut live = half_dead(&world);
+        let collector = world.spawn(|store| {
+            collect(&store);
+        });
+        let writer = world.spawn(|store| {
+            for n in 20..24 {
+                let thing = Thing::small(n);
+                let lease = store.lease();
+                lease.add(&[thing.address]).unwrap();
+                thing.stage(&store);
+                let row = Random(n).bytes(700);
+                let record = naming(n, std::slice::from_ref(&thing));
+                store.commit(Batch::new().record(record).row(b"row", Some(&row))).unwrap();
+            }
+        });
+        writer.join().unwrap();
+        collector.join().unwrap();
+        live.extend((20..24).map(Thing::small));
+        all_readable(&world, &live);
+        // What a collection said is gone is gone from the disk once there is nothing else to do.
+        collect(&world.store);
+        assert_eq!(world.bytes_in("log"), world.store.stats().log_bytes);
+        let world = world.restart();
+        assert_eq!(world.store.row(b"row").unwrap(), Some(Random(23).bytes(700)));
+        assert_eq!(world.store.stats().records, 8);
+        all_readable(&world, &live);
+        assert_eq!(world.bytes_in("chunks"), 4 * 200);
+    });
+}
+
+#[test]
+fn an_eviction_beside_a_hold_beside_a_collection_never_takes_what_is_held() {
+    // Fault cases 105 and 106.
+    explore(|world| {
+        let thing = Thing::large(1);
+        world.put(std::slice::from_ref(&thing));
+        let collector = world.spawn(|store| {
+            collect(&store);
+        });
+        let evictor = world.spawn(|store| {
+            let address = Thing::large(1).address;
+            match store.commit(Batch::new().evict(vec![address], true)) {
+                Ok(_) | Err(CommitError::Held { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        });
+        let holder = world.spawn(|store| {
+            let thing = Thing::large(1);
+            let hold = Batch::new().require(thing.address).hold(thing.address, [1; 32]);
+            let held = unless_missing(store.commit(hold));
+            if held {
+                assert!(thing.is_readable(&store), "held and gone");
+            }
+            held
+        });
+        let held = holder.join().unwrap();
+        evictor.join().unwrap();
+        collector.join().unwrap();
+        collect(&world.store);
+        assert_eq!(thing.is_readable(&world.store), held);
+        world.store.commit(Batch::new().release(thing.address, [1; 32])).unwrap();
+        collect(&world.store);
+        assert_eq!(world.store.chunk_state(&thing.address).unwrap(), ChunkState::Absent);
+        assert_eq!(world.bytes_in("chunks"), 0);
+    });
+}
+
+#[test]
+fn a_blob_evicted_collected_and_staged_again_is_whole_or_not_there() {
+    // Fault cases 105 and 109.
+    explore(|world| {
+        let thing = Thing::large(1);
+        world.put(std::slice::from_ref(&thing));
+        let collector = world.spawn(|store| {
+            collect(&store);
+        });
+        let evictor = world.spawn(|store| {
+            let address = Thing::large(1).address;
+            store.commit(Batch::new().evict(vec![address], false)).unwrap();
+        });
+        let putter = world.spawn(|store| {
+            let thing = Thing::large(1);
+            let lease = store.lease();
+            lease.add(&[thing.address]).unwrap();
+            thing.stage(&store);
+            store.flush().unwrap();
+        });
+        collector.join().unwrap();
+        evictor.join().unwrap();
+        putter.join().unwrap();
+        let readable = thing.is_readable(&world.store);
+        assert_eq!(world.store.has(&[thing.address]).unwrap(), [readable]);
+        assert_eq!(world.bytes_in("chunks"), if readable { 200 } else { 0 });
+        assert_eq!(world.store.stats().quarantined, 0);
+    });
+}

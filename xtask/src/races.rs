@@ -1,0 +1,38 @@
+//! `cargo xtask races`: the store under a scheduler that decides who runs next.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::build::cargo;
+use crate::cli::RacesArguments;
+use crate::{process, scratch};
+
+/// A clean build of one crate and the model checker on two slow cores, and a million schedules.
+const DEADLINE: Duration = Duration::from_secs(60 * 60);
+
+/// Schedules in `ci`: four seconds, and a minute for the first build. Each race that was ever found
+/// here shows within a hundred.
+const SHORT: u32 = 100;
+
+pub(crate) fn run(arguments: &RacesArguments) -> Result<()> {
+    let mut races = cargo();
+    races
+        // The races run about as fast, and a first build takes two thirds of the time.
+        .args(["--config", "profile.dev.package.'*'.opt-level=1"])
+        .args(["test", "--package", "stash-store", "--test", "races", "--"])
+        .args(&arguments.races)
+        // What it builds is of no use to anybody else, and would push out what is.
+        .env("CARGO_TARGET_DIR", scratch::workspace().join("target/shuttle"))
+        .env("RUSTFLAGS", "--cfg shuttle")
+        .env("STASH_RACES", arguments.iterations.to_string());
+    if let Some(seed) = arguments.seed {
+        races.env("STASH_SEED", seed.to_string());
+    }
+    process::run_in_view(&mut races, DEADLINE)
+}
+
+/// The run that is a part of `ci`.
+pub(crate) fn run_short() -> Result<()> {
+    run(&RacesArguments { races: vec![], iterations: SHORT, seed: None })
+}
