@@ -7,6 +7,7 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use common::stress::{Stress, check, lively};
 use common::{Random, dir, put, read, record};
 use stash_store::{Address, Batch, Blob, CommitError, MemDisk, Options, Store};
 
@@ -126,6 +127,19 @@ fn a_store_whose_last_clone_is_dropped_by_a_callback_closes() {
         }
     };
     assert_eq!(store.row(b"k").unwrap(), Some(b"v".to_vec()));
+}
+
+#[test]
+fn no_live_blob_is_lost_beside_collections() {
+    // Fault cases 105, 106 and 109; `examples/stress_collect.rs` does a million.
+    let options = lively(Options { disk: Arc::new(MemDisk::new(1)), ..Options::default() });
+    let store = Store::create(dir(), &options).unwrap();
+    let stress = Stress { seed: common::seed(1), threads: 8, operations: 20_000 };
+    let (tally, needed) = stress.run(&store);
+    assert_eq!(tally.lost, 0, "{tally:?}");
+    assert!(tally.collections > 2 && tally.collected > 0 && tally.segments > 0, "{tally:?}");
+    drop(store);
+    assert_eq!(check(&Store::open(dir(), &options).unwrap(), &needed), 0);
 }
 
 #[test]

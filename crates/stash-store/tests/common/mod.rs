@@ -15,6 +15,7 @@ pub mod model;
 pub mod operations;
 pub mod sick;
 pub mod stock;
+pub mod stress;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
