@@ -388,6 +388,22 @@ impl Stage {
         state.evicting.insert(*address)
     }
 
+    /// Begins to remove the file of a blob that nothing announces: it cannot be staged until
+    /// [`Stage::evicted`]. `is_announced` asks the index, under the lock: what leaves `pending` is
+    /// there already. False, and nothing is done, if it is announced, or on its way in or out.
+    pub(crate) fn removing<E>(
+        &self,
+        address: &Address,
+        is_announced: impl FnOnce() -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        let mut state = self.lock();
+        let moves = state.pending.contains_key(address) || state.evicting.contains(address);
+        if moves || is_announced()? {
+            return Ok(false);
+        }
+        Ok(state.evicting.insert(*address))
+    }
+
     /// Keeps a blob from being collected, from now on.
     pub(crate) fn lease(&self, addresses: &[Address]) {
         let mut state = self.lock();

@@ -151,11 +151,15 @@ impl Removed {
         let Some(address) = stray.address else {
             return Ok(stray.set_aside(shared)?);
         };
+        let is_announced = || {
+            let row = shared.index().chunk(&address).map_err(ReadError::from)?;
+            Ok::<_, ReadError>(matches!(row, Some(ChunkRow::File { .. })))
+        };
         // Announced since the index was read, or about to be.
-        if !shared.stage.collecting(&address) {
+        if !shared.stage.removing(&address, is_announced)? {
             return Ok(());
         }
-        let removed = remove_unannounced(shared, &address, path);
+        let removed = remove_if_there(shared, path);
         shared.stage.evicted(&[address]);
         if removed? {
             let len = stray.len;
@@ -181,17 +185,12 @@ impl StrayFile {
     }
 }
 
-fn remove_unannounced(
-    shared: &Shared,
-    address: &Address,
-    path: &Path,
-) -> Result<bool, CollectError> {
-    let row = shared.index().chunk(address).map_err(ReadError::from)?;
-    if matches!(row, Some(ChunkRow::File { .. })) {
-        return Ok(false);
+/// False if somebody else has removed it.
+fn remove_if_there(shared: &Shared, path: &Path) -> Result<bool, IoError> {
+    match shared.files.disk.open(path, OpenMode::Read) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        _ => shared.files.remove_durably(std::iter::once(path.to_owned())).map(|()| true),
     }
-    shared.files.remove_durably(std::iter::once(path.to_owned()))?;
-    Ok(true)
 }
 
 /// What a file is; no blob if it is too long for one, or cannot be read. `None` if it is gone.

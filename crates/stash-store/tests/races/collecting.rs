@@ -1,10 +1,10 @@
 //! Collections beside one another, beside evictions, and beside the index that is written down.
 
-use stash_store::{Batch, ChunkState, CommitError};
+use stash_store::{Batch, ChunkState, CollectOptions, CommitError, Store};
 
 use crate::common::Random;
 use crate::explore::explore;
-use crate::world::{Thing, World, collect, naming, unless_missing};
+use crate::world::{Thing, World, collect, everything, naming, requiring, unless_missing};
 
 /// Blobs and records, half of which are then dropped. What stays.
 fn half_dead(world: &World) -> Vec<Thing> {
@@ -25,9 +25,9 @@ fn half_dead(world: &World) -> Vec<Thing> {
     live
 }
 
-fn all_readable(world: &World, things: &[Thing]) {
+fn all_readable(store: &Store, things: &[Thing]) {
     for thing in things {
-        assert!(thing.is_readable(&world.store), "{} is gone", thing.address);
+        assert!(thing.is_readable(store), "{} is gone", thing.address);
     }
 }
 
@@ -43,7 +43,7 @@ fn two_collections_at_once_do_the_work_of_one() {
         let sum = |of: fn(&stash_store::Collected) -> u64| done.iter().map(of).sum::<u64>();
         assert_eq!((sum(|done| done.chunks), sum(|done| done.file_bytes)), (8, 4 * 200));
         assert_eq!(world.store.stats().bytes, bytes - 4 * 240);
-        all_readable(&world, &live);
+        all_readable(&world.store, &live);
         collect(&world.store);
         assert_eq!(world.bytes_in("log"), world.store.stats().log_bytes);
         assert_eq!(world.bytes_in("chunks"), 4 * 200);
@@ -72,14 +72,14 @@ fn a_collection_beside_commits_and_checkpoints_loses_nothing_in_a_power_cut() {
         writer.join().unwrap();
         collector.join().unwrap();
         live.extend((20..24).map(Thing::small));
-        all_readable(&world, &live);
+        all_readable(&world.store, &live);
         // What a collection said is gone is gone from the disk once there is nothing else to do.
         collect(&world.store);
         assert_eq!(world.bytes_in("log"), world.store.stats().log_bytes);
         let world = world.restart();
         assert_eq!(world.store.row(b"row").unwrap(), Some(Random(23).bytes(700)));
         assert_eq!(world.store.stats().records, 8);
-        all_readable(&world, &live);
+        all_readable(&world.store, &live);
         assert_eq!(world.bytes_in("chunks"), 4 * 200);
     });
 }
@@ -148,5 +148,45 @@ fn a_blob_evicted_collected_and_staged_again_is_whole_or_not_there() {
         assert_eq!(world.store.has(&[thing.address]).unwrap(), [readable]);
         assert_eq!(world.bytes_in("chunks"), if readable { 200 } else { 0 });
         assert_eq!(world.store.stats().quarantined, 0);
+    });
+}
+
+#[test]
+fn a_blob_that_is_put_while_strays_are_sought_is_here_from_then_on() {
+    // Fault cases 105 and 106.
+    explore(|world| {
+        let evict_all = |store: &Store, things: &[Thing]| {
+            let addresses = things.iter().map(|thing| thing.address).collect();
+            store.commit(Batch::new().evict(addresses, false)).unwrap();
+        };
+        let things: Vec<Thing> = (1..=6).map(Thing::large).collect();
+        world.put(&things);
+        // Leaves their directories, which are those that are looked through.
+        evict_all(&world.store, &things);
+        let collector = world.spawn(|store| {
+            let options = CollectOptions { strays: true, ..everything() };
+            assert_eq!(store.collect(options).unwrap().strays, 0);
+        });
+        let reader = world.spawn(|store| {
+            for n in 1..=6 {
+                Thing::large(n).is_readable(&store);
+            }
+        });
+        let putter = world.spawn(move |store| {
+            things.iter().for_each(|thing| thing.stage(&store));
+            let addresses: Vec<_> = things.iter().map(|thing| thing.address).collect();
+            if unless_missing(store.commit(requiring(1, &things))) {
+                for _ in 0..6 {
+                    assert_eq!(store.has(&addresses).unwrap(), [true; 6]);
+                }
+                all_readable(&store, &things);
+            }
+            evict_all(&store, &things);
+        });
+        reader.join().unwrap();
+        putter.join().unwrap();
+        collector.join().unwrap();
+        assert_eq!(world.store.stats().quarantined, 0);
+        assert_eq!(world.bytes_in("quarantine"), 0);
     });
 }
