@@ -44,6 +44,10 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
     pub fn latency(&self) -> Latency {
         let micros = |nanos: u64| super::rounded(nanos as f64 / 1000.0);
         Latency {
