@@ -190,6 +190,7 @@ impl Collector {
         if !addresses.is_empty() {
             let freed = Arc::clone(&self.freed);
             self.shared.reclaim(Reclaim::Collect { addresses, freed })?;
+            self.shared.remove_doomed();
         }
         Ok((Phase::Chunks { after }, work))
     }

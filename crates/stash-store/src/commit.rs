@@ -135,11 +135,13 @@ impl Shared {
                 core.behind += core.log.end.offset.saturating_sub(before.offset);
                 self.publish(core, &built, appended);
                 core.retired.append(&mut built.retired);
+                self.doom(std::mem::take(&mut built.doomed));
                 built.answer();
                 self.checkpoint_if_due(core);
                 Ok(())
             }
             Err(error) => {
+                self.stage.evicted(&built.doomed);
                 built.put_back(staging, jobs);
                 Err(match error {
                     GroupError::Append(error) => self.append_failed(error),

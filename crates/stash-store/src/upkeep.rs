@@ -2,18 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::IoError;
 use crate::budget::Claim;
 use crate::commit::{Core, lock};
 use crate::index::TreeError;
 use crate::shared::Shared;
 use crate::sync::{Condvar, Mutex, PoisonError};
+use crate::{Address, IoError};
 
 /// Memory that changes of the index may take while they cannot be written, in multiples of
 /// [`crate::Options::memory_bytes`]: then callers wait, or are refused if the disk is full.
 const BACKLOG: u64 = 4;
+/// Files removed before those who wait to stage one of them are told.
+const REMOVED: usize = 16;
 
 #[derive(Debug, Default)]
 struct State {
@@ -23,6 +25,8 @@ struct State {
     emptied: BTreeSet<PathBuf>,
     /// Segments that what is frozen needs no longer.
     retired: Vec<u64>,
+    /// Collected blobs whose files are still there: of each collection that runs, those of a step.
+    doomed: Vec<Address>,
     /// Retired segments whose files are gone for good.
     gone: Vec<u64>,
     /// The last attempt found no room.
@@ -38,6 +42,8 @@ pub(crate) struct Upkeep {
     changed: Condvar,
     /// One at a time writes files of the index.
     pub(crate) writing: Mutex<()>,
+    /// One at a time removes files of collected blobs. Taken after `writing`.
+    removing: Mutex<()>,
 }
 
 impl Upkeep {
@@ -92,6 +98,7 @@ impl Shared {
     pub(crate) fn indexer(&self) {
         let run = || {
             while self.upkeep.wait() {
+                self.remove_doomed();
                 self.write_index();
             }
         };
@@ -204,11 +211,13 @@ impl Shared {
     }
 
     fn write_frozen(&self) -> Result<(), TreeError> {
+        if !self.index().is_frozen() {
+            return Ok(());
+        }
+        // Once the index on disk says that they are gone, nobody looks for their files any more.
+        self.remove_doomed();
         let (mut emptied, mut retired) = {
             let mut state = lock(&self.upkeep.state);
-            if !self.index().is_frozen() {
-                return Ok(());
-            }
             (std::mem::take(&mut state.emptied), std::mem::take(&mut state.retired))
         };
         let synced = self.files.sync_dirs(&emptied).map_err(TreeError::Sync);
@@ -231,6 +240,52 @@ impl Shared {
         state.full = None;
         drop(state);
         self.remove_retired(&retired)
+    }
+
+    /// The log says durably, and the index visibly, that these are gone: their files go next. Not
+    /// in the group, which is written in less time than the files of one step of a collection take.
+    pub(crate) fn doom(&self, mut addresses: Vec<Address>) {
+        if addresses.is_empty() {
+            return;
+        }
+        lock(&self.upkeep.state).doomed.append(&mut addresses);
+        if self.is_inline() {
+            // Whoever is told next may want to stage one of them, on this thread.
+            self.remove_doomed();
+        } else {
+            self.upkeep.nudge();
+        }
+    }
+
+    /// Removes the files of blobs that were collected. False if there were none.
+    pub(crate) fn remove_doomed(&self) -> bool {
+        let _one = lock(&self.upkeep.removing);
+        let mut any = false;
+        loop {
+            let doomed: Vec<Address> = {
+                let mut state = lock(&self.upkeep.state);
+                let n = state.doomed.len().min(REMOVED);
+                state.doomed.drain(..n).collect()
+            };
+            if doomed.is_empty() {
+                return any;
+            }
+            let dirs: Vec<PathBuf> = doomed.iter().filter_map(|a| self.remove_file(a)).collect();
+            lock(&self.upkeep.state).emptied.extend(dirs);
+            self.stage.evicted(&doomed);
+            any = true;
+        }
+    }
+
+    /// Removes the file of a blob that is gone: the directory to be synced for it.
+    pub(crate) fn remove_file(&self, address: &Address) -> Option<PathBuf> {
+        let path = self.files.chunk(address);
+        if let Err(error) = self.files.disk.remove(&path) {
+            // Invisible already; only its room is not free.
+            tracing::warn!(%address, %error, "the file of a chunk that is gone stays");
+            return None;
+        }
+        path.parent().map(Path::to_owned)
     }
 
     /// Removes segments that neither the log nor the index on disk needs.

@@ -62,8 +62,8 @@ pub(super) struct Built {
     evicted_files: Vec<Address>,
     /// Blobs that cannot be staged, nor are here, until the group has been written.
     pub(super) leaving: Vec<Address>,
-    /// Of those, the ones collected that have a file.
-    pub(super) collected_files: Vec<Address>,
+    /// Those collected that have a file: they cannot be staged until that is removed.
+    pub(super) doomed: Vec<Address>,
     /// Segments that are no longer part of the log.
     pub(super) retired: Vec<u64>,
 }
@@ -80,7 +80,7 @@ impl Built {
             quarantined: Vec::new(),
             evicted_files: Vec::new(),
             leaving: Vec::new(),
-            collected_files: Vec::new(),
+            doomed: Vec::new(),
             retired: Vec::new(),
         }
     }
@@ -291,19 +291,11 @@ impl Built {
         Ok(evicted)
     }
 
-    /// Removes the files of blobs that are gone: after the log says so durably, and before a
+    /// Removes the files of blobs that were evicted: after the log says so durably, and before a
     /// reader or a stager can see the index say so.
     pub(super) fn remove_files(&mut self, shared: &Shared, emptied: &mut BTreeSet<PathBuf>) {
         let evicted = shared.stage.evicting(&self.evicted_files, &self.announced);
-        for address in evicted.iter().chain(&self.collected_files) {
-            let path = shared.files.chunk(address);
-            if let Err(error) = shared.files.disk.remove(&path) {
-                // Invisible already; only its room is not free.
-                tracing::warn!(%address, %error, "the file of a chunk that is gone stays");
-            } else if let Some(dir) = path.parent() {
-                emptied.insert(dir.to_owned());
-            }
-        }
+        emptied.extend(evicted.iter().filter_map(|address| shared.remove_file(address)));
         self.leaving.extend(evicted);
     }
 

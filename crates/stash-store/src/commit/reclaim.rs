@@ -167,12 +167,13 @@ impl Built {
             return Ok(());
         }
         shared.lose();
-        self.leaving.push(*address);
-        self.write(tables, &Op::Dead { address: *address, manifest: true }, &[])?;
         if let Some(ChunkRow::File { len, .. }) = row {
-            self.collected_files.push(*address);
+            self.doomed.push(*address);
             Freed::add(&freed.file_bytes, u64::from(len));
+        } else {
+            self.leaving.push(*address);
         }
+        self.write(tables, &Op::Dead { address: *address, manifest: true }, &[])?;
         Freed::add(&freed.chunks, u64::from(row.is_some_and(|row| row.is_here())));
         Freed::add(&freed.manifests, u64::from(lives));
         Ok(())

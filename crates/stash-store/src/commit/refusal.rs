@@ -71,7 +71,7 @@ impl Shared {
         jobs: &mut Vec<Waiting>,
         failure: &Failure,
     ) -> bool {
-        if self.remove_waiting(core) {
+        if self.remove_doomed() || self.remove_waiting(core) {
             return true;
         }
         let tiers: [fn(&Batch) -> bool; 2] = [Batch::takes_room, |batch| !batch.is_worth_ballast()];
