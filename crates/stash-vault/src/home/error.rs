@@ -147,6 +147,9 @@ impl HomeError {
             HomeError::WrongStore { .. } => "put the right directory back".to_owned(),
             HomeError::Keyring { source, .. } => keyring_hint(source)?,
             HomeError::HasRecords { .. } => "join with another --data-dir".to_owned(),
+            HomeError::Store(OpenError::Damaged { .. }) => {
+                "while no node runs: stash check --rebuild".to_owned()
+            }
             HomeError::Join(error) => faults::join_hint(error)?,
             HomeError::Admit(_) => "a display name has at most 64 bytes".to_owned(),
             _ => return None,
