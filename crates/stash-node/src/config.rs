@@ -306,19 +306,24 @@ fn read_file(path: &Path) -> Result<Option<File>, Problem> {
     let cannot = |e: std::io::Error| {
         Problem::new(Class::Unreadable, format!("cannot read {}: {e}", path.display()))
     };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     match std::fs::File::open(path) {
         Ok(file) => {
-            file.take(FILE_MAX + 1).read_to_string(&mut text).map_err(cannot)?;
+            file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
         Err(e) => return Err(cannot(e)),
     }
-    if text.len() as u64 > FILE_MAX {
+    if bytes.len() as u64 > FILE_MAX {
         let message = format!("{} has more than {FILE_MAX} bytes", path.display());
         return Err(Problem::usage(message));
     }
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let read = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        let line = 1 + read.iter().filter(|byte| **byte == b'\n').count();
+        Problem::usage(format!("{}, line {line}: a byte that is no UTF-8", path.display()))
+    })?;
     parse(path, &text).map(Some)
 }
 

@@ -216,6 +216,18 @@ fn a_configuration_error_names_file_line_and_key() {
     }
 }
 
+// Fault case 78: a flipped bit may leave no UTF-8.
+#[test]
+fn a_configuration_that_is_no_utf_8_is_refused_with_its_line() {
+    let home = private_dir();
+    let file = home.path().join("config.toml");
+    std::fs::write(&file, b"# one\n# two\nlog = \"\xe9nfo\"\n").unwrap();
+    let mut command = stash(home.path(), &home.path().join("data"));
+    let output = command.args(["status", "--config"]).arg(&file).output().unwrap();
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("config.toml, line 3: "), "{}", stderr(&output));
+}
+
 #[test]
 fn a_socket_path_that_is_too_long_is_an_error_that_says_so() {
     let home = private_dir();
