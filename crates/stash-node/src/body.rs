@@ -297,6 +297,7 @@ pub(crate) enum Here {
     Local,
     Partial,
     Evicted,
+    Damaged,
 }
 
 impl Here {
@@ -306,6 +307,7 @@ impl Here {
             Self::Local => "local",
             Self::Partial => "partial",
             Self::Evicted => "evicted",
+            Self::Damaged => "damaged",
         }
     }
 }

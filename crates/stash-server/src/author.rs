@@ -13,7 +13,7 @@ use stash_crypto::{
 };
 use stash_store::{Batch, CommitError, Store};
 
-use crate::ledger::{self, LedgerError};
+use crate::ledger::{self, Held, LedgerError};
 
 /// The store row that keeps the current incarnation.
 const INCARNATION: &[u8] = b"writer/incarnation";
@@ -120,19 +120,24 @@ impl Author {
         let mut next = *last;
         let mut pending: HashMap<NameId, Vec<Record>> = HashMap::new();
         let mut records = Vec::with_capacity(writes.len());
+        let mut overtaken = Vec::new();
         for write in writes {
             if next.n >= N_MAX {
                 next = Last { writer: fresh_writer(store, &next.writer)?, n: 0, hash: zeros() };
             }
-            let held = ledger::records_of(store, &write.name)?;
+            // One that is damaged here, and that no member had whole when the name was looked at,
+            // is covered all the same: its place among the records is in the index.
+            let Held { whole, damaged } = ledger::held(store, &write.name)?;
             let added = pending.entry(write.name).or_default();
-            let position = self.position(write.name, &next, held.iter().chain(added.iter()))?;
+            let (whole, lost) = (whole.iter().chain(added.iter()), damaged.iter());
+            let position = self.position(write.name, &next, whole, lost.map(|(dot, _)| *dot))?;
+            overtaken.extend(damaged.into_iter().map(|(_, damaged)| damaged));
             let record = (write.draft)(position)?;
             next = Last { n: next.n + 1, hash: record.hash(), ..next };
             added.push(record.clone());
             records.push(record);
         }
-        ledger::admit_all(store, &records).map_err(|error| match error {
+        ledger::admit_all(store, &records, &overtaken).map_err(|error| match error {
             LedgerError::Commit(CommitError::MissingChunk { .. }) => WriteError::ChunkGone,
             error => error.into(),
         })?;
@@ -145,12 +150,16 @@ impl Author {
         name: NameId,
         last: &Last,
         held: impl Iterator<Item = &'a Record>,
+        damaged: impl Iterator<Item = Dot>,
     ) -> Result<Position, WriteError> {
+        let full = |_| WriteError::TooManyWriters(name);
         let mut seen = Vector::new();
         let mut height = 0;
+        for dot in damaged {
+            seen.insert(dot).map_err(full)?;
+        }
         for record in held {
             let clear = record.clear();
-            let full = |_| WriteError::TooManyWriters(name);
             seen.join(&clear.seen).map_err(full)?;
             seen.insert(clear.dot).map_err(full)?;
             height = height.max(clear.height);

@@ -124,7 +124,7 @@ impl House {
         new
     }
 
-    /// A member has come: it may have what is damaged here.
+    /// A member has come that may have what is damaged here, or a record that covers it.
     pub(crate) fn met(&self) {
         if self.damage.counts().2 > 0 {
             self.wake.notify_one();

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use stash_crypto::{
-    Address, ChunkRef, Dot, Manifest, NameId, Record, RecordHash, RecordKind, decode_manifest_chunk,
+    Address, ChunkRef, Dot, Manifest, NameId, Record, RecordHash, RecordKind, Writer,
+    decode_manifest_chunk,
 };
-use stash_store::{Batch, CommitError, ReadError, RecordEntry, Ref, Store};
+use stash_store::{Batch, CommitError, DamagedRecord, ReadError, RecordEntry, Ref, Store};
 
 use crate::message::{RecordResult, pack};
 use crate::wants;
@@ -56,10 +57,43 @@ pub(crate) fn at(address: &Address) -> stash_store::Address {
     stash_store::Address::from_bytes(*address.as_bytes())
 }
 
-/// The records held of one name.
+impl LedgerError {
+    /// Whether a record is damaged here, and nothing else is wrong.
+    #[must_use]
+    pub fn is_damaged_record(&self) -> bool {
+        matches!(self, LedgerError::Read(ReadError::RecordDamaged { .. }))
+    }
+}
+
+/// The records held of one name. One that is damaged, and that another one covers, says nothing any
+/// more, and is left out.
 pub(crate) fn records_of(store: &Store, name: &NameId) -> Result<Vec<Record>, LedgerError> {
-    let stored = store.records_of(name.as_bytes())?;
-    stored.iter().map(|held| decode(held.sequence, &held.bytes)).collect()
+    let Held { whole, damaged } = held(store, name)?;
+    let covered = |dot: &Dot| whole.iter().any(|record| record.clear().seen.covers(dot));
+    match damaged.into_iter().find(|(dot, _)| !covered(dot)) {
+        None => Ok(whole),
+        Some((_, DamagedRecord { hash, what, .. })) => {
+            Err(ReadError::RecordDamaged { hash, what }.into())
+        }
+    }
+}
+
+/// What is held of one name.
+pub(crate) struct Held {
+    pub whole: Vec<Record>,
+    /// Records whose entries are damaged, with their dots.
+    pub damaged: Vec<(Dot, DamagedRecord)>,
+}
+
+pub(crate) fn held(store: &Store, name: &NameId) -> Result<Held, LedgerError> {
+    let (stored, damaged) = match store.records_of(name.as_bytes()) {
+        Err(ReadError::RecordDamaged { .. }) => store.records_of_and_damaged(name.as_bytes())?,
+        stored => (stored?, Vec::new()),
+    };
+    let whole: Result<_, _> = stored.iter().map(|one| decode(one.sequence, &one.bytes)).collect();
+    let dot = |one: &DamagedRecord| Dot { writer: Writer::from_bytes(&one.writer), n: one.n };
+    let damaged = damaged.into_iter().map(|one| (dot(&one), one)).collect();
+    Ok(Held { whole: whole?, damaged })
 }
 
 pub(crate) fn decode(sequence: u64, bytes: &[u8]) -> Result<Record, LedgerError> {
@@ -98,14 +132,27 @@ pub(crate) fn admit(
     Ok(vec![RecordResult::Failed { reason }; records.len()])
 }
 
-/// Makes this node's own records durable, all or none: their numbers are used up together.
+/// Makes this node's own records durable, all or none: their numbers are used up together. Drops
+/// those that they cover and that are damaged.
 ///
 /// # Errors
 ///
 /// [`CommitError::MissingChunk`] when a chunk that a record names is not here.
-pub(crate) fn admit_all(store: &Store, records: &[Record]) -> Result<(), LedgerError> {
+pub(crate) fn admit_all(
+    store: &Store,
+    records: &[Record],
+    damaged: &[DamagedRecord],
+) -> Result<(), LedgerError> {
     let named = named(store, records, Chunks::Required)?;
-    commit(store, records.iter().zip(&named), Chunks::Required)
+    commit(store, records.iter().zip(&named), Chunks::Required)?;
+    if !damaged.is_empty() {
+        let drops = damaged.iter().fold(Batch::new(), |batch, one| batch.drop_record(one.hash));
+        // They are covered already: left where they are, they do no more than to be found again.
+        if let Err(error) = store.commit(drops) {
+            tracing::warn!(%error, "damaged records that others cover are not dropped");
+        }
+    }
+    Ok(())
 }
 
 fn named(store: &Store, records: &[Record], chunks: Chunks) -> Result<Vec<Named>, LedgerError> {

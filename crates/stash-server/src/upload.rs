@@ -228,6 +228,8 @@ impl Upload {
         };
         let records = inner.core.disk.run(work).await?;
         inner.core.applied();
+        // What was damaged may be covered now.
+        inner.core.house.met();
         Ok(self.send(records))
     }
 

@@ -56,5 +56,7 @@ pub use options::{Committer, MAX_BLOB_BYTES, MAX_SMALL, Options};
 pub use rebuild::RebuildReport;
 pub use room::{Quota, Resource, Room, Shortage};
 pub use scrub::{Scrubbed, Scrubber};
-pub use stats::{ChunkState, OpenReport, RecordTotals, ScrubProgress, Staged, Stats, StoredRecord};
+pub use stats::{
+    ChunkState, DamagedRecord, OpenReport, RecordTotals, ScrubProgress, Staged, Stats, StoredRecord,
+};
 pub use store::{Row, Store};

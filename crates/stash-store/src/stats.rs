@@ -51,6 +51,19 @@ pub struct RecordTotals {
     pub sum: [u8; 32],
 }
 
+/// A record whose entry in the log is damaged: what the index knows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedRecord {
+    /// The hash under which it was committed.
+    pub hash: [u8; 32],
+    /// Its writer.
+    pub writer: [u8; 40],
+    /// Its number among those of its writer.
+    pub n: u64,
+    /// What is wrong with its entry.
+    pub what: String,
+}
+
 /// Figures of an open store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -13,9 +13,9 @@ use crate::stage::Admission;
 use crate::sync::{Arc, thread};
 use crate::{
     Address, Batch, Blob, ChunkState, CollectError, CollectOptions, Collectable, Collected,
-    Collector, CommitError, Committer, IoError, Lease, MAX_BLOB_BYTES, OpenError, OpenMode,
-    OpenReport, Options, Quota, ReadError, Receipt, RecordTotals, StageError, Staged, Stats,
-    StoredRecord, recover,
+    Collector, CommitError, Committer, DamagedRecord, IoError, Lease, MAX_BLOB_BYTES, OpenError,
+    OpenMode, OpenReport, Options, Quota, ReadError, Receipt, RecordTotals, StageError, Staged,
+    Stats, StoredRecord, recover,
 };
 
 /// Attempts to read what is written again elsewhere each time it is read: about a commit each.
@@ -393,6 +393,27 @@ impl Store {
     pub fn records_of(&self, name: &[u8; 32]) -> Result<Vec<StoredRecord>, ReadError> {
         let found = self.shared.ask(|index| index.records_of(name))?;
         found.into_iter().filter_map(|found| self.load_listed(found).transpose()).collect()
+    }
+
+    /// As [`Store::records_of`], but for records whose entries are damaged: these are told apart,
+    /// with what the index knows of them. Reads much of the index for each.
+    pub fn records_of_and_damaged(
+        &self,
+        name: &[u8; 32],
+    ) -> Result<(Vec<StoredRecord>, Vec<DamagedRecord>), ReadError> {
+        let (mut whole, mut damaged) = (Vec::new(), Vec::new());
+        for found in self.shared.ask(|index| index.records_of(name))? {
+            match self.load_listed(found) {
+                Ok(record) => whole.extend(record),
+                Err(ReadError::RecordDamaged { hash, what }) => {
+                    // Without a dot, it was dropped meanwhile.
+                    let dot = self.shared.ask(|index| index.dot_of(found.sequence))?;
+                    damaged.extend(dot.map(|(writer, n)| DamagedRecord { hash, writer, n, what }));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((whole, damaged))
     }
 
     /// At most `limit` records in the order in which they were stored, after that sequence number.

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::stock::Stock;
-use common::{Random, dir, inline, places, read};
+use common::{Random, dir, inline, places, read, record};
 use stash_store::{
-    Address, Batch, Blob, CheckReport, ChunkState, Disk, Finding, LISTED, MemDisk, OpenMode,
-    Options, Ref, Store,
+    Address, Batch, Blob, CheckReport, ChunkState, DamagedRecord, Disk, Finding, LISTED, MemDisk,
+    OpenMode, Options, ReadError, RecordEntry, Ref, Store,
 };
 
 fn options(disk: &MemDisk) -> Options {
@@ -191,4 +191,32 @@ fn a_check_beside_writers_finds_nothing() {
         });
         stock.check(&store, name);
     }
+}
+
+#[test]
+fn a_damaged_record_is_told_from_the_whole_ones_of_its_name_until_it_is_dropped() {
+    // Fault case 78.
+    let disk = MemDisk::new(6);
+    let store = Store::create(dir(), &options(&disk)).unwrap();
+    let named = |n: u64, bytes: &[u8]| RecordEntry { name: [9; 32], ..record(n, &[], bytes) };
+    let entries = [named(1, b"the first one"), named(2, b"the second one")];
+    for entry in &entries {
+        store.commit(Batch::new().record(entry.clone())).unwrap();
+    }
+    let [log] = &files(&disk, "log")[..] else { panic!("one segment") };
+    let file = disk.open(log, OpenMode::Read).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read_at(0, &mut bytes).unwrap();
+    let at = bytes.windows(14).position(|window| window == b"the second one").unwrap();
+    disk.flip_bit(log, at as u64 * 8).unwrap();
+
+    assert!(matches!(store.records_of(&[9; 32]), Err(ReadError::RecordDamaged { .. })));
+    let (whole, damaged) = store.records_of_and_damaged(&[9; 32]).unwrap();
+    assert_eq!(whole.iter().map(|one| one.hash).collect::<Vec<_>>(), [entries[0].hash]);
+    let [DamagedRecord { hash, writer, n, what }] = &damaged[..] else { panic!("{damaged:?}") };
+    assert_eq!((hash, writer, *n), (&entries[1].hash, &entries[1].writer, entries[1].n));
+    assert!(what.contains("checksum"), "{what}");
+    store.commit(Batch::new().drop_record(*hash)).unwrap();
+    let (whole, damaged) = store.records_of_and_damaged(&[9; 32]).unwrap();
+    assert_eq!((whole.len(), damaged), (1, Vec::new()));
 }

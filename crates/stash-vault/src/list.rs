@@ -4,6 +4,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use stash_crypto::{ChunkRef, Key, Manifest};
 use stash_server::FetchError;
 
+use crate::index::IndexEntry;
 use crate::lookup::{LookupError, bad_key};
 use crate::scope::Scope;
 use crate::vault::{Inner, Vault};
@@ -21,6 +22,9 @@ pub enum Here {
     Partial,
     /// None of it: a get fetches it from other members.
     Evicted,
+    /// Its record is damaged here, and whole on no member that could be asked: what is shown is
+    /// what the index of names has noted.
+    Damaged,
 }
 
 impl Here {
@@ -31,6 +35,7 @@ impl Here {
             Here::Local => "local",
             Here::Partial => "partial",
             Here::Evicted => "evicted",
+            Here::Damaged => "damaged",
         }
     }
 }
@@ -54,6 +59,21 @@ pub struct Entry {
     pub conflicts: usize,
 }
 
+impl Entry {
+    /// What the index has noted of a file whose record cannot be read.
+    fn noted(key: Key, indexed: &IndexEntry) -> Entry {
+        Entry {
+            key,
+            size: indexed.size,
+            modified: indexed.modified,
+            mode: indexed.mode,
+            chunks: indexed.chunks,
+            here: Here::Damaged,
+            conflicts: usize::try_from(indexed.siblings).unwrap_or(usize::MAX),
+        }
+    }
+}
+
 impl Vault {
     /// Up to `limit` files of a name and the tree under it, in order, after the key `after`. An
     /// empty prefix lists everything; a prefix without files lists nothing.
@@ -65,9 +85,13 @@ impl Vault {
     ) -> Result<Vec<Entry>, LookupError> {
         let scope = Scope::new(prefix).map_err(bad_key(prefix))?;
         let page = self.inner.page(&scope, after, limit).await?;
-        let entries = page.into_iter().map(|(_, indexed)| async move {
-            let view = self.inner.view_of(indexed.name).await?;
-            self.inner.entry(view).await
+        let entries = page.into_iter().map(|(key, indexed)| async move {
+            match self.inner.view_of(indexed.name).await {
+                Err(LookupError::Engine(error)) if error.is_damaged_record() => {
+                    Ok(Some(Entry::noted(key, &indexed)))
+                }
+                view => self.inner.entry(view?).await,
+            }
         });
         let entries: Vec<Option<Entry>> =
             stream::iter(entries).buffered(LOOKUPS).try_collect().await?;

@@ -80,6 +80,10 @@ impl LookupError {
             LookupError::SetAside { .. } => "`stash status` lists the alarms".to_owned(),
             LookupError::IndexBehind => "try again in a moment".to_owned(),
             LookupError::Index { .. } => "look at the disk of the data directory".to_owned(),
+            LookupError::Engine(error) if error.is_damaged_record() => {
+                "`stash scrub` names the files; connect a member that has them, or put them again"
+                    .to_owned()
+            }
             LookupError::Engine(_) => return None,
         })
     }
@@ -125,6 +129,15 @@ impl Inner {
     pub(crate) async fn view_of(&self, name: NameId) -> Result<NameView, LookupError> {
         let records = self.engine.records_of(name).await?;
         Ok(view(&self.keys, &records))
+    }
+
+    /// As [`Inner::view_of`], for a writer: what is damaged here, and whole on no member that could
+    /// be asked, is about to be covered, and says nothing.
+    pub(crate) async fn view_to_cover(&self, name: NameId) -> Result<NameView, LookupError> {
+        match self.view_of(name).await {
+            Err(LookupError::Engine(error)) if error.is_damaged_record() => Ok(NameView::default()),
+            view => view,
+        }
     }
 
     /// The head of a key.

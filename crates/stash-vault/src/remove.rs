@@ -99,13 +99,15 @@ impl Vault {
             return Err(RemoveError::ReadOnly { role: inner.role });
         }
         let upload = inner.engine.upload(wait);
-        let scope = match inner.target(name).await? {
-            Target::File(head) => {
-                let mut tally = Tally::default();
-                tally.add(self.entomb(&upload, vec![head.meta.key]).await?);
-                progress.finished(1);
-                return Ok(report(tally));
+        let target = match (inner.target(name).await, Key::new(name)) {
+            // It is there, whatever it says: the removal covers it.
+            (Err(LookupError::Engine(error)), Ok(key)) if error.is_damaged_record() => {
+                return self.entomb_one(&upload, key, progress).await;
             }
+            (target, _) => target?,
+        };
+        let scope = match target {
+            Target::File(head) => return self.entomb_one(&upload, head.meta.key, progress).await,
             Target::Tree(_) if !recursive => {
                 return Err(RemoveError::Tree { name: name.to_owned() });
             }
@@ -132,6 +134,18 @@ impl Vault {
         while let Some(outcome) = under_way.next().await {
             add(&mut tally, outcome?, progress);
         }
+        Ok(report(tally))
+    }
+
+    async fn entomb_one(
+        &self,
+        upload: &Upload,
+        key: Key,
+        progress: &Progress,
+    ) -> Result<RemoveReport, RemoveError> {
+        let mut tally = Tally::default();
+        tally.add(self.entomb(upload, vec![key]).await?);
+        progress.finished(1);
         Ok(report(tally))
     }
 

@@ -172,6 +172,7 @@ fn entry(entry: stash_vault::Entry) -> Entry {
             stash_vault::Here::Local => Here::Local,
             stash_vault::Here::Partial => Here::Partial,
             stash_vault::Here::Evicted => Here::Evicted,
+            stash_vault::Here::Damaged => Here::Damaged,
         },
         conflicts: number(entry.conflicts),
     }

@@ -173,6 +173,19 @@ impl Index {
         Ok(self.located(&pairs)?.iter().map(|found| found.hash).collect())
     }
 
+    /// Writer and number of the record with this sequence number, without its entry in the log.
+    /// Reads much of the index: for an entry that is damaged.
+    pub(crate) fn dot_of(&self, sequence: u64) -> Result<Option<([u8; 40], u64)>, IndexError> {
+        let (order, mut dot) = (sequence.to_be_bytes(), None);
+        self.tree.scan_prefix(&[table::DOTS], &mut |key, _| {
+            let found = key.strip_suffix(&order).and_then(|key| key.get(1..));
+            let found = found.and_then(|dot| dot.split_last_chunk::<8>());
+            dot = found.and_then(|(by, n)| Some((by.try_into().ok()?, u64::from_be_bytes(*n))));
+            dot.is_none()
+        })?;
+        Ok(dot)
+    }
+
     pub(crate) fn last_of(&self, writer: &[u8; 40]) -> Result<Option<(u64, [u8; 32])>, IndexError> {
         let (from, before) = (key(table::DOTS, &[writer]), key(table::DOTS, &[writer, &[255; 16]]));
         let Some((key, _)) = self.tree.last(&from, &before)? else {

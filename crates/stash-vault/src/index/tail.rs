@@ -119,9 +119,13 @@ impl Follow {
     /// Applies one page of the log; `false` if there was nothing to apply.
     async fn page(&mut self) -> Result<bool, TailError> {
         let (generation, after) = self.index.position();
+        let end = *self.engine.changes().borrow();
         let page = self.engine.record_log(after, PAGE).await?;
-        let Some(cursor) = page.last().map(|(sequence, _)| *sequence) else {
-            return Ok(false);
+        let cursor = match page.last() {
+            Some((sequence, _)) => *sequence,
+            // All that is left is damaged, and was passed over.
+            None if end > after => end,
+            None => return Ok(false),
         };
         let mut by_name: BTreeMap<NameId, Vec<Record>> = BTreeMap::new();
         for (_, record) in page {
@@ -151,10 +155,20 @@ impl Follow {
         let known = blocking(move || index.knows(&names)).await?;
         let reads = by_name.into_iter().zip(known).map(|((name, records), known)| async move {
             let alone = !known && records.len() == 1;
-            let all = if alone { records } else { self.engine.records_of(name).await? };
-            Ok::<_, TailError>((name, all))
+            if alone {
+                return Ok(Some((name, records)));
+            }
+            match self.engine.records_of(name).await {
+                Err(error) if error.is_damaged_record() => {
+                    // It stays listed as it was, until the record is whole again or covered.
+                    tracing::warn!(name = %name.short(), %error, "a name is not listed as it is");
+                    Ok((!known).then_some((name, records)))
+                }
+                all => Ok::<_, TailError>(Some((name, all?))),
+            }
         });
-        stream::iter(reads).buffer_unordered(READS).try_collect().await
+        let all = stream::iter(reads).buffer_unordered(READS);
+        all.try_filter_map(|one| std::future::ready(Ok(one))).try_collect().await
     }
 }
 

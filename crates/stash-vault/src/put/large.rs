@@ -103,7 +103,7 @@ async fn chunked(
     found: &FoundFile,
     stat: Stat,
 ) -> Result<Content, ReadError> {
-    let view = session.inner.view_of(session.inner.keys.name_id(&found.key)).await;
+    let view = session.inner.view_to_cover(session.inner.keys.name_id(&found.key)).await;
     let previous = view.map_err(PutError::from)?.head.map(|head| head.meta.chunk_size);
     let plan = Plan::new(stat.size, previous.filter(|size| *size > 0));
     if plan.chunks() > MOST_CHUNKS {

@@ -76,7 +76,7 @@ pub(super) async fn finish(
     compare_time: bool,
 ) -> Result<Done, PutError> {
     let name = session.inner.keys.name_id(&content.meta.key);
-    let view = session.inner.view_of(name).await?;
+    let view = session.inner.view_to_cover(name).await?;
     let mut done = Done { files: 1, bytes: content.meta.size, ..Done::default() };
     if content.meta.inline.is_some() {
         session.progress.moved(content.meta.size);

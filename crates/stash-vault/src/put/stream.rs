@@ -75,7 +75,7 @@ async fn read(
     reader: &mut (impl AsyncRead + Unpin + Send),
     size: Option<u64>,
 ) -> Result<Content, PutError> {
-    let view = session.inner.view_of(session.inner.keys.name_id(&key)).await?;
+    let view = session.inner.view_to_cover(session.inner.keys.name_id(&key)).await?;
     let previous = view.head.map(|head| head.meta.chunk_size).filter(|size| *size > 0);
     let chunk_size = size.map_or(CHUNK, |size| Plan::new(size, previous).chunk_size());
     let sealer = Arc::new(Sealer::new(session, previous.is_some()));
