@@ -71,7 +71,8 @@ pub struct CheckReport {
     pub files: u64,
     /// Bytes of entries and of blobs that were read.
     pub bytes_read: u64,
-    /// Rows that the log does not bear out, records and blobs left aside.
+    /// Rows that the log does not bear out, records and blobs left aside. A damaged index is one
+    /// of them, the last: what else it says is not compared.
     pub rows_damaged: Listed<String>,
     /// Records that cannot be read, or that are not found by all they should be found by.
     pub records_damaged: Listed<Finding>,
@@ -108,13 +109,20 @@ impl Store {
     /// the time is that of reading the index, a place in the log for each row, and the
     /// directories, and with `read_data` everything.
     ///
-    /// What is damaged is only reported: reading it, or scrubbing, deals with it.
+    /// What is damaged is only reported: reading it, or scrubbing, deals with it. A damaged index
+    /// is made anew, unless the store is read-only.
     pub fn check(&self, read_data: bool) -> Result<CheckReport, ReadError> {
         let depth = if read_data { Depth::Data } else { Depth::Names };
         let mut check = Check { shared: self.shared(), depth, report: CheckReport::default() };
-        check.rows()?;
-        check.missing()?;
-        check.strays()?;
+        let checked = check.rows().and_then(|()| check.missing()).and_then(|()| check.strays());
+        match checked {
+            // What else there is, nobody can say without it.
+            Err(ReadError::Index { what }) => {
+                let anew = if self.shared().mend(&what) { "; it was made anew" } else { "" };
+                check.report.rows_damaged.add(format!("the index is damaged: {what}{anew}"));
+            }
+            checked => checked?,
+        }
         Ok(check.report)
     }
 }

@@ -142,20 +142,22 @@ impl Shared {
         &self,
         question: impl Fn(&Index) -> Result<T, IndexError>,
     ) -> Result<T, ReadError> {
-        let error = match question(&self.index()) {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
+        match question(&self.index()) {
+            Ok(answer) => Ok(answer),
+            Err(error) if self.mend(&error.0) => Ok(question(&self.index())?),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Has the index made anew from the log. False if it cannot be, here and now.
+    pub(crate) fn mend(&self, what: &str) -> bool {
         // The committer mends it; while it runs a callback, it cannot.
         if self.read_only().is_some() || self.is_committer() {
-            return Err(error.into());
+            return false;
         }
-        self.upkeep.damaged(error.0.clone());
+        self.upkeep.damaged(what.to_owned());
         // Nothing to write; not a flush, which would be told what others have lost.
-        if self.reclaim(Reclaim::Salvage { ops: Vec::new() }).is_err() {
-            return Err(error.into());
-        }
-        Ok(question(&self.index())?)
+        self.reclaim(Reclaim::Salvage { ops: Vec::new() }).is_ok()
     }
 
     fn is_committer(&self) -> bool {

@@ -194,6 +194,29 @@ fn a_check_beside_writers_finds_nothing() {
 }
 
 #[test]
+fn a_check_names_a_damaged_index_and_a_store_that_is_written_to_makes_it_anew() {
+    // Fault case 78.
+    let (disk, store, stock) = stocked(5);
+    drop(store);
+    let runs: Vec<_> =
+        files(&disk, "index").into_iter().filter(|path| !path.ends_with("head")).collect();
+    assert!(!runs.is_empty());
+    for (path, read_only) in runs.iter().flat_map(|path| [(path, true), (path, false)]) {
+        let copy = disk.fork(9);
+        copy.flip_bit(path, 800).unwrap();
+        let store = Store::open(dir(), &Options { read_only, ..options(&copy) }).unwrap();
+        assert_eq!(store.open_report().index_rebuilt, None, "it is met later");
+        let report = store.check(false).unwrap();
+        let named = |what: &String| what.contains("the index is damaged") && what.contains("run-");
+        assert!(report.rows_damaged.first.iter().any(named), "{report:?}");
+        if !read_only {
+            assert!(store.check(true).unwrap().is_sound());
+            stock.check_whole(&store, "made anew");
+        }
+    }
+}
+
+#[test]
 fn a_damaged_record_is_told_from_the_whole_ones_of_its_name_until_it_is_dropped() {
     // Fault case 78.
     let disk = MemDisk::new(6);
