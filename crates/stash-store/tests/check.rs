@@ -115,7 +115,7 @@ fn what_is_wrong_is_told_by_kind() {
     write(&disk, &place, stray.bytes());
     // A record that names what is not here.
     let absent = Address::of(b"never seen");
-    let entry = common::record(77, &[(absent, 9)], b"names it");
+    let entry = record(77, &[(absent, 9)], b"names it");
     store.commit(Batch::new().record(entry)).unwrap();
     let small = |(_, bytes): &(&Address, &Vec<u8>)| bytes.len() < 1024;
     let evicted = *stock.chunks.iter().find(small).unwrap().0;
