@@ -30,6 +30,7 @@ const STEP: usize = 256;
 const FLAG_MODIFIED: u8 = 1;
 const FLAG_MODE: u8 = 2;
 const FLAG_INLINE: u8 = 4;
+const FLAG_WRITTEN: u8 = 8;
 const NANOS: u32 = 1_000_000_000;
 
 /// Longest encoded meta before padding.
@@ -38,6 +39,7 @@ const LONGEST: usize = 4
     + 12
     + 12
     + 4
+    + 12
     + 1
     + MAX_ATTRIBUTES * (3 + MAX_ATTRIBUTE_NAME + MAX_ATTRIBUTE_VALUE)
     + 2
@@ -59,6 +61,10 @@ pub struct Meta {
     pub modified: Option<(i64, u32)>,
     /// Unix permission bits.
     pub mode: Option<u32>,
+    /// Seconds and nanoseconds since the Unix epoch at which this version was written, by its
+    /// writer's clock: shown and counted by, never compared to find the head. Absent in records of
+    /// older programs.
+    pub written: Option<(i64, u32)>,
     /// Further attributes, at most 32, names of 1 to 255 bytes, values of at most 1,024.
     pub attributes: BTreeMap<String, Vec<u8>>,
     /// The content itself, if it stands here: at most [`INLINE_MAX`] bytes. An empty file is
@@ -166,6 +172,7 @@ impl Meta {
             chunk_size: 0,
             modified: None,
             mode: None,
+            written: None,
             attributes: BTreeMap::new(),
             inline: None,
         }
@@ -227,8 +234,10 @@ impl Meta {
         if size != 0 && !(CHUNK_SIZES.contains(&size) && size.is_power_of_two()) {
             return Err(MetaError::ChunkSize { chunk_size: size });
         }
-        if let Some((_, nanos)) = self.modified.filter(|(_, nanos)| *nanos >= NANOS) {
-            return Err(MetaError::Nanos { nanos });
+        for (_, nanos) in [self.modified, self.written].into_iter().flatten() {
+            if nanos >= NANOS {
+                return Err(MetaError::Nanos { nanos });
+            }
         }
         if let Some(len) = self.inline.as_ref().map(Vec::len).filter(|len| *len > INLINE_MAX) {
             return Err(MetaError::InlineLength { len });
@@ -250,18 +259,17 @@ impl Meta {
         out.push(
             flag(self.modified.is_some(), FLAG_MODIFIED)
                 | flag(self.mode.is_some(), FLAG_MODE)
-                | flag(self.inline.is_some(), FLAG_INLINE),
+                | flag(self.inline.is_some(), FLAG_INLINE)
+                | flag(self.written.is_some(), FLAG_WRITTEN),
         );
         put_bytes(&mut out, self.key.as_str().as_bytes());
         out.extend_from_slice(&self.size.to_le_bytes());
         out.extend_from_slice(&self.chunk_size.to_le_bytes());
-        if let Some((seconds, nanos)) = self.modified {
-            out.extend_from_slice(&seconds.to_le_bytes());
-            out.extend_from_slice(&nanos.to_le_bytes());
-        }
+        put_time(&mut out, self.modified);
         if let Some(mode) = self.mode {
             out.extend_from_slice(&mode.to_le_bytes());
         }
+        put_time(&mut out, self.written);
         out.push(count_u8(self.attributes.len()));
         for (name, value) in &self.attributes {
             out.push(count_u8(name.len()));
@@ -292,17 +300,20 @@ impl Meta {
             found => return Err(MetaError::Format { found }),
         }
         let flags = reader.u8()?;
-        if flags & !(FLAG_MODIFIED | FLAG_MODE | FLAG_INLINE) != 0 {
+        if flags & !(FLAG_MODIFIED | FLAG_MODE | FLAG_INLINE | FLAG_WRITTEN) != 0 {
             return Err(MetaError::Flags { found: flags });
         }
         let mut meta = Self::new(Key::new(text(read_bytes(&mut reader)?)?)?, 0);
         meta.size = reader.u64()?;
         meta.chunk_size = reader.u32()?;
         if flags & FLAG_MODIFIED != 0 {
-            meta.modified = Some((i64::from_le_bytes(reader.array()?), reader.u32()?));
+            meta.modified = Some(read_time(&mut reader)?);
         }
         if flags & FLAG_MODE != 0 {
             meta.mode = Some(reader.u32()?);
+        }
+        if flags & FLAG_WRITTEN != 0 {
+            meta.written = Some(read_time(&mut reader)?);
         }
         meta.attributes = read_attributes(&mut reader)?;
         if flags & FLAG_INLINE != 0 {
@@ -315,6 +326,17 @@ impl Meta {
         }
         Ok(meta)
     }
+}
+
+fn put_time(out: &mut Vec<u8>, time: Option<(i64, u32)>) {
+    if let Some((seconds, nanos)) = time {
+        out.extend_from_slice(&seconds.to_le_bytes());
+        out.extend_from_slice(&nanos.to_le_bytes());
+    }
+}
+
+fn read_time(reader: &mut Reader<'_>) -> Result<(i64, u32), Truncated> {
+    Ok((i64::from_le_bytes(reader.array()?), reader.u32()?))
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -412,12 +434,25 @@ mod tests {
         assert_eq!(open(&plain), Ok(full()));
     }
 
+    /// Decision 0016: what older programs wrote keeps its one encoding, and the time of writing
+    /// stands where format.md says.
+    #[test]
+    fn the_time_of_writing_adds_a_flag_and_twelve_bytes_and_no_more() {
+        let (without, with) = (full(), Meta { written: Some((7, 9)), ..full() });
+        let (old, new) = (without.encode(), with.encode());
+        assert_eq!((old[1], new[1]), (7, 15));
+        let at = 4 + 1 + 12 + 12 + 4;
+        assert_eq!(new[at..at + 12], [7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0]);
+        assert_eq!(new[at + 12..], old[at..old.len() - 12]);
+        assert_eq!((open(&old), open(&new)), (Ok(without), Ok(with)));
+    }
+
     #[test]
     fn every_rule_binds_what_an_author_sealed() {
         // Offsets of docs/format.md for the meta above.
         let edits: [(usize, &[u8], MetaError); 9] = [
             (0, &[2], MetaError::Format { found: 2 }),
-            (1, &[8], MetaError::Flags { found: 8 }),
+            (1, &[16], MetaError::Flags { found: 16 }),
             (2, &[0xff, 0xff], MetaError::Truncated),
             (2, &[0, 0], MetaError::Key(KeyError::Empty)),
             (4, b"/", MetaError::Key(KeyError::EmptySegment { at: 0 })),

@@ -75,7 +75,14 @@ fn records_hold_their_promises_whatever_the_bytes() {
     let tombstone = [&[1, 0][..], &block(b"a"), &[0; 12], &[0]].concat();
     let mut tombstone = [block(&vector("record-tombstone")[..163 + 48]), tombstone].concat();
     tombstone.resize(2 + 163 + 48 + 256, 0);
-    replay("meta", 4000, super::meta, &[seed("put", put), seed("tombstone", tombstone)]);
+    // The same with flag 8 and the time of writing behind the mode.
+    let at = 2 + 163 + 4 + 12 + 12 + 12 + 4;
+    let mut written = put.clone();
+    written[2 + 163 + 1] |= 8;
+    written.splice(at..at, [&7_i64.to_le_bytes()[..], &[9, 0, 0, 0]].concat());
+    written.truncate(put.len());
+    let seeds = [seed("put", put), seed("put-written", written), seed("tombstone", tombstone)];
+    replay("meta", 4000, super::meta, &seeds);
 }
 
 #[test]

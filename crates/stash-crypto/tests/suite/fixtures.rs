@@ -126,6 +126,16 @@ pub(crate) fn put_inline() -> Record {
     sign(clear(RecordKind::Put), Some(meta))
 }
 
+/// The same with the time at which it was written.
+pub(crate) fn put_written() -> Record {
+    let meta = Meta {
+        modified: Some((-1, 999_999_999)),
+        written: Some((1_800_000_000, 123_456_789)),
+        ..inline_meta()
+    };
+    sign(clear(RecordKind::Put), Some(meta))
+}
+
 /// Two chunks of 1 MiB, the last of 4,097 bytes padded to 4,352; two writers seen.
 pub(crate) fn put_chunks() -> Record {
     let clear = Clear {
@@ -149,6 +159,12 @@ pub(crate) fn put_indirect() -> Record {
 pub(crate) fn tombstone() -> Record {
     let clear = Clear { seen: seen(1), height: 2, ..clear(RecordKind::Tombstone) };
     sign(clear, Some(Meta::new(key(), 0)))
+}
+
+pub(crate) fn tombstone_written() -> Record {
+    let clear = tombstone().clear().clone();
+    let meta = Meta { written: Some((1_800_000_000, 0)), ..Meta::new(key(), 0) };
+    sign(clear, Some(meta))
 }
 
 pub(crate) fn forget(kind: ForgetKind) -> Record {

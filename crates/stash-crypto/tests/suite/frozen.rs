@@ -81,6 +81,8 @@ fn formats() -> Vec<(String, Vec<u8>)> {
         ("record-put-chunks", put_chunks().bytes().to_vec()),
         ("record-put-indirect", put_indirect().bytes().to_vec()),
         ("record-tombstone", tombstone().bytes().to_vec()),
+        ("record-put-written", put_written().bytes().to_vec()),
+        ("record-tombstone-written", tombstone_written().bytes().to_vec()),
         ("record-forget-covered", forget(ForgetKind::Covered).bytes().to_vec()),
         ("record-forget-dead", forget(ForgetKind::Dead).bytes().to_vec()),
         ("manifest-chunk", manifest_chunk()),

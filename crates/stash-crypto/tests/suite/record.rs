@@ -290,9 +290,12 @@ fn chunk_sizes_and_nanoseconds_are_bounded() {
         assert_eq!(refuse(clear(RecordKind::Put), Some(meta)), wrong);
     }
     let nanos = 1_000_000_000;
-    let meta = Meta { modified: Some((0, nanos)), ..inline_meta() };
-    let wrong = RecordError::Meta(MetaError::Nanos { nanos });
-    assert_eq!(refuse(clear(RecordKind::Put), Some(meta)), wrong);
+    let modified = Meta { modified: Some((0, nanos)), ..inline_meta() };
+    let written = Meta { written: Some((0, nanos)), ..inline_meta() };
+    for meta in [modified, written] {
+        let wrong = RecordError::Meta(MetaError::Nanos { nanos });
+        assert_eq!(refuse(clear(RecordKind::Put), Some(meta)), wrong);
+    }
 }
 
 // Fault case 71.

@@ -66,6 +66,7 @@ fn meta(size: u64) -> stash_crypto::Meta {
         chunk_size: 1 << 20,
         modified: None,
         mode: None,
+        written: None,
         attributes: Default::default(),
         inline: None,
     }

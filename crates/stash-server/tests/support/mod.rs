@@ -247,6 +247,7 @@ fn meta(key: Key, chunks: &[ChunkRef]) -> Meta {
         chunk_size: 1 << 20,
         modified: None,
         mode: None,
+        written: None,
         attributes: Default::default(),
         inline: chunks.is_empty().then(Vec::new),
     }
