@@ -41,6 +41,7 @@
 mod admission;
 mod blocking;
 mod class;
+mod clock;
 mod damage;
 mod evict;
 mod faults;
@@ -48,6 +49,7 @@ mod faults;
 #[doc(hidden)]
 pub mod fuzzing;
 mod get;
+mod history;
 mod home;
 mod index;
 mod keys;
@@ -59,16 +61,22 @@ mod plan;
 mod progress;
 mod put;
 mod remove;
+mod resolve;
+mod rewrite;
 mod scope;
 mod source;
 mod tags;
+mod undelete;
 mod vault;
 mod version;
+mod version_id;
 
 pub use class::Class;
+pub use clock::Clock;
 pub use evict::{EvictError, EvictReport};
 pub use faults::house as house_class;
 pub use get::{GetError, GetOptions, GetReport, Reading};
+pub use history::{History, NameEntry, NamePage, Names, VersionEntry};
 pub use home::{
     Examined, Home, HomeError, InitOptions, JoinOptions, Rebuilt, RecoverOptions, RunOptions,
 };
@@ -79,8 +87,12 @@ pub use node::{Node, RecoveryTextError};
 pub use progress::{Progress, Snapshot};
 pub use put::{PutError, PutOptions, PutReport};
 pub use remove::{RemoveError, RemoveReport};
+pub use resolve::{ResolveError, ResolveReport};
+pub use rewrite::RewriteError;
 pub use source::NamingError;
 pub use stash_crypto::{self as crypto, Key, KeyError, Meta, NodeId, Role, StashId, Ticket};
 pub use stash_server::{self as server, Engine, Housekeeping, Wait};
+pub use undelete::{UndeleteError, UndeleteReport};
 pub use vault::Vault;
-pub use version::{Alarm, AlarmReason};
+pub use version::{Alarm, AlarmReason, Standing};
+pub use version_id::{VersionId, VersionIdError};

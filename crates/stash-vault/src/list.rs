@@ -84,19 +84,29 @@ impl Vault {
         limit: usize,
     ) -> Result<Vec<Entry>, LookupError> {
         let scope = Scope::new(prefix).map_err(bad_key(prefix))?;
-        let page = self.inner.page(&scope, after, limit).await?;
-        let entries = page.into_iter().map(|(key, indexed)| async move {
-            match self.inner.view_of(indexed.name).await {
-                Err(LookupError::Engine(error)) if error.is_damaged_record() => {
-                    Ok(Some(Entry::noted(key, &indexed)))
+        let (mut found, mut after) = (Vec::new(), after.map(str::to_owned));
+        loop {
+            let left = limit - found.len();
+            let page = self.inner.page(&scope, after.as_deref(), left).await?;
+            let full = page.len() == left;
+            after = page.last().map(|(key, _)| key.to_string());
+            let entries = page.into_iter().map(|(key, indexed)| async move {
+                match self.inner.view_of(indexed.name).await {
+                    Err(LookupError::Engine(error)) if error.is_damaged_record() => {
+                        Ok(Some(Entry::noted(key, &indexed)))
+                    }
+                    view => self.inner.entry(view?).await,
                 }
-                view => self.inner.entry(view?).await,
+            });
+            let entries: Vec<Option<Entry>> =
+                stream::iter(entries).buffered(LOOKUPS).try_collect().await?;
+            // What vanished between the index and the records is simply no longer there; what follows
+            // takes its place, so that fewer than `limit` files always mean the end.
+            found.extend(entries.into_iter().flatten());
+            if !full || found.len() == limit {
+                return Ok(found);
             }
-        });
-        let entries: Vec<Option<Entry>> =
-            stream::iter(entries).buffered(LOOKUPS).try_collect().await?;
-        // What vanished between the index and the records is simply no longer there.
-        Ok(entries.into_iter().flatten().collect())
+        }
     }
 
     /// One file.
@@ -111,7 +121,7 @@ impl Vault {
 
 impl Inner {
     async fn entry(&self, view: NameView) -> Result<Option<Entry>, LookupError> {
-        let Some(Version { record, meta }) = view.head else {
+        let Some(Version { record, meta, .. }) = view.head else {
             return Ok(None);
         };
         let manifest = &record.clear().manifest;
@@ -127,7 +137,7 @@ impl Inner {
         }))
     }
 
-    async fn here(&self, manifest: &Manifest) -> Result<Here, LookupError> {
+    pub(crate) async fn here(&self, manifest: &Manifest) -> Result<Here, LookupError> {
         let refs = match self.chunks(manifest).await {
             Ok(refs) => refs,
             // Without its manifest chunks nobody can say which chunks a file has.

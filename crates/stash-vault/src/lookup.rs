@@ -10,10 +10,12 @@ use thiserror::Error;
 use crate::blocking::blocking;
 use crate::class::Class;
 use crate::faults;
+use crate::history::position;
 use crate::index::{IndexEntry, IndexError, NameIndex};
 use crate::scope::Scope;
 use crate::vault::{Inner, Vault};
-use crate::version::{NameView, Version, view};
+use crate::version::{NameView, Version, Versions, versions, view};
+use crate::version_id::VersionId;
 
 /// How long a listing waits for an index that is behind, or is built again from a million records.
 const CATCH_UP: Duration = Duration::from_secs(60);
@@ -43,6 +45,30 @@ pub enum LookupError {
         /// The key that was asked for.
         key: Key,
     },
+    /// No version of this name has this id.
+    #[error("'{key}' has no version {version}")]
+    NoVersion {
+        /// The name.
+        key: Key,
+        /// The id given.
+        version: String,
+    },
+    /// Several versions of this name begin with these digits.
+    #[error("several versions of '{key}' begin with {version}")]
+    ManyVersions {
+        /// The name.
+        key: Key,
+        /// The id given.
+        version: String,
+    },
+    /// The version is a removal, and so has no content.
+    #[error("version {version} of '{key}' is a removal: it has no content")]
+    Removal {
+        /// The name.
+        key: Key,
+        /// The id given.
+        version: String,
+    },
     /// The index of names has not caught up with the records within a minute: ask again.
     #[error("the index of names is still being built")]
     IndexBehind,
@@ -62,8 +88,10 @@ impl LookupError {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            LookupError::NotFound { .. } => Class::NotFound,
-            LookupError::Key { .. } => Class::Usage,
+            LookupError::NotFound { .. }
+            | LookupError::NoVersion { .. }
+            | LookupError::Removal { .. } => Class::NotFound,
+            LookupError::Key { .. } | LookupError::ManyVersions { .. } => Class::Usage,
             LookupError::SetAside { .. } => Class::Integrity,
             LookupError::IndexBehind => Class::Temporary,
             LookupError::Index { .. } => Class::Failed,
@@ -76,6 +104,10 @@ impl LookupError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             LookupError::NotFound { .. } => "`stash ls` shows what is stored".to_owned(),
+            LookupError::NoVersion { .. } | LookupError::Removal { .. } => {
+                "`stash history KEY` lists the versions".to_owned()
+            }
+            LookupError::ManyVersions { .. } => "give more digits of it".to_owned(),
             LookupError::Key { .. } => "a key is a relative path such as photos/2024/a.jpg".into(),
             LookupError::SetAside { .. } => "`stash status` lists the alarms".to_owned(),
             LookupError::IndexBehind => "try again in a moment".to_owned(),
@@ -138,6 +170,26 @@ impl Inner {
             Err(LookupError::Engine(error)) if error.is_damaged_record() => Ok(NameView::default()),
             view => view,
         }
+    }
+
+    /// Every version of a key.
+    pub(crate) async fn versions_of(&self, key: &Key) -> Result<Versions, LookupError> {
+        let records = self.engine.records_of(self.keys.name_id(key)).await?;
+        Ok(versions(&self.keys, &records))
+    }
+
+    /// One version of a key that has content.
+    pub(crate) async fn version(&self, key: &Key, id: &VersionId) -> Result<Version, LookupError> {
+        let mut versions = self.versions_of(key).await?;
+        if versions.all.is_empty() {
+            // Says what is wrong with the name.
+            return self.head(key).await;
+        }
+        let version = versions.all.swap_remove(position(key, &versions.all, id)?);
+        if !version.is_put() {
+            return Err(LookupError::Removal { key: key.clone(), version: id.to_string() });
+        }
+        Ok(version)
     }
 
     /// The head of a key.

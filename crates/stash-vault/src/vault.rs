@@ -6,6 +6,7 @@ use std::sync::Arc;
 use stash_crypto::{NodeId, NodeKeys, ReadRoot, Role};
 use stash_server::Engine;
 
+use crate::clock::Clock;
 use crate::index::{Binding, IndexError, NameIndex, Tail, run};
 use crate::keys::ReadKeys;
 use crate::lookup::LookupError;
@@ -30,6 +31,7 @@ pub(crate) struct Inner {
     pub(crate) tags: Option<Arc<TagIndex>>,
     /// The data directory in canonical form: it is never stored in itself.
     pub(crate) directory: PathBuf,
+    pub(crate) clock: Clock,
 }
 
 /// What a vault is opened with.
@@ -40,6 +42,7 @@ pub(crate) struct VaultParts<'a> {
     pub(crate) directory: &'a Path,
     pub(crate) binding: Binding,
     pub(crate) last_sequence: u64,
+    pub(crate) clock: Clock,
 }
 
 /// Why a vault cannot be opened.
@@ -66,8 +69,8 @@ impl Vault {
         let directory = parts.directory.canonicalize();
         let directory = directory.unwrap_or_else(|_| parts.directory.to_owned());
         let tail = run(parts.engine.clone(), Arc::clone(&names), Arc::clone(&keys));
-        let inner =
-            Inner { engine: parts.engine, role, node: parts.node, keys, names, tags, directory };
+        let VaultParts { engine, node, clock, .. } = parts;
+        let inner = Inner { engine, role, node, keys, names, tags, directory, clock };
         Ok((Vault { inner: Arc::new(inner) }, tail))
     }
 

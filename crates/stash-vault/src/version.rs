@@ -1,7 +1,11 @@
 //! What the records of one name say: the head, its siblings, and what has to be set aside. Pure.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use stash_crypto::{
-    ForgetKind, Key, Meta, NameId, OpenError, Record, RecordHash, RecordKind, forgets, leaves,
+    ForgetKind, Key, Meta, NameId, OpenError, Record, RecordHash, RecordKind, Vector, forgets,
+    head, leaves,
 };
 use thiserror::Error;
 
@@ -35,11 +39,93 @@ pub enum AlarmReason {
     },
 }
 
+/// Where a version stands among the versions of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is what the name shows: the file, or that it is removed.
+    Head {
+        /// Versions beside it that nobody covers either.
+        siblings: usize,
+    },
+    /// Nobody covers it, and another version is the head.
+    Sibling,
+    /// A later version replaced it, or removed it.
+    Covered,
+}
+
+impl Standing {
+    /// The word for machines.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Standing::Head { .. } => "head",
+            Standing::Sibling => "sibling",
+            Standing::Covered => "covered",
+        }
+    }
+
+    /// Versions beside the head; 0 for all others.
+    #[must_use]
+    pub fn siblings(self) -> usize {
+        match self {
+            Standing::Head { siblings } => siblings,
+            Standing::Sibling | Standing::Covered => 0,
+        }
+    }
+}
+
 /// One version of a file that this node may read.
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
     pub(crate) record: Record,
     pub(crate) meta: Meta,
+    pub(crate) standing: Standing,
+}
+
+impl Version {
+    pub(crate) fn is_put(&self) -> bool {
+        self.record.clear().kind == RecordKind::Put
+    }
+}
+
+/// Every version held of one name.
+#[derive(Debug, Default)]
+pub(crate) struct Versions {
+    /// The leaves, greatest first; then what they cover, each version before those that it covers.
+    pub(crate) all: Vec<Version>,
+    /// How many of them are leaves.
+    pub(crate) leaves: usize,
+    /// Records that were set aside.
+    pub(crate) alarms: Vec<Alarm>,
+}
+
+impl Versions {
+    /// The head, a file or a removal.
+    pub(crate) fn head(&self) -> Option<&Version> {
+        self.all.first()
+    }
+
+    /// The key, as the greatest version states it.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        self.all.first().map(|version| &version.meta.key)
+    }
+
+    /// What the name showed before it was removed; `None` unless it is removed and that is held.
+    pub(crate) fn restorable(&self) -> Option<&Version> {
+        if self.head()?.is_put() {
+            return None;
+        }
+        let covered = &self.all[self.leaves..];
+        let records = |puts_only: bool| -> Vec<Record> {
+            let wanted = covered.iter().filter(|version| !puts_only || version.is_put());
+            wanted.map(|version| version.record.clone()).collect()
+        };
+        // A removal of what was removed before shows nothing: then the last file counts.
+        let before = [records(false), records(true)];
+        let mut shown = before.iter().filter_map(|records| head(records));
+        let shown = shown.find(|head| head.clear().kind == RecordKind::Put)?.hash();
+        covered.iter().find(|version| version.record.hash() == shown)
+    }
 }
 
 /// What the records of one name say together.
@@ -57,30 +143,60 @@ pub(crate) struct NameView {
 
 /// Opens the records of one name and finds its head.
 pub(crate) fn view(keys: &ReadKeys, records: &[Record]) -> NameView {
-    let mut view = NameView::default();
+    let versions = versions(keys, records);
+    NameView {
+        key: versions.key().cloned(),
+        siblings: versions.leaves.saturating_sub(1),
+        head: versions.all.into_iter().next().filter(Version::is_put),
+        alarms: versions.alarms,
+    }
+}
+
+/// Opens the records of one name and puts its versions in order.
+pub(crate) fn versions(keys: &ReadKeys, records: &[Record]) -> Versions {
+    let mut found = Versions::default();
     let mut valid = Vec::with_capacity(records.len());
     for record in records.iter().filter(|record| !is_dead(record, records)) {
         match open(keys, record) {
-            Ok(Some(meta)) => {
-                view.key.get_or_insert_with(|| meta.key.clone());
-                valid.push((record.clone(), meta));
-            }
+            Ok(Some(meta)) => valid.push((record.clone(), meta)),
             Ok(None) => {}
-            Err(reason) => {
-                view.alarms.push(Alarm { record: record.hash(), name: record.clear().name, reason })
-            }
+            Err(reason) => found.alarms.push(Alarm {
+                record: record.hash(),
+                name: record.clear().name,
+                reason,
+            }),
         }
     }
-    let versions: Vec<Record> = valid.iter().map(|(record, _)| record.clone()).collect();
-    let leaves = leaves(&versions);
-    view.siblings = leaves.len().saturating_sub(1);
-    let head = leaves.first().filter(|head| head.clear().kind == RecordKind::Put);
-    view.head = head.and_then(|head| {
-        let hash = head.hash();
-        let (record, meta) = valid.into_iter().find(|(record, _)| record.hash() == hash)?;
-        Some(Version { record, meta })
+    let records: Vec<Record> = valid.iter().map(|(record, _)| record.clone()).collect();
+    let ranks: BTreeMap<RecordHash, usize> =
+        leaves(&records).iter().enumerate().map(|(rank, leaf)| (leaf.hash(), rank)).collect();
+    found.leaves = ranks.len();
+    let standing = |record: &Record| match ranks.get(&record.hash()) {
+        Some(0) => Standing::Head { siblings: ranks.len() - 1 },
+        Some(_) => Standing::Sibling,
+        None => Standing::Covered,
+    };
+    let version = |(record, meta)| Version { standing: standing(&record), record, meta };
+    found.all = valid.into_iter().map(version).collect();
+    // What covers a version is higher than it.
+    found.all.sort_by_cached_key(|Version { record, meta, .. }| {
+        let hash = record.hash();
+        let clear = record.clear();
+        let rank = ranks.get(&hash).copied().unwrap_or(usize::MAX);
+        (rank, Reverse((clear.height, meta.written, clear.dot, hash)))
     });
-    view
+    found
+}
+
+/// Everything that whoever holds these records has seen of their name; `None` beyond the bound of a
+/// vector, where nothing can be written before the name is resolved.
+pub(crate) fn seen(records: &[Record]) -> Option<Vector> {
+    let mut seen = Vector::new();
+    for clear in records.iter().map(Record::clear) {
+        seen.join(&clear.seen).ok()?;
+        seen.insert(clear.dot).ok()?;
+    }
+    Some(seen)
 }
 
 fn is_dead(record: &Record, all: &[Record]) -> bool {

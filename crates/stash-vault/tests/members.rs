@@ -106,7 +106,7 @@ async fn what_is_evicted_stays_listed_and_comes_back_from_a_keeper() {
     assert!(states.contains(&(Some(0), LocationState::None)), "{states:?}");
 
     let out = place.path("unkept");
-    let options = GetOptions { overwrite: false, keep: false };
+    let options = GetOptions { keep: false, ..GetOptions::default() };
     vault.get_path("t/large", Some(&out), options, &progress).await.unwrap();
     assert!(std::fs::read(out).unwrap() == bytes);
     assert_eq!(vault.stat(&Key::new("t/large").unwrap()).await.unwrap().here, Here::Evicted);

@@ -152,7 +152,7 @@ async fn what_exists_is_not_overwritten_unless_asked() {
     assert_eq!(refused.unwrap_err().class(), Class::Usage, "a directory where a file is meant");
     assert_eq!(std::fs::read(&taken).unwrap(), b"old");
 
-    let overwrite = GetOptions { overwrite: true, keep: true };
+    let overwrite = GetOptions { overwrite: true, ..GetOptions::default() };
     vault.get_path("a", Some(&taken), overwrite, &progress).await.unwrap();
     assert_eq!(std::fs::read(&taken).unwrap(), b"new");
     vault.get_path("d", Some(&full), overwrite, &progress).await.unwrap();
@@ -172,7 +172,7 @@ async fn extraction_never_leaves_its_target() {
     std::fs::create_dir_all(&out).unwrap();
     std::fs::create_dir_all(&outside).unwrap();
     std::os::unix::fs::symlink(&outside, out.join("sub")).unwrap();
-    let options = GetOptions { overwrite: true, keep: true };
+    let options = GetOptions { overwrite: true, ..GetOptions::default() };
     let refused = vault(&node).get_path("t", Some(&out), options, &Progress::new()).await;
     assert_eq!(refused.unwrap_err().class(), Class::Refused);
     assert!(files(&outside).is_empty());

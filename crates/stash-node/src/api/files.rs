@@ -117,7 +117,8 @@ pub(super) async fn get(
     let served = daemon.served()?;
     let vault = served.vault()?;
     let output = absolute(&request.output)?;
-    let options = GetOptions { overwrite: request.overwrite, keep: request.keep };
+    let (overwrite, keep) = (request.overwrite, request.keep);
+    let options = GetOptions { overwrite, keep, version: None };
     operation::run(served.place(), |progress| async move {
         let report = vault.get_path(&request.key, Some(&output), options, &progress).await?;
         let outputs = report.outputs.iter().map(|path| path.display().to_string());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use stash_vault::crypto::{Keyring, KeyringError, RecoveryText};
 use stash_vault::{
-    Home, HomeError, InitOptions, JoinOptions, Node, RecoverOptions, RunOptions, Ticket,
+    Clock, Home, HomeError, InitOptions, JoinOptions, Node, RecoverOptions, RunOptions, Ticket,
 };
 use zeroize::Zeroizing;
 
@@ -167,6 +167,7 @@ async fn open(daemon: &Daemon) -> Result<Node, Problem> {
         advertise: settings.advertise.value.clone(),
         housekeeping: settings.upkeep.housekeeping(),
         quota: settings.upkeep.quota(),
+        clock: Clock::default(),
     };
     Home::open(dir, daemon.passphrase(), options).await.map_err(|e| explained(e, dir))
 }

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 
 use super::place::{Directory, Unseen};
-use super::{GetError, GetReport, Opened, Run};
+use super::{GetError, GetReport, Opened, Run, unfetched};
 use crate::progress::Progress;
 use crate::vault::Inner;
 use crate::version::Version;
@@ -25,7 +25,7 @@ pub(super) async fn get(
     output: PathBuf,
     run: &Run,
 ) -> Result<GetReport, GetError> {
-    let size = head.meta.size;
+    let (size, standing) = (head.meta.size, head.standing);
     run.progress.found(1, size);
     let (path, overwrite) = (output.clone(), run.options.overwrite);
     let create = move || {
@@ -36,7 +36,7 @@ pub(super) async fn get(
     write(inner, head, unseen, run).await?;
     run.progress.finished(1);
     let mut report = GetReport::default();
-    report.wrote(output, size);
+    report.wrote(output, size, standing);
     Ok(report)
 }
 
@@ -90,7 +90,7 @@ async fn chunks(
     run: &Run,
 ) -> Result<(), GetError> {
     if run.options.keep {
-        inner.engine.want_version(opened.version.record.clear().name).await?;
+        inner.want(&opened.version).await?;
     }
     let mut fetch = inner.engine.fetch(opened.refs.clone(), run.options.keep);
     let mut writing = FuturesOrdered::new();
@@ -98,7 +98,7 @@ async fn chunks(
     let key = &opened.version.meta.key;
     for (index, chunk) in (0u64..).zip(opened.refs.iter().copied()) {
         let fetched = fetch.next().await.unwrap_or(Err(stash_server::FetchError::Stopping));
-        let mut buffer = fetched?;
+        let mut buffer = fetched.map_err(|error| unfetched(&opened.version, error))?;
         let (inner, unseen, key) = (Arc::clone(inner), Arc::clone(unseen), key.clone());
         writing.push_back(run.jobs.spawn(move || {
             let len = inner.open_chunk(&key, &plan, index, chunk, &mut buffer)?;

@@ -7,19 +7,20 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 
-use stash_crypto::{ChunkRef, Key, OpenError};
+use stash_crypto::{ChunkRef, Key, OpenError, RecordHash};
 use stash_server::{FetchError, LedgerError};
 use thiserror::Error;
 
 use crate::blocking::Jobs;
 use crate::class::Class;
 use crate::faults;
-use crate::lookup::{LookupError, Target};
+use crate::lookup::{LookupError, Target, bad_key};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::scope::{Scope, base_name};
 use crate::vault::{Inner, Vault};
-use crate::version::Version;
+use crate::version::{Standing, Version};
+use crate::version_id::VersionId;
 
 pub use stream::Reading;
 
@@ -33,11 +34,13 @@ pub struct GetOptions {
     pub overwrite: bool,
     /// Keep chunks that had to be fetched from other members.
     pub keep: bool,
+    /// This version of a file, whatever the head is.
+    pub version: Option<VersionId>,
 }
 
 impl Default for GetOptions {
     fn default() -> GetOptions {
-        GetOptions { overwrite: false, keep: true }
+        GetOptions { overwrite: false, keep: true, version: None }
     }
 }
 
@@ -50,12 +53,15 @@ pub struct GetReport {
     pub bytes: u64,
     /// Where they are: the file, or the first hundred files of a tree.
     pub outputs: Vec<PathBuf>,
+    /// How many of them have concurrent versions beside the one that was written.
+    pub conflicts: u64,
 }
 
 impl GetReport {
-    fn wrote(&mut self, path: PathBuf, bytes: u64) {
+    fn wrote(&mut self, path: PathBuf, bytes: u64, standing: Standing) {
         self.files += 1;
         self.bytes += bytes;
+        self.conflicts += u64::from(standing.siblings() > 0);
         if self.outputs.len() < OUTPUTS {
             self.outputs.push(path);
         }
@@ -71,6 +77,19 @@ pub enum GetError {
     /// A chunk is neither here nor with any reachable member.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// The same of a version that is not the head: its bytes may be nowhere any more.
+    #[error(
+        "the bytes of version {} of '{key}' are not to be had: {source}",
+        VersionId::short(version)
+    )]
+    OldVersion {
+        /// The file.
+        key: Key,
+        /// The version.
+        version: RecordHash,
+        /// What is missing.
+        source: FetchError,
+    },
     /// A chunk is not what an owner of this stash sealed.
     #[error("chunk {} of '{key}' does not open: {source}", chunk.address.short())]
     Chunk {
@@ -149,7 +168,9 @@ impl GetError {
     pub fn class(&self) -> Class {
         match self {
             GetError::Lookup(error) => error.class(),
-            GetError::Fetch(error) => faults::fetch(error),
+            GetError::Fetch(error) | GetError::OldVersion { source: error, .. } => {
+                faults::fetch(error)
+            }
             GetError::Chunk { .. } | GetError::Manifest { .. } | GetError::Padding { .. } => {
                 Class::Integrity
             }
@@ -171,6 +192,11 @@ impl GetError {
             GetError::Fetch(_) => {
                 Some("`stash where KEY` shows who holds it; connect one of them".to_owned())
             }
+            GetError::OldVersion { .. } => Some(
+                "connect the other members; if none of them has these bytes, this version is lost, and \
+                 `stash history KEY` lists the others"
+                    .to_owned(),
+            ),
             GetError::Exists { .. } => Some("add --overwrite, or name another output".to_owned()),
             GetError::IsDirectory { .. } => Some("name the file itself with -o".to_owned()),
             GetError::NoOutput => Some("add -o DIRECTORY".to_owned()),
@@ -211,7 +237,14 @@ impl Vault {
         output: Option<&Path>,
         run: &Run,
     ) -> Result<GetReport, GetError> {
-        match self.inner.target(name).await? {
+        let target = match &run.options.version {
+            None => self.inner.target(name).await?,
+            Some(id) => {
+                let key = Key::new(name).map_err(bad_key(name))?;
+                Target::File(Box::new(self.inner.version(&key, id).await?))
+            }
+        };
+        match target {
             Target::File(head) => {
                 let key = head.meta.key.clone();
                 let own = || PathBuf::from(base_name(key.as_str()));
@@ -238,6 +271,17 @@ pub(crate) struct Run {
     pub(crate) jobs: Jobs,
 }
 
+/// Why a chunk of this version did not come.
+pub(crate) fn unfetched(version: &Version, source: FetchError) -> GetError {
+    match version.standing {
+        Standing::Head { .. } => GetError::Fetch(source),
+        Standing::Sibling | Standing::Covered => {
+            let (key, version) = (version.meta.key.clone(), version.record.hash());
+            GetError::OldVersion { key, version, source }
+        }
+    }
+}
+
 /// A file whose chunks are known and fit its size.
 pub(crate) struct Opened {
     pub(crate) version: Version,
@@ -246,10 +290,20 @@ pub(crate) struct Opened {
 }
 
 impl Inner {
+    /// Notes that the local bytes of a version are wanted, if it is what its name shows.
+    pub(crate) async fn want(&self, version: &Version) -> Result<(), LedgerError> {
+        match version.standing {
+            Standing::Head { .. } => self.engine.want_version(version.record.clear().name).await,
+            // Whether the head's bytes were given up is not for this version to say.
+            Standing::Sibling | Standing::Covered => Ok(()),
+        }
+    }
+
     /// Resolves the chunks of a version and checks that they are those of its size.
     pub(crate) async fn opened(&self, version: Version) -> Result<Opened, GetError> {
-        let Version { record, meta } = &version;
-        let refs = self.chunks(&record.clear().manifest).await?;
+        let Version { record, meta, .. } = &version;
+        let refs = self.chunks(&record.clear().manifest).await;
+        let refs = refs.map_err(|source| unfetched(&version, source))?;
         let wrong = || GetError::Manifest { key: meta.key.clone(), size: meta.size };
         let plan = match &meta.inline {
             Some(_) => Plan::new(meta.size, None),

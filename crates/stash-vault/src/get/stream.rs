@@ -11,15 +11,18 @@ use futures::{Stream, StreamExt};
 use stash_crypto::{CHUNK_OVERHEAD, Key, Meta};
 use stash_server::{Buffer, Fetch, FetchError};
 
-use super::{GetError, Opened};
+use super::{GetError, Opened, unfetched};
 use crate::blocking::blocking;
 use crate::vault::{Inner, Vault};
+use crate::version::Version;
+use crate::version_id::VersionId;
 
 /// A file being read: its meta, and a stream of plaintext. A byte is released only after the tag
 /// of its chunk was verified; when a later chunk fails, the stream ends with the error.
 pub struct Reading {
     meta: Meta,
     range: Range<u64>,
+    siblings: usize,
     stream: BoxStream<'static, Result<Bytes, GetError>>,
 }
 
@@ -28,6 +31,12 @@ impl Reading {
     #[must_use]
     pub fn meta(&self) -> &Meta {
         &self.meta
+    }
+
+    /// Concurrent versions beside the head that is read; 0 of any other version.
+    #[must_use]
+    pub fn conflicts(&self) -> usize {
+        self.siblings
     }
 
     /// Which bytes of the file the stream gives.
@@ -60,20 +69,43 @@ impl Vault {
         keep: bool,
     ) -> Result<Reading, GetError> {
         let head = self.inner.head(key).await?;
-        let meta = head.meta.clone();
+        self.inner.reading(head, range, keep).await
+    }
+
+    /// Reads one version of a file, likewise.
+    pub async fn read_version(
+        &self,
+        key: &Key,
+        version: &VersionId,
+        range: Option<Range<u64>>,
+        keep: bool,
+    ) -> Result<Reading, GetError> {
+        let version = self.inner.version(key, version).await?;
+        self.inner.reading(version, range, keep).await
+    }
+}
+
+impl Inner {
+    async fn reading(
+        self: &Arc<Self>,
+        version: Version,
+        range: Option<Range<u64>>,
+        keep: bool,
+    ) -> Result<Reading, GetError> {
+        let (meta, siblings) = (version.meta.clone(), version.standing.siblings());
         let range = clamp(range, meta.size)?;
         let stream = if let Some(bytes) = &meta.inline {
             let at = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
             let part = Bytes::copy_from_slice(&bytes[at(range.start)..at(range.end)]);
             stream::iter((!part.is_empty()).then_some(Ok(part))).boxed()
         } else {
-            let opened = self.inner.opened(head).await?;
+            let opened = self.opened(version).await?;
             if keep {
-                self.inner.engine.want_version(opened.version.record.clear().name).await?;
+                self.want(&opened.version).await?;
             }
-            chunks(Arc::clone(&self.inner), opened, range.clone(), keep)
+            chunks(Arc::clone(self), opened, range.clone(), keep)
         };
-        Ok(Reading { meta, range, stream })
+        Ok(Reading { meta, range, siblings, stream })
     }
 }
 
@@ -137,7 +169,7 @@ impl Chunks {
         index: u64,
         fetched: Result<Buffer, FetchError>,
     ) -> Result<Bytes, GetError> {
-        let mut buffer = fetched?;
+        let mut buffer = fetched.map_err(|error| unfetched(&self.opened.version, error))?;
         let inner = Arc::clone(&self.inner);
         let (plan, key) = (self.opened.plan, self.opened.version.meta.key.clone());
         let at = usize::try_from(index).unwrap_or(usize::MAX);

@@ -189,23 +189,24 @@ impl Tree {
     }
 
     async fn write_large(self: &Arc<Self>, head: Version) -> Result<GetReport, GetError> {
-        let (size, key, tree) = (head.meta.size, head.meta.key.clone(), Arc::clone(self));
+        let (size, standing) = (head.meta.size, head.standing);
+        let (key, tree) = (head.meta.key.clone(), Arc::clone(self));
         let unseen = self.run.jobs.run(move || tree.create(&key)).await?;
         let path = write(&self.inner, head, unseen, &self.run).await?;
         self.run.progress.finished(1);
         let mut report = GetReport::default();
-        report.wrote(path, size);
+        report.wrote(path, size, standing);
         Ok(report)
     }
 
     /// Writes files whose content stands in their records. Blocking.
     fn write_small(&self, heads: Vec<Version>) -> Result<GetReport, GetError> {
         let mut report = GetReport::default();
-        for Version { meta, .. } in heads {
+        for Version { meta, standing, .. } in heads {
             let path = self.write_inline(&meta)?;
             self.run.progress.moved(meta.size);
             self.run.progress.finished(1);
-            report.wrote(path, meta.size);
+            report.wrote(path, meta.size, standing);
         }
         Ok(report)
     }
@@ -234,6 +235,7 @@ impl GetReport {
     fn add(&mut self, other: GetReport) {
         self.files += other.files;
         self.bytes += other.bytes;
+        self.conflicts += other.conflicts;
         let room = super::OUTPUTS.saturating_sub(self.outputs.len());
         self.outputs.extend(other.outputs.into_iter().take(room));
     }

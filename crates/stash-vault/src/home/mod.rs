@@ -32,6 +32,7 @@ pub(crate) use opens::Opens;
 
 use crate::admission::RootAdmission;
 use crate::blocking::blocking;
+use crate::clock::Clock;
 use crate::index::Binding;
 use crate::node::Node;
 use crate::vault::{Vault, VaultParts};
@@ -77,6 +78,8 @@ pub struct RunOptions {
     pub housekeeping: Housekeeping,
     /// How much of the disk its store may take.
     pub quota: Quota,
+    /// What dates the versions that are written here.
+    pub clock: Clock,
 }
 
 /// A data directory with a stash in it, not in use.
@@ -208,6 +211,7 @@ impl Opened {
                     directory: &path,
                     binding,
                     last_sequence,
+                    clock: options.clock,
                 })
             })
             .await;

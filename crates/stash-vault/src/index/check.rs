@@ -14,6 +14,10 @@ pub(crate) enum Table {
     State = 3,
     /// T to address.
     Tags = 4,
+    /// Keys of names that are removed.
+    Removed = 5,
+    /// Keys of files with siblings.
+    Conflicts = 6,
 }
 
 fn check(table: Table, key: &[u8], body: &[u8]) -> [u8; CHECK] {

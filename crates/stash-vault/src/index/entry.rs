@@ -42,7 +42,7 @@ pub(crate) struct IndexEntry {
 }
 
 impl IndexEntry {
-    pub(crate) fn of(head: &Version, siblings: usize) -> IndexEntry {
+    pub(crate) fn of(head: &Version) -> IndexEntry {
         let clear = head.record.clear();
         IndexEntry {
             name: clear.name,
@@ -50,7 +50,7 @@ impl IndexEntry {
             size: head.meta.size,
             chunks: clear.manifest.file_chunks(),
             chunk_size: head.meta.chunk_size,
-            siblings: u32::try_from(siblings).unwrap_or(u32::MAX),
+            siblings: u32::try_from(head.standing.siblings()).unwrap_or(u32::MAX),
             modified: head.meta.modified,
             mode: head.meta.mode,
             inline: head.meta.inline.is_some(),

@@ -1,4 +1,5 @@
-//! The index of names: every listed name in order, with what a listing shows of it.
+//! The index of names: every listed name in order, with what a listing shows of it; beside them the
+//! names that are removed, and those with siblings.
 //!
 //! It is derived from the records and holds no truth: deleted, damaged or swapped with another
 //! node's, it is built again from the engine's record log.
@@ -9,6 +10,7 @@ mod guard;
 mod tail;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -33,7 +35,11 @@ const CHECK_BELOW: u64 = 64 << 20;
 const NAMES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("names");
 const KEYS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("keys");
 const ALARMS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("alarms");
+const REMOVED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("removed");
+const CONFLICTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("conflicts");
 const STATE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("state");
+/// What the index holds. Version 1, without this byte, had neither removed names nor conflicts.
+const VERSION: u8 = 2;
 const CURSOR: &[u8] = b"cursor";
 const BINDING: &[u8] = b"binding";
 
@@ -46,7 +52,7 @@ pub(crate) struct Binding {
 
 impl Binding {
     fn bytes(&self) -> Vec<u8> {
-        [&self.store[..], self.stash.as_bytes()].concat()
+        [&[VERSION], &self.store[..], self.stash.as_bytes()].concat()
     }
 }
 
@@ -66,8 +72,22 @@ pub(crate) enum IndexError {
 pub(crate) struct NameUpdate {
     pub(crate) name: NameId,
     pub(crate) key: Option<Key>,
-    pub(crate) entry: Option<IndexEntry>,
+    pub(crate) shown: Shown,
     pub(crate) alarmed: bool,
+}
+
+/// What a name shows.
+#[derive(Debug)]
+pub(crate) enum Shown {
+    /// No version of it is held.
+    Nothing,
+    /// A file.
+    File(IndexEntry),
+    /// That it is removed.
+    Removed {
+        /// Whether what was there before is held.
+        restorable: bool,
+    },
 }
 
 struct Slot {
@@ -143,7 +163,65 @@ impl NameIndex {
         limit: usize,
     ) -> Result<Vec<(Key, IndexEntry)>, IndexError> {
         self.read(|txn| {
-            with_table(txn.open_table(NAMES)?, |names| page(names, scope, after, limit))
+            with_table(txn.open_table(NAMES)?, |names| {
+                rows(names, scope, after, limit, |key, value| decode(key, value).map(Some))
+            })
+        })
+    }
+
+    /// Up to `limit` keys of a scope whose files have siblings, likewise.
+    pub(crate) fn conflicts(
+        &self,
+        scope: &Scope,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Key>, IndexError> {
+        self.read(|txn| {
+            with_table(txn.open_table(CONFLICTS)?, |table| {
+                let found = rows(table, scope, after, limit, |key, value| {
+                    flag(Table::Conflicts, key, value).map(|_| Some(()))
+                })?;
+                Ok(found.into_iter().map(|(key, ())| key).collect())
+            })
+        })
+    }
+
+    /// Up to `limit` keys of a scope that are removed and can be brought back, likewise.
+    pub(crate) fn removed(
+        &self,
+        scope: &Scope,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Key>, IndexError> {
+        self.read(|txn| {
+            with_table(txn.open_table(REMOVED)?, |table| {
+                let found = rows(table, scope, after, limit, |key, value| {
+                    Ok(flag(Table::Removed, key, value)?.then_some(()))
+                })?;
+                Ok(found.into_iter().map(|(key, ())| key).collect())
+            })
+        })
+    }
+
+    /// Up to `limit` keys of a scope of which any version is held, likewise.
+    pub(crate) fn every(
+        &self,
+        scope: &Scope,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Key>, IndexError> {
+        self.read(|txn| {
+            let any = |_: &str, _: &[u8]| Ok(Some(()));
+            let listed =
+                with_table(txn.open_table(NAMES)?, |table| rows(table, scope, after, limit, any))?;
+            let removed = with_table(txn.open_table(REMOVED)?, |table| {
+                rows(table, scope, after, limit, any)
+            })?;
+            let both = listed.into_iter().chain(removed).map(|(key, ())| key);
+            let mut keys: Vec<Key> = both.collect();
+            keys.sort_unstable();
+            keys.truncate(limit);
+            Ok(keys)
         })
     }
 
@@ -210,13 +288,16 @@ impl NameIndex {
             return Ok(());
         }
         let written = slot.db.write(durability, |txn| {
-            with_table(txn.open_table(NAMES)?, |names| {
-                with_table(txn.open_table(KEYS)?, |keys| {
-                    with_table(txn.open_table(ALARMS)?, |alarms| {
-                        updates.iter().try_for_each(|update| put(names, keys, alarms, update))
-                    })
-                })
-            })?;
+            let mut tables = ManuallyDrop::new(Tables {
+                names: txn.open_table(NAMES)?,
+                keys: txn.open_table(KEYS)?,
+                alarms: txn.open_table(ALARMS)?,
+                removed: txn.open_table(REMOVED)?,
+                conflicts: txn.open_table(CONFLICTS)?,
+            });
+            let put = updates.iter().try_for_each(|update| tables.put(update));
+            drop(ManuallyDrop::into_inner(tables));
+            put?;
             let cursor = checked(Table::State, CURSOR, &cursor.to_le_bytes());
             with_table(txn.open_table(STATE)?, |state| {
                 state.insert(CURSOR, &cursor[..])?;
@@ -291,7 +372,7 @@ fn checked(table: Table, key: &[u8], body: &[u8]) -> Vec<u8> {
 fn open_bound(path: &Path, binding: &Binding) -> Result<Guarded, IndexFault> {
     let db = Guarded::open(path, CACHE, CHECK_BELOW)?;
     let stored = db.write(Durability::Immediate, |txn| {
-        for table in [NAMES, KEYS, ALARMS] {
+        for table in [NAMES, KEYS, ALARMS, REMOVED, CONFLICTS] {
             drop(txn.open_table(table)?);
         }
         with_table(txn.open_table(STATE)?, |state| {
@@ -308,7 +389,7 @@ fn open_bound(path: &Path, binding: &Binding) -> Result<Guarded, IndexFault> {
     })?;
     if stored != binding.bytes() {
         let _ = db.close();
-        return Err(IndexFault::damaged("it belongs to another store"));
+        return Err(IndexFault::damaged("it belongs to another store, or is of another version"));
     }
     Ok(db)
 }
@@ -333,29 +414,59 @@ fn cursor_of(txn: &ReadTransaction) -> Result<u64, IndexFault> {
 
 type Rows<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
-fn put(
-    names: &mut Rows<'_>,
-    keys: &mut Rows<'_>,
-    alarms: &mut Rows<'_>,
-    update: &NameUpdate,
-) -> Result<(), IndexFault> {
-    let name = &update.name.as_bytes()[..];
-    if update.alarmed {
-        alarms.insert(name, &b""[..])?;
-    } else {
-        alarms.remove(name)?;
+/// The tables that an update touches. Dropped only if nothing panicked, as [`with_table`] does.
+struct Tables<'t> {
+    names: Rows<'t>,
+    keys: Rows<'t>,
+    alarms: Rows<'t>,
+    removed: Rows<'t>,
+    conflicts: Rows<'t>,
+}
+
+impl Tables<'_> {
+    fn put(&mut self, update: &NameUpdate) -> Result<(), IndexFault> {
+        let name = &update.name.as_bytes()[..];
+        set(&mut self.alarms, name, update.alarmed.then(Vec::new))?;
+        let known = match &update.key {
+            Some(key) => Some(key.as_str().to_owned()),
+            None => key_of(&self.keys, name)?,
+        };
+        let Some(key) = known else { return Ok(()) };
+        let row = key.as_bytes();
+        let (entry, removed, conflict) = match &update.shown {
+            Shown::Nothing => (None, None, None),
+            Shown::File(entry) => {
+                let conflict = (entry.siblings > 0).then(|| checked(Table::Conflicts, row, &[1]));
+                (Some(entry.encode(&key)), None, conflict)
+            }
+            Shown::Removed { restorable } => {
+                (None, Some(checked(Table::Removed, row, &[u8::from(*restorable)])), None)
+            }
+        };
+        set(&mut self.names, row, entry)?;
+        set(&mut self.removed, row, removed)?;
+        set(&mut self.conflicts, row, conflict)?;
+        self.keys.insert(name, &checked(Table::Keys, name, row)[..])?;
+        Ok(())
     }
-    let known = match &update.key {
-        Some(key) => Some(key.as_str().to_owned()),
-        None => key_of(keys, name)?,
-    };
-    let Some(key) = known else { return Ok(()) };
-    match &update.entry {
-        Some(entry) => names.insert(key.as_bytes(), &entry.encode(&key)[..])?,
-        None => names.remove(key.as_bytes())?,
-    };
-    keys.insert(name, &checked(Table::Keys, name, key.as_bytes())[..])?;
+}
+
+/// Stores a row, or takes it away if it is there.
+fn set(table: &mut Rows<'_>, key: &[u8], value: Option<Vec<u8>>) -> Result<(), IndexFault> {
+    match value {
+        Some(value) => drop(table.insert(key, &value[..])?),
+        None => drop(table.remove(key)?),
+    }
     Ok(())
+}
+
+/// A value that is one bit.
+fn flag(table: Table, key: &str, value: &[u8]) -> Result<bool, IndexFault> {
+    match unseal(table, key.as_bytes(), value) {
+        Some([0]) => Ok(false),
+        Some([1]) => Ok(true),
+        _ => Err(bad("a flag")),
+    }
 }
 
 fn key_of(keys: &Rows<'_>, name: &[u8]) -> Result<Option<String>, IndexFault> {
@@ -366,22 +477,26 @@ fn key_of(keys: &Rows<'_>, name: &[u8]) -> Result<Option<String>, IndexFault> {
     String::from_utf8(body.to_vec()).map(Some).map_err(|_| bad("a key"))
 }
 
-fn page(
-    names: &impl ReadableTable<&'static [u8], &'static [u8]>,
+/// Up to `limit` rows of a scope in order, after the key `after`; those that `read` gives nothing for
+/// are passed over.
+fn rows<T>(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     scope: &Scope,
     after: Option<&str>,
     limit: usize,
-) -> Result<Vec<(Key, IndexEntry)>, IndexFault> {
+    read: impl Fn(&str, &[u8]) -> Result<Option<T>, IndexFault>,
+) -> Result<Vec<(Key, T)>, IndexFault> {
     let mut found = Vec::new();
     let passed = |key: &str| after.is_some_and(|after| key <= after);
     if let Some(key) = scope.exact().filter(|key| !passed(key.as_str()) && limit > 0)
-        && let Some(value) = names.get(key.as_str().as_bytes())?
+        && let Some(value) = table.get(key.as_str().as_bytes())?
+        && let Some(read) = read(key.as_str(), value.value())?
     {
-        found.push((key.clone(), decode(key.as_str(), value.value())?));
+        found.push((key.clone(), read));
     }
     let under = scope.under();
     let start = after.filter(|after| *after > under).unwrap_or(under);
-    for row in names.range(start.as_bytes()..)? {
+    for row in table.range(start.as_bytes()..)? {
         let (key, value) = row?;
         let text = std::str::from_utf8(key.value()).map_err(|_| bad("a key"))?;
         if found.len() == limit || !text.starts_with(under) {
@@ -391,7 +506,9 @@ fn page(
             continue;
         }
         let key = Key::new(text).map_err(|_| bad("a key"))?;
-        found.push((key, decode(text, value.value())?));
+        if let Some(read) = read(text, value.value())? {
+            found.push((key, read));
+        }
     }
     Ok(found)
 }

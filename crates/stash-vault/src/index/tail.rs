@@ -13,10 +13,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{IndexEntry, IndexError, NameIndex, NameUpdate};
+use super::{IndexEntry, IndexError, NameIndex, NameUpdate, Shown};
 use crate::blocking::blocking;
 use crate::keys::ReadKeys;
-use crate::version::view;
+use crate::version::versions;
 
 /// Records applied in one transaction: a few MiB of records at most.
 const PAGE: usize = 256;
@@ -173,13 +173,18 @@ impl Follow {
 }
 
 fn evaluate(keys: &ReadKeys, name: NameId, records: &[Record]) -> NameUpdate {
-    let view = view(keys, records);
-    for alarm in &view.alarms {
+    let versions = versions(keys, records);
+    for alarm in &versions.alarms {
         tracing::error!(
             record = %alarm.record.short(), reason = %alarm.reason,
             "a record is set aside"
         );
     }
-    let entry = view.head.as_ref().map(|head| IndexEntry::of(head, view.siblings));
-    NameUpdate { name, key: view.key, entry, alarmed: !view.alarms.is_empty() }
+    let shown = match versions.head() {
+        None => Shown::Nothing,
+        Some(head) if head.is_put() => Shown::File(IndexEntry::of(head)),
+        Some(_) => Shown::Removed { restorable: versions.restorable().is_some() },
+    };
+    let alarmed = !versions.alarms.is_empty();
+    NameUpdate { name, key: versions.key().cloned(), shown, alarmed }
 }

@@ -8,7 +8,7 @@ fn binding(n: u8) -> Binding {
 
 fn update(key: &str, size: Option<u64>) -> NameUpdate {
     let name = NameId::from_bytes(*blake3::hash(key.as_bytes()).as_bytes());
-    let entry = size.map(|size| IndexEntry {
+    let file = |size| IndexEntry {
         name,
         head: RecordHash::from_bytes([7; 32]),
         size,
@@ -18,8 +18,10 @@ fn update(key: &str, size: Option<u64>) -> NameUpdate {
         modified: None,
         mode: None,
         inline: true,
-    });
-    NameUpdate { name, key: Some(Key::new(key).unwrap()), entry, alarmed: false }
+    };
+    let removed = Shown::Removed { restorable: true };
+    let shown = size.map_or(removed, |size| Shown::File(file(size)));
+    NameUpdate { name, key: Some(Key::new(key).unwrap()), shown, alarmed: false }
 }
 
 fn keys(index: &NameIndex, scope: &str, after: Option<&str>, limit: usize) -> Vec<String> {
@@ -79,11 +81,79 @@ fn a_removed_name_is_found_again_by_its_name_id() {
 }
 
 #[test]
+fn removed_names_and_those_with_siblings_are_listed_apart_until_they_are_so_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = filled(&dir.path().join("names.redb"));
+    let (all, under) = (Scope::All, Scope::new("a").unwrap());
+    let texts = |keys: Vec<Key>| keys.iter().map(Key::to_string).collect::<Vec<_>>();
+    let removed = |scope| texts(index.removed(scope, None, 10).unwrap());
+    let conflicts = |scope| texts(index.conflicts(scope, None, 10).unwrap());
+    assert!(removed(&all).is_empty() && conflicts(&all).is_empty());
+
+    let mut lost = update("a/9", None);
+    lost.shown = Shown::Removed { restorable: false };
+    let mut sibling = update("a/2/x", Some(1));
+    if let Shown::File(entry) = &mut sibling.shown {
+        entry.siblings = 1;
+    }
+    let changes = [update("a/1", None), update("b", None), lost, sibling];
+    index.apply(0, &changes, 7, Durability::None).unwrap();
+    assert_eq!(
+        (removed(&all), removed(&under)),
+        (vec!["a/1".into(), "b".into()], vec!["a/1".into()])
+    );
+    assert_eq!(conflicts(&under), ["a/2/x"]);
+    assert_eq!(texts(index.removed(&all, Some("a/1"), 1).unwrap()), ["b"]);
+    let every = ["a", "a-b", "a/1", "a/2/x", "a/9", "a0", "b"];
+    assert_eq!(texts(index.every(&all, None, 10).unwrap()), every);
+    for limit in 1..4 {
+        let (mut pages, mut after) = (Vec::new(), None::<String>);
+        while let page @ [.., last] =
+            &texts(index.every(&all, after.as_deref(), limit).unwrap())[..]
+        {
+            pages.extend(page.to_vec());
+            after = Some(last.clone());
+        }
+        assert_eq!(pages, every, "{limit}");
+    }
+
+    let mut forgotten = update("b", None);
+    (forgotten.key, forgotten.shown) = (None, Shown::Nothing);
+    let changes = [update("a/1", Some(3)), update("a/2/x", Some(2)), forgotten];
+    index.apply(0, &changes, 8, Durability::None).unwrap();
+    assert!(removed(&all).is_empty() && conflicts(&all).is_empty());
+    assert_eq!(
+        texts(index.every(&all, None, 10).unwrap()),
+        ["a", "a-b", "a/1", "a/2/x", "a/9", "a0"]
+    );
+}
+
+/// An index of the version before lacks what this one lists.
+#[test]
+fn an_index_of_another_version_starts_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("names.redb");
+    filled(&path).close();
+    let db = Guarded::open(&path, CACHE, CHECK_BELOW).unwrap();
+    db.write(Durability::Immediate, |txn| {
+        with_table(txn.open_table(STATE)?, |state| {
+            let before = checked(Table::State, BINDING, &binding(1).bytes()[1..]);
+            state.insert(BINDING, &before[..])?;
+            Ok(())
+        })
+    })
+    .unwrap();
+    db.close().unwrap();
+    let index = NameIndex::open(&path, binding(1), 100).unwrap();
+    assert_eq!((index.position(), index.len().unwrap()), ((0, 0), 0));
+}
+
+#[test]
 fn alarmed_names_are_remembered_until_they_are_clean() {
     let dir = tempfile::tempdir().unwrap();
     let index = filled(&dir.path().join("names.redb"));
     let mut bad = update("bad", None);
-    (bad.key, bad.alarmed) = (None, true);
+    (bad.key, bad.shown, bad.alarmed) = (None, Shown::Nothing, true);
     index.apply(0, &[bad], 7, Durability::None).unwrap();
     assert_eq!(index.alarmed(10).unwrap().len(), 1);
     index.apply(0, &[update("bad", Some(3))], 8, Durability::None).unwrap();

@@ -26,11 +26,12 @@ impl Content {
         Content { kind: RecordKind::Tombstone, manifest: Manifest::EMPTY, meta }
     }
 
-    /// Whether the head says the same already. The time is not compared where the source has none
-    /// of its own.
+    /// Whether the head says the same already. When it was written is not compared, nor is the time
+    /// of the file where the source has none of its own.
     pub(crate) fn equals(&self, head: &Version, compare_time: bool) -> bool {
         let clear = head.record.clear();
         let mut meta = self.meta.clone();
+        meta.written = head.meta.written;
         if !compare_time {
             meta.modified = head.meta.modified;
         }
@@ -39,11 +40,12 @@ impl Content {
 }
 
 /// The engine's order to sign this content when its place is known.
-pub(crate) fn write(inner: &Arc<Inner>, content: Content) -> Write {
+pub(crate) fn write(inner: &Arc<Inner>, mut content: Content) -> Write {
     let name = inner.keys.name_id(&content.meta.key);
     let inner = Arc::clone(inner);
     let draft = Box::new(move |position: Position| {
         let epoch = inner.keys.latest_epoch();
+        content.meta.written = inner.clock.now();
         let clear = Clear {
             stash: position.stash,
             kind: content.kind,

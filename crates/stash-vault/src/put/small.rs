@@ -11,7 +11,6 @@ use super::run::{Done, Session};
 use super::walk::{FoundFile, Stat, open_file};
 use super::{Content, PutError, large, write};
 use crate::blocking::blocking;
-use crate::version::Version;
 
 /// Heads that are compared at once.
 const COMPARE: usize = 16;
@@ -82,8 +81,7 @@ pub(super) async fn finish(
         session.progress.moved(content.meta.size);
     }
     match view.head {
-        Some(Version { record, meta }) if view.siblings == 0 => {
-            let head = Version { record, meta };
+        Some(head) if view.siblings == 0 => {
             if content.equals(&head, compare_time) {
                 if content.meta.inline.is_none() {
                     // Its chunks were offered and are here again, should it have been evicted.

@@ -1,7 +1,6 @@
 //! Storing a stream, of known or unknown length.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
@@ -92,7 +91,7 @@ async fn read(
         if begin == 0 && got as usize <= INLINE_MAX {
             let bytes = buffer[CHUNK_OVERHEAD..][..got as usize].to_vec();
             let mut meta = inline_meta(key, bytes, None);
-            meta.modified = now();
+            meta.modified = session.inner.clock.now();
             return Ok(Content::put(Manifest::EMPTY, meta));
         }
         if got > 0 {
@@ -110,7 +109,8 @@ async fn read(
     }
     let mut meta = Meta::new(key, total);
     meta.chunk_size = chunk_size;
-    meta.modified = now();
+    // The time of the store, as a file system would say it; shown, never compared.
+    meta.modified = session.inner.clock.now();
     Ok(Content::put(manifest(session, refs).await?, meta))
 }
 
@@ -150,10 +150,4 @@ async fn seal(
     let chunk = sealer.store(buffer, found).await?;
     sealer.session().progress.moved(u64::from(got));
     Ok(chunk)
-}
-
-/// The time of the store, as a file system would say it; shown, never compared.
-fn now() -> Option<(i64, u32)> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    Some((i64::try_from(now.as_secs()).ok()?, now.subsec_nanos()))
 }

@@ -172,3 +172,48 @@ fn records_of_another_stash_are_set_aside() {
     assert!(view.head.is_none());
     assert_eq!(view.alarms.len(), 1);
 }
+
+fn brought_back(author: &Author, records: &[Record]) -> Option<Vec<u8>> {
+    let versions = versions(&author.keys, records);
+    versions.restorable().and_then(|version| version.meta.inline.clone())
+}
+
+#[test]
+fn what_comes_back_is_what_the_name_showed_before_it_was_removed() {
+    let mut author = Author::new();
+    let one = author.put("k", b"1", Vector::new());
+    let two = author.put("k", b"2", seen(&[&one]));
+    let three = author.put("k", b"3", seen(&[&one]));
+    assert_eq!(brought_back(&author, &[one.clone(), two.clone()]), None, "nothing is removed");
+    let gone = author.tombstone("k", seen(&[&one, &two, &three]));
+    let all = [gone.clone(), one.clone(), three.clone(), two.clone()];
+    assert_eq!(brought_back(&author, &all), Some(b"3".to_vec()), "the head among siblings");
+    assert_eq!(brought_back(&author, std::slice::from_ref(&gone)), None, "it is not held");
+    // Two nodes removed it at once.
+    let also = author.tombstone("k", seen(&[&one, &two]));
+    let all = [one.clone(), two.clone(), three.clone(), also, gone.clone()];
+    assert_eq!(brought_back(&author, &all), Some(b"3".to_vec()));
+    // What was removed already is removed once more.
+    let again = author.tombstone("k", seen(&[&gone]));
+    let all = [one, two, three, gone, again];
+    assert_eq!(brought_back(&author, &all), Some(b"3".to_vec()));
+}
+
+#[test]
+fn a_version_stands_before_what_it_covers_and_after_the_leaves() {
+    let mut author = Author::new();
+    let one = author.put("k", b"1", Vector::new());
+    let two = author.put("k", b"2", seen(&[&one]));
+    let gone = author.tombstone("k", seen(&[&two]));
+    let beside = author.put("k", b"3", seen(&[&one]));
+    let versions = versions(&author.keys, &[one, two, gone, beside]);
+    let order: Vec<_> = versions
+        .all
+        .iter()
+        .map(|version| (version.record.clear().height, version.standing))
+        .collect();
+    let head = Standing::Head { siblings: 1 };
+    let covered = Standing::Covered;
+    assert_eq!(order, [(4, head), (3, Standing::Sibling), (2, covered), (1, covered)]);
+    assert_eq!(versions.leaves, 2);
+}
