@@ -71,6 +71,12 @@ pub(crate) enum Command {
     Ls(Ls),
     /// Remove a file, on every member
     Rm(Rm),
+    /// Bring back what was removed
+    Undelete(Undelete),
+    /// List the versions of a file, also of a removed one
+    History(History),
+    /// End a conflict: one version takes the place of all concurrent ones
+    Resolve(Resolve),
     /// Drop the local bytes once another node has proven its copy
     Evict(Evict),
     /// Show which members hold a file
@@ -198,12 +204,18 @@ pub(crate) struct Get {
     /// Do not keep a local copy of what comes from peers
     #[arg(long)]
     pub(crate) no_keep: bool,
+    /// This version of the file, as `stash history` shows it (12 digits or more)
+    #[arg(long = "version", value_name = "ID")]
+    pub(crate) version: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Cat {
     /// The key
     pub(crate) key: String,
+    /// This version of the file, as `stash history` shows it (12 digits or more)
+    #[arg(long = "version", value_name = "ID")]
+    pub(crate) version: Option<String>,
     /// Only these bytes, counted from 0, both ends included: `a-b`, `a-` or `-last`
     #[arg(long, value_name = "A-B", allow_hyphen_values = true)]
     pub(crate) range: Option<String>,
@@ -217,8 +229,51 @@ pub(crate) struct Ls {
     /// Mode, size, time, and where the bytes are
     #[arg(short, long)]
     pub(crate) long: bool,
-    /// Only keys that start with this
+    /// Files with concurrent versions, and all of these
+    #[arg(long, conflicts_with_all = ["deleted", "versions"])]
+    pub(crate) conflicts: bool,
+    /// Removed files that can be brought back, and when they were removed
+    #[arg(long, conflicts_with = "versions")]
+    pub(crate) deleted: bool,
+    /// Every name with its versions, removed ones included
+    #[arg(long)]
+    pub(crate) versions: bool,
+    /// Only this key, and what lies under it
     pub(crate) prefix: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// The key
+    pub(crate) key: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Undelete {
+    /// The key
+    pub(crate) key: String,
+    /// Everything below the key that was removed
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+    /// Return once this many members have stored it
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub(crate) struct Resolve {
+    /// The key
+    pub(crate) key: String,
+    /// Take this version, as `stash history` shows it (12 digits or more)
+    #[arg(long, value_name = "ID", group = "what")]
+    pub(crate) take: Option<String>,
+    /// Store this file instead of all of them
+    #[arg(long, value_name = "PATH", group = "what")]
+    pub(crate) file: Option<PathBuf>,
+    /// Return once this many members have stored it
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) wait: Wait,
 }
 
 #[derive(Debug, Args)]

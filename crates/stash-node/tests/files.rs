@@ -152,7 +152,10 @@ fn every_json_document_has_the_documented_fields() {
     let invite = node.json(&["invite", "--role", "keeper"]);
     assert_eq!(fields(&invite).join(" "), "expires role ticket");
     assert_eq!(fields(&node.json(&["key", "show"])).join(" "), "node_id role stash_id");
-    assert_eq!(fields(&node.json(&["get", "f", "-o", "g"])).join(" "), "bytes files outputs");
+    assert_eq!(
+        fields(&node.json(&["get", "f", "-o", "g"])).join(" "),
+        "bytes conflicts files outputs"
+    );
     assert_eq!(fields(&node.json(&["rm", "f"])).join(" "), "copies missing removed short wanted");
 }
 

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use stash_vault::server::{HouseError, InviteError, LedgerError};
 use stash_vault::{
     Class, EvictError, GetError, HomeError, Key, LookupError, PutError, RecoveryTextError,
-    RemoveError, Wait,
+    RemoveError, ResolveError, UndeleteError, VersionId, Wait,
 };
 
 use crate::error::{ErrorBody, Problem, http_status};
@@ -39,7 +39,9 @@ problem_from!(
     LookupError,
     PutError,
     RecoveryTextError,
-    RemoveError
+    RemoveError,
+    ResolveError,
+    UndeleteError
 );
 
 impl From<InviteError> for Problem {
@@ -120,6 +122,14 @@ pub(crate) fn key(text: &str) -> Result<Key, Problem> {
         Problem::usage(format!("'{shown}' is no key: {e}"))
             .hint("a key is a relative path such as photos/2024/a.jpg")
     })
+}
+
+/// A version that the user typed.
+pub(super) fn version(text: &str) -> Result<VersionId, Problem> {
+    let problem = |error: stash_vault::VersionIdError| {
+        Problem::usage(error.to_string()).hint("`stash history KEY` lists the versions")
+    };
+    text.parse().map_err(problem)
 }
 
 /// How many members to wait for.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use stash_vault::{
-    GetOptions, Key, NodeId, Progress, PutError, PutOptions, PutReport, RemoveReport, Vault,
+    GetOptions, Key, Names, NodeId, Progress, PutError, PutOptions, PutReport, RemoveReport, Vault,
 };
 
 use super::answer::{self, Document, KeyOfPath, Parameters, number};
-use super::operation;
+use super::{operation, versions};
 use crate::body::{
     Entry, EvictDone, EvictRequest, GetDone, GetRequest, Here, Holder, Listing, Missing, PutDone,
     PutRequest, PutRoot, RmDone, RmRequest, Skipped, Where,
@@ -23,6 +23,8 @@ use crate::output::time;
 
 /// Entries of one page of a listing, unless the client wants fewer.
 const PAGE: usize = 1000;
+/// Names of one page of a listing by versions, of which each shows up to a hundred.
+const NAMES: usize = 100;
 
 /// `POST /v1/put`.
 pub(super) async fn put(
@@ -105,7 +107,7 @@ fn skipped(path: &Path, why: String) -> Skipped {
     Skipped { path: path.display().to_string(), why }
 }
 
-fn missing(members: Vec<(NodeId, String)>) -> Vec<Missing> {
+pub(super) fn missing(members: Vec<(NodeId, String)>) -> Vec<Missing> {
     members.into_iter().map(|(node, why)| Missing { node_id: node.to_string(), why }).collect()
 }
 
@@ -117,18 +119,23 @@ pub(super) async fn get(
     let served = daemon.served()?;
     let vault = served.vault()?;
     let output = absolute(&request.output)?;
-    let (overwrite, keep) = (request.overwrite, request.keep);
-    let options = GetOptions { overwrite, keep, version: None };
+    let version = request.version.as_deref().map(answer::version).transpose()?;
+    let options = GetOptions { overwrite: request.overwrite, keep: request.keep, version };
     operation::run(served.place(), |progress| async move {
         let report = vault.get_path(&request.key, Some(&output), options, &progress).await?;
         let outputs = report.outputs.iter().map(|path| path.display().to_string());
-        Ok(GetDone { files: report.files, bytes: report.bytes, outputs: outputs.collect() })
+        Ok(GetDone {
+            files: report.files,
+            bytes: report.bytes,
+            outputs: outputs.collect(),
+            conflicts: report.conflicts,
+        })
     })
     .await
 }
 
 /// The daemon's working directory is not the client's.
-fn absolute(path: &str) -> Result<PathBuf, Problem> {
+pub(super) fn absolute(path: &str) -> Result<PathBuf, Problem> {
     let path = PathBuf::from(path);
     if path.is_absolute() {
         Ok(path)
@@ -145,21 +152,45 @@ pub(super) struct Page {
     prefix: String,
     after: Option<String>,
     limit: Option<usize>,
+    #[serde(default)]
+    conflicts: bool,
+    #[serde(default)]
+    deleted: bool,
+    #[serde(default)]
+    versions: bool,
+}
+
+impl Page {
+    /// Which names are asked for by their versions; `None` for a plain listing of files.
+    fn names(&self) -> Result<Option<Names>, Problem> {
+        match (self.conflicts, self.deleted, self.versions) {
+            (false, false, false) => Ok(None),
+            (true, false, false) => Ok(Some(Names::Conflicts)),
+            (false, true, false) => Ok(Some(Names::Removed)),
+            (false, false, true) => Ok(Some(Names::All)),
+            _ => Err(Problem::usage("one of conflicts, deleted and versions at a time")),
+        }
+    }
 }
 
 /// `GET /v1/ls`.
 pub(super) async fn list(
     State(daemon): State<Arc<Daemon>>,
     Parameters(page): Parameters<Page>,
-) -> Result<Json<Listing>, Problem> {
+) -> Result<Response, Problem> {
     let vault = daemon.served()?.vault()?;
+    if let Some(which) = page.names()? {
+        let limit = page.limit.unwrap_or(NAMES).clamp(1, NAMES);
+        let page = vault.names(which, &page.prefix, page.after.as_deref(), limit).await?;
+        return Ok(Json(versions::names(page)).into_response());
+    }
     let limit = page.limit.unwrap_or(PAGE).clamp(1, PAGE);
     let mut entries = vault.ls(&page.prefix, page.after.as_deref(), limit + 1).await?;
     let more = entries.len() > limit;
     entries.truncate(limit);
     let next = entries.last().filter(|_| more).map(|last| last.key.to_string());
     let entries = entries.into_iter().map(entry).collect();
-    Ok(Json(Listing { entries, next }))
+    Ok(Json(Listing { entries, next }).into_response())
 }
 
 fn entry(entry: stash_vault::Entry) -> Entry {
@@ -169,13 +200,17 @@ fn entry(entry: stash_vault::Entry) -> Entry {
         modified: entry.modified.map(|(seconds, _)| time(seconds)),
         mode: entry.mode,
         chunks: entry.chunks,
-        here: match entry.here {
-            stash_vault::Here::Local => Here::Local,
-            stash_vault::Here::Partial => Here::Partial,
-            stash_vault::Here::Evicted => Here::Evicted,
-            stash_vault::Here::Damaged => Here::Damaged,
-        },
+        here: here(entry.here),
         conflicts: number(entry.conflicts),
+    }
+}
+
+pub(super) fn here(here: stash_vault::Here) -> Here {
+    match here {
+        stash_vault::Here::Local => Here::Local,
+        stash_vault::Here::Partial => Here::Partial,
+        stash_vault::Here::Evicted => Here::Evicted,
+        stash_vault::Here::Damaged => Here::Damaged,
     }
 }
 

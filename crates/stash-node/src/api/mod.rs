@@ -4,10 +4,11 @@ pub(crate) mod answer;
 mod files;
 mod members;
 mod node;
-mod objects;
+pub(crate) mod objects;
 pub(crate) mod operation;
 pub(crate) mod range;
 pub(crate) mod upkeep;
+mod versions;
 
 use std::sync::Arc;
 
@@ -36,6 +37,9 @@ pub(crate) fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/join", post(members::join))
         .route("/v1/ls", get(files::list))
         .route("/v1/where/{*key}", get(files::locate))
+        .route("/v1/history/{*key}", get(versions::history))
+        .route("/v1/undelete", post(versions::undelete))
+        .route("/v1/resolve", post(versions::resolve))
         .route("/v1/put", post(files::put))
         .route("/v1/get", post(files::get))
         .route("/v1/rm", post(files::remove))

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -34,12 +34,16 @@ const PAUSE: Duration = Duration::from_secs(3600);
 /// How long a client may take to hear that its body is refused.
 const REFUSAL: Duration = Duration::from_secs(10);
 
+/// How many concurrent versions stand beside the one that is read.
+pub(crate) const CONFLICTS: HeaderName = HeaderName::from_static("stash-conflicts");
+
 /// The query of a read.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReadQuery {
     #[serde(default = "yes")]
     keep: bool,
+    version: Option<String>,
 }
 
 fn yes() -> bool {
@@ -55,10 +59,14 @@ pub(super) async fn read(
 ) -> Result<Response, Problem> {
     let served = daemon.served()?;
     let vault = served.vault()?;
+    let version = query.version.as_deref().map(answer::version).transpose()?;
     let asked = headers.get(RANGE).and_then(|value| value.to_str().ok());
     let range = match asked.and_then(Range::from_header) {
         Some(asked) => {
-            let size = vault.stat(&key).await?.size;
+            let size = match &version {
+                None => vault.stat(&key).await?.size,
+                Some(version) => vault.version(&key, version).await?.size,
+            };
             let Some(range) = asked.within(size) else {
                 return Ok(unsatisfiable(size));
             };
@@ -67,7 +75,10 @@ pub(super) async fn read(
         None => None,
     };
     let ranged = range.is_some();
-    let reading = vault.read(&key, range, query.keep).await?;
+    let reading = match &version {
+        None => vault.read(&key, range, query.keep).await?,
+        Some(version) => vault.read_version(&key, version, range, query.keep).await?,
+    };
     let (status, headers) = head(&reading, ranged);
     let body = body(reading, served.cancel.clone()).await?;
     Ok((status, headers, body).into_response())
@@ -80,6 +91,7 @@ fn head(reading: &Reading, ranged: bool) -> (StatusCode, HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(part.end - part.start));
+    headers.insert(CONFLICTS, HeaderValue::from(reading.conflicts()));
     if !ranged {
         return (StatusCode::OK, headers);
     }

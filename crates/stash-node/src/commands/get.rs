@@ -8,28 +8,32 @@ use tokio::io::AsyncWriteExt;
 
 use super::put::absolute;
 use super::{Context, Finish};
+use crate::api::objects::CONFLICTS;
 use crate::api::range::Range;
 use crate::body::{GetDone, GetRequest};
 use crate::cli::{Cat, Get};
 use crate::client::{self, Client};
 use crate::error::{Class, Problem};
-use crate::output;
+use crate::output::{self, Output};
 use crate::progress::Bar;
 
 pub(super) async fn run(context: &Context, get: Get) -> anyhow::Result<Finish> {
     if get.output.as_deref() == Some(Path::new("-")) {
-        let cat = Cat { key: get.key, range: None, no_keep: get.no_keep };
+        let (key, version) = (get.key, get.version);
+        let cat = Cat { key, version, range: None, no_keep: get.no_keep };
         return self::cat(context, cat).await;
     }
     let target = match get.output {
         Some(output) => output,
         None => base_name(&get.key)?,
     };
+    let key = get.key.clone();
     let request = GetRequest {
         key: get.key,
         output: absolute(&target)?,
         overwrite: get.overwrite,
         keep: !get.no_keep,
+        version: get.version,
     };
     let mut bar = Bar::new(context.output.bars(), "get");
     let done: GetDone = context.client()?.operate("/v1/get", &request, |far| bar.show(far)).await?;
@@ -39,7 +43,21 @@ pub(super) async fn run(context: &Context, get: Get) -> anyhow::Result<Finish> {
         let files = output::count(done.files, "file");
         format!("{target}: {files}, {}\n", output::size(done.bytes))
     })?;
+    if done.conflicts > 0 {
+        warn(&context.output, &key, done.conflicts, done.files > 1);
+    }
     Ok(Finish::Done)
+}
+
+/// Says that what was read is not all that there is. `tree`: of so many files, not versions.
+fn warn(output: &Output, key: &str, conflicts: u64, tree: bool) {
+    let key = output::visible(key);
+    output.note(&if tree {
+        let files = output::count(conflicts, "file");
+        format!("{key}: concurrent versions beside {files}; see `stash ls --conflicts {key}`")
+    } else {
+        format!("{key}: concurrent versions beside the one shown; see `stash history {key}`")
+    });
 }
 
 /// Where a key is written if nobody says: its last part, below the working directory.
@@ -54,14 +72,23 @@ fn base_name(key: &str) -> Result<PathBuf, Problem> {
 
 pub(super) async fn cat(context: &Context, cat: Cat) -> anyhow::Result<Finish> {
     let client = context.client()?;
-    let keep = if cat.no_keep { "?keep=false" } else { "" };
-    let path = format!("{}{keep}", client::key_path("/v1/objects", &cat.key));
+    let version = match &cat.version {
+        Some(version) => format!("&version={}", client::query_value(version)),
+        None => String::new(),
+    };
+    let key = client::key_path("/v1/objects", &cat.key);
+    let path = format!("{key}?keep={}{version}", !cat.no_keep);
     let range = cat.range.as_deref().map(range).transpose()?;
     let response = request(&client, &path, range).await?;
     if range.is_some() && response.status() != StatusCode::PARTIAL_CONTENT {
         return Err(client::gone_away().into());
     }
-    match copy(response).await? {
+    let conflicts = response.headers().get(CONFLICTS).is_some_and(|number| number != "0");
+    let copied = copy(response).await?;
+    if conflicts {
+        warn(&context.output, &cat.key, 1, false);
+    }
+    match copied {
         Copied::All => Ok(Finish::Done),
         Copied::Until(bytes) => Err(why(&client, &path, range, bytes).await),
     }

@@ -1,6 +1,6 @@
 //! `stash ls`.
 
-use super::{Context, Finish};
+use super::{Context, Finish, versions};
 use crate::body::{Entry, Listing};
 use crate::cli::Ls;
 use crate::client::{Client, query_value};
@@ -11,6 +11,12 @@ const PAGE: usize = 1000;
 
 pub(super) async fn run(context: &Context, ls: Ls) -> anyhow::Result<Finish> {
     let client = context.client()?;
+    let by_versions =
+        [("conflicts", ls.conflicts), ("deleted", ls.deleted), ("versions", ls.versions)];
+    if let Some((which, _)) = by_versions.into_iter().find(|(_, wanted)| *wanted) {
+        let prefix = ls.prefix.unwrap_or_default();
+        return versions::names(&context.output, &client, which, &prefix).await;
+    }
     let prefix = ls.prefix.unwrap_or_default();
     let output = &context.output;
     let mut all = Listing { entries: Vec::new(), next: None };

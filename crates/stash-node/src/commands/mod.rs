@@ -12,6 +12,7 @@ mod remove;
 mod status;
 mod up;
 mod upkeep;
+mod versions;
 
 use std::future::Future;
 use std::path::Path;
@@ -106,6 +107,9 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Finish>
         Command::Cat(cat) => get::cat(context, cat).await,
         Command::Ls(ls) => list::run(context, ls).await,
         Command::Rm(rm) => remove::run(context, rm).await,
+        Command::Undelete(undelete) => versions::undelete(context, undelete).await,
+        Command::History(history) => versions::history(context, history).await,
+        Command::Resolve(resolve) => versions::resolve(context, resolve).await,
         Command::Evict(evict) => evict::run(context, evict).await,
         Command::Where(place) => status::locate(context, place).await,
         Command::Gc(gc) => upkeep::gc(context, gc).await,
