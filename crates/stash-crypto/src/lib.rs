@@ -96,5 +96,8 @@ pub use sign::{RootSigner, SignatureError};
 pub use text::{TextError, Typo};
 pub use ticket::{Ticket, TicketError, TicketSecret};
 pub use vector::{Dot, MAX_SEEN, N_MAX, SeenFull, Vector, Writer};
-pub use version::{compare_leaves, covers, forgets, head, leaves};
+pub use version::{
+    Gone, Settled, compare_leaves, covered_vector, covers, dead_vector, forgets, head,
+    includes_forget, leaves, settle,
+};
 pub use wrap::{WRAP_OVERHEAD, WrapError, unwrap, wrap};

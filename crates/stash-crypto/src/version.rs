@@ -1,12 +1,13 @@
-//! Which versions of a name count: covering, leaves, head.
+//! Which versions of a name count: covering, leaves, head; and which records of it stay.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::fmt;
 
-use crate::clear::{Clear, RecordKind};
+use crate::clear::{Clear, ForgetKind, RecordKind};
 use crate::ids::NameId;
 use crate::record::Record;
-use crate::vector::Writer;
+use crate::vector::{Dot, SeenFull, Vector, Writer};
 
 /// Whether version `r` covers version `s` of the same name. Forgets neither cover nor are covered.
 pub fn covers(r: &Clear, s: &Clear) -> bool {
@@ -40,19 +41,10 @@ pub fn compare_leaves(a: &Record, b: &Record) -> Ordering {
 /// The versions that no other covers, greatest first. Forgets are left out; the caller has taken
 /// away what dead forgets name. Records of several names do not disturb each other.
 pub fn leaves(records: &[Record]) -> Vec<&Record> {
-    let mut seen: BTreeMap<(NameId, Writer), u64> = BTreeMap::new();
     let versions = || records.iter().filter(|record| record.clear().kind.is_version());
-    for clear in versions().map(Record::clear) {
-        for dot in clear.seen.iter() {
-            let n = seen.entry((clear.name, dot.writer)).or_default();
-            *n = dot.n.max(*n);
-        }
-    }
     // No record covers itself, so the join over all covers exactly what some other one covers.
-    let uncovered = |record: &&Record| {
-        let Clear { name, dot, .. } = record.clear();
-        seen.get(&(*name, dot.writer)).is_none_or(|n| *n < dot.n)
-    };
+    let seen = Reach::of(versions().map(Record::clear));
+    let uncovered = |record: &&Record| !seen.includes(record.clear());
     let mut leaves: Vec<_> = versions().filter(uncovered).collect();
     leaves.sort_by(|a, b| compare_leaves(b, a));
     leaves.dedup_by_key(|record| record.hash());
@@ -62,4 +54,147 @@ pub fn leaves(records: &[Record]) -> Vec<&Record> {
 /// The greatest leaf.
 pub fn head(records: &[Record]) -> Option<&Record> {
     leaves(records).into_iter().next()
+}
+
+/// Why a record of a name is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// A dead forget names the version.
+    Dead,
+    /// A covered forget names the version, and a version that is here covers it.
+    Covered,
+    /// Another forget includes all that this one names.
+    Replaced,
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Gone::Dead => "a dead forget names it",
+            Gone::Covered => "a covered forget names it, and a later version is here",
+            Gone::Replaced => "another forget includes it",
+        })
+    }
+}
+
+/// What a node that holds some records of one name keeps of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// What stays, in the order given, each record once.
+    pub keep: Vec<Record>,
+    /// What goes, and why.
+    pub drop: Vec<(Record, Gone)>,
+}
+
+/// Settles the records of one name: those held together with those that arrive.
+///
+/// - A version that a dead forget names goes, whatever else is here.
+/// - A version that a covered forget names goes while a version that is here, and that no dead
+///   forget names, covers it.
+/// - A forget goes when another of its kind, or a dead one, includes its vector. Of two with one
+///   kind and one vector, the one with the smaller hash stays.
+///
+/// Settling what stayed together with later arrivals gives what settling all of it at once gives,
+/// if every `seen` and every vector is closed (see [`covered_vector`]): nodes that received the
+/// same records hold the same ones, in whatever order they came. Vectors that are not closed can
+/// only come from an owner that breaks the rules; nodes may then differ until one offers the other
+/// what it lacks.
+pub fn settle(records: &[Record]) -> Settled {
+    let [dead, covered] = [ForgetKind::Dead, ForgetKind::Covered].map(|kind| {
+        let forgets =
+            records.iter().filter(|record| record.clear().kind == RecordKind::Forget(kind));
+        Reach::of(forgets.map(Record::clear))
+    });
+    let is_dead = |clear: &Clear| clear.kind.is_version() && dead.includes(clear);
+    let alive = records.iter().map(Record::clear);
+    // No record covers itself, so the join over all covers exactly what some other one covers.
+    let later = Reach::of(alive.filter(|clear| clear.kind.is_version() && !is_dead(clear)));
+    let forgets: Vec<_> =
+        records.iter().filter(|record| !record.clear().kind.is_version()).collect();
+    let gone = |record: &Record| {
+        let clear = record.clear();
+        match clear.kind.is_version() {
+            true if is_dead(clear) => Some(Gone::Dead),
+            true if covered.includes(clear) && later.includes(clear) => Some(Gone::Covered),
+            true => None,
+            false => forgets.iter().any(|by| replaces(by, record)).then_some(Gone::Replaced),
+        }
+    };
+    let mut settled = Settled::default();
+    let mut met = std::collections::BTreeSet::new();
+    for record in records.iter().filter(|record| met.insert(record.hash())) {
+        match gone(record) {
+            Some(why) => settled.drop.push((record.clone(), why)),
+            None => settled.keep.push(record.clone()),
+        }
+    }
+    settled
+}
+
+/// The vector of the dead forget that ends a removed name: all that the tombstone covers, and the
+/// tombstone. The tombstone may be one that nobody holds any more.
+///
+/// # Errors
+///
+/// [`SeenFull`]: more writers than one vector can name.
+pub fn dead_vector(tombstone: &Clear) -> Result<Vector, SeenFull> {
+    covered_vector([tombstone])
+}
+
+/// The vector of a covered forget of these versions.
+///
+/// It names what they cover, too: it is *closed* under `seen`. A later record that knows one of these
+/// versions only through the forget has the forget's vector in its `seen`. Were it not closed, that
+/// record would cover the version, and not what the version covered, which would then be a leaf
+/// again where it still lies.
+///
+/// # Errors
+///
+/// [`SeenFull`]: more writers than one vector can name.
+pub fn covered_vector<'a>(
+    versions: impl IntoIterator<Item = &'a Clear>,
+) -> Result<Vector, SeenFull> {
+    let mut vector = Vector::new();
+    for version in versions {
+        vector.join(&version.seen)?;
+        vector.insert(version.dot)?;
+    }
+    Ok(vector)
+}
+
+/// Whether all that forget `f` brings about, forget `by` of the same name brings about as well. Equal
+/// ones do so for each other.
+pub fn includes_forget(by: &Clear, f: &Clear) -> bool {
+    let dead = RecordKind::Forget(ForgetKind::Dead);
+    !by.kind.is_version()
+        && (by.kind == f.kind || by.kind == dead)
+        && (by.stash, by.name) == (f.stash, f.name)
+        && by.seen.includes(&f.seen)
+}
+
+/// Whether forget `f` goes where `by` is held.
+fn replaces(by: &Record, f: &Record) -> bool {
+    let equal = (by.clear().kind, &by.clear().seen) == (f.clear().kind, &f.clear().seen);
+    includes_forget(by.clear(), f.clear()) && (!equal || by.hash() < f.hash())
+}
+
+/// What vectors include together; without their limit, since nobody writes it down.
+struct Reach(BTreeMap<(NameId, Writer), u64>);
+
+impl Reach {
+    fn of<'a>(clears: impl Iterator<Item = &'a Clear>) -> Reach {
+        let mut reach = BTreeMap::new();
+        for clear in clears {
+            for dot in clear.seen.iter() {
+                let n = reach.entry((clear.name, dot.writer)).or_default();
+                *n = dot.n.max(*n);
+            }
+        }
+        Reach(reach)
+    }
+
+    fn includes(&self, version: &Clear) -> bool {
+        let Dot { writer, n } = version.dot;
+        self.0.get(&(version.name, writer)).is_some_and(|reached| *reached >= n)
+    }
 }

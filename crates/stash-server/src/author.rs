@@ -4,19 +4,17 @@
 //! committing a batch are one step. A number is used up only by a record that is durable.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError};
 
 use rand::CryptoRng;
 use stash_crypto::{
     Dot, HEIGHT_MAX, Incarnation, N_MAX, NameId, NodeId, Record, RecordError, RecordHash, StashId,
-    Vector, Writer,
+    Vector, Writer, includes_forget,
 };
 use stash_store::{Batch, CommitError, Store};
 
-use crate::ledger::{self, Held, LedgerError};
-
-/// The store row that keeps the current incarnation.
-const INCARNATION: &[u8] = b"writer/incarnation";
+use crate::ledger::{self, Held, INCARNATION, LedgerError, Turns, Written};
 
 /// Where in the history of its name a new record stands. The vault adds the kind, the manifest and
 /// the sealed meta, and signs.
@@ -34,7 +32,8 @@ pub struct Position {
     pub previous: RecordHash,
     /// One more than the greatest height held of the name.
     pub height: u64,
-    /// The join of the dots and `seen` of every record held of the name.
+    /// The join of the dots and `seen` of every version held of the name, and of the vectors of every
+    /// forget. For a forget of all that is held, its vector.
     pub seen: Vector,
 }
 
@@ -104,76 +103,98 @@ impl Author {
             None => begin(store, rng)?,
         };
         let writer = Writer { node, incarnation };
-        let last = store.last_of(&writer.to_bytes())?;
-        let (n, hash) = last.unwrap_or((0, [0; 32]));
-        let last = Last { writer, n, hash: RecordHash::from_bytes(hash) };
+        let (n, hash) = ledger::last_of(store, &writer)?.unwrap_or((0, zeros()));
+        let last = Last { writer, n, hash };
         Ok(Author { stash, epoch, last: Mutex::new(last) })
     }
 
-    /// Numbers, signs and commits a batch. Durable here when it returns.
+    /// Numbers, signs and commits a batch. Durable here when it returns. A forget of which a held one
+    /// brings about all is left out: it takes no number.
     pub(crate) fn write(
         &self,
+        turns: &Turns,
         store: &Store,
         writes: Vec<Write>,
-    ) -> Result<Vec<Record>, WriteError> {
+    ) -> Result<Written, WriteError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turn = turns.take(writes.iter().map(|write| write.name).collect());
         let mut next = *last;
-        let mut pending: HashMap<NameId, Vec<Record>> = HashMap::new();
+        let mut known: HashMap<NameId, Known> = HashMap::new();
         let mut records = Vec::with_capacity(writes.len());
         let mut overtaken = Vec::new();
         for write in writes {
-            if next.n >= N_MAX {
+            let known = match known.entry(write.name) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(free) => {
+                    let Held { whole, damaged } = ledger::held(store, &write.name)?;
+                    let lost = damaged.iter().map(|(dot, _)| *dot).collect();
+                    overtaken.extend(damaged.into_iter().map(|(_, damaged)| damaged));
+                    free.insert(Known { records: whole, lost })
+                }
+            };
+            let (seen, height) = seen_and_height(&write.name, known)?;
+            let next_dot = Dot { writer: next.writer, n: next.n + 1 };
+            if next.n >= N_MAX || seen.covers(&next_dot) {
+                // Somebody has seen a number of this writer that it has not used: another life of
+                // this node, or an owner that makes them up. This writer could not write the name.
                 next = Last { writer: fresh_writer(store, &next.writer)?, n: 0, hash: zeros() };
             }
-            // One that is damaged here, and that no member had whole when the name was looked at,
-            // is covered all the same: its place among the records is in the index.
-            let Held { whole, damaged } = ledger::held(store, &write.name)?;
-            let added = pending.entry(write.name).or_default();
-            let (whole, lost) = (whole.iter().chain(added.iter()), damaged.iter());
-            let position = self.position(write.name, &next, whole, lost.map(|(dot, _)| *dot))?;
-            overtaken.extend(damaged.into_iter().map(|(_, damaged)| damaged));
+            let position = Position {
+                stash: self.stash,
+                epoch: self.epoch,
+                name: write.name,
+                dot: Dot { writer: next.writer, n: next.n + 1 },
+                previous: next.hash,
+                height,
+                seen,
+            };
             let record = (write.draft)(position)?;
+            let clear = record.clear();
+            if !clear.kind.is_version()
+                && known.records.iter().any(|held| includes_forget(held.clear(), clear))
+            {
+                continue;
+            }
+            known.records.push(record.clone());
             next = Last { n: next.n + 1, hash: record.hash(), ..next };
-            added.push(record.clone());
             records.push(record);
         }
-        ledger::admit_all(store, &records, &overtaken).map_err(|error| match error {
+        let written = ledger::admit_all(store, &mut turn, records, &overtaken);
+        let written = written.map_err(|error| match error {
             LedgerError::Commit(CommitError::MissingChunk { .. }) => WriteError::ChunkGone,
             error => error.into(),
         })?;
         *last = next;
-        Ok(records)
+        Ok(written)
     }
+}
 
-    fn position<'a>(
-        &self,
-        name: NameId,
-        last: &Last,
-        held: impl Iterator<Item = &'a Record>,
-        damaged: impl Iterator<Item = Dot>,
-    ) -> Result<Position, WriteError> {
-        let full = |_| WriteError::TooManyWriters(name);
-        let mut seen = Vector::new();
-        let mut height = 0;
-        for dot in damaged {
-            seen.insert(dot).map_err(full)?;
-        }
-        for record in held {
-            let clear = record.clear();
-            seen.join(&clear.seen).map_err(full)?;
+/// What is held of a name, and what this batch adds.
+struct Known {
+    records: Vec<Record>,
+    /// Dots of records that are damaged here, and that no member had whole when the name was looked
+    /// at: a new record covers them all the same, since their places stand in the index.
+    lost: Vec<Dot>,
+}
+
+/// What a new record of a name has seen, and its height. The dot of a forget is left out: the forget
+/// says that its vector is known here, and its author may have written, before it and under the
+/// same writer, versions that it does not name and that nobody here has seen.
+fn seen_and_height(name: &NameId, known: &Known) -> Result<(Vector, u64), WriteError> {
+    let mut seen = Vector::new();
+    let mut height = 0;
+    let full = |_| WriteError::TooManyWriters(*name);
+    for dot in &known.lost {
+        seen.insert(*dot).map_err(full)?;
+    }
+    for clear in known.records.iter().map(Record::clear) {
+        seen.join(&clear.seen).map_err(full)?;
+        if clear.kind.is_version() {
             seen.insert(clear.dot).map_err(full)?;
             height = height.max(clear.height);
         }
-        Ok(Position {
-            stash: self.stash,
-            epoch: self.epoch,
-            name,
-            dot: Dot { writer: last.writer, n: last.n + 1 },
-            previous: last.hash,
-            height: (height + 1).min(HEIGHT_MAX),
-            seen,
-        })
     }
+    Ok((seen, (height + 1).min(HEIGHT_MAX)))
 }
 
 fn zeros() -> RecordHash {

@@ -20,6 +20,7 @@ use crate::door::Door;
 use crate::flying::Flying;
 use crate::housekeeping::House;
 use crate::join::Admission;
+use crate::ledger::Turns;
 use crate::logs::Logs;
 use crate::message::{self, Refusal, Reply, Request};
 use crate::pool::BufferPool;
@@ -72,6 +73,8 @@ pub(crate) struct Core {
     pub roster: Arc<Roster>,
     pub door: Arc<Door>,
     pub author: Author,
+    /// Looking at a name and changing it is one step.
+    pub turns: Turns,
     pub endpoint: Endpoint,
     pub peers: RwLock<BTreeMap<NodeId, Peer>>,
     pub pools: Pools,

@@ -475,6 +475,7 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
     if options.fresh_writer {
         catchup::doubt(&store)?;
     }
+    ledger::resume(&store)?;
     let author = Author::open(&store, stash, me, epoch, options.fresh_writer, rng)?;
     let secret = StaticSecret::from_bytes(*keys.noise_secret().expose());
     let gate = Arc::clone(&door) as Arc<dyn stash_p2p::Gate>;
@@ -498,6 +499,7 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
         roster,
         door,
         author,
+        turns: ledger::Turns::default(),
         endpoint,
         peers: std::sync::RwLock::default(),
         pools: Pools::default(),

@@ -19,7 +19,7 @@ use crate::lease::Leases;
 use crate::ledger::{self, Chunks, at};
 use crate::message::{self, Put, PutReply, RecordResult};
 use crate::pool::{Buffer, MAX_BUFFER};
-use crate::rules;
+use crate::{rules, short};
 
 /// A put stream may be silent for this long: its sender may be reading from a slow pipe.
 const IDLE: Duration = Duration::from_secs(600);
@@ -283,10 +283,16 @@ pub(crate) async fn accept(
         let checked = records.iter().map(|bytes| check(&shared, bytes)).collect::<Vec<_>>();
         let good: Vec<Record> =
             checked.iter().filter_map(|one| one.as_ref().ok()).cloned().collect();
-        let stored = ledger::admit(store, &good, chunks).unwrap_or_else(|error| {
-            tracing::warn!(from = %from.short(), %error, "records were not stored");
-            vec![RecordResult::Failed { reason: error.to_string() }; good.len()]
-        });
+        let stored = match ledger::admit(&shared.turns, store, &good, chunks) {
+            Ok(admitted) => {
+                short::forget(&shared, &admitted.dropped);
+                admitted.results
+            }
+            Err(error) => {
+                tracing::warn!(from = %from.short(), %error, "records were not stored");
+                vec![RecordResult::Failed { reason: error.to_string() }; good.len()]
+            }
+        };
         let mut stored = stored.into_iter();
         let result = |one: Result<Record, rules::Unacceptable>| match one {
             Ok(_) => stored.next().expect("one result a record"),

@@ -3,7 +3,10 @@
 //! A record is acknowledged only with every chunk that it names durable here: the commit re-checks
 //! them under the store's own lock, because a chunk may have been evicted since it was looked up.
 
-use std::collections::BTreeMap;
+mod settling;
+mod turns;
+
+use std::collections::BTreeSet;
 
 use stash_crypto::{
     Address, ChunkRef, Dot, Manifest, NameId, Record, RecordHash, RecordKind, Writer,
@@ -13,6 +16,10 @@ use stash_store::{Batch, CommitError, DamagedRecord, ReadError, RecordEntry, Ref
 
 use crate::message::{RecordResult, pack};
 use crate::wants;
+
+pub(crate) use settling::{INCARNATION, last_of, resume};
+use settling::{Judgement, judge};
+pub(crate) use turns::{Turn, Turns};
 
 /// How often a batch is tried again when a chunk vanishes between look-up and commit.
 const ATTEMPTS: usize = 3;
@@ -101,27 +108,46 @@ pub(crate) fn decode(sequence: u64, bytes: &[u8]) -> Result<Record, LedgerError>
     Record::decode(bytes).map_err(|error| damaged(error.to_string()))
 }
 
-/// Makes accepted records durable, all that can be in one commit. One result a record.
+/// What became of some records.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    /// One result a record.
+    pub results: Vec<RecordResult>,
+    /// Records that were held, and are no more.
+    pub dropped: Vec<RecordHash>,
+}
+
+/// Makes accepted records durable, all that can be in one commit, and carries out what they forget.
 ///
 /// # Errors
 ///
 /// [`LedgerError`]; none of the records that are not stored before is kept.
 pub(crate) fn admit(
+    turns: &Turns,
     store: &Store,
     records: &[Record],
     chunks: Chunks,
-) -> Result<Vec<RecordResult>, LedgerError> {
+) -> Result<Admitted, LedgerError> {
+    let mut turn = turns.take(names_of(records));
     for _ in 0..ATTEMPTS {
         let named = named(store, records, chunks)?;
-        let lacking = |named: &&Named| chunks == Chunks::Required && !named.missing.is_empty();
-        let whole = records.iter().zip(&named).filter(|(_, named)| !lacking(named));
-        match commit(store, whole, chunks) {
+        let lacking = |named: &Named| chunks == Chunks::Required && !named.missing.is_empty();
+        let (without, whole): (Vec<_>, Vec<_>) =
+            records.iter().zip(&named).partition(|(_, named)| lacking(named));
+        let arrivals = || whole.iter().map(|(record, _)| *record);
+        let judgement = judge(store, arrivals(), without.iter().map(|(record, _)| *record))?;
+        match commit(store, &mut turn, &whole, &judgement, chunks) {
             Ok(()) => {
-                let result = |named: &Named| match lacking(&named) {
-                    true => RecordResult::Need { chunks: pack(&named.missing) },
-                    false => RecordResult::Stored {},
+                let result = |(record, named): (&Record, &Named)| match judgement
+                    .refused
+                    .get(&record.hash())
+                {
+                    Some(why) => RecordResult::Refused { reason: why.to_string() },
+                    None if lacking(named) => RecordResult::Need { chunks: pack(&named.missing) },
+                    None => RecordResult::Stored {},
                 };
-                return Ok(named.iter().map(result).collect());
+                let results = records.iter().zip(&named).map(result).collect();
+                return Ok(Admitted { results, dropped: judgement.dropped().collect() });
             }
             // Evicted since the look: look again.
             Err(LedgerError::Commit(CommitError::MissingChunk { .. })) => {}
@@ -129,22 +155,36 @@ pub(crate) fn admit(
         }
     }
     let reason = "chunks keep vanishing while the record is stored".to_owned();
-    Ok(vec![RecordResult::Failed { reason }; records.len()])
+    let results = vec![RecordResult::Failed { reason }; records.len()];
+    Ok(Admitted { results, dropped: Vec::new() })
 }
 
-/// Makes this node's own records durable, all or none: their numbers are used up together. Drops
-/// those that they cover and that are damaged.
+/// What became of this node's own records.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// Those that are held now: one that another of the same batch forgets is not.
+    pub records: Vec<Record>,
+    /// Records that were held, and are no more.
+    pub dropped: Vec<RecordHash>,
+}
+
+/// Makes this node's own records durable, all or none: their numbers are used up together. The
+/// caller took the turn before it looked at what is held of their names. Drops held ones that are
+/// `damaged`, which they cover.
 ///
 /// # Errors
 ///
 /// [`CommitError::MissingChunk`] when a chunk that a record names is not here.
 pub(crate) fn admit_all(
     store: &Store,
-    records: &[Record],
+    turn: &mut Turn<'_>,
+    mut records: Vec<Record>,
     damaged: &[DamagedRecord],
-) -> Result<(), LedgerError> {
-    let named = named(store, records, Chunks::Required)?;
-    commit(store, records.iter().zip(&named), Chunks::Required)?;
+) -> Result<Written, LedgerError> {
+    let named = named(store, &records, Chunks::Required)?;
+    let judgement = judge(store, records.iter(), std::iter::empty())?;
+    let whole: Vec<_> = records.iter().zip(&named).collect();
+    commit(store, turn, &whole, &judgement, Chunks::Required)?;
     if !damaged.is_empty() {
         let drops = damaged.iter().fold(Batch::new(), |batch, one| batch.drop_record(one.hash));
         // They are covered already: left where they are, they do no more than to be found again.
@@ -152,7 +192,12 @@ pub(crate) fn admit_all(
             tracing::warn!(%error, "damaged records that others cover are not dropped");
         }
     }
-    Ok(())
+    records.retain(|record| !judgement.refused.contains_key(&record.hash()));
+    Ok(Written { records, dropped: judgement.dropped().collect() })
+}
+
+pub(crate) fn names_of(records: &[Record]) -> BTreeSet<NameId> {
+    records.iter().map(|record| record.clear().name).collect()
 }
 
 fn named(store: &Store, records: &[Record], chunks: Chunks) -> Result<Vec<Named>, LedgerError> {
@@ -168,20 +213,23 @@ fn named(store: &Store, records: &[Record], chunks: Chunks) -> Result<Vec<Named>
     look()
 }
 
-/// Commits records in one batch. What their manifest chunks name is required in batches before, one
-/// manifest chunk at a time; the last batch only asks that nothing has left the store since, or else
-/// a file of 1 TiB would hold up every other commit while its 262,144 chunks are looked up.
-fn commit<'a>(
+/// Commits records in one batch, and drops what they forget in the same one. What their manifest
+/// chunks name is required in batches before, one manifest chunk at a time; the last batch only asks
+/// that nothing has left the store since, or else a file of 1 TiB would hold up every other commit
+/// while its 262,144 chunks are looked up.
+fn commit(
     store: &Store,
-    records: impl Iterator<Item = (&'a Record, &'a Named)>,
+    turn: &mut Turn<'_>,
+    records: &[(&Record, &Named)],
+    judgement: &Judgement,
     chunks: Chunks,
 ) -> Result<(), LedgerError> {
     let losses = store.losses();
     let mut batch = Batch::new();
     let mut removals_only = true;
-    let mut dots = BTreeMap::new();
     let mut manifests = Vec::new();
-    for (record, named) in records {
+    let stays = |record: &Record| !judgement.refused.contains_key(&record.hash());
+    for (record, named) in records.iter().filter(|(record, _)| stays(record)) {
         let fresh = !is_stored(store, &record.hash())?;
         for manifest in &named.manifests {
             announce(store, manifest, chunks)?;
@@ -192,18 +240,19 @@ fn commit<'a>(
         }
         if fresh {
             let dot = record.clear().dot;
+            let arriving = turn.enter(record);
             let stored = store.dot(&dot.writer.to_bytes(), dot.n)?.map(RecordHash::from_bytes);
-            let twin = dots.insert((dot.writer, dot.n), record.hash()).or(stored);
-            if twin.is_some_and(|twin| twin != record.hash()) {
+            if arriving || stored.is_some_and(|twin| twin != record.hash()) {
                 batch = equivocation(batch, &dot);
             }
-            removals_only &= record.clear().kind == RecordKind::Tombstone;
+            removals_only &= record.clear().kind != RecordKind::Put;
             batch = batch.record(entry(record));
             if chunks == Chunks::Later && !named.missing.is_empty() {
                 batch = batch.row(&wants::row(&record.hash()), Some(&[]));
             }
         }
     }
+    batch = judgement.apply(store, batch)?;
     if removals_only {
         batch = batch.even_if_full();
     }
@@ -211,7 +260,7 @@ fn commit<'a>(
         if !batch.is_empty() {
             store.commit(batch)?;
         }
-        return Ok(());
+        return judgement.finish(store);
     }
     match store.commit(batch.clone().none_lost_since(losses)) {
         // Something has left, most likely something else.
@@ -223,7 +272,7 @@ fn commit<'a>(
         }
         result => drop(result?),
     }
-    Ok(())
+    judgement.finish(store)
 }
 
 fn require(batch: Batch, chunks: &[ChunkRef]) -> Batch {
@@ -386,5 +435,7 @@ pub(crate) fn in_use(store: &Store, address: &Address) -> Result<bool, LedgerErr
     Ok(false)
 }
 
+#[cfg(test)]
+mod forget_tests;
 #[cfg(test)]
 mod tests;

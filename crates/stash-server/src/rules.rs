@@ -3,7 +3,7 @@
 //! Records apply in any order and a gap in a writer's numbers blocks nothing, so every rule looks
 //! at one record and the member log alone.
 
-use stash_crypto::{NodeId, Record, RecordKind, Role, StashId};
+use stash_crypto::{NodeId, Record, Role, StashId};
 
 /// Why a record is not accepted. Its sender or author is at fault; nothing was kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,9 +33,6 @@ pub enum Unacceptable {
         /// The latest epoch of the member log.
         current: u32,
     },
-    /// Forget records need the retention rules, which this version does not carry out.
-    #[error("forget records are not accepted by this version")]
-    Forget,
     /// The signature does not verify.
     #[error("the record's signature is not the writer's")]
     Signature,
@@ -64,9 +61,6 @@ pub fn accept(
     if clear.epoch > epoch {
         return Err(Unacceptable::FutureEpoch { got: clear.epoch, current: epoch });
     }
-    if matches!(clear.kind, RecordKind::Forget(_)) {
-        return Err(Unacceptable::Forget);
-    }
     record.verify().map_err(|_| Unacceptable::Signature)
 }
 
@@ -75,7 +69,7 @@ mod tests {
     use super::*;
     use stash_crypto::{
         Clear, Dot, ForgetKind, Incarnation, Key, Manifest, Meta, NodeKeys, ReadRoot, RecordDraft,
-        RecordHash, RootSecret, Vector, Writer,
+        RecordHash, RecordKind, RootSecret, Vector, Writer,
     };
 
     const ROOT: [u8; 32] = [1; 32];
@@ -166,15 +160,21 @@ mod tests {
         }
     }
 
+    // Fault case 26: keepers and readers forget nothing.
     #[test]
-    fn forgets_are_not_accepted_by_this_version() {
+    fn forgets_of_owners_are_accepted_and_of_nobody_else() {
         let mut seen = Vector::new();
         let writer = Writer { incarnation: Incarnation::from_bytes([8; 8]), ..clear().dot.writer };
         seen.insert(Dot { writer, n: 1 }).unwrap();
         for kind in [ForgetKind::Covered, ForgetKind::Dead] {
             let kind = RecordKind::Forget(kind);
             let record = signed(Clear { kind, seen: seen.clone(), ..clear() });
-            assert_eq!(by_owner(&record), Err(Unacceptable::Forget), "{kind:?}");
+            assert_eq!(by_owner(&record), Ok(()), "{kind:?}");
+            let node = clear().dot.writer.node;
+            for role in [Role::Reader, Role::Keeper] {
+                let refused = Err(Unacceptable::NotOwner { node, role });
+                assert_eq!(judged(&record, 0, Some(role)), refused, "{kind:?}");
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use stash_p2p::Peer;
 use stash_store::{Batch, ReadError, Store};
 
 use crate::core::{AskError, Core, ask, lock, unexpected};
+use crate::ledger::LedgerError;
 use crate::message::{self, Reply, Request};
 use crate::shipment::Shipment;
 
@@ -20,6 +21,21 @@ pub(crate) const WHOLE: usize = 256;
 
 /// Records with missing copies, and the members that lack them.
 pub(crate) type Short = BTreeMap<RecordHash, BTreeSet<NodeId>>;
+
+/// The row of one record.
+pub(crate) fn row(record: &RecordHash) -> Vec<u8> {
+    [SHORT, record.as_bytes()].concat()
+}
+
+/// Strikes out records that are not held any more; their rows went with them.
+pub(crate) fn forget(core: &Core, dropped: &[RecordHash]) {
+    if !dropped.is_empty() {
+        let mut short = lock(&core.short);
+        for hash in dropped {
+            short.remove(hash);
+        }
+    }
+}
 
 /// The records that the store remembers as short.
 pub(crate) fn all(store: &Store) -> Result<Short, ReadError> {
@@ -74,14 +90,23 @@ async fn change(
         return;
     }
     let write = move |store: &Store| {
-        let row = |batch: Batch, (hash, nodes): &(RecordHash, Vec<u8>)| {
+        let hashes: Vec<[u8; 32]> = changed.iter().map(|(hash, _)| *hash.as_bytes()).collect();
+        let held = store.has_records(&hashes)?;
+        // A forget has taken the others meanwhile: nobody needs a copy any more.
+        let (here, gone): (Vec<_>, Vec<_>) =
+            changed.into_iter().zip(held).partition(|(_, held)| *held);
+        let gone: Vec<RecordHash> = gone.into_iter().map(|((hash, _), _)| hash).collect();
+        let batch = here.iter().fold(Batch::new(), |batch, ((hash, nodes), _)| {
             let value = (!nodes.is_empty()).then_some(nodes.as_slice());
-            batch.row(&[SHORT, hash.as_bytes()].concat(), value)
-        };
-        store.commit(changed.iter().fold(Batch::new(), row).even_if_full())
+            batch.row(&row(hash), value)
+        });
+        let batch = gone.iter().fold(batch, |batch, hash| batch.row(&row(hash), None));
+        store.commit(batch.even_if_full())?;
+        Ok::<_, LedgerError>(gone)
     };
-    if let Err(error) = core.disk.run(write).await {
-        tracing::warn!(%error, "missing copies could not be written down");
+    match core.disk.run(write).await {
+        Ok(gone) => forget(core, &gone),
+        Err(error) => tracing::warn!(%error, "missing copies could not be written down"),
     }
 }
 

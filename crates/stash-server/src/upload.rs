@@ -222,9 +222,10 @@ impl Upload {
         self.staged(0).await?;
         let (core, leases) = (Arc::clone(&inner.core), inner.leases.clone());
         let work = move |store: &Store| {
-            let records = core.author.write(store, writes)?;
-            leases.release(store, &records);
-            Ok::<_, WriteError>(records)
+            let written = core.author.write(&core.turns, store, writes)?;
+            short::forget(&core, &written.dropped);
+            leases.release(store, &written.records);
+            Ok::<_, WriteError>(written.records)
         };
         let records = inner.core.disk.run(work).await?;
         inner.core.applied();
@@ -256,6 +257,7 @@ impl Upload {
         }
         for node in inner.targets.iter().filter(|node| **node != me) {
             match inner.lanes.get(node) {
+                _ if shipment.records().is_empty() => shipment.stored(node, 0),
                 Some(lane) if lane.send(Item::Records(Arc::clone(&shipment))) => {}
                 Some(_) => shipment.missing(node, "the connection broke, or is too far behind"),
                 None => shipment.missing(node, "not connected"),

@@ -10,7 +10,8 @@ mod support;
 use client::{Client, Fate, PutStream, Session, clear, joined_up, put_of, sealed, signed};
 use stash_crypto::{
     ChunkRef, Clear, Dot, ForgetKind, HEIGHT_MAX, Incarnation, Manifest, N_MAX, NodeId, NodeKeys,
-    ReadRoot, Record, RecordDraft, RecordKind, Role, StashId, Vector, Writer,
+    ReadRoot, Record, RecordDraft, RecordKind, Role, StashId, Vector, Writer, covered_vector,
+    dead_vector,
 };
 use stash_server::Wait;
 use support::{Node, Stash};
@@ -153,14 +154,80 @@ async fn a_record_whose_signature_is_wrong_in_any_byte_is_refused() {
     assert!(scene.records_of("a").await.is_empty());
 }
 
+// Fault cases 26 and 107: what is offered again after a dead forget is refused, and nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn forgets_are_refused_by_this_version() {
+async fn a_dead_forget_takes_what_it_names_and_lets_it_in_no_more() {
     let scene = scene().await;
-    for (n, kind) in [(1, ForgetKind::Covered), (2, ForgetKind::Dead)] {
-        let kind = RecordKind::Forget(kind);
-        let clear = Clear { kind, seen: seen([9]), ..scene.clear("a", n) };
-        has(&scene.refused(scene.signed("a", clear).bytes()).await, "forget");
+    let put = scene.put_of("a", 1, &[]);
+    let gone = clear_of(&scene, RecordKind::Tombstone, 2, covered_vector([put.clear()]).unwrap());
+    let dead = RecordKind::Forget(ForgetKind::Dead);
+    let dead = clear_of(&scene, dead, 3, dead_vector(gone.clear()).unwrap());
+    let later = clear_of(&scene, RecordKind::Put, 4, dead.clear().seen.clone());
+    for record in [&put, &gone] {
+        assert_eq!(scene.send(record.bytes()).await, Fate::Stored {});
     }
+    let other = scene.put_of("b", 5, &[]);
+    assert_eq!(scene.send(other.bytes()).await, Fate::Stored {});
+    assert_eq!(scene.send(dead.bytes()).await, Fate::Stored {});
+    assert_eq!(scene.records_of("a").await, std::slice::from_ref(&dead));
+    for record in [&put, &gone] {
+        has(&scene.refused(record.bytes()).await, "dead forget");
+    }
+    assert_eq!(scene.send(dead.bytes()).await, Fate::Stored {}, "once more");
+    assert_eq!(scene.send(later.bytes()).await, Fate::Stored {});
+    assert_eq!(scene.records_of("a").await, [dead, later]);
+    assert_eq!(scene.records_of("b").await, [other], "another name is another matter");
+    assert!(scene.alarms().await.is_empty());
+}
+
+// The gate: what is named stays until what covers it has come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_covered_forget_takes_what_it_names_once_a_later_version_is_here() {
+    let scene = scene().await;
+    let put = scene.put_of("a", 1, &[]);
+    let vector = covered_vector([put.clear()]).unwrap();
+    let later = clear_of(&scene, RecordKind::Put, 2, vector.clone());
+    let forget = RecordKind::Forget(ForgetKind::Covered);
+    let forget = clear_of(&scene, forget, 3, vector);
+    for record in [&forget, &put] {
+        assert_eq!(scene.send(record.bytes()).await, Fate::Stored {});
+    }
+    assert_eq!(scene.records_of("a").await, [forget.clone(), put.clone()]);
+    assert_eq!(scene.send(later.bytes()).await, Fate::Stored {});
+    assert_eq!(scene.records_of("a").await, [forget, later]);
+    has(&scene.refused(put.bytes()).await, "covered forget");
+}
+
+// Chunks for a record that is not let in are not asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forgotten_record_is_refused_though_its_chunks_are_not_here() {
+    let scene = scene().await;
+    let (chunk, _) = sealed(&scene.stash, "never sent", 1_000);
+    let put = scene.put_of("a", 1, &[chunk]);
+    let dead = RecordKind::Forget(ForgetKind::Dead);
+    let dead = clear_of(&scene, dead, 2, dead_vector(put.clear()).unwrap());
+    assert!(matches!(scene.send(put.bytes()).await, Fate::Need { .. }));
+    assert_eq!(scene.send(dead.bytes()).await, Fate::Stored {});
+    has(&scene.refused(put.bytes()).await, "dead forget");
+}
+
+// Fault case 26.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forget_that_a_keeper_signed_is_refused() {
+    let scene = scene().await;
+    let put = scene.put_of("a", 1, &[]);
+    assert_eq!(scene.send(put.bytes()).await, Fate::Stored {});
+    let keeper = Client::member(&scene.stash, &scene.node, Role::Keeper).await;
+    let kind = RecordKind::Forget(ForgetKind::Dead);
+    let seen = dead_vector(put.clear()).unwrap();
+    let dead = Clear { kind, seen, ..clear(&scene.stash, &keeper.keys, "a", 1) };
+    let dead = signed(&scene.stash, &keeper.keys, "a", dead);
+    has(&scene.refused(dead.bytes()).await, "keeper");
+    assert_eq!(scene.records_of("a").await, [put]);
+}
+
+fn clear_of(scene: &Scene, kind: RecordKind, n: u64, seen: Vector) -> Record {
+    scene.signed("a", Clear { kind, seen, ..scene.clear("a", n) })
 }
 
 // Fault case 32.

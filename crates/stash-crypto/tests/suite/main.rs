@@ -10,5 +10,6 @@ mod keyring;
 mod keys;
 mod members;
 mod record;
+mod settling;
 mod text;
 mod versions;

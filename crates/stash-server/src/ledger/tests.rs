@@ -74,7 +74,7 @@ fn meta(size: u64) -> stash_crypto::Meta {
 
 fn admit_one(store: &Store, record: &Record) -> RecordResult {
     let record = std::slice::from_ref(record);
-    admit(store, record, Chunks::Required).unwrap().remove(0)
+    admit(&Turns::default(), store, record, Chunks::Required).unwrap().results.remove(0)
 }
 
 fn name_it(store: &Store, chunk: &ChunkRef, record: &Record) -> bool {
@@ -118,7 +118,8 @@ fn a_manifest_chunk_that_comes_after_its_record_is_told_to_the_store() {
     store.flush().unwrap();
     let manifest = record.clear().manifest.refs()[0].address;
     store.commit(Batch::new().evict(vec![at(&manifest)], false)).unwrap();
-    admit(&store, std::slice::from_ref(&record), Chunks::Later).unwrap();
+    let record_alone = std::slice::from_ref(&record);
+    admit(&Turns::default(), &store, record_alone, Chunks::Later).unwrap();
     assert!(!name_it(&store, &refs[0], &record));
     stage(&store, manifest_chunks(&refs).remove(0).1);
     store.flush().unwrap();
