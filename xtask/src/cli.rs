@@ -139,6 +139,17 @@ pub(crate) enum Chaos {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Flip one bit in every file of a node, one at a time
+    Rot {
+        /// Random places in each file, beside the first, a middle and the last byte
+        #[arg(long, default_value_t = 2)]
+        flips: u32,
+        /// Only the site of this number
+        #[arg(long, value_name = "SITE")]
+        at: Option<usize>,
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Destroy every owner; recovery text and one keeper give every byte back
     Recover {
         #[arg(long)]

@@ -111,6 +111,29 @@ pub(crate) struct Invited {
     pub(crate) role: String,
 }
 
+#[derive(Debug, Deserialize)]
+pub(crate) struct Scrubbed {
+    pub(crate) found: u64,
+    pub(crate) unhealed: u64,
+    pub(crate) findings: Vec<String>,
+    pub(crate) damaged: Vec<Damaged>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Checked {
+    pub(crate) found: u64,
+    pub(crate) damaged: Vec<Damaged>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Damaged {
+    #[expect(dead_code, reason = "shown when it is not healed")]
+    pub(crate) kind: String,
+    #[expect(dead_code, reason = "shown when it is not healed")]
+    pub(crate) why: String,
+    pub(crate) keys: Option<Vec<String>>,
+}
+
 /// What every failed command says under `--json`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Failure {

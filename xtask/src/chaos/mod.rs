@@ -5,6 +5,7 @@ mod kill;
 mod recorder;
 mod recover;
 mod relay;
+mod rot;
 mod strangers;
 
 use anyhow::{Context, Result};
@@ -21,6 +22,7 @@ pub(crate) fn run(chaos: &Chaos) -> Result<()> {
         Chaos::Strangers { seed, .. } => ("strangers", seed),
         Chaos::Relay { seed } => ("relay", seed),
         Chaos::Recover { seed } => ("recover", seed),
+        Chaos::Rot { seed, .. } => ("rot", seed),
     };
     let seed = tree::seed(*seed);
     report.line(format_args!("chaos {name}, seed {seed}"));
@@ -30,6 +32,9 @@ pub(crate) fn run(chaos: &Chaos) -> Result<()> {
         Chaos::Strangers { connections, .. } => strangers::run(*connections, seed, &report),
         Chaos::Relay { .. } => relay::run(seed, &report),
         Chaos::Recover { .. } => recover::run(seed, &report),
+        Chaos::Rot { flips, at, .. } => {
+            rot::run(rot::Choice { flips: *flips, at: *at }, seed, &report)
+        }
     };
     outcome.with_context(|| format!("chaos {name} does not hold; replay with --seed {seed}"))?;
     report.line(format_args!("chaos {name} held"));

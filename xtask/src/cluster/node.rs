@@ -22,6 +22,15 @@ const STOP: Duration = Duration::from_secs(10);
 /// How often `ready.json` is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// What became of a start.
+#[derive(Debug)]
+pub(crate) enum Started {
+    /// It serves, after so long.
+    Serving(Duration),
+    /// It ended instead. No code: by a signal.
+    Ended { code: Option<i32>, said: String },
+}
+
 /// A node; its process is stopped when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -116,6 +125,16 @@ impl Node {
 
     /// Starts `stash up` and waits until it serves. Returns how long that took.
     pub(crate) fn start(&mut self) -> Result<Duration> {
+        match self.try_start()? {
+            Started::Serving(took) => Ok(took),
+            Started::Ended { code, said } => {
+                bail!("{} ended while starting ({code:?}); its log: {said}", self.name())
+            }
+        }
+    }
+
+    /// As [`Node::start`], for a node that may refuse to.
+    pub(crate) fn try_start(&mut self) -> Result<Started> {
         if self.is_running() {
             bail!("{} runs already", self.name());
         }
@@ -131,36 +150,40 @@ impl Node {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = self.process.insert(Owned::spawn(&mut command)?);
         let pid = process.id();
-        let ready = self.wait_ready(pid, started + READY)?;
-        self.listen = ready.listen.first().context("ready.json names no address")?.to_owned();
-        self.id = ready.node_id;
-        Ok(started.elapsed())
+        match self.wait_ready(pid, started + READY)? {
+            Ok(ready) => self.note(ready)?,
+            Err(code) => return Ok(Started::Ended { code, said: self.log_tail() }),
+        }
+        Ok(Started::Serving(started.elapsed()))
     }
 
     /// After a join through the running program, the node is another one.
     pub(crate) fn refresh_ready(&mut self) -> Result<()> {
         let pid = self.process.as_ref().map(Owned::id).context("not running")?;
-        let ready = self.wait_ready(pid, Instant::now() + READY)?;
+        match self.wait_ready(pid, Instant::now() + READY)? {
+            Ok(ready) => self.note(ready),
+            Err(code) => bail!("{} ended ({code:?}); its log: {}", self.name(), self.log_tail()),
+        }
+    }
+
+    fn note(&mut self, ready: Ready) -> Result<()> {
         self.listen = ready.listen.first().context("ready.json names no address")?.to_owned();
         self.id = ready.node_id;
         Ok(())
     }
 
-    fn wait_ready(&mut self, pid: u32, deadline: Instant) -> Result<Ready> {
+    /// The page of the process, or its exit code if it ended without one.
+    fn wait_ready(&mut self, pid: u32, deadline: Instant) -> Result<Result<Ready, Option<i32>>> {
         let path = self.data().join("ready.json");
         loop {
             // A page left by a killed predecessor has another process id.
             if let Some(ready) = read_ready(&path).filter(|ready| ready.pid == pid) {
-                return Ok(ready);
+                return Ok(Ok(ready));
             }
             let process = self.process.as_mut().context("not running")?;
             if let Some(status) = process.wait(LOOK)? {
                 self.process = None;
-                bail!(
-                    "{} ended while starting ({status}); its log: {}",
-                    self.name(),
-                    self.log_tail()
-                );
+                return Ok(Err(status.code()));
             }
             interrupt::check()?;
             if Instant::now() > deadline {
