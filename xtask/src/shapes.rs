@@ -84,6 +84,18 @@ pub(crate) struct Entry {
     pub(crate) key: String,
     pub(crate) size: u64,
     pub(crate) here: String,
+    pub(crate) conflicts: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct History {
+    pub(crate) versions: Vec<Version>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Version {
+    pub(crate) version: String,
+    pub(crate) place: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -25,7 +25,7 @@ pub(crate) use session::run;
 /// From the last start to every node seeing every other; dials back off, so more than one round trip.
 const SETTLE: Duration = Duration::from_secs(30);
 
-const POLL: Duration = Duration::from_millis(20);
+pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// What a cluster is to look like.
 #[derive(Debug)]

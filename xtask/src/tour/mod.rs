@@ -1,6 +1,7 @@
 //! The tour: what a stash promises, shown on running nodes and a real tree, one named step after the other.
 
 mod again;
+mod apart;
 mod damage;
 mod outage;
 mod secrecy;
@@ -32,6 +33,8 @@ const STEPS: &[(&str, Check)] = &[
     ("flipped bytes", damage::flipped),
     ("SIGKILL", outage::killed),
     ("restart", outage::restarted),
+    ("catch up", apart::caught_up),
+    ("written apart", apart::reconciled),
     ("remove", again::removed),
     ("the seed's 20 files", again::seed_loop),
     ("keeper's disk, at the end", secrecy::keeper_disk),

@@ -91,7 +91,7 @@ fn from_the_keeper_alone(
     Ok("and gives an evicted file back with all others stopped".into())
 }
 
-fn random_file(tour: &mut Tour<'_>, name: &str) -> Result<PathBuf> {
+pub(super) fn random_file(tour: &mut Tour<'_>, name: &str) -> Result<PathBuf> {
     let mut bytes = vec![0; SIZE];
     tour.rng.fill_bytes(&mut bytes);
     let path = tour.scratch.join(name);
