@@ -95,7 +95,7 @@ fn record(root: &RootSecret, signer: &Arc<NodeKeys>, chunk: ChunkRef) -> Result<
             seen: at.seen,
             manifest: Manifest::Direct(vec![chunk]),
         };
-        let meta = Meta { chunk_size: 1 << 20, ..Meta::new(key, 1 << 20) };
+        let meta = Meta { chunk_size: 1 << 20, ..Meta::new(key.clone(), 1 << 20) };
         RecordDraft { clear, meta: Some(meta) }.sign(signer.signer(), &keys)
     };
     Ok(Write { name, draft: Box::new(draft) })

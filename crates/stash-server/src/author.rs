@@ -1,7 +1,8 @@
 //! Where this node's own records get their numbers.
 //!
 //! One writer at a time: a record carries the hash of the one before, so numbering, signing and
-//! committing a batch are one step. A number is used up only by a record that is durable.
+//! committing a batch are one step. A number is used up only by a record that is durable. Batches
+//! that wait for their turn are one batch, with one sync of the disk.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,9 +13,14 @@ use stash_crypto::{
     Dot, HEIGHT_MAX, Incarnation, N_MAX, NameId, NodeId, Record, RecordError, RecordHash, StashId,
     Vector, Writer, includes_forget,
 };
-use stash_store::{Batch, CommitError, Store};
+use stash_store::{Batch, CommitError, DamagedRecord, Store};
 
-use crate::ledger::{self, Held, INCARNATION, LedgerError, Turns, Written};
+use crate::joint::Joint;
+use crate::ledger::{self, Held, INCARNATION, LedgerError, Turn, Turns, Written};
+
+/// Records of several batches that are committed together, at most: far below what one batch of the
+/// store may have (16 MiB), at 65 KiB a record.
+const TOGETHER: usize = 128;
 
 /// Where in the history of its name a new record stands. The vault adds the kind, the manifest and
 /// the sealed meta, and signs.
@@ -37,8 +43,9 @@ pub struct Position {
     pub seen: Vector,
 }
 
-/// Makes a signed record for a position.
-pub type Draft = Box<dyn FnOnce(Position) -> Result<Record, RecordError> + Send>;
+/// Makes a signed record for a position. It is asked again, for another position, if the batches
+/// that were to be committed together with its own could not be.
+pub type Draft = Box<dyn Fn(Position) -> Result<Record, RecordError> + Send>;
 
 /// One record to be written.
 pub struct Write {
@@ -77,6 +84,7 @@ pub(crate) struct Author {
     stash: StashId,
     epoch: u32,
     last: Mutex<Last>,
+    joint: Joint<Vec<Write>, Result<Written, WriteError>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +113,7 @@ impl Author {
         let writer = Writer { node, incarnation };
         let (n, hash) = ledger::last_of(store, &writer)?.unwrap_or((0, zeros()));
         let last = Last { writer, n, hash };
-        Ok(Author { stash, epoch, last: Mutex::new(last) })
+        Ok(Author { stash, epoch, last: Mutex::new(last), joint: Joint::new(TOGETHER) })
     }
 
     /// Numbers, signs and commits a batch. Durable here when it returns. A forget of which a held one
@@ -116,11 +124,71 @@ impl Author {
         store: &Store,
         writes: Vec<Write>,
     ) -> Result<Written, WriteError> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut turn = turns.take(writes.iter().map(|write| write.name).collect());
-        let mut next = *last;
+        let weight = writes.len();
+        self.joint.take(writes, weight, |batches| {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            if batches.len() > 1
+                && let Some(written) = self.together(turns, store, &mut last, &batches)
+            {
+                return written.into_iter().map(Ok).collect();
+            }
+            // One that cannot be committed is no reason for the others to fail.
+            batches.iter().map(|batch| self.alone(turns, store, &mut last, batch)).collect()
+        })
+    }
+
+    fn alone(
+        &self,
+        turns: &Turns,
+        store: &Store,
+        last: &mut Last,
+        batch: &[Write],
+    ) -> Result<Written, WriteError> {
+        let mut turn = turns.take(batch.iter().map(|write| write.name).collect());
+        let signed = self.sign(store, *last, batch.iter())?;
+        admit(store, &mut turn, last, signed)
+    }
+
+    /// Commits batches as one; `None` if that cannot be.
+    fn together(
+        &self,
+        turns: &Turns,
+        store: &Store,
+        last: &mut Last,
+        batches: &[Vec<Write>],
+    ) -> Option<Vec<Written>> {
+        let mut turn = turns.take(batches.iter().flatten().map(|write| write.name).collect());
+        let signed = self.sign(store, *last, batches.iter().flatten()).ok()?;
+        // A forget may be left out, or undo what another batch has written: that one is to hear that
+        // it was stored.
+        if signed.records.iter().any(|record| !record.clear().kind.is_version()) {
+            return None;
+        }
+        // A record for each write.
+        let counts =
+            batches.iter().enumerate().flat_map(|(at, batch)| batch.iter().map(move |_| at));
+        let hashes = signed.records.iter().map(Record::hash);
+        let batch_of: HashMap<RecordHash, usize> = hashes.zip(counts).collect();
+        let Written { records, dropped } = admit(store, &mut turn, last, signed).ok()?;
+        let mut written: Vec<Written> =
+            batches.iter().map(|_| Written { records: vec![], dropped: vec![] }).collect();
+        for record in records {
+            written[batch_of[&record.hash()]].records.push(record);
+        }
+        // It matters to nobody whose records made these superfluous.
+        written.first_mut()?.dropped = dropped;
+        Some(written)
+    }
+
+    fn sign<'a>(
+        &self,
+        store: &Store,
+        last: Last,
+        writes: impl Iterator<Item = &'a Write>,
+    ) -> Result<Signed, WriteError> {
+        let mut next = last;
         let mut known: HashMap<NameId, Known> = HashMap::new();
-        let mut records = Vec::with_capacity(writes.len());
+        let mut records = Vec::new();
         let mut overtaken = Vec::new();
         for write in writes {
             let known = match known.entry(write.name) {
@@ -159,14 +227,33 @@ impl Author {
             next = Last { n: next.n + 1, hash: record.hash(), ..next };
             records.push(record);
         }
-        let written = ledger::admit_all(store, &mut turn, records, &overtaken);
-        let written = written.map_err(|error| match error {
-            LedgerError::Commit(CommitError::MissingChunk { .. }) => WriteError::ChunkGone,
-            error => error.into(),
-        })?;
-        *last = next;
-        Ok(written)
+        Ok(Signed { records, overtaken, next })
     }
+}
+
+/// Records that are not stored yet.
+struct Signed {
+    records: Vec<Record>,
+    /// Damaged ones that they cover.
+    overtaken: Vec<DamagedRecord>,
+    /// Where their writer stands once they are durable.
+    next: Last,
+}
+
+fn admit(
+    store: &Store,
+    turn: &mut Turn<'_>,
+    last: &mut Last,
+    signed: Signed,
+) -> Result<Written, WriteError> {
+    let Signed { records, overtaken, next } = signed;
+    let written = ledger::admit_all(store, turn, records, &overtaken);
+    let written = written.map_err(|error| match error {
+        LedgerError::Commit(CommitError::MissingChunk { .. }) => WriteError::ChunkGone,
+        error => error.into(),
+    })?;
+    *last = next;
+    Ok(written)
 }
 
 /// What is held of a name, and what this batch adds.

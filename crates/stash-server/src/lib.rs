@@ -39,6 +39,7 @@ pub mod fuzzing;
 mod housekeeping;
 mod intake;
 mod join;
+mod joint;
 mod lane;
 mod lease;
 mod ledger;

@@ -2,10 +2,11 @@
 
 mod support;
 
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use stash_crypto::{NodeKeys, RecordKind, Role};
-use stash_server::{EvictError, InviteError, JoinError, Wait, join};
+use stash_crypto::{Address, ChunkRef, NodeKeys, RecordHash, RecordKind, Role};
+use stash_server::{EvictError, InviteError, JoinError, PutError, Wait, WriteError, join};
 use support::{Stash, addresses, all_connected, until};
 
 async fn three(stash: &Stash) -> [support::Node; 3] {
@@ -41,6 +42,54 @@ async fn a_put_is_on_every_member_and_any_member_reads_it() {
     assert!(located.iter().all(|(_, answer)| *answer == Ok(vec![true; 4])), "{located:?}");
 }
 
+/// Batches that wait are committed together: one that cannot be is no reason for others to fail, and
+/// the records stand in one chain without a gap.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn puts_at_once_are_one_chain_and_one_that_fails_fails_alone() {
+    const PUTS: usize = 24;
+    let stash = Stash::new();
+    let node = stash.founder().await;
+    let absent = ChunkRef { address: Address::of(b"nowhere"), sealed_len: 1_008 };
+    // The first keeps its turn until the others have had time to come; whether they have changes
+    // what is tested, and not what must hold.
+    let (go, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let mut first = stash.write(&node.keys, "first", vec![]);
+    let draft = first.draft;
+    first.draft = Box::new(move |position| {
+        let _opened_or_gone = gate.lock().unwrap().recv();
+        draft(position)
+    });
+    let upload = node.engine.upload(Wait::Local);
+    let commit = |write| {
+        let upload = upload.clone();
+        tokio::spawn(async move { upload.commit(vec![write]).await.map(drop) })
+    };
+    let mut puts = vec![commit(first)];
+    for number in 0..PUTS {
+        let chunks = if number == PUTS / 2 { vec![absent] } else { vec![] };
+        puts.push(commit(stash.write(&node.keys, &format!("{number}"), chunks)));
+    }
+    tokio::task::yield_now().await;
+    drop(go);
+    let mut failed = 0;
+    for put in puts {
+        match put.await.unwrap() {
+            Ok(()) => {}
+            Err(PutError::Write(WriteError::ChunkGone)) => failed += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(failed, 1);
+    let log = node.engine.record_log(0, 1_000).await.unwrap();
+    assert_eq!(log.len(), PUTS);
+    let mut previous = RecordHash::from_bytes([0; 32]);
+    for (n, (_, record)) in (1..).zip(&log) {
+        assert_eq!((record.clear().dot.n, record.clear().previous), (n, previous));
+        previous = record.hash();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn evicted_bytes_come_back_from_members() {
     let stash = Stash::new();
@@ -56,7 +105,7 @@ async fn evicted_bytes_come_back_from_members() {
         let mut fetch = nodes[0].engine.fetch(chunks.clone(), keep);
         for chunk in &chunks {
             let sealed = fetch.next().await.unwrap().unwrap();
-            assert_eq!(stash_crypto::Address::of(&sealed), chunk.address);
+            assert_eq!(Address::of(&sealed), chunk.address);
         }
     }
     let here = nodes[0].engine.chunks_here(&addresses(&chunks)).await.unwrap();
@@ -191,5 +240,5 @@ async fn a_late_member_takes_over_all_records() {
     let held = late.engine.records_of(stash.name("file 7")).await.unwrap();
     let chunks = held[0].clear().manifest.refs().to_vec();
     let mut fetch = late.engine.fetch(chunks.clone(), true);
-    assert_eq!(stash_crypto::Address::of(&fetch.next().await.unwrap().unwrap()), chunks[0].address);
+    assert_eq!(Address::of(&fetch.next().await.unwrap().unwrap()), chunks[0].address);
 }

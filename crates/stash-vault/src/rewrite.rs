@@ -158,7 +158,7 @@ impl Unmoved {
         let moved = Arc::clone(&self.moved);
         let draft = Box::new(move |position: stash_server::Position| {
             // Beyond the bound of a vector, the engine has refused before it came here.
-            if looked.seen.is_some_and(|seen| !seen.includes(&position.seen)) {
+            if looked.seen.as_ref().is_some_and(|seen| !seen.includes(&position.seen)) {
                 moved.store(true, Ordering::Relaxed);
                 // Any error ends the batch; this one is not seen by anybody.
                 return Err(RecordError::Height { height: position.height });

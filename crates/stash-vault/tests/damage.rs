@@ -99,7 +99,7 @@ async fn a_record_that_seals_another_name_is_an_alarm_and_never_listed() {
         let (name, sealed) = (vault.name_id(&Key::new(under).unwrap()), Key::new(sealed).unwrap());
         let (keys, meta_keys) = (keyring.node.duplicate(), keyring.read[0].meta_keys());
         let draft = move |at: Position| {
-            let mut meta = Meta::new(sealed, 4);
+            let mut meta = Meta::new(sealed.clone(), 4);
             meta.inline = Some(b"evil".to_vec());
             let clear = Clear {
                 stash: at.stash,
@@ -169,7 +169,7 @@ async fn a_chunk_with_something_in_its_padding_is_refused() {
                 seen: at.seen,
                 manifest: Manifest::Direct(vec![chunk]),
             };
-            RecordDraft { clear, meta: Some(meta) }.sign(keys.signer(), &meta_keys)
+            RecordDraft { clear, meta: Some(meta.clone()) }.sign(keys.signer(), &meta_keys)
         };
         let upload = node.engine.upload(Wait::Local);
         upload.chunk(sealed.address, buffer.freeze()).await.unwrap();

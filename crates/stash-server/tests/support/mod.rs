@@ -193,7 +193,7 @@ impl Stash {
                     seen: position.seen,
                     manifest: Manifest::Direct(chunks.clone()),
                 };
-                let meta = meta(key, &chunks);
+                let meta = meta(key.clone(), &chunks);
                 let draft = RecordDraft { clear, meta: Some(meta) };
                 draft.sign(keys.signer(), &root.read_root().meta_keys())
             }),

@@ -40,12 +40,11 @@ impl Content {
 }
 
 /// The engine's order to sign this content when its place is known.
-pub(crate) fn write(inner: &Arc<Inner>, mut content: Content) -> Write {
+pub(crate) fn write(inner: &Arc<Inner>, content: Content) -> Write {
     let name = inner.keys.name_id(&content.meta.key);
     let inner = Arc::clone(inner);
     let draft = Box::new(move |position: Position| {
         let epoch = inner.keys.latest_epoch();
-        content.meta.written = inner.clock.now();
         let clear = Clear {
             stash: position.stash,
             kind: content.kind,
@@ -55,9 +54,10 @@ pub(crate) fn write(inner: &Arc<Inner>, mut content: Content) -> Write {
             height: position.height,
             epoch,
             seen: position.seen,
-            manifest: content.manifest,
+            manifest: content.manifest.clone(),
         };
-        let draft = RecordDraft { clear, meta: Some(content.meta) };
+        let meta = Meta { written: inner.clock.now(), ..content.meta.clone() };
+        let draft = RecordDraft { clear, meta: Some(meta) };
         draft.sign(inner.node.signer(), &inner.keys.latest().meta)
     });
     Write { name, draft }
