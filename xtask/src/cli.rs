@@ -98,6 +98,17 @@ pub(crate) enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Many clients put and get objects of 1 KiB over the local API of one node
+    Objects {
+        /// Clients, each with a connection of its own: the local API takes 64
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=64))]
+        clients: u32,
+        /// Objects in all
+        #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=999_999))]
+        objects: u32,
+        #[arg(long)]
+        json: bool,
+    },
     /// Put a directory of 4 KiB files on three nodes and get it back on another
     Small {
         /// Number of files

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: figures of running nodes, each beside what bounds it.
 
 mod figures;
+mod objects;
 mod small;
 mod transfer;
 
@@ -11,6 +12,7 @@ use crate::cli::Bench;
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Transfer { size, rounds, json } => transfer::run(*size, *rounds, *json),
+        Bench::Objects { clients, objects, json } => objects::run(*clients, *objects, *json),
         Bench::Small { files, rounds, json } => small::run(*files, *rounds, *json),
     }
 }
