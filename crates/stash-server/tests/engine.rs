@@ -123,9 +123,14 @@ async fn evicting_is_refused_without_a_proof_elsewhere() {
     assert_eq!((outcome.copies, outcome.wanted), (1, 1));
     let refused = alone.engine.evict(addresses(&chunks)).await;
     assert!(matches!(refused, Err(EvictError::NotProven { .. })), "{refused:?}");
-    // A member that joined later has the record, but no chunk.
+    // A member that joined later gets the chunk, and has given its bytes up again.
     let late = stash.joined(&alone, Role::Keeper).await;
     all_connected(&[&alone, &late]).await;
+    support::until("the chunk is there", || {
+        support::now(late.engine.chunks_here(&addresses(&chunks))).unwrap() == [true]
+    })
+    .await;
+    assert_eq!(late.engine.evict(addresses(&chunks)).await.unwrap().chunks, 1);
     let refused = alone.engine.evict(addresses(&chunks)).await;
     assert!(matches!(refused, Err(EvictError::NotProven { .. })), "{refused:?}");
     assert_eq!(alone.engine.chunks_here(&addresses(&chunks)).await.unwrap(), [true]);
