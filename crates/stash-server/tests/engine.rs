@@ -126,7 +126,7 @@ async fn evicting_is_refused_without_a_proof_elsewhere() {
     // A member that joined later gets the chunk, and has given its bytes up again.
     let late = stash.joined(&alone, Role::Keeper).await;
     all_connected(&[&alone, &late]).await;
-    support::until("the chunk is there", || {
+    until("the chunk is there", || {
         support::now(late.engine.chunks_here(&addresses(&chunks))).unwrap() == [true]
     })
     .await;
