@@ -121,6 +121,11 @@ pub(crate) struct GcDone {
     /// Files that nothing announced, which a power cut may leave: found when it is no dry run.
     pub(crate) strays: u64,
     pub(crate) stray_bytes: u64,
+    /// Old versions that retention forgot before, and removed files among them that went whole.
+    pub(crate) forgotten_versions: u64,
+    pub(crate) forgotten_names: u64,
+    /// Retention waits: so many seconds must the node run until its clock is believed.
+    pub(crate) retention_waits_seconds: Option<u64>,
 }
 
 /// `POST /v1/scrub`.
@@ -481,6 +486,9 @@ pub(crate) struct RmRequest {
     pub(crate) key: String,
     #[serde(default)]
     pub(crate) recursive: bool,
+    /// With all versions, for good.
+    #[serde(default)]
+    pub(crate) purge: bool,
     #[serde(default)]
     pub(crate) wait: Option<String>,
 }

@@ -137,6 +137,13 @@ pub(crate) struct Up {
     /// Begin to read everything this often [env: STASH_SCRUB_INTERVAL] [default: 7d]
     #[arg(long, value_name = "TIME")]
     pub(crate) scrub_interval: Option<Span>,
+    /// Forget versions so long after they were replaced or removed [env: STASH_RETENTION_AGE]
+    /// [default: 30d]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) retention_age: Option<Span>,
+    /// Keep so many versions of a file, however old [env: STASH_RETENTION_VERSIONS] [default: 10]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) retention_versions: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -283,6 +290,9 @@ pub(crate) struct Rm {
     /// Everything below the key
     #[arg(short, long)]
     pub(crate) recursive: bool,
+    /// With all versions and for good; also of a key that was removed before
+    #[arg(long)]
+    pub(crate) purge: bool,
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,

@@ -39,6 +39,7 @@ struct File {
     quota: Option<upkeep::QuotaFile>,
     gc: Option<upkeep::GcFile>,
     scrub: Option<upkeep::ScrubFile>,
+    retention: Option<upkeep::RetentionFile>,
 }
 
 /// Where a value comes from.
@@ -377,6 +378,10 @@ create = false
 # [scrub]
 # share = "2 %"
 # interval = "7d"
+
+# [retention]
+# age = "30d"
+# versions = 10
 "#;
 
 #[cfg(test)]

@@ -159,8 +159,9 @@ fn a_name_is_1_to_64_bytes_without_control_characters() {
 #[test]
 fn quotas_and_housekeeping_are_read_from_every_source() {
     let file = "[quota]\nsoft = \"400 GiB\"\nhard = \"500 GiB\"\n[gc]\ngrace = \"2d\"\n\
-                [scrub]\nshare = \"5 %\"\n";
+                [scrub]\nshare = \"5 %\"\n[retention]\nage = \"90d\"\nversions = 3\n";
     let mut case = Case::new().user(file).env("STASH_GC_GRACE", "12h");
+    case = case.env("STASH_RETENTION_VERSIONS", "7");
     case.up.quota_hard = Some(Size(600 << 30));
     let upkeep = case.load().unwrap().upkeep;
     let quota = upkeep.quota();
@@ -173,6 +174,8 @@ fn quotas_and_housekeeping_are_read_from_every_source() {
     let hour = std::time::Duration::from_secs(3_600);
     assert_eq!((house.gc_interval, house.gc_grace), (hour, 12 * hour));
     assert_eq!((house.scrub_share, house.scrub_interval), (5, 7 * 24 * hour));
+    let retention = upkeep.retention();
+    assert_eq!((retention.age, retention.versions), (90 * 24 * hour, 7));
 }
 
 #[test]

@@ -142,7 +142,8 @@ fn every_json_document_has_the_documented_fields() {
     assert_eq!(fields(&status["gc"]).join(" "), gc);
     let scrub = "done_bytes findings found healed last last_findings passes total_bytes unhealed";
     assert_eq!(fields(&status["scrub"]).join(" "), scrub);
-    let gc = "bytes chunks dry_run stray_bytes strays waiting_bytes waiting_chunks";
+    let gc = "bytes chunks dry_run forgotten_names forgotten_versions retention_waits_seconds \
+              stray_bytes strays waiting_bytes waiting_chunks";
     assert_eq!(fields(&node.json(&["gc"])).join(" "), gc);
     let scrub = "bytes damaged findings found healed unhealed";
     assert_eq!(fields(&node.json(&["scrub"])).join(" "), scrub);
@@ -190,4 +191,34 @@ fn files_below(dir: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
         let path = entry.unwrap().path();
         if path.is_dir() { files_below(&path, found) } else { found.push(path) }
     }
+}
+
+#[test]
+fn a_purge_asks_and_gives_the_room_back() {
+    let node = Node::start();
+    node.file("kept", noise(1, 1 << 20));
+    node.file("gone", noise(2, 2 << 20));
+    node.ok(&["put", "kept", "gone"]);
+    let problem = node.fails(2, "usage", &["rm", "--purge", "gone"]);
+    assert!(problem["hint"].as_str().unwrap().contains("-y"));
+    assert_eq!(node.keys(), ["gone", "kept"]);
+    assert_eq!(node.ok(&["rm", "--purge", "-y", "gone"]), "purged 1 file, known to 1 of 1 nodes\n");
+    assert_eq!(node.keys(), ["kept"]);
+    assert_eq!(node.json(&["gc"])["chunks"], 0, "it has its grace");
+    assert!(node.json(&["gc", "--now"])["bytes"].as_u64().unwrap() >= 2 << 20);
+    node.fails(4, "not_found", &["rm", "--purge", "-y", "gone"]);
+    // One that was removed before.
+    node.ok(&["rm", "kept"]);
+    assert_eq!(node.json(&["gc", "--now"])["chunks"], 0, "a removal keeps what it removes");
+    assert_eq!(node.json(&["rm", "--purge", "-y", "kept"])["removed"], 1);
+    assert!(node.json(&["gc", "--now"])["bytes"].as_u64().unwrap() >= 1 << 20);
+}
+
+// Fault case 85: nobody has seen this clock run yet.
+#[test]
+fn a_new_node_says_that_its_clock_has_to_be_watched_first() {
+    let node = Node::start();
+    let done = node.json(&["gc", "--dry-run"]);
+    assert_eq!(done["retention_waits_seconds"], 24 * 3_600);
+    assert!(node.ok(&["gc"]).contains("run for 24 h more"), "people are told");
 }

@@ -57,6 +57,7 @@ mod sources;
 mod sync;
 mod tally;
 mod tickets;
+mod trust;
 mod upload;
 mod wants;
 
@@ -76,6 +77,7 @@ pub use roster::RosterError;
 pub use rules::{Unacceptable, accept};
 pub use schedule::Housekeeping;
 pub use tally::{STALL, Tally, UnknownWait, Wait};
+pub use trust::{ClockTrust, JUMP, PROBATION};
 pub use upload::{Outcome, Pending, PutError, Upload};
 
 pub use stash_store as store;

@@ -108,6 +108,9 @@ pub struct Stats {
     pub batches: u64,
     /// How far scrubbing has come.
     pub scrub: ScrubProgress,
+    /// Seconds that the store has been open in all its life, as far as it was told: see
+    /// [`crate::Store::add_uptime`].
+    pub uptime: u64,
 }
 
 /// How far scrubbing has come; see [`crate::Scrubber`].

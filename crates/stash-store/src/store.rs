@@ -575,6 +575,7 @@ impl Store {
             groups: figures.groups,
             batches: figures.batches,
             scrub,
+            uptime: figures.state.uptime,
         }
     }
 }

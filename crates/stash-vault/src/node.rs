@@ -14,6 +14,7 @@ use crate::blocking::blocking;
 use crate::class::Class;
 use crate::home::Lock;
 use crate::index::Tail;
+use crate::retention::Retainer;
 use crate::vault::Vault;
 
 /// Members that a recovery text names at most.
@@ -30,6 +31,7 @@ pub struct Node {
     root: Option<RootSecret>,
     directory: PathBuf,
     tail: Mutex<Option<Tail>>,
+    retainer: Mutex<Option<Retainer>>,
     lock: Lock,
 }
 
@@ -61,7 +63,8 @@ impl Node {
         place: (PathBuf, Lock),
     ) -> Node {
         let (directory, lock) = place;
-        Node { engine, vault, root, directory, tail: Mutex::new(tail), lock }
+        let retainer = Mutex::new(vault.as_ref().map(Retainer::run));
+        Node { engine, vault, root, directory, tail: Mutex::new(tail), retainer, lock }
     }
 
     /// The data directory.
@@ -113,7 +116,10 @@ impl Node {
     /// the directory. The store itself is released when the last clone of engine and vault is gone:
     /// drop them first if the directory is to be opened again.
     pub async fn shutdown(self, deadline: Duration) {
-        let Node { engine, vault, tail, lock, .. } = self;
+        let Node { engine, vault, tail, retainer, lock, .. } = self;
+        if let Some(retainer) = retainer.into_inner() {
+            retainer.stop().await;
+        }
         if let Some(tail) = tail.into_inner() {
             tail.stop().await;
         }

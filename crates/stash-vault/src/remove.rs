@@ -1,17 +1,19 @@
-//! Removing: a signed tombstone, never an erased record.
+//! Removing: a signed tombstone, which keeps every version; or purging, which forgets them all.
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use stash_crypto::{Key, NodeId, Role};
-use stash_server::{PutError as UploadError, Upload, Wait};
+use stash_crypto::{ForgetKind, Key, NodeId, Role};
+use stash_server::{Position, PutError as UploadError, Upload, Wait};
 use thiserror::Error;
 
 use crate::class::Class;
 use crate::faults;
-use crate::lookup::{LookupError, Target};
+use crate::lookup::{LookupError, Target, bad_key};
 use crate::progress::Progress;
-use crate::put::{Content, Tally, write};
-use crate::vault::Vault;
+use crate::put::{Content, Tally, forget, write};
+use crate::scope::Scope;
+use crate::vault::{Inner, Vault};
+use crate::version::view;
 
 /// Names taken from the index and removed in one commit.
 const PAGE: usize = 256;
@@ -98,21 +100,64 @@ impl Vault {
         if !inner.role.writes() {
             return Err(RemoveError::ReadOnly { role: inner.role });
         }
-        let upload = inner.engine.upload(wait);
+        let ending = Ending::Tombstone;
         let target = match (inner.target(name).await, Key::new(name)) {
             // It is there, whatever it says: the removal covers it.
             (Err(LookupError::Engine(error)), Ok(key)) if error.is_damaged_record() => {
-                return self.entomb_one(&upload, key, progress).await;
+                return self.end_one(key, wait, ending, progress).await;
             }
             (target, _) => target?,
         };
         let scope = match target {
-            Target::File(head) => return self.entomb_one(&upload, head.meta.key, progress).await,
-            Target::Tree(_) if !recursive => {
-                return Err(RemoveError::Tree { name: name.to_owned() });
+            Target::File(head) => {
+                return self.end_one(head.meta.key, wait, ending, progress).await;
             }
             Target::Tree(scope) => scope,
         };
+        self.end_tree(name, scope, recursive, wait, ending, progress).await
+    }
+
+    /// Removes a file with all its versions, or with `recursive` every file under a prefix. Nobody can
+    /// bring them back: every member drops what this node holds of the name as soon as it learns of
+    /// it, and the room of the chunks comes back with its next collection. Versions that this node
+    /// has not seen stay. A file that was removed before is purged by its own name.
+    pub async fn purge(
+        &self,
+        name: &str,
+        recursive: bool,
+        wait: Wait,
+        progress: &Progress,
+    ) -> Result<RemoveReport, RemoveError> {
+        let inner = &self.inner;
+        if !inner.role.writes() {
+            return Err(RemoveError::ReadOnly { role: inner.role });
+        }
+        let scope = Scope::new(name).map_err(bad_key(name))?;
+        if let Some(key) = scope.exact()
+            && inner.is_one_name(key, &scope, recursive).await?
+        {
+            return self.end_one(key.clone(), wait, Ending::Forget, progress).await;
+        }
+        self.end_tree(name, scope, recursive, wait, Ending::Forget, progress).await
+    }
+
+    async fn end_tree(
+        &self,
+        name: &str,
+        scope: Scope,
+        recursive: bool,
+        wait: Wait,
+        ending: Ending,
+        progress: &Progress,
+    ) -> Result<RemoveReport, RemoveError> {
+        let inner = &self.inner;
+        if inner.page(&scope, None, 1).await?.is_empty() {
+            return Err(LookupError::NotFound { name: name.to_owned() }.into());
+        }
+        if !recursive {
+            return Err(RemoveError::Tree { name: name.to_owned() });
+        }
+        let upload = inner.engine.upload(wait);
         let (mut tally, mut under_way) = (Tally::default(), FuturesUnordered::new());
         let mut after: Option<String> = None;
         loop {
@@ -124,7 +169,7 @@ impl Vault {
             after = Some(last.to_string());
             progress.found(page.len() as u64, 0);
             let keys: Vec<Key> = page.into_iter().map(|(key, _)| key).collect();
-            under_way.push(self.entomb(&upload, keys));
+            under_way.push(self.end(&upload, keys, ending));
             while under_way.len() >= COMMITS
                 && let Some(outcome) = under_way.next().await
             {
@@ -137,27 +182,68 @@ impl Vault {
         Ok(report(tally))
     }
 
-    async fn entomb_one(
+    async fn end_one(
         &self,
-        upload: &Upload,
         key: Key,
+        wait: Wait,
+        ending: Ending,
         progress: &Progress,
     ) -> Result<RemoveReport, RemoveError> {
+        let upload = self.inner.engine.upload(wait);
         let mut tally = Tally::default();
-        tally.add(self.entomb(upload, vec![key]).await?);
+        tally.add(self.end(&upload, vec![key], ending).await?);
         progress.finished(1);
         Ok(report(tally))
     }
 
-    async fn entomb(
+    async fn end(
         &self,
         upload: &Upload,
         keys: Vec<Key>,
+        ending: Ending,
     ) -> Result<stash_server::Outcome, UploadError> {
-        let entomb = |key| write(&self.inner, Content::tombstone(key));
-        let writes = keys.into_iter().map(entomb).collect();
+        let inner = &self.inner;
+        let end = |key: Key| match ending {
+            Ending::Tombstone => write(inner, Content::tombstone(key)),
+            Ending::Forget => {
+                let all = |position: &Position| position.seen.clone();
+                forget(inner, inner.keys.name_id(&key), ForgetKind::Dead, all)
+            }
+        };
+        let writes = keys.into_iter().map(end).collect();
         Ok(upload.commit(writes).await?.settle().await)
     }
+}
+
+impl Inner {
+    /// Whether a key to purge means itself, and not the tree under it: it is a file, or was one and
+    /// no tree is meant.
+    async fn is_one_name(
+        &self,
+        key: &Key,
+        scope: &Scope,
+        recursive: bool,
+    ) -> Result<bool, LookupError> {
+        let held = match self.engine.records_of(self.keys.name_id(key)).await {
+            // It is there, whatever it says.
+            Err(error) if error.is_damaged_record() => return Ok(true),
+            held => held?,
+        };
+        if view(&self.keys, &held).head.is_some() {
+            return Ok(true);
+        }
+        let was = held.iter().any(|record| record.clear().kind.is_version());
+        Ok(was && (!recursive || self.page(scope, None, 1).await?.is_empty()))
+    }
+}
+
+/// How a name ends.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    /// A removal that covers its versions, and keeps them.
+    Tombstone,
+    /// A dead forget of all its versions: what would be left of a removal, see decision 0017.
+    Forget,
 }
 
 fn add(tally: &mut Tally, outcome: stash_server::Outcome, progress: &Progress) {

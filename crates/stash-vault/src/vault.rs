@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::index::{Binding, IndexError, NameIndex, Tail, run};
 use crate::keys::ReadKeys;
 use crate::lookup::LookupError;
+use crate::retention::Retention;
 use crate::tags::TagIndex;
 use crate::version::{Alarm, view};
 
@@ -32,6 +33,9 @@ pub(crate) struct Inner {
     /// The data directory in canonical form: it is never stored in itself.
     pub(crate) directory: PathBuf,
     pub(crate) clock: Clock,
+    pub(crate) retention: Retention,
+    /// One pass of retention at a time.
+    pub(crate) retaining: tokio::sync::Mutex<()>,
 }
 
 /// What a vault is opened with.
@@ -43,6 +47,7 @@ pub(crate) struct VaultParts<'a> {
     pub(crate) binding: Binding,
     pub(crate) last_sequence: u64,
     pub(crate) clock: Clock,
+    pub(crate) retention: Retention,
 }
 
 /// Why a vault cannot be opened.
@@ -69,8 +74,19 @@ impl Vault {
         let directory = parts.directory.canonicalize();
         let directory = directory.unwrap_or_else(|_| parts.directory.to_owned());
         let tail = run(parts.engine.clone(), Arc::clone(&names), Arc::clone(&keys));
-        let VaultParts { engine, node, clock, .. } = parts;
-        let inner = Inner { engine, role, node, keys, names, tags, directory, clock };
+        let VaultParts { engine, node, clock, retention, .. } = parts;
+        let inner = Inner {
+            engine,
+            role,
+            node,
+            keys,
+            names,
+            tags,
+            directory,
+            clock,
+            retention,
+            retaining: tokio::sync::Mutex::default(),
+        };
         Ok((Vault { inner: Arc::new(inner) }, tail))
     }
 

@@ -194,7 +194,10 @@ pub(crate) fn seen(records: &[Record]) -> Option<Vector> {
     let mut seen = Vector::new();
     for clear in records.iter().map(Record::clear) {
         seen.join(&clear.seen).ok()?;
-        seen.insert(clear.dot).ok()?;
+        // As the engine counts: what a forget names is known, and the forget itself is no version.
+        if clear.kind.is_version() {
+            seen.insert(clear.dot).ok()?;
+        }
     }
     Some(seen)
 }

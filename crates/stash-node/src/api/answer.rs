@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use stash_vault::server::{HouseError, InviteError, LedgerError};
 use stash_vault::{
     Class, EvictError, GetError, HomeError, Key, LookupError, PutError, RecoveryTextError,
-    RemoveError, ResolveError, UndeleteError, VersionId, Wait,
+    RemoveError, ResolveError, RetentionError, UndeleteError, VersionId, Wait,
 };
 
 use crate::error::{ErrorBody, Problem, http_status};
@@ -41,6 +41,7 @@ problem_from!(
     RecoveryTextError,
     RemoveError,
     ResolveError,
+    RetentionError,
     UndeleteError
 );
 

@@ -244,7 +244,11 @@ pub(super) async fn remove(
     let vault = served.vault()?;
     let wait = answer::wait(request.wait.as_deref())?;
     operation::run(served.place(), |progress| async move {
-        let report = vault.rm(&request.key, request.recursive, wait, &progress).await?;
+        let RmRequest { key, recursive, purge, .. } = request;
+        let report = match purge {
+            true => vault.purge(&key, recursive, wait, &progress).await?,
+            false => vault.rm(&key, recursive, wait, &progress).await?,
+        };
         Ok(removed(report))
     })
     .await

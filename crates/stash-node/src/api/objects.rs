@@ -133,7 +133,7 @@ fn unsatisfiable(size: u64) -> Response {
     (StatusCode::RANGE_NOT_SATISFIABLE, range, Json(ErrorBody { error: problem })).into_response()
 }
 
-/// The query of a write or a remove.
+/// The query of a write.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WaitQuery {
@@ -197,17 +197,29 @@ fn without_long_pauses(body: Body) -> impl Stream<Item = io::Result<Bytes>> {
     })
 }
 
-/// `DELETE /v1/objects/{key}`: a tombstone.
+/// The query of a remove.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RemoveQuery {
+    wait: Option<String>,
+    #[serde(default)]
+    purge: bool,
+}
+
+/// `DELETE /v1/objects/{key}`: a tombstone, or with `purge` the end of all versions.
 pub(super) async fn remove(
     State(daemon): State<Arc<Daemon>>,
     KeyOfPath(key): KeyOfPath,
-    Parameters(query): Parameters<WaitQuery>,
+    Parameters(query): Parameters<RemoveQuery>,
 ) -> Result<Json<RmDone>, Problem> {
     let served = daemon.served()?;
     let vault = served.vault()?;
     let wait = answer::wait(query.wait.as_deref())?;
     let done = operation::finish(served.place(), |progress| async move {
-        Ok(removed(vault.rm(key.as_str(), false, wait, &progress).await?))
+        Ok(removed(match query.purge {
+            true => vault.purge(key.as_str(), false, wait, &progress).await?,
+            false => vault.rm(key.as_str(), false, wait, &progress).await?,
+        }))
     });
     done.await.map(Json)
 }

@@ -24,6 +24,8 @@ pub(super) async fn gc(
 ) -> Result<Response, Problem> {
     let served = daemon.served()?;
     let engine = served.node.engine.clone();
+    // A keeper knows no dates: owners forget for it.
+    let vault = served.vault().ok();
     let GcRequest { dry_run, now } = request;
     operation::run(served.place(), move |progress| async move {
         let mut done = GcDone {
@@ -34,7 +36,16 @@ pub(super) async fn gc(
             waiting_bytes: 0,
             strays: 0,
             stray_bytes: 0,
+            forgotten_versions: 0,
+            forgotten_names: 0,
+            retention_waits_seconds: None,
         };
+        if let Some(vault) = vault {
+            let forgotten = vault.retain(vault.moment(), dry_run, &progress).await?;
+            done.forgotten_versions = forgotten.versions;
+            done.forgotten_names = forgotten.names;
+            done.retention_waits_seconds = forgotten.waits.map(|waits| waits.as_secs());
+        }
         if !dry_run {
             let mut told = 0;
             let collected = engine.collect(now, |so_far| {

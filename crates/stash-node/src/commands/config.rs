@@ -64,7 +64,8 @@ fn show(settings: &Settings) -> String {
 }
 
 fn upkeep(upkeep: &Upkeep) -> Vec<Vec<String>> {
-    let Upkeep { quota, gc, scrub } = upkeep;
+    let Upkeep { quota, gc, scrub, retention } = upkeep;
+    let (age, versions) = (&retention.age, &retention.versions);
     let row = |name: &str, value: String, origin: &Origin| {
         vec![name.to_owned(), value, origin.to_string()]
     };
@@ -80,6 +81,8 @@ fn upkeep(upkeep: &Upkeep) -> Vec<Vec<String>> {
         row("gc.grace", gc.grace.value.to_string(), &gc.grace.origin),
         row("scrub.share", scrub.share.value.to_string(), &scrub.share.origin),
         row("scrub.interval", scrub.interval.value.to_string(), &scrub.interval.origin),
+        row("retention.age", age.value.to_string(), &age.origin),
+        row("retention.versions", versions.value.to_string(), &versions.origin),
     ]
 }
 

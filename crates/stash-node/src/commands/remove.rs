@@ -7,35 +7,51 @@ use super::put::note_missing;
 use super::{Context, Finish};
 use crate::body::{RmDone, RmRequest};
 use crate::cli::Rm;
+use crate::client::Client;
 use crate::error::{Class, Problem};
 use crate::output;
 
 pub(super) async fn run(context: &Context, rm: Rm) -> anyhow::Result<Finish> {
     let client = context.client()?;
-    if rm.recursive && !rm.yes {
+    if (rm.recursive || rm.purge) && !rm.yes {
+        let flag = if rm.purge { "rm --purge" } else { "rm -r" };
         if !std::io::stdin().is_terminal() {
-            return Err(Problem::usage("rm -r asks, and there is no terminal to ask on")
+            return Err(Problem::usage(format!("{flag} asks, and there is no terminal to ask on"))
                 .hint("add -y to remove without a question")
                 .into());
         }
-        let first = page(&client, &rm.key, None).await?;
-        let more = if first.next.is_some() { "more than " } else { "" };
-        let count = output::count(first.entries.len() as u64, "file");
-        let name = output::visible(&rm.key);
-        let question = format!("Remove {name}: {more}{count}, on every member? [y/N] ");
+        let question = question(&client, &rm).await?;
         if !confirmed(question).await? {
             return Err(Problem::new(Class::Cancelled, "nothing was removed").into());
         }
     }
     let wait = Some(rm.wait.word().to_owned());
-    let request = RmRequest { key: rm.key, recursive: rm.recursive, wait };
+    let Rm { key, recursive, purge, .. } = rm;
+    let request = RmRequest { key, recursive, purge, wait };
     let done: RmDone = client.operate("/v1/rm", &request, |_| {}).await?;
     context.output.result(&done, |done| {
         let removed = output::count(done.removed, "file");
-        format!("removed {removed}, known to {} of {} nodes\n", done.copies, done.wanted)
+        let word = if purge { "purged" } else { "removed" };
+        format!("{word} {removed}, known to {} of {} nodes\n", done.copies, done.wanted)
     })?;
     note_missing(&context.output, &done.missing);
     Ok(if done.short { Finish::With(Class::Short) } else { Finish::Done })
+}
+
+async fn question(client: &Client, rm: &Rm) -> anyhow::Result<String> {
+    let name = output::visible(&rm.key);
+    let for_good = match rm.purge {
+        true => "Purge {}, with all versions and for good",
+        false => "Remove {}",
+    };
+    let what = for_good.replace("{}", &name);
+    if !rm.recursive {
+        return Ok(format!("{what}, on every member? [y/N] "));
+    }
+    let first = page(client, &rm.key, None).await?;
+    let more = if first.next.is_some() { "more than " } else { "" };
+    let count = output::count(first.entries.len() as u64, "file");
+    Ok(format!("{what}: {more}{count}, on every member? [y/N] "))
 }
 
 /// Asks on the terminal, on a thread of its own, so that Ctrl-C still ends the program.

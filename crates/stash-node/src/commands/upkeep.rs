@@ -35,6 +35,23 @@ fn collected(done: &GcDone) -> String {
         text.push_str(&format!("; {waiting} more ({bytes}) {wait} grace"));
     }
     text.push('\n');
+    if done.forgotten_versions > 0 {
+        let word = if done.dry_run { "would forget" } else { "forgot" };
+        let versions = count(done.forgotten_versions, "old version");
+        text.push_str(&format!("{word} {versions}"));
+        if done.forgotten_names > 0 {
+            let names = count(done.forgotten_names, "removed file");
+            text.push_str(&format!(", {names} as a whole"));
+        }
+        text.push_str(if done.dry_run { "; their chunks come on top\n" } else { "\n" });
+    }
+    if let Some(seconds) = done.retention_waits_seconds {
+        let hours = seconds.div_ceil(3_600);
+        text.push_str(&format!(
+            "old versions stay for now: the clock is new or has jumped, and is believed once the node \
+             has run for {hours} h more\n"
+        ));
+    }
     text
 }
 
@@ -201,6 +218,9 @@ mod tests {
             waiting_bytes: 5 << 10,
             strays: 0,
             stray_bytes: 0,
+            forgotten_versions: 0,
+            forgotten_names: 0,
+            retention_waits_seconds: None,
         }
     }
 
@@ -210,6 +230,20 @@ mod tests {
         assert_eq!(collected(&done()), text);
         let done = GcDone { dry_run: false, chunks: 1, waiting_chunks: 0, ..done() };
         assert_eq!(collected(&done), "freed 3.0 MiB in 1 chunk\n");
+    }
+
+    #[test]
+    fn a_collection_says_what_retention_did_or_why_it_waits() {
+        let free = GcDone { waiting_chunks: 0, ..done() };
+        let forgets = GcDone { forgotten_versions: 3, forgotten_names: 1, ..free };
+        let text = collected(&forgets);
+        let line =
+            "would forget 3 old versions, 1 removed file as a whole; their chunks come on top\n";
+        assert!(text.ends_with(line), "{text}");
+        let forgot = GcDone { dry_run: false, forgotten_names: 0, ..forgets };
+        assert!(collected(&forgot).ends_with("\nforgot 3 old versions\n"));
+        let waits = GcDone { retention_waits_seconds: Some(7_201), ..done() };
+        assert!(collected(&waits).ends_with("has run for 3 h more\n"), "{}", collected(&waits));
     }
 
     #[test]

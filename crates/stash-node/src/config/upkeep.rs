@@ -1,8 +1,8 @@
 //! What a node may take of its disk, and how it keeps its store in order.
 
 use serde::{Deserialize, Serialize};
-use stash_vault::Housekeeping;
 use stash_vault::server::store::Quota;
+use stash_vault::{Housekeeping, Retention};
 
 use super::{Lookup, Setting, optional, or_default};
 use crate::cli::Up;
@@ -34,6 +34,14 @@ pub(super) struct ScrubFile {
     interval: Option<Span>,
 }
 
+/// `[retention]` of a file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetentionFile {
+    age: Option<Span>,
+    versions: Option<u32>,
+}
+
 /// `[quota]`: how much of the disk the store may take.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct QuotaSettings {
@@ -63,12 +71,22 @@ pub(crate) struct ScrubSettings {
     pub(crate) interval: Setting<Span>,
 }
 
-/// The three sections.
+/// `[retention]`: what is kept of old versions.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RetentionSettings {
+    /// How long a version stays after it was replaced or removed.
+    pub(crate) age: Setting<Span>,
+    /// So many versions of a file stay however old they are.
+    pub(crate) versions: Setting<u32>,
+}
+
+/// The four sections.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Upkeep {
     pub(crate) quota: QuotaSettings,
     pub(crate) gc: GcSettings,
     pub(crate) scrub: ScrubSettings,
+    pub(crate) retention: RetentionSettings,
 }
 
 /// The shortest time between two collections, and between two passes: each reads the whole index.
@@ -104,8 +122,24 @@ impl Lookup<'_> {
         })?;
         let pass = or_default(found, || Ok(pass))?;
         let gc = GcSettings { interval, grace };
-        let upkeep = Upkeep { quota, gc, scrub: ScrubSettings { share, interval: pass } };
+        let scrub = ScrubSettings { share, interval: pass };
+        let upkeep = Upkeep { quota, gc, scrub, retention: self.retention(up)? };
         upkeep.checked()
+    }
+
+    fn retention(&self, up: &Up) -> Result<RetentionSettings, Problem> {
+        let default = Retention::default();
+        let age = self.find("STASH_RETENTION_AGE", up.retention_age, str::parse, |file| {
+            file.retention.as_ref()?.age
+        })?;
+        let age = or_default(age, || Ok(Span(default.age)))?;
+        let parse = |text: &str| text.parse().map_err(|_| format!("{text:?} is no count"));
+        let versions =
+            self.find("STASH_RETENTION_VERSIONS", up.retention_versions, parse, |file| {
+                file.retention.as_ref()?.versions
+            })?;
+        let versions = or_default(versions, || Ok(default.versions))?;
+        Ok(RetentionSettings { age, versions })
     }
 }
 
@@ -141,6 +175,12 @@ impl Upkeep {
             reserve_bytes: bytes(&self.quota.reserve),
             ..Quota::default()
         }
+    }
+
+    /// What the vault is told.
+    pub(crate) fn retention(&self) -> Retention {
+        let RetentionSettings { age, versions } = &self.retention;
+        Retention { age: age.value.0, versions: versions.value }
     }
 
     /// What the engine is told.

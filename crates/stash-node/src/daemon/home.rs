@@ -168,6 +168,7 @@ async fn open(daemon: &Daemon) -> Result<Node, Problem> {
         housekeeping: settings.upkeep.housekeeping(),
         quota: settings.upkeep.quota(),
         clock: Clock::default(),
+        retention: settings.upkeep.retention(),
     };
     Home::open(dir, daemon.passphrase(), options).await.map_err(|e| explained(e, dir))
 }

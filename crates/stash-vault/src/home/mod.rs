@@ -35,6 +35,7 @@ use crate::blocking::blocking;
 use crate::clock::Clock;
 use crate::index::Binding;
 use crate::node::Node;
+use crate::retention::Retention;
 use crate::vault::{Vault, VaultParts};
 
 /// The store row that binds a store to the keyring beside it.
@@ -80,6 +81,8 @@ pub struct RunOptions {
     pub quota: Quota,
     /// What dates the versions that are written here.
     pub clock: Clock,
+    /// What it keeps of old versions, if it is an owner.
+    pub retention: Retention,
 }
 
 /// A data directory with a stash in it, not in use.
@@ -212,6 +215,7 @@ impl Opened {
                     binding,
                     last_sequence,
                     clock: options.clock,
+                    retention: options.retention,
                 })
             })
             .await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stash_crypto::{Clear, Manifest, Meta, RecordDraft, RecordKind};
+use stash_crypto::{Clear, ForgetKind, Manifest, Meta, NameId, RecordDraft, RecordKind, Vector};
 use stash_server::{Position, Write};
 
 use crate::vault::Inner;
@@ -37,6 +37,34 @@ impl Content {
         }
         clear.kind == self.kind && clear.manifest == self.manifest && head.meta == meta
     }
+}
+
+/// The engine's order to sign a forget of a name, once its vector is known. No forget is written where
+/// one that is held brings about the same.
+pub(crate) fn forget(
+    inner: &Arc<Inner>,
+    name: NameId,
+    kind: ForgetKind,
+    vector: impl Fn(&Position) -> Vector + Send + 'static,
+) -> Write {
+    let inner = Arc::clone(inner);
+    let draft = Box::new(move |position: Position| {
+        let seen = vector(&position);
+        let clear = Clear {
+            stash: position.stash,
+            kind: RecordKind::Forget(kind),
+            name,
+            dot: position.dot,
+            previous: position.previous,
+            height: position.height,
+            epoch: inner.keys.latest_epoch(),
+            seen,
+            manifest: Manifest::EMPTY,
+        };
+        let draft = RecordDraft { clear, meta: None };
+        draft.sign(inner.node.signer(), &inner.keys.latest().meta)
+    });
+    Write { name, draft }
 }
 
 /// The engine's order to sign this content when its place is known.

@@ -15,7 +15,7 @@ use stash_crypto::{Key, NodeId, RecordError, Role, SealError};
 use stash_server::{LedgerError, PutError as UploadError, Wait};
 use thiserror::Error;
 
-pub(crate) use draft::{Content, write};
+pub(crate) use draft::{Content, forget, write};
 pub(crate) use tally::Tally;
 
 use crate::class::Class;
