@@ -15,7 +15,7 @@ use stash_crypto::{
 use stash_store::{Batch, CommitError, DamagedRecord, ReadError, RecordEntry, Ref, Store};
 
 use crate::message::{RecordResult, pack};
-use crate::wants;
+use crate::{short, wants};
 
 pub(crate) use settling::{INCARNATION, last_of, resume};
 use settling::{Judgement, judge};
@@ -26,6 +26,10 @@ const ATTEMPTS: usize = 3;
 
 /// Addresses that one `need` names, at most; the rest is asked for when these have come.
 const NEED: usize = 1_024;
+
+/// Store rows of the forgets held, by record hash, so that one that cannot be read is still known
+/// to be one; the value is empty.
+const FORGET: &[u8] = b"forget/";
 
 /// Rows under this prefix are alarms that `status` shows until somebody looks into them.
 pub(crate) const ALARM: &[u8] = b"alarm/";
@@ -88,19 +92,30 @@ pub(crate) fn records_of(store: &Store, name: &NameId) -> Result<Vec<Record>, Le
 /// What is held of one name.
 pub(crate) struct Held {
     pub whole: Vec<Record>,
-    /// Records whose entries are damaged, with their dots.
+    /// Versions whose entries are damaged, with their dots. A damaged forget is not among them: what
+    /// it forgets has gone, and it is kept until a good copy takes its place, or a larger forget.
     pub damaged: Vec<(Dot, DamagedRecord)>,
 }
 
 pub(crate) fn held(store: &Store, name: &NameId) -> Result<Held, LedgerError> {
-    let (stored, damaged) = match store.records_of(name.as_bytes()) {
+    let (stored, broken) = match store.records_of(name.as_bytes()) {
         Err(ReadError::RecordDamaged { .. }) => store.records_of_and_damaged(name.as_bytes())?,
         stored => (stored?, Vec::new()),
     };
     let whole: Result<_, _> = stored.iter().map(|one| decode(one.sequence, &one.bytes)).collect();
-    let dot = |one: &DamagedRecord| Dot { writer: Writer::from_bytes(&one.writer), n: one.n };
-    let damaged = damaged.into_iter().map(|one| (dot(&one), one)).collect();
+    let mut damaged = Vec::with_capacity(broken.len());
+    for one in broken {
+        if store.row(&forget_row(&one.hash))?.is_none() {
+            let dot = Dot { writer: Writer::from_bytes(&one.writer), n: one.n };
+            damaged.push((dot, one));
+        }
+    }
     Ok(Held { whole: whole?, damaged })
+}
+
+/// The row that says that a held record is a forget.
+fn forget_row(hash: &[u8; 32]) -> Vec<u8> {
+    [FORGET, hash].concat()
 }
 
 pub(crate) fn decode(sequence: u64, bytes: &[u8]) -> Result<Record, LedgerError> {
@@ -185,15 +200,38 @@ pub(crate) fn admit_all(
     let judgement = judge(store, records.iter(), std::iter::empty())?;
     let whole: Vec<_> = records.iter().zip(&named).collect();
     commit(store, turn, &whole, &judgement, Chunks::Required)?;
-    if !damaged.is_empty() {
-        let drops = damaged.iter().fold(Batch::new(), |batch, one| batch.drop_record(one.hash));
+    records.retain(|record| !judgement.refused.contains_key(&record.hash()));
+    let mut dropped: Vec<_> = judgement.dropped().collect();
+    match drop_damaged(store, damaged) {
+        Ok(gone) => dropped.extend(gone),
         // They are covered already: left where they are, they do no more than to be found again.
-        if let Err(error) = store.commit(drops) {
+        Err(error) => {
             tracing::warn!(%error, "damaged records that others cover are not dropped");
         }
     }
-    records.retain(|record| !judgement.refused.contains_key(&record.hash()));
-    Ok(Written { records, dropped: judgement.dropped().collect() })
+    Ok(Written { records, dropped })
+}
+
+fn drop_damaged(store: &Store, damaged: &[DamagedRecord]) -> Result<Vec<RecordHash>, LedgerError> {
+    let mut batch = Batch::new();
+    for one in damaged {
+        batch = unlist(store, batch, &one.hash)?.drop_record(one.hash);
+    }
+    if !batch.is_empty() {
+        store.commit(batch)?;
+    }
+    Ok(damaged.iter().map(|one| RecordHash::from_bytes(one.hash)).collect())
+}
+
+/// Strikes out what rows say of a record that goes.
+fn unlist(store: &Store, mut batch: Batch, hash: &[u8; 32]) -> Result<Batch, ReadError> {
+    let hash = RecordHash::from_bytes(*hash);
+    for row in [short::row(&hash), wants::row(&hash), forget_row(hash.as_bytes())] {
+        if store.row(&row)?.is_some() {
+            batch = batch.row(&row, None);
+        }
+    }
+    Ok(batch)
 }
 
 pub(crate) fn names_of(records: &[Record]) -> BTreeSet<NameId> {
@@ -247,6 +285,9 @@ fn commit(
             }
             removals_only &= record.clear().kind != RecordKind::Put;
             batch = batch.record(entry(record));
+            if !record.clear().kind.is_version() {
+                batch = batch.row(&forget_row(record.hash().as_bytes()), Some(&[]));
+            }
             if chunks == Chunks::Later && !named.missing.is_empty() {
                 batch = batch.row(&wants::row(&record.hash()), Some(&[]));
             }

@@ -118,7 +118,7 @@ fn a_dropped_record_is_not_short_and_not_given_up_any_more() {
     let put = owner.put(name(1), 1, &[]);
     admit_now(&turns, &store, std::slice::from_ref(&put));
     give_up(&store, &name(1), Some(put.hash())).unwrap();
-    let short = crate::short::row(&put.hash());
+    let short = short::row(&put.hash());
     store.commit(Batch::new().row(&short, Some(b"someone"))).unwrap();
     let dead = owner.record(DEAD, name(1), 2, vector(&[&put]));
     admit_now(&turns, &store, &[dead]);
@@ -289,4 +289,53 @@ fn two_records_with_one_number_that_come_at_once_raise_the_alarm() {
         assert_eq!(store.rows(ALARM).unwrap().len(), 1, "round {round}");
         assert_eq!(store.dots(&twins[0].clear().dot.writer.to_bytes(), 1).unwrap().len(), 2);
     }
+}
+
+/// Damages the entry of a record where it lies.
+fn damage(disk: &MemDisk, store: &Store, hash: &RecordHash) {
+    let damaged = |store: &Store| store.record(hash.as_bytes()).is_err();
+    let log = |(path, _): &(std::path::PathBuf, u64)| path.starts_with("/store/log");
+    for (path, len) in disk.files().into_iter().filter(log) {
+        for bit in (0..len * 8).step_by(257) {
+            disk.flip_bit(&path, bit).unwrap();
+            if damaged(store) {
+                return;
+            }
+            disk.flip_bit(&path, bit).unwrap();
+        }
+    }
+    panic!("the record lies nowhere");
+}
+
+// Fault case 78: what cannot be read is not taken for something else.
+#[test]
+fn a_damaged_forget_hides_nothing_and_is_kept_until_it_is_whole() {
+    let disk = MemDisk::new(1);
+    let options = Options {
+        committer: Committer::Inline,
+        disk: Arc::new(disk.clone()),
+        ..Options::default()
+    };
+    let store = Store::create(std::path::Path::new("/store"), &options).unwrap();
+    let (turns, keys) = (Turns::default(), Arc::new(NodeKeys::from_seed([9; 32])));
+    let scene = Scene { author: author(&store, &keys), store, turns, keys };
+    let old = scene.write(&[(1, RecordKind::Put)]).remove(0);
+    let dead = scene.write(&[(1, DEAD)]).remove(0);
+    damage(&disk, &scene.store, &dead.hash());
+    assert_eq!(held(&scene.store, 1), [], "nothing else is held");
+    let new = scene.write(&[(1, RecordKind::Put)]).remove(0);
+    assert!(!new.clear().seen.covers(&dead.clear().dot), "as if the forget were a version");
+    assert_eq!(hashes(&held(&scene.store, 1)), hashes(std::slice::from_ref(&new)));
+    assert!(scene.store.record(dead.hash().as_bytes()).is_err(), "it waits for a good copy");
+    admit_now(&scene.turns, &scene.store, &[old, dead.clone()]);
+    assert_eq!(
+        hashes(&held(&scene.store, 1)),
+        hashes(&[dead.clone(), new]),
+        "the old one has gone"
+    );
+    let larger = scene.write(&[(1, RecordKind::Tombstone), (1, DEAD)]).pop().unwrap();
+    assert_eq!(held(&scene.store, 1), std::slice::from_ref(&larger));
+    let row = scene.store.rows(FORGET).unwrap();
+    assert_eq!(row.len(), 1, "the smaller one's row has gone with it");
+    assert_eq!(row[0].0, forget_row(larger.hash().as_bytes()));
 }

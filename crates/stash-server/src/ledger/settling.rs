@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use stash_crypto::{Gone, NameId, Record, RecordHash, Writer, settle};
 use stash_store::{Batch, ReadError, Store};
 
-use super::{EVICTED, LedgerError, held};
+use super::{EVICTED, LedgerError, held, unlist};
 
 /// Records dropped in one batch: the store reserves 37 KiB of log for each, and a batch may take
 /// 16 MiB.
@@ -145,11 +145,9 @@ fn settle_all(store: &Store) -> Result<(), LedgerError> {
 
 fn drops(store: &Store, mut batch: Batch, records: &[Record]) -> Result<Batch, LedgerError> {
     for record in records {
-        batch = keep_last(store, batch, record)?.drop_record(*record.hash().as_bytes());
-        let short = crate::short::row(&record.hash());
-        if store.row(&short)?.is_some() {
-            batch = batch.row(&short, None);
-        }
+        let hash = record.hash();
+        batch = keep_last(store, batch, record)?.drop_record(*hash.as_bytes());
+        batch = unlist(store, batch, hash.as_bytes())?;
     }
     Ok(batch)
 }
