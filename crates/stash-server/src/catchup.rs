@@ -16,11 +16,12 @@ use stash_store::{Batch, ReadError, Store};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::comparing::compare_all;
 use crate::core::{AskError, Core, ask, lock, unexpected};
 use crate::ledger::{Chunks, LedgerError};
 use crate::logs::Cursor;
 use crate::message::{self, RecordResult, Reply, Request};
-use crate::{compare, intake, short, sync};
+use crate::{intake, short, sync};
 
 /// Store row that says that one full exchange of records has ended.
 pub(crate) const COMPLETE: &[u8] = b"sync/complete";
@@ -34,6 +35,10 @@ const NEWS: Duration = Duration::from_secs(1);
 
 /// How often all that is held is compared with a connected member: 40 bytes if it is the same.
 const AUDIT: Duration = Duration::from_secs(600);
+
+/// How often a member is asked what it still lacks, and how much longer than that took: it looks up
+/// every chunk of what it is asked about.
+const SETTLE: (Duration, u32) = (Duration::from_secs(1), 10);
 
 /// Pauses after a failure: twice as long each time.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -63,11 +68,15 @@ impl Follower {
 
     /// The member has records that this node lacks.
     pub(crate) fn lack(&self, hashes: impl IntoIterator<Item = RecordHash>) {
+        self.put_back(hashes);
+        self.wake.notify_one();
+    }
+
+    /// What could not be read now is read with the next round.
+    fn put_back(&self, hashes: impl IntoIterator<Item = RecordHash>) {
         let mut lacking = lock(&self.lacking);
         let room = LACKING.saturating_sub(lacking.len());
         lacking.extend(hashes.into_iter().take(room));
-        drop(lacking);
-        self.wake.notify_one();
     }
 }
 
@@ -109,23 +118,10 @@ pub(crate) async fn follow(core: Arc<Core>, node: NodeId, peer: Peer) {
     let follower = Arc::new(Follower::default());
     lock(&core.news).insert(node, Arc::clone(&follower));
     sync::meet(&core, node, &peer).await;
-    let (mut audit_at, mut pause) = (Instant::now(), PAUSES.0);
+    let mut following = Following::new(core, node, peer, follower);
     loop {
-        let due = Instant::now() >= audit_at;
-        let again = match round(&core, node, &peer, &follower, due).await {
-            Ok(()) => {
-                if due {
-                    audit_at = Instant::now() + AUDIT;
-                }
-                pause = PAUSES.0;
-                audit_at
-            }
-            Err(error) => {
-                tracing::debug!(peer = %node.short(), %error, "catching up was interrupted");
-                pause = (pause * 2).min(PAUSES.1);
-                Instant::now() + pause
-            }
-        };
+        let again = following.round().await;
+        let Following { core, peer, follower, .. } = &following;
         tokio::select! {
             () = core.stop.cancelled() => return,
             _ = peer.closed() => return,
@@ -135,30 +131,76 @@ pub(crate) async fn follow(core: Arc<Core>, node: NodeId, peer: Peer) {
     }
 }
 
-/// Reads what the member has; with `audit`, makes sure that nothing was passed over.
-async fn round(
-    core: &Arc<Core>,
+/// What one follower has to do, and when.
+struct Following {
+    core: Arc<Core>,
     node: NodeId,
-    peer: &Peer,
-    follower: &Follower,
-    audit: bool,
-) -> Result<(), AskError> {
-    let lacking: Vec<RecordHash> =
-        std::mem::take(&mut *lock(&follower.lacking)).into_iter().collect();
-    take(core, node, peer, lacking).await?;
-    let mut count = pull(core, node, peer).await?;
-    if audit {
-        if !equal(core, peer).await? {
-            count += compare_all(core, node, peer).await?;
+    peer: Peer,
+    follower: Arc<Follower>,
+    /// When all that is held is compared next.
+    audit_at: Instant,
+    /// When the member is asked next what it still lacks.
+    settle_at: Instant,
+    /// Since it was asked, something has changed.
+    unsettled: bool,
+    pause: Duration,
+}
+
+impl Following {
+    fn new(core: Arc<Core>, node: NodeId, peer: Peer, follower: Arc<Follower>) -> Following {
+        let now = Instant::now();
+        Following {
+            core,
+            node,
+            peer,
+            follower,
+            audit_at: now,
+            settle_at: now,
+            unsettled: true,
+            pause: PAUSES.0,
         }
-        exchanged(core).await?;
     }
-    if count > 0 {
-        tracing::info!(peer = %node.short(), count, "took over records");
+
+    /// Does what is due, and says when something is due again.
+    async fn round(&mut self) -> Instant {
+        if let Err(error) = self.take_over().await {
+            tracing::debug!(peer = %self.node.short(), %error, "catching up was interrupted");
+            self.pause = (self.pause * 2).min(PAUSES.1);
+            return Instant::now() + self.pause;
+        }
+        self.pause = PAUSES.0;
+        // What came with news may be what the member lacked.
+        self.unsettled = true;
+        let now = Instant::now();
+        if now >= self.settle_at {
+            short::settle(&self.core, self.node, &self.peer).await;
+            self.settle_at = Instant::now() + SETTLE.0.max(now.elapsed() * SETTLE.1);
+            self.unsettled = false;
+        }
+        if self.unsettled { self.audit_at.min(self.settle_at) } else { self.audit_at }
     }
-    // What came with news may be what the member lacked.
-    short::settle(core, node, peer).await;
-    Ok(())
+
+    /// Reads what the member has; when it is time, makes sure that nothing was passed over.
+    async fn take_over(&mut self) -> Result<(), AskError> {
+        let Following { core, node, peer, follower, .. } = self;
+        let lacking = std::mem::take(&mut *lock(&follower.lacking));
+        let taken = take(core, *node, peer, lacking.iter().copied().collect()).await;
+        if taken.is_err() {
+            follower.put_back(lacking);
+        }
+        let mut count = taken? + pull(core, *node, peer).await?;
+        if Instant::now() >= self.audit_at {
+            if !equal(core, peer).await? {
+                count += compare_all(core, *node, peer).await?;
+            }
+            exchanged(core).await?;
+            self.audit_at = Instant::now() + AUDIT;
+        }
+        if count > 0 {
+            tracing::info!(peer = %node.short(), count, "took over records");
+        }
+        Ok(())
+    }
 }
 
 /// Whether one full exchange of records has ended in this store.
@@ -200,7 +242,6 @@ async fn walk(
     peer: &Peer,
     mut cursor: Cursor,
 ) -> Result<u64, AskError> {
-    let row = [CURSORS, node.as_bytes()].concat();
     let mut count = 0;
     loop {
         let reply = ask(peer, &Request::Log { log: cursor.log, after: cursor.after }).await?;
@@ -215,6 +256,7 @@ async fn walk(
             tracing::warn!(peer = %node.short(), "a member's store is not what it was");
             count += compare_all(core, node, peer).await?;
             cursor = Cursor { log, after: last };
+            keep(core, node, &cursor).await?;
             continue;
         }
         let hashes = message::unpack_hashes(&hashes);
@@ -225,9 +267,7 @@ async fn walk(
         }
         count += take(core, node, peer, hashes).await?;
         if next != cursor {
-            let batch = Batch::new().row(&row, Some(&encode(&next))).even_if_full();
-            let kept = core.disk.run(move |store| store.commit(batch)).await;
-            kept.map_err(|error| here(&error))?;
+            keep(core, node, &next).await?;
         }
         if last == cursor.after {
             return Ok(count);
@@ -236,97 +276,16 @@ async fn walk(
     }
 }
 
-/// Compares all that is held here and there; reads what is new, and tells the member what it lacks.
-/// How many records are new here.
-async fn compare_all(core: &Arc<Core>, node: NodeId, peer: &Peer) -> Result<u64, AskError> {
-    let mut differing = vec![Vec::new()];
-    for length in [0, 1] {
-        let mut next = Vec::new();
-        for page in differing.chunks(compare::PARTS) {
-            next.extend(compare_sums(core, peer, page.to_vec(), length).await?);
-        }
-        differing = next;
-    }
-    let parts: Vec<[u8; 2]> = differing.iter().filter_map(|p| p[..].try_into().ok()).collect();
-    let size = compare::told(parts.len());
-    let (mut rest, mut count) = (&parts[..], 0);
-    while !rest.is_empty() {
-        let page = &rest[..rest.len().min(compare::SMALL)];
-        let (difference, done) = compare_parts(core, peer, page, size).await?;
-        rest = &rest[done..];
-        let mut here = difference.here;
-        core.flying.strike(&node, &mut here);
-        for page in here.chunks(message::MAX_ADDRESSES) {
-            ask(peer, &Request::Lack { hashes: message::pack_hashes(page) }).await?;
-        }
-        for page in difference.there.chunks(compare::SMALL) {
-            let hashes = if size == compare::HALF {
-                whole_hashes(peer, page).await?
-            } else {
-                page.iter()
-                    .filter_map(|h| Some(RecordHash::from_bytes(h[..].try_into().ok()?)))
-                    .collect()
-            };
-            count += take(core, node, peer, hashes).await?;
-        }
-    }
-    Ok(count)
-}
-
-/// The parts of these prefixes in which the member holds something else.
-async fn compare_sums(
-    core: &Arc<Core>,
-    peer: &Peer,
-    prefixes: Vec<Vec<u8>>,
-    length: u8,
-) -> Result<Vec<Vec<u8>>, AskError> {
-    let request = Request::Sums { prefixes: ByteBuf::from(prefixes.concat()), length };
-    let reply = ask(peer, &request).await?;
-    let Reply::Sums { sums: theirs } = reply else {
-        return Err(unexpected(&reply));
-    };
-    let of = prefixes.clone();
-    let mine = core.disk.run(move |store| compare::sums(store, &of)).await;
-    let mine = mine.map_err(|error| here(&error))?;
-    if mine.len() != theirs.len() {
-        return Err(AskError::Protocol("sums of other parts".to_owned()));
-    }
-    Ok(compare::differing(&prefixes, &mine, &theirs))
-}
-
-/// What differs in the first of these parts, and how many parts those are.
-async fn compare_parts(
-    core: &Arc<Core>,
-    peer: &Peer,
-    parts: &[[u8; 2]],
-    size: usize,
-) -> Result<(compare::Difference, usize), AskError> {
-    let told = u8::try_from(size).expect("16 or 32");
-    let request = Request::Ids { parts: ByteBuf::from(parts.concat()), size: told };
-    let reply = ask(peer, &request).await?;
-    let Reply::Ids { ids, parts: done } = reply else {
-        return Err(unexpected(&reply));
-    };
-    let wrong = || AskError::Protocol("hashes of other parts".to_owned());
-    let done = usize::try_from(done).ok().filter(|done| (1..=parts.len()).contains(done));
-    let done = done.ok_or_else(wrong)?;
-    let parts = parts[..done].to_vec();
-    let found = core.disk.run(move |store| compare::difference(store, &parts, size, &ids)).await;
-    let found = found.map_err(|error| here(&error))?.ok_or_else(wrong)?;
-    Ok((found, done))
-}
-
-/// The member's records of which it told half of each hash.
-async fn whole_hashes(peer: &Peer, halves: &[Vec<u8>]) -> Result<Vec<RecordHash>, AskError> {
-    let reply = ask(peer, &Request::Match { halves: ByteBuf::from(halves.concat()) }).await?;
-    let Reply::Hashes { hashes } = reply else {
-        return Err(unexpected(&reply));
-    };
-    message::unpack_hashes(&hashes).map_err(|error| AskError::Protocol(error.to_string()))
+/// Writes down how far this node has come in the order of a member.
+async fn keep(core: &Core, node: NodeId, cursor: &Cursor) -> Result<(), AskError> {
+    let row = [CURSORS, node.as_bytes()].concat();
+    let batch = Batch::new().row(&row, Some(&encode(cursor))).even_if_full();
+    let kept = core.disk.run(move |store| store.commit(batch)).await;
+    kept.map(drop).map_err(|error| here(&error))
 }
 
 /// Reads those of a member's records that are not held here. How many that were.
-async fn take(
+pub(crate) async fn take(
     core: &Arc<Core>,
     node: NodeId,
     peer: &Peer,
@@ -405,7 +364,7 @@ async fn accept(
 }
 
 /// A failure of the own store ends the exchange as a broken connection does: it is tried again.
-fn here(error: &dyn std::fmt::Display) -> AskError {
+pub(crate) fn here(error: &dyn std::fmt::Display) -> AskError {
     AskError::Gone(format!("the store here: {error}"))
 }
 

@@ -4,7 +4,7 @@
 //! the first two. Parts are compared by the sums of what they hold, from the whole to the small; of
 //! the smallest that differ, the hashes themselves are told. A million records against a million that
 //! differ in ten cost about 27 KiB; in a hundred thousand, about 18 MB. Pure: what is held comes
-//! through [`Held`].
+//! through [`Hashes`].
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,8 @@ pub(crate) const PARTS: usize = 64;
 /// Smallest parts whose hashes one question asks for.
 pub(crate) const SMALL: usize = 4_096;
 
-/// Bytes of hashes in one answer; a single part may have more.
+/// Bytes of hashes in one answer, counts left out. A part that has more is told up to here: who makes
+/// so many records that begin alike has them compared in part.
 const ANSWER: usize = 192 << 10;
 
 /// Up to so many differing parts, whole hashes are told, which saves a question; beyond, half of
@@ -31,14 +32,14 @@ const FEW: usize = 256;
 pub(crate) const HALF: usize = 16;
 
 /// What a member holds: record hashes, by prefix, in order.
-pub(crate) trait Held {
+pub(crate) trait Hashes {
     type Error;
 
     /// Calls `visit` with every hash that begins with `prefix`, in order.
     fn under(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8; 32])) -> Result<(), Self::Error>;
 }
 
-impl Held for stash_store::Store {
+impl Hashes for stash_store::Store {
     type Error = stash_store::ReadError;
 
     fn under(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8; 32])) -> Result<(), Self::Error> {
@@ -69,11 +70,11 @@ pub(crate) fn halves(packed: &[u8]) -> Option<Vec<[u8; HALF]>> {
 }
 
 /// The sums of the 256 parts of each prefix, 8 bytes each, side by side.
-pub(crate) fn sums<H: Held>(held: &H, prefixes: &[Vec<u8>]) -> Result<Vec<u8>, H::Error> {
+pub(crate) fn sums<H: Hashes>(hashes: &H, prefixes: &[Vec<u8>]) -> Result<Vec<u8>, H::Error> {
     let mut bytes = Vec::with_capacity(prefixes.len() * 256 * SUM);
     for prefix in prefixes {
         let mut parts = vec![(0u128, 0u64); 256];
-        held.under(prefix, &mut |hash| {
+        hashes.under(prefix, &mut |hash| {
             let (sum, count) = &mut parts[usize::from(hash[prefix.len()])];
             let half = hash.first_chunk::<16>().expect("half of 32");
             *sum = sum.wrapping_add(u128::from_le_bytes(*half));
@@ -105,8 +106,8 @@ pub(crate) fn told(parts: usize) -> usize {
 
 /// The hashes, or the first `size` bytes of each, in the first of these parts, as many as fit: for
 /// each part a count (u16, little-endian), then the hashes in order. And how many parts these are.
-pub(crate) fn list<H: Held>(
-    held: &H,
+pub(crate) fn list<H: Hashes>(
+    hashes: &H,
     parts: &[[u8; 2]],
     size: usize,
 ) -> Result<(Vec<u8>, usize), H::Error> {
@@ -115,9 +116,8 @@ pub(crate) fn list<H: Held>(
         let begin = bytes.len();
         bytes.extend_from_slice(&[0; 2]);
         let mut count = 0u16;
-        held.under(part, &mut |hash| {
-            // One that is fuller than that is not compared to its end.
-            if count < u16::MAX {
+        hashes.under(part, &mut |hash| {
+            if usize::from(count) < ANSWER / size {
                 count += 1;
                 bytes.extend_from_slice(&hash[..size]);
             }
@@ -143,8 +143,8 @@ pub(crate) struct Difference {
 
 /// Compares what is held here in these parts with what a member told of them. `None` if that is not
 /// what [`list`] makes.
-pub(crate) fn difference<H: Held>(
-    held: &H,
+pub(crate) fn difference<H: Hashes>(
+    hashes: &H,
     parts: &[[u8; 2]],
     size: usize,
     told: &[u8],
@@ -154,18 +154,20 @@ pub(crate) fn difference<H: Held>(
         let Some((count, more)) = rest.split_first_chunk::<2>() else {
             return Ok(None);
         };
-        let Some((hashes, more)) =
-            more.split_at_checked(usize::from(u16::from_le_bytes(*count)) * size)
-        else {
+        let count = usize::from(u16::from_le_bytes(*count));
+        let Some((list, more)) = more.split_at_checked(count * size) else {
             return Ok(None);
         };
         rest = more;
-        let mut theirs: BTreeSet<&[u8]> = hashes.chunks(size).collect();
+        let mut theirs: BTreeSet<&[u8]> = list.chunks(size).collect();
         if theirs.iter().any(|hash| !hash.starts_with(part)) {
             return Ok(None);
         }
-        held.under(part, &mut |hash| {
-            if !theirs.remove(&hash[..size]) {
+        // Of a part that was told up to the limit, nothing is known beyond.
+        let end = theirs.last().copied().filter(|_| count >= ANSWER / size).map(<[u8]>::to_vec);
+        hashes.under(part, &mut |hash| {
+            let told = end.as_ref().is_none_or(|end| hash[..size] <= end[..]);
+            if !theirs.remove(&hash[..size]) && told {
                 found.here.push(RecordHash::from_bytes(*hash));
             }
         })?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use stash_crypto::{Address, NameId, NodeId, NodeKeys, Role, StashId};
 use stash_p2p::{Class, Endpoint, Frame, Peer, RecvStream};
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -87,6 +87,9 @@ pub(crate) struct Core {
     pub flying: Flying,
     /// Names of the stretches of this store's order.
     pub logs: Logs,
+    /// Members who compare all that they hold with this node wait for each other: each question may
+    /// read a large part of the index.
+    pub comparing: Semaphore,
     /// Wakes whoever follows a member: it has news.
     pub news: Mutex<BTreeMap<NodeId, Arc<Follower>>>,
     /// Wakes whoever brings chunks that are wanted.

@@ -10,7 +10,7 @@ use stash_crypto::{
 };
 use stash_p2p::{BindError, CloseReason, Endpoint, Event, Events, Limits, Peer, StaticSecret};
 use stash_store::{CommitError, ReadError, Stats, Store};
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -492,6 +492,7 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
         keys,
         short: short::all(&store)?.into(),
         flying: Flying::default(),
+        comparing: Semaphore::new(1),
         logs,
         news: std::sync::Mutex::default(),
         wanted: Notify::new(),

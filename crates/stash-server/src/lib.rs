@@ -25,6 +25,7 @@ mod author;
 mod catchup;
 mod clock;
 mod compare;
+mod comparing;
 mod core;
 mod damage;
 mod disk;

@@ -241,6 +241,7 @@ async fn page_of_log(core: &Arc<Core>, asker: Asker, log: LogId, after: u64) -> 
 }
 
 async fn sums(core: &Arc<Core>, prefixes: Vec<Vec<u8>>) -> Reply {
+    let _alone = core.comparing.acquire().await;
     match core.disk.run(move |store| compare::sums(store, &prefixes)).await {
         Ok(sums) => Reply::Sums { sums: ByteBuf::from(sums) },
         Err(error) => refused(Refusal::Failed, &error.to_string()),
@@ -248,6 +249,7 @@ async fn sums(core: &Arc<Core>, prefixes: Vec<Vec<u8>>) -> Reply {
 }
 
 async fn ids(core: &Arc<Core>, parts: Vec<[u8; 2]>, size: usize) -> Reply {
+    let _alone = core.comparing.acquire().await;
     match core.disk.run(move |store| compare::list(store, &parts, size)).await {
         Ok((ids, done)) => Reply::Ids { ids: ByteBuf::from(ids), parts: done as u64 },
         Err(error) => refused(Refusal::Failed, &error.to_string()),
@@ -266,6 +268,7 @@ async fn whole_hashes(core: &Arc<Core>, halves: Vec<[u8; compare::HALF]>) -> Rep
         }
         Ok::<_, ReadError>(found)
     };
+    let _alone = core.comparing.acquire().await;
     match core.disk.run(look).await {
         Ok(found) => Reply::Hashes { hashes: message::pack_hashes(&found) },
         Err(error) => refused(Refusal::Failed, &error.to_string()),

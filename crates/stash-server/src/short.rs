@@ -130,28 +130,15 @@ async fn settle_page(
     peer: &Peer,
     page: &[RecordHash],
 ) -> Result<(), AskError> {
-    let raw: Vec<[u8; 32]> = page.iter().map(|hash| *hash.as_bytes()).collect();
-    let held = core.disk.run(move |store| store.has_records(&raw)).await;
-    let held = held.map_err(|error| AskError::Gone(error.to_string()))?;
-    let of = |wanted: bool| {
-        let pairs = page.iter().zip(&held).filter(move |(_, held)| **held == wanted);
-        pairs.map(|(hash, _)| *hash).collect::<Vec<_>>()
-    };
-    // Forgotten here: nobody needs a copy any more.
-    change(core, of(false).into_iter(), BTreeSet::clear).await;
-    let here = of(true);
-    if here.is_empty() {
-        return Ok(());
-    }
-    let request = Request::Whole { hashes: message::pack_hashes(&here) };
+    let request = Request::Whole { hashes: message::pack_hashes(page) };
     let reply = ask(peer, &request).await?;
     let Reply::Have { chunks } = reply else {
         return Err(unexpected(&reply));
     };
-    let whole = message::flags(&chunks, here.len());
+    let whole = message::flags(&chunks, page.len());
     let whole = whole.map_err(|error| AskError::Protocol(error.to_string()))?;
     let split = |wanted: bool| {
-        let pairs = here.iter().zip(&whole).filter(move |(_, whole)| **whole == wanted);
+        let pairs = page.iter().zip(&whole).filter(move |(_, whole)| **whole == wanted);
         pairs.map(|(hash, _)| *hash).collect::<Vec<_>>()
     };
     change(core, split(true).into_iter(), |nodes| {

@@ -43,16 +43,10 @@ pub(crate) async fn meet(core: &Arc<Core>, node: NodeId, peer: &Peer) {
         let claims = vec![hello.addresses.into_vec()];
         // What does not verify is left out, and the reason is in the log.
         let _ = join::learn(core, Vec::new(), claims).await;
-        let mut known = core.roster.log(|log| log.len());
-        while hello.members > known {
-            match members_from(core, peer, known).await {
-                Ok(now) if now > known => known = now,
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::debug!(peer = %node.short(), %error, "the member log was not read");
-                    break;
-                }
-            }
+        if hello.members > core.roster.log(|log| log.len())
+            && let Err(error) = members(core, peer).await
+        {
+            tracing::debug!(peer = %node.short(), %error, "the member log was not read");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use stash_crypto::{Address, NodeId, Record, RecordHash};
 use stash_p2p::Peer;
-use stash_store::{Batch, Store};
+use stash_store::{Batch, ReadError, Store};
 use tokio::time::sleep;
 
 use crate::core::{Core, ask};
@@ -38,7 +38,7 @@ pub(crate) fn row(hash: &RecordHash) -> Vec<u8> {
 }
 
 /// How many records lack chunks here; at most 10,000 are counted.
-pub(crate) fn count(store: &Store) -> Result<u64, stash_store::ReadError> {
+pub(crate) fn count(store: &Store) -> Result<u64, ReadError> {
     Ok(store.rows_after(ROWS, &[], COUNTED)?.len() as u64)
 }
 
@@ -133,12 +133,11 @@ async fn batch(core: &Arc<Core>, hashes: Vec<RecordHash>) -> Result<usize, Ledge
 
 /// The record and a chunk of it that is not here, if it is still wanted.
 fn lacking(store: &Store, hash: &RecordHash) -> Result<Option<(Record, Address)>, LedgerError> {
-    // A damaged one is healed elsewhere, and looked at again then.
-    let Ok(stored) = store.record(hash.as_bytes()) else {
-        return Ok(None);
-    };
-    let Some(stored) = stored else {
-        return Ok(None);
+    let stored = match store.record(hash.as_bytes()) {
+        Ok(Some(stored)) => stored,
+        // Forgotten; or damaged: its good copy is wanted again when it comes.
+        Ok(None) | Err(ReadError::RecordDamaged { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
     };
     let record = ledger::decode(stored.sequence, &stored.bytes)?;
     if ledger::is_given_up(store, &record)? {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use stash_crypto::{ChunkRef, Role};
 use stash_server::Wait;
-use stash_server::store::{Options, Store};
+use stash_server::store::{Batch, Options, Store};
 use support::{Node, Stash, addresses, all_connected, now, until};
 
 /// Sizes of a file's chunks: in a file of its own, and in the log of the store.
@@ -93,6 +93,26 @@ async fn a_new_member_gets_everything_that_was_stored_before() {
     equal(&[&founder, &keeper], 1).await;
     until("the chunks are there", || whole(&keeper, &chunks)).await;
     until("one exchange has ended", || now(status(&keeper)).synchronised).await;
+}
+
+// Or else everything would be compared each time that there is news.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_position_that_is_not_known_any_more_is_replaced_though_nothing_new_comes() {
+    let stash = Stash::new();
+    let founder = stash.founder().await;
+    let owner = stash.joined(&founder, Role::Owner).await;
+    stash.put(&owner, "file", &[], Wait::All).await;
+    equal(&[&founder, &owner], 1).await;
+    stopped(&founder).await;
+    let cursor = [b"cursor/", &owner.engine.node_id().as_bytes()[..]].concat();
+    let batch = Batch::new().row(&cursor, Some(&[7; 24]));
+    founder.store.commit(batch).unwrap();
+    let founder = stash.restarted_there(founder, Role::Owner).await;
+    until("the founder keeps a position in the order as it is now", || {
+        let kept = founder.store.row(&cursor).unwrap().unwrap();
+        owner.store.rows(b"log/").unwrap().iter().any(|(_, log)| kept.starts_with(log))
+    })
+    .await;
 }
 
 fn copy(from: &Path, to: &Path) {

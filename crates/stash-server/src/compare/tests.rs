@@ -8,7 +8,7 @@ use super::*;
 /// Hashes in order.
 struct Set(Vec<[u8; 32]>);
 
-impl Held for Set {
+impl Hashes for Set {
     type Error = Infallible;
 
     fn under(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8; 32])) -> Result<(), Infallible> {
@@ -181,4 +181,22 @@ fn a_list_that_is_none_is_refused() {
         parts(&[0; 3], 16).is_none() && parts(&[], 16).is_none() && parts(&[0; 2], 20).is_none()
     );
     assert!(halves(&[0; 17]).is_none());
+}
+
+// Fault case 29: one who signs records whose hashes begin alike has them fill one part.
+#[test]
+fn a_part_that_is_too_full_for_a_message_is_compared_as_far_as_it_goes() {
+    let alike = |n: u32| {
+        let mut hash = [0; 32];
+        hash[2..6].copy_from_slice(&n.to_be_bytes());
+        hash
+    };
+    let full = u32::try_from(ANSWER / HALF).unwrap();
+    let theirs = Set((0..2 * full).map(alike).collect());
+    let mine = Set((1..2 * full + 9).map(alike).collect());
+    let (told, done) = list(&theirs, &[[0; 2], [1; 2]], HALF).unwrap();
+    assert!(told.len() <= ANSWER + 4, "{} bytes", told.len());
+    let found = difference(&mine, &[[0; 2], [1; 2]][..done], HALF, &told).unwrap().unwrap();
+    assert_eq!(found.there, [alike(0)[..HALF].to_vec()]);
+    assert_eq!(found.here, [], "nothing is said of those beyond");
 }
