@@ -21,7 +21,7 @@ use crate::core::{AskError, Core, ask, lock, unexpected};
 use crate::ledger::{Chunks, LedgerError};
 use crate::logs::Cursor;
 use crate::message::{self, RecordResult, Reply, Request};
-use crate::{intake, short, sync};
+use crate::{intake, short, sync, wants};
 
 /// Store row that says that one full exchange of records has ended.
 pub(crate) const COMPLETE: &[u8] = b"sync/complete";
@@ -184,6 +184,8 @@ impl Following {
     async fn take_over(&mut self) -> Result<(), AskError> {
         let Following { core, node, peer, follower, .. } = self;
         let lacking = std::mem::take(&mut *lock(&follower.lacking));
+        // Of what is held, chunks may be missing that nobody here has noticed.
+        wants::look_at(core, lacking.iter().copied().collect()).await?;
         let taken = take(core, *node, peer, lacking.iter().copied().collect()).await;
         if taken.is_err() {
             follower.put_back(lacking);

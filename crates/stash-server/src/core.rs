@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::author::Author;
 use crate::catchup::Follower;
+use crate::challenge::Trials;
 use crate::disk::Disk;
 use crate::door::Door;
 use crate::flying::Flying;
@@ -24,6 +25,7 @@ use crate::ledger::Turns;
 use crate::logs::Logs;
 use crate::message::{self, Refusal, Reply, Request};
 use crate::pool::BufferPool;
+use crate::repair::Repairs;
 use crate::roster::Roster;
 use crate::short::Short;
 use crate::sources::Sources;
@@ -90,10 +92,18 @@ pub(crate) struct Core {
     /// Members who compare all that they hold with this node wait for each other: each question may
     /// read a large part of the index.
     pub comparing: Semaphore,
+    /// Members who have chunks proven wait for each other: each may have 64 MiB read.
+    pub proving: Semaphore,
+    /// How members have stood up to challenges.
+    pub trials: Trials,
+    /// What passes over all copies share.
+    pub repairs: Repairs,
     /// Wakes whoever follows a member: it has news.
     pub news: Mutex<BTreeMap<NodeId, Arc<Follower>>>,
     /// Wakes whoever brings chunks that are wanted.
     pub wanted: Notify,
+    /// One pass over what is wanted at a time.
+    pub wanting: tokio::sync::Mutex<()>,
     pub changes: watch::Sender<u64>,
     /// Names of which a record was damaged, and is whole again.
     pub mended: broadcast::Sender<NameId>,

@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use stash_crypto::{
-    Address, AddressesError, ChunkRef, Manifest, NameId, NetworkKey, NodeId, NodeKeys, NoisePublic,
-    Record, RecordHash, Role, SignedAddresses, StashId, Ticket,
+    Address, AddressesError, ChunkRef, Manifest, MemberLog, NameId, NetworkKey, NodeId, NodeKeys,
+    NoisePublic, Record, RecordHash, Role, SignedAddresses, StashId, Ticket,
 };
 use stash_p2p::{BindError, CloseReason, Endpoint, Event, Events, Limits, Peer, StaticSecret};
 use stash_store::{CommitError, ReadError, Stats, Store};
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::author::Author;
+use crate::challenge::{Trial, Trials};
 use crate::core::{Core, Pools, ask, lock};
 use crate::damage::{self, Damage};
 use crate::disk::{Disk, Mode};
@@ -28,12 +29,13 @@ use crate::ledger::{self, ALARM, LedgerError, at};
 use crate::logs::Logs;
 use crate::message::{self, MAX_ADDRESSES, Reply, Request};
 use crate::pool::Buffer;
+use crate::repair::{RepairStatus, Repairs};
 use crate::roster::{self, Roster, RosterError};
 use crate::schedule::Housekeeping;
 use crate::serve::{self, Asker};
 use crate::tally::Wait;
 use crate::upload::Upload;
-use crate::{catchup, clock, short, sync, wants};
+use crate::{catchup, challenge, clock, repair, short, sync, wants};
 
 /// Mended names that wait for a slow listener, 32 bytes each.
 const MENDED: usize = 1_024;
@@ -123,6 +125,8 @@ pub struct MemberView {
     pub connected: bool,
     /// Where it says that it can be reached.
     pub addresses: Vec<SocketAddr>,
+    /// How it stood up to challenges of this node.
+    pub trial: Trial,
 }
 
 /// The state of this node.
@@ -160,6 +164,8 @@ pub struct EngineStatus {
     pub store: Stats,
     /// How the housekeeping stands.
     pub house: HouseStatus,
+    /// How the repair stands.
+    pub repair: RepairStatus,
 }
 
 /// One running node of one stash. Cheap to clone.
@@ -186,6 +192,7 @@ impl Engine {
         core.tasks.spawn(meet_peers(core.clone(), events));
         core.tasks.spawn(catchup::tell(Arc::clone(&core)));
         core.tasks.spawn(wants::run(Arc::clone(&core)));
+        core.tasks.spawn(repair::run(Arc::clone(&core)));
         if mode == Mode::Threads {
             core.tasks.spawn(housekeeping::run(Arc::clone(&core)));
         }
@@ -232,6 +239,7 @@ impl Engine {
             this: known.node == self.core.me,
             connected: known.node == self.core.me
                 || connected.iter().any(|(node, _)| *node == known.node),
+            trial: self.core.trials.of(&known.node),
             node: known.node,
             noise: known.noise,
             role: known.role,
@@ -239,6 +247,18 @@ impl Engine {
             addresses: known.addresses,
         };
         self.core.roster.members().into_iter().map(view).collect()
+    }
+
+    /// The member log as it is known here.
+    #[must_use]
+    pub fn member_log(&self) -> MemberLog {
+        self.core.roster.log(MemberLog::clone)
+    }
+
+    /// Where members say that they can be reached, signed by them, encoded.
+    #[must_use]
+    pub fn signed_addresses(&self) -> Vec<Vec<u8>> {
+        self.core.roster.claims()
     }
 
     /// The state of this node.
@@ -268,10 +288,11 @@ impl Engine {
             missing_copies,
             incomplete,
             read_only: stats.read_only.clone(),
-            alarms: alarms.into_iter().map(text).collect(),
+            alarms: alarms.into_iter().map(text).chain(core.trials.alarms()).collect(),
             quarantined: stats.quarantined,
             store: stats,
             house: housekeeping::status(core).await?,
+            repair: core.repairs.status(),
         })
     }
 
@@ -469,7 +490,7 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
     let shared = (Arc::clone(&roster), disk.clone());
     let door = Door::new(keys.noise_public(), stash, options.network, shared.0, shared.1);
     let door = Arc::new(door);
-    let epoch = roster.log(stash_crypto::MemberLog::epoch);
+    let epoch = roster.log(MemberLog::epoch);
     let rng = &mut rand::rng();
     let logs = Logs::open(&store, rng)?;
     if options.fresh_writer {
@@ -493,9 +514,13 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
         short: short::all(&store)?.into(),
         flying: Flying::default(),
         comparing: Semaphore::new(1),
+        proving: Semaphore::new(1),
+        trials: Trials::load(&store)?,
+        repairs: Repairs::load(&store)?,
         logs,
         news: std::sync::Mutex::default(),
         wanted: Notify::new(),
+        wanting: tokio::sync::Mutex::default(),
         disk,
         roster,
         door,
@@ -531,6 +556,7 @@ async fn meet_peers(core: Arc<Core>, mut events: Events) {
                 if let Some((node, _)) = core.roster.by_noise(&noise(&remote)) {
                     tracing::info!(peer = %node.short(), %reason, "a member is gone");
                     core.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
+                    core.repairs.met(node, core.disk.store().stats().uptime);
                 }
             }
         }
@@ -553,8 +579,10 @@ fn up(core: &Arc<Core>, peer: Peer) {
         tracing::info!(peer = %node.short(), %role, addr = %peer.addr(), "a member is up");
         core.peers.write().unwrap_or_else(PoisonError::into_inner).insert(node, peer.clone());
         core.tasks.spawn(catchup::follow(Arc::clone(core), node, peer.clone()));
+        core.tasks.spawn(challenge::watch(Arc::clone(core), node, peer.clone()));
         core.wanted.notify_one();
         core.house.met();
+        core.repairs.met(node, core.disk.store().stats().uptime);
     }
     core.tasks.spawn(serve::peer(Arc::clone(core), asker, peer));
 }

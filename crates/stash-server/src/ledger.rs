@@ -15,7 +15,7 @@ use stash_crypto::{
 use stash_store::{Batch, CommitError, DamagedRecord, ReadError, RecordEntry, Ref, Store};
 
 use crate::message::{RecordResult, pack};
-use crate::{short, wants};
+use crate::{repair, short, wants};
 
 pub(crate) use settling::{INCARNATION, last_of, resume};
 use settling::{Judgement, judge};
@@ -226,7 +226,9 @@ fn drop_damaged(store: &Store, damaged: &[DamagedRecord]) -> Result<Vec<RecordHa
 /// Strikes out what rows say of a record that goes.
 fn unlist(store: &Store, mut batch: Batch, hash: &[u8; 32]) -> Result<Batch, ReadError> {
     let hash = RecordHash::from_bytes(*hash);
-    for row in [short::row(&hash), wants::row(&hash), forget_row(hash.as_bytes())] {
+    let rows =
+        [short::row(&hash), wants::row(&hash), repair::row(&hash), forget_row(hash.as_bytes())];
+    for row in rows {
         if store.row(&row)?.is_some() {
             batch = batch.row(&row, None);
         }
@@ -450,6 +452,19 @@ pub(crate) fn give_up(
         store.commit(batch.even_if_full())?;
     }
     Ok(())
+}
+
+/// The row that says that the local bytes of this record are given up, if they are.
+pub(crate) fn given_up_row(
+    store: &Store,
+    hash: &RecordHash,
+) -> Result<Option<Vec<u8>>, LedgerError> {
+    let Some(stored) = store.record(hash.as_bytes())? else {
+        return Ok(None);
+    };
+    let record = decode(stored.sequence, &stored.bytes)?;
+    let row = [EVICTED, record.clear().name.as_bytes()].concat();
+    Ok(is_given_up(store, &record)?.then_some(row))
 }
 
 /// Whether the local bytes of this version are given up.

@@ -23,6 +23,7 @@
 
 mod author;
 mod catchup;
+mod challenge;
 mod clock;
 mod compare;
 mod comparing;
@@ -37,6 +38,7 @@ mod flying;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod holding;
 mod housekeeping;
 mod intake;
 mod join;
@@ -48,6 +50,7 @@ mod logs;
 mod message;
 mod pool;
 mod proof;
+mod repair;
 mod roster;
 mod rules;
 mod schedule;
@@ -63,17 +66,20 @@ mod upload;
 mod wants;
 
 pub use author::{Draft, Position, Write, WriteError};
+pub use challenge::Trial;
 pub use core::AskError;
 pub use damage::{Damage, Damaged};
 pub use disk::Mode;
 pub use engine::{Engine, EngineOptions, EngineStatus, MemberView, StartError};
 pub use evict::{EvictError, Evicted};
 pub use fetch::{Fetch, FetchError};
+pub use holding::Holding;
 pub use housekeeping::{Checked, DAMAGE_LISTED, HouseError, HouseStatus, Housekeeper, ScrubReport};
 pub use join::{Admission, InviteError, JoinError, Joined, MAX_TICKET_LIFE, found, join, recover};
 pub use ledger::LedgerError;
 pub use message::Refusal;
 pub use pool::{Buffer, BufferPool, MAX_BUFFER, Shared};
+pub use repair::{Copies, MemberCopies, RepairStatus, Repaired};
 pub use roster::RosterError;
 pub use rules::{Unacceptable, accept};
 pub use schedule::Housekeeping;

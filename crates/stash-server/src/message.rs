@@ -43,6 +43,14 @@ pub(crate) enum Request {
         /// Addresses, 32 bytes each.
         chunks: ByteBuf,
     },
+    /// Show that these chunks are here. Nothing is held.
+    Prove {
+        /// Fresh random bytes of the verifier.
+        #[serde(with = "serde_bytes")]
+        nonce: [u8; 32],
+        /// Addresses, 32 bytes each, at most 16.
+        chunks: ByteBuf,
+    },
     /// Drop the holds taken for me on these chunks.
     Release {
         /// Addresses, 32 bytes each.
@@ -96,8 +104,8 @@ pub(crate) enum Request {
         /// Record hashes, 32 bytes each.
         hashes: ByteBuf,
     },
-    /// Which of these records are held with all of their chunks?
-    Whole {
+    /// How much is held of these records?
+    Holding {
         /// Record hashes, 32 bytes each, at most 256.
         hashes: ByteBuf,
     },
@@ -192,6 +200,16 @@ pub(crate) enum Reply {
         released: ByteBuf,
         /// Why holds were not taken, for people; empty when all were.
         reason: String,
+    },
+    /// Proofs of possession.
+    Proofs {
+        /// 32 bytes a chunk; zeros for one that is not here.
+        proofs: ByteBuf,
+    },
+    /// How much is held of records.
+    Holding {
+        /// One byte a record: 0 absent, 1 incomplete, 2 whole, 3 given up.
+        states: ByteBuf,
     },
     /// Done; nothing to report.
     Done {},
@@ -430,6 +448,10 @@ mod tests {
         });
         round_trips(Request::Sums { prefixes: ByteBuf::from(vec![7, 8]), length: 1 });
         round_trips(Reply::Ids { ids: ByteBuf::from(vec![0, 0]), parts: 1 });
+        round_trips(Request::Prove { nonce: [1; 32], chunks: ByteBuf::from(vec![5; 32]) });
+        round_trips(Request::Holding { hashes: ByteBuf::from(vec![5; 32]) });
+        round_trips(Reply::Holding { states: ByteBuf::from(vec![0, 1, 2, 3]) });
+        round_trips(Reply::Proofs { proofs: ByteBuf::from(vec![6; 32]) });
         round_trips(Reply::Totals { records: 3, sum: [4; 32] });
         let hashes = ByteBuf::from(vec![6; 64]);
         round_trips(Reply::Log { known: true, hashes, log: [5; 16], last: 9 });

@@ -32,6 +32,18 @@ pub struct Housekeeping {
     pub scrub_share: u8,
     /// From the start of one pass over everything to the start of the next, at least.
     pub scrub_interval: Duration,
+    /// From the start of one count of all copies to the start of the next, at most: events that may
+    /// have cost copies begin one sooner.
+    pub repair_interval: Duration,
+    /// For how long a member that is away still counts as a copy, and for how long fewer copies than
+    /// wanted are borne before bytes that were given up here are brought back; time that the node
+    /// ran.
+    pub repair_grace: Duration,
+    /// Copies that others should have of what was given up here. With fewer than two, it is brought
+    /// back without any grace.
+    pub repair_copies: u64,
+    /// Between two challenges to each connected member.
+    pub challenge_interval: Duration,
 }
 
 impl Default for Housekeeping {
@@ -41,6 +53,10 @@ impl Default for Housekeeping {
             gc_grace: Duration::from_secs(24 * 3_600),
             scrub_share: 2,
             scrub_interval: Duration::from_secs(7 * 24 * 3_600),
+            repair_interval: Duration::from_secs(24 * 3_600),
+            repair_grace: Duration::from_secs(24 * 3_600),
+            repair_copies: 2,
+            challenge_interval: Duration::from_secs(300),
         }
     }
 }

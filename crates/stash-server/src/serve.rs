@@ -12,11 +12,11 @@ use tokio::time::timeout;
 use crate::catchup::Follower;
 use crate::core::lock;
 use crate::core::{ANSWER, Core};
-use crate::ledger::{self, LedgerError, Named};
+use crate::ledger;
 use crate::logs::{Cursor, LogId};
 use crate::message::{self, MAX_ADDRESSES, MAX_RECORD_BYTES, Refusal, Reply, Request};
 use crate::pool::MAX_BUFFER;
-use crate::{compare, evict, intake, join, short};
+use crate::{challenge, compare, evict, holding, intake, join};
 
 /// Requests of one peer that are answered at once; the next ones wait in the transport.
 const REQUESTS: usize = 64;
@@ -105,6 +105,9 @@ async fn request(
                 Err(error) => refused(Refusal::Malformed, &error.to_string()),
             }
         }
+        (Some(Request::Prove { nonce, chunks }), Asker::Member(node, _)) => {
+            challenge::prove(core, node, peer.handshake_hash(), nonce, &chunks).await
+        }
         (Some(Request::Release { chunks }), Asker::Member(node, _)) => {
             match message::unpack(&chunks) {
                 Ok(chunks) => evict::release(core, node, chunks).await,
@@ -174,15 +177,12 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
             Ok(hashes) => find(core, hashes).await,
             Err(error) => refused(Refusal::Malformed, &error.to_string()),
         },
-        Request::Whole { hashes } => match message::unpack_hashes(&hashes) {
-            Ok(hashes) if hashes.len() <= short::WHOLE => whole(core, hashes).await,
-            Ok(_) => refused(Refusal::Malformed, "more than 256 records"),
-            Err(error) => refused(Refusal::Malformed, &error.to_string()),
-        },
+        Request::Holding { hashes } => holding::answer(core, &hashes).await,
         Request::Join { .. } => refused(Refusal::Unknown, "this node is a member already"),
         Request::Put {}
         | Request::Get { .. }
         | Request::Hold { .. }
+        | Request::Prove { .. }
         | Request::Release { .. }
         | Request::News {}
         | Request::Lack { .. }
@@ -271,35 +271,6 @@ async fn whole_hashes(core: &Arc<Core>, halves: Vec<[u8; compare::HALF]>) -> Rep
     let _alone = core.comparing.acquire().await;
     match core.disk.run(look).await {
         Ok(found) => Reply::Hashes { hashes: message::pack_hashes(&found) },
-        Err(error) => refused(Refusal::Failed, &error.to_string()),
-    }
-}
-
-/// Which of these records are here with every chunk that they name. One whose local bytes were given
-/// up counts: its bytes are not to be brought back.
-async fn whole(core: &Arc<Core>, hashes: Vec<RecordHash>) -> Reply {
-    let look = move |store: &Store| {
-        let mut whole = Vec::with_capacity(hashes.len());
-        for hash in hashes {
-            let stored = match store.record(hash.as_bytes()) {
-                Ok(stored) => stored,
-                Err(ReadError::RecordDamaged { .. }) => None,
-                Err(error) => return Err(error.into()),
-            };
-            let Some(stored) = stored else {
-                whole.push(false);
-                continue;
-            };
-            let record = ledger::decode(stored.sequence, &stored.bytes)?;
-            whole.push(
-                ledger::is_given_up(store, &record)?
-                    || Named::of(store, &record.clear().manifest)?.missing.is_empty(),
-            );
-        }
-        Ok::<_, LedgerError>(whole)
-    };
-    match core.disk.run(look).await {
-        Ok(whole) => Reply::Have { chunks: message::bits(whole) },
         Err(error) => refused(Refusal::Failed, &error.to_string()),
     }
 }

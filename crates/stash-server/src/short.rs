@@ -8,16 +8,13 @@ use stash_crypto::{NodeId, Record, RecordHash};
 use stash_p2p::Peer;
 use stash_store::{Batch, ReadError, Store};
 
-use crate::core::{AskError, Core, ask, lock, unexpected};
+use crate::core::{AskError, Core, lock};
+use crate::holding::{self, Holding, PAGE};
 use crate::ledger::LedgerError;
-use crate::message::{self, Reply, Request};
 use crate::shipment::Shipment;
 
 /// Store rows of records with missing copies, by record hash; the value names the members.
 const SHORT: &[u8] = b"short/";
-
-/// Records that a member is asked about at once: it looks up every chunk of each.
-pub(crate) const WHOLE: usize = 256;
 
 /// Records with missing copies, and the members that lack them.
 pub(crate) type Short = BTreeMap<RecordHash, BTreeSet<NodeId>>;
@@ -116,7 +113,7 @@ pub(crate) async fn settle(core: &Arc<Core>, node: NodeId, peer: &Peer) {
     let lacks =
         |(hash, nodes): (&RecordHash, &BTreeSet<NodeId>)| nodes.contains(&node).then_some(*hash);
     let hashes: Vec<RecordHash> = lock(&core.short).iter().filter_map(lacks).collect();
-    for page in hashes.chunks(WHOLE) {
+    for page in hashes.chunks(PAGE) {
         if let Err(error) = settle_page(core, node, peer, page).await {
             tracing::debug!(peer = %node.short(), %error, "a member does not say what it lacks");
             return;
@@ -130,24 +127,19 @@ async fn settle_page(
     peer: &Peer,
     page: &[RecordHash],
 ) -> Result<(), AskError> {
-    let request = Request::Whole { hashes: message::pack_hashes(page) };
-    let reply = ask(peer, &request).await?;
-    let Reply::Have { chunks } = reply else {
-        return Err(unexpected(&reply));
-    };
-    let whole = message::flags(&chunks, page.len());
-    let whole = whole.map_err(|error| AskError::Protocol(error.to_string()))?;
+    let states = holding::there(peer, page).await?;
+    let lacks = |state: &Holding| matches!(state, Holding::Absent | Holding::Incomplete);
     let split = |wanted: bool| {
-        let pairs = page.iter().zip(&whole).filter(move |(_, whole)| **whole == wanted);
+        let pairs = page.iter().zip(&states).filter(move |(_, state)| lacks(state) == wanted);
         pairs.map(|(hash, _)| *hash).collect::<Vec<_>>()
     };
-    change(core, split(true).into_iter(), |nodes| {
+    change(core, split(false).into_iter(), |nodes| {
         nodes.remove(&node);
     })
     .await;
-    let lacking = split(false);
+    let lacking = split(true);
     if !lacking.is_empty() {
-        ask(peer, &Request::Lack { hashes: message::pack_hashes(&lacking) }).await?;
+        holding::tell(peer, &lacking).await;
     }
     Ok(())
 }

@@ -12,12 +12,14 @@ use stash_p2p::Peer;
 use stash_store::{Batch, ReadError, Store};
 use tokio::time::sleep;
 
-use crate::core::{Core, ask};
+use crate::core::{AskError, Core, ask};
 use crate::fetch::{self, Fetch, Purpose};
+use crate::holding::{self, Holding};
 use crate::ledger::{self, LedgerError, Named, at};
 use crate::message::{self, Reply, Request};
 
-/// Store rows of records that lack chunks here, by record hash; the value is empty.
+/// Store rows of records that lack chunks here, by record hash; the value is how many connected
+/// members had what they lack when that was looked at, one byte; empty before.
 const ROWS: &[u8] = b"want/";
 
 /// Records looked at together: one question to each member tells who has what.
@@ -25,6 +27,9 @@ const BATCH: usize = 256;
 
 /// Records whose chunks are brought at once. Their buffers are bounded besides.
 const AT_ONCE: usize = 16;
+
+/// So many copies or more are no danger.
+const MANY: u8 = 3;
 
 /// When to try again what no connected member had, if nobody came or told anything new.
 const RETRY: Duration = Duration::from_secs(60);
@@ -42,16 +47,41 @@ pub(crate) fn count(store: &Store) -> Result<u64, ReadError> {
     Ok(store.rows_after(ROWS, &[], COUNTED)?.len() as u64)
 }
 
+/// Has those of these records brought whole that are held here and lack chunks, unless their bytes
+/// were given up.
+pub(crate) async fn look_at(core: &Arc<Core>, hashes: Vec<RecordHash>) -> Result<(), AskError> {
+    let look = move |store: &Store| {
+        let mut batch = Batch::new();
+        for hash in &hashes {
+            if store.row(&row(hash))?.is_none()
+                && holding::here(store, hash)? == Holding::Incomplete
+            {
+                batch = batch.row(&row(hash), Some(&[]));
+            }
+        }
+        if batch.is_empty() {
+            return Ok(false);
+        }
+        store.commit(batch.even_if_full())?;
+        Ok::<_, LedgerError>(true)
+    };
+    if core.disk.run(look).await.map_err(|error| AskError::Gone(error.to_string()))? {
+        core.wanted.notify_one();
+    }
+    Ok(())
+}
+
 /// Brings what is wanted until the engine stops.
 pub(crate) async fn run(core: Arc<Core>) {
     loop {
         let left = match pass(&core).await {
-            Ok(left) => left,
+            Ok(_) => core.disk.run(|store| store.rows_after(ROWS, &[], 1)).await,
             Err(error) => {
-                tracing::warn!(%error, "what is wanted could not be read");
-                true
+                tracing::warn!(%error, "what is wanted could not be brought");
+                Ok(Vec::new())
             }
         };
+        let left = left.is_ok_and(|rows| !rows.is_empty());
         let again = async { if left { sleep(RETRY).await } else { std::future::pending().await } };
         tokio::select! {
             () = core.stop.cancelled() => return,
@@ -61,74 +91,111 @@ pub(crate) async fn run(core: Arc<Core>) {
     }
 }
 
-/// Looks at every wanted record once. Whether some are left.
-pub(crate) async fn pass(core: &Arc<Core>) -> Result<bool, LedgerError> {
-    let (mut after, mut left, mut came) = (Vec::new(), false, false);
-    while !core.stop.is_cancelled() {
-        let from = after.clone();
-        let page = core.disk.run(move |store| store.rows_after(ROWS, &from, BATCH)).await?;
-        let Some((last, _)) = page.last() else { break };
-        after.clone_from(last);
-        let hash = |key: &[u8]| Some(RecordHash::from_bytes(key[ROWS.len()..].try_into().ok()?));
-        let hashes = page.iter().filter_map(|(key, _)| hash(key)).collect();
-        let done = batch(core, hashes).await?;
-        left |= done < page.len();
-        came |= done > 0;
+/// Brings what is wanted, as far as connected members have it: first all of which one of them has a
+/// copy, then all of which two have. How many records are whole now, or not wanted any more.
+pub(crate) async fn pass(core: &Arc<Core>) -> Result<u64, LedgerError> {
+    let _alone = core.wanting.lock().await;
+    let mut done = 0;
+    let mut after = Vec::new();
+    while let Some(page) = Page::read(core, &mut after).await? {
+        done += page.look(core).await?;
     }
-    if came {
+    for copies in 1..=MANY {
+        let mut after = Vec::new();
+        while let Some(page) = Page::read(core, &mut after).await? {
+            done += page.bring(core, copies).await?;
+        }
+    }
+    if done > 0 {
         // Others may have been waiting for what is whole here now.
         core.applied();
     }
-    Ok(left)
+    Ok(done)
+}
+
+/// Some rows of what is wanted: a record, and how many connected members had what it lacks when
+/// that was looked at last.
+struct Page(Vec<(RecordHash, Option<u8>)>);
+
+impl Page {
+    /// The next rows; `None` after the last, or when the engine stops.
+    async fn read(core: &Core, after: &mut Vec<u8>) -> Result<Option<Page>, LedgerError> {
+        let from = after.clone();
+        let rows = core.disk.run(move |store| store.rows_after(ROWS, &from, BATCH)).await?;
+        let Some((last, _)) = rows.last().filter(|_| !core.stop.is_cancelled()) else {
+            return Ok(None);
+        };
+        after.clone_from(last);
+        let wanted = |(key, value): &(Vec<u8>, Vec<u8>)| {
+            let hash = RecordHash::from_bytes(key.strip_prefix(ROWS)?.try_into().ok()?);
+            Some((hash, value.first().copied()))
+        };
+        Ok(Some(Page(rows.iter().filter_map(wanted).collect())))
+    }
+
+    /// Looks who has what these records lack, and notes it. How many are not wanted any more.
+    async fn look(self, core: &Arc<Core>) -> Result<u64, LedgerError> {
+        let rows = self.0;
+        let look = move |store: &Store| {
+            let (mut wanted, mut done) = (Vec::new(), Vec::new());
+            for (hash, noted) in rows {
+                match lacking(store, &hash)? {
+                    Some((_, lacking)) => wanted.push(Wanted { hash, noted, lacking, copies: 0 }),
+                    None => done.push(hash),
+                }
+            }
+            Ok::<_, LedgerError>((wanted, done))
+        };
+        let (mut wanted, done) = core.disk.run(look).await?;
+        count_copies(core, &mut wanted).await;
+        let count = done.len() as u64;
+        let write = move |store: &Store| {
+            let strike = |batch: Batch, hash: &RecordHash| batch.row(&row(hash), None);
+            let note = |batch: Batch, one: &Wanted| batch.row(&row(&one.hash), Some(&[one.copies]));
+            let changed = wanted.iter().filter(|one| one.noted != Some(one.copies));
+            let batch = changed.fold(done.iter().fold(Batch::new(), strike), note);
+            if !batch.is_empty() {
+                store.commit(batch.even_if_full())?;
+            }
+            Ok::<_, LedgerError>(())
+        };
+        core.disk.run(write).await?;
+        Ok(count)
+    }
+
+    /// Brings those of which so many members have a copy, and those that were not looked at yet. How
+    /// many are whole now.
+    async fn bring(self, core: &Arc<Core>, copies: u8) -> Result<u64, LedgerError> {
+        let due = |noted: Option<u8>| noted.is_none_or(|noted| noted.min(MANY) == copies);
+        let due = self.0.into_iter().filter(|(_, noted)| due(*noted));
+        let bring = |(hash, _)| async move { (hash, complete(core, hash).await) };
+        let mut brought = stream::iter(due.map(bring)).buffer_unordered(AT_ONCE);
+        let mut done = Vec::new();
+        while let Some((hash, result)) = brought.next().await {
+            match result {
+                Ok(()) => done.push(hash),
+                Err(reason) => tracing::debug!(reason, "a wanted record still lacks chunks"),
+            }
+        }
+        let count = done.len() as u64;
+        if count > 0 {
+            let strike = |batch: Batch, hash: &RecordHash| batch.row(&row(hash), None);
+            let batch = done.iter().fold(Batch::new(), strike).even_if_full();
+            core.disk.run(move |store| store.commit(batch)).await?;
+        }
+        Ok(count)
+    }
 }
 
 /// A record that lacks chunks.
 struct Wanted {
-    record: Record,
-    /// One that is not here.
+    hash: RecordHash,
+    /// How many copies were noted.
+    noted: Option<u8>,
+    /// A chunk of it that is not here.
     lacking: Address,
-    /// Connected members that have it.
-    holders: usize,
-}
-
-/// Brings what is wanted of these records. How many of them are done with.
-async fn batch(core: &Arc<Core>, hashes: Vec<RecordHash>) -> Result<usize, LedgerError> {
-    let look = move |store: &Store| {
-        let (mut wanted, mut done) = (Vec::new(), Vec::new());
-        for hash in hashes {
-            match lacking(store, &hash)? {
-                Some((record, lacking)) => wanted.push(Wanted { record, lacking, holders: 0 }),
-                None => done.push(hash),
-            }
-        }
-        Ok::<_, LedgerError>((wanted, done))
-    };
-    let (mut wanted, mut done) = core.disk.run(look).await?;
-    for (node, peer) in core.connected() {
-        ask_holder(&node, &peer, &mut wanted).await;
-    }
-    wanted.retain(|wanted| wanted.holders > 0);
-    wanted.sort_by_key(|wanted| wanted.holders);
-    let bring = |wanted: Wanted| async move {
-        let hash = wanted.record.hash();
-        complete(core, &wanted.record).await.map(|()| hash)
-    };
-    let mut brought = stream::iter(wanted.into_iter().map(bring)).buffer_unordered(AT_ONCE);
-    while let Some(result) = brought.next().await {
-        match result {
-            Ok(hash) => done.push(hash),
-            Err(reason) => tracing::debug!(reason, "a wanted record still lacks chunks"),
-        }
-    }
-    let count = done.len();
-    if count > 0 {
-        let strike = move |store: &Store| {
-            let strike = |batch: Batch, hash: &RecordHash| batch.row(&row(hash), None);
-            store.commit(done.iter().fold(Batch::new(), strike).even_if_full())
-        };
-        core.disk.run(strike).await?;
-    }
-    Ok(count)
+    /// Connected members that have that chunk.
+    copies: u8,
 }
 
 /// The record and a chunk of it that is not here, if it is still wanted.
@@ -147,25 +214,37 @@ fn lacking(store: &Store, hash: &RecordHash) -> Result<Option<(Record, Address)>
     Ok(named.missing.first().map(|address| (record, *address)))
 }
 
-/// Counts a member among the holders of what it has.
-async fn ask_holder(node: &NodeId, peer: &Peer, wanted: &mut [Wanted]) {
+/// Asks all connected members which of the chunks that these records lack they have.
+async fn count_copies(core: &Core, wanted: &mut [Wanted]) {
     let chunks = message::pack(wanted.iter().map(|wanted| &wanted.lacking));
-    let here = match ask(peer, &Request::Have { chunks }).await {
-        Ok(Reply::Have { chunks }) => message::flags(&chunks, wanted.len()).ok(),
-        Ok(_) => None,
-        Err(error) => {
-            tracing::debug!(peer = %node.short(), %error, "a member does not say what it has");
-            None
+    let ask_one = |(node, peer): (NodeId, Peer)| {
+        let (chunks, count) = (chunks.clone(), wanted.len());
+        async move {
+            match ask(&peer, &Request::Have { chunks }).await {
+                Ok(Reply::Have { chunks }) => message::flags(&chunks, count).ok(),
+                Ok(_) => None,
+                Err(error) => {
+                    tracing::debug!(peer = %node.short(), %error, "a member does not say what it has");
+                    None
+                }
+            }
         }
     };
-    for (wanted, here) in wanted.iter_mut().zip(here.unwrap_or_default()) {
-        wanted.holders += usize::from(here);
+    let answers = futures::future::join_all(core.connected().into_iter().map(ask_one)).await;
+    for here in answers.into_iter().flatten() {
+        for (wanted, here) in wanted.iter_mut().zip(here) {
+            wanted.copies = wanted.copies.saturating_add(u8::from(here));
+        }
     }
 }
 
 /// Brings every chunk of a record, through its manifest chunks.
-async fn complete(core: &Arc<Core>, record: &Record) -> Result<(), String> {
+async fn complete(core: &Arc<Core>, hash: RecordHash) -> Result<(), String> {
     let words = |error: &dyn std::fmt::Display| error.to_string();
+    let wanted = core.disk.run(move |store| lacking(store, &hash)).await;
+    let Some((record, _)) = wanted.map_err(|error| words(&error))? else {
+        return Ok(());
+    };
     let refs = fetch::manifest(core, &record.clear().manifest, Purpose::CatchUp).await;
     let refs = refs.map_err(|error| words(&error))?;
     let addresses: Vec<_> = refs.iter().map(|chunk| at(&chunk.address)).collect();

@@ -215,7 +215,7 @@ async fn what_is_wanted_is_still_wanted_after_a_restart() {
     // It wants them back, and nobody has them.
     owner.engine.want_version(name).await.unwrap();
     let row = [b"want/", &version.as_bytes()[..]].concat();
-    owner.store.commit(stash_server::store::Batch::new().row(&row, Some(b""))).unwrap();
+    owner.store.commit(Batch::new().row(&row, Some(b""))).unwrap();
     stopped(&owner).await;
     let owner = stash.restarted(owner, Role::Owner).await;
     assert_eq!(status(&owner).await.incomplete, 1);

@@ -310,7 +310,7 @@ const TRANSPLANTED: &str = "acd9599f810192e57f9c65b09860a477a184836c946d67f83a00
 // vault's open_meta fails, and the vault sets such a record aside.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transplanted_meta_is_taken_as_opaque_and_never_opens() {
-    let scene = scene_of(Stash { root: [0x27; 32] }, NodeKeys::from_seed([0x29; 32])).await;
+    let scene = scene_of(Stash::of([0x27; 32]), NodeKeys::from_seed([0x29; 32])).await;
     let alice = scene.put_of("alice", 1, &[]).bytes().to_vec();
     let bob = scene.put_of("bobby", 2, &[]).bytes().to_vec();
     assert_eq!(alice.len(), bob.len());

@@ -410,8 +410,8 @@ async fn a_member_reads_what_is_here_by_the_document_alone() {
     let found = stash_crypto::Record::decode(&records[0]).unwrap();
     assert_eq!(found.hash().as_bytes(), hashes.as_slice());
     let both = ByteBuf::from([&hashes[..], &[9; 32]].concat());
-    let whole = scene.session.ask(&Ask::Whole { hashes: both }).await;
-    assert_eq!(whole, Answer::Have { chunks: ByteBuf::from(vec![0b01]) });
+    let states = scene.session.ask(&Ask::Holding { hashes: both }).await;
+    assert_eq!(states, Answer::Holding { states: ByteBuf::from(vec![2, 0]) });
 
     let log = log_of(&scene.session, 0).await;
     assert_eq!(log.len(), 3, "the root's keys, the founder, this owner");
@@ -617,7 +617,8 @@ async fn the_join_realm_answers_nothing_but_one_join() {
         Ask::Totals {},
         Ask::News {},
         Ask::Lack { hashes: ByteBuf::new() },
-        Ask::Whole { hashes: ByteBuf::new() },
+        Ask::Holding { hashes: ByteBuf::new() },
+        Ask::Prove { nonce: ByteBuf::from(vec![0; 32]), chunks: ByteBuf::new() },
     ] {
         let stranger = fresh(&stash);
         let session = stranger.knock(&ticket).await;

@@ -144,6 +144,7 @@ pub fn house(error: &HouseError) -> Class {
         HouseError::Collect(CollectError::Io(error)) | HouseError::Scrub(ScrubError::Io(error)) => {
             Class::of_io(&error.source, Class::Failed)
         }
+        HouseError::Ledger(error) => engine(error),
         HouseError::Cancelled => Class::Cancelled,
         _ => Class::Failed,
     }

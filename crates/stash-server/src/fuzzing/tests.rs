@@ -48,7 +48,8 @@ fn requests_hold_their_promises_whatever_the_bytes() {
         seed("match", encode(&Request::Match { halves: bytes(32) })),
         seed("news", encode(&Request::News {})),
         seed("lack", encode(&Request::Lack { hashes: bytes(64) })),
-        seed("whole", encode(&Request::Whole { hashes: bytes(32) })),
+        seed("holding", encode(&Request::Holding { hashes: bytes(32) })),
+        seed("prove", encode(&Request::Prove { nonce: [1; 32], chunks: bytes(32) })),
         seed("join", encode(&Request::Join { request: bytes(186) })),
         seed("refused-bomb", b"\x81\xa8announce\x82\xa7entries\xdd\xff\xff\xff\xff"),
     ];

@@ -59,6 +59,9 @@ pub enum HouseError {
     /// The store could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The store could not be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The store takes no writes; restart the node, and see why.
     #[error("the store is read-only: {reason}")]
     ReadOnly {

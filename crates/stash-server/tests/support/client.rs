@@ -40,7 +40,8 @@ pub(crate) enum Ask {
     Totals {},
     News {},
     Lack { hashes: ByteBuf },
-    Whole { hashes: ByteBuf },
+    Holding { hashes: ByteBuf },
+    Prove { nonce: ByteBuf, chunks: ByteBuf },
 }
 
 /// B.3: what an initiator says on a put stream.
@@ -59,6 +60,8 @@ pub(crate) enum Answer {
     NotHere {},
     Have { chunks: ByteBuf },
     Held { proofs: ByteBuf, released: ByteBuf, reason: String },
+    Proofs { proofs: ByteBuf },
+    Holding { states: ByteBuf },
     Done {},
     Members { entries: Vec<ByteBuf>, addresses: Vec<ByteBuf> },
     Records { records: Vec<ByteBuf> },
@@ -330,8 +333,14 @@ fn polite(ask: Ask) -> Answer {
         Ask::Find { .. } => Answer::Records { records: vec![] },
         // As a member that holds nothing.
         Ask::Totals {} => Answer::Totals { records: 0, sum: ByteBuf::from(vec![0; 32]) },
-        Ask::Have { chunks } | Ask::Whole { hashes: chunks } => {
+        Ask::Have { chunks } => {
             Answer::Have { chunks: bit_string(&vec![false; chunks.len() / 32]) }
+        }
+        Ask::Holding { hashes } => {
+            Answer::Holding { states: ByteBuf::from(vec![0; hashes.len() / 32]) }
+        }
+        Ask::Prove { chunks, .. } => {
+            Answer::Proofs { proofs: ByteBuf::from(vec![0; chunks.len()]) }
         }
         Ask::Hold { chunks, .. } => Answer::Held {
             proofs: ByteBuf::from(vec![0; chunks.len()]),

@@ -11,7 +11,9 @@ use stash_crypto::{
     StashId, TicketId, padme,
 };
 use stash_server::store::{Options, Store};
-use stash_server::{Admission, Engine, EngineOptions, Mode, Upload, Wait, Write, found, join};
+use stash_server::{
+    Admission, Engine, EngineOptions, Housekeeping, Mode, Upload, Wait, Write, found, join,
+};
 
 /// Where a test waits for something to become true, it gives up after this.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -69,11 +71,17 @@ pub(crate) struct Node {
 /// A stash for tests: its root secret, and everything that a vault would know.
 pub(crate) struct Stash {
     pub(crate) root: [u8; 32],
+    /// How every node of it keeps its store in order.
+    pub(crate) housekeeping: Housekeeping,
 }
 
 impl Stash {
     pub(crate) fn new() -> Stash {
-        Stash { root: rand::random() }
+        Stash::of(rand::random())
+    }
+
+    pub(crate) fn of(root: [u8; 32]) -> Stash {
+        Stash { root, housekeeping: Housekeeping::default() }
     }
 
     pub(crate) fn root(&self) -> RootSecret {
@@ -148,7 +156,7 @@ impl Stash {
             advertise: vec![],
             admission,
             fresh_writer: fresh,
-            housekeeping: stash_server::Housekeeping::default(),
+            housekeeping: self.housekeeping.clone(),
         };
         Node { engine: Engine::start(options).await.unwrap(), keys, store, dir }
     }

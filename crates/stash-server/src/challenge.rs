@@ -1,0 +1,303 @@
+//! Finding members that lie about what they hold, or whose disks rot: now and then each connected
+//! member is asked to show some of what it says that it has.
+//!
+//! What is asked for is drawn by chance, half of it among the newest records. A member that says
+//! openly that it has not got a chunk does not lie; nor does one that has given up the bytes. A member
+//! that fails is in doubt: what it says is not counted as a copy until it has shown again what it
+//! failed to show, and more.
+
+mod trials;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+use serde_bytes::ByteBuf;
+use stash_crypto::{Address, Manifest, NodeId, Record, RecordHash};
+use stash_p2p::Peer;
+use stash_store::{Batch, ReadError, Store};
+use tokio::time::sleep;
+
+use crate::clock;
+use crate::core::{AskError, Core, ask, lock, unexpected};
+use crate::damage::Damage;
+use crate::holding::{self, Holding};
+use crate::ledger::{self, LedgerError, at};
+use crate::message::{self, Refusal, Reply, Request};
+use crate::proof::Question;
+use crate::serve::refused;
+use trials::Sample;
+pub use trials::Trial;
+pub(crate) use trials::Trials;
+
+/// What one challenge asks for, at most: 64 MiB are read on either side, if all are the largest.
+const ASKED: usize = 16;
+
+/// Half of what is asked for is drawn among so many of the newest records.
+const NEWEST: u64 = 1_024;
+
+/// A member that has just come has better things to do.
+const FIRST: Duration = Duration::from_secs(60);
+
+/// Challenges a member until the connection ends.
+pub(crate) async fn watch(core: Arc<Core>, node: NodeId, peer: Peer) {
+    let interval = core.house.options.challenge_interval;
+    let mut pause = FIRST.min(interval);
+    loop {
+        tokio::select! {
+            () = core.stop.cancelled() => return,
+            _ = peer.closed() => return,
+            () = sleep(pause) => {}
+        }
+        pause = interval;
+        if let Err(error) = challenge(&core, node, &peer).await {
+            tracing::debug!(peer = %node.short(), %error, "a challenge was interrupted");
+        }
+    }
+}
+
+/// Challenges a member once.
+async fn challenge(core: &Arc<Core>, node: NodeId, peer: &Peer) -> Result<(), AskError> {
+    let mut nonce = [0; 32];
+    rand::rng().fill_bytes(&mut nonce);
+    let (again, session, shared) =
+        (core.trials.again(&node), peer.handshake_hash(), Arc::clone(core));
+    let draw = move |store: &Store| {
+        let ours = Asked { core: &shared, prover: node, nonce, session };
+        ours.draw(store, again)
+    };
+    let drawn = core.disk.run(draw).await.map_err(|error| AskError::Gone(error.to_string()))?;
+    let (mut shown, mut failed) = (Vec::new(), Vec::new());
+    let (chunks, records): (Vec<_>, Vec<_>) =
+        drawn.into_iter().partition(|(sample, _)| sample.chunk.is_some());
+    if !chunks.is_empty() {
+        let addresses = chunks.iter().filter_map(|(sample, _)| sample.chunk.as_ref());
+        let reply = ask(peer, &Request::Prove { nonce, chunks: message::pack(addresses) }).await?;
+        let Reply::Proofs { proofs } = reply else {
+            return Err(unexpected(&reply));
+        };
+        let (proofs, rest) = proofs.as_chunks::<32>();
+        if proofs.len() != chunks.len() || !rest.is_empty() {
+            return Err(AskError::Protocol(format!("{} proofs", proofs.len())));
+        }
+        for ((sample, expected), proof) in chunks.iter().zip(proofs) {
+            let is_shown = blake3::Hash::from_bytes(*expected) == blake3::Hash::from_bytes(*proof);
+            if is_shown { &mut shown } else { &mut failed }.push(*sample);
+        }
+    }
+    if !records.is_empty() {
+        let hashes: Vec<_> = records.iter().map(|(sample, _)| sample.record).collect();
+        let found = found(peer, &hashes).await?;
+        for (sample, _) in records {
+            let is_shown = found.contains(&sample.record);
+            if is_shown { &mut shown } else { &mut failed }.push(sample);
+        }
+    }
+    let failed = claimed(core, peer, failed).await?;
+    conclude(core, node, &shown, &failed).await;
+    Ok(())
+}
+
+/// Those of a member's records that it can show.
+async fn found(peer: &Peer, hashes: &[RecordHash]) -> Result<BTreeSet<RecordHash>, AskError> {
+    let mut found = BTreeSet::new();
+    // Each answer shows one at least, unless none of them is there.
+    for _ in hashes {
+        let rest: Vec<_> = hashes.iter().filter(|hash| !found.contains(*hash)).copied().collect();
+        let request = Request::Find { hashes: message::pack_hashes(&rest) };
+        let reply = ask(peer, &request).await?;
+        let Reply::Records { records } = reply else {
+            return Err(unexpected(&reply));
+        };
+        let before = found.len();
+        let hashes = records.iter().filter_map(|bytes| Record::decode(bytes).ok());
+        found.extend(hashes.map(|record| record.hash()));
+        if found.len() == before || rest.is_empty() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Those of the samples that were not shown, and that the member says it has all the same.
+async fn claimed(
+    core: &Arc<Core>,
+    peer: &Peer,
+    failed: Vec<Sample>,
+) -> Result<Vec<Sample>, AskError> {
+    if failed.is_empty() {
+        return Ok(failed);
+    }
+    let hashes: Vec<_> = failed.iter().map(|sample| sample.record).collect();
+    let states = holding::there(peer, &hashes).await?;
+    let lacks = |wanted: &Holding| matches!(wanted, Holding::Absent | Holding::Incomplete);
+    let lacking: Vec<_> = hashes
+        .iter()
+        .zip(&states)
+        .filter(|(_, state)| lacks(state))
+        .map(|(hash, _)| *hash)
+        .collect();
+    if !lacking.is_empty() {
+        holding::tell(peer, &lacking).await;
+    }
+    let raw: Vec<[u8; 32]> = hashes.iter().map(|hash| *hash.as_bytes()).collect();
+    let held = core.disk.run(move |store| store.has_records(&raw)).await;
+    // One that was forgotten meanwhile, here and there, is not to be shown.
+    let held = held.map_err(|error| AskError::Gone(error.to_string()))?;
+    let said = failed.into_iter().zip(states).zip(held);
+    let said = said.filter(|((_, state), held)| *held && *state == Holding::Whole);
+    Ok(said.map(|((sample, _), _)| sample).collect())
+}
+
+async fn conclude(core: &Arc<Core>, node: NodeId, shown: &[Sample], failed: &[Sample]) {
+    let changed = core.trials.note(node, clock::seconds(), shown, failed);
+    if !failed.is_empty() {
+        tracing::error!(peer = %node.short(), failed = failed.len(), shown = shown.len(),
+            "a member did not show what it says that it has");
+    }
+    if !changed && failed.is_empty() {
+        return;
+    }
+    let batch = core.trials.write(Batch::new().even_if_full(), &node);
+    if let Err(error) = core.disk.run(move |store| store.commit(batch)).await {
+        tracing::warn!(%error, "that a member is in doubt could not be written down");
+    }
+    if changed {
+        // There are more copies or fewer than it seemed.
+        core.repairs.look_again();
+    }
+}
+
+/// A question to one member.
+struct Asked<'a> {
+    core: &'a Core,
+    prover: NodeId,
+    nonce: [u8; 32],
+    session: [u8; 32],
+}
+
+impl Asked<'_> {
+    /// What to ask for, with the proofs that are expected of chunks: those of earlier challenges that
+    /// were not shown, and others by chance.
+    fn draw(
+        &self,
+        store: &Store,
+        again: Vec<Sample>,
+    ) -> Result<Vec<(Sample, [u8; 32])>, LedgerError> {
+        let mut drawn = BTreeMap::new();
+        for sample in again {
+            drawn.extend(self.expect(store, sample)?);
+        }
+        let last = store.last_sequence();
+        let mut rng = rand::rng();
+        for turn in 0..ASKED {
+            if drawn.len() >= ASKED || last == 0 {
+                break;
+            }
+            let from = if turn % 2 == 0 { last.saturating_sub(NEWEST) } else { 0 };
+            let after = rng.random_range(from..last);
+            let Some((_, hash)) = store.record_hashes_after(after, 1)?.pop() else { continue };
+            let record = RecordHash::from_bytes(hash);
+            let lacks = |nodes: &BTreeSet<NodeId>| nodes.contains(&self.prover);
+            if lock(&self.core.short).get(&record).is_some_and(lacks) {
+                // That is known.
+                continue;
+            }
+            if let Some(chunk) = chunk_of(store, &record, &mut rng)? {
+                drawn.extend(self.expect(store, Sample { record, chunk })?);
+            }
+        }
+        Ok(drawn.into_iter().collect())
+    }
+
+    /// The sample with the proof that is expected; `None` if it cannot be checked here.
+    fn expect(
+        &self,
+        store: &Store,
+        sample: Sample,
+    ) -> Result<Option<(Sample, [u8; 32])>, LedgerError> {
+        let Some(address) = sample.chunk else {
+            let held = store.has_records(&[*sample.record.as_bytes()])?;
+            return Ok(held[0].then_some((sample, [0; 32])));
+        };
+        let question = Question {
+            nonce: &self.nonce,
+            stash: &self.core.stash,
+            verifier: &self.core.me,
+            prover: &self.prover,
+            session: &self.session,
+        };
+        let sealed = read(self.core, store, &address);
+        Ok(sealed.map(|sealed| (sample, question.answer(&sealed))))
+    }
+}
+
+/// A chunk of a record by chance; the inner `None` if it has none. The outer one: not to be asked.
+fn chunk_of(
+    store: &Store,
+    hash: &RecordHash,
+    rng: &mut impl Rng,
+) -> Result<Option<Option<Address>>, LedgerError> {
+    let stored = match store.record(hash.as_bytes()) {
+        Ok(Some(stored)) => stored,
+        Ok(None) | Err(ReadError::RecordDamaged { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let record = ledger::decode(stored.sequence, &stored.bytes)?;
+    let manifest = &record.clear().manifest;
+    let refs = manifest.refs();
+    if refs.is_empty() {
+        return Ok(Some(None));
+    }
+    let direct = refs[rng.random_range(0..refs.len())].address;
+    let Manifest::Indirect { .. } = manifest else {
+        return Ok(Some(Some(direct)));
+    };
+    let inner = ledger::read_manifest(store, &direct)?.filter(|refs| !refs.is_empty());
+    Ok(inner.map(|refs| Some(refs[rng.random_range(0..refs.len())].address)))
+}
+
+/// The sealed bytes of a chunk that is here whole. Blocking.
+fn read(core: &Core, store: &Store, address: &Address) -> Option<Vec<u8>> {
+    let mut sealed = Vec::new();
+    match store.read_into(&at(address), &mut sealed) {
+        Ok(true) => Some(sealed),
+        Ok(false) => None,
+        Err(error) => {
+            if let ReadError::Damaged { .. } = &error {
+                core.house.damaged(Damage::Chunk(*address), error.to_string());
+            }
+            None
+        }
+    }
+}
+
+/// Shows a member that chunks are here: 32 bytes each, zeros for those that are not.
+pub(crate) async fn prove(
+    core: &Arc<Core>,
+    verifier: NodeId,
+    session: [u8; 32],
+    nonce: [u8; 32],
+    chunks: &[u8],
+) -> Reply {
+    let chunks = match message::unpack(chunks) {
+        Ok(chunks) if chunks.len() <= ASKED => chunks,
+        Ok(_) => return refused(Refusal::Malformed, "more than 16 chunks"),
+        Err(error) => return refused(Refusal::Malformed, &error.to_string()),
+    };
+    // Each may be 4 MiB to read: members wait for each other.
+    let _alone = core.proving.acquire().await;
+    let shared = Arc::clone(core);
+    let work = move |store: &Store| {
+        let (stash, prover) = (&shared.stash, &shared.me);
+        let question =
+            Question { nonce: &nonce, stash, verifier: &verifier, prover, session: &session };
+        let prove = |address: &Address| {
+            read(&shared, store, address).map_or([0; 32], |sealed| question.answer(&sealed))
+        };
+        chunks.iter().map(prove).collect::<Vec<_>>()
+    };
+    let proofs = core.disk.run(work).await;
+    Reply::Proofs { proofs: ByteBuf::from(proofs.concat()) }
+}

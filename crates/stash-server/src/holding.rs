@@ -1,0 +1,90 @@
+//! How much of a record a node has.
+
+use std::sync::Arc;
+
+use serde_bytes::ByteBuf;
+use stash_crypto::RecordHash;
+use stash_p2p::Peer;
+use stash_store::{ReadError, Store};
+
+use crate::core::{AskError, Core, ask, unexpected};
+use crate::ledger::{self, LedgerError, Named};
+use crate::message::{self, Refusal, Reply, Request};
+use crate::serve::refused;
+
+/// Records that a member is asked about at once: it looks up every chunk of each.
+pub(crate) const PAGE: usize = 256;
+
+/// How much of a record a node says that it has. The number is what stands on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// It does not hold the record, or cannot read it.
+    Absent = 0,
+    /// It holds the record, and wants chunks that are not there.
+    Incomplete = 1,
+    /// It holds the record, and every chunk that the record names.
+    Whole = 2,
+    /// It holds the record, and has given up the bytes.
+    GivenUp = 3,
+}
+
+impl Holding {
+    fn of_byte(byte: u8) -> Option<Holding> {
+        [Holding::Absent, Holding::Incomplete, Holding::Whole, Holding::GivenUp]
+            .into_iter()
+            .find(|holding| *holding as u8 == byte)
+    }
+}
+
+/// What is here of a record. Blocking.
+pub(crate) fn here(store: &Store, hash: &RecordHash) -> Result<Holding, LedgerError> {
+    let stored = match store.record(hash.as_bytes()) {
+        Ok(Some(stored)) => stored,
+        Ok(None) | Err(ReadError::RecordDamaged { .. }) => return Ok(Holding::Absent),
+        Err(error) => return Err(error.into()),
+    };
+    let record = ledger::decode(stored.sequence, &stored.bytes)?;
+    if Named::of(store, &record.clear().manifest)?.missing.is_empty() {
+        return Ok(Holding::Whole);
+    }
+    Ok(match ledger::is_given_up(store, &record)? {
+        true => Holding::GivenUp,
+        false => Holding::Incomplete,
+    })
+}
+
+/// Asks a member how much of these records it has, at most [`PAGE`].
+pub(crate) async fn there(peer: &Peer, hashes: &[RecordHash]) -> Result<Vec<Holding>, AskError> {
+    let reply = ask(peer, &Request::Holding { hashes: message::pack_hashes(hashes) }).await?;
+    let Reply::Holding { states } = reply else {
+        return Err(unexpected(&reply));
+    };
+    let holdings: Option<Vec<_>> = states.iter().map(|byte| Holding::of_byte(*byte)).collect();
+    let wrong = || AskError::Protocol("states of other records".to_owned());
+    holdings.filter(|all| all.len() == hashes.len()).ok_or_else(wrong)
+}
+
+/// Tells a member what it lacks, as far as it will listen.
+pub(crate) async fn tell(peer: &Peer, lacking: &[RecordHash]) {
+    let request = Request::Lack { hashes: message::pack_hashes(lacking) };
+    if let Err(error) = ask(peer, &request).await {
+        tracing::debug!(peer = %peer.addr(), %error, "a member was not told what it lacks");
+    }
+}
+
+/// Answers a member that asks how much of some records is here.
+pub(crate) async fn answer(core: &Arc<Core>, hashes: &[u8]) -> Reply {
+    let hashes = match message::unpack_hashes(hashes) {
+        Ok(hashes) if hashes.len() <= PAGE => hashes,
+        Ok(_) => return refused(Refusal::Malformed, "more than 256 records"),
+        Err(error) => return refused(Refusal::Malformed, &error.to_string()),
+    };
+    let look = move |store: &Store| {
+        let states = hashes.iter().map(|hash| here(store, hash).map(|holding| holding as u8));
+        states.collect::<Result<Vec<u8>, LedgerError>>()
+    };
+    match core.disk.run(look).await {
+        Ok(states) => Reply::Holding { states: ByteBuf::from(states) },
+        Err(error) => refused(Refusal::Failed, &error.to_string()),
+    }
+}
