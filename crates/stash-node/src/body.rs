@@ -1,10 +1,13 @@
 //! The JSON bodies of the local API. With `--json` the command line prints the same.
 
+mod repair;
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Problem;
+pub(crate) use repair::{RepairDone, RepairMember, RepairRequest, RepairState};
 
 /// `GET /v1/status`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,6 +33,7 @@ pub(crate) struct Status {
     pub(crate) store: Room,
     pub(crate) gc: GcState,
     pub(crate) scrub: ScrubState,
+    pub(crate) repair: RepairState,
     /// What is damaged and not healed, the first ten.
     pub(crate) damaged: Vec<Damaged>,
     pub(crate) version: String,
@@ -205,6 +209,13 @@ pub(crate) struct Peer {
     pub(crate) this: bool,
     pub(crate) connected: bool,
     pub(crate) addresses: Vec<SocketAddr>,
+    /// When this node challenged it last: RFC 3339, UTC.
+    pub(crate) challenged: Option<String>,
+    /// Chunks and records that it has shown since this node started, and that it failed to show.
+    pub(crate) shown: u64,
+    pub(crate) failed: u64,
+    /// RFC 3339, UTC; what it says is not counted as a copy since then.
+    pub(crate) in_doubt_since: Option<String>,
 }
 
 /// `POST /v1/put`: absolute paths that the daemon reads itself.

@@ -85,6 +85,8 @@ pub(crate) enum Command {
     Gc(Gc),
     /// Read everything on this node, and heal what is damaged from other members
     Scrub,
+    /// Count the copies of everything, bring what is missing here, tell others what they miss
+    Repair(Repair),
     /// Compare what this node says it has with what it has
     Check(Check),
     /// Make a ticket with which another node can join
@@ -137,6 +139,20 @@ pub(crate) struct Up {
     /// Begin to read everything this often [env: STASH_SCRUB_INTERVAL] [default: 7d]
     #[arg(long, value_name = "TIME")]
     pub(crate) scrub_interval: Option<Span>,
+    /// Count all copies this often, at least [env: STASH_REPAIR_INTERVAL] [default: 1d]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) repair_interval: Option<Span>,
+    /// Count a member that is away as a copy for so long [env: STASH_REPAIR_GRACE] [default: 1d]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) repair_grace: Option<Span>,
+    /// Bring back what was evicted here when fewer others than this have it
+    /// [env: STASH_REPAIR_COPIES] [default: 2]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) repair_copies: Option<u32>,
+    /// Have each member show something of what it holds this often [env: STASH_REPAIR_CHALLENGE]
+    /// [default: 5m]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) repair_challenge: Option<Span>,
     /// Forget versions so long after they were replaced or removed [env: STASH_RETENTION_AGE]
     /// [default: 30d]
     #[arg(long, value_name = "TIME")]
@@ -318,6 +334,13 @@ pub(crate) struct Gc {
     /// Do not wait for the grace of what nothing names
     #[arg(long)]
     pub(crate) now: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Repair {
+    /// Only count
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

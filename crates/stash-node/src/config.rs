@@ -39,6 +39,7 @@ struct File {
     quota: Option<upkeep::QuotaFile>,
     gc: Option<upkeep::GcFile>,
     scrub: Option<upkeep::ScrubFile>,
+    repair: Option<upkeep::RepairFile>,
     retention: Option<upkeep::RetentionFile>,
 }
 
@@ -378,6 +379,12 @@ create = false
 # [scrub]
 # share = "2 %"
 # interval = "7d"
+
+# [repair]
+# interval = "24h"
+# grace = "24h"
+# copies = 2
+# challenge = "5m"
 
 # [retention]
 # age = "30d"

@@ -159,7 +159,7 @@ fn a_name_is_1_to_64_bytes_without_control_characters() {
 #[test]
 fn quotas_and_housekeeping_are_read_from_every_source() {
     let file = "[quota]\nsoft = \"400 GiB\"\nhard = \"500 GiB\"\n[gc]\ngrace = \"2d\"\n\
-                [scrub]\nshare = \"5 %\"\n[retention]\nage = \"90d\"\nversions = 3\n";
+                [scrub]\nshare = \"5 %\"\n[repair]\ncopies = 3\n[retention]\nage = \"90d\"\nversions = 3\n";
     let mut case = Case::new().user(file).env("STASH_GC_GRACE", "12h");
     case = case.env("STASH_RETENTION_VERSIONS", "7");
     case.up.quota_hard = Some(Size(600 << 30));
@@ -174,6 +174,7 @@ fn quotas_and_housekeeping_are_read_from_every_source() {
     let hour = std::time::Duration::from_secs(3_600);
     assert_eq!((house.gc_interval, house.gc_grace), (hour, 12 * hour));
     assert_eq!((house.scrub_share, house.scrub_interval), (5, 7 * 24 * hour));
+    assert_eq!((house.repair_copies, house.repair_grace), (3, 24 * hour));
     let retention = upkeep.retention();
     assert_eq!((retention.age, retention.versions), (90 * 24 * hour, 7));
 }
@@ -185,6 +186,7 @@ fn a_quota_or_span_that_makes_no_sense_is_an_error_that_names_it() {
         ("[quota]\nhard = \"lots\"\n", "\"lots\" is no size"),
         ("[quota]\nhrad = \"1 GiB\"\n", "hrad"),
         ("[gc]\ninterval = \"5s\"\n", "gc.interval (5s"),
+        ("[repair]\nchallenge = \"0s\"\n", "repair.challenge (0s"),
         ("[scrub]\nshare = \"200 %\"\n", "\"200 %\" is no share"),
     ];
     for (file, part) in table {

@@ -130,9 +130,12 @@ fn every_json_document_has_the_documented_fields() {
     assert_eq!(fields(&place).join(" "), "chunks inline key nodes");
     assert_eq!(fields(&place["nodes"][0]).join(" "), "chunks name node_id role state");
     let peer = &node.json(&["peers"])["peers"][0];
-    assert_eq!(fields(peer).join(" "), "addresses connected name node_id role this");
+    assert_eq!(
+        fields(peer).join(" "),
+        "addresses challenged connected failed in_doubt_since name node_id role shown this"
+    );
     let status = "alarms bytes chunks connected damaged files gc incomplete listen members missing_copies \
-                  name node_id quarantined read_only records role scrub stash_id store \
+                  name node_id quarantined read_only records repair role scrub stash_id store \
                   synchronised version";
     assert_eq!(fields(&node.json(&["status"])).join(" "), status);
     let status = node.json(&["status"]);
@@ -142,6 +145,9 @@ fn every_json_document_has_the_documented_fields() {
     assert_eq!(fields(&status["gc"]).join(" "), gc);
     let scrub = "done_bytes findings found healed last last_findings passes total_bytes unhealed";
     assert_eq!(fields(&status["scrub"]).join(" "), scrub);
+    assert_eq!(fields(&status["repair"]).join(" "), "below copies last running");
+    let repair = "below brought_back completed copies dry_run incomplete left members records";
+    assert_eq!(fields(&node.json(&["repair"])).join(" "), repair);
     let gc = "bytes chunks dry_run forgotten_names forgotten_versions retention_waits_seconds \
               stray_bytes strays waiting_bytes waiting_chunks";
     assert_eq!(fields(&node.json(&["gc"])).join(" "), gc);

@@ -261,6 +261,12 @@ impl Engine {
         self.core.roster.claims()
     }
 
+    /// Changes whenever [`Engine::member_log`] or [`Engine::signed_addresses`] does.
+    #[must_use]
+    pub fn membership(&self) -> watch::Receiver<u64> {
+        self.core.roster.changes()
+    }
+
     /// The state of this node.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use stash_crypto::{
     StashId,
 };
 use stash_store::{Batch, CommitError, ReadError, Store};
+use tokio::sync::watch;
 
 /// Store rows of the member log, by index.
 const MEMBER: &[u8] = b"member/";
@@ -22,6 +23,7 @@ const ADDRESS: &[u8] = b"address/";
 #[derive(Debug)]
 pub(crate) struct Roster {
     state: RwLock<State>,
+    changes: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -79,7 +81,17 @@ impl Roster {
         let claims = claims.filter_map(|(_, bytes)| SignedAddresses::decode(&bytes).ok());
         let claims = claims.filter(|claim| claim.verify(&stash).is_ok());
         let addresses = claims.map(|claim| (claim.node, claim)).collect();
-        Ok(Roster { state: RwLock::new(State { log, addresses }) })
+        let changes = watch::Sender::new(0);
+        Ok(Roster { state: RwLock::new(State { log, addresses }), changes })
+    }
+
+    /// Changes with every entry and address that is learned.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
     }
 
     fn read<T>(&self, view: impl FnOnce(&State) -> T) -> T {
@@ -153,6 +165,7 @@ impl Roster {
         if new > 0 {
             store.commit(batch)?;
             state.log = log;
+            self.changed();
         }
         Ok(new)
     }
@@ -165,7 +178,9 @@ impl Roster {
     /// Takes an entry that another batch has just made durable under [`row`].
     pub(crate) fn admitted(&self, entry: &MemberEntry) -> Result<(), RosterError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        push(&mut state.log, entry.bytes())
+        push(&mut state.log, entry.bytes())?;
+        self.changed();
+        Ok(())
     }
 
     /// Learns addresses of members: signed by them, newer than what is known. Returns the members
@@ -197,6 +212,7 @@ impl Roster {
         store.commit(batch)?;
         let changed = news.iter().map(|claim| claim.node).collect();
         state.addresses.extend(news.into_iter().map(|claim| (claim.node, claim)));
+        self.changed();
         Ok(changed)
     }
 }

@@ -8,6 +8,7 @@ use stash_crypto::{NodeId, RecoveryText, RootSecret};
 use stash_server::Engine;
 use thiserror::Error;
 use tokio::sync::Mutex;
+use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
 use crate::blocking::blocking;
@@ -33,6 +34,7 @@ pub struct Node {
     tail: Mutex<Option<Tail>>,
     retainer: Mutex<Option<Retainer>>,
     lock: Lock,
+    members: AbortOnDropHandle<()>,
 }
 
 /// This node cannot give a recovery text.
@@ -61,10 +63,11 @@ impl Node {
         tail: Option<Tail>,
         root: Option<RootSecret>,
         place: (PathBuf, Lock),
+        members: AbortOnDropHandle<()>,
     ) -> Node {
         let (directory, lock) = place;
         let retainer = Mutex::new(vault.as_ref().map(Retainer::run));
-        Node { engine, vault, root, directory, tail: Mutex::new(tail), retainer, lock }
+        Node { engine, vault, root, directory, tail: Mutex::new(tail), retainer, lock, members }
     }
 
     /// The data directory.
@@ -116,7 +119,10 @@ impl Node {
     /// the directory. The store itself is released when the last clone of engine and vault is gone:
     /// drop them first if the directory is to be opened again.
     pub async fn shutdown(self, deadline: Duration) {
-        let Node { engine, vault, tail, retainer, lock, .. } = self;
+        let Node { engine, vault, tail, retainer, lock, members, .. } = self;
+        // It knows the engine, whose store is to be released.
+        members.abort();
+        let _cancelled = members.await;
         if let Some(retainer) = retainer.into_inner() {
             retainer.stop().await;
         }

@@ -70,6 +70,38 @@ async fn a_keyring_without_its_store_is_refused() {
     assert_eq!(init.unwrap_err().class(), Class::Refused, "the store is not thrown away");
 }
 
+/// Fault case 20: identity and member log are enough; a store that may only be unmounted is not replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_gone_with_the_count_of_its_opens_is_made_anew() {
+    let place = Place::new();
+    let node = place.founder().await;
+    let directory = node.directory().to_owned();
+    let file = place.path("file");
+    std::fs::write(&file, b"text").unwrap();
+    put(&node, &file).await;
+    let id = node.engine.node_id();
+    close(node).await;
+    std::fs::remove_dir_all(directory.join("store")).unwrap();
+    assert!(matches!(refused(&place, "founder").await, HomeError::StoreMissing { .. }));
+    std::fs::remove_file(directory.join("opens")).unwrap();
+    // As an interrupted start leaves it.
+    std::fs::create_dir_all(directory.join("store-new/store")).unwrap();
+    let node = open(&directory).await;
+    assert_eq!(node.engine.node_id(), id);
+    assert_eq!(node.engine.members().len(), 1);
+    let status = node.engine.status().await.unwrap();
+    assert_eq!((status.records, status.synchronised), (0, false));
+    assert!(!directory.join("store-new").exists());
+    put(&node, &file).await;
+    close(node).await;
+    close(open(&directory).await).await;
+
+    std::fs::remove_dir_all(directory.join("store")).unwrap();
+    std::fs::remove_file(directory.join("opens")).unwrap();
+    std::fs::write(directory.join("members"), b"damaged").unwrap();
+    assert!(matches!(refused(&place, "founder").await, HomeError::StoreMissing { .. }));
+}
+
 /// Fault case 87.
 #[tokio::test(flavor = "multi_thread")]
 async fn directories_of_two_nodes_that_were_mixed_up_are_refused() {

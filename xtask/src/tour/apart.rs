@@ -16,7 +16,7 @@ use crate::{compare, interrupt};
 /// The longest that nodes which see each other take to agree: news wait for a second.
 const AGREED: Duration = Duration::from_secs(30);
 
-fn until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+pub(super) fn until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + AGREED;
     while !done()? {
         if Instant::now() > deadline {

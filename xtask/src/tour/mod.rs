@@ -6,6 +6,7 @@ mod damage;
 mod outage;
 mod secrecy;
 mod store;
+mod wiped;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -35,6 +36,7 @@ const STEPS: &[(&str, Check)] = &[
     ("restart", outage::restarted),
     ("catch up", apart::caught_up),
     ("written apart", apart::reconciled),
+    ("heal a wiped node", wiped::healed),
     ("remove", again::removed),
     ("the seed's 20 files", again::seed_loop),
     ("keeper's disk, at the end", secrecy::keeper_disk),

@@ -10,6 +10,7 @@ use stash_vault::{Role, Ticket};
 
 use super::answer::Document;
 use super::operation::{self, Place};
+use super::upkeep::moment;
 use crate::body::{InviteDone, InviteRequest, JoinRequest, Peer, Peers};
 use crate::daemon::{Daemon, home};
 use crate::error::Problem;
@@ -29,6 +30,10 @@ pub(super) async fn peers(State(daemon): State<Arc<Daemon>>) -> Result<Json<Peer
         this: member.this,
         connected: member.connected,
         addresses: member.addresses,
+        challenged: member.trial.at.map(moment),
+        shown: member.trial.shown,
+        failed: member.trial.failed,
+        in_doubt_since: member.trial.doubted.map(moment),
     });
     Ok(Json(Peers { peers: peers.collect() }))
 }

@@ -7,6 +7,7 @@ mod node;
 pub(crate) mod objects;
 pub(crate) mod operation;
 pub(crate) mod range;
+mod repair;
 pub(crate) mod upkeep;
 mod versions;
 
@@ -47,6 +48,7 @@ pub(crate) fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/gc", post(upkeep::gc))
         .route("/v1/scrub", post(upkeep::scrub))
         .route("/v1/check", post(upkeep::check))
+        .route("/v1/repair", post(repair::repair))
         .route("/v1/objects/{*key}", objects)
         .fallback(|| async { no_route() })
         .method_not_allowed_fallback(|| async { no_route() })

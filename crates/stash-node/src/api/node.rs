@@ -8,7 +8,7 @@ use serde::Serialize;
 use stash_vault::Alarm;
 
 use super::answer::number;
-use super::upkeep;
+use super::{repair, upkeep};
 use crate::body::{Recovery, Status};
 use crate::daemon::Daemon;
 use crate::error::Problem;
@@ -50,6 +50,7 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         store: upkeep::room(&status.store),
         gc: upkeep::gc_state(&status.house),
         scrub: upkeep::scrub_state(&status.store.scrub, &status.house),
+        repair: repair::state(&status.repair),
         damaged,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }))

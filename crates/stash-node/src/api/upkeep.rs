@@ -196,7 +196,7 @@ pub(super) fn room(stats: &Stats) -> Room {
     }
 }
 
-fn moment(seconds: u64) -> String {
+pub(super) fn moment(seconds: u64) -> String {
     time(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 

@@ -64,7 +64,7 @@ fn show(settings: &Settings) -> String {
 }
 
 fn upkeep(upkeep: &Upkeep) -> Vec<Vec<String>> {
-    let Upkeep { quota, gc, scrub, retention } = upkeep;
+    let Upkeep { quota, gc, scrub, repair, retention } = upkeep;
     let (age, versions) = (&retention.age, &retention.versions);
     let row = |name: &str, value: String, origin: &Origin| {
         vec![name.to_owned(), value, origin.to_string()]
@@ -81,6 +81,10 @@ fn upkeep(upkeep: &Upkeep) -> Vec<Vec<String>> {
         row("gc.grace", gc.grace.value.to_string(), &gc.grace.origin),
         row("scrub.share", scrub.share.value.to_string(), &scrub.share.origin),
         row("scrub.interval", scrub.interval.value.to_string(), &scrub.interval.origin),
+        row("repair.interval", repair.interval.value.to_string(), &repair.interval.origin),
+        row("repair.grace", repair.grace.value.to_string(), &repair.grace.origin),
+        row("repair.copies", repair.copies.value.to_string(), &repair.copies.origin),
+        row("repair.challenge", repair.challenge.value.to_string(), &repair.challenge.origin),
         row("retention.age", age.value.to_string(), &age.origin),
         row("retention.versions", versions.value.to_string(), &versions.origin),
     ]

@@ -82,6 +82,7 @@ pub(super) async fn peers(context: &Context) -> anyhow::Result<Finish> {
 fn row(peer: &Peer) -> Vec<String> {
     let state = match (peer.this, peer.connected) {
         (true, _) => "this node",
+        (false, true) if peer.in_doubt_since.is_some() => "connected, IN DOUBT",
         (false, true) => "connected",
         (false, false) => "not connected",
     };

@@ -9,6 +9,7 @@ mod list;
 mod members;
 mod put;
 mod remove;
+mod repair;
 mod status;
 mod up;
 mod upkeep;
@@ -114,6 +115,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Finish>
         Command::Where(place) => status::locate(context, place).await,
         Command::Gc(gc) => upkeep::gc(context, gc).await,
         Command::Scrub => upkeep::scrub(context).await,
+        Command::Repair(repair) => repair::run(context, repair).await,
         Command::Check(check) => upkeep::check(context, check).await,
         Command::Invite(invite) => members::invite(context, invite).await,
         Command::Join(join) => Box::pin(members::join(context, join)).await,

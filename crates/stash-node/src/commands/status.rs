@@ -3,7 +3,7 @@
 use super::put::short;
 use super::upkeep::not_healed;
 use super::{Context, Finish};
-use crate::body::{self, GcState, Room, ScrubState, Status};
+use crate::body::{self, GcState, RepairState, Room, ScrubState, Status};
 use crate::cli;
 use crate::client::key_path;
 use crate::output::{Side, size, table, visible};
@@ -37,6 +37,7 @@ fn describe(status: &Status) -> String {
     rows.push(row("room", room(&status.store)));
     rows.push(row("gc", gc(&status.gc)));
     rows.push(row("scrub", scrub(&status.scrub)));
+    rows.push(row("copies", copies(&status.repair)));
     if let Some(why) = &status.read_only {
         rows.push(row("READ-ONLY", visible(why)));
     }
@@ -70,6 +71,14 @@ fn gc(gc: &GcState) -> String {
         size(gc.collectable),
         size(gc.waiting)
     )
+}
+
+fn copies(repair: &RepairState) -> String {
+    let (Some(last), Some([none, one, two, more])) = (&repair.last, repair.copies) else {
+        return if repair.running { "being counted" } else { "not counted yet" }.to_owned();
+    };
+    let none = if none > 0 { format!(", {none} with NONE") } else { String::new() };
+    format!("{more} records with three or more, {two} with two, {one} with one{none}; {last}")
 }
 
 fn scrub(scrub: &ScrubState) -> String {

@@ -34,6 +34,16 @@ pub(super) struct ScrubFile {
     interval: Option<Span>,
 }
 
+/// `[repair]` of a file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RepairFile {
+    interval: Option<Span>,
+    grace: Option<Span>,
+    copies: Option<u32>,
+    challenge: Option<Span>,
+}
+
 /// `[retention]` of a file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,6 +81,19 @@ pub(crate) struct ScrubSettings {
     pub(crate) interval: Setting<Span>,
 }
 
+/// `[repair]`: copies, counted and made good.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RepairSettings {
+    /// Between two counts.
+    pub(crate) interval: Setting<Span>,
+    /// How long a member that is away counts as a copy.
+    pub(crate) grace: Setting<Span>,
+    /// What was evicted here comes back when fewer others have it.
+    pub(crate) copies: Setting<u32>,
+    /// Between two challenges to a member.
+    pub(crate) challenge: Setting<Span>,
+}
+
 /// `[retention]`: what is kept of old versions.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RetentionSettings {
@@ -80,16 +103,17 @@ pub(crate) struct RetentionSettings {
     pub(crate) versions: Setting<u32>,
 }
 
-/// The four sections.
+/// The five sections.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Upkeep {
     pub(crate) quota: QuotaSettings,
     pub(crate) gc: GcSettings,
     pub(crate) scrub: ScrubSettings,
+    pub(crate) repair: RepairSettings,
     pub(crate) retention: RetentionSettings,
 }
 
-/// The shortest time between two collections, and between two passes: each reads the whole index.
+/// The shortest time between two collections, passes or counts: each reads the whole index.
 const LEAST: u64 = 60;
 
 impl Lookup<'_> {
@@ -123,8 +147,43 @@ impl Lookup<'_> {
         let pass = or_default(found, || Ok(pass))?;
         let gc = GcSettings { interval, grace };
         let scrub = ScrubSettings { share, interval: pass };
-        let upkeep = Upkeep { quota, gc, scrub, retention: self.retention(up)? };
+        let (repair, retention) = (self.repair(up)?, self.retention(up)?);
+        let upkeep = Upkeep { quota, gc, scrub, repair, retention };
         upkeep.checked()
+    }
+
+    fn repair(&self, up: &Up) -> Result<RepairSettings, Problem> {
+        let default = Housekeeping::default();
+        let span = |name, flag, file: fn(&RepairFile) -> Option<Span>, default| {
+            let found = self.find(name, flag, str::parse, |f| file(f.repair.as_ref()?))?;
+            or_default(found, || Ok(Span(default)))
+        };
+        let parse = |text: &str| text.parse().map_err(|_| format!("{text:?} is no count"));
+        let copies = self.find("STASH_REPAIR_COPIES", up.repair_copies, parse, |file| {
+            file.repair.as_ref()?.copies
+        })?;
+        let least = u32::try_from(default.repair_copies).unwrap_or(u32::MAX);
+        Ok(RepairSettings {
+            interval: span(
+                "STASH_REPAIR_INTERVAL",
+                up.repair_interval,
+                |file| file.interval,
+                default.repair_interval,
+            )?,
+            grace: span(
+                "STASH_REPAIR_GRACE",
+                up.repair_grace,
+                |file| file.grace,
+                default.repair_grace,
+            )?,
+            copies: or_default(copies, || Ok(least))?,
+            challenge: span(
+                "STASH_REPAIR_CHALLENGE",
+                up.repair_challenge,
+                |file| file.challenge,
+                default.challenge_interval,
+            )?,
+        })
     }
 
     fn retention(&self, up: &Up) -> Result<RetentionSettings, Problem> {
@@ -154,12 +213,17 @@ impl Upkeep {
                 soft.origin, hard.origin
             )));
         }
-        let spans = [("gc.interval", &self.gc.interval), ("scrub.interval", &self.scrub.interval)];
-        for (name, span) in spans {
-            if span.value.0.as_secs() < LEAST {
+        let spans = [
+            ("gc.interval", &self.gc.interval, LEAST),
+            ("scrub.interval", &self.scrub.interval, LEAST),
+            ("repair.interval", &self.repair.interval, LEAST),
+            ("repair.challenge", &self.repair.challenge, 1),
+        ];
+        for (name, span, least) in spans {
+            if span.value.0.as_secs() < least {
                 let (value, origin) = (span.value, &span.origin);
                 return Err(Problem::usage(format!(
-                    "{name} ({value}, {origin}) must be {LEAST}s at least"
+                    "{name} ({value}, {origin}) must be {least}s at least"
                 )));
             }
         }
@@ -190,6 +254,10 @@ impl Upkeep {
             gc_grace: self.gc.grace.value.0,
             scrub_share: self.scrub.share.value.0,
             scrub_interval: self.scrub.interval.value.0,
+            repair_interval: self.repair.interval.value.0,
+            repair_grace: self.repair.grace.value.0,
+            repair_copies: self.repair.copies.value.into(),
+            challenge_interval: self.repair.challenge.value.0,
         }
     }
 }

@@ -38,7 +38,8 @@ fn bodies_hold_their_promises_whatever_the_bytes() {
         "disk_free":3,"state":"refusing","why":"w"},"gc":{"running":false,"last":null,"freed":0,
         "collectable":1,"chunks":1,"waiting":2,"waiting_chunks":2},"scrub":{"passes":1,
         "last":"1970-01-01T00:00:00Z","done_bytes":1,"total_bytes":2,"findings":0,
-        "last_findings":1,"found":1,"healed":0,"unhealed":1},"damaged":[{"kind":"chunk","id":"a",
+        "last_findings":1,"found":1,"healed":0,"unhealed":1},"repair":{"running":false,
+        "last":null,"copies":[0,1,2,3],"below":4},"damaged":[{"kind":"chunk","id":"a",
         "why":"w","names":["n"],"keys":null}],"version":"0.1.0"}"#;
     let done = r#"{"done":{"roots":[{"key":"a","files":1,"bytes":2,"new":1,"unchanged":0,
         "skipped":[{"path":"p","why":"w"}],"copies":1,"wanted":2,"short":true,
@@ -48,7 +49,8 @@ fn bodies_hold_their_promises_whatever_the_bytes() {
     let holders = r#"{"key":"a","chunks":1,"inline":false,"nodes":[{"node_id":"n","name":"x",
         "role":"keeper","chunks":1,"state":"complete"}]}"#;
     let peers = r#"{"peers":[{"node_id":"n","name":null,"role":"reader","this":false,
-        "connected":true,"addresses":["192.0.2.7:7979"]}]}"#;
+        "connected":true,"addresses":["192.0.2.7:7979"],
+        "challenged":"1970-01-01T00:00:00Z","shown":1,"failed":0,"in_doubt_since":null}]}"#;
     let error = r#"{"error":{"code":"not_found","message":"m","hint":null}}"#;
     let seeds = [
         body("put", 0, r#"{"paths":["/a","/b"],"as":"k","wait":"all"}"#),

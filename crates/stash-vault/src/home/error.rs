@@ -139,7 +139,10 @@ impl HomeError {
             HomeError::Exists { .. } => "name another directory with --data-dir".to_owned(),
             HomeError::Locked { .. } => "stop the other process, or use its socket".to_owned(),
             HomeError::StoreMissing { .. } => {
-                "mount the disk that holds it; nothing was created in its place".to_owned()
+                "mount the disk that holds it; nothing was created in its place. If it is lost for \
+                 good, remove the file `opens` and what is left of `store`, and start again: \
+                 everything is taken back from the other members"
+                    .to_owned()
             }
             HomeError::KeyringMissing { .. } => {
                 "restore it from a backup, or recover into a new directory".to_owned()

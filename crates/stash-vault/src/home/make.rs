@@ -10,6 +10,7 @@ use stash_crypto::{
 use stash_server::store::{Batch, Options, Store};
 use zeroize::Zeroizing;
 
+use super::members::Members;
 use super::opens::Opens;
 use super::{
     HOME_ROW, Home, HomeError, InitOptions, JoinOptions, RecoverOptions, binding, disk, enter,
@@ -208,7 +209,7 @@ impl Made {
             std::fs::remove_dir_all(&nursery).map_err(io)?;
         }
         disk::make_directory(&nursery).map_err(io)?;
-        self.write_store(&nursery)?;
+        write_store(&nursery, &self.keyring, &self.log, &self.addresses, self.synchronised)?;
         write_keyring(&nursery.join("keyring"), &self.keyring, passphrase)?;
         disk::sync_directory(&nursery).map_err(io)?;
         swap::begin(directory, id)
@@ -220,14 +221,48 @@ impl Made {
             role: self.keyring.role,
         })
     }
+}
 
-    fn write_store(&self, nursery: &Path) -> Result<(), HomeError> {
-        let store = Store::create(&nursery.join("store"), &Options::default())?;
-        stash_server::found(&store, &self.log, &self.addresses, self.synchronised)?;
-        store.commit(Batch::new().row(HOME_ROW, Some(&binding(&self.keyring))))?;
-        let opens = Opens { store: store.store_id(), count: store.opens() };
-        opens.write(nursery).map_err(|source| HomeError::Io { path: nursery.to_owned(), source })
+/// A new store with what its node has to know of the members, and the count of its opens.
+fn write_store(
+    nursery: &Path,
+    keyring: &Keyring,
+    log: &MemberLog,
+    addresses: &[Vec<u8>],
+    synchronised: bool,
+) -> Result<(), HomeError> {
+    let store = Store::create(&nursery.join("store"), &Options::default())?;
+    stash_server::found(&store, log, addresses, synchronised)?;
+    store.commit(Batch::new().row(HOME_ROW, Some(&binding(keyring))))?;
+    let opens = Opens { store: store.store_id(), count: store.opens() };
+    opens.write(nursery).map_err(|source| HomeError::Io { path: nursery.to_owned(), source })
+}
+
+/// Makes a new store where the old one is gone for good: neither it nor the count of its opens is
+/// there, and the copy of the member log says where everything can be had. A store whose opens were
+/// counted may lie on a disk that is not mounted.
+pub(super) fn replace_lost_store(directory: &Path, keyring: &Keyring) -> Result<(), HomeError> {
+    let io = |source| HomeError::Io { path: directory.to_owned(), source };
+    let store = directory.join("store");
+    if store.try_exists().map_err(io)? || Opens::exists(directory).map_err(io)? {
+        return Ok(());
     }
+    let Some(Members { log, addresses }) = Members::read(directory, keyring.stash).map_err(io)?
+    else {
+        return Ok(());
+    };
+    tracing::warn!("the store is gone: everything is taken back from the other members");
+    let nursery = directory.join("store-new");
+    if nursery.exists() {
+        // Left by a start that was interrupted.
+        std::fs::remove_dir_all(&nursery).map_err(io)?;
+    }
+    disk::make_directory(&nursery).map_err(io)?;
+    write_store(&nursery, keyring, &log, &addresses, false)?;
+    // The opens stay behind: to its node this store is not the one that it left.
+    std::fs::rename(nursery.join("store"), &store).map_err(io)?;
+    disk::sync_directory(directory).map_err(io)?;
+    std::fs::remove_dir_all(&nursery).map_err(io)
 }
 
 fn absolute(directory: &Path) -> PathBuf {

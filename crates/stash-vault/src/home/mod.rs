@@ -3,6 +3,7 @@
 //! ```text
 //! keyring      the node's keys (mode 0600); its presence says that a stash is here
 //! store/       the store; bound to the keyring by a row of its own
+//! members      a copy of the member log: with the keyring, enough to take everything back
 //! opens        how often the store was opened, as this node noted it
 //! names.redb   index of names (owners and readers; rebuildable)
 //! tags.redb    T to address (owners; a cache)
@@ -13,6 +14,7 @@ mod disk;
 mod error;
 mod examine;
 mod make;
+mod members;
 mod opens;
 mod swap;
 
@@ -165,6 +167,7 @@ impl Opened {
         }
         let lock = enter(&directory)?;
         let keyring = read_keyring(&directory, passphrase.as_ref())?;
+        make::replace_lost_store(&directory, &keyring)?;
         let store = open_store(&directory)?;
         check_binding(&store, &keyring)?;
         let io = |source| HomeError::Io { path: directory.clone(), source };
@@ -224,7 +227,8 @@ impl Opened {
         } else {
             (None, None)
         };
-        Ok(Node::new(engine, vault, tail, root, (directory, lock)))
+        let members = members::keep(engine.clone(), &directory);
+        Ok(Node::new(engine, vault, tail, root, (directory, lock), members))
     }
 }
 

@@ -22,6 +22,11 @@ impl Opens {
     }
 
     /// What was noted last; `None` if nothing was, or the note is damaged.
+    /// Whether there is a note, damaged or not.
+    pub(super) fn exists(directory: &Path) -> io::Result<bool> {
+        Opens::path(directory).try_exists()
+    }
+
     pub(super) fn read(directory: &Path) -> io::Result<Option<Opens>> {
         let bytes = disk::read(&Opens::path(directory))?;
         Ok(bytes.and_then(|bytes| Opens::decode(&bytes)))

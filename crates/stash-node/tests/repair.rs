@@ -1,0 +1,97 @@
+//! Copies that are lost and come back, with whole programs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test ends at the first thing that goes wrong"
+)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Node, code, noise};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn joined(founder: &Node) -> Node {
+    let node = Node::start();
+    let ticket = founder.ok(&["invite", "--role", "keeper"]);
+    node.ok(&["join", ticket.trim()]);
+    node
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < PATIENCE, "still waiting: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn connected(node: &Node, count: u64) {
+    until("members are connected", || node.json(&["status"])["connected"] == count);
+}
+
+/// What a status says of what is held.
+fn held(status: &Value) -> [&Value; 3] {
+    [&status["records"], &status["chunks"], &status["bytes"]]
+}
+
+// Fault case 20.
+#[test]
+fn a_keeper_of_which_only_the_identity_is_left_is_whole_again_without_a_command() {
+    let founder = Node::start();
+    let (lost, other) = (joined(&founder), joined(&founder));
+    connected(&founder, 3);
+    founder.file("tree/large", noise(1, 3 << 20));
+    founder.file("tree/small", "inline");
+    founder.ok(&["put", "tree", "--wait", "all"]);
+    let before = other.json(&["status"]);
+    connected(&lost, 3);
+    let home = lost.kill();
+    for entry in std::fs::read_dir(home.path().join("data")).unwrap() {
+        let path = entry.unwrap().path();
+        match path.file_name().unwrap().to_str().unwrap() {
+            "keyring" | "members" => {}
+            _ if path.is_dir() => std::fs::remove_dir_all(path).unwrap(),
+            _ => std::fs::remove_file(path).unwrap(),
+        }
+    }
+    founder.stop();
+    let back = Node::start_in(home, |_| {});
+    until("everything is back", || {
+        let status = back.json(&["status"]);
+        held(&status) == held(&before) && status["synchronised"] == true
+    });
+    let repair = other.run(&["repair", "--json"]);
+    let repaired: Value = serde_json::from_slice(&repair.stdout).unwrap();
+    assert_eq!((code(&repair), &repaired["copies"]), (0, &serde_json::json!([0, 0, 0, 2])));
+}
+
+#[test]
+fn a_repair_brings_back_what_was_evicted_when_too_few_others_have_it() {
+    let founder = Node::start();
+    let (one, two) = (joined(&founder), joined(&founder));
+    connected(&founder, 3);
+    founder.file("f", noise(2, 1 << 20));
+    founder.ok(&["put", "f", "--wait", "all"]);
+    founder.ok(&["evict", "f"]);
+    assert_eq!(founder.json(&["repair"])["brought_back"], 0);
+    // Three copies elsewhere are more than there are.
+    let (home, _) = founder.stop();
+    let founder = Node::start_in(home, |command| {
+        command.args(["--repair-copies", "3"]);
+    });
+    connected(&founder, 3);
+    let dry = founder.run(&["repair", "--dry-run", "--json"]);
+    assert_eq!(code(&dry), 7, "something is short");
+    let dry: Value = serde_json::from_slice(&dry.stdout).unwrap();
+    assert_eq!((&dry["brought_back"], &dry["completed"]), (&1.into(), &0.into()));
+    assert_eq!(founder.json(&["where", "f"])["nodes"][0]["chunks"], 0);
+    let repaired = founder.json(&["repair"]);
+    assert_eq!((&repaired["completed"], &repaired["left"]), (&1.into(), &0.into()));
+    assert_eq!(founder.json(&["where", "f"])["nodes"][0]["state"], "complete");
+    drop((one, two));
+}

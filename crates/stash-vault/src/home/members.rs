@@ -1,0 +1,159 @@
+//! A copy of what this node knows of the members, beside its keyring: with these two files alone it
+//! finds the others again, and takes everything back, when its store is lost.
+
+use std::io;
+use std::path::Path;
+
+use stash_crypto::{MemberEntry, MemberLog, StashId};
+use stash_server::Engine;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::disk;
+use crate::blocking::blocking;
+
+/// The file in the data directory. `docs/format.md`, A.12, specifies it.
+const NAME: &str = "members";
+
+/// What it begins with: magic and version.
+const HEAD: &[u8; 12] = b"stashmembers";
+const VERSION: u8 = 1;
+
+/// Bytes of the checksum at its end.
+const SUM: usize = 32;
+
+/// The members of a stash, and where they say that they can be reached.
+#[derive(Debug)]
+pub(super) struct Members {
+    pub(super) log: MemberLog,
+    pub(super) addresses: Vec<Vec<u8>>,
+}
+
+impl Members {
+    /// Reads the file; `None` if there is none, or none of this stash that is whole: every entry is
+    /// verified.
+    pub(super) fn read(directory: &Path, stash: StashId) -> io::Result<Option<Members>> {
+        Ok(disk::read(&directory.join(NAME))?.and_then(|bytes| Members::decode(&bytes, stash)))
+    }
+
+    fn of(engine: &Engine) -> Members {
+        Members { log: engine.member_log(), addresses: engine.signed_addresses() }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = [HEAD.as_slice(), &[VERSION]].concat();
+        let entries: Vec<&[u8]> = self.log.entries().iter().map(MemberEntry::bytes).collect();
+        let addresses: Vec<&[u8]> = self.addresses.iter().map(Vec::as_slice).collect();
+        for list in [entries, addresses] {
+            bytes.extend(count(list.len()));
+            for item in list {
+                bytes.extend(count(item.len()));
+                bytes.extend(item);
+            }
+        }
+        let sum = blake3::hash(&bytes);
+        bytes.extend(sum.as_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8], stash: StashId) -> Option<Members> {
+        let (body, sum) = bytes.split_last_chunk::<SUM>()?;
+        if blake3::hash(body) != blake3::Hash::from_bytes(*sum) {
+            return None;
+        }
+        let body = body.strip_prefix(HEAD)?.strip_prefix(&[VERSION])?;
+        let (entries, rest) = list(body)?;
+        let (addresses, rest) = list(rest)?;
+        let mut log = MemberLog::new(stash);
+        for entry in entries {
+            log.push(MemberEntry::decode(&entry).ok()?).ok()?;
+        }
+        rest.is_empty().then_some(Members { log, addresses })
+    }
+}
+
+fn count(len: usize) -> [u8; 4] {
+    u32::try_from(len).expect("a file of at most 1 MiB").to_le_bytes()
+}
+
+/// A list of byte strings, and what follows it.
+fn list(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, &[u8])> {
+    let (count, mut rest) = bytes.split_first_chunk::<4>()?;
+    let mut items = Vec::new();
+    for _ in 0..u32::from_le_bytes(*count) {
+        let (len, after) = rest.split_first_chunk::<4>()?;
+        let (item, after) =
+            after.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
+        items.push(item.to_vec());
+        rest = after;
+    }
+    Some((items, rest))
+}
+
+/// Keeps the file as the engine knows the members, as long as this lives.
+pub(super) fn keep(engine: Engine, directory: &Path) -> AbortOnDropHandle<()> {
+    let directory = directory.to_owned();
+    let keep = async move {
+        let mut changes = engine.membership();
+        loop {
+            changes.borrow_and_update();
+            let (members, directory) = (Members::of(&engine), directory.clone());
+            let written = blocking(move || disk::write(&directory.join(NAME), &members.encode()));
+            if let Err(error) = written.await {
+                // The store has it all the same.
+                tracing::warn!(%error, "the copy of the member log was not written");
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    AbortOnDropHandle::new(tokio::spawn(keep))
+}
+
+#[cfg(test)]
+mod tests {
+    use stash_crypto::{NodeKeys, RootSecret};
+
+    use super::*;
+    use crate::admission::founding;
+
+    fn members() -> (StashId, Members) {
+        let root = RootSecret::generate(&mut rand::rng());
+        let log = founding(&root, &NodeKeys::generate(&mut rand::rng()), "n").unwrap();
+        (root.stash_id(), Members { log, addresses: vec![vec![7; 90], vec![]] })
+    }
+
+    #[test]
+    fn the_copy_is_frozen() {
+        let root = RootSecret::from_bytes([1; 32]);
+        let log = founding(&root, &NodeKeys::from_seed([2; 32]), "n").unwrap();
+        let bytes = Members { log, addresses: vec![vec![7; 90]] }.encode();
+        let sum = blake3::hash(&bytes).to_hex();
+        let frozen = "ac5509cc75241a1ff2dfd4a4c013a87b5a5f85b8f67ccd20b194042fa511f9c6";
+        assert_eq!((bytes.len(), sum.as_str()), (778, frozen));
+    }
+
+    #[test]
+    fn the_copy_comes_back_whole() {
+        let (stash, members) = members();
+        let read = Members::decode(&members.encode(), stash).unwrap();
+        assert_eq!(read.log.head(), members.log.head());
+        assert_eq!(read.addresses, members.addresses);
+    }
+
+    // Fault case 78.
+    #[test]
+    fn a_copy_that_is_cut_flipped_or_of_another_stash_is_none() {
+        let (stash, members) = members();
+        let bytes = members.encode();
+        for cut in 0..bytes.len() {
+            assert!(Members::decode(&bytes[..cut], stash).is_none(), "cut at {cut}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Members::decode(&flipped, stash).is_none(), "bit {bit}");
+        }
+        assert!(Members::decode(&bytes, StashId::from_bytes([9; 32])).is_none());
+    }
+}
