@@ -17,7 +17,8 @@ pub const MAX_EPOCH_WRAP: usize = 128;
 /// Length of a sealed previous read root: T and the key.
 const SEALED_PREVIOUS: usize = 64;
 
-/// Where a removed writer's records end: what lies past `n` is set aside.
+/// Where the records of one incarnation of a node that may not write any more end: what lies past
+/// `n` is set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     /// The writer's incarnation.
@@ -26,6 +27,34 @@ pub struct Cut {
     pub n: u64,
     /// The hash of the record with that number.
     pub hash: RecordHash,
+}
+
+impl Cut {
+    /// Bytes of an encoded cut.
+    pub const ENCODED: usize = 48;
+
+    /// Incarnation, number (little-endian), hash.
+    pub fn to_bytes(&self) -> [u8; Self::ENCODED] {
+        let mut bytes = [0; Self::ENCODED];
+        bytes[..8].copy_from_slice(self.incarnation.as_bytes());
+        bytes[8..16].copy_from_slice(&self.n.to_le_bytes());
+        bytes[16..].copy_from_slice(self.hash.as_bytes());
+        bytes
+    }
+
+    /// The reverse of [`to_bytes`](Self::to_bytes); `None` for a number that no record has.
+    pub fn from_bytes(bytes: &[u8; Self::ENCODED]) -> Option<Self> {
+        let cut = Self::read(&mut Reader::new(bytes)).ok()?;
+        (1..=N_MAX).contains(&cut.n).then_some(cut)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, EntryError> {
+        Ok(Self {
+            incarnation: Incarnation::from_bytes(reader.array()?),
+            n: reader.u64()?,
+            hash: RecordHash::from_bytes(reader.array()?),
+        })
+    }
 }
 
 /// Which key a wrap holds.
@@ -58,7 +87,7 @@ pub struct EpochWrap {
 }
 
 impl EpochWrap {
-    fn order(&self) -> ([u8; 32], WrapKind) {
+    pub(crate) fn order(&self) -> ([u8; 32], WrapKind) {
         (self.to.map_or([0; 32], |node| *node.as_bytes()), self.kind)
     }
 }
@@ -86,6 +115,9 @@ pub enum MemberChange {
         node: NodeId,
         /// What it may do from now on.
         role: Role,
+        /// Where its records end, as for a removal; none if it was no owner. What is listed stays
+        /// cut, should it become an owner again: it then writes under a new incarnation.
+        cuts: Vec<Cut>,
     },
     /// A member is removed, for good.
     Remove {
@@ -128,13 +160,8 @@ impl MemberChange {
     pub(crate) fn check(&self) -> Result<(), EntryError> {
         match self {
             Self::Admit { label, .. } => check_sealed(label.len(), is_label),
-            Self::SetRole { .. } | Self::Root { .. } => Ok(()),
-            Self::Remove { cuts, .. } => {
-                check_count(cuts.len(), MAX_CUTS)?;
-                check_sorted(cuts, |cut| cut.incarnation)?;
-                let bad = cuts.iter().map(|cut| cut.n).find(|n| !(1..=N_MAX).contains(n));
-                bad.map_or(Ok(()), |n| Err(EntryError::Number { n }))
-            }
+            Self::Root { .. } => Ok(()),
+            Self::SetRole { cuts, .. } | Self::Remove { cuts, .. } => check_cuts(cuts),
             Self::Epoch { previous_read, wraps, .. } => {
                 check_sealed(previous_read.len(), is_previous)?;
                 check_count(wraps.len(), MAX_WRAPS)?;
@@ -153,18 +180,14 @@ impl MemberChange {
                 put_sealed(out, label);
                 out.extend_from_slice(node_signature);
             }
-            Self::SetRole { node, role } => {
+            Self::SetRole { node, role, cuts } => {
                 out.extend_from_slice(node.as_bytes());
                 out.push(role.code());
+                put_cuts(out, cuts);
             }
             Self::Remove { node, cuts } => {
                 out.extend_from_slice(node.as_bytes());
-                out.extend_from_slice(&len_u16(cuts.len()).to_le_bytes());
-                for cut in cuts {
-                    out.extend_from_slice(cut.incarnation.as_bytes());
-                    out.extend_from_slice(&cut.n.to_le_bytes());
-                    out.extend_from_slice(cut.hash.as_bytes());
-                }
+                put_cuts(out, cuts);
             }
             Self::Epoch { epoch, previous_read, wraps } => {
                 out.extend_from_slice(&epoch.to_le_bytes());
@@ -195,10 +218,11 @@ impl MemberChange {
             2 => Ok(Self::SetRole {
                 node: NodeId::from_bytes(reader.array()?),
                 role: read_role(reader)?,
+                cuts: read_list(reader, MAX_CUTS, Cut::read)?,
             }),
             3 => Ok(Self::Remove {
                 node: NodeId::from_bytes(reader.array()?),
-                cuts: read_list(reader, MAX_CUTS, read_cut)?,
+                cuts: read_list(reader, MAX_CUTS, Cut::read)?,
             }),
             4 => Ok(Self::Epoch {
                 epoch: reader.u32()?,
@@ -211,6 +235,20 @@ impl MemberChange {
             }),
             found => Err(EntryError::Kind { found }),
         }
+    }
+}
+
+fn check_cuts(cuts: &[Cut]) -> Result<(), EntryError> {
+    check_count(cuts.len(), MAX_CUTS)?;
+    check_sorted(cuts, |cut| cut.incarnation)?;
+    let bad = cuts.iter().map(|cut| cut.n).find(|n| !(1..=N_MAX).contains(n));
+    bad.map_or(Ok(()), |n| Err(EntryError::Number { n }))
+}
+
+fn put_cuts(out: &mut Vec<u8>, cuts: &[Cut]) {
+    out.extend_from_slice(&len_u16(cuts.len()).to_le_bytes());
+    for cut in cuts {
+        out.extend_from_slice(&cut.to_bytes());
     }
 }
 
@@ -265,14 +303,6 @@ fn read_list<T>(
     let count = usize::from(reader.u16()?);
     check_count(count, limit)?;
     (0..count).map(|_| read(reader)).collect()
-}
-
-fn read_cut(reader: &mut Reader<'_>) -> Result<Cut, EntryError> {
-    Ok(Cut {
-        incarnation: Incarnation::from_bytes(reader.array()?),
-        n: reader.u64()?,
-        hash: RecordHash::from_bytes(reader.array()?),
-    })
 }
 
 fn read_epoch_wrap(reader: &mut Reader<'_>) -> Result<EpochWrap, EntryError> {

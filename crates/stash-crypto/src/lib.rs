@@ -35,6 +35,7 @@ mod clear;
 mod codec;
 mod contexts;
 mod entry;
+mod epoch;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -69,6 +70,7 @@ pub use chunk::{
 };
 pub use clear::{Clear, ForgetKind, HEIGHT_MAX, RecordKind};
 pub use entry::{EntryError, MAX_ENTRY, MemberEntry};
+pub use epoch::{EpochError, next_epoch};
 pub use grant::{GrantError, KeyGrant, MAX_EPOCHS};
 pub use ids::{
     Address, ChunkTag, EntryHash, IdError, Incarnation, NameId, NodeId, NoisePublic, RecordHash,
@@ -78,7 +80,7 @@ pub use join::{JoinError, JoinRequest};
 pub use key::{Key, KeyError, MAX_KEY, NameKey};
 pub use keyring::{Keyring, KeyringError, Protection};
 pub use label::{LabelError, LabelKeys, MAX_DISPLAY_NAME, label_epoch};
-pub use log::{Member, MemberError, MemberLog, Removal};
+pub use log::{Barred, Member, MemberError, MemberLog, Removal};
 pub use manifest::{
     ChunkRef, DIRECT_CHUNKS, MANIFEST_CHUNK_MAX, MANIFEST_ENTRIES_MAX, Manifest, ManifestError,
     decode_manifest_chunk, manifest_chunks,

@@ -6,9 +6,10 @@ use thiserror::Error;
 
 use crate::change::{Cut, MemberChange};
 use crate::entry::MemberEntry;
-use crate::ids::{EntryHash, NodeId, NoisePublic, StashId, TicketId, WrapPublic};
+use crate::ids::{EntryHash, NodeId, NoisePublic, RecordHash, StashId, TicketId, WrapPublic};
 use crate::member::{Identity, Role};
 use crate::sign::SignatureError;
+use crate::vector::{Dot, Writer};
 
 /// A current member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +95,31 @@ pub enum MemberError {
     },
 }
 
+/// Why the log lets a record not count. Its writer, or whoever passed it on, is at fault; or this log
+/// is not up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Barred {
+    /// The writer never was a member, or has been removed and this incarnation was not known then.
+    #[error("the writer {} is no member", .0.short())]
+    NotMember(NodeId),
+    /// The writer may not write.
+    #[error("the writer {} is a {role}, and only owners write", .node.short())]
+    NotOwner {
+        /// The writer.
+        node: NodeId,
+        /// Its role.
+        role: Role,
+    },
+    /// The writer was removed, or is an owner no more, and its records end before this one.
+    #[error("the records of {writer} end at number {n}, and this one lies past that cut")]
+    PastCut {
+        /// The writer.
+        writer: Writer,
+        /// The last number that counts; it does so with one hash only.
+        n: u64,
+    },
+}
+
 /// The verified log of one stash and what it amounts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberLog {
@@ -101,6 +127,7 @@ pub struct MemberLog {
     entries: Vec<MemberEntry>,
     members: BTreeMap<NodeId, Member>,
     removed: BTreeMap<NodeId, Removal>,
+    cuts: BTreeMap<Writer, Cut>,
     epoch: u32,
     root: Option<(NoisePublic, WrapPublic)>,
 }
@@ -113,6 +140,7 @@ impl MemberLog {
             entries: Vec::new(),
             members: BTreeMap::new(),
             removed: BTreeMap::new(),
+            cuts: BTreeMap::new(),
             epoch: 0,
             root: None,
         }
@@ -170,11 +198,13 @@ impl MemberLog {
                 let member = Member { identity, role, label, admitted_at: index };
                 self.members.insert(identity.node, member);
             }
-            MemberChange::SetRole { node, role } => {
+            MemberChange::SetRole { node, role, cuts } => {
                 self.members.get_mut(node).ok_or(MemberError::NotAMember(*node))?.role = *role;
+                self.cut(node, cuts);
             }
             MemberChange::Remove { node, cuts } => {
                 let member = self.members.remove(node).ok_or(MemberError::NotAMember(*node))?;
+                self.cut(node, cuts);
                 let removal = Removal { member, removed_at: index, cuts: cuts.clone() };
                 self.removed.insert(*node, removal);
             }
@@ -192,6 +222,14 @@ impl MemberLog {
             }
         }
         Ok(())
+    }
+
+    /// Of two cuts of one writer the first stands: what lay past it was refused everywhere since.
+    fn cut(&mut self, node: &NodeId, cuts: &[Cut]) {
+        for cut in cuts {
+            let writer = Writer { node: *node, incarnation: cut.incarnation };
+            self.cuts.entry(writer).or_insert(*cut);
+        }
     }
 
     fn check_new(&self, identity: &Identity, ticket: &TicketId) -> Result<(), MemberError> {
@@ -266,6 +304,33 @@ impl MemberLog {
         let mut members: Vec<_> = self.members.values().collect();
         members.sort_by_key(|member| member.admitted_at);
         members.into_iter()
+    }
+
+    /// Whether a record with this dot and hash counts: by the writer's role, or, if the writer's
+    /// incarnation has been cut, by that alone. Says nothing of the record's own signature.
+    pub fn admits(&self, dot: &Dot, hash: &RecordHash) -> Result<(), Barred> {
+        let writer = dot.writer;
+        if let Some(cut) = self.cuts.get(&writer) {
+            let counts = dot.n < cut.n || dot.n == cut.n && *hash == cut.hash;
+            return if counts { Ok(()) } else { Err(Barred::PastCut { writer, n: cut.n }) };
+        }
+        match self.members.get(&writer.node).map(|member| member.role) {
+            Some(role) if role.writes() => Ok(()),
+            Some(role) => Err(Barred::NotOwner { node: writer.node, role }),
+            None => Err(Barred::NotMember(writer.node)),
+        }
+    }
+
+    /// Where the records of this writer end, if they do. It never writes again.
+    pub fn cut_of(&self, writer: &Writer) -> Option<&Cut> {
+        self.cuts.get(writer)
+    }
+
+    /// The nodes that were removed, in that order.
+    pub fn removals(&self) -> impl Iterator<Item = &Removal> + '_ {
+        let mut removals: Vec<_> = self.removed.values().collect();
+        removals.sort_by_key(|removal| removal.removed_at);
+        removals.into_iter()
     }
 
     /// What the log says of a removed node.

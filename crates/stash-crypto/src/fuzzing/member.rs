@@ -3,7 +3,9 @@
 use super::input::Input;
 use super::{NODES, ROOT, stash};
 use crate::codec::Reader;
-use crate::{EntryHash, JoinRequest, MemberChange, MemberEntry, MemberLog, RootSigner};
+use crate::{
+    Cut, Dot, EntryHash, JoinRequest, MemberChange, MemberEntry, MemberLog, RootSigner, Writer,
+};
 
 /// Entries of one input: each is signed and verified, which takes a tenth of a millisecond.
 const ENTRIES: usize = 12;
@@ -51,6 +53,9 @@ pub fn member_log(bytes: &[u8]) -> bool {
         assert_eq!(again.push(copy), Ok(()));
     }
     assert_eq!(again, log);
+    assert!(log.network_keys(None, &ROOT.wrap_secret()).len() <= log.entries().len());
+    let roots = log.read_roots(None, &ROOT.wrap_secret(), &[ROOT.read_root()]);
+    assert!(roots.windows(2).all(|pair| pair[0].epoch() < pair[1].epoch()));
     !refused
 }
 
@@ -64,6 +69,15 @@ fn push(log: &mut MemberLog, entry: MemberEntry) -> bool {
             assert_eq!(log.len(), before.len() + 1);
             assert_eq!(log.head(), entry.hash());
             assert!(log.epoch() >= before.epoch());
+        }
+    }
+    for removal in log.removals() {
+        for cut in &removal.cuts {
+            assert_eq!(Cut::from_bytes(&cut.to_bytes()), Some(*cut));
+            let writer = Writer { node: removal.member.identity.node, incarnation: cut.incarnation };
+            let n = log.cut_of(&writer).expect("it was cut").n;
+            let past = Dot { writer, n: n + 1 };
+            assert!(log.admits(&past, &cut.hash).is_err(), "past its cut");
         }
     }
     for member in log.members() {
@@ -101,7 +115,9 @@ fn about(change: MemberChange, node: u8) -> MemberChange {
             let (identity, node_signature) = (request.identity, request.signature);
             MemberChange::Admit { identity, role, ticket, label, node_signature }
         }
-        MemberChange::SetRole { role, .. } => MemberChange::SetRole { node: keys.node_id(), role },
+        MemberChange::SetRole { role, cuts, .. } => {
+            MemberChange::SetRole { node: keys.node_id(), role, cuts }
+        }
         MemberChange::Remove { cuts, .. } => MemberChange::Remove { node: keys.node_id(), cuts },
         other => other,
     }

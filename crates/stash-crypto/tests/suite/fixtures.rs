@@ -206,7 +206,7 @@ pub(crate) fn entries() -> Vec<MemberEntry> {
         MemberChange::Root { noise, wrap: to_root },
         admit(&node(), Role::Owner, 0),
         admit(&keeper(), Role::Keeper, 12),
-        MemberChange::SetRole { node: keeper().node_id(), role: Role::Reader },
+        MemberChange::SetRole { node: keeper().node_id(), role: Role::Reader, cuts: vec![] },
         MemberChange::Remove { node: keeper().node_id(), cuts: vec![cut] },
         MemberChange::Epoch {
             epoch: 1,
@@ -220,6 +220,16 @@ pub(crate) fn entries() -> Vec<MemberEntry> {
         entries.push(entry(entries.len() as u64, previous, change));
     }
     entries
+}
+
+/// An entry after those that ends an owner's writing.
+pub(crate) fn demotion() -> MemberEntry {
+    let last = entries().pop().unwrap();
+    let hash = put_chunks().hash();
+    let cut = |byte| Cut { incarnation: Incarnation::from_bytes([byte; 8]), n: 7, hash };
+    let cuts = vec![cut(4), cut(5)];
+    let change = MemberChange::SetRole { node: node().node_id(), role: Role::Reader, cuts };
+    entry(last.index() + 1, last.hash(), change)
 }
 
 pub(crate) fn ticket() -> Ticket {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a fixture that fails should fail its test")]
 
 mod chunk;
+mod epochs;
 mod fixtures;
 mod frozen;
 mod hostile;

@@ -59,7 +59,7 @@ fn a_second_history_is_a_fork_and_missing_entries_are_a_gap() {
     let (held, offered) = (log.head(), fork.hash());
     assert_eq!(log.push(fork), Err(MemberError::Fork { index: 2, held, offered }));
 
-    let role = MemberChange::SetRole { node: keeper().node_id(), role: Role::Owner };
+    let role = MemberChange::SetRole { node: keeper().node_id(), role: Role::Owner, cuts: vec![] };
     let offered = EntryHash::from_bytes([1; 32]);
     let beside = entry(3, offered, role.clone());
     assert_eq!(log.push(beside), Err(MemberError::Fork { index: 2, held, offered }));
@@ -118,7 +118,7 @@ fn changes_that_make_no_sense_are_refused_and_change_nothing() {
             MemberError::TicketUsed(TicketId::from_bytes([12; 16])),
         ),
         (
-            MemberChange::SetRole { node: stranger, role: Role::Owner },
+            MemberChange::SetRole { node: stranger, role: Role::Owner, cuts: vec![] },
             MemberError::NotAMember(stranger),
         ),
         (

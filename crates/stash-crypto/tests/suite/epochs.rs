@@ -1,0 +1,203 @@
+//! Cuts, and the epochs of keys that a log hands out.
+
+use stash_crypto::*;
+
+use crate::fixtures::*;
+
+fn reader() -> NodeKeys {
+    NodeKeys::from_seed([51; 32])
+}
+
+/// A log with an owner, a reader and a keeper.
+fn log() -> MemberLog {
+    let mut log = MemberLog::new(stash());
+    entries().into_iter().take(3).for_each(|entry| log.push(entry).unwrap());
+    push(&mut log, admit(&reader(), Role::Reader, 14));
+    log
+}
+
+fn push(log: &mut MemberLog, change: MemberChange) {
+    log.push(entry(log.len(), log.head(), change)).unwrap();
+}
+
+fn begin_epoch(log: &mut MemberLog) {
+    let change = next_epoch(log, &root(), &mut Counting(0)).unwrap();
+    push(log, change);
+}
+
+fn epochs<T>(keys: &[T], epoch: fn(&T) -> u32) -> Vec<u32> {
+    keys.iter().map(epoch).collect()
+}
+
+/// Epochs of the network keys and of the read roots that a node has from the log, beside `held`.
+fn found(log: &MemberLog, keys: &NodeKeys, held: &[ReadRoot]) -> (Vec<u32>, Vec<u32>) {
+    let (me, secret) = (keys.node_id(), keys.wrap_secret());
+    let network = log.network_keys(Some(&me), secret);
+    let read = log.read_roots(Some(&me), secret, held);
+    (epochs(&network, NetworkKey::epoch), epochs(&read, ReadRoot::epoch))
+}
+
+fn dot(keys: &NodeKeys, incarnation: u8, n: u64) -> Dot {
+    let incarnation = Incarnation::from_bytes([incarnation; 8]);
+    Dot { writer: Writer { node: keys.node_id(), incarnation }, n }
+}
+
+fn hash(byte: u8) -> RecordHash {
+    RecordHash::from_bytes([byte; 32])
+}
+
+fn cut(incarnation: u8, n: u64, byte: u8) -> Cut {
+    Cut { incarnation: Incarnation::from_bytes([incarnation; 8]), n, hash: hash(byte) }
+}
+
+#[test]
+fn a_member_that_was_away_finds_every_epoch_in_the_log() {
+    let mut log = log();
+    for _ in 0..3 {
+        begin_epoch(&mut log);
+    }
+    let held = [root().read_root()];
+    assert_eq!(found(&log, &node(), &held), (vec![1, 2, 3], vec![1, 2, 3]));
+    assert_eq!(found(&log, &keeper(), &[]), (vec![1, 2, 3], vec![]), "a keeper reads nothing");
+    let secret = root().wrap_secret();
+    assert_eq!(epochs(&log.network_keys(None, &secret), NetworkKey::epoch), [1, 2, 3]);
+    let by_root = log.read_roots(None, &secret, &held);
+    let by_owner = log.read_roots(Some(&node().node_id()), node().wrap_secret(), &held);
+    assert!(by_root.iter().zip(&by_owner).all(|(one, other)| one.expose() == other.expose()));
+    assert_eq!(by_root.len(), 3);
+}
+
+#[test]
+fn keys_of_two_epochs_have_nothing_in_common() {
+    let mut log = log();
+    for _ in 0..2 {
+        let change = next_epoch(&log, &root(), &mut rand::rng()).unwrap();
+        push(&mut log, change);
+    }
+    let keys = log.network_keys(Some(&node().node_id()), node().wrap_secret());
+    assert_ne!(keys[0].expose(), keys[1].expose());
+    assert_ne!(keys[0].peer_tag_key(), keys[1].peer_tag_key());
+}
+
+#[test]
+fn whoever_is_removed_finds_no_later_key() {
+    let mut log = log();
+    begin_epoch(&mut log);
+    push(&mut log, MemberChange::Remove { node: reader().node_id(), cuts: vec![] });
+    begin_epoch(&mut log);
+    let held = [root().read_root()];
+    assert_eq!(found(&log, &reader(), &held), (vec![1], vec![1]));
+    assert_eq!(found(&log, &node(), &held), (vec![1, 2], vec![1, 2]));
+    assert_eq!(found(&log, &keeper(), &[]), (vec![1, 2], vec![]));
+}
+
+#[test]
+fn whoever_is_promoted_reads_what_was_written_before() {
+    let mut log = log();
+    begin_epoch(&mut log);
+    let role = Role::Reader;
+    push(&mut log, MemberChange::SetRole { node: keeper().node_id(), role, cuts: vec![] });
+    assert_eq!(found(&log, &keeper(), &[]), (vec![1], vec![]), "not before the next epoch");
+    begin_epoch(&mut log);
+    assert_eq!(found(&log, &keeper(), &[]), (vec![1, 2], vec![0, 1, 2]));
+    let (me, secret) = (keeper().node_id(), keeper());
+    let roots = log.read_roots(Some(&me), secret.wrap_secret(), &[]);
+    assert_eq!(roots[0].expose(), root().read_root().expose());
+}
+
+#[test]
+fn whoever_reads_no_more_finds_no_later_read_root() {
+    let mut log = log();
+    let role = Role::Keeper;
+    push(&mut log, MemberChange::SetRole { node: reader().node_id(), role, cuts: vec![] });
+    begin_epoch(&mut log);
+    assert_eq!(found(&log, &reader(), &[root().read_root()]), (vec![1], vec![]));
+}
+
+#[test]
+fn a_wrap_that_is_no_key_of_its_epoch_is_passed_over() {
+    let mut log = log();
+    let plain = |grant: KeyGrant| grant.encode().unwrap();
+    let wrong = [
+        plain(KeyGrant { network: vec![NetworkKey::from_parts(2, [1; 32])], read: vec![] }),
+        plain(KeyGrant { network: vec![], read: vec![ReadRoot::from_parts(1, [1; 32])] }),
+    ];
+    for (plain, epoch) in wrong.iter().zip(1..) {
+        let sealed = wrap(&node().wrap_public(), &stash(), plain, &mut Counting(0)).unwrap();
+        let to = Some(node().node_id());
+        let wraps = vec![EpochWrap { to, kind: WrapKind::Network, sealed }];
+        push(&mut log, MemberChange::Epoch { epoch, previous_read: vec![], wraps });
+    }
+    assert_eq!(found(&log, &node(), &[]), (vec![], vec![]));
+    let lost = next_epoch(&log, &root(), &mut Counting(0));
+    assert_eq!(lost.unwrap_err(), EpochError::NoReadRoot { epoch: 2 }, "nothing could be read");
+}
+
+#[test]
+fn a_log_that_tells_no_root_begins_no_epoch() {
+    let mut log = MemberLog::new(stash());
+    push(&mut log, admit(&node(), Role::Owner, 0));
+    let refused = next_epoch(&log, &root(), &mut Counting(0));
+    assert_eq!(refused.unwrap_err(), EpochError::NoRoot);
+}
+
+// Fault case 23.
+#[test]
+fn a_removed_writers_records_count_up_to_its_cut_and_not_beyond() {
+    let mut log = log();
+    let writer = node();
+    assert_eq!(log.admits(&dot(&writer, 4, 9), &hash(9)), Ok(()));
+    let cuts = vec![cut(4, 7, 7), cut(5, 1, 1)];
+    push(&mut log, MemberChange::Remove { node: writer.node_id(), cuts });
+    let past = |incarnation, n| {
+        Err(Barred::PastCut { writer: dot(&writer, incarnation, 1).writer, n })
+    };
+    let cases = [
+        (4, 1, 99, Ok(())),
+        (4, 6, 99, Ok(())),
+        (4, 7, 7, Ok(())),
+        (4, 7, 8, past(4, 7)),
+        (4, 8, 8, past(4, 7)),
+        (4, N_MAX, 8, past(4, 7)),
+        (5, 1, 1, Ok(())),
+        (5, 2, 2, past(5, 1)),
+        (6, 1, 1, Err(Barred::NotMember(writer.node_id()))),
+    ];
+    for (incarnation, n, byte, expected) in cases {
+        let said = log.admits(&dot(&writer, incarnation, n), &hash(byte));
+        assert_eq!(said, expected, "record {n} of incarnation {incarnation}");
+    }
+    assert_eq!(log.cut_of(&dot(&writer, 4, 1).writer), Some(&cut(4, 7, 7)));
+    assert_eq!(log.removals().map(|gone| gone.removed_at).collect::<Vec<_>>(), [4]);
+}
+
+// Fault case 23.
+#[test]
+fn a_demoted_writer_that_is_promoted_again_writes_under_a_new_incarnation_alone() {
+    let mut log = log();
+    let (writer, id) = (node(), node().node_id());
+    let cuts = vec![cut(4, 7, 7)];
+    push(&mut log, MemberChange::SetRole { node: id, role: Role::Reader, cuts });
+    let barred = Barred::NotOwner { node: id, role: Role::Reader };
+    assert_eq!(log.admits(&dot(&writer, 4, 7), &hash(7)), Ok(()));
+    assert_eq!(log.admits(&dot(&writer, 6, 1), &hash(1)), Err(barred));
+    push(&mut log, MemberChange::SetRole { node: id, role: Role::Owner, cuts: vec![] });
+    let past = Barred::PastCut { writer: dot(&writer, 4, 1).writer, n: 7 };
+    assert_eq!(log.admits(&dot(&writer, 4, 8), &hash(8)), Err(past));
+    assert_eq!(log.admits(&dot(&writer, 6, 1), &hash(1)), Ok(()));
+    // A second cut of what was cut already lets nothing in.
+    let cuts = vec![cut(4, 90, 90)];
+    push(&mut log, MemberChange::Remove { node: id, cuts });
+    assert_eq!(log.admits(&dot(&writer, 4, 8), &hash(8)), Err(past));
+}
+
+#[test]
+fn a_cut_has_one_encoding() {
+    let one = cut(4, 7, 7);
+    assert_eq!(Cut::from_bytes(&one.to_bytes()), Some(one));
+    for n in [0, N_MAX + 1, u64::MAX] {
+        let mut bytes = one.to_bytes();
+        bytes[8..16].copy_from_slice(&n.to_le_bytes());
+        assert_eq!(Cut::from_bytes(&bytes), None, "{n}");
+    }
+}
