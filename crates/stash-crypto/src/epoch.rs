@@ -10,9 +10,10 @@ use rand::CryptoRng;
 use thiserror::Error;
 
 use crate::change::{EpochWrap, MAX_WRAPS, MemberChange, WrapKind};
+use crate::entry::{EntryError, MemberEntry};
 use crate::grant::{GrantError, KeyGrant};
 use crate::ids::{NodeId, WrapPublic};
-use crate::log::MemberLog;
+use crate::log::{MemberError, MemberLog};
 use crate::node::WrapSecret;
 use crate::secret::{NetworkKey, ReadRoot, RootSecret};
 use crate::wrap::{WrapError, unwrap, wrap};
@@ -42,6 +43,20 @@ pub enum EpochError {
     /// The keys have no encoding.
     #[error(transparent)]
     Grant(#[from] GrantError),
+}
+
+/// Why the root cannot make a change. Nothing was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ChangeError {
+    /// The change has no encoding, or is too long for one entry.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// The log does not let it stand: the caller asks for what makes no sense.
+    #[error(transparent)]
+    Log(#[from] MemberError),
+    /// The epoch that it calls for cannot begin.
+    #[error(transparent)]
+    Epoch(#[from] EpochError),
 }
 
 impl MemberLog {
@@ -145,6 +160,32 @@ pub fn next_epoch(
     }
     wraps.sort_by_key(EpochWrap::order);
     Ok(MemberChange::Epoch { epoch, previous_read, wraps })
+}
+
+/// The entry that makes a change at the end of this log, and the one that begins the next epoch if
+/// the change calls for it: a removal does, and a role that takes reading away or gives it.
+pub fn change_members(
+    log: &MemberLog,
+    root: &RootSecret,
+    change: MemberChange,
+    rng: &mut (impl CryptoRng + ?Sized),
+) -> Result<Vec<MemberEntry>, ChangeError> {
+    let begins = match &change {
+        MemberChange::Remove { .. } => true,
+        MemberChange::SetRole { node, role, .. } => {
+            log.member(node).is_some_and(|member| member.role.reads() != role.reads())
+        }
+        _ => false,
+    };
+    let (mut log, signer) = (log.clone(), root.root_signer());
+    let entry = MemberEntry::sign(&signer, log.len(), log.head(), change)?;
+    log.push(entry.clone())?;
+    let mut entries = vec![entry];
+    if begins {
+        let epoch = next_epoch(&log, root, rng)?;
+        entries.push(MemberEntry::sign(&signer, log.len(), log.head(), epoch)?);
+    }
+    Ok(entries)
 }
 
 fn lost(epoch: u32) -> EpochError {

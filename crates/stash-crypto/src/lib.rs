@@ -70,7 +70,7 @@ pub use chunk::{
 };
 pub use clear::{Clear, ForgetKind, HEIGHT_MAX, RecordKind};
 pub use entry::{EntryError, MAX_ENTRY, MemberEntry};
-pub use epoch::{EpochError, next_epoch};
+pub use epoch::{ChangeError, EpochError, change_members, next_epoch};
 pub use grant::{GrantError, KeyGrant, MAX_EPOCHS};
 pub use ids::{
     Address, ChunkTag, EntryHash, IdError, Incarnation, NameId, NodeId, NoisePublic, RecordHash,

@@ -1,5 +1,6 @@
 //! The JSON bodies of the local API. With `--json` the command line prints the same.
 
+mod peers;
 mod repair;
 
 use std::net::SocketAddr;
@@ -7,6 +8,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Problem;
+pub(crate) use peers::{Peer, PeerChanged, PeerRemove, PeerRole, Peers, RemovedPeer};
 pub(crate) use repair::{RepairDone, RepairMember, RepairRequest, RepairState};
 
 /// `GET /v1/status`.
@@ -192,30 +194,6 @@ pub(crate) struct Rebuilt {
     pub(crate) announced: u64,
     /// Sentences: what could not be saved, and what was restored.
     pub(crate) notes: Vec<String>,
-}
-
-/// `GET /v1/peers`.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Peers {
-    pub(crate) peers: Vec<Peer>,
-}
-
-/// One member.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Peer {
-    pub(crate) node_id: String,
-    pub(crate) name: Option<String>,
-    pub(crate) role: String,
-    pub(crate) this: bool,
-    pub(crate) connected: bool,
-    pub(crate) addresses: Vec<SocketAddr>,
-    /// When this node challenged it last: RFC 3339, UTC.
-    pub(crate) challenged: Option<String>,
-    /// Chunks and records that it has shown since this node started, and that it failed to show.
-    pub(crate) shown: u64,
-    pub(crate) failed: u64,
-    /// RFC 3339, UTC; what it says is not counted as a copy since then.
-    pub(crate) in_doubt_since: Option<String>,
 }
 
 /// `POST /v1/put`: absolute paths that the daemon reads itself.

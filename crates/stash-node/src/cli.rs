@@ -94,7 +94,9 @@ pub(crate) enum Command {
     /// Join a stash with a ticket
     Join(Join),
     /// List the members
-    Peers,
+    Peers(Peers),
+    /// Remove a member, or give it another role (founding node only)
+    Peer(Peer),
     /// Show the state of this node
     Status,
     /// Show the recovery text or this node's public identity
@@ -398,6 +400,39 @@ pub(crate) struct Join {
     /// The name that other members see [env: STASH_NAME]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Peers {
+    /// List those that were removed instead
+    #[arg(long)]
+    pub(crate) removed: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Peer {
+    #[command(subcommand)]
+    pub(crate) what: PeerCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PeerCommand {
+    /// Shut a member out, for good: its connections are cut and all keys change
+    Remove {
+        /// Its name, or the beginning of its id as `stash peers` shows it
+        name: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Give a member another role
+    Role {
+        /// Its name, or the beginning of its id as `stash peers` shows it
+        name: String,
+        /// What it may do from now on
+        #[arg(value_enum)]
+        role: Role,
+    },
 }
 
 #[derive(Debug, Args)]

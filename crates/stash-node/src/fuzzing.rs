@@ -22,7 +22,8 @@ use serde::de::DeserializeOwned;
 use crate::api::range::Range;
 use crate::body::{
     Event, EvictDone, EvictRequest, GetDone, GetRequest, InviteDone, InviteRequest, JoinDone,
-    JoinRequest, Listing, Peers, PutDone, PutRequest, Recovery, RmDone, RmRequest, Status, Where,
+    JoinRequest, Listing, PeerChanged, PeerRemove, PeerRole, Peers, PutDone, PutRequest, Recovery,
+    RmDone, RmRequest, Status, Where,
 };
 use crate::config::of_text;
 use crate::error::{Class, ErrorBody};
@@ -64,7 +65,7 @@ pub fn body(bytes: &[u8]) -> bool {
         1 => same::<GetRequest>(text),
         2 => same::<EvictRequest>(text),
         3 => same::<RmRequest>(text),
-        4 => same::<InviteRequest>(text),
+        4 => same::<InviteRequest>(text) || same::<PeerRemove>(text) || same::<PeerRole>(text),
         5 => same::<JoinRequest>(text),
         6 => same::<Status>(text),
         7 => same::<Peers>(text),
@@ -74,7 +75,7 @@ pub fn body(bytes: &[u8]) -> bool {
         11 => same::<Event<GetDone>>(text),
         12 => same::<Event<EvictDone>>(text),
         13 => same::<Event<RmDone>>(text) || same::<Event<JoinDone>>(text),
-        14 => same::<InviteDone>(text) || same::<Recovery>(text),
+        14 => same::<InviteDone>(text) || same::<Recovery>(text) || same::<PeerChanged>(text),
         _ => same::<ErrorBody>(text),
     }
 }

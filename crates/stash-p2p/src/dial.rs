@@ -106,7 +106,14 @@ pub(crate) async fn keep_loop(
         let current = target.borrow_and_update().clone();
         let peer = match inner.peer(&(remote, current.realm.label)) {
             Some(peer) => Ok(peer),
-            None => dial(&inner, remote, &current, true).await,
+            None => {
+                let mut kept = target.clone();
+                let forgotten = async { while kept.changed().await.is_ok() {} };
+                tokio::select! {
+                    dialled = dial(&inner, remote, &current, true) => dialled,
+                    () = forgotten => return,
+                }
+            }
         };
         let wait = match peer {
             Ok(peer) => {

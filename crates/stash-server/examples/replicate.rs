@@ -32,6 +32,11 @@ impl Admission for Founder {
         let wrapped = wrapped.map_err(|error| error.to_string())?;
         Ok((entry(&self.0, log, request, role)?, wrapped))
     }
+
+    fn change(&self, log: &MemberLog, change: MemberChange) -> Result<Vec<MemberEntry>, String> {
+        let made = stash_crypto::change_members(log, &self.0, change, &mut rand::rng());
+        made.map_err(|error| error.to_string())
+    }
 }
 
 fn entry(
@@ -67,7 +72,6 @@ async fn start(
         mode: Mode::Threads,
         keys: Arc::new(keys),
         stash: root.stash_id(),
-        role,
         network: vec![root.network_key()],
         listen: vec!["127.0.0.1:0".parse()?],
         advertise: Vec::new(),

@@ -10,13 +10,14 @@ use std::sync::{Mutex, PoisonError};
 
 use rand::CryptoRng;
 use stash_crypto::{
-    Dot, HEIGHT_MAX, Incarnation, N_MAX, NameId, NodeId, Record, RecordError, RecordHash, StashId,
-    Vector, Writer, includes_forget,
+    Dot, HEIGHT_MAX, Incarnation, MemberLog, N_MAX, NameId, NodeId, Record, RecordError,
+    RecordHash, Role, StashId, Vector, Writer, includes_forget,
 };
 use stash_store::{Batch, CommitError, DamagedRecord, Store};
 
 use crate::joint::Joint;
 use crate::ledger::{self, Held, INCARNATION, LedgerError, Turn, Turns, Written};
+use crate::roster::Roster;
 
 /// Records of several batches that are committed together, at most: far below what one batch of the
 /// store may have (16 MiB), at 65 KiB a record.
@@ -73,6 +74,9 @@ pub enum WriteError {
     /// More writers have written this name than one record can name.
     #[error("the name {} has more than 64 writers in its history; resolve it first", .0.short())]
     TooManyWriters(NameId),
+    /// This node may not write any more: its role was changed.
+    #[error("this node is a {0}, and only owners write")]
+    Role(Role),
     /// A chunk of the record is not in the store any more: it was evicted or damaged meanwhile.
     #[error("a chunk of the new record is no longer here; put the file again")]
     ChunkGone,
@@ -82,9 +86,15 @@ pub enum WriteError {
 #[derive(Debug)]
 pub(crate) struct Author {
     stash: StashId,
-    epoch: u32,
     last: Mutex<Last>,
     joint: Joint<Vec<Write>, Result<Written, WriteError>>,
+}
+
+/// Where records are written.
+struct Place<'a> {
+    turns: &'a Turns,
+    roster: &'a Roster,
+    store: &'a Store,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +111,6 @@ impl Author {
         store: &Store,
         stash: StashId,
         node: NodeId,
-        epoch: u32,
         fresh: bool,
         rng: &mut impl CryptoRng,
     ) -> Result<Author, LedgerError> {
@@ -113,7 +122,7 @@ impl Author {
         let writer = Writer { node, incarnation };
         let (n, hash) = ledger::last_of(store, &writer)?.unwrap_or((0, zeros()));
         let last = Last { writer, n, hash };
-        Ok(Author { stash, epoch, last: Mutex::new(last), joint: Joint::new(TOGETHER) })
+        Ok(Author { stash, last: Mutex::new(last), joint: Joint::new(TOGETHER) })
     }
 
     /// Numbers, signs and commits a batch. Durable here when it returns. A forget of which a held one
@@ -121,44 +130,51 @@ impl Author {
     pub(crate) fn write(
         &self,
         turns: &Turns,
+        roster: &Roster,
         store: &Store,
         writes: Vec<Write>,
     ) -> Result<Written, WriteError> {
         let weight = writes.len();
         self.joint.take(writes, weight, |batches| {
+            // Taken by whoever commits for all: those that wait for it hold nothing.
+            let _uncut = roster.uncut();
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let role = roster.role(&last.writer.node).unwrap_or(Role::Keeper);
+            if !role.writes() {
+                return batches.iter().map(|_| Err(WriteError::Role(role))).collect();
+            }
+            let place = Place { turns, roster, store };
             if batches.len() > 1
-                && let Some(written) = self.together(turns, store, &mut last, &batches)
+                && let Some(written) = self.together(&place, &mut last, &batches)
             {
                 return written.into_iter().map(Ok).collect();
             }
             // One that cannot be committed is no reason for the others to fail.
-            batches.iter().map(|batch| self.alone(turns, store, &mut last, batch)).collect()
+            batches.iter().map(|batch| self.alone(&place, &mut last, batch)).collect()
         })
     }
 
     fn alone(
         &self,
-        turns: &Turns,
-        store: &Store,
+        place: &Place<'_>,
         last: &mut Last,
         batch: &[Write],
     ) -> Result<Written, WriteError> {
-        let mut turn = turns.take(batch.iter().map(|write| write.name).collect());
-        let signed = self.sign(store, *last, batch.iter())?;
-        admit(store, &mut turn, last, signed)
+        let mut turn = place.turns.take(batch.iter().map(|write| write.name).collect());
+        let signed = self.sign(place, *last, batch.iter())?;
+        admit(place.store, &mut turn, last, signed)
     }
 
     /// Commits batches as one; `None` if that cannot be.
     fn together(
         &self,
-        turns: &Turns,
-        store: &Store,
+        place: &Place<'_>,
         last: &mut Last,
         batches: &[Vec<Write>],
     ) -> Option<Vec<Written>> {
-        let mut turn = turns.take(batches.iter().flatten().map(|write| write.name).collect());
-        let signed = self.sign(store, *last, batches.iter().flatten()).ok()?;
+        let names = batches.iter().flatten().map(|write| write.name).collect();
+        let mut turn = place.turns.take(names);
+        let signed = self.sign(place, *last, batches.iter().flatten()).ok()?;
         // A forget may be left out, or undo what another batch has written: that one is to hear that
         // it was stored.
         if signed.records.iter().any(|record| !record.clear().kind.is_version()) {
@@ -169,7 +185,7 @@ impl Author {
             batches.iter().enumerate().flat_map(|(at, batch)| batch.iter().map(move |_| at));
         let hashes = signed.records.iter().map(Record::hash);
         let batch_of: HashMap<RecordHash, usize> = hashes.zip(counts).collect();
-        let Written { records, dropped } = admit(store, &mut turn, last, signed).ok()?;
+        let Written { records, dropped } = admit(place.store, &mut turn, last, signed).ok()?;
         let mut written: Vec<Written> =
             batches.iter().map(|_| Written { records: vec![], dropped: vec![] }).collect();
         for record in records {
@@ -182,10 +198,11 @@ impl Author {
 
     fn sign<'a>(
         &self,
-        store: &Store,
+        place: &Place<'_>,
         last: Last,
         writes: impl Iterator<Item = &'a Write>,
     ) -> Result<Signed, WriteError> {
+        let (store, epoch) = (place.store, place.roster.log(MemberLog::epoch));
         let mut next = last;
         let mut known: HashMap<NameId, Known> = HashMap::new();
         let mut records = Vec::new();
@@ -202,14 +219,16 @@ impl Author {
             };
             let (seen, height) = seen_and_height(&write.name, known)?;
             let next_dot = Dot { writer: next.writer, n: next.n + 1 };
-            if next.n >= N_MAX || seen.covers(&next_dot) {
+            let cut = place.roster.log(|log| log.cut_of(&next.writer).is_some());
+            if next.n >= N_MAX || cut || seen.covers(&next_dot) {
                 // Somebody has seen a number of this writer that it has not used: another life of
                 // this node, or an owner that makes them up. This writer could not write the name.
+                // Or the node was an owner before, and what this writer writes does not count.
                 next = Last { writer: fresh_writer(store, &next.writer)?, n: 0, hash: zeros() };
             }
             let position = Position {
                 stash: self.stash,
-                epoch: self.epoch,
+                epoch,
                 name: write.name,
                 dot: Dot { writer: next.writer, n: next.n + 1 },
                 previous: next.hash,

@@ -5,6 +5,7 @@
 //! asking again: when it is lost, or the member's store is not what it was, everything is compared.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -57,12 +58,19 @@ const LACKING: usize = 1 << 16;
 #[derive(Debug, Default)]
 pub(crate) struct Follower {
     wake: Notify,
+    compare: AtomicBool,
     lacking: Mutex<BTreeSet<RecordHash>>,
 }
 
 impl Follower {
     /// The member has news.
     pub(crate) fn news(&self) {
+        self.wake.notify_one();
+    }
+
+    /// All that is held is to be compared with the member: something that was here is here no more.
+    pub(crate) fn compare(&self) {
+        self.compare.store(true, Ordering::Relaxed);
         self.wake.notify_one();
     }
 
@@ -191,6 +199,9 @@ impl Following {
             follower.put_back(lacking);
         }
         let mut count = taken? + pull(core, *node, peer).await?;
+        if follower.compare.swap(false, Ordering::Relaxed) {
+            self.audit_at = Instant::now();
+        }
         if Instant::now() >= self.audit_at {
             if !equal(core, peer).await? {
                 count += compare_all(core, *node, peer).await?;

@@ -69,7 +69,6 @@ impl Default for Pools {
 pub(crate) struct Core {
     pub stash: StashId,
     pub me: NodeId,
-    pub role: Role,
     pub keys: Arc<NodeKeys>,
     pub disk: Disk,
     pub roster: Arc<Roster>,
@@ -144,6 +143,12 @@ pub enum AskError {
 }
 
 impl Core {
+    /// What this node may do, as the member log says now. One that reads there that it was removed
+    /// may do as little as a keeper, and nobody speaks to it.
+    pub(crate) fn role(&self) -> Role {
+        self.roster.role(&self.me).unwrap_or(Role::Keeper)
+    }
+
     /// The connected members, in order of their ids.
     pub(crate) fn connected(&self) -> Vec<(NodeId, Peer)> {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);

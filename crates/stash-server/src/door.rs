@@ -39,10 +39,11 @@ pub(crate) struct Hello {
 pub(crate) struct Door {
     me: NoisePublic,
     label: [u8; 32],
-    network: Vec<NetworkKey>,
+    network: RwLock<Vec<NetworkKey>>,
     stash: StashId,
     roster: Arc<Roster>,
     disk: Disk,
+    tickets: RwLock<Vec<Realm>>,
     realms: RwLock<Arc<[Realm]>>,
     own_addresses: RwLock<Vec<u8>>,
     knocks: Knocks,
@@ -76,10 +77,11 @@ impl Door {
         Door {
             me,
             label: *stash.as_bytes(),
-            network,
+            network: RwLock::new(network),
             stash,
             roster,
             disk,
+            tickets: RwLock::default(),
             realms: RwLock::new(Arc::from([])),
             own_addresses: RwLock::default(),
             knocks: Knocks::default(),
@@ -88,14 +90,33 @@ impl Door {
 
     /// The realm under which this node dials members.
     pub(crate) fn member_realm(&self) -> Realm {
-        let key = self.network.last().expect("a member holds at least one network key");
+        let network = self.network.read().unwrap_or_else(PoisonError::into_inner);
+        let key = network.last().expect("a member holds at least one network key");
         member_realm(&self.stash, key)
     }
 
     /// Sets the tickets under which strangers may join.
     pub(crate) fn open_to(&self, tickets: Vec<Realm>) {
-        let members = self.network.iter().map(|key| member_realm(&self.stash, key));
-        let realms: Arc<[Realm]> = members.chain(tickets).collect();
+        *self.tickets.write().unwrap_or_else(PoisonError::into_inner) = tickets;
+        self.make_realms();
+    }
+
+    /// Takes network keys of later epochs. Members that still knock with an older one are let in:
+    /// they were away.
+    pub(crate) fn learn(&self, keys: Vec<NetworkKey>) {
+        let mut network = self.network.write().unwrap_or_else(PoisonError::into_inner);
+        let last = network.last().map(NetworkKey::epoch);
+        network.extend(keys.into_iter().filter(|key| Some(key.epoch()) > last));
+        drop(network);
+        self.make_realms();
+    }
+
+    /// The newest first: whoever is up to date costs one keyed hash.
+    fn make_realms(&self) {
+        let network = self.network.read().unwrap_or_else(PoisonError::into_inner);
+        let members = network.iter().rev().map(|key| member_realm(&self.stash, key));
+        let tickets = self.tickets.read().unwrap_or_else(PoisonError::into_inner);
+        let realms: Arc<[Realm]> = members.chain(tickets.iter().cloned()).collect();
         *self.realms.write().unwrap_or_else(PoisonError::into_inner) = realms;
     }
 

@@ -27,6 +27,7 @@ use crate::housekeeping::{self, House, HouseStatus};
 use crate::join::{self, Admission, InviteError};
 use crate::ledger::{self, ALARM, LedgerError, at};
 use crate::logs::Logs;
+use crate::members::{self, ChangeMemberError, Fate, MembersChanged};
 use crate::message::{self, MAX_ADDRESSES, Reply, Request};
 use crate::pool::Buffer;
 use crate::repair::{RepairStatus, Repairs};
@@ -50,9 +51,8 @@ pub struct EngineOptions {
     pub keys: Arc<NodeKeys>,
     /// The stash.
     pub stash: StashId,
-    /// This node's role.
-    pub role: Role,
-    /// Network keys, oldest first; at least one.
+    /// Network keys that this node was granted, oldest first; at least one. Those of later epochs it
+    /// finds in the member log.
     pub network: Vec<NetworkKey>,
     /// Where to listen; port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
@@ -68,7 +68,7 @@ pub struct EngineOptions {
 
 impl std::fmt::Debug for EngineOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "EngineOptions({} of {})", self.role, self.stash.short())
+        write!(f, "EngineOptions({} of {})", self.keys.node_id().short(), self.stash.short())
     }
 }
 
@@ -82,12 +82,9 @@ pub enum StartError {
     /// The member log in the store is not valid.
     #[error("the member log cannot be used: {0}")]
     Roster(#[from] RosterError),
-    /// This node is not in the member log, or has another role there.
-    #[error("the member log does not list this node as a {role}")]
-    NotMember {
-        /// The role in the keyring.
-        role: Role,
-    },
+    /// This node is not in the member log, or was removed.
+    #[error("the member log does not list this node: it was removed, or never was a member")]
+    NotMember,
     /// The store failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -127,6 +124,17 @@ pub struct MemberView {
     pub addresses: Vec<SocketAddr>,
     /// How it stood up to challenges of this node.
     pub trial: Trial,
+}
+
+/// A node that was a member once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemovedView {
+    /// The node.
+    pub node: NodeId,
+    /// What it could do at the end.
+    pub role: Role,
+    /// Its sealed display name.
+    pub label: Vec<u8>,
 }
 
 /// The state of this node.
@@ -205,10 +213,16 @@ impl Engine {
         self.core.me
     }
 
-    /// This node's role.
+    /// What this node may do, as the member log says now.
     #[must_use]
     pub fn role(&self) -> Role {
-        self.core.role
+        self.core.role()
+    }
+
+    /// The current epoch of keys, as the member log says now.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.core.roster.log(MemberLog::epoch)
     }
 
     /// The stash.
@@ -284,7 +298,7 @@ impl Engine {
         Ok(EngineStatus {
             node: core.me,
             stash: core.stash,
-            role: core.role,
+            role: core.role(),
             synchronised: catchup::synchronised(core),
             members: members.len(),
             connected: members.iter().filter(|member| member.connected).count(),
@@ -294,7 +308,11 @@ impl Engine {
             missing_copies,
             incomplete,
             read_only: stats.read_only.clone(),
-            alarms: alarms.into_iter().map(text).chain(core.trials.alarms()).collect(),
+            alarms: alarms
+                .into_iter()
+                .map(text)
+                .chain(core.trials.alarms(|node| core.roster.role(node).is_some()))
+                .collect(),
             quarantined: stats.quarantined,
             store: stats,
             house: housekeeping::status(core).await?,
@@ -468,6 +486,51 @@ impl Engine {
         let mine = members.filter(|member| member.this).flat_map(|member| member.addresses);
         join::invite(&self.core, role, lifetime, mine.collect()).await
     }
+
+    /// Removes a member, for good: its connections are cut, its records end at the last that a member
+    /// which can be reached holds, and a new epoch of keys begins for the rest. Takes up to 10 s.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeMemberError`]; the member is one as before.
+    pub async fn remove_member(&self, node: NodeId) -> Result<MembersChanged, ChangeMemberError> {
+        members::change(&self.core, node, Fate::Removed).await
+    }
+
+    /// Gives a member another role. If it was an owner and is one no more, its records end as those
+    /// of a removed one. Takes up to 10 s.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeMemberError`]; its role is as before.
+    pub async fn set_role(
+        &self,
+        node: NodeId,
+        role: Role,
+    ) -> Result<MembersChanged, ChangeMemberError> {
+        members::change(&self.core, node, Fate::Becomes(role)).await
+    }
+
+    /// The nodes that were removed, in that order.
+    #[must_use]
+    pub fn removed(&self) -> Vec<RemovedView> {
+        let view = |gone: &stash_crypto::Removal| RemovedView {
+            node: gone.member.identity.node,
+            role: gone.member.role,
+            label: gone.member.label.clone(),
+        };
+        self.core.roster.log(|log| log.removals().map(view).collect())
+    }
+
+    /// How many records were ever set aside here, as they lay past a cut of the member log: whoever
+    /// derives something from the records begins anew when it changes.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store cannot be read.
+    pub fn set_aside_count(&self) -> Result<u64, ReadError> {
+        ledger::set_aside_count(self.core.disk.store())
+    }
 }
 
 async fn have(peer: &Peer, chunks: &[Address]) -> Result<Vec<bool>, String> {
@@ -489,21 +552,28 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
     let (store, stash, keys) = (options.store, options.stash, options.keys);
     let roster = Arc::new(Roster::open(&store, stash)?);
     let me = keys.node_id();
-    if roster.role(&me) != Some(options.role) {
-        return Err(StartError::NotMember { role: options.role });
+    if roster.role(&me).is_none() {
+        return Err(StartError::NotMember);
     }
     let disk = Disk::new(store.clone(), options.mode);
     let shared = (Arc::clone(&roster), disk.clone());
     let door = Door::new(keys.noise_public(), stash, options.network, shared.0, shared.1);
     let door = Arc::new(door);
-    let epoch = roster.log(MemberLog::epoch);
     let rng = &mut rand::rng();
     let logs = Logs::open(&store, rng)?;
     if options.fresh_writer {
         catchup::doubt(&store)?;
     }
     ledger::resume(&store)?;
-    let author = Author::open(&store, stash, me, epoch, options.fresh_writer, rng)?;
+    let turns = ledger::Turns::default();
+    match ledger::set_aside(&turns, &store, &roster, catchup::doubt) {
+        // A store that takes no writes is read as it is.
+        Err(LedgerError::Commit(error)) => {
+            tracing::error!(%error, "records past a cut are still shown here");
+        }
+        aside => drop(aside?),
+    }
+    let author = Author::open(&store, stash, me, options.fresh_writer, rng)?;
     let secret = StaticSecret::from_bytes(*keys.noise_secret().expose());
     let gate = Arc::clone(&door) as Arc<dyn stash_p2p::Gate>;
     let (endpoint, events) = Endpoint::bind(&options.listen, secret, gate, Limits::default())?;
@@ -515,7 +585,6 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
     let core = Core {
         stash,
         me,
-        role: options.role,
         keys,
         short: short::all(&store)?.into(),
         flying: Flying::default(),
@@ -531,7 +600,7 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
         roster,
         door,
         author,
-        turns: ledger::Turns::default(),
+        turns,
         endpoint,
         peers: std::sync::RwLock::default(),
         pools: Pools::default(),
@@ -545,6 +614,7 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
     };
+    members::learn_keys(&core);
     Ok((Arc::new(core), events))
 }
 
@@ -579,11 +649,16 @@ fn up(core: &Arc<Core>, peer: Peer) {
         Some((node, role)) => Asker::Member(node, role),
         None if core.roster.is_root(&remote) => Asker::Root,
         // Removed between the handshake and now.
-        None => return peer.close(CloseReason::Shutdown),
+        None => return peer.close(CloseReason::Lost),
     };
     if let Asker::Member(node, role) = asker {
         tracing::info!(peer = %node.short(), %role, addr = %peer.addr(), "a member is up");
         core.peers.write().unwrap_or_else(PoisonError::into_inner).insert(node, peer.clone());
+        if core.roster.role(&node).is_none() {
+            // Whoever learned of the removal just now did not see it in the table.
+            core.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
+            return peer.close(CloseReason::Lost);
+        }
         core.tasks.spawn(catchup::follow(Arc::clone(core), node, peer.clone()));
         core.tasks.spawn(challenge::watch(Arc::clone(core), node, peer.clone()));
         core.wanted.notify_one();

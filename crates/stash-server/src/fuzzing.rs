@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use stash_crypto::NodeId;
 
 use crate::door::Hello;
+use crate::members::unpack_cuts;
 use crate::message::{self, MAX_ADDRESSES, Put, PutReply, Reply, Request};
 use crate::tickets;
 use input::Input;
@@ -105,5 +106,10 @@ pub fn lists(bytes: &[u8]) -> bool {
         assert_eq!(again.len(), list.len());
         assert_eq!(message::flags(&again, count).as_ref().ok(), Some(flags));
     }
-    addresses.is_ok() || references.is_ok() || flags.is_ok()
+    let cuts = unpack_cuts(list);
+    if let Some(cuts) = &cuts {
+        let again: Vec<u8> = cuts.iter().flat_map(|cut| cut.to_bytes()).collect();
+        assert_eq!(again, list);
+    }
+    addresses.is_ok() || references.is_ok() || flags.is_ok() || cuts.is_some()
 }

@@ -280,6 +280,8 @@ pub(crate) async fn accept(
 ) -> Vec<RecordResult> {
     let shared = Arc::clone(core);
     let work = move |store: &Store| {
+        // No cut takes effect between the check and the commit.
+        let _uncut = shared.roster.uncut();
         let checked = records.iter().map(|bytes| check(&shared, bytes)).collect::<Vec<_>>();
         let good: Vec<Record> =
             checked.iter().filter_map(|one| one.as_ref().ok()).cloned().collect();
@@ -315,6 +317,7 @@ fn check(core: &Core, bytes: &[u8]) -> Result<Record, rules::Unacceptable> {
     let record =
         Record::decode(bytes).map_err(|error| rules::Unacceptable::Malformed(error.to_string()))?;
     let epoch = core.roster.log(|log| log.epoch());
-    rules::accept(&record, &core.stash, epoch, |node| core.roster.role(node))?;
+    let admits = |dot: &_, hash: &_| core.roster.log(|log| log.admits(dot, hash));
+    rules::accept(&record, &core.stash, epoch, admits)?;
     Ok(record)
 }

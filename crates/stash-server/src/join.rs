@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use rand::RngExt;
 use serde_bytes::ByteBuf;
 use stash_crypto::{
-    JoinRequest, LabelError, MemberEntry, MemberError, MemberLog, NetworkKey, NodeKeys,
+    JoinRequest, LabelError, MemberChange, MemberEntry, MemberLog, NetworkKey, NodeKeys,
     NoisePublic, NoiseSecret, Role, SignedAddresses, StashId, Ticket, TicketId, TicketSecret,
 };
 use stash_p2p::{
@@ -22,9 +22,9 @@ use stash_store::{Batch, CommitError, Store};
 
 use crate::core::{AskError, Core, ask, unexpected};
 use crate::door::{self, join_realm, member_realm, public};
-use crate::ledger::{self, LedgerError};
+use crate::ledger::LedgerError;
 use crate::message::{Refusal, Reply, Request};
-use crate::roster::{self, RosterError};
+use crate::roster;
 use crate::serve::{self, MAX_CLAIM_BYTES, page, refused};
 use crate::tickets::{self, MAX_TICKETS, Row, Used, Verdict};
 use crate::{catchup, clock, sync};
@@ -108,7 +108,7 @@ pub enum InviteError {
     Ledger(#[from] LedgerError),
 }
 
-/// Signs admissions. Implemented where the root secret is, which is not in this crate.
+/// Signs the member log. Implemented where the root secret is, which is not in this crate.
 pub trait Admission: Send + Sync {
     /// The entry that admits the joiner at the end of `log`, and the keys of `role` wrapped to it.
     ///
@@ -121,6 +121,14 @@ pub trait Admission: Send + Sync {
         request: &JoinRequest,
         role: Role,
     ) -> Result<(MemberEntry, Vec<u8>), String>;
+
+    /// The entry that makes a change at the end of `log`, and the one that begins the next epoch of
+    /// keys if the change calls for it ([`stash_crypto::change_members`]).
+    ///
+    /// # Errors
+    ///
+    /// A sentence for people, when an entry cannot be made.
+    fn change(&self, log: &MemberLog, change: MemberChange) -> Result<Vec<MemberEntry>, String>;
 }
 
 /// Asks the inviter of a ticket for admission.
@@ -451,31 +459,4 @@ fn decide(
     store.commit(batch).map_err(|error| failed(error.to_string()))?;
     core.roster.admitted(&entry).map_err(|error| failed(error.to_string()))?;
     Ok((grant, true))
-}
-
-/// Takes member entries and addresses that another node tells.
-pub(crate) async fn learn(
-    core: &Arc<Core>,
-    entries: Vec<Vec<u8>>,
-    addresses: Vec<Vec<u8>>,
-) -> Result<(), RosterError> {
-    let shared = Arc::clone(core);
-    let work = move |store: &Store| {
-        let new = shared.roster.extend(store, &entries);
-        if let Err(RosterError::Entry { index, source: source @ MemberError::Fork { .. } }) = &new {
-            let key = [b"fork/", &index.to_be_bytes()[..]].concat();
-            store.commit(ledger::alarm(Batch::new(), &key, &source.to_string()))?;
-        }
-        let moved = shared.roster.learn(store, &addresses)?;
-        Ok::<_, RosterError>(new? > 0 || !moved.is_empty())
-    };
-    let result = core.disk.run(work).await;
-    if let Err(error) = &result {
-        tracing::error!(%error, "news about members were refused");
-    }
-    if result? {
-        sync::dial_members(core);
-        sync::spread(core);
-    }
-    Ok(())
 }

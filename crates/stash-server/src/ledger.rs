@@ -3,6 +3,7 @@
 //! A record is acknowledged only with every chunk that it names durable here: the commit re-checks
 //! them under the store's own lock, because a chunk may have been evicted since it was looked up.
 
+mod cutting;
 mod settling;
 mod turns;
 
@@ -17,6 +18,7 @@ use stash_store::{Batch, CommitError, DamagedRecord, ReadError, RecordEntry, Ref
 use crate::message::{RecordResult, pack};
 use crate::{repair, short, wants};
 
+pub(crate) use cutting::{UNCUT, count as set_aside_count, set_aside};
 pub(crate) use settling::{INCARNATION, last_of, resume};
 use settling::{Judgement, judge};
 pub(crate) use turns::{Turn, Turns};
@@ -491,6 +493,8 @@ pub(crate) fn in_use(store: &Store, address: &Address) -> Result<bool, LedgerErr
     Ok(false)
 }
 
+#[cfg(test)]
+mod cutting_tests;
 #[cfg(test)]
 mod forget_tests;
 #[cfg(test)]

@@ -109,6 +109,12 @@ pub(crate) enum Request {
         /// Record hashes, 32 bytes each, at most 256.
         hashes: ByteBuf,
     },
+    /// The last record of each incarnation of a node.
+    Writers {
+        /// The node.
+        #[serde(with = "serde_bytes")]
+        node: [u8; 32],
+    },
     /// Records by their hashes.
     Find {
         /// Record hashes, 32 bytes each.
@@ -256,6 +262,12 @@ pub(crate) enum Reply {
         ids: ByteBuf,
         /// How many parts these are: as many as fit, one at least.
         parts: u64,
+    },
+    /// The last record of each incarnation of a node, the highest numbers if there are more than
+    /// fit.
+    Writers {
+        /// 48 bytes each, at most 1,024: incarnation, number (little-endian), record hash.
+        last: ByteBuf,
     },
     /// Record hashes.
     Hashes {

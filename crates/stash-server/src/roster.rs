@@ -5,14 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use stash_crypto::{
-    EntryError, MemberEntry, MemberError, MemberLog, NodeId, NoisePublic, Role, SignedAddresses,
-    StashId,
+    EntryError, MemberChange, MemberEntry, MemberError, MemberLog, NodeId, NoisePublic, Role,
+    SignedAddresses, StashId,
 };
 use stash_store::{Batch, CommitError, ReadError, Store};
 use tokio::sync::watch;
+
+use crate::core::lock;
+use crate::ledger::UNCUT;
 
 /// Store rows of the member log, by index.
 const MEMBER: &[u8] = b"member/";
@@ -24,6 +27,11 @@ const ADDRESS: &[u8] = b"address/";
 pub(crate) struct Roster {
     state: RwLock<State>,
     changes: watch::Sender<u64>,
+    /// Held for reading from the check of a record to the end of its commit, for writing while the
+    /// log grows: what was checked by the shorter log is in the store when a cut looks through it.
+    growing: RwLock<()>,
+    /// One at a time looks through what a cut sets aside.
+    cutting: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -81,8 +89,9 @@ impl Roster {
         let claims = claims.filter_map(|(_, bytes)| SignedAddresses::decode(&bytes).ok());
         let claims = claims.filter(|claim| claim.verify(&stash).is_ok());
         let addresses = claims.map(|claim| (claim.node, claim)).collect();
-        let changes = watch::Sender::new(0);
-        Ok(Roster { state: RwLock::new(State { log, addresses }), changes })
+        let state = RwLock::new(State { log, addresses });
+        let (growing, cutting) = (RwLock::new(()), Mutex::new(()));
+        Ok(Roster { state, changes: watch::Sender::new(0), growing, cutting })
     }
 
     /// Changes with every entry and address that is learned.
@@ -92,6 +101,17 @@ impl Roster {
 
     fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// While this lives, the log does not grow: whatever it admits now may be committed. Taken
+    /// before any turn on names, and never twice in one thread.
+    pub(crate) fn uncut(&self) -> RwLockReadGuard<'_, ()> {
+        self.growing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever sets aside what lies past cuts does it alone.
+    pub(crate) fn cutting(&self) -> MutexGuard<'_, ()> {
+        lock(&self.cutting)
     }
 
     fn read<T>(&self, view: impl FnOnce(&State) -> T) -> T {
@@ -142,14 +162,53 @@ impl Roster {
         })
     }
 
-    /// Every signed address, encoded.
+    /// The last entries, encoded: as many as `limit` bytes hold, one at least.
+    pub(crate) fn last_entries(&self, limit: usize) -> Vec<Vec<u8>> {
+        let mut bytes = 0;
+        let fits = |entry: &&MemberEntry| {
+            let first = bytes == 0;
+            bytes += entry.bytes().len() + 5;
+            first || bytes <= limit
+        };
+        self.log(|log| {
+            let last = log.entries().iter().rev().take_while(fits).count();
+            log.entries()[log.entries().len() - last..]
+                .iter()
+                .map(|entry| entry.bytes().to_vec())
+                .collect()
+        })
+    }
+
+    /// Every signed address of a member, encoded.
     pub(crate) fn claims(&self) -> Vec<Vec<u8>> {
-        self.read(|state| state.addresses.values().map(SignedAddresses::encode).collect())
+        self.read(|state| {
+            let of_member = |claim: &&SignedAddresses| state.log.member(&claim.node).is_some();
+            state.addresses.values().filter(of_member).map(SignedAddresses::encode).collect()
+        })
     }
 
     /// Appends entries that are new, durably. Entries that are here already must be equal. Returns
     /// how many were new.
     pub(crate) fn extend(&self, store: &Store, entries: &[Vec<u8>]) -> Result<u64, RosterError> {
+        let _growing = self.growing.write().unwrap_or_else(PoisonError::into_inner);
+        self.grow(store, entries)
+    }
+
+    /// Appends what `make` makes of the log as it is, durably; nothing that the log admits is
+    /// committed meanwhile.
+    pub(crate) fn append<E: From<RosterError>>(
+        &self,
+        store: &Store,
+        make: impl FnOnce(&MemberLog) -> Result<Vec<MemberEntry>, E>,
+    ) -> Result<(), E> {
+        let _growing = self.growing.write().unwrap_or_else(PoisonError::into_inner);
+        let entries = make(&self.log(MemberLog::clone))?;
+        let entries: Vec<Vec<u8>> = entries.iter().map(|entry| entry.bytes().to_vec()).collect();
+        self.grow(store, &entries)?;
+        Ok(())
+    }
+
+    fn grow(&self, store: &Store, entries: &[Vec<u8>]) -> Result<u64, RosterError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut log = state.log.clone();
         let mut batch = Batch::new();
@@ -159,11 +218,15 @@ impl Roster {
             push(&mut log, bytes)?;
             if log.len() > len {
                 batch = batch.row(&row(len), Some(bytes));
+                if let Some(node) = log.entries().last().and_then(cut_node) {
+                    batch = batch.row(&[UNCUT, node.as_bytes()].concat(), Some(b""));
+                }
             }
         }
         let new = log.len() - before;
         if new > 0 {
-            store.commit(batch)?;
+            // A member that turned bad may have filled the disk.
+            store.commit(batch.even_if_full())?;
             state.log = log;
             self.changed();
         }
@@ -227,9 +290,45 @@ pub(crate) fn address_row(node: &NodeId) -> Vec<u8> {
     [ADDRESS, node.as_bytes()].concat()
 }
 
+/// The node that writes no more from this entry on.
+fn cut_node(entry: &MemberEntry) -> Option<NodeId> {
+    match entry.change() {
+        MemberChange::Remove { node, .. } => Some(*node),
+        MemberChange::SetRole { node, role, .. } if !role.writes() => Some(*node),
+        _ => None,
+    }
+}
+
 fn push(log: &mut MemberLog, bytes: &[u8]) -> Result<(), RosterError> {
     let index = log.len();
     let entry =
         MemberEntry::decode(bytes).map_err(|source| RosterError::Malformed { index, source })?;
     log.push(entry).map_err(|source| RosterError::Entry { index, source })
+}
+
+/// For tests: the roster of a stash, whose root secret is [4; 32], that has one owner.
+#[cfg(test)]
+pub(crate) fn of_owner(store: &Store, keys: &stash_crypto::NodeKeys) -> Roster {
+    use stash_crypto::{JoinRequest, RootSecret, TicketId, change_members};
+
+    let root = RootSecret::from_bytes([4; 32]);
+    let (stash, ticket) = (root.stash_id(), TicketId::from_bytes([0; 16]));
+    let request = JoinRequest::sign(keys, &stash, ticket, "").expect("an empty name");
+    let roster = Roster::open(store, stash).expect("an empty log");
+    let told = MemberChange::Root { noise: root.noise_static().public(), wrap: root.wrap_public() };
+    let founder = MemberChange::Admit {
+        identity: request.identity,
+        role: Role::Owner,
+        ticket,
+        label: Vec::new(),
+        node_signature: request.signature,
+    };
+    for change in [told, founder] {
+        let made = |log: &MemberLog| {
+            let made = change_members(log, &root, change, &mut rand::rng());
+            Ok::<_, RosterError>(made.expect("the log takes it"))
+        };
+        roster.append(store, made).expect("the store takes it");
+    }
+    roster
 }

@@ -3,7 +3,7 @@
 //! Records apply in any order and a gap in a writer's numbers blocks nothing, so every rule looks
 //! at one record and the member log alone.
 
-use stash_crypto::{NodeId, Record, Role, StashId};
+use stash_crypto::{Barred, Dot, Record, RecordHash, StashId};
 
 /// Why a record is not accepted. Its sender or author is at fault; nothing was kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,17 +14,9 @@ pub enum Unacceptable {
     /// The record belongs to another stash.
     #[error("the record belongs to stash {}", .0.short())]
     OtherStash(StashId),
-    /// The writer is no member, or one that was removed.
-    #[error("the writer {} is no member", .0.short())]
-    NotMember(NodeId),
-    /// The writer may not write.
-    #[error("the writer {} is a {role}, and only owners write", .node.short())]
-    NotOwner {
-        /// The writer.
-        node: NodeId,
-        /// Its role.
-        role: Role,
-    },
+    /// The member log does not let it count: its writer may not write, or its records end before it.
+    #[error(transparent)]
+    Barred(#[from] Barred),
     /// The epoch is one that the member log has not opened.
     #[error("the record is of epoch {got}, and the stash is at epoch {current}")]
     FutureEpoch {
@@ -38,7 +30,9 @@ pub enum Unacceptable {
     Signature,
 }
 
-/// Checks one record; the signature, the dearest test, comes last.
+/// Checks one record; `admits` is what the member log says of its dot and hash
+/// ([`MemberLog::admits`](stash_crypto::MemberLog::admits)). The signature, the dearest test, comes
+/// last.
 ///
 /// # Errors
 ///
@@ -47,17 +41,13 @@ pub fn accept(
     record: &Record,
     stash: &StashId,
     epoch: u32,
-    role_of: impl Fn(&NodeId) -> Option<Role>,
+    admits: impl Fn(&Dot, &RecordHash) -> Result<(), Barred>,
 ) -> Result<(), Unacceptable> {
     let clear = record.clear();
     if clear.stash != *stash {
         return Err(Unacceptable::OtherStash(clear.stash));
     }
-    let node = clear.dot.writer.node;
-    let role = role_of(&node).ok_or(Unacceptable::NotMember(node))?;
-    if !role.writes() {
-        return Err(Unacceptable::NotOwner { node, role });
-    }
+    admits(&clear.dot, &record.hash())?;
     if clear.epoch > epoch {
         return Err(Unacceptable::FutureEpoch { got: clear.epoch, current: epoch });
     }
@@ -68,8 +58,8 @@ pub fn accept(
 mod tests {
     use super::*;
     use stash_crypto::{
-        Clear, Dot, ForgetKind, Incarnation, Key, Manifest, Meta, NodeKeys, ReadRoot, RecordDraft,
-        RecordHash, RecordKind, RootSecret, Vector, Writer,
+        Clear, ForgetKind, Incarnation, Key, Manifest, Meta, NodeKeys, ReadRoot, RecordDraft,
+        RecordKind, Role, RootSecret, Vector, Writer,
     };
 
     const ROOT: [u8; 32] = [1; 32];
@@ -109,8 +99,11 @@ mod tests {
 
     /// Judges a record at an epoch, with its writer in a role.
     fn judged(record: &Record, epoch: u32, role: Option<Role>) -> Result<(), Unacceptable> {
-        let owner = NodeKeys::from_seed(OWNER).node_id();
-        accept(record, &stash(), epoch, |node| role.filter(|_| *node == owner))
+        accept(record, &stash(), epoch, |dot, _| match role {
+            Some(Role::Owner) => Ok(()),
+            Some(role) => Err(Barred::NotOwner { node: dot.writer.node, role }),
+            None => Err(Barred::NotMember(dot.writer.node)),
+        })
     }
 
     fn by_owner(record: &Record) -> Result<(), Unacceptable> {
@@ -142,9 +135,9 @@ mod tests {
     #[test]
     fn only_members_that_write_now_are_accepted() {
         let (record, node) = (signed(clear()), clear().dot.writer.node);
-        assert_eq!(judged(&record, 0, None), Err(Unacceptable::NotMember(node)));
+        assert_eq!(judged(&record, 0, None), Err(Barred::NotMember(node).into()));
         for role in [Role::Reader, Role::Keeper] {
-            let refused = Err(Unacceptable::NotOwner { node, role });
+            let refused = Err(Barred::NotOwner { node, role }.into());
             assert_eq!(judged(&record, 0, Some(role)), refused);
         }
     }
@@ -172,7 +165,7 @@ mod tests {
             assert_eq!(by_owner(&record), Ok(()), "{kind:?}");
             let node = clear().dot.writer.node;
             for role in [Role::Reader, Role::Keeper] {
-                let refused = Err(Unacceptable::NotOwner { node, role });
+                let refused = Err(Barred::NotOwner { node, role }.into());
                 assert_eq!(judged(&record, 0, Some(role)), refused, "{kind:?}");
             }
         }

@@ -16,7 +16,7 @@ use crate::ledger;
 use crate::logs::{Cursor, LogId};
 use crate::message::{self, MAX_ADDRESSES, MAX_RECORD_BYTES, Refusal, Reply, Request};
 use crate::pool::MAX_BUFFER;
-use crate::{challenge, compare, evict, holding, intake, join};
+use crate::{challenge, compare, evict, holding, intake, members};
 
 /// Requests of one peer that are answered at once; the next ones wait in the transport.
 const REQUESTS: usize = 64;
@@ -152,7 +152,7 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
         }
         Request::Announce { entries, addresses } => {
             let raw = |list: Vec<ByteBuf>| list.into_iter().map(ByteBuf::into_vec).collect();
-            match join::learn(core, raw(entries), raw(addresses)).await {
+            match members::learn(core, raw(entries), raw(addresses)).await {
                 Ok(()) => Reply::Done {},
                 Err(error) => refused(Refusal::Failed, &error.to_string()),
             }
@@ -178,6 +178,10 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
             Err(error) => refused(Refusal::Malformed, &error.to_string()),
         },
         Request::Holding { hashes } => holding::answer(core, &hashes).await,
+        Request::Writers { node } => match members::writers(core, node).await {
+            Ok(reply) => reply,
+            Err(error) => refused(Refusal::Failed, &error.to_string()),
+        },
         Request::Join { .. } => refused(Refusal::Unknown, "this node is a member already"),
         Request::Put {}
         | Request::Get { .. }

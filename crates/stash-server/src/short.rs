@@ -107,6 +107,19 @@ async fn change(
     }
 }
 
+/// A node that was removed lacks nothing any more.
+pub(crate) async fn part(core: &Core, node: NodeId) {
+    let lacks =
+        |(hash, nodes): (&RecordHash, &BTreeSet<NodeId>)| nodes.contains(&node).then_some(*hash);
+    let hashes: Vec<RecordHash> = lock(&core.short).iter().filter_map(lacks).collect();
+    for page in hashes.chunks(PAGE) {
+        change(core, page.iter().copied(), |nodes| {
+            nodes.remove(&node);
+        })
+        .await;
+    }
+}
+
 /// Asks a member about the records that it is known to lack: what it has by now is struck out, and
 /// it is told of the rest.
 pub(crate) async fn settle(core: &Arc<Core>, node: NodeId, peer: &Peer) {

@@ -8,7 +8,7 @@ use stash_p2p::Peer;
 
 use crate::core::{AskError, Core, ask, unexpected};
 use crate::door::{Hello, public};
-use crate::join;
+use crate::members;
 use crate::message::{self, Reply, Request};
 use crate::serve::{MAX_CLAIM_BYTES, page};
 
@@ -26,7 +26,12 @@ pub(crate) fn dial_members(core: &Core) {
 pub(crate) fn spread(core: &Arc<Core>) {
     for (node, peer) in core.connected() {
         let request = Request::Announce {
-            entries: page(core.roster.entries(0), message::MAX_RECORD_BYTES),
+            entries: core
+                .roster
+                .last_entries(message::MAX_RECORD_BYTES)
+                .into_iter()
+                .map(ByteBuf::from)
+                .collect(),
             addresses: page(core.roster.claims(), MAX_CLAIM_BYTES),
         };
         core.tasks.spawn(async move {
@@ -42,7 +47,7 @@ pub(crate) async fn meet(core: &Arc<Core>, node: NodeId, peer: &Peer) {
     if let Ok(hello) = message::decode::<Hello>(&peer.hello()) {
         let claims = vec![hello.addresses.into_vec()];
         // What does not verify is left out, and the reason is in the log.
-        let _ = join::learn(core, Vec::new(), claims).await;
+        let _ = members::learn(core, Vec::new(), claims).await;
         if hello.members > core.roster.log(|log| log.len())
             && let Err(error) = members(core, peer).await
         {
@@ -58,7 +63,7 @@ async fn members_from(core: &Arc<Core>, peer: &Peer, from: u64) -> Result<u64, A
         return Err(unexpected(&reply));
     };
     let raw = |list: Vec<ByteBuf>| list.into_iter().map(ByteBuf::into_vec).collect();
-    let learned = join::learn(core, raw(entries), raw(addresses)).await;
+    let learned = members::learn(core, raw(entries), raw(addresses)).await;
     learned.map_err(|error| AskError::Protocol(error.to_string()))?;
     Ok(core.roster.log(|log| log.len()))
 }

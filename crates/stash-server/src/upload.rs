@@ -216,13 +216,14 @@ impl Upload {
     /// [`PutError`]; no record of the batch was kept.
     pub async fn commit(&self, writes: Vec<Write>) -> Result<Pending, PutError> {
         let inner = &*self.inner;
-        if !inner.core.role.writes() {
-            return Err(PutError::Role(inner.core.role));
+        let role = inner.core.role();
+        if !role.writes() {
+            return Err(PutError::Role(role));
         }
         self.staged(0).await?;
         let (core, leases) = (Arc::clone(&inner.core), inner.leases.clone());
         let work = move |store: &Store| {
-            let written = core.author.write(&core.turns, store, writes)?;
+            let written = core.author.write(&core.turns, &core.roster, store, writes)?;
             short::forget(&core, &written.dropped);
             leases.release(store, &written.records);
             Ok::<_, WriteError>(written.records)

@@ -497,7 +497,8 @@ async fn a_fork_of_the_member_log_is_refused_and_the_log_is_as_it_was() {
     assert_eq!(announce(&scene.session, &[&fork]).await.refusal(), "failed");
     assert_eq!(announce(&scene.session, &[&after]).await.refusal(), "failed");
     assert_eq!(announce(&scene.session, &[&fork, &after]).await.refusal(), "failed");
-    let gap = MemberChange::SetRole { node: scene.owner.keys.node_id(), role: Role::Keeper };
+    let (node, role) = (scene.owner.keys.node_id(), Role::Keeper);
+    let gap = MemberChange::SetRole { node, role, cuts: vec![] };
     let signer = scene.stash.root().root_signer();
     let gap = MemberEntry::sign(&signer, 9, fork.hash(), gap).unwrap();
     assert_eq!(announce(&scene.session, &[&gap]).await.refusal(), "failed", "a gap");
@@ -522,7 +523,8 @@ async fn an_owner_that_became_a_keeper_is_refused_from_then_on() {
     let first = put_of(&scene.stash, &scene.owner.keys, "first", 1, &[]);
     assert_eq!(put.records(&[first.bytes()]).await, [Fate::Stored {}]);
     let log = folded(&scene.stash, &log_of(&scene.session, 0).await);
-    let change = MemberChange::SetRole { node: scene.owner.keys.node_id(), role: Role::Keeper };
+    let (node, role) = (scene.owner.keys.node_id(), Role::Keeper);
+    let change = MemberChange::SetRole { node, role, cuts: vec![] };
     let signer = scene.stash.root().root_signer();
     let entry = MemberEntry::sign(&signer, log.len(), log.head(), change).unwrap();
     assert_eq!(announce(&scene.session, &[&entry]).await, Answer::Done {});

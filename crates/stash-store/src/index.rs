@@ -1,6 +1,7 @@
 //! The index: a checkpoint of the log, in sorted files. How they are kept is behind [`tree`].
 
 mod audit;
+mod dots;
 mod read;
 mod state;
 mod tables;

@@ -24,6 +24,9 @@ const READS: usize = 64;
 /// A row: its key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
+/// A writer, with the number and hash of its last record.
+pub type WriterEnd = ([u8; 40], u64, [u8; 32]);
+
 /// An open store. Clones share it; when the last one is dropped, it is closed.
 ///
 /// All methods block, and may be called from any number of threads.
@@ -506,6 +509,23 @@ impl Store {
     /// The highest `n` of a writer, with the hash of its record.
     pub fn last_of(&self, writer: &[u8; 40]) -> Result<Option<(u64, [u8; 32])>, ReadError> {
         self.shared.ask(|index| index.last_of(writer))
+    }
+
+    /// At most `limit` records of a writer from number `n` on, by number. Several under one number
+    /// may be cut apart by the limit.
+    pub fn dots_from(
+        &self,
+        writer: &[u8; 40],
+        n: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, [u8; 32])>, ReadError> {
+        self.shared.ask(|index| index.dots_from(writer, n, limit))
+    }
+
+    /// The writers whose ids begin with `prefix`, in order, each with what
+    /// [`last_of`](Self::last_of) says of it. Costs two look-ups a writer.
+    pub fn writers(&self, prefix: &[u8]) -> Result<Vec<WriterEnd>, ReadError> {
+        self.shared.ask(|index| index.writers(prefix))
     }
 
     /// The sequence number of the newest record, 0 if there is none.

@@ -171,6 +171,34 @@ fn referrers_are_found_through_manifests_and_records_under_one_dot_are_all_kept(
 }
 
 #[test]
+fn the_writers_of_a_node_are_found_with_their_last_records_and_the_records_by_number() {
+    for (name, place) in places() {
+        let store = place.create();
+        let by = |node: u8, incarnation: u8, n: u64| {
+            let mut entry = record(n, &[], &[node, incarnation, n.to_le_bytes()[0]]);
+            entry.writer = [node; 40];
+            entry.writer[32..].fill(incarnation);
+            entry
+        };
+        let all = [(1, 9, 1), (2, 0, 7), (2, 0, 3), (2, 0, 300), (2, 255, 1), (3, 0, 1)];
+        let all = all.map(|(node, incarnation, n)| by(node, incarnation, n));
+        let batch = all.iter().fold(Batch::new(), |batch, entry| batch.record(entry.clone()));
+        store.commit(batch).unwrap();
+        let ends = vec![(all[1].writer, 300, all[3].hash), (all[4].writer, 1, all[4].hash)];
+        assert_eq!(store.writers(&[2; 32]).unwrap(), ends, "{name}");
+        assert_eq!(store.writers(&[4; 32]).unwrap(), [], "{name}");
+        assert_eq!(store.writers(&[]).unwrap().len(), 4, "{name}");
+        let writer = &all[1].writer;
+        let found = |n, limit| store.dots_from(writer, n, limit).unwrap();
+        assert_eq!(found(4, 9), [(7, all[1].hash), (300, all[3].hash)], "{name}");
+        assert_eq!(found(7, 1), [(7, all[1].hash)], "{name}");
+        assert_eq!(found(301, 9), [], "{name}");
+        store.commit(Batch::new().drop_record(all[3].hash)).unwrap();
+        assert_eq!(store.writers(&[2; 32]).unwrap()[0], (all[1].writer, 7, all[1].hash), "{name}");
+    }
+}
+
+#[test]
 fn what_is_too_long_is_refused_before_anything_is_written() {
     for (_, place) in places() {
         let store = place.create();

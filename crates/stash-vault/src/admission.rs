@@ -1,8 +1,8 @@
-//! Admitting members: the one thing that needs the root secret while a node runs.
+//! Signing the member log: the one thing that needs the root secret while a node runs.
 
 use stash_crypto::{
-    EntryError, JoinRequest, KeyGrant, LabelError, MemberChange, MemberEntry, MemberLog,
-    NetworkKey, NodeKeys, ReadRoot, Role, RootSecret, StashId, TicketId, wrap,
+    EntryError, JoinRequest, KeyGrant, LabelError, MemberChange, MemberEntry, MemberLog, NodeKeys,
+    ReadRoot, Role, RootSecret, StashId, TicketId, change_members, wrap,
 };
 use stash_server::Admission;
 use thiserror::Error;
@@ -24,27 +24,31 @@ pub enum AdmitError {
 /// Signs member entries with the root secret, and wraps to each member the keys of its role.
 pub(crate) struct RootAdmission {
     root: RootSecret,
-    network: Vec<NetworkKey>,
-    read: Vec<ReadRoot>,
 }
 
 impl RootAdmission {
-    pub(crate) fn new(root: &RootSecret, network: &[NetworkKey], read: &[ReadRoot]) -> Self {
-        RootAdmission {
-            root: root.duplicate(),
-            network: network.iter().map(NetworkKey::duplicate).collect(),
-            read: read.iter().map(ReadRoot::duplicate).collect(),
-        }
+    pub(crate) fn new(root: &RootSecret) -> Self {
+        RootAdmission { root: root.duplicate() }
     }
 
-    /// A keeper gets what it needs to talk; only those who may read get read roots.
-    fn grant(&self, role: Role) -> KeyGrant {
-        let read = if role.reads() { &self.read[..] } else { &[] };
-        KeyGrant {
-            network: self.network.iter().map(NetworkKey::duplicate).collect(),
-            read: read.iter().map(ReadRoot::duplicate).collect(),
+    /// The keys of every epoch: a keeper gets what it needs to talk; only those who may read get
+    /// read roots.
+    fn grant(&self, log: &MemberLog, role: Role) -> KeyGrant {
+        let mut grant = root_keys(&self.root, log);
+        if !role.reads() {
+            grant.read.clear();
         }
+        grant
     }
+}
+
+/// Every epoch's keys, as whoever holds the root secret has them from the log.
+pub(crate) fn root_keys(root: &RootSecret, log: &MemberLog) -> KeyGrant {
+    let secret = root.wrap_secret();
+    let (mut network, mut read) = (vec![root.network_key()], vec![root.read_root()]);
+    network.extend(log.network_keys(None, &secret));
+    read.extend(log.read_roots(None, &secret, &read));
+    KeyGrant { network, read }
 }
 
 impl Admission for RootAdmission {
@@ -54,26 +58,34 @@ impl Admission for RootAdmission {
         request: &JoinRequest,
         role: Role,
     ) -> Result<(MemberEntry, Vec<u8>), String> {
-        let latest = self.read.last().ok_or("this node holds no read root")?;
-        let entry = entry(&self.root, latest, log, request, role).map_err(|e| e.to_string())?;
-        let grant = self.grant(role).encode().map_err(|error| error.to_string())?;
+        let entry = entry(&self.root, log, request, role).map_err(|e| e.to_string())?;
+        let grant = self.grant(log, role).encode().map_err(|error| error.to_string())?;
         let stash = self.root.stash_id();
         let wrapped = wrap(&request.identity.wrap, &stash, &grant, &mut rand::rng());
         Ok((entry, wrapped.map_err(|error| error.to_string())?))
     }
+
+    fn change(&self, log: &MemberLog, change: MemberChange) -> Result<Vec<MemberEntry>, String> {
+        let made = change_members(log, &self.root, change, &mut rand::rng());
+        made.map_err(|error| error.to_string())
+    }
 }
 
-/// The entry that admits the author of `request` at the end of `log`.
+/// The entry that admits the author of `request` at the end of `log`. Its name is sealed with the
+/// newest read root, so that nobody who was removed reads it.
 pub(crate) fn entry(
     root: &RootSecret,
-    read: &ReadRoot,
     log: &MemberLog,
     request: &JoinRequest,
     role: Role,
 ) -> Result<MemberEntry, AdmitError> {
     let label = match request.display_name.as_str() {
         "" => Vec::new(),
-        name => read.label_keys().seal(name, &request.identity.node)?,
+        name => {
+            let roots = root_keys(root, log).read;
+            let newest = roots.last().map_or_else(|| root.read_root(), ReadRoot::duplicate);
+            newest.label_keys().seal(name, &request.identity.node)?
+        }
     };
     let change = MemberChange::Admit {
         identity: request.identity,
@@ -97,7 +109,7 @@ pub(crate) fn founding(
     let first = MemberEntry::sign(&root.root_signer(), 0, log.head(), keys)?;
     log.push(first).expect("the first entry of an empty log is valid");
     let request = JoinRequest::sign(node, &stash, NO_TICKET, display_name)?;
-    let founder = entry(root, &root.read_root(), &log, &request, Role::Owner)?;
+    let founder = entry(root, &log, &request, Role::Owner)?;
     log.push(founder).expect("a founder that was just generated is no member yet");
     Ok(log)
 }
@@ -108,7 +120,7 @@ mod tests {
     use stash_crypto::unwrap;
 
     fn admission(root: &RootSecret) -> RootAdmission {
-        RootAdmission::new(root, &[root.network_key()], &[root.read_root()])
+        RootAdmission::new(root)
     }
 
     fn admit(role: Role) -> (MemberLog, NodeKeys, KeyGrant) {

@@ -4,8 +4,8 @@ use stash_server::store::{
     CollectError, CommitError, OpenError, ReadError, ScrubError, StageError,
 };
 use stash_server::{
-    AskError, EvictError, FetchError, HouseError, JoinError, LedgerError, PutError, Refusal,
-    StartError, WriteError,
+    AskError, ChangeMemberError, EvictError, FetchError, HouseError, JoinError, LedgerError,
+    PutError, Refusal, RosterError, StartError, WriteError,
 };
 
 use crate::class::Class;
@@ -60,7 +60,7 @@ fn stage(error: &StageError) -> Class {
 fn write(error: &WriteError) -> Class {
     match error {
         WriteError::Ledger(error) => engine(error),
-        WriteError::TooManyWriters(_) => Class::Refused,
+        WriteError::TooManyWriters(_) | WriteError::Role(_) => Class::Refused,
         WriteError::ChunkGone => Class::Temporary,
         WriteError::Draft(_) => Class::Failed,
     }
@@ -129,6 +129,20 @@ pub(crate) fn open(error: &OpenError) -> Class {
         OpenError::Damaged { .. } => Class::Integrity,
         OpenError::Occupied { .. } | OpenError::WrongStore { .. } => Class::Refused,
         OpenError::Io(error) => Class::of_io(&error.source, Class::Failed),
+        _ => Class::Failed,
+    }
+}
+
+/// What it means to the caller that a member was not changed.
+#[must_use]
+pub fn change_member(error: &ChangeMemberError) -> Class {
+    match error {
+        ChangeMemberError::NotFounder | ChangeMemberError::Founder => Class::Refused,
+        ChangeMemberError::NotAMember(_) => Class::NotFound,
+        ChangeMemberError::SameRole { .. } => Class::Usage,
+        ChangeMemberError::Ledger(error) => engine(error),
+        ChangeMemberError::Roster(RosterError::Commit(error)) => commit(error),
+        ChangeMemberError::Roster(RosterError::Read(error)) => read(error),
         _ => Class::Failed,
     }
 }

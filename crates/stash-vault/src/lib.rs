@@ -75,7 +75,7 @@ mod version_id;
 pub use class::Class;
 pub use clock::Clock;
 pub use evict::{EvictError, EvictReport};
-pub use faults::house as house_class;
+pub use faults::{change_member as change_member_class, house as house_class};
 pub use get::{GetError, GetOptions, GetReport, Reading};
 pub use history::{History, NameEntry, NamePage, Names, VersionEntry};
 pub use home::{

@@ -97,8 +97,8 @@ impl Vault {
         progress: &Progress,
     ) -> Result<RemoveReport, RemoveError> {
         let inner = &self.inner;
-        if !inner.role.writes() {
-            return Err(RemoveError::ReadOnly { role: inner.role });
+        if !inner.role().writes() {
+            return Err(RemoveError::ReadOnly { role: inner.role() });
         }
         let ending = Ending::Tombstone;
         let target = match (inner.target(name).await, Key::new(name)) {
@@ -129,8 +129,8 @@ impl Vault {
         progress: &Progress,
     ) -> Result<RemoveReport, RemoveError> {
         let inner = &self.inner;
-        if !inner.role.writes() {
-            return Err(RemoveError::ReadOnly { role: inner.role });
+        if !inner.role().writes() {
+            return Err(RemoveError::ReadOnly { role: inner.role() });
         }
         let scope = Scope::new(name).map_err(bad_key(name))?;
         if let Some(key) = scope.exact()

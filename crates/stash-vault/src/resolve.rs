@@ -183,7 +183,7 @@ impl Vault {
     }
 
     fn may_resolve(&self) -> Result<(), ResolveError> {
-        match self.inner.role {
+        match self.inner.role() {
             role if role.writes() => Ok(()),
             role => Err(ResolveError::ReadOnly { role }),
         }

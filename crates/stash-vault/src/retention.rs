@@ -50,8 +50,8 @@ pub(crate) struct Plan {
 /// The versions among the records of a name, with their dates.
 pub(crate) fn dated<'a>(keys: &ReadKeys, records: &'a [Record]) -> Vec<Dated<'a>> {
     let written = |record: &Record| {
-        let keys = &keys.epoch(record.clear().epoch)?.meta;
-        Some(record.open_meta(keys).ok()?.written?.0)
+        let keys = keys.epoch(record.clear().epoch)?;
+        Some(record.open_meta(&keys.meta).ok()?.written?.0)
     };
     let versions = records.iter().filter(|record| record.clear().kind.is_version());
     versions.map(|record| Dated { record, written: written(record) }).collect()

@@ -160,7 +160,7 @@ mod tests {
     use stash_crypto::StashId;
 
     fn binding(stash: u8) -> Binding {
-        Binding { store: [9; 16], stash: StashId::from_bytes([stash; 32]) }
+        Binding { store: [9; 16], stash: StashId::from_bytes([stash; 32]), aside: 0 }
     }
 
     fn sample(n: u8) -> (ChunkTag, ChunkRef) {

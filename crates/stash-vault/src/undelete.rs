@@ -142,8 +142,8 @@ impl Vault {
         progress: &Progress,
     ) -> Result<UndeleteReport, UndeleteError> {
         let inner = &self.inner;
-        if !inner.role.writes() {
-            return Err(UndeleteError::ReadOnly { role: inner.role });
+        if !inner.role().writes() {
+            return Err(UndeleteError::ReadOnly { role: inner.role() });
         }
         let scope = Scope::new(name).map_err(bad_key(name))?;
         let upload = inner.engine.upload(wait);

@@ -25,7 +25,6 @@ pub struct Vault {
 
 pub(crate) struct Inner {
     pub(crate) engine: Engine,
-    pub(crate) role: Role,
     pub(crate) node: Arc<NodeKeys>,
     pub(crate) keys: Arc<ReadKeys>,
     pub(crate) names: Arc<NameIndex>,
@@ -42,7 +41,7 @@ pub(crate) struct Inner {
 pub(crate) struct VaultParts<'a> {
     pub(crate) engine: Engine,
     pub(crate) node: Arc<NodeKeys>,
-    pub(crate) roots: &'a [ReadRoot],
+    pub(crate) roots: Vec<ReadRoot>,
     pub(crate) directory: &'a Path,
     pub(crate) binding: Binding,
     pub(crate) last_sequence: u64,
@@ -61,10 +60,19 @@ pub(crate) enum VaultError {
     Index(#[from] IndexError),
 }
 
+impl Inner {
+    /// What this node may do, as the member log says now.
+    pub(crate) fn role(&self) -> Role {
+        self.engine.role()
+    }
+}
+
 impl Vault {
     /// Opens the indexes (blocking) and starts to follow the record log.
     pub(crate) fn open(parts: VaultParts<'_>) -> Result<(Vault, Tail), VaultError> {
-        let keys = Arc::new(ReadKeys::new(parts.roots).ok_or(VaultError::NoReadKey)?);
+        let (engine, node) = (parts.engine.clone(), Arc::clone(&parts.node));
+        let keys = ReadKeys::follow(parts.roots, engine, node).ok_or(VaultError::NoReadKey)?;
+        let keys = Arc::new(keys);
         let names = parts.directory.join("names.redb");
         let names = Arc::new(NameIndex::open(&names, parts.binding, parts.last_sequence)?);
         let role = parts.engine.role();
@@ -77,7 +85,6 @@ impl Vault {
         let VaultParts { engine, node, clock, retention, .. } = parts;
         let inner = Inner {
             engine,
-            role,
             node,
             keys,
             names,

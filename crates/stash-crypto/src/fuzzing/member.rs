@@ -74,7 +74,8 @@ fn push(log: &mut MemberLog, entry: MemberEntry) -> bool {
     for removal in log.removals() {
         for cut in &removal.cuts {
             assert_eq!(Cut::from_bytes(&cut.to_bytes()), Some(*cut));
-            let writer = Writer { node: removal.member.identity.node, incarnation: cut.incarnation };
+            let writer =
+                Writer { node: removal.member.identity.node, incarnation: cut.incarnation };
             let n = log.cut_of(&writer).expect("it was cut").n;
             let past = Dot { writer, n: n + 1 };
             assert!(log.admits(&past, &cut.hash).is_err(), "past its cut");

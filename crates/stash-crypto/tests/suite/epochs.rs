@@ -134,6 +134,31 @@ fn a_wrap_that_is_no_key_of_its_epoch_is_passed_over() {
 }
 
 #[test]
+fn an_epoch_begins_with_a_removal_and_where_reading_is_given_or_taken() {
+    let log = log();
+    let role =
+        |node: &NodeKeys, role| MemberChange::SetRole { node: node.node_id(), role, cuts: vec![] };
+    let cases = [
+        (MemberChange::Remove { node: keeper().node_id(), cuts: vec![] }, 1),
+        (role(&reader(), Role::Keeper), 1),
+        (role(&keeper(), Role::Reader), 1),
+        (role(&reader(), Role::Owner), 0),
+        (role(&node(), Role::Reader), 0),
+    ];
+    for (change, epoch) in cases {
+        let mut changed = log.clone();
+        let made = change_members(&log, &root(), change.clone(), &mut Counting(0)).unwrap();
+        assert_eq!(made[0].change(), &change);
+        made.into_iter().for_each(|entry| changed.push(entry).unwrap());
+        assert_eq!(changed.epoch(), epoch, "{change:?}");
+    }
+    let stranger = NodeId::from_bytes([77; 32]);
+    let nobody = MemberChange::Remove { node: stranger, cuts: vec![] };
+    let refused = change_members(&log, &root(), nobody, &mut Counting(0));
+    assert_eq!(refused.unwrap_err(), ChangeError::Log(MemberError::NotAMember(stranger)));
+}
+
+#[test]
 fn a_log_that_tells_no_root_begins_no_epoch() {
     let mut log = MemberLog::new(stash());
     push(&mut log, admit(&node(), Role::Owner, 0));
@@ -149,9 +174,8 @@ fn a_removed_writers_records_count_up_to_its_cut_and_not_beyond() {
     assert_eq!(log.admits(&dot(&writer, 4, 9), &hash(9)), Ok(()));
     let cuts = vec![cut(4, 7, 7), cut(5, 1, 1)];
     push(&mut log, MemberChange::Remove { node: writer.node_id(), cuts });
-    let past = |incarnation, n| {
-        Err(Barred::PastCut { writer: dot(&writer, incarnation, 1).writer, n })
-    };
+    let past =
+        |incarnation, n| Err(Barred::PastCut { writer: dot(&writer, incarnation, 1).writer, n });
     let cases = [
         (4, 1, 99, Ok(())),
         (4, 6, 99, Ok(())),

@@ -7,7 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
-use stash_vault::server::{HouseError, InviteError, LedgerError};
+use stash_vault::server::{ChangeMemberError, HouseError, InviteError, LedgerError};
 use stash_vault::{
     Class, EvictError, GetError, HomeError, Key, LookupError, PutError, RecoveryTextError,
     RemoveError, ResolveError, RetentionError, UndeleteError, VersionId, Wait,
@@ -48,6 +48,17 @@ problem_from!(
 impl From<InviteError> for Problem {
     fn from(error: InviteError) -> Self {
         Self::new(Class::Refused, error.to_string())
+    }
+}
+
+impl From<ChangeMemberError> for Problem {
+    fn from(error: ChangeMemberError) -> Self {
+        let code = stash_vault::change_member_class(&error);
+        let problem = Self::new(code, error.to_string());
+        match error {
+            ChangeMemberError::NotFounder => problem.hint("ask for it on the founding node"),
+            _ => problem,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Members: who belongs, inviting, joining.
+//! Members: who belongs, inviting, joining, and changing who belongs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,15 +6,22 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use stash_vault::server::{MemberView, MembersChanged};
 use stash_vault::{Role, Ticket};
 
-use super::answer::Document;
+use super::answer::{Document, number};
 use super::operation::{self, Place};
 use super::upkeep::moment;
-use crate::body::{InviteDone, InviteRequest, JoinRequest, Peer, Peers};
-use crate::daemon::{Daemon, home};
-use crate::error::Problem;
+use crate::body::{
+    InviteDone, InviteRequest, JoinRequest, Peer, PeerChanged, PeerRemove, PeerRole, Peers,
+    RemovedPeer,
+};
+use crate::daemon::{Daemon, Served, home};
+use crate::error::{Class, Problem};
 use crate::output::time;
+
+/// Digits of a node id that name a member, at least.
+const ID_DIGITS: usize = 8;
 
 /// The longest life of a ticket.
 const LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -35,7 +42,72 @@ pub(super) async fn peers(State(daemon): State<Arc<Daemon>>) -> Result<Json<Peer
         failed: member.trial.failed,
         in_doubt_since: member.trial.doubted.map(moment),
     });
-    Ok(Json(Peers { peers: peers.collect() }))
+    let removed = served.node.engine.removed().into_iter().map(|gone| RemovedPeer {
+        node_id: gone.node.to_string(),
+        name: served.name_of(&gone.label, &gone.node),
+        role: gone.role.to_string(),
+    });
+    Ok(Json(Peers { peers: peers.collect(), removed: removed.collect() }))
+}
+
+/// `POST /v1/peers/remove`: on the node that founded the stash.
+pub(super) async fn remove(
+    State(daemon): State<Arc<Daemon>>,
+    Document(request): Document<PeerRemove>,
+) -> Result<Json<PeerChanged>, Problem> {
+    let served = daemon.served()?;
+    let member = named(&served, &request.peer)?;
+    let changed = served.node.engine.remove_member(member.node).await?;
+    Ok(Json(report(&served, &member, None, &changed)))
+}
+
+/// `POST /v1/peers/role`: on the node that founded the stash.
+pub(super) async fn role(
+    State(daemon): State<Arc<Daemon>>,
+    Document(request): Document<PeerRole>,
+) -> Result<Json<PeerChanged>, Problem> {
+    let served = daemon.served()?;
+    let role = parse_role(&request.role)?;
+    let member = named(&served, &request.peer)?;
+    let changed = served.node.engine.set_role(member.node, role).await?;
+    Ok(Json(report(&served, &member, Some(role), &changed)))
+}
+
+fn parse_role(word: &str) -> Result<Role, Problem> {
+    word.parse().map_err(|_| Problem::usage("the role must be owner, reader or keeper"))
+}
+
+/// The one member with this display name, or whose node id begins so.
+fn named(served: &Served, peer: &str) -> Result<MemberView, Problem> {
+    let members = served.node.engine.members();
+    let with_id = |member: &MemberView| {
+        peer.len() >= ID_DIGITS && member.node.to_string().starts_with(&peer.to_lowercase())
+    };
+    let with_name = |member: &MemberView| served.display_name(member).as_deref() == Some(peer);
+    let mut found = members.into_iter().filter(|member| with_name(member) || with_id(member));
+    match (found.next(), found.next()) {
+        (Some(member), None) => Ok(member),
+        (None, _) => Err(Problem::new(Class::NotFound, format!("no member is called {peer:?}"))
+            .hint("stash peers lists names and ids; eight digits of an id will do")),
+        (Some(_), Some(_)) => Err(Problem::usage(format!("several members are called {peer:?}"))
+            .hint("name the one you mean by its id, as stash peers shows it")),
+    }
+}
+
+fn report(
+    served: &Served,
+    member: &MemberView,
+    role: Option<Role>,
+    changed: &MembersChanged,
+) -> PeerChanged {
+    PeerChanged {
+        node_id: member.node.to_string(),
+        name: served.display_name(member),
+        role: role.map(|role| role.to_string()),
+        epoch: served.node.engine.epoch(),
+        asked: number(changed.asked.len()),
+        silent: changed.silent.iter().map(ToString::to_string).collect(),
+    }
 }
 
 /// `POST /v1/invite`.
@@ -44,10 +116,7 @@ pub(super) async fn invite(
     Document(request): Document<InviteRequest>,
 ) -> Result<Json<InviteDone>, Problem> {
     let served = daemon.served()?;
-    let role: Role = request
-        .role
-        .parse()
-        .map_err(|_| Problem::usage("the role must be owner, reader or keeper"))?;
+    let role = parse_role(&request.role)?;
     let lifetime = Duration::from_secs(request.expires_seconds);
     if lifetime.is_zero() || lifetime > LIFETIME_MAX {
         return Err(Problem::usage("a ticket lives for 1 second to 30 days"));

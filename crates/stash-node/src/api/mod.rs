@@ -34,6 +34,8 @@ pub(crate) fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/recovery", get(node::recovery))
         .route("/v1/shutdown", post(node::shutdown))
         .route("/v1/peers", get(members::peers))
+        .route("/v1/peers/remove", post(members::remove))
+        .route("/v1/peers/role", post(members::role))
         .route("/v1/invite", post(members::invite))
         .route("/v1/join", post(members::join))
         .route("/v1/ls", get(files::list))

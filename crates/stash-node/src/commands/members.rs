@@ -1,17 +1,21 @@
-//! `stash invite`, `stash join` and `stash peers`.
+//! `stash invite`, `stash join`, `stash peers` and `stash peer`.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 
 use anyhow::Context as _;
 use stash_vault::Ticket;
 
 use super::put::short;
+use super::remove::confirmed;
 use super::{Context, Finish};
-use crate::body::{InviteDone, InviteRequest, JoinDone, JoinRequest, Peer, Peers};
-use crate::cli::{Invite, Join};
+use crate::body::{
+    InviteDone, InviteRequest, JoinDone, JoinRequest, Peer, PeerChanged, PeerRemove, PeerRole,
+    Peers, RemovedPeer,
+};
+use crate::cli::{self, Invite, Join, PeerCommand};
 use crate::config::Origin;
 use crate::daemon;
-use crate::error::Problem;
+use crate::error::{Class, Problem};
 use crate::output::{Side, table, visible};
 
 /// Bytes of a ticket on stdin, far more than any has.
@@ -70,13 +74,67 @@ async fn from_stdin() -> anyhow::Result<String> {
     read.await?.context("cannot read the ticket from stdin")
 }
 
-pub(super) async fn peers(context: &Context) -> anyhow::Result<Finish> {
+pub(super) async fn peers(context: &Context, which: &cli::Peers) -> anyhow::Result<Finish> {
     let peers: Peers = context.client()?.get("/v1/peers").await?;
     context.output.result(&peers, |peers| {
-        let rows: Vec<Vec<String>> = peers.peers.iter().map(row).collect();
+        let rows: Vec<Vec<String>> = match which.removed {
+            true => peers.removed.iter().map(removed_row).collect(),
+            false => peers.peers.iter().map(row).collect(),
+        };
         table(&[Side::Left; 5], &rows)
     })?;
     Ok(Finish::Done)
+}
+
+/// `stash peer remove` and `stash peer role`.
+pub(super) async fn change(context: &Context, what: PeerCommand) -> anyhow::Result<Finish> {
+    let client = context.client()?;
+    let done: PeerChanged = match what {
+        PeerCommand::Remove { name: peer, yes } => {
+            if !yes {
+                may_remove(&peer).await?;
+            }
+            client.post("/v1/peers/remove", &PeerRemove { peer }).await?
+        }
+        PeerCommand::Role { name: peer, role } => {
+            let role = role.word().to_owned();
+            client.post("/v1/peers/role", &PeerRole { peer, role }).await?
+        }
+    };
+    context.output.result(&done, |done| {
+        let name = visible(done.name.as_deref().unwrap_or(short(&done.node_id)));
+        match &done.role {
+            None => format!("removed {name}; keys of epoch {} are in use\n", done.epoch),
+            Some(role) => format!("{name} is {role} now\n"),
+        }
+    })?;
+    if !context.output.json() && !done.silent.is_empty() {
+        let silent: Vec<&str> = done.silent.iter().map(|node| short(node)).collect();
+        context.output.note(&format!(
+            "could not be asked: {}; what only they hold of it is set aside when they are back",
+            silent.join(", ")
+        ));
+    }
+    Ok(Finish::Done)
+}
+
+async fn may_remove(peer: &str) -> anyhow::Result<()> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Problem::usage("peer remove asks, and there is no terminal to ask on")
+            .hint("add -y to remove without a question")
+            .into());
+    }
+    let question = format!("Remove the member {}, for good? [y/N] ", visible(peer));
+    match confirmed(question).await? {
+        true => Ok(()),
+        false => Err(Problem::new(Class::Cancelled, "nobody was removed").into()),
+    }
+}
+
+fn removed_row(gone: &RemovedPeer) -> Vec<String> {
+    let name = visible(gone.name.as_deref().unwrap_or("-"));
+    let id = short(&gone.node_id).to_owned();
+    vec![id, name, gone.role.clone(), "removed".to_owned(), String::new()]
 }
 
 fn row(peer: &Peer) -> Vec<String> {

@@ -119,7 +119,8 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Finish>
         Command::Check(check) => upkeep::check(context, check).await,
         Command::Invite(invite) => members::invite(context, invite).await,
         Command::Join(join) => Box::pin(members::join(context, join)).await,
-        Command::Peers => members::peers(context).await,
+        Command::Peers(peers) => members::peers(context, &peers).await,
+        Command::Peer(peer) => members::change(context, peer.what).await,
         Command::Status => status::run(context).await,
         Command::Key(key) => key::run(context, key.what).await,
         Command::Up(_)

@@ -55,7 +55,7 @@ async fn question(client: &Client, rm: &Rm) -> anyhow::Result<String> {
 }
 
 /// Asks on the terminal, on a thread of its own, so that Ctrl-C still ends the program.
-async fn confirmed(question: String) -> anyhow::Result<bool> {
+pub(super) async fn confirmed(question: String) -> anyhow::Result<bool> {
     let answer = tokio::task::spawn_blocking(move || {
         // Not locked while it waits: whoever cancels has something to say on stderr too.
         std::io::stderr().write_all(question.as_bytes())?;

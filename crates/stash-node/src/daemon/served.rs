@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stash_vault::server::MemberView;
-use stash_vault::{Node, Vault};
+use stash_vault::{Node, NodeId, Vault};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::operation::Place;
 use crate::daemon::ready::ReadyFile;
-use crate::error::Problem;
+use crate::error::{Class, Problem};
 
 /// How long cancelled operations may take to clean up.
 const CLEAN_UP: Duration = Duration::from_secs(5);
@@ -41,7 +41,16 @@ impl Served {
 
     /// Names and contents, unless the node is a keeper.
     pub(crate) fn vault(&self) -> Result<Vault, Problem> {
-        self.node.vault.clone().ok_or_else(Problem::keeper)
+        let reads = self.node.engine.role().reads();
+        match &self.node.vault {
+            // One that became a keeper may still hold the keys; the stash says that it reads no more.
+            Some(vault) if reads => Ok(vault.clone()),
+            None if reads => {
+                Err(Problem::new(Class::Temporary, "this node may read since it was started")
+                    .hint("restart it: its names and keys are opened at the start"))
+            }
+            _ => Err(Problem::keeper()),
+        }
     }
 
     /// Where an operation of this node runs.
@@ -51,7 +60,12 @@ impl Served {
 
     /// A member's display name, where the node may read it.
     pub(crate) fn display_name(&self, member: &MemberView) -> Option<String> {
-        self.node.vault.as_ref()?.display_name(&member.label, &member.node)
+        self.name_of(&member.label, &member.node)
+    }
+
+    /// A display name that was sealed for a node, where this one may read it.
+    pub(crate) fn name_of(&self, label: &[u8], node: &NodeId) -> Option<String> {
+        self.node.vault.as_ref()?.display_name(label, node)
     }
 
     /// Ends every operation early.

@@ -50,7 +50,9 @@ fn bodies_hold_their_promises_whatever_the_bytes() {
         "role":"keeper","chunks":1,"state":"complete"}]}"#;
     let peers = r#"{"peers":[{"node_id":"n","name":null,"role":"reader","this":false,
         "connected":true,"addresses":["192.0.2.7:7979"],
-        "challenged":"1970-01-01T00:00:00Z","shown":1,"failed":0,"in_doubt_since":null}]}"#;
+        "challenged":"1970-01-01T00:00:00Z","shown":1,"failed":0,"in_doubt_since":null}],
+        "removed":[{"node_id":"m","name":"x","role":"owner"}]}"#;
+    let changed = r#"{"node_id":"n","name":"x","role":null,"epoch":1,"asked":2,"silent":["m"]}"#;
     let error = r#"{"error":{"code":"not_found","message":"m","hint":null}}"#;
     let seeds = [
         body("put", 0, r#"{"paths":["/a","/b"],"as":"k","wait":"all"}"#),
@@ -58,6 +60,9 @@ fn bodies_hold_their_promises_whatever_the_bytes() {
         body("evict", 2, r#"{"key":"a","recursive":true}"#),
         body("rm", 3, r#"{"key":"a"}"#),
         body("invite", 4, r#"{"role":"keeper","expires_seconds":86400}"#),
+        body("peer-remove", 4, r#"{"peer":"attic"}"#),
+        body("peer-role", 4, r#"{"peer":"attic","role":"reader"}"#),
+        body("peer-changed", 14, changed),
         body("join", 5, r#"{"ticket":"stashticket1","name":"x"}"#),
         body("status", 6, status),
         body("peers", 7, peers),

@@ -109,10 +109,11 @@ impl Trials {
         batch.row(&[ROWS, node.as_bytes()].concat(), trial.doubted.map(value).as_deref())
     }
 
-    /// The alarms that members in doubt raise.
-    pub(crate) fn alarms(&self) -> Vec<String> {
+    /// The alarms that members in doubt raise; nodes that were removed raise none.
+    pub(crate) fn alarms(&self, is_member: impl Fn(&NodeId) -> bool) -> Vec<String> {
         let all = lock(&self.0);
-        let doubted = all.iter().filter(|(_, kept)| kept.trial.doubted.is_some());
+        let in_doubt = all.iter().filter(|(_, kept)| kept.trial.doubted.is_some());
+        let doubted = in_doubt.filter(|(node, _)| is_member(node));
         let text = |(node, kept): (&NodeId, &Kept)| {
             let (node, failed) = (node.short(), kept.trial.failed);
             format!(

@@ -50,6 +50,7 @@ fn requests_hold_their_promises_whatever_the_bytes() {
         seed("lack", encode(&Request::Lack { hashes: bytes(64) })),
         seed("holding", encode(&Request::Holding { hashes: bytes(32) })),
         seed("prove", encode(&Request::Prove { nonce: [1; 32], chunks: bytes(32) })),
+        seed("writers", encode(&Request::Writers { node: [4; 32] })),
         seed("join", encode(&Request::Join { request: bytes(186) })),
         seed("refused-bomb", b"\x81\xa8announce\x82\xa7entries\xdd\xff\xff\xff\xff"),
     ];
@@ -101,6 +102,7 @@ fn replies_hold_their_promises_whatever_the_bytes() {
         seed("sums", encode(&Reply::Sums { sums: bytes(64) })),
         seed("ids", encode(&Reply::Ids { ids: bytes(18), parts: 1 })),
         seed("hashes", encode(&Reply::Hashes { hashes: bytes(64) })),
+        seed("writers", encode(&Reply::Writers { last: bytes(96) })),
         seed("welcome", encode(&welcome)),
         seed("refusal", encode(&refused)),
     ];
@@ -124,10 +126,12 @@ fn rows_and_lists_hold_their_promises_whatever_the_bytes() {
     let rows = [seed("open", row(&open)), seed("used", row(&burnt))];
     replay("ticket_row", super::ticket_row, &rows);
     let chunk = ChunkRef { address: addresses()[0], sealed_len: 4144 };
+    let cuts = [[1; 8], 7_u64.to_le_bytes(), [2; 8], [2; 8], [2; 8], [2; 8]].concat();
     let list = |count: u16, list: &[u8]| [&count.to_le_bytes(), list].concat();
     let seeds = [
         seed("addresses", list(2, &pack(&addresses()))),
         seed("references", list(1, &pack_references([&chunk]))),
+        seed("cuts", list(0, &cuts)),
         seed("flags", list(11, &bits([true; 11]))),
     ];
     replay("lists", super::lists, &seeds);

@@ -12,6 +12,7 @@ use stash_store::{Committer, MemDisk, Options};
 
 use super::*;
 use crate::author::{Author, Write};
+use crate::roster::Roster;
 
 const DEAD: RecordKind = RecordKind::Forget(ForgetKind::Dead);
 const COVERED: RecordKind = RecordKind::Forget(ForgetKind::Covered);
@@ -151,25 +152,26 @@ fn write(keys: &Arc<NodeKeys>, n: u8, kind: RecordKind) -> Write {
 struct Scene {
     store: Store,
     turns: Turns,
+    roster: Roster,
     keys: Arc<NodeKeys>,
     author: Author,
 }
 
 fn scene() -> Scene {
     let (store, keys) = (store(Committer::Inline), Arc::new(NodeKeys::from_seed([9; 32])));
-    let author = author(&store, &keys);
-    Scene { store, turns: Turns::default(), keys, author }
+    let (author, roster) = (author(&store, &keys), crate::roster::of_owner(&store, &keys));
+    Scene { store, turns: Turns::default(), roster, keys, author }
 }
 
 fn author(store: &Store, keys: &NodeKeys) -> Author {
     let stash = StashId::from_bytes([2; 32]);
-    Author::open(store, stash, keys.node_id(), 0, false, &mut StdRng::seed_from_u64(1)).unwrap()
+    Author::open(store, stash, keys.node_id(), false, &mut StdRng::seed_from_u64(1)).unwrap()
 }
 
 impl Scene {
     fn write(&self, kinds: &[(u8, RecordKind)]) -> Vec<Record> {
         let writes = kinds.iter().map(|(n, kind)| write(&self.keys, *n, *kind)).collect();
-        self.author.write(&self.turns, &self.store, writes).unwrap().records
+        self.author.write(&self.turns, &self.roster, &self.store, writes).unwrap().records
     }
 }
 
@@ -318,7 +320,8 @@ fn a_damaged_forget_hides_nothing_and_is_kept_until_it_is_whole() {
     };
     let store = Store::create(std::path::Path::new("/store"), &options).unwrap();
     let (turns, keys) = (Turns::default(), Arc::new(NodeKeys::from_seed([9; 32])));
-    let scene = Scene { author: author(&store, &keys), store, turns, keys };
+    let (author, roster) = (author(&store, &keys), crate::roster::of_owner(&store, &keys));
+    let scene = Scene { author, store, turns, roster, keys };
     let old = scene.write(&[(1, RecordKind::Put)]).remove(0);
     let dead = scene.write(&[(1, DEAD)]).remove(0);
     damage(&disk, &scene.store, &dead.hash());

@@ -143,7 +143,11 @@ fn settle_all(store: &Store) -> Result<(), LedgerError> {
     Ok(())
 }
 
-fn drops(store: &Store, mut batch: Batch, records: &[Record]) -> Result<Batch, LedgerError> {
+pub(super) fn drops(
+    store: &Store,
+    mut batch: Batch,
+    records: &[Record],
+) -> Result<Batch, LedgerError> {
     for record in records {
         let hash = record.hash();
         batch = keep_last(store, batch, record)?.drop_record(*hash.as_bytes());

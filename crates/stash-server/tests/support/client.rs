@@ -3,6 +3,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "test support: each file uses a part of it")]
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use stash_crypto::{
     Writer, padme,
 };
 use stash_p2p::{
-    Claim, Class, Endpoint, Frame, Gate, GateError, Limits, Peer, PublicKey, Realm, RecvStream,
-    SendStream, StaticSecret, Stream, StreamError,
+    Claim, Class, DialError, Endpoint, Frame, Gate, GateError, Limits, Peer, PublicKey, Realm,
+    RecvStream, SendStream, StaticSecret, Stream, StreamError,
 };
 
 use crate::support::{Node, PATIENCE, Stash, until};
@@ -42,6 +43,7 @@ pub(crate) enum Ask {
     Lack { hashes: ByteBuf },
     Holding { hashes: ByteBuf },
     Prove { nonce: ByteBuf, chunks: ByteBuf },
+    Writers { node: ByteBuf },
 }
 
 /// B.3: what an initiator says on a put stream.
@@ -67,6 +69,7 @@ pub(crate) enum Answer {
     Records { records: Vec<ByteBuf> },
     Log { known: bool, hashes: ByteBuf, log: ByteBuf, last: u64 },
     Totals { records: u64, sum: ByteBuf },
+    Writers { last: ByteBuf },
     Welcome { entries: Vec<ByteBuf>, grant: ByteBuf, addresses: Vec<ByteBuf> },
     Refused { code: String, reason: String },
     Want { chunks: ByteBuf },
@@ -266,6 +269,16 @@ impl Client {
         Session { peer: dialled.await.unwrap() }
     }
 
+    /// Knocks once, and waits for what becomes of it.
+    pub(crate) async fn try_connect(
+        &self,
+        node: &Node,
+        addr: SocketAddr,
+    ) -> Result<Peer, DialError> {
+        let remote = PublicKey::from_bytes(*node.keys.noise_public().as_bytes());
+        self.endpoint.dial_once(vec![addr], remote, self.realm.clone(), PATIENCE).await
+    }
+
     /// Connects to a node as a member that has nothing.
     pub(crate) async fn connect(&self, node: &Node) -> Session {
         self.connect_with(node, script(|_, _| Act::Default)).await
@@ -331,6 +344,7 @@ fn polite(ask: Ask) -> Answer {
             Answer::Log { known: true, hashes: ByteBuf::new(), log, last: after }
         }
         Ask::Find { .. } => Answer::Records { records: vec![] },
+        Ask::Writers { .. } => Answer::Writers { last: ByteBuf::new() },
         // As a member that holds nothing.
         Ask::Totals {} => Answer::Totals { records: 0, sum: ByteBuf::from(vec![0; 32]) },
         Ask::Have { chunks } => {

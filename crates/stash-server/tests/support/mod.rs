@@ -8,7 +8,7 @@ use std::time::Duration;
 use stash_crypto::{
     Address, CHUNK_OVERHEAD, ChunkRef, Clear, JoinRequest, Key, KeyGrant, Manifest, MemberChange,
     MemberEntry, MemberLog, Meta, NameId, NodeKeys, RecordDraft, RecordKind, Role, RootSecret,
-    StashId, TicketId, padme,
+    StashId, TicketId, change_members, padme,
 };
 use stash_server::store::{Options, Store};
 use stash_server::{
@@ -29,8 +29,13 @@ impl Admission for Founder {
         request: &JoinRequest,
         role: Role,
     ) -> Result<(MemberEntry, Vec<u8>), String> {
-        let read = if role.reads() { vec![self.root.read_root()] } else { vec![] };
-        let grant = KeyGrant { network: vec![self.root.network_key()], read };
+        let secret = self.root.wrap_secret();
+        let mut read = vec![self.root.read_root()];
+        read.extend(log.read_roots(None, &secret, &read));
+        let mut network = vec![self.root.network_key()];
+        network.extend(log.network_keys(None, &secret));
+        let read = if role.reads() { read } else { vec![] };
+        let grant = KeyGrant { network, read };
         let plain = grant.encode().map_err(|error| error.to_string())?;
         let wrapped = stash_crypto::wrap(
             &request.identity.wrap,
@@ -41,6 +46,11 @@ impl Admission for Founder {
         .map_err(|error| error.to_string())?;
         let entry = admit_entry(&self.root, log, request, role);
         Ok((entry, wrapped))
+    }
+
+    fn change(&self, log: &MemberLog, change: MemberChange) -> Result<Vec<MemberEntry>, String> {
+        let made = change_members(log, &self.root, change, &mut rand::rng());
+        made.map_err(|error| error.to_string())
     }
 }
 
@@ -150,7 +160,6 @@ impl Stash {
             mode: Mode::Threads,
             keys: Arc::clone(&keys),
             stash: self.id(),
-            role,
             network: vec![self.root().network_key()],
             listen: vec![listen],
             advertise: vec![],
@@ -158,7 +167,9 @@ impl Stash {
             fresh_writer: fresh,
             housekeeping: self.housekeeping.clone(),
         };
-        Node { engine: Engine::start(options).await.unwrap(), keys, store, dir }
+        let engine = Engine::start(options).await.unwrap();
+        assert_eq!(engine.role(), role, "what the member log says");
+        Node { engine, keys, store, dir }
     }
 
     pub(crate) async fn joined(&self, inviter: &Node, role: Role) -> Node {
@@ -197,7 +208,8 @@ impl Stash {
                     dot: position.dot,
                     previous: position.previous,
                     height: position.height,
-                    epoch: position.epoch,
+                    // Of the read root that every member here was granted: any that has begun will do.
+                    epoch: 0,
                     seen: position.seen,
                     manifest: Manifest::Direct(chunks.clone()),
                 };

@@ -26,7 +26,7 @@ impl Index {
     }
 
     /// Every entry whose key begins with `prefix`, at most `limit`.
-    fn under(&self, prefix: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
+    pub(super) fn under(&self, prefix: &[u8], limit: usize) -> Result<Vec<Pair>, IndexError> {
         let mut pairs = Vec::new();
         self.tree.scan_prefix(prefix, &mut |key, value| {
             if pairs.len() < limit {
@@ -119,7 +119,7 @@ impl Index {
     }
 
     /// The records that the ends of these keys name; one dropped in the meantime is left out.
-    fn located(&self, pairs: &[Pair]) -> Result<Vec<Located>, IndexError> {
+    pub(super) fn located(&self, pairs: &[Pair]) -> Result<Vec<Located>, IndexError> {
         let mut found = Vec::with_capacity(pairs.len());
         for (key, _) in pairs {
             let sequence = sequence_at_end(key).ok_or_else(|| bad_value(key))?;
@@ -166,35 +166,6 @@ impl Index {
             bad.is_none() && (found.len() as u64) < limit
         })?;
         bad.map_or(Ok(found), Err)
-    }
-
-    pub(crate) fn dots(&self, writer: &[u8; 40], n: u64) -> Result<Vec<[u8; 32]>, IndexError> {
-        let pairs = self.under(&key(table::DOTS, &[writer, &n.to_be_bytes()]), usize::MAX)?;
-        Ok(self.located(&pairs)?.iter().map(|found| found.hash).collect())
-    }
-
-    /// Writer and number of the record with this sequence number, without its entry in the log.
-    /// Reads much of the index: for an entry that is damaged.
-    pub(crate) fn dot_of(&self, sequence: u64) -> Result<Option<([u8; 40], u64)>, IndexError> {
-        let (order, mut dot) = (sequence.to_be_bytes(), None);
-        self.tree.scan_prefix(&[table::DOTS], &mut |key, _| {
-            let found = key.strip_suffix(&order).and_then(|key| key.get(1..));
-            let found = found.and_then(|dot| dot.split_last_chunk::<8>());
-            dot = found.and_then(|(by, n)| Some((by.try_into().ok()?, u64::from_be_bytes(*n))));
-            dot.is_none()
-        })?;
-        Ok(dot)
-    }
-
-    pub(crate) fn last_of(&self, writer: &[u8; 40]) -> Result<Option<(u64, [u8; 32])>, IndexError> {
-        let (from, before) = (key(table::DOTS, &[writer]), key(table::DOTS, &[writer, &[255; 16]]));
-        let Some((key, _)) = self.tree.last(&from, &before)? else {
-            return Ok(None);
-        };
-        let n = key.get(41..49).and_then(|n| n.try_into().ok()).map(u64::from_be_bytes);
-        let n = n.ok_or_else(|| bad_value(&key))?;
-        // Of several records under one dot, the first that was stored.
-        Ok(self.dots(writer, n)?.first().map(|hash| (n, *hash)))
     }
 
     pub(crate) fn row(&self, row: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {

@@ -16,7 +16,7 @@ use super::{
     HOME_ROW, Home, HomeError, InitOptions, JoinOptions, RecoverOptions, binding, disk, enter,
     open_store, swap,
 };
-use crate::admission::{NO_TICKET, entry, founding};
+use crate::admission::{NO_TICKET, entry, founding, root_keys};
 use crate::blocking::blocking;
 
 impl Home {
@@ -100,14 +100,14 @@ impl Home {
         let request = JoinRequest::sign(&node, &stash, NO_TICKET, &display_name)
             .map_err(crate::admission::AdmitError::from)?;
         let admit = |log: &MemberLog| {
-            let made = entry(&root, &root.read_root(), log, &request, Role::Owner);
+            let made = entry(&root, log, &request, Role::Owner);
             made.map_err(|error| error.to_string())
         };
         let noise = root.noise_static();
         let recovered = stash_server::recover(&noise, stash, &network, &text.members, admit);
         let (log, addresses) = recovered.await?;
         blocking(move || {
-            let (network, read) = (vec![network], vec![root.read_root()]);
+            let KeyGrant { network, read } = root_keys(&root, &log);
             let role = Role::Owner;
             let keyring = Keyring { node, stash, role, root: Some(root), network, read };
             let made = Made { keyring, log, addresses, synchronised: false };

@@ -183,18 +183,17 @@ impl Opened {
     async fn run(self, options: RunOptions) -> Result<Node, HomeError> {
         let Opened { directory, lock, keyring, store, opens_disagree } = self;
         store.set_quota(options.quota);
-        let Keyring { node, stash, role, root, network, read } = keyring;
+        let Keyring { node, stash, root, network, read, .. } = keyring;
         let node = Arc::new(node);
-        let binding = Binding { store: store.store_id(), stash };
+        let store_id = store.store_id();
         let last_sequence = store.last_sequence();
-        let admission = root.as_ref().map(|root| {
-            Arc::new(RootAdmission::new(root, &network, &read)) as Arc<dyn stash_server::Admission>
-        });
+        let admission = root
+            .as_ref()
+            .map(|root| Arc::new(RootAdmission::new(root)) as Arc<dyn stash_server::Admission>);
         let engine = Engine::start(EngineOptions {
             store,
             keys: Arc::clone(&node),
             stash,
-            role,
             network,
             listen: options.listen,
             advertise: options.advertise,
@@ -204,16 +203,18 @@ impl Opened {
             mode: Mode::Threads,
         })
         .await?;
-        // The member log has the last word: a keeper whose log says so holds no read key anyway.
-        let (vault, tail) = if engine.role().reads() && !read.is_empty() {
+        // The member log has the last word, on the role and on the keys of later epochs.
+        let (vault, tail) = if engine.role().reads() {
             let for_vault = engine.clone();
+            let aside = engine.set_aside_count()?;
+            let binding = Binding { store: store_id, stash, aside };
             let (path, handle) = (directory.clone(), tokio::runtime::Handle::current());
             let opened = blocking(move || {
                 let _runtime = handle.enter();
                 Vault::open(VaultParts {
                     engine: for_vault,
                     node,
-                    roots: &read,
+                    roots: read,
                     directory: &path,
                     binding,
                     last_sequence,

@@ -48,11 +48,17 @@ const BINDING: &[u8] = b"binding";
 pub(crate) struct Binding {
     pub(crate) store: [u8; 16],
     pub(crate) stash: StashId,
+    /// How many records were ever set aside in that store: they left without a trace in its order.
+    pub(crate) aside: u64,
 }
 
 impl Binding {
     fn bytes(&self) -> Vec<u8> {
-        [&[VERSION], &self.store[..], self.stash.as_bytes()].concat()
+        let mut bytes = [&[VERSION], &self.store[..], self.stash.as_bytes()].concat();
+        if self.aside > 0 {
+            bytes.extend_from_slice(&self.aside.to_le_bytes());
+        }
+        bytes
     }
 }
 

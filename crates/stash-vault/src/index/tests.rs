@@ -3,7 +3,7 @@ use stash_crypto::RecordHash;
 use super::*;
 
 fn binding(n: u8) -> Binding {
-    Binding { store: [n; 16], stash: StashId::from_bytes([n; 32]) }
+    Binding { store: [n; 16], stash: StashId::from_bytes([n; 32]), aside: 0 }
 }
 
 fn update(key: &str, size: Option<u64>) -> NameUpdate {

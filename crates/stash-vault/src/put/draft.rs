@@ -50,6 +50,7 @@ pub(crate) fn forget(
     let inner = Arc::clone(inner);
     let draft = Box::new(move |position: Position| {
         let seen = vector(&position);
+        let keys = inner.keys.latest();
         let clear = Clear {
             stash: position.stash,
             kind: RecordKind::Forget(kind),
@@ -57,12 +58,12 @@ pub(crate) fn forget(
             dot: position.dot,
             previous: position.previous,
             height: position.height,
-            epoch: inner.keys.latest_epoch(),
+            epoch: keys.epoch,
             seen,
             manifest: Manifest::EMPTY,
         };
         let draft = RecordDraft { clear, meta: None };
-        draft.sign(inner.node.signer(), &inner.keys.latest().meta)
+        draft.sign(inner.node.signer(), &keys.meta)
     });
     Write { name, draft }
 }
@@ -72,7 +73,7 @@ pub(crate) fn write(inner: &Arc<Inner>, content: Content) -> Write {
     let name = inner.keys.name_id(&content.meta.key);
     let inner = Arc::clone(inner);
     let draft = Box::new(move |position: Position| {
-        let epoch = inner.keys.latest_epoch();
+        let keys = inner.keys.latest();
         let clear = Clear {
             stash: position.stash,
             kind: content.kind,
@@ -80,13 +81,13 @@ pub(crate) fn write(inner: &Arc<Inner>, content: Content) -> Write {
             dot: position.dot,
             previous: position.previous,
             height: position.height,
-            epoch,
+            epoch: keys.epoch,
             seen: position.seen,
             manifest: content.manifest.clone(),
         };
         let meta = Meta { written: inner.clock.now(), ..content.meta.clone() };
         let draft = RecordDraft { clear, meta: Some(meta) };
-        draft.sign(inner.node.signer(), &inner.keys.latest().meta)
+        draft.sign(inner.node.signer(), &keys.meta)
     });
     Write { name, draft }
 }

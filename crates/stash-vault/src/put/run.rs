@@ -57,8 +57,8 @@ pub(super) fn session(
     progress: &Progress,
 ) -> Result<Session, PutError> {
     let inner = Arc::clone(&vault.inner);
-    if !inner.role.writes() {
-        return Err(PutError::ReadOnly { role: inner.role });
+    if !inner.role().writes() {
+        return Err(PutError::ReadOnly { role: inner.role() });
     }
     let upload = inner.engine.upload(options.wait);
     Ok(Session { inner, upload, progress: progress.clone(), depth: options.jobs() })

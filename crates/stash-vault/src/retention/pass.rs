@@ -120,7 +120,7 @@ impl Inner {
         progress: &Progress,
     ) -> Result<RetentionReport, RetentionError> {
         let mut report = RetentionReport::default();
-        if !self.role.writes() {
+        if !self.role().writes() {
             return Ok(report);
         }
         let _only_one = self.retaining.lock().await;
@@ -216,7 +216,7 @@ async fn go_on(vault: Vault) {
     sleep(SETTLE).await;
     loop {
         let inner = &vault.inner;
-        if inner.role.writes()
+        if inner.role().writes()
             && let Err(error) = pass_if_due(&vault).await
         {
             tracing::warn!(%error, "old versions were not forgotten");

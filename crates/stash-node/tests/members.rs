@@ -1,0 +1,170 @@
+//! Members over the command line: removing them while they, or others, are away.
+#![allow(clippy::unwrap_used, reason = "a test fails by panic")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use common::{Node, code, private_dir, stderr};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A node that joins the founder's stash.
+fn member(founder: &Node, role: &str, name: &str) -> Node {
+    let ticket = founder.ok(&["invite", "--role", role]);
+    let node = Node::start();
+    node.ok(&["join", ticket.trim(), "--name", name]);
+    until("it is connected", || connected(founder, name));
+    node
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(60), "still waiting: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn peer(node: &Node, name: &str) -> Option<Value> {
+    let peers = node.json(&["peers"]);
+    peers["peers"].as_array().unwrap().iter().find(|peer| peer["name"] == name).cloned()
+}
+
+fn connected(node: &Node, name: &str) -> bool {
+    peer(node, name).is_some_and(|peer| peer["connected"] == true)
+}
+
+fn listen(node: &Node) -> String {
+    node.json(&["status"])["listen"][0].as_str().unwrap().to_owned()
+}
+
+/// Starts a node again where the others saw it last.
+fn again(home: TempDir, listen: &str) -> Node {
+    Node::start_in(home, |command| {
+        command.args(["--listen", listen]);
+    })
+}
+
+/// A way to a node: how often it was taken, and what came back.
+struct Way {
+    addr: SocketAddr,
+    to: Arc<OnceLock<SocketAddr>>,
+    taken: Arc<AtomicU64>,
+    back: Arc<AtomicU64>,
+}
+
+impl Way {
+    fn new() -> Way {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let way = Way { addr, to: Arc::default(), taken: Arc::default(), back: Arc::default() };
+        let (to, taken, back) =
+            (Arc::clone(&way.to), Arc::clone(&way.taken), Arc::clone(&way.back));
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let Some(Ok(far)) = to.get().map(TcpStream::connect) else { continue };
+                let (there, here) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+                let back = Arc::clone(&back);
+                std::thread::spawn(move || pipe(near, there, None));
+                std::thread::spawn(move || pipe(far, here, Some(&back)));
+                taken.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        way
+    }
+}
+
+fn pipe(mut from: TcpStream, mut to: TcpStream, count: Option<&AtomicU64>) {
+    let mut bytes = [0; 16 * 1024];
+    while let Ok(len @ 1..) = from.read(&mut bytes) {
+        if let Some(count) = count {
+            count.fetch_add(len as u64, Ordering::SeqCst);
+        }
+        if to.write_all(&bytes[..len]).is_err() {
+            break;
+        }
+    }
+    let _closed = to.shutdown(std::net::Shutdown::Both);
+}
+
+// Fault case 3.
+#[test]
+fn a_removed_member_gets_no_byte_and_one_that_was_away_for_two_epochs_is_let_in() {
+    let way = Way::new();
+    let founder = Node::start_in(private_dir(), |command| {
+        command.args(["--advertise", &way.addr.to_string()]);
+    });
+    way.to.set(listen(&founder).parse().unwrap()).unwrap();
+    let laptop = member(&founder, "owner", "laptop");
+    let desk = member(&founder, "reader", "desk");
+    let attic = member(&founder, "keeper", "attic");
+    founder.file("a", "a");
+    founder.ok(&["put", "a", "--wait", "all"]);
+    let attic_there = listen(&attic);
+    let (attic, _) = attic.stop();
+    until("the attic is away", || !connected(&founder, "attic"));
+
+    let removed = founder.json(&["peer", "remove", "laptop", "--yes"]);
+    assert_eq!((&removed["role"], &removed["epoch"]), (&Value::Null, &Value::from(1)));
+    assert_eq!(removed["asked"], 1, "the desk");
+    assert_eq!(removed["silent"].as_array().unwrap().len(), 1, "the attic");
+    until("the laptop is cut off", || laptop.json(&["status"])["connected"] == 1);
+    assert!(peer(&founder, "laptop").is_none());
+    let text = founder.ok(&["peers", "--removed"]);
+    assert!(text.contains("laptop") && text.contains("removed"), "{text}");
+    let (desk, _) = desk.stop();
+    let told = founder.ok(&["peer", "remove", "desk", "--yes"]);
+    assert_eq!(told, "removed desk; keys of epoch 2 are in use\n", "away itself");
+
+    let (taken, back) = (way.taken.load(Ordering::SeqCst), way.back.load(Ordering::SeqCst));
+    assert!(back > 0, "this is the way that it takes");
+    until("the laptop has knocked again", || way.taken.load(Ordering::SeqCst) >= taken + 2);
+    assert_eq!(way.back.load(Ordering::SeqCst), back, "silence");
+    let desk = again(desk, "127.0.0.1:0");
+    assert_eq!(desk.json(&["status"])["connected"], 1);
+    drop(desk);
+    drop(laptop);
+
+    let attic = again(attic, &attic_there);
+    until("the attic is back", || connected(&founder, "attic"));
+    founder.file("b", "b");
+    founder.ok(&["put", "b", "--wait", "all"]);
+    assert_eq!(attic.json(&["status"])["records"], 2);
+    assert_eq!(founder.keys(), ["a", "b"]);
+}
+
+#[test]
+fn only_the_founding_node_changes_members_and_says_whom_it_means() {
+    let founder = Node::start();
+    let laptop = member(&founder, "owner", "laptop");
+    let attic = member(&founder, "keeper", "attic");
+    let refused = laptop.fails(9, "refused", &["peer", "remove", "attic", "-y"]);
+    assert!(refused["message"].as_str().unwrap().contains("founded"), "{refused}");
+    assert!(refused["hint"].as_str().unwrap().contains("founding node"), "{refused}");
+    founder.fails(4, "not_found", &["peer", "remove", "nobody", "-y"]);
+    let asked = founder.run(&["peer", "remove", "attic"]);
+    assert_eq!(code(&asked), 2, "{}", stderr(&asked));
+    let me = founder.json(&["status"])["node_id"].as_str().unwrap()[..8].to_owned();
+    founder.fails(9, "refused", &["peer", "remove", &me, "-y"]);
+    founder.fails(2, "usage", &["peer", "role", "attic", "keeper"]);
+    assert_eq!(code(&founder.run(&["peer", "role", "attic", "boss"])), 2);
+
+    assert_eq!(founder.ok(&["peer", "role", "laptop", "reader"]), "laptop is reader now\n");
+    until("it knows", || laptop.json(&["status"])["role"] == "reader");
+    laptop.file("f", "f");
+    laptop.fails(9, "refused", &["put", "f"]);
+    founder.ok(&["peer", "role", "attic", "owner"]);
+    until("it knows", || attic.json(&["status"])["role"] == "owner");
+    attic.fails(5, "temporary", &["ls"]);
+    let (home, _) = attic.stop();
+    let attic = again(home, "127.0.0.1:0");
+    until("it is connected", || connected(&founder, "attic"));
+    attic.file("g", "g");
+    attic.ok(&["put", "g", "--wait", "all"]);
+    assert_eq!(founder.keys(), ["g"]);
+}

@@ -1,0 +1,133 @@
+//! Setting records aside that lie past a cut of the member log.
+//!
+//! They leave the order, the names and the counts, and go into rows of their own in the same commit:
+//! what a node holds afterwards is what it would hold had it known of the cut before they came.
+
+use std::collections::BTreeSet;
+
+use stash_crypto::{Dot, NameId, NodeId, Record, RecordHash, Writer};
+use stash_store::{Batch, ReadError, Store};
+
+use super::settling::drops;
+use super::{LedgerError, Turns, decode, unlist};
+use crate::roster::Roster;
+
+/// Store rows of nodes whose records are to be looked through, by node id. Written with the entry
+/// of the log that cuts them, struck out when everything past the cut is aside.
+pub(crate) const UNCUT: &[u8] = b"uncut/";
+
+/// Store rows of records that were set aside, by record hash; the value is the record.
+const ASIDE: &[u8] = b"aside/";
+
+/// The store row that counts the records ever set aside: 8 bytes, little-endian.
+const COUNT: &[u8] = b"aside-count";
+
+/// Records set aside in one batch: with their rows, 6 MiB of the 16 that a batch may have.
+const PAGE: usize = 64;
+
+/// What was set aside.
+#[derive(Debug, Default)]
+pub(crate) struct Aside {
+    /// The records.
+    pub(crate) records: Vec<RecordHash>,
+    /// Names that show something else now.
+    pub(crate) names: BTreeSet<NameId>,
+}
+
+/// How many records were ever set aside in this store.
+pub(crate) fn count(store: &Store) -> Result<u64, ReadError> {
+    let row = store.row(COUNT)?.and_then(|row| row.try_into().ok());
+    Ok(row.map_or(0, u64::from_le_bytes))
+}
+
+/// Looks through the records of every node that was cut and not looked through yet. The roster bars
+/// what comes from now on. `doubt` is called before the first record of a node is set aside: what
+/// the store lacks then has to be compared with others.
+pub(crate) fn set_aside(
+    turns: &Turns,
+    store: &Store,
+    roster: &Roster,
+    doubt: impl Fn(&Store) -> Result<(), LedgerError>,
+) -> Result<Aside, LedgerError> {
+    let _one_at_a_time = roster.cutting();
+    let mut aside = Aside::default();
+    for (key, _) in store.rows(UNCUT)? {
+        let node = key.strip_prefix(UNCUT).and_then(|node| <[u8; 32]>::try_from(node).ok());
+        let before = aside.records.len();
+        for (writer, _, _) in node.map_or(Ok(Vec::new()), |node| store.writers(&node))? {
+            cut(turns, store, roster, &Writer::from_bytes(&writer), &mut aside, &doubt)?;
+        }
+        let records = aside.records.len() - before;
+        if let Some(node) = node.map(NodeId::from_bytes).filter(|_| records > 0) {
+            let node = node.short();
+            tracing::warn!(%node, records, "records past a cut of the member log were set aside");
+        }
+        store.commit(Batch::new().row(&key, None).even_if_full())?;
+    }
+    Ok(aside)
+}
+
+fn cut(
+    turns: &Turns,
+    store: &Store,
+    roster: &Roster,
+    writer: &Writer,
+    aside: &mut Aside,
+    doubt: impl Fn(&Store) -> Result<(), LedgerError>,
+) -> Result<(), LedgerError> {
+    // The record at the cut may have a twin that does not count.
+    let from = roster.log(|log| log.cut_of(writer).map_or(1, |cut| cut.n));
+    loop {
+        let page = store.dots_from(&writer.to_bytes(), from, PAGE)?;
+        let past = |(n, hash): &(u64, [u8; 32])| {
+            let dot = Dot { writer: *writer, n: *n };
+            roster.log(|log| log.admits(&dot, &RecordHash::from_bytes(*hash)).is_err())
+        };
+        let past: Vec<[u8; 32]> = page.iter().filter(|one| past(one)).map(|one| one.1).collect();
+        if past.is_empty() {
+            return Ok(());
+        }
+        doubt(store)?;
+        move_aside(turns, store, &past, aside)?;
+    }
+}
+
+fn move_aside(
+    turns: &Turns,
+    store: &Store,
+    hashes: &[[u8; 32]],
+    aside: &mut Aside,
+) -> Result<(), LedgerError> {
+    let (mut records, mut batch) = (Vec::new(), Batch::new());
+    for hash in hashes {
+        match store.record(hash) {
+            Ok(Some(stored)) => records.push(decode(stored.sequence, &stored.bytes)?),
+            // Dropped meanwhile.
+            Ok(None) => {}
+            // Nothing of it can be kept.
+            Err(ReadError::RecordDamaged { .. }) => {
+                batch = unlist(store, batch, hash)?.drop_record(*hash);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let names: BTreeSet<NameId> = records.iter().map(|record| record.clear().name).collect();
+    let _turn = turns.take(names.clone());
+    // A forget may have taken some before the turn came.
+    let mut held = Vec::with_capacity(records.len());
+    for record in records {
+        if store.record(record.hash().as_bytes())?.is_some() {
+            held.push(record);
+        }
+    }
+    let total = count(store)? + held.len() as u64;
+    batch = batch.row(COUNT, Some(&total.to_le_bytes()));
+    for record in &held {
+        let key = [ASIDE, record.hash().as_bytes()].concat();
+        batch = batch.row(&key, Some(record.bytes()));
+    }
+    store.commit(drops(store, batch, &held)?.even_if_full())?;
+    aside.records.extend(held.iter().map(Record::hash));
+    aside.names.extend(names);
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! What changes among members: learning it from others, and, where the root secret is, making it.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_bytes::ByteBuf;
+use stash_crypto::{
+    Cut, Identity, MAX_CUTS, MemberChange, MemberError, MemberLog, NodeId, RecordHash, Role, Writer,
+};
+use stash_p2p::{CloseReason, Peer};
+use stash_store::{Batch, Store};
+use tokio::time::timeout;
+
+use crate::catchup;
+use crate::core::{AskError, Core, ask, lock, unexpected};
+use crate::door::public;
+use crate::ledger::{self, LedgerError};
+use crate::message::{Reply, Request};
+use crate::roster::RosterError;
+use crate::{short, sync};
+
+/// How long a member may take to say what it has of one that is about to be cut, and to hand it
+/// over. One that takes longer counts as not reachable.
+const GATHER: Duration = Duration::from_secs(10);
+
+/// What became of a change among members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MembersChanged {
+    /// Members that said what they have of the node, of which this one has the most recent now.
+    pub asked: Vec<NodeId>,
+    /// Members that could not be asked: what only they have lies past the cut.
+    pub silent: Vec<NodeId>,
+    /// Whether a new epoch of keys began.
+    pub new_epoch: bool,
+}
+
+/// A change among members was not made. Nothing changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeMemberError {
+    /// Only the node that holds the root secret signs the member log. Ask there.
+    #[error(
+        "only the node that founded the stash can change who its members are: it alone holds the root secret"
+    )]
+    NotFounder,
+    /// The founder would lose what it needs to change anything.
+    #[error("the founding node can neither remove itself nor give up its own role")]
+    Founder,
+    /// The node is no member. The caller's fault.
+    #[error("{} is no member", .0.short())]
+    NotAMember(NodeId),
+    /// The member has that role already.
+    #[error("{} is {role} already", .node.short())]
+    SameRole {
+        /// The member.
+        node: NodeId,
+        /// Its role.
+        role: Role,
+    },
+    /// The change cannot be signed, in words for people.
+    #[error("the change cannot be signed: {0}")]
+    Sign(String),
+    /// The log did not take the entry, or could not be written.
+    #[error(transparent)]
+    Roster(#[from] RosterError),
+    /// The store failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// What is to become of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Removed,
+    Becomes(Role),
+}
+
+/// Takes member entries and addresses that another node tells.
+pub(crate) async fn learn(
+    core: &Arc<Core>,
+    entries: Vec<Vec<u8>>,
+    addresses: Vec<Vec<u8>>,
+) -> Result<(), RosterError> {
+    let shared = Arc::clone(core);
+    let work = move |store: &Store| {
+        let new = shared.roster.extend(store, &entries);
+        if let Err(RosterError::Entry { index, source: source @ MemberError::Fork { .. } }) = &new {
+            let key = [b"fork/", &index.to_be_bytes()[..]].concat();
+            store.commit(ledger::alarm(Batch::new(), &key, &source.to_string()))?;
+        }
+        let moved = shared.roster.learn(store, &addresses)?;
+        Ok::<_, RosterError>((new?, moved))
+    };
+    let result = core.disk.run(work).await;
+    if let Err(error) = &result {
+        tracing::error!(%error, "news about members were refused");
+    }
+    let (new, moved) = result?;
+    if new > 0 {
+        follow(core).await;
+    }
+    if new > 0 || !moved.is_empty() {
+        sync::dial_members(core);
+        sync::spread(core);
+    }
+    Ok(())
+}
+
+/// Does what the member log says by now: parts with whoever was removed, speaks under the newest
+/// network key, sets aside what was cut.
+async fn follow(core: &Arc<Core>) {
+    learn_keys(core);
+    for node in part(core) {
+        short::part(core, node).await;
+    }
+    let shared = Arc::clone(core);
+    let work = move |store: &Store| {
+        ledger::set_aside(&shared.turns, store, &shared.roster, catchup::doubt)
+    };
+    match core.disk.run(work).await {
+        Ok(aside) if aside.records.is_empty() => {}
+        Ok(aside) => {
+            short::forget(core, &aside.records);
+            core.applied();
+            for name in aside.names {
+                // Nobody listens on a keeper.
+                let _ = core.mended.send(name);
+            }
+            let followers: Vec<_> = lock(&core.news).values().cloned().collect();
+            followers.iter().for_each(|follower| follower.compare());
+        }
+        Err(error) => tracing::error!(%error, "records past a cut are still shown here"),
+    }
+}
+
+/// Takes the network keys of new epochs from the log.
+pub(crate) fn learn_keys(core: &Core) {
+    let secret = core.keys.wrap_secret();
+    core.door.learn(core.roster.log(|log| log.network_keys(Some(&core.me), secret)));
+}
+
+/// Cuts every connection to nodes that were removed, and names those. The gate lets no new one in,
+/// and nobody dials.
+fn part(core: &Core) -> Vec<NodeId> {
+    let removed: Vec<Identity> =
+        core.roster.log(|log| log.removals().map(|gone| gone.member.identity).collect());
+    for identity in &removed {
+        let remote = public(&identity.noise);
+        core.endpoint.forget(&remote);
+        core.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&identity.node);
+        lock(&core.news).remove(&identity.node);
+        for peer in core.endpoint.peers().into_iter().filter(|peer| peer.remote() == remote) {
+            tracing::info!(peer = %identity.node.short(), "a removed node is cut off");
+            peer.close(CloseReason::Lost);
+        }
+    }
+    removed.iter().map(|identity| identity.node).collect()
+}
+
+/// Changes a member, where the root secret is. Asks connected members first for what they have of an
+/// owner that is to write no more.
+pub(crate) async fn change(
+    core: &Arc<Core>,
+    node: NodeId,
+    fate: Fate,
+) -> Result<MembersChanged, ChangeMemberError> {
+    let Some(admission) = core.admission.clone() else {
+        return Err(ChangeMemberError::NotFounder);
+    };
+    let _one_at_a_time = core.admitting.lock().await;
+    let role = core.roster.role(&node).ok_or(ChangeMemberError::NotAMember(node))?;
+    if node == core.me {
+        return Err(ChangeMemberError::Founder);
+    }
+    if fate == Fate::Becomes(role) {
+        return Err(ChangeMemberError::SameRole { node, role });
+    }
+    let ends = role.writes() && !matches!(fate, Fate::Becomes(role) if role.writes());
+    let mut changed = MembersChanged::default();
+    if ends {
+        gather(core, node, &mut changed).await;
+    }
+    let before = core.roster.log(MemberLog::epoch);
+    let shared = Arc::clone(core);
+    let work = move |store: &Store| {
+        shared.roster.append(store, |log| {
+            let cuts = if ends { cuts(log, store, &node)? } else { Vec::new() };
+            let change = match fate {
+                Fate::Removed => MemberChange::Remove { node, cuts },
+                Fate::Becomes(role) => MemberChange::SetRole { node, role, cuts },
+            };
+            admission.change(log, change).map_err(ChangeMemberError::Sign)
+        })
+    };
+    core.disk.run(work).await?;
+    changed.new_epoch = core.roster.log(MemberLog::epoch) > before;
+    follow(core).await;
+    sync::dial_members(core);
+    sync::spread(core);
+    Ok(changed)
+}
+
+/// Where the records of a node end: at the last that is held here of each incarnation that is not
+/// cut already. Of more incarnations than an entry can name, those with the highest numbers.
+fn cuts(log: &MemberLog, store: &Store, node: &NodeId) -> Result<Vec<Cut>, ChangeMemberError> {
+    let mut cuts = last(store, node)?;
+    cuts.retain(|cut| {
+        let writer = Writer { node: *node, incarnation: cut.incarnation };
+        log.cut_of(&writer).is_none()
+    });
+    cuts.truncate(MAX_CUTS);
+    cuts.sort_by_key(|cut| cut.incarnation);
+    Ok(cuts)
+}
+
+/// The last record of each incarnation of a node that is held here, the highest numbers first.
+fn last(store: &Store, node: &NodeId) -> Result<Vec<Cut>, LedgerError> {
+    let cut = |(writer, n, hash): stash_store::WriterEnd| Cut {
+        incarnation: Writer::from_bytes(&writer).incarnation,
+        n,
+        hash: RecordHash::from_bytes(hash),
+    };
+    let mut last: Vec<Cut> = store.writers(node.as_bytes())?.into_iter().map(cut).collect();
+    last.sort_by_key(|cut| std::cmp::Reverse(cut.n));
+    Ok(last)
+}
+
+/// Answers which records of a node are the last that are held here.
+pub(crate) async fn writers(core: &Core, node: [u8; 32]) -> Result<Reply, LedgerError> {
+    let look = move |store: &Store| last(store, &NodeId::from_bytes(node));
+    let last = core.disk.run(look).await?.into_iter().take(MAX_CUTS);
+    let last: Vec<u8> = last.flat_map(|cut| cut.to_bytes()).collect();
+    Ok(Reply::Writers { last: ByteBuf::from(last) })
+}
+
+/// Asks every other member that is connected for the last records of a node, and takes over those
+/// that are not here: what a member claims to hold counts once it is.
+async fn gather(core: &Arc<Core>, node: NodeId, changed: &mut MembersChanged) {
+    let connected = core.connected();
+    let others = core.roster.members().into_iter().map(|member| member.node);
+    let others = others.filter(|other| *other != core.me && *other != node);
+    let ask_one = |other: NodeId| {
+        let peer = connected.iter().find(|(node, _)| *node == other).map(|(_, peer)| peer.clone());
+        async move {
+            let Some(peer) = peer else {
+                return (other, false);
+            };
+            let told = timeout(GATHER, gather_from(core, other, &peer, node)).await;
+            if let Ok(Err(error)) = &told {
+                tracing::warn!(peer = %other.short(), %error, "a member was not asked");
+            }
+            (other, matches!(told, Ok(Ok(()))))
+        }
+    };
+    for (other, told) in join_all(others.map(ask_one)).await {
+        let list = if told { &mut changed.asked } else { &mut changed.silent };
+        list.push(other);
+    }
+}
+
+async fn gather_from(
+    core: &Arc<Core>,
+    other: NodeId,
+    peer: &Peer,
+    node: NodeId,
+) -> Result<(), AskError> {
+    let reply = ask(peer, &Request::Writers { node: *node.as_bytes() }).await?;
+    let Reply::Writers { last } = reply else {
+        return Err(unexpected(&reply));
+    };
+    let wrong = || AskError::Protocol("no list of last records".to_owned());
+    let hashes = unpack_cuts(&last).ok_or_else(wrong)?.into_iter().map(|cut| cut.hash).collect();
+    catchup::take(core, other, peer, hashes).await.map(drop)
+}
+
+/// The last records that an answer names; `None` if it is none.
+pub(crate) fn unpack_cuts(bytes: &[u8]) -> Option<Vec<Cut>> {
+    let (cuts, []) = bytes.as_chunks::<{ Cut::ENCODED }>() else {
+        return None;
+    };
+    if cuts.len() > MAX_CUTS {
+        return None;
+    }
+    cuts.iter().map(Cut::from_bytes).collect()
+}
