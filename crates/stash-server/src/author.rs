@@ -17,6 +17,7 @@ use stash_store::{Batch, CommitError, DamagedRecord, Store};
 
 use crate::joint::Joint;
 use crate::ledger::{self, Held, INCARNATION, LedgerError, Turn, Turns, Written};
+use crate::restored;
 use crate::roster::Roster;
 
 /// Records of several batches that are committed together, at most: far below what one batch of the
@@ -87,6 +88,8 @@ pub enum WriteError {
 pub(crate) struct Author {
     stash: StashId,
     last: Mutex<Last>,
+    /// The writer's last number when the store was opened.
+    opened: u64,
     joint: Joint<Vec<Write>, Result<Written, WriteError>>,
 }
 
@@ -102,6 +105,18 @@ struct Last {
     writer: Writer,
     n: u64,
     hash: RecordHash,
+}
+
+/// A writer that was given up because its numbers were used elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Past {
+    pub(crate) writer: Writer,
+    /// Its last number here.
+    pub(crate) n: u64,
+    /// The hash of that record; zeros if there is none.
+    pub(crate) hash: RecordHash,
+    /// Its last number when the store was opened.
+    pub(crate) opened: u64,
 }
 
 impl Author {
@@ -122,7 +137,32 @@ impl Author {
         let writer = Writer { node, incarnation };
         let (n, hash) = ledger::last_of(store, &writer)?.unwrap_or((0, zeros()));
         let last = Last { writer, n, hash };
-        Ok(Author { stash, last: Mutex::new(last), joint: Joint::new(TOGETHER) })
+        let last = Mutex::new(last);
+        Ok(Author { stash, last, opened: n, joint: Joint::new(TOGETHER) })
+    }
+
+    /// Whether this is the writer of what is written now.
+    pub(crate) fn is(&self, writer: &Writer) -> bool {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).writer == *writer
+    }
+
+    /// Takes a new incarnation if records that came from others show that this one's numbers were used
+    /// elsewhere: a number that it has not used, or another record under one that it has. Whether it
+    /// did. None of these records was here before.
+    pub(crate) fn overtaken(&self, store: &Store, came: &[Record]) -> Result<bool, LedgerError> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let Last { writer, n, hash } = *last;
+        let used = |record: &Record| {
+            record.clear().dot.writer == writer || record.clear().seen.get(&writer) > n
+        };
+        if !came.iter().any(used) {
+            return Ok(false);
+        }
+        let past = Past { writer, n, hash, opened: self.opened.min(n) };
+        let noted = restored::note(Batch::new().even_if_full(), &past);
+        let incarnation = begin_with(store, noted, &mut rand::rng())?;
+        *last = Last { writer: Writer { incarnation, ..writer }, n: 0, hash: zeros() };
+        Ok(true)
     }
 
     /// Numbers, signs and commits a batch. Durable here when it returns. A forget of which a held one
@@ -313,8 +353,16 @@ fn fresh_writer(store: &Store, old: &Writer) -> Result<Writer, LedgerError> {
 
 /// A new incarnation, durable before its first use.
 fn begin(store: &Store, rng: &mut impl CryptoRng) -> Result<Incarnation, LedgerError> {
+    begin_with(store, Batch::new(), rng)
+}
+
+fn begin_with(
+    store: &Store,
+    batch: Batch,
+    rng: &mut impl CryptoRng,
+) -> Result<Incarnation, LedgerError> {
     let mut bytes = [0; 8];
     rng.fill_bytes(&mut bytes);
-    store.commit(Batch::new().row(INCARNATION, Some(&bytes)))?;
+    store.commit(batch.row(INCARNATION, Some(&bytes)))?;
     Ok(Incarnation::from_bytes(bytes))
 }

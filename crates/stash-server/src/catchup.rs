@@ -22,7 +22,7 @@ use crate::core::{AskError, Core, ask, lock, unexpected};
 use crate::ledger::{Chunks, LedgerError};
 use crate::logs::Cursor;
 use crate::message::{self, RecordResult, Reply, Request};
-use crate::{intake, short, sync, wants};
+use crate::{intake, restored, short, sync, wants};
 
 /// Store row that says that one full exchange of records has ended.
 pub(crate) const COMPLETE: &[u8] = b"sync/complete";
@@ -207,6 +207,7 @@ impl Following {
                 count += compare_all(core, *node, peer).await?;
             }
             exchanged(core).await?;
+            restored::exchanged(core);
             self.audit_at = Instant::now() + AUDIT;
         }
         if count > 0 {

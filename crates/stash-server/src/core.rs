@@ -26,6 +26,7 @@ use crate::logs::Logs;
 use crate::message::{self, Refusal, Reply, Request};
 use crate::pool::BufferPool;
 use crate::repair::Repairs;
+use crate::restored::Restored;
 use crate::roster::Roster;
 use crate::short::Short;
 use crate::sources::Sources;
@@ -95,6 +96,8 @@ pub(crate) struct Core {
     pub proving: Semaphore,
     /// How members have stood up to challenges.
     pub trials: Trials,
+    /// Another life of this node that has used its numbers.
+    pub restored: Restored,
     /// What passes over all copies share.
     pub repairs: Repairs,
     /// Wakes whoever follows a member: it has news.

@@ -31,6 +31,7 @@ use crate::members::{self, ChangeMemberError, Fate, MembersChanged};
 use crate::message::{self, MAX_ADDRESSES, Reply, Request};
 use crate::pool::Buffer;
 use crate::repair::{RepairStatus, Repairs};
+use crate::restored::Restored;
 use crate::roster::{self, Roster, RosterError};
 use crate::schedule::Housekeeping;
 use crate::serve::{self, Asker};
@@ -592,6 +593,7 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
         proving: Semaphore::new(1),
         trials: Trials::load(&store)?,
         repairs: Repairs::load(&store)?,
+        restored: Restored::default(),
         logs,
         news: std::sync::Mutex::default(),
         wanted: Notify::new(),

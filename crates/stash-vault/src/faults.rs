@@ -116,7 +116,7 @@ pub(crate) fn join_hint(error: &JoinError) -> Option<String> {
 pub(crate) fn start(error: &StartError) -> Class {
     match error {
         StartError::Roster(_) => Class::Integrity,
-        StartError::NotMember { .. } => Class::Refused,
+        StartError::NotMember => Class::Refused,
         StartError::Ledger(error) => engine(error),
         _ => Class::Failed,
     }

@@ -60,6 +60,7 @@ mod node;
 mod plan;
 mod progress;
 mod put;
+mod reissue;
 mod remove;
 mod resolve;
 mod retention;

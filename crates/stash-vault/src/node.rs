@@ -15,6 +15,7 @@ use crate::blocking::blocking;
 use crate::class::Class;
 use crate::home::Lock;
 use crate::index::Tail;
+use crate::reissue::Reissuer;
 use crate::retention::Retainer;
 use crate::vault::Vault;
 
@@ -33,6 +34,7 @@ pub struct Node {
     directory: PathBuf,
     tail: Mutex<Option<Tail>>,
     retainer: Mutex<Option<Retainer>>,
+    reissuer: Mutex<Option<Reissuer>>,
     lock: Lock,
     members: AbortOnDropHandle<()>,
 }
@@ -67,7 +69,9 @@ impl Node {
     ) -> Node {
         let (directory, lock) = place;
         let retainer = Mutex::new(vault.as_ref().map(Retainer::run));
-        Node { engine, vault, root, directory, tail: Mutex::new(tail), retainer, lock, members }
+        let reissuer = Mutex::new(vault.as_ref().map(Reissuer::run));
+        let tail = Mutex::new(tail);
+        Node { engine, vault, root, directory, tail, retainer, reissuer, lock, members }
     }
 
     /// The data directory.
@@ -119,12 +123,15 @@ impl Node {
     /// the directory. The store itself is released when the last clone of engine and vault is gone:
     /// drop them first if the directory is to be opened again.
     pub async fn shutdown(self, deadline: Duration) {
-        let Node { engine, vault, tail, retainer, lock, members, .. } = self;
+        let Node { engine, vault, tail, retainer, reissuer, lock, members, .. } = self;
         // It knows the engine, whose store is to be released.
         members.abort();
         let _cancelled = members.await;
         if let Some(retainer) = retainer.into_inner() {
             retainer.stop().await;
+        }
+        if let Some(reissuer) = reissuer.into_inner() {
+            reissuer.stop().await;
         }
         if let Some(tail) = tail.into_inner() {
             tail.stop().await;

@@ -1,0 +1,313 @@
+//! When another life of this node has written under its numbers: it was restored from a copy, or it
+//! was cloned.
+//!
+//! A number says which record is meant only as long as it is used once. Once records show that this
+//! node's numbers were used elsewhere, it goes on under a new incarnation. What it had written since
+//! the two lives parted may be hidden by what has seen the other record of the same number, and the
+//! other way round; so after the next full exchange, what is hidden without having been seen is written
+//! again, under new numbers, with the `seen` it had before the lives parted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use stash_crypto::{Dot, NameId, NodeId, Record, RecordHash, Vector, Writer};
+use stash_store::{Batch, ReadError, Store};
+use tokio::sync::watch;
+
+use crate::author::Past;
+use crate::catchup;
+use crate::core::{Core, lock};
+use crate::engine::Engine;
+use crate::ledger::{self, LedgerError};
+
+/// Store rows of incarnations that were given up because their numbers were used elsewhere, by
+/// writer: the last number, its hash, and the last number when the store was opened.
+const PASTS: &[u8] = b"writer/past/";
+
+/// Store rows of records that were written again, by hash; the value is empty.
+const AGAIN: &[u8] = b"reissued/";
+
+/// Own records that are looked at, at most, on the way back to where the lives parted.
+const FAR: u64 = 100_000;
+
+/// A version to be written again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reissue {
+    /// The version as it was written.
+    pub record: Record,
+    /// What the new record has to have seen: what this one had, without numbers that mean two things.
+    pub seen: Vector,
+}
+
+/// Tells whoever can write versions again.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    /// Something came, since that was looked at, that may make a difference.
+    changed: AtomicBool,
+    told: watch::Sender<u64>,
+}
+
+impl Default for Restored {
+    fn default() -> Restored {
+        Restored { changed: AtomicBool::new(true), told: watch::Sender::new(0) }
+    }
+}
+
+/// The row of a past incarnation, and the alarm that goes with it.
+pub(crate) fn note(batch: Batch, past: &Past) -> Batch {
+    let Past { writer, n, hash, opened } = past;
+    let value = [&n.to_le_bytes()[..], hash.as_bytes(), &opened.to_le_bytes()].concat();
+    let batch = batch.row(&[PASTS, &writer.to_bytes()].concat(), Some(&value));
+    let key = [b"restored/", &writer.to_bytes()[..]].concat();
+    ledger::alarm(
+        batch,
+        &key,
+        "this node's numbers were used by another life of it: it was brought back from a copy, or a \
+         second machine runs with its keys. If one does, stop it for good: it needs a ticket of its own",
+    )
+}
+
+fn pasts(store: &Store) -> Result<Vec<Past>, ReadError> {
+    let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
+        let writer = Writer::from_bytes(key.strip_prefix(PASTS)?.try_into().ok()?);
+        let (n, rest) = value.split_first_chunk::<8>()?;
+        let (hash, opened) = rest.split_first_chunk::<32>()?;
+        let opened = u64::from_le_bytes(opened.try_into().ok()?);
+        Some(Past {
+            writer,
+            n: u64::from_le_bytes(*n),
+            hash: RecordHash::from_bytes(*hash),
+            opened,
+        })
+    };
+    Ok(store.rows(PASTS)?.into_iter().filter_map(decode).collect())
+}
+
+/// Looks whether records that have just come from others show that this node's numbers were used
+/// elsewhere. Blocking.
+pub(crate) fn look(core: &Core, store: &Store, came: &[Record]) -> Result<(), LedgerError> {
+    let own: BTreeSet<Writer> = came.iter().map(|record| record.clear().dot.writer).collect();
+    let own = own.into_iter().filter(|writer| writer.node == core.me).collect::<Vec<_>>();
+    if !own.is_empty() {
+        core.restored.changed.store(true, Ordering::Relaxed);
+        cloned(core, store, &own, came)?;
+    }
+    if core.author.overtaken(store, came)? {
+        tracing::error!("another life of this node has used its numbers: going on as a new writer");
+        catchup::doubt(store)?;
+        for follower in lock(&core.news).values() {
+            follower.compare();
+        }
+    }
+    Ok(())
+}
+
+/// Raises an alarm if records came of a life of this node of which nothing was known: before the first
+/// exchange has ended, it is what this node wrote before it lost its store.
+fn cloned(core: &Core, store: &Store, own: &[Writer], came: &[Record]) -> Result<(), LedgerError> {
+    if !catchup::synchronised(core) {
+        return Ok(());
+    }
+    for writer in own.iter().filter(|writer| !core.author.is(writer)) {
+        let new = came.iter().filter(|record| record.clear().dot.writer == *writer).count();
+        let known = store.dots_from(&writer.to_bytes(), 1, new + 1)?.len() > new;
+        if !known {
+            let key = [b"clone/", &writer.to_bytes()[..]].concat();
+            let text = "records came of another life of this node: a second machine seems to run with \
+                        its keys. Stop it for good: it needs a ticket of its own";
+            store.commit(ledger::alarm(Batch::new().even_if_full(), &key, text))?;
+        }
+    }
+    Ok(())
+}
+
+/// A full exchange has ended: what was written in another life is here, as far as anybody has it.
+pub(crate) fn exchanged(core: &Core) {
+    if core.restored.changed.swap(false, Ordering::Relaxed) {
+        core.restored.told.send_modify(|count| *count += 1);
+    }
+}
+
+impl Engine {
+    /// Changes whenever [`Engine::reissues`] may have something new.
+    #[must_use]
+    pub fn restored(&self) -> watch::Receiver<u64> {
+        self.core.restored.told.subscribe()
+    }
+
+    /// Versions that have to be written again because their numbers were used twice: each with its own
+    /// content, with this `seen` and the height it had. Only owners write.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] when the store cannot be read.
+    pub async fn reissues(&self) -> Result<Vec<Reissue>, LedgerError> {
+        let me = self.core.me;
+        self.core.disk.run(move |store| reissues(store, me)).await
+    }
+
+    /// Notes that a version was written again.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] when the store cannot be written: it may be written a second time.
+    pub async fn reissued(&self, record: RecordHash) -> Result<(), LedgerError> {
+        let row = [AGAIN, record.as_bytes()].concat();
+        let batch = Batch::new().row(&row, Some(&[])).even_if_full();
+        self.core.disk.run(move |store| store.commit(batch)).await?;
+        Ok(())
+    }
+}
+
+fn reissues(store: &Store, me: NodeId) -> Result<Vec<Reissue>, LedgerError> {
+    let pasts = pasts(store)?;
+    let writers: BTreeSet<Writer> = pasts.iter().map(|past| past.writer).collect();
+    let mut all = Vec::new();
+    for past in &pasts {
+        let parting = Parting::find(store, past)?;
+        for name in parting.names(store)? {
+            let held = held(store, &name)?;
+            let later = |writer: &Writer| writer.node == me && !writers.contains(writer);
+            for reissue in parting.confused(&held, later) {
+                let row = [AGAIN, reissue.record.hash().as_bytes()].concat();
+                if store.row(&row)?.is_none() {
+                    all.push(reissue);
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// A record, and the sequence number under which it is stored here.
+type Held = (u64, Record);
+
+/// What is held of a name and can be read.
+fn held(store: &Store, name: &NameId) -> Result<Vec<Held>, LedgerError> {
+    let (stored, _) = store.records_of_and_damaged(name.as_bytes())?;
+    stored.iter().map(|one| Ok((one.sequence, ledger::decode(one.sequence, &one.bytes)?))).collect()
+}
+
+/// Where two lives of one writer parted.
+struct Parting {
+    writer: Writer,
+    /// The last number that means the same in both lives.
+    common: u64,
+    /// The last number of this life.
+    last: u64,
+    /// The records of this life after that, by number.
+    ours: BTreeMap<u64, RecordHash>,
+}
+
+impl Parting {
+    /// Goes back along this life's records until one of the other life's follows on the same record as
+    /// it does here. What the other life had may have been forgotten: then it is the number below the
+    /// least that is still held, or, if none is, the last when the store was opened.
+    fn find(store: &Store, past: &Past) -> Result<Parting, LedgerError> {
+        let Past { writer, n: last, hash, opened } = *past;
+        let parting = |common, ours| Parting { writer, common, last, ours };
+        if others(store, Dot { writer, n: last + 1 }, &hash)?.contains(&hash) {
+            return Ok(parting(last, BTreeMap::new()));
+        }
+        let (mut expected, mut least) = (hash, None);
+        let mut ours = BTreeMap::new();
+        for n in (1..=last).rev().take(usize::try_from(FAR).unwrap_or(usize::MAX)) {
+            let Some(record) = whole(store, &expected)? else { break };
+            ours.insert(n, expected);
+            let previous = others(store, Dot { writer, n }, &expected)?;
+            if !previous.is_empty() {
+                least = Some(n);
+            }
+            expected = record.clear().previous;
+            if previous.contains(&expected) || n <= opened + 1 && least.is_none() {
+                break;
+            }
+        }
+        let common = least.map_or(opened, |least| least - 1);
+        ours.retain(|n, _| *n > common);
+        Ok(parting(common, ours))
+    }
+
+    /// Names that either life has written since.
+    fn names(&self, store: &Store) -> Result<BTreeSet<NameId>, LedgerError> {
+        let mut names = BTreeSet::new();
+        for n in self.common + 1..=self.last {
+            for hash in store.dots(&self.writer.to_bytes(), n)? {
+                let record = whole(store, &RecordHash::from_bytes(hash))?;
+                names.extend(record.map(|record| record.clear().name));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Versions of one name under numbers that mean two things, which somebody covers who has seen the
+    /// other thing; or may come to, of this life's. `later` says which writers this life is now.
+    fn confused(&self, held: &[Held], later: impl Fn(&Writer) -> bool) -> Vec<Reissue> {
+        let is_ours = |record: &Record| {
+            let dot = record.clear().dot;
+            let mine = self.ours.get(&dot.n).is_some_and(|hash| *hash == record.hash());
+            dot.writer == self.writer && mine || later(&dot.writer)
+        };
+        let mut again = Vec::new();
+        for (came, record) in held.iter().filter(|(_, record)| self.doubtful(record)) {
+            let (dot, side) = (record.clear().dot, is_ours(record));
+            let (mut rightly, mut wrongly) = (false, false);
+            for (written, other) in held.iter().filter(|(_, other)| other.hash() != record.hash()) {
+                let covers = other.clear().seen.covers(&dot);
+                if is_ours(other) == side {
+                    rightly |= covers;
+                } else if side {
+                    wrongly |= covers || other.clear().dot == dot;
+                } else {
+                    // What was written here after it came covers it as it should.
+                    rightly |= covers && written > came;
+                    wrongly |= covers;
+                }
+            }
+            if wrongly && !rightly {
+                let seen = self.before(&record.clear().seen);
+                again.push(Reissue { record: record.clone(), seen });
+            }
+        }
+        again
+    }
+
+    /// Whether it is a version under a number that means two things.
+    fn doubtful(&self, record: &Record) -> bool {
+        let (dot, kind) = (record.clear().dot, record.clear().kind);
+        let range = self.common + 1..=self.last;
+        kind.is_version() && dot.writer == self.writer && range.contains(&dot.n)
+    }
+
+    /// What was seen, without the numbers of this writer after the parting.
+    fn before(&self, seen: &Vector) -> Vector {
+        let mut before = Vector::new();
+        for dot in seen.iter() {
+            let n = if dot.writer == self.writer { dot.n.min(self.common) } else { dot.n };
+            let fits = before.insert(Dot { writer: dot.writer, n });
+            fits.expect("a part of a vector fits into a vector");
+        }
+        before
+    }
+}
+
+/// The records before those that have this number and are not the one that is meant.
+fn others(store: &Store, dot: Dot, meant: &RecordHash) -> Result<Vec<RecordHash>, LedgerError> {
+    let mut previous = Vec::new();
+    for hash in store.dots(&dot.writer.to_bytes(), dot.n)? {
+        let hash = RecordHash::from_bytes(hash);
+        if hash != *meant {
+            previous.extend(whole(store, &hash)?.map(|record| record.clear().previous));
+        }
+    }
+    Ok(previous)
+}
+
+/// A record that is here and can be read.
+fn whole(store: &Store, hash: &RecordHash) -> Result<Option<Record>, LedgerError> {
+    match store.record(hash.as_bytes()) {
+        Ok(Some(stored)) => Ok(Some(ledger::decode(stored.sequence, &stored.bytes)?)),
+        Ok(None) | Err(ReadError::RecordDamaged { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

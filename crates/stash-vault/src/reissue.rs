@@ -1,0 +1,103 @@
+//! Writing versions again whose numbers turned out to be used twice: this node was brought back from a
+//! copy, or cloned. The engine says which (`stash_server::Reissue`); only whoever has the read keys can
+//! seal them anew.
+
+use std::sync::Arc;
+
+use stash_crypto::RecordKind;
+use stash_server::{LedgerError, Position, Reissue, Wait, Write};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::progress::Progress;
+use crate::put::{Content, write};
+use crate::rewrite::RewriteError;
+use crate::vault::{Inner, Vault};
+use crate::version::versions;
+
+/// Writes again what has to be, until it is stopped.
+#[derive(Debug)]
+pub(crate) struct Reissuer {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Reissuer {
+    /// For an owner; whoever else opens a vault writes nothing.
+    pub(crate) fn run(vault: &Vault) -> Reissuer {
+        let stop = CancellationToken::new();
+        let (inner, stopped) = (Arc::clone(&vault.inner), stop.clone());
+        let task = tokio::spawn(async move {
+            let mut changes = inner.engine.restored();
+            loop {
+                tokio::select! {
+                    () = stopped.cancelled() => return,
+                    changed = changes.changed() => if changed.is_err() { return },
+                }
+                if !inner.engine.role().writes() {
+                    continue;
+                }
+                tokio::select! {
+                    () = stopped.cancelled() => return,
+                    result = inner.reissue() => match result {
+                        Ok(0) => {}
+                        Ok(count) => tracing::warn!(count, "versions of another life were written again"),
+                        Err(error) => tracing::warn!(%error, "versions could not be written again"),
+                    },
+                }
+            }
+        });
+        Reissuer { stop, task }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        let _ended = self.task.await;
+    }
+}
+
+impl Inner {
+    /// Writes again what has to be. How many versions.
+    pub(crate) async fn reissue(self: &Arc<Self>) -> Result<u64, LedgerError> {
+        let mut count = 0;
+        for reissue in self.engine.reissues().await? {
+            let record = reissue.record.hash();
+            match self.write_again(reissue).await {
+                Ok(()) => {
+                    self.engine.reissued(record).await?;
+                    count += 1;
+                }
+                // Its bytes are not to be had now, or the disk is full: it is tried again when another
+                // exchange brought something of this node's.
+                Err(error) => {
+                    tracing::warn!(record = %record.short(), %error, "a version was not written again");
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    async fn write_again(self: &Arc<Self>, reissue: Reissue) -> Result<(), RewriteError> {
+        let Reissue { record, seen } = reissue;
+        let Some(version) = versions(&self.keys, &[record]).all.into_iter().next() else {
+            // It does not open: it is set aside, with an alarm of its own.
+            return Ok(());
+        };
+        let upload = self.engine.upload(Wait::Local);
+        let clear = version.record.clear();
+        let content = match clear.kind {
+            RecordKind::Put => {
+                self.offer(&upload, &version, &Progress::new()).await?;
+                Content::put(clear.manifest.clone(), version.meta.clone())
+            }
+            _ => Content::tombstone(version.meta.key.clone()),
+        };
+        let height = clear.height;
+        let Write { name, draft } = write(self, content);
+        let again =
+            move |position: Position| draft(Position { height, seen: seen.clone(), ..position });
+        let write = Write { name, draft: Box::new(again) };
+        upload.commit(vec![write]).await?.wait().await;
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! A node that was brought back from a copy of its whole directory, or that runs twice: no number means
+//! two things in silence, and nothing that it wrote is hidden by what nobody has seen.
+#![allow(clippy::unwrap_used, reason = "a test fails by panic")]
+
+mod common;
+
+use std::path::Path;
+
+use common::{Place, close, connected, open, vault};
+use futures::TryStreamExt;
+use stash_vault::{Home, Key, Node, Progress, PutOptions, Role, RunOptions, Standing, Wait};
+
+fn key(text: &str) -> Key {
+    Key::new(text).unwrap()
+}
+
+async fn store(node: &Node, name: &str, text: &str, wait: Wait) {
+    let (options, progress) = (PutOptions { wait, jobs: 1 }, Progress::new());
+    let (vault, text) = (vault(node), text.to_owned());
+    vault.put_reader(key(name), text.as_bytes(), None, options, &progress).await.unwrap();
+}
+
+/// What the leaves of a name say, the head first.
+async fn leaves(node: &Node, name: &str) -> Vec<String> {
+    let Ok(history) = vault(node).history(&key(name), None, 100).await else {
+        return Vec::new();
+    };
+    let mut texts = Vec::new();
+    for version in history.versions.iter().filter(|v| v.standing != Standing::Covered) {
+        let id = version.version.to_string().parse().unwrap();
+        let reading = vault(node).read_version(&key(name), &id, None, true).await.unwrap();
+        let pieces: Vec<_> = reading.try_collect().await.unwrap();
+        texts.push(String::from_utf8(pieces.concat()).unwrap());
+    }
+    texts.sort();
+    texts
+}
+
+async fn alarms(node: &Node) -> String {
+    node.engine.status().await.unwrap().alarms.join("\n")
+}
+
+/// Waits until all nodes show these leaves of a name.
+async fn agree(nodes: &[&Node], name: &str, expected: &[&str]) {
+    let begun = std::time::Instant::now();
+    for node in nodes {
+        loop {
+            let shown = leaves(node, name).await;
+            if shown == expected {
+                break;
+            }
+            assert!(begun.elapsed().as_secs() < 20, "{name}: {shown:?} and not {expected:?}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else {
+            std::fs::copy(path, to.join(name)).unwrap();
+        }
+    }
+}
+
+// Fault case 114: the counts of opens agree, so the node cannot know before it meets somebody.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_restored_node_wrote_before_it_met_anybody_is_written_again_and_hides_nothing() {
+    let place = Place::new();
+    let founder = place.founder().await;
+    let owner = place.member(&founder, "owner", Role::Owner).await;
+    connected(&[&founder, &owner]).await;
+    for name in ["a", "b", "quiet"] {
+        store(&owner, name, "common", Wait::All).await;
+    }
+    let (dir, there) = (owner.directory().to_owned(), founder.directory().to_owned());
+    let listen = founder.engine.listen();
+    close(owner).await;
+    copy(&dir, &place.path("backup"));
+
+    let owner = open(&dir).await;
+    connected(&[&founder, &owner]).await;
+    store(&owner, "a", "lost", Wait::All).await;
+    store(&owner, "b", "lost", Wait::All).await;
+    store(&founder, "a", "on top of lost", Wait::All).await;
+    close(owner).await;
+    close(founder).await;
+
+    // Restored, it uses the numbers of what it does not know any more.
+    std::fs::remove_dir_all(&dir).unwrap();
+    std::fs::rename(place.path("backup"), &dir).unwrap();
+    let owner = open(&dir).await;
+    store(&owner, "a", "new", Wait::Local).await;
+    store(&owner, "b", "new", Wait::Local).await;
+    store(&owner, "c", "new", Wait::Local).await;
+    // Where the restored node saw it last.
+    let options = RunOptions { listen, ..RunOptions::default() };
+    let founder = Home::open(&there, None, options).await.unwrap();
+    connected(&[&founder, &owner]).await;
+    agree(&[&founder, &owner], "a", &["new", "on top of lost"]).await;
+    agree(&[&founder, &owner], "c", &["new"]).await;
+    agree(&[&founder, &owner], "quiet", &["common"]).await;
+    // Its first "new" has the number of "lost", and is written again under another one.
+    agree(&[&founder, &owner], "b", &["lost", "new", "new"]).await;
+    assert!(alarms(&owner).await.contains("another life"), "{}", alarms(&owner).await);
+    assert!(alarms(&founder).await.contains("two different records"), "{}", alarms(&founder).await);
+
+    // Once is enough, and it goes on as any other node.
+    close(owner).await;
+    let owner = open(&dir).await;
+    connected(&[&founder, &owner]).await;
+    store(&owner, "b", "resolved", Wait::All).await;
+    agree(&[&founder, &owner], "b", &["resolved"]).await;
+    agree(&[&founder, &owner], "a", &["new", "on top of lost"]).await;
+    close(owner).await;
+    close(founder).await;
+}
+
+// Fault case 17.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_machines_with_one_identity_raise_an_alarm_on_both() {
+    let place = Place::new();
+    let founder = place.founder().await;
+    let owner = place.member(&founder, "owner", Role::Owner).await;
+    connected(&[&founder, &owner]).await;
+    store(&owner, "a", "common", Wait::All).await;
+    let (first, second) = (owner.directory().to_owned(), place.path("clone"));
+    close(owner).await;
+    copy(&first, &second);
+    let one = open(&first).await;
+    connected(&[&founder, &one]).await;
+    store(&one, "a", "of the first", Wait::All).await;
+    close(one).await;
+    let two = open(&second).await;
+    agree(&[&two], "a", &["of the first"]).await;
+    assert!(alarms(&two).await.contains("second machine"), "{}", alarms(&two).await);
+    store(&two, "a", "of the second", Wait::All).await;
+    close(two).await;
+    assert_eq!(alarms(&founder).await, "", "nothing was used twice");
+    let one = open(&first).await;
+    agree(&[&one], "a", &["of the second"]).await;
+    assert!(alarms(&one).await.contains("second machine"), "{}", alarms(&one).await);
+    close(one).await;
+    close(founder).await;
+}
