@@ -167,6 +167,7 @@ impl Inner {
                 Ok(established) => inner.register_bulk(established, &peer),
                 Err(error) => {
                     tracing::debug!(peer = %peer.remote.short(), %error, "no bulk connection");
+                    peer.no_bulk();
                 }
             }
         });

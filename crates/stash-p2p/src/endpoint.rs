@@ -16,6 +16,7 @@ use crate::inner::{Inner, Keep, Target};
 use crate::limits::{Limits, MAX_ADDRESSES, MAX_BULK, MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW};
 use crate::net::{Network, TcpNetwork};
 use crate::peer::Peer;
+use crate::rate::Bandwidth;
 use crate::tasks::deadline;
 use crate::{PublicKey, StaticSecret};
 
@@ -144,6 +145,20 @@ impl Endpoint {
         let dial = Box::pin(dial(&self.0.0, remote, &target, false));
         let peer = tokio::time::timeout(deadline, dial).await;
         peer.unwrap_or(Err(DialError::TimedOut)).map(Peer)
+    }
+
+    /// How fast this endpoint may send and receive now.
+    #[must_use]
+    pub fn bandwidth(&self) -> Bandwidth {
+        self.0.0.throttle.bandwidth()
+    }
+
+    /// Limits what all peers together send and receive from now on: every byte of every confirmed
+    /// connection counts. Streams of [`Class::Control`](crate::Class::Control) do not wait for
+    /// those of [`Class::Bulk`](crate::Class::Bulk). Connections that are open keep their windows,
+    /// so a rate set before them keeps questions on a slow link quicker than one set later.
+    pub fn set_bandwidth(&self, bandwidth: Bandwidth) {
+        self.0.0.throttle.set(bandwidth);
     }
 
     /// Takes no new connections or streams, tells every peer, lets streams end until the deadline,

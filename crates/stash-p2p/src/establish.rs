@@ -17,6 +17,7 @@ use crate::link::{Link, LinkInfo};
 use crate::mux::{Mux, MuxConfig};
 use crate::net::Wire;
 use crate::packer::pack;
+use crate::rate::Room;
 use crate::tasks::{ReadHalf, WriteHalf, deliver};
 use crate::tiebreak::Contender;
 use crate::{Limits, PublicKey};
@@ -26,6 +27,7 @@ pub(crate) struct Established {
     pub(crate) link: Arc<Link>,
     pub(crate) remote: PublicKey,
     pub(crate) hello: Hello,
+    pub(crate) purpose: Purpose,
     pub(crate) read: ReadHalf,
     pub(crate) write: WriteHalf,
     pub(crate) sealer: crate::cipher::Sealer,
@@ -43,12 +45,13 @@ pub(crate) async fn establish(
 ) -> Result<Established, CloseReason> {
     let Wire { mut read, mut write, remote: addr } = wire;
     let Session { mut sealer, opener, remote, hash, initiator } = session;
-    let share = inner.budget.take(inner.limits.connection_window).ok_or(CloseReason::Shutdown)?;
+    let window = inner.limits.window(inner.throttle.down.rate());
+    let share = inner.budget.take(window).ok_or(CloseReason::Shutdown)?;
     let start = Instant::now();
     let hello = our_hello(inner, &remote, share.bytes());
     let mut mux = Mux::new(config(&inner.limits, initiator, purpose, hello));
     let mut segments = Vec::new();
-    mux.poll_transmit(start.elapsed(), &mut segments, 1);
+    mux.poll_transmit(start.elapsed(), &mut segments, Room::of(1));
     let mut out = first.to_vec();
     pack(&mut sealer, &segments, &mut out).map_err(|_| CloseReason::Decrypt)?;
     write.write_all(&out).await.map_err(|error| CloseReason::Io(error.kind()))?;
@@ -68,7 +71,7 @@ pub(crate) async fn establish(
     let contender = Contender { dialler, remote_run: hello.run };
     let link = Link::new(mux, LinkInfo { addr, hash, contender }, start, share);
     deliver(&link, &mut items)?;
-    Ok(Established { link, remote, hello, read, write, sealer, intake })
+    Ok(Established { link, remote, hello, purpose, read, write, sealer, intake })
 }
 
 fn our_hello(inner: &Inner, remote: &PublicKey, connection_window: u32) -> Hello {

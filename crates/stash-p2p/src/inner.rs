@@ -15,13 +15,14 @@ use zeroize::Zeroizing;
 use crate::error::CloseReason;
 use crate::establish::Established;
 use crate::events::{Event, Queue};
-use crate::gate::{Gate, Realm};
+use crate::gate::{Gate, Purpose, Realm};
 use crate::limits::{MAX_BULK, REPLAY_MEMBERS, TOKEN_LIFE};
 use crate::link::{Budget, Link};
 use crate::log::LogLimit;
 use crate::mux::MuxEvent;
 use crate::net::Network;
-use crate::peer::{Aftermath, Peer, PeerInner};
+use crate::pace::{Pace, Throttle};
+use crate::peer::{Aftermath, Class, Peer, PeerInner};
 use crate::replay::ReplayWindow;
 use crate::stream::Stream;
 use crate::tasks::{LAST_WORD, deadline, read_loop, write_loop};
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) run: u64,
     pub(crate) network: Arc<dyn Network>,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) throttle: Throttle,
     pub(crate) events: Arc<Queue>,
     pub(crate) local: Vec<SocketAddr>,
     /// Ends what accepts and dials.
@@ -98,6 +100,7 @@ impl Inner {
             run: rand::rng().random(),
             network,
             budget: Budget::new(limits.process_budget),
+            throttle: Throttle::new(limits.bandwidth),
             events: Arc::default(),
             local,
             stop,
@@ -256,15 +259,24 @@ impl Inner {
         established: Established,
         peer: &Arc<PeerInner>,
     ) -> CloseReason {
-        let Established { link, mut read, mut write, mut sealer, mut intake, .. } = established;
+        let Established { link, purpose, mut read, mut write, mut sealer, mut intake, .. } =
+            established;
         let stall = self.limits.write_stall;
+        let mut sending = Pace::new(&self.throttle.up);
+        let mut receiving = Pace::new(&self.throttle.down);
         let writer_link = Arc::clone(&link);
         let mut writer = tokio::spawn(async move {
-            let reason = write_loop(&writer_link, &mut write, &mut sealer, stall).await;
+            let reason =
+                write_loop(&writer_link, &mut write, &mut sealer, &mut sending, stall).await;
             writer_link.shut(&reason)
         });
         let upward = |event| self.link_event(peer, &link, event);
-        let reader = read_loop(&link, &mut read, &mut intake, upward);
+        let class = match purpose {
+            Purpose::Control => Class::Control,
+            Purpose::Bulk => Class::Bulk,
+        };
+        let pace = (&mut receiving, class);
+        let reader = read_loop(&link, &mut read, &mut intake, pace, upward);
         tokio::select! {
             reason = reader => {
                 let reason = link.shut(&reason);

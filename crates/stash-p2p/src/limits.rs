@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::rate::{Bandwidth, Rate};
+
 /// Longest payload of one message frame, in bytes: what a receiver must hold whole before it can
 /// decode it.
 pub const MAX_MESSAGE: usize = 256 * 1024;
@@ -88,6 +90,23 @@ pub struct Limits {
     pub backoff_max: Duration,
     /// Dials under way at once, so that a node with many peers does not storm at its start.
     pub dials: usize,
+    /// How fast this node may send and receive at its start; [`Endpoint::set_bandwidth`] changes it.
+    ///
+    /// [`Endpoint::set_bandwidth`]: crate::Endpoint::set_bandwidth
+    pub bandwidth: Bandwidth,
+}
+
+/// What an incoming connection may have under way lasts no longer than this at the rate in force, so
+/// that a question asked on it is heard in time.
+const UNDER_WAY: Duration = Duration::from_secs(2);
+
+impl Limits {
+    /// The window of a new connection, in bytes, while this node receives at a rate.
+    pub(crate) fn window(&self, down: Option<Rate>) -> u32 {
+        let wanted = down.map_or(u64::MAX, |rate| rate.bytes(UNDER_WAY));
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        self.connection_window.min(wanted.max(MIN_CONNECTION_WINDOW))
+    }
 }
 
 impl Default for Limits {
@@ -111,6 +130,21 @@ impl Default for Limits {
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),
             dials: 16,
+            bandwidth: Bandwidth::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_what_the_rate_brings_in_two_seconds() {
+        let window = |rate| Limits::default().window(Rate::new(rate).ok());
+        assert_eq!(window(0), 4 << 20);
+        assert_eq!(window(8 << 20), 4 << 20);
+        assert_eq!(window(1 << 20), 2 << 20);
+        assert_eq!(window(128 << 10), MIN_CONNECTION_WINDOW);
     }
 }

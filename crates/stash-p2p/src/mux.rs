@@ -21,6 +21,10 @@ use crate::peer::Class;
 use crate::stream::Frame;
 use stream::{RecvEnd, SendEnd, StreamState};
 
+/// Priorities of streams opened here, by class.
+const CONTROL: u8 = 128;
+const BULK: u8 = 16;
+
 /// A stream's handle on this side; unlike the id on the wire it exists from the start and is
 /// never used twice.
 pub(crate) type StreamKey = u64;
@@ -104,6 +108,8 @@ pub(crate) struct Mux {
     finished: bool,
 
     heard: Duration,
+    /// When something was last sent.
+    said: Duration,
     rtt: Option<Duration>,
     events: VecDeque<MuxEvent>,
     wake: bool,
@@ -141,6 +147,7 @@ impl Mux {
             hard_close: None,
             finished: false,
             heard: Duration::ZERO,
+            said: Duration::ZERO,
             rtt: None,
             events: VecDeque::new(),
             wake: true,
@@ -190,8 +197,8 @@ impl Mux {
             return None;
         }
         let priority = match class {
-            Class::Control => 128,
-            Class::Bulk => 16,
+            Class::Control => CONTROL,
+            Class::Bulk => BULK,
         };
         let credit = u64::from(remote.stream_window);
         let window = u64::from(self.config.hello.stream_window);
@@ -369,7 +376,8 @@ impl Mux {
 
     /// When [`Mux::handle_timeout`] wants to be called next.
     pub(crate) fn poll_timeout(&self) -> Duration {
-        let ping = self.ping_sent.map_or(self.heard + self.config.ping_interval, |_| Duration::MAX);
+        let quiet = if self.ping_sent.is_some() { self.said } else { self.said.min(self.heard) };
+        let ping = quiet + self.config.ping_interval;
         let dead = self.heard + self.config.dead_after;
         let drain = self.drain_until.unwrap_or(self.config.max_age);
         ping.min(dead).min(drain)
@@ -387,9 +395,13 @@ impl Mux {
         } else if now >= self.config.max_age {
             self.start_drain(now, CloseReason::Aged);
         }
-        if self.ping_sent.is_none() && now >= self.heard + self.config.ping_interval {
+        // Silence of the remote asks for a sign of life, silence of ours gives one: an answer to a
+        // ping may be stuck behind what is read slowly here.
+        let unheard = self.ping_sent.is_none() && now >= self.heard + self.config.ping_interval;
+        if unheard || now >= self.said + self.config.ping_interval {
             self.ping = Some(now);
-            self.ping_sent = Some(now);
+            self.ping_sent.get_or_insert(now);
+            self.said = now;
             self.wake = true;
         }
         Ok(())

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::{CloseReason, PeerError};
 use crate::gate::Realm;
@@ -45,6 +45,9 @@ pub struct Peer(pub(crate) Arc<PeerInner>);
 
 /// How long after a failed bulk connection another is tried, and how long one may take.
 const BULK_PAUSE: Duration = Duration::from_secs(10);
+/// How long a large stream waits for a bulk connection that was asked for, before it travels on the
+/// control connection: three round trips of half the way around the world.
+const BULK_WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) struct PeerInner {
     pub(crate) remote: PublicKey,
@@ -65,10 +68,19 @@ struct State {
     bulk: Vec<Arc<Link>>,
     draining: Vec<Arc<Link>>,
     bulk_asked: Option<Instant>,
+    /// Large streams wait for a bulk connection until then.
+    bulk_due: Option<Instant>,
     incoming: VecDeque<Stream>,
     closing: Option<CloseReason>,
     down: Option<CloseReason>,
     announced: bool,
+}
+
+/// Where a new stream travels.
+enum Choice {
+    Go(Arc<Link>),
+    /// Something is about to change, at the latest then.
+    Wait(Option<Instant>),
 }
 
 /// What the end of a connection means for its peer.
@@ -97,6 +109,7 @@ impl PeerInner {
             bulk: Vec::new(),
             draining: Vec::new(),
             bulk_asked: None,
+            bulk_due: None,
             incoming: VecDeque::new(),
             closing: None,
             down: None,
@@ -161,6 +174,7 @@ impl PeerInner {
     pub(crate) fn add_bulk(&self, link: Arc<Link>) -> bool {
         let mut state = self.lock();
         state.bulk_asked = None;
+        state.bulk_due = None;
         if state.down.is_some() || state.closing.is_some() || state.control.is_none() {
             return false;
         }
@@ -171,6 +185,12 @@ impl PeerInner {
         drop(state);
         self.changed.notify_waiters();
         true
+    }
+
+    /// No bulk connection comes: nobody waits for it any more.
+    pub(crate) fn no_bulk(&self) {
+        self.lock().bulk_due = None;
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn add_stream(&self, stream: Stream) {
@@ -269,8 +289,8 @@ impl PeerInner {
         self.links().iter().for_each(|link| link.close(reason));
     }
 
-    /// The connection for a new stream; `None`: wait for one. Asks for a bulk connection if short.
-    fn choose(&self, class: Class) -> Result<Option<Arc<Link>>, PeerError> {
+    /// The connection for a new stream. Asks for a bulk connection if short.
+    fn choose(&self, class: Class) -> Result<Choice, PeerError> {
         let mut state = self.lock();
         if let Some(reason) = &state.down {
             return Err(PeerError::Closed(reason.clone()));
@@ -283,21 +303,28 @@ impl PeerInner {
         let control = match (control, over) {
             (Some(control), None) => control,
             // The connection that won a simultaneous dial is about to take its place.
-            (_, Some(CloseReason::Duplicate) | None) => return Ok(None),
+            (_, Some(CloseReason::Duplicate) | None) => return Ok(Choice::Wait(None)),
             (_, Some(reason)) => return Err(PeerError::Closed(reason)),
         };
         if class == Class::Control {
-            return Ok(Some(control));
+            return Ok(Choice::Go(control));
         }
+        let now = Instant::now();
         let short = state.bulk.len() < self.bulk_wanted;
-        let asked = state.bulk_asked.is_some_and(|at| at.elapsed() < BULK_PAUSE);
+        let asked = state.bulk_asked.is_some_and(|at| now < at + BULK_PAUSE);
         if short && !asked {
-            state.bulk_asked = Some(Instant::now());
+            state.bulk_asked = Some(now);
+            state.bulk_due = Some(now + BULK_WAIT);
             control.run(|mux, _| mux.want_bulk());
         }
         let usable = state.bulk.iter().filter(|link| link.accepts_streams());
         let least = usable.min_by_key(|link| link.load()).cloned();
-        Ok(Some(least.unwrap_or(control)))
+        let due = state.bulk_due.filter(|due| now < *due);
+        Ok(match (least, due) {
+            (Some(least), _) => Choice::Go(least),
+            (None, Some(due)) => Choice::Wait(Some(due)),
+            (None, None) => Choice::Go(control),
+        })
     }
 }
 
@@ -343,9 +370,16 @@ impl Peer {
             let changed = self.0.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let Some(link) = self.0.choose(class)? else {
-                changed.await;
-                continue;
+            let link = match self.0.choose(class)? {
+                Choice::Go(link) => link,
+                Choice::Wait(None) => {
+                    changed.await;
+                    continue;
+                }
+                Choice::Wait(Some(due)) => {
+                    let _one_way_or_another = timeout_at(due, changed).await;
+                    continue;
+                }
             };
             let slot = link.slots.notified();
             tokio::pin!(slot);

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::BufMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::cipher::Sealer;
 use crate::error::CloseReason;
 use crate::intake::{Inbound, Intake};
-use crate::limits::{NOISE_PLAIN, WRITE_BATCH};
+use crate::limits::NOISE_PLAIN;
 use crate::link::Link;
 use crate::mux::MuxEvent;
+use crate::pace::Pace;
 use crate::packer::{Segment, pack};
+use crate::peer::Class;
 
 /// How long the last word of a failing connection may take to leave.
 pub(crate) const LAST_WORD: Duration = Duration::from_secs(1);
@@ -30,6 +33,7 @@ pub(crate) async fn read_loop(
     link: &Arc<Link>,
     read: &mut ReadHalf,
     intake: &mut Intake,
+    (pace, class): (&mut Pace, Class),
     mut upward: impl FnMut(MuxEvent),
 ) -> CloseReason {
     let mut items = Vec::new();
@@ -47,7 +51,7 @@ pub(crate) async fn read_loop(
             () = link.cancel.cancelled() => {
                 return link.closed().unwrap_or(CloseReason::Lost);
             }
-            count = read.read_buf(intake.space()) => Some(count),
+            count = read_some(read, intake, pace, class) => Some(count),
             () = sleep(QUIET), if large => None,
         };
         let Some(count) = count else {
@@ -56,7 +60,10 @@ pub(crate) async fn read_loop(
         };
         match count {
             Ok(0) => return link.draining().unwrap_or(CloseReason::Lost),
-            Ok(count) => link.bytes_in.fetch_add(count as u64, Ordering::Relaxed),
+            Ok(count) => {
+                pace.pay(count);
+                link.bytes_in.fetch_add(count as u64, Ordering::Relaxed)
+            }
             Err(error) => return CloseReason::Io(error.kind()),
         };
         let taken = intake.take(&mut items);
@@ -66,9 +73,23 @@ pub(crate) async fn read_loop(
     }
 }
 
+/// Reads what is there, when it is this connection's turn. May be dropped at any time.
+async fn read_some(
+    read: &mut ReadHalf,
+    intake: &mut Intake,
+    pace: &Pace,
+    class: Class,
+) -> std::io::Result<usize> {
+    pace.ready(class).await;
+    read.read_buf(&mut intake.space().limit(pace.turn())).await
+}
+
 /// Hands frames to the machine, all under one lock.
 pub(crate) fn deliver(link: &Link, items: &mut Vec<Inbound>) -> Result<(), CloseReason> {
-    link.run(|mux, now| items.drain(..).try_for_each(|item| mux.handle(now, item)))
+    link.run(|mux, now| {
+        mux.handle_bytes(now);
+        items.drain(..).try_for_each(|item| mux.handle(now, item))
+    })
 }
 
 /// Writes until the connection ends. Says the last word itself if the machine has one.
@@ -76,18 +97,20 @@ pub(crate) async fn write_loop(
     link: &Arc<Link>,
     write: &mut WriteHalf,
     sealer: &mut Sealer,
+    pace: &mut Pace,
     stall: Duration,
 ) -> CloseReason {
     let (mut segments, mut out) = (Vec::new(), Vec::new());
     loop {
         let now = link.age();
-        let timeout = link.run(|mux, now| {
+        let room = pace.room();
+        let (timeout, held) = link.run(|mux, now| {
             let timed = mux.handle_timeout(now);
             if let Err(reason) = timed {
                 mux.close(reason);
             }
-            mux.poll_transmit(now, &mut segments, WRITE_BATCH);
-            mux.poll_timeout()
+            let held = mux.poll_transmit(now, &mut segments, room);
+            (mux.poll_timeout(), held)
         });
         if segments.is_empty() {
             if let Some(reason) = finished(link) {
@@ -95,12 +118,14 @@ pub(crate) async fn write_loop(
                 let _best_effort = tokio::time::timeout(LAST_WORD, write.shutdown()).await;
                 return reason;
             }
-            let wait = timeout_at(link.at(timeout), link.writer.notified());
+            let due = link.at(timeout);
+            let due = held.map_or(due, |class| pace.free_at(class).min(due));
+            let wait = timeout_at(due, link.writer.notified());
             tokio::select! {
                 () = link.cancel.cancelled() => {
                     return link.closed().unwrap_or(CloseReason::Lost);
                 }
-                waited = wait => if waited.is_err() {
+                waited = wait => if waited.is_err() && held.is_none() {
                     // Quiet for long: a full write buffer is not needed.
                     out = Vec::new();
                 },
@@ -112,6 +137,7 @@ pub(crate) async fn write_loop(
             return reason;
         }
         segments.clear();
+        pace.pay(out.len());
     }
 }
 

@@ -7,6 +7,7 @@ mod pair;
 mod pair_facts;
 mod speech;
 mod strangers;
+mod throttle;
 mod tie;
 mod vectors;
 mod worked_example;

@@ -13,6 +13,7 @@ use crate::intake::{Deframer, Inbound};
 use crate::limits::{MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW};
 use crate::mux::{Mux, MuxEvent, StreamKey};
 use crate::peer::Class;
+use crate::rate::Room;
 use crate::stream::Frame;
 use crate::wire::{Header, Kind};
 
@@ -170,7 +171,7 @@ impl Run {
     /// Frames that left.
     fn transmit(&mut self, budget: usize) -> usize {
         let mut segments = Vec::new();
-        self.mux.poll_transmit(self.now, &mut segments, budget);
+        self.mux.poll_transmit(self.now, &mut segments, Room::of(budget));
         segments.len()
     }
 

@@ -15,6 +15,7 @@ use crate::intake::Intake;
 use crate::mux::{Mux, MuxEvent, StreamKey};
 use crate::packer::pack;
 use crate::peer::Class;
+use crate::rate::Room;
 use crate::stream::Frame;
 
 /// Streams that each side may open.
@@ -213,7 +214,7 @@ impl Side {
     /// Sealed bytes for the other side.
     fn leave(&mut self, now: Duration, budget: usize) -> Option<Vec<u8>> {
         let (mut segments, mut sealed) = (Vec::new(), Vec::new());
-        self.mux.poll_transmit(now, &mut segments, budget);
+        self.mux.poll_transmit(now, &mut segments, Room::of(budget));
         pack(&mut self.sealer, &segments, &mut sealed).expect("the counter is far from its end");
         (!sealed.is_empty()).then_some(sealed)
     }

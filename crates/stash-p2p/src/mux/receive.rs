@@ -14,6 +14,11 @@ use crate::stream::Frame;
 use crate::wire::{ACK, END, Header, Kind, ProtocolError};
 
 impl Mux {
+    /// Bytes arrived, be they a whole frame or not.
+    pub(crate) fn handle_bytes(&mut self, now: Duration) {
+        self.heard = now;
+    }
+
     /// Takes one frame, or a piece of one. After an error the connection must be closed.
     pub(crate) fn handle(&mut self, now: Duration, inbound: Inbound) -> Result<(), CloseReason> {
         self.heard = now;

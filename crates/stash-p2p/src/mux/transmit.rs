@@ -5,10 +5,12 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 
 use super::stream::{RecvEnd, SendEnd, StreamState};
-use super::{Goodbye, Mux, MuxEvent, StreamKey, cost};
+use super::{CONTROL, Goodbye, Mux, MuxEvent, StreamKey, cost};
 use crate::error::CloseReason;
-use crate::limits::{DATA_FRAME, FRAME_COST};
+use crate::limits::FRAME_COST;
 use crate::packer::Segment;
+use crate::peer::Class;
+use crate::rate::Room;
 use crate::stream::Frame;
 use crate::wire::{ACK, END, Header, Kind};
 
@@ -23,26 +25,71 @@ enum Try {
 }
 
 impl Mux {
-    /// Appends frames worth about `budget` bytes to `out`; none: nothing is to be sent now.
-    pub(crate) fn poll_transmit(&mut self, now: Duration, out: &mut Vec<Segment>, budget: usize) {
+    /// Appends frames worth about as many bytes as there is room for to `out`; none: nothing is to
+    /// be sent now. Returns the class of the most urgent stream that waits for nothing but room.
+    pub(crate) fn poll_transmit(
+        &mut self,
+        now: Duration,
+        out: &mut Vec<Segment>,
+        room: Room,
+    ) -> Option<Class> {
         if self.finished {
-            return;
+            return None;
         }
         if let Some(reason) = self.hard_close.clone() {
             self.finished = true;
             out.push(goodbye(&reason, ACK));
             self.events.push_back(MuxEvent::Finished(reason));
-            return;
+            return None;
         }
+        let own = out.len();
         self.transmit_own(now, out);
-        let mut left = budget;
-        while left > 0 && self.hello_sent {
-            let Some(sent) = self.transmit_stream(out) else {
-                break;
-            };
-            left = left.saturating_sub(sent);
-        }
+        let held = self.transmit_streams(out, room);
         self.transmit_done(out);
+        if out.len() > own {
+            self.said = now;
+        }
+        held
+    }
+
+    /// Sends frames of the most urgent streams while there is room.
+    fn transmit_streams(&mut self, out: &mut Vec<Segment>, mut room: Room) -> Option<Class> {
+        loop {
+            let priority = self.most_urgent()?;
+            let class = class_of(priority);
+            if room.holds(class) {
+                return Some(class);
+            }
+            let key = self.ready.get_mut(&priority)?.pop_front()?;
+            match self.transmit_frame(key, out, room.frame) {
+                Try::Sent => {
+                    let sent = out.last().map_or(0, Segment::len);
+                    room.bytes = room.bytes.saturating_sub(sent);
+                    self.after_frame(key);
+                }
+                Try::ConnectionFull => {
+                    // Nothing less urgent may use up the credit that this one waits for.
+                    self.ready.entry(priority).or_default().push_front(key);
+                    return None;
+                }
+                Try::StreamFull | Try::Nothing => {
+                    if let Some(stream) = self.streams.get_mut(&key) {
+                        stream.scheduled = false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The priority of the streams whose turn it is.
+    fn most_urgent(&mut self) -> Option<u8> {
+        while let Some(entry) = self.ready.last_entry() {
+            if !entry.get().is_empty() {
+                return Some(*entry.key());
+            }
+            entry.remove();
+        }
+        None
     }
 
     fn transmit_own(&mut self, now: Duration, out: &mut Vec<Segment>) {
@@ -56,7 +103,7 @@ impl Mux {
         }
         if self.ping.take().is_some() {
             let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-            self.ping_sent = Some(now);
+            self.ping_sent.get_or_insert(now);
             out.push(own(Kind::Ping, 0, Bytes::copy_from_slice(&micros.to_le_bytes())));
         }
         while let Some(payload) = self.bulk_out.pop_front() {
@@ -101,35 +148,7 @@ impl Mux {
         }
     }
 
-    /// Sends one frame of the most urgent stream; returns its size.
-    fn transmit_stream(&mut self, out: &mut Vec<Segment>) -> Option<usize> {
-        loop {
-            let mut entry = self.ready.last_entry()?;
-            let Some(key) = entry.get_mut().pop_front() else {
-                entry.remove();
-                continue;
-            };
-            match self.transmit_frame(key, out) {
-                Try::Sent => {
-                    self.after_frame(key);
-                    return out.last().map(Segment::len);
-                }
-                Try::ConnectionFull => {
-                    // Nothing less urgent may use up the credit that this one waits for.
-                    let priority = self.streams.get(&key).map_or(0, |stream| stream.priority);
-                    self.ready.entry(priority).or_default().push_front(key);
-                    return None;
-                }
-                Try::StreamFull | Try::Nothing => {
-                    if let Some(stream) = self.streams.get_mut(&key) {
-                        stream.scheduled = false;
-                    }
-                }
-            }
-        }
-    }
-
-    fn transmit_frame(&mut self, key: StreamKey, out: &mut Vec<Segment>) -> Try {
+    fn transmit_frame(&mut self, key: StreamKey, out: &mut Vec<Segment>, frame: usize) -> Try {
         let Some(stream) = self.streams.get_mut(&key) else {
             return Try::Nothing;
         };
@@ -139,7 +158,7 @@ impl Mux {
         let ends = stream.send_end == SendEnd::Queued;
         let want = match stream.queue.front() {
             Some(Frame::Message(bytes)) => bytes.len(),
-            Some(Frame::Data(bytes)) => bytes.len().min(DATA_FRAME),
+            Some(Frame::Data(bytes)) => bytes.len().min(frame),
             None => 0,
         };
         let splits = matches!(stream.queue.front(), Some(Frame::Data(_)));
@@ -218,6 +237,11 @@ impl Mux {
             self.events.push_back(MuxEvent::Finished(reason));
         }
     }
+}
+
+/// Which limit a stream of this priority keeps to.
+fn class_of(priority: u8) -> Class {
+    if priority >= CONTROL { Class::Control } else { Class::Bulk }
 }
 
 impl StreamState {

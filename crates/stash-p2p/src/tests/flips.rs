@@ -12,6 +12,7 @@ use crate::mux::{Mux, StreamKey};
 use crate::packer::pack;
 use crate::peer::Class;
 use crate::preamble::{MSG2_LEN, PREAMBLE_LEN};
+use crate::rate::Room;
 use crate::stream::Frame;
 use crate::{Limits, StaticSecret};
 
@@ -50,7 +51,7 @@ fn record() -> (Vec<u8>, Vec<Frame>) {
     for frame in &frames {
         mux.push(key, frame).unwrap();
         let mut segments = Vec::new();
-        mux.poll_transmit(Duration::ZERO, &mut segments, 1 << 20);
+        mux.poll_transmit(Duration::ZERO, &mut segments, Room::of(1 << 20));
         pack(&mut session.sealer, &segments, &mut bytes).unwrap();
     }
     (bytes, frames)

@@ -19,6 +19,7 @@ use crate::limits::WRITE_BATCH;
 use crate::mux::{Mux, MuxConfig, MuxEvent, StreamKey};
 use crate::packer::pack;
 use crate::preamble::Offer;
+use crate::rate::Room;
 use crate::stream::Frame;
 use crate::{Limits, Realm, StaticSecret};
 
@@ -160,7 +161,7 @@ impl Pair {
             return true;
         }
         let (mut segments, mut bytes) = (Vec::new(), Vec::new());
-        side.mux.poll_transmit(self.now, &mut segments, WRITE_BATCH);
+        side.mux.poll_transmit(self.now, &mut segments, Room::of(WRITE_BATCH));
         side.events.extend(std::iter::from_fn(|| side.mux.poll_event()));
         pack(&mut side.sealer, &segments, &mut bytes).unwrap();
         if bytes.is_empty() || self.dead[1 - at] {

@@ -9,6 +9,7 @@ use crate::Limits;
 use crate::error::{CloseReason, StreamError};
 use crate::mux::MuxEvent;
 use crate::peer::Class;
+use crate::rate::Room;
 use crate::stream::Frame;
 
 fn message(text: &'static [u8]) -> Frame {
@@ -109,7 +110,7 @@ fn a_control_message_overtakes_queued_bulk_data() {
     pair.sides[0].mux.push(control, &message(b"urgent")).unwrap();
     let mut segments = Vec::new();
     let now = pair.now;
-    pair.sides[0].mux.poll_transmit(now, &mut segments, 1);
+    pair.sides[0].mux.poll_transmit(now, &mut segments, Room::of(1));
     assert_eq!(segments.len(), 1);
     assert_eq!(segments[0].len(), 12 + 6, "the urgent message goes first");
 }

@@ -12,6 +12,7 @@ use crate::intake::{Deframer, Inbound};
 use crate::limits::{MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW};
 use crate::mux::Mux;
 use crate::peer::Class;
+use crate::rate::Room;
 use crate::wire::{ACK, END, Header, Kind, ProtocolError};
 
 fn whole(kind: Kind, flags: u8, stream: u32, payload: &[u8]) -> Inbound {
@@ -47,7 +48,7 @@ fn judge_on(mux: &mut Mux, frames: impl IntoIterator<Item = Inbound>) -> Result<
     let mut segments = Vec::new();
     for frame in frames {
         let handled = mux.handle(Duration::ZERO, frame);
-        mux.poll_transmit(Duration::ZERO, &mut segments, 1 << 20);
+        mux.poll_transmit(Duration::ZERO, &mut segments, Room::of(1 << 20));
         match handled {
             Ok(()) => {}
             Err(CloseReason::Protocol(error)) => return Err(error),
@@ -131,7 +132,7 @@ fn floods_of_pings_resets_and_token_requests_queue_nothing() {
         mux.handle(Duration::ZERO, whole(Kind::Ping, 0, 0, &[1; 8])).unwrap();
     }
     let mut segments = Vec::new();
-    mux.poll_transmit(Duration::ZERO, &mut segments, 1 << 20);
+    mux.poll_transmit(Duration::ZERO, &mut segments, Room::of(1 << 20));
     assert_eq!(segments.len(), 1, "only the latest ping is answered");
     // Streams opened and reset while we do not get to write count until we have answered.
     let resets = (0..2000_u32).try_for_each(|n| {
@@ -166,7 +167,7 @@ fn any_bytes_at_all_end_in_frames_or_in_an_error() {
             if mux.handle(Duration::ZERO, item).is_err() {
                 break;
             }
-            mux.poll_transmit(Duration::ZERO, &mut segments, 1 << 20);
+            mux.poll_transmit(Duration::ZERO, &mut segments, Room::of(1 << 20));
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::mux::{Mux, MuxConfig, MuxEvent};
 use crate::packer::pack;
 use crate::peer::Class;
 use crate::preamble::Offer;
+use crate::rate::Room;
 use crate::stream::Frame;
 use crate::{Limits, Realm, StaticSecret};
 
@@ -50,7 +51,7 @@ fn config(initiator: bool, run: u64, app: &'static [u8]) -> MuxConfig {
 
 fn transmit(mux: &mut Mux, sealer: &mut crate::cipher::Sealer) -> Vec<u8> {
     let (mut segments, mut bytes) = (Vec::new(), Vec::new());
-    mux.poll_transmit(Duration::ZERO, &mut segments, 1 << 20);
+    mux.poll_transmit(Duration::ZERO, &mut segments, Room::of(1 << 20));
     pack(sealer, &segments, &mut bytes).unwrap();
     bytes
 }

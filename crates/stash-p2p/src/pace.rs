@@ -1,0 +1,124 @@
+//! The limits of an endpoint as its connections keep to them: the accounts of both directions, and
+//! what each connection has to wait for.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::limits::WRITE_BATCH;
+use crate::peer::Class;
+use crate::rate::{Bandwidth, Bucket, Rate, Room, urgent};
+
+/// Both directions of an endpoint.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    pub(crate) up: Arc<Direction>,
+    pub(crate) down: Arc<Direction>,
+}
+
+/// One direction of an endpoint, shared by all its connections.
+#[derive(Debug)]
+pub(crate) struct Direction {
+    /// The rate in bytes a second, 0 for none: an endpoint without a limit takes no lock.
+    rate: AtomicU64,
+    bucket: Mutex<Bucket>,
+    start: Instant,
+}
+
+/// How one connection keeps to the rate in one direction.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    direction: Arc<Direction>,
+    /// When all that this connection let go is paid for, as the direction counts time.
+    free: Duration,
+}
+
+impl Throttle {
+    pub(crate) fn new(bandwidth: Bandwidth) -> Self {
+        Self { up: Direction::new(bandwidth.up), down: Direction::new(bandwidth.down) }
+    }
+
+    pub(crate) fn set(&self, bandwidth: Bandwidth) {
+        self.up.set(bandwidth.up);
+        self.down.set(bandwidth.down);
+    }
+
+    pub(crate) fn bandwidth(&self) -> Bandwidth {
+        Bandwidth { up: self.up.rate(), down: self.down.rate() }
+    }
+}
+
+impl Direction {
+    fn new(rate: Option<Rate>) -> Arc<Self> {
+        Arc::new(Self {
+            rate: AtomicU64::new(rate.map_or(0, Rate::bytes_per_second)),
+            bucket: Mutex::new(Bucket::new(rate)),
+            start: Instant::now(),
+        })
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Bucket, Duration) -> R) -> R {
+        // The account is whole after every call, a panic in between included.
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        f(&mut bucket, self.start.elapsed())
+    }
+
+    fn set(&self, rate: Option<Rate>) {
+        self.with(|bucket, now| {
+            bucket.set(now, rate);
+            self.rate.store(rate.map_or(0, Rate::bytes_per_second), Ordering::Relaxed);
+        });
+    }
+
+    pub(crate) fn rate(&self) -> Option<Rate> {
+        Rate::new(self.rate.load(Ordering::Relaxed)).ok()
+    }
+}
+
+impl Pace {
+    pub(crate) fn new(direction: &Arc<Direction>) -> Self {
+        Self { direction: Arc::clone(direction), free: Duration::ZERO }
+    }
+
+    /// What may be sent now.
+    pub(crate) fn room(&self) -> Room {
+        match self.direction.rate() {
+            Some(rate) => Room::at(rate, self.direction.start.elapsed(), self.free),
+            None => Room::of(WRITE_BATCH),
+        }
+    }
+
+    /// What may be read at once, in bytes.
+    pub(crate) fn turn(&self) -> usize {
+        self.direction.rate().map_or(usize::MAX, Rate::turn)
+    }
+
+    /// Pays for bytes that went.
+    pub(crate) fn pay(&mut self, bytes: usize) {
+        if self.direction.rate().is_some() {
+            self.free = self.direction.with(|bucket, now| bucket.pay(now, bytes as u64));
+        }
+    }
+
+    /// When bytes of a class may go again.
+    pub(crate) fn free_at(&self, class: Class) -> Instant {
+        if self.direction.rate().is_none() {
+            return self.direction.start;
+        }
+        self.direction.start
+            + match class {
+                Class::Control => urgent(self.free),
+                Class::Bulk => self.free,
+            }
+    }
+
+    /// Waits until bytes of a class may go. May be dropped at any time.
+    pub(crate) async fn ready(&self, class: Class) {
+        let at = self.free_at(class);
+        if at > Instant::now() {
+            tokio::time::sleep_until(at).await;
+        }
+    }
+}
