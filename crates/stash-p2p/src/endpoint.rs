@@ -15,7 +15,7 @@ use crate::gate::{Gate, Realm};
 use crate::inner::{Inner, Keep, Target};
 use crate::limits::{Limits, MAX_ADDRESSES, MAX_BULK, MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW};
 use crate::net::{Network, TcpNetwork};
-use crate::peer::Peer;
+use crate::peer::{Peer, PeerStats};
 use crate::rate::Bandwidth;
 use crate::tasks::deadline;
 use crate::{PublicKey, StaticSecret};
@@ -151,6 +151,13 @@ impl Endpoint {
     #[must_use]
     pub fn bandwidth(&self) -> Bandwidth {
         self.0.0.throttle.bandwidth()
+    }
+
+    /// Bytes over the wire since this endpoint was bound, on all confirmed connections that there were.
+    #[must_use]
+    pub fn stats(&self) -> PeerStats {
+        let throttle = &self.0.0.throttle;
+        PeerStats { bytes_in: throttle.down.total(), bytes_out: throttle.up.total() }
     }
 
     /// Limits what all peers together send and receive from now on: every byte of every confirmed

@@ -23,6 +23,8 @@ pub(crate) struct Throttle {
 pub(crate) struct Direction {
     /// The rate in bytes a second, 0 for none: an endpoint without a limit takes no lock.
     rate: AtomicU64,
+    /// Bytes since the start.
+    total: AtomicU64,
     bucket: Mutex<Bucket>,
     start: Instant,
 }
@@ -54,6 +56,7 @@ impl Direction {
     fn new(rate: Option<Rate>) -> Arc<Self> {
         Arc::new(Self {
             rate: AtomicU64::new(rate.map_or(0, Rate::bytes_per_second)),
+            total: AtomicU64::new(0),
             bucket: Mutex::new(Bucket::new(rate)),
             start: Instant::now(),
         })
@@ -70,6 +73,10 @@ impl Direction {
             bucket.set(now, rate);
             self.rate.store(rate.map_or(0, Rate::bytes_per_second), Ordering::Relaxed);
         });
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
     }
 
     pub(crate) fn rate(&self) -> Option<Rate> {
@@ -97,6 +104,7 @@ impl Pace {
 
     /// Pays for bytes that went.
     pub(crate) fn pay(&mut self, bytes: usize) {
+        self.direction.total.fetch_add(bytes as u64, Ordering::Relaxed);
         if self.direction.rate().is_some() {
             self.free = self.direction.with(|bucket, now| bucket.pay(now, bytes as u64));
         }

@@ -27,7 +27,8 @@ pub enum Class {
     Bulk,
 }
 
-/// Bytes that went over the wire with a peer on the connections now open, encryption included.
+/// Bytes that went over the wire, encryption included: with a peer, on the connections now open; or
+/// with all, since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PeerStats {
     /// Bytes received.

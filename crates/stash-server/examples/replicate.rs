@@ -78,6 +78,7 @@ async fn start(
         admission: (role == Role::Owner).then(|| Arc::new(founder) as Arc<dyn Admission>),
         fresh_writer: false,
         housekeeping: stash_server::Housekeeping::default(),
+        traffic: stash_server::Traffic::default(),
     };
     Ok(Engine::start(options).await?)
 }

@@ -30,6 +30,7 @@ use crate::restored::Restored;
 use crate::roster::Roster;
 use crate::short::Short;
 use crate::sources::Sources;
+use crate::traffic::Background;
 
 /// Longest wait for the next frame of a request or an answer: as long as the transport takes to
 /// find a dead connection.
@@ -81,6 +82,8 @@ pub(crate) struct Core {
     pub peers: RwLock<BTreeMap<NodeId, Peer>>,
     pub pools: Pools,
     pub sources: Mutex<Sources>,
+    /// What nobody waits for is brought no faster than this allows.
+    pub background: Background,
     /// Chunks that an eviction under way wants to drop: no hold is given on them.
     pub evicting: Mutex<BTreeSet<Address>>,
     /// Records that are known to have fewer copies than members, and the members without one.
@@ -182,11 +185,35 @@ pub(crate) async fn next(stream: &mut RecvStream) -> Result<Option<Frame>, AskEr
     }
 }
 
+/// The next frame of an answer that may stand behind others of the same peer: late when nothing has
+/// come for [`ANSWER`] while the peer sent next to nothing else.
+pub(crate) async fn next_in_line(
+    peer: &Peer,
+    stream: &mut RecvStream,
+) -> Result<Option<Frame>, AskError> {
+    loop {
+        let before = peer.stats().bytes_in;
+        match next(stream).await {
+            Err(AskError::Late) if peer.stats().bytes_in > before + BUSY => {}
+            frame => return frame,
+        }
+    }
+}
+
+/// A peer that sends more than this within [`ANSWER`] is at work on what was asked before. Bytes: far
+/// above what pings and credit take, and a sixtieth of what the least rate of a node brings.
+const BUSY: u64 = 64 << 10;
+
 /// The next message, decoded.
 pub(crate) async fn next_message<T: DeserializeOwned>(
     stream: &mut RecvStream,
 ) -> Result<T, AskError> {
-    match next(stream).await? {
+    decoded(next(stream).await?)
+}
+
+/// A frame as the message that is due.
+pub(crate) fn decoded<T: DeserializeOwned>(frame: Option<Frame>) -> Result<T, AskError> {
+    match frame {
         Some(Frame::Message(bytes)) => {
             message::decode(&bytes).map_err(|error| AskError::Protocol(error.to_string()))
         }

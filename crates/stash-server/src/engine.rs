@@ -8,7 +8,9 @@ use stash_crypto::{
     Address, AddressesError, ChunkRef, Manifest, MemberLog, NameId, NetworkKey, NodeId, NodeKeys,
     NoisePublic, Record, RecordHash, Role, SignedAddresses, StashId, Ticket,
 };
-use stash_p2p::{BindError, CloseReason, Endpoint, Event, Events, Limits, Peer, StaticSecret};
+use stash_p2p::{
+    BindError, CloseReason, Endpoint, Event, Events, Limits, Peer, PeerStats, StaticSecret,
+};
 use stash_store::{CommitError, ReadError, Stats, Store};
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +38,7 @@ use crate::roster::{self, Roster, RosterError};
 use crate::schedule::Housekeeping;
 use crate::serve::{self, Asker};
 use crate::tally::Wait;
+use crate::traffic::{Background, Traffic};
 use crate::upload::Upload;
 use crate::{catchup, challenge, clock, repair, short, sync, wants};
 
@@ -65,6 +68,8 @@ pub struct EngineOptions {
     pub fresh_writer: bool,
     /// How it keeps its store in order.
     pub housekeeping: Housekeeping,
+    /// How much of the line it takes.
+    pub traffic: Traffic,
 }
 
 impl std::fmt::Debug for EngineOptions {
@@ -175,6 +180,10 @@ pub struct EngineStatus {
     pub house: HouseStatus,
     /// How the repair stands.
     pub repair: RepairStatus,
+    /// How much of the line it takes.
+    pub traffic: Traffic,
+    /// Bytes sent to other nodes since the start, and received from them.
+    pub transferred: PeerStats,
 }
 
 /// One running node of one stash. Cheap to clone.
@@ -318,6 +327,11 @@ impl Engine {
             store: stats,
             house: housekeeping::status(core).await?,
             repair: core.repairs.status(),
+            traffic: Traffic {
+                bandwidth: core.endpoint.bandwidth(),
+                background_down: core.background.rate(),
+            },
+            transferred: core.endpoint.stats(),
         })
     }
 
@@ -577,7 +591,8 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
     let author = Author::open(&store, stash, me, options.fresh_writer, rng)?;
     let secret = StaticSecret::from_bytes(*keys.noise_secret().expose());
     let gate = Arc::clone(&door) as Arc<dyn stash_p2p::Gate>;
-    let (endpoint, events) = Endpoint::bind(&options.listen, secret, gate, Limits::default())?;
+    let limits = Limits { bandwidth: options.traffic.bandwidth, ..Limits::default() };
+    let (endpoint, events) = Endpoint::bind(&options.listen, secret, gate, limits)?;
     let addresses = advertised(&endpoint.local_addresses(), &options.advertise);
     let own = SignedAddresses::sign(keys.signer(), &stash, clock::micros(), addresses)?.encode();
     roster.learn(&store, std::slice::from_ref(&own))?;
@@ -607,6 +622,7 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
         peers: std::sync::RwLock::default(),
         pools: Pools::default(),
         sources: std::sync::Mutex::default(),
+        background: Background::new(options.traffic.background_down),
         evicting: std::sync::Mutex::default(),
         changes,
         mended: broadcast::Sender::new(MENDED),

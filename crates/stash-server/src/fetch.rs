@@ -16,12 +16,12 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::core::{ANSWER, AskError, Core, lock, next, next_message, unexpected};
+use crate::core::{ANSWER, AskError, Core, decoded, lock, next_in_line, unexpected};
 use crate::damage::Damage;
 use crate::ledger::{self, Chunks, at};
 use crate::message::{self, Reply, Request};
 use crate::pool::{Buffer, BufferPool, MAX_BUFFER};
-use crate::sources::{Answer, HEDGE};
+use crate::sources::{Answer, patience};
 
 /// What chunks are fetched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl Fetch {
                 };
                 let (core, kept) = (Arc::clone(&core), Arc::clone(&kept));
                 let task = tokio::spawn(async move {
-                    let chunk = one(&core, chunk, buffer?, keep).await;
+                    let chunk = one(&core, chunk, buffer?, purpose).await;
                     kept.done(&core).await;
                     chunk
                 });
@@ -200,13 +200,16 @@ async fn one(
     core: &Arc<Core>,
     chunk: ChunkRef,
     buffer: Buffer,
-    keep: bool,
+    purpose: Purpose,
 ) -> Result<Buffer, FetchError> {
     match read_local(core, chunk, buffer).await {
         Ok(buffer) => Ok(buffer),
         Err(buffer) => {
+            if purpose == Purpose::CatchUp {
+                core.background.turn(chunk.sealed_len.into()).await;
+            }
             let buffer = from_members(core, chunk, buffer).await?;
-            if keep { Ok(store(core, chunk, buffer).await) } else { Ok(buffer) }
+            if purpose.keeps() { Ok(store(core, chunk, buffer).await) } else { Ok(buffer) }
         }
     }
 }
@@ -263,6 +266,7 @@ async fn from_members(
     let mut asked: Vec<NodeId> = Vec::new();
     let mut answers: VecDeque<(NodeId, String)> = VecDeque::new();
     let mut under_way = FuturesUnordered::new();
+    let patience = patience(core.endpoint.bandwidth().down);
     loop {
         let connected: Vec<_> = core.connected();
         let nodes: Vec<NodeId> = connected.iter().map(|(node, _)| *node).collect();
@@ -282,7 +286,7 @@ async fn from_members(
         }
         let others = nodes.iter().any(|node| !asked.contains(node));
         let second = async {
-            sleep(HEDGE).await;
+            sleep(patience).await;
             core.pools.hedge.take(chunk.sealed_len as usize).await
         };
         tokio::select! {
@@ -350,7 +354,7 @@ impl Drop for Load<'_> {
 async fn receive(peer: &Peer, chunk: ChunkRef, buffer: &mut Buffer) -> Result<bool, AskError> {
     match request(peer, chunk.address).await? {
         Some((length, mut recv)) if length == chunk.sealed_len => {
-            fill(&mut recv, buffer).await?;
+            fill(peer, &mut recv, buffer).await?;
             Ok(true)
         }
         Some((length, _)) => Err(AskError::Protocol(format!("{length} bytes"))),
@@ -368,7 +372,7 @@ async fn request(peer: &Peer, address: Address) -> Result<Option<(u32, RecvStrea
     let sent = timeout(ANSWER, send.message(message::encode(&request))).await;
     sent.map_err(|_| AskError::Late)?.map_err(|error| gone(error.to_string()))?;
     send.finish();
-    match next_message(&mut recv).await? {
+    match decoded(next_in_line(peer, &mut recv).await?)? {
         Reply::Chunk { length } => Ok(Some((length, recv))),
         Reply::NotHere {} => Ok(None),
         Reply::Refused { code, reason } => Err(AskError::Refused { code, reason }),
@@ -376,10 +380,10 @@ async fn request(peer: &Peer, address: Address) -> Result<Option<(u32, RecvStrea
     }
 }
 
-async fn fill(recv: &mut RecvStream, buffer: &mut Buffer) -> Result<(), AskError> {
+async fn fill(peer: &Peer, recv: &mut RecvStream, buffer: &mut Buffer) -> Result<(), AskError> {
     let mut filled = 0;
     while filled < buffer.len() {
-        let Some(Frame::Data(piece)) = next(recv).await? else {
+        let Some(Frame::Data(piece)) = next_in_line(peer, recv).await? else {
             return Err(AskError::Protocol(format!("the chunk ends after {filled} bytes")));
         };
         let room = buffer.get_mut(filled..filled + piece.len());
@@ -418,6 +422,6 @@ async fn measure(core: &Core, peer: &Peer, address: Address) -> Result<Option<Bu
         return Err(AskError::Protocol(format!("a chunk of {length} bytes")));
     }
     let mut buffer = core.pools.fetch.take(length as usize).await;
-    fill(&mut recv, &mut buffer).await?;
+    fill(peer, &mut recv, &mut buffer).await?;
     Ok(Some(buffer))
 }

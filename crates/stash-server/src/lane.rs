@@ -24,6 +24,9 @@ use crate::tally::STALL;
 const OFFER: usize = 8;
 /// Offers that wait for their answer.
 const OFFERS: usize = 2;
+/// Bytes handed to the transport at a time, of which each must leave within [`STALL`]: four frames,
+/// so that a fast line loses nothing.
+const PIECE: usize = 256 << 10;
 /// Record messages that wait for their result.
 const AWAITED: usize = 32;
 /// How often a shipment's missing chunks are sent again.
@@ -254,10 +257,20 @@ impl Lane {
             Some((bytes, place)) => (Bytes::from(bytes), Some(place)),
             None => (self.read_back(chunk).await?, None),
         };
-        let sent = timeout(STALL, self.send.data(bytes)).await.map_err(|_| AskError::Late)?;
+        let sent = self.data(bytes).await;
         drop(place);
-        self.progress.made();
-        sent.map_err(|error| AskError::Gone(error.to_string()))
+        sent
+    }
+
+    /// Sends a chunk's bytes in pieces: on a slow line, a piece that leaves is progress.
+    async fn data(&mut self, mut bytes: Bytes) -> Result<(), AskError> {
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(PIECE));
+            let sent = timeout(STALL, self.send.data(piece)).await.map_err(|_| AskError::Late)?;
+            sent.map_err(|error| AskError::Gone(error.to_string()))?;
+            self.progress.made();
+        }
+        Ok(())
     }
 
     async fn read_back(&self, chunk: ChunkRef) -> Result<Bytes, AskError> {

@@ -63,6 +63,7 @@ mod sources;
 mod sync;
 mod tally;
 mod tickets;
+mod traffic;
 mod trust;
 mod upload;
 mod wants;
@@ -88,7 +89,9 @@ pub use roster::RosterError;
 pub use rules::{Unacceptable, accept};
 pub use schedule::Housekeeping;
 pub use tally::{STALL, Tally, UnknownWait, Wait};
+pub use traffic::Traffic;
 pub use trust::{ClockTrust, JUMP, PROBATION};
 pub use upload::{Outcome, Pending, PutError, Upload};
 
+pub use stash_p2p::{Bandwidth, MIN_RATE, PeerStats, Rate, RateTooLow};
 pub use stash_store as store;

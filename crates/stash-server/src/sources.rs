@@ -6,10 +6,23 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stash_crypto::NodeId;
+use stash_p2p::Rate;
+
+use crate::core::ANSWER;
 
 /// A second peer is asked when the first has not delivered a chunk within this time: long enough
 /// that a loaded peer on a slow link is not doubled at once, short enough for a person at a screen.
-pub(crate) const HEDGE: Duration = Duration::from_secs(2);
+const HEDGE: Duration = Duration::from_secs(2);
+
+/// What a node may have asked for at once, in bytes: the buffers of readers and of catching up.
+const ASKED: u64 = 20 << 20;
+
+/// How long a chunk may take before a second peer is asked. Behind a limit of its own a node waits
+/// for what it asked for before: asking twice would only make the line longer. A peer that sends
+/// nothing is given up after [`ANSWER`].
+pub(crate) fn patience(down: Option<Rate>) -> Duration {
+    down.map_or(HEDGE, |rate| (HEDGE + rate.time(ASKED)).min(ANSWER))
+}
 
 /// Load and reputation of the peers that a fetch can draw on.
 #[derive(Debug, Default)]
@@ -110,6 +123,15 @@ mod tests {
         assert_eq!(sources.pick(&peers, &[node(2)]), Some(node(1)));
         sources.answered(&node(1), Answer::Delivered);
         assert_eq!(sources.pick(&peers, &[]), Some(node(1)));
+    }
+
+    // Fault case 100.
+    #[test]
+    fn a_limited_node_does_not_ask_twice_for_what_is_on_its_way() {
+        let patience = |rate| patience(Rate::new(rate).ok());
+        assert_eq!(patience(0), HEDGE);
+        assert_eq!(patience(2 << 20), HEDGE + Duration::from_secs(10));
+        assert_eq!(patience(128 << 10), ANSWER);
     }
 
     #[test]

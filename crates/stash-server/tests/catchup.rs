@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use stash_crypto::{ChunkRef, Role};
-use stash_server::Wait;
 use stash_server::store::{Batch, Options, Store};
+use stash_server::{Rate, Wait};
 use support::{Node, Stash, addresses, all_connected, now, until};
 
 /// Sizes of a file's chunks: in a file of its own, and in the log of the store.
@@ -64,6 +64,34 @@ async fn a_member_that_was_away_gets_records_and_chunks_when_it_is_back() {
     until("nothing is short any more", || now(status(&founder)).missing_copies == 0).await;
     until("nothing is wanted any more", || now(status(&keeper)).incomplete == 0).await;
     assert!(status(&keeper).await.alarms.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_waits_for_comes_no_faster_than_it_may_and_a_reader_does_not_wait_for_it() {
+    let mut stash = Stash::new();
+    let founder = stash.founder().await;
+    let keeper = stash.joined(&founder, Role::Keeper).await;
+    all_connected(&[&founder, &keeper]).await;
+    stopped(&keeper).await;
+    let (chunks, _) = stash.put(&founder, "while it was away", &[1 << 20; 4], Wait::Local).await;
+    let rate = Rate::new(1 << 20).unwrap();
+    stash.traffic.background_down = Some(rate);
+    let started = std::time::Instant::now();
+    let keeper = stash.restarted(keeper, Role::Keeper).await;
+    all_connected(&[&founder, &keeper]).await;
+    assert_eq!(status(&keeper).await.traffic, stash.traffic);
+    until("the records are there", || records(&keeper) == 1).await;
+    let mut read = keeper.engine.fetch(chunks.clone(), false);
+    while let Some(chunk) = read.next().await {
+        chunk.unwrap();
+    }
+    let read = started.elapsed();
+    until("the chunks are there", || whole(&keeper, &chunks)).await;
+    let brought = started.elapsed();
+    // What a pause saves up is a twentieth of a second.
+    let least = rate.time(4 << 20) - Duration::from_millis(50);
+    assert!(brought >= least, "{brought:?}, at least {least:?}");
+    assert!(read < brought, "a reader waited for {read:?}");
 }
 
 // Fault case 96: two that never meet learn everything from a third.

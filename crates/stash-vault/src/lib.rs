@@ -94,7 +94,7 @@ pub use retention::{Moment, Retention, RetentionError, RetentionReport};
 pub use rewrite::RewriteError;
 pub use source::NamingError;
 pub use stash_crypto::{self as crypto, Key, KeyError, Meta, NodeId, Role, StashId, Ticket};
-pub use stash_server::{self as server, Engine, Housekeeping, Wait};
+pub use stash_server::{self as server, Engine, Housekeeping, Traffic, Wait};
 pub use undelete::{UndeleteError, UndeleteReport};
 pub use vault::Vault;
 pub use version::{Alarm, AlarmReason, Standing};

@@ -237,6 +237,8 @@ async fn a_rate_is_changed_and_lifted_while_bytes_flow() {
     // On this clock bytes without a limit take no time.
     assert!(began.elapsed() < Duration::from_millis(10_500), "{:?}", began.elapsed());
     assert_eq!(centre.endpoint.bandwidth(), Bandwidth::default());
+    let stats = centre.endpoint.stats();
+    assert!(stats.bytes_out > 550 << 20, "all that was sent counts: {stats:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use stash_crypto::{
 };
 use stash_server::store::{Options, Store};
 use stash_server::{
-    Admission, Engine, EngineOptions, Housekeeping, Mode, Upload, Wait, Write, found, join,
+    Admission, Engine, EngineOptions, Housekeeping, Mode, Traffic, Upload, Wait, Write, found, join,
 };
 
 /// Where a test waits for something to become true, it gives up after this.
@@ -83,6 +83,8 @@ pub(crate) struct Stash {
     pub(crate) root: [u8; 32],
     /// How every node of it keeps its store in order.
     pub(crate) housekeeping: Housekeeping,
+    /// How much of the line nodes take that are started from now on.
+    pub(crate) traffic: Traffic,
 }
 
 impl Stash {
@@ -91,7 +93,7 @@ impl Stash {
     }
 
     pub(crate) fn of(root: [u8; 32]) -> Stash {
-        Stash { root, housekeeping: Housekeeping::default() }
+        Stash { root, housekeeping: Housekeeping::default(), traffic: Traffic::default() }
     }
 
     pub(crate) fn root(&self) -> RootSecret {
@@ -166,6 +168,7 @@ impl Stash {
             admission,
             fresh_writer: fresh,
             housekeeping: self.housekeeping.clone(),
+            traffic: self.traffic,
         };
         let engine = Engine::start(options).await.unwrap();
         assert_eq!(engine.role(), role, "what the member log says");

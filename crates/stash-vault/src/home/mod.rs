@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use stash_crypto::{Keyring, NodeId, Role, StashId};
 use stash_server::store::{Options, Quota, Store};
-use stash_server::{Engine, EngineOptions, Housekeeping, Mode};
+use stash_server::{Engine, EngineOptions, Housekeeping, Mode, Traffic};
 use zeroize::Zeroizing;
 
 pub(crate) use disk::Lock;
@@ -81,6 +81,8 @@ pub struct RunOptions {
     pub housekeeping: Housekeeping,
     /// How much of the disk its store may take.
     pub quota: Quota,
+    /// How much of the line it takes.
+    pub traffic: Traffic,
     /// What dates the versions that are written here.
     pub clock: Clock,
     /// What it keeps of old versions, if it is an owner.
@@ -200,6 +202,7 @@ impl Opened {
             admission,
             fresh_writer: opens_disagree,
             housekeeping: options.housekeeping,
+            traffic: options.traffic,
             mode: Mode::Threads,
         })
         .await?;
