@@ -98,6 +98,17 @@ pub(crate) enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Files between a limited node and another, while both ask each other questions
+    Bwlimit {
+        /// Bytes a second that the node may send, and receive
+        #[arg(long, default_value = "2MiB", value_parser = parse_size)]
+        limit: u64,
+        /// Size of each file
+        #[arg(long, default_value = "32MiB", value_parser = parse_size)]
+        size: u64,
+        #[arg(long)]
+        json: bool,
+    },
     /// Many clients put and get objects of 1 KiB over the local API of one node
     Objects {
         /// Clients, each with a connection of its own: the local API takes 64

@@ -32,6 +32,7 @@ pub(crate) struct Status {
     pub(crate) read_only: Option<String>,
     pub(crate) alarms: Vec<String>,
     pub(crate) quarantined: u64,
+    pub(crate) traffic: Traffic,
     pub(crate) store: Room,
     pub(crate) gc: GcState,
     pub(crate) scrub: ScrubState,
@@ -39,6 +40,18 @@ pub(crate) struct Status {
     /// What is damaged and not healed, the first ten.
     pub(crate) damaged: Vec<Damaged>,
     pub(crate) version: String,
+}
+
+/// What went between this node and others, and how much may.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Traffic {
+    /// Bytes since the node started.
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    /// Limits in bytes a second; null where there is none.
+    pub(crate) up: Option<u64>,
+    pub(crate) down: Option<u64>,
+    pub(crate) background_down: Option<u64>,
 }
 
 /// How much room the store takes, and may take.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::units::{Percent, Size, Span};
+use crate::units::{Percent, Size, Span, Speeds};
 
 /// Your files, encrypted, in several copies on machines of people you know.
 ///
@@ -120,6 +120,10 @@ pub(crate) struct Up {
     /// The name that other members see, set at the first run [env: STASH_NAME]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// Send and receive at most so much a second, as in `2MiB`, `UP:DOWN` or `off`
+    /// [env: STASH_BWLIMIT] [default: off]
+    #[arg(long, value_name = "RATE")]
+    pub(crate) bwlimit: Option<Speeds>,
     /// Say so when the store takes more than this, as in `400 GiB` [env: STASH_QUOTA_SOFT]
     #[arg(long, value_name = "SIZE")]
     pub(crate) quota_soft: Option<Size>,

@@ -1,5 +1,6 @@
 //! The settings: flag, environment, user file, system file, default, in this order.
 
+mod network;
 mod upkeep;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use crate::cli::{Global, Up};
 use crate::error::{Class, Problem};
 use crate::paths::{self, Environment};
 
+pub(crate) use network::Network;
 pub(crate) use upkeep::Upkeep;
 
 /// The port on which nodes listen for each other.
@@ -36,6 +38,7 @@ struct File {
     log: Option<String>,
     passphrase_file: Option<PathBuf>,
     create: Option<bool>,
+    network: Option<network::NetworkFile>,
     quota: Option<upkeep::QuotaFile>,
     gc: Option<upkeep::GcFile>,
     scrub: Option<upkeep::ScrubFile>,
@@ -101,6 +104,8 @@ pub(crate) struct Settings {
     pub(crate) passphrase_file: Setting<Option<PathBuf>>,
     /// Whether `up` makes a new stash in a data directory that has none.
     pub(crate) create: Setting<bool>,
+    /// How much of the line the node takes.
+    pub(crate) network: Network,
     /// What the node may take of its disk, and how it keeps its store in order.
     #[serde(flatten)]
     pub(crate) upkeep: Upkeep,
@@ -205,6 +210,7 @@ impl Lookup<'_> {
             log: optional(log),
             passphrase_file: optional(passphrase),
             create: or_default(create, || Ok(true))?,
+            network: self.network(up)?,
             upkeep: self.upkeep(up)?,
             user_file,
             files: self.files.iter().map(|(path, _)| path.clone()).collect(),
@@ -366,6 +372,11 @@ pub(crate) const TEMPLATE: &str = r#"# stash configuration; a flag or an STASH_*
 # The stash of this configuration exists: an empty data directory (a disk that is not mounted) is
 # an error and not a reason to make a new one.
 create = false
+
+# [network]
+# bwlimit_up = "2 MiB"
+# bwlimit_down = "off"
+# background_down = "1 MiB"
 
 # [quota]
 # soft = "400 GiB"

@@ -1,5 +1,8 @@
 use std::ffi::OsString;
 
+use stash_vault::Traffic;
+use stash_vault::server::Rate;
+
 use super::*;
 use crate::units::Size;
 
@@ -177,6 +180,28 @@ fn quotas_and_housekeeping_are_read_from_every_source() {
     assert_eq!((house.repair_copies, house.repair_grace), (3, 24 * hour));
     let retention = upkeep.retention();
     assert_eq!((retention.age, retention.versions), (90 * 24 * hour, 7));
+}
+
+#[test]
+fn limits_of_the_line_are_read_from_every_source_each_direction_for_itself() {
+    let file = "[network]\nbwlimit_up = \"2 MiB\"\nbackground_down = \"512 KiB\"\n";
+    let bytes = |traffic: Traffic| {
+        [traffic.bandwidth.up, traffic.bandwidth.down, traffic.background_down]
+            .map(|rate| rate.map(Rate::bytes_per_second))
+    };
+    let network = Case::new().user(file).load().unwrap().network;
+    assert_eq!(bytes(network.traffic()), [Some(2 << 20), None, Some(512 << 10)]);
+    assert_eq!(network.bwlimit_down.origin, Origin::Default);
+    let mut case = Case::new().user(file).env("STASH_BWLIMIT", "off:3 MiB");
+    let network = case.load().unwrap().network;
+    assert_eq!(bytes(network.traffic()), [None, Some(3 << 20), Some(512 << 10)]);
+    case.up.bwlimit = Some("1MiB".parse().unwrap());
+    let network = case.load().unwrap().network;
+    assert_eq!(bytes(network.traffic()), [Some(1 << 20), Some(1 << 20), Some(512 << 10)]);
+    assert_eq!(network.bwlimit_up.origin, Origin::Flag);
+    let problem = Case::new().env("STASH_BWLIMIT", "64KiB").load().unwrap_err();
+    assert_eq!(problem.code, Class::Usage);
+    assert!(problem.message.contains("128 KiB/s is the least"), "{}", problem.message);
 }
 
 #[test]

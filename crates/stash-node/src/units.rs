@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use stash_vault::server::{MIN_RATE, Rate};
 
 /// Bytes, written as `500 GiB`, `64MiB` or `1.5 TiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -91,6 +92,52 @@ impl fmt::Display for Percent {
     }
 }
 
+/// A rate in bytes a second, written as `2 MiB` or `512 KiB/s`; `off` is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Speed(pub(crate) Option<Rate>);
+
+/// A rate for each direction, written as `RATE` for both or `UP:DOWN`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Speeds {
+    /// What is sent.
+    pub(crate) up: Speed,
+    /// What is received.
+    pub(crate) down: Speed,
+}
+
+impl FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let wrong = |_| format!("{text:?} is no rate: write it as 2 MiB, 512 KiB or off");
+        let size: Size = text.strip_suffix("/s").unwrap_or(text).parse().map_err(wrong)?;
+        let low = |_| format!("{size}/s is too slow: {}/s is the least", Size(MIN_RATE));
+        Rate::new(size.0).map(|rate| Self(Some(rate))).map_err(low)
+    }
+}
+
+impl fmt::Display for Speed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(rate) => write!(f, "{}/s", Size(rate.bytes_per_second())),
+            None => f.write_str("off"),
+        }
+    }
+}
+
+impl FromStr for Speeds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (up, down) = text.split_once(':').unwrap_or((text, text));
+        Ok(Self { up: up.parse()?, down: down.parse()? })
+    }
+}
+
 /// Digits and nothing else: a number type's own parser takes a sign.
 fn digits(text: &str) -> Option<u64> {
     let only = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -115,7 +162,7 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(Size, Span, Percent);
+as_text!(Size, Span, Percent, Speed);
 
 #[cfg(test)]
 mod tests {
@@ -152,6 +199,33 @@ mod tests {
         }
         for bad in ["", "h", "24", "-1h", "1.5h", "1w", "99999999999999999999d"] {
             assert!(bad.parse::<Span>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn rates_are_sizes_a_second_or_off() {
+        let speed = |bytes| Speed(Rate::new(bytes).ok());
+        for (text, bytes, written) in [
+            ("2 MiB", 2 << 20, "2 MiB/s"),
+            ("512KiB/s", 512 << 10, "512 KiB/s"),
+            ("0.5 MiB", 512 << 10, "512 KiB/s"),
+            ("128 KiB", MIN_RATE, "128 KiB/s"),
+            ("off", 0, "off"),
+        ] {
+            let read: Speed = text.parse().unwrap();
+            assert_eq!((read, read.to_string()), (speed(bytes), written.to_owned()), "{text}");
+        }
+        for bad in ["", "2", "OFF", "none", "0 B", "127 KiB", "2 MiB/h", "-2 MiB"] {
+            assert!(bad.parse::<Speed>().is_err(), "{bad:?}");
+        }
+        let why = "64 KiB".parse::<Speed>().unwrap_err();
+        assert_eq!(why, "64 KiB/s is too slow: 128 KiB/s is the least");
+        let both = |up, down| Ok(Speeds { up: speed(up), down: speed(down) });
+        assert_eq!("2MiB".parse(), both(2 << 20, 2 << 20));
+        assert_eq!("1 MiB:off".parse(), both(1 << 20, 0));
+        assert_eq!("off:1 MiB".parse(), both(0, 1 << 20));
+        for bad in [":", "2MiB:", ":2MiB", "2MiB:2MiB:2MiB"] {
+            assert!(bad.parse::<Speeds>().is_err(), "{bad:?}");
         }
     }
 

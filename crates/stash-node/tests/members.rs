@@ -1,5 +1,5 @@
 //! Members over the command line: removing them while they, or others, are away.
-#![allow(clippy::unwrap_used, reason = "a test fails by panic")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panic")]
 
 mod common;
 

@@ -118,19 +118,39 @@ fn a_full_quota_refuses_puts_and_nothing_else() {
     assert_eq!(node.run(&["cat", "more"]).stdout, noise(4, 12 << 20));
 }
 
+// Fault case 100.
+#[test]
+fn a_limited_node_says_so_and_sends_no_faster() {
+    let owner = Node::start_in(private_dir(), |command| {
+        command.args(["--bwlimit", "1MiB:off"]).env("STASH_BACKGROUND_DOWN", "512 KiB");
+    });
+    let _keeper = keeper_of(&owner);
+    owner.file("f", noise(1, 3 << 20));
+    let begun = Instant::now();
+    owner.ok(&["put", "f", "--wait", "all"]);
+    // The rate is kept within a tenth.
+    assert!(begun.elapsed() >= Duration::from_millis(2_700), "{:?}", begun.elapsed());
+    let traffic = owner.json(&["status"])["traffic"].clone();
+    assert!(number(&traffic["sent"]) > 3 << 20, "{traffic}");
+    let limits = ["up", "down", "background_down"].map(|limit| traffic[limit].as_u64());
+    assert_eq!(limits, [Some(1 << 20), None, Some(512 << 10)], "{traffic}");
+    let text = owner.ok(&["status"]);
+    assert!(text.contains(" sent (at most 1.0 MiB/s), "), "{text}");
+    assert!(text.contains("; in the background at most 512.0 KiB/s"), "{text}");
+    let home = private_dir();
+    let mut slow = stash(home.path(), &home.path().join("data"));
+    let slow = slow.args(["up", "--bwlimit", "64KiB"]).output().unwrap();
+    assert_eq!(code(&slow), 2);
+    assert!(stderr(&slow).contains("128 KiB/s is the least"), "{}", stderr(&slow));
+}
+
 // Fault cases 21 and 119: damage that nobody else can heal is named, with the key to those who may
 // know it, and ends with 6.
 #[test]
 fn scrub_and_check_name_the_key_on_an_owner_and_never_on_a_keeper() {
     let owner = Node::start();
-    let ticket = owner.json(&["invite", "--role", "keeper"])["ticket"].as_str().unwrap().to_owned();
-    let home = private_dir();
-    let mut join = stash(home.path(), &home.path().join("data"));
-    let join = join.args(["join", &ticket]).output().unwrap();
-    assert_eq!(code(&join), 0, "{}", stderr(&join));
-    let keeper = Node::start_in(home, |_| {});
+    let keeper = keeper_of(&owner);
     let address = keeper.json(&["status"])["listen"][0].as_str().unwrap().to_owned();
-    await_members(&owner, 2);
     owner.file("f", noise(1, 1 << 20));
     owner.ok(&["put", "f", "--as", "secret/plan", "--wait", "all"]);
     let (keeper_home, _) = keeper.stop();
@@ -188,6 +208,18 @@ fn fails(node: &Node, arguments: &[&str]) -> Value {
     let output = node.run(&[arguments, &["--json"]].concat());
     assert_eq!(code(&output), 6, "{arguments:?}: {}", stderr(&output));
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A keeper of the node's stash, connected to it.
+fn keeper_of(node: &Node) -> Node {
+    let ticket = node.json(&["invite", "--role", "keeper"])["ticket"].as_str().unwrap().to_owned();
+    let home = private_dir();
+    let mut join = stash(home.path(), &home.path().join("data"));
+    let join = join.args(["join", &ticket]).output().unwrap();
+    assert_eq!(code(&join), 0, "{}", stderr(&join));
+    let keeper = Node::start_in(home, |_| {});
+    await_members(node, 2);
+    keeper
 }
 
 fn await_members(node: &Node, connected: u64) {

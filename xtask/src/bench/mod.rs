@@ -1,8 +1,11 @@
 //! `cargo xtask bench`: figures of running nodes, each beside what bounds it.
 
+mod bwlimit;
+mod client;
 mod figures;
 mod objects;
 mod small;
+mod times;
 mod transfer;
 
 use anyhow::Result;
@@ -12,6 +15,7 @@ use crate::cli::Bench;
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Transfer { size, rounds, json } => transfer::run(*size, *rounds, *json),
+        Bench::Bwlimit { limit, size, json } => bwlimit::run(*limit, *size, *json),
         Bench::Objects { clients, objects, json } => objects::run(*clients, *objects, *json),
         Bench::Small { files, rounds, json } => small::run(*files, *rounds, *json),
     }

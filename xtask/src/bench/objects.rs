@@ -2,16 +2,17 @@
 //! answer, and read them back.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use rand::Rng;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::bench::client::Client;
+use crate::bench::times::Times;
 use crate::bench::{median, rounded};
 use crate::cluster::{self, Cluster, Plan, Role};
 use crate::report::Report;
@@ -22,9 +23,6 @@ const SIZE: usize = 1024;
 
 /// Syncs of the disk that are timed, beside which a durable put is seen.
 const SYNCS: usize = 100;
-
-/// An answer takes no longer, or the node hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy)]
 enum Verb {
@@ -41,48 +39,17 @@ pub(super) fn run(clients: u32, objects: u32, json: bool) -> Result<()> {
     report.line(format_args!("{:<28} {:.2} ms, median of {SYNCS}", "a sync of this disk", sync));
     let [_, (_, socket)] = cluster.nodes[0].variables();
     let put = all(&socket, Verb::Put, clients, objects)?;
-    put.tell("put, durable", &report);
+    put.tell("put, durable", "objects", &report);
     let get = all(&socket, Verb::Get, clients, objects)?;
-    get.tell("get", &report);
+    get.tell("get", "objects", &report);
     cluster::wait_listed(&cluster.nodes[0], "bench/000", 1000.min(objects as usize))?;
     let document = json!({
         "objects": objects, "object_bytes": SIZE, "clients": clients, "nodes": 1,
-        "sync_ms": rounded(sync), "put": put.document(), "get": get.document(),
+        "sync_ms": rounded(sync), "put": put.document("objects_s"), "get": get.document("objects_s"),
         "peak_rss_mib": cluster.peak_mib(),
     });
     report.document(&document)?;
     cluster.finish(&report)
-}
-
-/// How long each request took, and all of them together.
-struct Times {
-    sorted: Vec<Duration>,
-    all: Duration,
-}
-
-impl Times {
-    fn per_second(&self) -> f64 {
-        self.sorted.len() as f64 / self.all.as_secs_f64()
-    }
-
-    /// Milliseconds within which so many percent of the requests were answered.
-    fn percentile(&self, percent: usize) -> f64 {
-        let at = (self.sorted.len() * percent).div_ceil(100).max(1) - 1;
-        self.sorted.get(at).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
-    }
-
-    fn tell(&self, what: &str, report: &Report) {
-        let (rate, p50, p99) = (self.per_second(), self.percentile(50), self.percentile(99));
-        let text = format!("{rate:.0} objects/s, p50 {p50:.2} ms, p99 {p99:.2} ms");
-        report.step(what, &text, self.all);
-    }
-
-    fn document(&self) -> Value {
-        json!({
-            "objects_s": rounded(self.per_second()),
-            "p50_ms": rounded(self.percentile(50)), "p99_ms": rounded(self.percentile(99)),
-        })
-    }
 }
 
 /// Every object once, shared out to clients with a connection each.
@@ -95,13 +62,12 @@ fn all(socket: &Path, verb: Verb, clients: u32, objects: u32) -> Result<Times> {
             thread::spawn(move || mine_all(&socket, verb, mine))
         })
         .collect();
-    let mut sorted = Vec::with_capacity(objects as usize);
+    let mut took = Vec::with_capacity(objects as usize);
     for worker in workers {
-        sorted.extend(worker.join().map_err(|_| anyhow::anyhow!("a client panicked"))??);
+        took.extend(worker.join().map_err(|_| anyhow::anyhow!("a client panicked"))??);
     }
     let all = begun.elapsed();
-    sorted.sort_unstable();
-    Ok(Times { sorted, all })
+    Ok(Times::new(took, all))
 }
 
 fn mine_all(socket: &Path, verb: Verb, mine: impl Iterator<Item = u32>) -> Result<Vec<Duration>> {
@@ -135,58 +101,6 @@ fn object(number: u32) -> Vec<u8> {
     bytes
 }
 
-/// One connection, kept for all requests.
-struct Client {
-    to: UnixStream,
-    from: BufReader<UnixStream>,
-}
-
-impl Client {
-    fn connect(socket: &Path) -> Result<Self> {
-        let to = UnixStream::connect(socket).with_context(|| socket.display().to_string())?;
-        to.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { from: BufReader::new(to.try_clone()?), to })
-    }
-
-    /// One request with its answer; an answer that is no success is an error.
-    fn ask(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Vec<u8>> {
-        let length = body.len();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
-        );
-        self.to.write_all(&[head.as_bytes(), body].concat())?;
-        let (status, length) = self.head()?;
-        let mut answer = vec![0; length];
-        self.from.read_exact(&mut answer)?;
-        if status != 200 {
-            bail!("{method} {path} is answered {status}: {}", String::from_utf8_lossy(&answer));
-        }
-        Ok(answer)
-    }
-
-    /// Status and length of an answer.
-    fn head(&mut self) -> Result<(u16, usize)> {
-        let (mut status, mut length) = (None, None);
-        loop {
-            let mut line = String::new();
-            ensure!(self.from.read_line(&mut line)? > 0, "the node ends the connection");
-            let line = line.trim_end();
-            if line.is_empty() {
-                break;
-            }
-            if let Some(rest) = line.strip_prefix("HTTP/1.1 ") {
-                status = rest.split(' ').next().and_then(|word| word.parse().ok());
-            }
-            if let Some((name, value)) = line.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse().ok();
-            }
-        }
-        status.zip(length).context("an answer without a status or a length")
-    }
-}
-
 /// Milliseconds that it takes to append an object and sync.
 fn median_sync(directory: &Path) -> Result<f64> {
     let path: PathBuf = directory.join("synced");
@@ -200,22 +114,4 @@ fn median_sync(directory: &Path) -> Result<f64> {
     }
     std::fs::remove_file(path)?;
     Ok(median(&times))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_times_that_were_measured() {
-        let times = |count: u64| Times {
-            sorted: (1..=count).map(Duration::from_millis).collect(),
-            all: Duration::from_secs(1),
-        };
-        let hundred = times(100);
-        assert!((hundred.percentile(50) - 50.0).abs() < 1e-9);
-        assert!((hundred.percentile(99) - 99.0).abs() < 1e-9);
-        assert!((times(1).percentile(99) - 1.0).abs() < 1e-9);
-        assert!((hundred.per_second() - 100.0).abs() < 1e-9);
-    }
 }

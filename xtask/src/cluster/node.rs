@@ -46,6 +46,7 @@ pub(crate) struct Node {
     listen: String,
     advertise: Option<String>,
     log_level: String,
+    limit: Option<String>,
     process: Option<Owned>,
     peak_kib: u64,
 }
@@ -70,6 +71,7 @@ impl Node {
             listen: "127.0.0.1:0".into(),
             advertise: None,
             log_level: "info".into(),
+            limit: None,
             process: None,
             peak_kib: 0,
         })
@@ -82,6 +84,11 @@ impl Node {
 
     pub(crate) fn log_level(&mut self, filter: &str) {
         self.log_level = filter.into();
+    }
+
+    /// Limits what it sends and receives, from its next start on.
+    pub(crate) fn limit(&mut self, rate: String) {
+        self.limit = Some(rate);
     }
 
     pub(crate) fn name(&self) -> String {
@@ -145,6 +152,9 @@ impl Node {
         command.args(["up", "--listen", &self.listen, "--name", &self.name()]);
         if let Some(address) = &self.advertise {
             command.args(["--advertise", address]);
+        }
+        if let Some(rate) = &self.limit {
+            command.args(["--bwlimit", rate]);
         }
         command.env("STASH_LOG", &self.log_level).current_dir(&self.home);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

@@ -6,10 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use stash_vault::Alarm;
+use stash_vault::server::{self, PeerStats, Rate};
 
 use super::answer::number;
 use super::{repair, upkeep};
-use crate::body::{Recovery, Status};
+use crate::body::{Recovery, Status, Traffic};
 use crate::daemon::Daemon;
 use crate::error::Problem;
 
@@ -47,6 +48,7 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         read_only: status.read_only,
         alarms,
         quarantined: status.quarantined,
+        traffic: traffic(status.traffic, status.transferred),
         store: upkeep::room(&status.store),
         gc: upkeep::gc_state(&status.house),
         scrub: upkeep::scrub_state(&status.store.scrub, &status.house),
@@ -54,6 +56,17 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         damaged,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }))
+}
+
+fn traffic(limits: server::Traffic, transferred: PeerStats) -> Traffic {
+    let bytes = |rate: Option<Rate>| rate.map(Rate::bytes_per_second);
+    Traffic {
+        sent: transferred.bytes_out,
+        received: transferred.bytes_in,
+        up: bytes(limits.bandwidth.up),
+        down: bytes(limits.bandwidth.down),
+        background_down: bytes(limits.background_down),
+    }
 }
 
 fn describe(alarm: &Alarm) -> String {

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::{Context, Finish};
 use crate::cli::ConfigCommand;
-use crate::config::{Origin, Setting, Settings, Upkeep};
+use crate::config::{Network, Origin, Setting, Settings, Upkeep};
 use crate::error::Problem;
 use crate::output::{Side, table};
-use crate::units::Size;
+use crate::units::{Size, Speed};
 
 /// `stash config path --json`.
 #[derive(Serialize)]
@@ -59,8 +59,23 @@ fn show(settings: &Settings) -> String {
         ),
         row("create", settings.create.value.to_string(), &settings.create.origin),
     ];
-    let rows: Vec<_> = rows.into_iter().chain(upkeep(&settings.upkeep)).collect();
+    let rows: Vec<_> = rows
+        .into_iter()
+        .chain(network(&settings.network))
+        .chain(upkeep(&settings.upkeep))
+        .collect();
     table(&[Side::Left, Side::Left, Side::Left], &rows)
+}
+
+fn network(network: &Network) -> Vec<Vec<String>> {
+    let row = |name: &str, setting: &Setting<Speed>| {
+        vec![name.to_owned(), setting.value.to_string(), setting.origin.to_string()]
+    };
+    vec![
+        row("network.bwlimit_up", &network.bwlimit_up),
+        row("network.bwlimit_down", &network.bwlimit_down),
+        row("network.background_down", &network.background_down),
+    ]
 }
 
 fn upkeep(upkeep: &Upkeep) -> Vec<Vec<String>> {

@@ -3,7 +3,7 @@
 use super::put::short;
 use super::upkeep::not_healed;
 use super::{Context, Finish};
-use crate::body::{self, GcState, RepairState, Room, ScrubState, Status};
+use crate::body::{self, GcState, RepairState, Room, ScrubState, Status, Traffic};
 use crate::cli;
 use crate::client::key_path;
 use crate::output::{Side, size, table, visible};
@@ -34,6 +34,7 @@ fn describe(status: &Status) -> String {
     if status.quarantined > 0 {
         rows.push(row("quarantined", status.quarantined.to_string()));
     }
+    rows.push(row("traffic", traffic(&status.traffic)));
     rows.push(row("room", room(&status.store)));
     rows.push(row("gc", gc(&status.gc)));
     rows.push(row("scrub", scrub(&status.scrub)));
@@ -44,6 +45,18 @@ fn describe(status: &Status) -> String {
     rows.extend(status.alarms.iter().map(|alarm| row("ALARM", visible(alarm))));
     let text = table(&[Side::Left, Side::Left], &rows);
     status.damaged.iter().map(not_healed).fold(text, |text, line| text + &line)
+}
+
+fn traffic(traffic: &Traffic) -> String {
+    let limit = |limit: Option<u64>| {
+        limit.map(|limit| format!(" (at most {}/s)", size(limit))).unwrap_or_default()
+    };
+    let (sent, received) = (size(traffic.sent), size(traffic.received));
+    let (up, down) = (limit(traffic.up), limit(traffic.down));
+    let background = traffic
+        .background_down
+        .map(|limit| format!("; in the background at most {}/s", size(limit)));
+    format!("{sent} sent{up}, {received} received{down}{}", background.unwrap_or_default())
 }
 
 fn room(room: &Room) -> String {

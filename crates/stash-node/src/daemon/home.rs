@@ -167,6 +167,7 @@ async fn open(daemon: &Daemon) -> Result<Node, Problem> {
         advertise: settings.advertise.value.clone(),
         housekeeping: settings.upkeep.housekeeping(),
         quota: settings.upkeep.quota(),
+        traffic: settings.network.traffic(),
         clock: Clock::default(),
         retention: settings.upkeep.retention(),
     };

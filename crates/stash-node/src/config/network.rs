@@ -1,0 +1,58 @@
+//! How much of the line a node takes.
+
+use serde::{Deserialize, Serialize};
+use stash_vault::Traffic;
+use stash_vault::server::Bandwidth;
+
+use super::{Lookup, Setting, or_default};
+use crate::cli::Up;
+use crate::error::Problem;
+use crate::units::{Speed, Speeds};
+
+/// `[network]` of a file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NetworkFile {
+    bwlimit_up: Option<Speed>,
+    bwlimit_down: Option<Speed>,
+    background_down: Option<Speed>,
+}
+
+/// `[network]`: how much of the line the node takes.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Network {
+    /// What it sends.
+    pub(crate) bwlimit_up: Setting<Speed>,
+    /// What it receives.
+    pub(crate) bwlimit_down: Setting<Speed>,
+    /// What it receives that nobody waits for.
+    pub(crate) background_down: Setting<Speed>,
+}
+
+impl Lookup<'_> {
+    pub(super) fn network(&self, up: &Up) -> Result<Network, Problem> {
+        let limit = |direction: fn(Speeds) -> Speed, file: fn(&NetworkFile) -> Option<Speed>| {
+            let parse = |text: &str| text.parse().map(direction);
+            let flag = up.bwlimit.map(direction);
+            let found = self.find("STASH_BWLIMIT", flag, parse, |f| file(f.network.as_ref()?))?;
+            or_default(found, || Ok(Speed(None)))
+        };
+        let background = self.find("STASH_BACKGROUND_DOWN", None, str::parse, |file| {
+            file.network.as_ref()?.background_down
+        })?;
+        Ok(Network {
+            bwlimit_up: limit(|speeds| speeds.up, |file| file.bwlimit_up)?,
+            bwlimit_down: limit(|speeds| speeds.down, |file| file.bwlimit_down)?,
+            background_down: or_default(background, || Ok(Speed(None)))?,
+        })
+    }
+}
+
+impl Network {
+    /// What the node is told.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let (up, down) = (self.bwlimit_up.value.0, self.bwlimit_down.value.0);
+        let background_down = self.background_down.value.0;
+        Traffic { bandwidth: Bandwidth { up, down }, background_down }
+    }
+}
