@@ -47,6 +47,7 @@ pub(crate) async fn accept_loop(inner: Arc<Inner>, mut listener: Box<dyn Listen>
     let mut pause = ACCEPT_PAUSE.0;
     loop {
         let accepted = tokio::select! {
+            biased;
             () = inner.stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
@@ -62,6 +63,7 @@ pub(crate) async fn accept_loop(inner: Arc<Inner>, mut listener: Box<dyn Listen>
                     tracing::warn!(%error, more, "cannot accept connections, pausing");
                 }
                 tokio::select! {
+                    biased;
                     () = inner.stop.cancelled() => return,
                     () = tokio::time::sleep(pause) => {}
                 }
@@ -75,6 +77,7 @@ async fn serve(inner: Arc<Inner>, wire: Wire, slot: Slot) {
     let addr = wire.remote;
     let handshake = timeout(inner.limits.handshake, respond(&inner, wire));
     let result = tokio::select! {
+        biased;
         () = inner.stop.cancelled() => return,
         result = handshake => result.unwrap_or(Err(Refusal::TooSlow)),
     };
@@ -90,7 +93,7 @@ async fn respond(inner: &Arc<Inner>, mut wire: Wire) -> Result<(), Refusal> {
     let mut preamble = Box::new([0; PREAMBLE_LEN]);
     wire.read.read_exact(preamble.as_mut_slice()).await?;
     let realms = inner.gate.realms();
-    let asked = Asked::read(&inner.secret, &inner.public, &realms, &preamble, Inner::ephemeral())?;
+    let asked = Asked::read(&inner.secret, &inner.public, &realms, &preamble, inner.ephemeral())?;
     drop((realms, preamble));
     let (remote, realm, offer) = (asked.remote, asked.realm, asked.offer.clone());
     let claim =

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, watch};
@@ -58,6 +58,7 @@ async fn dial_addr(
     let _permit = inner.dials.acquire().await.map_err(|_| DialError::Refused)?;
     let attempt = timeout(inner.limits.handshake, shake(inner, remote, realm, addr, token));
     tokio::select! {
+        biased;
         () = inner.stop.cancelled() => Err(DialError::Refused),
         attempt = attempt => attempt.unwrap_or(Err(DialError::TimedOut)),
     }
@@ -70,14 +71,15 @@ async fn shake(
     addr: SocketAddr,
     token: Option<[u8; 32]>,
 ) -> Result<Established, DialError> {
-    let dialled = inner.network.dial(addr).await;
+    let dialled = inner.environment.network.dial(addr).await;
     let mut wire = dialled.map_err(|source| DialError::Unreachable { addr, source })?;
-    let counter = inner.gate.next_counter(remote, now_micros()).await?;
+    // The gate makes it rise even if the clock does not.
+    let counter = inner.gate.next_counter(remote, inner.environment.micros()).await?;
     let purpose = if token.is_some() { Purpose::Bulk } else { Purpose::Control };
     let token = token.unwrap_or_default();
     let offer = Offer { lowest: VERSION, highest: VERSION, purpose, counter, token };
     let silence = |_| DialError::NoSuchIdentity { addr };
-    let started = Dial::start(&inner.secret, &remote, realm, &offer, Inner::ephemeral());
+    let started = Dial::start(&inner.secret, &remote, realm, &offer, inner.ephemeral());
     // A key of low order cannot be anybody's.
     let (preamble, dial) = started.map_err(|_| DialError::NoSuchIdentity { addr })?;
     wire.write.write_all(preamble.as_slice()).await.map_err(silence)?;
@@ -86,12 +88,6 @@ async fn shake(
     let session = dial.finish(&msg2, inner.limits.rekey_after);
     let session = session.map_err(|_| DialError::NoSuchIdentity { addr })?;
     establish(inner, wire, session, purpose, &[]).await.map_err(DialError::Closed)
-}
-
-/// Microseconds since 1970; the gate makes them rise even if the clock does not.
-fn now_micros() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Keeps one connection up until the endpoint stops or the target's sender is dropped.
@@ -120,6 +116,7 @@ pub(crate) async fn keep_loop(
                 let up = tokio::time::Instant::now();
                 let peer = crate::Peer(peer);
                 tokio::select! {
+                    biased;
                     () = inner.stop.cancelled() => return,
                     changed = target.changed() => match changed {
                         Ok(()) => continue,
@@ -131,14 +128,15 @@ pub(crate) async fn keep_loop(
                     backoff.reset();
                     continue;
                 }
-                backoff.pause(&mut rand::rng())
+                backoff.pause(&mut inner.environment.rng())
             }
             Err(error) => {
                 tracing::debug!(peer = %remote.short(), %error, "dial failed");
-                backoff.pause(&mut rand::rng())
+                backoff.pause(&mut inner.environment.rng())
             }
         };
         tokio::select! {
+            biased;
             () = inner.stop.cancelled() => return,
             () = sleep(wait) => {}
             () = now.notified() => backoff.reset(),

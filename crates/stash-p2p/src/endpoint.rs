@@ -9,12 +9,12 @@ use tokio::time::timeout_at;
 
 use crate::accept::accept_loop;
 use crate::dial::{dial, keep_loop};
+use crate::environment::Environment;
 use crate::error::{BindError, CloseReason, DialError};
 use crate::events::Events;
 use crate::gate::{Gate, Realm};
 use crate::inner::{Inner, Keep, Target};
 use crate::limits::{Limits, MAX_ADDRESSES, MAX_BULK, MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW};
-use crate::net::{Network, TcpNetwork};
 use crate::peer::{Peer, PeerStats};
 use crate::rate::Bandwidth;
 use crate::tasks::deadline;
@@ -48,15 +48,15 @@ impl Endpoint {
         gate: Arc<dyn Gate>,
         limits: Limits,
     ) -> Result<(Self, Events), BindError> {
-        Self::bind_on(Arc::new(TcpNetwork), listen, secret, gate, limits)
+        Self::bind_on(Environment::default(), listen, secret, gate, limits)
     }
 
-    /// The same on any network.
+    /// The same in any environment.
     ///
     /// # Errors
     /// As for [`bind`](Self::bind).
     pub fn bind_on(
-        network: Arc<dyn Network>,
+        environment: Environment,
         listen: &[SocketAddr],
         secret: StaticSecret,
         gate: Arc<dyn Gate>,
@@ -66,11 +66,11 @@ impl Endpoint {
         let (mut listeners, mut local) = (Vec::new(), Vec::new());
         for addr in listen.iter().copied() {
             let failed = |source| BindError::Listen { addr, source };
-            let listener = network.listen(addr).map_err(failed)?;
+            let listener = environment.network.listen(addr).map_err(failed)?;
             local.push(listener.local().map_err(failed)?);
             listeners.push(listener);
         }
-        let inner = Inner::new(secret, gate, limits, network, local);
+        let inner = Inner::new(secret, gate, limits, environment, local);
         for listener in listeners {
             inner.tasks.spawn(accept_loop(Arc::clone(&inner), listener));
         }

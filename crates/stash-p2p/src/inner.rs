@@ -1,6 +1,6 @@
 //! What all tasks of an endpoint share: the table of peers, and what enters and leaves it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
+use crate::environment::Environment;
 use crate::error::CloseReason;
 use crate::establish::Established;
 use crate::events::{Event, Queue};
@@ -20,7 +21,6 @@ use crate::limits::{MAX_BULK, REPLAY_MEMBERS, TOKEN_LIFE};
 use crate::link::{Budget, Link};
 use crate::log::LogLimit;
 use crate::mux::MuxEvent;
-use crate::net::Network;
 use crate::pace::{Pace, Throttle};
 use crate::peer::{Aftermath, Class, Peer, PeerInner};
 use crate::replay::ReplayWindow;
@@ -38,7 +38,7 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     /// Random, new at each start.
     pub(crate) run: u64,
-    pub(crate) network: Arc<dyn Network>,
+    pub(crate) environment: Environment,
     pub(crate) budget: Arc<Budget>,
     pub(crate) throttle: Throttle,
     pub(crate) events: Arc<Queue>,
@@ -57,7 +57,7 @@ pub(crate) struct Inner {
 
 #[derive(Default)]
 pub(crate) struct Table {
-    peers: HashMap<PeerId, Arc<PeerInner>>,
+    peers: BTreeMap<PeerId, Arc<PeerInner>>,
     pub(crate) keeps: HashMap<PublicKey, Keep>,
     windows: HashMap<PublicKey, (u64, ReplayWindow)>,
     window_clock: u64,
@@ -89,7 +89,7 @@ impl Inner {
         secret: StaticSecret,
         gate: Arc<dyn Gate>,
         limits: Limits,
-        network: Arc<dyn Network>,
+        environment: Environment,
         local: Vec<SocketAddr>,
     ) -> Arc<Self> {
         let stop = CancellationToken::new();
@@ -97,8 +97,8 @@ impl Inner {
             public: secret.public(),
             secret,
             gate,
-            run: rand::rng().random(),
-            network,
+            run: environment.rng().random(),
+            environment,
             budget: Budget::new(limits.process_budget),
             throttle: Throttle::new(limits.bandwidth),
             events: Arc::default(),
@@ -118,10 +118,10 @@ impl Inner {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A fresh ephemeral key. Failing randomness ends the process: there is no safe way on.
-    pub(crate) fn ephemeral() -> Zeroizing<[u8; 32]> {
+    /// A fresh ephemeral key.
+    pub(crate) fn ephemeral(&self) -> Zeroizing<[u8; 32]> {
         let mut bytes = Zeroizing::new([0; 32]);
-        aws_lc_rs::rand::fill(bytes.as_mut_slice()).expect("the system gives random bytes");
+        self.environment.entropy.fill(bytes.as_mut_slice());
         bytes
     }
 
@@ -160,7 +160,7 @@ impl Inner {
         if table.tokens.values().filter(mine).count() >= MAX_BULK {
             return None;
         }
-        let token = *Self::ephemeral();
+        let token = *self.ephemeral();
         let until = now + TOKEN_LIFE;
         table.tokens.insert(token, Token { peer: Arc::downgrade(peer), until });
         Some(token)
@@ -278,6 +278,7 @@ impl Inner {
         let pace = (&mut receiving, class);
         let reader = read_loop(&link, &mut read, &mut intake, pace, upward);
         tokio::select! {
+            biased;
             reason = reader => {
                 let reason = link.shut(&reason);
                 if matches!(reason, CloseReason::Lost | CloseReason::Io(_)) {
@@ -339,6 +340,7 @@ impl Inner {
                 self.tasks.spawn(async move {
                     let limit = deadline(inner.limits.handshake.min(Duration::from_secs(10)));
                     tokio::select! {
+                        biased;
                         () = tokio::time::sleep_until(limit) => {}
                         () = inner.stop.cancelled() => {}
                     }

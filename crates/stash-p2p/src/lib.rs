@@ -61,6 +61,7 @@ mod backoff;
 mod cipher;
 mod dial;
 mod endpoint;
+mod environment;
 mod error;
 mod establish;
 mod events;
@@ -95,6 +96,7 @@ mod wire;
 mod tests;
 
 pub use endpoint::Endpoint;
+pub use environment::{Clock, Entropy, Environment, Random, SystemClock, SystemEntropy};
 pub use error::{BindError, CloseReason, DialError, PeerError, StreamError};
 pub use events::{Event, Events};
 pub use gate::{Claim, Gate, GateError, Purpose, Realm};

@@ -1,7 +1,7 @@
 //! One connection as its tasks and the handles of its streams share it: the machine behind a
 //! lock, and who waits for what.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -46,7 +46,7 @@ pub(crate) struct Link {
 
 struct State {
     mux: Mux,
-    wakers: HashMap<StreamKey, Wakers>,
+    wakers: BTreeMap<StreamKey, Wakers>,
     /// For the layer above; taken by the reader and the writer after each of their calls.
     upward: Vec<MuxEvent>,
     closed: Option<CloseReason>,
@@ -60,7 +60,7 @@ struct Wakers {
 
 impl Link {
     pub(crate) fn new(mux: Mux, info: LinkInfo, start: Instant, share: BudgetShare) -> Arc<Self> {
-        let state = State { mux, wakers: HashMap::new(), upward: Vec::new(), closed: None };
+        let state = State { mux, wakers: BTreeMap::new(), upward: Vec::new(), closed: None };
         Arc::new(Self {
             info,
             state: Mutex::new(state),
@@ -130,7 +130,7 @@ impl Link {
     pub(crate) fn shut(&self, reason: &CloseReason) -> CloseReason {
         let mut state = self.lock();
         let reason = state.closed.get_or_insert_with(|| reason.clone()).clone();
-        for (_, wakers) in state.wakers.drain() {
+        for wakers in std::mem::take(&mut state.wakers).into_values() {
             wakers.read.into_iter().chain(wakers.write).for_each(Waker::wake);
         }
         drop(state);

@@ -389,6 +389,7 @@ impl Peer {
                 return Ok(Stream::new(link.clone(), key));
             }
             tokio::select! {
+                biased;
                 () = &mut slot => {}
                 () = &mut changed => {}
             }

@@ -122,6 +122,7 @@ pub(crate) async fn write_loop(
             let due = held.map_or(due, |class| pace.free_at(class).min(due));
             let wait = timeout_at(due, link.writer.notified());
             tokio::select! {
+                biased;
                 () = link.cancel.cancelled() => {
                     return link.closed().unwrap_or(CloseReason::Lost);
                 }

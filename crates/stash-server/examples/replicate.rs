@@ -14,7 +14,9 @@ use stash_crypto::{
     MemberEntry, MemberLog, Meta, NodeKeys, RecordDraft, RecordKind, Role, RootSecret, TicketId,
 };
 use stash_server::store::{Options, Store};
-use stash_server::{Admission, Engine, EngineOptions, Mode, Position, Wait, Write, found, join};
+use stash_server::{
+    Admission, Engine, EngineOptions, Environment, Mode, Position, Wait, Write, found, join,
+};
 
 struct Founder(RootSecret);
 
@@ -70,6 +72,7 @@ async fn start(
     let options = EngineOptions {
         store,
         mode: Mode::Threads,
+        environment: Environment::default(),
         keys: Arc::new(keys),
         stash: root.stash_id(),
         network: vec![root.network_key()],

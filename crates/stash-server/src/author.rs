@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError};
 
-use rand::CryptoRng;
 use stash_crypto::{
     Dot, HEIGHT_MAX, Incarnation, MemberLog, N_MAX, NameId, NodeId, Record, RecordError,
     RecordHash, Role, StashId, Vector, Writer, includes_forget,
 };
+use stash_p2p::Environment;
 use stash_store::{Batch, CommitError, DamagedRecord, Store};
 
 use crate::joint::Joint;
@@ -87,6 +87,7 @@ pub enum WriteError {
 #[derive(Debug)]
 pub(crate) struct Author {
     stash: StashId,
+    environment: Environment,
     last: Mutex<Last>,
     /// The writer's last number when the store was opened.
     opened: u64,
@@ -127,18 +128,19 @@ impl Author {
         stash: StashId,
         node: NodeId,
         fresh: bool,
-        rng: &mut impl CryptoRng,
+        environment: &Environment,
     ) -> Result<Author, LedgerError> {
         let kept = store.row(INCARNATION)?.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
         let incarnation = match kept.filter(|_| !fresh) {
             Some(bytes) => Incarnation::from_bytes(bytes),
-            None => begin(store, rng)?,
+            None => begin(store, environment)?,
         };
         let writer = Writer { node, incarnation };
         let (n, hash) = ledger::last_of(store, &writer)?.unwrap_or((0, zeros()));
         let last = Last { writer, n, hash };
         let last = Mutex::new(last);
-        Ok(Author { stash, last, opened: n, joint: Joint::new(TOGETHER) })
+        let environment = environment.clone();
+        Ok(Author { stash, environment, last, opened: n, joint: Joint::new(TOGETHER) })
     }
 
     /// Whether this is the writer of what is written now.
@@ -160,7 +162,7 @@ impl Author {
         }
         let past = Past { writer, n, hash, opened: self.opened.min(n) };
         let noted = restored::note(Batch::new().even_if_full(), &past);
-        let incarnation = begin_with(store, noted, &mut rand::rng())?;
+        let incarnation = begin_with(store, noted, &self.environment)?;
         *last = Last { writer: Writer { incarnation, ..writer }, n: 0, hash: zeros() };
         Ok(true)
     }
@@ -264,7 +266,8 @@ impl Author {
                 // Somebody has seen a number of this writer that it has not used: another life of
                 // this node, or an owner that makes them up. This writer could not write the name.
                 // Or the node was an owner before, and what this writer writes does not count.
-                next = Last { writer: fresh_writer(store, &next.writer)?, n: 0, hash: zeros() };
+                next =
+                    Last { writer: self.fresh_writer(store, &next.writer)?, n: 0, hash: zeros() };
             }
             let position = Position {
                 stash: self.stash,
@@ -287,6 +290,10 @@ impl Author {
             records.push(record);
         }
         Ok(Signed { records, overtaken, next })
+    }
+
+    fn fresh_writer(&self, store: &Store, old: &Writer) -> Result<Writer, LedgerError> {
+        Ok(Writer { node: old.node, incarnation: begin(store, &self.environment)? })
     }
 }
 
@@ -347,22 +354,18 @@ fn zeros() -> RecordHash {
     RecordHash::from_bytes([0; 32])
 }
 
-fn fresh_writer(store: &Store, old: &Writer) -> Result<Writer, LedgerError> {
-    Ok(Writer { node: old.node, incarnation: begin(store, &mut rand::rng())? })
-}
-
 /// A new incarnation, durable before its first use.
-fn begin(store: &Store, rng: &mut impl CryptoRng) -> Result<Incarnation, LedgerError> {
-    begin_with(store, Batch::new(), rng)
+fn begin(store: &Store, environment: &Environment) -> Result<Incarnation, LedgerError> {
+    begin_with(store, Batch::new(), environment)
 }
 
 fn begin_with(
     store: &Store,
     batch: Batch,
-    rng: &mut impl CryptoRng,
+    environment: &Environment,
 ) -> Result<Incarnation, LedgerError> {
     let mut bytes = [0; 8];
-    rng.fill_bytes(&mut bytes);
+    environment.entropy.fill(&mut bytes);
     store.commit(batch.row(INCARNATION, Some(&bytes)))?;
     Ok(Incarnation::from_bytes(bytes))
 }

@@ -103,10 +103,12 @@ pub(crate) async fn tell(core: Arc<Core>) {
     changes.borrow_and_update();
     loop {
         tokio::select! {
+            biased;
             () = core.stop.cancelled() => return,
             changed = changes.changed() => if changed.is_err() { return },
         }
         tokio::select! {
+            biased;
             () = core.stop.cancelled() => return,
             () = sleep(NEWS) => {}
         }
@@ -131,6 +133,7 @@ pub(crate) async fn follow(core: Arc<Core>, node: NodeId, peer: Peer) {
         let again = following.round().await;
         let Following { core, peer, follower, .. } = &following;
         tokio::select! {
+            biased;
             () = core.stop.cancelled() => return,
             _ = peer.closed() => return,
             () = follower.wake.notified() => {}

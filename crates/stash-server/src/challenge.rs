@@ -19,7 +19,6 @@ use stash_p2p::Peer;
 use stash_store::{Batch, ReadError, Store};
 use tokio::time::sleep;
 
-use crate::clock;
 use crate::core::{AskError, Core, ask, lock, unexpected};
 use crate::damage::Damage;
 use crate::holding::{self, Holding};
@@ -46,6 +45,7 @@ pub(crate) async fn watch(core: Arc<Core>, node: NodeId, peer: Peer) {
     let mut pause = FIRST.min(interval);
     loop {
         tokio::select! {
+            biased;
             () = core.stop.cancelled() => return,
             _ = peer.closed() => return,
             () = sleep(pause) => {}
@@ -60,7 +60,7 @@ pub(crate) async fn watch(core: Arc<Core>, node: NodeId, peer: Peer) {
 /// Challenges a member once.
 async fn challenge(core: &Arc<Core>, node: NodeId, peer: &Peer) -> Result<(), AskError> {
     let mut nonce = [0; 32];
-    rand::rng().fill_bytes(&mut nonce);
+    core.environment.rng().fill_bytes(&mut nonce);
     let (again, session, shared) =
         (core.trials.again(&node), peer.handshake_hash(), Arc::clone(core));
     let draw = move |store: &Store| {
@@ -151,7 +151,7 @@ async fn claimed(
 }
 
 async fn conclude(core: &Arc<Core>, node: NodeId, shown: &[Sample], failed: &[Sample]) {
-    let changed = core.trials.note(node, clock::seconds(), shown, failed);
+    let changed = core.trials.note(node, core.environment.seconds(), shown, failed);
     if !failed.is_empty() {
         tracing::error!(peer = %node.short(), failed = failed.len(), shown = shown.len(),
             "a member did not show what it says that it has");
@@ -190,7 +190,7 @@ impl Asked<'_> {
             drawn.extend(self.expect(store, sample)?);
         }
         let last = store.last_sequence();
-        let mut rng = rand::rng();
+        let mut rng = self.core.environment.rng();
         for turn in 0..ASKED {
             if drawn.len() >= ASKED || last == 0 {
                 break;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use stash_crypto::{Address, NameId, NodeId, NodeKeys, Role, StashId};
-use stash_p2p::{Class, Endpoint, Frame, Peer, RecvStream};
+use stash_p2p::{Class, Endpoint, Environment, Frame, Peer, RecvStream};
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -72,6 +72,8 @@ pub(crate) struct Core {
     pub stash: StashId,
     pub me: NodeId,
     pub keys: Arc<NodeKeys>,
+    /// What this node runs on.
+    pub environment: Environment,
     pub disk: Disk,
     pub roster: Arc<Roster>,
     pub door: Arc<Door>,

@@ -10,10 +10,9 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use stash_crypto::{NetworkKey, NoisePublic, StashId, Ticket, TicketId};
-use stash_p2p::{Claim, Gate, GateError, PublicKey, Realm};
+use stash_p2p::{Claim, Environment, Gate, GateError, PublicKey, Realm};
 use stash_store::{Batch, Store};
 
-use crate::clock;
 use crate::disk::Disk;
 use crate::message;
 use crate::roster::Roster;
@@ -44,6 +43,7 @@ pub(crate) struct Door {
     roster: Arc<Roster>,
     disk: Disk,
     tickets: RwLock<Vec<Realm>>,
+    environment: Environment,
     realms: RwLock<Arc<[Realm]>>,
     own_addresses: RwLock<Vec<u8>>,
     knocks: Knocks,
@@ -69,10 +69,9 @@ impl std::fmt::Debug for Door {
 impl Door {
     pub(crate) fn new(
         me: NoisePublic,
-        stash: StashId,
-        network: Vec<NetworkKey>,
-        roster: Arc<Roster>,
-        disk: Disk,
+        (stash, network): (StashId, Vec<NetworkKey>),
+        (roster, disk): (Arc<Roster>, Disk),
+        environment: Environment,
     ) -> Door {
         Door {
             me,
@@ -82,6 +81,7 @@ impl Door {
             roster,
             disk,
             tickets: RwLock::default(),
+            environment,
             realms: RwLock::new(Arc::from([])),
             own_addresses: RwLock::default(),
             knocks: Knocks::default(),
@@ -190,7 +190,7 @@ impl Gate for Door {
         let member = self.roster.by_noise(&remote).is_some() || self.roster.is_root(&remote);
         // Whoever opens a ticket's realm holds the ticket: it is told inside what became of it.
         let admitted = remote != self.me && (member || claim.realm != self.label);
-        if !admitted && self.knocks.may_log(clock::seconds()) {
+        if !admitted && self.knocks.may_log(self.environment.seconds()) {
             tracing::info!(remote = %remote.short(), "a node that is no member knocked");
         }
         std::future::ready(admitted).boxed()

@@ -9,7 +9,8 @@ use stash_crypto::{
     NoisePublic, Record, RecordHash, Role, SignedAddresses, StashId, Ticket,
 };
 use stash_p2p::{
-    BindError, CloseReason, Endpoint, Event, Events, Limits, Peer, PeerStats, StaticSecret,
+    BindError, CloseReason, Endpoint, Environment, Event, Events, Limits, Peer, PeerStats,
+    StaticSecret,
 };
 use stash_store::{CommitError, ReadError, Stats, Store};
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
@@ -40,7 +41,7 @@ use crate::serve::{self, Asker};
 use crate::tally::Wait;
 use crate::traffic::{Background, Traffic};
 use crate::upload::Upload;
-use crate::{catchup, challenge, clock, repair, short, sync, wants};
+use crate::{catchup, challenge, repair, short, sync, wants};
 
 /// Mended names that wait for a slow listener, 32 bytes each.
 const MENDED: usize = 1_024;
@@ -51,6 +52,8 @@ pub struct EngineOptions {
     pub store: Store,
     /// Where its blocking work runs.
     pub mode: Mode,
+    /// What it runs on.
+    pub environment: Environment,
     /// This node's keys.
     pub keys: Arc<NodeKeys>,
     /// The stash.
@@ -571,11 +574,12 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
         return Err(StartError::NotMember);
     }
     let disk = Disk::new(store.clone(), options.mode);
+    let environment = options.environment;
     let shared = (Arc::clone(&roster), disk.clone());
-    let door = Door::new(keys.noise_public(), stash, options.network, shared.0, shared.1);
+    let realms = (stash, options.network);
+    let door = Door::new(keys.noise_public(), realms, shared, environment.clone());
     let door = Arc::new(door);
-    let rng = &mut rand::rng();
-    let logs = Logs::open(&store, rng)?;
+    let logs = Logs::open(&store, &mut environment.rng())?;
     if options.fresh_writer {
         catchup::doubt(&store)?;
     }
@@ -588,17 +592,20 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
         }
         aside => drop(aside?),
     }
-    let author = Author::open(&store, stash, me, options.fresh_writer, rng)?;
+    let author = Author::open(&store, stash, me, options.fresh_writer, &environment)?;
     let secret = StaticSecret::from_bytes(*keys.noise_secret().expose());
     let gate = Arc::clone(&door) as Arc<dyn stash_p2p::Gate>;
     let limits = Limits { bandwidth: options.traffic.bandwidth, ..Limits::default() };
-    let (endpoint, events) = Endpoint::bind(&options.listen, secret, gate, limits)?;
+    let (endpoint, events) =
+        Endpoint::bind_on(environment.clone(), &options.listen, secret, gate, limits)?;
     let addresses = advertised(&endpoint.local_addresses(), &options.advertise);
-    let own = SignedAddresses::sign(keys.signer(), &stash, clock::micros(), addresses)?.encode();
+    let own =
+        SignedAddresses::sign(keys.signer(), &stash, environment.micros(), addresses)?.encode();
     roster.learn(&store, std::slice::from_ref(&own))?;
     door.answers_at(own);
     let (changes, _) = watch::channel(0);
     let core = Core {
+        environment,
         stash,
         me,
         keys,
@@ -640,8 +647,9 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
 async fn meet_peers(core: Arc<Core>, mut events: Events) {
     loop {
         let event = tokio::select! {
-            event = events.next() => event,
+            biased;
             () = core.stop.cancelled() => None,
+            event = events.next() => event,
         };
         match event {
             None => return,

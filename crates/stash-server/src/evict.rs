@@ -186,7 +186,7 @@ impl Round {
         peer: &Peer,
     ) -> Result<String, AskError> {
         let mut nonce = [0; 32];
-        rand::rng().fill_bytes(&mut nonce);
+        core.environment.rng().fill_bytes(&mut nonce);
         let session = peer.handshake_hash();
         let chunks = message::pack(self.here.iter().map(|chunk| &chunk.address));
         let reply = ask(peer, &Request::Hold { nonce, chunks }).await?;

@@ -290,6 +290,7 @@ async fn from_members(
             core.pools.hedge.take(chunk.sealed_len as usize).await
         };
         tokio::select! {
+            biased;
             Some((node, result)) = under_way.next() => match result {
                 Ok(buffer) => return Ok(buffer),
                 Err((buffer, answer)) => {

@@ -17,7 +17,6 @@ use crate::core::{Core, lock};
 use crate::damage::{self, Damage, DamageList, Damaged};
 use crate::schedule::{Duty, Housekeeping, Schedule};
 
-use crate::clock;
 pub(crate) use asked::collectable;
 pub use asked::{Checked, HouseError, ScrubReport};
 
@@ -145,10 +144,6 @@ impl House {
     fn collect_options(&self, grace: Duration, strays: bool) -> CollectOptions {
         CollectOptions { grace, strays, ..CollectOptions::default() }
     }
-
-    fn ago(seconds: u64) -> Duration {
-        Duration::from_secs(clock::seconds().saturating_sub(seconds))
-    }
 }
 
 /// Writes down a pair of numbers. A store that does not take them forgets them at the next start.
@@ -161,7 +156,7 @@ async fn note(core: &Core, key: &'static [u8], first: u64, second: u64) {
 }
 
 async fn note_collected(core: &Core, done: &Collected) {
-    let at = clock::seconds();
+    let at = core.environment.seconds();
     {
         let mut notes = lock(&core.house.notes);
         notes.gc = Some((at, done.bytes()));
@@ -192,9 +187,10 @@ pub struct Housekeeper {
 impl Housekeeper {
     pub(crate) fn new(core: &Arc<Core>) -> Housekeeper {
         let notes = lock(&core.house.notes).clone();
-        let collected = notes.gc.map(|(at, _)| House::ago(at));
+        let ago = |at| Duration::from_secs(core.environment.seconds().saturating_sub(at));
+        let collected = notes.gc.map(|(at, _)| ago(at));
         let scrubbed = notes.scrub.filter(|(_, ended)| *ended > 0);
-        let scrubbed = scrubbed.map(|(began, _)| House::ago(began));
+        let scrubbed = scrubbed.map(|(began, _)| ago(began));
         Housekeeper {
             schedule: Schedule::new(core.house.options.clone(), collected, scrubbed),
             core: Arc::clone(core),
@@ -304,12 +300,12 @@ impl Housekeeper {
             Ok(Some(scrubbed)) => {
                 self.core.house.found(&scrubbed.findings);
                 if self.schedule.scrub_step(now, begun.elapsed()) {
-                    note_pass(&self.core, clock::seconds(), 0).await;
+                    note_pass(&self.core, self.core.environment.seconds(), 0).await;
                 }
             }
             Ok(None) => {
                 let began = lock(&self.core.house.notes).scrub.map_or(0, |(began, _)| began);
-                note_pass(&self.core, began, clock::seconds()).await;
+                note_pass(&self.core, began, self.core.environment.seconds()).await;
                 self.schedule.pass_ended(now);
             }
             Err(error) => {
@@ -329,6 +325,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     loop {
         let at = begun.checked_add(next).unwrap_or_else(|| begun + Duration::from_secs(1 << 30));
         tokio::select! {
+            biased;
             () = core.stop.cancelled() => break,
             () = sleep_until(at) => {}
             () = core.house.wake.notified() => keeper.woken(begun.elapsed()),

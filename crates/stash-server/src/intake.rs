@@ -128,6 +128,7 @@ impl Intake {
         tokio::pin!(next);
         loop {
             tokio::select! {
+                biased;
                 frame = &mut next => return Ok(frame.map_err(|_| Fault::Idle)??),
                 Some(done) = self.staging.join_next() => done.map_err(|_| Fault::Stopped)??,
             }
@@ -260,6 +261,7 @@ async fn reply(
             continue;
         };
         tokio::select! {
+            biased;
             sent = send.message(message::encode(&reply)) => sent?,
             () = abort.cancelled() => {
                 send.reset(GIVEN_UP);

@@ -27,7 +27,7 @@ use crate::message::{Refusal, Reply, Request};
 use crate::roster;
 use crate::serve::{self, MAX_CLAIM_BYTES, page, refused};
 use crate::tickets::{self, MAX_TICKETS, Row, Used, Verdict};
-use crate::{catchup, clock, sync};
+use crate::{catchup, sync};
 
 /// How long a join or a recovery may take to reach a member.
 const REACH: Duration = Duration::from_secs(20);
@@ -341,13 +341,13 @@ pub(crate) async fn invite(
     if addresses.is_empty() {
         return Err(InviteError::NoAddress);
     }
-    let now = clock::seconds();
+    let now = core.environment.seconds();
     let ticket = Ticket {
         stash: core.stash,
         inviter: core.keys.noise_public(),
         addresses: addresses.into_iter().take(stash_crypto::MAX_ADDRESSES).collect(),
-        id: TicketId::from_bytes(rand::rng().random()),
-        secret: TicketSecret::generate(&mut rand::rng()),
+        id: TicketId::from_bytes(core.environment.rng().random()),
+        secret: TicketSecret::generate(&mut core.environment.rng()),
         expires: now + lifetime.as_secs(),
     };
     let row = Row {
@@ -436,7 +436,7 @@ fn decide(
     let rows = tickets::all(store).map_err(|error| failed(error.to_string()))?;
     let row = rows.into_iter().find(|row| row.id == *ticket.as_bytes());
     let mut row = row.ok_or_else(|| failed("the ticket is not known any more".to_owned()))?;
-    let role = match row.judge(&request.identity.node, clock::seconds()) {
+    let role = match row.judge(&request.identity.node, core.environment.seconds()) {
         Verdict::Repeat(grant) => return Ok((grant, false)),
         Verdict::Used => return Err(refused(Refusal::TicketUsed, "the ticket has been used")),
         Verdict::Expired => {

@@ -24,7 +24,6 @@
 mod author;
 mod catchup;
 mod challenge;
-mod clock;
 mod compare;
 mod comparing;
 mod core;
@@ -88,6 +87,7 @@ pub use restored::Reissue;
 pub use roster::RosterError;
 pub use rules::{Unacceptable, accept};
 pub use schedule::Housekeeping;
+pub use stash_p2p::Environment;
 pub use tally::{STALL, Tally, UnknownWait, Wait};
 pub use traffic::Traffic;
 pub use trust::{ClockTrust, JUMP, PROBATION};

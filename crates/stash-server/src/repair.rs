@@ -20,7 +20,6 @@ use stash_store::{Batch, ReadError, Store};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use crate::clock;
 use crate::core::{Core, lock};
 use crate::engine::Engine;
 use crate::holding::PAGE;
@@ -182,6 +181,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     let mut pause = SETTLE;
     loop {
         let woken = tokio::select! {
+            biased;
             () = core.stop.cancelled() => return,
             () = core.repairs.wake.notified() => true,
             () = sleep(pause) => false,
@@ -223,9 +223,9 @@ async fn meet(core: &Arc<Core>) -> Result<bool, LedgerError> {
     let lost = lost(core);
     let notes = lock(&core.repairs.notes);
     let interval = core.house.options.repair_interval.as_secs();
-    let since = clock::seconds().saturating_sub(notes.began);
+    let since = core.environment.seconds().saturating_sub(notes.began);
     // A clock that was turned back is no reason to wait for years.
-    let again = notes.ended == 0 || since >= interval || notes.began > clock::seconds();
+    let again = notes.ended == 0 || since >= interval || notes.began > core.environment.seconds();
     let due = notes.due.is_some_and(|due| due <= uptime);
     Ok(due || again || lost != notes.lost)
 }
@@ -258,7 +258,7 @@ pub(crate) async fn pass(
     let lost = lost(core);
     let mut found = Copies::default();
     let uptime = core.disk.store().stats().uptime;
-    let (mut began, mut after, mut due) = (clock::seconds(), 0, None::<u64>);
+    let (mut began, mut after, mut due) = (core.environment.seconds(), 0, None::<u64>);
     if manner == Manner::Quiet {
         let notes = lock(&core.repairs.notes);
         // One that a stop interrupted goes on; what it had counted before is counted again the next
@@ -282,6 +282,7 @@ pub(crate) async fn pass(
         if manner == Manner::Quiet {
             note(core, began, 0, after).await;
             tokio::select! {
+                biased;
                 () = core.stop.cancelled() => return Err(HouseError::Cancelled),
                 () = sleep(begun.elapsed() * (SHARE - 1)) => {}
             }
@@ -293,7 +294,7 @@ pub(crate) async fn pass(
             let mut notes = lock(&core.repairs.notes);
             (notes.last, notes.lost, notes.due) = (Some(found.clone()), lost, due);
         }
-        note(core, began, clock::seconds(), 0).await;
+        note(core, began, core.environment.seconds(), 0).await;
         if found.incomplete + found.brought_back > 0 {
             core.wanted.notify_one();
         }

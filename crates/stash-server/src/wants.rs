@@ -84,6 +84,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         let left = left.is_ok_and(|rows| !rows.is_empty());
         let again = async { if left { sleep(RETRY).await } else { std::future::pending().await } };
         tokio::select! {
+            biased;
             () = core.stop.cancelled() => return,
             () = core.wanted.notified() => {}
             () = again => {}

@@ -223,7 +223,8 @@ async fn a_port_in_use_and_limits_out_of_range_are_named() {
         let low = Node::new(network, 21, test_limits());
         let bind = |limits| {
             let secret = crate::StaticSecret::from_bytes([1; 32]);
-            Endpoint::bind_on(Arc::clone(network), &[low.addr], secret, low.gate.clone(), limits)
+            let environment = crate::Environment::on(Arc::clone(network));
+            Endpoint::bind_on(environment, &[low.addr], secret, low.gate.clone(), limits)
         };
         let taken = bind(test_limits()).map(|_| ()).unwrap_err();
         assert!(taken.to_string().contains(&low.addr.to_string()), "{taken}");

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::pair::realm;
 use crate::{
-    Class, CloseReason, Endpoint, Event, Events, Frame, Limits, MemoryGate, MemoryNetwork, Network,
-    Peer, PublicKey, StaticSecret, Stream, TcpNetwork,
+    Class, CloseReason, Endpoint, Environment, Event, Events, Frame, Limits, MemoryGate,
+    MemoryNetwork, Network, Peer, PublicKey, StaticSecret, Stream, TcpNetwork,
 };
 
 pub(super) struct Node {
@@ -40,8 +40,14 @@ impl Node {
         let secret = StaticSecret::from_bytes([seed; 32]);
         let key = secret.public();
         let any = "127.0.0.1:0".parse().unwrap();
-        let (endpoint, events) =
-            Endpoint::bind_on(Arc::clone(network), &[any], secret, gate.clone(), limits).unwrap();
+        let (endpoint, events) = Endpoint::bind_on(
+            Environment::on(Arc::clone(network)),
+            &[any],
+            secret,
+            gate.clone(),
+            limits,
+        )
+        .unwrap();
         let addr = endpoint.local_addresses()[0];
         Self { endpoint, events, gate, key, addr }
     }

@@ -15,7 +15,9 @@ use super::pair::{offer, realm};
 use crate::handshake::{Dial, SUITE};
 use crate::preamble::{self, MSG2_LEN, Offer, PREAMBLE_LEN, TAG_LEN};
 use crate::resolver::Resolver;
-use crate::{Class, Limits, MemoryGate, Network, Purpose, Realm, StaticSecret};
+use crate::{
+    Class, Entropy, Limits, MemoryGate, Network, Purpose, Realm, StaticSecret, SystemEntropy,
+};
 
 /// Says something, hangs up if `hang_up`, and returns all that comes back until the end.
 async fn say(network: &Arc<dyn Network>, addr: SocketAddr, bytes: &[u8], hang_up: bool) -> Vec<u8> {
@@ -43,7 +45,8 @@ fn first_message(
     realm: &Realm,
     offer: &Offer,
 ) -> Vec<u8> {
-    let ephemeral = crate::inner::Inner::ephemeral();
+    let mut ephemeral = Zeroizing::new([0; 32]);
+    SystemEntropy.fill(ephemeral.as_mut_slice());
     Dial::start(secret, to, realm, offer, ephemeral).unwrap().0.to_vec()
 }
 

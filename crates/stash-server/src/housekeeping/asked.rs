@@ -10,7 +10,6 @@ use stash_store::{
 };
 
 use super::{DAMAGE_LISTED, House, Housekeeper, STEP, damaged, note_collected, note_pass};
-use crate::clock;
 use crate::core::Core;
 use crate::damage::{self, Damage, Damaged};
 use crate::engine::Engine;
@@ -199,7 +198,7 @@ pub(crate) async fn scrub(
     writable(core)?;
     let _only_one = Arc::clone(&core.house.scrubbing).lock_owned().await;
     let (_, healed_before, _) = core.house.damage.counts();
-    let began = clock::seconds();
+    let began = core.environment.seconds();
     let mut scrubber = core.disk.store().scrubber();
     scrubber.restart();
     let mut report = ScrubReport::default();
@@ -222,7 +221,7 @@ pub(crate) async fn scrub(
         let room = DAMAGE_LISTED.saturating_sub(report.findings.len());
         report.findings.extend(scrubbed.findings.into_iter().take(room));
     }
-    note_pass(core, began, clock::seconds()).await;
+    note_pass(core, began, core.environment.seconds()).await;
     damage::heal(core).await;
     report.damaged = damaged(core, DAMAGE_LISTED).await;
     let (_, healed, unhealed) = core.house.damage.counts();

@@ -8,6 +8,7 @@ use stash_crypto::{
     Clear, ForgetKind, Incarnation, Meta, NodeKeys, RecordDraft, RecordKind, RootSecret, StashId,
     Vector, Writer, covered_vector, dead_vector, settle,
 };
+use stash_p2p::Environment;
 use stash_store::{Committer, MemDisk, Options};
 
 use super::*;
@@ -165,7 +166,7 @@ fn scene() -> Scene {
 
 fn author(store: &Store, keys: &NodeKeys) -> Author {
     let stash = StashId::from_bytes([2; 32]);
-    Author::open(store, stash, keys.node_id(), false, &mut StdRng::seed_from_u64(1)).unwrap()
+    Author::open(store, stash, keys.node_id(), false, &Environment::default()).unwrap()
 }
 
 impl Scene {

@@ -12,7 +12,8 @@ use stash_crypto::{
 };
 use stash_server::store::{Options, Store};
 use stash_server::{
-    Admission, Engine, EngineOptions, Housekeeping, Mode, Traffic, Upload, Wait, Write, found, join,
+    Admission, Engine, EngineOptions, Environment, Housekeeping, Mode, Traffic, Upload, Wait,
+    Write, found, join,
 };
 
 /// Where a test waits for something to become true, it gives up after this.
@@ -160,6 +161,7 @@ impl Stash {
         let options = EngineOptions {
             store: store.clone(),
             mode: Mode::Threads,
+            environment: Environment::default(),
             keys: Arc::clone(&keys),
             stash: self.id(),
             network: vec![self.root().network_key()],

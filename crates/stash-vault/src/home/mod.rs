@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use stash_crypto::{Keyring, NodeId, Role, StashId};
 use stash_server::store::{Options, Quota, Store};
-use stash_server::{Engine, EngineOptions, Housekeeping, Mode, Traffic};
+use stash_server::{Engine, EngineOptions, Environment, Housekeeping, Mode, Traffic};
 use zeroize::Zeroizing;
 
 pub(crate) use disk::Lock;
@@ -204,6 +204,7 @@ impl Opened {
             housekeeping: options.housekeeping,
             traffic: options.traffic,
             mode: Mode::Threads,
+            environment: Environment::default(),
         })
         .await?;
         // The member log has the last word, on the role and on the keys of later epochs.
