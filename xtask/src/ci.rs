@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::build::cargo;
 use crate::cli::ClusterArguments;
 use crate::report::{Report, seconds};
-use crate::{cluster, interrupt, process, races, tidy};
+use crate::{cluster, interrupt, process, races, simulate, tidy};
 
 /// The longest that one step may take; all of them together take less than half an hour on two cores.
 const STEP: Duration = Duration::from_secs(25 * 60);
@@ -48,6 +48,7 @@ fn steps() -> Vec<Step> {
         tests(),
         simple("doc tests", &["test", "--workspace", "--doc"]),
         ("races".into(), Box::new(|_| races::run_short())),
+        ("simulate".into(), Box::new(|_| simulate::run_short())),
         ("docs".into(), Box::new(|_| docs())),
         ("tidy".into(), Box::new(tidy::run)),
     ];

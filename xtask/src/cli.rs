@@ -33,6 +33,8 @@ pub(crate) enum Task {
     Fuzz(FuzzArguments),
     /// Run the races of the store under many schedules
     Races(RacesArguments),
+    /// Run whole nodes in simulated time, one schedule of faults for each seed
+    Simulate(SimulateArguments),
     /// Cut the power of file systems under a working store and check what it kept (root, Linux)
     Powercut(PowercutArguments),
     /// The part of powercut that has a namespace of its own
@@ -190,6 +192,25 @@ pub(crate) struct RacesArguments {
     /// Replay the schedules of this seed
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SimulateArguments {
+    /// Schedules
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: u64,
+    /// The first seed; with `--seeds 1` it replays one schedule
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Nodes of every schedule, instead of three to five
+    #[arg(long, value_parser = clap::value_parser!(u8).range(3..=30))]
+    pub(crate) nodes: Option<u8>,
+    /// Take one rule out of a copy of the sources (a name in xtask/mutations, or `all`): a violation must show
+    #[arg(long, value_name = "NAME")]
+    pub(crate) mutation: Option<String>,
+    /// Print what happens in every schedule
+    #[arg(long)]
+    pub(crate) trace: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -21,6 +21,7 @@ mod races;
 mod report;
 mod scratch;
 mod shapes;
+mod simulate;
 mod tidy;
 mod tour;
 mod tree;
@@ -62,6 +63,7 @@ fn run(task: Task) -> Result<()> {
         Task::Chaos(chaos) => chaos::run(&chaos),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Races(arguments) => races::run(&arguments),
+        Task::Simulate(arguments) => simulate::run(&arguments),
         Task::Powercut(arguments) => powercut::run(&arguments),
         Task::PowercutInside { directory, program, arguments } => {
             powercut::run_inside(&directory, &program, &arguments)

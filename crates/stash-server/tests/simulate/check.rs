@@ -1,0 +1,62 @@
+//! What must hold, while things go wrong and after they have.
+
+use std::collections::BTreeSet;
+
+use stash_crypto::{ForgetKind, NameId, Record, RecordHash, RecordKind, leaves};
+
+use crate::model::{Known, Model};
+
+/// Whether a node that holds these records of the name may have dropped this one.
+pub(crate) fn rightly_gone(model: &Model, held: &[Record], gone: &RecordHash) -> bool {
+    let Some(known) = model.records.get(gone) else { return true };
+    let here = || held.iter().filter_map(|record| model.records.get(&record.hash()));
+    let names = |other: &Known| other.past.contains(gone);
+    if known.kind().is_version() {
+        let dead = here().any(|other| other.is_dead_forget() && names(other));
+        let forgotten =
+            here().any(|o| o.kind() == RecordKind::Forget(ForgetKind::Covered) && names(o));
+        let covered = here().any(|other| other.kind().is_version() && names(other));
+        return dead || forgotten && covered;
+    }
+    here().any(|other| {
+        let kind = other.is_dead_forget() || other.kind() == known.kind();
+        !other.kind().is_version() && kind && other.past.is_superset(&known.past)
+    })
+}
+
+/// Checks what one node holds of one name after everything has settled.
+pub(crate) fn check_name(model: &mut Model, at: usize, name: &NameId, held: &[Record]) {
+    let hashes: BTreeSet<RecordHash> = held.iter().map(Record::hash).collect();
+    let existing: Vec<(RecordHash, Known)> =
+        model.existing(name, &hashes).map(|(hash, known)| (*hash, known.clone())).collect();
+    let top: BTreeSet<RecordHash> = leaves(held).into_iter().map(Record::hash).collect();
+    let mut wrong = Vec::new();
+    for (hash, known) in &existing {
+        let title = &known.title;
+        let is_held = hashes.contains(hash);
+        let names = |other: &&(RecordHash, Known)| other.1.past.contains(hash);
+        let dead = existing.iter().filter(names).find(|(_, other)| other.is_dead_forget());
+        if !is_held && !rightly_gone(model, held, hash) {
+            wrong.push(format!("{title} is lost on node {at}"));
+        }
+        if !known.kind().is_version() {
+            continue;
+        }
+        if let Some((_, forget)) = dead.filter(|_| is_held) {
+            wrong.push(format!("{title} is held on node {at}, and {} ended it", forget.title));
+        }
+        let alive = |other: &(RecordHash, Known)| hashes.contains(&other.0);
+        let covering =
+            existing.iter().filter(names).find(|other| other.1.kind().is_version() && alive(other));
+        match covering {
+            Some((_, other)) if top.contains(hash) => {
+                wrong.push(format!("{title} rose on node {at}: {} has seen it", other.title));
+            }
+            None if is_held && !top.contains(hash) => {
+                wrong.push(format!("{title} is covered on node {at}, and nobody has seen it"));
+            }
+            _ => {}
+        }
+    }
+    wrong.into_iter().for_each(|text| model.violation(text));
+}

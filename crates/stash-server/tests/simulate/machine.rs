@@ -1,0 +1,221 @@
+//! One machine of a schedule: a disk, keys, a clock, and at times an engine that runs on them.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use stash_crypto::{MemberLog, NodeId, NodeKeys};
+use stash_p2p::{Clock, Entropy};
+use stash_server::store::{Committer, MemDisk, Options, Store, Survival};
+use stash_server::{Engine, EngineOptions, Environment, Housekeeping, Mode, Traffic, found};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::network::{Life, Switch, address, lock};
+use crate::support::Stash;
+
+/// The wall clock of every machine at the start of a schedule, in seconds since 1970.
+const BEGUN: u64 = 1_800_000_000;
+
+/// Blobs of so many bytes and more are files.
+pub(crate) const SMALL: u32 = 2_048;
+
+/// What all machines of a schedule share.
+pub(crate) struct Common {
+    pub(crate) stash: Stash,
+    pub(crate) log: MemberLog,
+    /// The members, in order of their machines.
+    pub(crate) nodes: Vec<NodeId>,
+    /// Where every member listens, signed by it.
+    pub(crate) addresses: Vec<Vec<u8>>,
+    pub(crate) switch: Switch,
+    pub(crate) seed: u64,
+}
+
+/// How a machine stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The process is killed: its system keeps what it has written, and says that nobody is there.
+    Kill,
+    /// The power goes: what was not synced may be lost, and nobody hears of it.
+    Power,
+}
+
+pub(crate) struct Machine {
+    pub(crate) index: usize,
+    pub(crate) keys: Arc<NodeKeys>,
+    pub(crate) disk: MemDisk,
+    pub(crate) running: Option<Running>,
+    /// What the node noted beside its store: the store's id, and how often it was opened.
+    opens: Option<([u8; 16], u64)>,
+    /// How much its clock is wrong, in seconds.
+    pub(crate) wrong: Arc<AtomicI64>,
+    starts: u64,
+}
+
+/// An engine that runs, and what it runs on.
+pub(crate) struct Running {
+    pub(crate) life: Life,
+    pub(crate) engine: Engine,
+    pub(crate) store: Store,
+    house: JoinHandle<()>,
+}
+
+struct MachineClock {
+    begun: Instant,
+    wrong: Arc<AtomicI64>,
+}
+
+impl Clock for MachineClock {
+    fn since_epoch(&self) -> Duration {
+        let right = Duration::from_secs(BEGUN) + self.begun.elapsed();
+        let wrong = self.wrong.load(Ordering::Relaxed);
+        let wrong_by = Duration::from_secs(wrong.unsigned_abs());
+        if wrong < 0 { right.saturating_sub(wrong_by) } else { right + wrong_by }
+    }
+}
+
+struct Seeded(Mutex<StdRng>);
+
+impl Entropy for Seeded {
+    fn fill(&self, bytes: &mut [u8]) {
+        lock(&self.0).fill_bytes(bytes);
+    }
+}
+
+impl Machine {
+    pub(crate) fn new(index: usize, keys: NodeKeys, seed: u64) -> Machine {
+        Machine {
+            index,
+            keys: Arc::new(keys),
+            disk: MemDisk::new(seed),
+            running: None,
+            opens: None,
+            wrong: Arc::default(),
+            starts: 0,
+        }
+    }
+
+    /// How often it was started.
+    pub(crate) fn starts(&self) -> u64 {
+        self.starts
+    }
+
+    /// The engine, if it runs and has power.
+    pub(crate) fn up(&self) -> Option<&Running> {
+        self.running.as_ref().filter(|running| running.life.is_on())
+    }
+
+    /// Opens the store, or makes an empty one, and starts the engine. `Err` says why it did not
+    /// start; it may be tried again.
+    pub(crate) async fn start(&mut self, common: &Common, begun: Instant) -> Result<(), String> {
+        self.starts += 1;
+        let seed = common.seed ^ (self.index as u64) << 48 ^ self.starts << 32;
+        let store = self.open(common, seed)?;
+        let now = (store.store_id(), store.opens());
+        let fresh_writer = self.opens != Some((now.0, now.1 - 1));
+        self.opens = Some(now);
+        let life = Life::new(self.index, self.disk.clone());
+        let environment = Environment {
+            network: Arc::new(common.switch.port(life.clone())),
+            clock: Arc::new(MachineClock { begun, wrong: Arc::clone(&self.wrong) }),
+            entropy: Arc::new(Seeded(Mutex::new(StdRng::seed_from_u64(seed)))),
+        };
+        let options = EngineOptions {
+            store: store.clone(),
+            mode: Mode::Inline,
+            environment,
+            keys: Arc::clone(&self.keys),
+            stash: common.stash.id(),
+            network: vec![common.stash.root().network_key()],
+            listen: vec![address(self.index)],
+            advertise: vec![],
+            admission: None,
+            fresh_writer,
+            traffic: Traffic::default(),
+            housekeeping: Housekeeping {
+                gc_interval: Duration::from_secs(60),
+                gc_grace: Duration::from_secs(120),
+                ..Housekeeping::default()
+            },
+        };
+        let engine = Engine::start(options).await.map_err(|error| error.to_string())?;
+        let house = tokio::spawn(keep_house(engine.clone()));
+        self.running = Some(Running { life, engine, store, house });
+        Ok(())
+    }
+
+    fn open(&mut self, common: &Common, seed: u64) -> Result<Store, String> {
+        let mut identity = [0; 32];
+        StdRng::seed_from_u64(seed ^ 1).fill_bytes(&mut identity);
+        let options = Options {
+            committer: Committer::Inline,
+            disk: Arc::new(self.disk.clone()),
+            seed: Some(identity),
+            small: SMALL,
+            segment_bytes: 64 << 10,
+            checkpoint_bytes: 32 << 10,
+            ballast_bytes: 0,
+            ..Options::default()
+        };
+        let path = Path::new("/store");
+        let words = |error: &dyn std::fmt::Display| error.to_string();
+        if self.opens.is_some() {
+            return Store::open(path, &options).map_err(|error| words(&error));
+        }
+        let made = Store::create(path, &options).map_err(|error| words(&error));
+        let made = made.and_then(|store| {
+            let first = self.starts == 1;
+            let written = found(&store, &common.log, &common.addresses, first);
+            written.map(|()| store).map_err(|error| words(&error))
+        });
+        if made.is_err() {
+            // Half of a store is nothing: a node makes its store under another name, then renames.
+            self.disk = MemDisk::new(seed);
+        }
+        made
+    }
+
+    /// Stops at once. What was acknowledged is on the disk.
+    pub(crate) fn stop(&mut self, common: &Common, how: Stop) {
+        if let Some(running) = self.running.take() {
+            running.life.end();
+            running.house.abort();
+            if how == Stop::Kill {
+                common.switch.break_life(&running.life);
+            }
+            // What is left of it reaches neither network nor disk; it is told to end.
+            tokio::spawn(async move { running.engine.shutdown(Duration::ZERO).await });
+        }
+        match how {
+            Stop::Kill if self.disk.is_powered() => self.disk.restart_with(Survival::Everything),
+            _ => self.disk.restart(),
+        }
+    }
+
+    /// The disk is gone; a new one is put in.
+    pub(crate) fn wipe(&mut self, seed: u64) {
+        self.disk = MemDisk::new(seed);
+        self.opens = None;
+    }
+
+    /// An older state of the disk is put back; the node's own note of its opens is not.
+    pub(crate) fn restore(&mut self, backup: &MemDisk, seed: u64) {
+        self.disk = backup.fork(seed);
+    }
+}
+
+/// The housekeeping of an inline engine, as the engine's own threads would do it.
+async fn keep_house(engine: Engine) {
+    let begun = Instant::now();
+    let mut keeper = engine.housekeeper();
+    loop {
+        let next = keeper.step(begun.elapsed()).await;
+        // Each step takes a moment, or else one that is due at once would stop the clock.
+        let soonest = Instant::now() + Duration::from_millis(10);
+        sleep_until((begun + next).max(soonest)).await;
+    }
+}

@@ -1,0 +1,130 @@
+//! What kind of schedule a seed makes: how many machines, what weather, which things happen often.
+
+use std::ops::RangeInclusive;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use stash_crypto::Role;
+
+use crate::network::Weather;
+
+/// Something that may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Put,
+    Remove,
+    Purge,
+    Retain,
+    Get,
+    Evict,
+    /// Several nodes evict one name at once.
+    EvictRace,
+    Collect,
+    Kill,
+    Power,
+    /// The power goes in the middle of a write.
+    PowerLater,
+    Start,
+    CutWay,
+    CutNode,
+    Heal,
+    Break,
+    Fault,
+    Jump,
+    Wipe,
+    BackUp,
+    Restore,
+    Lie,
+}
+
+/// How often each event happens in a schedule that draws it, against the others.
+const EVENTS: [(Event, u32); 22] = [
+    (Event::Put, 30),
+    (Event::Remove, 8),
+    (Event::Purge, 4),
+    (Event::Retain, 10),
+    (Event::Get, 4),
+    (Event::Evict, 6),
+    (Event::EvictRace, 5),
+    (Event::Collect, 4),
+    (Event::Kill, 4),
+    (Event::Power, 4),
+    (Event::PowerLater, 3),
+    (Event::Start, 12),
+    (Event::CutWay, 6),
+    (Event::CutNode, 4),
+    (Event::Heal, 6),
+    (Event::Break, 3),
+    (Event::Fault, 2),
+    (Event::Jump, 2),
+    (Event::Wipe, 2),
+    (Event::BackUp, 3),
+    (Event::Restore, 3),
+    (Event::Lie, 2),
+];
+
+/// The character of one schedule.
+#[derive(Clone, Debug)]
+pub(crate) struct Profile {
+    pub(crate) nodes: usize,
+    owners: usize,
+    /// The last machine is a keeper that drops what it has.
+    liar: bool,
+    names: usize,
+    pub(crate) events: Vec<(Event, u32)>,
+    /// How many events there are.
+    pub(crate) length: usize,
+    /// Longest pause between two, in milliseconds.
+    pub(crate) pause: u64,
+    /// How long the nodes have to meet before anything happens, in milliseconds.
+    pub(crate) calm: u64,
+    pub(crate) weather: Weather,
+}
+
+impl Profile {
+    /// The profile of a seed. Every schedule leaves some events out, so that others have room.
+    pub(crate) fn of(seed: u64, nodes: RangeInclusive<usize>) -> Profile {
+        let mut random = StdRng::seed_from_u64(seed ^ 0x70_726f_6669_6c65);
+        let nodes = random.random_range(nodes);
+        let always = [Event::Put, Event::Start, Event::Heal];
+        let mut events = EVENTS.to_vec();
+        events.retain(|(event, _)| always.contains(event) || random.random_bool(0.6));
+        let delays = [3, 30, 300];
+        Profile {
+            nodes,
+            owners: random.random_range(1..nodes.min(5)),
+            liar: nodes > 2 && random.random_bool(0.3),
+            names: random.random_range(1..=3),
+            events,
+            length: random.random_range(20..=120),
+            pause: [200, 2_000, 8_000][random.random_range(0..3)],
+            calm: [0, 3_000, 100_000][random.random_range(0..3)],
+            weather: Weather {
+                delay: delays[random.random_range(0..delays.len())],
+                lost: [0, 10, 50][random.random_range(0..3)],
+            },
+        }
+    }
+
+    /// One of the machines that write.
+    pub(crate) fn owner(&self, random: &mut StdRng) -> usize {
+        random.random_range(0..self.owners)
+    }
+
+    pub(crate) fn role(&self, at: usize) -> Role {
+        match at {
+            at if self.lies(at) => Role::Keeper,
+            at if at < self.owners => Role::Owner,
+            at if at % 3 == 0 => Role::Reader,
+            _ => Role::Keeper,
+        }
+    }
+
+    pub(crate) fn lies(&self, at: usize) -> bool {
+        self.liar && at + 1 == self.nodes
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = String> + use<> {
+        (0..self.names).map(|n| format!("file {n}"))
+    }
+}

@@ -1,0 +1,314 @@
+//! All machines of one schedule, and what happens to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use stash_crypto::{
+    Address, JoinRequest, MemberChange, MemberEntry, MemberLog, NameId, NodeKeys, RecordHash, Role,
+    SignedAddresses, TicketId,
+};
+use stash_server::store::{Batch, Fault, MemDisk, Store};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::check::rightly_gone;
+use crate::machine::{Common, Machine, Stop};
+use crate::model::{Model, held, here};
+use crate::network::{Switch, address, lock};
+use crate::operation::{Cluster, Hand, Up};
+use crate::profile::Profile;
+use crate::support::{Stash, admit_entry};
+use crate::trace::Trace;
+
+/// The state of a disk as it was.
+struct Backup {
+    disk: MemDisk,
+    /// How often the machine had been started.
+    starts: u64,
+    disks: u32,
+}
+
+pub(crate) struct World {
+    pub(crate) common: Arc<Common>,
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) profile: Profile,
+    pub(crate) random: StdRng,
+    pub(crate) model: Arc<Mutex<Model>>,
+    pub(crate) cluster: Cluster,
+    pub(crate) trace: Trace,
+    pub(crate) tasks: Vec<JoinHandle<()>>,
+    begun: Instant,
+    /// What each machine held when it was looked at last.
+    seen: BTreeMap<(usize, NameId), BTreeSet<RecordHash>>,
+    backups: BTreeMap<usize, Backup>,
+    /// How many disks each machine has had.
+    disks: Vec<u32>,
+}
+
+impl World {
+    /// Machines that know each other and have never run.
+    pub(crate) fn new(seed: u64, profile: Profile) -> World {
+        let mut random = StdRng::seed_from_u64(seed);
+        let trace = Trace::new();
+        let root = random.random();
+        let stash = Stash::of(root);
+        let keys: Vec<NodeKeys> =
+            (0..profile.nodes).map(|_| NodeKeys::generate(&mut random)).collect();
+        let (log, addresses) = founded(&stash, &keys, &profile);
+        let switch = Switch::new(random.random(), profile.weather, trace.clone());
+        let nodes = keys.iter().map(NodeKeys::node_id).collect();
+        let machine = |(at, keys)| Machine::new(at, keys, seed ^ (at as u64) << 40);
+        let machines = keys.into_iter().enumerate().map(machine).collect();
+        World {
+            common: Arc::new(Common { stash, log, nodes, addresses, switch, seed }),
+            machines,
+            random,
+            model: Arc::default(),
+            cluster: Cluster::default(),
+            trace,
+            tasks: Vec::new(),
+            begun: Instant::now(),
+            seen: BTreeMap::new(),
+            backups: BTreeMap::new(),
+            disks: vec![0; profile.nodes],
+            profile,
+        }
+    }
+
+    /// A number below `n`.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        self.random.random_range(0..n.max(1))
+    }
+
+    pub(crate) fn names(&self) -> Vec<NameId> {
+        self.profile.keys().map(|key| self.common.stash.name(&key)).collect()
+    }
+
+    pub(crate) async fn start(&mut self, at: usize) -> Result<(), String> {
+        let started = self.machines[at].start(&self.common, self.begun).await;
+        match (&started, &self.machines[at].running) {
+            (Ok(()), Some(running)) => {
+                let (life, store) = (running.life.clone(), running.store.clone());
+                let up = Up { life, store, lies: self.profile.lies(at), disks: self.disks[at] };
+                lock(&self.cluster).insert(at, up);
+                self.trace.line(&format!("node {at} starts"));
+            }
+            (Err(error), _) => {
+                self.trace.line(&format!("node {at} does not start: {error}"));
+                self.stop(at, Stop::Power);
+            }
+            _ => {}
+        }
+        started
+    }
+
+    pub(crate) fn stop(&mut self, at: usize, how: Stop) {
+        self.trace.line(&format!("node {at} stops: {how:?}"));
+        lock(&self.cluster).remove(&at);
+        let common = Arc::clone(&self.common);
+        self.machines[at].stop(&common, how);
+    }
+
+    /// One node for a user.
+    pub(crate) fn hand(&mut self, at: usize) -> Option<Hand> {
+        let seed = self.random.random();
+        let machine = &self.machines[at];
+        let running = machine.up()?;
+        Some(Hand {
+            common: Arc::clone(&self.common),
+            index: at,
+            life: running.life.clone(),
+            engine: running.engine.clone(),
+            store: running.store.clone(),
+            keys: Arc::clone(&machine.keys),
+            model: Arc::clone(&self.model),
+            cluster: Arc::clone(&self.cluster),
+            trace: self.trace.clone(),
+            seed,
+        })
+    }
+
+    pub(crate) fn run(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.push(tokio::spawn(task));
+    }
+
+    /// Machines whose power went in the middle of a write are noticed.
+    pub(crate) fn notice(&mut self) {
+        let cut = |machine: &Machine| machine.running.is_some() && machine.up().is_none();
+        let gone: Vec<usize> =
+            self.machines.iter().filter(|one| cut(one)).map(|one| one.index).collect();
+        gone.into_iter().for_each(|at| self.stop(at, Stop::Power));
+    }
+
+    /// Nothing that a node held is gone without a reason.
+    pub(crate) fn watch(&mut self) {
+        for name in self.names() {
+            for machine in &self.machines {
+                let Some(running) = machine.up() else { continue };
+                let Ok(held) = held(&running.store, &name) else { continue };
+                let now: BTreeSet<RecordHash> = held.iter().map(|record| record.hash()).collect();
+                let before = self.seen.insert((machine.index, name), now.clone());
+                let mut model = lock(&self.model);
+                for gone in before.unwrap_or_default().difference(&now) {
+                    if !rightly_gone(&model, &held, gone) {
+                        let title = model.title(gone);
+                        let text = format!("node {} dropped {title}", machine.index);
+                        model.violation(text);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A disk loses what it has. Says what no other disk has; only where all others run.
+    fn harm(&mut self, at: usize) -> bool {
+        self.notice();
+        if self.machines.iter().any(|machine| machine.index != at && machine.up().is_none()) {
+            return false;
+        }
+        self.watch();
+        let mut model = lock(&self.model);
+        let stores: Vec<&Store> =
+            self.machines.iter().filter_map(|m| Some(&m.up()?.store)).collect();
+        let others: Vec<(usize, &Store)> = self
+            .machines
+            .iter()
+            .filter(|machine| machine.index != at)
+            .filter_map(|machine| Some((machine.index, &machine.up()?.store)))
+            .collect();
+        debug_assert!(others.len() + 1 >= stores.len());
+        let elsewhere: BTreeSet<RecordHash> = self
+            .seen
+            .iter()
+            .filter(|((node, _), _)| *node != at)
+            .flat_map(|(_, held)| held.iter().copied())
+            .collect();
+        for (hash, known) in &mut model.records {
+            known.lost |= !elsewhere.contains(hash);
+        }
+        let chunks: Vec<Address> = model.chunks.keys().copied().collect();
+        let mut safe = vec![false; chunks.len()];
+        for (_, store) in others {
+            for (safe, here) in safe.iter_mut().zip(here(store, &chunks)) {
+                *safe |= here;
+            }
+        }
+        for (chunk, safe) in chunks.iter().zip(safe) {
+            if !safe || model.evicting.get(chunk).is_some_and(|times| *times > 0) {
+                model.lost_chunks.insert(*chunk);
+            }
+        }
+        drop(model);
+        self.seen.retain(|(node, _), _| *node != at);
+        self.disks[at] += 1;
+        true
+    }
+
+    /// The disk of a machine is replaced by an empty one.
+    pub(crate) fn wipe(&mut self, at: usize) {
+        if self.harm(at) {
+            self.stop(at, Stop::Power);
+            let seed = self.random.random();
+            self.machines[at].wipe(seed);
+            self.trace.line(&format!("node {at} has an empty disk"));
+        }
+    }
+
+    pub(crate) fn back_up(&mut self, at: usize) {
+        let machine = &self.machines[at];
+        if machine.up().is_some() {
+            let disk = machine.disk.fork(self.random.random());
+            let backup = Backup { disk, starts: machine.starts(), disks: self.disks[at] };
+            self.backups.insert(at, backup);
+            self.trace.line(&format!("node {at} is backed up"));
+        }
+    }
+
+    /// An old copy of the disk is put back. One of the same run would go unnoticed: the opens that
+    /// store and node count agree.
+    pub(crate) fn restore(&mut self, at: usize) {
+        let Some(backup) = self.backups.remove(&at) else { return };
+        let noticed = backup.starts < self.machines[at].starts() && backup.disks == self.disks[at];
+        if noticed && self.harm(at) {
+            self.stop(at, Stop::Power);
+            let seed = self.random.random();
+            self.machines[at].restore(&backup.disk, seed);
+            self.trace.line(&format!("node {at} is restored"));
+        }
+    }
+
+    /// A keeper drops what it said that it has.
+    pub(crate) fn lie(&mut self, at: usize) {
+        if !self.profile.lies(at) || self.machines[at].up().is_none() || !self.harm(at) {
+            return;
+        }
+        let chunks: Vec<Address> = lock(&self.model).chunks.keys().copied().collect();
+        let Some(running) = self.machines[at].up() else { return };
+        let store = running.store.clone();
+        let mut batch = Batch::new();
+        for (chunk, here) in chunks.iter().zip(here(&store, &chunks)) {
+            if here && self.random.random_bool(0.5) {
+                let address = stash_server::store::Address::from_bytes(*chunk.as_bytes());
+                batch = batch.evict(vec![address], false);
+            }
+        }
+        for name in self.names() {
+            for record in held(&store, &name).unwrap_or_default() {
+                if self.random.random_bool(0.3) {
+                    batch = batch.drop_record(*record.hash().as_bytes());
+                }
+            }
+        }
+        let dropped = store.commit(batch).is_ok();
+        self.trace.line(&format!("node {at} drops what it has: {dropped}"));
+    }
+
+    /// The disk of a machine fails, for some operations or until it is healed.
+    pub(crate) fn fault(&mut self, at: usize) {
+        let kinds = [io::ErrorKind::Other, io::ErrorKind::StorageFull];
+        let kind = kinds[self.below(kinds.len())];
+        let after = self.random.random_range(1..40);
+        let times = self.random.random_range(1..4);
+        self.machines[at].disk.inject(after, Fault::Error { kind, times });
+        self.trace.line(&format!("disk {at}: {kind} in {after} operations, {times} times"));
+    }
+
+    /// The power goes in the middle of something.
+    pub(crate) fn cut_power(&mut self, at: usize) {
+        let after = self.random.random_range(1..60);
+        self.machines[at].disk.inject(after, Fault::PowerCut);
+        self.trace.line(&format!("disk {at}: power goes in {after} operations"));
+    }
+
+    pub(crate) fn jump(&mut self, at: usize) {
+        let year = 365 * 24 * 3_600;
+        let by = self.random.random_range(-year..=year);
+        self.machines[at].wrong.store(by, Ordering::Relaxed);
+        self.trace.line(&format!("clock {at} is wrong by {by} s"));
+    }
+}
+
+/// The member log of a stash with these members, and where they listen.
+fn founded(stash: &Stash, keys: &[NodeKeys], profile: &Profile) -> (MemberLog, Vec<Vec<u8>>) {
+    let root = stash.root();
+    let mut log = MemberLog::new(stash.id());
+    let told = MemberChange::Root { noise: root.noise_static().public(), wrap: root.wrap_public() };
+    let sign = |change| MemberEntry::sign(&root.root_signer(), 0, log.head(), change);
+    let told = sign(told).expect("the root secret signs");
+    log.push(told).expect("the first entry");
+    let mut addresses = Vec::new();
+    for (at, keys) in keys.iter().enumerate() {
+        let ticket = TicketId::from_bytes([u8::try_from(at).expect("30 at most"); 16]);
+        let request = JoinRequest::sign(keys, &stash.id(), ticket, "node").expect("it signs");
+        let entry = admit_entry(&root, &log, &request, profile.role(at));
+        log.push(entry).expect("an entry that follows");
+        let claim = SignedAddresses::sign(keys.signer(), &stash.id(), 1, vec![address(at)]);
+        addresses.push(claim.expect("an address that others can use").encode());
+    }
+    debug_assert!(profile.role(0) == Role::Owner);
+    (log, addresses)
+}
