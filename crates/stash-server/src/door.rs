@@ -30,6 +30,9 @@ const PROTOCOL: &[u8] = b"stash/1";
 pub(crate) struct Hello {
     /// Entries in the member log.
     pub members: u64,
+    /// Hash of the last of them; empty if the sender does not tell.
+    #[serde(default)]
+    pub head: ByteBuf,
     /// Addresses of the sender, signed by it.
     pub addresses: ByteBuf,
 }
@@ -223,8 +226,9 @@ impl Gate for Door {
 
     fn hello(&self, _remote: &PublicKey) -> Bytes {
         let addresses = self.own_addresses.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let members = self.roster.log(|log| log.len());
-        message::encode(&Hello { members, addresses: ByteBuf::from(addresses) })
+        let (members, head) = self.roster.log(|log| (log.len(), log.head()));
+        let head = ByteBuf::from(head.as_bytes().to_vec());
+        message::encode(&Hello { members, head, addresses: ByteBuf::from(addresses) })
     }
 }
 

@@ -85,9 +85,18 @@ pub(crate) async fn learn(
     let shared = Arc::clone(core);
     let work = move |store: &Store| {
         let new = shared.roster.extend(store, &entries);
-        if let Err(RosterError::Entry { index, source: source @ MemberError::Fork { .. } }) = &new {
+        if let Err(RosterError::Entry {
+            source: MemberError::Fork { index, held, offered }, ..
+        }) = new
+        {
             let key = [b"fork/", &index.to_be_bytes()[..]].concat();
-            store.commit(ledger::alarm(Batch::new(), &key, &source.to_string()))?;
+            let text = format!(
+                "the member log forks at entry {index}: this node follows {}, and was shown {}, \
+                 both signed by the root secret",
+                held.short(),
+                offered.short()
+            );
+            store.commit(ledger::alarm(Batch::new(), &key, &text).even_if_full())?;
         }
         let moved = shared.roster.learn(store, &addresses)?;
         Ok::<_, RosterError>((new?, moved))

@@ -45,13 +45,60 @@ pub(crate) fn spread(core: &Arc<Core>) {
 /// Learns about members from one that has just come up.
 pub(crate) async fn meet(core: &Arc<Core>, node: NodeId, peer: &Peer) {
     if let Ok(hello) = message::decode::<Hello>(&peer.hello()) {
+        let beside = log_beside(core, &hello);
         let claims = vec![hello.addresses.into_vec()];
         // What does not verify is left out, and the reason is in the log.
         let _ = members::learn(core, Vec::new(), claims).await;
-        if hello.members > core.roster.log(|log| log.len())
-            && let Err(error) = members(core, peer).await
-        {
+        let ended = match beside {
+            Beside::Same => Ok(()),
+            Beside::Longer => members(core, peer).await,
+            Beside::Forked => Err(AskError::Protocol("another member log".to_owned())),
+        };
+        if let Err(error) = ended {
             tracing::debug!(peer = %node.short(), %error, "the member log was not read");
+            if let Err(error) = find_fork(core, peer).await {
+                tracing::debug!(peer = %node.short(), %error, "the member logs were not compared");
+            }
+        }
+    }
+}
+
+/// How another node's member log looks beside the own one, as far as its hello says.
+#[derive(Debug, PartialEq)]
+enum Beside {
+    /// It is the same, or an earlier state of it.
+    Same,
+    /// It has more entries.
+    Longer,
+    /// It has another entry where it ends.
+    Forked,
+}
+
+fn log_beside(core: &Core, hello: &Hello) -> Beside {
+    core.roster.log(|log| {
+        if hello.members > log.len() {
+            return Beside::Longer;
+        }
+        let last = hello.members.checked_sub(1).and_then(|last| usize::try_from(last).ok());
+        let last = last.and_then(|last| log.entries().get(last));
+        let same = last.is_none_or(|entry| entry.hash().as_bytes()[..] == hello.head[..]);
+        if same || hello.head.is_empty() { Beside::Same } else { Beside::Forked }
+    })
+}
+
+/// Reads another node's member log from the beginning, up to the entry that is another one here:
+/// that raises the alarm. The log here stays as it is.
+async fn find_fork(core: &Arc<Core>, peer: &Peer) -> Result<(), AskError> {
+    let mut from = 0;
+    loop {
+        let reply = ask(peer, &Request::Members { from }).await?;
+        let Reply::Members { entries, .. } = reply else {
+            return Err(unexpected(&reply));
+        };
+        from += entries.len() as u64;
+        let raw: Vec<Vec<u8>> = entries.into_iter().map(ByteBuf::into_vec).collect();
+        if raw.is_empty() || members::learn(core, raw, Vec::new()).await.is_err() {
+            return Ok(());
         }
     }
 }

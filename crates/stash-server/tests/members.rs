@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use client::{Act, Answer, Ask, Client, Fate, Script, clear, put_of, script, signed, within};
 use serde_bytes::ByteBuf;
-use stash_crypto::{Clear, ForgetKind, NodeId, NodeKeys, Record, RecordKind, Role, Vector};
+use stash_crypto::{
+    Clear, ForgetKind, MemberChange, MemberEntry, NodeId, NodeKeys, Record, RecordKind, Role,
+    Vector,
+};
 use stash_server::{ChangeMemberError, PutError, Wait};
 use support::{Node, Stash, all_connected, now, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -297,4 +300,37 @@ async fn a_demoted_owner_writes_no_more_and_a_promoted_one_under_a_new_incarnati
     assert_ne!(old.writer.incarnation, new.writer.incarnation);
     assert_eq!(new.n, 1);
     assert_eq!(founder.engine.epoch(), 2);
+}
+
+// Fault case 17: each side follows what it had, and both say so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_members_with_logs_that_part_raise_an_alarm_on_both() {
+    let stash = Stash::new();
+    let founder = stash.founder().await;
+    let keeper = stash.joined(&founder, Role::Keeper).await;
+    let owner = Client::member(&stash, &founder, Role::Owner).await;
+    until("the keeper knows the owner", || keeper.engine.members().len() == 3).await;
+    stopped(&founder).await;
+    let root = stash.root();
+    let log = keeper.engine.member_log();
+    let change =
+        MemberChange::SetRole { node: owner.keys.node_id(), role: Role::Reader, cuts: vec![] };
+    let entry = MemberEntry::sign(&root.root_signer(), log.len(), log.head(), change).unwrap();
+    let session = owner.connect(&keeper).await;
+    let entries = vec![ByteBuf::from(entry.bytes().to_vec())];
+    let told = session.ask(&Ask::Announce { entries, addresses: vec![] }).await;
+    assert_eq!(told, Answer::Done {});
+    let founder = founder_again(&stash, founder).await;
+    // At the same place of the founder's log, and one more after it.
+    founder.engine.set_role(owner.keys.node_id(), Role::Keeper).await.unwrap();
+    let branches = [founder.engine.member_log(), keeper.engine.member_log()];
+    for (node, mine) in [&founder, &keeper].into_iter().zip(&branches) {
+        until("the alarm is raised", || {
+            let alarms = now(node.engine.status()).unwrap().alarms;
+            alarms.iter().any(|alarm| alarm.contains("forks at entry 4"))
+        })
+        .await;
+        assert_eq!(node.engine.member_log().entries()[4], mine.entries()[4], "nothing is replaced");
+    }
+    assert_ne!(branches[0].entries()[4], branches[1].entries()[4]);
 }

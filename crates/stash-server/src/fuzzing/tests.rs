@@ -107,8 +107,10 @@ fn replies_hold_their_promises_whatever_the_bytes() {
         seed("refusal", encode(&refused)),
     ];
     replay("reply", super::reply, &seeds);
-    let hello = seed("hello", encode(&Hello { members: 3, addresses: bytes(135) }));
-    replay("door", super::door, &[hello]);
+    let hello =
+        seed("hello", encode(&Hello { members: 3, head: bytes(32), addresses: bytes(135) }));
+    let old = seed("hello-without-head", b"\x82\xa7members\x03\xa9addresses\xc4\x00");
+    replay("door", super::door, &[hello, old]);
 }
 
 #[test]
