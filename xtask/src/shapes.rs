@@ -33,6 +33,7 @@ pub(crate) struct Status {
     pub(crate) stash_id: String,
     pub(crate) role: String,
     pub(crate) members: u64,
+    pub(crate) connected: u64,
     pub(crate) synchronised: bool,
     pub(crate) records: u64,
     pub(crate) chunks: u64,

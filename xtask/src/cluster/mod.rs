@@ -115,6 +115,14 @@ impl Cluster {
         Ok(how)
     }
 
+    /// A node that joins the stash for a while, and is none of the cluster's.
+    pub(crate) fn guest(&self, role: Role) -> Result<Node> {
+        let mut guest = self.new_node(role)?;
+        guest.ok(&["join", &self.invite(role)?])?;
+        guest.start()?;
+        Ok(guest)
+    }
+
     fn invite(&self, role: Role) -> Result<String> {
         let invited: Invited = self.nodes[0].json(&["invite", "--role", &role.to_string()])?;
         if invited.role != role.to_string() {

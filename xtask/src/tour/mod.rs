@@ -3,6 +3,7 @@
 mod again;
 mod apart;
 mod damage;
+mod member;
 mod outage;
 mod secrecy;
 mod store;
@@ -37,6 +38,7 @@ const STEPS: &[(&str, Check)] = &[
     ("catch up", apart::caught_up),
     ("written apart", apart::reconciled),
     ("heal a wiped node", wiped::healed),
+    ("remove a member", member::removed),
     ("remove", again::removed),
     ("the seed's 20 files", again::seed_loop),
     ("keeper's disk, at the end", secrecy::keeper_disk),
