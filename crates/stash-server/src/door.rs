@@ -191,8 +191,10 @@ impl Gate for Door {
     fn admit(&self, claim: Claim) -> BoxFuture<'_, bool> {
         let remote = noise(&claim.remote);
         let member = self.roster.by_noise(&remote).is_some() || self.roster.is_root(&remote);
-        // Whoever opens a ticket's realm holds the ticket: it is told inside what became of it.
-        let admitted = remote != self.me && (member || claim.realm != self.label);
+        // Whoever opens a ticket's realm holds the ticket: it is told inside what became of it. A
+        // node that was removed is told nothing, whatever it holds.
+        let guest = claim.realm != self.label && !self.roster.is_removed(&remote);
+        let admitted = remote != self.me && (member || guest);
         if !admitted && self.knocks.may_log(self.environment.seconds()) {
             tracing::info!(remote = %remote.short(), "a node that is no member knocked");
         }

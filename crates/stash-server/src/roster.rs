@@ -132,6 +132,11 @@ impl Roster {
         self.log(|log| log.by_noise(noise).map(|member| (member.identity.node, member.role)))
     }
 
+    /// Whether this is the Noise static of a node that was removed.
+    pub(crate) fn is_removed(&self, noise: &NoisePublic) -> bool {
+        self.log(|log| log.removals().any(|gone| gone.member.identity.noise == *noise))
+    }
+
     /// Whether this is the root's Noise static, which members always accept.
     pub(crate) fn is_root(&self, noise: &NoisePublic) -> bool {
         self.log(|log| log.root_noise() == Some(noise))

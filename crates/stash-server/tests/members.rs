@@ -104,6 +104,10 @@ async fn a_removed_member_is_cut_off_everywhere_and_gets_not_a_byte_any_more() {
         assert!(node.engine.members().iter().all(|member| member.node != id));
         assert_eq!(node.engine.removed().iter().map(|gone| gone.node).collect::<Vec<_>>(), [id]);
     }
+    let ticket = founder.engine.invite(Role::Owner, Duration::from_secs(60)).await.unwrap();
+    let (way, bytes) = counted(founder.engine.listen()[0]).await;
+    assert!(owner.try_knock(&ticket, way).await.is_err());
+    assert_eq!(bytes.load(Ordering::Relaxed), 0, "with a ticket, too");
     let twice = founder.engine.remove_member(id).await;
     assert!(matches!(twice, Err(ChangeMemberError::NotAMember(node)) if node == id));
     assert!(is_connected(&founder, &keeper.engine.node_id()), "the rest go on as they were");

@@ -39,7 +39,7 @@ pub struct VersionEntry {
     pub chunks: u64,
     /// The node that wrote it.
     pub writer: NodeId,
-    /// That node's display name, if it is a member that has one.
+    /// That node's display name, if it has one; also of a node that was removed.
     pub writer_name: Option<String>,
     /// Whether its content is on this node.
     pub here: Here,
@@ -143,11 +143,12 @@ impl Vault {
     }
 
     fn writer_names(&self) -> BTreeMap<NodeId, String> {
-        let members = self.inner.engine.members().into_iter();
-        members
-            .filter_map(|member| {
-                Some((member.node, self.display_name(&member.label, &member.node)?))
-            })
+        let engine = &self.inner.engine;
+        let removed = engine.removed().into_iter().map(|gone| (gone.node, gone.label));
+        let members = engine.members().into_iter().map(|member| (member.node, member.label));
+        removed
+            .chain(members)
+            .filter_map(|(node, label)| Some((node, self.display_name(&label, &node)?)))
             .collect()
     }
 }

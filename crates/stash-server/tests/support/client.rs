@@ -259,14 +259,17 @@ impl Client {
 
     /// Opens a connection in a ticket's realm.
     pub(crate) async fn knock(&self, ticket: &Ticket) -> Session {
+        Session { peer: self.try_knock(ticket, ticket.addresses[0]).await.unwrap() }
+    }
+
+    /// Knocks once in a ticket's realm, and waits for what becomes of it.
+    pub(crate) async fn try_knock(
+        &self,
+        ticket: &Ticket,
+        addr: SocketAddr,
+    ) -> Result<Peer, DialError> {
         let inviter = PublicKey::from_bytes(*ticket.inviter.as_bytes());
-        let dialled = self.endpoint.dial_once(
-            ticket.addresses.clone(),
-            inviter,
-            join_realm(ticket),
-            PATIENCE,
-        );
-        Session { peer: dialled.await.unwrap() }
+        self.endpoint.dial_once(vec![addr], inviter, join_realm(ticket), PATIENCE).await
     }
 
     /// Knocks once, and waits for what becomes of it.
