@@ -106,6 +106,7 @@ pub(crate) async fn keep_loop(
                 let mut kept = target.clone();
                 let forgotten = async { while kept.changed().await.is_ok() {} };
                 tokio::select! {
+                    biased;
                     dialled = dial(&inner, remote, &current, true) => dialled,
                     () = forgotten => return,
                 }
