@@ -205,6 +205,9 @@ pub(crate) struct SimulateArguments {
     /// Nodes of every schedule, instead of three to five
     #[arg(long, value_parser = clap::value_parser!(u8).range(3..=30))]
     pub(crate) nodes: Option<u8>,
+    /// Threads, each with schedules of its own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) jobs: u8,
     /// Take one rule out of a copy of the sources (a name in xtask/mutations, or `all`): a violation must show
     #[arg(long, value_name = "NAME")]
     pub(crate) mutation: Option<String>,

@@ -23,12 +23,18 @@ mod world;
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use schedule::{Report, run};
 
 fn number<T: FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok()?.parse().ok()
+}
+
+fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some()
 }
 
 fn nodes() -> RangeInclusive<usize> {
@@ -58,22 +64,34 @@ fn one_seed_is_one_schedule() {
 fn schedules_lose_nothing_and_bring_nothing_back() {
     let first = number("STASH_SEED").unwrap_or(1);
     let count = number("STASH_SEEDS").unwrap_or(20_u64);
+    let jobs = number("STASH_JOBS").unwrap_or(1_usize);
     let begun = Instant::now();
-    let (mut wrong, mut records) = (Vec::new(), 0);
-    for seed in first..first + count {
-        let report = run(seed, nodes());
-        records += report.records;
-        if !report.violations.is_empty() || std::env::var_os("STASH_TRACE").is_some() {
-            tell(seed, &report);
+    let (next, records) = (AtomicU64::new(first), AtomicUsize::new(0));
+    let wrong = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let over = is_set("STASH_FIRST") && !wrong.lock().unwrap().is_empty();
+            if seed >= first + count || over {
+                return;
+            }
+            let report = run(seed, nodes());
+            records.fetch_add(report.records, Ordering::Relaxed);
+            let mut wrong = wrong.lock().unwrap();
+            if !report.violations.is_empty() {
+                wrong.push(seed);
+            }
+            if !report.violations.is_empty() || is_set("STASH_TRACE") {
+                tell(seed, &report);
+            }
         }
-        if !report.violations.is_empty() {
-            wrong.push(seed);
-        }
-        if !wrong.is_empty() && std::env::var_os("STASH_FIRST").is_some() {
-            break;
-        }
-    }
-    let rate = count as f64 / begun.elapsed().as_secs_f64();
-    println!("{count} schedules, {records} records, {rate:.1} schedules/s");
+    };
+    std::thread::scope(|scope| {
+        (0..jobs).for_each(|_| drop(scope.spawn(work)));
+    });
+    let (done, records) = (next.into_inner().min(first + count) - first, records.into_inner());
+    let took = begun.elapsed().as_secs_f64();
+    println!("{done} schedules, {records} records, {took:.0} s with {jobs} threads");
+    let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "replay with STASH_SEED: {wrong:?}");
 }

@@ -109,9 +109,9 @@ impl Hand {
                     Ok(true) => {}
                     _ => return,
                 }
-                // A walk through a large tree may take so long.
-                let pause = self.random().random_range(0..2_000);
-                sleep(Duration::from_millis(pause)).await;
+                // A walk through a large tree may take so long, and somebody gives the bytes up.
+                let pause = Duration::from_millis(self.random().random_range(0..2_000));
+                tokio::join!(sleep(pause), self.clone().evict(key.clone()));
                 vec![chunk]
             }
         };

@@ -101,16 +101,8 @@ async fn happen(world: &mut World, event: Event) {
         }
         Event::Get | Event::Evict | Event::Collect => user(world, at, event),
         Event::EvictRace => {
-            let key = key(world);
-            for at in 0..world.machines.len() {
-                let pause = world.random.random_range(0..50);
-                let Some(hand) = world.hand(at) else { continue };
-                let key = key.clone();
-                world.run(async move {
-                    sleep(Duration::from_millis(pause)).await;
-                    hand.evict(key).await;
-                });
-            }
+            let owner = world.profile.owner(&mut world.random);
+            evict_race(world, owner);
         }
         Event::Kill if world.machines[at].up().is_some() => world.stop(at, Stop::Kill),
         Event::Power if world.machines[at].up().is_some() => world.stop(at, Stop::Power),
@@ -139,11 +131,30 @@ async fn happen(world: &mut World, event: Event) {
         Event::Break => world.common.switch.break_between(at, other),
         Event::Fault => world.fault(at),
         Event::Jump => world.jump(at),
-        Event::Wipe => world.wipe(at),
+        Event::Wipe => world.wipe(at).await,
         Event::BackUp => world.back_up(at),
-        Event::Restore => world.restore(at),
-        Event::Lie => world.lie(world.machines.len() - 1),
+        Event::Restore => world.restore(at).await,
+        Event::Lie => world.lie(world.machines.len() - 1).await,
         Event::Kill | Event::Power => {}
+    }
+}
+
+/// Something new is put, and given up by all who have it, at nearly the same moment.
+fn evict_race(world: &mut World, owner: usize) {
+    let key = key(world);
+    let after = world.random.random_range(500..3_000);
+    let content = Content::Chunk(world.random.random());
+    if let Some(hand) = world.hand(owner) {
+        world.run(hand.put(key.clone(), content, Wait::One));
+    }
+    for at in 0..world.machines.len() {
+        let pause = after + world.random.random_range(0..20);
+        let Some(hand) = world.hand(at) else { continue };
+        let key = key.clone();
+        world.run(async move {
+            sleep(Duration::from_millis(pause)).await;
+            hand.evict(key).await;
+        });
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use stash_crypto::{
-    Address, JoinRequest, MemberChange, MemberEntry, MemberLog, NameId, NodeKeys, RecordHash, Role,
-    SignedAddresses, TicketId,
+    Address, JoinRequest, MemberChange, MemberEntry, MemberLog, NameId, NodeKeys, Record,
+    RecordHash, Role, SignedAddresses, TicketId,
 };
 use stash_server::store::{Batch, Fault, MemDisk, Store};
 use tokio::task::JoinHandle;
@@ -164,23 +164,22 @@ impl World {
         }
     }
 
-    /// A disk loses what it has. Says what no other disk has; only where all others run.
-    fn harm(&mut self, at: usize) -> bool {
+    /// A disk loses what it has: notes what no other disk has. All others are started, so that each
+    /// says what it has; whether that could be.
+    async fn harm(&mut self, at: usize) -> bool {
         self.notice();
+        for other in (0..self.machines.len()).filter(|other| *other != at) {
+            if self.machines[other].running.is_none() && self.start(other).await.is_err() {
+                return false;
+            }
+        }
         if self.machines.iter().any(|machine| machine.index != at && machine.up().is_none()) {
             return false;
         }
         self.watch();
         let mut model = lock(&self.model);
-        let stores: Vec<&Store> =
-            self.machines.iter().filter_map(|m| Some(&m.up()?.store)).collect();
-        let others: Vec<(usize, &Store)> = self
-            .machines
-            .iter()
-            .filter(|machine| machine.index != at)
-            .filter_map(|machine| Some((machine.index, &machine.up()?.store)))
-            .collect();
-        debug_assert!(others.len() + 1 >= stores.len());
+        let others = self.machines.iter().filter(|machine| machine.index != at);
+        let others: Vec<&Store> = others.filter_map(|one| Some(&one.up()?.store)).collect();
         let elsewhere: BTreeSet<RecordHash> = self
             .seen
             .iter()
@@ -190,11 +189,14 @@ impl World {
         for (hash, known) in &mut model.records {
             known.lost |= !elsewhere.contains(hash);
         }
-        let chunks: Vec<Address> = model.chunks.keys().copied().collect();
+        let (chunks, names): (Vec<Address>, _) =
+            (model.chunks.keys().copied().collect(), self.names());
         let mut safe = vec![false; chunks.len()];
-        for (_, store) in others {
-            for (safe, here) in safe.iter_mut().zip(here(store, &chunks)) {
-                *safe |= here;
+        for store in others {
+            // What no record there names may be collected there.
+            let named = named(store, &names);
+            for ((safe, here), chunk) in safe.iter_mut().zip(here(store, &chunks)).zip(&chunks) {
+                *safe |= here && named.contains(chunk);
             }
         }
         for (chunk, safe) in chunks.iter().zip(safe) {
@@ -209,8 +211,8 @@ impl World {
     }
 
     /// The disk of a machine is replaced by an empty one.
-    pub(crate) fn wipe(&mut self, at: usize) {
-        if self.harm(at) {
+    pub(crate) async fn wipe(&mut self, at: usize) {
+        if self.harm(at).await {
             self.stop(at, Stop::Power);
             let seed = self.random.random();
             self.machines[at].wipe(seed);
@@ -230,10 +232,18 @@ impl World {
 
     /// An old copy of the disk is put back. One of the same run would go unnoticed: the opens that
     /// store and node count agree.
-    pub(crate) fn restore(&mut self, at: usize) {
+    pub(crate) async fn restore(&mut self, at: usize) {
         let Some(backup) = self.backups.remove(&at) else { return };
-        let noticed = backup.starts < self.machines[at].starts() && backup.disks == self.disks[at];
-        if noticed && self.harm(at) {
+        if backup.disks != self.disks[at] {
+            return;
+        }
+        if backup.starts == self.machines[at].starts() {
+            self.stop(at, Stop::Kill);
+            if self.start(at).await.is_err() {
+                return;
+            }
+        }
+        if self.harm(at).await {
             self.stop(at, Stop::Power);
             let seed = self.random.random();
             self.machines[at].restore(&backup.disk, seed);
@@ -242,8 +252,8 @@ impl World {
     }
 
     /// A keeper drops what it said that it has.
-    pub(crate) fn lie(&mut self, at: usize) {
-        if !self.profile.lies(at) || self.machines[at].up().is_none() || !self.harm(at) {
+    pub(crate) async fn lie(&mut self, at: usize) {
+        if !self.profile.lies(at) || !self.harm(at).await {
             return;
         }
         let chunks: Vec<Address> = lock(&self.model).chunks.keys().copied().collect();
@@ -290,6 +300,13 @@ impl World {
         self.machines[at].wrong.store(by, Ordering::Relaxed);
         self.trace.line(&format!("clock {at} is wrong by {by} s"));
     }
+}
+
+/// The chunks that the records of these names in a store name.
+fn named(store: &Store, names: &[NameId]) -> BTreeSet<Address> {
+    let records = names.iter().flat_map(|name| held(store, name).unwrap_or_default());
+    let refs = |record: Record| record.clear().manifest.refs().to_vec();
+    records.flat_map(refs).map(|chunk| chunk.address).collect()
 }
 
 /// The member log of a stash with these members, and where they listen.
