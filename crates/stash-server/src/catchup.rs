@@ -196,8 +196,11 @@ impl Following {
         let Following { core, node, peer, follower, .. } = self;
         let lacking = std::mem::take(&mut *lock(&follower.lacking));
         // Of what is held, chunks may be missing that nobody here has noticed.
-        wants::look_at(core, lacking.iter().copied().collect()).await?;
-        let taken = take(core, *node, peer, lacking.iter().copied().collect()).await;
+        let hashes: Vec<RecordHash> = lacking.iter().copied().collect();
+        let taken = match wants::look_at(core, hashes.clone()).await {
+            Ok(()) => take(core, *node, peer, hashes).await,
+            Err(error) => Err(error),
+        };
         if taken.is_err() {
             follower.put_back(lacking);
         }

@@ -79,6 +79,8 @@ pub(crate) async fn answer(core: &Arc<Core>, hashes: &[u8]) -> Reply {
         Ok(_) => return refused(Refusal::Malformed, "more than 256 records"),
         Err(error) => return refused(Refusal::Malformed, &error.to_string()),
     };
+    // A record of many chunks takes its time: members wait for each other.
+    let _alone = core.comparing.acquire().await;
     let look = move |store: &Store| {
         let states = hashes.iter().map(|hash| here(store, hash).map(|holding| holding as u8));
         states.collect::<Result<Vec<u8>, LedgerError>>()

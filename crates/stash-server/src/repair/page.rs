@@ -107,20 +107,21 @@ impl Page<'_> {
             let peer = connected.get(&node);
             async move {
                 match peer {
-                    Some(peer) => self.ask(node, peer).await.map(|states| (node, true, states)),
-                    None => Some((node, false, self.believed(&node))),
+                    Some(peer) => self.ask(node, peer).await,
+                    None => (node, false, self.believed(&node)),
                 }
             }
         };
-        futures::future::join_all(others.map(one)).await.into_iter().flatten().collect()
+        futures::future::join_all(others.map(one)).await
     }
 
-    async fn ask(&self, node: NodeId, peer: &Peer) -> Option<Vec<Holding>> {
+    /// One that does not answer is taken for one that is away.
+    async fn ask(&self, node: NodeId, peer: &Peer) -> (NodeId, bool, Vec<Holding>) {
         let states = match holding::there(peer, &self.hashes).await {
             Ok(states) => states,
             Err(error) => {
                 tracing::debug!(peer = %node.short(), %error, "a member does not say what it has");
-                return Some(self.believed(&node));
+                return (node, false, self.believed(&node));
             }
         };
         // What it does not hold at all, it finds by itself; of chunks that it lacks, it may not know.
@@ -132,7 +133,7 @@ impl Page<'_> {
         if self.manner != Manner::Dry && !lacking.is_empty() {
             holding::tell(peer, &lacking).await;
         }
-        Some(states)
+        (node, true, states)
     }
 
     /// What a member that cannot be asked is taken to have: everything that it is not known to lack.
