@@ -82,13 +82,12 @@ fn salvage(path: &Path, noted: impl Fn(&Store) -> Result<(), HomeError>) -> Resu
     Ok(())
 }
 
-/// Counts an open of this process, unless the store is another one than the node left: that must be
+/// Counts an open of this process. That the store is another one than the node left must still be
 /// noticed when the node starts.
 fn note(directory: &Path, store: &Store) -> Result<(), HomeError> {
     let io = |source| HomeError::Io { path: directory.to_owned(), source };
     let now = Opens { store: store.store_id(), count: store.opens() };
-    if now.follows(Opens::read(directory).map_err(io)?) {
-        now.write(directory).map_err(io)?;
-    }
-    Ok(())
+    let follows = now.follows(Opens::read(directory).map_err(io)?);
+    let noted = if follows { now } else { now.in_doubt() };
+    noted.write(directory).map_err(io)
 }

@@ -156,7 +156,9 @@ struct Opened {
     lock: Lock,
     keyring: Keyring,
     store: Store,
-    opens_disagree: bool,
+    /// The opens of a store that is not the one that the node left, to be noted once the node has
+    /// begun a new incarnation in it.
+    doubted: Option<Opens>,
 }
 
 impl Opened {
@@ -174,16 +176,17 @@ impl Opened {
         check_binding(&store, &keyring)?;
         let io = |source| HomeError::Io { path: directory.clone(), source };
         let now = Opens { store: store.store_id(), count: store.opens() };
-        let opens_disagree = !now.follows(Opens::read(&directory).map_err(io)?);
-        now.write(&directory).map_err(io)?;
-        if opens_disagree {
+        let follows = now.follows(Opens::read(&directory).map_err(io)?);
+        let noted = if follows { now } else { now.in_doubt() };
+        noted.write(&directory).map_err(io)?;
+        if !follows {
             tracing::warn!("the store is not as this node left it: taking a new incarnation");
         }
-        Ok(Opened { directory, lock, keyring, store, opens_disagree })
+        Ok(Opened { directory, lock, keyring, store, doubted: (!follows).then_some(now) })
     }
 
     async fn run(self, options: RunOptions) -> Result<Node, HomeError> {
-        let Opened { directory, lock, keyring, store, opens_disagree } = self;
+        let Opened { directory, lock, keyring, store, doubted } = self;
         store.set_quota(options.quota);
         let Keyring { node, stash, root, network, read, .. } = keyring;
         let node = Arc::new(node);
@@ -200,13 +203,19 @@ impl Opened {
             listen: options.listen,
             advertise: options.advertise,
             admission,
-            fresh_writer: opens_disagree,
+            fresh_writer: doubted.is_some(),
             housekeeping: options.housekeeping,
             traffic: options.traffic,
             mode: Mode::Threads,
             environment: Environment::default(),
         })
         .await?;
+        if let Some(now) = doubted {
+            let path = directory.clone();
+            if let Err(error) = blocking(move || now.write(&path)).await {
+                tracing::warn!(%error, "the next start will take a new incarnation once more");
+            }
+        }
         // The member log has the last word, on the role and on the keys of later epochs.
         let (vault, tail) = if engine.role().reads() {
             let for_vault = engine.clone();
@@ -278,6 +287,47 @@ fn check_binding(store: &Store, keyring: &Keyring) -> Result<(), HomeError> {
                 expected: keyring.node.node_id(),
                 found: node.map(NodeId::from_bytes),
             })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Fault case 114. Found by the simulator, seed 13481.
+    #[test]
+    fn a_restored_store_stays_in_doubt_until_a_start_has_ended() {
+        let temp = tempfile::tempdir().unwrap();
+        let (dir, copy) = (temp.path().join("node"), temp.path().join("copy"));
+        let options = InitOptions { display_name: "founder".into(), passphrase: None };
+        Home::init(&dir, options).unwrap();
+        let opened = || Opened::open(dir.clone(), None).unwrap();
+        assert!(opened().doubted.is_none());
+        copy_all(&dir.join("store"), &copy);
+        assert!(opened().doubted.is_none());
+        std::fs::remove_dir_all(dir.join("store")).unwrap();
+        std::fs::rename(&copy, dir.join("store")).unwrap();
+        // Each of these is a start that fails before the engine runs.
+        for _ in 0..4 {
+            let doubted = opened().doubted;
+            assert!(doubted.is_some());
+        }
+        let now = opened().doubted.unwrap();
+        now.write(&dir).unwrap();
+        assert!(opened().doubted.is_none());
+    }
+
+    fn copy_all(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let to = to.join(entry.file_name());
+            if entry.path().is_dir() {
+                copy_all(&entry.path(), &to);
+            } else {
+                std::fs::copy(entry.path(), to).unwrap();
+            }
         }
     }
 }

@@ -58,6 +58,14 @@ impl Opens {
             noted.store == self.store && noted.count.checked_add(1) == Some(self.count)
         })
     }
+
+    /// What is noted while the store is not the one that the node left, and the node has not begun a
+    /// new incarnation: no open follows it. The old note will not do, since opens that are only
+    /// counted come to the number after it some day; and the new one would let a start that fails
+    /// before the incarnation is durable be the last one that notices.
+    pub(super) fn in_doubt(self) -> Opens {
+        Opens { count: u64::MAX, ..self }
+    }
 }
 
 #[cfg(test)]
@@ -71,6 +79,9 @@ mod tests {
         assert!(!now.follows(Some(Opens { count: 9, ..now })), "an older store came back");
         assert!(!now.follows(Some(Opens { store: [2; 16], count: 7 })), "another store");
         assert!(!now.follows(None), "the note is lost");
+        assert!(!now.follows(Some(now.in_doubt())));
+        let last = Opens { count: u64::MAX, ..now };
+        assert!(!last.follows(Some(now.in_doubt())));
     }
 
     /// Fault case 78.
