@@ -117,7 +117,8 @@ impl Machine {
         let store = self.open(common, seed)?;
         let now = (store.store_id(), store.opens());
         let fresh_writer = self.opens != Some((now.0, now.1 - 1));
-        self.opens = Some(now);
+        // As a node does: noted for good once the new incarnation is durable.
+        self.opens = Some(if fresh_writer { (now.0, u64::MAX) } else { now });
         let life = Life::new(self.index, self.disk.clone());
         let environment = Environment {
             network: Arc::new(common.switch.port(life.clone())),
@@ -143,6 +144,7 @@ impl Machine {
             },
         };
         let engine = Engine::start(options).await.map_err(|error| error.to_string())?;
+        self.opens = Some(now);
         let house = tokio::spawn(keep_house(engine.clone()));
         self.running = Some(Running { life, engine, store, house });
         Ok(())

@@ -59,6 +59,24 @@ fn one_seed_is_one_schedule() {
     assert_eq!(first.hash, second.hash, "every byte on the network, and when it left");
 }
 
+/// Seeds that showed a defect, and what that was.
+const FOUND: [(u64, &str); 1] = [(
+    13_481,
+    "the first start after a store was restored failed, and the second one went on with the old \
+     incarnation: the count of opens had been noted before the new one was durable",
+)];
+
+#[test]
+fn what_seeds_have_shown_once_does_not_come_back() {
+    for (seed, story) in FOUND {
+        let report = run(seed, 3..=5);
+        if !report.violations.is_empty() {
+            tell(seed, &report);
+            panic!("seed {seed} again: {story}");
+        }
+    }
+}
+
 // Fault cases 95, 96, 103, 104, 107, 114.
 #[test]
 fn schedules_lose_nothing_and_bring_nothing_back() {
