@@ -14,11 +14,11 @@ use crate::format::Format;
 use crate::index::{ChunkRow, Index, IndexError, State};
 use crate::log::{Position, Segments, mark_len};
 use crate::scrub::Scrub;
-use crate::stage::Stage;
+use crate::stage::{Leaving, Stage};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, PoisonError, RwLock, mpsc, thread};
 use crate::upkeep::Upkeep;
 use crate::{
-    Address, Batch, CommitError, Committer, Lock, MAX_BATCH_BYTES, MAX_MANIFEST_REFS,
+    Address, Batch, ChunkState, CommitError, Committer, Lock, MAX_BATCH_BYTES, MAX_MANIFEST_REFS,
     MAX_RECORD_BYTES, MAX_RECORD_REFS, MAX_ROW_KEY, MAX_ROW_VALUE, OpenReport, Options, ReadError,
     Receipt, Shortage,
 };
@@ -197,14 +197,28 @@ impl Shared {
 
     /// For each blob, whether it is durable and here.
     pub(crate) fn here(&self, addresses: &[Address]) -> Result<Vec<bool>, ReadError> {
-        // Before the index is asked: what is being collected stays marked until the index says so.
-        let gone: Vec<bool> = addresses.iter().map(|a| self.stage.is_evicting(a)).collect();
+        let states = self.states(addresses)?;
+        Ok(states.iter().map(|state| matches!(state, ChunkState::Here { .. })).collect())
+    }
+
+    /// For each blob, whether it is durable and here, and if not, why.
+    pub(crate) fn states(&self, addresses: &[Address]) -> Result<Vec<ChunkState>, ReadError> {
+        // Before the index is asked, and after: a mark goes once the index says the same, and the
+        // rows may be older than that.
+        let before = self.stage.leaving(addresses);
         let rows = self.ask(|index| index.chunks(addresses))?;
-        let here = |((address, row), gone): ((&Address, Option<ChunkRow>), bool)| {
-            let sound = |row: ChunkRow| row.is_here() && !self.stage.is_damaged(address, &row);
-            row.is_some_and(sound) && !gone && !self.stage.is_evicting(address)
+        let after = self.stage.leaving(addresses);
+        let state = |(row, (before, after)): (Option<ChunkRow>, (Leaving, Leaving))| match row {
+            None => ChunkState::Absent,
+            Some(ChunkRow::Evicted { .. }) => ChunkState::Evicted,
+            Some(ChunkRow::Quarantined { .. }) => ChunkState::Quarantined,
+            Some(_) if before.evicting || after.evicting => ChunkState::Evicted,
+            Some(row) if before.is_damaged(&row) || after.is_damaged(&row) => {
+                ChunkState::Quarantined
+            }
+            Some(row) => ChunkState::Here { len: row.len() },
         };
-        Ok(addresses.iter().zip(rows).zip(gone).map(here).collect())
+        Ok(rows.into_iter().zip(before.into_iter().zip(after)).map(state).collect())
     }
 
     /// Blobs are leaving, or have been found damaged.

@@ -106,6 +106,20 @@ impl State {
     }
 }
 
+/// What the index does not say yet of a blob.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leaving {
+    pub(crate) evicting: bool,
+    /// Where the copy lies that was found damaged.
+    damaged: Option<Place>,
+}
+
+impl Leaving {
+    pub(crate) fn is_damaged(&self, row: &ChunkRow) -> bool {
+        self.damaged == Some(row.place())
+    }
+}
+
 /// What the committer announces.
 #[derive(Debug, Default)]
 pub(crate) struct Staging {
@@ -436,6 +450,16 @@ impl Stage {
             state.evicting.remove(address);
         }
         self.changed.notify_all();
+    }
+
+    /// Which of these blobs are on their way out, or damaged, though the index may still have them.
+    pub(crate) fn leaving(&self, addresses: &[Address]) -> Vec<Leaving> {
+        let state = self.lock();
+        let one = |address: &Address| Leaving {
+            evicting: state.evicting.contains(address),
+            damaged: state.damaged.get(address).copied(),
+        };
+        addresses.iter().map(one).collect()
     }
 
     pub(crate) fn is_evicting(&self, address: &Address) -> bool {

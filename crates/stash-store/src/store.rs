@@ -229,15 +229,7 @@ impl Store {
 
     /// Whether a blob is here, and if not, why.
     pub fn chunk_state(&self, address: &Address) -> Result<ChunkState, ReadError> {
-        let row = self.chunk_rows(&[*address])?[0];
-        Ok(match row {
-            None => ChunkState::Absent,
-            Some(ChunkRow::Evicted { .. }) => ChunkState::Evicted,
-            Some(ChunkRow::Quarantined { .. }) => ChunkState::Quarantined,
-            Some(_) if self.shared.stage.is_evicting(address) => ChunkState::Evicted,
-            Some(row) if self.shared.stage.is_damaged(address, &row) => ChunkState::Quarantined,
-            Some(row) => ChunkState::Here { len: row.len() },
-        })
+        Ok(self.shared.states(&[*address])?[0])
     }
 
     /// For each blob, whether it is durable and here.

@@ -1,6 +1,6 @@
 //! Reads beside collections, compactions and repairs.
 
-use stash_store::{Batch, Store};
+use stash_store::{Batch, ChunkState, Store};
 
 use crate::common::{Random, dir};
 use crate::explore::explore;
@@ -158,6 +158,27 @@ fn a_good_copy_is_not_condemned_for_the_damaged_one_before_it() {
         let aside = dir().join("quarantine");
         let aside = world.disk.files().iter().filter(|(path, _)| path.starts_with(&aside)).count();
         assert_eq!(aside, 1, "what was set aside is the damaged copy");
+    });
+}
+
+#[test]
+fn who_found_a_blob_damaged_is_told_the_same_until_it_is_put_again() {
+    // Fault case 21: who heals it asks before it fetches a copy.
+    explore(|world| {
+        let thing = rotten(&world);
+        let address = thing.address;
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                world.spawn(move |store| {
+                    read_rotten(&store);
+                    for _ in 0..3 {
+                        assert_eq!(store.chunk_state(&address).unwrap(), ChunkState::Quarantined);
+                        assert_eq!(store.has(&[address]).unwrap(), [false]);
+                    }
+                })
+            })
+            .collect();
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
     });
 }
 
