@@ -20,9 +20,9 @@ use stash_store::{Batch, ReadError, Store};
 use tokio::time::sleep;
 
 use crate::core::{AskError, Core, ask, lock, unexpected};
-use crate::damage::Damage;
+use crate::damage;
 use crate::holding::{self, Holding};
-use crate::ledger::{self, LedgerError, at};
+use crate::ledger::{self, LedgerError};
 use crate::message::{self, Refusal, Reply, Request};
 use crate::proof::Question;
 use crate::serve::refused;
@@ -261,16 +261,7 @@ fn chunk_of(
 /// The sealed bytes of a chunk that is here whole. Blocking.
 fn read(core: &Core, store: &Store, address: &Address) -> Option<Vec<u8>> {
     let mut sealed = Vec::new();
-    match store.read_into(&at(address), &mut sealed) {
-        Ok(true) => Some(sealed),
-        Ok(false) => None,
-        Err(error) => {
-            if let ReadError::Damaged { .. } = &error {
-                core.house.damaged(Damage::Chunk(*address), error.to_string());
-            }
-            None
-        }
-    }
+    matches!(damage::read(core, store, address, &mut sealed), Ok(true)).then_some(sealed)
 }
 
 /// Shows a member that chunks are here: 32 bytes each, zeros for those that are not.

@@ -148,6 +148,23 @@ impl Damage {
     }
 }
 
+/// Reads the sealed bytes of a chunk as every part of the engine does: damage that it meets is noted, so that it
+/// is healed. False if the chunk is not here whole. Blocking.
+pub(crate) fn read(
+    core: &Core,
+    store: &Store,
+    address: &Address,
+    into: &mut Vec<u8>,
+) -> Result<bool, ReadError> {
+    let read = store.read_into(&at(address), into);
+    if let Err(error @ ReadError::Damaged { .. }) = &read
+        && core.house.damaged(Damage::Chunk(*address), error.to_string())
+    {
+        tracing::error!(chunk = %address.short(), %error, "a chunk is damaged here");
+    }
+    read
+}
+
 /// What became of an attempt.
 enum Mended {
     /// It is whole here.

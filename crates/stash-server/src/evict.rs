@@ -14,6 +14,7 @@ use stash_p2p::Peer;
 use stash_store::{Batch, ChunkState, CommitError, ReadError, Store};
 
 use crate::core::{AskError, Core, ask, lock, unexpected};
+use crate::damage;
 use crate::ledger::{LedgerError, at};
 use crate::message::{self, Reply, Request};
 use crate::proof::Question;
@@ -278,6 +279,7 @@ async fn holds(
     proof: [u8; 32],
 ) -> bool {
     let (stash, me, prover, nonce, session) = (core.stash, core.me, *prover, *nonce, *session);
+    let shared = Arc::clone(core);
     let check = move |store: &Store| {
         let mut sealed = Vec::new();
         let question = Question {
@@ -287,7 +289,7 @@ async fn holds(
             prover: &prover,
             session: &session,
         };
-        matches!(store.read_into(&at(&address), &mut sealed), Ok(true))
+        matches!(damage::read(&shared, store, &address, &mut sealed), Ok(true))
             && question.holds(&sealed, &proof)
     };
     core.disk.run(check).await
@@ -348,7 +350,7 @@ fn one(
     let mut sealed = Vec::new();
     let question =
         Question { nonce, stash: &core.stash, verifier: &verifier, prover: &core.me, session };
-    match store.read_into(&chunk, &mut sealed) {
+    match damage::read(core, store, &address, &mut sealed) {
         Ok(true) => Ok(question.answer(&sealed)),
         Ok(false) => Err("does not have all of it".to_owned()),
         Err(error) => Err(error.to_string()),

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::core::{ANSWER, AskError, Core, decoded, lock, next_in_line, unexpected};
-use crate::damage::Damage;
+use crate::damage;
 use crate::ledger::{self, Chunks, at};
 use crate::message::{self, Reply, Request};
 use crate::pool::{Buffer, BufferPool, MAX_BUFFER};
@@ -222,17 +222,12 @@ pub(crate) async fn read_local(
 ) -> Result<Buffer, Buffer> {
     let shared = Arc::clone(core);
     let work = move |store: &Store| match buffer
-        .fill(|bytes| store.read_into(&at(&chunk.address), bytes))
+        .fill(|bytes| damage::read(&shared, store, &chunk.address, bytes))
     {
         Ok(true) => Ok(buffer),
-        Ok(false) => Err(buffer),
+        Ok(false) | Err(ReadError::Damaged { .. }) => Err(buffer),
         Err(error) => {
-            if let ReadError::Damaged { .. } = &error {
-                tracing::error!(chunk = %chunk.address.short(), %error, "a local chunk is damaged");
-                shared.house.damaged(Damage::Chunk(chunk.address), error.to_string());
-            } else {
-                tracing::warn!(chunk = %chunk.address.short(), %error, "a local read failed");
-            }
+            tracing::warn!(chunk = %chunk.address.short(), %error, "a local read failed");
             Err(buffer)
         }
     };

@@ -118,6 +118,18 @@ struct Notes {
     lost: BTreeSet<NodeId>,
     /// The uptime at which the first of what waits for its grace is to be brought back.
     due: Option<u64>,
+    /// Damaged chunks that the last pass of this process has taken into account.
+    quarantined: u64,
+}
+
+impl Notes {
+    /// Whether there are damaged chunks that no pass has taken into account.
+    fn is_new_damage(&mut self, quarantined: u64) -> bool {
+        let new = quarantined > self.quarantined;
+        // What is healed since leaves room for new damage to be noticed.
+        self.quarantined = self.quarantined.min(quarantined);
+        new
+    }
 }
 
 impl Repairs {
@@ -221,13 +233,16 @@ async fn meet(core: &Arc<Core>) -> Result<bool, LedgerError> {
         core.disk.run(move |store| store.commit(batch.even_if_full())).await?;
     }
     let lost = lost(core);
-    let notes = lock(&core.repairs.notes);
+    let quarantined = core.disk.store().stats().quarantined;
+    let mut notes = lock(&core.repairs.notes);
+    // Whoever met the damage may have been killed before it was healed, or have had no way to say so.
+    let damaged = notes.is_new_damage(quarantined);
     let interval = core.house.options.repair_interval.as_secs();
     let since = core.environment.seconds().saturating_sub(notes.began);
     // A clock that was turned back is no reason to wait for years.
     let again = notes.ended == 0 || since >= interval || notes.began > core.environment.seconds();
     let due = notes.due.is_some_and(|due| due <= uptime);
-    Ok(due || again || lost != notes.lost)
+    Ok(due || again || damaged || lost != notes.lost)
 }
 
 /// The members whose copies do not count.
@@ -257,7 +272,8 @@ pub(crate) async fn pass(
     let _alone = core.repairs.alone.lock().await;
     let lost = lost(core);
     let mut found = Copies::default();
-    let uptime = core.disk.store().stats().uptime;
+    let stats = core.disk.store().stats();
+    let (uptime, quarantined) = (stats.uptime, stats.quarantined);
     let (mut began, mut after, mut due) = (core.environment.seconds(), 0, None::<u64>);
     if manner == Manner::Quiet {
         let notes = lock(&core.repairs.notes);
@@ -293,6 +309,7 @@ pub(crate) async fn pass(
         {
             let mut notes = lock(&core.repairs.notes);
             (notes.last, notes.lost, notes.due) = (Some(found.clone()), lost, due);
+            notes.quarantined = quarantined;
         }
         note(core, began, core.environment.seconds(), 0).await;
         if found.incomplete + found.brought_back > 0 {
@@ -374,5 +391,21 @@ impl Engine {
     #[must_use]
     pub fn repair_status(&self) -> RepairStatus {
         self.core.repairs.status()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_that_no_pass_has_seen_makes_one_due() {
+        let mut notes = Notes::default();
+        assert!(!notes.is_new_damage(0));
+        assert!(notes.is_new_damage(2), "an earlier process left it");
+        notes.quarantined = 2;
+        assert!(!notes.is_new_damage(2), "nobody has it whole: there is no use in looking again");
+        assert!(!notes.is_new_damage(1));
+        assert!(notes.is_new_damage(2), "one was healed, and another one came");
     }
 }

@@ -145,6 +145,24 @@ async fn damage_that_a_read_meets_is_healed_though_the_reader_keeps_nothing() {
     .await;
 }
 
+// Fault case 21. Nobody reads the chunk but to prove it, or to check what another member proves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_that_a_proof_meets_is_healed() {
+    let stash = Stash::new();
+    let founder = stash.founder().await;
+    let keeper = stash.joined(&founder, Role::Keeper).await;
+    all_connected(&[&founder, &keeper]).await;
+    for (damaged, key) in [(&keeper, "a"), (&founder, "b")] {
+        let (chunks, outcome) = stash.put(&founder, key, &[300_000], Wait::All).await;
+        assert!(!outcome.short);
+        flip(damaged, &chunks[0]);
+        let refused = founder.engine.evict(addresses(&chunks)).await;
+        assert!(refused.is_err(), "{key}: {refused:?}");
+        let chunk = at(&chunks[0].address);
+        until("the chunk is whole again", || damaged.store.has(&[chunk]).unwrap()[0]).await;
+    }
+}
+
 // Fault case 78.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_record_is_fetched_again_from_a_member() {
