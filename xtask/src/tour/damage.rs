@@ -9,6 +9,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use crate::shapes::Status;
+use crate::tour::apart::until;
 use crate::tour::{Tour, plural};
 
 /// Chunk files to damage: more than one, so that a get from several sources meets some of them.
@@ -22,6 +23,7 @@ pub(super) fn flipped(tour: &mut Tour<'_>) -> Result<String> {
         return Ok("skipped: this tree has no chunk that is a file of its own".into());
     }
     let flips = FLIPS.min(chunks.len());
+    let before: Status = tour.keeper().json(&["status"])?;
     for _ in 0..flips {
         let path = chunks.swap_remove(tour.rng.random_range(0..chunks.len()));
         flip_a_bit(&path, &mut tour.rng)?;
@@ -35,13 +37,14 @@ pub(super) fn flipped(tour: &mut Tour<'_>) -> Result<String> {
         evictions.push(tour.cluster.nodes[other].run(&evict)?.expect(&[0, 9])?.code);
         tour.whole_tree_back(other).context("after a flip, evicted and fetched")?;
     }
-    let status: Status = tour.keeper().json(&["status"])?;
+    until("the damaged chunks are not whole again", || {
+        let now: Status = tour.keeper().json(&["status"])?;
+        Ok((now.quarantined, now.chunks) == (0, before.chunks))
+    })?;
     Ok(format!(
-        "a bit flipped in {} of {}; evictions exit {evictions:?}, every byte right; {} quarantined, {} copies missing",
+        "a bit flipped in {} of {}; evictions exit {evictions:?}, every byte right, and every chunk whole again",
         plural(flips, "chunk"),
         tour.keeper().name(),
-        status.quarantined,
-        status.missing_copies,
     ))
 }
 

@@ -14,6 +14,10 @@ use crate::tour::store::complete_everywhere;
 
 pub(super) fn removed(tour: &mut Tour<'_>) -> Result<String> {
     let guest = tour.cluster.guest(Role::Owner)?;
+    until("the new member does not meet all others", || {
+        let status = guest.json::<Status>(&["status"])?;
+        Ok(status.synchronised && status.connected == status.members)
+    })?;
     let theirs = random_file(tour, "guest")?;
     guest.ok(&["put", cluster::text(&theirs)?, "--as", "by-guest", "--wait", "all"])?;
     let id = guest.json::<Status>(&["status"])?.node_id;

@@ -16,36 +16,55 @@ const IDENTITY: [&str; 2] = ["keyring", "members"];
 
 pub(super) fn healed(tour: &mut Tour<'_>) -> Result<String> {
     let keeper = tour.keeper;
-    let before: Status = tour.keeper().json(&["status"])?;
+    let from = tour.other.unwrap_or(0);
+    let before = agreed(tour, from)?;
     tour.cluster.nodes[keeper].kill()?;
     wipe(&tour.keeper().data())?;
     // As far as there is somebody else, the founder takes no part.
-    let from = match tour.other {
-        Some(other) => {
-            tour.cluster.nodes[0].stop()?;
-            tour.cluster.nodes[other].name()
-        }
-        None => tour.founder().name(),
-    };
+    if from != 0 {
+        tour.cluster.nodes[0].stop()?;
+    }
     let begun = Instant::now();
     tour.cluster.nodes[keeper].start()?;
     until("the wiped keeper is not whole again", || {
         let now: Status = tour.keeper().json(&["status"])?;
-        Ok(now.synchronised
-            && now.incomplete == 0
-            && (now.records, now.chunks, now.bytes)
-                == (before.records, before.chunks, before.bytes))
+        Ok(whole(&now) && holdings(&now) == holdings(&before))
     })?;
     let took = seconds(begun.elapsed());
-    if tour.other.is_some() {
+    if from != 0 {
         tour.cluster.nodes[0].start()?;
     }
     tour.cluster.settle()?;
     let Status { records, chunks, .. } = before;
     Ok(format!(
-        "{} lost all but its identity: {records} records and {chunks} chunks came back from {from} in {took}",
-        tour.keeper().name()
+        "{} lost all but its identity: {records} records and {chunks} chunks came back from {} in {took}",
+        tour.keeper().name(),
+        tour.cluster.nodes[from].name()
     ))
+}
+
+/// What the keeper holds once it and the member that is to give it back hold the same: an earlier step may have
+/// written something that is still on its way.
+fn agreed(tour: &Tour<'_>, from: usize) -> Result<Status> {
+    let mut agreed = None;
+    until("the keeper does not hold what the others do", || {
+        let statuses: Vec<Status> = [0, from, tour.keeper]
+            .iter()
+            .map(|&index| tour.cluster.nodes[index].json(&["status"]))
+            .collect::<Result<_>>()?;
+        let same = statuses.windows(2).all(|two| holdings(&two[0]) == holdings(&two[1]));
+        agreed = statuses.into_iter().next_back().filter(|keeper| same && whole(keeper));
+        Ok(agreed.is_some())
+    })?;
+    agreed.context("agreed, by the wait above")
+}
+
+fn whole(status: &Status) -> bool {
+    status.synchronised && status.incomplete == 0
+}
+
+fn holdings(status: &Status) -> (u64, u64, u64) {
+    (status.records, status.chunks, status.bytes)
 }
 
 fn wipe(data: &Path) -> Result<()> {
