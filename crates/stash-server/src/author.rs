@@ -16,7 +16,7 @@ use stash_p2p::Environment;
 use stash_store::{Batch, CommitError, DamagedRecord, Store};
 
 use crate::joint::Joint;
-use crate::ledger::{self, Held, INCARNATION, LedgerError, Turn, Turns, Written};
+use crate::ledger::{self, Held, INCARNATION, LedgerError, Turn, Turns};
 use crate::restored;
 use crate::roster::Roster;
 
@@ -91,7 +91,7 @@ pub(crate) struct Author {
     last: Mutex<Last>,
     /// The writer's last number when the store was opened.
     opened: u64,
-    joint: Joint<Vec<Write>, Result<Written, WriteError>>,
+    joint: Joint<Vec<Write>, Result<Vec<Record>, WriteError>>,
 }
 
 /// Where records are written.
@@ -175,7 +175,7 @@ impl Author {
         roster: &Roster,
         store: &Store,
         writes: Vec<Write>,
-    ) -> Result<Written, WriteError> {
+    ) -> Result<Vec<Record>, WriteError> {
         let weight = writes.len();
         self.joint.take(writes, weight, |batches| {
             // Taken by whoever commits for all: those that wait for it hold nothing.
@@ -201,7 +201,7 @@ impl Author {
         place: &Place<'_>,
         last: &mut Last,
         batch: &[Write],
-    ) -> Result<Written, WriteError> {
+    ) -> Result<Vec<Record>, WriteError> {
         let mut turn = place.turns.take(batch.iter().map(|write| write.name).collect());
         let signed = self.sign(place, *last, batch.iter())?;
         admit(place.store, &mut turn, last, signed)
@@ -213,7 +213,7 @@ impl Author {
         place: &Place<'_>,
         last: &mut Last,
         batches: &[Vec<Write>],
-    ) -> Option<Vec<Written>> {
+    ) -> Option<Vec<Vec<Record>>> {
         let names = batches.iter().flatten().map(|write| write.name).collect();
         let mut turn = place.turns.take(names);
         let signed = self.sign(place, *last, batches.iter().flatten()).ok()?;
@@ -227,14 +227,10 @@ impl Author {
             batches.iter().enumerate().flat_map(|(at, batch)| batch.iter().map(move |_| at));
         let hashes = signed.records.iter().map(Record::hash);
         let batch_of: HashMap<RecordHash, usize> = hashes.zip(counts).collect();
-        let Written { records, dropped } = admit(place.store, &mut turn, last, signed).ok()?;
-        let mut written: Vec<Written> =
-            batches.iter().map(|_| Written { records: vec![], dropped: vec![] }).collect();
-        for record in records {
-            written[batch_of[&record.hash()]].records.push(record);
+        let mut written = vec![vec![]; batches.len()];
+        for record in admit(place.store, &mut turn, last, signed).ok()? {
+            written[batch_of[&record.hash()]].push(record);
         }
-        // It matters to nobody whose records made these superfluous.
-        written.first_mut()?.dropped = dropped;
         Some(written)
     }
 
@@ -311,7 +307,7 @@ fn admit(
     turn: &mut Turn<'_>,
     last: &mut Last,
     signed: Signed,
-) -> Result<Written, WriteError> {
+) -> Result<Vec<Record>, WriteError> {
     let Signed { records, overtaken, next } = signed;
     let written = ledger::admit_all(store, turn, records, &overtaken);
     let written = written.map_err(|error| match error {

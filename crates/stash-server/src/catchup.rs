@@ -223,6 +223,12 @@ impl Following {
     }
 }
 
+/// All that is held is to be compared with every connected member.
+pub(crate) fn compare_with_all(core: &Core) {
+    let followers: Vec<_> = lock(&core.news).values().cloned().collect();
+    followers.iter().for_each(|follower| follower.compare());
+}
+
 /// Whether one full exchange of records has ended in this store.
 pub(crate) fn synchronised(core: &Core) -> bool {
     matches!(core.disk.store().row(COMPLETE), Ok(Some(_)))

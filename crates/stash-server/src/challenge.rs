@@ -16,16 +16,17 @@ use rand::{Rng, RngExt};
 use serde_bytes::ByteBuf;
 use stash_crypto::{Address, Manifest, NodeId, Record, RecordHash};
 use stash_p2p::Peer;
-use stash_store::{Batch, ReadError, Store};
+use stash_store::{Batch, Store};
 use tokio::time::sleep;
 
-use crate::core::{AskError, Core, ask, lock, unexpected};
+use crate::core::{AskError, Core, ask, unexpected};
 use crate::damage;
 use crate::holding::{self, Holding};
 use crate::ledger::{self, LedgerError};
 use crate::message::{self, Refusal, Reply, Request};
 use crate::proof::Question;
 use crate::serve::refused;
+use crate::short;
 use trials::Sample;
 pub use trials::Trial;
 pub(crate) use trials::Trials;
@@ -131,13 +132,8 @@ async fn claimed(
     }
     let hashes: Vec<_> = failed.iter().map(|sample| sample.record).collect();
     let states = holding::there(peer, &hashes).await?;
-    let lacks = |wanted: &Holding| matches!(wanted, Holding::Absent | Holding::Incomplete);
-    let lacking: Vec<_> = hashes
-        .iter()
-        .zip(&states)
-        .filter(|(_, state)| lacks(state))
-        .map(|(hash, _)| *hash)
-        .collect();
+    let pairs = hashes.iter().zip(&states).filter(|(_, state)| state.is_lacking());
+    let lacking: Vec<_> = pairs.map(|(hash, _)| *hash).collect();
     if !lacking.is_empty() {
         holding::tell(peer, &lacking).await;
     }
@@ -199,8 +195,7 @@ impl Asked<'_> {
             let after = rng.random_range(from..last);
             let Some((_, hash)) = store.record_hashes_after(after, 1)?.pop() else { continue };
             let record = RecordHash::from_bytes(hash);
-            let lacks = |nodes: &BTreeSet<NodeId>| nodes.contains(&self.prover);
-            if lock(&self.core.short).get(&record).is_some_and(lacks) {
+            if short::without(store, &record)?.contains(&self.prover) {
                 // That is known.
                 continue;
             }
@@ -239,12 +234,9 @@ fn chunk_of(
     hash: &RecordHash,
     rng: &mut impl Rng,
 ) -> Result<Option<Option<Address>>, LedgerError> {
-    let stored = match store.record(hash.as_bytes()) {
-        Ok(Some(stored)) => stored,
-        Ok(None) | Err(ReadError::RecordDamaged { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
+    let Some(record) = ledger::whole(store, hash)? else {
+        return Ok(None);
     };
-    let record = ledger::decode(stored.sequence, &stored.bytes)?;
     let manifest = &record.clear().manifest;
     let refs = manifest.refs();
     if refs.is_empty() {

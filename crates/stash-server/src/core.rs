@@ -88,8 +88,8 @@ pub(crate) struct Core {
     pub background: Background,
     /// Chunks that an eviction under way wants to drop: no hold is given on them.
     pub evicting: Mutex<BTreeSet<Address>>,
-    /// Records that are known to have fewer copies than members, and the members without one.
-    pub short: Mutex<Short>,
+    /// What goes with the rows of records that have fewer copies than members.
+    pub short: Short,
     /// Records that this node is sending to a member: it need not read them from the log as well.
     pub flying: Flying,
     /// Names of the stretches of this store's order.

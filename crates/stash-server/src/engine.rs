@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::author::Author;
 use crate::challenge::{Trial, Trials};
-use crate::core::{Core, Pools, ask, lock};
+use crate::core::{Core, Pools, ask};
 use crate::damage::{self, Damage};
 use crate::disk::{Disk, Mode};
 use crate::door::{self, Door, advertised, noise};
@@ -38,10 +38,11 @@ use crate::restored::Restored;
 use crate::roster::{self, Roster, RosterError};
 use crate::schedule::Housekeeping;
 use crate::serve::{self, Asker};
+use crate::short::{self, Short};
 use crate::tally::Wait;
 use crate::traffic::{Background, Traffic};
 use crate::upload::Upload;
-use crate::{catchup, challenge, repair, short, sync, wants};
+use crate::{catchup, challenge, repair, sync, wants};
 
 /// Mended names that wait for a slow listener, 32 bytes each.
 const MENDED: usize = 1_024;
@@ -167,7 +168,7 @@ pub struct EngineStatus {
     pub chunks: u64,
     /// Bytes of those chunks.
     pub bytes: u64,
-    /// Records written here that some member is known not to hold.
+    /// Records written here that some member is known not to hold; at most 10,000 are counted.
     pub missing_copies: u64,
     /// Records held here that lack chunks; at most 10,000 are counted.
     pub incomplete: u64,
@@ -302,10 +303,10 @@ impl Engine {
     pub async fn status(&self) -> Result<EngineStatus, LedgerError> {
         let core = &self.core;
         let read = |store: &Store| {
-            Ok::<_, ReadError>((store.stats(), store.rows(ALARM)?, wants::count(store)?))
+            let counts = (short::count(store)?, wants::count(store)?);
+            Ok::<_, ReadError>((store.stats(), store.rows(ALARM)?, counts))
         };
-        let (stats, alarms, incomplete) = core.disk.run(read).await?;
-        let missing_copies = lock(&core.short).len() as u64;
+        let (stats, alarms, (missing_copies, incomplete)) = core.disk.run(read).await?;
         let members = self.members();
         let text = |(_, value): (Vec<u8>, Vec<u8>)| String::from_utf8_lossy(&value).into_owned();
         Ok(EngineStatus {
@@ -609,7 +610,7 @@ fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
         stash,
         me,
         keys,
-        short: short::all(&store)?.into(),
+        short: Short::load(&store)?,
         flying: Flying::default(),
         comparing: Semaphore::new(1),
         proving: Semaphore::new(1),

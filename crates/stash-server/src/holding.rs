@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_bytes::ByteBuf;
 use stash_crypto::RecordHash;
 use stash_p2p::Peer;
-use stash_store::{ReadError, Store};
+use stash_store::Store;
 
 use crate::core::{AskError, Core, ask, unexpected};
 use crate::ledger::{self, LedgerError, Named};
@@ -34,16 +34,18 @@ impl Holding {
             .into_iter()
             .find(|holding| *holding as u8 == byte)
     }
+
+    /// Whether it should have bytes that it does not have.
+    pub(crate) fn is_lacking(self) -> bool {
+        matches!(self, Holding::Absent | Holding::Incomplete)
+    }
 }
 
 /// What is here of a record. Blocking.
 pub(crate) fn here(store: &Store, hash: &RecordHash) -> Result<Holding, LedgerError> {
-    let stored = match store.record(hash.as_bytes()) {
-        Ok(Some(stored)) => stored,
-        Ok(None) | Err(ReadError::RecordDamaged { .. }) => return Ok(Holding::Absent),
-        Err(error) => return Err(error.into()),
+    let Some(record) = ledger::whole(store, hash)? else {
+        return Ok(Holding::Absent);
     };
-    let record = ledger::decode(stored.sequence, &stored.bytes)?;
     if Named::of(store, &record.clear().manifest)?.missing.is_empty() {
         return Ok(Holding::Whole);
     }

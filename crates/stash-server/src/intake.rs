@@ -19,7 +19,7 @@ use crate::lease::Leases;
 use crate::ledger::{self, Chunks, at};
 use crate::message::{self, Put, PutReply, RecordResult};
 use crate::pool::{Buffer, MAX_BUFFER};
-use crate::{restored, rules, short};
+use crate::{restored, rules};
 
 /// A put stream may be silent for this long: its sender may be reading from a slow pipe.
 const IDLE: Duration = Duration::from_secs(600);
@@ -289,15 +289,14 @@ pub(crate) async fn accept(
             checked.iter().filter_map(|one| one.as_ref().ok()).cloned().collect();
         let new = absent(store, &good);
         let stored = match ledger::admit(&shared.turns, store, &good, chunks) {
-            Ok(admitted) => {
-                short::forget(&shared, &admitted.dropped);
-                let came = |at: &usize| admitted.results[*at] == RecordResult::Stored {};
+            Ok(results) => {
+                let came = |at: &usize| results[*at] == RecordResult::Stored {};
                 let came: Vec<_> =
                     new.into_iter().filter(came).map(|at| good[at].clone()).collect();
                 if let Err(error) = restored::look(&shared, store, &came) {
                     tracing::error!(%error, "whether this node was cloned could not be looked at");
                 }
-                admitted.results
+                results
             }
             Err(error) => {
                 tracing::warn!(from = %from.short(), %error, "records were not stored");

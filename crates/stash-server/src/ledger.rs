@@ -125,16 +125,17 @@ pub(crate) fn decode(sequence: u64, bytes: &[u8]) -> Result<Record, LedgerError>
     Record::decode(bytes).map_err(|error| damaged(error.to_string()))
 }
 
-/// What became of some records.
-#[derive(Debug)]
-pub(crate) struct Admitted {
-    /// One result a record.
-    pub results: Vec<RecordResult>,
-    /// Records that were held, and are no more.
-    pub dropped: Vec<RecordHash>,
+/// A record that is held and can be read: a damaged one is as good as none until its good copy comes.
+pub(crate) fn whole(store: &Store, hash: &RecordHash) -> Result<Option<Record>, LedgerError> {
+    match store.record(hash.as_bytes()) {
+        Ok(Some(stored)) => Ok(Some(decode(stored.sequence, &stored.bytes)?)),
+        Ok(None) | Err(ReadError::RecordDamaged { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Makes accepted records durable, all that can be in one commit, and carries out what they forget.
+/// One result a record.
 ///
 /// # Errors
 ///
@@ -144,7 +145,7 @@ pub(crate) fn admit(
     store: &Store,
     records: &[Record],
     chunks: Chunks,
-) -> Result<Admitted, LedgerError> {
+) -> Result<Vec<RecordResult>, LedgerError> {
     let mut turn = turns.take(names_of(records));
     for _ in 0..ATTEMPTS {
         let named = named(store, records, chunks)?;
@@ -163,8 +164,7 @@ pub(crate) fn admit(
                     None if lacking(named) => RecordResult::Need { chunks: pack(&named.missing) },
                     None => RecordResult::Stored {},
                 };
-                let results = records.iter().zip(&named).map(result).collect();
-                return Ok(Admitted { results, dropped: judgement.dropped().collect() });
+                return Ok(records.iter().zip(&named).map(result).collect());
             }
             // Evicted since the look: look again.
             Err(LedgerError::Commit(CommitError::MissingChunk { .. })) => {}
@@ -172,22 +172,13 @@ pub(crate) fn admit(
         }
     }
     let reason = "chunks keep vanishing while the record is stored".to_owned();
-    let results = vec![RecordResult::Failed { reason }; records.len()];
-    Ok(Admitted { results, dropped: Vec::new() })
-}
-
-/// What became of this node's own records.
-#[derive(Debug)]
-pub(crate) struct Written {
-    /// Those that are held now: one that another of the same batch forgets is not.
-    pub records: Vec<Record>,
-    /// Records that were held, and are no more.
-    pub dropped: Vec<RecordHash>,
+    Ok(vec![RecordResult::Failed { reason }; records.len()])
 }
 
 /// Makes this node's own records durable, all or none: their numbers are used up together. The
 /// caller took the turn before it looked at what is held of their names. Drops held ones that are
-/// `damaged`, which they cover.
+/// `damaged`, which they cover. Returns those that are held now: one that another of the same batch
+/// forgets is not.
 ///
 /// # Errors
 ///
@@ -197,24 +188,20 @@ pub(crate) fn admit_all(
     turn: &mut Turn<'_>,
     mut records: Vec<Record>,
     damaged: &[DamagedRecord],
-) -> Result<Written, LedgerError> {
+) -> Result<Vec<Record>, LedgerError> {
     let named = named(store, &records, Chunks::Required)?;
     let judgement = judge(store, records.iter(), std::iter::empty())?;
     let whole: Vec<_> = records.iter().zip(&named).collect();
     commit(store, turn, &whole, &judgement, Chunks::Required)?;
     records.retain(|record| !judgement.refused.contains_key(&record.hash()));
-    let mut dropped: Vec<_> = judgement.dropped().collect();
-    match drop_damaged(store, damaged) {
-        Ok(gone) => dropped.extend(gone),
+    if let Err(error) = drop_damaged(store, damaged) {
         // They are covered already: left where they are, they do no more than to be found again.
-        Err(error) => {
-            tracing::warn!(%error, "damaged records that others cover are not dropped");
-        }
+        tracing::warn!(%error, "damaged records that others cover are not dropped");
     }
-    Ok(Written { records, dropped })
+    Ok(records)
 }
 
-fn drop_damaged(store: &Store, damaged: &[DamagedRecord]) -> Result<Vec<RecordHash>, LedgerError> {
+fn drop_damaged(store: &Store, damaged: &[DamagedRecord]) -> Result<(), LedgerError> {
     let mut batch = Batch::new();
     for one in damaged {
         batch = unlist(store, batch, &one.hash)?.drop_record(one.hash);
@@ -222,7 +209,7 @@ fn drop_damaged(store: &Store, damaged: &[DamagedRecord]) -> Result<Vec<RecordHa
     if !batch.is_empty() {
         store.commit(batch)?;
     }
-    Ok(damaged.iter().map(|one| RecordHash::from_bytes(one.hash)).collect())
+    Ok(())
 }
 
 /// Strikes out what rows say of a record that goes.
@@ -461,10 +448,9 @@ pub(crate) fn given_up_row(
     store: &Store,
     hash: &RecordHash,
 ) -> Result<Option<Vec<u8>>, LedgerError> {
-    let Some(stored) = store.record(hash.as_bytes())? else {
+    let Some(record) = whole(store, hash)? else {
         return Ok(None);
     };
-    let record = decode(stored.sequence, &stored.bytes)?;
     let row = [EVICTED, record.clear().name.as_bytes()].concat();
     Ok(is_given_up(store, &record)?.then_some(row))
 }

@@ -121,7 +121,9 @@ pub(crate) async fn learn(
 async fn follow(core: &Arc<Core>) {
     learn_keys(core);
     for node in part(core) {
-        short::part(core, node).await;
+        if let Err(error) = short::part(core, node).await {
+            tracing::warn!(%error, "copies that a removed member lacks are still counted");
+        }
     }
     let shared = Arc::clone(core);
     let work = move |store: &Store| {
@@ -130,14 +132,12 @@ async fn follow(core: &Arc<Core>) {
     match core.disk.run(work).await {
         Ok(aside) if aside.records.is_empty() => {}
         Ok(aside) => {
-            short::forget(core, &aside.records);
             core.applied();
             for name in aside.names {
                 // Nobody listens on a keeper.
                 let _ = core.mended.send(name);
             }
-            let followers: Vec<_> = lock(&core.news).values().cloned().collect();
-            followers.iter().for_each(|follower| follower.compare());
+            catchup::compare_with_all(core);
         }
         Err(error) => tracing::error!(%error, "records past a cut are still shown here"),
     }

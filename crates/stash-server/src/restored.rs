@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::author::Past;
 use crate::catchup;
-use crate::core::{Core, lock};
+use crate::core::Core;
 use crate::engine::Engine;
 use crate::ledger::{self, LedgerError};
 
@@ -28,7 +28,7 @@ const PASTS: &[u8] = b"writer/past/";
 const AGAIN: &[u8] = b"reissued/";
 
 /// Own records that are looked at, at most, on the way back to where the lives parted.
-const FAR: u64 = 100_000;
+const FAR: usize = 100_000;
 
 /// A version to be written again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,9 +95,7 @@ pub(crate) fn look(core: &Core, store: &Store, came: &[Record]) -> Result<(), Le
     if core.author.overtaken(store, came)? {
         tracing::error!("another life of this node has used its numbers: going on as a new writer");
         catchup::doubt(store)?;
-        for follower in lock(&core.news).values() {
-            follower.compare();
-        }
+        catchup::compare_with_all(core);
     }
     Ok(())
 }
@@ -211,8 +209,8 @@ impl Parting {
         }
         let (mut expected, mut least) = (hash, None);
         let mut ours = BTreeMap::new();
-        for n in (1..=last).rev().take(usize::try_from(FAR).unwrap_or(usize::MAX)) {
-            let Some(record) = whole(store, &expected)? else { break };
+        for n in (1..=last).rev().take(FAR) {
+            let Some(record) = ledger::whole(store, &expected)? else { break };
             ours.insert(n, expected);
             let previous = others(store, Dot { writer, n }, &expected)?;
             if !previous.is_empty() {
@@ -233,7 +231,7 @@ impl Parting {
         let mut names = BTreeSet::new();
         for n in self.common + 1..=self.last {
             for hash in store.dots(&self.writer.to_bytes(), n)? {
-                let record = whole(store, &RecordHash::from_bytes(hash))?;
+                let record = ledger::whole(store, &RecordHash::from_bytes(hash))?;
                 names.extend(record.map(|record| record.clear().name));
             }
         }
@@ -297,17 +295,8 @@ fn others(store: &Store, dot: Dot, meant: &RecordHash) -> Result<Vec<RecordHash>
     for hash in store.dots(&dot.writer.to_bytes(), dot.n)? {
         let hash = RecordHash::from_bytes(hash);
         if hash != *meant {
-            previous.extend(whole(store, &hash)?.map(|record| record.clear().previous));
+            previous.extend(ledger::whole(store, &hash)?.map(|record| record.clear().previous));
         }
     }
     Ok(previous)
-}
-
-/// A record that is here and can be read.
-fn whole(store: &Store, hash: &RecordHash) -> Result<Option<Record>, LedgerError> {
-    match store.record(hash.as_bytes()) {
-        Ok(Some(stored)) => Ok(Some(ledger::decode(stored.sequence, &stored.bytes)?)),
-        Ok(None) | Err(ReadError::RecordDamaged { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -1,46 +1,61 @@
 //! Which records have fewer copies than members: remembered, so that `status` can say so, and made
 //! good when the members without a copy are there.
+//!
+//! What is remembered stands in the store and nowhere else: while a member is away, it may be every
+//! record.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use stash_crypto::{NodeId, Record, RecordHash};
 use stash_p2p::Peer;
 use stash_store::{Batch, ReadError, Store};
 
 use crate::core::{AskError, Core, lock};
-use crate::holding::{self, Holding, PAGE};
+use crate::holding::{self, PAGE};
 use crate::ledger::LedgerError;
 use crate::shipment::Shipment;
 
 /// Store rows of records with missing copies, by record hash; the value names the members.
 const SHORT: &[u8] = b"short/";
 
-/// Records with missing copies, and the members that lack them.
-pub(crate) type Short = BTreeMap<RecordHash, BTreeSet<NodeId>>;
+/// Records with missing copies that a status counts.
+const COUNTED: usize = 10_000;
+
+/// What goes with the rows.
+#[derive(Debug)]
+pub(crate) struct Short {
+    /// Reading a row and writing it is one step.
+    turn: Mutex<()>,
+    /// Whether there may be rows at all: mostly there are none, and nothing to look up.
+    some: AtomicBool,
+}
+
+impl Short {
+    pub(crate) fn load(store: &Store) -> Result<Short, ReadError> {
+        let some = !store.rows_after(SHORT, &[], 1)?.is_empty();
+        Ok(Short { turn: Mutex::new(()), some: AtomicBool::new(some) })
+    }
+}
 
 /// The row of one record.
 pub(crate) fn row(record: &RecordHash) -> Vec<u8> {
     [SHORT, record.as_bytes()].concat()
 }
 
-/// Strikes out records that are not held any more; their rows went with them.
-pub(crate) fn forget(core: &Core, dropped: &[RecordHash]) {
-    if !dropped.is_empty() {
-        let mut short = lock(&core.short);
-        for hash in dropped {
-            short.remove(hash);
-        }
-    }
+/// How many records have missing copies; at most 10,000 are counted.
+pub(crate) fn count(store: &Store) -> Result<u64, ReadError> {
+    Ok(store.rows_after(SHORT, &[], COUNTED)?.len() as u64)
 }
 
-/// The records that the store remembers as short.
-pub(crate) fn all(store: &Store) -> Result<Short, ReadError> {
-    let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
-        let hash = RecordHash::from_bytes(key.strip_prefix(SHORT)?.try_into().ok()?);
-        Some((hash, value.as_chunks().0.iter().copied().map(NodeId::from_bytes).collect()))
-    };
-    Ok(store.rows(SHORT)?.into_iter().filter_map(decode).collect())
+/// The members that lack a record, as far as this node knows.
+pub(crate) fn without(store: &Store, record: &RecordHash) -> Result<BTreeSet<NodeId>, ReadError> {
+    Ok(nodes(&store.row(&row(record))?.unwrap_or_default()))
+}
+
+fn nodes(value: &[u8]) -> BTreeSet<NodeId> {
+    value.as_chunks().0.iter().copied().map(NodeId::from_bytes).collect()
 }
 
 /// Waits until no target of a shipment can still report, then writes down what is missing, or
@@ -52,7 +67,11 @@ pub(crate) async fn watch(core: Arc<Core>, shipment: Arc<Shipment>, lanes: Vec<N
     }
     let lacking: BTreeSet<NodeId> = tally.without().into_iter().map(|(node, _)| node).collect();
     let hashes = shipment.records().iter().map(Record::hash);
-    change(&core, hashes, |nodes| nodes.clone_from(&lacking)).await;
+    // Mostly nobody lacks anything, and nothing has to be struck out.
+    if !lacking.is_empty() || core.short.some.load(Ordering::Relaxed) {
+        let lacking = lacking.clone();
+        change(&core, hashes.collect(), move |nodes| nodes.clone_from(&lacking)).await;
+    }
     // One that is connected all the same has passed over them in this node's order.
     for (node, peer) in core.connected().into_iter().filter(|(node, _)| lacking.contains(node)) {
         let core = Arc::clone(&core);
@@ -60,60 +79,82 @@ pub(crate) async fn watch(core: Arc<Core>, shipment: Arc<Shipment>, lanes: Vec<N
     }
 }
 
-/// Changes who lacks some records, here and in the store.
+/// Changes who lacks some records.
 async fn change(
-    core: &Core,
-    hashes: impl Iterator<Item = RecordHash>,
-    update: impl Fn(&mut BTreeSet<NodeId>),
+    core: &Arc<Core>,
+    hashes: Vec<RecordHash>,
+    update: impl Fn(&mut BTreeSet<NodeId>) + Send + 'static,
 ) {
-    let changed: Vec<(RecordHash, Vec<u8>)> = {
-        let mut short = lock(&core.short);
-        let change = |hash: RecordHash| {
-            let old = short.get(&hash).cloned().unwrap_or_default();
-            let mut new = old.clone();
-            update(&mut new);
-            let bytes = new.iter().flat_map(|node| *node.as_bytes()).collect();
-            let differs = new != old;
-            if new.is_empty() {
-                short.remove(&hash);
-            } else {
-                short.insert(hash, new);
-            }
-            differs.then_some((hash, bytes))
-        };
-        hashes.filter_map(change).collect()
-    };
-    if changed.is_empty() {
-        return;
-    }
+    let shared = Arc::clone(core);
     let write = move |store: &Store| {
-        let hashes: Vec<[u8; 32]> = changed.iter().map(|(hash, _)| *hash.as_bytes()).collect();
-        let held = store.has_records(&hashes)?;
-        // A forget has taken the others meanwhile: nobody needs a copy any more.
-        let (here, gone): (Vec<_>, Vec<_>) =
-            changed.into_iter().zip(held).partition(|(_, held)| *held);
-        let gone: Vec<RecordHash> = gone.into_iter().map(|((hash, _), _)| hash).collect();
-        let batch = here.iter().fold(Batch::new(), |batch, ((hash, nodes), _)| {
-            let value = (!nodes.is_empty()).then_some(nodes.as_slice());
-            batch.row(&row(hash), value)
-        });
-        let batch = gone.iter().fold(batch, |batch, hash| batch.row(&row(hash), None));
-        store.commit(batch.even_if_full())?;
-        Ok::<_, LedgerError>(gone)
+        let _turn = lock(&shared.short.turn);
+        let raw: Vec<[u8; 32]> = hashes.iter().map(|hash| *hash.as_bytes()).collect();
+        let (mut batch, mut some) = (Batch::new(), false);
+        for (hash, held) in hashes.iter().zip(store.has_records(&raw)?) {
+            let old = store.row(&row(hash))?;
+            let mut new = nodes(old.as_deref().unwrap_or_default());
+            update(&mut new);
+            let value: Vec<u8> = new.iter().flat_map(|node| *node.as_bytes()).collect();
+            // Of one that a forget has taken meanwhile, nobody needs a copy any more.
+            let value = Some(value).filter(|value| held && !value.is_empty());
+            some |= value.is_some();
+            if value != old {
+                batch = batch.row(&row(hash), value.as_deref());
+            }
+        }
+        if some {
+            shared.short.some.store(true, Ordering::Relaxed);
+        }
+        if !batch.is_empty() {
+            store.commit(batch.even_if_full())?;
+        }
+        Ok::<_, LedgerError>(())
     };
-    match core.disk.run(write).await {
-        Ok(gone) => forget(core, &gone),
-        Err(error) => tracing::warn!(%error, "missing copies could not be written down"),
+    if let Err(error) = core.disk.run(write).await {
+        tracing::warn!(%error, "missing copies could not be written down");
+    }
+}
+
+/// Goes through the records that a member is known to lack, a page at a time.
+struct Lacked {
+    node: NodeId,
+    after: Vec<u8>,
+}
+
+impl Lacked {
+    fn by(node: NodeId) -> Lacked {
+        Lacked { node, after: Vec::new() }
+    }
+
+    /// The next of them, which may be none of a page; `None` after the last page.
+    async fn next(&mut self, core: &Core) -> Result<Option<Vec<RecordHash>>, ReadError> {
+        if !core.short.some.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let after = self.after.clone();
+        let rows = core.disk.run(move |store| store.rows_after(SHORT, &after, PAGE)).await?;
+        let Some((last, _)) = rows.last() else {
+            return Ok(None);
+        };
+        self.after.clone_from(last);
+        let rows = rows.iter().filter(|(_, value)| nodes(value).contains(&self.node));
+        let hash = |key: &Vec<u8>| key.strip_prefix(SHORT)?.try_into().ok();
+        Ok(Some(rows.filter_map(|(key, _)| hash(key).map(RecordHash::from_bytes)).collect()))
     }
 }
 
 /// A node that was removed lacks nothing any more.
-pub(crate) async fn part(core: &Core, node: NodeId) {
-    let lacks =
-        |(hash, nodes): (&RecordHash, &BTreeSet<NodeId>)| nodes.contains(&node).then_some(*hash);
-    let hashes: Vec<RecordHash> = lock(&core.short).iter().filter_map(lacks).collect();
-    for page in hashes.chunks(PAGE) {
-        change(core, page.iter().copied(), |nodes| {
+pub(crate) async fn part(core: &Arc<Core>, node: NodeId) -> Result<(), ReadError> {
+    let mut lacked = Lacked::by(node);
+    while let Some(page) = lacked.next(core).await? {
+        strike(core, node, page).await;
+    }
+    Ok(())
+}
+
+async fn strike(core: &Arc<Core>, node: NodeId, hashes: Vec<RecordHash>) {
+    if !hashes.is_empty() {
+        change(core, hashes, move |nodes| {
             nodes.remove(&node);
         })
         .await;
@@ -123,14 +164,17 @@ pub(crate) async fn part(core: &Core, node: NodeId) {
 /// Asks a member about the records that it is known to lack: what it has by now is struck out, and
 /// it is told of the rest.
 pub(crate) async fn settle(core: &Arc<Core>, node: NodeId, peer: &Peer) {
-    let lacks =
-        |(hash, nodes): (&RecordHash, &BTreeSet<NodeId>)| nodes.contains(&node).then_some(*hash);
-    let hashes: Vec<RecordHash> = lock(&core.short).iter().filter_map(lacks).collect();
-    for page in hashes.chunks(PAGE) {
-        if let Err(error) = settle_page(core, node, peer, page).await {
-            tracing::debug!(peer = %node.short(), %error, "a member does not say what it lacks");
-            return;
+    let mut lacked = Lacked::by(node);
+    let result = async {
+        while let Some(page) = lacked.next(core).await.map_err(|e| AskError::Gone(e.to_string()))? {
+            if !page.is_empty() {
+                settle_page(core, node, peer, &page).await?;
+            }
         }
+        Ok::<_, AskError>(())
+    };
+    if let Err(error) = result.await {
+        tracing::debug!(peer = %node.short(), %error, "a member does not say what it lacks");
     }
 }
 
@@ -141,15 +185,11 @@ async fn settle_page(
     page: &[RecordHash],
 ) -> Result<(), AskError> {
     let states = holding::there(peer, page).await?;
-    let lacks = |state: &Holding| matches!(state, Holding::Absent | Holding::Incomplete);
     let split = |wanted: bool| {
-        let pairs = page.iter().zip(&states).filter(move |(_, state)| lacks(state) == wanted);
+        let pairs = page.iter().zip(&states).filter(move |(_, state)| state.is_lacking() == wanted);
         pairs.map(|(hash, _)| *hash).collect::<Vec<_>>()
     };
-    change(core, split(false).into_iter(), |nodes| {
-        nodes.remove(&node);
-    })
-    .await;
+    strike(core, node, split(false)).await;
     let lacking = split(true);
     if !lacking.is_empty() {
         holding::tell(peer, &lacking).await;

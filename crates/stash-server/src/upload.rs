@@ -223,10 +223,9 @@ impl Upload {
         self.staged(0).await?;
         let (core, leases) = (Arc::clone(&inner.core), inner.leases.clone());
         let work = move |store: &Store| {
-            let written = core.author.write(&core.turns, &core.roster, store, writes)?;
-            short::forget(&core, &written.dropped);
-            leases.release(store, &written.records);
-            Ok::<_, WriteError>(written.records)
+            let records = core.author.write(&core.turns, &core.roster, store, writes)?;
+            leases.release(store, &records);
+            Ok::<_, WriteError>(records)
         };
         let records = inner.core.disk.run(work).await?;
         inner.core.applied();

@@ -201,13 +201,10 @@ struct Wanted {
 
 /// The record and a chunk of it that is not here, if it is still wanted.
 fn lacking(store: &Store, hash: &RecordHash) -> Result<Option<(Record, Address)>, LedgerError> {
-    let stored = match store.record(hash.as_bytes()) {
-        Ok(Some(stored)) => stored,
-        // Forgotten; or damaged: its good copy is wanted again when it comes.
-        Ok(None) | Err(ReadError::RecordDamaged { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
+    // Forgotten; or damaged: its good copy is wanted again when it comes.
+    let Some(record) = ledger::whole(store, hash)? else {
+        return Ok(None);
     };
-    let record = ledger::decode(stored.sequence, &stored.bytes)?;
     if ledger::is_given_up(store, &record)? {
         return Ok(None);
     }

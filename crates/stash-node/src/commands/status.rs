@@ -14,6 +14,14 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<Finish> {
     Ok(Finish::Done)
 }
 
+/// Up to where a node counts records with missing copies, and those that lack chunks.
+const COUNTED: u64 = 10_000;
+
+/// A number that a node counts only so far.
+fn counted(count: u64) -> String {
+    if count >= COUNTED { format!("{count} or more") } else { count.to_string() }
+}
+
 fn describe(status: &Status) -> String {
     let row = |name: &str, value: String| vec![name.to_owned(), value];
     let listen: Vec<String> = status.listen.iter().map(ToString::to_string).collect();
@@ -28,8 +36,8 @@ fn describe(status: &Status) -> String {
         row("files", status.files.map_or("unknown to a keeper".to_owned(), |n| n.to_string())),
         row("records", status.records.to_string()),
         row("chunks", format!("{}, {}", status.chunks, size(status.bytes))),
-        row("missing copies", status.missing_copies.to_string()),
-        row("incomplete", status.incomplete.to_string()),
+        row("missing copies", counted(status.missing_copies)),
+        row("incomplete", counted(status.incomplete)),
     ];
     if status.quarantined > 0 {
         rows.push(row("quarantined", status.quarantined.to_string()));

@@ -109,11 +109,6 @@ impl Judgement {
         }
         Ok(())
     }
-
-    /// What went.
-    pub(super) fn dropped(&self) -> impl Iterator<Item = RecordHash> {
-        self.drops.iter().map(Record::hash)
-    }
 }
 
 /// Ends what a stop interrupted. Before anybody else uses the store. One that takes no writes stays

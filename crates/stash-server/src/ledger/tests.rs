@@ -74,7 +74,7 @@ fn meta(size: u64) -> stash_crypto::Meta {
 
 fn admit_one(store: &Store, record: &Record) -> RecordResult {
     let record = std::slice::from_ref(record);
-    admit(&Turns::default(), store, record, Chunks::Required).unwrap().results.remove(0)
+    admit(&Turns::default(), store, record, Chunks::Required).unwrap().remove(0)
 }
 
 fn name_it(store: &Store, chunk: &ChunkRef, record: &Record) -> bool {

@@ -8,11 +8,11 @@ use stash_p2p::Peer;
 use stash_store::{Batch, Store};
 
 use super::{Copies, Manner, row};
-use crate::core::{Core, lock};
+use crate::core::Core;
 use crate::holding::{self, Holding};
 use crate::ledger::{self, LedgerError};
 use crate::schedule::Housekeeping;
-use crate::wants;
+use crate::{short, wants};
 
 /// With fewer copies than this elsewhere, bytes that were given up here are brought back at once.
 const AT_ONCE: u64 = 2;
@@ -43,7 +43,7 @@ impl Page<'_> {
         let mut copies: Vec<u64> =
             here.iter().map(|here| u64::from(*here == Holding::Whole)).collect();
         let mut missing = vec![false; here.len()];
-        let others = self.others().await;
+        let others = self.others().await?;
         for (node, asked, states) in others {
             let counts = !self.lost.contains(&node);
             let member = found.members.entry(node).or_default();
@@ -57,7 +57,7 @@ impl Page<'_> {
                 };
                 *count += 1;
                 copies[at] += u64::from(counts && *state == Holding::Whole);
-                missing[at] |= !counts || matches!(state, Holding::Absent | Holding::Incomplete);
+                missing[at] |= !counts || state.is_lacking();
             }
         }
         let mut work = Vec::new();
@@ -99,7 +99,7 @@ impl Page<'_> {
 
     /// What every other member has of these records: those that are connected say so, and are told
     /// what they lack; the others have what they had.
-    async fn others(&self) -> Vec<(NodeId, bool, Vec<Holding>)> {
+    async fn others(&self) -> Result<Vec<(NodeId, bool, Vec<Holding>)>, LedgerError> {
         let connected: BTreeMap<NodeId, Peer> = self.core.connected().into_iter().collect();
         let members = self.core.roster.members().into_iter();
         let others = members.map(|member| member.node).filter(|node| *node != self.core.me);
@@ -108,20 +108,24 @@ impl Page<'_> {
             async move {
                 match peer {
                     Some(peer) => self.ask(node, peer).await,
-                    None => (node, false, self.believed(&node)),
+                    None => self.believed(node).await,
                 }
             }
         };
-        futures::future::join_all(others.map(one)).await
+        futures::future::try_join_all(others.map(one)).await
     }
 
     /// One that does not answer is taken for one that is away.
-    async fn ask(&self, node: NodeId, peer: &Peer) -> (NodeId, bool, Vec<Holding>) {
+    async fn ask(
+        &self,
+        node: NodeId,
+        peer: &Peer,
+    ) -> Result<(NodeId, bool, Vec<Holding>), LedgerError> {
         let states = match holding::there(peer, &self.hashes).await {
             Ok(states) => states,
             Err(error) => {
                 tracing::debug!(peer = %node.short(), %error, "a member does not say what it has");
-                return (node, false, self.believed(&node));
+                return self.believed(node).await;
             }
         };
         // What it does not hold at all, it finds by itself; of chunks that it lacks, it may not know.
@@ -133,15 +137,18 @@ impl Page<'_> {
         if self.manner != Manner::Dry && !lacking.is_empty() {
             holding::tell(peer, &lacking).await;
         }
-        (node, true, states)
+        Ok((node, true, states))
     }
 
     /// What a member that cannot be asked is taken to have: everything that it is not known to lack.
-    fn believed(&self, node: &NodeId) -> Vec<Holding> {
-        let short = lock(&self.core.short);
-        let lacks = |hash: &RecordHash| short.get(hash).is_some_and(|nodes| nodes.contains(node));
-        let state = |hash| if lacks(hash) { Holding::Absent } else { Holding::Whole };
-        self.hashes.iter().map(state).collect()
+    async fn believed(&self, node: NodeId) -> Result<(NodeId, bool, Vec<Holding>), LedgerError> {
+        let hashes = self.hashes.clone();
+        let believe = move |store: &Store| {
+            let lacks = |hash| Ok(short::without(store, hash)?.contains(&node));
+            let state = |lacks| if lacks { Holding::Absent } else { Holding::Whole };
+            hashes.iter().map(|hash| lacks(hash).map(state)).collect::<Result<_, LedgerError>>()
+        };
+        Ok((node, false, self.core.disk.run(believe).await?))
     }
 }
 
