@@ -60,13 +60,43 @@ pub(crate) async fn watch(core: Arc<Core>, node: NodeId, peer: Peer) {
 
 /// Challenges a member once.
 async fn challenge(core: &Arc<Core>, node: NodeId, peer: &Peer) -> Result<(), AskError> {
+    let again = core.trials.again(&node);
+    let (mut shown, failed) = show(core, node, peer, Choice::Chance(again)).await?;
+    let mut claimed = claimed(core, peer, failed).await?;
+    if !claimed.is_empty() {
+        // Proving finds damage, and it may be healed by the time the member says that all is whole.
+        let (late, failed) = show(core, node, peer, Choice::These(claimed)).await?;
+        shown.extend(late);
+        claimed = self::claimed(core, peer, failed).await?;
+    }
+    conclude(core, node, &shown, &claimed).await;
+    Ok(())
+}
+
+/// What a member is asked to show.
+enum Choice {
+    /// These, which it failed to show before, and others by chance.
+    Chance(Vec<Sample>),
+    /// These alone.
+    These(Vec<Sample>),
+}
+
+/// Asks a member once. What it has shown, and what it has not.
+async fn show(
+    core: &Arc<Core>,
+    node: NodeId,
+    peer: &Peer,
+    choice: Choice,
+) -> Result<(Vec<Sample>, Vec<Sample>), AskError> {
     let mut nonce = [0; 32];
     core.environment.rng().fill_bytes(&mut nonce);
-    let (again, session, shared) =
-        (core.trials.again(&node), peer.handshake_hash(), Arc::clone(core));
+    let (session, shared) = (peer.handshake_hash(), Arc::clone(core));
     let draw = move |store: &Store| {
         let ours = Asked { core: &shared, prover: node, nonce, session };
-        ours.draw(store, again)
+        match choice {
+            Choice::Chance(again) => ours.draw(store, again),
+            Choice::These(samples) => ours.expect_all(store, samples),
+        }
     };
     let drawn = core.disk.run(draw).await.map_err(|error| AskError::Gone(error.to_string()))?;
     let (mut shown, mut failed) = (Vec::new(), Vec::new());
@@ -95,9 +125,7 @@ async fn challenge(core: &Arc<Core>, node: NodeId, peer: &Peer) -> Result<(), As
             if is_shown { &mut shown } else { &mut failed }.push(sample);
         }
     }
-    let failed = claimed(core, peer, failed).await?;
-    conclude(core, node, &shown, &failed).await;
-    Ok(())
+    Ok((shown, failed))
 }
 
 /// Those of a member's records that it can show.
@@ -181,10 +209,7 @@ impl Asked<'_> {
         store: &Store,
         again: Vec<Sample>,
     ) -> Result<Vec<(Sample, [u8; 32])>, LedgerError> {
-        let mut drawn = BTreeMap::new();
-        for sample in again {
-            drawn.extend(self.expect(store, sample)?);
-        }
+        let mut drawn: BTreeMap<_, _> = self.expect_all(store, again)?.into_iter().collect();
         let last = store.last_sequence();
         let mut rng = self.core.environment.rng();
         for turn in 0..ASKED {
@@ -204,6 +229,16 @@ impl Asked<'_> {
             }
         }
         Ok(drawn.into_iter().collect())
+    }
+
+    /// Those of the samples that can be checked here.
+    fn expect_all(
+        &self,
+        store: &Store,
+        samples: Vec<Sample>,
+    ) -> Result<Vec<(Sample, [u8; 32])>, LedgerError> {
+        let expected = samples.into_iter().map(|sample| self.expect(store, sample));
+        expected.filter_map(Result::transpose).collect()
     }
 
     /// The sample with the proof that is expected; `None` if it cannot be checked here.
