@@ -143,6 +143,14 @@ pub enum MemberChange {
         /// To which epochs are wrapped for the root.
         wrap: WrapPublic,
     },
+    /// A member that has been away for long does not count as a copy, or does again. What it may do, and
+    /// which of its records count, does not change.
+    Lapse {
+        /// The member.
+        node: NodeId,
+        /// Whether it has lapsed; else it is back.
+        lapsed: bool,
+    },
 }
 
 impl MemberChange {
@@ -153,6 +161,7 @@ impl MemberChange {
             Self::Remove { .. } => 3,
             Self::Epoch { .. } => 4,
             Self::Root { .. } => 5,
+            Self::Lapse { .. } => 6,
         }
     }
 
@@ -160,7 +169,7 @@ impl MemberChange {
     pub(crate) fn check(&self) -> Result<(), EntryError> {
         match self {
             Self::Admit { label, .. } => check_sealed(label.len(), is_label),
-            Self::Root { .. } => Ok(()),
+            Self::Root { .. } | Self::Lapse { .. } => Ok(()),
             Self::SetRole { cuts, .. } | Self::Remove { cuts, .. } => check_cuts(cuts),
             Self::Epoch { previous_read, wraps, .. } => {
                 check_sealed(previous_read.len(), is_previous)?;
@@ -203,6 +212,10 @@ impl MemberChange {
                 out.extend_from_slice(noise.as_bytes());
                 out.extend_from_slice(wrap.as_bytes());
             }
+            Self::Lapse { node, lapsed } => {
+                out.extend_from_slice(node.as_bytes());
+                out.push(u8::from(*lapsed));
+            }
         }
     }
 
@@ -232,6 +245,14 @@ impl MemberChange {
             5 => Ok(Self::Root {
                 noise: NoisePublic::from_bytes(reader.array()?),
                 wrap: WrapPublic::from_bytes(reader.array()?),
+            }),
+            6 => Ok(Self::Lapse {
+                node: NodeId::from_bytes(reader.array()?),
+                lapsed: match reader.u8()? {
+                    0 => false,
+                    1 => true,
+                    found => return Err(EntryError::Lapsed { found }),
+                },
             }),
             found => Err(EntryError::Kind { found }),
         }

@@ -230,6 +230,12 @@ pub enum EntryError {
         /// The number.
         n: u64,
     },
+    /// Whether a member has lapsed is neither 0 nor 1.
+    #[error("{found} does not say whether a member has lapsed")]
+    Lapsed {
+        /// The byte.
+        found: u8,
+    },
     /// A wrapped key of a later kind.
     #[error("wrapped key kind {found} is not known")]
     WrapKind {

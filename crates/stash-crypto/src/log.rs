@@ -22,6 +22,8 @@ pub struct Member {
     pub label: Vec<u8>,
     /// Index of the entry that admitted it.
     pub admitted_at: u64,
+    /// Whether it has lapsed: it has been away for so long that it does not count as a copy.
+    pub lapsed: bool,
 }
 
 /// What the log says of a removed node.
@@ -85,6 +87,14 @@ pub enum MemberError {
     /// The node is no current member.
     #[error("{} is no member", .0.short())]
     NotAMember(NodeId),
+    /// It is said of a member that has lapsed that it lapses, or of another that it is back.
+    #[error("{} {}", .node.short(), if *.lapsed { "has lapsed already" } else { "has not lapsed" })]
+    SameLapse {
+        /// The member.
+        node: NodeId,
+        /// What was said.
+        lapsed: bool,
+    },
     /// The epoch is not one more than the last.
     #[error("epoch {got} does not follow {current}")]
     Epoch {
@@ -195,7 +205,7 @@ impl MemberLog {
             MemberChange::Admit { identity, role, ticket, label, .. } => {
                 self.check_new(identity, ticket)?;
                 let (identity, role, label) = (*identity, *role, label.clone());
-                let member = Member { identity, role, label, admitted_at: index };
+                let member = Member { identity, role, label, admitted_at: index, lapsed: false };
                 self.members.insert(identity.node, member);
             }
             MemberChange::SetRole { node, role, cuts } => {
@@ -219,6 +229,13 @@ impl MemberLog {
                     return Err(MemberError::RootTwice);
                 }
                 self.root = Some((*noise, *wrap));
+            }
+            MemberChange::Lapse { node, lapsed } => {
+                let member = self.members.get_mut(node).ok_or(MemberError::NotAMember(*node))?;
+                if member.lapsed == *lapsed {
+                    return Err(MemberError::SameLapse { node: *node, lapsed: *lapsed });
+                }
+                member.lapsed = *lapsed;
             }
         }
         Ok(())

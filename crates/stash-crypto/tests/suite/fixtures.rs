@@ -232,6 +232,13 @@ pub(crate) fn demotion() -> MemberEntry {
     entry(last.index() + 1, last.hash(), change)
 }
 
+/// An entry after those about whether a member counts.
+pub(crate) fn lapse(lapsed: bool) -> MemberEntry {
+    let last = entries().pop().unwrap();
+    let change = MemberChange::Lapse { node: node().node_id(), lapsed };
+    entry(last.index() + 1, last.hash(), change)
+}
+
 pub(crate) fn ticket() -> Ticket {
     Ticket {
         stash: stash(),

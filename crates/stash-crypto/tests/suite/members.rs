@@ -125,6 +125,14 @@ fn changes_that_make_no_sense_are_refused_and_change_nothing() {
             MemberChange::Remove { node: keeper().node_id(), cuts: vec![] },
             MemberError::NotAMember(keeper().node_id()),
         ),
+        (
+            MemberChange::Lapse { node: keeper().node_id(), lapsed: true },
+            MemberError::NotAMember(keeper().node_id()),
+        ),
+        (
+            MemberChange::Lapse { node: node().node_id(), lapsed: false },
+            MemberError::SameLapse { node: node().node_id(), lapsed: false },
+        ),
         (epoch(1), MemberError::Epoch { current: 1, got: 1 }),
         (epoch(3), MemberError::Epoch { current: 1, got: 3 }),
         (again, MemberError::RootTwice),
@@ -134,6 +142,27 @@ fn changes_that_make_no_sense_are_refused_and_change_nothing() {
         assert_eq!(log.push(next(&all, change)), Err(error));
         assert_eq!(log, all, "{error}");
     }
+}
+
+#[test]
+fn a_lapse_changes_that_a_member_counts_and_nothing_else() {
+    let before = log();
+    let mut log = before.clone();
+    log.push(lapse(true)).unwrap();
+    let member = log.member(&node().node_id()).unwrap();
+    assert_eq!(
+        *member,
+        Member { lapsed: true, ..before.member(&node().node_id()).unwrap().clone() }
+    );
+    let again = MemberChange::Lapse { node: node().node_id(), lapsed: true };
+    let same = MemberError::SameLapse { node: node().node_id(), lapsed: true };
+    assert_eq!(log.push(next(&log, again)), Err(same));
+    let writer = Writer { node: node().node_id(), incarnation: Incarnation::from_bytes([9; 8]) };
+    assert_eq!(log.admits(&Dot { writer, n: 1 }, &put_chunks().hash()), Ok(()));
+    assert_eq!(log.epoch(), before.epoch());
+    let back = MemberChange::Lapse { node: node().node_id(), lapsed: false };
+    log.push(next(&log, back)).unwrap();
+    assert_eq!(log.member(&node().node_id()), before.member(&node().node_id()));
 }
 
 #[test]
