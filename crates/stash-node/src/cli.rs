@@ -58,7 +58,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve this node; the first run makes everything that is missing
-    Up(Up),
+    Up(Box<Up>),
     /// Make a new stash, or bring one back from its recovery text
     Init(Init),
     /// Store files and trees
@@ -151,6 +151,10 @@ pub(crate) struct Up {
     /// Count a member that is away as a copy for so long [env: STASH_REPAIR_GRACE] [default: 1d]
     #[arg(long, value_name = "TIME")]
     pub(crate) repair_grace: Option<Span>,
+    /// Expect no copies of a member that was away for so long, until it is back; on the founding node
+    /// [env: STASH_REPAIR_LAPSE] [default: 90d]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) repair_lapse: Option<Span>,
     /// Bring back what was evicted here when fewer others than this have it
     /// [env: STASH_REPAIR_COPIES] [default: 2]
     #[arg(long, value_name = "COUNT")]

@@ -394,6 +394,7 @@ create = false
 # [repair]
 # interval = "24h"
 # grace = "24h"
+# lapse = "90d"
 # copies = 2
 # challenge = "5m"
 

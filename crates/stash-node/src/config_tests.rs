@@ -178,6 +178,7 @@ fn quotas_and_housekeeping_are_read_from_every_source() {
     assert_eq!((house.gc_interval, house.gc_grace), (hour, 12 * hour));
     assert_eq!((house.scrub_share, house.scrub_interval), (5, 7 * 24 * hour));
     assert_eq!((house.repair_copies, house.repair_grace), (3, 24 * hour));
+    assert_eq!(house.repair_lapse, 90 * 24 * hour);
     let retention = upkeep.retention();
     assert_eq!((retention.age, retention.versions), (90 * 24 * hour, 7));
 }

@@ -132,6 +132,8 @@ pub struct MemberView {
     pub connected: bool,
     /// Where it says that it can be reached.
     pub addresses: Vec<SocketAddr>,
+    /// Whether it has been away for so long that it does not count as a copy until it is back.
+    pub lapsed: bool,
     /// How it stood up to challenges of this node.
     pub trial: Trial,
 }
@@ -273,6 +275,7 @@ impl Engine {
             role: known.role,
             label: known.label,
             addresses: known.addresses,
+            lapsed: known.lapsed,
         };
         self.core.roster.members().into_iter().map(view).collect()
     }

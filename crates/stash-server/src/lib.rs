@@ -43,6 +43,7 @@ mod intake;
 mod join;
 mod joint;
 mod lane;
+mod lapse;
 mod lease;
 mod ledger;
 mod logs;

@@ -74,6 +74,8 @@ pub enum ChangeMemberError {
 pub(crate) enum Fate {
     Removed,
     Becomes(Role),
+    Lapses,
+    Returns,
 }
 
 /// Takes member entries and addresses that another node tells.
@@ -117,12 +119,14 @@ pub(crate) async fn learn(
 }
 
 /// Does what the member log says by now: parts with whoever was removed, speaks under the newest
-/// network key, sets aside what was cut.
+/// network key, counts no copies of members that have lapsed, sets aside what was cut.
 async fn follow(core: &Arc<Core>) {
     learn_keys(core);
-    for node in part(core) {
+    let removed = part(core);
+    let lapsed = core.roster.members().into_iter().filter(|member| member.lapsed);
+    for node in removed.into_iter().chain(lapsed.map(|member| member.node)) {
         if let Err(error) = short::part(core, node).await {
-            tracing::warn!(%error, "copies that a removed member lacks are still counted");
+            tracing::warn!(%error, "copies that a member lacks who does not count are still counted");
         }
     }
     let shared = Arc::clone(core);
@@ -185,7 +189,11 @@ pub(crate) async fn change(
     if fate == Fate::Becomes(role) {
         return Err(ChangeMemberError::SameRole { node, role });
     }
-    let ends = role.writes() && !matches!(fate, Fate::Becomes(role) if role.writes());
+    let ends = match fate {
+        Fate::Removed => role.writes(),
+        Fate::Becomes(new) => role.writes() && !new.writes(),
+        Fate::Lapses | Fate::Returns => false,
+    };
     let mut changed = MembersChanged::default();
     if ends {
         gather(core, node, &mut changed).await;
@@ -198,6 +206,8 @@ pub(crate) async fn change(
             let change = match fate {
                 Fate::Removed => MemberChange::Remove { node, cuts },
                 Fate::Becomes(role) => MemberChange::SetRole { node, role, cuts },
+                Fate::Lapses => MemberChange::Lapse { node, lapsed: true },
+                Fate::Returns => MemberChange::Lapse { node, lapsed: false },
             };
             admission.change(log, change).map_err(ChangeMemberError::Sign)
         })

@@ -25,7 +25,7 @@ use crate::engine::Engine;
 use crate::holding::PAGE;
 use crate::housekeeping::HouseError;
 use crate::ledger::LedgerError;
-use crate::wants;
+use crate::{lapse, wants};
 use page::Page;
 
 /// How often it is looked whether a pass is due.
@@ -167,6 +167,11 @@ impl Repairs {
         }
     }
 
+    /// The uptime at which a member was last connected.
+    pub(crate) fn last_met(&self, node: &NodeId) -> Option<u64> {
+        lock(&self.notes).met.get(node).copied()
+    }
+
     pub(crate) fn status(&self) -> RepairStatus {
         let notes = lock(&self.notes);
         RepairStatus {
@@ -215,7 +220,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     }
 }
 
-/// Notes who is connected. Whether a pass is due.
+/// Notes who is connected, and who has lapsed or is back. Whether a pass is due.
 async fn meet(core: &Arc<Core>) -> Result<bool, LedgerError> {
     let uptime = core.disk.store().stats().uptime;
     for (node, _) in core.connected() {
@@ -232,6 +237,7 @@ async fn meet(core: &Arc<Core>) -> Result<bool, LedgerError> {
         });
         core.disk.run(move |store| store.commit(batch.even_if_full())).await?;
     }
+    lapse::look(core).await;
     let lost = lost(core);
     let quarantined = core.disk.store().stats().quarantined;
     let mut notes = lock(&core.repairs.notes);
@@ -377,6 +383,9 @@ impl Engine {
     ) -> Result<Repaired, HouseError> {
         let core = &self.core;
         let manner = if dry { Manner::Dry } else { Manner::Now };
+        if !dry {
+            meet(core).await?;
+        }
         let found = pass(core, manner, progress).await?;
         let left = found.incomplete + found.brought_back;
         if dry || left == 0 {

@@ -48,6 +48,7 @@ pub(crate) struct Known {
     pub role: Role,
     pub label: Vec<u8>,
     pub addresses: Vec<SocketAddr>,
+    pub lapsed: bool,
 }
 
 /// The roster in the store cannot be used, or a change to it cannot be kept.
@@ -149,6 +150,7 @@ impl Roster {
                 noise: member.identity.noise,
                 role: member.role,
                 label: member.label.clone(),
+                lapsed: member.lapsed,
                 addresses: state
                     .addresses
                     .get(&member.identity.node)

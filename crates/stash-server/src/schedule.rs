@@ -39,6 +39,9 @@ pub struct Housekeeping {
     /// wanted are borne before bytes that were given up here are brought back; time that the node
     /// ran.
     pub repair_grace: Duration,
+    /// After which time without having met it the founder says that a member has lapsed: it does not
+    /// count as a copy until it is back; time that the founder ran.
+    pub repair_lapse: Duration,
     /// Copies that others should have of what was given up here. With fewer than two, it is brought
     /// back without any grace.
     pub repair_copies: u64,
@@ -55,6 +58,7 @@ impl Default for Housekeeping {
             scrub_interval: Duration::from_secs(7 * 24 * 3_600),
             repair_interval: Duration::from_secs(24 * 3_600),
             repair_grace: Duration::from_secs(24 * 3_600),
+            repair_lapse: Duration::from_secs(90 * 24 * 3_600),
             repair_copies: 2,
             challenge_interval: Duration::from_secs(300),
         }

@@ -143,7 +143,7 @@ impl Lacked {
     }
 }
 
-/// A node that was removed lacks nothing any more.
+/// A node that was removed, or has lapsed, lacks nothing any more.
 pub(crate) async fn part(core: &Arc<Core>, node: NodeId) -> Result<(), ReadError> {
     let mut lacked = Lacked::by(node);
     while let Some(page) = lacked.next(core).await? {

@@ -18,8 +18,8 @@ use crate::lease::Leases;
 use crate::ledger::{LedgerError, at};
 use crate::pool::Shared;
 use crate::shipment::{Progress, Shipment};
-use crate::short;
 use crate::tally::{STALL, Tally, Wait};
+use crate::{lapse, short};
 
 /// Chunks of one lane that are held in memory at once.
 const HELD: usize = 6;
@@ -136,7 +136,7 @@ impl std::fmt::Debug for Upload {
 impl Upload {
     pub(crate) fn open(core: &Arc<Core>, wait: Wait) -> Upload {
         let progress = Arc::new(Progress::new());
-        let targets = core.roster.members().into_iter().map(|member| member.node).collect();
+        let targets = lapse::counted(core).collect();
         let lane = |(node, peer)| {
             let (items, queue) = mpsc::channel(BEHIND);
             let task = lane::run(Arc::clone(core), node, peer, Arc::clone(&progress), queue);

@@ -338,3 +338,63 @@ async fn two_members_with_logs_that_part_raise_an_alarm_on_both() {
     }
     assert_ne!(branches[0].entries()[4], branches[1].entries()[4]);
 }
+
+const NINETY_DAYS: Duration = Duration::from_secs(90 * 24 * 3_600);
+
+fn has_lapsed(node: &Node, member: &NodeId) -> bool {
+    node.engine.members().iter().any(|one| one.node == *member && one.lapsed)
+}
+
+fn missing_copies(node: &Node) -> u64 {
+    now(node.engine.status()).unwrap().missing_copies
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_is_away_for_90_days_counts_no_more_and_does_again_when_it_is_back() {
+    let stash = Stash::new();
+    let founder = stash.founder().await;
+    let keeper = stash.joined(&founder, Role::Keeper).await;
+    let owner = stash.joined(&founder, Role::Owner).await;
+    all_connected(&[&founder, &keeper, &owner]).await;
+    let away = owner.keys.node_id();
+    // Everybody is noted as met.
+    founder.engine.repair(false, |_| true).await.unwrap();
+    stopped(&owner).await;
+    until("its connections are gone", || {
+        !is_connected(&founder, &away) && !is_connected(&keeper, &away)
+    })
+    .await;
+    let (_, outcome) = stash.put(&founder, "a", &[5_000], Wait::All).await;
+    assert_eq!((outcome.copies, outcome.wanted, outcome.short), (2, 3, true));
+    until("a copy is missing", || missing_copies(&founder) == 1).await;
+
+    founder.store.add_uptime(NINETY_DAYS - Duration::from_secs(3_600)).unwrap();
+    founder.engine.repair(false, |_| true).await.unwrap();
+    assert!(!has_lapsed(&founder, &away), "an hour early");
+    founder.store.add_uptime(Duration::from_secs(3_600)).unwrap();
+    let found = founder.engine.repair(false, |_| true).await.unwrap().found;
+    assert_eq!((found.below, found.members.len()), (0, 1), "{found:?}");
+    for node in [&founder, &keeper] {
+        until("all know that it has lapsed", || has_lapsed(node, &away)).await;
+        assert_eq!(missing_copies(node), 0);
+    }
+    assert!(!has_lapsed(&founder, &keeper.keys.node_id()), "it was met all the time");
+    let (_, outcome) = stash.put(&founder, "b", &[5_000], Wait::All).await;
+    assert_eq!((outcome.copies, outcome.wanted, outcome.short), (2, 2, false));
+
+    let owner = stash.restarted(owner, Role::Owner).await;
+    all_connected(&[&founder, &keeper, &owner]).await;
+    let (_, outcome) = stash.put(&owner, "c", &[5_000], Wait::All).await;
+    assert!(!outcome.short, "what it writes is taken: {outcome:?}");
+    for key in ["a", "b"] {
+        until("it has what it missed", || !now(held(&owner, &stash, key)).is_empty()).await;
+    }
+    founder.engine.repair(false, |_| true).await.unwrap();
+    for node in [&founder, &keeper, &owner] {
+        until("all know that it is back", || !has_lapsed(node, &away)).await;
+    }
+    stopped(&owner).await;
+    until("it is away again", || !is_connected(&founder, &away)).await;
+    let (_, outcome) = stash.put(&founder, "d", &[5_000], Wait::All).await;
+    assert_eq!((outcome.wanted, outcome.short), (3, true), "it counts again");
+}

@@ -41,6 +41,7 @@ pub(super) async fn peers(State(daemon): State<Arc<Daemon>>) -> Result<Json<Peer
         shown: member.trial.shown,
         failed: member.trial.failed,
         in_doubt_since: member.trial.doubted.map(moment),
+        lapsed: member.lapsed,
     });
     let removed = served.node.engine.removed().into_iter().map(|gone| RemovedPeer {
         node_id: gone.node.to_string(),

@@ -29,6 +29,9 @@ pub(crate) struct Peer {
     pub(crate) failed: u64,
     /// RFC 3339, UTC; what it says is not counted as a copy since then.
     pub(crate) in_doubt_since: Option<String>,
+    /// Away for so long that it is no copy until it is back.
+    #[serde(default)]
+    pub(crate) lapsed: bool,
 }
 
 /// One that was a member.

@@ -98,6 +98,7 @@ fn upkeep(upkeep: &Upkeep) -> Vec<Vec<String>> {
         row("scrub.interval", scrub.interval.value.to_string(), &scrub.interval.origin),
         row("repair.interval", repair.interval.value.to_string(), &repair.interval.origin),
         row("repair.grace", repair.grace.value.to_string(), &repair.grace.origin),
+        row("repair.lapse", repair.lapse.value.to_string(), &repair.lapse.origin),
         row("repair.copies", repair.copies.value.to_string(), &repair.copies.origin),
         row("repair.challenge", repair.challenge.value.to_string(), &repair.challenge.origin),
         row("retention.age", age.value.to_string(), &age.origin),

@@ -142,6 +142,7 @@ fn row(peer: &Peer) -> Vec<String> {
         (true, _) => "this node",
         (false, true) if peer.in_doubt_since.is_some() => "connected, IN DOUBT",
         (false, true) => "connected",
+        (false, false) if peer.lapsed => "lapsed",
         (false, false) => "not connected",
     };
     let addresses: Vec<String> = peer.addresses.iter().map(ToString::to_string).collect();

@@ -65,7 +65,7 @@ impl Context {
 pub(crate) fn run(cli: Cli) -> anyhow::Result<Finish> {
     let Cli { global, command } = cli;
     let output = Output::new(global.json, global.quiet);
-    let command = command.unwrap_or_else(|| Command::Up(Up::default()));
+    let command = command.unwrap_or_else(|| Command::Up(Box::default()));
     if let Command::Completions(completions) = &command {
         return complete(&output, completions.shell);
     }
@@ -73,7 +73,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Finish> {
         return version(&output);
     }
     let (up, makes_file) = match &command {
-        Command::Up(up) => (up.clone(), true),
+        Command::Up(up) => (Up::clone(up), true),
         Command::Init(init) => (Up { name: init.name.clone(), ..Up::default() }, true),
         Command::Join(join) => (Up { name: join.name.clone(), ..Up::default() }, false),
         _ => (Up::default(), false),

@@ -40,6 +40,7 @@ pub(super) struct ScrubFile {
 pub(super) struct RepairFile {
     interval: Option<Span>,
     grace: Option<Span>,
+    lapse: Option<Span>,
     copies: Option<u32>,
     challenge: Option<Span>,
 }
@@ -88,6 +89,8 @@ pub(crate) struct RepairSettings {
     pub(crate) interval: Setting<Span>,
     /// How long a member that is away counts as a copy.
     pub(crate) grace: Setting<Span>,
+    /// How long a member may be away before no copy is expected of it.
+    pub(crate) lapse: Setting<Span>,
     /// What was evicted here comes back when fewer others have it.
     pub(crate) copies: Setting<u32>,
     /// Between two challenges to a member.
@@ -176,6 +179,12 @@ impl Lookup<'_> {
                 |file| file.grace,
                 default.repair_grace,
             )?,
+            lapse: span(
+                "STASH_REPAIR_LAPSE",
+                up.repair_lapse,
+                |file| file.lapse,
+                default.repair_lapse,
+            )?,
             copies: or_default(copies, || Ok(least))?,
             challenge: span(
                 "STASH_REPAIR_CHALLENGE",
@@ -218,6 +227,7 @@ impl Upkeep {
             ("scrub.interval", &self.scrub.interval, LEAST),
             ("repair.interval", &self.repair.interval, LEAST),
             ("repair.challenge", &self.repair.challenge, 1),
+            ("repair.lapse", &self.repair.lapse, LEAST),
         ];
         for (name, span, least) in spans {
             if span.value.0.as_secs() < least {
@@ -256,6 +266,7 @@ impl Upkeep {
             scrub_interval: self.scrub.interval.value.0,
             repair_interval: self.repair.interval.value.0,
             repair_grace: self.repair.grace.value.0,
+            repair_lapse: self.repair.lapse.value.0,
             repair_copies: self.repair.copies.value.into(),
             challenge_interval: self.repair.challenge.value.0,
         }

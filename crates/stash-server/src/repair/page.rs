@@ -12,7 +12,7 @@ use crate::core::Core;
 use crate::holding::{self, Holding};
 use crate::ledger::{self, LedgerError};
 use crate::schedule::Housekeeping;
-use crate::{short, wants};
+use crate::{lapse, short, wants};
 
 /// With fewer copies than this elsewhere, bytes that were given up here are brought back at once.
 const AT_ONCE: u64 = 2;
@@ -101,8 +101,7 @@ impl Page<'_> {
     /// what they lack; the others have what they had.
     async fn others(&self) -> Result<Vec<(NodeId, bool, Vec<Holding>)>, LedgerError> {
         let connected: BTreeMap<NodeId, Peer> = self.core.connected().into_iter().collect();
-        let members = self.core.roster.members().into_iter();
-        let others = members.map(|member| member.node).filter(|node| *node != self.core.me);
+        let others = lapse::counted(self.core).filter(|node| *node != self.core.me);
         let one = |node: NodeId| {
             let peer = connected.get(&node);
             async move {

@@ -1,0 +1,50 @@
+//! Members that have been away for so long that nobody should wait for them: they do not count as
+//! copies until they are back.
+//!
+//! The member log says who has lapsed, so that all members count alike. Nothing else follows from it:
+//! a lapsed member is let in, its records are taken, and it is brought up to date as any other.
+
+use std::sync::Arc;
+
+use stash_crypto::NodeId;
+
+use crate::core::Core;
+use crate::members::{self, Fate};
+
+/// Where the member log is signed: says of members who have been away for too long that they lapse, and of
+/// those who are back that they count again.
+pub(crate) async fn look(core: &Arc<Core>) {
+    if core.admission.is_none() {
+        return;
+    }
+    let uptime = core.disk.store().stats().uptime;
+    let least = core.house.options.repair_lapse.as_secs();
+    for member in core.roster.members() {
+        if member.node == core.me {
+            continue;
+        }
+        // A store that was made anew has met nobody, and counts from its beginning.
+        let away = uptime.saturating_sub(core.repairs.last_met(&member.node).unwrap_or(0));
+        let fate = match (member.lapsed, core.peer(&member.node).is_some()) {
+            (true, true) => Fate::Returns,
+            (false, false) if away >= least => Fate::Lapses,
+            _ => continue,
+        };
+        match members::change(core, member.node, fate).await {
+            Ok(_) => {
+                tracing::info!(peer = %member.node.short(), ?fate, "a member counts otherwise")
+            }
+            Err(error) => {
+                tracing::warn!(peer = %member.node.short(), %error, "whether a member counts is not signed");
+            }
+        }
+    }
+}
+
+/// The members that should have a copy of everything: those that have not lapsed, or are here.
+pub(crate) fn counted(core: &Core) -> impl Iterator<Item = NodeId> + '_ {
+    let members = core.roster.members().into_iter();
+    members
+        .filter(|member| !member.lapsed || core.peer(&member.node).is_some())
+        .map(|member| member.node)
+}
