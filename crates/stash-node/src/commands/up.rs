@@ -44,6 +44,7 @@ async fn live(daemon: &Arc<Daemon>, socket: &Socket, output: &Output) -> anyhow:
     let serving = Serving::start(listener, api::router(Arc::clone(daemon)), daemon.stop.clone());
     greet(output, &served, socket);
     drop(served);
+    daemon.joins.spawn(home::follow_role(Arc::clone(daemon)));
     tokio::select! {
         signal = signals.next() => tracing::info!(signal, "stopping"),
         () = daemon.stop.cancelled() => tracing::info!("stopping, as a client asked"),

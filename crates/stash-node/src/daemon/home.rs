@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use stash_vault::crypto::{Keyring, KeyringError, RecoveryText};
 use stash_vault::{
@@ -19,6 +20,12 @@ use crate::config::{Origin, Settings, TEMPLATE};
 use crate::error::{Class, Problem};
 use crate::output::Output;
 use crate::passphrase::Source;
+
+/// From a change among members to opening the node in a new role.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Until a node that could not be opened is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Makes what the first run makes: the data directory with a stash of its own, and the
 /// configuration. Does nothing where there is a stash.
@@ -241,6 +248,46 @@ pub(crate) async fn rejoin(
     let served = serve(daemon).await.map_err(|e| Problem::of(&e))?;
     joined?;
     Ok(done(&served.node))
+}
+
+/// Opens the node anew whenever the member log has given it reading or taken it away, which decides whether
+/// there is a vault; until the daemon stops.
+pub(crate) async fn follow_role(daemon: Arc<Daemon>) {
+    while let Some(()) = daemon.stop.run_until_cancelled(misfit(&daemon)).await {
+        // Not cancelled half-way: the stop waits for it.
+        if let Err(error) = reopen(&daemon).await {
+            tracing::error!(%error, "the node could not be opened in its new role: trying again");
+            daemon.stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await;
+        }
+    }
+}
+
+/// Waits until the node that is served does not fit its role, or there is none.
+async fn misfit(daemon: &Daemon) {
+    while let Ok(served) = daemon.served() {
+        let mut membership = served.node.engine.membership();
+        let fits = served.fits_its_role();
+        // Or else it could not be closed.
+        drop(served);
+        if !fits || membership.changed().await.is_err() {
+            break;
+        }
+    }
+    // A role and its keys are two entries of the log.
+    tokio::time::sleep(SETTLE).await;
+}
+
+/// Opens the node anew if its role is another than it was opened with, or if that failed before.
+async fn reopen(daemon: &Daemon) -> anyhow::Result<()> {
+    let _one_at_a_time = daemon.joining.lock().await;
+    if let Some(served) = daemon.take_if(|served| !served.fits_its_role()) {
+        tracing::info!(role = %served.node.engine.role(), "opening the node in its new role");
+        served.close().await;
+    }
+    if daemon.served().is_err() {
+        serve(daemon).await?;
+    }
+    Ok(())
 }
 
 /// Joins while no daemon runs.

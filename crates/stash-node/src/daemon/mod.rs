@@ -19,7 +19,8 @@ pub(crate) use serve::Serving;
 pub(crate) use served::Served;
 pub(crate) use socket::Socket;
 
-/// The process that serves one data directory. The node inside changes when it joins a stash.
+/// The process that serves one data directory. The node inside changes when it joins a stash
+/// or gets another role.
 pub(crate) struct Daemon {
     /// What it was started with.
     pub(crate) settings: Settings,
@@ -27,7 +28,7 @@ pub(crate) struct Daemon {
     pub(crate) stop: CancellationToken,
     /// What runs beside the node: joins.
     pub(crate) joins: TaskTracker,
-    /// Held by a join that swaps the node.
+    /// Held by whoever swaps the node: a join, or a change of its role.
     pub(crate) joining: tokio::sync::Mutex<()>,
     passphrase: Option<Zeroizing<String>>,
     served: Mutex<Option<Arc<Served>>>,
@@ -70,6 +71,12 @@ impl Daemon {
 
     /// Takes the node away: nobody else starts anything with it.
     pub(crate) fn take(&self) -> Option<Arc<Served>> {
-        self.served.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.take_if(|_| true)
+    }
+
+    /// Takes the node away if it is as `which` says.
+    pub(crate) fn take_if(&self, which: impl FnOnce(&Served) -> bool) -> Option<Arc<Served>> {
+        let mut place = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        place.take_if(|served| which(served))
     }
 }

@@ -39,16 +39,22 @@ impl Served {
         Self { node, cancel, operations, _ready: ready }
     }
 
+    /// Whether it was opened with names and keys exactly if it may read.
+    pub(crate) fn fits_its_role(&self) -> bool {
+        self.node.vault.is_some() == self.node.engine.role().reads()
+    }
+
     /// Names and contents, unless the node is a keeper.
     pub(crate) fn vault(&self) -> Result<Vault, Problem> {
         let reads = self.node.engine.role().reads();
         match &self.node.vault {
             // One that became a keeper may still hold the keys; the stash says that it reads no more.
             Some(vault) if reads => Ok(vault.clone()),
-            None if reads => {
-                Err(Problem::new(Class::Temporary, "this node may read since it was started")
-                    .hint("restart it: its names and keys are opened at the start"))
-            }
+            None if reads => Err(Problem::new(
+                Class::Temporary,
+                "this node may read now, and is being opened so",
+            )
+            .hint("repeat the command in a moment")),
             _ => Err(Problem::keeper()),
         }
     }

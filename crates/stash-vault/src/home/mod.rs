@@ -239,6 +239,11 @@ impl Opened {
             let (vault, tail) = opened.map_err(|error| HomeError::Vault(error.to_string()))?;
             (Some(vault), Some(tail))
         } else {
+            // What it could read stays read, but no names lie about where nobody may read them.
+            let path = directory.clone();
+            if let Err(error) = blocking(move || swap::remove_caches(&path)).await {
+                tracing::warn!(%error, "the index of names could not be removed");
+            }
             (None, None)
         };
         let members = members::keep(engine.clone(), &directory);

@@ -16,6 +16,11 @@ const PARTS: [&str; 3] = ["opens", "store", "keyring"];
 const CACHES: [&str; 2] = ["names.redb", "tags.redb"];
 const MARK: &str = "swap";
 
+/// Removes what lists names, and what derives from contents.
+pub(super) fn remove_caches(directory: &Path) -> io::Result<()> {
+    CACHES.iter().try_for_each(|cache| disk::remove(&directory.join(cache)))
+}
+
 /// Where a new stash is made before it takes its place.
 pub(super) fn nursery(directory: &Path, id: &str) -> std::path::PathBuf {
     directory.join(format!("new-{id}"))
@@ -52,9 +57,7 @@ pub(super) fn finish(directory: &Path) -> io::Result<()> {
             std::fs::rename(&at, &old)?;
         }
         if part == "keyring" {
-            for cache in CACHES {
-                disk::remove(&directory.join(cache))?;
-            }
+            remove_caches(directory)?;
         }
         std::fs::rename(&from, &at)?;
     }
