@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
-    /// Check the shape of the workspace: edges between crates, manifests, words, documents, links
+    /// Check the shape of the workspace: edges between crates, manifests, words, documents, links, replay
     Tidy,
     /// Everything that must hold before a commit: fmt, clippy, tests, docs, tidy, crates alone, the tour
     Ci,

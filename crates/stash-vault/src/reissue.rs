@@ -3,10 +3,12 @@
 //! seal them anew.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stash_crypto::RecordKind;
 use stash_server::{LedgerError, Position, Reissue, Wait, Write};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::progress::Progress;
@@ -14,6 +16,9 @@ use crate::put::{Content, write};
 use crate::rewrite::RewriteError;
 use crate::vault::{Inner, Vault};
 use crate::version::versions;
+
+/// Until what could not be written again is tried once more.
+const AGAIN: Duration = Duration::from_secs(600);
 
 /// Writes again what has to be, until it is stopped.
 #[derive(Debug)]
@@ -29,23 +34,18 @@ impl Reissuer {
         let (inner, stopped) = (Arc::clone(&vault.inner), stop.clone());
         let task = tokio::spawn(async move {
             let mut changes = inner.engine.restored();
-            loop {
-                tokio::select! {
-                    () = stopped.cancelled() => return,
-                    changed = changes.changed() => if changed.is_err() { return },
+            let mut is_left = false;
+            let work = async {
+                loop {
+                    let wait = if is_left { AGAIN } else { Duration::MAX };
+                    // Another exchange may have brought what was missing; or the disk has room again.
+                    if let Ok(Err(_)) = timeout(wait, changes.changed()).await {
+                        return;
+                    }
+                    is_left = inner.engine.role().writes() && inner.reissue_all().await;
                 }
-                if !inner.engine.role().writes() {
-                    continue;
-                }
-                tokio::select! {
-                    () = stopped.cancelled() => return,
-                    result = inner.reissue() => match result {
-                        Ok(0) => {}
-                        Ok(count) => tracing::warn!(count, "versions of another life were written again"),
-                        Err(error) => tracing::warn!(%error, "versions could not be written again"),
-                    },
-                }
-            }
+            };
+            stopped.run_until_cancelled(work).await;
         });
         Reissuer { stop, task }
     }
@@ -57,24 +57,40 @@ impl Reissuer {
 }
 
 impl Inner {
-    /// Writes again what has to be. How many versions.
-    pub(crate) async fn reissue(self: &Arc<Self>) -> Result<u64, LedgerError> {
-        let mut count = 0;
+    /// Writes again what has to be. Whether something is left that could not be.
+    async fn reissue_all(self: &Arc<Self>) -> bool {
+        match self.reissue().await {
+            Ok((written, left)) => {
+                if written > 0 {
+                    tracing::warn!(count = written, "versions of another life were written again");
+                }
+                left > 0
+            }
+            Err(error) => {
+                tracing::warn!(%error, "versions could not be written again");
+                true
+            }
+        }
+    }
+
+    /// How many versions were written again, and how many could not be.
+    async fn reissue(self: &Arc<Self>) -> Result<(u64, u64), LedgerError> {
+        let (mut written, mut left) = (0, 0);
         for reissue in self.engine.reissues().await? {
             let record = reissue.record.hash();
             match self.write_again(reissue).await {
                 Ok(()) => {
                     self.engine.reissued(record).await?;
-                    count += 1;
+                    written += 1;
                 }
-                // Its bytes are not to be had now, or the disk is full: it is tried again when another
-                // exchange brought something of this node's.
+                // Its bytes are not to be had now, or the disk is full.
                 Err(error) => {
+                    left += 1;
                     tracing::warn!(record = %record.short(), %error, "a version was not written again");
                 }
             }
         }
-        Ok(count)
+        Ok((written, left))
     }
 
     async fn write_again(self: &Arc<Self>, reissue: Reissue) -> Result<(), RewriteError> {

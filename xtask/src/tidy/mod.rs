@@ -4,6 +4,7 @@ mod edges;
 mod files;
 mod links;
 mod manifests;
+mod replay;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -46,6 +47,7 @@ pub(crate) fn run(report: &Report) -> Result<()> {
     files::check(&root, &tracked, &metadata, &mut findings)?;
     words::check(&root, &tracked, &mut findings)?;
     links::check(&root, &tracked, &mut findings)?;
+    replay::check(&root, &tracked, &mut findings)?;
     for note in &findings.notes {
         report.line(format_args!("note: {note}"));
     }
