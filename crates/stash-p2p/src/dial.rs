@@ -22,22 +22,25 @@ use crate::preamble::{MSG2_LEN, Offer, VERSION};
 /// A peer that was up for less than this is dialled again with a pause.
 const STABLE: Duration = Duration::from_secs(5);
 
-/// Tries the addresses in turn until one answers as `remote`.
+/// Tries the addresses in turn until one answers as `remote`. `unanswered` is how many such dials in a row
+/// nobody answered before.
 pub(crate) async fn dial(
     inner: &Arc<Inner>,
     remote: PublicKey,
     target: &Target,
+    unanswered: usize,
     announce: bool,
 ) -> Result<Arc<PeerInner>, DialError> {
     if remote == inner.public {
         return Err(DialError::SelfDial);
     }
     let mut result = Err(DialError::NoAddress);
+    let realm = target.realm(unanswered);
     for addr in target.addresses.iter().take(MAX_ADDRESSES) {
-        let attempt = dial_addr(inner, remote, &target.realm, *addr, None);
+        let attempt = dial_addr(inner, remote, realm, *addr, None);
         match attempt.await {
             Ok(established) => {
-                let realm = Arc::clone(&target.realm);
+                let realm = Arc::clone(realm);
                 let label = realm.label;
                 return Ok(inner.register(established, label, Some(realm), announce));
             }
@@ -98,22 +101,24 @@ pub(crate) async fn keep_loop(
     now: Arc<Notify>,
 ) {
     let mut backoff = Backoff::new(inner.limits.backoff_min, inner.limits.backoff_max);
+    let mut unanswered = 0;
     loop {
         let current = target.borrow_and_update().clone();
-        let peer = match inner.peer(&(remote, current.realm.label)) {
+        let peer = match inner.peer(&(remote, current.realms[0].label)) {
             Some(peer) => Ok(peer),
             None => {
                 let mut kept = target.clone();
                 let forgotten = async { while kept.changed().await.is_ok() {} };
                 tokio::select! {
                     biased;
-                    dialled = dial(&inner, remote, &current, true) => dialled,
+                    dialled = dial(&inner, remote, &current, unanswered, true) => dialled,
                     () = forgotten => return,
                 }
             }
         };
         let wait = match peer {
             Ok(peer) => {
+                unanswered = 0;
                 let up = tokio::time::Instant::now();
                 let peer = crate::Peer(peer);
                 tokio::select! {
@@ -133,6 +138,10 @@ pub(crate) async fn keep_loop(
             }
             Err(error) => {
                 tracing::debug!(peer = %remote.short(), %error, "dial failed");
+                // Whoever does not know a realm is silent.
+                let silent =
+                    matches!(error, DialError::NoSuchIdentity { .. } | DialError::TimedOut);
+                unanswered = if silent { unanswered.wrapping_add(1) } else { 0 };
                 backoff.pause(&mut inner.environment.rng())
             }
         };

@@ -93,13 +93,25 @@ impl Endpoint {
     /// Keeps a connection to `remote` up: dials, with jittered pauses after failures, and dials
     /// again when it is lost. Called again, it replaces addresses and realm (a connection under
     /// the same realm stays). At most 16 addresses are used.
-    pub fn keep(&self, remote: PublicKey, mut addresses: Vec<SocketAddr>, realm: Realm) {
+    pub fn keep(&self, remote: PublicKey, addresses: Vec<SocketAddr>, realm: Realm) {
+        self.keep_under_any(remote, addresses, vec![realm]);
+    }
+
+    /// As [`keep`](Self::keep), for a peer that may not know the first of these realms yet: while nobody
+    /// answers, every other dial is under one of the others, in turn. All have one label. Does nothing
+    /// without a realm.
+    pub fn keep_under_any(
+        &self,
+        remote: PublicKey,
+        mut addresses: Vec<SocketAddr>,
+        realms: Vec<Realm>,
+    ) {
         addresses.truncate(MAX_ADDRESSES);
         let inner = &self.0.0;
-        if remote == inner.public || inner.stop.is_cancelled() {
+        if remote == inner.public || inner.stop.is_cancelled() || realms.is_empty() {
             return;
         }
-        let target = Target { addresses, realm: Arc::new(realm) };
+        let target = Target { addresses, realms: realms.into_iter().map(Arc::new).collect() };
         let mut table = inner.table();
         if let Some(keep) = table.keeps.get(&remote) {
             keep.target.send_replace(target);
@@ -141,8 +153,8 @@ impl Endpoint {
         realm: Realm,
         deadline: Duration,
     ) -> Result<Peer, DialError> {
-        let target = Target { addresses, realm: Arc::new(realm) };
-        let dial = Box::pin(dial(&self.0.0, remote, &target, false));
+        let target = Target { addresses, realms: vec![Arc::new(realm)] };
+        let dial = Box::pin(dial(&self.0.0, remote, &target, 0, false));
         let peer = tokio::time::timeout(deadline, dial).await;
         peer.unwrap_or(Err(DialError::TimedOut)).map(Peer)
     }

@@ -76,7 +76,20 @@ pub(crate) struct Keep {
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) addresses: Vec<SocketAddr>,
-    pub(crate) realm: Arc<Realm>,
+    /// One at least; all with one label.
+    pub(crate) realms: Vec<Arc<Realm>>,
+}
+
+impl Target {
+    /// The realm to dial under after so many dials in a row that nobody answered: the first every other
+    /// time, the others in turn between.
+    pub(crate) fn realm(&self, unanswered: usize) -> &Arc<Realm> {
+        let others = self.realms.len() - 1;
+        match unanswered % 2 {
+            1 if others > 0 => &self.realms[1 + unanswered / 2 % others],
+            _ => &self.realms[0],
+        }
+    }
 }
 
 struct Token {

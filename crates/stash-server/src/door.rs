@@ -91,11 +91,11 @@ impl Door {
         }
     }
 
-    /// The realm under which this node dials members.
-    pub(crate) fn member_realm(&self) -> Realm {
+    /// The realms under which this node dials members, the newest first: one that was away may know
+    /// older ones only, and may be in no position to dial anybody itself.
+    pub(crate) fn member_realms(&self) -> Vec<Realm> {
         let network = self.network.read().unwrap_or_else(PoisonError::into_inner);
-        let key = network.last().expect("a member holds at least one network key");
-        member_realm(&self.stash, key)
+        network.iter().rev().map(|key| member_realm(&self.stash, key)).collect()
     }
 
     /// Sets the tickets under which strangers may join.
@@ -116,8 +116,7 @@ impl Door {
 
     /// The newest first: whoever is up to date costs one keyed hash.
     fn make_realms(&self) {
-        let network = self.network.read().unwrap_or_else(PoisonError::into_inner);
-        let members = network.iter().rev().map(|key| member_realm(&self.stash, key));
+        let members = self.member_realms().into_iter();
         let tickets = self.tickets.read().unwrap_or_else(PoisonError::into_inner);
         let realms: Arc<[Realm]> = members.chain(tickets.iter().cloned()).collect();
         *self.realms.write().unwrap_or_else(PoisonError::into_inner) = realms;

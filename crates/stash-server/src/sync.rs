@@ -17,7 +17,7 @@ pub(crate) fn dial_members(core: &Core) {
     for member in core.roster.members() {
         if member.node != core.me && !member.addresses.is_empty() {
             let remote = public(&member.noise);
-            core.endpoint.keep(remote, member.addresses, core.door.member_realm());
+            core.endpoint.keep_under_any(remote, member.addresses, core.door.member_realms());
         }
     }
 }

@@ -398,3 +398,30 @@ async fn a_member_that_is_away_for_90_days_counts_no_more_and_does_again_when_it
     let (_, outcome) = stash.put(&founder, "d", &[5_000], Wait::All).await;
     assert_eq!((outcome.wanted, outcome.short), (3, true), "it counts again");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_was_away_for_two_epochs_and_can_only_be_dialled_is_reached() {
+    let stash = Stash::new();
+    let founder = stash.founder().await;
+    let keeper = stash.joined(&founder, Role::Keeper).await;
+    all_connected(&[&founder, &keeper]).await;
+    stopped(&keeper).await;
+    for _ in 0..2 {
+        let guest = Client::member(&stash, &founder, Role::Owner).await;
+        founder.engine.remove_member(guest.keys.node_id()).await.unwrap();
+    }
+    assert_eq!(founder.engine.epoch(), 2);
+    // Where the keeper knows it, the founder is not any more.
+    stopped(&founder).await;
+    let founder = {
+        let Node { engine, keys, store, dir } = founder;
+        drop(engine);
+        let keys = Arc::into_inner(keys).expect("the engine is gone");
+        stash.run(store, keys, Role::Owner, dir, true).await
+    };
+    let keeper = stash.restarted_there(keeper, Role::Keeper).await;
+    until("it is on the newest epoch", || keeper.engine.epoch() == 2).await;
+    all_connected(&[&founder, &keeper]).await;
+    let (_, outcome) = stash.put(&founder, "a", &[5_000], Wait::All).await;
+    assert!(!outcome.short, "{outcome:?}");
+}
