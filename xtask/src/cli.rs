@@ -45,6 +45,13 @@ pub(crate) enum Task {
         #[command(flatten)]
         arguments: PowercutArguments,
     },
+    /// The part of `chaos netns` that has a namespace of its own
+    #[command(hide = true)]
+    NetnsInside {
+        binary: PathBuf,
+        #[command(flatten)]
+        arguments: NetnsArguments,
+    },
     /// Become PROGRAM, and die with the process that asked for it
     #[command(hide = true)]
     Guard {
@@ -174,11 +181,26 @@ pub(crate) enum Chaos {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Cut and mend links between namespaces and kill nodes, while owners on all sides write (root, Linux)
+    Netns(NetnsArguments),
     /// Destroy every owner; recovery text and one keeper give every byte back
     Recover {
         #[arg(long)]
         seed: Option<u64>,
     },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NetnsArguments {
+    /// Number of nodes: of four, two are owners and two keepers
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(4..=9))]
+    pub(crate) nodes: u8,
+    /// How long links are cut and nodes killed, in minutes
+    #[arg(long, default_value_t = 5.0, value_parser = parse_minutes)]
+    pub(crate) minutes: f64,
+    /// Replay the plan of this seed; what processes do meanwhile differs
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -304,6 +326,14 @@ fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Parses `5` or `0.5`: at most an hour, since every version is read on every node afterwards.
+fn parse_minutes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(minutes) if minutes > 0.0 && minutes <= 60.0 => Ok(minutes),
+        _ => Err(format!("{text:?} is not above 0 and at most 60")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,6 +351,14 @@ mod tests {
         assert_eq!(parse_size("4096"), Ok(4096));
         for bad in ["", "GiB", "1GB", "-1", "0", "99999999999GiB"] {
             assert!(parse_size(bad).is_err(), "{bad:?} must be refused");
+        }
+    }
+
+    #[test]
+    fn minutes_are_above_none_and_at_most_sixty() {
+        assert_eq!(parse_minutes("0.5"), Ok(0.5));
+        for bad in ["0", "-1", "61", "NaN", "inf", "five"] {
+            assert!(parse_minutes(bad).is_err(), "{bad:?} must be refused");
         }
     }
 

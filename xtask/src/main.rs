@@ -23,6 +23,7 @@ mod scratch;
 mod shapes;
 mod simulate;
 mod tidy;
+mod tools;
 mod tour;
 mod tree;
 
@@ -68,6 +69,7 @@ fn run(task: Task) -> Result<()> {
         Task::PowercutInside { directory, program, arguments } => {
             powercut::run_inside(&directory, &program, &arguments)
         }
+        Task::NetnsInside { binary, arguments } => chaos::run_netns_inside(&binary, &arguments),
         Task::Guard { .. } => Ok(()),
     }
 }

@@ -119,6 +119,11 @@ impl Running {
         Ok(Self { owned, what, started, stdout, stderr, reaped: false })
     }
 
+    /// Whether it has ended, so that [`Running::finish`] does not wait.
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.owned.wait(Duration::ZERO)?.is_some())
+    }
+
     /// Waits for the end; kills it and fails when `deadline` passes or xtask is interrupted.
     pub(crate) fn finish(mut self, deadline: Duration) -> Result<Reply> {
         let status = wait_until(&mut self.owned, self.started + deadline)
@@ -243,6 +248,17 @@ mod tests {
         let error = shell("exec sleep 60").finish(Duration::from_millis(50)).unwrap_err();
         assert!(format!("{error:#}").contains("sleep 60"), "{error:#}");
         assert!(started.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn a_command_that_was_seen_to_end_still_has_its_reply() {
+        let mut running = shell("read line; echo out; exit 3");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !running.has_ended().unwrap() {
+            assert!(Instant::now() < deadline);
+        }
+        let reply = running.finish(Duration::from_secs(20)).unwrap();
+        assert_eq!((reply.code, reply.text().as_str()), (3, "out\n"));
     }
 
     #[test]

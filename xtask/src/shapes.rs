@@ -101,6 +101,7 @@ pub(crate) struct History {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Version {
     pub(crate) version: String,
+    pub(crate) kind: String,
     pub(crate) place: String,
 }
 

@@ -2,6 +2,7 @@
 
 mod evict;
 mod kill;
+mod netns;
 mod recorder;
 mod recover;
 mod relay;
@@ -14,6 +15,8 @@ use crate::cli::Chaos;
 use crate::report::Report;
 use crate::tree;
 
+pub(crate) use netns::run_inside as run_netns_inside;
+
 pub(crate) fn run(chaos: &Chaos) -> Result<()> {
     let report = Report::text();
     let (name, seed) = match chaos {
@@ -23,6 +26,7 @@ pub(crate) fn run(chaos: &Chaos) -> Result<()> {
         Chaos::Relay { seed } => ("relay", seed),
         Chaos::Recover { seed } => ("recover", seed),
         Chaos::Rot { seed, .. } => ("rot", seed),
+        Chaos::Netns(arguments) => ("netns", &arguments.seed),
     };
     let seed = tree::seed(*seed);
     report.line(format_args!("chaos {name}, seed {seed}"));
@@ -32,6 +36,7 @@ pub(crate) fn run(chaos: &Chaos) -> Result<()> {
         Chaos::Strangers { connections, .. } => strangers::run(*connections, seed, &report),
         Chaos::Relay { .. } => relay::run(seed, &report),
         Chaos::Recover { .. } => recover::run(seed, &report),
+        Chaos::Netns(arguments) => netns::run(arguments, seed, &report),
         Chaos::Rot { flips, at, .. } => {
             rot::run(rot::Choice { flips: *flips, at: *at }, seed, &report)
         }

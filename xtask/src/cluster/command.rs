@@ -15,9 +15,10 @@ pub(crate) const COMMAND: Duration = Duration::from_secs(180);
 
 impl Node {
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.binary);
+        let (program, first) = self.program();
+        let mut command = Command::new(program);
         self.surroundings(&mut command);
-        command.args(arguments).current_dir(&self.home);
+        command.args(first).args(arguments).current_dir(&self.home);
         command
     }
 

@@ -18,7 +18,7 @@ use crate::scratch::RunDirectory;
 use crate::shapes::{Invited, Peers, Status};
 
 pub(crate) use ask::{fresh, list, text, wait_listed};
-pub(crate) use node::Node;
+pub(crate) use node::{Node, Place};
 pub(crate) use role::Role;
 pub(crate) use session::run;
 
@@ -36,11 +36,13 @@ pub(crate) struct Plan<'a> {
     pub(crate) log: &'a str,
     /// Addresses that nodes tell their peers; empty: the ones they listen on.
     pub(crate) advertise: Vec<String>,
+    /// Where the nodes live; empty: on loopback.
+    pub(crate) places: Vec<Place>,
 }
 
 impl<'a> Plan<'a> {
     pub(crate) fn new(roles: Vec<Role>, binary: &'a Path) -> Self {
-        Self { roles, binary, log: "info", advertise: vec![] }
+        Self { roles, binary, log: "info", advertise: vec![], places: vec![] }
     }
 }
 
@@ -74,6 +76,9 @@ impl Cluster {
             node.log_level(plan.log);
             if let Some(address) = plan.advertise.get(index) {
                 node.advertise(address.clone());
+            }
+            if let Some(place) = plan.places.get(index) {
+                node.live_in(place.clone());
             }
             let how = cluster.admit(node)?;
             started(index, &cluster.nodes[index]);

@@ -1,5 +1,6 @@
 //! One node of a cluster: its directories, its process, and the `stash` commands a user of it would type.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -31,6 +32,14 @@ pub(crate) enum Started {
     Ended { code: Option<i32>, said: String },
 }
 
+/// Where a node lives, if that is not the loopback of this machine.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// What is put before the program to run it there. It must become the program, with its process id.
+    pub(crate) enter: Vec<String>,
+    pub(crate) listen: String,
+}
+
 /// A node; its process is stopped when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -40,10 +49,12 @@ pub(crate) struct Node {
     /// Holds `data/`, `log` and what else belongs to this node.
     pub(crate) home: PathBuf,
     pub(crate) id: String,
-    pub(super) binary: PathBuf,
+    binary: PathBuf,
     socket: PathBuf,
     /// Where it listens: a free port at the first start, the same port afterwards.
     listen: String,
+    /// Words before the program: see [`Place`].
+    enter: Vec<String>,
     advertise: Option<String>,
     log_level: String,
     limit: Option<String>,
@@ -69,12 +80,26 @@ impl Node {
             binary: binary.to_path_buf(),
             socket: sockets.join(format!("{number}.sock")),
             listen: "127.0.0.1:0".into(),
+            enter: vec![],
             advertise: None,
             log_level: "info".into(),
             limit: None,
             process: None,
             peak_kib: 0,
         })
+    }
+
+    /// Runs there from now on, both the node and its commands: one that joins dials by itself.
+    pub(crate) fn live_in(&mut self, place: Place) {
+        self.enter = place.enter;
+        self.listen = place.listen;
+    }
+
+    /// The program to run, and its first arguments.
+    pub(super) fn program(&self) -> (&Path, Vec<&OsStr>) {
+        let mut words = self.enter.iter().map(OsStr::new).chain([self.binary.as_os_str()]);
+        let first = words.next().map_or(self.binary.as_path(), Path::new);
+        (first, words.collect())
     }
 
     /// Tells peers this address instead of the one it listens on.
@@ -147,7 +172,9 @@ impl Node {
         }
         let started = Instant::now();
         let log = OpenOptions::new().create(true).append(true).open(self.log())?;
-        let mut command = guard::command(&self.binary);
+        let (program, first) = self.program();
+        let mut command = guard::command(program);
+        command.args(first);
         self.surroundings(&mut command);
         command.args(["up", "--listen", &self.listen, "--name", &self.name()]);
         if let Some(address) = &self.advertise {

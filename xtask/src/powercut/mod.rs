@@ -23,7 +23,7 @@ use crate::cli::{FileSystem, PowercutArguments};
 use crate::process::{Owned, wait_until};
 use crate::report::{Report, complain};
 use crate::scratch::RunDirectory;
-use crate::{build, guard, interrupt, tree};
+use crate::{build, guard, interrupt, tools, tree};
 
 pub(crate) use inside::run as run_inside;
 
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &PowercutArguments) -> Result<()> {
     let program = build::powercut(&report)?;
     let mut directory = RunDirectory::create()?;
     // From here on the kernel ends what is inside with this process, even with a SIGKILL.
-    let mut command = guard::command(needs::command("unshare").get_program().as_ref());
+    let mut command = guard::command(tools::command("unshare").get_program().as_ref());
     command.args(NAMESPACE).arg(std::env::current_exe()?).arg("powercut-inside");
     command.arg(&directory.path).arg(&program).args(asked(arguments, &file_systems, seed));
     let series = file_systems.len() * arguments.journal.len();

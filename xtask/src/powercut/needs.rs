@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::cli::FileSystem;
+use crate::tools::{absent, find};
 
 /// Something that is missing.
 #[derive(Debug)]
@@ -61,17 +62,6 @@ pub(super) fn shutdown_program() -> Option<&'static str> {
     ["xfs_io", "python3"].into_iter().find(|program| find(program).is_some())
 }
 
-/// A command of a program that is not missing.
-pub(super) fn command(program: &str) -> Command {
-    Command::new(find(program).unwrap_or_else(|| program.into()))
-}
-
-fn absent(program: &str, package: &str) -> Option<String> {
-    find(program)
-        .is_none()
-        .then(|| format!("{program} is not installed (apt-get install {package})"))
-}
-
 fn unknown_to_kernel(fs: &str) -> Option<String> {
     let known = || {
         let page = fs::read_to_string("/proc/filesystems").unwrap_or_default();
@@ -86,23 +76,9 @@ fn unknown_to_kernel(fs: &str) -> Option<String> {
     (!loaded || !known()).then(|| format!("the kernel has no {fs} (/proc/filesystems)"))
 }
 
-/// The program in `PATH`, or where programs of root are even if `PATH` does not say so.
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    places.map(|place| place.join(program)).find(|path| path.is_file())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_program_that_is_not_there_is_named_with_its_package() {
-        let why = absent("no-such-program", "some-package").unwrap();
-        assert!(why.contains("no-such-program") && why.contains("some-package"), "{why}");
-        assert_eq!(absent("sh", "dash"), None);
-    }
 
     #[test]
     fn a_need_is_told_by_the_name_that_allows_it() {

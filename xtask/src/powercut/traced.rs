@@ -14,9 +14,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::cut::{CALLS, Call, Cut, Edge, HINT};
-use super::needs;
-use crate::interrupt;
 use crate::process::Owned;
+use crate::{interrupt, tools};
 
 /// Lines of the trace that are read ahead of us.
 const LINES_AHEAD: usize = 256;
@@ -56,7 +55,7 @@ impl Traced {
     pub(super) fn spawn(cut: &Cut, program: &Command, says: File) -> Result<Self> {
         let calls: Vec<&str> = CALLS.iter().map(|call| call.name).collect();
         let signal = if cut.edge == Edge::Before { "KILL" } else { "STOP" };
-        let mut strace = needs::command("strace");
+        let mut strace = tools::command("strace");
         strace.args(["-f", "-s", "0", "-o", "/dev/stdout", "-e"]);
         strace.arg(format!("trace={}", calls.join(","))).arg("-e");
         let more = if cut.call.only.is_some() { "+" } else { "" };

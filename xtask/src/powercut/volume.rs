@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use super::needs;
 use crate::cli::{FileSystem, Journal};
 use crate::process::Running;
+use crate::tools;
 
 /// Size of an image; the file has holes where nothing was written. mkfs.xfs makes none below 300 MiB.
 const IMAGE_BYTES: u64 = 320 << 20;
@@ -49,14 +50,14 @@ impl Volume {
                 &["-q", "-O", "^has_journal,^metadata_csum,^uninit_bg", "-E", "lazy_itable_init=0"],
             ),
         };
-        program(needs::command(mkfs).args(switches).arg(&image))?;
+        program(tools::command(mkfs).args(switches).arg(&image))?;
         Ok(Self { fs, image, mounted_at, options })
     }
 
     /// Mounts it, which replays its journal. The kernel frees the loop device with the last user.
     pub(super) fn mount(&self) -> Result<()> {
         let kind = if self.fs == FileSystem::Xfs { "xfs" } else { "ext4" };
-        let mut mount = needs::command("mount");
+        let mut mount = tools::command("mount");
         mount.args(["-t", kind, "-o"]).arg(format!("loop,{}", self.options));
         program(mount.arg(&self.image).arg(&self.mounted_at))
     }
@@ -67,7 +68,7 @@ impl Volume {
         if self.fs == FileSystem::Bare {
             // Without a journal, unmounting would write all the same: a copy keeps what there is now. What the kernel
             // writes while it is made, it was free to write, or not, at any time.
-            let mut copy = needs::command("cp");
+            let mut copy = tools::command("cp");
             return program(copy.arg("--sparse=always").arg(&self.image).arg(self.copy()));
         }
         if needs::shutdown_program() == Some("xfs_io") {
@@ -76,21 +77,21 @@ impl Volume {
                 Journal::Dropped => "shutdown",
             };
             return program(
-                needs::command("xfs_io").args(["-x", "-c", shutdown]).arg(&self.mounted_at),
+                tools::command("xfs_io").args(["-x", "-c", shutdown]).arg(&self.mounted_at),
             );
         }
         let flag = match journal {
             Journal::Flushed => "1",
             Journal::Dropped => "2",
         };
-        program(needs::command("python3").args(["-c", PYTHON]).arg(&self.mounted_at).arg(flag))
+        program(tools::command("python3").args(["-c", PYTHON]).arg(&self.mounted_at).arg(flag))
     }
 
     /// Mounts what a cut left, repaired where a machine would repair it as it starts.
     pub(super) fn restore(&self) -> Result<()> {
         if self.fs == FileSystem::Bare {
             fs::rename(self.copy(), &self.image)?;
-            let mut repair = needs::command("e2fsck");
+            let mut repair = tools::command("e2fsck");
             repair.arg("-fy").arg(&self.image);
             // 1: errors were found, and corrected.
             Running::spawn(&mut repair, "e2fsck".into())?.finish(PROGRAM)?.expect(&[0, 1])?;
@@ -103,7 +104,7 @@ impl Volume {
     }
 
     pub(super) fn unmount(&self) -> Result<()> {
-        program(needs::command("umount").arg(&self.mounted_at))
+        program(tools::command("umount").arg(&self.mounted_at))
     }
 }
 
