@@ -129,6 +129,14 @@ pub(crate) enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// A keeper that missed many records: until it has them, until it hears of a removal, and memory
+    Catchup {
+        /// Records that it missed; a million take about 10 GB of disk
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1000..=10_000_000))]
+        records: u32,
+        #[arg(long)]
+        json: bool,
+    },
     /// Put a directory of 4 KiB files on three nodes and get it back on another
     Small {
         /// Number of files

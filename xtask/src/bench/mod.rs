@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: figures of running nodes, each beside what bounds it.
 
 mod bwlimit;
+mod catchup;
 mod client;
 mod figures;
 mod objects;
@@ -17,6 +18,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Transfer { size, rounds, json } => transfer::run(*size, *rounds, *json),
         Bench::Bwlimit { limit, size, json } => bwlimit::run(*limit, *size, *json),
         Bench::Objects { clients, objects, json } => objects::run(*clients, *objects, *json),
+        Bench::Catchup { records, json } => catchup::run(*records, *json),
         Bench::Small { files, rounds, json } => small::run(*files, *rounds, *json),
     }
 }
