@@ -9,7 +9,19 @@ use crate::model::{Known, Model};
 /// Whether a node that holds these records of the name may have dropped this one.
 pub(crate) fn rightly_gone(model: &Model, held: &[Record], gone: &RecordHash) -> bool {
     let Some(known) = model.records.get(gone) else { return true };
-    let here = || held.iter().filter_map(|record| model.records.get(&record.hash()));
+    known.is_past() || taken(model, held, gone, known)
+}
+
+/// Whether records that are held, or were set aside, took this one away.
+pub(crate) fn taken(model: &Model, held: &[Record], gone: &RecordHash, known: &Known) -> bool {
+    let name = known.record.clear().name;
+    let was =
+        |other: &&Known| other.record.clear().name == name && model.may_have_taken(other, gone);
+    let past: Vec<&Known> = model.records.values().filter(was).collect();
+    let here = || {
+        let held = held.iter().filter_map(|record| model.records.get(&record.hash()));
+        held.chain(past.iter().copied())
+    };
     let names = |other: &Known| other.past.contains(gone);
     if known.kind().is_version() {
         let dead = here().any(|other| other.is_dead_forget() && names(other));
@@ -31,13 +43,18 @@ pub(crate) fn check_name(model: &mut Model, at: usize, name: &NameId, held: &[Re
         model.existing(name, &hashes).map(|(hash, known)| (*hash, known.clone())).collect();
     let top: BTreeSet<RecordHash> = leaves(held).into_iter().map(Record::hash).collect();
     let mut wrong = Vec::new();
+    let is_gone = |hash: &RecordHash| !hashes.contains(hash) && rightly_gone(model, held, hash);
+    let existing: Vec<_> = existing.into_iter().filter(|(hash, _)| !is_gone(hash)).collect();
     for (hash, known) in &existing {
         let title = &known.title;
         let is_held = hashes.contains(hash);
         let names = |other: &&(RecordHash, Known)| other.1.past.contains(hash);
         let dead = existing.iter().filter(names).find(|(_, other)| other.is_dead_forget());
-        if !is_held && !rightly_gone(model, held, hash) {
+        if !is_held {
             wrong.push(format!("{title} is lost on node {at}"));
+        }
+        if is_held && known.is_past() && !model.writes(known.by) {
+            wrong.push(format!("{title} is held on node {at}, and lies past a cut"));
         }
         if !known.kind().is_version() {
             continue;

@@ -23,6 +23,9 @@ const BEGUN: u64 = 1_800_000_000;
 /// Blobs of so many bytes and more are files.
 pub(crate) const SMALL: u32 = 2_048;
 
+/// The machine that holds the root secret.
+pub(crate) const FOUNDER: usize = 0;
+
 /// What all machines of a schedule share.
 pub(crate) struct Common {
     pub(crate) stash: Stash,
@@ -134,7 +137,7 @@ impl Machine {
             network: vec![common.stash.root().network_key()],
             listen: vec![address(self.index)],
             advertise: vec![],
-            admission: None,
+            admission: (self.index == FOUNDER).then(|| common.admission(seed)),
             fresh_writer,
             traffic: Traffic::default(),
             housekeeping: Housekeeping {

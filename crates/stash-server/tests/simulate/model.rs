@@ -6,13 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stash_crypto::{Address, ChunkRef, ForgetKind, NameId, Record, RecordHash, RecordKind};
+use stash_crypto::{Address, ChunkRef, ForgetKind, NameId, Record, RecordHash, RecordKind, Writer};
 use stash_server::store::Store;
 
 /// A record that somebody signed.
 #[derive(Clone)]
 pub(crate) struct Known {
     pub(crate) record: Record,
+    /// The machine that signed it.
+    pub(crate) by: usize,
     /// Who signed it, and a number for people.
     pub(crate) title: String,
     /// Everything of the name that the author had seen; of a forget, all that it names.
@@ -21,11 +23,28 @@ pub(crate) struct Known {
     pub(crate) acknowledged: bool,
     /// The last disk that had it is gone.
     pub(crate) lost: bool,
+    /// It counts, or it does not, since its author was made to write no more.
+    pub(crate) fate: Fate,
+}
+
+/// What a change of members has made of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Its author has been an owner all the time.
+    Open,
+    /// It was written up to where its author's records end.
+    Counts,
+    /// It was written later: by the number of the ending.
+    Past(usize),
 }
 
 impl Known {
     pub(crate) fn kind(&self) -> RecordKind {
         self.record.clear().kind
+    }
+
+    pub(crate) fn is_past(&self) -> bool {
+        matches!(self.fate, Fate::Past(_))
     }
 
     pub(crate) fn is_dead_forget(&self) -> bool {
@@ -42,6 +61,16 @@ pub(crate) struct Model {
     pub(crate) lost_chunks: BTreeSet<Address>,
     /// Chunks that are being evicted somewhere, and how often.
     pub(crate) evicting: BTreeMap<Address, u32>,
+    /// Machines that may not write, each by the number of the ending.
+    ended: BTreeMap<usize, usize>,
+    /// Counters of machines that were made to write no more: each is used no more.
+    ended_writers: BTreeMap<Writer, usize>,
+    /// What the founder held at each ending.
+    founder_held: Vec<BTreeSet<RecordHash>>,
+    /// Machines that were removed.
+    pub(crate) removed: BTreeSet<usize>,
+    /// How many entries the member log has by now.
+    pub(crate) log_len: u64,
     /// What must never be, and was.
     pub(crate) violations: Vec<String>,
 }
@@ -82,8 +111,58 @@ impl Model {
         };
         let title = format!("{kind}#{}@{by}", self.records.len());
         let (record, hash) = (record.clone(), record.hash());
-        let known = Known { record, title, past, acknowledged: false, lost: false };
+        let writer = record.clear().dot.writer;
+        if let Some(ending) = self.ended.get(&by) {
+            self.ended_writers.entry(writer).or_insert(*ending);
+        }
+        let fate = self.ended_writers.get(&writer).map_or(Fate::Open, |ending| Fate::Past(*ending));
+        let known = Known { record, by, title, past, acknowledged: false, lost: false, fate };
         self.records.entry(hash).or_insert(known);
+    }
+
+    /// A machine writes no more: of each of its counters, this is the last record that counts. What
+    /// counts is what comes before these in the machine's own chain.
+    pub(crate) fn ends(&mut self, at: usize, last: &[RecordHash], founder: BTreeSet<RecordHash>) {
+        let ending = self.founder_held.len();
+        self.founder_held.push(founder);
+        self.ended.insert(at, ending);
+        for hash in last {
+            let mut next = *hash;
+            while let Some(known) = self.records.get_mut(&next) {
+                known.fate = Fate::Counts;
+                next = known.record.clear().previous;
+            }
+        }
+        for known in self.records.values_mut().filter(|known| known.by == at) {
+            self.ended_writers.entry(known.record.clear().dot.writer).or_insert(ending);
+            if known.fate == Fate::Open {
+                known.fate = Fate::Past(ending);
+            }
+        }
+    }
+
+    /// A machine may write, under a new counter.
+    pub(crate) fn begins(&mut self, at: usize) {
+        self.ended.remove(&at);
+    }
+
+    pub(crate) fn writes(&self, at: usize) -> bool {
+        !self.ended.contains_key(&at)
+    }
+
+    /// Whether a record that lies past an ending may have taken this one away: it may, if the founder
+    /// had not got it when it cut.
+    pub(crate) fn may_have_taken(&self, past: &Known, gone: &RecordHash) -> bool {
+        matches!(past.fate, Fate::Past(ending) if !self.founder_held[ending].contains(gone))
+    }
+
+    /// Chunks that need not be anywhere: their last copies went with a disk, or with the record that
+    /// named them while a forget counted that does no more.
+    pub(crate) fn excused_chunks(&self) -> BTreeSet<Address> {
+        let past = self.records.values().filter(|known| known.is_past());
+        let hidden = past.flat_map(|known| &known.past).filter_map(|hash| self.records.get(hash));
+        let refs = hidden.flat_map(|known| known.record.clear().manifest.refs());
+        refs.map(|chunk| chunk.address).chain(self.lost_chunks.iter().copied()).collect()
     }
 
     pub(crate) fn acknowledge(&mut self, hash: &RecordHash) {
@@ -100,7 +179,7 @@ impl Model {
     ) -> impl Iterator<Item = (&'a RecordHash, &'a Known)> {
         self.records.iter().filter(move |(hash, known)| {
             known.record.clear().name == *name
-                && (held.contains(*hash) || known.acknowledged && !known.lost)
+                && (held.contains(*hash) || known.acknowledged && !known.lost && !known.is_past())
         })
     }
 }

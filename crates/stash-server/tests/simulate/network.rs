@@ -90,6 +90,8 @@ struct State {
     cut: BTreeSet<(usize, usize)>,
     listening: BTreeMap<SocketAddr, (Life, mpsc::Sender<Wire>)>,
     pipes: Vec<Weak<Pipe>>,
+    /// Bytes that were ever sent, from a machine to a machine.
+    sent: BTreeMap<(usize, usize), u64>,
 }
 
 impl Switch {
@@ -100,6 +102,7 @@ impl Switch {
             cut: BTreeSet::new(),
             listening: BTreeMap::new(),
             pipes: Vec::new(),
+            sent: BTreeMap::new(),
         };
         Switch { state: Arc::new(Mutex::new(state)), trace }
     }
@@ -151,6 +154,11 @@ impl Switch {
 
     fn is_cut(&self, from: &Life, to: &Life) -> bool {
         lock(&self.state).cut.contains(&(from.0.machine, to.0.machine))
+    }
+
+    /// Bytes that were ever sent from a machine to a machine.
+    pub(crate) fn sent(&self, from: usize, to: usize) -> u64 {
+        lock(&self.state).sent.get(&(from, to)).copied().unwrap_or_default()
     }
 
     /// How long a packet takes.
@@ -363,7 +371,9 @@ impl AsyncWrite for WriteEnd {
         flow.bytes += count;
         let reader = flow.reader.take();
         drop(flow);
-        pipe.switch.trace.sent(pipe.from.0.machine, pipe.to.0.machine, &bytes[..count]);
+        let way = (pipe.from.0.machine, pipe.to.0.machine);
+        *lock(&pipe.switch.state).sent.entry(way).or_default() += count as u64;
+        pipe.switch.trace.sent(way.0, way.1, &bytes[..count]);
         reader.into_iter().for_each(Waker::wake);
         Poll::Ready(Ok(count))
     }

@@ -201,8 +201,8 @@ impl Hand {
             return has;
         }
         model.acknowledge(hash);
-        let title = known.title;
-        if !has {
+        let title = &known.title;
+        if !has && !known.is_past() {
             model.violation(format!("{title} was acknowledged and is not held"));
         }
         let chunks: Vec<Address> =
@@ -230,7 +230,8 @@ impl Hand {
             let node = self.common.nodes[*at];
             let missing = outcome.missing.iter().any(|(without, _)| *without == node);
             let same = disks.get(at) == Some(&up.disks);
-            if missing || up.lies || !same || !up.life.is_on() {
+            let removed = model.removed.contains(at);
+            if missing || removed || up.lies || !same || !up.life.is_on() {
                 continue;
             }
             let name = model.records[hash].record.clear().name;
@@ -260,6 +261,12 @@ impl Hand {
         for chunk in &chunks {
             *lock(&self.model).evicting.entry(*chunk).or_default() -= 1;
         }
+        let mut model = lock(&self.model);
+        if self.engine.member_log().len() < model.log_len {
+            // Whoever gave a hold may have been removed, and this node has not heard of it.
+            model.lost_chunks.extend(&chunks);
+        }
+        drop(model);
         let what = match evicted {
             Ok(evicted) => format!("{} chunks dropped", evicted.chunks),
             Err(error) => error.to_string(),
@@ -327,7 +334,8 @@ impl Hand {
                 dot: position.dot,
                 previous: position.previous,
                 height: position.height,
-                epoch: position.epoch,
+                // Of the first read root: any that has begun will do.
+                epoch: 0,
                 seen,
                 manifest: Manifest::Direct(refs.clone()),
             };

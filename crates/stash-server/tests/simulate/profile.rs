@@ -35,6 +35,8 @@ pub(crate) enum Event {
     BackUp,
     Restore,
     Lie,
+    /// The founder removes a member, makes an owner a keeper, or a keeper an owner.
+    Member,
 }
 
 /// How often each event happens in a schedule that draws it, against the others.
@@ -63,11 +65,14 @@ const EVENTS: [(Event, u32); 22] = [
     (Event::Lie, 2),
 ];
 
+/// Every third seed has some of these as well: the others are the schedules that they were before.
+const RARE: [(Event, u32); 1] = [(Event::Member, 8)];
+
 /// The character of one schedule.
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
     pub(crate) nodes: usize,
-    owners: usize,
+    pub(crate) owners: usize,
     /// The last machine is a keeper that drops what it has.
     liar: bool,
     names: usize,
@@ -89,6 +94,10 @@ impl Profile {
         let always = [Event::Put, Event::Start, Event::Heal];
         let mut events = EVENTS.to_vec();
         events.retain(|(event, _)| always.contains(event) || random.random_bool(0.6));
+        if seed.is_multiple_of(3) {
+            let mut random = StdRng::seed_from_u64(seed ^ 0x7261_7265);
+            events.extend(RARE.into_iter().filter(|_| random.random_bool(0.7)));
+        }
         let delays = [3, 30, 300];
         Profile {
             nodes,
@@ -104,11 +113,6 @@ impl Profile {
                 lost: [0, 10, 50][random.random_range(0..3)],
             },
         }
-    }
-
-    /// One of the machines that write.
-    pub(crate) fn owner(&self, random: &mut StdRng) -> usize {
-        random.random_range(0..self.owners)
     }
 
     pub(crate) fn role(&self, at: usize) -> Role {

@@ -1,34 +1,18 @@
 //! One schedule, from its first event to the checks at its end.
 
-use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use rand::RngExt;
-use stash_crypto::{Address, RecordHash, leaves};
 use stash_server::Wait;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::check::check_name;
 use crate::machine::Stop;
-use crate::model::{held, here};
 use crate::network::lock;
 use crate::operation::Content;
 use crate::profile::{Event, Profile};
+use crate::settle::settle;
 use crate::world::World;
-
-/// After everything is healed, all nodes are equal within so long: several comparisons of all that
-/// is held, and all pauses after failures.
-const SETTLED: Duration = Duration::from_secs(2 * 3_600);
-
-/// Between two looks whether they are.
-const LOOK: Duration = Duration::from_secs(10);
-
-/// Chunks come after records: so long after the last one at most, with all of them tried again twice.
-const CHUNKS: Duration = Duration::from_secs(150);
-
-/// The longest that anything may take that a user began.
-const PATIENCE: Duration = Duration::from_secs(1_800);
 
 /// What came of a schedule.
 pub(crate) struct Report {
@@ -96,12 +80,12 @@ async fn happen(world: &mut World, event: Event) {
     let other = world.below(world.machines.len());
     match event {
         Event::Put | Event::Remove | Event::Purge | Event::Retain => {
-            let at = world.profile.owner(&mut world.random);
+            let at = world.writer();
             user(world, at, event);
         }
         Event::Get | Event::Evict | Event::Collect => user(world, at, event),
         Event::EvictRace => {
-            let owner = world.profile.owner(&mut world.random);
+            let owner = world.writer();
             evict_race(world, owner);
         }
         Event::Kill if world.machines[at].up().is_some() => world.stop(at, Stop::Kill),
@@ -135,6 +119,7 @@ async fn happen(world: &mut World, event: Event) {
         Event::BackUp => world.back_up(at),
         Event::Restore => world.restore(at).await,
         Event::Lie => world.lie(world.machines.len() - 1).await,
+        Event::Member => world.change_member().await,
         Event::Kill | Event::Power => {}
     }
 }
@@ -179,133 +164,5 @@ fn user(world: &mut World, at: usize, event: Event) {
         Event::Purge => world.run(hand.purge(key, wait)),
         Event::Retain => world.run(hand.retain(key)),
         _ => {}
-    }
-}
-
-/// Heals everything, waits until nothing changes any more, and checks.
-async fn settle(world: &mut World) {
-    world.notice();
-    world.trace.line("everything is healed");
-    world.common.switch.heal();
-    world.common.switch.calm();
-    for task in std::mem::take(&mut world.tasks) {
-        if timeout(PATIENCE, task).await.is_err() {
-            lock(&world.model).violation("what a user began has not ended".to_owned());
-        }
-    }
-    let mut waited = Duration::ZERO;
-    while !Box::pin(is_settled(world)).await {
-        sleep(LOOK).await;
-        waited += LOOK;
-        world.watch();
-        if waited >= SETTLED {
-            let text = unequal(world);
-            lock(&world.model).violation(format!("not equal after {waited:?}: {text}"));
-            break;
-        }
-    }
-    sleep(CHUNKS).await;
-    world.watch();
-    world.trace.line(&format!("settled after {} s", waited.as_secs()));
-    check(world);
-    Box::pin(read_all(world)).await;
-}
-
-/// Runs what does not; whether all nodes hold the same records.
-async fn is_settled(world: &mut World) -> bool {
-    let mut all = true;
-    for at in 0..world.machines.len() {
-        world.machines[at].disk.heal();
-        let sick = |one: &crate::machine::Running| one.store.stats().read_only.is_some();
-        let machine = &world.machines[at];
-        if machine.up().is_none_or(sick) {
-            world.stop(at, Stop::Kill);
-            let started = world.start(at).await;
-            if let Err(error) = started {
-                lock(&world.model).violation(format!("node {at} does not start: {error}"));
-            }
-            all = false;
-        }
-    }
-    all && unequal(world).is_empty()
-}
-
-/// What some nodes hold and others do not.
-fn unequal(world: &World) -> String {
-    let mut text = String::new();
-    for name in world.names() {
-        let sets: Vec<(usize, BTreeSet<RecordHash>)> = world
-            .machines
-            .iter()
-            .filter_map(|machine| {
-                let held = held(&machine.up()?.store, &name).unwrap_or_default();
-                Some((machine.index, held.iter().map(|record| record.hash()).collect()))
-            })
-            .collect();
-        let union: BTreeSet<RecordHash> =
-            sets.iter().flat_map(|(_, set)| set.iter().copied()).collect();
-        for (at, set) in sets {
-            if set != union {
-                let model = lock(&world.model);
-                text += &format!("node {at} lacks {}; ", model.titles(union.difference(&set)));
-            }
-        }
-    }
-    text
-}
-
-fn check(world: &World) {
-    let mut model = lock(&world.model);
-    let mut named: BTreeSet<Address> = BTreeSet::new();
-    for name in world.names() {
-        for machine in &world.machines {
-            let Some(running) = machine.up() else { continue };
-            let held = match held(&running.store, &name) {
-                Ok(held) => held,
-                Err(error) => {
-                    model.violation(format!("node {} cannot read: {error}", machine.index));
-                    continue;
-                }
-            };
-            check_name(&mut model, machine.index, &name, &held);
-            for record in &held {
-                named.extend(record.clear().manifest.refs().iter().map(|chunk| chunk.address));
-            }
-        }
-    }
-    for chunk in named {
-        let has = |store| here(store, &[chunk]) == [true];
-        let mut stores = world.machines.iter().filter_map(|machine| Some(&machine.up()?.store));
-        if !stores.any(has) && !model.lost_chunks.contains(&chunk) {
-            model.violation(format!("chunk {} is on no node", chunk.short()));
-        }
-    }
-}
-
-/// Every node can read every version that is shown.
-async fn read_all(world: &World) {
-    for name in world.names() {
-        for machine in &world.machines {
-            let Some(running) = machine.up() else { continue };
-            let held = held(&running.store, &name).unwrap_or_default();
-            for leaf in leaves(&held) {
-                let refs = leaf.clear().manifest.refs().to_vec();
-                let lost = |chunk: &stash_crypto::ChunkRef| {
-                    lock(&world.model).lost_chunks.contains(&chunk.address)
-                };
-                if refs.iter().any(lost) {
-                    continue;
-                }
-                let mut fetch = running.engine.fetch(refs, false);
-                while let Some(chunk) = fetch.next().await {
-                    if let Err(error) = chunk {
-                        let mut model = lock(&world.model);
-                        let title = model.title(&leaf.hash());
-                        let at = machine.index;
-                        model.violation(format!("node {at} cannot read {title}: {error}"));
-                    }
-                }
-            }
-        }
     }
 }

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::check::rightly_gone;
-use crate::machine::{Common, Machine, Stop};
+use crate::machine::{Common, FOUNDER, Machine, Stop};
 use crate::model::{Model, held, here};
 use crate::network::{Switch, address, lock};
 use crate::operation::{Cluster, Hand, Up};
@@ -47,6 +47,10 @@ pub(crate) struct World {
     backups: BTreeMap<usize, Backup>,
     /// How many disks each machine has had.
     disks: Vec<u32>,
+    /// The log of members as the founder has made it.
+    pub(crate) log: MemberLog,
+    /// Machines that are owners, or were.
+    pub(crate) writers: Vec<usize>,
 }
 
 impl World {
@@ -63,11 +67,14 @@ impl World {
         let nodes = keys.iter().map(NodeKeys::node_id).collect();
         let machine = |(at, keys)| Machine::new(at, keys, seed ^ (at as u64) << 40);
         let machines = keys.into_iter().enumerate().map(machine).collect();
+        let mut model = Model::default();
+        model.log_len = log.len();
         World {
+            log: log.clone(),
             common: Arc::new(Common { stash, log, nodes, addresses, switch, seed }),
             machines,
             random,
-            model: Arc::default(),
+            model: Arc::new(Mutex::new(model)),
             cluster: Cluster::default(),
             trace,
             tasks: Vec::new(),
@@ -75,8 +82,15 @@ impl World {
             seen: BTreeMap::new(),
             backups: BTreeMap::new(),
             disks: vec![0; profile.nodes],
+            writers: (0..profile.owners).collect(),
             profile,
         }
+    }
+
+    /// A machine that writes, or that did and may not know that it must not.
+    pub(crate) fn writer(&mut self) -> usize {
+        let writers = &self.writers;
+        writers[self.random.random_range(0..writers.len())]
     }
 
     /// A number below `n`.
@@ -96,6 +110,7 @@ impl World {
                 let up = Up { life, store, lies: self.profile.lies(at), disks: self.disks[at] };
                 lock(&self.cluster).insert(at, up);
                 self.trace.line(&format!("node {at} starts"));
+                self.follow_log();
             }
             (Err(error), _) => {
                 self.trace.line(&format!("node {at} does not start: {error}"));
@@ -146,6 +161,7 @@ impl World {
 
     /// Nothing that a node held is gone without a reason.
     pub(crate) fn watch(&mut self) {
+        self.follow_log();
         for name in self.names() {
             for machine in &self.machines {
                 let Some(running) = machine.up() else { continue };
@@ -168,24 +184,43 @@ impl World {
     /// says what it has; whether that could be.
     async fn harm(&mut self, at: usize) -> bool {
         self.notice();
-        for other in (0..self.machines.len()).filter(|other| *other != at) {
+        for other in self.others(at) {
             if self.machines[other].running.is_none() && self.start(other).await.is_err() {
                 return false;
             }
         }
-        if self.machines.iter().any(|machine| machine.index != at && machine.up().is_none()) {
+        let others = self.others(at);
+        if others.iter().any(|other| self.machines[*other].up().is_none()) {
+            return false;
+        }
+        if at == FOUNDER && !others.iter().any(|other| self.is_current(*other)) {
             return false;
         }
         self.watch();
+        self.note_losses(at);
+        self.seen.retain(|(node, _), _| *node != at);
+        self.disks[at] += 1;
+        true
+    }
+
+    /// All members but one.
+    fn others(&self, at: usize) -> Vec<usize> {
+        (0..self.machines.len()).filter(|other| *other != at && self.is_member(*other)).collect()
+    }
+
+    /// What no other member that runs has is lost if a machine is.
+    pub(crate) fn note_losses(&mut self, at: usize) {
         let mut model = lock(&self.model);
-        let others = self.machines.iter().filter(|machine| machine.index != at);
-        let others: Vec<&Store> = others.filter_map(|one| Some(&one.up()?.store)).collect();
+        let running = |other: &usize| self.machines[*other].up().is_some();
+        let others: Vec<usize> = self.others(at).into_iter().filter(running).collect();
         let elsewhere: BTreeSet<RecordHash> = self
             .seen
             .iter()
-            .filter(|((node, _), _)| *node != at)
+            .filter(|((node, _), _)| others.contains(node))
             .flat_map(|(_, held)| held.iter().copied())
             .collect();
+        let others = others.iter().map(|other| &self.machines[*other]);
+        let others: Vec<&Store> = others.filter_map(|one| Some(&one.up()?.store)).collect();
         for (hash, known) in &mut model.records {
             known.lost |= !elsewhere.contains(hash);
         }
@@ -204,10 +239,6 @@ impl World {
                 model.lost_chunks.insert(*chunk);
             }
         }
-        drop(model);
-        self.seen.retain(|(node, _), _| *node != at);
-        self.disks[at] += 1;
-        true
     }
 
     /// The disk of a machine is replaced by an empty one.

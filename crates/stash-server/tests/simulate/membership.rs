@@ -1,0 +1,198 @@
+//! Changes among members: the founder removes one, or gives it another role.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use stash_crypto::{
+    JoinRequest, MemberChange, MemberEntry, MemberLog, NameId, Record, RecordHash, Role,
+    RootSecret, change_members,
+};
+use stash_server::{Admission, ChangeMemberError, MembersChanged};
+
+use crate::check::taken;
+use crate::machine::{Common, FOUNDER, Machine};
+use crate::model::held;
+use crate::network::lock;
+use crate::world::World;
+
+/// Members that a stash keeps, so that there is something left to agree on.
+const FEWEST: usize = 2;
+
+/// The root secret of a schedule.
+struct Root {
+    secret: RootSecret,
+    random: Mutex<StdRng>,
+}
+
+impl Admission for Root {
+    fn admit(
+        &self,
+        _: &MemberLog,
+        _: &JoinRequest,
+        _: Role,
+    ) -> Result<(MemberEntry, Vec<u8>), String> {
+        Err("nobody joins a schedule".to_owned())
+    }
+
+    fn change(&self, log: &MemberLog, change: MemberChange) -> Result<Vec<MemberEntry>, String> {
+        let made = change_members(log, &self.secret, change, &mut *lock(&self.random));
+        made.map_err(|error| error.to_string())
+    }
+}
+
+impl Common {
+    /// What the founder signs member entries with.
+    pub(crate) fn admission(&self, seed: u64) -> Arc<dyn Admission> {
+        let random = Mutex::new(StdRng::seed_from_u64(seed ^ 2));
+        Arc::new(Root { secret: self.stash.root(), random })
+    }
+}
+
+/// What is to become of a member.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Remove,
+    Role(Role),
+}
+
+impl World {
+    /// The role of a machine by the founder's log; `None` when it was removed.
+    pub(crate) fn role(&self, at: usize) -> Option<Role> {
+        self.log.member(&self.common.nodes[at]).map(|member| member.role)
+    }
+
+    pub(crate) fn is_member(&self, at: usize) -> bool {
+        self.role(at).is_some()
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.iter().filter(|machine| self.is_member(machine.index))
+    }
+
+    /// Whether a machine runs and knows the whole member log.
+    pub(crate) fn is_current(&self, at: usize) -> bool {
+        let log = self.machines[at].up().map(|running| running.engine.member_log());
+        log.is_some_and(|log| log.head() == self.log.head())
+    }
+
+    /// The founder removes a member or gives it another role. It waits until it knows what others know,
+    /// as everybody should who has just lost a disk.
+    pub(crate) async fn change_member(&mut self) {
+        self.watch();
+        let (at, remove) = (self.below(self.machines.len()), self.below(3) == 0);
+        let members = (0..self.machines.len()).filter(|at| self.is_member(*at)).count();
+        let change = match self.role(at) {
+            _ if at == FOUNDER => return,
+            Some(_) if remove && members > FEWEST => Change::Remove,
+            Some(Role::Owner) => Change::Role(Role::Keeper),
+            Some(Role::Keeper) if !self.profile.lies(at) => Change::Role(Role::Owner),
+            _ => return,
+        };
+        let Some(running) = self.machines[FOUNDER].up() else { return };
+        let engine = running.engine.clone();
+        let synchronised = engine.status().await.is_ok_and(|status| status.synchronised);
+        if !self.is_current(FOUNDER) || !synchronised {
+            return;
+        }
+        let before = self.written_by(at);
+        self.trace.line(&format!("node {at}: {change:?} begins"));
+        let node = self.common.nodes[at];
+        let changed = match change {
+            Change::Remove => {
+                self.note_losses(at);
+                engine.remove_member(node).await
+            }
+            Change::Role(role) => engine.set_role(node, role).await,
+        };
+        self.told(at, &format!("{change:?}"), changed, &before);
+    }
+
+    fn told(
+        &mut self,
+        at: usize,
+        change: &str,
+        changed: Result<MembersChanged, ChangeMemberError>,
+        before: &BTreeMap<usize, BTreeSet<RecordHash>>,
+    ) {
+        self.follow_log();
+        let changed = match changed {
+            Ok(changed) => changed,
+            Err(error) => return self.trace.line(&format!("node {at}: {change}: {error}")),
+        };
+        let asked =
+            |other: &usize| *other == FOUNDER || changed.asked.contains(&self.common.nodes[*other]);
+        let asked: Vec<usize> = before.keys().copied().filter(asked).collect();
+        self.trace.line(&format!("node {at}: {change} is done, asked {asked:?}"));
+        let Some(running) = self.machines[FOUNDER].up() else { return };
+        let mut model = lock(&self.model);
+        for other in asked {
+            for hash in &before[&other] {
+                let known = &model.records[hash];
+                let here = held(&running.store, &known.record.clear().name).unwrap_or_default();
+                if known.is_past() && !taken(&model, &here, hash, known) {
+                    let text = format!("{} was on node {other}, which was asked", known.title);
+                    model.violation(format!("{text}, and lies past the cut"));
+                }
+            }
+        }
+    }
+
+    /// What each machine that runs holds of what another one has written.
+    fn written_by(&self, author: usize) -> BTreeMap<usize, BTreeSet<RecordHash>> {
+        let model = lock(&self.model);
+        let by = |record: &Record| {
+            model.records.get(&record.hash()).is_some_and(|known| known.by == author)
+        };
+        let running = self.machines.iter().filter_map(|one| Some((one.index, one.up()?)));
+        let of = |name: &NameId, store| held(store, name).unwrap_or_default();
+        running
+            .map(|(at, running)| {
+                let names = self.names();
+                let all = names.iter().flat_map(|name| of(name, &running.store));
+                (at, all.filter(by).map(|record| record.hash()).collect())
+            })
+            .collect()
+    }
+
+    /// Takes over what the founder has signed since.
+    pub(crate) fn follow_log(&mut self) {
+        let Some(running) = self.machines[FOUNDER].up() else { return };
+        let log = running.engine.member_log();
+        let known = usize::try_from(self.log.len()).expect("a short log");
+        if log.entries().len() <= known {
+            return;
+        }
+        let names = self.names();
+        let all = names.iter().flat_map(|name| held(&running.store, name).unwrap_or_default());
+        let founder: BTreeSet<RecordHash> = all.map(|record| record.hash()).collect();
+        for entry in &log.entries()[known..] {
+            self.apply(entry.change(), &founder);
+        }
+        lock(&self.model).log_len = log.len();
+        self.log = log;
+    }
+
+    fn apply(&mut self, change: &MemberChange, founder: &BTreeSet<RecordHash>) {
+        let (node, cuts, role) = match change {
+            MemberChange::Remove { node, cuts } => (node, cuts, None),
+            MemberChange::SetRole { node, cuts, role } => (node, cuts, Some(*role)),
+            _ => return,
+        };
+        let at = self.common.nodes.iter().position(|one| one == node).expect("a member");
+        let mut model = lock(&self.model);
+        if role.is_some_and(Role::writes) {
+            model.begins(at);
+            if !self.writers.contains(&at) {
+                self.writers.push(at);
+            }
+        } else {
+            let last: Vec<RecordHash> = cuts.iter().map(|cut| cut.hash).collect();
+            model.ends(at, &last, founder.clone());
+        }
+        if role.is_none() {
+            model.removed.insert(at);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The end of a schedule: everything is healed, and what must hold then is looked at.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use stash_crypto::{Address, RecordHash, leaves};
+use stash_server::Wait;
+use tokio::time::{sleep, timeout};
+
+use crate::check::check_name;
+use crate::machine::{FOUNDER, Machine, Running, Stop};
+use crate::model::{held, here};
+use crate::network::lock;
+use crate::operation::Content;
+use crate::world::World;
+
+/// After everything is healed, all nodes are equal within so long: several comparisons of all that
+/// is held, and all pauses after failures.
+const SETTLED: Duration = Duration::from_secs(2 * 3_600);
+
+/// Between two looks whether they are.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Chunks come after records: so long after the last one at most, with all of them tried again twice.
+const CHUNKS: Duration = Duration::from_secs(150);
+
+/// The longest that anything may take that a user began.
+const PATIENCE: Duration = Duration::from_secs(1_800);
+
+/// So long does a node that was removed listen in vain.
+const SILENCE: Duration = Duration::from_secs(300);
+
+/// Heals everything, waits until nothing changes any more, and checks.
+pub(crate) async fn settle(world: &mut World) {
+    world.notice();
+    world.trace.line("everything is healed");
+    world.common.switch.heal();
+    world.common.switch.calm();
+    for task in std::mem::take(&mut world.tasks) {
+        if timeout(PATIENCE, task).await.is_err() {
+            lock(&world.model).violation("what a user began has not ended".to_owned());
+        }
+    }
+    let mut waited = Duration::ZERO;
+    while !Box::pin(is_settled(world)).await {
+        sleep(LOOK).await;
+        waited += LOOK;
+        world.watch();
+        if waited >= SETTLED {
+            let text = unequal(world);
+            lock(&world.model).violation(format!("not equal after {waited:?}: {text}"));
+            break;
+        }
+    }
+    sleep(CHUNKS).await;
+    world.watch();
+    world.trace.line(&format!("settled after {} s", waited.as_secs()));
+    check(world);
+    Box::pin(read_all(world)).await;
+    Box::pin(hear_nothing(world)).await;
+}
+
+/// Machines that were removed get not a byte any more, and nothing of what is written from now on.
+async fn hear_nothing(world: &mut World) {
+    let removed = |machine: &&Machine| machine.up().is_some() && !world.is_member(machine.index);
+    let removed: Vec<usize> = world.machines.iter().filter(removed).map(|one| one.index).collect();
+    if removed.is_empty() {
+        return;
+    }
+    let heard = |world: &World, at| -> u64 {
+        world.members().map(|one| world.common.switch.sent(one.index, at)).sum()
+    };
+    let before: Vec<u64> = removed.iter().map(|at| heard(world, *at)).collect();
+    let key = world.profile.keys().next().expect("a schedule has a name");
+    if let Some(hand) = world.hand(FOUNDER) {
+        hand.put(key.clone(), Content::Inline, Wait::All).await;
+    }
+    sleep(SILENCE).await;
+    let text = unequal(world);
+    let mut model = lock(&world.model);
+    if !text.is_empty() {
+        model.violation(format!("not equal {SILENCE:?} after a last put: {text}"));
+    }
+    for (at, before) in removed.into_iter().zip(before) {
+        let bytes = heard(world, at) - before;
+        if bytes > 0 {
+            model.violation(format!("node {at} was removed, and heard {bytes} bytes"));
+        }
+    }
+}
+
+/// Runs what does not; whether all members hold the same records and know the same members.
+async fn is_settled(world: &mut World) -> bool {
+    let mut all = true;
+    for at in 0..world.machines.len() {
+        world.machines[at].disk.heal();
+        let sick = |one: &Running| one.store.stats().read_only.is_some();
+        let machine = &world.machines[at];
+        if machine.up().is_none_or(sick) {
+            world.stop(at, Stop::Kill);
+            let started = world.start(at).await;
+            if let Err(error) = started {
+                lock(&world.model).violation(format!("node {at} does not start: {error}"));
+            }
+            all = false;
+        }
+    }
+    all && unequal(world).is_empty()
+}
+
+/// What some members hold or know and others do not.
+fn unequal(world: &World) -> String {
+    let mut text = String::new();
+    for machine in world.members().filter(|one| one.up().is_some() && !world.is_current(one.index))
+    {
+        text += &format!("node {} does not know who is a member; ", machine.index);
+    }
+    for name in world.names() {
+        let sets: Vec<(usize, BTreeSet<RecordHash>)> = world
+            .members()
+            .filter_map(|machine| {
+                let held = held(&machine.up()?.store, &name).unwrap_or_default();
+                Some((machine.index, held.iter().map(|record| record.hash()).collect()))
+            })
+            .collect();
+        let union: BTreeSet<RecordHash> =
+            sets.iter().flat_map(|(_, set)| set.iter().copied()).collect();
+        for (at, set) in sets {
+            if set != union {
+                let model = lock(&world.model);
+                text += &format!("node {at} lacks {}; ", model.titles(union.difference(&set)));
+            }
+        }
+    }
+    text
+}
+
+fn check(world: &World) {
+    let mut model = lock(&world.model);
+    let excused = model.excused_chunks();
+    let mut named: BTreeSet<Address> = BTreeSet::new();
+    for name in world.names() {
+        for machine in world.members() {
+            let Some(running) = machine.up() else { continue };
+            let held = match held(&running.store, &name) {
+                Ok(held) => held,
+                Err(error) => {
+                    model.violation(format!("node {} cannot read: {error}", machine.index));
+                    continue;
+                }
+            };
+            check_name(&mut model, machine.index, &name, &held);
+            for record in &held {
+                named.extend(record.clear().manifest.refs().iter().map(|chunk| chunk.address));
+            }
+        }
+    }
+    for chunk in named {
+        let has = |store| here(store, &[chunk]) == [true];
+        let mut stores = world.members().filter_map(|machine| Some(&machine.up()?.store));
+        if !stores.any(has) && !excused.contains(&chunk) {
+            model.violation(format!("chunk {} is on no node", chunk.short()));
+        }
+    }
+}
+
+/// Every node can read every version that is shown.
+async fn read_all(world: &World) {
+    let excused = lock(&world.model).excused_chunks();
+    for name in world.names() {
+        for machine in world.members() {
+            let Some(running) = machine.up() else { continue };
+            let held = held(&running.store, &name).unwrap_or_default();
+            for leaf in leaves(&held) {
+                let refs = leaf.clear().manifest.refs().to_vec();
+                if refs.iter().any(|chunk| excused.contains(&chunk.address)) {
+                    continue;
+                }
+                let mut fetch = running.engine.fetch(refs, false);
+                while let Some(chunk) = fetch.next().await {
+                    if let Err(error) = chunk {
+                        let mut model = lock(&world.model);
+                        let title = model.title(&leaf.hash());
+                        let at = machine.index;
+                        model.violation(format!("node {at} cannot read {title}: {error}"));
+                    }
+                }
+            }
+        }
+    }
+}
