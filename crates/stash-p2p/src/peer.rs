@@ -75,6 +75,8 @@ struct State {
     closing: Option<CloseReason>,
     down: Option<CloseReason>,
     announced: bool,
+    /// Whoever holds the peer has closed it: no connection brings it back.
+    given_up: bool,
 }
 
 /// Where a new stream travels.
@@ -115,6 +117,7 @@ impl PeerInner {
             closing: None,
             down: None,
             announced: false,
+            given_up: false,
         };
         Arc::new(Self {
             remote,
@@ -143,6 +146,9 @@ impl PeerInner {
     /// Whether a further confirmed connection may join this peer instead of following it.
     pub(crate) fn may_merge(&self) -> bool {
         let state = self.lock();
+        if state.given_up {
+            return false;
+        }
         let Some(control) = &state.control else {
             return state.down.is_none() && state.closing == Some(CloseReason::Duplicate);
         };
@@ -176,7 +182,8 @@ impl PeerInner {
         let mut state = self.lock();
         state.bulk_asked = None;
         state.bulk_due = None;
-        if state.down.is_some() || state.closing.is_some() || state.control.is_none() {
+        let over = state.down.is_some() || state.closing.is_some() || state.given_up;
+        if over || state.control.is_none() {
             return false;
         }
         if state.bulk.len() >= crate::MAX_BULK {
@@ -413,10 +420,12 @@ impl Peer {
         }
     }
 
-    /// Ends the peer. With [`CloseReason::Shutdown`] streams under way may still end (within
-    /// [`Limits::drain`]); with any other reason everything ends at once and the remote is told
-    /// why, as far as the reason has a code.
+    /// Ends the peer: what comes later is a new one. With [`CloseReason::Shutdown`] streams under way
+    /// may still end (within [`Limits::drain`]); with any other reason everything ends at once and
+    /// the remote is told why, as far as the reason has a code.
     pub fn close(&self, reason: CloseReason) {
+        // The connection that won a simultaneous dial may be on its way.
+        self.0.lock().given_up = true;
         if reason == CloseReason::Shutdown {
             self.0.drain(&reason);
         } else {

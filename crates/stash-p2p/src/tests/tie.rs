@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Barrier;
 
 use super::node::{Node, ask, echo, networks, test_limits, within};
-use crate::{Class, Event, Listen, Network, Wire};
+use crate::{Class, CloseReason, Event, Listen, Network, Wire};
 
 /// A network on which two dials always cross: neither gets its connection before both have one.
 struct Crossing {
@@ -103,8 +103,31 @@ async fn a_restarted_node_takes_over_its_old_connection_at_once() {
             other => panic!("{other:?}"),
         }
         let new = low.up().await;
-        assert!(within(old.closed()).await != crate::CloseReason::Shutdown);
+        assert!(within(old.closed()).await != CloseReason::Shutdown);
         echo(new);
         ask(&there, Class::Control, b"the new one").await;
+    }
+}
+
+// Fault case 3: a member that is removed just then would stay connected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_closed_while_dials_cross_stays_closed() {
+    for (name, network) in networks() {
+        for round in 0..200 {
+            let both: Arc<dyn Network> = Arc::new(Crossing::new(&network));
+            let mut nodes = Node::two(&both, &test_limits());
+            nodes[0].keep(&nodes[1]);
+            nodes[1].keep(&nodes[0]);
+            for node in &mut nodes {
+                let peer = node.up().await;
+                node.endpoint.forget(&peer.remote());
+                peer.close(CloseReason::Lost);
+                within(peer.closed()).await;
+                match within(node.events.next()).await {
+                    Some(Event::Down { .. }) => {}
+                    other => panic!("{name} round {round}: {other:?}"),
+                }
+            }
+        }
     }
 }
