@@ -6,23 +6,39 @@ use stash_crypto::{ForgetKind, NameId, Record, RecordHash, RecordKind, leaves};
 
 use crate::model::{Known, Model};
 
-/// Whether a node that holds these records of the name may have dropped this one.
-pub(crate) fn rightly_gone(model: &Model, held: &[Record], gone: &RecordHash) -> bool {
+/// Whether a node that holds these records of the name may have dropped this one, now or in the past.
+pub(crate) fn may_be_gone(model: &Model, held: &[Record], gone: &RecordHash) -> bool {
     let Some(known) = model.records.get(gone) else { return true };
-    known.is_past() || taken(model, held, gone, known)
+    known.is_past() || taken(model, held, (gone, known), Known::is_past)
 }
 
-/// Whether records that are held, or were set aside, took this one away.
-pub(crate) fn taken(model: &Model, held: &[Record], gone: &RecordHash, known: &Known) -> bool {
+/// Whether it is gone for good: what lies past a cut took nothing that the founder had.
+fn rightly_gone(model: &Model, held: &[Record], gone: &RecordHash) -> bool {
+    let Some(known) = model.records.get(gone) else { return true };
+    let was = |other: &Known| model.may_have_taken(other, gone);
+    known.is_past() || taken(model, held, (gone, known), was)
+}
+
+/// Whether records that are held took this one away, or others that were.
+pub(crate) fn taken(
+    model: &Model,
+    held: &[Record],
+    (gone, known): (&RecordHash, &Known),
+    was: impl Fn(&Known) -> bool,
+) -> bool {
     let name = known.record.clear().name;
-    let was =
-        |other: &&Known| other.record.clear().name == name && model.may_have_taken(other, gone);
+    let was = |other: &&Known| other.record.clear().name == name && was(other);
     let past: Vec<&Known> = model.records.values().filter(was).collect();
     let here = || {
         let held = held.iter().filter_map(|record| model.records.get(&record.hash()));
         held.chain(past.iter().copied())
     };
     let names = |other: &Known| other.past.contains(gone);
+    let mistaken =
+        |other: &Known| !other.kind().is_version() && model.may_mistake(other, gone, known);
+    if here().any(mistaken) {
+        return true;
+    }
     if known.kind().is_version() {
         let dead = here().any(|other| other.is_dead_forget() && names(other));
         let forgotten =
@@ -53,7 +69,8 @@ pub(crate) fn check_name(model: &mut Model, at: usize, name: &NameId, held: &[Re
         if !is_held {
             wrong.push(format!("{title} is lost on node {at}"));
         }
-        if is_held && known.is_past() && !model.writes(known.by) {
+        let twin = model.doubtful(hash).is_some();
+        if is_held && known.is_past() && !twin && !model.writes(known.by) {
             wrong.push(format!("{title} is held on node {at}, and lies past a cut"));
         }
         if !known.kind().is_version() {
@@ -66,6 +83,9 @@ pub(crate) fn check_name(model: &mut Model, at: usize, name: &NameId, held: &[Re
         let covering =
             existing.iter().filter(names).find(|other| other.1.kind().is_version() && alive(other));
         match covering {
+            // What is written again has seen what was seen before the lives parted, or less.
+            Some((again, _)) if top.contains(hash) && model.is_again(again) => {}
+            None if is_held && !top.contains(hash) && model.shows_again(hash) => {}
             Some((_, other)) if top.contains(hash) => {
                 wrong.push(format!("{title} rose on node {at}: {} has seen it", other.title));
             }

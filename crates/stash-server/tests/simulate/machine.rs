@@ -47,13 +47,16 @@ pub(crate) enum Stop {
     Power,
 }
 
+/// The id of a store, and how often it was opened.
+pub(crate) type Opens = ([u8; 16], u64);
+
 pub(crate) struct Machine {
     pub(crate) index: usize,
     pub(crate) keys: Arc<NodeKeys>,
     pub(crate) disk: MemDisk,
     pub(crate) running: Option<Running>,
     /// What the node noted beside its store: the store's id, and how often it was opened.
-    opens: Option<([u8; 16], u64)>,
+    pub(crate) opens: Option<Opens>,
     /// How much its clock is wrong, in seconds.
     pub(crate) wrong: Arc<AtomicI64>,
     starts: u64,
@@ -65,6 +68,8 @@ pub(crate) struct Running {
     pub(crate) engine: Engine,
     pub(crate) store: Store,
     house: JoinHandle<()>,
+    /// What a vault does beside it.
+    pub(crate) vault: Option<JoinHandle<()>>,
 }
 
 struct MachineClock {
@@ -149,7 +154,7 @@ impl Machine {
         let engine = Engine::start(options).await.map_err(|error| error.to_string())?;
         self.opens = Some(now);
         let house = tokio::spawn(keep_house(engine.clone()));
-        self.running = Some(Running { life, engine, store, house });
+        self.running = Some(Running { life, engine, store, house, vault: None });
         Ok(())
     }
 
@@ -189,6 +194,7 @@ impl Machine {
         if let Some(running) = self.running.take() {
             running.life.end();
             running.house.abort();
+            running.vault.iter().for_each(JoinHandle::abort);
             if how == Stop::Kill {
                 common.switch.break_life(&running.life);
             }

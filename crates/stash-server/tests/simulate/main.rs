@@ -10,6 +10,8 @@
     reason = "helpers of tests stand outside of them"
 )]
 
+mod again;
+mod backup;
 mod check;
 mod machine;
 mod membership;

@@ -13,7 +13,7 @@ use stash_server::{Admission, ChangeMemberError, MembersChanged};
 
 use crate::check::taken;
 use crate::machine::{Common, FOUNDER, Machine};
-use crate::model::held;
+use crate::model::{Known, held};
 use crate::network::lock;
 use crate::world::World;
 
@@ -131,7 +131,8 @@ impl World {
             for hash in &before[&other] {
                 let known = &model.records[hash];
                 let here = held(&running.store, &known.record.clear().name).unwrap_or_default();
-                if known.is_past() && !taken(&model, &here, hash, known) {
+                let taken = taken(&model, &here, (hash, known), Known::is_past);
+                if known.is_past() && !taken && model.doubtful(hash).is_none() {
                     let text = format!("{} was on node {other}, which was asked", known.title);
                     model.violation(format!("{text}, and lies past the cut"));
                 }

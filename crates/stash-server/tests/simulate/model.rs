@@ -69,6 +69,10 @@ pub(crate) struct Model {
     founder_held: Vec<BTreeSet<RecordHash>>,
     /// Machines that were removed.
     pub(crate) removed: BTreeSet<usize>,
+    /// Counters that were used by two lives of a machine, each with what both lives have written.
+    parted: BTreeMap<Writer, BTreeSet<RecordHash>>,
+    /// Versions that were written again, and as what.
+    pub(crate) again: BTreeMap<RecordHash, BTreeSet<RecordHash>>,
     /// How many entries the member log has by now.
     pub(crate) log_len: u64,
     /// What must never be, and was.
@@ -148,6 +152,66 @@ impl Model {
 
     pub(crate) fn writes(&self, at: usize) -> bool {
         !self.ended.contains_key(&at)
+    }
+
+    /// What a machine has signed until now.
+    pub(crate) fn signed_by(&self, at: usize) -> BTreeSet<RecordHash> {
+        let by = self.records.iter().filter(|(_, known)| known.by == at);
+        by.map(|(hash, _)| *hash).collect()
+    }
+
+    /// A machine is back where it had signed these: what it signed since and signs from now on, under
+    /// the same counters, may have the same numbers.
+    pub(crate) fn parts(&mut self, at: usize, common: &BTreeSet<RecordHash>) {
+        for known in self.records.values().filter(|known| known.by == at) {
+            let of = self.parted.entry(known.record.clear().dot.writer);
+            of.and_modify(|both| both.retain(|hash| common.contains(hash)))
+                .or_insert_with(|| common.clone());
+        }
+    }
+
+    /// The counter of a record, if its number may mean another record as well.
+    pub(crate) fn doubtful(&self, hash: &RecordHash) -> Option<Writer> {
+        let writer = self.records.get(hash)?.record.clear().dot.writer;
+        let common = self.parted.get(&writer)?;
+        (!common.contains(hash)).then_some(writer)
+    }
+
+    /// Counters of which a forget names numbers that may mean two records.
+    fn named_twice(&self, forget: &Known) -> BTreeSet<Writer> {
+        forget.past.iter().filter_map(|hash| self.doubtful(hash)).collect()
+    }
+
+    /// Whether a forget may have taken a record for another one of the same number.
+    pub(crate) fn may_mistake(&self, forget: &Known, hash: &RecordHash, known: &Known) -> bool {
+        let named = self.named_twice(forget);
+        if known.kind().is_version() {
+            return self.doubtful(hash).is_some_and(|writer| named.contains(&writer));
+        }
+        !named.is_disjoint(&self.named_twice(known))
+    }
+
+    /// Whether a record is one that was written again.
+    pub(crate) fn is_again(&self, hash: &RecordHash) -> bool {
+        self.again.values().any(|again| again.contains(hash))
+    }
+
+    /// Whether a version under a number that means two things was written again, or cannot be.
+    pub(crate) fn shows_again(&self, hash: &RecordHash) -> bool {
+        let acknowledged =
+            |again: &RecordHash| self.records.get(again).is_some_and(|known| known.acknowledged);
+        let again = self.again.get(hash).is_some_and(|again| again.iter().any(acknowledged));
+        let excused = self.excused_chunks();
+        let refs = self.records[hash].record.clear().manifest.refs();
+        let gone = refs.iter().any(|chunk| excused.contains(&chunk.address));
+        // Whoever may not write any more cannot write it again.
+        let mute = !self.writes(self.records[hash].by);
+        self.doubtful(hash).is_some() && (again || gone || mute)
+    }
+
+    /// Everything that the author of a record had seen.
+    pub(crate) fn past(&self, hash: &RecordHash) -> BTreeSet<RecordHash> {
+        self.records.get(hash).map(|known| known.past.clone()).unwrap_or_default()
     }
 
     /// Whether a record that lies past an ending may have taken this one away: it may, if the founder

@@ -15,7 +15,7 @@ use stash_server::store::Store;
 use stash_server::{Engine, Outcome, Position, Wait, Write};
 use tokio::time::sleep;
 
-use crate::check::rightly_gone;
+use crate::check::may_be_gone;
 use crate::machine::Common;
 use crate::model::{Model, held, here};
 use crate::network::{Life, lock};
@@ -37,6 +37,27 @@ pub(crate) struct Up {
     /// It says that it has what it drops.
     pub(crate) lies: bool,
     pub(crate) disks: u32,
+}
+
+/// A record that is to be signed.
+pub(crate) struct New {
+    pub(crate) kind: RecordKind,
+    pub(crate) refs: Vec<ChunkRef>,
+    /// What it has seen; what is held of its name if that is not said.
+    pub(crate) seen: Option<Seen>,
+    pub(crate) height: Option<u64>,
+}
+
+/// What a record has seen: as it says it, and as the model does.
+pub(crate) struct Seen {
+    pub(crate) vector: Vector,
+    pub(crate) past: BTreeSet<RecordHash>,
+}
+
+impl New {
+    pub(crate) fn of(kind: RecordKind, refs: Vec<ChunkRef>) -> New {
+        New { kind, refs, seen: None, height: None }
+    }
 }
 
 /// One node in the hand of a user.
@@ -81,13 +102,13 @@ impl Hand {
         StdRng::seed_from_u64(self.seed)
     }
 
-    fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         if self.life.is_on() {
             self.trace.line(&format!("node {}: {text}", self.index));
         }
     }
 
-    fn name(&self, key: &str) -> NameId {
+    pub(crate) fn name(&self, key: &str) -> NameId {
         self.common.stash.name(key)
     }
 
@@ -115,19 +136,20 @@ impl Hand {
                 vec![chunk]
             }
         };
-        let (write, signed) = self.write(&key, RecordKind::Put, refs, None);
+        let (write, signed) = self.write(&key, New::of(RecordKind::Put, refs));
         self.commit(upload, write, signed, format!("put {key}"), wait).await;
     }
 
     pub(crate) async fn remove(self, key: String, wait: Wait) {
-        let (write, signed) = self.write(&key, RecordKind::Tombstone, vec![], None);
+        let (write, signed) = self.write(&key, New::of(RecordKind::Tombstone, vec![]));
         let upload = self.engine.upload(wait);
         self.commit(upload, write, signed, format!("remove {key}"), wait).await;
     }
 
     /// Forgets everything that is held of a name.
     pub(crate) async fn purge(self, key: String, wait: Wait) {
-        let (write, signed) = self.write(&key, RecordKind::Forget(ForgetKind::Dead), vec![], None);
+        let dead = RecordKind::Forget(ForgetKind::Dead);
+        let (write, signed) = self.write(&key, New::of(dead, vec![]));
         let upload = self.engine.upload(wait);
         self.commit(upload, write, signed, format!("purge {key}"), wait).await;
     }
@@ -153,13 +175,16 @@ impl Hand {
             }
         };
         let Ok(vector) = vector else { return };
-        let named = Some((named.hash(), vector));
-        let (write, signed) = self.write(&key, RecordKind::Forget(kind), vec![], named);
+        let mut past = lock(&self.model).past(&named.hash());
+        past.insert(named.hash());
+        let seen = Some(Seen { vector, past });
+        let new = New { seen, ..New::of(RecordKind::Forget(kind), vec![]) };
+        let (write, signed) = self.write(&key, new);
         let upload = self.engine.upload(Wait::Local);
         self.commit(upload, write, signed, format!("retain {key}"), Wait::Local).await;
     }
 
-    async fn commit(
+    pub(crate) async fn commit(
         &self,
         upload: stash_server::Upload,
         write: Write,
@@ -237,7 +262,7 @@ impl Hand {
             let name = model.records[hash].record.clear().name;
             let Ok(held) = held(&up.store, &name) else { continue };
             if !held.iter().any(|record| record.hash() == *hash)
-                && !rightly_gone(&model, &held, hash)
+                && !may_be_gone(&model, &held, hash)
             {
                 model.violation(format!("{title} is counted as a copy on node {at}, and is not"));
             }
@@ -310,13 +335,8 @@ impl Hand {
     }
 
     /// The order to sign a record. The model hears of it when it is signed.
-    fn write(
-        &self,
-        key: &str,
-        kind: RecordKind,
-        refs: Vec<ChunkRef>,
-        named: Option<(RecordHash, Vector)>,
-    ) -> (Write, Arc<Mutex<Option<RecordHash>>>) {
+    pub(crate) fn write(&self, key: &str, new: New) -> (Write, Arc<Mutex<Option<RecordHash>>>) {
+        let New { kind, refs, seen: named, height } = new;
         let (name, key) = (self.name(key), Key::new(key).expect("a good key"));
         let signed = Arc::new(Mutex::new(None));
         let (hand, told) = (self.clone(), Arc::clone(&signed));
@@ -326,14 +346,14 @@ impl Hand {
             RecordKind::Forget(_) => None,
         };
         let draft = move |position: Position| {
-            let seen = named.as_ref().map_or(position.seen, |(_, vector)| vector.clone());
+            let seen = named.as_ref().map_or(position.seen, |seen| seen.vector.clone());
             let clear = Clear {
                 stash: position.stash,
                 kind,
                 name,
                 dot: position.dot,
                 previous: position.previous,
-                height: position.height,
+                height: height.unwrap_or(position.height),
                 // Of the first read root: any that has begun will do.
                 epoch: 0,
                 seen,
@@ -344,15 +364,7 @@ impl Hand {
             let record = draft.sign(hand.keys.signer(), &keys)?;
             let mut model = lock(&hand.model);
             let past = match &named {
-                Some((version, _)) => {
-                    let mut past: BTreeSet<RecordHash> = model
-                        .records
-                        .get(version)
-                        .map(|known| known.past.clone())
-                        .unwrap_or_default();
-                    past.insert(*version);
-                    past
-                }
+                Some(seen) => seen.past.clone(),
                 None => model.seen_with(&held(&hand.store, &name).unwrap_or_default()),
             };
             model.signed(&record, hand.index, past);

@@ -37,6 +37,8 @@ pub(crate) enum Event {
     Lie,
     /// The founder removes a member, makes an owner a keeper, or a keeper an owner.
     Member,
+    /// A copy of everything that a node has is put back, also of the same run.
+    Rewind,
 }
 
 /// How often each event happens in a schedule that draws it, against the others.
@@ -66,7 +68,7 @@ const EVENTS: [(Event, u32); 22] = [
 ];
 
 /// Every third seed has some of these as well: the others are the schedules that they were before.
-const RARE: [(Event, u32); 1] = [(Event::Member, 8)];
+const RARE: [(Event, u32); 2] = [(Event::Member, 8), (Event::Rewind, 4)];
 
 /// The character of one schedule.
 #[derive(Clone, Debug)]
@@ -86,6 +88,14 @@ pub(crate) struct Profile {
     pub(crate) weather: Weather,
 }
 
+/// Names in a schedule, at most.
+const MOST_NAMES: usize = 3;
+
+/// The names of all schedules.
+pub(crate) fn keys() -> impl Iterator<Item = String> {
+    (0..MOST_NAMES).map(|n| format!("file {n}"))
+}
+
 impl Profile {
     /// The profile of a seed. Every schedule leaves some events out, so that others have room.
     pub(crate) fn of(seed: u64, nodes: RangeInclusive<usize>) -> Profile {
@@ -97,13 +107,21 @@ impl Profile {
         if seed.is_multiple_of(3) {
             let mut random = StdRng::seed_from_u64(seed ^ 0x7261_7265);
             events.extend(RARE.into_iter().filter(|_| random.random_bool(0.7)));
+            if events.iter().any(|(event, _)| *event == Event::Rewind) {
+                events.push((Event::BackUp, 3));
+            }
+            if events.iter().any(|(event, _)| *event == Event::Member) {
+                // Whoever has an empty disk and an older epoch has to dial, and is not heard before its
+                // clock is later than what it told when it dialled last.
+                events.retain(|(event, _)| *event != Event::Jump);
+            }
         }
         let delays = [3, 30, 300];
         Profile {
             nodes,
             owners: random.random_range(1..nodes.min(5)),
             liar: nodes > 2 && random.random_bool(0.3),
-            names: random.random_range(1..=3),
+            names: random.random_range(1..=MOST_NAMES),
             events,
             length: random.random_range(20..=120),
             pause: [200, 2_000, 8_000][random.random_range(0..3)],
@@ -113,6 +131,11 @@ impl Profile {
                 lost: [0, 10, 50][random.random_range(0..3)],
             },
         }
+    }
+
+    /// Whether copies are put back of which a node cannot know.
+    pub(crate) fn rewinds(&self) -> bool {
+        self.events.iter().any(|(event, _)| *event == Event::Rewind)
     }
 
     pub(crate) fn role(&self, at: usize) -> Role {
@@ -129,6 +152,6 @@ impl Profile {
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = String> + use<> {
-        (0..self.names).map(|n| format!("file {n}"))
+        keys().take(self.names)
     }
 }

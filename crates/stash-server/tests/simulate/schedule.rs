@@ -102,11 +102,7 @@ async fn happen(world: &mut World, event: Event) {
             world.common.switch.cut(at, other);
         }
         Event::CutNode => {
-            world.trace.line(&format!("node {at} is cut off"));
-            for other in (0..world.machines.len()).filter(|other| *other != at) {
-                world.common.switch.cut(at, other);
-                world.common.switch.cut(other, at);
-            }
+            world.cut_off(at);
         }
         Event::Heal => {
             world.trace.line("all ways are open");
@@ -116,9 +112,14 @@ async fn happen(world: &mut World, event: Event) {
         Event::Fault => world.fault(at),
         Event::Jump => world.jump(at),
         Event::Wipe => world.wipe(at).await,
+        Event::BackUp if world.profile.rewinds() => {
+            let at = world.writer();
+            world.back_up(at);
+        }
         Event::BackUp => world.back_up(at),
         Event::Restore => world.restore(at).await,
         Event::Lie => world.lie(world.machines.len() - 1).await,
+        Event::Rewind => world.rewind().await,
         Event::Member => world.change_member().await,
         Event::Kill | Event::Power => {}
     }
@@ -126,7 +127,7 @@ async fn happen(world: &mut World, event: Event) {
 
 /// Something new is put, and given up by all who have it, at nearly the same moment.
 fn evict_race(world: &mut World, owner: usize) {
-    let key = key(world);
+    let key = world.key();
     let after = world.random.random_range(500..3_000);
     let content = Content::Chunk(world.random.random());
     if let Some(hand) = world.hand(owner) {
@@ -143,15 +144,9 @@ fn evict_race(world: &mut World, owner: usize) {
     }
 }
 
-fn key(world: &mut World) -> String {
-    let keys: Vec<String> = world.profile.keys().collect();
-    let at = world.below(keys.len());
-    keys[at].clone()
-}
-
 /// A user does something on a node, if it runs and may.
 fn user(world: &mut World, at: usize, event: Event) {
-    let key = key(world);
+    let key = world.key();
     let wait = [Wait::Local, Wait::One, Wait::Quorum, Wait::All][world.below(4)];
     let content = Content::draw(&mut world.random);
     let Some(hand) = world.hand(at) else { return };

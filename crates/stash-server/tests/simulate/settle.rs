@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use stash_crypto::{Address, RecordHash, leaves};
-use stash_server::Wait;
+use stash_server::{Reissue, Wait};
 use tokio::time::{sleep, timeout};
 
 use crate::check::check_name;
@@ -48,7 +48,9 @@ pub(crate) async fn settle(world: &mut World) {
         world.watch();
         if waited >= SETTLED {
             let text = unequal(world);
-            lock(&world.model).violation(format!("not equal after {waited:?}: {text}"));
+            let again = to_write_again(world).await;
+            let text = format!("not equal after {waited:?}: {text} writes again: {again:?}");
+            lock(&world.model).violation(text);
             break;
         }
     }
@@ -105,7 +107,24 @@ async fn is_settled(world: &mut World) -> bool {
             all = false;
         }
     }
-    all && unequal(world).is_empty()
+    all && unequal(world).is_empty() && Box::pin(to_write_again(world)).await.is_none()
+}
+
+/// A member that still has to write versions again.
+async fn to_write_again(world: &World) -> Option<usize> {
+    let excused = lock(&world.model).excused_chunks();
+    for machine in world.members().filter(|_| world.profile.rewinds()) {
+        let Some(running) = machine.up() else { continue };
+        let reissues = running.engine.reissues().await.unwrap_or_default();
+        let whole = |reissue: &Reissue| {
+            let refs = reissue.record.clear().manifest.refs();
+            !refs.iter().any(|chunk| excused.contains(&chunk.address))
+        };
+        if running.engine.role().writes() && reissues.iter().any(whole) {
+            return Some(machine.index);
+        }
+    }
+    None
 }
 
 /// What some members hold or know and others do not.

@@ -8,29 +8,22 @@ use std::sync::{Arc, Mutex};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use stash_crypto::{
-    Address, JoinRequest, MemberChange, MemberEntry, MemberLog, NameId, NodeKeys, Record,
-    RecordHash, Role, SignedAddresses, TicketId,
+    Address, JoinRequest, MemberChange, MemberEntry, MemberLog, NameId, NodeKeys, RecordHash, Role,
+    SignedAddresses, TicketId,
 };
-use stash_server::store::{Batch, Fault, MemDisk, Store};
+use stash_server::store::{Batch, Fault};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::check::rightly_gone;
-use crate::machine::{Common, FOUNDER, Machine, Stop};
+use crate::backup::Backup;
+use crate::check::may_be_gone;
+use crate::machine::{Common, Machine, Stop};
 use crate::model::{Model, held, here};
 use crate::network::{Switch, address, lock};
 use crate::operation::{Cluster, Hand, Up};
 use crate::profile::Profile;
 use crate::support::{Stash, admit_entry};
 use crate::trace::Trace;
-
-/// The state of a disk as it was.
-struct Backup {
-    disk: MemDisk,
-    /// How often the machine had been started.
-    starts: u64,
-    disks: u32,
-}
 
 pub(crate) struct World {
     pub(crate) common: Arc<Common>,
@@ -43,12 +36,14 @@ pub(crate) struct World {
     pub(crate) tasks: Vec<JoinHandle<()>>,
     begun: Instant,
     /// What each machine held when it was looked at last.
-    seen: BTreeMap<(usize, NameId), BTreeSet<RecordHash>>,
-    backups: BTreeMap<usize, Backup>,
+    pub(crate) seen: BTreeMap<(usize, NameId), BTreeSet<RecordHash>>,
+    pub(crate) backups: BTreeMap<usize, Backup>,
     /// How many disks each machine has had.
-    disks: Vec<u32>,
+    pub(crate) disks: Vec<u32>,
     /// The log of members as the founder has made it.
     pub(crate) log: MemberLog,
+    /// Machines that were put back to a state of which they cannot know.
+    pub(crate) rewound: BTreeSet<usize>,
     /// Machines that are owners, or were.
     pub(crate) writers: Vec<usize>,
 }
@@ -81,6 +76,7 @@ impl World {
             begun: Instant::now(),
             seen: BTreeMap::new(),
             backups: BTreeMap::new(),
+            rewound: BTreeSet::new(),
             disks: vec![0; profile.nodes],
             writers: (0..profile.owners).collect(),
             profile,
@@ -91,6 +87,22 @@ impl World {
     pub(crate) fn writer(&mut self) -> usize {
         let writers = &self.writers;
         writers[self.random.random_range(0..writers.len())]
+    }
+
+    /// No way leads to a machine, and none from it.
+    pub(crate) fn cut_off(&mut self, at: usize) {
+        self.trace.line(&format!("node {at} is cut off"));
+        for other in (0..self.machines.len()).filter(|other| *other != at) {
+            self.common.switch.cut(at, other);
+            self.common.switch.cut(other, at);
+        }
+    }
+
+    /// The key of some file.
+    pub(crate) fn key(&mut self) -> String {
+        let keys: Vec<String> = self.profile.keys().collect();
+        let at = self.below(keys.len());
+        keys[at].clone()
     }
 
     /// A number below `n`.
@@ -111,6 +123,7 @@ impl World {
                 lock(&self.cluster).insert(at, up);
                 self.trace.line(&format!("node {at} starts"));
                 self.follow_log();
+                self.open_vault(at);
             }
             (Err(error), _) => {
                 self.trace.line(&format!("node {at} does not start: {error}"));
@@ -128,9 +141,21 @@ impl World {
         self.machines[at].stop(&common, how);
     }
 
+    /// The part of a vault that runs beside an engine.
+    fn open_vault(&mut self, at: usize) {
+        let vault = self.hand_with(at, 0).filter(|_| self.profile.rewinds());
+        if let (Some(vault), Some(running)) = (vault, &mut self.machines[at].running) {
+            running.vault = Some(tokio::spawn(vault.write_again()));
+        }
+    }
+
     /// One node for a user.
     pub(crate) fn hand(&mut self, at: usize) -> Option<Hand> {
         let seed = self.random.random();
+        self.hand_with(at, seed)
+    }
+
+    fn hand_with(&self, at: usize, seed: u64) -> Option<Hand> {
         let machine = &self.machines[at];
         let running = machine.up()?;
         Some(Hand {
@@ -170,115 +195,13 @@ impl World {
                 let before = self.seen.insert((machine.index, name), now.clone());
                 let mut model = lock(&self.model);
                 for gone in before.unwrap_or_default().difference(&now) {
-                    if !rightly_gone(&model, &held, gone) {
+                    if !may_be_gone(&model, &held, gone) {
                         let title = model.title(gone);
                         let text = format!("node {} dropped {title}", machine.index);
                         model.violation(text);
                     }
                 }
             }
-        }
-    }
-
-    /// A disk loses what it has: notes what no other disk has. All others are started, so that each
-    /// says what it has; whether that could be.
-    async fn harm(&mut self, at: usize) -> bool {
-        self.notice();
-        for other in self.others(at) {
-            if self.machines[other].running.is_none() && self.start(other).await.is_err() {
-                return false;
-            }
-        }
-        let others = self.others(at);
-        if others.iter().any(|other| self.machines[*other].up().is_none()) {
-            return false;
-        }
-        if at == FOUNDER && !others.iter().any(|other| self.is_current(*other)) {
-            return false;
-        }
-        self.watch();
-        self.note_losses(at);
-        self.seen.retain(|(node, _), _| *node != at);
-        self.disks[at] += 1;
-        true
-    }
-
-    /// All members but one.
-    fn others(&self, at: usize) -> Vec<usize> {
-        (0..self.machines.len()).filter(|other| *other != at && self.is_member(*other)).collect()
-    }
-
-    /// What no other member that runs has is lost if a machine is.
-    pub(crate) fn note_losses(&mut self, at: usize) {
-        let mut model = lock(&self.model);
-        let running = |other: &usize| self.machines[*other].up().is_some();
-        let others: Vec<usize> = self.others(at).into_iter().filter(running).collect();
-        let elsewhere: BTreeSet<RecordHash> = self
-            .seen
-            .iter()
-            .filter(|((node, _), _)| others.contains(node))
-            .flat_map(|(_, held)| held.iter().copied())
-            .collect();
-        let others = others.iter().map(|other| &self.machines[*other]);
-        let others: Vec<&Store> = others.filter_map(|one| Some(&one.up()?.store)).collect();
-        for (hash, known) in &mut model.records {
-            known.lost |= !elsewhere.contains(hash);
-        }
-        let (chunks, names): (Vec<Address>, _) =
-            (model.chunks.keys().copied().collect(), self.names());
-        let mut safe = vec![false; chunks.len()];
-        for store in others {
-            // What no record there names may be collected there.
-            let named = named(store, &names);
-            for ((safe, here), chunk) in safe.iter_mut().zip(here(store, &chunks)).zip(&chunks) {
-                *safe |= here && named.contains(chunk);
-            }
-        }
-        for (chunk, safe) in chunks.iter().zip(safe) {
-            if !safe || model.evicting.get(chunk).is_some_and(|times| *times > 0) {
-                model.lost_chunks.insert(*chunk);
-            }
-        }
-    }
-
-    /// The disk of a machine is replaced by an empty one.
-    pub(crate) async fn wipe(&mut self, at: usize) {
-        if self.harm(at).await {
-            self.stop(at, Stop::Power);
-            let seed = self.random.random();
-            self.machines[at].wipe(seed);
-            self.trace.line(&format!("node {at} has an empty disk"));
-        }
-    }
-
-    pub(crate) fn back_up(&mut self, at: usize) {
-        let machine = &self.machines[at];
-        if machine.up().is_some() {
-            let disk = machine.disk.fork(self.random.random());
-            let backup = Backup { disk, starts: machine.starts(), disks: self.disks[at] };
-            self.backups.insert(at, backup);
-            self.trace.line(&format!("node {at} is backed up"));
-        }
-    }
-
-    /// An old copy of the disk is put back. One of the same run would go unnoticed: the opens that
-    /// store and node count agree.
-    pub(crate) async fn restore(&mut self, at: usize) {
-        let Some(backup) = self.backups.remove(&at) else { return };
-        if backup.disks != self.disks[at] {
-            return;
-        }
-        if backup.starts == self.machines[at].starts() {
-            self.stop(at, Stop::Kill);
-            if self.start(at).await.is_err() {
-                return;
-            }
-        }
-        if self.harm(at).await {
-            self.stop(at, Stop::Power);
-            let seed = self.random.random();
-            self.machines[at].restore(&backup.disk, seed);
-            self.trace.line(&format!("node {at} is restored"));
         }
     }
 
@@ -331,13 +254,6 @@ impl World {
         self.machines[at].wrong.store(by, Ordering::Relaxed);
         self.trace.line(&format!("clock {at} is wrong by {by} s"));
     }
-}
-
-/// The chunks that the records of these names in a store name.
-fn named(store: &Store, names: &[NameId]) -> BTreeSet<Address> {
-    let records = names.iter().flat_map(|name| held(store, name).unwrap_or_default());
-    let refs = |record: Record| record.clear().manifest.refs().to_vec();
-    records.flat_map(refs).map(|chunk| chunk.address).collect()
 }
 
 /// The member log of a stash with these members, and where they listen.

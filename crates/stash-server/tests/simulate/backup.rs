@@ -1,0 +1,210 @@
+//! Disks that lose what they have: new ones, and older copies put back.
+
+use std::collections::BTreeSet;
+
+use rand::RngExt;
+use stash_crypto::{Address, NameId, Record, RecordHash};
+use stash_server::Wait;
+use stash_server::store::{MemDisk, Store};
+
+use crate::machine::{Opens, Stop};
+use crate::model::{held, here};
+use crate::network::lock;
+use crate::operation::Content;
+use crate::world::World;
+
+/// The state of a disk as it was.
+pub(crate) struct Backup {
+    disk: MemDisk,
+    /// How often the machine had been started.
+    starts: u64,
+    /// What the node had noted of its opens.
+    opens: Option<Opens>,
+    disks: u32,
+    /// What it had signed.
+    signed: BTreeSet<RecordHash>,
+    /// What it held.
+    records: BTreeSet<RecordHash>,
+}
+
+impl World {
+    /// A disk loses what it has: notes what no other disk has. All others are started, so that each
+    /// says what it has; whether that could be.
+    pub(crate) async fn harm(&mut self, at: usize) -> bool {
+        self.notice();
+        for other in self.others(at) {
+            if self.machines[other].running.is_none() && self.start(other).await.is_err() {
+                return false;
+            }
+        }
+        let others = self.others(at);
+        if others.iter().any(|other| self.machines[*other].up().is_none()) {
+            return false;
+        }
+        // The member log is to be somewhere else as well.
+        if !others.iter().any(|other| self.is_current(*other)) {
+            return false;
+        }
+        self.watch();
+        self.note_losses(at);
+        self.seen.retain(|(node, _), _| *node != at);
+        self.disks[at] += 1;
+        true
+    }
+
+    /// All members but one.
+    fn others(&self, at: usize) -> Vec<usize> {
+        (0..self.machines.len()).filter(|other| *other != at && self.is_member(*other)).collect()
+    }
+
+    /// What no other member that runs has is lost if a machine is.
+    pub(crate) fn note_losses(&mut self, at: usize) {
+        let mut model = lock(&self.model);
+        let running = |other: &usize| self.machines[*other].up().is_some();
+        let others: Vec<usize> = self.others(at).into_iter().filter(running).collect();
+        let elsewhere: BTreeSet<RecordHash> = self
+            .seen
+            .iter()
+            .filter(|((node, _), _)| others.contains(node))
+            .flat_map(|(_, held)| held.iter().copied())
+            .collect();
+        let others = others.iter().map(|other| &self.machines[*other]);
+        let others: Vec<&Store> = others.filter_map(|one| Some(&one.up()?.store)).collect();
+        for (hash, known) in &mut model.records {
+            known.lost |= !elsewhere.contains(hash);
+        }
+        let (chunks, names): (Vec<Address>, _) =
+            (model.chunks.keys().copied().collect(), self.names());
+        let mut safe = vec![false; chunks.len()];
+        for store in others {
+            // What no record there names may be collected there.
+            let named = named(store, &names);
+            for ((safe, here), chunk) in safe.iter_mut().zip(here(store, &chunks)).zip(&chunks) {
+                *safe |= here && named.contains(chunk);
+            }
+        }
+        for (chunk, safe) in chunks.iter().zip(safe) {
+            if !safe || model.evicting.get(chunk).is_some_and(|times| *times > 0) {
+                model.lost_chunks.insert(*chunk);
+            }
+        }
+    }
+
+    /// The disk of a machine is replaced by an empty one.
+    pub(crate) async fn wipe(&mut self, at: usize) {
+        if self.harm(at).await {
+            self.stop(at, Stop::Power);
+            let seed = self.random.random();
+            self.machines[at].wipe(seed);
+            self.trace.line(&format!("node {at} has an empty disk"));
+        }
+    }
+
+    pub(crate) fn back_up(&mut self, at: usize) {
+        let machine = &self.machines[at];
+        if machine.up().is_some() {
+            let disk = machine.disk.fork(self.random.random());
+            let backup = Backup {
+                disk,
+                starts: machine.starts(),
+                opens: machine.opens,
+                disks: self.disks[at],
+                signed: lock(&self.model).signed_by(at),
+                records: self.records(at),
+            };
+            self.backups.insert(at, backup);
+            self.trace.line(&format!("node {at} is backed up"));
+        }
+    }
+
+    /// An old copy of the disk is put back. One of the same run would go unnoticed: the opens that
+    /// store and node count agree.
+    pub(crate) async fn restore(&mut self, at: usize) {
+        let Some(backup) = self.backups.remove(&at) else { return };
+        if backup.disks != self.disks[at] {
+            return;
+        }
+        if backup.starts == self.machines[at].starts() {
+            self.stop(at, Stop::Kill);
+            if self.start(at).await.is_err() {
+                return;
+            }
+        }
+        if self.harm(at).await {
+            self.stop(at, Stop::Power);
+            let seed = self.random.random();
+            self.machines[at].restore(&backup.disk, seed);
+            self.trace.line(&format!("node {at} is restored"));
+        }
+    }
+
+    /// A copy of everything that a node has is put back, its note of the opens as well: it cannot know
+    /// before it meets somebody.
+    pub(crate) async fn rewind(&mut self) {
+        // Once: a node that is put back a second time has forgotten what it knew of the first.
+        let fresh = |at: &usize| !self.rewound.contains(at);
+        let backed_up: Vec<usize> = self.backups.keys().copied().filter(fresh).collect();
+        if backed_up.is_empty() {
+            return;
+        }
+        let at = backed_up[self.below(backed_up.len())];
+        let Some(backup) = self.backups.remove(&at) else { return };
+        if backup.disks != self.disks[at] || !self.harm(at).await {
+            return;
+        }
+        self.stop(at, Stop::Power);
+        self.went_back(at, &backup);
+        self.rewound.insert(at);
+        let seed = self.random.random();
+        self.machines[at].restore(&backup.disk, seed);
+        self.machines[at].opens = backup.opens;
+        self.trace.line(&format!("node {at} is as it was in its start {}", backup.starts));
+        if self.random.random_bool(0.7) {
+            self.write_alone(at).await;
+        }
+    }
+
+    /// The model hears that a machine is as it was.
+    fn went_back(&self, at: usize, backup: &Backup) {
+        let mut model = lock(&self.model);
+        for hash in &backup.records {
+            if let Some(known) = model.records.get_mut(hash) {
+                known.lost = false;
+            }
+        }
+        model.parts(at, &backup.signed);
+    }
+
+    /// A node starts where nobody reaches it, and somebody writes there.
+    async fn write_alone(&mut self, at: usize) {
+        self.cut_off(at);
+        if self.start(at).await.is_err() {
+            return;
+        }
+        for _ in 0..self.random.random_range(1..=3) {
+            let key = self.key();
+            let content = Content::draw(&mut self.random);
+            let tombstone = self.random.random_bool(0.2);
+            let Some(hand) = self.hand(at) else { return };
+            match tombstone {
+                true => hand.remove(key, Wait::Local).await,
+                false => hand.put(key, content, Wait::Local).await,
+            }
+        }
+    }
+
+    /// The records that a node holds.
+    fn records(&self, at: usize) -> BTreeSet<RecordHash> {
+        let Some(running) = self.machines[at].up() else { return BTreeSet::new() };
+        let names = self.names();
+        let records = names.iter().flat_map(|name| held(&running.store, name).unwrap_or_default());
+        records.map(|record| record.hash()).collect()
+    }
+}
+
+/// The chunks that the records of these names in a store name.
+fn named(store: &Store, names: &[NameId]) -> BTreeSet<Address> {
+    let records = names.iter().flat_map(|name| held(store, name).unwrap_or_default());
+    let refs = |record: Record| record.clear().manifest.refs().to_vec();
+    records.flat_map(refs).map(|chunk| chunk.address).collect()
+}
