@@ -210,7 +210,10 @@ impl Parting {
         let (mut expected, mut least) = (hash, None);
         let mut ours = BTreeMap::new();
         for n in (1..=last).rev().take(FAR) {
-            let Some(record) = ledger::whole(store, &expected)? else { break };
+            let Some(record) = ledger::whole(store, &expected)? else {
+                let common = least.map_or(opened, |least| least - 1);
+                return Parting::by_arrival(store, past, parting(common, ours));
+            };
             ours.insert(n, expected);
             let previous = others(store, Dot { writer, n }, &expected)?;
             if !previous.is_empty() {
@@ -224,6 +227,31 @@ impl Parting {
         let common = least.map_or(opened, |least| least - 1);
         ours.retain(|n, _| *n > common);
         Ok(parting(common, ours))
+    }
+
+    /// A forget has taken a record of the chain. What is of this writer and came before the last record
+    /// of this life is of this life, since the first that came of the other one ended it. Where that
+    /// record is gone as well, what the chain has shown (`shown`) is all that is known.
+    fn by_arrival(store: &Store, past: &Past, shown: Parting) -> Result<Parting, LedgerError> {
+        let Past { writer, n: last, hash, opened } = *past;
+        let Some(end) = sequence(store, &hash)? else {
+            let ours = shown.ours.into_iter().filter(|(n, _)| *n > shown.common).collect();
+            return Ok(Parting { ours, ..shown });
+        };
+        let (mut ours, mut least) = (BTreeMap::new(), last + 1);
+        for n in (1..=last).rev().take(FAR) {
+            for hash in store.dots(&writer.to_bytes(), n)? {
+                let hash = RecordHash::from_bytes(hash);
+                match sequence(store, &hash)? {
+                    Some(came) if came > end => least = n,
+                    Some(_) => drop(ours.insert(n, hash)),
+                    None => {}
+                }
+            }
+        }
+        let common = opened.min(least - 1);
+        ours.retain(|n, _| *n > common);
+        Ok(Parting { writer, common, last, ours })
     }
 
     /// Names that either life has written since.
@@ -299,4 +327,13 @@ fn others(store: &Store, dot: Dot, meant: &RecordHash) -> Result<Vec<RecordHash>
         }
     }
     Ok(previous)
+}
+
+/// Under which number a record is stored here, if it is and can be read.
+fn sequence(store: &Store, hash: &RecordHash) -> Result<Option<u64>, LedgerError> {
+    match store.record(hash.as_bytes()) {
+        Ok(stored) => Ok(stored.map(|stored| stored.sequence)),
+        Err(ReadError::RecordDamaged { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -67,11 +67,18 @@ fn one_seed_is_one_schedule() {
 }
 
 /// Seeds that showed a defect, and what that was.
-const FOUND: [(u64, &str); 1] = [(
-    13_481,
-    "the first start after a store was restored failed, and the second one went on with the old \
+const FOUND: [(u64, &str); 2] = [
+    (
+        13_481,
+        "the first start after a store was restored failed, and the second one went on with the old \
      incarnation: the count of opens had been noted before the new one was durable",
-)];
+    ),
+    (
+        174,
+        "a purge in the life after a copy was put back broke the chain by which the lives' parting is \
+     found, and what the other life's records hid was not written again",
+    ),
+];
 
 #[test]
 fn what_seeds_have_shown_once_does_not_come_back() {
