@@ -132,7 +132,7 @@ fn every_json_document_has_the_documented_fields() {
     let peer = &node.json(&["peers"])["peers"][0];
     assert_eq!(
         fields(peer).join(" "),
-        "addresses challenged connected failed in_doubt_since name node_id role shown this"
+        "addresses challenged connected failed in_doubt_since lapsed name node_id role shown this"
     );
     let status = "alarms bytes chunks connected damaged files gc incomplete listen members missing_copies \
                   name node_id quarantined read_only records repair role scrub stash_id store \

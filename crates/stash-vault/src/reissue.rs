@@ -34,6 +34,10 @@ impl Reissuer {
         let (inner, stopped) = (Arc::clone(&vault.inner), stop.clone());
         let task = tokio::spawn(async move {
             let mut changes = inner.engine.restored();
+            // The first exchange may have ended before anybody listened.
+            if *changes.borrow() > 0 {
+                changes.mark_changed();
+            }
             let mut is_left = false;
             let work = async {
                 loop {
