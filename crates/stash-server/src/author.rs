@@ -9,16 +9,16 @@ use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError};
 
 use stash_crypto::{
-    Dot, HEIGHT_MAX, Incarnation, MemberLog, N_MAX, NameId, NodeId, Record, RecordError,
-    RecordHash, Role, StashId, Vector, Writer, includes_forget,
+    Dot, HEIGHT_MAX, MemberLog, N_MAX, NameId, NodeId, Record, RecordError, RecordHash, Role,
+    StashId, Vector, Writer, includes_forget,
 };
 use stash_p2p::Environment;
 use stash_store::{Batch, CommitError, DamagedRecord, Store};
 
 use crate::joint::Joint;
-use crate::ledger::{self, Held, INCARNATION, LedgerError, Turn, Turns};
-use crate::restored;
+use crate::ledger::{self, Held, LedgerError, Turn, Turns};
 use crate::roster::Roster;
+use crate::{incarnations, restored};
 
 /// Records of several batches that are committed together, at most: far below what one batch of the
 /// store may have (16 MiB), at 65 KiB a record.
@@ -89,8 +89,6 @@ pub(crate) struct Author {
     stash: StashId,
     environment: Environment,
     last: Mutex<Last>,
-    /// The writer's last number when the store was opened.
-    opened: u64,
     joint: Joint<Vec<Write>, Result<Vec<Record>, WriteError>>,
 }
 
@@ -106,6 +104,22 @@ struct Last {
     writer: Writer,
     n: u64,
     hash: RecordHash,
+    /// The last number before which no two lives of this node can have parted.
+    opened: u64,
+    /// Whether that is durable, together with all records having been exchanged with a member since.
+    met: bool,
+}
+
+impl Last {
+    /// Of a writer that has written nothing yet.
+    fn fresh(writer: Writer) -> Last {
+        Last { writer, n: 0, hash: zeros(), opened: 0, met: false }
+    }
+
+    fn is_touched(&self, record: &Record) -> bool {
+        let clear = record.clear();
+        clear.dot.writer == self.writer || clear.seen.get(&self.writer) > self.n
+    }
 }
 
 /// A writer that was given up because its numbers were used elsewhere.
@@ -116,7 +130,7 @@ pub(crate) struct Past {
     pub(crate) n: u64,
     /// The hash of that record; zeros if there is none.
     pub(crate) hash: RecordHash,
-    /// Its last number when the store was opened.
+    /// The last number before which no two lives of this node can have parted.
     pub(crate) opened: u64,
 }
 
@@ -130,17 +144,15 @@ impl Author {
         fresh: bool,
         environment: &Environment,
     ) -> Result<Author, LedgerError> {
-        let kept = store.row(INCARNATION)?.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
-        let incarnation = match kept.filter(|_| !fresh) {
-            Some(bytes) => Incarnation::from_bytes(bytes),
-            None => begin(store, environment)?,
+        let writer = match incarnations::current(store, node)?.filter(|_| !fresh) {
+            Some(writer) => writer,
+            None => incarnations::begin(store, Batch::new(), node, environment)?,
         };
-        let writer = Writer { node, incarnation };
         let (n, hash) = ledger::last_of(store, &writer)?.unwrap_or((0, zeros()));
-        let last = Last { writer, n, hash };
-        let last = Mutex::new(last);
+        let opened = incarnations::opened(store, &writer, n)?;
+        let last = Mutex::new(Last { writer, n, hash, opened, met: false });
         let environment = environment.clone();
-        Ok(Author { stash, environment, last, opened: n, joint: Joint::new(TOGETHER) })
+        Ok(Author { stash, environment, last, joint: Joint::new(TOGETHER) })
     }
 
     /// Whether this is the writer of what is written now.
@@ -148,23 +160,37 @@ impl Author {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).writer == *writer
     }
 
-    /// Takes a new incarnation if records that came from others show that this one's numbers were used
-    /// elsewhere: a number that it has not used, or another record under one that it has. Whether it
-    /// did. None of these records was here before.
-    pub(crate) fn overtaken(&self, store: &Store, came: &[Record]) -> Result<bool, LedgerError> {
+    /// All records have been exchanged with a member.
+    pub(crate) fn met(&self, store: &Store) -> Result<(), LedgerError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let Last { writer, n, hash } = *last;
-        let used = |record: &Record| {
-            record.clear().dot.writer == writer || record.clear().seen.get(&writer) > n
-        };
-        if !came.iter().any(used) {
-            return Ok(false);
+        if !last.met {
+            incarnations::met(store, &last.writer, last.opened)?;
+            last.met = true;
         }
-        let past = Past { writer, n, hash, opened: self.opened.min(n) };
-        let noted = restored::note(Batch::new().even_if_full(), &past);
-        let incarnation = begin_with(store, noted, &self.environment)?;
-        *last = Last { writer: Writer { incarnation, ..writer }, n: 0, hash: zeros() };
-        Ok(true)
+        Ok(())
+    }
+
+    /// Takes a new incarnation if records that came from others show that this one's numbers were used
+    /// elsewhere: a number that it has not used, or another record under one that it has. The one that
+    /// was given up. None of these records is here or was forgotten here.
+    pub(crate) fn overtaken(
+        &self,
+        store: &Store,
+        came: &[Record],
+    ) -> Result<Option<Writer>, LedgerError> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let Last { writer, n, hash, opened, .. } = *last;
+        if !came.iter().any(|record| last.is_touched(record)) {
+            return Ok(None);
+        }
+        let noted = restored::note(Batch::new().even_if_full(), &Past { writer, n, hash, opened });
+        *last = Last::fresh(incarnations::begin(store, noted, writer.node, &self.environment)?);
+        Ok(Some(writer))
+    }
+
+    /// Whether a record has to do with the current writer's numbers, or with those that it has not used.
+    pub(crate) fn is_touched(&self, record: &Record) -> bool {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).is_touched(record)
     }
 
     /// Numbers, signs and commits a batch. Durable here when it returns. A forget of which a held one
@@ -262,8 +288,9 @@ impl Author {
                 // Somebody has seen a number of this writer that it has not used: another life of
                 // this node, or an owner that makes them up. This writer could not write the name.
                 // Or the node was an owner before, and what this writer writes does not count.
-                next =
-                    Last { writer: self.fresh_writer(store, &next.writer)?, n: 0, hash: zeros() };
+                let (node, environment) = (next.writer.node, &self.environment);
+                let begun = incarnations::begin(store, Batch::new(), node, environment)?;
+                next = Last::fresh(begun);
             }
             let position = Position {
                 stash: self.stash,
@@ -286,10 +313,6 @@ impl Author {
             records.push(record);
         }
         Ok(Signed { records, overtaken, next })
-    }
-
-    fn fresh_writer(&self, store: &Store, old: &Writer) -> Result<Writer, LedgerError> {
-        Ok(Writer { node: old.node, incarnation: begin(store, &self.environment)? })
     }
 }
 
@@ -348,20 +371,4 @@ fn seen_and_height(name: &NameId, known: &Known) -> Result<(Vector, u64), WriteE
 
 fn zeros() -> RecordHash {
     RecordHash::from_bytes([0; 32])
-}
-
-/// A new incarnation, durable before its first use.
-fn begin(store: &Store, environment: &Environment) -> Result<Incarnation, LedgerError> {
-    begin_with(store, Batch::new(), environment)
-}
-
-fn begin_with(
-    store: &Store,
-    batch: Batch,
-    environment: &Environment,
-) -> Result<Incarnation, LedgerError> {
-    let mut bytes = [0; 8];
-    environment.entropy.fill(&mut bytes);
-    store.commit(batch.row(INCARNATION, Some(&bytes)))?;
-    Ok(Incarnation::from_bytes(bytes))
 }

@@ -235,11 +235,14 @@ pub(crate) fn synchronised(core: &Core) -> bool {
 }
 
 async fn exchanged(core: &Arc<Core>) -> Result<(), AskError> {
-    if synchronised(core) {
-        return Ok(());
-    }
-    let done = |store: &Store| store.commit(Batch::new().row(COMPLETE, Some(b"1")).even_if_full());
-    core.disk.run(done).await.map(drop).map_err(|error| here(&error))
+    let shared = Arc::clone(core);
+    let done = move |store: &Store| {
+        if !synchronised(&shared) {
+            store.commit(Batch::new().row(COMPLETE, Some(b"1")).even_if_full())?;
+        }
+        shared.author.met(store)
+    };
+    core.disk.run(done).await.map_err(|error| here(&error))
 }
 
 /// Whether the member holds the same records as this node.

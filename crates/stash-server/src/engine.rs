@@ -1,196 +1,39 @@
 //! The engine: one node of one stash, running.
 
+mod options;
+mod start;
+mod view;
+
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use stash_crypto::{
-    Address, AddressesError, ChunkRef, Manifest, MemberLog, NameId, NetworkKey, NodeId, NodeKeys,
-    NoisePublic, Record, RecordHash, Role, SignedAddresses, StashId, Ticket,
+    Address, ChunkRef, Manifest, MemberLog, NameId, NodeId, Record, RecordHash, Role, StashId,
+    Ticket,
 };
-use stash_p2p::{
-    BindError, CloseReason, Endpoint, Environment, Event, Events, Limits, Peer, PeerStats,
-    StaticSecret,
-};
-use stash_store::{CommitError, ReadError, Stats, Store};
-use tokio::sync::{Notify, Semaphore, broadcast, watch};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use stash_p2p::Peer;
+use stash_store::{ReadError, Store};
+use tokio::sync::{broadcast, watch};
 
-use crate::author::Author;
-use crate::challenge::{Trial, Trials};
-use crate::core::{Core, Pools, ask};
+pub use self::options::{EngineOptions, StartError};
+use self::start::{meet_peers, open};
+pub use self::view::{EngineStatus, MemberView, RemovedView};
+use crate::core::{Core, ask};
 use crate::damage::{self, Damage};
 use crate::disk::{Disk, Mode};
-use crate::door::{self, Door, advertised, noise};
 use crate::evict::{self, EvictError, Evicted};
 use crate::fetch::{self, Fetch, FetchError, Purpose};
-use crate::flying::Flying;
-use crate::housekeeping::{self, House, HouseStatus};
-use crate::join::{self, Admission, InviteError};
+use crate::housekeeping;
+use crate::join::{self, InviteError};
 use crate::ledger::{self, ALARM, LedgerError, at};
-use crate::logs::Logs;
 use crate::members::{self, ChangeMemberError, Fate, MembersChanged};
 use crate::message::{self, MAX_ADDRESSES, Reply, Request};
 use crate::pool::Buffer;
-use crate::repair::{RepairStatus, Repairs};
-use crate::restored::Restored;
-use crate::roster::{self, Roster, RosterError};
-use crate::schedule::Housekeeping;
-use crate::serve::{self, Asker};
-use crate::short::{self, Short};
 use crate::tally::Wait;
-use crate::traffic::{Background, Traffic};
+use crate::traffic::Traffic;
 use crate::upload::Upload;
-use crate::{catchup, challenge, repair, sync, wants};
-
-/// Mended names that wait for a slow listener, 32 bytes each.
-const MENDED: usize = 1_024;
-
-/// What an engine needs to run.
-pub struct EngineOptions {
-    /// The opened store of this node.
-    pub store: Store,
-    /// Where its blocking work runs.
-    pub mode: Mode,
-    /// What it runs on.
-    pub environment: Environment,
-    /// This node's keys.
-    pub keys: Arc<NodeKeys>,
-    /// The stash.
-    pub stash: StashId,
-    /// Network keys that this node was granted, oldest first; at least one. Those of later epochs it
-    /// finds in the member log.
-    pub network: Vec<NetworkKey>,
-    /// Where to listen; port 0 lets the system choose.
-    pub listen: Vec<SocketAddr>,
-    /// What to tell others instead of the listening addresses; may be empty.
-    pub advertise: Vec<SocketAddr>,
-    /// Signs admissions, on the node that holds the root secret.
-    pub admission: Option<Arc<dyn Admission>>,
-    /// The store may not be the one that this node last wrote to: take a new writer incarnation.
-    pub fresh_writer: bool,
-    /// How it keeps its store in order.
-    pub housekeeping: Housekeeping,
-    /// How much of the line it takes.
-    pub traffic: Traffic,
-}
-
-impl std::fmt::Debug for EngineOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "EngineOptions({} of {})", self.keys.node_id().short(), self.stash.short())
-    }
-}
-
-/// The engine did not start; nothing is left running.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// A listening address is not to be had.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The member log in the store is not valid.
-    #[error("the member log cannot be used: {0}")]
-    Roster(#[from] RosterError),
-    /// This node is not in the member log, or was removed.
-    #[error("the member log does not list this node: it was removed, or never was a member")]
-    NotMember,
-    /// The store failed.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// An address to advertise is not one that others can use.
-    #[error("this node's addresses cannot be signed: {0}")]
-    Addresses(#[from] AddressesError),
-}
-
-impl From<ReadError> for StartError {
-    fn from(error: ReadError) -> StartError {
-        StartError::Ledger(error.into())
-    }
-}
-
-impl From<CommitError> for StartError {
-    fn from(error: CommitError) -> StartError {
-        StartError::Ledger(error.into())
-    }
-}
-
-/// One member as this node sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemberView {
-    /// The member.
-    pub node: NodeId,
-    /// Its Noise static key.
-    pub noise: NoisePublic,
-    /// What it may do.
-    pub role: Role,
-    /// Its sealed display name.
-    pub label: Vec<u8>,
-    /// Whether it is this node.
-    pub this: bool,
-    /// Whether it is connected now; true for this node.
-    pub connected: bool,
-    /// Where it says that it can be reached.
-    pub addresses: Vec<SocketAddr>,
-    /// Whether it has been away for so long that it does not count as a copy until it is back.
-    pub lapsed: bool,
-    /// How it stood up to challenges of this node.
-    pub trial: Trial,
-}
-
-/// A node that was a member once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemovedView {
-    /// The node.
-    pub node: NodeId,
-    /// What it could do at the end.
-    pub role: Role,
-    /// Its sealed display name.
-    pub label: Vec<u8>,
-}
-
-/// The state of this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EngineStatus {
-    /// This node.
-    pub node: NodeId,
-    /// The stash.
-    pub stash: StashId,
-    /// This node's role.
-    pub role: Role,
-    /// Whether this store has been through one full exchange of records.
-    pub synchronised: bool,
-    /// Members in all.
-    pub members: usize,
-    /// Members connected, this node included.
-    pub connected: usize,
-    /// Records held.
-    pub records: u64,
-    /// Chunks held.
-    pub chunks: u64,
-    /// Bytes of those chunks.
-    pub bytes: u64,
-    /// Records written here that some member is known not to hold; at most 10,000 are counted.
-    pub missing_copies: u64,
-    /// Records held here that lack chunks; at most 10,000 are counted.
-    pub incomplete: u64,
-    /// Why the store takes no writes, if so.
-    pub read_only: Option<String>,
-    /// What somebody should look into.
-    pub alarms: Vec<String>,
-    /// Chunks found damaged and not yet replaced.
-    pub quarantined: u64,
-    /// The figures of the store.
-    pub store: Stats,
-    /// How the housekeeping stands.
-    pub house: HouseStatus,
-    /// How the repair stands.
-    pub repair: RepairStatus,
-    /// How much of the line it takes.
-    pub traffic: Traffic,
-    /// Bytes sent to other nodes since the start, and received from them.
-    pub transferred: PeerStats,
-}
+use crate::{catchup, repair, roster, short, sync, wants};
 
 /// One running node of one stash. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -567,133 +410,4 @@ async fn have(peer: &Peer, chunks: &[Address]) -> Result<Vec<bool>, String> {
         }
     }
     Ok(here)
-}
-
-/// The blocking half of a start: store, roster, sockets.
-fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
-    let (store, stash, keys) = (options.store, options.stash, options.keys);
-    let roster = Arc::new(Roster::open(&store, stash)?);
-    let me = keys.node_id();
-    if roster.role(&me).is_none() {
-        return Err(StartError::NotMember);
-    }
-    let disk = Disk::new(store.clone(), options.mode);
-    let environment = options.environment;
-    let shared = (Arc::clone(&roster), disk.clone());
-    let realms = (stash, options.network);
-    let door = Door::new(keys.noise_public(), realms, shared, environment.clone());
-    let door = Arc::new(door);
-    let logs = Logs::open(&store, &mut environment.rng())?;
-    if options.fresh_writer {
-        catchup::doubt(&store)?;
-    }
-    ledger::resume(&store)?;
-    let turns = ledger::Turns::default();
-    match ledger::set_aside(&turns, &store, &roster, catchup::doubt) {
-        // A store that takes no writes is read as it is.
-        Err(LedgerError::Commit(error)) => {
-            tracing::error!(%error, "records past a cut are still shown here");
-        }
-        aside => drop(aside?),
-    }
-    let author = Author::open(&store, stash, me, options.fresh_writer, &environment)?;
-    let secret = StaticSecret::from_bytes(*keys.noise_secret().expose());
-    let gate = Arc::clone(&door) as Arc<dyn stash_p2p::Gate>;
-    let limits = Limits { bandwidth: options.traffic.bandwidth, ..Limits::default() };
-    let (endpoint, events) =
-        Endpoint::bind_on(environment.clone(), &options.listen, secret, gate, limits)?;
-    let addresses = advertised(&endpoint.local_addresses(), &options.advertise);
-    let own =
-        SignedAddresses::sign(keys.signer(), &stash, environment.micros(), addresses)?.encode();
-    roster.learn(&store, std::slice::from_ref(&own))?;
-    door.answers_at(own);
-    let (changes, _) = watch::channel(0);
-    let core = Core {
-        environment,
-        stash,
-        me,
-        keys,
-        short: Short::load(&store)?,
-        flying: Flying::default(),
-        comparing: Semaphore::new(1),
-        proving: Semaphore::new(1),
-        trials: Trials::load(&store)?,
-        repairs: Repairs::load(&store)?,
-        restored: Restored::default(),
-        logs,
-        news: std::sync::Mutex::default(),
-        wanted: Notify::new(),
-        wanting: tokio::sync::Mutex::default(),
-        disk,
-        roster,
-        door,
-        author,
-        turns,
-        endpoint,
-        peers: std::sync::RwLock::default(),
-        pools: Pools::default(),
-        sources: std::sync::Mutex::default(),
-        background: Background::new(options.traffic.background_down),
-        evicting: std::sync::Mutex::default(),
-        changes,
-        mended: broadcast::Sender::new(MENDED),
-        house: House::open(&store, options.housekeeping)?,
-        admission: options.admission,
-        admitting: tokio::sync::Mutex::new(()),
-        tasks: TaskTracker::new(),
-        stop: CancellationToken::new(),
-    };
-    members::learn_keys(&core);
-    Ok((Arc::new(core), events))
-}
-
-/// Follows peers as they come and go.
-async fn meet_peers(core: Arc<Core>, mut events: Events) {
-    loop {
-        let event = tokio::select! {
-            biased;
-            () = core.stop.cancelled() => None,
-            event = events.next() => event,
-        };
-        match event {
-            None => return,
-            Some(Event::Up(peer)) => up(&core, peer),
-            Some(Event::Down { remote, reason }) => {
-                if let Some((node, _)) = core.roster.by_noise(&noise(&remote)) {
-                    tracing::info!(peer = %node.short(), %reason, "a member is gone");
-                    core.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
-                    core.repairs.met(node, core.disk.store().stats().uptime);
-                }
-            }
-        }
-    }
-}
-
-fn up(core: &Arc<Core>, peer: Peer) {
-    if let Some(ticket) = door::ticket_of(&peer.realm(), &core.stash) {
-        core.tasks.spawn(join::serve(Arc::clone(core), ticket, peer));
-        return;
-    }
-    let remote = noise(&peer.remote());
-    let asker = match core.roster.by_noise(&remote) {
-        Some((node, role)) => Asker::Member(node, role),
-        None if core.roster.is_root(&remote) => Asker::Root,
-        // Removed between the handshake and now.
-        None => return peer.close(CloseReason::Lost),
-    };
-    if let Asker::Member(node, role) = asker {
-        tracing::info!(peer = %node.short(), %role, addr = %peer.addr(), "a member is up");
-        core.peers.write().unwrap_or_else(PoisonError::into_inner).insert(node, peer.clone());
-        if core.roster.role(&node).is_none() {
-            // Whoever learned of the removal just now did not see it in the table.
-            core.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
-            return peer.close(CloseReason::Lost);
-        }
-        core.tasks.spawn(catchup::follow(Arc::clone(core), node, peer.clone()));
-        core.tasks.spawn(challenge::watch(Arc::clone(core), node, peer.clone()));
-        core.wanted.notify_one();
-        core.house.met();
-        core.repairs.met(node, core.disk.store().stats().uptime);
-    }
-    core.tasks.spawn(serve::peer(Arc::clone(core), asker, peer));
 }

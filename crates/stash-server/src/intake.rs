@@ -287,15 +287,11 @@ pub(crate) async fn accept(
         let checked = records.iter().map(|bytes| check(&shared, bytes)).collect::<Vec<_>>();
         let good: Vec<Record> =
             checked.iter().filter_map(|one| one.as_ref().ok()).cloned().collect();
-        let new = absent(store, &good);
-        let stored = match ledger::admit(&shared.turns, store, &good, chunks) {
+        let admitted = restored::look(&shared, store, &good)
+            .and_then(|()| ledger::admit(&shared.turns, store, &good, chunks));
+        let stored = match admitted {
             Ok(results) => {
-                let came = |at: &usize| results[*at] == RecordResult::Stored {};
-                let came: Vec<_> =
-                    new.into_iter().filter(came).map(|at| good[at].clone()).collect();
-                if let Err(error) = restored::look(&shared, store, &came) {
-                    tracing::error!(%error, "whether this node was cloned could not be looked at");
-                }
+                restored::came(&shared, &good);
                 results
             }
             Err(error) => {
@@ -319,14 +315,6 @@ pub(crate) async fn accept(
         core.wanted.notify_one();
     }
     results
-}
-
-/// Which of these records are not here yet.
-fn absent(store: &Store, records: &[Record]) -> Vec<usize> {
-    let hashes: Vec<[u8; 32]> = records.iter().map(|record| *record.hash().as_bytes()).collect();
-    // A store that cannot be read does not take them either.
-    let held = store.has_records(&hashes).unwrap_or_default();
-    held.iter().enumerate().filter(|(_, held)| !**held).map(|(at, _)| at).collect()
 }
 
 fn check(core: &Core, bytes: &[u8]) -> Result<Record, rules::Unacceptable> {

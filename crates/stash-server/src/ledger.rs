@@ -175,6 +175,15 @@ pub(crate) fn admit(
     Ok(vec![RecordResult::Failed { reason }; records.len()])
 }
 
+/// Those of these records that are not here, and that no forget which is held or among them takes.
+pub(crate) fn unknown(store: &Store, records: Vec<Record>) -> Result<Vec<Record>, LedgerError> {
+    let hashes: Vec<[u8; 32]> = records.iter().map(|record| *record.hash().as_bytes()).collect();
+    let held = store.has_records(&hashes)?;
+    let refused = judge(store, records.iter(), std::iter::empty())?.refused;
+    let new = records.into_iter().zip(held).filter(|(_, held)| !held).map(|(record, _)| record);
+    Ok(new.filter(|record| !refused.contains_key(&record.hash())).collect())
+}
+
 /// Makes this node's own records durable, all or none: their numbers are used up together. The
 /// caller took the turn before it looked at what is held of their names. Drops held ones that are
 /// `damaged`, which they cover. Returns those that are held now: one that another of the same batch

@@ -39,6 +39,7 @@ mod flying;
 pub mod fuzzing;
 mod holding;
 mod housekeeping;
+mod incarnations;
 mod intake;
 mod join;
 mod joint;

@@ -8,6 +8,7 @@
 //! again, under new numbers, with the `seen` it had before the lives parted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use stash_crypto::{Dot, NameId, NodeId, Record, RecordHash, Vector, Writer};
@@ -15,13 +16,13 @@ use stash_store::{Batch, ReadError, Store};
 use tokio::sync::watch;
 
 use crate::author::Past;
-use crate::catchup;
-use crate::core::Core;
+use crate::core::{Core, lock};
 use crate::engine::Engine;
 use crate::ledger::{self, LedgerError};
+use crate::{catchup, incarnations};
 
 /// Store rows of incarnations that were given up because their numbers were used elsewhere, by
-/// writer: the last number, its hash, and the last number when the store was opened.
+/// writer: the last number, its hash, and the last number before which no lives can have parted.
 const PASTS: &[u8] = b"writer/past/";
 
 /// Store rows of records that were written again, by hash; the value is empty.
@@ -45,11 +46,22 @@ pub(crate) struct Restored {
     /// Something came, since that was looked at, that may make a difference.
     changed: AtomicBool,
     told: watch::Sender<u64>,
+    /// The incarnations that were given up.
+    given_up: Mutex<BTreeSet<Writer>>,
 }
 
-impl Default for Restored {
-    fn default() -> Restored {
-        Restored { changed: AtomicBool::new(true), told: watch::Sender::new(0) }
+impl Restored {
+    pub(crate) fn load(store: &Store) -> Result<Restored, ReadError> {
+        let given_up = pasts(store)?.into_iter().map(|past| past.writer).collect();
+        let (changed, told) = (AtomicBool::new(true), watch::Sender::new(0));
+        Ok(Restored { changed, told, given_up: Mutex::new(given_up) })
+    }
+
+    /// Whether a record may hide what this node wrote in one of its lives, or be hidden by it.
+    fn concerns(&self, record: &Record, me: NodeId) -> bool {
+        let clear = record.clear();
+        clear.dot.writer.node == me
+            || lock(&self.given_up).iter().any(|writer| clear.seen.get(writer) > 0)
     }
 }
 
@@ -83,16 +95,26 @@ fn pasts(store: &Store) -> Result<Vec<Past>, ReadError> {
     Ok(store.rows(PASTS)?.into_iter().filter_map(decode).collect())
 }
 
-/// Looks whether records that have just come from others show that this node's numbers were used
-/// elsewhere. Blocking.
-pub(crate) fn look(core: &Core, store: &Store, came: &[Record]) -> Result<(), LedgerError> {
-    let own: BTreeSet<Writer> = came.iter().map(|record| record.clear().dot.writer).collect();
-    let own = own.into_iter().filter(|writer| writer.node == core.me).collect::<Vec<_>>();
-    if !own.is_empty() {
-        core.restored.changed.store(true, Ordering::Relaxed);
-        cloned(core, store, &own, came)?;
+/// Looks whether records that others offer, and that are not here, show that this node's numbers were
+/// used elsewhere. Before they are stored: what comes of it is durable first, or else a process that
+/// ends in between would go on with those numbers. Blocking.
+pub(crate) fn look(core: &Core, store: &Store, offered: &[Record]) -> Result<(), LedgerError> {
+    let offered: Vec<Record> = offered
+        .iter()
+        .filter(|record| {
+            record.clear().dot.writer.node == core.me || core.author.is_touched(record)
+        })
+        .cloned()
+        .collect();
+    if offered.is_empty() {
+        return Ok(());
     }
-    if core.author.overtaken(store, came)? {
+    let new = ledger::unknown(store, offered)?;
+    let own = new.iter().map(|record| record.clear().dot.writer);
+    let own: BTreeSet<Writer> = own.filter(|writer| writer.node == core.me).collect();
+    cloned(core, store, &own)?;
+    if let Some(given_up) = core.author.overtaken(store, &new)? {
+        lock(&core.restored.given_up).insert(given_up);
         tracing::error!("another life of this node has used its numbers: going on as a new writer");
         catchup::doubt(store)?;
         catchup::compare_with_all(core);
@@ -100,16 +122,15 @@ pub(crate) fn look(core: &Core, store: &Store, came: &[Record]) -> Result<(), Le
     Ok(())
 }
 
-/// Raises an alarm if records came of a life of this node of which nothing was known: before the first
+/// Raises an alarm if records come of a life of this node of which nothing is known: before the first
 /// exchange has ended, it is what this node wrote before it lost its store.
-fn cloned(core: &Core, store: &Store, own: &[Writer], came: &[Record]) -> Result<(), LedgerError> {
+fn cloned(core: &Core, store: &Store, own: &BTreeSet<Writer>) -> Result<(), LedgerError> {
     if !catchup::synchronised(core) {
         return Ok(());
     }
     for writer in own.iter().filter(|writer| !core.author.is(writer)) {
-        let new = came.iter().filter(|record| record.clear().dot.writer == *writer).count();
-        let known = store.dots_from(&writer.to_bytes(), 1, new + 1)?.len() > new;
-        if !known {
+        let begun_here = incarnations::is_own(store, writer)?;
+        if !begun_here && store.dots_from(&writer.to_bytes(), 1, 1)?.is_empty() {
             let key = [b"clone/", &writer.to_bytes()[..]].concat();
             let text = "records came of another life of this node: a second machine seems to run with \
                         its keys. Stop it for good: it needs a ticket of its own";
@@ -117,6 +138,13 @@ fn cloned(core: &Core, store: &Store, own: &[Writer], came: &[Record]) -> Result
         }
     }
     Ok(())
+}
+
+/// Records were taken in.
+pub(crate) fn came(core: &Core, records: &[Record]) {
+    if records.iter().any(|record| core.restored.concerns(record, core.me)) {
+        core.restored.changed.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A full exchange has ended: what was written in another life is here, as far as anybody has it.
@@ -140,8 +168,7 @@ impl Engine {
     ///
     /// [`LedgerError`] when the store cannot be read.
     pub async fn reissues(&self) -> Result<Vec<Reissue>, LedgerError> {
-        let me = self.core.me;
-        self.core.disk.run(move |store| reissues(store, me)).await
+        self.core.disk.run(reissues).await
     }
 
     /// Notes that a version was written again.
@@ -157,15 +184,15 @@ impl Engine {
     }
 }
 
-fn reissues(store: &Store, me: NodeId) -> Result<Vec<Reissue>, LedgerError> {
-    let pasts = pasts(store)?;
+fn reissues(store: &Store) -> Result<Vec<Reissue>, LedgerError> {
+    let (pasts, own) = (pasts(store)?, incarnations::own(store)?);
     let writers: BTreeSet<Writer> = pasts.iter().map(|past| past.writer).collect();
     let mut all = Vec::new();
     for past in &pasts {
         let parting = Parting::find(store, past)?;
         for name in parting.names(store)? {
             let held = held(store, &name)?;
-            let later = |writer: &Writer| writer.node == me && !writers.contains(writer);
+            let later = |writer: &Writer| own.contains(writer) && !writers.contains(writer);
             for reissue in parting.confused(&held, later) {
                 let row = [AGAIN, reissue.record.hash().as_bytes()].concat();
                 if store.row(&row)?.is_none() {
@@ -200,7 +227,7 @@ struct Parting {
 impl Parting {
     /// Goes back along this life's records until one of the other life's follows on the same record as
     /// it does here. What the other life had may have been forgotten: then it is the number below the
-    /// least that is still held, or, if none is, the last when the store was opened.
+    /// least that is still held, or, if none is, the last before which none can have parted.
     fn find(store: &Store, past: &Past) -> Result<Parting, LedgerError> {
         let Past { writer, n: last, hash, opened } = *past;
         let parting = |common, ours| Parting { writer, common, last, ours };

@@ -141,9 +141,7 @@ impl World {
     /// A copy of everything that a node has is put back, its note of the opens as well: it cannot know
     /// before it meets somebody.
     pub(crate) async fn rewind(&mut self) {
-        // Once: a node that is put back a second time has forgotten what it knew of the first.
-        let fresh = |at: &usize| !self.rewound.contains(at);
-        let backed_up: Vec<usize> = self.backups.keys().copied().filter(fresh).collect();
+        let backed_up: Vec<usize> = self.backups.keys().copied().collect();
         if backed_up.is_empty() {
             return;
         }
@@ -154,7 +152,6 @@ impl World {
         }
         self.stop(at, Stop::Power);
         self.went_back(at, &backup);
-        self.rewound.insert(at);
         let seed = self.random.random();
         self.machines[at].restore(&backup.disk, seed);
         self.machines[at].opens = backup.opens;

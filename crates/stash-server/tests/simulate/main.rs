@@ -67,7 +67,7 @@ fn one_seed_is_one_schedule() {
 }
 
 /// Seeds that showed a defect, and what that was.
-const FOUND: [(u64, &str); 2] = [
+const FOUND: [(u64, &str); 4] = [
     (
         13_481,
         "the first start after a store was restored failed, and the second one went on with the old \
@@ -77,6 +77,16 @@ const FOUND: [(u64, &str); 2] = [
         174,
         "a purge in the life after a copy was put back broke the chain by which the lives' parting is \
      found, and what the other life's records hid was not written again",
+    ),
+    (
+        399,
+        "a node that was put back twice took its last start for the place where its lives had parted, \
+         and what it had written between the two was hidden",
+    ),
+    (
+        294,
+        "what others wrote later hid a version under a number that meant two things, and nobody looked: \
+         only records of the node itself made it look",
     ),
 ];
 

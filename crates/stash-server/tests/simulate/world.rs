@@ -42,8 +42,6 @@ pub(crate) struct World {
     pub(crate) disks: Vec<u32>,
     /// The log of members as the founder has made it.
     pub(crate) log: MemberLog,
-    /// Machines that were put back to a state of which they cannot know.
-    pub(crate) rewound: BTreeSet<usize>,
     /// Machines that are owners, or were.
     pub(crate) writers: Vec<usize>,
 }
@@ -76,7 +74,6 @@ impl World {
             begun: Instant::now(),
             seen: BTreeMap::new(),
             backups: BTreeMap::new(),
-            rewound: BTreeSet::new(),
             disks: vec![0; profile.nodes],
             writers: (0..profile.owners).collect(),
             profile,

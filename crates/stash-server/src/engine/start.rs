@@ -1,0 +1,159 @@
+//! How an engine comes up, and how it follows its peers as they come and go.
+
+use std::sync::{Arc, PoisonError};
+
+use stash_crypto::SignedAddresses;
+use stash_p2p::{CloseReason, Endpoint, Event, Events, Gate, Limits, Peer, StaticSecret};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{EngineOptions, StartError};
+use crate::author::Author;
+use crate::challenge::Trials;
+use crate::core::{Core, Pools};
+use crate::disk::Disk;
+use crate::door::{self, Door, advertised, noise};
+use crate::flying::Flying;
+use crate::housekeeping::House;
+use crate::ledger::{self, LedgerError};
+use crate::logs::Logs;
+use crate::repair::Repairs;
+use crate::restored::Restored;
+use crate::roster::Roster;
+use crate::serve::{self, Asker};
+use crate::short::Short;
+use crate::traffic::Background;
+use crate::{catchup, challenge, join, members};
+
+/// Mended names that wait for a slow listener, 32 bytes each.
+const MENDED: usize = 1_024;
+
+/// The blocking half of a start: store, roster, sockets.
+pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
+    let (store, stash, keys) = (options.store, options.stash, options.keys);
+    let roster = Arc::new(Roster::open(&store, stash)?);
+    let me = keys.node_id();
+    if roster.role(&me).is_none() {
+        return Err(StartError::NotMember);
+    }
+    let disk = Disk::new(store.clone(), options.mode);
+    let environment = options.environment;
+    let shared = (Arc::clone(&roster), disk.clone());
+    let realms = (stash, options.network);
+    let door = Door::new(keys.noise_public(), realms, shared, environment.clone());
+    let door = Arc::new(door);
+    let logs = Logs::open(&store, &mut environment.rng())?;
+    if options.fresh_writer {
+        catchup::doubt(&store)?;
+    }
+    ledger::resume(&store)?;
+    let turns = ledger::Turns::default();
+    match ledger::set_aside(&turns, &store, &roster, catchup::doubt) {
+        // A store that takes no writes is read as it is.
+        Err(LedgerError::Commit(error)) => {
+            tracing::error!(%error, "records past a cut are still shown here");
+        }
+        aside => drop(aside?),
+    }
+    let author = Author::open(&store, stash, me, options.fresh_writer, &environment)?;
+    let secret = StaticSecret::from_bytes(*keys.noise_secret().expose());
+    let gate = Arc::clone(&door) as Arc<dyn Gate>;
+    let limits = Limits { bandwidth: options.traffic.bandwidth, ..Limits::default() };
+    let (endpoint, events) =
+        Endpoint::bind_on(environment.clone(), &options.listen, secret, gate, limits)?;
+    let addresses = advertised(&endpoint.local_addresses(), &options.advertise);
+    let own =
+        SignedAddresses::sign(keys.signer(), &stash, environment.micros(), addresses)?.encode();
+    roster.learn(&store, std::slice::from_ref(&own))?;
+    door.answers_at(own);
+    let (changes, _) = watch::channel(0);
+    let core = Core {
+        environment,
+        stash,
+        me,
+        keys,
+        short: Short::load(&store)?,
+        flying: Flying::default(),
+        comparing: Semaphore::new(1),
+        proving: Semaphore::new(1),
+        trials: Trials::load(&store)?,
+        repairs: Repairs::load(&store)?,
+        restored: Restored::load(&store)?,
+        logs,
+        news: std::sync::Mutex::default(),
+        wanted: Notify::new(),
+        wanting: tokio::sync::Mutex::default(),
+        disk,
+        roster,
+        door,
+        author,
+        turns,
+        endpoint,
+        peers: std::sync::RwLock::default(),
+        pools: Pools::default(),
+        sources: std::sync::Mutex::default(),
+        background: Background::new(options.traffic.background_down),
+        evicting: std::sync::Mutex::default(),
+        changes,
+        mended: broadcast::Sender::new(MENDED),
+        house: House::open(&store, options.housekeeping)?,
+        admission: options.admission,
+        admitting: tokio::sync::Mutex::new(()),
+        tasks: TaskTracker::new(),
+        stop: CancellationToken::new(),
+    };
+    members::learn_keys(&core);
+    Ok((Arc::new(core), events))
+}
+
+/// Follows peers as they come and go.
+pub(super) async fn meet_peers(core: Arc<Core>, mut events: Events) {
+    loop {
+        let event = tokio::select! {
+            biased;
+            () = core.stop.cancelled() => None,
+            event = events.next() => event,
+        };
+        match event {
+            None => return,
+            Some(Event::Up(peer)) => up(&core, peer),
+            Some(Event::Down { remote, reason }) => {
+                if let Some((node, _)) = core.roster.by_noise(&noise(&remote)) {
+                    tracing::info!(peer = %node.short(), %reason, "a member is gone");
+                    core.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
+                    core.repairs.met(node, core.disk.store().stats().uptime);
+                }
+            }
+        }
+    }
+}
+
+fn up(core: &Arc<Core>, peer: Peer) {
+    if let Some(ticket) = door::ticket_of(&peer.realm(), &core.stash) {
+        core.tasks.spawn(join::serve(Arc::clone(core), ticket, peer));
+        return;
+    }
+    let remote = noise(&peer.remote());
+    let asker = match core.roster.by_noise(&remote) {
+        Some((node, role)) => Asker::Member(node, role),
+        None if core.roster.is_root(&remote) => Asker::Root,
+        // Removed between the handshake and now.
+        None => return peer.close(CloseReason::Lost),
+    };
+    if let Asker::Member(node, role) = asker {
+        tracing::info!(peer = %node.short(), %role, addr = %peer.addr(), "a member is up");
+        core.peers.write().unwrap_or_else(PoisonError::into_inner).insert(node, peer.clone());
+        if core.roster.role(&node).is_none() {
+            // Whoever learned of the removal just now did not see it in the table.
+            core.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
+            return peer.close(CloseReason::Lost);
+        }
+        core.tasks.spawn(catchup::follow(Arc::clone(core), node, peer.clone()));
+        core.tasks.spawn(challenge::watch(Arc::clone(core), node, peer.clone()));
+        core.wanted.notify_one();
+        core.house.met();
+        core.repairs.met(node, core.disk.store().stats().uptime);
+    }
+    core.tasks.spawn(serve::peer(Arc::clone(core), asker, peer));
+}

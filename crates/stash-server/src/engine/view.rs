@@ -1,0 +1,89 @@
+//! What an engine shows of itself and of the members.
+
+use std::net::SocketAddr;
+
+use stash_crypto::{NodeId, NoisePublic, Role, StashId};
+use stash_p2p::PeerStats;
+use stash_store::Stats;
+
+use crate::challenge::Trial;
+use crate::housekeeping::HouseStatus;
+use crate::repair::RepairStatus;
+use crate::traffic::Traffic;
+
+/// One member as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberView {
+    /// The member.
+    pub node: NodeId,
+    /// Its Noise static key.
+    pub noise: NoisePublic,
+    /// What it may do.
+    pub role: Role,
+    /// Its sealed display name.
+    pub label: Vec<u8>,
+    /// Whether it is this node.
+    pub this: bool,
+    /// Whether it is connected now; true for this node.
+    pub connected: bool,
+    /// Where it says that it can be reached.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether it has been away for so long that it does not count as a copy until it is back.
+    pub lapsed: bool,
+    /// How it stood up to challenges of this node.
+    pub trial: Trial,
+}
+
+/// A node that was a member once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemovedView {
+    /// The node.
+    pub node: NodeId,
+    /// What it could do at the end.
+    pub role: Role,
+    /// Its sealed display name.
+    pub label: Vec<u8>,
+}
+
+/// The state of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineStatus {
+    /// This node.
+    pub node: NodeId,
+    /// The stash.
+    pub stash: StashId,
+    /// This node's role.
+    pub role: Role,
+    /// Whether this store has been through one full exchange of records.
+    pub synchronised: bool,
+    /// Members in all.
+    pub members: usize,
+    /// Members connected, this node included.
+    pub connected: usize,
+    /// Records held.
+    pub records: u64,
+    /// Chunks held.
+    pub chunks: u64,
+    /// Bytes of those chunks.
+    pub bytes: u64,
+    /// Records written here that some member is known not to hold; at most 10,000 are counted.
+    pub missing_copies: u64,
+    /// Records held here that lack chunks; at most 10,000 are counted.
+    pub incomplete: u64,
+    /// Why the store takes no writes, if so.
+    pub read_only: Option<String>,
+    /// What somebody should look into.
+    pub alarms: Vec<String>,
+    /// Chunks found damaged and not yet replaced.
+    pub quarantined: u64,
+    /// The figures of the store.
+    pub store: Stats,
+    /// How the housekeeping stands.
+    pub house: HouseStatus,
+    /// How the repair stands.
+    pub repair: RepairStatus,
+    /// How much of the line it takes.
+    pub traffic: Traffic,
+    /// Bytes sent to other nodes since the start, and received from them.
+    pub transferred: PeerStats,
+}
