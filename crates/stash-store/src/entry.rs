@@ -1,4 +1,11 @@
-//! Log entries: how one looks on disk.
+//! Log entries: what one says. How it looks on disk is in [`header`] and [`body`].
+
+mod body;
+mod header;
+mod reader;
+
+pub(crate) use body::record_bytes;
+pub(crate) use header::{BatchDigest, Header};
 
 use crate::{Address, Ref};
 
@@ -7,8 +14,7 @@ pub(crate) const HEADER_U32: u32 = 32;
 /// Bytes of a body at most: a manifest of [`crate::MAX_MANIFEST_REFS`], or a blob of
 /// [`crate::MAX_SMALL`], with room.
 pub(crate) const MAX_BODY: u32 = 2 * 1024 * 1024;
-const RECORD_FIXED: usize = 120;
-const DROP_FIXED: usize = 124;
+/// Bytes of a reference.
 const REF: usize = 36;
 
 /// What an entry is. Numbers are for good; see the format document for the reserved ones.
@@ -182,145 +188,9 @@ pub(crate) struct Mark {
     pub(crate) digest: [u8; 16],
 }
 
-/// Hashes the header tags of a batch's entries.
-#[derive(Debug, Clone)]
-pub(crate) struct BatchDigest(blake3::Hasher);
-
-impl BatchDigest {
-    pub(crate) fn new(log_key: &[u8; 32]) -> BatchDigest {
-        BatchDigest(blake3::Hasher::new_keyed(log_key))
-    }
-
-    pub(crate) fn add(&mut self, header: &[u8]) {
-        self.0.update(&header[24..HEADER]);
-    }
-
-    pub(crate) fn add_tag(&mut self, tag: &[u8; 8]) {
-        self.0.update(tag);
-    }
-
-    pub(crate) fn finish(&self) -> [u8; 16] {
-        let mut digest = [0; 16];
-        digest.copy_from_slice(&self.0.finalize().as_bytes()[..16]);
-        digest
-    }
-}
-
-/// A header whose tag was right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) len: u32,
-    pub(crate) kind: u8,
-    pub(crate) sequence: u64,
-    pub(crate) crc: u32,
-}
-
-fn tag(log_key: &[u8; 32], segment: u64, offset: u64, fields: &[u8]) -> [u8; 8] {
-    let mut input = [0; 40];
-    input[..8].copy_from_slice(&segment.to_le_bytes());
-    input[8..16].copy_from_slice(&offset.to_le_bytes());
-    input[16..].copy_from_slice(fields);
-    let hash = blake3::keyed_hash(log_key, &input);
-    let mut tag = [0; 8];
-    tag.copy_from_slice(&hash.as_bytes()[..8]);
-    tag
-}
-
-impl Header {
-    pub(crate) fn encode(&self, log_key: &[u8; 32], segment: u64, offset: u64) -> [u8; HEADER] {
-        let mut out = [0; HEADER];
-        out[..4].copy_from_slice(&self.len.to_le_bytes());
-        out[4] = self.kind;
-        out[8..16].copy_from_slice(&self.sequence.to_le_bytes());
-        out[16..20].copy_from_slice(&self.crc.to_le_bytes());
-        let tag = tag(log_key, segment, offset, &out[..24]);
-        out[24..].copy_from_slice(&tag);
-        out
-    }
-
-    /// `None` if these bytes are not a header that was written at exactly this place.
-    pub(crate) fn decode(
-        bytes: &[u8],
-        log_key: &[u8; 32],
-        segment: u64,
-        offset: u64,
-    ) -> Option<Header> {
-        let mut reader = Reader(bytes.get(..HEADER)?);
-        let len = reader.u32()?;
-        let kind = reader.take(4)?;
-        let sequence = reader.u64()?;
-        let crc = reader.u32()?;
-        let zero = reader.u32()?;
-        // Cheap tests first: while looking for the next entry after damage, nearly every place
-        // fails here.
-        if len > MAX_BODY || kind[1..] != [0, 0, 0] || zero != 0 || kind[0] == 0 {
-            return None;
-        }
-        let right = tag(log_key, segment, offset, &bytes[..24]) == bytes[24..HEADER];
-        right.then_some(Header { len, kind: kind[0], sequence, crc })
-    }
-}
-
 /// Bytes that an entry takes in the log, header and padding included.
 pub(crate) fn entry_len(body: u64) -> u64 {
     (HEADER as u64 + body).next_multiple_of(8)
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(n)?;
-        self.0 = rest;
-        Some(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        match self.u32()? {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
-        }
-    }
-
-    fn address(&mut self) -> Option<Address> {
-        self.array().map(Address::from_bytes)
-    }
-
-    fn refs(&mut self, count: u32) -> Option<Vec<Ref>> {
-        let count = usize::try_from(count).ok()?;
-        if self.0.len() / REF < count {
-            return None;
-        }
-        let mut refs = Vec::with_capacity(count);
-        for _ in 0..count {
-            refs.push(Ref { address: self.address()?, sealed_len: self.u32()? });
-        }
-        Some(refs)
-    }
-}
-
-fn put_refs(out: &mut Vec<u8>, refs: &[Ref]) {
-    for r in refs {
-        out.extend_from_slice(r.address.as_bytes());
-        out.extend_from_slice(&r.sealed_len.to_le_bytes());
-    }
-}
-
-fn count(refs: &[Ref]) -> [u8; 4] {
-    u32::try_from(refs.len()).expect("limits are checked before a batch is queued").to_le_bytes()
 }
 
 impl Op {
@@ -360,218 +230,6 @@ impl Op {
             _ => false,
         }
     }
-
-    /// Bytes of the body, when `payload` bytes of a record or small blob follow.
-    pub(crate) fn body_len(&self, payload: usize) -> u64 {
-        let len = match self {
-            Op::Record { refs, .. } => RECORD_FIXED + refs.len() * REF,
-            Op::Manifest { refs, .. } => 36 + refs.len() * REF,
-            Op::Row { key, value } => 2 + key.len() + value.as_ref().map_or(0, Vec::len),
-            Op::FileChunk { .. } => 36,
-            Op::Hold { .. } | Op::Release { .. } => 64,
-            Op::SmallChunk { .. } | Op::Evict { .. } | Op::Quarantine { .. } => 32,
-            Op::Dead { .. } => 36,
-            Op::Open { .. } | Op::Uptime { .. } => 8,
-            Op::Commit(_) => 40,
-            Op::Drop { refs, .. } => DROP_FIXED + refs.len() * REF,
-            Op::Moved { op, .. } => return u64::from(MOVED_PREFIX) + op.body_len(payload),
-            Op::Retire { .. } => 16,
-            Op::Unref { addresses, .. } => 44 + addresses.len() * 32,
-        };
-        (len + payload) as u64
-    }
-
-    /// Appends the body; `payload` is the record's or small blob's bytes.
-    pub(crate) fn encode(&self, payload: &[u8], out: &mut Vec<u8>) {
-        match self {
-            Op::Record { hash, name, writer, n, refs } => {
-                out.extend_from_slice(hash);
-                out.extend_from_slice(name);
-                out.extend_from_slice(writer);
-                out.extend_from_slice(&n.to_le_bytes());
-                out.extend_from_slice(&count(refs));
-                let len = u32::try_from(payload.len()).expect("a record is at most 64 KiB");
-                out.extend_from_slice(&len.to_le_bytes());
-                put_refs(out, refs);
-            }
-            Op::FileChunk { address, len } => {
-                out.extend_from_slice(address.as_bytes());
-                out.extend_from_slice(&len.to_le_bytes());
-            }
-            Op::Manifest { address, refs } => {
-                out.extend_from_slice(address.as_bytes());
-                out.extend_from_slice(&count(refs));
-                put_refs(out, refs);
-            }
-            Op::Row { key, value } => {
-                let len = u16::try_from(key.len()).expect("a row's key is at most 256 bytes");
-                out.extend_from_slice(&len.to_le_bytes());
-                out.extend_from_slice(key);
-                out.extend_from_slice(value.as_deref().unwrap_or_default());
-            }
-            Op::Hold { address, holder } | Op::Release { address, holder } => {
-                out.extend_from_slice(address.as_bytes());
-                out.extend_from_slice(holder);
-            }
-            Op::SmallChunk { address } | Op::Evict { address } | Op::Quarantine { address } => {
-                out.extend_from_slice(address.as_bytes());
-            }
-            Op::Open { opens: count } | Op::Uptime { seconds: count } => {
-                out.extend_from_slice(&count.to_le_bytes());
-            }
-            Op::Drop { .. }
-            | Op::Moved { .. }
-            | Op::Retire { .. }
-            | Op::Dead { .. }
-            | Op::Unref { .. } => return self.encode_upkeep(payload, out),
-            Op::Commit(mark) => {
-                out.extend_from_slice(&mark.first.to_le_bytes());
-                out.extend_from_slice(&mark.count.to_le_bytes());
-                out.extend_from_slice(&[0; 4]);
-                out.extend_from_slice(&mark.durable.to_le_bytes());
-                out.extend_from_slice(&mark.digest);
-            }
-        }
-        out.extend_from_slice(payload);
-    }
-
-    /// The bodies of entries that only the store itself writes, for its own upkeep.
-    fn encode_upkeep(&self, payload: &[u8], out: &mut Vec<u8>) {
-        match self {
-            Op::Drop { hash, name, writer, n, sequence, refs } => {
-                out.extend_from_slice(hash);
-                out.extend_from_slice(name);
-                out.extend_from_slice(writer);
-                out.extend_from_slice(&n.to_le_bytes());
-                out.extend_from_slice(&sequence.to_le_bytes());
-                out.extend_from_slice(&count(refs));
-                put_refs(out, refs);
-            }
-            Op::Moved { sequence, op } => {
-                out.extend_from_slice(&sequence.to_le_bytes());
-                out.push(op.kind() as u8);
-                out.extend_from_slice(&[0; 7]);
-                op.encode(payload, out);
-            }
-            Op::Dead { address, manifest } => {
-                out.extend_from_slice(address.as_bytes());
-                out.extend_from_slice(&u32::from(*manifest).to_le_bytes());
-            }
-            Op::Retire { segment, floor } => {
-                out.extend_from_slice(&segment.to_le_bytes());
-                out.extend_from_slice(&floor.to_le_bytes());
-            }
-            Op::Unref { manifest, next, last, addresses } => {
-                out.extend_from_slice(manifest.as_bytes());
-                out.extend_from_slice(&next.to_le_bytes());
-                out.extend_from_slice(&u32::from(*last).to_le_bytes());
-                let count = u32::try_from(addresses.len()).expect("at most a step of a manifest");
-                out.extend_from_slice(&count.to_le_bytes());
-                for address in addresses {
-                    out.extend_from_slice(address.as_bytes());
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Decodes a body whose checksum was right. `None` for an unknown kind or a body that is not
-    /// exactly as this version writes it.
-    pub(crate) fn decode(kind: u8, body: &[u8]) -> Option<Op> {
-        let kind = Kind::from_byte(kind)?;
-        let mut r = Reader(body);
-        let op = match kind {
-            Kind::Record => {
-                let (hash, name, writer, n) = (r.array()?, r.array()?, r.array()?, r.u64()?);
-                let (count, len) = (r.u32()?, r.u32()?);
-                let refs = r.refs(count)?;
-                r.take(usize::try_from(len).ok()?)?;
-                Op::Record { hash, name, writer, n, refs }
-            }
-            Kind::SmallChunk => {
-                let address = r.address()?;
-                r.take(r.0.len())?;
-                Op::SmallChunk { address }
-            }
-            Kind::FileChunk => Op::FileChunk { address: r.address()?, len: r.u32()? },
-            Kind::Manifest => {
-                let (address, count) = (r.address()?, r.u32()?);
-                Op::Manifest { address, refs: r.refs(count)? }
-            }
-            Kind::RowSet | Kind::RowRemove => {
-                let len = usize::from(u16::from_le_bytes(r.array()?));
-                let key = r.take(len)?.to_vec();
-                let value =
-                    if kind == Kind::RowSet { Some(r.take(r.0.len())?.to_vec()) } else { None };
-                Op::Row { key, value }
-            }
-            Kind::Hold => Op::Hold { address: r.address()?, holder: r.array()? },
-            Kind::Release => Op::Release { address: r.address()?, holder: r.array()? },
-            Kind::Evict => Op::Evict { address: r.address()? },
-            Kind::Quarantine => Op::Quarantine { address: r.address()? },
-            Kind::Open => Op::Open { opens: r.u64()? },
-            Kind::Commit => {
-                let (first, count, zero) = (r.u64()?, r.u32()?, r.u32()?);
-                let (durable, digest) = (r.u64()?, r.array()?);
-                if zero != 0 {
-                    return None;
-                }
-                Op::Commit(Mark { first, count, durable, digest })
-            }
-            Kind::Drop | Kind::Moved | Kind::Retire | Kind::Dead | Kind::Unref => {
-                Op::decode_upkeep(kind, &mut r)?
-            }
-            Kind::Uptime => Op::Uptime { seconds: r.u64()? },
-        };
-        r.0.is_empty().then_some(op)
-    }
-
-    fn decode_upkeep(kind: Kind, r: &mut Reader<'_>) -> Option<Op> {
-        Some(match kind {
-            Kind::Drop => {
-                let (hash, name, writer) = (r.array()?, r.array()?, r.array()?);
-                let (n, sequence, count) = (r.u64()?, r.u64()?, r.u32()?);
-                Op::Drop { hash, name, writer, n, sequence, refs: r.refs(count)? }
-            }
-            Kind::Moved => {
-                let (sequence, kind) = (r.u64()?, r.take(8)?);
-                // One level only; and a commit mark stays where it was written.
-                let nested = [Kind::Moved as u8, Kind::Commit as u8].contains(&kind[0]);
-                if kind[1..] != [0; 7] || nested {
-                    return None;
-                }
-                let op = Box::new(Op::decode(kind[0], r.take(r.0.len())?)?);
-                Op::Moved { sequence, op }
-            }
-            Kind::Retire => Op::Retire { segment: r.u64()?, floor: r.u64()? },
-            Kind::Dead => Op::Dead { address: r.address()?, manifest: r.flag()? },
-            _ => {
-                let (manifest, next, last) = (r.address()?, r.u32()?, r.flag()?);
-                let count = usize::try_from(r.u32()?).ok()?;
-                if r.0.len() / 32 < count {
-                    return None;
-                }
-                let mut addresses = Vec::with_capacity(count);
-                for _ in 0..count {
-                    addresses.push(r.address()?);
-                }
-                Op::Unref { manifest, next, last, addresses }
-            }
-        })
-    }
-}
-
-/// The record's own bytes inside the body of its entry.
-pub(crate) fn record_bytes<'a>(body: &'a [u8], hash: &[u8; 32]) -> Option<&'a [u8]> {
-    let mut r = Reader(body);
-    if r.take(32)? != hash {
-        return None;
-    }
-    r.take(80)?;
-    let (count, len) = (r.u32()?, r.u32()?);
-    r.take(usize::try_from(count).ok()?.checked_mul(REF)?)?;
-    let bytes = r.take(usize::try_from(len).ok()?)?;
-    r.0.is_empty().then_some(bytes)
 }
 
 #[cfg(test)]
@@ -677,21 +335,6 @@ mod tests {
             }
             body.push(0);
             assert_eq!(Op::decode(op.kind() as u8, &body), None, "{op:?} with a trailing byte");
-        }
-    }
-
-    #[test]
-    fn a_header_is_valid_at_its_own_place_only() {
-        let header = Header { len: 5, kind: 1, sequence: 6, crc: 7 };
-        let bytes = header.encode(&[1; 32], 3, 256);
-        assert_eq!(Header::decode(&bytes, &[1; 32], 3, 256), Some(header));
-        assert_eq!(Header::decode(&bytes, &[1; 32], 3, 264), None);
-        assert_eq!(Header::decode(&bytes, &[1; 32], 4, 256), None);
-        assert_eq!(Header::decode(&bytes, &[2; 32], 3, 256), None);
-        for bit in 0..HEADER * 8 {
-            let mut flipped = bytes;
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Header::decode(&flipped, &[1; 32], 3, 256), None, "bit {bit}");
         }
     }
 

@@ -1,0 +1,100 @@
+//! Above a quota.
+
+use stash_store::{
+    Batch, Blob, CommitError, Committer, MemDisk, Options, Quota, Room, Shortage, StageError, Store,
+};
+
+use crate::common::{Random, dir, put, read, record};
+use crate::{ANNOUNCED, evict, hard, is_settled, names, options};
+
+#[test]
+fn a_hard_quota_refuses_exactly_above_it() {
+    let disk = MemDisk::new(1);
+    let store = Store::create(dir(), &options(&disk)).unwrap();
+    for (len, cost) in [(5000, 5000 + ANNOUNCED), (500, 32 + 32 + 500 + 4 + 72)] {
+        let used = store.stats().used_bytes;
+        let bytes = Random(len).bytes(usize::try_from(len).unwrap());
+        let limit = used + cost - 1;
+        store.set_quota(hard(limit));
+        let error = store.stage(Blob::hash(bytes.clone())).unwrap_err();
+        let StageError::Quota { used: said, limit: allowed } = error else { panic!("{error}") };
+        assert_eq!((said, allowed), (used, limit));
+        assert!(error.is_full() && error.to_string().contains("raise the quota"), "{error}");
+        assert_eq!((store.stats().used_bytes, names(&disk, "tmp/")), (used, 0));
+        assert!(matches!(store.stats().room, Room::Refusing(Shortage::Quota { .. })));
+        store.set_quota(hard(used + cost));
+        put(&store, &bytes);
+        assert_eq!(store.stats().used_bytes, used + cost);
+        // What is here takes no room.
+        put(&store, &bytes);
+    }
+    is_settled(&store);
+}
+
+#[test]
+fn above_the_quota_records_and_manifests_are_refused_and_other_batches_are_not() {
+    let disk = MemDisk::new(1);
+    let store = Store::create(dir(), &options(&disk)).unwrap();
+    let (held, other) = (put(&store, b"held"), put(&store, b"other"));
+    store.set_quota(hard(store.stats().used_bytes));
+    for batch in [
+        Batch::new().record(record(1, &[], b"r")),
+        Batch::new().manifest(held, Vec::new()).row(b"k", Some(b"v")),
+    ] {
+        let error = store.commit(batch).unwrap_err();
+        assert!(matches!(error, CommitError::Quota { .. }) && error.is_full(), "{error}");
+    }
+    assert_eq!(store.row(b"k").unwrap(), None);
+    store.commit(Batch::new().row(b"k", Some(b"v")).hold(held, [1; 32])).unwrap();
+    store.commit(Batch::new().release(held, [1; 32])).unwrap();
+    store.commit(evict(held)).unwrap();
+    store.commit(Batch::new().record(record(2, &[], b"tombstone")).even_if_full()).unwrap();
+    store.flush().unwrap();
+    assert_eq!(read(&store, &other), Some(b"other".to_vec()));
+    is_settled(&store);
+}
+
+#[test]
+fn the_soft_quota_is_said_and_refuses_nothing() {
+    let disk = MemDisk::new(1);
+    let store = Store::create(dir(), &options(&disk)).unwrap();
+    assert_eq!(store.stats().room, Room::Enough);
+    let soft = store.stats().used_bytes + 1000;
+    store.set_quota(Quota { soft: Some(soft), ..Quota::default() });
+    put(&store, &Random(1).bytes(500));
+    assert_eq!(store.stats().room, Room::Enough);
+    put(&store, &Random(2).bytes(5000));
+    let stats = store.stats();
+    assert_eq!(stats.room, Room::AboveSoft { used: stats.used_bytes, soft });
+    assert!(stats.room.to_string().contains("run a collection"), "{}", stats.room);
+    assert_eq!(stats.quota.soft, Some(soft));
+}
+
+#[test]
+fn what_many_threads_put_stays_within_the_hard_quota() {
+    let disk = MemDisk::new(1);
+    let limit = 400_000;
+    let options = Options { quota: hard(limit), committer: Committer::Thread, ..options(&disk) };
+    let store = Store::create(dir(), &options).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8_u64 {
+            let store = &store;
+            scope.spawn(move || {
+                let mut random = Random(thread);
+                for n in 0..100 {
+                    let len = usize::try_from(random.below(3000)).unwrap();
+                    let staged = store.stage(Blob::hash(random.bytes(len)));
+                    assert!(staged.as_ref().map_or_else(StageError::is_full, |_| true));
+                    let entry = record(thread * 1000 + n, &[], &random.bytes(100));
+                    let committed = store.commit(Batch::new().record(entry));
+                    assert!(committed.as_ref().map_or_else(CommitError::is_full, |_| true));
+                    assert!(store.stats().used_bytes <= limit);
+                }
+            });
+        }
+    });
+    store.flush().unwrap();
+    is_settled(&store);
+    let used = store.stats().used_bytes;
+    assert!(used > limit - 5000 && used <= limit, "{used}");
+}
