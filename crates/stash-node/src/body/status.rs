@@ -1,0 +1,100 @@
+//! The state of a node.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Damaged, RepairState};
+
+/// `GET /v1/status`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) node_id: String,
+    pub(crate) stash_id: String,
+    pub(crate) role: String,
+    pub(crate) name: Option<String>,
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) synchronised: bool,
+    pub(crate) members: u64,
+    pub(crate) connected: u64,
+    pub(crate) records: u64,
+    /// Null where names are unknown: on a keeper.
+    pub(crate) files: Option<u64>,
+    pub(crate) chunks: u64,
+    pub(crate) bytes: u64,
+    pub(crate) missing_copies: u64,
+    pub(crate) incomplete: u64,
+    pub(crate) read_only: Option<String>,
+    pub(crate) alarms: Vec<String>,
+    pub(crate) quarantined: u64,
+    pub(crate) traffic: Traffic,
+    pub(crate) store: Room,
+    pub(crate) gc: GcState,
+    pub(crate) scrub: ScrubState,
+    pub(crate) repair: RepairState,
+    /// What is damaged and not healed, the first ten.
+    pub(crate) damaged: Vec<Damaged>,
+    pub(crate) version: String,
+}
+
+/// What went between this node and others, and how much may.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Traffic {
+    /// Bytes since the node started.
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    /// Limits in bytes a second; null where there is none.
+    pub(crate) up: Option<u64>,
+    pub(crate) down: Option<u64>,
+    pub(crate) background_down: Option<u64>,
+}
+
+/// How much room the store takes, and may take.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Room {
+    pub(crate) used: u64,
+    pub(crate) soft: Option<u64>,
+    pub(crate) hard: Option<u64>,
+    /// Null where the store chooses by the size of the disk.
+    pub(crate) reserve: Option<u64>,
+    /// Null as long as nobody has asked the disk.
+    pub(crate) disk_free: Option<u64>,
+    /// `enough`, `above_soft` or `refusing`.
+    pub(crate) state: String,
+    /// A sentence that says what to do, unless there is enough.
+    pub(crate) why: Option<String>,
+}
+
+/// Collecting garbage.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct GcState {
+    pub(crate) running: bool,
+    /// RFC 3339, UTC; null before the first one.
+    pub(crate) last: Option<String>,
+    /// Bytes that the last one gave back.
+    pub(crate) freed: u64,
+    /// Bytes and chunks that one would give back now.
+    pub(crate) collectable: u64,
+    pub(crate) chunks: u64,
+    /// Bytes and chunks whose grace is not over.
+    pub(crate) waiting: u64,
+    pub(crate) waiting_chunks: u64,
+}
+
+/// Scrubbing.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ScrubState {
+    /// Passes that have ended.
+    pub(crate) passes: u64,
+    /// RFC 3339, UTC; null before the end of the first one.
+    pub(crate) last: Option<String>,
+    pub(crate) done_bytes: u64,
+    pub(crate) total_bytes: u64,
+    /// Of the pass under way and the one before.
+    pub(crate) findings: u64,
+    pub(crate) last_findings: u64,
+    /// Chunks and records found damaged and healed since the start, and what is not healed.
+    pub(crate) found: u64,
+    pub(crate) healed: u64,
+    pub(crate) unhealed: u64,
+}
