@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{Address, Resource, Shortage};
+use crate::{Address, Shortage};
 
 /// A disk operation that failed, with the path it was for.
 #[derive(Debug, thiserror::Error)]
@@ -118,25 +118,10 @@ pub enum StageError {
     /// The disk is full. The store works on, and takes blobs again once there is room.
     #[error("the disk is full: {0}")]
     Full(IoError),
-    /// The blob would bring the store above [`crate::Quota::hard`]. Put it again once there is
-    /// room below, or the quota is higher.
-    #[error("{}", Shortage::Quota { used: *used, limit: *limit })]
-    Quota {
-        /// Bytes of the store, with what is on its way.
-        used: u64,
-        /// Bytes that it may have.
-        limit: u64,
-    },
-    /// The blob would leave less of the disk than the reserve. Put it again once there is room.
-    #[error("{}", Shortage::Reserve { free: *free, reserve: *reserve, what: *what })]
-    Reserve {
-        /// How much the disk has left.
-        free: u64,
-        /// How much of it is not for puts.
-        reserve: u64,
-        /// Of what.
-        what: Resource,
-    },
+    /// The blob would bring the store above [`crate::Quota::hard`], or leave less of the disk than
+    /// the reserve. Put it again once there is room, or the quota is higher.
+    #[error(transparent)]
+    NoRoom(#[from] Shortage),
     /// The store takes no more writes; see [`crate::Stats::read_only`].
     #[error("the store is read-only: {reason}")]
     ReadOnly {
@@ -160,18 +145,7 @@ pub enum StageError {
 impl StageError {
     /// True if there was no room: the disk is full, or quota or reserve forbid more.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Full(_) | Self::Quota { .. } | Self::Reserve { .. })
-    }
-}
-
-impl From<Shortage> for StageError {
-    fn from(shortage: Shortage) -> StageError {
-        match shortage {
-            Shortage::Quota { used, limit } => StageError::Quota { used, limit },
-            Shortage::Reserve { free, reserve, what } => {
-                StageError::Reserve { free, reserve, what }
-            }
-        }
+        matches!(self, Self::Full(_) | Self::NoRoom(_))
     }
 }
 
@@ -210,26 +184,10 @@ pub enum CommitError {
     /// The disk is full. The store works on, and commits again once there is room.
     #[error("the disk is full: {0}")]
     Full(IoError),
-    /// A batch with records or manifests would bring the store above [`crate::Quota::hard`].
-    /// Commit it again once there is room below, or the quota is higher.
-    #[error("{}", Shortage::Quota { used: *used, limit: *limit })]
-    Quota {
-        /// Bytes of the store, with what is on its way.
-        used: u64,
-        /// Bytes that it may have.
-        limit: u64,
-    },
-    /// A batch with records or manifests would leave less of the disk than the reserve. Commit it
-    /// again once there is room.
-    #[error("{}", Shortage::Reserve { free: *free, reserve: *reserve, what: *what })]
-    Reserve {
-        /// How much the disk has left.
-        free: u64,
-        /// How much of it is not for puts.
-        reserve: u64,
-        /// Of what.
-        what: Resource,
-    },
+    /// A batch with records or manifests would bring the store above [`crate::Quota::hard`], or leave
+    /// less of the disk than the reserve. Commit it again once there is room, or the quota is higher.
+    #[error(transparent)]
+    NoRoom(#[from] Shortage),
     /// The store takes no more writes; see [`crate::Stats::read_only`]. If the reason is a sync
     /// that failed during this very commit, whether the batch survives a restart is unknown.
     #[error("the store is read-only: {reason}")]
@@ -256,18 +214,7 @@ pub enum CommitError {
 impl CommitError {
     /// True if there was no room: the disk is full, or quota or reserve forbid more.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Full(_) | Self::Quota { .. } | Self::Reserve { .. })
-    }
-}
-
-impl From<Shortage> for CommitError {
-    fn from(shortage: Shortage) -> CommitError {
-        match shortage {
-            Shortage::Quota { used, limit } => CommitError::Quota { used, limit },
-            Shortage::Reserve { free, reserve, what } => {
-                CommitError::Reserve { free, reserve, what }
-            }
-        }
+        matches!(self, Self::Full(_) | Self::NoRoom(_))
     }
 }
 

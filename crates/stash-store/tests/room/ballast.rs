@@ -1,6 +1,8 @@
 //! The ballast, which deletions live on when nothing else is left.
 
-use stash_store::{Batch, Blob, ChunkState, CommitError, MemDisk, Options, StageError, Store};
+use stash_store::{
+    Batch, Blob, ChunkState, CommitError, MemDisk, Options, Shortage, StageError, Store,
+};
 
 use crate::common::{Random, dir, inline, put, read, record};
 use crate::{evict, inodes, is_settled, names, options, stored};
@@ -23,7 +25,7 @@ fn on_a_disk_that_others_filled_the_ballast_is_for_deletions_and_comes_back() {
     }
     assert_eq!(names(&disk, "BALLAST"), 3, "nobody of these is worth it");
     let error = store.stage(Blob::hash(Random(99).bytes(500))).unwrap_err();
-    assert!(matches!(error, StageError::Reserve { free: 0, .. }), "{error}");
+    assert!(matches!(error, StageError::NoRoom(Shortage::Reserve { free: 0, .. })), "{error}");
     for (address, _) in &blobs[..4] {
         assert_eq!(store.commit(evict(*address)).unwrap().evicted, 1);
     }

@@ -17,7 +17,9 @@ fn a_hard_quota_refuses_exactly_above_it() {
         let limit = used + cost - 1;
         store.set_quota(hard(limit));
         let error = store.stage(Blob::hash(bytes.clone())).unwrap_err();
-        let StageError::Quota { used: said, limit: allowed } = error else { panic!("{error}") };
+        let StageError::NoRoom(Shortage::Quota { used: said, limit: allowed }) = error else {
+            panic!("{error}")
+        };
         assert_eq!((said, allowed), (used, limit));
         assert!(error.is_full() && error.to_string().contains("raise the quota"), "{error}");
         assert_eq!((store.stats().used_bytes, names(&disk, "tmp/")), (used, 0));
@@ -42,7 +44,10 @@ fn above_the_quota_records_and_manifests_are_refused_and_other_batches_are_not()
         Batch::new().manifest(held, Vec::new()).row(b"k", Some(b"v")),
     ] {
         let error = store.commit(batch).unwrap_err();
-        assert!(matches!(error, CommitError::Quota { .. }) && error.is_full(), "{error}");
+        assert!(
+            matches!(error, CommitError::NoRoom(Shortage::Quota { .. })) && error.is_full(),
+            "{error}"
+        );
     }
     assert_eq!(store.row(b"k").unwrap(), None);
     store.commit(Batch::new().row(b"k", Some(b"v")).hold(held, [1; 32])).unwrap();

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use stash_store::{Batch, Blob, Options, Resource, StageError, Store};
+use stash_store::{Batch, Blob, Options, Resource, Shortage, StageError, Store};
 
 use crate::common::{Random, put, read};
 use crate::{evict, is_settled, put_until_refused, stored};
@@ -62,7 +62,10 @@ fn a_small_real_disk_that_fills_refuses_puts_and_takes_deletions_and_works_again
         let store = Store::create(&dir, &options).unwrap();
         let small = stored(&store, 20, 900);
         let (kept, error) = put_until_refused(&store, 50_000);
-        assert!(matches!(error, StageError::Reserve { what: w, .. } if w == what), "{error}");
+        assert!(
+            matches!(error, StageError::NoRoom(Shortage::Reserve { what: w, .. }) if w == what),
+            "{error}"
+        );
         assert_eq!(std::fs::read_dir(dir.join("tmp")).unwrap().count(), 0);
         store.commit(Batch::new().row(b"k", Some(b"v"))).unwrap();
         let other = mounted.0.path().join("other");

@@ -10,7 +10,9 @@ fn refuses_puts_only(disk: &MemDisk, len: usize, what: Resource, more: impl FnOn
     let store = Store::open(dir(), &options(disk)).unwrap();
     store.set_quota(reserve(RESERVE, 20));
     let (kept, error) = put_until_refused(&store, len);
-    let StageError::Reserve { what: lacking, .. } = error else { panic!("{error}") };
+    let StageError::NoRoom(Shortage::Reserve { what: lacking, .. }) = error else {
+        panic!("{error}")
+    };
     assert!(lacking == what && kept.len() > 3 && error.is_full(), "{error}, {}", kept.len());
     assert!(error.to_string().contains("free some space"), "{error}");
     let stats = store.stats();
@@ -67,7 +69,10 @@ fn the_default_reserve_is_a_part_of_a_small_disk() {
     disk.set_capacity(Some(1_000_000));
     let store = Store::create(dir(), &options(&disk)).unwrap();
     let (_, error) = put_until_refused(&store, 5000);
-    assert!(matches!(error, StageError::Reserve { reserve: 20_000, .. }), "{error}");
+    assert!(
+        matches!(error, StageError::NoRoom(Shortage::Reserve { reserve: 20_000, .. })),
+        "{error}"
+    );
     assert!((20_000..30_000).contains(&free(&disk)), "{}", free(&disk));
 }
 
