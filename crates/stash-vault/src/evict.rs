@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::class::Class;
 use crate::faults;
 use crate::lookup::{LookupError, Target};
+use crate::pages::Pages;
 use crate::progress::Progress;
 use crate::scope::Scope;
 use crate::vault::{Inner, Vault};
@@ -122,13 +123,8 @@ impl Inner {
         proven: &mut BTreeSet<NodeId>,
         progress: &Progress,
     ) -> Result<(), EvictError> {
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.page(scope, after.as_deref(), PAGE).await?;
-            let Some((last, _)) = page.last() else {
-                return Ok(());
-            };
-            after = Some(last.to_string());
+        let mut pages = Pages::new(self, scope, PAGE);
+        while let Some(page) = pages.files().await? {
             for (key, _) in page {
                 match self.head(&key).await {
                     Ok(head) => {
@@ -141,6 +137,7 @@ impl Inner {
                 }
             }
         }
+        Ok(())
     }
 
     /// Evicts the chunks of one file that no other file with local bytes uses. Its manifest chunks

@@ -1,14 +1,14 @@
 //! Removing: a signed tombstone, which keeps every version; or purging, which forgets them all.
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use stash_crypto::{ForgetKind, Key, NodeId, Role};
-use stash_server::{Position, PutError as UploadError, Upload, Wait};
+use stash_server::{Outcome, Position, PutError as UploadError, Upload, Wait};
 use thiserror::Error;
 
 use crate::class::Class;
+use crate::commits::Commits;
 use crate::faults;
 use crate::lookup::{LookupError, Target, bad_key};
+use crate::pages::Pages;
 use crate::progress::Progress;
 use crate::put::{Content, Tally, forget, write};
 use crate::scope::Scope;
@@ -17,8 +17,6 @@ use crate::version::view;
 
 /// Names taken from the index and removed in one commit.
 const PAGE: usize = 256;
-/// Commits under way at once.
-const COMMITS: usize = 4;
 
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -158,28 +156,17 @@ impl Vault {
             return Err(RemoveError::Tree { name: name.to_owned() });
         }
         let upload = inner.engine.upload(wait);
-        let (mut tally, mut under_way) = (Tally::default(), FuturesUnordered::new());
-        let mut after: Option<String> = None;
+        let (mut pages, mut commits) = (Pages::new(inner, &scope, PAGE), Commits::new());
         loop {
             if progress.cancelled() {
                 return Err(RemoveError::Cancelled);
             }
-            let page = inner.page(&scope, after.as_deref(), PAGE).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.to_string());
+            let Some(page) = pages.files().await? else { break };
             progress.found(page.len() as u64, 0);
             let keys: Vec<Key> = page.into_iter().map(|(key, _)| key).collect();
-            under_way.push(self.end(&upload, keys, ending));
-            while under_way.len() >= COMMITS
-                && let Some(outcome) = under_way.next().await
-            {
-                add(&mut tally, outcome?, progress);
-            }
+            commits.add(self.end(&upload, keys, ending, progress)).await?;
         }
-        while let Some(outcome) = under_way.next().await {
-            add(&mut tally, outcome?, progress);
-        }
-        Ok(report(tally))
+        Ok(report(commits.finish().await?))
     }
 
     async fn end_one(
@@ -191,8 +178,7 @@ impl Vault {
     ) -> Result<RemoveReport, RemoveError> {
         let upload = self.inner.engine.upload(wait);
         let mut tally = Tally::default();
-        tally.add(self.end(&upload, vec![key], ending).await?);
-        progress.finished(1);
+        tally.add(self.end(&upload, vec![key], ending, progress).await?);
         Ok(report(tally))
     }
 
@@ -201,7 +187,8 @@ impl Vault {
         upload: &Upload,
         keys: Vec<Key>,
         ending: Ending,
-    ) -> Result<stash_server::Outcome, UploadError> {
+        progress: &Progress,
+    ) -> Result<Outcome, UploadError> {
         let inner = &self.inner;
         let end = |key: Key| match ending {
             Ending::Tombstone => write(inner, Content::tombstone(key)),
@@ -211,7 +198,9 @@ impl Vault {
             }
         };
         let writes = keys.into_iter().map(end).collect();
-        Ok(upload.commit(writes).await?.settle().await)
+        let outcome = upload.commit(writes).await?.settle().await;
+        progress.finished(outcome.records.len() as u64);
+        Ok(outcome)
     }
 }
 
@@ -244,11 +233,6 @@ enum Ending {
     Tombstone,
     /// A dead forget of all its versions: what would be left of a removal, see decision 0017.
     Forget,
-}
-
-fn add(tally: &mut Tally, outcome: stash_server::Outcome, progress: &Progress) {
-    progress.finished(outcome.records.len() as u64);
-    tally.add(outcome);
 }
 
 fn report(tally: Tally) -> RemoveReport {

@@ -12,7 +12,7 @@ use crate::history::position;
 use crate::lookup::LookupError;
 use crate::progress::Progress;
 use crate::put::{Content, PutError, PutOptions};
-use crate::rewrite::{RewriteError, Unmoved};
+use crate::rewrite::{RewriteError, Unmoved, unless_cancelled};
 use crate::vault::Vault;
 use crate::version_id::VersionId;
 
@@ -101,12 +101,7 @@ impl Vault {
         wait: Wait,
         progress: &Progress,
     ) -> Result<ResolveReport, ResolveError> {
-        let cancelled = progress.token().cancelled();
-        tokio::select! {
-            biased;
-            () = cancelled => Err(RewriteError::Cancelled.into()),
-            report = Box::pin(self.take(key, take, wait, progress)) => report,
-        }
+        unless_cancelled(progress, self.take(key, take, wait, progress)).await
     }
 
     async fn take(

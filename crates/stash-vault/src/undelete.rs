@@ -1,24 +1,22 @@
 //! Bringing removed files back: a new version that says what the removal covered.
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use stash_crypto::{Key, NodeId, Role};
 use stash_server::{Pending, Upload, Wait};
 use thiserror::Error;
 
 use crate::class::Class;
+use crate::commits::Commits;
 use crate::history::Names;
 use crate::lookup::{LookupError, bad_key};
+use crate::pages::Pages;
 use crate::progress::Progress;
 use crate::put::{Content, Tally};
-use crate::rewrite::{RewriteError, Unmoved};
+use crate::rewrite::{RewriteError, Unmoved, unless_cancelled};
 use crate::scope::Scope;
 use crate::vault::Vault;
 
 /// Names taken from the index and written in one commit.
 const PAGE: usize = 256;
-/// Commits whose copies are still awaited while the next one is prepared.
-const AWAITED: usize = 4;
 /// Times that names are looked at again which others write meanwhile.
 const ATTEMPTS: u32 = 3;
 /// Files that a report names at most.
@@ -126,12 +124,7 @@ impl Vault {
         wait: Wait,
         progress: &Progress,
     ) -> Result<UndeleteReport, UndeleteError> {
-        let cancelled = progress.token().cancelled();
-        tokio::select! {
-            biased;
-            () = cancelled => Err(RewriteError::Cancelled.into()),
-            report = Box::pin(self.undelete_inner(name, recursive, wait, progress)) => report,
-        }
+        unless_cancelled(progress, self.undelete_inner(name, recursive, wait, progress)).await
     }
 
     async fn undelete_inner(
@@ -193,25 +186,14 @@ impl Run<'_> {
 
     async fn tree(mut self, name: &str, scope: &Scope) -> Result<UndeleteReport, UndeleteError> {
         let inner = &self.vault.inner;
-        let (mut tally, mut awaited) = (Tally::default(), FuturesUnordered::new());
-        let mut after: Option<String> = None;
-        loop {
-            let page = inner.keys_of(Names::Removed, scope, after.as_deref(), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.to_string());
+        let (mut pages, mut commits) = (Pages::new(inner, scope, PAGE), Commits::new());
+        while let Some(page) = pages.removed().await? {
             self.progress.found(page.len() as u64, 0);
             if let Some(pending) = self.page(&page).await? {
-                awaited.push(pending.wait());
-            }
-            while awaited.len() >= AWAITED
-                && let Some(outcome) = awaited.next().await
-            {
-                tally.add(outcome);
+                commits.add(async { Ok::<_, UndeleteError>(pending.wait().await) }).await?;
             }
         }
-        while let Some(outcome) = awaited.next().await {
-            tally.add(outcome);
-        }
+        let tally = commits.finish().await?;
         if self.report.restored == 0 && self.report.unavailable == 0 {
             if let Some(key) = scope.exact()
                 && inner.look(key).await?.versions.head().is_some_and(|head| head.is_put())

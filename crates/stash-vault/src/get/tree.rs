@@ -15,6 +15,7 @@ use super::place::{Directory, Unseen, publish_tree};
 use super::{GetError, GetReport, Run, nothing};
 use crate::index::IndexEntry;
 use crate::lookup::LookupError;
+use crate::pages::Pages;
 use crate::scope::Scope;
 use crate::vault::Inner;
 use crate::version::Version;
@@ -126,11 +127,8 @@ impl Tree {
     async fn extract(self: &Arc<Self>) -> Result<GetReport, GetError> {
         let mut report = GetReport::default();
         let mut under_way: FuturesUnordered<Work> = FuturesUnordered::new();
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.inner.page(&self.scope, after.as_deref(), PAGE).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.to_string());
+        let mut pages = Pages::new(&self.inner, &self.scope, PAGE);
+        while let Some(page) = pages.files().await? {
             let bytes = page.iter().map(|(_, entry)| entry.size).sum();
             self.run.progress.found(page.len() as u64, bytes);
             for work in self.jobs(page) {

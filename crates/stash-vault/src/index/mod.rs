@@ -182,14 +182,8 @@ impl NameIndex {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Key>, IndexError> {
-        self.read(|txn| {
-            with_table(txn.open_table(CONFLICTS)?, |table| {
-                let found = rows(table, scope, after, limit, |key, value| {
-                    flag(Table::Conflicts, key, value).map(|_| Some(()))
-                })?;
-                Ok(found.into_iter().map(|(key, ())| key).collect())
-            })
-        })
+        let read = |key: &str, value: &[u8]| flag(Table::Conflicts, key, value).map(|_| Some(()));
+        self.read(|txn| keys(txn, CONFLICTS, scope, after, limit, read))
     }
 
     /// Up to `limit` keys of a scope that are removed and can be brought back, likewise.
@@ -199,14 +193,8 @@ impl NameIndex {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Key>, IndexError> {
-        self.read(|txn| {
-            with_table(txn.open_table(REMOVED)?, |table| {
-                let found = rows(table, scope, after, limit, |key, value| {
-                    Ok(flag(Table::Removed, key, value)?.then_some(()))
-                })?;
-                Ok(found.into_iter().map(|(key, ())| key).collect())
-            })
-        })
+        let read = |key: &str, value: &[u8]| Ok(flag(Table::Removed, key, value)?.then_some(()));
+        self.read(|txn| keys(txn, REMOVED, scope, after, limit, read))
     }
 
     /// Up to `limit` keys of a scope of which any version is held, likewise.
@@ -218,16 +206,11 @@ impl NameIndex {
     ) -> Result<Vec<Key>, IndexError> {
         self.read(|txn| {
             let any = |_: &str, _: &[u8]| Ok(Some(()));
-            let listed =
-                with_table(txn.open_table(NAMES)?, |table| rows(table, scope, after, limit, any))?;
-            let removed = with_table(txn.open_table(REMOVED)?, |table| {
-                rows(table, scope, after, limit, any)
-            })?;
-            let both = listed.into_iter().chain(removed).map(|(key, ())| key);
-            let mut keys: Vec<Key> = both.collect();
-            keys.sort_unstable();
-            keys.truncate(limit);
-            Ok(keys)
+            let mut both = keys(txn, NAMES, scope, after, limit, any)?;
+            both.extend(keys(txn, REMOVED, scope, after, limit, any)?);
+            both.sort_unstable();
+            both.truncate(limit);
+            Ok(both)
         })
     }
 
@@ -481,6 +464,21 @@ fn key_of(keys: &Rows<'_>, name: &[u8]) -> Result<Option<String>, IndexFault> {
     };
     let body = unseal(Table::Keys, name, value.value()).ok_or_else(|| bad("a key"))?;
     String::from_utf8(body.to_vec()).map(Some).map_err(|_| bad("a key"))
+}
+
+/// The keys of what [`rows`] finds in a table.
+fn keys(
+    txn: &ReadTransaction,
+    table: TableDefinition<&'static [u8], &'static [u8]>,
+    scope: &Scope,
+    after: Option<&str>,
+    limit: usize,
+    read: impl Fn(&str, &[u8]) -> Result<Option<()>, IndexFault>,
+) -> Result<Vec<Key>, IndexFault> {
+    with_table(txn.open_table(table)?, |table| {
+        let found = rows(table, scope, after, limit, read)?;
+        Ok(found.into_iter().map(|(key, ())| key).collect())
+    })
 }
 
 /// Up to `limit` rows of a scope in order, after the key `after`; those that `read` gives nothing for
