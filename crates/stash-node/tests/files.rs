@@ -12,6 +12,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
+use common::disk::{files_below, flip};
 use common::{Node, code, noise};
 
 /// Sizes under test, each with its reason: empty, one byte, around the size that stands in the
@@ -174,13 +175,9 @@ fn a_rotten_last_chunk_breaks_the_transfer_after_right_bytes_only() {
     node.file("big", &content);
     node.ok(&["put", "big"]);
     let (home, _) = node.stop();
-    let mut chunks = Vec::new();
-    files_below(&home.path().join("data/store/chunks"), &mut chunks);
+    let chunks = files_below(&home.path().join("data/store/chunks"));
     assert_eq!(chunks.len(), 3);
-    let victim = &chunks[0];
-    let mut sealed = std::fs::read(victim).unwrap();
-    sealed[1000] ^= 1;
-    std::fs::write(victim, sealed).unwrap();
+    flip(&chunks[0], 1_000);
 
     let node = Node::start_in(home, |_| {});
     let cat = node.run(&["cat", "big"]);
@@ -190,13 +187,6 @@ fn a_rotten_last_chunk_breaks_the_transfer_after_right_bytes_only() {
     let get = node.run(&["get", "big", "-o", "out"]);
     assert!([5, 6].contains(&code(&get)), "{}", common::stderr(&get));
     assert!(!node.path("out").exists());
-}
-
-fn files_below(dir: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { files_below(&path, found) } else { found.push(path) }
-    }
 }
 
 #[test]

@@ -7,32 +7,21 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
 
-use common::{Node, code, private_dir, stderr};
+use common::{Node, code, private_dir, stderr, until};
 use serde_json::Value;
 use tempfile::TempDir;
-
-/// A node that joins the founder's stash.
-fn member(founder: &Node, role: &str, name: &str) -> Node {
-    let ticket = founder.ok(&["invite", "--role", role]);
-    let node = Node::start();
-    node.ok(&["join", ticket.trim(), "--name", name]);
-    until("it is connected", || connected(founder, name));
-    node
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(60), "still waiting: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 fn peer(node: &Node, name: &str) -> Option<Value> {
     let peers = node.json(&["peers"]);
     peers["peers"].as_array().unwrap().iter().find(|peer| peer["name"] == name).cloned()
+}
+
+/// A node that has joined the founder's stash, and is connected to it.
+fn member(founder: &Node, role: &str, name: &str) -> Node {
+    let node = common::member(founder, role, name);
+    until("it is connected", || connected(founder, name));
+    node
 }
 
 fn connected(node: &Node, name: &str) -> bool {

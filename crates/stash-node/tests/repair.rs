@@ -8,31 +8,8 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
-
-use common::{Node, code, noise};
+use common::{Node, code, connected, member, noise, until};
 use serde_json::Value;
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn joined(founder: &Node) -> Node {
-    let node = Node::start();
-    let ticket = founder.ok(&["invite", "--role", "keeper"]);
-    node.ok(&["join", ticket.trim()]);
-    node
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < PATIENCE, "still waiting: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn connected(node: &Node, count: u64) {
-    until("members are connected", || node.json(&["status"])["connected"] == count);
-}
 
 /// What a status says of what is held.
 fn held(status: &Value) -> [&Value; 3] {
@@ -43,7 +20,7 @@ fn held(status: &Value) -> [&Value; 3] {
 #[test]
 fn a_keeper_of_which_only_the_identity_is_left_is_whole_again_without_a_command() {
     let founder = Node::start();
-    let (lost, other) = (joined(&founder), joined(&founder));
+    let (lost, other) = (member(&founder, "keeper", "lost"), member(&founder, "keeper", "other"));
     connected(&founder, 3);
     founder.file("tree/large", noise(1, 3 << 20));
     founder.file("tree/small", "inline");
@@ -73,7 +50,7 @@ fn a_keeper_of_which_only_the_identity_is_left_is_whole_again_without_a_command(
 #[test]
 fn a_repair_brings_back_what_was_evicted_when_too_few_others_have_it() {
     let founder = Node::start();
-    let (one, two) = (joined(&founder), joined(&founder));
+    let (one, two) = (member(&founder, "keeper", "one"), member(&founder, "keeper", "two"));
     connected(&founder, 3);
     founder.file("f", noise(2, 1 << 20));
     founder.ok(&["put", "f", "--wait", "all"]);

@@ -9,45 +9,16 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Output;
 
+use common::disk::{copy, files_below, flip};
 use common::{Node, code, noise, private_dir, stash, stderr};
 use tempfile::TempDir;
 
 /// Contents in a record, in the log, and in a file of their own.
 const SIZES: [(&str, usize); 4] =
     [("empty", 0), ("inline", 900), ("log", 9_000), ("file", 300_000)];
-
-fn files_below(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
-    }
-    found.sort();
-    found
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    std::fs::set_permissions(to, std::fs::metadata(from).unwrap().permissions()).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), &target).unwrap();
-        }
-    }
-}
-
-fn flip(path: &Path, at: usize) {
-    let mut bytes = std::fs::read(path).unwrap();
-    bytes[at] ^= 1 << (at % 8);
-    std::fs::write(path, bytes).unwrap();
-}
 
 /// A seed to replay, or a new one.
 fn seed() -> u64 {

@@ -9,11 +9,12 @@
 mod common;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{Node, code, noise, private_dir, send, stash, stderr, wait};
+use common::disk::{files_below, flip};
+use common::{Node, code, connected, member, noise, private_dir, send, stash, stderr, wait};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -41,24 +42,8 @@ fn garbage(node: &Node, seed: u64, bytes: usize) {
     node.ok(&["put", "seal", "--as", &format!("seal {seed}")]);
 }
 
-fn files_below(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
-    }
-    found.sort();
-    found
-}
-
 fn bytes_below(dir: &Path) -> u64 {
     files_below(dir).iter().map(|path| std::fs::metadata(path).unwrap().len()).sum()
-}
-
-fn flip(path: &Path, at: usize) {
-    let mut bytes = std::fs::read(path).unwrap();
-    bytes[at] ^= 1;
-    std::fs::write(path, bytes).unwrap();
 }
 
 // Fault case 44.
@@ -124,7 +109,8 @@ fn a_limited_node_says_so_and_sends_no_faster() {
     let owner = Node::start_in(private_dir(), |command| {
         command.args(["--bwlimit", "1MiB:off"]).env("STASH_BACKGROUND_DOWN", "512 KiB");
     });
-    let _keeper = keeper_of(&owner);
+    let _keeper = member(&owner, "keeper", "nas");
+    connected(&owner, 2);
     owner.file("f", noise(1, 3 << 20));
     let begun = Instant::now();
     owner.ok(&["put", "f", "--wait", "all"]);
@@ -149,12 +135,13 @@ fn a_limited_node_says_so_and_sends_no_faster() {
 #[test]
 fn scrub_and_check_name_the_key_on_an_owner_and_never_on_a_keeper() {
     let owner = Node::start();
-    let keeper = keeper_of(&owner);
+    let keeper = member(&owner, "keeper", "nas");
+    connected(&owner, 2);
     let address = keeper.json(&["status"])["listen"][0].as_str().unwrap().to_owned();
     owner.file("f", noise(1, 1 << 20));
     owner.ok(&["put", "f", "--as", "secret/plan", "--wait", "all"]);
     let (keeper_home, _) = keeper.stop();
-    await_members(&owner, 1);
+    connected(&owner, 1);
 
     let [chunk] = &files_below(&owner.data().join("store/chunks"))[..] else { panic!("one chunk") };
     flip(chunk, 1_000);
@@ -196,7 +183,7 @@ fn scrub_and_check_name_the_key_on_an_owner_and_never_on_a_keeper() {
         command.args(["--listen", &address]);
     });
     let owner = Node::start_in(owner_home, |_| {});
-    await_members(&owner, 2);
+    connected(&owner, 2);
     let scrubbed = owner.json(&["scrub"]);
     assert_eq!(scrubbed["unhealed"], 0, "{scrubbed}");
     assert_eq!(owner.run(&["cat", "secret/plan"]).stdout, noise(1, 1 << 20));
@@ -208,26 +195,6 @@ fn fails(node: &Node, arguments: &[&str]) -> Value {
     let output = node.run(&[arguments, &["--json"]].concat());
     assert_eq!(code(&output), 6, "{arguments:?}: {}", stderr(&output));
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// A keeper of the node's stash, connected to it.
-fn keeper_of(node: &Node) -> Node {
-    let ticket = node.json(&["invite", "--role", "keeper"])["ticket"].as_str().unwrap().to_owned();
-    let home = private_dir();
-    let mut join = stash(home.path(), &home.path().join("data"));
-    let join = join.args(["join", &ticket]).output().unwrap();
-    assert_eq!(code(&join), 0, "{}", stderr(&join));
-    let keeper = Node::start_in(home, |_| {});
-    await_members(node, 2);
-    keeper
-}
-
-fn await_members(node: &Node, connected: u64) {
-    let begun = Instant::now();
-    while node.json(&["status"])["connected"] != connected {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{connected} are not connected");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 // Fault case 78.

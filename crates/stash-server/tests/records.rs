@@ -5,35 +5,19 @@
 
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/scene.rs"]
+mod scene;
 mod support;
 
-use client::{Client, Fate, PutStream, Session, clear, joined_up, put_of, sealed, signed};
+use client::{Client, Fate, PutStream, clear, joined_up, put_of, sealed, signed};
+use scene::{Scene, scene, scene_of};
 use stash_crypto::{
     ChunkRef, Clear, Dot, ForgetKind, HEIGHT_MAX, Incarnation, Manifest, N_MAX, NodeId, NodeKeys,
     ReadRoot, Record, RecordDraft, RecordKind, Role, StashId, Vector, Writer, covered_vector,
     dead_vector,
 };
 use stash_server::Wait;
-use support::{Node, Stash};
-
-/// A node and an owner of the second implementation that is connected to it.
-struct Scene {
-    stash: Stash,
-    node: Node,
-    owner: Client,
-    session: Session,
-}
-
-async fn scene() -> Scene {
-    scene_of(Stash::new(), NodeKeys::generate(&mut rand::rng())).await
-}
-
-async fn scene_of(stash: Stash, keys: NodeKeys) -> Scene {
-    let node = stash.founder().await;
-    let owner = Client::member_as(&stash, &node, Role::Owner, keys).await;
-    let session = owner.connect(&node).await;
-    Scene { stash, node, owner, session }
-}
+use support::Stash;
 
 impl Scene {
     fn clear(&self, key: &str, n: u64) -> Clear {

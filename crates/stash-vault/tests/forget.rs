@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use common::{Place, all, close, connected, get, noise, put, vault};
+use common::{Place, all, close, connected, get, noise, open_at, put, vault};
 use stash_vault::crypto::{ForgetKind, Record, RecordKind};
 use stash_vault::{
     Class, Clock, Home, Key, Moment, Names, Node, Progress, Retention, RetentionReport, Role,
@@ -116,8 +116,7 @@ async fn what_another_owner_wrote_meanwhile_survives_a_purge() {
     vault(&founder).purge("a", false, Wait::Local, &Progress::new()).await.unwrap();
     close(founder).await;
     // Where the founder will look for it.
-    let options = RunOptions { listen, ..RunOptions::default() };
-    let other = Home::open(&place.path("other"), None, options).await.unwrap();
+    let other = open_at(&place.path("other"), listen).await;
     let (path, progress) = (place.file("a", b"second"), Progress::new());
     vault(&other).put_path(&path, None, put_local(), &progress).await.unwrap();
     let founder = common::open(&place.path("founder")).await;

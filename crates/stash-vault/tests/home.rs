@@ -5,7 +5,7 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt;
 
-use common::{Place, close, open, put, vault};
+use common::{Place, close, copy, open, put, vault};
 use stash_vault::{Class, Home, HomeError, InitOptions, RunOptions};
 use zeroize::Zeroizing;
 
@@ -165,19 +165,6 @@ async fn a_link_in_place_of_the_keyring_is_not_followed() {
     std::fs::rename(&path, place.path("elsewhere")).unwrap();
     std::os::unix::fs::symlink(place.path("elsewhere"), &path).unwrap();
     assert!(matches!(refused(&place, "a").await, HomeError::Io { .. }));
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            std::fs::copy(&path, &to).unwrap();
-        }
-    }
 }
 
 /// Fault case 114: a store that came back from a backup never signs a number twice.

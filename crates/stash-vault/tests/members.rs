@@ -5,11 +5,11 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Place, all, close, connected, get, noise, open, planted, put, vault};
+use common::{Place, all, close, connected, get, noise, open, planted, put, shows, vault};
 use stash_vault::crypto::RecoveryText;
 use stash_vault::{
-    Class, GetOptions, Here, Home, InitOptions, JoinOptions, Key, LocationState, Progress,
-    RecoverOptions, Role, Wait,
+    Class, GetOptions, Here, Home, InitOptions, JoinOptions, Key, LocationState, Progress, Role,
+    Wait,
 };
 
 const MIB: usize = 1 << 20;
@@ -180,21 +180,10 @@ async fn a_recovery_text_and_one_keeper_give_every_byte_back() {
     put(&founder, &place.path("t")).await;
     let text = founder.recovery_text().unwrap();
     close(founder).await;
-    std::fs::remove_dir_all(place.path("founder")).unwrap();
 
-    let text = RecoveryText::parse(&text).unwrap();
-    let dir = place.path("recovered");
-    let options = RecoverOptions { display_name: "again".into(), passphrase: None };
-    let home = Home::recover(&dir, &text, options).await.unwrap();
-    assert_eq!(home.role(), Role::Owner);
-    let node = open(&dir).await;
+    let node = place.recovered(&text).await;
     connected(&[&node, &keeper]).await;
-    let listed = async {
-        while vault(&node).ls("", None, 10).await.unwrap().len() < 2 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(common::SOON, listed).await.expect("the keeper's records arrive");
+    shows(&node, &["t/large", "t/small"]).await;
     let out = place.path("out");
     get(&node, "t", &out).await;
     assert!(std::fs::read(out.join("large")).unwrap() == bytes);

@@ -3,15 +3,8 @@
 
 mod common;
 
-use std::net::SocketAddr;
-use std::path::Path;
-
-use common::{Place, all, close, connected, get, noise, open, put, vault};
-use stash_vault::crypto::RecoveryText;
-use stash_vault::{
-    Class, Home, Key, LookupError, Node, Progress, PutOptions, RecoverOptions, Role, RunOptions,
-    Wait,
-};
+use common::{Place, all, close, connected, get, lists, noise, open_at, put, shows, vault};
+use stash_vault::{Class, Key, LookupError, Node, Progress, PutOptions, Role, Wait};
 
 const MIB: usize = 1 << 20;
 
@@ -22,10 +15,6 @@ async fn reopened(node: Node) -> Node {
     open_at(&dir, there).await
 }
 
-async fn open_at(dir: &Path, listen: Vec<SocketAddr>) -> Node {
-    Home::open(dir, None, RunOptions { listen, ..RunOptions::default() }).await.unwrap()
-}
-
 /// The epoch of the record that a file shows.
 async fn epoch_of(node: &Node, key: &str) -> u32 {
     let history = vault(node).history(&Key::new(key).unwrap(), None, 10).await.unwrap();
@@ -33,24 +22,6 @@ async fn epoch_of(node: &Node, key: &str) -> u32 {
     let log = node.engine.record_log(0, 1_000).await.unwrap();
     let found = log.into_iter().find(|(_, record)| record.hash() == name);
     found.unwrap().1.clear().epoch
-}
-
-async fn lists(node: &Node) -> Vec<String> {
-    let listed = vault(node).ls("", None, 100).await.unwrap();
-    listed.iter().map(|entry| entry.key.as_str().to_owned()).collect()
-}
-
-/// Waits until a node lists exactly these.
-async fn shows(node: &Node, keys: &[&str]) {
-    let wait = async {
-        while lists(node).await != keys {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    let done = tokio::time::timeout(common::SOON, wait).await;
-    if done.is_err() {
-        panic!("{:?} instead of {keys:?}", lists(node).await);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,12 +106,8 @@ async fn the_root_secret_recovers_what_later_epochs_sealed() {
     let text = founder.recovery_text().unwrap();
     close(lost).await;
     close(founder).await;
-    std::fs::remove_dir_all(place.path("founder")).unwrap();
 
-    let dir = place.path("recovered");
-    let text = RecoveryText::parse(&text).unwrap();
-    Home::recover(&dir, &text, RecoverOptions::default()).await.unwrap();
-    let node = open(&dir).await;
+    let node = place.recovered(&text).await;
     connected(&[&node, &keeper]).await;
     shows(&node, &["new", "old"]).await;
     let out = place.path("out");

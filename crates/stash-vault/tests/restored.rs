@@ -4,11 +4,9 @@
 
 mod common;
 
-use std::path::Path;
-
-use common::{Place, close, connected, open, vault};
+use common::{Place, close, connected, copy, open, open_at, vault};
 use futures::TryStreamExt;
-use stash_vault::{Home, Key, Node, Progress, PutOptions, Role, RunOptions, Standing, Wait};
+use stash_vault::{Key, Node, Progress, PutOptions, Role, Standing, Wait};
 
 fn key(text: &str) -> Key {
     Key::new(text).unwrap()
@@ -55,18 +53,6 @@ async fn agree(nodes: &[&Node], name: &str, expected: &[&str]) {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
-        if path.is_dir() {
-            copy(&path, &to.join(name));
-        } else {
-            std::fs::copy(path, to.join(name)).unwrap();
-        }
-    }
-}
-
 // Fault case 114: the counts of opens agree, so the node cannot know before it meets somebody.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_restored_node_wrote_before_it_met_anybody_is_written_again_and_hides_nothing() {
@@ -98,8 +84,7 @@ async fn what_a_restored_node_wrote_before_it_met_anybody_is_written_again_and_h
     store(&owner, "b", "new", Wait::Local).await;
     store(&owner, "c", "new", Wait::Local).await;
     // Where the restored node saw it last.
-    let options = RunOptions { listen, ..RunOptions::default() };
-    let founder = Home::open(&there, None, options).await.unwrap();
+    let founder = open_at(&there, listen).await;
     connected(&[&founder, &owner]).await;
     agree(&[&founder, &owner], "a", &["new", "on top of lost"]).await;
     agree(&[&founder, &owner], "c", &["new"]).await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use common::{Place, all, close, connected, files, get, noise, open, put, vault};
+use common::{Place, all, close, connected, files, get, noise, open, open_at, put, vault};
 use futures::TryStreamExt;
 use stash_vault::{
     Class, Clock, GetError, GetOptions, Here, History, Home, Key, Names, Node, Progress,
@@ -82,8 +82,7 @@ async fn apart(place: &Place, name: &str, one: Option<&[u8]>, other: Option<&[u8
     write(&founder, one).await;
     close(founder).await;
     // Where the founder will look for it.
-    let options = RunOptions { listen, ..RunOptions::default() };
-    let owner = Home::open(&place.path("owner"), None, options).await.unwrap();
+    let owner = open_at(&place.path("owner"), listen).await;
     write(&owner, other).await;
     let founder = open(&place.path("founder")).await;
     connected(&[&founder, &owner]).await;

@@ -2,11 +2,13 @@
 
 #![allow(dead_code, reason = "each test program uses its part of this")]
 
+pub(crate) mod disk;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -179,6 +181,28 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
+    }
+}
+
+/// A node that joins the founder's stash, under a name.
+pub(crate) fn member(founder: &Node, role: &str, name: &str) -> Node {
+    let ticket = founder.ok(&["invite", "--role", role]);
+    let node = Node::start();
+    node.ok(&["join", ticket.trim(), "--name", name]);
+    node
+}
+
+/// Waits until a node is connected to so many members, itself counted.
+pub(crate) fn connected(node: &Node, members: u64) {
+    until("members are connected", || node.json(&["status"])["connected"] == members);
+}
+
+/// Waits until something holds that is bound to.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "still waiting: {what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -5,6 +5,8 @@
 
 #[path = "../support/client.rs"]
 mod client;
+#[path = "../support/scene.rs"]
+mod scene;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -13,24 +15,9 @@ mod members;
 mod put;
 mod requests;
 
-use client::{Client, Fate, Session, put_of, sealed};
-use stash_crypto::{Address, ChunkRef, Role};
-use support::{Node, Stash};
-
-struct Scene {
-    stash: Stash,
-    node: Node,
-    owner: Client,
-    session: Session,
-}
-
-async fn scene() -> Scene {
-    let stash = Stash::new();
-    let node = stash.founder().await;
-    let owner = Client::member(&stash, &node, Role::Owner).await;
-    let session = owner.connect(&node).await;
-    Scene { stash, node, owner, session }
-}
+use client::{Fate, put_of, sealed};
+use scene::Scene;
+use stash_crypto::{Address, ChunkRef};
 
 impl Scene {
     async fn here(&self, chunk: &ChunkRef) -> bool {

@@ -4,8 +4,8 @@ use serde_bytes::ByteBuf;
 use stash_crypto::{JoinRequest, MemberChange, MemberEntry, MemberLog, NodeKeys, Role, TicketId};
 
 use crate::client::{Answer, Ask, Fate, Session, put_of};
+use crate::scene::{Scene, scene};
 use crate::support::{Stash, admit_entry};
-use crate::{Scene, scene};
 
 /// The encoded member log from an index on.
 pub(crate) async fn log_of(session: &Session, from: u64) -> Vec<ByteBuf> {

@@ -5,7 +5,8 @@ use stash_crypto::{ChunkRef, Role};
 use stash_p2p::StreamError;
 
 use crate::client::{self, Answer, Ask, Client, Fate, next, pack, put_of, sealed, within};
-use crate::{scene, unknown_chunk};
+use crate::scene::scene;
+use crate::unknown_chunk;
 
 /// Smallest and largest sealed length of B.3, 2.
 const SEALED: [u32; 2] = [48, 4_198_400];

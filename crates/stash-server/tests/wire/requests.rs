@@ -5,8 +5,9 @@ use stash_crypto::Role;
 
 use crate::client::{Act, Answer, Ask, Client, joined_up, next, pack, put_of, script, within};
 use crate::members::log_of;
+use crate::scene::scene;
 use crate::support::{self, Stash};
-use crate::{scene, unknown_chunk};
+use crate::unknown_chunk;
 
 // Fault cases 32 and 34.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

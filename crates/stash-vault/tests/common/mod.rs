@@ -2,12 +2,14 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use stash_vault::crypto::RecoveryText;
 use stash_vault::{
-    GetOptions, Home, InitOptions, JoinOptions, Node, Progress, PutOptions, PutReport, Role,
-    RunOptions, Vault, Wait,
+    GetOptions, Home, InitOptions, JoinOptions, Node, Progress, PutOptions, PutReport,
+    RecoverOptions, Role, RunOptions, Vault, Wait,
 };
 use tempfile::TempDir;
 
@@ -53,12 +55,28 @@ impl Place {
         connected(&[founder, &node]).await;
         node
     }
+
+    /// A founder again after the first one was destroyed, from its recovery text alone.
+    pub(crate) async fn recovered(&self, text: &str) -> Node {
+        std::fs::remove_dir_all(self.path("founder")).unwrap();
+        let dir = self.path("recovered");
+        let options = RecoverOptions { display_name: "again".into(), passphrase: None };
+        let text = RecoveryText::parse(text).unwrap();
+        let home = Home::recover(&dir, &text, options).await.unwrap();
+        assert_eq!(home.role(), Role::Owner);
+        open(&dir).await
+    }
 }
 
 pub(crate) async fn open(dir: &Path) -> Node {
     let options =
         RunOptions { listen: vec!["127.0.0.1:0".parse().unwrap()], ..RunOptions::default() };
     Home::open(dir, None, options).await.unwrap()
+}
+
+/// Opens a node where the others saw it last.
+pub(crate) async fn open_at(dir: &Path, listen: Vec<SocketAddr>) -> Node {
+    Home::open(dir, None, RunOptions { listen, ..RunOptions::default() }).await.unwrap()
 }
 
 pub(crate) async fn close(node: Node) {
@@ -86,6 +104,25 @@ pub(crate) async fn until(holds: impl Fn() -> bool) {
         }
     };
     tokio::time::timeout(SOON, wait).await.expect("it should have happened by now");
+}
+
+/// The keys that a node lists.
+pub(crate) async fn lists(node: &Node) -> Vec<String> {
+    let listed = vault(node).ls("", None, 100).await.unwrap();
+    listed.iter().map(|entry| entry.key.as_str().to_owned()).collect()
+}
+
+/// Waits until a node lists exactly these.
+pub(crate) async fn shows(node: &Node, keys: &[&str]) {
+    let wait = async {
+        while lists(node).await != keys {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let done = tokio::time::timeout(SOON, wait).await;
+    if done.is_err() {
+        panic!("{:?} instead of {keys:?}", lists(node).await);
+    }
 }
 
 pub(crate) fn vault(node: &Node) -> Vault {
@@ -132,6 +169,19 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Copies a directory.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else {
+            std::fs::copy(path, to.join(name)).unwrap();
+        }
+    }
 }
 
 /// Whether these bytes stand in any file below a directory.
