@@ -1,4 +1,4 @@
-//! Files that must exist, and files that grew too long.
+//! Files that must exist, and sources that grew too long.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,8 @@ const DOCUMENTS: &[&str] = &[
     "docs/threat-model.md",
 ];
 
-/// Lines of a source file without its tests; the house figure, reported and not enforced.
+/// Lines of a file at most, its unit tests not counted: what is longer does more than one thing. For the
+/// sources of a crate, a longer one is a problem; for its tests and examples, a note.
 const LINES: usize = 600;
 
 pub(super) fn check(
@@ -52,20 +53,50 @@ pub(super) fn check(
     for path in tracked.iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
         let text =
             fs::read_to_string(root.join(path)).with_context(|| path.display().to_string())?;
-        let lines = without_tests(&text);
-        if lines > LINES {
-            findings.note(format!("{} has {lines} lines without its tests", path.display()));
-        }
+        measure(path, &text, findings);
     }
     Ok(())
 }
 
-/// Lines before the module of unit tests, which closes a file.
+fn measure(path: &Path, text: &str, findings: &mut Findings) {
+    let lines = without_tests(text);
+    if lines <= LINES {
+        return;
+    }
+    let said = format!(
+        "{} has {lines} lines without its tests, more than {LINES}: split it by what it is about",
+        path.display()
+    );
+    match is_source(path) {
+        true => findings.problem(said),
+        false => findings.note(said),
+    }
+}
+
+/// Whether a file lies under the `src` of a crate.
+fn is_source(path: &Path) -> bool {
+    let parts: Vec<_> = path.components().map(|part| part.as_os_str()).collect();
+    match &parts[..] {
+        [krate, src, ..] if *krate == "xtask" => *src == "src",
+        [crates, _, src, ..] => *crates == "crates" && *src == "src",
+        _ => false,
+    }
+}
+
+/// Lines outside of modules of unit tests that stand in the file itself.
 fn without_tests(source: &str) -> usize {
     let lines: Vec<&str> = source.lines().collect();
-    let tests =
-        lines.windows(2).position(|pair| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod "));
-    tests.unwrap_or(lines.len())
+    let begins_module = |line: &&str| line.starts_with("mod ") && line.ends_with('{');
+    let (mut counted, mut at) = (0, 0);
+    while at < lines.len() {
+        if lines[at] == "#[cfg(test)]" && lines.get(at + 1).is_some_and(begins_module) {
+            let closing = lines[at..].iter().position(|line| *line == "}");
+            at += closing.map_or(lines.len() - at, |closing| closing + 1);
+        } else {
+            (counted, at) = (counted + 1, at + 1);
+        }
+    }
+    counted
 }
 
 #[cfg(test)]
@@ -75,6 +106,31 @@ mod tests {
     #[test]
     fn unit_tests_do_not_count_as_length() {
         assert_eq!(without_tests("a\nb\n#[cfg(test)]\nmod tests {\n}\n"), 2);
+        assert_eq!(without_tests("a\n#[cfg(test)]\nmod tests {\n    b\n}\nc\n"), 2);
         assert_eq!(without_tests("a\n#[cfg(test)]\nfn only_in_tests() {}\nb\n"), 4);
+        let elsewhere = "a\n#[cfg(test)]\nmod tests;\nfn b() {\n}\n";
+        assert_eq!(
+            without_tests(elsewhere),
+            5,
+            "a module in another file hides nothing of this one"
+        );
+    }
+
+    #[test]
+    fn a_source_that_is_too_long_is_a_problem_and_a_test_that_is_too_long_a_note() {
+        let long = "x\n".repeat(LINES + 1);
+        let mut findings = Findings::default();
+        for path in [
+            "crates/a/src/b.rs",
+            "crates/a/src/b/c.rs",
+            "xtask/src/b.rs",
+            "crates/a/tests/src/b.rs",
+        ] {
+            measure(Path::new(path), &long, &mut findings);
+            measure(Path::new(path), &long[2..], &mut findings);
+        }
+        assert_eq!((findings.problems.len(), findings.notes.len()), (3, 1));
+        assert!(findings.problems[0].contains("crates/a/src/b.rs has 601 lines"));
+        assert!(findings.notes[0].contains("crates/a/tests/src/b.rs"));
     }
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: the shape of the workspace, checked from its files and `cargo metadata`.
 
+mod cited;
 mod edges;
 mod files;
 mod links;
@@ -48,6 +49,7 @@ pub(crate) fn run(report: &Report) -> Result<()> {
     words::check(&root, &tracked, &mut findings)?;
     links::check(&root, &tracked, &mut findings)?;
     replay::check(&root, &tracked, &mut findings)?;
+    cited::check(&root, &tracked, &mut findings)?;
     for note in &findings.notes {
         report.line(format_args!("note: {note}"));
     }
