@@ -15,8 +15,8 @@ use crate::{process, scratch};
 /// A clean build on two slow cores, and ten thousand schedules.
 const DEADLINE: Duration = Duration::from_secs(3 * 60 * 60);
 
-/// Schedules in `ci`: some seconds.
-const SHORT: u64 = 60;
+/// Schedules in `ci`, of few nodes and of many: some seconds.
+const SHORT: [(u64, Option<u8>); 2] = [(60, None), (1, Some(12))];
 
 /// Where the copy of the sources lies, and what is built from it, under the workspace.
 const COPY: &str = "target/simulate/sources";
@@ -49,13 +49,8 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<()> {
 
 /// The run that is a part of `ci`.
 pub(crate) fn run_short() -> Result<()> {
-    run(&SimulateArguments {
-        seeds: SHORT,
-        seed: None,
-        nodes: None,
-        jobs: 1,
-        mutation: None,
-        trace: false,
+    SHORT.into_iter().try_for_each(|(seeds, nodes)| {
+        run(&SimulateArguments { seeds, seed: None, nodes, jobs: 1, mutation: None, trace: false })
     })
 }
 

@@ -412,7 +412,7 @@ async fn admit(core: &Arc<Core>, ticket: TicketId, peer: &Peer, request: &[u8]) 
     match outcome {
         Ok((grant, new)) => {
             if new {
-                sync::spread(core);
+                sync::spread(core, &sync::News::Log);
             }
             Reply::Welcome {
                 entries: page(core.roster.entries(0), usize::MAX),

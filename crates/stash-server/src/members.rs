@@ -18,6 +18,7 @@ use crate::door::public;
 use crate::ledger::{self, LedgerError};
 use crate::message::{Reply, Request};
 use crate::roster::RosterError;
+use crate::sync::News;
 use crate::{short, sync};
 
 /// How long a member may take to say what it has of one that is about to be cut, and to hand it
@@ -113,7 +114,8 @@ pub(crate) async fn learn(
     }
     if new > 0 || !moved.is_empty() {
         sync::dial_members(core);
-        sync::spread(core);
+        let news = if new > 0 { News::Log } else { News::Addresses(moved) };
+        sync::spread(core, &news);
     }
     Ok(())
 }
@@ -216,7 +218,7 @@ pub(crate) async fn change(
     changed.new_epoch = core.roster.log(MemberLog::epoch) > before;
     follow(core).await;
     sync::dial_members(core);
-    sync::spread(core);
+    sync::spread(core, &News::Log);
     Ok(changed)
 }
 

@@ -188,9 +188,20 @@ impl Roster {
 
     /// Every signed address of a member, encoded.
     pub(crate) fn claims(&self) -> Vec<Vec<u8>> {
+        self.claims_if(|_| true)
+    }
+
+    /// The signed addresses of these members, encoded.
+    pub(crate) fn claims_of(&self, nodes: &[NodeId]) -> Vec<Vec<u8>> {
+        self.claims_if(|node| nodes.contains(node))
+    }
+
+    fn claims_if(&self, wanted: impl Fn(&NodeId) -> bool) -> Vec<Vec<u8>> {
         self.read(|state| {
-            let of_member = |claim: &&SignedAddresses| state.log.member(&claim.node).is_some();
-            state.addresses.values().filter(of_member).map(SignedAddresses::encode).collect()
+            let told = |claim: &&SignedAddresses| {
+                state.log.member(&claim.node).is_some() && wanted(&claim.node)
+            };
+            state.addresses.values().filter(told).map(SignedAddresses::encode).collect()
         })
     }
 

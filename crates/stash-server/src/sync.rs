@@ -22,18 +22,25 @@ pub(crate) fn dial_members(core: &Core) {
     }
 }
 
-/// Tells every connected member what this node knows about members.
-pub(crate) fn spread(core: &Arc<Core>) {
+/// What has changed about members.
+pub(crate) enum News {
+    /// The member log: whoever has none of the last entries needs those before as well, and the
+    /// addresses of whoever is new.
+    Log,
+    /// Where these are, as every start of a node tells.
+    Addresses(Vec<NodeId>),
+}
+
+/// Tells every connected member what has changed about members.
+pub(crate) fn spread(core: &Arc<Core>, news: &News) {
+    let (entries, claims) = match news {
+        News::Log => (core.roster.last_entries(message::MAX_RECORD_BYTES), core.roster.claims()),
+        News::Addresses(nodes) => (Vec::new(), core.roster.claims_of(nodes)),
+    };
+    let entries: Vec<ByteBuf> = entries.into_iter().map(ByteBuf::from).collect();
+    let addresses = page(claims, MAX_CLAIM_BYTES);
     for (node, peer) in core.connected() {
-        let request = Request::Announce {
-            entries: core
-                .roster
-                .last_entries(message::MAX_RECORD_BYTES)
-                .into_iter()
-                .map(ByteBuf::from)
-                .collect(),
-            addresses: page(core.roster.claims(), MAX_CLAIM_BYTES),
-        };
+        let request = Request::Announce { entries: entries.clone(), addresses: addresses.clone() };
         core.tasks.spawn(async move {
             if let Err(error) = ask(&peer, &request).await {
                 tracing::debug!(peer = %node.short(), %error, "members were not announced");

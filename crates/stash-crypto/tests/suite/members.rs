@@ -53,6 +53,18 @@ fn an_entry_that_is_held_already_changes_nothing() {
 }
 
 #[test]
+fn a_held_entry_that_comes_with_another_signature_is_verified() {
+    let mut log = log_of(3);
+    for at in 0..3 {
+        let mut bytes = entries()[at].encode();
+        *bytes.last_mut().unwrap() ^= 1;
+        let refused = log.push(MemberEntry::decode(&bytes).unwrap());
+        assert!(matches!(refused, Err(MemberError::BadSignature(_))), "{refused:?}");
+    }
+    assert_eq!(log, log_of(3));
+}
+
+#[test]
 fn a_second_history_is_a_fork_and_missing_entries_are_a_gap() {
     let mut log = log_of(3);
     let fork = entry(2, log.entries()[1].hash(), admit(&keeper(), Role::Reader, 13));

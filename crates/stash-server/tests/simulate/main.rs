@@ -13,6 +13,7 @@
 mod again;
 mod backup;
 mod check;
+mod crowd;
 mod machine;
 mod membership;
 mod model;
@@ -99,6 +100,15 @@ fn what_seeds_have_shown_once_does_not_come_back() {
             panic!("seed {seed} again: {story}");
         }
     }
+}
+
+// Fault case 98.
+#[test]
+fn a_restart_among_thirty_members_is_told_without_the_member_log() {
+    let bytes = crowd::bytes_of_a_restart(30);
+    println!("{bytes} bytes");
+    // Each of 29 tells 28 others where it is; and there are as many handshakes.
+    assert!(bytes < 1 << 20, "{bytes} bytes");
 }
 
 // Fault cases 3, 23, 95, 96, 103, 104, 107, 114.

@@ -22,16 +22,21 @@ pub(crate) struct Report {
     pub(crate) records: usize,
 }
 
-/// Runs the schedule of a seed, on this thread, in simulated time.
+/// Runs the schedule of a seed.
 pub(crate) fn run(seed: u64, nodes: RangeInclusive<usize>) -> Report {
+    simulated(schedule(seed, nodes))
+}
+
+/// Runs something to its end on this thread, in simulated time.
+pub(crate) fn simulated<T>(what: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without threads");
-    let report = runtime.block_on(Box::pin(schedule(seed, nodes)));
+    let done = runtime.block_on(Box::pin(what));
     runtime.shutdown_background();
-    report
+    done
 }
 
 async fn schedule(seed: u64, nodes: RangeInclusive<usize>) -> Report {
