@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_bytes::ByteBuf;
-use stash_crypto::{NodeId, Record, RecordHash};
+use stash_crypto::{MemberLog, NodeId, Record, RecordHash};
 use stash_p2p::Peer;
 use stash_store::{Batch, ReadError, Store};
 use tokio::sync::Notify;
@@ -245,12 +245,16 @@ async fn exchanged(core: &Arc<Core>) -> Result<(), AskError> {
     core.disk.run(done).await.map_err(|error| here(&error))
 }
 
-/// Whether the member holds the same records as this node.
-async fn equal(core: &Core, peer: &Peer) -> Result<bool, AskError> {
+/// Whether the member holds the same records as this node. If it knows more of the member log, that is
+/// read: an entry may have come there after its hello had left, and before it knew of this connection.
+async fn equal(core: &Arc<Core>, peer: &Peer) -> Result<bool, AskError> {
     let reply = ask(peer, &Request::Totals {}).await?;
-    let Reply::Totals { records, sum } = reply else {
+    let Reply::Totals { records, sum, members } = reply else {
         return Err(unexpected(&reply));
     };
+    if members > core.roster.log(MemberLog::len) {
+        sync::members(core, peer).await?;
+    }
     let mine = core.disk.store().record_totals();
     Ok((mine.count, mine.sum) == (records, sum))
 }

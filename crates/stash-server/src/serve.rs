@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_bytes::ByteBuf;
-use stash_crypto::{Address, NodeId, RecordHash, Role};
+use stash_crypto::{Address, MemberLog, NodeId, RecordHash, Role};
 use stash_p2p::{Frame, Peer, RecvStream, SendStream, Stream, StreamError};
 use stash_store::{ReadError, Store};
 use tokio::sync::Semaphore;
@@ -159,7 +159,8 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
         }
         Request::Totals {} => {
             let totals = core.disk.store().record_totals();
-            Reply::Totals { records: totals.count, sum: totals.sum }
+            let members = core.roster.log(MemberLog::len);
+            Reply::Totals { records: totals.count, sum: totals.sum, members }
         }
         Request::Sums { prefixes, length } => match compare::prefixes(&prefixes, length) {
             Some(prefixes) => sums(core, prefixes).await,

@@ -98,7 +98,7 @@ fn replies_hold_their_promises_whatever_the_bytes() {
         seed("members", encode(&Reply::Members { entries, addresses: claims })),
         seed("records", encode(&Reply::Records { records: vec![bytes(200)] })),
         seed("log", encode(&log)),
-        seed("totals", encode(&Reply::Totals { records: 7, sum: [3; 32] })),
+        seed("totals", encode(&Reply::Totals { records: 7, sum: [3; 32], members: 4 })),
         seed("sums", encode(&Reply::Sums { sums: bytes(64) })),
         seed("ids", encode(&Reply::Ids { ids: bytes(18), parts: 1 })),
         seed("hashes", encode(&Reply::Hashes { hashes: bytes(64) })),
