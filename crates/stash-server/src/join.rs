@@ -15,8 +15,8 @@ use stash_crypto::{
     NoisePublic, NoiseSecret, Role, SignedAddresses, StashId, Ticket, TicketId, TicketSecret,
 };
 use stash_p2p::{
-    Claim, CloseReason, DialError, Endpoint, Gate, GateError, Limits, Peer, PublicKey, Realm,
-    StaticSecret,
+    Claim, CloseReason, DialError, Endpoint, Environment, Gate, GateError, Limits, Peer, PublicKey,
+    Realm, StaticSecret,
 };
 use stash_store::{Batch, CommitError, Store};
 
@@ -138,8 +138,22 @@ pub trait Admission: Send + Sync {
 /// [`JoinError`]; nothing was written on this side. The same keys may try again until the ticket
 /// expires.
 pub async fn join(ticket: &Ticket, keys: &NodeKeys, name: &str) -> Result<Joined, JoinError> {
+    join_on(Environment::default(), ticket, keys, name).await
+}
+
+/// As [`join`], on a machine that is not the one that it runs on.
+///
+/// # Errors
+///
+/// Those of [`join`].
+pub async fn join_on(
+    environment: Environment,
+    ticket: &Ticket,
+    keys: &NodeKeys,
+    name: &str,
+) -> Result<Joined, JoinError> {
     let request = JoinRequest::sign(keys, &ticket.stash, ticket.id, name)?;
-    let stranger = Stranger::bind(keys.noise_secret())?;
+    let stranger = Stranger::bind(environment, keys.noise_secret())?;
     let reply = stranger.join(ticket, &request).await;
     stranger.endpoint.shutdown(Duration::from_secs(1)).await;
     let (entries, grant, addresses) = match reply {
@@ -181,9 +195,11 @@ struct Stranger {
 }
 
 impl Stranger {
-    fn bind(secret: &NoiseSecret) -> Result<Stranger, JoinError> {
+    fn bind(environment: Environment, secret: &NoiseSecret) -> Result<Stranger, JoinError> {
         let secret = StaticSecret::from_bytes(*secret.expose());
-        let (endpoint, events) = Endpoint::bind(&[], secret, Arc::new(Shut), Limits::default())?;
+        let limits = Limits::default();
+        let (endpoint, events) =
+            Endpoint::bind_on(environment, &[], secret, Arc::new(Shut), limits)?;
         Ok(Stranger { endpoint, _events: events })
     }
 
@@ -245,7 +261,7 @@ pub async fn recover(
     members: &[(NoisePublic, Vec<SocketAddr>)],
     admit: impl Fn(&MemberLog) -> Result<MemberEntry, String>,
 ) -> Result<(MemberLog, Vec<Vec<u8>>), JoinError> {
-    let stranger = Stranger::bind(root)?;
+    let stranger = Stranger::bind(Environment::default(), root)?;
     let mut outcome = Err(JoinError::NoAnswer(DialError::NoAddress));
     for (noise, addresses) in members {
         outcome = match stranger.dial(addresses, noise, member_realm(&stash, network)).await {

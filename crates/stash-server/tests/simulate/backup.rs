@@ -60,7 +60,8 @@ impl World {
     /// What no other member that runs has is lost if a machine is.
     pub(crate) fn note_losses(&mut self, at: usize) {
         let mut model = lock(&self.model);
-        let running = |other: &usize| self.machines[*other].up().is_some();
+        let running =
+            |other: &usize| self.machines[*other].up().is_some() && self.hollow != Some(*other);
         let others: Vec<usize> = self.others(at).into_iter().filter(running).collect();
         let elsewhere: BTreeSet<RecordHash> = self
             .seen
@@ -173,7 +174,7 @@ impl World {
     }
 
     /// A node starts where nobody reaches it, and somebody writes there.
-    async fn write_alone(&mut self, at: usize) {
+    pub(crate) async fn write_alone(&mut self, at: usize) {
         self.cut_off(at);
         if self.start(at).await.is_err() {
             return;

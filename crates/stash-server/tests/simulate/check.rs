@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use stash_crypto::{ForgetKind, NameId, Record, RecordHash, RecordKind, leaves};
+use stash_crypto::{ForgetKind, NameId, Record, RecordHash, RecordKind, covers, leaves};
 
 use crate::model::{Known, Model};
 
@@ -90,7 +90,11 @@ pub(crate) fn check_name(model: &mut Model, at: usize, name: &NameId, held: &[Re
                 wrong.push(format!("{title} rose on node {at}: {} has seen it", other.title));
             }
             None if is_held && !top.contains(hash) => {
-                wrong.push(format!("{title} is covered on node {at}, and nobody has seen it"));
+                let covering = held.iter().find(|one| covers(one.clear(), known.record.clear()));
+                let by = covering.map(|one| model.title(&one.hash())).unwrap_or_default();
+                wrong.push(format!(
+                    "{title} is covered on node {at} by {by}, which has not seen it"
+                ));
             }
             _ => {}
         }

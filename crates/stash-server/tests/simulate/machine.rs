@@ -1,13 +1,13 @@
 //! One machine of a schedule: a disk, keys, a clock, and at times an engine that runs on them.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use stash_crypto::{MemberLog, NodeId, NodeKeys};
+use stash_crypto::{MemberLog, NetworkKey, NodeId, NodeKeys};
 use stash_p2p::{Clock, Entropy};
 use stash_server::store::{Committer, MemDisk, Options, Store, Survival};
 use stash_server::{Engine, EngineOptions, Environment, Housekeeping, Mode, Traffic, found};
@@ -35,6 +35,9 @@ pub(crate) struct Common {
     /// Where every member listens, signed by it.
     pub(crate) addresses: Vec<Vec<u8>>,
     pub(crate) switch: Switch,
+    /// How many seconds were left out since the schedule began: all clocks are so much later, and every
+    /// node that ran has run for so much longer.
+    pub(crate) skipped: Arc<AtomicU64>,
     pub(crate) seed: u64,
 }
 
@@ -55,11 +58,23 @@ pub(crate) struct Machine {
     pub(crate) keys: Arc<NodeKeys>,
     pub(crate) disk: MemDisk,
     pub(crate) running: Option<Running>,
+    /// Whether it is there: a guest is not before it has come, and one of two machines with the same
+    /// keys is not any more once it is stopped for good.
+    pub(crate) is_present: bool,
+    /// What a node that joined was given.
+    pub(crate) welcome: Option<Welcome>,
     /// What the node noted beside its store: the store's id, and how often it was opened.
     pub(crate) opens: Option<Opens>,
     /// How much its clock is wrong, in seconds.
     pub(crate) wrong: Arc<AtomicI64>,
     starts: u64,
+}
+
+/// What a node keeps beside its store of what it was given when it joined.
+pub(crate) struct Welcome {
+    pub(crate) log: MemberLog,
+    pub(crate) addresses: Vec<Vec<u8>>,
+    pub(crate) network: Vec<NetworkKey>,
 }
 
 /// An engine that runs, and what it runs on.
@@ -74,12 +89,14 @@ pub(crate) struct Running {
 
 struct MachineClock {
     begun: Instant,
+    skipped: Arc<AtomicU64>,
     wrong: Arc<AtomicI64>,
 }
 
 impl Clock for MachineClock {
     fn since_epoch(&self) -> Duration {
-        let right = Duration::from_secs(BEGUN) + self.begun.elapsed();
+        let skipped = self.skipped.load(Ordering::Relaxed);
+        let right = Duration::from_secs(BEGUN + skipped) + self.begun.elapsed();
         let wrong = self.wrong.load(Ordering::Relaxed);
         let wrong_by = Duration::from_secs(wrong.unsigned_abs());
         if wrong < 0 { right.saturating_sub(wrong_by) } else { right + wrong_by }
@@ -95,12 +112,14 @@ impl Entropy for Seeded {
 }
 
 impl Machine {
-    pub(crate) fn new(index: usize, keys: NodeKeys, seed: u64) -> Machine {
+    pub(crate) fn new(index: usize, keys: Arc<NodeKeys>, seed: u64) -> Machine {
         Machine {
             index,
-            keys: Arc::new(keys),
+            keys,
             disk: MemDisk::new(seed),
             running: None,
+            is_present: true,
+            welcome: None,
             opens: None,
             wrong: Arc::default(),
             starts: 0,
@@ -128,18 +147,14 @@ impl Machine {
         // As a node does: noted for good once the new incarnation is durable.
         self.opens = Some(if fresh_writer { (now.0, u64::MAX) } else { now });
         let life = Life::new(self.index, self.disk.clone());
-        let environment = Environment {
-            network: Arc::new(common.switch.port(life.clone())),
-            clock: Arc::new(MachineClock { begun, wrong: Arc::clone(&self.wrong) }),
-            entropy: Arc::new(Seeded(Mutex::new(StdRng::seed_from_u64(seed)))),
-        };
+        let environment = self.environment(common, &life, begun, seed);
         let options = EngineOptions {
             store: store.clone(),
             mode: Mode::Inline,
             environment,
             keys: Arc::clone(&self.keys),
             stash: common.stash.id(),
-            network: vec![common.stash.root().network_key()],
+            network: self.network(common),
             listen: vec![address(self.index)],
             advertise: vec![],
             admission: (self.index == FOUNDER).then(|| common.admission(seed)),
@@ -153,9 +168,35 @@ impl Machine {
         };
         let engine = Engine::start(options).await.map_err(|error| error.to_string())?;
         self.opens = Some(now);
-        let house = tokio::spawn(keep_house(engine.clone()));
+        let house = tokio::spawn(keep_house(engine.clone(), Arc::clone(&common.skipped)));
         self.running = Some(Running { life, engine, store, house, vault: None });
         Ok(())
+    }
+
+    /// What a node takes from this machine in one of its lives.
+    pub(crate) fn environment(
+        &self,
+        common: &Common,
+        life: &Life,
+        begun: Instant,
+        seed: u64,
+    ) -> Environment {
+        Environment {
+            network: Arc::new(common.switch.port(life.clone())),
+            clock: Arc::new(MachineClock {
+                begun,
+                skipped: Arc::clone(&common.skipped),
+                wrong: Arc::clone(&self.wrong),
+            }),
+            entropy: Arc::new(Seeded(Mutex::new(StdRng::seed_from_u64(seed)))),
+        }
+    }
+
+    fn network(&self, common: &Common) -> Vec<NetworkKey> {
+        match &self.welcome {
+            Some(welcome) => welcome.network.iter().map(NetworkKey::duplicate).collect(),
+            None => vec![common.stash.root().network_key()],
+        }
     }
 
     fn open(&mut self, common: &Common, seed: u64) -> Result<Store, String> {
@@ -178,8 +219,10 @@ impl Machine {
         }
         let made = Store::create(path, &options).map_err(|error| words(&error));
         let made = made.and_then(|store| {
-            let first = self.starts == 1;
-            let written = found(&store, &common.log, &common.addresses, first);
+            let first = self.starts == 1 && self.welcome.is_none();
+            let known = self.welcome.as_ref().map(|welcome| (&welcome.log, &welcome.addresses));
+            let (log, addresses) = known.unwrap_or((&common.log, &common.addresses));
+            let written = found(&store, log, addresses, first);
             written.map(|()| store).map_err(|error| words(&error))
         });
         if made.is_err() {
@@ -220,11 +263,13 @@ impl Machine {
 }
 
 /// The housekeeping of an inline engine, as the engine's own threads would do it.
-async fn keep_house(engine: Engine) {
-    let begun = Instant::now();
+async fn keep_house(engine: Engine, skipped: Arc<AtomicU64>) {
+    let skipped = || Duration::from_secs(skipped.load(Ordering::Relaxed));
+    let (begun, before) = (Instant::now(), skipped());
     let mut keeper = engine.housekeeper();
     loop {
-        let next = keeper.step(begun.elapsed()).await;
+        let left_out = skipped() - before;
+        let next = keeper.step(begun.elapsed() + left_out).await.saturating_sub(left_out);
         // Each step takes a moment, or else one that is due at once would stop the clock.
         let soonest = Instant::now() + Duration::from_millis(10);
         sleep_until((begun + next).max(soonest)).await;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use stash_crypto::{
-    JoinRequest, MemberChange, MemberEntry, MemberLog, NameId, Record, RecordHash, Role,
-    RootSecret, change_members,
+    JoinRequest, KeyGrant, MemberChange, MemberEntry, MemberLog, NameId, Record, RecordHash, Role,
+    RootSecret, change_members, wrap,
 };
 use stash_server::{Admission, ChangeMemberError, MembersChanged};
 
@@ -15,6 +15,7 @@ use crate::check::taken;
 use crate::machine::{Common, FOUNDER, Machine};
 use crate::model::{Known, held};
 use crate::network::lock;
+use crate::support::admit_entry;
 use crate::world::World;
 
 /// Members that a stash keeps, so that there is something left to agree on.
@@ -29,11 +30,19 @@ struct Root {
 impl Admission for Root {
     fn admit(
         &self,
-        _: &MemberLog,
-        _: &JoinRequest,
-        _: Role,
+        log: &MemberLog,
+        request: &JoinRequest,
+        role: Role,
     ) -> Result<(MemberEntry, Vec<u8>), String> {
-        Err("nobody joins a schedule".to_owned())
+        let mut network = vec![self.secret.network_key()];
+        network.extend(log.network_keys(None, &self.secret.wrap_secret()));
+        // Nobody here reads under the keys of a later epoch.
+        let grant = KeyGrant { network, read: vec![] }.encode();
+        let stash = self.secret.stash_id();
+        let plain = grant.map_err(|error| error.to_string())?;
+        let wrapped = wrap(&request.identity.wrap, &stash, &plain, &mut *lock(&self.random));
+        let wrapped = wrapped.map_err(|error| error.to_string())?;
+        Ok((admit_entry(&self.secret, log, request, role), wrapped))
     }
 
     fn change(&self, log: &MemberLog, change: MemberChange) -> Result<Vec<MemberEntry>, String> {
@@ -63,12 +72,18 @@ impl World {
         self.log.member(&self.common.nodes[at]).map(|member| member.role)
     }
 
+    /// Whether a machine is there, and a member.
     pub(crate) fn is_member(&self, at: usize) -> bool {
-        self.role(at).is_some()
+        self.machines[at].is_present && self.role(at).is_some()
     }
 
     pub(crate) fn members(&self) -> impl Iterator<Item = &Machine> {
         self.machines.iter().filter(|machine| self.is_member(machine.index))
+    }
+
+    /// The members that are to have what others have.
+    pub(crate) fn honest(&self) -> impl Iterator<Item = &Machine> {
+        self.members().filter(|machine| self.hollow != Some(machine.index))
     }
 
     /// Whether a machine runs and knows the whole member log.
@@ -81,7 +96,8 @@ impl World {
     /// as everybody should who has just lost a disk.
     pub(crate) async fn change_member(&mut self) {
         self.watch();
-        let (at, remove) = (self.below(self.machines.len()), self.below(3) == 0);
+        let present = self.present();
+        let (at, remove) = (present[self.below(present.len())], self.below(3) == 0);
         let members = (0..self.machines.len()).filter(|at| self.is_member(*at)).count();
         let change = match self.role(at) {
             _ if at == FOUNDER => return,
@@ -176,6 +192,13 @@ impl World {
     }
 
     fn apply(&mut self, change: &MemberChange, founder: &BTreeSet<RecordHash>) {
+        if let MemberChange::Admit { identity, role, .. } = change {
+            let at = self.common.nodes.iter().position(|one| *one == identity.node);
+            if role.writes() {
+                self.writers.push(at.expect("a guest"));
+            }
+            return;
+        }
         let (node, cuts, role) = match change {
             MemberChange::Remove { node, cuts } => (node, cuts, None),
             MemberChange::SetRole { node, cuts, role } => (node, cuts, Some(*role)),

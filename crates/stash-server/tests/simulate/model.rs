@@ -71,6 +71,8 @@ pub(crate) struct Model {
     pub(crate) removed: BTreeSet<usize>,
     /// Counters that were used by two lives of a machine, each with what both lives have written.
     parted: BTreeMap<Writer, BTreeSet<RecordHash>>,
+    /// Two machines with the same keys, and what both have in common.
+    twins: Option<([usize; 2], BTreeSet<RecordHash>)>,
     /// Versions that were written again, and as what.
     pub(crate) again: BTreeMap<RecordHash, BTreeSet<RecordHash>>,
     /// How many entries the member log has by now.
@@ -122,6 +124,39 @@ impl Model {
         let fate = self.ended_writers.get(&writer).map_or(Fate::Open, |ending| Fate::Past(*ending));
         let known = Known { record, by, title, past, acknowledged: false, lost: false, fate };
         self.records.entry(hash).or_insert(known);
+        self.part_twins(by, writer);
+    }
+
+    /// From now on two machines run with the same keys. This is what both have signed.
+    pub(crate) fn is_cloned(&mut self, machines: [usize; 2], common: BTreeSet<RecordHash>) {
+        self.twins = Some((machines, common));
+    }
+
+    /// Whether a machine is one of two with the same keys.
+    pub(crate) fn is_twin(&self, at: usize) -> bool {
+        self.twins.as_ref().is_some_and(|(machines, _)| machines.contains(&at))
+    }
+
+    /// Whether one of two machines with the same keys has signed a record, and the other one has not.
+    pub(crate) fn is_of_twin(&self, at: usize, hash: &RecordHash) -> bool {
+        let own = |(_, common): &(_, BTreeSet<RecordHash>)| !common.contains(hash);
+        let by = self.records.get(hash).map(|known| known.by);
+        by == Some(at) && self.twins.as_ref().is_some_and(own)
+    }
+
+    /// A counter that both of two machines with the same keys use has numbers that mean two things.
+    fn part_twins(&mut self, by: usize, writer: Writer) {
+        let Some((machines, common)) = self.twins.as_ref().filter(|(both, _)| both.contains(&by))
+        else {
+            return;
+        };
+        let other = if machines[0] == by { machines[1] } else { machines[0] };
+        let same = |(hash, known): (&RecordHash, &Known)| {
+            known.record.clear().dot.writer == writer && self.is_of_twin(other, hash)
+        };
+        if self.records.iter().any(same) {
+            self.parted.entry(writer).or_insert_with(|| common.clone());
+        }
     }
 
     /// A machine writes no more: of each of its counters, this is the last record that counts. What

@@ -7,9 +7,9 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use stash_crypto::{
-    Address, CHUNK_OVERHEAD, ChunkRef, Clear, ForgetKind, Key, Manifest, Meta, NameId, NodeKeys,
-    Record, RecordDraft, RecordHash, RecordKind, Vector, covered_vector, covers, dead_vector,
-    leaves, padme,
+    Address, CHUNK_OVERHEAD, ChunkRef, Clear, ForgetKind, Key, Manifest, MemberLog, Meta, NameId,
+    NodeKeys, Record, RecordDraft, RecordHash, RecordKind, Vector, covered_vector, covers,
+    dead_vector, leaves, padme,
 };
 use stash_server::store::Store;
 use stash_server::{Engine, Outcome, Position, Wait, Write};
@@ -68,6 +68,8 @@ pub(crate) struct Hand {
     pub(crate) life: Life,
     pub(crate) engine: Engine,
     pub(crate) store: Store,
+    /// Who is a member, as the node knows it when the user begins.
+    pub(crate) log: MemberLog,
     pub(crate) keys: Arc<NodeKeys>,
     pub(crate) model: Arc<Mutex<Model>>,
     pub(crate) cluster: Cluster,
@@ -192,8 +194,9 @@ impl Hand {
         what: String,
         wait: Wait,
     ) {
-        let disks: BTreeMap<usize, u32> =
-            lock(&self.cluster).iter().map(|(at, up)| (*at, up.disks)).collect();
+        let known = |at: &usize| self.log.member(&self.common.nodes[*at]).is_some();
+        let up = lock(&self.cluster).clone().into_iter().filter(|(at, _)| known(at));
+        let disks: BTreeMap<usize, u32> = up.map(|(at, up)| (at, up.disks)).collect();
         let pending = match upload.commit(vec![write]).await {
             Ok(pending) => pending,
             Err(error) => return self.say(&format!("{what}: {error}")),
@@ -256,7 +259,9 @@ impl Hand {
             let missing = outcome.missing.iter().any(|(without, _)| *without == node);
             let same = disks.get(at) == Some(&up.disks);
             let removed = model.removed.contains(at);
-            if missing || removed || up.lies || !same || !up.life.is_on() {
+            // Of two machines with the same keys, either may have said so.
+            let twin = model.is_twin(*at);
+            if missing || removed || twin || up.lies || !same || !up.life.is_on() {
                 continue;
             }
             let name = model.records[hash].record.clear().name;

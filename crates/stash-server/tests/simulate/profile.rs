@@ -39,6 +39,10 @@ pub(crate) enum Event {
     Member,
     /// A copy of everything that a node has is put back, also of the same run.
     Rewind,
+    /// A copy of everything that a node has is started on another machine, and both run.
+    Clone,
+    /// Somebody comes with a ticket of the founder's.
+    Join,
 }
 
 /// How often each event happens in a schedule that draws it, against the others.
@@ -70,6 +74,18 @@ const EVENTS: [(Event, u32); 22] = [
 /// Every third seed has some of these as well: the others are the schedules that they were before.
 const RARE: [(Event, u32); 2] = [(Event::Member, 8), (Event::Rewind, 4)];
 
+/// Who is there beside the founding members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guest {
+    /// A machine that will run with the keys of this owner.
+    Clone(usize),
+    /// A machine that may join, in a role that is drawn with the invitation.
+    Joiner,
+}
+
+/// Members that join one schedule, at most.
+const MOST_JOINERS: usize = 3;
+
 /// The character of one schedule.
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
@@ -86,6 +102,10 @@ pub(crate) struct Profile {
     /// How long the nodes have to meet before anything happens, in milliseconds.
     pub(crate) calm: u64,
     pub(crate) weather: Weather,
+    /// One member is away for more than a year.
+    pub(crate) year: bool,
+    /// Machines beside those of the founding members, which come later.
+    pub(crate) guests: Vec<Guest>,
 }
 
 /// Names in a schedule, at most.
@@ -117,10 +137,15 @@ impl Profile {
             }
         }
         let delays = [3, 30, 300];
+        let owners = random.random_range(1..nodes.min(5));
+        let guests = guests(seed, owners, &mut events);
+        let year = is_year(seed, &mut events);
         Profile {
             nodes,
-            owners: random.random_range(1..nodes.min(5)),
-            liar: nodes > 2 && random.random_bool(0.3),
+            owners,
+            year,
+            guests,
+            liar: nodes > 2 && (random.random_bool(0.3) || year),
             names: random.random_range(1..=MOST_NAMES),
             events,
             length: random.random_range(20..=120),
@@ -136,6 +161,19 @@ impl Profile {
     /// Whether copies are put back of which a node cannot know.
     pub(crate) fn rewinds(&self) -> bool {
         self.events.iter().any(|(event, _)| *event == Event::Rewind)
+    }
+
+    /// Whether numbers are used by two lives of a node.
+    pub(crate) fn parts(&self) -> bool {
+        self.rewinds() || self.clone_of().is_some()
+    }
+
+    /// The owner that runs twice.
+    pub(crate) fn clone_of(&self) -> Option<usize> {
+        self.guests.iter().find_map(|guest| match guest {
+            Guest::Clone(of) => Some(*of),
+            Guest::Joiner => None,
+        })
     }
 
     pub(crate) fn role(&self, at: usize) -> Role {
@@ -154,4 +192,51 @@ impl Profile {
     pub(crate) fn keys(&self) -> impl Iterator<Item = String> + use<> {
         keys().take(self.names)
     }
+}
+
+/// The guests of every sixth seed each, and the events with them: the other seeds are the schedules that
+/// they were before there were guests.
+fn guests(seed: u64, owners: usize, events: &mut Vec<(Event, u32)>) -> Vec<Guest> {
+    let mut random = StdRng::seed_from_u64(seed ^ 0x67_7565_7374);
+    let guests = match seed % 6 {
+        1 => {
+            events.push((Event::Clone, 8));
+            vec![Guest::Clone(random.random_range(0..owners))]
+        }
+        4 => {
+            events.push((Event::Join, 8));
+            if random.random_bool(0.5) {
+                events.push((Event::Member, 8));
+            }
+            vec![Guest::Joiner; random.random_range(1..=MOST_JOINERS)]
+        }
+        _ => return Vec::new(),
+    };
+    // The clock of the machine that runs with somebody's keys may be behind what that one told when it
+    // dialled last; of changes of members, see above.
+    events.retain(|(event, _)| *event != Event::Jump);
+    guests
+}
+
+/// Whether somebody is away for more than a year in this schedule, beside a keeper that drops all the
+/// time what it says that it has. Whoever gives up bytes because that one shows them loses them, so
+/// nobody does.
+fn is_year(seed: u64, events: &mut Vec<(Event, u32)>) -> bool {
+    const NEVER: [Event; 9] = [
+        Event::Evict,
+        Event::EvictRace,
+        Event::PowerLater,
+        Event::Fault,
+        Event::Jump,
+        Event::Wipe,
+        Event::BackUp,
+        Event::Restore,
+        Event::Lie,
+    ];
+    let year = seed % 12 == 2;
+    if year {
+        events.retain(|(event, _)| !NEVER.contains(event));
+        events.extend([(Event::Remove, 8), (Event::Purge, 4), (Event::Retain, 10)]);
+    }
+    year
 }

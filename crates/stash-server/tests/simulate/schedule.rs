@@ -13,6 +13,7 @@ use crate::operation::Content;
 use crate::profile::{Event, Profile};
 use crate::settle::settle;
 use crate::world::World;
+use crate::year::year;
 
 /// What came of a schedule.
 pub(crate) struct Report {
@@ -48,15 +49,12 @@ async fn schedule(seed: u64, nodes: RangeInclusive<usize>) -> Report {
         let _ = world.start(at).await;
     }
     sleep(Duration::from_millis(profile.calm)).await;
-    for _ in 0..profile.length {
-        let pause = world.random.random_range(0..=profile.pause);
-        sleep(Duration::from_millis(pause)).await;
-        world.notice();
-        let event = draw(&mut world);
-        Box::pin(happen(&mut world, event)).await;
-        world.watch();
+    if profile.year {
+        Box::pin(year(&mut world)).await;
+    } else {
+        Box::pin(go_on(&mut world, profile.length)).await;
+        Box::pin(settle(&mut world)).await;
     }
-    Box::pin(settle(&mut world)).await;
     let model = lock(&world.model);
     let mut violations = model.violations.clone();
     violations.dedup();
@@ -65,6 +63,18 @@ async fn schedule(seed: u64, nodes: RangeInclusive<usize>) -> Report {
         lines: world.trace.lines(),
         violations,
         records: model.records.len(),
+    }
+}
+
+/// So many events happen.
+pub(crate) async fn go_on(world: &mut World, events: usize) {
+    for _ in 0..events {
+        let pause = world.random.random_range(0..=world.profile.pause);
+        sleep(Duration::from_millis(pause)).await;
+        world.notice();
+        let event = draw(world);
+        Box::pin(happen(world, event)).await;
+        world.watch();
     }
 }
 
@@ -81,8 +91,8 @@ fn draw(world: &mut World) -> Event {
 }
 
 async fn happen(world: &mut World, event: Event) {
-    let at = world.below(world.machines.len());
-    let other = world.below(world.machines.len());
+    let present = world.present();
+    let (at, other) = (present[world.below(present.len())], present[world.below(present.len())]);
     match event {
         Event::Put | Event::Remove | Event::Purge | Event::Retain => {
             let at = world.writer();
@@ -97,7 +107,9 @@ async fn happen(world: &mut World, event: Event) {
         Event::Power if world.machines[at].up().is_some() => world.stop(at, Stop::Power),
         Event::PowerLater => world.cut_power(at),
         Event::Start => {
-            if let Some(at) = world.machines.iter().position(|one| one.running.is_none()) {
+            if let Some(at) =
+                world.machines.iter().position(|one| one.is_present && one.running.is_none())
+            {
                 // It is tried again at the end.
                 let _ = world.start(at).await;
             }
@@ -123,9 +135,11 @@ async fn happen(world: &mut World, event: Event) {
         }
         Event::BackUp => world.back_up(at),
         Event::Restore => world.restore(at).await,
-        Event::Lie => world.lie(world.machines.len() - 1).await,
+        Event::Lie => world.lie(world.profile.nodes - 1).await,
         Event::Rewind => world.rewind().await,
         Event::Member => world.change_member().await,
+        Event::Clone => world.clone_node().await,
+        Event::Join => world.join().await,
         Event::Kill | Event::Power => {}
     }
 }
@@ -153,7 +167,7 @@ fn evict_race(world: &mut World, owner: usize) {
 fn user(world: &mut World, at: usize, event: Event) {
     let key = world.key();
     let wait = [Wait::Local, Wait::One, Wait::Quorum, Wait::All][world.below(4)];
-    let content = Content::draw(&mut world.random);
+    let content = world.content();
     let Some(hand) = world.hand(at) else { return };
     match event {
         Event::Get => world.run(hand.get(key)),

@@ -16,10 +16,10 @@ use crate::world::World;
 
 /// After everything is healed, all nodes are equal within so long: several comparisons of all that
 /// is held, and all pauses after failures.
-const SETTLED: Duration = Duration::from_secs(2 * 3_600);
+pub(crate) const SETTLED: Duration = Duration::from_secs(2 * 3_600);
 
 /// Between two looks whether they are.
-const LOOK: Duration = Duration::from_secs(10);
+pub(crate) const LOOK: Duration = Duration::from_secs(10);
 
 /// Chunks come after records: so long after the last one at most, with all of them tried again twice.
 const CHUNKS: Duration = Duration::from_secs(150);
@@ -41,6 +41,8 @@ pub(crate) async fn settle(world: &mut World) {
             lock(&world.model).violation("what a user began has not ended".to_owned());
         }
     }
+    Box::pin(world.all_join()).await;
+    Box::pin(world.stop_a_twin()).await;
     let mut waited = Duration::ZERO;
     while !Box::pin(is_settled(world)).await {
         sleep(LOOK).await;
@@ -58,6 +60,7 @@ pub(crate) async fn settle(world: &mut World) {
     world.watch();
     world.trace.line(&format!("settled after {} s", waited.as_secs()));
     check(world);
+    Box::pin(world.check_alarms()).await;
     Box::pin(read_all(world)).await;
     Box::pin(hear_nothing(world)).await;
 }
@@ -91,29 +94,35 @@ async fn hear_nothing(world: &mut World) {
     }
 }
 
-/// Runs what does not; whether all members hold the same records and know the same members.
+/// Whether all ran, and all members hold the same records and know the same members.
 async fn is_settled(world: &mut World) -> bool {
-    let mut all = true;
-    for at in 0..world.machines.len() {
-        world.machines[at].disk.heal();
-        let sick = |one: &Running| one.store.stats().read_only.is_some();
-        let machine = &world.machines[at];
-        if machine.up().is_none_or(sick) {
-            world.stop(at, Stop::Kill);
-            let started = world.start(at).await;
-            if let Err(error) = started {
-                lock(&world.model).violation(format!("node {at} does not start: {error}"));
-            }
-            all = false;
-        }
-    }
+    let all = world.run_all().await;
     all && unequal(world).is_empty() && Box::pin(to_write_again(world)).await.is_none()
+}
+
+impl World {
+    /// Runs what does not, or not as it should, on disks that are whole. Whether all ran before.
+    pub(crate) async fn run_all(&mut self) -> bool {
+        let mut all = true;
+        for at in self.present() {
+            self.machines[at].disk.heal();
+            let sick = |one: &Running| one.store.stats().read_only.is_some();
+            if self.machines[at].up().is_none_or(sick) {
+                self.stop(at, Stop::Kill);
+                if let Err(error) = self.start(at).await {
+                    lock(&self.model).violation(format!("node {at} does not start: {error}"));
+                }
+                all = false;
+            }
+        }
+        all
+    }
 }
 
 /// A member that still has to write versions again.
 async fn to_write_again(world: &World) -> Option<usize> {
     let excused = lock(&world.model).excused_chunks();
-    for machine in world.members().filter(|_| world.profile.rewinds()) {
+    for machine in world.members().filter(|_| world.profile.parts()) {
         let Some(running) = machine.up() else { continue };
         let reissues = running.engine.reissues().await.unwrap_or_default();
         let whole = |reissue: &Reissue| {
@@ -128,15 +137,14 @@ async fn to_write_again(world: &World) -> Option<usize> {
 }
 
 /// What some members hold or know and others do not.
-fn unequal(world: &World) -> String {
+pub(crate) fn unequal(world: &World) -> String {
     let mut text = String::new();
-    for machine in world.members().filter(|one| one.up().is_some() && !world.is_current(one.index))
-    {
+    for machine in world.honest().filter(|one| one.up().is_some() && !world.is_current(one.index)) {
         text += &format!("node {} does not know who is a member; ", machine.index);
     }
     for name in world.names() {
         let sets: Vec<(usize, BTreeSet<RecordHash>)> = world
-            .members()
+            .honest()
             .filter_map(|machine| {
                 let held = held(&machine.up()?.store, &name).unwrap_or_default();
                 Some((machine.index, held.iter().map(|record| record.hash()).collect()))
@@ -154,12 +162,12 @@ fn unequal(world: &World) -> String {
     text
 }
 
-fn check(world: &World) {
+pub(crate) fn check(world: &World) {
     let mut model = lock(&world.model);
     let excused = model.excused_chunks();
     let mut named: BTreeSet<Address> = BTreeSet::new();
     for name in world.names() {
-        for machine in world.members() {
+        for machine in world.honest() {
             let Some(running) = machine.up() else { continue };
             let held = match held(&running.store, &name) {
                 Ok(held) => held,
@@ -176,7 +184,7 @@ fn check(world: &World) {
     }
     for chunk in named {
         let has = |store| here(store, &[chunk]) == [true];
-        let mut stores = world.members().filter_map(|machine| Some(&machine.up()?.store));
+        let mut stores = world.honest().filter_map(|machine| Some(&machine.up()?.store));
         if !stores.any(has) && !excused.contains(&chunk) {
             model.violation(format!("chunk {} is on no node", chunk.short()));
         }
@@ -187,7 +195,7 @@ fn check(world: &World) {
 async fn read_all(world: &World) {
     let excused = lock(&world.model).excused_chunks();
     for name in world.names() {
-        for machine in world.members() {
+        for machine in world.honest() {
             let Some(running) = machine.up() else { continue };
             let held = held(&running.store, &name).unwrap_or_default();
             for leaf in leaves(&held) {

@@ -17,11 +17,13 @@ use tokio::time::Instant;
 
 use crate::backup::Backup;
 use crate::check::may_be_gone;
+use crate::clones::Twins;
+use crate::joining::Invited;
 use crate::machine::{Common, Machine, Stop};
 use crate::model::{Model, held, here};
 use crate::network::{Switch, address, lock};
-use crate::operation::{Cluster, Hand, Up};
-use crate::profile::Profile;
+use crate::operation::{Cluster, Content, Hand, Up};
+use crate::profile::{Guest, Profile};
 use crate::support::{Stash, admit_entry};
 use crate::trace::Trace;
 
@@ -34,7 +36,7 @@ pub(crate) struct World {
     pub(crate) cluster: Cluster,
     pub(crate) trace: Trace,
     pub(crate) tasks: Vec<JoinHandle<()>>,
-    begun: Instant,
+    pub(crate) begun: Instant,
     /// What each machine held when it was looked at last.
     pub(crate) seen: BTreeMap<(usize, NameId), BTreeSet<RecordHash>>,
     pub(crate) backups: BTreeMap<usize, Backup>,
@@ -44,6 +46,12 @@ pub(crate) struct World {
     pub(crate) log: MemberLog,
     /// Machines that are owners, or were.
     pub(crate) writers: Vec<usize>,
+    /// A machine that drops all the time what it says that it has.
+    pub(crate) hollow: Option<usize>,
+    /// Two machines with the same keys.
+    pub(crate) twins: Option<Twins>,
+    /// A machine that has a ticket and has not joined yet.
+    pub(crate) invited: Option<Invited>,
 }
 
 impl World {
@@ -57,14 +65,24 @@ impl World {
             (0..profile.nodes).map(|_| NodeKeys::generate(&mut random)).collect();
         let (log, addresses) = founded(&stash, &keys, &profile);
         let switch = Switch::new(random.random(), profile.weather, trace.clone());
-        let nodes = keys.iter().map(NodeKeys::node_id).collect();
+        let keys = with_guests(keys.into_iter().map(Arc::new).collect(), &profile, seed);
+        let nodes = keys.iter().map(|keys| keys.node_id()).collect();
         let machine = |(at, keys)| Machine::new(at, keys, seed ^ (at as u64) << 40);
-        let machines = keys.into_iter().enumerate().map(machine).collect();
+        let mut machines: Vec<Machine> = keys.into_iter().enumerate().map(machine).collect();
+        machines[profile.nodes..].iter_mut().for_each(|guest| guest.is_present = false);
         let mut model = Model::default();
         model.log_len = log.len();
         World {
             log: log.clone(),
-            common: Arc::new(Common { stash, log, nodes, addresses, switch, seed }),
+            common: Arc::new(Common {
+                stash,
+                log,
+                nodes,
+                addresses,
+                switch,
+                skipped: Arc::default(),
+                seed,
+            }),
             machines,
             random,
             model: Arc::new(Mutex::new(model)),
@@ -74,10 +92,18 @@ impl World {
             begun: Instant::now(),
             seen: BTreeMap::new(),
             backups: BTreeMap::new(),
-            disks: vec![0; profile.nodes],
+            disks: vec![0; profile.nodes + profile.guests.len()],
+            hollow: None,
+            twins: None,
+            invited: None,
             writers: (0..profile.owners).collect(),
             profile,
         }
+    }
+
+    /// The machines that are there, running or not.
+    pub(crate) fn present(&self) -> Vec<usize> {
+        self.machines.iter().filter(|one| one.is_present).map(|one| one.index).collect()
     }
 
     /// A machine that writes, or that did and may not know that it must not.
@@ -100,6 +126,15 @@ impl World {
         let keys: Vec<String> = self.profile.keys().collect();
         let at = self.below(keys.len());
         keys[at].clone()
+    }
+
+    /// What some put stores.
+    pub(crate) fn content(&mut self) -> Content {
+        match Content::draw(&mut self.random) {
+            // What is named after a pause is given up meanwhile.
+            Content::Known(which) if self.profile.year => Content::Chunk(which),
+            content => content,
+        }
     }
 
     /// A number below `n`.
@@ -140,7 +175,7 @@ impl World {
 
     /// The part of a vault that runs beside an engine.
     fn open_vault(&mut self, at: usize) {
-        let vault = self.hand_with(at, 0).filter(|_| self.profile.rewinds());
+        let vault = self.hand_with(at, 0).filter(|_| self.profile.parts());
         if let (Some(vault), Some(running)) = (vault, &mut self.machines[at].running) {
             running.vault = Some(tokio::spawn(vault.write_again()));
         }
@@ -160,6 +195,7 @@ impl World {
             index: at,
             life: running.life.clone(),
             engine: running.engine.clone(),
+            log: running.engine.member_log(),
             store: running.store.clone(),
             keys: Arc::clone(&machine.keys),
             model: Arc::clone(&self.model),
@@ -187,6 +223,9 @@ impl World {
         for name in self.names() {
             for machine in &self.machines {
                 let Some(running) = machine.up() else { continue };
+                if self.hollow == Some(machine.index) {
+                    continue;
+                }
                 let Ok(held) = held(&running.store, &name) else { continue };
                 let now: BTreeSet<RecordHash> = held.iter().map(|record| record.hash()).collect();
                 let before = self.seen.insert((machine.index, name), now.clone());
@@ -272,4 +311,16 @@ fn founded(stash: &Stash, keys: &[NodeKeys], profile: &Profile) -> (MemberLog, V
     }
     debug_assert!(profile.role(0) == Role::Owner);
     (log, addresses)
+}
+
+/// The keys of all machines: those of the members, and of guests in this order.
+fn with_guests(mut keys: Vec<Arc<NodeKeys>>, profile: &Profile, seed: u64) -> Vec<Arc<NodeKeys>> {
+    let mut random = StdRng::seed_from_u64(seed ^ 0x6b65_7973);
+    for guest in &profile.guests {
+        keys.push(match guest {
+            Guest::Clone(of) => Arc::clone(&keys[*of]),
+            Guest::Joiner => Arc::new(NodeKeys::generate(&mut random)),
+        });
+    }
+    keys
 }
