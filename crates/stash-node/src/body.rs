@@ -204,6 +204,9 @@ pub(crate) struct RmDone {
 pub(crate) struct InviteRequest {
     pub(crate) role: String,
     pub(crate) expires_seconds: u64,
+    /// Whether to sign although no other member was met since the start.
+    #[serde(default)]
+    pub(crate) alone: bool,
 }
 
 /// The answer to an invite.

@@ -399,6 +399,9 @@ pub(crate) struct Invite {
     /// How long the ticket is good: a number with s, m, h or d
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = lifetime)]
     pub(crate) expires: Duration,
+    /// Although no other member was met since the start: those that might know more are gone for good
+    #[arg(long)]
+    pub(crate) alone: bool,
 }
 
 #[derive(Debug, Args)]
@@ -432,6 +435,10 @@ pub(crate) enum PeerCommand {
         /// Do not ask
         #[arg(short, long)]
         yes: bool,
+        /// Although no other member was met since the start: those that might know more are gone for
+        /// good
+        #[arg(long)]
+        alone: bool,
     },
     /// Give a member another role
     Role {
@@ -440,6 +447,10 @@ pub(crate) enum PeerCommand {
         /// What it may do from now on
         #[arg(value_enum)]
         role: Role,
+        /// Although no other member was met since the start: those that might know more are gone for
+        /// good
+        #[arg(long)]
+        alone: bool,
     },
 }
 

@@ -128,6 +128,29 @@ fn a_removed_member_gets_no_byte_and_one_that_was_away_for_two_epochs_is_let_in(
 }
 
 #[test]
+fn a_founder_that_has_met_nobody_since_its_start_signs_only_when_told_that_it_is_alone() {
+    let founder = Node::start();
+    let attic = member(&founder, "keeper", "attic");
+    drop(attic);
+    let there = listen(&founder);
+    let founder = again(founder.stop().0, &there);
+    let changes = [
+        &["peer", "remove", "attic", "-y"][..],
+        &["peer", "role", "attic", "reader"],
+        &["invite", "--role", "keeper"],
+    ];
+    for change in changes {
+        let refused = founder.fails(9, "refused", change);
+        assert!(refused["message"].as_str().unwrap().contains("has not met"), "{refused}");
+        assert!(refused["hint"].as_str().unwrap().contains("--alone"), "{refused}");
+    }
+    assert!(peer(&founder, "attic").is_some());
+    founder.ok(&["peer", "remove", "attic", "-y", "--alone"]);
+    assert!(peer(&founder, "attic").is_none());
+    founder.ok(&["invite", "--role", "keeper"]);
+}
+
+#[test]
 fn only_the_founding_node_changes_members_and_says_whom_it_means() {
     let founder = Node::start();
     let laptop = member(&founder, "owner", "laptop");

@@ -127,8 +127,9 @@ pub(crate) async fn tell(core: Arc<Core>) {
 pub(crate) async fn follow(core: Arc<Core>, node: NodeId, peer: Peer) {
     let follower = Arc::new(Follower::default());
     lock(&core.news).insert(node, Arc::clone(&follower));
-    sync::meet(&core, node, &peer).await;
+    let knows_log = sync::meet(&core, node, &peer).await;
     let mut following = Following::new(core, node, peer, follower);
+    following.knows_log = knows_log;
     loop {
         let again = following.round().await;
         let Following { core, peer, follower, .. } = &following;
@@ -148,6 +149,8 @@ struct Following {
     node: NodeId,
     peer: Peer,
     follower: Arc<Follower>,
+    /// Whether this node knows all of the member log that the member had when it came.
+    knows_log: bool,
     /// When all that is held is compared next.
     audit_at: Instant,
     /// When the member is asked next what it still lacks.
@@ -165,6 +168,7 @@ impl Following {
             node,
             peer,
             follower,
+            knows_log: false,
             audit_at: now,
             settle_at: now,
             unsettled: true,
@@ -213,6 +217,9 @@ impl Following {
                 count += compare_all(core, *node, peer).await?;
             }
             exchanged(core).await?;
+            if self.knows_log {
+                core.standing.met();
+            }
             restored::exchanged(core);
             self.audit_at = Instant::now() + AUDIT;
         }
@@ -231,7 +238,12 @@ pub(crate) fn compare_with_all(core: &Core) {
 
 /// Whether one full exchange of records has ended in this store.
 pub(crate) fn synchronised(core: &Core) -> bool {
-    matches!(core.disk.store().row(COMPLETE), Ok(Some(_)))
+    is_complete(core.disk.store())
+}
+
+/// The same of any store.
+pub(crate) fn is_complete(store: &Store) -> bool {
+    matches!(store.row(COMPLETE), Ok(Some(_)))
 }
 
 async fn exchanged(core: &Arc<Core>) -> Result<(), AskError> {

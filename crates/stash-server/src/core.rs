@@ -30,6 +30,7 @@ use crate::restored::Restored;
 use crate::roster::Roster;
 use crate::short::Short;
 use crate::sources::Sources;
+use crate::standing::Standing;
 use crate::traffic::Background;
 
 /// Longest wait for the next frame of a request or an answer: as long as the transport takes to
@@ -116,6 +117,8 @@ pub(crate) struct Core {
     pub mended: broadcast::Sender<NameId>,
     pub house: House,
     pub admission: Option<Arc<dyn Admission>>,
+    /// Whether the admission may be asked.
+    pub standing: Standing,
     /// One admission at a time: an entry of the member log follows the one before.
     pub admitting: tokio::sync::Mutex<()>,
     pub tasks: TaskTracker,

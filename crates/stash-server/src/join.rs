@@ -26,6 +26,7 @@ use crate::ledger::LedgerError;
 use crate::message::{Refusal, Reply, Request};
 use crate::roster;
 use crate::serve::{self, MAX_CLAIM_BYTES, page, refused};
+use crate::standing::{self, NotMet};
 use crate::tickets::{self, MAX_TICKETS, Row, Used, Verdict};
 use crate::{catchup, sync};
 
@@ -94,6 +95,9 @@ pub enum InviteError {
     /// Only the node that holds the root secret signs the member log.
     #[error("only the node that founded the stash can invite: it alone holds the root secret")]
     NotFounder,
+    /// Another member may know more of the member log. Connect one, or vouch for this node's.
+    #[error(transparent)]
+    NotMet(#[from] NotMet),
     /// Too many tickets are open or remembered.
     #[error("{MAX_TICKETS} tickets are open or remembered; wait for some to lapse")]
     TooMany,
@@ -351,6 +355,7 @@ pub(crate) async fn invite(
     if core.admission.is_none() {
         return Err(InviteError::NotFounder);
     }
+    standing::assure(core).await?;
     if lifetime < Duration::from_secs(1) || lifetime > MAX_TICKET_LIFE {
         return Err(InviteError::Lifetime);
     }
@@ -421,6 +426,8 @@ async fn admit(core: &Arc<Core>, ticket: TicketId, peer: &Peer, request: &[u8]) 
     if !own || request.verify(&core.stash).is_err() {
         return refused(Refusal::Malformed, "the join request is not signed by this node");
     }
+    // Whoever was admitted before is answered in any case.
+    let _ = standing::assure(core).await;
     let guard = core.admitting.lock().await;
     let shared = Arc::clone(core);
     let outcome = core.disk.run(move |store| decide(&shared, store, ticket, &request)).await;
@@ -462,6 +469,8 @@ fn decide(
     };
     let admission = core.admission.as_ref();
     let admission = admission.ok_or_else(|| failed("the root secret is not here".to_owned()))?;
+    // It may have been started anew since the ticket was made.
+    core.standing.check().map_err(|error| failed(error.to_string()))?;
     let log_bytes: usize = core.roster.entries(0).iter().map(Vec::len).sum();
     if log_bytes > MAX_LOG_BYTES {
         return Err(failed("the stash has as many members as a stash can have".to_owned()));

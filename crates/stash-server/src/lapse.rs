@@ -10,6 +10,7 @@ use stash_crypto::NodeId;
 
 use crate::core::Core;
 use crate::members::{self, Fate};
+use crate::standing;
 
 /// Where the member log is signed: says of members who have been away for too long that they lapse, and of
 /// those who are back that they count again.
@@ -19,15 +20,21 @@ pub(crate) async fn look(core: &Arc<Core>) {
     }
     let uptime = core.disk.store().stats().uptime;
     let least = core.house.options.repair_lapse.as_secs();
-    for member in core.roster.members() {
-        if member.node == core.me {
-            continue;
-        }
+    let mut others = core.roster.members();
+    others.retain(|member| member.node != core.me);
+    let is_away = |node: &NodeId| {
         // A store that was made anew has met nobody, and counts from its beginning.
-        let away = uptime.saturating_sub(core.repairs.last_met(&member.node).unwrap_or(0));
+        let away = uptime.saturating_sub(core.repairs.last_met(node).unwrap_or(0));
+        core.peer(node).is_none() && away >= least
+    };
+    let everybody = others.iter().all(|member| is_away(&member.node));
+    if !standing::may_lapse(core, everybody) {
+        return;
+    }
+    for member in others {
         let fate = match (member.lapsed, core.peer(&member.node).is_some()) {
             (true, true) => Fate::Returns,
-            (false, false) if away >= least => Fate::Lapses,
+            (false, false) if is_away(&member.node) => Fate::Lapses,
             _ => continue,
         };
         match members::change(core, member.node, fate).await {

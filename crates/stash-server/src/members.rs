@@ -18,6 +18,7 @@ use crate::door::public;
 use crate::ledger::{self, LedgerError};
 use crate::message::{Reply, Request};
 use crate::roster::RosterError;
+use crate::standing::{self, NotMet};
 use crate::sync::News;
 use crate::{short, sync};
 
@@ -48,6 +49,9 @@ pub enum ChangeMemberError {
     /// The founder would lose what it needs to change anything.
     #[error("the founding node can neither remove itself nor give up its own role")]
     Founder,
+    /// Another member may know more of the member log. Connect one, or vouch for this node's.
+    #[error(transparent)]
+    NotMet(#[from] NotMet),
     /// The node is no member. The caller's fault.
     #[error("{} is no member", .0.short())]
     NotAMember(NodeId),
@@ -190,6 +194,10 @@ pub(crate) async fn change(
     }
     if fate == Fate::Becomes(role) {
         return Err(ChangeMemberError::SameRole { node, role });
+    }
+    // Who lapses is looked at by a rule of its own.
+    if matches!(fate, Fate::Removed | Fate::Becomes(_)) {
+        standing::assure(core).await?;
     }
     let ends = match fate {
         Fate::Removed => role.writes(),

@@ -49,25 +49,28 @@ pub(crate) fn spread(core: &Arc<Core>, news: &News) {
     }
 }
 
-/// Learns about members from one that has just come up.
-pub(crate) async fn meet(core: &Arc<Core>, node: NodeId, peer: &Peer) {
-    if let Ok(hello) = message::decode::<Hello>(&peer.hello()) {
-        let beside = log_beside(core, &hello);
-        let claims = vec![hello.addresses.into_vec()];
-        // What does not verify is left out, and the reason is in the log.
-        let _ = members::learn(core, Vec::new(), claims).await;
-        let ended = match beside {
-            Beside::Same => Ok(()),
-            Beside::Longer => members(core, peer).await,
-            Beside::Forked => Err(AskError::Protocol("another member log".to_owned())),
-        };
-        if let Err(error) = ended {
-            tracing::debug!(peer = %node.short(), %error, "the member log was not read");
-            if let Err(error) = find_fork(core, peer).await {
-                tracing::debug!(peer = %node.short(), %error, "the member logs were not compared");
-            }
-        }
-    }
+/// Learns about members from one that has just come up. Whether all of its member log is known here.
+pub(crate) async fn meet(core: &Arc<Core>, node: NodeId, peer: &Peer) -> bool {
+    let Ok(hello) = message::decode::<Hello>(&peer.hello()) else {
+        return false;
+    };
+    let beside = log_beside(core, &hello);
+    let claims = vec![hello.addresses.into_vec()];
+    // What does not verify is left out, and the reason is in the log.
+    let _ = members::learn(core, Vec::new(), claims).await;
+    let ended = match beside {
+        Beside::Same => Ok(()),
+        Beside::Longer => members(core, peer).await,
+        Beside::Forked => Err(AskError::Protocol("another member log".to_owned())),
+    };
+    let Err(error) = ended else {
+        return true;
+    };
+    tracing::debug!(peer = %node.short(), %error, "the member log was not read");
+    read_all(core, peer).await.unwrap_or_else(|error| {
+        tracing::debug!(peer = %node.short(), %error, "the member logs were not compared");
+        false
+    })
 }
 
 /// How another node's member log looks beside the own one, as far as its hello says.
@@ -94,8 +97,8 @@ fn log_beside(core: &Core, hello: &Hello) -> Beside {
 }
 
 /// Reads another node's member log from the beginning, up to the entry that is another one here:
-/// that raises the alarm. The log here stays as it is.
-async fn find_fork(core: &Arc<Core>, peer: &Peer) -> Result<(), AskError> {
+/// that raises the alarm. The log here stays as it is. Whether it was read to its end.
+async fn read_all(core: &Arc<Core>, peer: &Peer) -> Result<bool, AskError> {
     let mut from = 0;
     loop {
         let reply = ask(peer, &Request::Members { from }).await?;
@@ -104,8 +107,11 @@ async fn find_fork(core: &Arc<Core>, peer: &Peer) -> Result<(), AskError> {
         };
         from += entries.len() as u64;
         let raw: Vec<Vec<u8>> = entries.into_iter().map(ByteBuf::into_vec).collect();
-        if raw.is_empty() || members::learn(core, raw, Vec::new()).await.is_err() {
-            return Ok(());
+        if raw.is_empty() {
+            return Ok(true);
+        }
+        if members::learn(core, raw, Vec::new()).await.is_err() {
+            return Ok(false);
         }
     }
 }

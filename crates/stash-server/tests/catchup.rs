@@ -5,13 +5,12 @@
 
 mod support;
 
-use std::path::Path;
 use std::time::Duration;
 
 use stash_crypto::{ChunkRef, Role};
 use stash_server::store::{Batch, Options, Store};
 use stash_server::{Rate, Wait};
-use support::{Node, Stash, addresses, all_connected, now, until};
+use support::{Node, Stash, addresses, all_connected, copy, now, until};
 
 /// Sizes of a file's chunks: in a file of its own, and in the log of the store.
 const SIZES: [usize; 2] = [1 << 20, 5_000];
@@ -141,18 +140,6 @@ async fn a_position_that_is_not_known_any_more_is_replaced_though_nothing_new_co
         owner.store.rows(b"log/").unwrap().iter().any(|(_, log)| kept.starts_with(log))
     })
     .await;
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
-        if path.is_dir() {
-            copy(&path, &to.join(name));
-        } else {
-            std::fs::copy(path, to.join(name)).unwrap();
-        }
-    }
 }
 
 // Fault case 114: the numbers that the others remember mean other records in a restored store.

@@ -177,6 +177,7 @@ async fn parted() -> Parted {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_lies_past_the_cut_is_set_aside_and_what_it_forgot_comes_back() {
     let Parted { stash, owner, founder, keeper, mine, early, late } = parted().await;
+    founder.engine.vouch();
     let changed = founder.engine.remove_member(owner.keys.node_id()).await.unwrap();
     assert_eq!(changed.silent, [keeper.engine.node_id()]);
     let keeper = stash.restarted(keeper, Role::Keeper).await;
@@ -326,6 +327,7 @@ async fn two_members_with_logs_that_part_raise_an_alarm_on_both() {
     assert_eq!(told, Answer::Done {});
     let founder = founder_again(&stash, founder).await;
     // At the same place of the founder's log, and one more after it.
+    founder.engine.vouch();
     founder.engine.set_role(owner.keys.node_id(), Role::Keeper).await.unwrap();
     let branches = [founder.engine.member_log(), keeper.engine.member_log()];
     for (node, mine) in [&founder, &keeper].into_iter().zip(&branches) {

@@ -137,7 +137,9 @@ pub(crate) fn open(error: &OpenError) -> Class {
 #[must_use]
 pub fn change_member(error: &ChangeMemberError) -> Class {
     match error {
-        ChangeMemberError::NotFounder | ChangeMemberError::Founder => Class::Refused,
+        ChangeMemberError::NotFounder
+        | ChangeMemberError::Founder
+        | ChangeMemberError::NotMet(_) => Class::Refused,
         ChangeMemberError::NotAMember(_) => Class::NotFound,
         ChangeMemberError::SameRole { .. } => Class::Usage,
         ChangeMemberError::Ledger(error) => engine(error),

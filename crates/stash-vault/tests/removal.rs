@@ -142,6 +142,7 @@ async fn what_is_set_aside_is_listed_no_more_while_the_node_runs_and_after_a_res
     let (at, owner_there) = (owner.directory().to_owned(), owner.engine.listen());
     close(owner).await;
     let founder = open_at(&dir, there).await;
+    founder.engine.vouch();
     let changed = founder.engine.remove_member(id).await.unwrap();
     assert_eq!(changed.silent.len(), 1);
     let owner = open_at(&at, owner_there).await;

@@ -45,9 +45,17 @@ problem_from!(
     UndeleteError
 );
 
+/// What to do where another member may know more of the member log.
+const MEET: &str = "wait until stash peers shows another member as connected, and repeat; if those \
+                    that might know more are gone for good, add --alone";
+
 impl From<InviteError> for Problem {
     fn from(error: InviteError) -> Self {
-        Self::new(Class::Refused, error.to_string())
+        let problem = Self::new(Class::Refused, error.to_string());
+        match error {
+            InviteError::NotMet(_) => problem.hint(MEET),
+            _ => problem,
+        }
     }
 }
 
@@ -57,6 +65,7 @@ impl From<ChangeMemberError> for Problem {
         let problem = Self::new(code, error.to_string());
         match error {
             ChangeMemberError::NotFounder => problem.hint("ask for it on the founding node"),
+            ChangeMemberError::NotMet(_) => problem.hint(MEET),
             _ => problem,
         }
     }

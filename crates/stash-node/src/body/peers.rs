@@ -49,6 +49,9 @@ pub(crate) struct RemovedPeer {
 pub(crate) struct PeerRemove {
     /// A display name, or the beginning of a node id: eight digits at least.
     pub(crate) peer: String,
+    /// Whether to sign although no other member was met since the start.
+    #[serde(default)]
+    pub(crate) alone: bool,
 }
 
 /// `POST /v1/peers/role`.
@@ -58,6 +61,9 @@ pub(crate) struct PeerRole {
     /// As for a removal.
     pub(crate) peer: String,
     pub(crate) role: String,
+    /// As for a removal.
+    #[serde(default)]
+    pub(crate) alone: bool,
 }
 
 /// A member was changed.

@@ -25,6 +25,7 @@ pub(super) async fn invite(context: &Context, invite: Invite) -> anyhow::Result<
     let request = InviteRequest {
         role: invite.role.word().to_owned(),
         expires_seconds: invite.expires.as_secs(),
+        alone: invite.alone,
     };
     let done: InviteDone = context.client()?.post("/v1/invite", &request).await?;
     context.output.result(&done, |done| format!("{}\n", done.ticket))?;
@@ -90,15 +91,15 @@ pub(super) async fn peers(context: &Context, which: &cli::Peers) -> anyhow::Resu
 pub(super) async fn change(context: &Context, what: PeerCommand) -> anyhow::Result<Finish> {
     let client = context.client()?;
     let done: PeerChanged = match what {
-        PeerCommand::Remove { name: peer, yes } => {
+        PeerCommand::Remove { name: peer, yes, alone } => {
             if !yes {
                 may_remove(&peer).await?;
             }
-            client.post("/v1/peers/remove", &PeerRemove { peer }).await?
+            client.post("/v1/peers/remove", &PeerRemove { peer, alone }).await?
         }
-        PeerCommand::Role { name: peer, role } => {
+        PeerCommand::Role { name: peer, role, alone } => {
             let role = role.word().to_owned();
-            client.post("/v1/peers/role", &PeerRole { peer, role }).await?
+            client.post("/v1/peers/role", &PeerRole { peer, role, alone }).await?
         }
     };
     context.output.result(&done, |done| {

@@ -23,6 +23,7 @@ use crate::restored::Restored;
 use crate::roster::Roster;
 use crate::serve::{self, Asker};
 use crate::short::Short;
+use crate::standing::Standing;
 use crate::traffic::Background;
 use crate::{catchup, challenge, join, members};
 
@@ -68,6 +69,7 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
     roster.learn(&store, std::slice::from_ref(&own))?;
     door.answers_at(own);
     let (changes, _) = watch::channel(0);
+    let standing = Standing::at_start(&roster, &store);
     let core = Core {
         environment,
         stash,
@@ -99,6 +101,7 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
         mended: broadcast::Sender::new(MENDED),
         house: House::open(&store, options.housekeeping)?,
         admission: options.admission,
+        standing,
         admitting: tokio::sync::Mutex::new(()),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "test support: each file uses a part of it")]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -304,4 +305,17 @@ pub(crate) fn addresses(chunks: &[ChunkRef]) -> Vec<Address> {
 /// Waits for a future from within a multi-threaded test.
 pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(future))
+}
+
+/// Copies a directory with all that is in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else {
+            std::fs::copy(path, to.join(name)).unwrap();
+        }
+    }
 }

@@ -1,0 +1,149 @@
+//! A founder that may know less of the member log than others do: it signs nothing that could fork it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stash_crypto::{NodeKeys, Role};
+use stash_server::store::{Options, Store};
+use stash_server::{ChangeMemberError, InviteError, JoinError, NotMet, join};
+use support::{Node, Stash, all_connected, copy, now, until};
+use tempfile::TempDir;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn stopped(node: &Node) {
+    node.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+/// A founder that does not run.
+struct Stopped {
+    keys: NodeKeys,
+    dir: TempDir,
+    there: SocketAddr,
+}
+
+impl Stopped {
+    async fn of(node: Node) -> Stopped {
+        stopped(&node).await;
+        let there = node.engine.listen()[0];
+        let Node { engine, keys, store, dir } = node;
+        drop((engine, store));
+        Stopped { keys: Arc::into_inner(keys).unwrap(), dir, there }
+    }
+
+    async fn started(self, stash: &Stash, fresh: bool) -> Node {
+        let Stopped { keys, dir, there } = self;
+        let store = Store::open(&dir.path().join("store"), &Options::default()).unwrap();
+        stash.run_as(store, keys, Role::Owner, dir, true, fresh, there).await
+    }
+}
+
+/// Whether the founder refuses every change among members, and has changed nothing.
+async fn signs_nothing(founder: &Node, keeper: &Node) {
+    let (id, before) = (keeper.engine.node_id(), founder.engine.member_log().head());
+    for refused in
+        [founder.engine.remove_member(id).await, founder.engine.set_role(id, Role::Reader).await]
+    {
+        assert!(matches!(refused, Err(ChangeMemberError::NotMet(NotMet))), "{refused:?}");
+    }
+    let refused = founder.engine.invite(Role::Keeper, MINUTE).await;
+    assert!(matches!(refused, Err(InviteError::NotMet(NotMet))), "{refused:?}");
+    assert_eq!(founder.engine.member_log().head(), before);
+}
+
+// Fault cases 17 and 114.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_founder_from_an_older_copy_signs_nothing_before_it_has_met_a_member() {
+    let stash = Stash::new();
+    let founder = stash.founder().await;
+    let keeper = stash.joined(&founder, Role::Keeper).await;
+    all_connected(&[&founder, &keeper]).await;
+    let open = founder.engine.invite(Role::Reader, 10 * MINUTE).await.unwrap();
+    let founder = Stopped::of(founder).await;
+    let (dir, older) = (founder.dir.path().join("store"), founder.dir.path().join("older"));
+    copy(&dir, &older);
+    let founder = founder.started(&stash, false).await;
+    all_connected(&[&founder, &keeper]).await;
+    let ticket = founder.engine.invite(Role::Reader, MINUTE).await.unwrap();
+    let late = NodeKeys::generate(&mut rand::rng());
+    join(&ticket, &late, "late").await.unwrap();
+    until("the keeper knows the late one", || keeper.engine.members().len() == 3).await;
+    stopped(&keeper).await;
+    let founder = Stopped::of(founder).await;
+    std::fs::remove_dir_all(&dir).unwrap();
+    std::fs::rename(&older, &dir).unwrap();
+
+    let founder = founder.started(&stash, false).await;
+    assert_eq!(founder.engine.members().len(), 2, "as it was before");
+    signs_nothing(&founder, &keeper).await;
+    let joiner = NodeKeys::generate(&mut rand::rng());
+    let refused = join(&open, &joiner, "joiner").await.unwrap_err();
+    assert!(matches!(refused, JoinError::Refused(_)), "{refused}");
+    assert!(refused.to_string().contains("has not met another member"), "{refused}");
+
+    let keeper = stash.restarted_there(keeper, Role::Keeper).await;
+    let id = keeper.engine.node_id();
+    until("it has met the keeper", || now(founder.engine.set_role(id, Role::Reader)).is_ok()).await;
+    join(&open, &joiner, "joiner").await.expect("the ticket was not used up");
+    let known: Vec<_> = founder.engine.members().iter().map(|member| member.node).collect();
+    assert!(known.contains(&late.node_id()), "what it had signed in its other life");
+    until("both have one log", || {
+        keeper.engine.member_log().head() == founder.engine.member_log().head()
+    })
+    .await;
+    for node in [&founder, &keeper] {
+        let alarms = node.engine.status().await.unwrap().alarms;
+        assert!(alarms.iter().all(|alarm| !alarm.contains("fork")), "{alarms:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_founder_whose_members_are_gone_for_good_removes_them_once_it_vouches() {
+    let stash = Stash::new();
+    let founder = stash.founder().await;
+    let keeper = stash.joined(&founder, Role::Keeper).await;
+    stopped(&keeper).await;
+    let founder = Stopped::of(founder).await.started(&stash, false).await;
+    signs_nothing(&founder, &keeper).await;
+    founder.engine.vouch();
+    founder.engine.remove_member(keeper.engine.node_id()).await.unwrap();
+    founder.engine.invite(Role::Keeper, MINUTE).await.unwrap();
+
+    let founder = Stopped::of(founder).await.started(&stash, false).await;
+    founder.engine.invite(Role::Keeper, MINUTE).await.expect("there is nobody to meet");
+    // A store that is not the one that it left: there may be members of whom it does not know.
+    let founder = Stopped::of(founder).await.started(&stash, true).await;
+    let refused = founder.engine.invite(Role::Keeper, MINUTE).await;
+    assert!(matches!(refused, Err(InviteError::NotMet(NotMet))), "{refused:?}");
+    founder.engine.vouch();
+    founder.engine.invite(Role::Keeper, MINUTE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_lapses_is_said_after_a_restart_only_when_nobody_is_left_to_be_met() {
+    let stash = Stash::new();
+    let founder = stash.founder().await;
+    let (keeper, other) =
+        (stash.joined(&founder, Role::Keeper).await, stash.joined(&founder, Role::Keeper).await);
+    all_connected(&[&founder, &keeper, &other]).await;
+    founder.engine.repair(false, |_| true).await.unwrap();
+    stopped(&keeper).await;
+    until("it is away", || founder.engine.members().iter().any(|one| !one.connected)).await;
+    let ninety_days = Duration::from_secs(90 * 24 * 3_600);
+    founder.store.add_uptime(ninety_days - MINUTE).unwrap();
+    founder.engine.repair(false, |_| true).await.unwrap();
+    stopped(&other).await;
+    let founder = Stopped::of(founder).await.started(&stash, false).await;
+    founder.store.add_uptime(2 * MINUTE).unwrap();
+    founder.engine.repair(false, |_| true).await.unwrap();
+    let lapsed = || founder.engine.members().iter().filter(|one| one.lapsed).count();
+    assert_eq!(lapsed(), 0, "the other one may come, and know more");
+    founder.store.add_uptime(ninety_days).unwrap();
+    founder.engine.repair(false, |_| true).await.unwrap();
+    assert_eq!(lapsed(), 2);
+}
