@@ -11,6 +11,7 @@ mod common;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use common::{Node, code, noise, private_dir, send, stash, stderr, wait};
 use rustix::process::Signal;
@@ -182,6 +183,25 @@ fn a_node_that_is_told_to_stop_tells_a_running_put_and_exits_0() {
         let node = Node::start_in(node.kill(), |_| {});
         assert!(node.keys().is_empty());
     }
+}
+
+// Fault case 93. The member's machine takes what is sent and answers nothing.
+#[test]
+fn a_node_whose_member_does_not_answer_any_more_stops_soon() {
+    let founder = Node::start();
+    let ticket = founder.json(&["invite", "--role", "keeper"])["ticket"].clone();
+    let keeper = Node::start();
+    keeper.ok(&["join", ticket.as_str().unwrap()]);
+    founder.file("before", "before");
+    founder.ok(&["put", "before", "--wait", "all"]);
+    keeper.signal(Signal::STOP);
+    // More than lies in the buffers on the way.
+    founder.file("large", noise(3, 32 << 20));
+    founder.ok(&["put", "large", "--wait", "local"]);
+    let begun = Instant::now();
+    founder.stop();
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[test]

@@ -181,7 +181,8 @@ impl Endpoint {
     }
 
     /// Takes no new connections or streams, tells every peer, lets streams end until the deadline,
-    /// then closes what is left. Events end with it.
+    /// then closes what is left. A peer from which nothing comes for two seconds meanwhile is not
+    /// waited for. Events end with it.
     pub async fn shutdown(&self, deadline_after: Duration) {
         let inner = &self.0.0;
         let limit = deadline(deadline_after);

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rand::RngExt;
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
@@ -20,7 +22,7 @@ use crate::gate::{Gate, Purpose, Realm};
 use crate::limits::{MAX_BULK, REPLAY_MEMBERS, TOKEN_LIFE};
 use crate::link::{Budget, Link};
 use crate::log::LogLimit;
-use crate::mux::MuxEvent;
+use crate::mux::{Mux, MuxEvent};
 use crate::pace::{Pace, Throttle};
 use crate::peer::{Aftermath, Class, Peer, PeerInner};
 use crate::replay::ReplayWindow;
@@ -28,6 +30,10 @@ use crate::stream::Stream;
 use crate::tasks::{LAST_WORD, deadline, read_loop, write_loop};
 use crate::tiebreak::{Verdict, tie_break};
 use crate::{Limits, PublicKey, StaticSecret};
+
+/// How long a remote may be silent while this endpoint shuts down: whoever is there answers a ping long
+/// before.
+const SILENCE: Duration = Duration::from_secs(2);
 
 pub(crate) type PeerId = (PublicKey, [u8; 32]);
 
@@ -310,12 +316,33 @@ impl Inner {
                 link.cancel.cancel();
                 reason.unwrap_or(CloseReason::Lost)
             }
-            () = self.kill.cancelled() => {
+            () = self.given_up(&link) => {
                 link.cancel.cancel();
                 let reason = link.shut(&CloseReason::Shutdown);
                 let _its_reason_is_later = writer.await;
                 reason
             }
+        }
+    }
+
+    /// Waits until the connection is to be cut: the endpoint's time is over, or it shuts down and the
+    /// remote gives no sign of life.
+    async fn given_up(&self, link: &Link) {
+        let silent = async {
+            self.stop.cancelled().await;
+            loop {
+                let heard = link.bytes_in.load(Ordering::Relaxed);
+                link.run(Mux::ask_for_life);
+                sleep(SILENCE).await;
+                if link.bytes_in.load(Ordering::Relaxed) == heard {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.kill.cancelled() => {}
+            () = silent => {}
         }
     }
 

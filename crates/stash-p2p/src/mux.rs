@@ -366,6 +366,13 @@ impl Mux {
         self.wake = true;
     }
 
+    /// Sends a ping, whether one is due or not: whoever is there answers it at once.
+    pub(crate) fn ask_for_life(&mut self, now: Duration) {
+        self.ping = Some(now);
+        self.ping_sent.get_or_insert(now);
+        self.wake = true;
+    }
+
     /// Says one last word, if it can still be heard, and ends.
     pub(crate) fn close(&mut self, reason: CloseReason) {
         if self.hard_close.is_none() {
@@ -399,10 +406,8 @@ impl Mux {
         // ping may be stuck behind what is read slowly here.
         let unheard = self.ping_sent.is_none() && now >= self.heard + self.config.ping_interval;
         if unheard || now >= self.said + self.config.ping_interval {
-            self.ping = Some(now);
-            self.ping_sent.get_or_insert(now);
             self.said = now;
-            self.wake = true;
+            self.ask_for_life(now);
         }
         Ok(())
     }

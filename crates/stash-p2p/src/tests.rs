@@ -1,6 +1,7 @@
 //! Tests of the crate as a whole, each named as a fact.
 
 mod flips;
+mod leaving;
 mod net_suite;
 mod node;
 mod pair;
