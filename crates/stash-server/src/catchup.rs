@@ -22,6 +22,7 @@ use crate::core::{AskError, Core, ask, lock, unexpected};
 use crate::ledger::{Chunks, LedgerError};
 use crate::logs::Cursor;
 use crate::message::{self, RecordResult, Reply, Request};
+use crate::short::Settling;
 use crate::{intake, restored, short, sync, wants};
 
 /// Store row that says that one full exchange of records has ended.
@@ -37,9 +38,8 @@ const NEWS: Duration = Duration::from_secs(1);
 /// How often all that is held is compared with a connected member: 40 bytes if it is the same.
 const AUDIT: Duration = Duration::from_secs(600);
 
-/// How often a member is asked what it still lacks, and how much longer than that took: it looks up
-/// every chunk of what it is asked about.
-const SETTLE: (Duration, u32) = (Duration::from_secs(1), 10);
+/// From the end of the questions what a member still lacks to the next ones, at least.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Pauses after a failure: twice as long each time.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -133,13 +133,13 @@ pub(crate) async fn follow(core: Arc<Core>, node: NodeId, peer: Peer) {
     loop {
         let again = following.round().await;
         let Following { core, peer, follower, .. } = &following;
-        tokio::select! {
+        following.woken = tokio::select! {
             biased;
             () = core.stop.cancelled() => return,
             _ = peer.closed() => return,
-            () = follower.wake.notified() => {}
-            () = sleep_until(again) => {}
-        }
+            () = follower.wake.notified() => true,
+            () = sleep_until(again) => false,
+        };
     }
 }
 
@@ -155,8 +155,12 @@ struct Following {
     audit_at: Instant,
     /// When the member is asked next what it still lacks.
     settle_at: Instant,
-    /// Since it was asked, something has changed.
+    /// How far these questions have come; `None` between the end of some and the begin of the next.
+    settling: Option<Settling>,
+    /// Since they began, something may have changed.
     unsettled: bool,
+    /// Somebody has news; else it is only time for something.
+    woken: bool,
     pause: Duration,
 }
 
@@ -171,28 +175,49 @@ impl Following {
             knows_log: false,
             audit_at: now,
             settle_at: now,
+            settling: None,
             unsettled: true,
+            woken: true,
             pause: PAUSES.0,
         }
     }
 
     /// Does what is due, and says when something is due again.
     async fn round(&mut self) -> Instant {
+        // What came with news may be what the member lacked.
+        self.unsettled |= self.woken || Instant::now() >= self.audit_at;
         if let Err(error) = self.take_over().await {
             tracing::debug!(peer = %self.node.short(), %error, "catching up was interrupted");
             self.pause = (self.pause * 2).min(PAUSES.1);
             return Instant::now() + self.pause;
         }
         self.pause = PAUSES.0;
-        // What came with news may be what the member lacked.
-        self.unsettled = true;
-        let now = Instant::now();
-        if now >= self.settle_at {
-            short::settle(&self.core, self.node, &self.peer).await;
-            self.settle_at = Instant::now() + SETTLE.0.max(now.elapsed() * SETTLE.1);
-            self.unsettled = false;
+        if Instant::now() >= self.settle_at {
+            self.settle().await;
         }
-        if self.unsettled { self.audit_at.min(self.settle_at) } else { self.audit_at }
+        let is_settling = self.unsettled || self.settling.is_some();
+        if is_settling { self.audit_at.min(self.settle_at) } else { self.audit_at }
+    }
+
+    /// Asks the member some of what it lacked, if there is a reason to.
+    async fn settle(&mut self) {
+        if self.settling.is_none() && !std::mem::take(&mut self.unsettled) {
+            return;
+        }
+        let settling = self.settling.get_or_insert_with(|| Settling::with(self.node));
+        let pause = match settling.step(&self.core, &self.peer).await {
+            Ok(short::Next::Rest(rest)) => rest,
+            Ok(short::Next::Ended) => {
+                self.settling = None;
+                SETTLE
+            }
+            Err(error) => {
+                tracing::debug!(peer = %self.node.short(), %error, "a member does not say what it lacks");
+                self.settling = None;
+                SETTLE
+            }
+        };
+        self.settle_at = Instant::now() + pause;
     }
 
     /// Reads what the member has; when it is time, makes sure that nothing was passed over.

@@ -7,10 +7,13 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use futures::future::try_join_all;
 use stash_crypto::{NodeId, Record, RecordHash};
 use stash_p2p::Peer;
 use stash_store::{Batch, ReadError, Store};
+use tokio::time::Instant;
 
 use crate::core::{AskError, Core, lock};
 use crate::holding::{self, PAGE};
@@ -22,6 +25,14 @@ const SHORT: &[u8] = b"short/";
 
 /// Records with missing copies that a status counts.
 const COUNTED: usize = 10_000;
+
+/// Questions that a member is asked at once, while most of what it is asked about is there: what it has
+/// then goes in one commit.
+const QUESTIONS: usize = 8;
+
+/// How much longer than a question took the rest after it is, when the member lacks most of what it was
+/// asked about: it looks up every chunk, and will be asked again.
+const REST: u32 = 10;
 
 /// What goes with the rows.
 #[derive(Debug)]
@@ -73,9 +84,9 @@ pub(crate) async fn watch(core: Arc<Core>, shipment: Arc<Shipment>, lanes: Vec<N
         change(&core, hashes.collect(), move |nodes| nodes.clone_from(&lacking)).await;
     }
     // One that is connected all the same has passed over them in this node's order.
-    for (node, peer) in core.connected().into_iter().filter(|(node, _)| lacking.contains(node)) {
-        let core = Arc::clone(&core);
-        core.tasks.clone().spawn(async move { settle(&core, node, &peer).await });
+    let followers = lock(&core.news);
+    for follower in lacking.iter().filter_map(|node| followers.get(node)) {
+        follower.news();
     }
 }
 
@@ -115,7 +126,8 @@ async fn change(
     }
 }
 
-/// Goes through the records that a member is known to lack, a page at a time.
+/// Goes through the records that a member is known to lack, some at a time.
+#[derive(Debug)]
 struct Lacked {
     node: NodeId,
     after: Vec<u8>,
@@ -126,13 +138,17 @@ impl Lacked {
         Lacked { node, after: Vec::new() }
     }
 
-    /// The next of them, which may be none of a page; `None` after the last page.
-    async fn next(&mut self, core: &Core) -> Result<Option<Vec<RecordHash>>, ReadError> {
+    /// Those among the next `limit` that somebody lacks, which may be none; `None` after the last.
+    async fn next(
+        &mut self,
+        core: &Core,
+        limit: usize,
+    ) -> Result<Option<Vec<RecordHash>>, ReadError> {
         if !core.short.some.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let after = self.after.clone();
-        let rows = core.disk.run(move |store| store.rows_after(SHORT, &after, PAGE)).await?;
+        let rows = core.disk.run(move |store| store.rows_after(SHORT, &after, limit)).await?;
         let Some((last, _)) = rows.last() else {
             return Ok(None);
         };
@@ -146,7 +162,7 @@ impl Lacked {
 /// A node that was removed, or has lapsed, lacks nothing any more.
 pub(crate) async fn part(core: &Arc<Core>, node: NodeId) -> Result<(), ReadError> {
     let mut lacked = Lacked::by(node);
-    while let Some(page) = lacked.next(core).await? {
+    while let Some(page) = lacked.next(core, QUESTIONS * PAGE).await? {
         strike(core, node, page).await;
     }
     Ok(())
@@ -161,38 +177,78 @@ async fn strike(core: &Arc<Core>, node: NodeId, hashes: Vec<RecordHash>) {
     }
 }
 
-/// Asks a member about the records that it is known to lack: what it has by now is struck out, and
-/// it is told of the rest.
-pub(crate) async fn settle(core: &Arc<Core>, node: NodeId, peer: &Peer) {
-    let mut lacked = Lacked::by(node);
-    let result = async {
-        while let Some(page) = lacked.next(core).await.map_err(|e| AskError::Gone(e.to_string()))? {
-            if !page.is_empty() {
-                settle_page(core, node, peer, &page).await?;
-            }
+/// Asks a member about the records that it is known to lack: what it has by now is struck out, and it
+/// is told of the rest. In steps, each so short that nothing else that is to be done with the member
+/// waits for it.
+#[derive(Debug)]
+pub(crate) struct Settling {
+    lacked: Lacked,
+    /// Questions of the next step.
+    questions: usize,
+}
+
+/// What is to follow a step.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Another step, after a rest.
+    Rest(Duration),
+    /// Nothing: the member was asked about all of them.
+    Ended,
+}
+
+impl Settling {
+    pub(crate) fn with(node: NodeId) -> Settling {
+        Settling { lacked: Lacked::by(node), questions: 1 }
+    }
+
+    pub(crate) async fn step(&mut self, core: &Arc<Core>, peer: &Peer) -> Result<Next, AskError> {
+        let begun = Instant::now();
+        let page = self.lacked.next(core, self.questions * PAGE).await;
+        let Some(page) = page.map_err(|error| AskError::Gone(error.to_string()))? else {
+            return Ok(Next::Ended);
+        };
+        let asked = page.chunks(PAGE).map(|some| holding::there(peer, some));
+        let states = try_join_all(asked).await?.concat();
+        let split = |wanted: bool| {
+            let pairs =
+                page.iter().zip(&states).filter(move |(_, state)| state.is_lacking() == wanted);
+            pairs.map(|(hash, _)| *hash).collect::<Vec<_>>()
+        };
+        let lacking = split(true);
+        strike(core, self.lacked.node, split(false)).await;
+        if !lacking.is_empty() {
+            holding::tell(peer, &lacking).await;
         }
-        Ok::<_, AskError>(())
-    };
-    if let Err(error) = result.await {
-        tracing::debug!(peer = %node.short(), %error, "a member does not say what it lacks");
+        Ok(Next::Rest(self.rest(page.len(), lacking.len(), begun.elapsed())))
+    }
+
+    /// What is struck out is never asked about again, so that it may take half of the time; other
+    /// questions may have to be asked many times.
+    fn rest(&mut self, asked: usize, lacking: usize, took: Duration) -> Duration {
+        if lacking * 2 > asked {
+            self.questions = 1;
+            return took * REST;
+        }
+        self.questions = (self.questions * 2).min(QUESTIONS);
+        took
     }
 }
 
-async fn settle_page(
-    core: &Arc<Core>,
-    node: NodeId,
-    peer: &Peer,
-    page: &[RecordHash],
-) -> Result<(), AskError> {
-    let states = holding::there(peer, page).await?;
-    let split = |wanted: bool| {
-        let pairs = page.iter().zip(&states).filter(move |(_, state)| state.is_lacking() == wanted);
-        pairs.map(|(hash, _)| *hash).collect::<Vec<_>>()
-    };
-    strike(core, node, split(false)).await;
-    let lacking = split(true);
-    if !lacking.is_empty() {
-        holding::tell(peer, &lacking).await;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_grow_while_a_member_has_most_and_are_few_and_rare_while_it_lacks_most() {
+        let took = Duration::from_millis(20);
+        let mut settling = Settling::with(NodeId::from_bytes([1; 32]));
+        let mut rest = |asked, lacking| (settling.rest(asked, lacking, took), settling.questions);
+        assert_eq!(rest(PAGE, 0), (took, 2));
+        assert_eq!(rest(2 * PAGE, PAGE), (took, 4));
+        assert_eq!(rest(4 * PAGE, 2 * PAGE + 1), (took * REST, 1));
+        for questions in [2, 4, 8, QUESTIONS, QUESTIONS] {
+            assert_eq!(rest(PAGE, 1), (took, questions));
+        }
+        assert_eq!(rest(0, 0), (took, QUESTIONS), "what others lack is passed over quickly");
     }
-    Ok(())
 }
