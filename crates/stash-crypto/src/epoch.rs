@@ -14,6 +14,7 @@ use crate::entry::{EntryError, MemberEntry};
 use crate::grant::{GrantError, KeyGrant};
 use crate::ids::{NodeId, WrapPublic};
 use crate::log::{MemberError, MemberLog};
+use crate::member::Role;
 use crate::node::WrapSecret;
 use crate::secret::{NetworkKey, ReadRoot, RootSecret};
 use crate::wrap::{WrapError, unwrap, wrap};
@@ -59,7 +60,23 @@ pub enum ChangeError {
     Epoch(#[from] EpochError),
 }
 
+/// Wraps to the root in the entry of an epoch: a network key, and a read root.
+const TO_ROOT: usize = 2;
+
+/// Wraps to a member in the entry of an epoch.
+fn wraps_to(role: Role) -> usize {
+    if role.reads() { 2 } else { 1 }
+}
+
 impl MemberLog {
+    /// Whether the next epoch could begin, were one more member admitted: its entry has room for
+    /// [`MAX_WRAPS`] keys, two of them for the root, two for each member that reads, and one for each
+    /// keeper.
+    pub fn has_room_for(&self, role: Role) -> bool {
+        let taken: usize = self.members().map(|member| wraps_to(member.role)).sum();
+        TO_ROOT + taken + wraps_to(role) <= MAX_WRAPS
+    }
+
     /// The network keys that the log wraps to a node, or to the root (`None`), by ascending epoch.
     /// What does not open is left out.
     pub fn network_keys(&self, to: Option<&NodeId>, secret: &WrapSecret) -> Vec<NetworkKey> {

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use rand::RngExt;
 use serde_bytes::ByteBuf;
 use stash_crypto::{
-    JoinRequest, LabelError, MemberChange, MemberEntry, MemberLog, NetworkKey, NodeKeys,
+    JoinRequest, LabelError, MAX_WRAPS, MemberChange, MemberEntry, MemberLog, NetworkKey, NodeKeys,
     NoisePublic, NoiseSecret, Role, SignedAddresses, StashId, Ticket, TicketId, TicketSecret,
 };
 use stash_p2p::{
@@ -33,9 +33,13 @@ use crate::{catchup, sync};
 /// How long a join or a recovery may take to reach a member.
 const REACH: Duration = Duration::from_secs(20);
 
-/// Bytes that the member log may have for a join: it travels whole in one message, beside the grant
-/// and the addresses. Room for about 350 members.
-const MAX_LOG_BYTES: usize = 160 << 10;
+/// Bytes that the member log may have for a join. A joiner keeps it in one batch, and every node in
+/// memory. Room for a removal a week for a year in the largest stash, and for 19 years among 16 members.
+const MAX_LOG_BYTES: usize = 8 << 20;
+
+/// Bytes of the member log in a welcome: beside them, the grant and the addresses fit into a message.
+/// The rest is asked for.
+const WELCOME: usize = 96 << 10;
 
 /// Longest life of a ticket: a day is the default, 30 days the limit.
 pub const MAX_TICKET_LIFE: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -98,6 +102,9 @@ pub enum InviteError {
     /// Another member may know more of the member log. Connect one, or vouch for this node's.
     #[error(transparent)]
     NotMet(#[from] NotMet),
+    /// One more member would be one too many.
+    #[error(transparent)]
+    Full(#[from] Full),
     /// Too many tickets are open or remembered.
     #[error("{MAX_TICKETS} tickets are open or remembered; wait for some to lapse")]
     TooMany,
@@ -111,6 +118,15 @@ pub enum InviteError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
+
+/// The stash has as many members as the keys of one epoch can be given to. Nothing changed; there is
+/// room again when members are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the stash is full: it has room for {} owners and readers, two keepers in the place of one",
+    MAX_WRAPS / 2 - 1
+)]
+pub struct Full;
 
 /// Signs the member log. Implemented where the root secret is, which is not in this crate.
 pub trait Admission: Send + Sync {
@@ -158,38 +174,39 @@ pub async fn join_on(
 ) -> Result<Joined, JoinError> {
     let request = JoinRequest::sign(keys, &ticket.stash, ticket.id, name)?;
     let stranger = Stranger::bind(environment, keys.noise_secret())?;
-    let reply = stranger.join(ticket, &request).await;
+    let joined = stranger.join(ticket, &request).await;
     stranger.endpoint.shutdown(Duration::from_secs(1)).await;
-    let (entries, grant, addresses) = match reply {
-        Ok(Reply::Welcome { entries, grant, addresses }) => (entries, grant, addresses),
-        Ok(reply) => return Err(unexpected(&reply).into()),
-        Err(JoinError::Refused(AskError::Refused { code: Refusal::TicketExpired, .. })) => {
-            return Err(JoinError::Expired);
+    joined.map_err(|error| match error {
+        JoinError::Refused(AskError::Refused { code: Refusal::TicketExpired, .. }) => {
+            JoinError::Expired
         }
-        Err(JoinError::Refused(AskError::Refused { code: Refusal::TicketUsed, .. })) => {
-            return Err(JoinError::Used);
-        }
-        Err(error) => return Err(error),
-    };
-    let log = verified(ticket.stash, &entries)?;
-    let me = log.member(&keys.node_id());
-    let role = me.ok_or_else(|| JoinError::Log("this node is not in it".to_owned()))?.role;
-    let grant = grant.into_vec();
-    Ok(Joined { stash: ticket.stash, role, log, grant, addresses: raw(addresses) })
+        JoinError::Refused(AskError::Refused { code: Refusal::TicketUsed, .. }) => JoinError::Used,
+        error => error,
+    })
 }
 
 fn raw(list: Vec<ByteBuf>) -> Vec<Vec<u8>> {
     list.into_iter().map(ByteBuf::into_vec).collect()
 }
 
-fn verified(stash: StashId, entries: &[ByteBuf]) -> Result<MemberLog, JoinError> {
-    let mut log = MemberLog::new(stash);
+/// Adds entries to a log, each verified.
+fn extend(log: &mut MemberLog, entries: &[ByteBuf]) -> Result<(), JoinError> {
+    let wrong = |error: &dyn fmt::Display| JoinError::Log(error.to_string());
     for bytes in entries {
-        let entry =
-            MemberEntry::decode(bytes).map_err(|error| JoinError::Log(error.to_string()))?;
-        log.push(entry).map_err(|error| JoinError::Log(error.to_string()))?;
+        let entry = MemberEntry::decode(bytes).map_err(|error| wrong(&error))?;
+        log.push(entry).map_err(|error| wrong(&error))?;
     }
-    Ok(log)
+    Ok(())
+}
+
+/// Reads what a member has more of the log; where members can be reached, as it says.
+async fn read_on(peer: &Peer, log: &mut MemberLog) -> Result<Vec<ByteBuf>, JoinError> {
+    let reply = ask(peer, &Request::Members { from: log.len() }).await?;
+    let Reply::Members { entries, addresses } = reply else {
+        return Err(unexpected(&reply).into());
+    };
+    extend(log, &entries)?;
+    Ok(addresses)
 }
 
 /// An endpoint that dials once and admits nobody.
@@ -216,10 +233,28 @@ impl Stranger {
         self.endpoint.dial_once(addresses.to_vec(), public(remote), realm, REACH).await
     }
 
-    async fn join(&self, ticket: &Ticket, request: &JoinRequest) -> Result<Reply, JoinError> {
+    async fn join(&self, ticket: &Ticket, request: &JoinRequest) -> Result<Joined, JoinError> {
+        let (stash, me) = (ticket.stash, request.identity.node);
         let peer = self.dial(&ticket.addresses, &ticket.inviter, join_realm(ticket)).await?;
         let request = Request::Join { request: ByteBuf::from(request.encode()) };
-        Ok(ask(&peer, &request).await?)
+        let reply = ask(&peer, &request).await?;
+        let Reply::Welcome { entries, grant, addresses } = reply else {
+            return Err(unexpected(&reply).into());
+        };
+        let mut log = MemberLog::new(stash);
+        extend(&mut log, &entries)?;
+        let role = loop {
+            if let Some(member) = log.member(&me) {
+                break member.role;
+            }
+            let known = log.len();
+            read_on(&peer, &mut log).await?;
+            if log.len() == known {
+                return Err(JoinError::Log("this node is not in it".to_owned()));
+            }
+        };
+        let (grant, addresses) = (grant.into_vec(), raw(addresses));
+        Ok(Joined { stash, role, log, grant, addresses })
     }
 }
 
@@ -287,17 +322,10 @@ async fn recover_from(
 ) -> Result<(MemberLog, Vec<Vec<u8>>), JoinError> {
     let mut log = MemberLog::new(stash);
     let addresses = loop {
-        let reply = ask(peer, &Request::Members { from: log.len() }).await?;
-        let Reply::Members { entries, addresses } = reply else {
-            return Err(unexpected(&reply).into());
-        };
-        if entries.is_empty() {
+        let known = log.len();
+        let addresses = read_on(peer, &mut log).await?;
+        if log.len() == known {
             break addresses;
-        }
-        for bytes in &entries {
-            let wrong = |error: &dyn fmt::Display| JoinError::Log(error.to_string());
-            let entry = MemberEntry::decode(bytes).map_err(|error| wrong(&error))?;
-            log.push(entry).map_err(|error| wrong(&error))?;
         }
     };
     let entry = admit(&log).map_err(JoinError::Log)?;
@@ -324,7 +352,7 @@ pub fn found(
 ) -> Result<(), CommitError> {
     let mut batch = Batch::new();
     for entry in log.entries() {
-        batch = batch.row(&roster::row(entry.index()), Some(entry.bytes()));
+        batch = roster::keep(batch, entry.index(), entry.bytes());
     }
     for bytes in addresses {
         if let Ok(claim) = SignedAddresses::decode(bytes) {
@@ -356,6 +384,9 @@ pub(crate) async fn invite(
         return Err(InviteError::NotFounder);
     }
     standing::assure(core).await?;
+    if !core.roster.log(|log| log.has_room_for(role)) {
+        return Err(Full.into());
+    }
     if lifetime < Duration::from_secs(1) || lifetime > MAX_TICKET_LIFE {
         return Err(InviteError::Lifetime);
     }
@@ -398,7 +429,7 @@ pub(crate) async fn invite(
     Ok(ticket)
 }
 
-/// Serves one connection of a ticket's realm: one join request.
+/// Serves one connection of a ticket's realm: one join request, and what follows from it.
 pub(crate) async fn serve(core: Arc<Core>, ticket: TicketId, peer: Peer) {
     let Ok(Some(stream)) = tokio::time::timeout(REACH, peer.accept()).await else {
         return peer.close(CloseReason::Shutdown);
@@ -411,10 +442,30 @@ pub(crate) async fn serve(core: Arc<Core>, ticket: TicketId, peer: Peer) {
     };
     if send.message(crate::message::encode(&reply)).await.is_ok() {
         send.finish();
-        // The joiner closes once it has read the answer.
-        let _ = tokio::time::timeout(REACH, peer.closed()).await;
+        let admitted = matches!(reply, Reply::Welcome { .. });
+        // The joiner closes once it has read the answer, and the rest of the log.
+        let rest =
+            async { if admitted { give_log(&core, &peer).await } else { peer.closed().await } };
+        let _ = tokio::time::timeout(REACH, rest).await;
     }
     peer.close(CloseReason::Shutdown);
+}
+
+/// Gives a node that has just been admitted the part of the member log for which its welcome had no
+/// room, until it closes.
+async fn give_log(core: &Core, peer: &Peer) -> CloseReason {
+    while let Some(stream) = peer.accept().await {
+        let (mut send, mut recv) = stream.split();
+        let reply = match serve::opening(&mut recv).await {
+            Ok(Some(Request::Members { from })) => serve::member_log(core, from),
+            Ok(_) => refused(Refusal::Unknown, "a ticket is good for a join request alone"),
+            Err(_) => continue,
+        };
+        if send.message(crate::message::encode(&reply)).await.is_ok() {
+            send.finish();
+        }
+    }
+    peer.closed().await
 }
 
 async fn admit(core: &Arc<Core>, ticket: TicketId, peer: &Peer, request: &[u8]) -> Reply {
@@ -438,7 +489,7 @@ async fn admit(core: &Arc<Core>, ticket: TicketId, peer: &Peer, request: &[u8]) 
                 sync::spread(core, &sync::News::Log);
             }
             Reply::Welcome {
-                entries: page(core.roster.entries(0), usize::MAX),
+                entries: page(core.roster.entries(0), WELCOME),
                 grant: ByteBuf::from(grant),
                 addresses: page(core.roster.claims(), MAX_CLAIM_BYTES),
             }
@@ -471,15 +522,17 @@ fn decide(
     let admission = admission.ok_or_else(|| failed("the root secret is not here".to_owned()))?;
     // It may have been started anew since the ticket was made.
     core.standing.check().map_err(|error| failed(error.to_string()))?;
-    let log_bytes: usize = core.roster.entries(0).iter().map(Vec::len).sum();
-    if log_bytes > MAX_LOG_BYTES {
-        return Err(failed("the stash has as many members as a stash can have".to_owned()));
+    if core.roster.log_bytes() > MAX_LOG_BYTES {
+        return Err(failed("the member log is as long as that of a stash can be".to_owned()));
+    }
+    if !core.roster.log(|log| log.has_room_for(role)) {
+        return Err(failed(Full.to_string()));
     }
     let (entry, grant) =
         core.roster.log(|log| admission.admit(log, request, role)).map_err(failed)?;
     row.used =
         Some(Used { node: *request.identity.node.as_bytes(), grant: ByteBuf::from(grant.clone()) });
-    let batch = row.put(Batch::new()).row(&roster::row(entry.index()), Some(entry.bytes()));
+    let batch = roster::keep(row.put(Batch::new()), entry.index(), entry.bytes());
     core.roster.check(&entry).map_err(|error| failed(error.to_string()))?;
     store.commit(batch).map_err(|error| failed(error.to_string()))?;
     core.roster.admitted(&entry).map_err(|error| failed(error.to_string()))?;

@@ -81,7 +81,7 @@ pub use fetch::{Fetch, FetchError};
 pub use holding::Holding;
 pub use housekeeping::{Checked, DAMAGE_LISTED, HouseError, HouseStatus, Housekeeper, ScrubReport};
 pub use join::{
-    Admission, InviteError, JoinError, Joined, MAX_TICKET_LIFE, found, join, join_on, recover,
+    Admission, Full, InviteError, JoinError, Joined, MAX_TICKET_LIFE, found, join, join_on, recover,
 };
 pub use ledger::LedgerError;
 pub use members::{ChangeMemberError, MembersChanged};

@@ -11,13 +11,14 @@ use stash_crypto::{
     EntryError, MemberChange, MemberEntry, MemberError, MemberLog, NodeId, NoisePublic, Role,
     SignedAddresses, StashId,
 };
-use stash_store::{Batch, CommitError, ReadError, Store};
+use stash_store::{Batch, CommitError, MAX_ROW_VALUE, ReadError, Store};
 use tokio::sync::watch;
 
 use crate::core::lock;
 use crate::ledger::UNCUT;
 
-/// Store rows of the member log, by index.
+/// Store rows of the member log, by index. An entry that is too long for one row goes on in the next
+/// ones, whose keys have one byte more: 1, 2.
 const MEMBER: &[u8] = b"member/";
 /// Store rows of members' signed addresses, by node id.
 const ADDRESS: &[u8] = b"address/";
@@ -82,7 +83,7 @@ impl Roster {
     /// Reads the member log and the addresses from the store, verifying every entry again.
     pub(crate) fn open(store: &Store, stash: StashId) -> Result<Roster, RosterError> {
         let mut log = MemberLog::new(stash);
-        for (_, bytes) in store.rows(MEMBER)? {
+        for bytes in read(store)? {
             push(&mut log, &bytes)?;
         }
         let claims = store.rows(ADDRESS)?.into_iter();
@@ -186,6 +187,11 @@ impl Roster {
         })
     }
 
+    /// Bytes of all entries.
+    pub(crate) fn log_bytes(&self) -> usize {
+        self.log(|log| log.entries().iter().map(|entry| entry.bytes().len()).sum())
+    }
+
     /// Every signed address of a member, encoded.
     pub(crate) fn claims(&self) -> Vec<Vec<u8>> {
         self.claims_if(|_| true)
@@ -235,7 +241,7 @@ impl Roster {
             let len = log.len();
             push(&mut log, bytes)?;
             if log.len() > len {
-                batch = batch.row(&row(len), Some(bytes));
+                batch = keep(batch, len, bytes);
                 if let Some(node) = log.entries().last().and_then(cut_node) {
                     batch = batch.row(&[UNCUT, node.as_bytes()].concat(), Some(b""));
                 }
@@ -256,7 +262,7 @@ impl Roster {
         push(&mut self.log(MemberLog::clone), entry.bytes())
     }
 
-    /// Takes an entry that another batch has just made durable under [`row`].
+    /// Takes an entry that another batch has just made durable by [`keep`].
     pub(crate) fn admitted(&self, entry: &MemberEntry) -> Result<(), RosterError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         push(&mut state.log, entry.bytes())?;
@@ -298,9 +304,25 @@ impl Roster {
     }
 }
 
-/// The store row of a member log entry.
-pub(crate) fn row(index: u64) -> Vec<u8> {
-    [MEMBER, &index.to_be_bytes()].concat()
+/// Adds the store rows of a member log entry to a batch.
+pub(crate) fn keep(batch: Batch, index: u64, entry: &[u8]) -> Batch {
+    let first = [MEMBER, &index.to_be_bytes()].concat();
+    entry.chunks(MAX_ROW_VALUE).zip(0u8..).fold(batch, |batch, (bytes, part)| match part {
+        0 => batch.row(&first, Some(bytes)),
+        part => batch.row(&[&first[..], &[part]].concat(), Some(bytes)),
+    })
+}
+
+/// The entries in a store, in log order.
+fn read(store: &Store) -> Result<Vec<Vec<u8>>, ReadError> {
+    let mut entries: Vec<Vec<u8>> = Vec::new();
+    for (key, bytes) in store.rows(MEMBER)? {
+        match entries.last_mut() {
+            Some(last) if key.len() > MEMBER.len() + 8 => last.extend(bytes),
+            _ => entries.push(bytes),
+        }
+    }
+    Ok(entries)
 }
 
 /// The store row of a member's signed addresses.

@@ -146,10 +146,7 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
             Ok(chunks) => have(core, &chunks).await,
             Err(error) => refused(Refusal::Malformed, &error.to_string()),
         },
-        Request::Members { from } => {
-            let entries = page(core.roster.entries(from), MAX_ENTRY_BYTES);
-            Reply::Members { entries, addresses: page(core.roster.claims(), MAX_CLAIM_BYTES) }
-        }
+        Request::Members { from } => member_log(core, from),
         Request::Announce { entries, addresses } => {
             let raw = |list: Vec<ByteBuf>| list.into_iter().map(ByteBuf::into_vec).collect();
             match members::learn(core, raw(entries), raw(addresses)).await {
@@ -193,6 +190,12 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
         | Request::Lack { .. }
         | Request::Log { .. } => refused(Refusal::Role, "only members ask this"),
     }
+}
+
+/// What is known of the members: the log from an index on, as much as fits, and addresses.
+pub(crate) fn member_log(core: &Core, from: u64) -> Reply {
+    let entries = page(core.roster.entries(from), MAX_ENTRY_BYTES);
+    Reply::Members { entries, addresses: page(core.roster.claims(), MAX_CLAIM_BYTES) }
 }
 
 async fn have(core: &Arc<Core>, chunks: &[Address]) -> Reply {

@@ -159,6 +159,29 @@ fn an_epoch_begins_with_a_removal_and_where_reading_is_given_or_taken() {
 }
 
 #[test]
+fn there_is_room_for_exactly_those_members_to_whom_an_epoch_can_be_wrapped() {
+    let mut log = log();
+    // The owner, the reader and the keeper take five, the root two.
+    let mut seed = [0; 32];
+    for n in 0..(MAX_WRAPS - 8) / 2 {
+        seed[..8].copy_from_slice(&(n + 1_000).to_le_bytes());
+        assert!(log.has_room_for(Role::Reader), "reader {n}");
+        push(&mut log, admit(&NodeKeys::from_seed(seed), Role::Reader, 0));
+    }
+    assert!(!log.has_room_for(Role::Owner) && log.has_room_for(Role::Keeper));
+    push(&mut log, admit(&NodeKeys::from_seed([52; 32]), Role::Keeper, 0));
+    assert!(!log.has_room_for(Role::Keeper));
+    let MemberChange::Epoch { wraps, .. } = next_epoch(&log, &root(), &mut Counting(0)).unwrap()
+    else {
+        panic!("no epoch")
+    };
+    assert_eq!(wraps.len(), MAX_WRAPS);
+    push(&mut log, admit(&NodeKeys::from_seed([53; 32]), Role::Keeper, 0));
+    let beyond = next_epoch(&log, &root(), &mut Counting(0));
+    assert_eq!(beyond.unwrap_err(), EpochError::TooMany { count: MAX_WRAPS + 1 });
+}
+
+#[test]
 fn a_log_that_tells_no_root_begins_no_epoch() {
     let mut log = MemberLog::new(stash());
     push(&mut log, admit(&node(), Role::Owner, 0));

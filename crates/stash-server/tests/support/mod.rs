@@ -107,6 +107,11 @@ impl Stash {
     }
 
     pub(crate) async fn founder(&self) -> Node {
+        self.founder_among(0).await
+    }
+
+    /// A founder with so many readers, which nobody ever meets.
+    pub(crate) async fn founder_among(&self, readers: u64) -> Node {
         let keys = NodeKeys::generate(&mut rand::rng());
         let zero = TicketId::from_bytes([0; 16]);
         let request = JoinRequest::sign(&keys, &self.id(), zero, "founder").unwrap();
@@ -118,6 +123,11 @@ impl Stash {
         let told = MemberEntry::sign(&self.root().root_signer(), 0, log.head(), told).unwrap();
         log.push(told).unwrap();
         log.push(admit_entry(&self.root(), &log, &request, Role::Owner)).unwrap();
+        for _ in 0..readers {
+            let keys = NodeKeys::generate(&mut rand::rng());
+            let request = JoinRequest::sign(&keys, &self.id(), zero, "reader").unwrap();
+            log.push(admit_entry(&self.root(), &log, &request, Role::Reader)).unwrap();
+        }
         let dir = tempfile::tempdir().unwrap();
         let store = Store::create(&dir.path().join("store"), &Options::default()).unwrap();
         found(&store, &log, &[], true).unwrap();

@@ -9,8 +9,9 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-/// Largest keyring or state file in bytes: far above what any of them has.
-const MAX_FILE: u64 = 1 << 20;
+/// Largest keyring or state file in bytes: above what any of them has, which is the member log with 8 MiB
+/// when the last member joined.
+const MAX_FILE: u64 = 32 << 20;
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// Makes a directory, and what leads to it, readable by its owner alone; one that exists is kept.
