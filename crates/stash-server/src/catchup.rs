@@ -30,7 +30,7 @@ pub(crate) const COMPLETE: &[u8] = b"sync/complete";
 
 /// Store rows of how far this node has come in the order of each member: log id, sequence number
 /// (little-endian).
-const CURSORS: &[u8] = b"cursor/";
+pub(crate) const CURSORS: &[u8] = b"cursor/";
 
 /// How long news wait for more of them. What a connected member is sent directly does not wait.
 const NEWS: Duration = Duration::from_secs(1);

@@ -29,7 +29,7 @@ use crate::serve::refused;
 use crate::short;
 use trials::Sample;
 pub use trials::Trial;
-pub(crate) use trials::Trials;
+pub(crate) use trials::{ROWS as DOUBT, Trials};
 
 /// What one challenge asks for, at most: 64 MiB are read on either side, if all are the largest.
 const ASKED: usize = 16;

@@ -33,7 +33,7 @@ use crate::pool::Buffer;
 use crate::tally::Wait;
 use crate::traffic::Traffic;
 use crate::upload::Upload;
-use crate::{catchup, repair, roster, short, sync, wants};
+use crate::{catchup, parted, repair, roster, short, sync, wants};
 
 /// One running node of one stash. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -60,6 +60,7 @@ impl Engine {
         core.tasks.spawn(catchup::tell(Arc::clone(&core)));
         core.tasks.spawn(wants::run(Arc::clone(&core)));
         core.tasks.spawn(repair::run(Arc::clone(&core)));
+        parted::clear_away(&core);
         if mode == Mode::Threads {
             core.tasks.spawn(housekeeping::run(Arc::clone(&core)));
         }

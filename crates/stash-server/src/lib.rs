@@ -50,6 +50,7 @@ mod ledger;
 mod logs;
 mod members;
 mod message;
+mod parted;
 mod pool;
 mod proof;
 mod repair;

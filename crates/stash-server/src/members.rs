@@ -20,7 +20,7 @@ use crate::message::{Reply, Request};
 use crate::roster::RosterError;
 use crate::standing::{self, NotMet};
 use crate::sync::News;
-use crate::{short, sync};
+use crate::{parted, short, sync};
 
 /// How long a member may take to say what it has of one that is about to be cut, and to hand it
 /// over. One that takes longer counts as not reachable.
@@ -130,11 +130,11 @@ async fn follow(core: &Arc<Core>) {
     learn_keys(core);
     let removed = part(core);
     let lapsed = core.roster.members().into_iter().filter(|member| member.lapsed);
-    for node in removed.into_iter().chain(lapsed.map(|member| member.node)) {
-        if let Err(error) = short::part(core, node).await {
-            tracing::warn!(%error, "copies that a member lacks who does not count are still counted");
-        }
+    let uncounted = removed.iter().copied().chain(lapsed.map(|member| member.node)).collect();
+    if let Err(error) = short::part(core, uncounted).await {
+        tracing::warn!(%error, "copies that a member lacks who does not count are still counted");
     }
+    parted::clear_away(core);
     let shared = Arc::clone(core);
     let work = move |store: &Store| {
         ledger::set_aside(&shared.turns, store, &shared.roster, catchup::doubt)

@@ -46,7 +46,7 @@ const PASS: &[u8] = b"house/repair";
 const DUE: &[u8] = b"repair/";
 
 /// Store rows of when members were last connected, by node id, in seconds of the store's uptime.
-const MET: &[u8] = b"met/";
+pub(crate) const MET: &[u8] = b"met/";
 
 /// What was found of the copies of all records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -170,6 +170,13 @@ impl Repairs {
     /// The uptime at which a member was last connected.
     pub(crate) fn last_met(&self, node: &NodeId) -> Option<u64> {
         lock(&self.notes).met.get(node).copied()
+    }
+
+    /// A member was removed.
+    pub(crate) fn forget(&self, node: &NodeId) {
+        let mut notes = lock(&self.notes);
+        notes.met.remove(node);
+        notes.unwritten.remove(node);
     }
 
     pub(crate) fn status(&self) -> RepairStatus {

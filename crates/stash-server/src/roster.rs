@@ -21,7 +21,7 @@ use crate::ledger::UNCUT;
 /// ones, whose keys have one byte more: 1, 2.
 const MEMBER: &[u8] = b"member/";
 /// Store rows of members' signed addresses, by node id.
-const ADDRESS: &[u8] = b"address/";
+pub(crate) const ADDRESS: &[u8] = b"address/";
 
 /// The members of one stash.
 #[derive(Debug)]

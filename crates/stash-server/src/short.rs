@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::core::{AskError, Core, lock};
 use crate::holding::{self, PAGE};
+use crate::lapse;
 use crate::ledger::LedgerError;
 use crate::shipment::Shipment;
 
@@ -80,8 +81,13 @@ pub(crate) async fn watch(core: Arc<Core>, shipment: Arc<Shipment>, lanes: Vec<N
     let hashes = shipment.records().iter().map(Record::hash);
     // Mostly nobody lacks anything, and nothing has to be struck out.
     if !lacking.is_empty() || core.short.some.load(Ordering::Relaxed) {
-        let lacking = lacking.clone();
-        change(&core, hashes.collect(), move |nodes| nodes.clone_from(&lacking)).await;
+        let (lacking, shared) = (lacking.clone(), Arc::clone(&core));
+        let update = move |nodes: &mut BTreeSet<NodeId>| {
+            // Whoever was removed since the put began, or has lapsed, lacks nothing.
+            let counted: BTreeSet<NodeId> = lapse::counted(&shared).collect();
+            *nodes = lacking.intersection(&counted).copied().collect();
+        };
+        change(&core, hashes.collect(), update).await;
     }
     // One that is connected all the same has passed over them in this node's order.
     let followers = lock(&core.news);
@@ -126,16 +132,16 @@ async fn change(
     }
 }
 
-/// Goes through the records that a member is known to lack, some at a time.
+/// Goes through the records that any of some members are known to lack, some at a time.
 #[derive(Debug)]
 struct Lacked {
-    node: NodeId,
+    nodes: BTreeSet<NodeId>,
     after: Vec<u8>,
 }
 
 impl Lacked {
-    fn by(node: NodeId) -> Lacked {
-        Lacked { node, after: Vec::new() }
+    fn by(nodes: BTreeSet<NodeId>) -> Lacked {
+        Lacked { nodes, after: Vec::new() }
     }
 
     /// Those among the next `limit` that somebody lacks, which may be none; `None` after the last.
@@ -153,27 +159,25 @@ impl Lacked {
             return Ok(None);
         };
         self.after.clone_from(last);
-        let rows = rows.iter().filter(|(_, value)| nodes(value).contains(&self.node));
+        let rows = rows.iter().filter(|(_, value)| !nodes(value).is_disjoint(&self.nodes));
         let hash = |key: &Vec<u8>| key.strip_prefix(SHORT)?.try_into().ok();
         Ok(Some(rows.filter_map(|(key, _)| hash(key).map(RecordHash::from_bytes)).collect()))
     }
 }
 
-/// A node that was removed, or has lapsed, lacks nothing any more.
-pub(crate) async fn part(core: &Arc<Core>, node: NodeId) -> Result<(), ReadError> {
-    let mut lacked = Lacked::by(node);
+/// Nodes that were removed, or have lapsed, lack nothing any more.
+pub(crate) async fn part(core: &Arc<Core>, nodes: BTreeSet<NodeId>) -> Result<(), ReadError> {
+    let mut lacked = Lacked::by(nodes);
     while let Some(page) = lacked.next(core, QUESTIONS * PAGE).await? {
-        strike(core, node, page).await;
+        strike(core, &lacked.nodes, page).await;
     }
     Ok(())
 }
 
-async fn strike(core: &Arc<Core>, node: NodeId, hashes: Vec<RecordHash>) {
+async fn strike(core: &Arc<Core>, who: &BTreeSet<NodeId>, hashes: Vec<RecordHash>) {
     if !hashes.is_empty() {
-        change(core, hashes, move |nodes| {
-            nodes.remove(&node);
-        })
-        .await;
+        let who = who.clone();
+        change(core, hashes, move |nodes| nodes.retain(|node| !who.contains(node))).await;
     }
 }
 
@@ -198,7 +202,7 @@ pub(crate) enum Next {
 
 impl Settling {
     pub(crate) fn with(node: NodeId) -> Settling {
-        Settling { lacked: Lacked::by(node), questions: 1 }
+        Settling { lacked: Lacked::by(BTreeSet::from([node])), questions: 1 }
     }
 
     pub(crate) async fn step(&mut self, core: &Arc<Core>, peer: &Peer) -> Result<Next, AskError> {
@@ -215,7 +219,7 @@ impl Settling {
             pairs.map(|(hash, _)| *hash).collect::<Vec<_>>()
         };
         let lacking = split(true);
-        strike(core, self.lacked.node, split(false)).await;
+        strike(core, &self.lacked.nodes, split(false)).await;
         if !lacking.is_empty() {
             holding::tell(peer, &lacking).await;
         }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use common::{Random, places, put, read, record};
 use stash_store::{
-    Address, Batch, Blob, ChunkState, CollectOptions, CommitError, OpenError, Options, Ref, Staged,
-    Store,
+    Address, Batch, Blob, ChunkState, CollectOptions, CommitError, Hold, OpenError, Options, Ref,
+    Staged, Store,
 };
 
 /// Sizes of blobs, each with its reason.
@@ -107,6 +107,32 @@ fn a_batch_whose_condition_fails_changes_nothing() {
         assert_eq!(store.commit(evict()).unwrap().evicted, 1, "{name}");
         assert_eq!(store.row(b"r").unwrap(), Some(b"1".to_vec()), "{name}");
         assert_eq!(store.chunk_state(&address).unwrap(), ChunkState::Evicted, "{name}");
+    }
+}
+
+#[test]
+fn holds_are_listed_page_by_page_in_order() {
+    for (name, place) in places() {
+        let store = place.create();
+        let addresses = [&b"one"[..], b"two", b"three"].map(|blob| put(&store, blob));
+        let mut holds: Vec<_> =
+            addresses.iter().flat_map(|address| [1, 2].map(|by| (*address, [by; 32]))).collect();
+        let hold = |batch: Batch, (address, holder): &Hold| batch.hold(*address, *holder);
+        store.commit(holds.iter().fold(Batch::new(), hold)).unwrap();
+        let gone = holds.remove(3);
+        store.commit(Batch::new().release(gone.0, gone.1)).unwrap();
+        holds.sort();
+        for limit in 1..=6 {
+            let (mut listed, mut after) = (Vec::new(), None);
+            loop {
+                let page = store.holds_after(after.as_ref(), limit).unwrap();
+                assert!(page.len() <= limit, "{name}");
+                let Some(last) = page.last() else { break };
+                after = Some(*last);
+                listed.extend(page);
+            }
+            assert_eq!(listed, holds, "{name}, by {limit}");
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::core::lock;
 
 /// Store rows of members in doubt: since when, in seconds since 1970, and how much they failed to
 /// show; 8 bytes each, little-endian.
-const ROWS: &[u8] = b"doubt/";
+pub(crate) const ROWS: &[u8] = b"doubt/";
 
 /// Challenges in a row that a member in doubt has to stand.
 const CLEARED: u32 = 10;
@@ -73,6 +73,11 @@ impl Trials {
     pub(crate) fn doubted(&self) -> BTreeSet<NodeId> {
         let all = lock(&self.0);
         all.iter().filter(|(_, kept)| kept.trial.doubted.is_some()).map(|(node, _)| *node).collect()
+    }
+
+    /// A member was removed.
+    pub(crate) fn forget(&self, node: &NodeId) {
+        lock(&self.0).remove(node);
     }
 
     /// What a member failed to show.

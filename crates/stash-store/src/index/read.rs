@@ -213,6 +213,33 @@ impl Index {
         pairs.iter().map(holder).collect()
     }
 
+    /// At most `limit` holds behind `after`, by blob and holder.
+    pub(crate) fn holds_beyond(
+        &self,
+        after: Option<&(Address, [u8; 32])>,
+        limit: usize,
+    ) -> Result<Vec<(Address, [u8; 32])>, IndexError> {
+        let under = key(table::HOLDS, &[]);
+        let from = match after {
+            None => under.clone(),
+            // The smallest key behind another is the same with a zero byte more.
+            Some((address, holder)) => key(table::HOLDS, &[address.as_bytes(), holder, &[0]]),
+        };
+        let (mut holds, mut bad) = (Vec::new(), None);
+        self.tree.scan(&from, &mut |key, _| {
+            if holds.len() >= limit || !key.starts_with(&under) {
+                return false;
+            }
+            let holder = key.get(33..).and_then(|holder| holder.try_into().ok());
+            match address_of(key).zip(holder) {
+                Some(hold) => holds.push(hold),
+                None => bad = Some(bad_value(key)),
+            }
+            bad.is_none()
+        })?;
+        bad.map_or(Ok(holds), Err)
+    }
+
     /// Whether a record or a manifest names the blob, or somebody holds it.
     pub(crate) fn is_needed(&self, address: &Address) -> Result<bool, IndexError> {
         self.peek(|tables| tables.is_needed(address))

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{READS, Store, is_misplaced};
+use super::{Hold, READS, Store, is_misplaced};
 use crate::budget::Claim;
 use crate::index::ChunkRow;
 use crate::stage::Admission;
@@ -190,6 +190,12 @@ impl Store {
     /// The hashes of all records that name a blob, directly or through manifests.
     pub fn referrers(&self, address: &Address) -> Result<Vec<[u8; 32]>, ReadError> {
         self.shared.ask(|index| index.referrers(address))
+    }
+
+    /// At most `limit` holds behind `after`, in the order of blobs and holders; `None` is before all of
+    /// them.
+    pub fn holds_after(&self, after: Option<&Hold>, limit: usize) -> Result<Vec<Hold>, ReadError> {
+        self.shared.ask(|index| index.holds_beyond(after, limit))
     }
 
     /// Who holds a blob.

@@ -1,0 +1,96 @@
+//! What a store keeps about a member goes when the member is removed.
+//!
+//! All of it may be dropped at any time and in any order, so nothing says how far that has come: each
+//! start looks again. The counters of handshakes stay; they cost 40 bytes, and keep old messages out.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use stash_crypto::NodeId;
+use stash_store::{Batch, Hold, Store};
+use tokio::time::{Instant, sleep};
+
+use crate::catchup::CURSORS;
+use crate::core::Core;
+use crate::ledger::LedgerError;
+use crate::repair::MET;
+use crate::roster::ADDRESS;
+use crate::{challenge, short};
+
+/// Rows about one member each, by its node id.
+const ABOUT: [&[u8]; 4] = [ADDRESS, CURSORS, MET, challenge::DOUBT];
+
+/// Nodes, or holds, that one commit is about.
+const PAGE: usize = 1_024;
+
+/// Drops what is kept about nodes that were removed, beside everything else.
+pub(crate) fn clear_away(core: &Arc<Core>) {
+    let gone: BTreeSet<NodeId> =
+        core.roster.log(|log| log.removals().map(|gone| gone.member.identity.node).collect());
+    if gone.is_empty() {
+        return;
+    }
+    let core = Arc::clone(core);
+    core.tasks.clone().spawn(async move {
+        if let Err(error) = clear(&core, gone).await {
+            tracing::warn!(%error, "what is kept about removed members is left until the next start");
+        }
+    });
+}
+
+async fn clear(core: &Arc<Core>, gone: BTreeSet<NodeId>) -> Result<(), LedgerError> {
+    for node in &gone {
+        core.trials.forget(node);
+        core.repairs.forget(node);
+    }
+    let nodes: Vec<NodeId> = gone.iter().copied().collect();
+    for some in nodes.chunks(PAGE / ABOUT.len()) {
+        let some = some.to_vec();
+        core.disk.run(move |store| drop_rows(store, &some)).await?;
+    }
+    short::part(core, gone.clone()).await?;
+    let gone = Arc::new(gone);
+    let mut after: Option<Hold> = None;
+    while !core.stop.is_cancelled() {
+        let begun = Instant::now();
+        let (from, of) = (after, Arc::clone(&gone));
+        after = core.disk.run(move |store| drop_holds(store, from.as_ref(), &of)).await?;
+        if after.is_none() {
+            break;
+        }
+        // Half of the time is for others.
+        sleep(begun.elapsed()).await;
+    }
+    Ok(())
+}
+
+fn drop_rows(store: &Store, nodes: &[NodeId]) -> Result<(), LedgerError> {
+    let mut batch = Batch::new();
+    for row in nodes.iter().flat_map(|node| ABOUT.map(|about| [about, node.as_bytes()].concat())) {
+        if store.row(&row)?.is_some() {
+            batch = batch.row(&row, None);
+        }
+    }
+    commit(store, batch)
+}
+
+/// Ends those among the next holds whose holder is gone: nobody relies on these copies any more. Where
+/// to go on; `None` at the end.
+fn drop_holds(
+    store: &Store,
+    after: Option<&Hold>,
+    gone: &BTreeSet<NodeId>,
+) -> Result<Option<Hold>, LedgerError> {
+    let page = store.holds_after(after, PAGE)?;
+    let of_gone = page.iter().filter(|(_, holder)| gone.contains(&NodeId::from_bytes(*holder)));
+    let release = |batch: Batch, (address, holder): &Hold| batch.release(*address, *holder);
+    commit(store, of_gone.fold(Batch::new(), release))?;
+    Ok(page.last().copied())
+}
+
+fn commit(store: &Store, batch: Batch) -> Result<(), LedgerError> {
+    if !batch.is_empty() {
+        store.commit(batch.even_if_full())?;
+    }
+    Ok(())
+}
