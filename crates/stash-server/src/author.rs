@@ -132,6 +132,9 @@ pub(crate) struct Past {
     pub(crate) hash: RecordHash,
     /// The last number before which no two lives of this node can have parted.
     pub(crate) opened: u64,
+    /// The last record of this store when it was given up: what is held of the writer up to there is of
+    /// this life, and nothing that came later is.
+    pub(crate) sequence: u64,
 }
 
 impl Author {
@@ -183,7 +186,8 @@ impl Author {
         if !came.iter().any(|record| last.is_touched(record)) {
             return Ok(None);
         }
-        let noted = restored::note(Batch::new().even_if_full(), &Past { writer, n, hash, opened });
+        let past = Past { writer, n, hash, opened, sequence: store.last_sequence() };
+        let noted = restored::note(Batch::new().even_if_full(), &past);
         *last = Last::fresh(incarnations::begin(store, noted, writer.node, &self.environment)?);
         Ok(Some(writer))
     }

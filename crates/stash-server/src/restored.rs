@@ -22,7 +22,8 @@ use crate::ledger::{self, LedgerError};
 use crate::{catchup, incarnations};
 
 /// Store rows of incarnations that were given up because their numbers were used elsewhere, by
-/// writer: the last number, its hash, and the last number before which no lives can have parted.
+/// writer: the last number, its hash, the last number before which no lives can have parted, and the
+/// last sequence number in the store.
 const PASTS: &[u8] = b"writer/past/";
 
 /// Store rows of records that were written again, by hash; the value is empty.
@@ -67,8 +68,9 @@ impl Restored {
 
 /// The row of a past incarnation, and the alarm that goes with it.
 pub(crate) fn note(batch: Batch, past: &Past) -> Batch {
-    let Past { writer, n, hash, opened } = past;
-    let value = [&n.to_le_bytes()[..], hash.as_bytes(), &opened.to_le_bytes()].concat();
+    let Past { writer, n, hash, opened, sequence } = past;
+    let numbers = [opened.to_le_bytes(), sequence.to_le_bytes()].concat();
+    let value = [&n.to_le_bytes()[..], hash.as_bytes(), &numbers].concat();
     let batch = batch.row(&[PASTS, &writer.to_bytes()].concat(), Some(&value));
     let key = [b"restored/", &writer.to_bytes()[..]].concat();
     ledger::alarm(
@@ -83,13 +85,14 @@ fn pasts(store: &Store) -> Result<Vec<Past>, ReadError> {
     let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
         let writer = Writer::from_bytes(key.strip_prefix(PASTS)?.try_into().ok()?);
         let (n, rest) = value.split_first_chunk::<8>()?;
-        let (hash, opened) = rest.split_first_chunk::<32>()?;
-        let opened = u64::from_le_bytes(opened.try_into().ok()?);
+        let (hash, rest) = rest.split_first_chunk::<32>()?;
+        let (opened, sequence) = rest.split_first_chunk::<8>()?;
         Some(Past {
             writer,
             n: u64::from_le_bytes(*n),
             hash: RecordHash::from_bytes(*hash),
-            opened,
+            opened: u64::from_le_bytes(*opened),
+            sequence: u64::from_le_bytes(sequence.try_into().ok()?),
         })
     };
     Ok(store.rows(PASTS)?.into_iter().filter_map(decode).collect())
@@ -229,17 +232,15 @@ impl Parting {
     /// it does here. What the other life had may have been forgotten: then it is the number below the
     /// least that is still held, or, if none is, the last before which none can have parted.
     fn find(store: &Store, past: &Past) -> Result<Parting, LedgerError> {
-        let Past { writer, n: last, hash, opened } = *past;
-        let parting = |common, ours| Parting { writer, common, last, ours };
+        let Past { writer, n: last, hash, opened, .. } = *past;
         if others(store, Dot { writer, n: last + 1 }, &hash)?.contains(&hash) {
-            return Ok(parting(last, BTreeMap::new()));
+            return Ok(Parting { writer, common: last, last, ours: BTreeMap::new() });
         }
         let (mut expected, mut least) = (hash, None);
         let mut ours = BTreeMap::new();
         for n in (1..=last).rev().take(FAR) {
             let Some(record) = ledger::whole(store, &expected)? else {
-                let common = least.map_or(opened, |least| least - 1);
-                return Parting::by_arrival(store, past, parting(common, ours));
+                return Parting::by_arrival(store, past, ours);
             };
             ours.insert(n, expected);
             let previous = others(store, Dot { writer, n }, &expected)?;
@@ -253,26 +254,26 @@ impl Parting {
         }
         let common = least.map_or(opened, |least| least - 1);
         ours.retain(|n, _| *n > common);
-        Ok(parting(common, ours))
+        Ok(Parting { writer, common, last, ours })
     }
 
-    /// A forget has taken a record of the chain. What is of this writer and came before the last record
-    /// of this life is of this life, since the first that came of the other one ended it. Where that
-    /// record is gone as well, what the chain has shown (`shown`) is all that is known.
-    fn by_arrival(store: &Store, past: &Past, shown: Parting) -> Result<Parting, LedgerError> {
-        let Past { writer, n: last, hash, opened } = *past;
-        let Some(end) = sequence(store, &hash)? else {
-            let ours = shown.ours.into_iter().filter(|(n, _)| *n > shown.common).collect();
-            return Ok(Parting { ours, ..shown });
-        };
-        let (mut ours, mut least) = (BTreeMap::new(), last + 1);
+    /// A forget has taken a record of the chain, of which this much is `shown`. What is held of this
+    /// writer and was here when it was given up is of this life, since nothing of the other one was.
+    fn by_arrival(
+        store: &Store,
+        past: &Past,
+        shown: BTreeMap<u64, RecordHash>,
+    ) -> Result<Parting, LedgerError> {
+        let Past { writer, n: last, opened, .. } = *past;
+        let (mut ours, mut least) = (shown, last + 1);
         for n in (1..=last).rev().take(FAR) {
             for hash in store.dots(&writer.to_bytes(), n)? {
                 let hash = RecordHash::from_bytes(hash);
                 match sequence(store, &hash)? {
-                    Some(came) if came > end => least = n,
-                    Some(_) => drop(ours.insert(n, hash)),
-                    None => {}
+                    Some(came) if came <= past.sequence => drop(ours.insert(n, hash)),
+                    // One that was damaged here and healed has come anew.
+                    Some(_) if ours.get(&n) != Some(&hash) => least = n,
+                    _ => {}
                 }
             }
         }

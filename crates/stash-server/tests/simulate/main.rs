@@ -71,7 +71,7 @@ fn one_seed_is_one_schedule() {
 }
 
 /// Seeds that showed a defect, and what that was.
-const FOUND: [(u64, &str); 6] = [
+const FOUND: [(u64, &str); 7] = [
     (
         13_481,
         "the first start after a store was restored failed, and the second one went on with the old \
@@ -101,6 +101,11 @@ const FOUND: [(u64, &str); 6] = [
         748,
         "somebody joined after a member's hello had left and before it knew of the connection: the other \
          side never heard of the new member",
+    ),
+    (
+        523,
+        "a purge by a clone took the last record of the counter that it shared, and the other machine \
+         could no longer tell which of its records were its own",
     ),
 ];
 
