@@ -35,7 +35,7 @@ pub(crate) const CURSORS: &[u8] = b"cursor/";
 /// How long news wait for more of them. What a connected member is sent directly does not wait.
 const NEWS: Duration = Duration::from_secs(1);
 
-/// How often all that is held is compared with a connected member: 40 bytes if it is the same.
+/// How often all that is held is compared with a connected member: 48 bytes if it is the same.
 const AUDIT: Duration = Duration::from_secs(600);
 
 /// From the end of the questions what a member still lacks to the next ones, at least.
