@@ -342,7 +342,9 @@ impl Inner {
         tokio::select! {
             biased;
             () = self.kill.cancelled() => {}
-            () = silent => {}
+            () = silent => {
+                tracing::info!(addr = %link.info.addr, "no sign of life during the shutdown: cut off");
+            }
         }
     }
 

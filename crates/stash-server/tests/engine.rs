@@ -195,7 +195,7 @@ async fn a_put_that_is_over_does_not_keep_a_node_from_stopping() {
     let nodes = three(&stash).await;
     let (_, outcome) = stash.put(&nodes[0], "over", &[1 << 20, 70_000], Wait::All).await;
     assert!(!outcome.short);
-    let deadline = Duration::from_secs(20);
+    let deadline = Duration::from_secs(60);
     for node in &nodes {
         let begun = std::time::Instant::now();
         node.engine.shutdown(deadline).await;

@@ -47,7 +47,7 @@ async fn agree(nodes: &[&Node], name: &str, expected: &[&str]) {
             if shown == expected {
                 break;
             }
-            assert!(begun.elapsed().as_secs() < 20, "{name}: {shown:?} and not {expected:?}");
+            assert!(begun.elapsed().as_secs() < 60, "{name}: {shown:?} and not {expected:?}");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }

@@ -18,7 +18,7 @@ use stash_server::{
 };
 
 /// Where a test waits for something to become true, it gives up after this.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Founder {
     pub(crate) root: RootSecret,
