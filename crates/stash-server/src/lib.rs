@@ -51,6 +51,7 @@ mod logs;
 mod members;
 mod message;
 mod parted;
+mod parting;
 mod pool;
 mod proof;
 mod repair;

@@ -7,11 +7,11 @@
 //! other way round; so after the next full exchange, what is hidden without having been seen is written
 //! again, under new numbers, with the `seen` it had before the lives parted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use stash_crypto::{Dot, NameId, NodeId, Record, RecordHash, Vector, Writer};
+use stash_crypto::{NameId, NodeId, Record, RecordHash, Vector, Writer};
 use stash_store::{Batch, ReadError, Store};
 use tokio::sync::watch;
 
@@ -19,6 +19,7 @@ use crate::author::Past;
 use crate::core::{Core, lock};
 use crate::engine::Engine;
 use crate::ledger::{self, LedgerError};
+use crate::parting::{Held, Parting};
 use crate::{catchup, incarnations};
 
 /// Store rows of incarnations that were given up because their numbers were used elsewhere, by
@@ -28,9 +29,6 @@ const PASTS: &[u8] = b"writer/past/";
 
 /// Store rows of records that were written again, by hash; the value is empty.
 const AGAIN: &[u8] = b"reissued/";
-
-/// Own records that are looked at, at most, on the way back to where the lives parted.
-const FAR: usize = 100_000;
 
 /// A version to be written again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,7 +191,7 @@ fn reissues(store: &Store) -> Result<Vec<Reissue>, LedgerError> {
     let mut all = Vec::new();
     for past in &pasts {
         let parting = Parting::find(store, past)?;
-        for name in parting.names(store)? {
+        for name in parting.names() {
             let held = held(store, &name)?;
             let later = |writer: &Writer| own.contains(writer) && !writers.contains(writer);
             for reissue in parting.confused(&held, later) {
@@ -207,161 +205,8 @@ fn reissues(store: &Store) -> Result<Vec<Reissue>, LedgerError> {
     Ok(all)
 }
 
-/// A record, and the sequence number under which it is stored here.
-type Held = (u64, Record);
-
 /// What is held of a name and can be read.
 fn held(store: &Store, name: &NameId) -> Result<Vec<Held>, LedgerError> {
     let (stored, _) = store.records_of_and_damaged(name.as_bytes())?;
     stored.iter().map(|one| Ok((one.sequence, ledger::decode(one.sequence, &one.bytes)?))).collect()
-}
-
-/// Where two lives of one writer parted.
-struct Parting {
-    writer: Writer,
-    /// The last number that means the same in both lives.
-    common: u64,
-    /// The last number of this life.
-    last: u64,
-    /// The records of this life after that, by number.
-    ours: BTreeMap<u64, RecordHash>,
-}
-
-impl Parting {
-    /// Goes back along this life's records until one of the other life's follows on the same record as
-    /// it does here. What the other life had may have been forgotten: then it is the number below the
-    /// least that is still held, or, if none is, the last before which none can have parted.
-    fn find(store: &Store, past: &Past) -> Result<Parting, LedgerError> {
-        let Past { writer, n: last, hash, opened, .. } = *past;
-        if others(store, Dot { writer, n: last + 1 }, &hash)?.contains(&hash) {
-            return Ok(Parting { writer, common: last, last, ours: BTreeMap::new() });
-        }
-        let (mut expected, mut least) = (hash, None);
-        let mut ours = BTreeMap::new();
-        for n in (1..=last).rev().take(FAR) {
-            let Some(record) = ledger::whole(store, &expected)? else {
-                return Parting::by_arrival(store, past, ours);
-            };
-            ours.insert(n, expected);
-            let previous = others(store, Dot { writer, n }, &expected)?;
-            if !previous.is_empty() {
-                least = Some(n);
-            }
-            expected = record.clear().previous;
-            if previous.contains(&expected) || n <= opened + 1 && least.is_none() {
-                break;
-            }
-        }
-        let common = least.map_or(opened, |least| least - 1);
-        ours.retain(|n, _| *n > common);
-        Ok(Parting { writer, common, last, ours })
-    }
-
-    /// A forget has taken a record of the chain, of which this much is `shown`. What is held of this
-    /// writer and was here when it was given up is of this life, since nothing of the other one was.
-    fn by_arrival(
-        store: &Store,
-        past: &Past,
-        shown: BTreeMap<u64, RecordHash>,
-    ) -> Result<Parting, LedgerError> {
-        let Past { writer, n: last, opened, .. } = *past;
-        let (mut ours, mut least) = (shown, last + 1);
-        for n in (1..=last).rev().take(FAR) {
-            for hash in store.dots(&writer.to_bytes(), n)? {
-                let hash = RecordHash::from_bytes(hash);
-                match sequence(store, &hash)? {
-                    Some(came) if came <= past.sequence => drop(ours.insert(n, hash)),
-                    // One that was damaged here and healed has come anew.
-                    Some(_) if ours.get(&n) != Some(&hash) => least = n,
-                    _ => {}
-                }
-            }
-        }
-        let common = opened.min(least - 1);
-        ours.retain(|n, _| *n > common);
-        Ok(Parting { writer, common, last, ours })
-    }
-
-    /// Names that either life has written since.
-    fn names(&self, store: &Store) -> Result<BTreeSet<NameId>, LedgerError> {
-        let mut names = BTreeSet::new();
-        for n in self.common + 1..=self.last {
-            for hash in store.dots(&self.writer.to_bytes(), n)? {
-                let record = ledger::whole(store, &RecordHash::from_bytes(hash))?;
-                names.extend(record.map(|record| record.clear().name));
-            }
-        }
-        Ok(names)
-    }
-
-    /// Versions of one name under numbers that mean two things, which somebody covers who has seen the
-    /// other thing; or may come to, of this life's. `later` says which writers this life is now.
-    fn confused(&self, held: &[Held], later: impl Fn(&Writer) -> bool) -> Vec<Reissue> {
-        let is_ours = |record: &Record| {
-            let dot = record.clear().dot;
-            let mine = self.ours.get(&dot.n).is_some_and(|hash| *hash == record.hash());
-            dot.writer == self.writer && mine || later(&dot.writer)
-        };
-        let mut again = Vec::new();
-        for (came, record) in held.iter().filter(|(_, record)| self.doubtful(record)) {
-            let (dot, side) = (record.clear().dot, is_ours(record));
-            let (mut rightly, mut wrongly) = (false, false);
-            for (written, other) in held.iter().filter(|(_, other)| other.hash() != record.hash()) {
-                let covers = other.clear().seen.covers(&dot);
-                if is_ours(other) == side {
-                    rightly |= covers;
-                } else if side {
-                    wrongly |= covers || other.clear().dot == dot;
-                } else {
-                    // What was written here after it came covers it as it should.
-                    rightly |= covers && written > came;
-                    wrongly |= covers;
-                }
-            }
-            if wrongly && !rightly {
-                let seen = self.before(&record.clear().seen);
-                again.push(Reissue { record: record.clone(), seen });
-            }
-        }
-        again
-    }
-
-    /// Whether it is a version under a number that means two things.
-    fn doubtful(&self, record: &Record) -> bool {
-        let (dot, kind) = (record.clear().dot, record.clear().kind);
-        let range = self.common + 1..=self.last;
-        kind.is_version() && dot.writer == self.writer && range.contains(&dot.n)
-    }
-
-    /// What was seen, without the numbers of this writer after the parting.
-    fn before(&self, seen: &Vector) -> Vector {
-        let mut before = Vector::new();
-        for dot in seen.iter() {
-            let n = if dot.writer == self.writer { dot.n.min(self.common) } else { dot.n };
-            let fits = before.insert(Dot { writer: dot.writer, n });
-            fits.expect("a part of a vector fits into a vector");
-        }
-        before
-    }
-}
-
-/// The records before those that have this number and are not the one that is meant.
-fn others(store: &Store, dot: Dot, meant: &RecordHash) -> Result<Vec<RecordHash>, LedgerError> {
-    let mut previous = Vec::new();
-    for hash in store.dots(&dot.writer.to_bytes(), dot.n)? {
-        let hash = RecordHash::from_bytes(hash);
-        if hash != *meant {
-            previous.extend(ledger::whole(store, &hash)?.map(|record| record.clear().previous));
-        }
-    }
-    Ok(previous)
-}
-
-/// Under which number a record is stored here, if it is and can be read.
-fn sequence(store: &Store, hash: &RecordHash) -> Result<Option<u64>, LedgerError> {
-    match store.record(hash.as_bytes()) {
-        Ok(stored) => Ok(stored.map(|stored| stored.sequence)),
-        Err(ReadError::RecordDamaged { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }

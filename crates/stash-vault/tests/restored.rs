@@ -105,6 +105,61 @@ async fn what_a_restored_node_wrote_before_it_met_anybody_is_written_again_and_h
     close(founder).await;
 }
 
+// Fault case 114: what its last life knows of the one before says nothing of the first one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_put_back_twice_hides_nothing_of_its_first_life() {
+    let place = Place::new();
+    let founder = place.founder().await;
+    let keeper = place.member(&founder, "keeper", Role::Keeper).await;
+    let owner = place.member(&founder, "owner", Role::Owner).await;
+    connected(&[&founder, &keeper, &owner]).await;
+    store(&owner, "quiet", "common", Wait::All).await;
+    let listens = [founder.engine.listen(), keeper.engine.listen()];
+    let [dir, of_founder, of_keeper] =
+        [&owner, &founder, &keeper].map(|node| node.directory().to_owned());
+    for node in [owner, keeper] {
+        close(node).await;
+    }
+    copy(&dir, &place.path("first copy"));
+
+    // Only the founder hears of the first life.
+    let owner = open(&dir).await;
+    connected(&[&owner, &founder]).await;
+    store(&owner, "a", "first", Wait::Quorum).await;
+    close(owner).await;
+    close(founder).await;
+
+    // Only the keeper hears of the second one, and has heard of nothing else.
+    std::fs::remove_dir_all(&dir).unwrap();
+    std::fs::rename(place.path("first copy"), &dir).unwrap();
+    let keeper = open_at(&of_keeper, listens[1].clone()).await;
+    let owner = open(&dir).await;
+    connected(&[&owner, &keeper]).await;
+    store(&owner, "a", "second", Wait::Quorum).await;
+    close(owner).await;
+    copy(&dir, &place.path("second copy"));
+    let owner = open(&dir).await;
+    connected(&[&owner, &keeper]).await;
+    store(&owner, "a", "lost", Wait::Quorum).await;
+    close(owner).await;
+
+    // What the third life writes has seen the number of "first", and what that means in its own.
+    std::fs::remove_dir_all(&dir).unwrap();
+    std::fs::rename(place.path("second copy"), &dir).unwrap();
+    close(keeper).await;
+    let owner = open(&dir).await;
+    store(&owner, "a", "third", Wait::Local).await;
+    let keeper = open_at(&of_keeper, listens[1].clone()).await;
+    let founder = open_at(&of_founder, listens[0].clone()).await;
+    connected(&[&founder, &keeper, &owner]).await;
+    // "third" has the number of "lost", and is written again under another one.
+    agree(&[&founder, &owner], "a", &["first", "lost", "third", "third"]).await;
+    agree(&[&founder, &owner], "quiet", &["common"]).await;
+    for node in [owner, founder, keeper] {
+        close(node).await;
+    }
+}
+
 // Fault case 17.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_machines_with_one_identity_raise_an_alarm_on_both() {

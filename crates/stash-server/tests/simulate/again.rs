@@ -1,28 +1,43 @@
 //! What a vault does beside an engine: it writes versions again whose numbers were used twice.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use stash_crypto::RecordHash;
 use stash_server::{Reissue, Wait};
+use tokio::time::timeout;
 
 use crate::network::lock;
 use crate::operation::{Hand, New, Seen};
 use crate::profile::keys;
 
+/// Until what could not be written again is tried once more.
+const AGAIN: Duration = Duration::from_secs(600);
+
 impl Hand {
     /// Writes again what has to be, as long as the node runs.
     pub(crate) async fn write_again(self) {
         let mut changes = self.engine.restored();
-        while changes.changed().await.is_ok() {
+        let mut is_left = false;
+        loop {
+            let wait = if is_left { AGAIN } else { Duration::MAX };
+            if let Ok(Err(_)) = timeout(wait, changes.changed()).await {
+                return;
+            }
+            is_left = false;
             if !self.engine.role().writes() {
                 continue;
             }
-            let Ok(reissues) = self.engine.reissues().await else { continue };
+            let Ok(reissues) = self.engine.reissues().await else {
+                is_left = true;
+                continue;
+            };
             for reissue in reissues {
                 let record = reissue.record.hash();
-                if self.again(reissue).await {
+                match self.again(reissue).await {
                     // If this fails, it is written a second time.
-                    let _ = self.engine.reissued(record).await;
+                    true => drop(self.engine.reissued(record).await),
+                    false => is_left = true,
                 }
             }
         }

@@ -41,8 +41,7 @@ impl World {
         if others.iter().any(|other| self.machines[*other].up().is_none()) {
             return false;
         }
-        // The member log is to be somewhere else as well.
-        if !others.iter().any(|other| self.is_current(*other)) {
+        if !self.is_told_without(at) {
             return false;
         }
         self.watch();
@@ -53,7 +52,7 @@ impl World {
     }
 
     /// All members but one.
-    fn others(&self, at: usize) -> Vec<usize> {
+    pub(crate) fn others(&self, at: usize) -> Vec<usize> {
         (0..self.machines.len()).filter(|other| *other != at && self.is_member(*other)).collect()
     }
 

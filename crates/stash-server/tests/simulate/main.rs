@@ -71,7 +71,7 @@ fn one_seed_is_one_schedule() {
 }
 
 /// Seeds that showed a defect, and what that was.
-const FOUND: [(u64, &str); 7] = [
+const FOUND: [(u64, &str); 9] = [
     (
         13_481,
         "the first start after a store was restored failed, and the second one went on with the old \
@@ -106,6 +106,16 @@ const FOUND: [(u64, &str); 7] = [
         523,
         "a purge by a clone took the last record of the counter that it shared, and the other machine \
          could no longer tell which of its records were its own",
+    ),
+    (
+        4_680,
+        "a node that was put back three times knew where it had parted from its last life, and took \
+         what an earlier one had written before that for its own",
+    ),
+    (
+        1_663,
+        "a purge took the first record of the other life, and the lives seemed to have parted later \
+         than they had",
     ),
 ];
 

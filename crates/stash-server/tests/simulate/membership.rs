@@ -92,6 +92,20 @@ impl World {
         log.is_some_and(|log| log.head() == self.log.head())
     }
 
+    /// Whether everybody comes to know the whole log though a machine loses what it knows of it: each,
+    /// and that machine, which begins with what it knew first, knows a member that has it. To whoever
+    /// is in nobody's log, nobody answers.
+    pub(crate) fn is_told_without(&self, at: usize) -> bool {
+        let others = self.others(at).into_iter();
+        let (current, behind): (Vec<_>, Vec<_>) = others.partition(|other| self.is_current(*other));
+        let knows = |log: &MemberLog| {
+            current.iter().any(|other| log.member(&self.machines[*other].keys.node_id()).is_some())
+        };
+        let first = self.machines[at].welcome.as_ref().map_or(&self.common.log, |told| &told.log);
+        let mut running = behind.into_iter().map(|other| self.machines[other].up());
+        knows(first) && running.all(|up| up.is_some_and(|up| knows(&up.engine.member_log())))
+    }
+
     /// The founder removes a member or gives it another role. It waits until it knows what others know,
     /// as everybody should who has just lost a disk.
     pub(crate) async fn change_member(&mut self) {

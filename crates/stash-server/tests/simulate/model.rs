@@ -123,7 +123,15 @@ impl Model {
         }
         let fate = self.ended_writers.get(&writer).map_or(Fate::Open, |ending| Fate::Past(*ending));
         let known = Known { record, by, title, past, acknowledged: false, lost: false, fate };
-        self.records.entry(hash).or_insert(known);
+        let first = self.records.entry(hash).or_insert(known).by;
+        if let Some((machines, common)) = &mut self.twins
+            && machines.contains(&first)
+            && machines.contains(&by)
+            && first != by
+        {
+            // The same file put in the same second: one record, to the last bit.
+            common.insert(hash);
+        }
         self.part_twins(by, writer);
     }
 
