@@ -79,11 +79,13 @@ impl Tree {
         self.links.insert(hash, Link { n, name, previous, lane });
     }
 
-    /// Whether all records follow on one that lies before them: either `before`, or the same.
+    /// Whether there are records, and all follow on one that lies before them: either `before`, or the
+    /// same.
     fn is_whole(&self, after: u64, before: Option<RecordHash>) -> bool {
         let roots = || self.links.values().filter(|link| !self.links.contains_key(&link.previous));
         let before = before.or_else(|| roots().next().map(|root| root.previous));
-        roots().all(|root| root.n == after + 1 && Some(root.previous) == before)
+        let follows = |root: &Link| root.n == after + 1 && Some(root.previous) == before;
+        !self.links.is_empty() && roots().all(follows)
     }
 
     /// The highest number that two records have.
@@ -117,10 +119,11 @@ impl Parting {
         let from = last.saturating_sub(FAR as u64) + 1;
         let held = store.dots_from(&writer.to_bytes(), from, 2 * FAR)?;
         let twice = held.windows(2).find(|two| two[0].0 == two[1].0).map(|two| two[0].0);
-        let goes_on = others(store, Dot { writer, n: last + 1 }, &hash)?.contains(&hash);
+        let goes_on = held.last().is_some_and(|(n, _)| *n > last);
         let (mut common, before) = match twice {
             // Not where the last life parted: one that was put back more than once has others.
             Some(n) if n <= last => (n - 1, None),
+            // Another life wrote more after this one's last record, if that follows on it.
             _ if goes_on => (last, Some(hash)),
             _ => (opened, None),
         };
@@ -236,18 +239,6 @@ impl Parting {
     }
 }
 
-/// The records before those that have this number and are not the one that is meant.
-fn others(store: &Store, dot: Dot, meant: &RecordHash) -> Result<Vec<RecordHash>, LedgerError> {
-    let mut previous = Vec::new();
-    for hash in store.dots(&dot.writer.to_bytes(), dot.n)? {
-        let hash = RecordHash::from_bytes(hash);
-        if hash != *meant {
-            previous.extend(ledger::whole(store, &hash)?.map(|record| record.clear().previous));
-        }
-    }
-    Ok(previous)
-}
-
 /// Under which number a record is stored here, if it is and can be read.
 fn sequence(store: &Store, hash: &RecordHash) -> Result<Option<u64>, LedgerError> {
     match store.record(hash.as_bytes()) {
@@ -313,5 +304,6 @@ mod tests {
         assert!(!tree(&[(3, 21, 10), (5, 33, 32)]).is_whole(2, None), "something was forgotten");
         assert!(tree(&[(3, 31, 10)]).is_whole(2, Some(hash(10))));
         assert!(!tree(&[(3, 31, 11)]).is_whole(2, Some(hash(10))));
+        assert!(!tree(&[]).is_whole(2, Some(hash(10))), "none can be read");
     }
 }

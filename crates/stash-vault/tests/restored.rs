@@ -4,12 +4,20 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::{Place, close, connected, copy, open, open_at, vault};
 use futures::TryStreamExt;
 use stash_vault::{Key, Node, Progress, PutOptions, Role, Standing, Wait};
 
 fn key(text: &str) -> Key {
     Key::new(text).unwrap()
+}
+
+/// Replaces a directory by a copy of it.
+fn put_back(copy: &Path, dir: &Path) {
+    std::fs::remove_dir_all(dir).unwrap();
+    std::fs::rename(copy, dir).unwrap();
 }
 
 async fn store(node: &Node, name: &str, text: &str, wait: Wait) {
@@ -77,8 +85,7 @@ async fn what_a_restored_node_wrote_before_it_met_anybody_is_written_again_and_h
     close(founder).await;
 
     // Restored, it uses the numbers of what it does not know any more.
-    std::fs::remove_dir_all(&dir).unwrap();
-    std::fs::rename(place.path("backup"), &dir).unwrap();
+    put_back(&place.path("backup"), &dir);
     let owner = open(&dir).await;
     store(&owner, "a", "new", Wait::Local).await;
     store(&owner, "b", "new", Wait::Local).await;
@@ -130,8 +137,7 @@ async fn a_node_that_was_put_back_twice_hides_nothing_of_its_first_life() {
     close(founder).await;
 
     // Only the keeper hears of the second one, and has heard of nothing else.
-    std::fs::remove_dir_all(&dir).unwrap();
-    std::fs::rename(place.path("first copy"), &dir).unwrap();
+    put_back(&place.path("first copy"), &dir);
     let keeper = open_at(&of_keeper, listens[1].clone()).await;
     let owner = open(&dir).await;
     connected(&[&owner, &keeper]).await;
@@ -144,8 +150,7 @@ async fn a_node_that_was_put_back_twice_hides_nothing_of_its_first_life() {
     close(owner).await;
 
     // What the third life writes has seen the number of "first", and what that means in its own.
-    std::fs::remove_dir_all(&dir).unwrap();
-    std::fs::rename(place.path("second copy"), &dir).unwrap();
+    put_back(&place.path("second copy"), &dir);
     close(keeper).await;
     let owner = open(&dir).await;
     store(&owner, "a", "third", Wait::Local).await;
