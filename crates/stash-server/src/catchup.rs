@@ -285,15 +285,15 @@ async fn exchanged(core: &Arc<Core>) -> Result<(), AskError> {
 /// Whether the member holds the same records as this node. If it knows more of the member log, that is
 /// read: an entry may have come there after its hello had left, and before it knew of this connection.
 async fn equal(core: &Arc<Core>, peer: &Peer) -> Result<bool, AskError> {
-    let reply = ask(peer, &Request::Totals {}).await?;
-    let Reply::Totals { records, sum, members } = reply else {
+    let reply = ask(peer, &Request::All {}).await?;
+    let Reply::All { n, sum, log } = reply else {
         return Err(unexpected(&reply));
     };
-    if members > core.roster.log(MemberLog::len) {
+    if log > core.roster.log(MemberLog::len) {
         sync::members(core, peer).await?;
     }
     let mine = core.disk.store().record_totals();
-    Ok((mine.count, mine.sum) == (records, sum))
+    Ok((mine.count, mine.sum) == (n, sum))
 }
 
 /// Reads a member's order from where this node had come to. How many records are new here.

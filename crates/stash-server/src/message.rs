@@ -76,8 +76,8 @@ pub(crate) enum Request {
         /// Sequence number of the last record that the initiator has seen.
         after: u64,
     },
-    /// How many records are held, and the sum of their hashes.
-    Totals {},
+    /// All records held, and the member log, in a few figures.
+    All {},
     /// Sums of the records held, by the first bytes of their hashes.
     Sums {
         /// Prefixes side by side, at most 64.
@@ -243,16 +243,15 @@ pub(crate) enum Reply {
         /// Sequence number of the last record in the page; the request's at the end of the order.
         last: u64,
     },
-    /// How many records are held, and the sum of their hashes; how much is known of the members.
-    Totals {
-        /// How many.
-        records: u64,
+    /// All records held, and the member log. Short names: that two members are equal costs 64 bytes.
+    All {
+        /// How many records.
+        n: u64,
         /// The sum of their hashes as 256-bit little-endian numbers, modulo 2^256.
         #[serde(with = "serde_bytes")]
         sum: [u8; 32],
         /// Entries in the member log.
-        #[serde(default)]
-        members: u64,
+        log: u64,
     },
     /// The sums of the 256 parts of each prefix.
     Sums {
@@ -467,7 +466,7 @@ mod tests {
         round_trips(Request::Holding { hashes: ByteBuf::from(vec![5; 32]) });
         round_trips(Reply::Holding { states: ByteBuf::from(vec![0, 1, 2, 3]) });
         round_trips(Reply::Proofs { proofs: ByteBuf::from(vec![6; 32]) });
-        round_trips(Reply::Totals { records: 3, sum: [4; 32], members: 5 });
+        round_trips(Reply::All { n: 3, sum: [4; 32], log: 5 });
         let hashes = ByteBuf::from(vec![6; 64]);
         round_trips(Reply::Log { known: true, hashes, log: [5; 16], last: 9 });
         round_trips(Reply::Refused { code: Refusal::Role, reason: "no".to_owned() });

@@ -154,10 +154,10 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
                 Err(error) => refused(Refusal::Failed, &error.to_string()),
             }
         }
-        Request::Totals {} => {
+        Request::All {} => {
             let totals = core.disk.store().record_totals();
-            let members = core.roster.log(MemberLog::len);
-            Reply::Totals { records: totals.count, sum: totals.sum, members }
+            let log = core.roster.log(MemberLog::len);
+            Reply::All { n: totals.count, sum: totals.sum, log }
         }
         Request::Sums { prefixes, length } => match compare::prefixes(&prefixes, length) {
             Some(prefixes) => sums(core, prefixes).await,

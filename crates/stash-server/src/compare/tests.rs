@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 
 use super::*;
+use crate::message::{Reply, Request, encode};
 
 /// Hashes in order.
 struct Set(Vec<[u8; 32]>);
@@ -115,9 +116,13 @@ fn negentropy(mine: &Set, theirs: &Set) -> (usize, u32) {
 #[test]
 fn a_million_records_are_compared_within_the_bytes_that_the_design_allows() {
     const MILLION: u64 = 1_000_000;
-    let all = set(0..MILLION);
+    let (all, sum) = (set(0..MILLION), [0xff; 32]);
     let same = exchange(&all, &all);
     assert_eq!((same.trips, same.bytes, same.here.len()), (1, 256 * SUM, 0));
+    // Equal sets never come to that: their totals say so.
+    let equal =
+        encode(&Request::All {}).len() + encode(&Reply::All { n: MILLION, sum, log: 511 }).len();
+    assert!(equal <= 64, "{equal} bytes");
 
     let ten = set((5..MILLION).chain(MILLION..MILLION + 5));
     let few = exchange(&all, &ten);
@@ -129,6 +134,7 @@ fn a_million_records_are_compared_within_the_bytes_that_the_design_allows() {
     let out = exchange(&all, &many);
     check(&out, 0..50_000, MILLION..MILLION + 50_000);
     assert!(out.bytes <= 20_000_000, "{} bytes", out.bytes);
+    println!("equal: {equal} bytes");
     println!("10 of a million: {} bytes, {} trips", few.bytes, few.trips);
     println!("100,000 of a million: {} bytes, {} trips", out.bytes, out.trips);
 }

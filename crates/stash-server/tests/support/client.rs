@@ -38,7 +38,7 @@ pub(crate) enum Ask {
     Join { request: ByteBuf },
     Log { log: ByteBuf, after: u64 },
     Find { hashes: ByteBuf },
-    Totals {},
+    All {},
     News {},
     Lack { hashes: ByteBuf },
     Holding { hashes: ByteBuf },
@@ -68,7 +68,7 @@ pub(crate) enum Answer {
     Members { entries: Vec<ByteBuf>, addresses: Vec<ByteBuf> },
     Records { records: Vec<ByteBuf> },
     Log { known: bool, hashes: ByteBuf, log: ByteBuf, last: u64 },
-    Totals { records: u64, sum: ByteBuf },
+    All { n: u64, sum: ByteBuf, log: u64 },
     Writers { last: ByteBuf },
     Welcome { entries: Vec<ByteBuf>, grant: ByteBuf, addresses: Vec<ByteBuf> },
     Refused { code: String, reason: String },
@@ -349,7 +349,7 @@ fn polite(ask: Ask) -> Answer {
         Ask::Find { .. } => Answer::Records { records: vec![] },
         Ask::Writers { .. } => Answer::Writers { last: ByteBuf::new() },
         // As a member that holds nothing.
-        Ask::Totals {} => Answer::Totals { records: 0, sum: ByteBuf::from(vec![0; 32]) },
+        Ask::All {} => Answer::All { n: 0, sum: ByteBuf::from(vec![0; 32]), log: 0 },
         Ask::Have { chunks } => {
             Answer::Have { chunks: bit_string(&vec![false; chunks.len() / 32]) }
         }

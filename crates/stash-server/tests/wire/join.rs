@@ -67,7 +67,7 @@ async fn the_join_realm_answers_nothing_but_one_join() {
         Ask::Announce { entries: vec![], addresses: vec![] },
         Ask::Log { log: ByteBuf::from(vec![0; 16]), after: 0 },
         Ask::Find { hashes: ByteBuf::new() },
-        Ask::Totals {},
+        Ask::All {},
         Ask::News {},
         Ask::Lack { hashes: ByteBuf::new() },
         Ask::Holding { hashes: ByteBuf::new() },

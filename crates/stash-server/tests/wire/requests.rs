@@ -71,8 +71,8 @@ async fn a_member_reads_what_is_here_by_the_document_alone() {
         let lost = scene.session.ask(&Ask::Log { log, after }).await;
         assert_eq!(lost, end(false, stretch.clone(), last), "no position of this store");
     }
-    let Answer::Totals { records: 1, sum } = scene.session.ask(&Ask::Totals {}).await else {
-        panic!("no totals");
+    let Answer::All { n: 1, sum, log: 3 } = scene.session.ask(&Ask::All {}).await else {
+        panic!("one record, and three entries of the member log");
     };
     assert_eq!(sum, hashes, "of one record, its hash");
     let Answer::Records { records } =
