@@ -22,8 +22,9 @@ use serde::Serialize;
 use stash_store::{CollectOptions, Collected, Options, Store};
 
 use fill::Filled;
-use measure::footprint::{Footprint, clear};
+use measure::footprint::Footprint;
 use measure::histogram::Latency;
+use measure::place::Place;
 use measure::report::Report;
 use measure::{MIB, Outcome, median, mib, rounded};
 use writers::Writers;
@@ -47,7 +48,7 @@ struct Arguments {
     #[arg(long, default_value_t = 6)]
     seconds: u64,
     #[arg(long, default_value_t = 3)]
-    rounds: u64,
+    rounds: usize,
     /// Segments of the log with as many dead bytes in percent are written again
     #[arg(long, default_value_t = 50)]
     dead_percent: u8,
@@ -87,16 +88,13 @@ struct Round {
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse();
     let report = Report { json: arguments.json };
-    std::fs::create_dir_all(&arguments.dir)?;
-    let dir = arguments.dir.canonicalize()?.join("store");
+    let place = Place::new(&arguments.dir)?;
     let mut rounds = Vec::new();
-    for n in 0..arguments.rounds {
-        clear(&dir)?;
-        let round = round(&arguments, &dir, arguments.seed + n)?;
+    for (n, seed) in (0..arguments.rounds).zip(arguments.seed..) {
+        let round = round(&arguments, &place.side("store", n), seed)?;
         show(report, &round);
         rounds.push(round);
     }
-    clear(&dir)?;
     summary(report, &arguments, rounds)
 }
 

@@ -1,10 +1,11 @@
 //! Small files inside their records, or in a blob beside them.
 
+use std::path::Path;
 use std::time::Instant;
 
 use stash_store::{Batch, Blob, Options, RecordEntry, Ref, Store};
 
-use crate::measure::footprint::{Footprint, clear};
+use crate::measure::footprint::Footprint;
 use crate::measure::object::Object;
 use crate::measure::{Outcome, process};
 use crate::tiers::{deal, on_threads};
@@ -43,11 +44,9 @@ type File = (RecordEntry, Option<Blob>);
 
 /// Files of `bytes` each, one record for each, `batch` records a commit. They are made and hashed
 /// before the clock starts, so the peak of memory has all of them.
-pub(crate) fn run(inline: bool, arguments: &Arguments) -> Outcome<Trial> {
-    let dir = arguments.dir.join("inline");
-    clear(&dir)?;
-    let store = Store::create(&dir, &Options::default())?;
-    let before = Footprint::of(&dir)?;
+pub(crate) fn run(inline: bool, dir: &Path, arguments: &Arguments) -> Outcome<Trial> {
+    let store = Store::create(dir, &Options::default())?;
+    let before = Footprint::of(dir)?;
     let (records, bytes) = (arguments.records, arguments.bytes);
     let record = if inline { record_len(bytes, 0) } else { record_len(0, 1) };
     let chunk = if inline { 0 } else { CHUNK_FIXED + padme(bytes) };
@@ -65,11 +64,10 @@ pub(crate) fn run(inline: bool, arguments: &Arguments) -> Outcome<Trial> {
         seconds,
         objects: records,
         bytes: records * bytes as u64,
-        grown: Footprint::of(&dir)?.since(before),
+        grown: Footprint::of(dir)?.since(before),
         written: process::written()?,
         peak_rss: process::peak_rss()?,
     };
-    clear(&dir)?;
     Ok(trial)
 }
 

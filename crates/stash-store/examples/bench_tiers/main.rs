@@ -13,7 +13,8 @@
 //! * `inline`: small files as part of their record, or as a record and a blob, with the lengths that
 //!   the project's formats give them.
 //!
-//! Every side of every round has a process of its own; all figures are medians of the rounds.
+//! Every side of every round has a process of its own; all figures are medians of the rounds. What a part
+//! made stays until its end: 10 GB at most, if nothing else is said.
 
 mod inline;
 mod policy;
@@ -24,7 +25,7 @@ mod tiers;
 #[path = "../measure/mod.rs"]
 mod measure;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -82,8 +83,11 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     /// What this process does for the one that measures
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, requires = "place")]
     step: Option<Step>,
+    /// A directory for a step
+    #[arg(long, hide = true)]
+    place: Option<PathBuf>,
     /// Bytes of a blob, for a step
     #[arg(long, hide = true, default_value_t = 4096)]
     bytes: usize,
@@ -144,15 +148,14 @@ fn bytes_of(kib: u64) -> u64 {
 
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse();
-    if let Some(step) = arguments.step {
-        return hand_back(&run(step, &arguments)?);
+    if let (Some(step), Some(place)) = (arguments.step, &arguments.place) {
+        return hand_back(&run(step, place, &arguments)?);
     }
     let counts = [arguments.rounds, arguments.threads, arguments.batch];
     let sizes_wrong = arguments.kib.contains(&0) || !arguments.kib.is_sorted();
     if counts.contains(&0) || arguments.mib == 0 || arguments.records == 0 || sizes_wrong {
         return Err("every count is at least 1, and sizes ascend from 1 KiB".into());
     }
-    std::fs::create_dir_all(&arguments.dir)?;
     let report = Report { json: arguments.json };
     let mut document = serde_json::json!({
         "mib": arguments.mib, "most": arguments.most, "records": arguments.records, "rounds": arguments.rounds,
@@ -174,18 +177,18 @@ fn main() -> Outcome<()> {
     report.document(&document)
 }
 
-fn run(step: Step, arguments: &Arguments) -> Outcome<Trial> {
+fn run(step: Step, dir: &Path, arguments: &Arguments) -> Outcome<Trial> {
     use policy::Policy::{Each, Syncfs, SyncfsTwice};
     use tiers::Tier::{File, Log};
     match step {
-        Step::PutLog => tiers::put(Log, arguments),
-        Step::PutFile => tiers::put(File, arguments),
-        Step::ReadLog => tiers::read(Log, arguments),
-        Step::ReadFile => tiers::read(File, arguments),
-        Step::SyncEach => policy::run(Each, arguments),
-        Step::Syncfs => policy::run(Syncfs, arguments),
-        Step::SyncfsTwice => policy::run(SyncfsTwice, arguments),
-        Step::RecordInline => inline::run(true, arguments),
-        Step::RecordBlob => inline::run(false, arguments),
+        Step::PutLog => tiers::put(Log, dir, arguments),
+        Step::PutFile => tiers::put(File, dir, arguments),
+        Step::ReadLog => tiers::read(Log, dir, arguments),
+        Step::ReadFile => tiers::read(File, dir, arguments),
+        Step::SyncEach => policy::run(Each, dir, arguments),
+        Step::Syncfs => policy::run(Syncfs, dir, arguments),
+        Step::SyncfsTwice => policy::run(SyncfsTwice, dir, arguments),
+        Step::RecordInline => inline::run(true, dir, arguments),
+        Step::RecordBlob => inline::run(false, dir, arguments),
     }
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use stash_store::{Nest, nest};
 
-use crate::measure::footprint::{Footprint, clear};
+use crate::measure::footprint::Footprint;
 use crate::measure::object::Random;
 use crate::measure::{Outcome, process};
 use crate::tiers::on_threads;
@@ -30,12 +30,10 @@ pub(crate) enum Policy {
 /// Syncs in flight at once: what the store's flusher does.
 const AT_ONCE: usize = 8;
 
-pub(crate) fn run(policy: Policy, arguments: &Arguments) -> Outcome<Trial> {
-    let dir = arguments.dir.join("sync");
-    clear(&dir)?;
-    fs::create_dir(&dir)?;
+pub(crate) fn run(policy: Policy, dir: &Path, arguments: &Arguments) -> Outcome<Trial> {
+    fs::create_dir(dir)?;
     fs::create_dir(dir.join("tmp"))?;
-    let before = Footprint::of(&dir)?;
+    let before = Footprint::of(dir)?;
     let objects = arguments.blobs();
     let per_sync = arguments.batch * arguments.threads;
     let mut content = vec![0; arguments.bytes];
@@ -44,19 +42,18 @@ pub(crate) fn run(policy: Policy, arguments: &Arguments) -> Outcome<Trial> {
     let mut left = usize::try_from(objects)?;
     let mut names = Random::of(arguments.seed, 1);
     while left > 0 {
-        let moves = names_of(&dir, &mut names, left.min(per_sync));
+        let moves = names_of(dir, &mut names, left.min(per_sync));
         left -= moves.len();
-        settle(policy, &dir, &moves, &content)?;
+        settle(policy, dir, &moves, &content)?;
     }
     let trial = Trial {
         seconds: start.elapsed().as_secs_f64(),
         objects,
         bytes: objects * arguments.bytes as u64,
-        grown: Footprint::of(&dir)?.since(before),
+        grown: Footprint::of(dir)?.since(before),
         written: process::written()?,
         peak_rss: process::peak_rss()?,
     };
-    clear(&dir)?;
     Ok(trial)
 }
 

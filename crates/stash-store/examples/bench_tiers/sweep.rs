@@ -1,8 +1,11 @@
 //! The order in which everything is run.
 
+use std::path::Path;
+
 use clap::ValueEnum;
 
 use crate::measure::ballast::ballast;
+use crate::measure::place::Place;
 use crate::measure::report::Report;
 use crate::measure::{MIB, Outcome, median, process};
 use crate::{Arguments, INLINE_KIB, Step, TIERS_KIB, Trial, bytes_of};
@@ -66,14 +69,17 @@ fn sweep(
     sides: &[&[Step]],
     ballast_bytes: impl Fn(u64) -> u64,
 ) -> Outcome<Vec<Row>> {
+    let place = Place::new(&arguments.dir)?;
     let mut rows = Vec::new();
     for kib in sizes {
         let mut row = Row { kib, trials: Vec::new() };
         for round in 0..arguments.rounds {
             for turn in 0..sides.len() {
                 ballast(&arguments.dir, ballast_bytes(kib))?;
-                for step in sides[(round + turn) % sides.len()] {
-                    row.trials.push((*step, one(*step, kib)?));
+                let n = (round + turn) % sides.len();
+                let dir = place.side(&format!("{kib}-{n}"), round);
+                for step in sides[n] {
+                    row.trials.push((*step, one(*step, kib, &dir)?));
                 }
             }
         }
@@ -84,8 +90,16 @@ fn sweep(
 }
 
 /// One step in a process of its own.
-fn one(step: Step, kib: u64) -> Outcome<Trial> {
+fn one(step: Step, kib: u64, dir: &Path) -> Outcome<Trial> {
     let name = step.to_possible_value().ok_or("no name")?.get_name().to_owned();
     let bytes = bytes_of(kib).to_string();
-    process::ask(&["--step".into(), name.into(), "--bytes".into(), bytes.into()])
+    let place = dir.as_os_str().to_owned();
+    process::ask(&[
+        "--step".into(),
+        name.into(),
+        "--bytes".into(),
+        bytes.into(),
+        "--place".into(),
+        place,
+    ])
 }

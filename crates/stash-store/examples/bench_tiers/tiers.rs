@@ -1,11 +1,11 @@
 //! Blobs through the log, and through files of their own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use stash_store::{Address, Batch, Blob, MAX_SMALL, Nest, Options, Store, nest};
 
-use crate::measure::footprint::{Footprint, clear, forget};
+use crate::measure::footprint::{Footprint, forget};
 use crate::measure::object::{Object, Random};
 use crate::measure::{Outcome, process};
 use crate::{Arguments, Trial};
@@ -24,13 +24,6 @@ impl Tier {
             Tier::File => 0,
         };
         Options { small, ..Options::default() }
-    }
-
-    fn dir(self, arguments: &Arguments) -> PathBuf {
-        arguments.dir.join(match self {
-            Tier::Log => "log",
-            Tier::File => "file",
-        })
     }
 }
 
@@ -62,14 +55,12 @@ fn blob(arguments: &Arguments, number: u64) -> Blob {
 
 /// The blobs are made and hashed before the clock starts, so the peak of memory has all of them.
 /// The store stays for the read.
-pub(crate) fn put(tier: Tier, arguments: &Arguments) -> Outcome<Trial> {
-    let dir = tier.dir(arguments);
-    clear(&dir)?;
-    let store = Store::create(&dir, &tier.options())?;
+pub(crate) fn put(tier: Tier, dir: &Path, arguments: &Arguments) -> Outcome<Trial> {
+    let store = Store::create(dir, &tier.options())?;
     if arguments.warm_dirs && matches!(tier, Tier::File) {
         make_dirs(&dir.join("chunks"))?;
     }
-    let (before, written) = (Footprint::of(&dir)?, process::written()?);
+    let (before, written) = (Footprint::of(dir)?, process::written()?);
     let objects = arguments.blobs();
     let blobs = deal((0..objects).map(|number| blob(arguments, number)), arguments.threads);
     let start = Instant::now();
@@ -80,7 +71,7 @@ pub(crate) fn put(tier: Tier, arguments: &Arguments) -> Outcome<Trial> {
         seconds,
         objects,
         bytes: objects * arguments.bytes as u64,
-        grown: Footprint::of(&dir)?.since(before),
+        grown: Footprint::of(dir)?.since(before),
         written: process::written()? - written,
         peak_rss: process::peak_rss()?,
     })
@@ -112,15 +103,14 @@ fn make_dirs(chunks: &Path) -> Outcome<()> {
 }
 
 /// What `put` stored, in random order.
-pub(crate) fn read(tier: Tier, arguments: &Arguments) -> Outcome<Trial> {
-    let dir = tier.dir(arguments);
+pub(crate) fn read(tier: Tier, dir: &Path, arguments: &Arguments) -> Outcome<Trial> {
     let objects = arguments.blobs();
     let mut addresses: Vec<Address> =
         (0..objects).map(|number| blob(arguments, number).address()).collect();
     Random::of(arguments.seed, u64::MAX).shuffle(&mut addresses);
     let shares = deal(addresses, arguments.threads);
-    forget(&dir)?;
-    let store = Store::open(&dir, &tier.options())?;
+    forget(dir)?;
+    let store = Store::open(dir, &tier.options())?;
     let start = Instant::now();
     on_threads(shares, |addresses| {
         let mut bytes = Vec::new();
@@ -133,7 +123,6 @@ pub(crate) fn read(tier: Tier, arguments: &Arguments) -> Outcome<Trial> {
     })?;
     let seconds = start.elapsed().as_secs_f64();
     drop(store);
-    clear(&dir)?;
     Ok(Trial {
         seconds,
         objects,

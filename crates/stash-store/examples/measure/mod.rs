@@ -10,6 +10,7 @@ pub mod ballast;
 pub mod footprint;
 pub mod histogram;
 pub mod object;
+pub mod place;
 pub mod process;
 pub mod report;
 
