@@ -17,7 +17,6 @@ use crate::core::{Core, lock};
 use crate::damage::{self, Damage, DamageList, Damaged};
 use crate::schedule::{Duty, Housekeeping, Schedule};
 
-pub(crate) use asked::collectable;
 pub use asked::{Checked, HouseError, ScrubReport};
 
 /// Bytes that one step of scrubbing reads: a reader of the same disk waits no longer for it than
@@ -26,6 +25,9 @@ const STEP: u64 = 4 << 20;
 
 /// Damage that a status or a report lists; the rest is counted.
 pub const DAMAGE_LISTED: usize = 100;
+
+/// From how much of a segment's bytes on, in percent, a collection that somebody asked for writes it again.
+const ASKED_DEAD_PERCENT: u8 = 20;
 
 /// How old a forecast of a collection may be, and how much longer than it took to make it.
 const FORECAST: (Duration, u32) = (Duration::from_secs(10), 100);
@@ -141,8 +143,15 @@ impl House {
         }
     }
 
-    fn collect_options(&self, grace: Duration, strays: bool) -> CollectOptions {
-        CollectOptions { grace, strays, ..CollectOptions::default() }
+    /// What a node collects by itself.
+    fn collect_options(&self, strays: bool) -> CollectOptions {
+        CollectOptions { grace: self.options.gc_grace, strays, ..CollectOptions::default() }
+    }
+
+    /// What it collects when somebody asks for the room; with `now`, without waiting for any grace.
+    fn asked_options(&self, now: bool) -> CollectOptions {
+        let grace = if now { Duration::ZERO } else { self.options.gc_grace };
+        CollectOptions { grace, dead_percent: ASKED_DEAD_PERCENT, strays: true }
     }
 }
 
@@ -255,7 +264,7 @@ impl Housekeeper {
             Some(collection) => collection,
             None => match Arc::clone(&house.collecting).try_lock_owned() {
                 Ok(guard) => {
-                    let options = house.collect_options(house.options.gc_grace, self.strays);
+                    let options = house.collect_options(self.strays);
                     (self.core.disk.store().collector(options), guard)
                 }
                 Err(_) => return self.schedule.put_off(Duty::Collect, now),
@@ -353,7 +362,8 @@ pub(crate) async fn status(core: &Arc<Core>) -> Result<HouseStatus, ReadError> {
         Some((collectable, ..)) => collectable,
         None => {
             let begun = Instant::now();
-            let collectable = collectable(core, false).await?;
+            let options = house.collect_options(false);
+            let collectable = core.disk.run(move |store| store.collectable(&options)).await?;
             let made = (collectable, Instant::now(), begun.elapsed());
             lock(&house.notes).forecast = Some(made);
             collectable

@@ -252,3 +252,39 @@ async fn garbage_goes_after_a_day_of_uptime_and_not_before() {
     assert!(house.collected_at.is_some() && house.scrubbed_at.is_some(), "{house:?}");
     assert_eq!(house.collectable.waiting_chunks, 0);
 }
+
+// What a node does by itself writes no byte more than twice; who asks for the room gets more of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segment_a_third_dead_is_written_again_only_when_somebody_asks_for_the_room() {
+    const ROWS: u32 = 1_500;
+    let stash = Stash::new();
+    let node = stash.founder().await;
+    let write = |rows: std::ops::Range<u32>, fill| {
+        let value = vec![fill; 48 * 1024];
+        for n in rows {
+            let key = [b"test/".as_slice(), &n.to_be_bytes()].concat();
+            node.store.commit(Batch::new().row(&key, Some(&value))).unwrap();
+        }
+    };
+    // More than a segment of 64 MiB; then a third of its first rows mean nothing any more.
+    write(0..ROWS, 1);
+    write(0..ROWS / 3, 2);
+    let dead = u64::from(ROWS / 3) * 48 * 1024;
+
+    let mut keeper = node.engine.housekeeper();
+    let (mut now, day) = (Duration::ZERO, Duration::from_secs(86_400));
+    while now < 2 * day {
+        now = keeper.step(now).await.max(now);
+    }
+    let house = node.engine.status().await.unwrap().house;
+    assert!(house.collected_at.is_some());
+    assert_eq!((house.freed, house.collectable.log_bytes), (0, 0), "a third is less than a half");
+
+    let promised = node.engine.collectable(false).await.unwrap();
+    let done = node.engine.collect(false, |_| true).await.unwrap();
+    assert_eq!(done.segments, 1);
+    // Entries that are written again take some bytes more.
+    assert!(promised.bytes() > dead && done.bytes() > dead, "{dead} dead, {promised:?}, {done:?}");
+    assert!(done.bytes().abs_diff(promised.bytes()) < dead / 100, "{promised:?} {done:?}");
+    assert!(done.moved_bytes < 2 * dead + dead / 5, "{done:?}");
+}

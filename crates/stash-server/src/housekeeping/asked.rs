@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use stash_store::{
     CheckReport, CollectError, Collectable, Collected, Finding, ReadError, ScrubError, Scrubbed,
@@ -73,17 +72,19 @@ pub enum HouseError {
 }
 
 impl Engine {
-    /// What a collection would give back now; with `now`, one that waits for no grace.
+    /// What [`Engine::collect`] would give back now; with `now`, without waiting for any grace.
     ///
     /// # Errors
     ///
     /// [`LedgerError`] when the store cannot be read.
     pub async fn collectable(&self, now: bool) -> Result<Collectable, LedgerError> {
-        Ok(collectable(&self.core, now).await?)
+        let options = self.core.house.asked_options(now);
+        Ok(self.core.disk.run(move |store| store.collectable(&options)).await?)
     }
 
     /// Collects what no record needs, at once and without pauses; with `now`, without waiting for
-    /// any grace. `progress` hears after every step what was done so far, and ends it by `false`.
+    /// any grace. Segments of the log are written again from a fifth of dead entries on, and not from a
+    /// half as the node does by itself. `progress` hears after every step what was done so far, and ends it by `false`.
     ///
     /// # Errors
     ///
@@ -131,13 +132,6 @@ impl Engine {
     }
 }
 
-/// What a collection would give back now.
-pub(crate) async fn collectable(core: &Arc<Core>, now: bool) -> Result<Collectable, ReadError> {
-    let grace = if now { Duration::ZERO } else { core.house.options.gc_grace };
-    let options = core.house.collect_options(grace, false);
-    core.disk.run(move |store| store.collectable(&options)).await
-}
-
 /// Collects at once, and without pauses. `progress` hears what was done so far after every step,
 /// and ends it with `false`.
 pub(crate) async fn collect(
@@ -150,8 +144,7 @@ pub(crate) async fn collect(
     let waiting = Waiting::new(house);
     let _only_one = Arc::clone(&house.collecting).lock_owned().await;
     drop(waiting);
-    let grace = if now { Duration::ZERO } else { house.options.gc_grace };
-    let mut collector = core.disk.store().collector(house.collect_options(grace, true));
+    let mut collector = core.disk.store().collector(house.asked_options(now));
     loop {
         let work = move |_: &Store| {
             let step = collector.step();
