@@ -137,8 +137,11 @@ impl Index {
     }
 
     /// Merges files of the index if that is due.
-    pub(crate) fn merge(&self) -> Result<bool, TreeError> {
-        self.tree.merge()
+    pub(crate) fn merge(
+        &self,
+        meanwhile: &dyn Fn() -> Result<(), TreeError>,
+    ) -> Result<bool, TreeError> {
+        self.tree.merge(meanwhile)
     }
 
     /// Ends a merge that is running, and every later one before it begins: the store closes.

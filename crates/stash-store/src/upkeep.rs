@@ -14,6 +14,9 @@ use crate::{Address, IoError};
 /// Memory that changes of the index may take while they cannot be written, in multiples of
 /// [`crate::Options::memory_bytes`]: then callers wait, or are refused if the disk is full.
 const BACKLOG: u64 = 4;
+/// Runs of the index up to which more are written beside a merge; twenty are usual. Every look-up asks the
+/// filters of all.
+const RUNS: u64 = 64;
 /// Files removed before those who wait to stage one of them are told.
 const REMOVED: usize = 16;
 
@@ -191,7 +194,7 @@ impl Shared {
         if self.read_only().is_none() {
             let written = self.write_frozen().and_then(|()| {
                 let index = self.index();
-                while index.merge()? {}
+                while index.merge(&|| self.write_meanwhile())? {}
                 Ok(())
             });
             match written {
@@ -208,6 +211,18 @@ impl Shared {
             self.budget.set_index(self.index().stats().disk_bytes);
         }
         self.upkeep.notify();
+    }
+
+    /// Writes what was set aside while runs are merged: callers would wait for the whole merge, once
+    /// memory is full.
+    fn write_meanwhile(&self) -> Result<(), TreeError> {
+        let index = self.index();
+        if !index.is_frozen() || index.stats().runs >= RUNS {
+            return Ok(());
+        }
+        let written = self.write_frozen();
+        self.upkeep.notify();
+        written
     }
 
     fn write_frozen(&self) -> Result<(), TreeError> {

@@ -7,6 +7,7 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use common::sick::SickDisk;
 use common::stress::{Stress, check, lively};
 use common::{Random, dir, put, read, record};
 use stash_store::{Address, Batch, Blob, CommitError, MemDisk, Options, Store};
@@ -169,4 +170,19 @@ fn a_blob_staged_again_while_the_index_is_made_anew_keeps_its_file() {
     assert_eq!(store.has(&[other, address]).unwrap(), [true, true]);
     store.commit(Batch::new().require(address)).unwrap();
     assert_eq!(read(&store, &address), Some(bytes));
+}
+
+// A merge of large runs takes seconds: callers waited for it once memory was full.
+#[test]
+fn what_is_set_aside_is_written_while_runs_are_merged() {
+    let disk = Arc::new(SickDisk::new(MemDisk::new(1)));
+    let memory_bytes = 256 * 1024;
+    let options = Options { disk: disk.clone(), memory_bytes, ..Options::default() };
+    let store = Store::create(dir(), &options).unwrap();
+    let beside = (0..4000_u64).find(|batch| {
+        let records = (0..64).map(|n| record(batch * 64 + n, &[], b"r"));
+        store.commit(records.fold(Batch::new(), Batch::record)).unwrap();
+        disk.most_runs_written_at_once() > 1
+    });
+    assert!(beside.is_some(), "no run was written beside another");
 }

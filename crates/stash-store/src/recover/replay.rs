@@ -247,7 +247,7 @@ impl<'a> Replay<'a> {
     /// Makes durable what the index has. On a disk that is full, later: what is in memory will do.
     fn checkpoint(&self) -> Result<(), LoadError> {
         self.index.freeze(&self.head);
-        let merged = self.index.checkpoint().and_then(|_| self.index.merge());
+        let merged = self.index.checkpoint().and_then(|_| self.index.merge(&|| Ok(())));
         match merged {
             Ok(_) => Ok(()),
             Err(TreeError::Full(error)) => {

@@ -1,5 +1,6 @@
-//! A disk that cannot read some of its files.
+//! A disk that cannot read some of its files, and that is watched.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -8,21 +9,30 @@ use stash_store::{DirEntry, Disk, DiskFile, Lock, MemDisk, OpenMode, Space};
 
 type Failing = Arc<Mutex<Option<(PathBuf, i32)>>>;
 
+/// The files of the index that are being written, and the most that there were at once.
+type Writing = Arc<Mutex<(BTreeSet<PathBuf>, usize)>>;
+
 /// A disk in memory, all of whose operations work, but for reads of one file.
 #[derive(Debug)]
 pub struct SickDisk {
     below: MemDisk,
     failing: Failing,
+    writing: Writing,
 }
 
 impl SickDisk {
     pub fn new(below: MemDisk) -> SickDisk {
-        SickDisk { below, failing: Failing::default() }
+        SickDisk { below, failing: Failing::default(), writing: Writing::default() }
     }
 
     /// From now on, reads of this file fail with this error of the system.
     pub fn fail_reads(&self, path: &Path, error: i32) {
         *self.failing.lock().unwrap() = Some((path.to_owned(), error));
+    }
+
+    /// The most runs of the index that were written at once: made, and not synced yet.
+    pub fn most_runs_written_at_once(&self) -> usize {
+        self.writing.lock().unwrap().1
     }
 
     pub fn heal(&self) {
@@ -35,6 +45,7 @@ struct SickFile {
     below: Arc<dyn DiskFile>,
     path: PathBuf,
     failing: Failing,
+    writing: Writing,
 }
 
 impl DiskFile for SickFile {
@@ -62,6 +73,7 @@ impl DiskFile for SickFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.writing.lock().unwrap().0.remove(&self.path);
         self.below.sync()
     }
 }
@@ -73,8 +85,14 @@ impl Disk for SickDisk {
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let below = self.below.open(path, mode)?;
-        let failing = Arc::clone(&self.failing);
-        Ok(Arc::new(SickFile { below, path: path.to_owned(), failing }))
+        let is_run = path.to_str().is_some_and(|path| path.contains("/index/run-"));
+        if mode == OpenMode::Create && is_run {
+            let mut writing = self.writing.lock().unwrap();
+            writing.0.insert(path.to_owned());
+            writing.1 = writing.1.max(writing.0.len());
+        }
+        let (failing, writing) = (Arc::clone(&self.failing), Arc::clone(&self.writing));
+        Ok(Arc::new(SickFile { below, path: path.to_owned(), failing, writing }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {

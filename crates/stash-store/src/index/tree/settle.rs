@@ -1,5 +1,7 @@
 //! Writing a tree: checkpoints, merges, and the HEAD that makes them count.
 
+use std::cell::Cell;
+
 use super::cursor::{Blocks, Cursor, Merged, Source};
 use super::directory::directory;
 use super::error::sync_failed;
@@ -8,6 +10,9 @@ use super::run::Run;
 use super::writer::RunWriter;
 use super::{Below, Tree, TreeError, lock, tiers};
 use crate::sync::{Arc, Ordering};
+
+/// Entries that are merged before something else may be done.
+const MEANWHILE: u64 = if cfg!(any(test, shuttle)) { 8 } else { 4096 };
 
 /// How a run came out that was to be written.
 enum Outcome {
@@ -32,7 +37,7 @@ impl Tree {
         let merged = Merged::new(vec![Source::changes(slots)]);
         // Below the oldest run there is nothing to remove.
         let oldest = below.runs.is_empty();
-        let run = match self.write(merged, frozen.changes.len() as u64, oldest, &|| false)? {
+        let run = match self.write(merged, frozen.changes.len() as u64, oldest, &|| Ok(false))? {
             Outcome::Written(run) => Some(run),
             Outcome::Empty | Outcome::Stopped => None,
         };
@@ -46,13 +51,27 @@ impl Tree {
     }
 
     /// Merges some runs if that is due, and writes HEAD. False: nothing is due. After `Full` or
-    /// `Io` the tree is as it was.
-    pub(crate) fn merge(&self) -> Result<bool, TreeError> {
-        self.merge_unless(&|| self.stopped.load(Ordering::Relaxed))
+    /// `Io` the tree is as it was. A merge of large runs takes many seconds: `meanwhile` is called every
+    /// few milliseconds of it, and may checkpoint; its error ends the merge.
+    pub(crate) fn merge(
+        &self,
+        meanwhile: &dyn Fn() -> Result<(), TreeError>,
+    ) -> Result<bool, TreeError> {
+        let entries = Cell::new(0_u64);
+        self.merge_unless(&|| {
+            entries.set(entries.get() + 1);
+            if entries.get().is_multiple_of(MEANWHILE) {
+                meanwhile()?;
+            }
+            Ok(self.stopped.load(Ordering::Relaxed))
+        })
     }
 
     /// Merges, asking at every entry whether to stop.
-    pub(super) fn merge_unless(&self, stopped: &dyn Fn() -> bool) -> Result<bool, TreeError> {
+    pub(super) fn merge_unless(
+        &self,
+        stopped: &dyn Fn() -> Result<bool, TreeError>,
+    ) -> Result<bool, TreeError> {
         let _one_at_a_time = lock(&self.merging);
         self.writable()?;
         let below = self.below();
@@ -111,13 +130,13 @@ impl Tree {
         mut merged: Merged<'_>,
         entries: u64,
         oldest: bool,
-        stopped: &dyn Fn() -> bool,
+        stopped: &dyn Fn() -> Result<bool, TreeError>,
     ) -> Result<Outcome, TreeError> {
         let id = self.next_id();
         let mut fill = || {
             let mut writer: Option<RunWriter> = None;
             while let Some((key, value)) = merged.entry() {
-                if stopped() {
+                if stopped()? {
                     return Ok(Outcome::Stopped);
                 }
                 if value.is_some() || !oldest {

@@ -8,6 +8,7 @@ mod room;
 mod rot;
 mod threads;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -177,6 +178,33 @@ impl Pair {
         Ok(())
     }
 
+    /// Merges, if that is due; if nothing waits to be written, something comes and is written meanwhile.
+    fn merge(&mut self) -> Result<(), TreeError> {
+        if self.waiting.is_some() {
+            return self.tree.merge(&|| Ok(())).map(drop);
+        }
+        let more = Cell::new(Some(self.changes()));
+        let number = self.frozen.len() as u64;
+        let merged = self.tree.merge(&|| match more.take() {
+            Some(changes) => {
+                self.tree.publish(changes);
+                assert!(self.tree.freeze(number.to_le_bytes().to_vec()));
+                self.tree.checkpoint().map(drop)
+            }
+            None => Ok(()),
+        });
+        if let Some(changes) = more.take() {
+            self.tree.publish(changes);
+        } else {
+            self.frozen.insert(number, self.map.clone());
+            match self.tree.has_frozen() {
+                true => self.waiting = Some(number),
+                false => self.durable = number,
+            }
+        }
+        merged.map(drop)
+    }
+
     /// Closes the tree and opens it again. What was in memory is gone; the log would have it.
     pub(super) fn reopen(&mut self) -> Result<(), TreeError> {
         self.tree = Tree::open(&self.files, KEY, LIMITS)?;
@@ -191,7 +219,7 @@ impl Pair {
             0..4 => self.publish(),
             4..6 => self.freeze(),
             6..8 => self.checkpoint()?,
-            8 => drop(self.tree.merge()?),
+            8 => self.merge()?,
             _ if self.random.below(8) == 0 => self.reopen()?,
             _ => {}
         }

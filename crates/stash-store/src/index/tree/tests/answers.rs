@@ -113,7 +113,7 @@ fn a_scan_may_change_the_tree_that_it_goes_through() {
             tree.publish(changes);
             tree.freeze(b"during".to_vec());
             tree.checkpoint().unwrap();
-            tree.merge().unwrap();
+            tree.merge(&|| Ok(())).unwrap();
         }
         true
     })
@@ -130,7 +130,7 @@ fn merges_drop_what_is_removed_and_keep_the_files_few() {
     let tree = Tree::open(&files, KEY, LIMITS).unwrap();
     for n in 0..30 {
         flush(&tree, n * 100..(n + 1) * 100);
-        while tree.merge().unwrap() {}
+        while tree.merge(&|| Ok(())).unwrap() {}
         assert!(tree.stats().runs < 5);
     }
     assert_eq!(tree.stats().entries, 3000);
@@ -143,7 +143,7 @@ fn merges_drop_what_is_removed_and_keep_the_files_few() {
         let mut one = Changes::default();
         one.insert(&[n], vec![]);
         tree.publish(one);
-        while tree.merge().unwrap() {}
+        while tree.merge(&|| Ok(())).unwrap() {}
     }
     assert!(tree.stats().entries < 10, "{:?}", tree.stats());
     assert_eq!(disk.files().len() as u64, tree.stats().runs + 1, "the runs and HEAD");
@@ -168,7 +168,7 @@ fn a_merge_above_an_older_run_keeps_what_is_removed_removed() {
         tree.checkpoint().unwrap();
     }
     for merged in [true, false] {
-        assert_eq!(tree.merge().unwrap(), merged);
+        assert_eq!(tree.merge(&|| Ok(())).unwrap(), merged);
         assert_eq!((tree.stats().runs, &tree.below().runs[1].path), (2, &older));
         assert!(all(&tree).unwrap() == map);
         tree = Tree::open(&files, KEY, LIMITS).unwrap();
@@ -184,7 +184,7 @@ fn what_comes_while_runs_are_merged_stays() {
         pair.freeze();
         pair.checkpoint().unwrap();
     }
-    let more = std::cell::Cell::new(Some([0; 3].map(|_| pair.changes())));
+    let more = Cell::new(Some([0; 3].map(|_| pair.changes())));
     let (tree, durable) = (&pair.tree, pair.durable + 1);
     let merged = tree.merge_unless(&|| {
         if let Some([first, second, third]) = more.take() {
@@ -195,7 +195,7 @@ fn what_comes_while_runs_are_merged_stays() {
             assert!(tree.freeze((durable + 1).to_le_bytes().to_vec()));
             tree.publish(third);
         }
-        false
+        Ok(false)
     });
     assert!(merged.unwrap());
     assert_eq!((number(tree.head()), tree.stats().runs), (durable, 2));
@@ -220,7 +220,7 @@ fn merging_everything_away_leaves_no_run() {
         assert!(tree.freeze(vec![n]));
         tree.checkpoint().unwrap();
     }
-    assert!(tree.merge().unwrap());
+    assert!(tree.merge(&|| Ok(())).unwrap());
     assert_eq!((tree.stats().runs, disk.files().len()), (0, 1));
     drop(tree);
     let tree = Tree::open(&files, KEY, LIMITS).unwrap();
@@ -247,7 +247,7 @@ fn a_merge_that_is_stopped_changes_nothing() {
     (0..6).for_each(|n| flush(&tree, n * 10..(n + 1) * 10));
     let (before, files) = (all(&tree).unwrap(), disk.files());
     tree.stop_merging();
-    assert!(!tree.merge().unwrap());
+    assert!(!tree.merge(&|| Ok(())).unwrap());
     assert!(all(&tree).unwrap() == before);
     assert_eq!(disk.files(), files);
 }

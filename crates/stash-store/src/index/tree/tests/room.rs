@@ -13,7 +13,7 @@ fn fail(seed: u64, kind: ErrorKind, times: u64, at: u64) -> bool {
     disk.inject(at, Fault::Error { kind, times });
     let (mut failed, mut synced) = (0, true);
     for _ in 0..120 {
-        let before = disk.files();
+        let (before, durable) = (disk.files(), pair.durable);
         let Err(error) = pair.step() else {
             continue;
         };
@@ -26,8 +26,12 @@ fn fail(seed: u64, kind: ErrorKind, times: u64, at: u64) -> bool {
             TreeError::Sync(_) => synced = false,
             TreeError::Damaged(what) => panic!("{context}: {what}"),
         }
-        if synced && times == 1 {
+        if synced && times == 1 && pair.durable == durable {
             assert_eq!(disk.files(), before, "{context}: a partial file is left");
+        } else if synced && times == 1 {
+            // A merge failed after what came meanwhile was written.
+            let known = pair.tree.stats().runs + 1;
+            assert_eq!(disk.files().len() as u64, known, "{context}: a partial file is left");
         }
         pair.check(&format!("{context}, in the same run"));
         if !synced {
@@ -41,7 +45,7 @@ fn fail(seed: u64, kind: ErrorKind, times: u64, at: u64) -> bool {
         pair.checkpoint().unwrap();
     } else {
         assert!(matches!(pair.tree.checkpoint(), Err(TreeError::Sync(_))), "{context}");
-        assert!(matches!(pair.tree.merge(), Err(TreeError::Sync(_))), "{context}");
+        assert!(matches!(pair.tree.merge(&|| Ok(())), Err(TreeError::Sync(_))), "{context}");
     }
     let bounds = (pair.durable, pair.waiting.unwrap_or(pair.durable));
     disk.restart();
@@ -93,7 +97,7 @@ fn a_tree_on_a_full_disk_answers_from_memory_and_goes_on_when_there_is_room() {
     }
     disk.set_capacity(None);
     pair.checkpoint().unwrap();
-    assert!(pair.tree.merge().unwrap());
+    assert!(pair.tree.merge(&|| Ok(())).unwrap());
     pair.freeze();
     pair.checkpoint().unwrap();
     pair.check("with room");

@@ -50,7 +50,7 @@ fn readers_never_miss_a_key_or_see_it_go_back() {
         });
         scope.spawn(|| {
             while running() {
-                tree.merge().unwrap();
+                tree.merge(&|| Ok(())).unwrap();
                 tree.verify(TreeCursor::default(), 1 << 20).unwrap();
             }
         });
@@ -72,7 +72,7 @@ fn readers_never_miss_a_key_or_see_it_go_back() {
             }
         });
     });
-    while tree.merge().unwrap() {}
+    while tree.merge(&|| Ok(())).unwrap() {}
     assert!(all(tree).unwrap().values().all(|v| value(v) == ROUNDS));
     assert!(tree.stats().runs > 0);
 }
