@@ -8,12 +8,11 @@ use stash_crypto::{NodeId, RecoveryText, RootSecret};
 use stash_server::Engine;
 use thiserror::Error;
 use tokio::sync::Mutex;
-use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
 use crate::blocking::blocking;
 use crate::class::Class;
-use crate::home::Lock;
+use crate::home::{Keeping, Lock};
 use crate::index::Tail;
 use crate::reissue::Reissuer;
 use crate::retention::Retainer;
@@ -36,7 +35,7 @@ pub struct Node {
     retainer: Mutex<Option<Retainer>>,
     reissuer: Mutex<Option<Reissuer>>,
     lock: Lock,
-    members: AbortOnDropHandle<()>,
+    members: Keeping,
 }
 
 /// This node cannot give a recovery text.
@@ -65,7 +64,7 @@ impl Node {
         tail: Option<Tail>,
         root: Option<RootSecret>,
         place: (PathBuf, Lock),
-        members: AbortOnDropHandle<()>,
+        members: Keeping,
     ) -> Node {
         let (directory, lock) = place;
         let retainer = Mutex::new(vault.as_ref().map(Retainer::run));
@@ -125,8 +124,7 @@ impl Node {
     pub async fn shutdown(self, deadline: Duration) {
         let Node { engine, vault, tail, retainer, reissuer, lock, members, .. } = self;
         // It knows the engine, whose store is to be released.
-        members.abort();
-        let _cancelled = members.await;
+        members.stop().await;
         if let Some(retainer) = retainer.into_inner() {
             retainer.stop().await;
         }

@@ -6,7 +6,7 @@ mod common;
 use std::os::unix::fs::PermissionsExt;
 
 use common::{Place, close, copy, open, put, vault};
-use stash_vault::{Class, Home, HomeError, InitOptions, RunOptions};
+use stash_vault::{Class, Home, HomeError, InitOptions, Role, RunOptions};
 use zeroize::Zeroizing;
 
 fn init(place: &Place, name: &str) -> Home {
@@ -70,12 +70,33 @@ async fn a_keyring_without_its_store_is_refused() {
     assert_eq!(init.unwrap_err().class(), Class::Refused, "the store is not thrown away");
 }
 
+// Who is admitted just before a stop is in the copy of the member log, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founder_that_stops_and_loses_its_store_knows_whom_it_admitted_last() {
+    let place = Place::new();
+    let node = place.founder().await;
+    let directory = node.directory().to_owned();
+    let keeper = place.member(&node, "keeper", Role::Keeper).await;
+    close(node).await;
+    for lost in ["store", "opens"] {
+        let path = directory.join(lost);
+        if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
+            .unwrap();
+    }
+    let node = open(&directory).await;
+    let known: Vec<_> = node.engine.members().iter().map(|member| member.node).collect();
+    assert!(known.contains(&keeper.engine.node_id()), "{known:?}");
+    close(node).await;
+    close(keeper).await;
+}
+
 /// Fault case 20: identity and member log are enough; a store that may only be unmounted is not replaced.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_gone_with_the_count_of_its_opens_is_made_anew() {
     let place = Place::new();
     let node = place.founder().await;
     let directory = node.directory().to_owned();
+    assert!(directory.join("members").exists(), "from the moment on that it serves");
     let file = place.path("file");
     std::fs::write(&file, b"text").unwrap();
     put(&node, &file).await;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use stash_crypto::{MemberEntry, MemberLog, StashId};
 use stash_server::Engine;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::disk;
@@ -89,25 +90,59 @@ fn list(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, &[u8])> {
     Some((items, rest))
 }
 
-/// Keeps the file as the engine knows the members, as long as this lives.
-pub(super) fn keep(engine: Engine, directory: &Path) -> AbortOnDropHandle<()> {
-    let directory = directory.to_owned();
+/// The task that keeps the file as the engine knows the members.
+#[derive(Debug)]
+pub(crate) struct Keeping {
+    stop: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Keeping {
+    /// Ends it, with the file as the engine knows the members now.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::warn!(%error, "the copy of the member log may be an older one");
+        }
+    }
+}
+
+/// Keeps the file as the engine knows the members; it is there when this returns.
+pub(super) async fn keep(engine: Engine, directory: &Path) -> Keeping {
+    let path = directory.join(NAME);
+    let mut changes = engine.membership();
+    changes.borrow_and_update();
+    // Not in the task: a node may be stopped as soon as it serves.
+    refresh(&engine, &path).await;
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
     let keep = async move {
-        let mut changes = engine.membership();
         loop {
-            changes.borrow_and_update();
-            let (members, directory) = (Members::of(&engine), directory.clone());
-            let written = blocking(move || disk::write(&directory.join(NAME), &members.encode()));
-            if let Err(error) = written.await {
-                // The store has it all the same.
-                tracing::warn!(%error, "the copy of the member log was not written");
-            }
-            if changes.changed().await.is_err() {
+            let ends = tokio::select! {
+                biased;
+                () = stopped.cancelled() => true,
+                changed = changes.changed() => changed.is_err(),
+            };
+            refresh(&engine, &path).await;
+            if ends {
                 return;
             }
         }
     };
-    AbortOnDropHandle::new(tokio::spawn(keep))
+    Keeping { stop, task: AbortOnDropHandle::new(tokio::spawn(keep)) }
+}
+
+/// Writes the file, if it is another one.
+async fn refresh(engine: &Engine, path: &Path) {
+    let (bytes, path) = (Members::of(engine).encode(), path.to_owned());
+    let write = move || match disk::read(&path) {
+        Ok(Some(there)) if *there == bytes => Ok(()),
+        _ => disk::write(&path, &bytes),
+    };
+    if let Err(error) = blocking(write).await {
+        // The store has it all the same.
+        tracing::warn!(%error, "the copy of the member log was not written");
+    }
 }
 
 #[cfg(test)]

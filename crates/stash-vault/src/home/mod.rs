@@ -30,6 +30,7 @@ use zeroize::Zeroizing;
 pub(crate) use disk::Lock;
 pub use error::HomeError;
 pub use examine::{Examined, Rebuilt};
+pub(crate) use members::Keeping;
 pub(crate) use opens::Opens;
 
 use crate::admission::RootAdmission;
@@ -246,7 +247,7 @@ impl Opened {
             }
             (None, None)
         };
-        let members = members::keep(engine.clone(), &directory);
+        let members = members::keep(engine.clone(), &directory).await;
         Ok(Node::new(engine, vault, tail, root, (directory, lock), members))
     }
 }
