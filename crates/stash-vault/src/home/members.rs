@@ -134,10 +134,17 @@ pub(super) async fn keep(engine: Engine, directory: &Path) -> Keeping {
 
 /// Writes the file, if it is another one.
 async fn refresh(engine: &Engine, path: &Path) {
-    let (bytes, path) = (Members::of(engine).encode(), path.to_owned());
-    let write = move || match disk::read(&path) {
-        Ok(Some(there)) if *there == bytes => Ok(()),
-        _ => disk::write(&path, &bytes),
+    let (bytes, stash, path) = (Members::of(engine).encode(), engine.stash(), path.to_owned());
+    let write = move || {
+        if let Ok(Some(there)) = disk::read(&path) {
+            if *there == bytes {
+                return Ok(());
+            }
+            if Members::decode(&there, stash).is_none() {
+                tracing::warn!("the copy of the member log was damaged: it is written anew");
+            }
+        }
+        disk::write(&path, &bytes)
     };
     if let Err(error) = blocking(write).await {
         // The store has it all the same.
