@@ -10,26 +10,51 @@ use crate::cli::ClusterArguments;
 use crate::report::{Report, seconds};
 use crate::{cluster, interrupt, process, races, simulate, tidy};
 
-/// The longest that one step may take; all of them together take less than half an hour on two cores.
-const STEP: Duration = Duration::from_secs(25 * 60);
+/// The longest that all tests together may run, once they are built: a quarter of an hour on two slow
+/// cores. `.config/nextest.toml` limits each of them; the plain runner cannot.
+const TESTS: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// The longest that all examples in the documentation may take. They are compiled as they run, each a
+/// few lines: what that takes is the smaller part on any machine.
+const DOC_TESTS: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// The longest that an example of a library may run.
-const EXAMPLE: Duration = Duration::from_secs(5 * 60);
+const EXAMPLE: Duration = Duration::from_secs(15 * 60);
 
 /// The libraries, each of which must build and show itself alone.
 const LIBRARIES: &[&str] =
     &["stash-crypto", "stash-store", "stash-p2p", "stash-server", "stash-vault"];
 
-type Step = (String, Box<dyn Fn(&Report) -> Result<()>>);
+/// One thing that must hold.
+struct Step {
+    name: String,
+    work: Work,
+}
+
+/// The work of a step.
+enum Work {
+    /// Cargo commands, in order.
+    Cargo(Vec<Task>),
+    /// A task of xtask, which builds before it runs anything as well.
+    Own(fn(&Report) -> Result<()>),
+}
+
+/// A cargo command.
+struct Task {
+    arguments: Vec<String>,
+    variables: &'static [(&'static str, &'static str)],
+    /// None for what only compiles.
+    limit: Option<Duration>,
+}
 
 pub(crate) fn run(report: &Report) -> Result<()> {
     let begun = Instant::now();
     let mut table = vec![];
-    let steps = steps();
-    for (name, step) in &steps {
+    let steps = steps()?;
+    for Step { name, work } in &steps {
         report.line(format_args!("\n== {name}"));
         let started = Instant::now();
-        let outcome = step(report);
+        let outcome = work.run(report);
         table.push((name.as_str(), outcome.is_ok(), started.elapsed()));
         if let Err(error) = outcome {
             summary(report, &table, begun.elapsed());
@@ -41,62 +66,100 @@ pub(crate) fn run(report: &Report) -> Result<()> {
     Ok(())
 }
 
-fn steps() -> Vec<Step> {
-    let mut steps: Vec<Step> = vec![
-        simple("fmt", &["fmt", "--all", "--check"]),
-        simple("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-        tests(),
-        simple("doc tests", &["test", "--workspace", "--doc"]),
-        ("races".into(), Box::new(|_| races::run_short())),
-        ("simulate".into(), Box::new(|_| simulate::run_short())),
-        ("docs".into(), Box::new(|_| docs())),
-        ("tidy".into(), Box::new(tidy::run)),
-    ];
-    for name in LIBRARIES {
-        steps.push((format!("{name} alone"), Box::new(move |_| alone(name))));
+impl Work {
+    fn run(&self, report: &Report) -> Result<()> {
+        match self {
+            Self::Cargo(tasks) => tasks.iter().try_for_each(Task::run),
+            Self::Own(run) => run(report),
+        }
     }
-    steps.push(("tour".into(), Box::new(|_| tour())));
-    steps
 }
 
-fn simple(name: &str, arguments: &'static [&'static str]) -> Step {
-    (name.into(), Box::new(move |_| process::run_in_view(cargo().args(arguments), STEP)))
+impl Task {
+    /// A command that compiles and runs nothing of what it made.
+    fn build(arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+        Self { arguments, variables: &[], limit: None }
+    }
+
+    /// A command that runs what the one before has built.
+    fn test(arguments: &[&str], limit: Duration) -> Self {
+        Self { limit: Some(limit), ..Self::build(arguments) }
+    }
+
+    fn run(&self) -> Result<()> {
+        let mut command = cargo();
+        command.args(&self.arguments).envs(self.variables.iter().copied());
+        let done = match self.limit {
+            None => process::build_in_view(&mut command),
+            Some(limit) => process::run_in_view(&mut command, limit),
+        };
+        done.with_context(|| format!("cargo {}", self.arguments.join(" ")))
+    }
+}
+
+fn steps() -> Result<Vec<Step>> {
+    let own = |name: &str, run| Step { name: name.into(), work: Work::Own(run) };
+    let mut steps = vec![
+        cargo_step("fmt", vec![Task::build(&["fmt", "--all", "--check"])]),
+        cargo_step("clippy", vec![Task::build(CLIPPY)]),
+        tests(has_nextest()),
+        doc_tests(),
+        own("races", |_| races::run_short()),
+        own("simulate", |_| simulate::run_short()),
+        docs(),
+        own("tidy", tidy::run),
+    ];
+    for name in LIBRARIES {
+        steps.push(alone(name, &examples(name)?));
+    }
+    steps.push(own("tour", |_| tour()));
+    Ok(steps)
+}
+
+const CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+
+fn cargo_step(name: &str, tasks: Vec<Task>) -> Step {
+    Step { name: name.into(), work: Work::Cargo(tasks) }
+}
+
+fn has_nextest() -> bool {
+    let version =
+        cargo().args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    version.is_ok_and(|status| status.success())
 }
 
 /// nextest where it is installed, the plain runner elsewhere: the same tests.
-fn tests() -> Step {
-    let nextest = cargo()
-        .args(["nextest", "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if nextest {
-        simple("tests (nextest)", &["nextest", "run", "--workspace", "--no-fail-fast"])
-    } else {
-        simple(
-            "tests",
-            &["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"],
-        )
-    }
+fn tests(nextest: bool) -> Step {
+    let (name, words): (_, &[&str]) = match nextest {
+        true => ("tests (nextest)", &["nextest", "run", "--workspace"]),
+        false => ("tests", &["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]),
+    };
+    let build = Task::build(&[words, &["--no-run"]].concat());
+    cargo_step(name, vec![build, Task::test(&[words, &["--no-fail-fast"]].concat(), TESTS)])
 }
 
-fn docs() -> Result<()> {
-    let mut doc = cargo();
-    doc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-Dwarnings");
-    process::run_in_view(&mut doc, STEP)
+fn doc_tests() -> Step {
+    let words = ["test", "--workspace", "--doc"];
+    let build = Task::build(&[&words[..], &["--no-run"]].concat());
+    cargo_step("doc tests", vec![build, Task::test(&words, DOC_TESTS)])
+}
+
+fn docs() -> Step {
+    let doc = Task::build(&["doc", "--workspace", "--no-deps"]);
+    cargo_step("docs", vec![Task { variables: &[("RUSTDOCFLAGS", "-Dwarnings")], ..doc }])
 }
 
 /// Checks a library with the features that it alone asks for, and runs each of its examples but the
 /// benches, whose figures mean nothing beside other work.
-fn alone(name: &str) -> Result<()> {
-    process::run_in_view(cargo().args(["check", "--package", name]), STEP)?;
-    for example in examples(name)? {
-        let mut run = cargo();
-        run.args(["run", "--package", name, "--example", &example]);
-        process::run_in_view(&mut run, EXAMPLE).with_context(|| format!("example {example}"))?;
+fn alone(name: &str, examples: &[String]) -> Step {
+    let mut tasks = vec![Task::build(&["check", "--package", name])];
+    for example in examples {
+        let which = ["--package", name, "--example", example];
+        tasks.push(Task::build(&[&["build"], &which[..]].concat()));
+        tasks.push(Task::test(&[&["run"], &which[..]].concat(), EXAMPLE));
     }
-    Ok(())
+    cargo_step(&format!("{name} alone"), tasks)
 }
 
 fn examples(name: &str) -> Result<Vec<String>> {
@@ -130,4 +193,37 @@ fn summary(report: &Report, table: &[(&str, bool, Duration)], total: Duration) {
         report.line(format_args!("{name:<24} {result:<8} {:>10}", seconds(*took)));
     }
     report.line(format_args!("{:<24} {:<8} {:>10}", "total", "", seconds(total)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run that has a limit comes right after the build, without one, of the same targets.
+    #[test]
+    fn whatever_has_a_limit_was_built_before_without_one() {
+        let steps = [tests(true), tests(false), doc_tests(), docs(), alone("l", &["e".into()])];
+        let mut limited = 0;
+        for Step { name, work } in steps {
+            let Work::Cargo(tasks) = work else { panic!("{name}") };
+            for (at, task) in tasks.iter().enumerate().filter(|(_, task)| task.limit.is_some()) {
+                let build = &tasks[at.checked_sub(1).expect("a build comes first")];
+                assert_eq!(build.limit, None, "{name}");
+                let targets = |task: &Task| {
+                    let verbs = ["nextest", "run", "build", "test", "--no-run", "--no-fail-fast"];
+                    let words =
+                        task.arguments.iter().filter(|word| !verbs.contains(&word.as_str()));
+                    words.cloned().collect::<Vec<_>>()
+                };
+                assert_eq!(targets(build), targets(task), "{name}");
+                let builds = ["--no-run", "build"];
+                assert!(
+                    build.arguments.iter().any(|word| builds.contains(&word.as_str())),
+                    "{name}"
+                );
+                limited += 1;
+            }
+        }
+        assert_eq!(limited, 4);
+    }
 }

@@ -173,8 +173,21 @@ impl Reply {
     }
 }
 
-/// Runs a command with the terminal as its output, for cargo.
+/// Has cargo build something, with the terminal as its output. Without a deadline: how long a compiler
+/// takes says how fast and how busy the machine is, and nothing else.
+pub(crate) fn build_in_view(command: &mut Command) -> Result<()> {
+    in_view(command, FAR)
+}
+
+/// Runs a command with the terminal as its output, for what cargo has built before.
 pub(crate) fn run_in_view(command: &mut Command, deadline: Duration) -> Result<()> {
+    in_view(command, deadline)
+}
+
+/// Far beyond any build: a year.
+const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+fn in_view(command: &mut Command, deadline: Duration) -> Result<()> {
     let mut owned = Owned::spawn(command.stdin(Stdio::null()))?;
     match wait_until(&mut owned, Instant::now() + deadline) {
         Ok(status) if status.success() => Ok(()),

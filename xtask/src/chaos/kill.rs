@@ -1,7 +1,8 @@
-//! SIGKILL of a random node at random moments of many puts, then of gets, evicts and removals.
+//! SIGKILL of a random node at random moments of many puts, then of gets, evicts and removals; and of a keeper and an owner
+//! within a second of the answer to a put.
 //!
-//! After each: what a survivor lists is whole, what was acknowledged is readable from every survivor, and the killed node
-//! starts again without help.
+//! After each: what a survivor lists is whole, what was acknowledged is readable from every survivor, or from everybody once
+//! the two that were killed are back; and the killed nodes start again without help.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,6 +30,13 @@ const FILES: usize = 60;
 
 /// One get, evict or rm that is killed in its midst for so many puts.
 const OTHERS: u32 = 2;
+
+/// One put whose answer comes before the kill for so many puts.
+const ANSWERED: u32 = 2;
+
+/// Keeper and owner are killed at most this long after the answer: what the answer said is durable, however short it was
+/// ago.
+const AFTER: Duration = Duration::from_secs(1);
 
 /// The node is killed at most this long after the put began: longer than the largest put takes.
 const MOMENTS: Duration = Duration::from_millis(400);
@@ -65,6 +73,10 @@ pub(super) fn run(puts: u32, seed: u64, report: &Report) -> Result<()> {
     let begun = Instant::now();
     for number in 1..=puts {
         kill.one(number).with_context(|| format!("put {number} of {puts}"))?;
+        interrupt::check()?;
+    }
+    for number in 1..=puts / ANSWERED {
+        kill.after_the_answer(number).with_context(|| format!("answered put {number}"))?;
         interrupt::check()?;
     }
     for number in 1..=puts / OTHERS {
@@ -117,6 +129,49 @@ impl Kill<'_> {
                 .line(format_args!("  {number} puts, {acknowledged} acknowledged, all readable"));
         }
         Ok(())
+    }
+
+    /// A put that is answered, and then the deaths of the keeper and of an owner, each at a moment of its own. Both may have
+    /// been the copies that the answer counted: once they are back, by themselves, every reader has the file.
+    fn after_the_answer(&mut self, number: u32) -> Result<()> {
+        let key = format!("answered-{number:04}");
+        let source = self.source(&key)?;
+        let owners = self.indices(|node| node.role == Role::Owner);
+        let keepers = self.indices(|node| node.role == Role::Keeper);
+        let writer = owners[self.rng.random_range(0..owners.len())];
+        let mut victims = [
+            (keepers[self.rng.random_range(0..keepers.len())], self.moment_after()),
+            (owners[self.rng.random_range(0..owners.len())], self.moment_after()),
+        ];
+        victims.sort_by_key(|(_, moment)| *moment);
+
+        self.cluster.nodes[writer].ok(&["put", cluster::text(&source)?])?;
+        let answered = Instant::now();
+        self.tried.insert(key.clone());
+        self.acknowledged.insert(key.clone());
+        for (victim, moment) in victims {
+            thread::sleep(moment.saturating_sub(answered.elapsed()));
+            self.cluster.nodes[victim].kill()?;
+            self.kills += 1;
+        }
+        for (victim, _) in victims {
+            self.restarts.push(self.cluster.nodes[victim].start()?);
+        }
+        self.cluster.settle()?;
+        for index in self.indices(|node| node.role.reads()) {
+            self.whole_or_absent(index, &key, true)?;
+        }
+        if number.is_multiple_of(20) {
+            self.report
+                .line(format_args!("  {number} answered puts, keeper and owner killed after each"));
+        }
+        Ok(())
+    }
+
+    /// Half of the moments are within a tenth of the time.
+    fn moment_after(&mut self) -> Duration {
+        let moment = AFTER.mul_f64(self.rng.random_range(0.0..1.0));
+        if self.rng.random_bool(0.5) { moment / 10 } else { moment }
     }
 
     /// A get, an evict or an rm of something acknowledged, with a kill in the midst of it. What is
@@ -198,8 +253,7 @@ impl Kill<'_> {
         }
     }
 
-    /// What is listed is whole, on every node; what was acknowledged is listed on at least one. A
-    /// node that was dead during a put does not learn of it in this version.
+    /// What is listed is whole, on every node; what was acknowledged is listed on at least one.
     fn everything_at_the_end(&self) -> Result<()> {
         let readers = self.indices(|node| node.role.reads());
         for key in &self.tried {

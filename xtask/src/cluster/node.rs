@@ -150,7 +150,7 @@ impl Node {
         }
         let home = self.home.join("home");
         command.envs(self.variables()).env("STASH_NAME", self.name()).env("HOME", &home);
-        for name in ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"] {
+        for name in ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"] {
             command.env(name, &home);
         }
     }

@@ -11,13 +11,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::build::cargo;
 use crate::cli::FuzzArguments;
-use crate::process::{Reply, Running, run_in_view};
+use crate::process::{Reply, Running, build_in_view};
 use crate::report::Report;
 use crate::{interrupt, scratch};
 use targets::Target;
-
-/// A clean build of one crate's targets with all their dependencies, on two slow cores.
-const BUILD: Duration = Duration::from_secs(30 * 60);
 
 /// What a target may take beyond its time: reading its inputs, the last one, writing a finding.
 const SLACK: Duration = Duration::from_secs(120);
@@ -102,7 +99,7 @@ fn build(report: &Report, root: &Path, target: &Target) -> Result<()> {
         fs::copy(&ours, &theirs).with_context(|| theirs.display().to_string())?;
     }
     let mut command = cargo_fuzz(&["build"]);
-    run_in_view(command.args(places(root, target)), BUILD)?;
+    build_in_view(command.args(places(root, target)))?;
     report.step("built", &target.package.display().to_string(), started.elapsed());
     Ok(())
 }
