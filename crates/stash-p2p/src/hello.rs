@@ -128,6 +128,20 @@ mod tests {
         }
     }
 
+    // Fault case 29.
+    #[test]
+    fn every_list_is_taken_at_its_limit_and_refused_one_beyond() {
+        let capabilities = |count| Hello { capabilities: vec!["c".into(); count], ..hello() };
+        let app = |count| Hello { app: vec![0; count].into(), ..hello() };
+        for (most, beyond) in [
+            (capabilities(MAX_CAPABILITIES), capabilities(MAX_CAPABILITIES + 1)),
+            (app(MAX_HELLO_APP), app(MAX_HELLO_APP + 1)),
+        ] {
+            assert_eq!(Hello::decode(&most.encode()), Ok(most));
+            assert_eq!(Hello::decode(&beyond.encode()), Err(ProtocolError::BadHello));
+        }
+    }
+
     #[test]
     fn impossible_limits_are_refused() {
         let small = Hello { stream_window: MIN_STREAM_WINDOW - 1, ..hello() };

@@ -206,6 +206,7 @@ impl Intake {
     }
 
     async fn records(&mut self, records: Vec<ByteBuf>) -> Result<(), Fault> {
+        message::together(&records, message::MAX_RECORD_BYTES)?;
         if self.filling.is_some() || !self.expected.is_empty() {
             return Err(Fault::Early);
         }

@@ -15,6 +15,9 @@ pub(crate) const MAX_ADDRESSES: usize = 4_096;
 /// Bytes of records in one message, at most: leaves room for the map around them.
 pub(crate) const MAX_RECORD_BYTES: usize = 192 << 10;
 
+/// Bytes around an item in a list of byte strings, at most.
+pub(crate) const ITEM: usize = 5;
+
 /// Bytes of an address and its sealed length in an offer.
 const REFERENCE: usize = 36;
 
@@ -406,6 +409,20 @@ pub(crate) fn unpack_references(bytes: &[u8]) -> Result<Vec<ChunkRef>, Malformed
     Ok(chunks.iter().map(reference).collect())
 }
 
+/// Checks a list whose items have no length of their own: together they have at most `limit` bytes,
+/// five more counted for each, unless it is one alone.
+///
+/// # Errors
+///
+/// [`Malformed`] when they have more.
+pub(crate) fn together(items: &[ByteBuf], limit: usize) -> Result<(), Malformed> {
+    let bytes: usize = items.iter().map(|item| item.len() + ITEM).sum();
+    if items.len() > 1 && bytes > limit {
+        return Err(Malformed(format!("{} items have more than {limit} bytes", items.len())));
+    }
+    Ok(())
+}
+
 /// Packs flags, lowest bit of the first byte first.
 pub(crate) fn bits(flags: impl IntoIterator<Item = bool>) -> ByteBuf {
     let mut bytes = Vec::new();
@@ -431,6 +448,9 @@ pub(crate) fn flags(bytes: &[u8], count: usize) -> Result<Vec<bool>, Malformed> 
     }
     Ok((0..count).map(|i| bytes[i / 8] >> (i % 8) & 1 == 1).collect())
 }
+
+#[cfg(test)]
+mod lists;
 
 #[cfg(test)]
 mod tests {

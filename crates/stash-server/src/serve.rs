@@ -148,6 +148,11 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
         },
         Request::Members { from } => member_log(core, from),
         Request::Announce { entries, addresses } => {
+            let fit = message::together(&entries, MAX_ENTRY_BYTES)
+                .and_then(|()| message::together(&addresses, MAX_CLAIM_BYTES));
+            if let Err(error) = fit {
+                return refused(Refusal::Malformed, &error.to_string());
+            }
             let raw = |list: Vec<ByteBuf>| list.into_iter().map(ByteBuf::into_vec).collect();
             match members::learn(core, raw(entries), raw(addresses)).await {
                 Ok(()) => Reply::Done {},
@@ -211,7 +216,7 @@ pub(crate) fn page(items: Vec<Vec<u8>>, limit: usize) -> Vec<ByteBuf> {
     let mut bytes = 0;
     let fits = |item: &Vec<u8>| {
         let first = bytes == 0;
-        bytes += item.len() + 5;
+        bytes += item.len() + message::ITEM;
         first || bytes <= limit
     };
     items.into_iter().take_while(fits).map(ByteBuf::from).collect()

@@ -11,6 +11,7 @@ mod scene;
 mod support;
 
 mod join;
+mod lists;
 mod members;
 mod put;
 mod requests;

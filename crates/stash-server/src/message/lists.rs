@@ -1,0 +1,191 @@
+//! Every list in a message, with its limit. A new one does not compile until it is named here; then
+//! it has to be in `docs/protocol.md`, B.2, with its limit, and `tests/wire/lists.rs` asks a node for
+//! one more than that.
+
+use super::*;
+use crate::compare;
+use crate::members::unpack_cuts;
+
+/// The document, which names every request's fields.
+const PROTOCOL: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/protocol.md"));
+
+/// The name of a request, and its lists with the words of the document that limit them. No `..`: a
+/// field that is added has to be looked at.
+fn lists(request: &Request) -> (&'static str, Vec<(&'static str, &'static str)>) {
+    match request {
+        Request::Put {} => ("put", vec![]),
+        Request::Get { address: [..] } => ("get", vec![]),
+        Request::Have { chunks: _ } => ("have", vec![("chunks", "addresses")]),
+        Request::Hold { nonce: [..], chunks: _ } => ("hold", vec![("chunks", "at most 64")]),
+        Request::Prove { nonce: [..], chunks: _ } => ("prove", vec![("chunks", "at most 16")]),
+        Request::Release { chunks: _ } => ("release", vec![("chunks", "addresses")]),
+        Request::Members { from: 0..=u64::MAX } => ("members", vec![]),
+        Request::Announce { entries: _, addresses: _ } => {
+            ("announce", vec![("entries", "at most 192 KiB"), ("addresses", "at most 48 KiB")])
+        }
+        Request::Log { log: [..], after: 0..=u64::MAX } => ("log", vec![]),
+        Request::All {} => ("all", vec![]),
+        Request::Sums { prefixes: _, length: 0..=u8::MAX } => {
+            ("sums", vec![("prefixes", "at most 64")])
+        }
+        Request::Ids { parts: _, size: 0..=u8::MAX } => ("ids", vec![("parts", "1 to 4,096")]),
+        Request::Match { halves: _ } => ("match", vec![("halves", "at most 4,096")]),
+        Request::News {} => ("news", vec![]),
+        Request::Lack { hashes: _ } => ("lack", vec![("hashes", "hashes")]),
+        Request::Holding { hashes: _ } => ("holding", vec![("hashes", "at most 256")]),
+        Request::Writers { node: [..] } => ("writers", vec![]),
+        Request::Find { hashes: _ } => ("find", vec![("hashes", "hashes")]),
+        // Signed, and decoded whole.
+        Request::Join { request: _ } => ("join", vec![]),
+    }
+}
+
+/// One of each request.
+fn requests() -> Vec<Request> {
+    let (hash, list) = ([0; 32], ByteBuf::new);
+    vec![
+        Request::Put {},
+        Request::Get { address: hash },
+        Request::Have { chunks: list() },
+        Request::Hold { nonce: hash, chunks: list() },
+        Request::Prove { nonce: hash, chunks: list() },
+        Request::Release { chunks: list() },
+        Request::Members { from: 0 },
+        Request::Announce { entries: vec![], addresses: vec![] },
+        Request::Log { log: [0; 16], after: 0 },
+        Request::All {},
+        Request::Sums { prefixes: list(), length: 0 },
+        Request::Ids { parts: list(), size: 16 },
+        Request::Match { halves: list() },
+        Request::News {},
+        Request::Lack { hashes: list() },
+        Request::Holding { hashes: list() },
+        Request::Writers { node: hash },
+        Request::Find { hashes: list() },
+        Request::Join { request: list() },
+    ]
+}
+
+#[test]
+fn every_list_of_a_request_stands_in_the_document_with_its_limit() {
+    for request in requests() {
+        let (name, lists) = lists(&request);
+        let row = PROTOCOL.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let fields = row.and_then(|row| row.split('|').nth(2)).unwrap_or_default();
+        for (field, limit) in lists {
+            assert!(fields.contains(&format!("`{field}`")), "{name}.{field}: {fields}");
+            assert!(fields.contains(limit), "{name}.{field} {limit}: {fields}");
+        }
+    }
+    // One of each: the names are those of the document, in whatever order.
+    let mut names: Vec<_> = requests().iter().map(|request| lists(request).0).collect();
+    names.sort_unstable();
+    let mut documented: Vec<_> = PROTOCOL
+        .split("| request | fields |")
+        .nth(1)
+        .and_then(|rest| rest.split("\n\n").next())
+        .into_iter()
+        .flat_map(str::lines)
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    documented.sort_unstable();
+    assert_eq!(names, documented);
+}
+
+/// Where lists come from in answers and on put streams. No `..`, as above: whoever adds a list says
+/// here what bounds it.
+fn bounds_of_reply(reply: &Reply) -> &'static [&'static str] {
+    match reply {
+        Reply::Chunk { length: 0..=u32::MAX } | Reply::NotHere {} | Reply::Done {} => &[],
+        // As many as were asked for.
+        Reply::Have { chunks: _ } => &["flags"],
+        Reply::Held { proofs: _, released: _, reason: _ } => &["flags"],
+        Reply::Proofs { proofs: _ } | Reply::Holding { states: _ } => &["asked"],
+        // What a message holds, entry by entry verified.
+        Reply::Members { entries: _, addresses: _ } => &["message"],
+        Reply::Records { records: _ } => &["message"],
+        Reply::Welcome { entries: _, grant: _, addresses: _ } => &["message"],
+        Reply::Log { known: _, hashes: _, log: [..], last: 0..=u64::MAX } => &["hashes"],
+        Reply::All { n: 0..=u64::MAX, sum: [..], log: 0..=u64::MAX } => &[],
+        Reply::Sums { sums: _ } | Reply::Ids { ids: _, parts: 0..=u64::MAX } => &["asked"],
+        Reply::Writers { last: _ } => &["cuts"],
+        Reply::Hashes { hashes: _ } => &["hashes"],
+        Reply::Refused { code: _, reason: _ } => &[],
+    }
+}
+
+fn bounds_of_put(put: &Put) -> &'static [&'static str] {
+    match put {
+        Put::Offer { chunks: _ } => &["references"],
+        Put::Records { records: _ } => &["items"],
+    }
+}
+
+fn bounds_of_put_reply(reply: &PutReply) -> &'static [&'static str] {
+    match reply {
+        PutReply::Want { chunks: _ } => &["flags"],
+        PutReply::Results { results } => match results.first() {
+            // As many as were sent.
+            None => &["asked"],
+            Some(RecordResult::Need { chunks: _ }) => &["asked", "addresses"],
+            Some(
+                RecordResult::Stored {}
+                | RecordResult::Refused { reason: _ }
+                | RecordResult::Failed { reason: _ },
+            ) => &["asked"],
+        },
+    }
+}
+
+/// A decoder of a list: its most items, and whether it takes so many.
+type Decoder = (&'static str, usize, fn(usize) -> bool);
+
+const DECODERS: &[Decoder] = &[
+    ("addresses", 4_096, |count| unpack(&vec![0; 32 * count]).is_ok()),
+    ("hashes", 4_096, |count| unpack_hashes(&vec![0; 32 * count]).is_ok()),
+    ("references", 4_096, |count| unpack_references(&vec![0; 36 * count]).is_ok()),
+    ("cuts", 1_024, |count| unpack_cuts(&vec![0; 48 * count]).is_some()),
+    ("prefixes", 64, |count| compare::prefixes(&vec![0; count], 1).is_some()),
+    ("no prefixes", 0, |count| compare::prefixes(&vec![0; count], 0).is_some()),
+    ("parts", 4_096, |count| compare::parts(&vec![0; 2 * count], 16).is_some()),
+    ("halves", 4_096, |count| compare::halves(&vec![0; 16 * count]).is_some()),
+    // Of 1,019 bytes, and five more each.
+    ("items", 192, |count| {
+        together(&vec![ByteBuf::from(vec![0; 1_019]); count], 192 << 10).is_ok()
+    }),
+    ("empty items", 204, |count| together(&vec![ByteBuf::new(); count], 1_024).is_ok()),
+    // The least length that holds the list, and no other.
+    ("flags", 8, |count| flags(&vec![0; count.div_ceil(8)], 8).is_ok()),
+];
+
+#[test]
+fn every_decoder_of_a_list_takes_its_most_and_not_one_more() {
+    for (name, most, takes) in DECODERS {
+        assert!(takes(*most), "{most} {name}");
+        assert!(!takes(most + 1), "{} {name}", most + 1);
+    }
+    let one = [ByteBuf::from(vec![0; 2_000])];
+    assert!(together(&one, 1_024).is_ok(), "one item alone may be larger");
+}
+
+#[test]
+fn every_list_of_an_answer_or_a_put_stream_has_a_bound_that_is_tested() {
+    let list = ByteBuf::new;
+    let replies = [
+        Reply::Have { chunks: list() },
+        Reply::Log { known: true, hashes: list(), log: [0; 16], last: 0 },
+        Reply::Writers { last: list() },
+        Reply::Hashes { hashes: list() },
+    ];
+    let need = PutReply::Results { results: vec![RecordResult::Need { chunks: list() }] };
+    let named = replies
+        .iter()
+        .flat_map(bounds_of_reply)
+        .chain(bounds_of_put(&Put::Offer { chunks: list() }))
+        .chain(bounds_of_put(&Put::Records { records: vec![] }))
+        .chain(bounds_of_put_reply(&PutReply::Want { chunks: list() }))
+        .chain(bounds_of_put_reply(&need));
+    for bound in named.filter(|bound| !["asked", "message"].contains(bound)) {
+        assert!(DECODERS.iter().any(|(name, ..)| name == bound), "{bound}");
+    }
+}
