@@ -174,6 +174,15 @@ impl Keyring {
         Ok(out)
     }
 
+    /// Bytes at the beginning of a file that tell whether it is a keyring, and how it is protected.
+    pub const HEAD: usize = MAGIC.len() + 2;
+
+    /// True of the beginning of a keyring, of any version, that no passphrase protects.
+    #[must_use]
+    pub fn is_unprotected(head: &[u8; Self::HEAD]) -> bool {
+        head.starts_with(&MAGIC) && head[MAGIC.len() + 1] == PLAIN
+    }
+
     /// Decodes the file. The passphrase is ignored if the file is not protected.
     pub fn decode(bytes: &[u8], passphrase: Option<&[u8]>) -> Result<Self, KeyringError> {
         if !bytes.starts_with(&MAGIC) {

@@ -170,6 +170,10 @@ pub(crate) struct Up {
     /// Keep so many versions of a file, however old [env: STASH_RETENTION_VERSIONS] [default: 10]
     #[arg(long, value_name = "COUNT")]
     pub(crate) retention_versions: Option<u32>,
+    /// Confirm a --retention-age of zero, which makes every removal final
+    /// [env: STASH_RETENTION_FORGET_AT_ONCE]
+    #[arg(long)]
+    pub(crate) retention_forget_at_once: bool,
 }
 
 #[derive(Debug, Args)]

@@ -15,7 +15,7 @@ use crate::error::{Class, Problem};
 use crate::paths::{self, Environment};
 
 pub(crate) use network::Network;
-pub(crate) use upkeep::Upkeep;
+pub(crate) use upkeep::{RetentionSettings, Upkeep};
 
 /// The port on which nodes listen for each other.
 pub(crate) const PORT: u16 = 7979;
@@ -112,6 +112,9 @@ pub(crate) struct Settings {
     /// The user's file: read if it is there, written by the first run if it may.
     #[serde(skip)]
     pub(crate) user_file: Option<Setting<PathBuf>>,
+    /// The list of the data directories of this user that hold a stash.
+    #[serde(skip)]
+    pub(crate) known_file: Option<PathBuf>,
     /// The files that were read.
     pub(crate) files: Vec<PathBuf>,
 }
@@ -213,6 +216,7 @@ impl Lookup<'_> {
             network: self.network(up)?,
             upkeep: self.upkeep(up)?,
             user_file,
+            known_file: paths::known_file(self.env),
             files: self.files.iter().map(|(path, _)| path.clone()).collect(),
         })
     }
@@ -401,6 +405,7 @@ create = false
 # [retention]
 # age = "30d"
 # versions = 10
+# forget_at_once = false
 "#;
 
 #[cfg(test)]

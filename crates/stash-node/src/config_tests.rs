@@ -184,6 +184,46 @@ fn quotas_and_housekeeping_are_read_from_every_source() {
 }
 
 #[test]
+fn fewer_copies_than_one_are_refused_by_name() {
+    for (text, refused) in [("copies = 0", true), ("copies = 1", false)] {
+        let loaded = Case::new().user(&format!("[repair]\n{text}\n")).load();
+        assert_eq!(loaded.is_err(), refused, "{text}");
+        if let Err(problem) = loaded {
+            assert_eq!(problem.code, Class::Usage);
+            assert!(problem.message.contains("repair.copies"), "{}", problem.message);
+        }
+    }
+}
+
+#[test]
+fn a_retention_that_keeps_nothing_has_to_be_confirmed() {
+    let sections = [
+        "age = \"0s\"\nversions = 0",
+        "age = \"0s\"\nversions = 1",
+        // Removed files go whatever their number of versions is.
+        "age = \"0s\"",
+    ];
+    for section in sections {
+        let file = format!("[retention]\n{section}\n");
+        let problem = Case::new().user(&file).load().unwrap_err();
+        assert_eq!(problem.code, Class::Usage);
+        assert!(problem.message.contains("for good"), "{}", problem.message);
+        assert!(problem.hint.unwrap().contains("forget_at_once = true"));
+
+        let confirmed = format!("{file}forget_at_once = true\n");
+        assert!(Case::new().user(&confirmed).load().is_ok());
+        let case = Case::new().user(&file);
+        assert!(case.env("STASH_RETENTION_FORGET_AT_ONCE", "true").load().is_ok());
+        let mut case = Case::new().user(&file);
+        case.up.retention_forget_at_once = true;
+        assert!(case.load().is_ok());
+    }
+    for harmless in ["age = \"1s\"\nversions = 0", "versions = 0", "forget_at_once = true"] {
+        assert!(Case::new().user(&format!("[retention]\n{harmless}\n")).load().is_ok());
+    }
+}
+
+#[test]
 fn limits_of_the_line_are_read_from_every_source_each_direction_for_itself() {
     let file = "[network]\nbwlimit_up = \"2 MiB\"\nbackground_down = \"512 KiB\"\n";
     let bytes = |traffic: Traffic| {

@@ -54,6 +54,12 @@ fn read(path: &Path) -> Result<Zeroizing<String>, Problem> {
     // Reserved whole, so that no part of it stays behind in a buffer that grew.
     let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_MAX + 1));
     let file = File::open(path).map_err(|e| cannot(&e.to_string()))?;
+    let found = file.metadata().map_err(|e| cannot(&e.to_string()))?;
+    if stash_vault::is_exposed(path, &found) {
+        let message = format!("the passphrase file {} can be read by other users", path.display());
+        return Err(Problem::new(Class::Refused, message)
+            .hint(format!("if nobody did read it: chmod 600 {}", path.display())));
+    }
     file.take(FILE_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|e| cannot(&e.to_string()))?;
     if bytes.len() > FILE_MAX {
         return Err(cannot("the file is too long"));
@@ -77,6 +83,9 @@ fn ask(prompt: &str) -> Result<Zeroizing<String>, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn from(content: &[u8]) -> Result<Zeroizing<String>, Problem> {
@@ -101,6 +110,24 @@ mod tests {
         }
         let missing = Source::new(Some(Path::new("/nonexistent/p"))).existing();
         assert_eq!(missing.unwrap_err().code, Class::Passphrase);
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused_with_the_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("passphrase");
+        std::fs::write(&path, "secret\n").unwrap();
+        // Or else the directory keeps others away.
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        for (mode, refused) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let read = Source::new(Some(&path)).existing();
+            assert_eq!(read.is_err(), refused, "{mode:o}");
+            if let Err(problem) = read {
+                assert_eq!(problem.code, Class::Refused);
+                assert!(problem.hint.unwrap().contains("chmod 600"));
+            }
+        }
     }
 
     #[test]

@@ -31,6 +31,12 @@ pub(crate) fn user_file(env: Environment<'_>) -> Option<PathBuf> {
     base(env, "XDG_CONFIG_HOME", ".config").map(|base| base.join("stash/config.toml"))
 }
 
+/// `$XDG_STATE_HOME/stash/data-directories`, if there is a home at all: which data directories hold a
+/// stash.
+pub(crate) fn known_file(env: Environment<'_>) -> Option<PathBuf> {
+    base(env, "XDG_STATE_HOME", ".local/state").map(|base| base.join("stash/data-directories"))
+}
+
 /// The socket of the daemon that serves `data_dir`. The user's own stash is reached at
 /// `$XDG_RUNTIME_DIR/stash/stash.sock`; a directory that was named (`named`), and any directory on
 /// a system without a runtime directory, has its socket inside, so that several can be served.

@@ -131,7 +131,7 @@ impl Vault {
         after: Option<&str>,
         limit: usize,
     ) -> Result<NamePage, LookupError> {
-        let scope = Scope::new(prefix).map_err(bad_key(prefix))?;
+        let scope = Scope::or_all(prefix).map_err(bad_key(prefix))?;
         let keys = self.inner.keys_of(which, &scope, after, limit).await?;
         let next = keys.last().filter(|_| keys.len() == limit).map(Key::to_string);
         let writers = self.writer_names();

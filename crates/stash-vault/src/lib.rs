@@ -59,6 +59,7 @@ mod locations;
 mod lookup;
 mod node;
 mod pages;
+mod per_process;
 mod plan;
 mod progress;
 mod put;
@@ -83,11 +84,13 @@ pub use get::{GetError, GetOptions, GetReport, Reading};
 pub use history::{History, NameEntry, NamePage, Names, VersionEntry};
 pub use home::{
     Examined, Home, HomeError, InitOptions, JoinOptions, Rebuilt, RecoverOptions, RunOptions,
+    is_exposed,
 };
 pub use list::{Entry, Here};
 pub use locations::{Location, LocationState, Locations};
 pub use lookup::LookupError;
 pub use node::{Node, RecoveryTextError};
+pub use per_process::is_per_process;
 pub use progress::{Progress, Snapshot};
 pub use put::{PutError, PutOptions, PutReport};
 pub use remove::{RemoveError, RemoveReport};

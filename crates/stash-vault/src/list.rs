@@ -83,7 +83,7 @@ impl Vault {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Entry>, LookupError> {
-        let scope = Scope::new(prefix).map_err(bad_key(prefix))?;
+        let scope = Scope::or_all(prefix).map_err(bad_key(prefix))?;
         let (mut found, mut after) = (Vec::new(), after.map(str::to_owned));
         loop {
             let left = limit - found.len();

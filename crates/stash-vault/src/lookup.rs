@@ -108,6 +108,10 @@ impl LookupError {
                 "`stash history KEY` lists the versions".to_owned()
             }
             LookupError::ManyVersions { .. } => "give more digits of it".to_owned(),
+            LookupError::Key { source: KeyError::Empty, .. } => {
+                "nothing was changed; name a file or a directory. Is a variable of a script not set?"
+                    .to_owned()
+            }
             LookupError::Key { .. } => "a key is a relative path such as photos/2024/a.jpg".into(),
             LookupError::SetAside { .. } => "`stash status` lists the alarms".to_owned(),
             LookupError::IndexBehind => "try again in a moment".to_owned(),
@@ -204,9 +208,17 @@ impl Inner {
         }
     }
 
-    /// The file of this name, or else the tree under it.
+    /// The target of a command that only reads: an empty name is everything.
+    pub(crate) async fn source(&self, name: &str) -> Result<Target, LookupError> {
+        self.target_in(name, Scope::or_all(name).map_err(bad_key(name))?).await
+    }
+
+    /// The target of a command that changes it: the file of this name, or else the tree under it.
     pub(crate) async fn target(&self, name: &str) -> Result<Target, LookupError> {
-        let scope = Scope::new(name).map_err(bad_key(name))?;
+        self.target_in(name, Scope::named(name).map_err(bad_key(name))?).await
+    }
+
+    async fn target_in(&self, name: &str, scope: Scope) -> Result<Target, LookupError> {
         let missing = match scope.exact() {
             None => LookupError::NotFound { name: name.to_owned() },
             Some(key) => match self.head(key).await {

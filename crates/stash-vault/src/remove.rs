@@ -130,7 +130,7 @@ impl Vault {
         if !inner.role().writes() {
             return Err(RemoveError::ReadOnly { role: inner.role() });
         }
-        let scope = Scope::new(name).map_err(bad_key(name))?;
+        let scope = Scope::named(name).map_err(bad_key(name))?;
         if let Some(key) = scope.exact()
             && inner.is_one_name(key, &scope, recursive).await?
         {

@@ -18,11 +18,14 @@ pub(crate) enum Scope {
 }
 
 impl Scope {
-    /// The scope that a user's prefix means.
-    pub(crate) fn new(prefix: &str) -> Result<Scope, stash_crypto::KeyError> {
-        if prefix.is_empty() {
-            return Ok(Scope::All);
-        }
+    /// The scope of a command that only looks or reads: an empty prefix is every name.
+    pub(crate) fn or_all(prefix: &str) -> Result<Scope, stash_crypto::KeyError> {
+        if prefix.is_empty() { Ok(Scope::All) } else { Scope::named(prefix) }
+    }
+
+    /// The scope of a command that changes what it names. An empty name is an error: it is most
+    /// likely a variable that a script did not set, and never stands for everything.
+    pub(crate) fn named(prefix: &str) -> Result<Scope, stash_crypto::KeyError> {
         let name = prefix.strip_suffix('/').unwrap_or(prefix);
         let key = Key::new(name)?;
         let under = format!("{name}/");
@@ -69,16 +72,17 @@ mod tests {
     /// Fault case 116: a prefix is a path, so that `rm -r photos` spares `photos-old`.
     #[test]
     fn a_prefix_is_a_path_and_not_a_beginning_of_letters() {
-        let scope = Scope::new("photos").unwrap();
+        let scope = Scope::named("photos").unwrap();
         assert_eq!(scope.exact().unwrap().as_str(), "photos");
         assert_eq!(scope.under(), "photos/");
-        assert_eq!(Scope::new("a/b/").unwrap().exact(), None);
-        assert_eq!(Scope::new("").unwrap(), Scope::All);
+        assert_eq!(Scope::named("a/b/").unwrap().exact(), None);
+        assert_eq!(Scope::or_all("").unwrap(), Scope::All);
+        assert_eq!(Scope::or_all("photos").unwrap(), scope);
     }
 
     #[test]
     fn names_are_written_out_below_the_last_segment_of_the_prefix() {
-        let scope = Scope::new("a/photos").unwrap();
+        let scope = Scope::named("a/photos").unwrap();
         assert_eq!(scope.base_name(), Some("photos"));
         assert_eq!(scope.relative(&Key::new("a/photos/2024/x").unwrap()), "2024/x");
         assert_eq!(scope.relative(&Key::new("a/photos").unwrap()), "photos");
@@ -88,8 +92,8 @@ mod tests {
     /// Fault case 83.
     #[test]
     fn a_prefix_that_no_key_can_have_is_refused() {
-        for prefix in ["/", "../x", "/etc", "a//b", "a/./b", "a/..", "a\0b", "//"] {
-            assert!(Scope::new(prefix).is_err(), "{prefix:?}");
+        for prefix in ["", "/", "../x", "/etc", "a//b", "a/./b", "a/..", "a\0b", "//"] {
+            assert!(Scope::named(prefix).is_err(), "{prefix:?}");
         }
     }
 }

@@ -138,7 +138,7 @@ impl Vault {
         if !inner.role().writes() {
             return Err(UndeleteError::ReadOnly { role: inner.role() });
         }
-        let scope = Scope::new(name).map_err(bad_key(name))?;
+        let scope = Scope::named(name).map_err(bad_key(name))?;
         let upload = inner.engine.upload(wait);
         let mut run = Run { vault: self, upload, progress, report: UndeleteReport::default() };
         if recursive {

@@ -29,7 +29,7 @@ pub(crate) struct Inner {
     pub(crate) keys: Arc<ReadKeys>,
     pub(crate) names: Arc<NameIndex>,
     pub(crate) tags: Option<Arc<TagIndex>>,
-    /// The data directory in canonical form: it is never stored in itself.
+    /// The data directory in canonical form: nothing of it is ever stored.
     pub(crate) directory: PathBuf,
     pub(crate) clock: Clock,
     pub(crate) retention: Retention,

@@ -135,6 +135,15 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyOfPath {
     }
 }
 
+/// Refuses a path that is another file to the node than to its client.
+pub(crate) fn same_to_all(path: &std::path::Path) -> Result<(), Problem> {
+    if !stash_vault::is_per_process(path) {
+        return Ok(());
+    }
+    Err(Problem::usage(format!("{} is another file to each process", path.display()))
+        .hint("use -: stash put - --as KEY for stdin, stash get KEY -o - for stdout"))
+}
+
 /// A key that the user typed.
 pub(crate) fn key(text: &str) -> Result<Key, Problem> {
     Key::new(text).map_err(|e| {

@@ -37,6 +37,7 @@ pub(super) async fn put(
     let key = request.key.as_deref().map(answer::key).transpose()?;
     let paths: Vec<PathBuf> =
         request.paths.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?;
+    let paths = same_to_all(paths).await?;
     if paths.is_empty() || (key.is_some() && paths.len() > 1) {
         return Err(Problem::usage("--as renames one path, and at least one path is needed"));
     }
@@ -118,7 +119,7 @@ pub(super) async fn get(
 ) -> Result<Response, Problem> {
     let served = daemon.served()?;
     let vault = served.vault()?;
-    let output = absolute(&request.output)?;
+    let [output] = same_to_all([absolute(&request.output)?]).await?;
     let version = request.version.as_deref().map(answer::version).transpose()?;
     let options = GetOptions { overwrite: request.overwrite, keep: request.keep, version };
     operation::run(served.place(), |progress| async move {
@@ -142,6 +143,18 @@ pub(super) fn absolute(path: &str) -> Result<PathBuf, Problem> {
     } else {
         Err(Problem::usage(format!("{} is not an absolute path", path.display())))
     }
+}
+
+/// Refuses paths that mean something else to the client. Off the runtime: a disk may be slow.
+pub(super) async fn same_to_all<P>(paths: P) -> Result<P, Problem>
+where
+    P: AsRef<[PathBuf]> + Send + 'static,
+{
+    let check = move || {
+        paths.as_ref().iter().try_for_each(|path| answer::same_to_all(path)).map(|()| paths)
+    };
+    let checked = tokio::task::spawn_blocking(check).await;
+    checked.map_err(|error| Problem::new(Class::Failed, error.to_string()))?
 }
 
 /// The query of a listing.

@@ -186,7 +186,7 @@ async fn drain(mut body: impl Stream<Item = io::Result<Bytes>> + Unpin) {
 
 fn without_long_pauses(body: Body) -> impl Stream<Item = io::Result<Bytes>> {
     let frames = body.into_data_stream().map_err(io::Error::other);
-    futures::stream::unfold(Some(frames.boxed()), |frames| async move {
+    let pieces = futures::stream::unfold(Some(frames.boxed()), |frames| async move {
         let mut frames = frames?;
         match tokio::time::timeout(PAUSE, frames.next()).await {
             Ok(Some(Ok(piece))) => Some((Ok(piece), Some(frames))),
@@ -194,7 +194,9 @@ fn without_long_pauses(body: Body) -> impl Stream<Item = io::Result<Bytes>> {
             Ok(None) => None,
             Err(_) => Some((Err(io::ErrorKind::TimedOut.into()), None)),
         }
-    })
+    });
+    // A put that is refused after the end of the body is drained: it is asked for more once again.
+    pieces.fuse()
 }
 
 /// The query of a remove.
@@ -236,6 +238,16 @@ mod tests {
         assert_eq!(pieces[0].as_ref().unwrap(), "a");
         assert_eq!(pieces[1].as_ref().unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(pieces.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_has_ended_may_be_drained_all_the_same() {
+        for parts in [vec![], vec![Ok(Bytes::from("a"))], vec![Err(io::Error::other("broken"))]] {
+            let mut body =
+                Box::pin(without_long_pauses(Body::from_stream(futures::stream::iter(parts))));
+            while body.next().await.is_some() {}
+            drain(body).await;
+        }
     }
 
     // Fault case 40.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use stash_vault::{NamePage, ResolveReport, UndeleteReport, VersionEntry};
 
 use super::answer::{self, Document, KeyOfPath, Parameters, number};
-use super::files::{absolute, here, missing};
+use super::files::{absolute, here, missing, same_to_all};
 use super::operation;
 use crate::body::{
     History, Name, Names, ResolveDone, ResolveRequest, SetAside, Unavailable, UndeleteDone,
@@ -125,7 +125,10 @@ pub(super) async fn resolve(
     let wait = answer::wait(request.wait.as_deref())?;
     let with = match (request.take, request.file) {
         (Some(take), None) => With::Version(answer::version(&take)?),
-        (None, Some(file)) => With::File(absolute(&file)?),
+        (None, Some(file)) => {
+            let [file] = same_to_all([absolute(&file)?]).await?;
+            With::File(file)
+        }
         _ => return Err(Problem::usage("a conflict is resolved with one of take and file")),
     };
     operation::run(served.place(), |progress| async move {

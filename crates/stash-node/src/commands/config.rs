@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Context, Finish};
 use crate::cli::ConfigCommand;
-use crate::config::{Network, Origin, Setting, Settings, Upkeep};
+use crate::config::{Network, Origin, RetentionSettings, Setting, Settings, Upkeep};
 use crate::error::Problem;
 use crate::output::{Side, table};
 use crate::units::{Size, Speed};
@@ -80,7 +80,7 @@ fn network(network: &Network) -> Vec<Vec<String>> {
 
 fn upkeep(upkeep: &Upkeep) -> Vec<Vec<String>> {
     let Upkeep { quota, gc, scrub, repair, retention } = upkeep;
-    let (age, versions) = (&retention.age, &retention.versions);
+    let RetentionSettings { age, versions, forget_at_once: meant } = retention;
     let row = |name: &str, value: String, origin: &Origin| {
         vec![name.to_owned(), value, origin.to_string()]
     };
@@ -103,6 +103,7 @@ fn upkeep(upkeep: &Upkeep) -> Vec<Vec<String>> {
         row("repair.challenge", repair.challenge.value.to_string(), &repair.challenge.origin),
         row("retention.age", age.value.to_string(), &age.origin),
         row("retention.versions", versions.value.to_string(), &versions.origin),
+        row("retention.forget_at_once", meant.value.to_string(), &meant.origin),
     ]
 }
 

@@ -14,6 +14,7 @@ use super::{Context, Finish, client_runtime, with_signals};
 use crate::cli::Init;
 use crate::daemon::home;
 use crate::error::{Class, Problem};
+use crate::output::say;
 use crate::passphrase::Source;
 
 /// Bytes of a recovery text, far more than any has.
@@ -67,6 +68,12 @@ fn recovery_text(path: &Path) -> Result<RecoveryText, Problem> {
         std::io::stdin().take(RECOVERY_MAX).read_to_string(&mut text).map_err(cannot)?;
     } else {
         let file = File::open(path).map_err(cannot)?;
+        if stash_vault::is_exposed(path, &file.metadata().map_err(cannot)?) {
+            say(&format!(
+                "others can read {}: it is the whole stash to whoever has it",
+                path.display()
+            ));
+        }
         file.take(RECOVERY_MAX).read_to_string(&mut text).map_err(cannot)?;
     }
     RecoveryText::parse(&text).map_err(|e| {

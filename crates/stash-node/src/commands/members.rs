@@ -55,7 +55,7 @@ pub(super) async fn join(context: &Context, join: Join) -> anyhow::Result<Finish
         let request = JoinRequest { ticket: text.trim().to_owned(), name };
         client.operate("/v1/join", &request, |_| {}).await?
     } else {
-        daemon::home::join(settings, &ticket).await?
+        daemon::home::join(settings, &ticket, &context.output).await?
     };
     context.output.result(&done, |done: &JoinDone| {
         format!("joined stash {} as {}\n", short(&done.stash_id), done.role)

@@ -75,7 +75,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Finish> {
     let (up, makes_file) = match &command {
         Command::Up(up) => (Up::clone(up), true),
         Command::Init(init) => (Up { name: init.name.clone(), ..Up::default() }, true),
-        Command::Join(join) => (Up { name: join.name.clone(), ..Up::default() }, false),
+        Command::Join(join) => (Up { name: join.name.clone(), ..Up::default() }, true),
         _ => (Up::default(), false),
     };
     let settings = Settings::load(&Sources {

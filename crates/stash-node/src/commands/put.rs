@@ -51,8 +51,9 @@ pub(super) async fn run(context: &Context, put: Put) -> anyhow::Result<Finish> {
     Ok(finish(&done))
 }
 
-/// The path as the daemon can use it, whose working directory is another.
+/// The path as the daemon can use it, whose working directory is another, and whose open files are.
 pub(super) fn absolute(path: &Path) -> Result<String, Problem> {
+    answer::same_to_all(path)?;
     let absolute: PathBuf = std::path::absolute(path)
         .map_err(|e| Problem::usage(format!("{:?} is no path: {e}", path.display())))?;
     absolute.into_os_string().into_string().map_err(|raw| {

@@ -13,6 +13,11 @@ use crate::output;
 
 pub(super) async fn run(context: &Context, rm: Rm) -> anyhow::Result<Finish> {
     let client = context.client()?;
+    if rm.key.is_empty() {
+        // Before the question: the node refuses it as well.
+        let problem = Problem::usage("'' is no key: a key is not empty");
+        return Err(problem.hint("nothing was removed; is a variable of a script not set?").into());
+    }
     if (rm.recursive || rm.purge) && !rm.yes {
         let flag = if rm.purge { "rm --purge" } else { "rm -r" };
         if !std::io::stdin().is_terminal() {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use stash_vault::server::store::Quota;
 use stash_vault::{Housekeeping, Retention};
 
-use super::{Lookup, Setting, optional, or_default};
+use super::{Lookup, Setting, boolean, optional, or_default};
 use crate::cli::Up;
 use crate::error::Problem;
 use crate::units::{Percent, Size, Span};
@@ -51,6 +51,7 @@ pub(super) struct RepairFile {
 pub(super) struct RetentionFile {
     age: Option<Span>,
     versions: Option<u32>,
+    forget_at_once: Option<bool>,
 }
 
 /// `[quota]`: how much of the disk the store may take.
@@ -104,6 +105,8 @@ pub(crate) struct RetentionSettings {
     pub(crate) age: Setting<Span>,
     /// So many versions of a file stay however old they are.
     pub(crate) versions: Setting<u32>,
+    /// True if an age of zero is meant.
+    pub(crate) forget_at_once: Setting<bool>,
 }
 
 /// The five sections.
@@ -207,7 +210,37 @@ impl Lookup<'_> {
                 file.retention.as_ref()?.versions
             })?;
         let versions = or_default(versions, || Ok(default.versions))?;
-        Ok(RetentionSettings { age, versions })
+        let flag = up.retention_forget_at_once.then_some(true);
+        let meant = self.find("STASH_RETENTION_FORGET_AT_ONCE", flag, boolean, |file| {
+            file.retention.as_ref()?.forget_at_once
+        })?;
+        let forget_at_once = or_default(meant, || Ok(false))?;
+        Ok(RetentionSettings { age, versions, forget_at_once })
+    }
+}
+
+impl RetentionSettings {
+    /// Refuses an age of zero that nobody has confirmed. It makes `rm` a purge, and with at most one
+    /// version to keep, every put of a file as well, for all members.
+    fn meant(&self) -> Result<(), Problem> {
+        let Self { age, versions, forget_at_once } = self;
+        if !age.value.0.is_zero() || forget_at_once.value {
+            return Ok(());
+        }
+        let (kept, origin) = (versions.value, &age.origin);
+        let replaced = match kept {
+            0 | 1 => "and every older version of all others".to_owned(),
+            kept => format!("and all but the last {kept} versions of all others"),
+        };
+        let message = format!(
+            "retention.age (0s, {origin}) and retention.versions ({kept}, {}) would forget every \
+             removed file, {replaced}, for good and on every member, within a day",
+            versions.origin
+        );
+        Err(Problem::usage(message).hint(
+            "if that is meant: forget_at_once = true in [retention], or --retention-forget-at-once; \
+             else choose an age, such as 30d",
+        ))
     }
 }
 
@@ -222,6 +255,14 @@ impl Upkeep {
                 soft.origin, hard.origin
             )));
         }
+        let copies = &self.repair.copies;
+        if copies.value == 0 {
+            return Err(Problem::usage(format!(
+                "repair.copies (0, {}) must be 1 at least: evicted files would never come back",
+                copies.origin
+            )));
+        }
+        self.retention.meant()?;
         let spans = [
             ("gc.interval", &self.gc.interval, LEAST),
             ("scrub.interval", &self.scrub.interval, LEAST),
@@ -253,7 +294,7 @@ impl Upkeep {
 
     /// What the vault is told.
     pub(crate) fn retention(&self) -> Retention {
-        let RetentionSettings { age, versions } = &self.retention;
+        let RetentionSettings { age, versions, .. } = &self.retention;
         Retention { age: age.value.0, versions: versions.value }
     }
 

@@ -14,7 +14,7 @@ use stash_vault::{
 use zeroize::Zeroizing;
 
 use super::ready::{self, Ready, ReadyFile};
-use super::{Daemon, Served};
+use super::{Daemon, Served, known};
 use crate::body::JoinDone;
 use crate::config::{Origin, Settings, TEMPLATE};
 use crate::error::{Class, Problem};
@@ -32,21 +32,54 @@ const AGAIN: Duration = Duration::from_secs(10);
 pub(crate) fn prepare(settings: &Settings, output: &Output) -> Result<(), Problem> {
     let dir = &settings.data_dir.value;
     if Home::exists(dir) {
+        remember(settings, output);
         return Ok(());
     }
     // Fault case 81: an empty mount point must not become a new stash.
-    if !settings.create.value {
-        let message = format!(
-            "there is no stash in {}, and {} says that there was one",
-            dir.display(),
-            settings.create.origin
-        );
-        return Err(Problem::new(Class::NoStore, message)
-            .hint("is its disk mounted? To make a new stash there all the same: stash init"));
+    if let Some(who) = says_that_there_was_one(settings) {
+        let message =
+            format!("there is no stash in {}, and {who} says that there was one", dir.display());
+        return Err(Problem::new(Class::NoStore, message).hint(
+            "is its disk mounted? To begin there anew all the same: stash init for a stash of your \
+             own, or stash join TICKET",
+        ));
     }
     let passphrase = settings.passphrase_file.value.as_deref();
     let passphrase = passphrase.map(|file| Source::File(file).chosen()).transpose()?;
     create(settings, passphrase, output).map(|_| ())
+}
+
+/// The name of what says that this data directory had a stash: the settings, or the list of those
+/// that had one, unless the settings say expressly that one may be made.
+fn says_that_there_was_one(settings: &Settings) -> Option<String> {
+    let create = &settings.create;
+    if !create.value {
+        return Some(create.origin.to_string());
+    }
+    let known = settings.known_file.as_deref();
+    let had_one = known::contains(known, &settings.data_dir.value);
+    known
+        .filter(|_| had_one && create.origin == Origin::Default)
+        .map(|list| list.display().to_string())
+}
+
+/// Notes outside of the data directory that there is a stash in it.
+fn remember(settings: &Settings, output: &Output) {
+    let noted = match &settings.known_file {
+        Some(list) => known::note(list, &settings.data_dir.value).map_err(|error| {
+            format!("cannot note in {} that a stash is here: {error}", list.display())
+        }),
+        None => Err("no home directory in which to note that a stash is here".to_owned()),
+    };
+    // With `create = false` nothing hangs on it.
+    if let Err(why) = noted.as_ref()
+        && settings.create.value
+    {
+        output.note(&format!(
+            "{why}; should this directory be missing one day, a new stash would be made. To prevent \
+             that, set create = false or STASH_CREATE=false"
+        ));
+    }
 }
 
 /// Makes a new stash in the data directory, and the configuration if there is none.
@@ -64,6 +97,7 @@ pub(crate) fn create(
         Home::init(dir, InitOptions { display_name, passphrase }).map_err(|e| explained(e, dir))?;
     output.note(&format!("made an identity and an empty stash in {}", dir.display()));
     output.note("its recovery text, to keep on paper: stash key recovery");
+    remember(settings, output);
     write_configuration(settings, output)?;
     Ok(home)
 }
@@ -83,6 +117,7 @@ pub(crate) async fn recover(
     let options = RecoverOptions { display_name, passphrase };
     let home = Home::recover(dir, text, options).await.map_err(|e| explained(e, dir))?;
     output.note(&format!("recovered the stash into {}", dir.display()));
+    remember(settings, output);
     write_configuration(settings, output)?;
     Ok(home)
 }
@@ -291,7 +326,11 @@ async fn reopen(daemon: &Daemon) -> anyhow::Result<()> {
 }
 
 /// Joins while no daemon runs.
-pub(crate) async fn join(settings: &Settings, ticket: &Ticket) -> anyhow::Result<JoinDone> {
+pub(crate) async fn join(
+    settings: &Settings,
+    ticket: &Ticket,
+    output: &Output,
+) -> anyhow::Result<JoinDone> {
     let dir = &settings.data_dir.value;
     if !Home::exists(dir) {
         vacant(dir)?;
@@ -300,6 +339,8 @@ pub(crate) async fn join(settings: &Settings, ticket: &Ticket) -> anyhow::Result
     let passphrase = tokio::task::spawn_blocking(move || passphrase(&ask)).await??;
     let options = JoinOptions { display_name: settings.name.value.clone(), passphrase };
     let home = Home::join(dir, ticket, options).await.map_err(|e| explained(e, dir))?;
+    remember(settings, output);
+    write_configuration(settings, output)?;
     Ok(JoinDone {
         stash_id: home.stash_id().to_string(),
         node_id: home.node_id().to_string(),

@@ -1,6 +1,7 @@
 //! The running node: what the local API asks, and how it starts and stops.
 
 pub(crate) mod home;
+mod known;
 pub(crate) mod ready;
 mod serve;
 mod served;

@@ -238,7 +238,7 @@ impl Vault {
         run: &Run,
     ) -> Result<GetReport, GetError> {
         let target = match &run.options.version {
-            None => self.inner.target(name).await?,
+            None => self.inner.source(name).await?,
             Some(id) => {
                 let key = Key::new(name).map_err(bad_key(name))?;
                 Target::File(Box::new(self.inner.version(&key, id).await?))

@@ -149,7 +149,7 @@ fn chunks(
         let state = step.is_ok().then_some(state);
         Some((step, state))
     });
-    steps.boxed()
+    steps.fuse().boxed()
 }
 
 impl Chunks {

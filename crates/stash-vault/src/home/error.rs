@@ -62,6 +62,14 @@ pub enum HomeError {
         /// What is wrong with it.
         source: KeyringError,
     },
+    /// Others can read the keys, and the file system does not let that be changed.
+    #[error("'{}' can be read by other users of this machine (mode {mode:o}), and stays so", path.display())]
+    Exposed {
+        /// The keyring file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// The disk failed, or the process may not use the directory.
     #[error("cannot use '{}': {source}", path.display())]
     Io {
@@ -116,6 +124,7 @@ impl HomeError {
             | HomeError::StoreMissing { .. }
             | HomeError::KeyringMissing { .. } => Class::NoStore,
             HomeError::Exists { .. }
+            | HomeError::Exposed { .. }
             | HomeError::WrongStore { .. }
             | HomeError::HasRecords { .. } => Class::Refused,
             HomeError::Locked { .. } => Class::Locked,
@@ -146,6 +155,11 @@ impl HomeError {
             }
             HomeError::KeyringMissing { .. } => {
                 "restore it from a backup, or recover into a new directory".to_owned()
+            }
+            HomeError::Exposed { .. } => {
+                "put it on a file system that keeps modes, mount this one for its owner alone (umask=077, \
+                 or file_mode=0600,dir_mode=0700), or keep it below a directory of mode 0700"
+                    .to_owned()
             }
             HomeError::WrongStore { .. } => "put the right directory back".to_owned(),
             HomeError::Keyring { source, .. } => keyring_hint(source)?,

@@ -14,7 +14,7 @@ use super::members::Members;
 use super::opens::Opens;
 use super::{
     HOME_ROW, Home, HomeError, InitOptions, JoinOptions, RecoverOptions, binding, disk, enter,
-    open_store, swap,
+    open_store, private, swap,
 };
 use crate::admission::{NO_TICKET, entry, founding, root_keys};
 use crate::blocking::blocking;
@@ -127,7 +127,9 @@ fn random_id() -> String {
 fn prepare(directory: &Path) -> Result<super::Lock, HomeError> {
     let io = |source| HomeError::Io { path: directory.to_owned(), source };
     disk::make_directory(directory).map_err(io)?;
-    enter(directory)
+    let lock = enter(directory)?;
+    private::shut(directory)?;
+    Ok(lock)
 }
 
 /// Only nothing, or a stash without a record, may be replaced.

@@ -16,6 +16,7 @@ mod examine;
 mod make;
 mod members;
 mod opens;
+mod private;
 mod swap;
 
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ pub use error::HomeError;
 pub use examine::{Examined, Rebuilt};
 pub(crate) use members::Keeping;
 pub(crate) use opens::Opens;
+pub use private::is_exposed;
 
 use crate::admission::RootAdmission;
 use crate::blocking::blocking;
@@ -171,6 +173,7 @@ impl Opened {
             return Err(HomeError::NoStash { directory });
         }
         let lock = enter(&directory)?;
+        private::shut(&directory)?;
         let keyring = read_keyring(&directory, passphrase.as_ref())?;
         make::replace_lost_store(&directory, &keyring)?;
         let store = open_store(&directory)?;

@@ -25,7 +25,7 @@ fn update(key: &str, size: Option<u64>) -> NameUpdate {
 }
 
 fn keys(index: &NameIndex, scope: &str, after: Option<&str>, limit: usize) -> Vec<String> {
-    let page = index.page(&Scope::new(scope).unwrap(), after, limit).unwrap();
+    let page = index.page(&Scope::or_all(scope).unwrap(), after, limit).unwrap();
     page.into_iter().map(|(key, _)| key.to_string()).collect()
 }
 
@@ -84,7 +84,7 @@ fn a_removed_name_is_found_again_by_its_name_id() {
 fn removed_names_and_those_with_siblings_are_listed_apart_until_they_are_so_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let index = filled(&dir.path().join("names.redb"));
-    let (all, under) = (Scope::All, Scope::new("a").unwrap());
+    let (all, under) = (Scope::All, Scope::or_all("a").unwrap());
     let texts = |keys: Vec<Key>| keys.iter().map(Key::to_string).collect::<Vec<_>>();
     let removed = |scope| texts(index.removed(scope, None, 10).unwrap());
     let conflicts = |scope| texts(index.conflicts(scope, None, 10).unwrap());

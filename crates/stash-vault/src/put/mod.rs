@@ -5,6 +5,7 @@ mod draft;
 mod large;
 mod run;
 mod small;
+mod spare;
 mod stream;
 mod tally;
 mod walk;
@@ -101,6 +102,12 @@ pub enum PutError {
         /// What is wrong with it.
         why: String,
     },
+    /// The path names an open file of a process, or one by way of it: to each process another.
+    #[error("'{}' is another file to each process", path.display())]
+    PerProcess {
+        /// The input.
+        path: PathBuf,
+    },
     /// The input has no name that can be a key.
     #[error("'{}' has no name that can be a key: {source}", path.display())]
     Name {
@@ -156,7 +163,9 @@ impl PutError {
                 Class::Unreadable
             }
             PutError::Length { .. } => Class::Unreadable,
-            PutError::Name { .. } | PutError::TooLarge { .. } => Class::Usage,
+            PutError::PerProcess { .. } | PutError::Name { .. } | PutError::TooLarge { .. } => {
+                Class::Usage
+            }
             PutError::Lookup(error) => error.class(),
             PutError::Upload(error) => faults::put(error),
             PutError::Engine(error) => faults::engine(error),
@@ -171,6 +180,9 @@ impl PutError {
         match self {
             PutError::ReadOnly { .. } => {
                 Some("store on an owner, or invite this node again with --role owner".to_owned())
+            }
+            PutError::PerProcess { .. } => {
+                Some("pass what it holds through stdin: stash put - --as KEY".to_owned())
             }
             PutError::Name { .. } => Some("name it yourself with --as KEY".to_owned()),
             PutError::Lookup(error) => error.hint(),

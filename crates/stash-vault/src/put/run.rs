@@ -13,6 +13,7 @@ use stash_server::{Upload, Write};
 use tokio::sync::mpsc;
 
 use super::batch::Batches;
+use super::spare::Spare;
 use super::walk::{self, Found, FoundFile};
 use super::{PutError, PutOptions, PutReport, large, small};
 use crate::blocking::blocking;
@@ -79,7 +80,11 @@ pub(super) async fn put_path(
     let root = blocking(move || walk::root(&source, as_key)).await?;
     let (key, single) = (root.key.clone(), (!root.directory).then(|| root.path.clone()));
     let (out, found) = mpsc::channel(AHEAD);
-    let (walking, spare) = (progress.clone(), session.inner.directory.clone());
+    let (walking, directory) = (progress.clone(), session.inner.directory.clone());
+    let spare = blocking(move || {
+        Spare::of(&directory).map_err(|source| PutError::Source { path: directory, source })
+    })
+    .await?;
     let walk = tokio::task::spawn_blocking(move || walk::walk(root, &spare, &walking, &out));
     let batches = Batches::new(Arc::clone(&session));
     let finder = Finder { session, found, large: VecDeque::new(), open: true };

@@ -2,14 +2,16 @@
 //! it is left out.
 
 use std::fs::{self, File, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use stash_crypto::Key;
+use stash_crypto::{Key, Keyring};
 use tokio::sync::mpsc;
 
 use super::PutError;
+use super::spare::{self, Spare};
+use crate::per_process::is_per_process;
 use crate::progress::Progress;
 use crate::source::{child_key, root_key};
 
@@ -17,6 +19,9 @@ use crate::source::{child_key, root_key};
 const DEPTH: usize = 512;
 /// Permission bits that are stored: those of a chmod.
 const MODE_BITS: u32 = 0o7777;
+
+/// Bytes of a keyring, at most: far more than one with a thousand epochs has.
+const KEYS_MAX: u64 = 256 << 10;
 
 /// One thing that the walk met.
 #[derive(Debug)]
@@ -64,7 +69,18 @@ pub(crate) fn open_file(path: &Path) -> std::io::Result<(File, Stat)> {
     if !metadata.is_file() {
         return Err(std::io::Error::other("it is no regular file"));
     }
+    if metadata.len() <= KEYS_MAX && has_open_keys(&file) {
+        return Err(std::io::Error::other(
+            "it has the keys of a stash, which no passphrase protects",
+        ));
+    }
     Ok((file, Stat::of(&metadata)))
+}
+
+/// A backup of some keyring, whatever it is called: whoever reads this stash would have its keys.
+fn has_open_keys(file: &File) -> bool {
+    let mut head = [0; Keyring::HEAD];
+    file.read_exact_at(&mut head, 0).is_ok() && Keyring::is_unprotected(&head)
 }
 
 /// The root of a put: its canonical path, its key, and whether it is a directory.
@@ -78,6 +94,9 @@ pub(crate) struct Root {
 
 /// Looks at what the caller named. A link is followed: the caller named its target.
 pub(crate) fn root(source: &Path, as_key: Option<Key>) -> Result<Root, PutError> {
+    if is_per_process(source) {
+        return Err(PutError::PerProcess { path: source.to_owned() });
+    }
     let unreadable = |error| PutError::Source { path: source.to_owned(), source: error };
     let path = fs::canonicalize(source).map_err(unreadable)?;
     let metadata = fs::metadata(&path).map_err(unreadable)?;
@@ -93,11 +112,13 @@ pub(crate) fn root(source: &Path, as_key: Option<Key>) -> Result<Root, PutError>
     Ok(Root { path, key, directory: metadata.is_dir(), size: metadata.len() })
 }
 
-/// Sends everything below the root in order of the directories' names, but the directory `spare`;
+/// Sends everything below the root in order of the directories' names, but what is to be spared;
 /// ends early when nobody listens any more.
-pub(crate) fn walk(root: Root, spare: &Path, progress: &Progress, out: &mpsc::Sender<Found>) {
-    if root.directory {
-        let walk = Walk { spare, progress, out };
+pub(crate) fn walk(root: Root, spare: &Spare, progress: &Progress, out: &mpsc::Sender<Found>) {
+    let walk = Walk { spare, progress, out };
+    if spare.covers(&root.path) {
+        let _ = walk.skip(root.path, spare::WHY.to_owned());
+    } else if root.directory {
         let _ = walk.directory(&root.path, &root.key, DEPTH);
     } else {
         progress.found(1, root.size);
@@ -107,7 +128,7 @@ pub(crate) fn walk(root: Root, spare: &Path, progress: &Progress, out: &mpsc::Se
 }
 
 struct Walk<'a> {
-    spare: &'a Path,
+    spare: &'a Spare,
     progress: &'a Progress,
     out: &'a mpsc::Sender<Found>,
 }
@@ -115,9 +136,6 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// `None` when nobody listens any more.
     fn directory(&self, path: &Path, key: &Key, depth: usize) -> Option<()> {
-        if path == self.spare {
-            return self.skip(path.to_owned(), "it is the data directory of this node".to_owned());
-        }
         let entries = fs::read_dir(path)
             .and_then(|entries| entries.collect::<Result<Vec<_>, _>>())
             .map_err(|error| error.to_string());
@@ -137,6 +155,7 @@ impl Walk<'_> {
         };
         // `DirEntry::metadata` does not follow links.
         match entry.metadata() {
+            Ok(metadata) if self.spare.has(&metadata) => self.skip(path, spare::WHY.to_owned()),
             Ok(metadata) if metadata.is_file() => {
                 let size = metadata.len();
                 self.progress.found(1, size);
@@ -175,7 +194,7 @@ fn kind(metadata: &Metadata) -> &'static str {
 mod tests {
     use super::*;
 
-    fn collect(root: Root, spare: &Path) -> (Vec<String>, Vec<(PathBuf, String)>) {
+    fn collect(root: Root, spare: &Spare) -> (Vec<String>, Vec<(PathBuf, String)>) {
         let (out, mut found) = mpsc::channel(100);
         walk(root, spare, &Progress::new(), &out);
         drop(out);
@@ -201,7 +220,7 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", root_dir.join("link")).unwrap();
         let odd: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"bad\xff");
         fs::write(root_dir.join(odd), b"?").unwrap();
-        let (files, skipped) = collect(root(&root_dir, None).unwrap(), Path::new(""));
+        let (files, skipped) = collect(root(&root_dir, None).unwrap(), &Spare::default());
         assert_eq!(files, ["tree/a", "tree/b/x", "tree/c"]);
         let reasons: Vec<_> = skipped.iter().map(|(_, why)| why.as_str()).collect();
         assert_eq!(reasons, ["the name is not UTF-8", "it is a symbolic link"]);
@@ -212,9 +231,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("one");
         fs::write(&path, b"1").unwrap();
-        assert_eq!(collect(root(&path, None).unwrap(), Path::new("")).0, ["one"]);
+        assert_eq!(collect(root(&path, None).unwrap(), &Spare::default()).0, ["one"]);
         let key = Key::new("other/name").unwrap();
-        assert_eq!(collect(root(&path, Some(key)).unwrap(), Path::new("")).0, ["other/name"]);
+        assert_eq!(collect(root(&path, Some(key)).unwrap(), &Spare::default()).0, ["other/name"]);
     }
 
     #[test]
@@ -225,10 +244,17 @@ mod tests {
         fs::create_dir_all(&data).unwrap();
         fs::write(data.join("keyring"), b"secret").unwrap();
         fs::write(home.join("letter"), b"l").unwrap();
-        let (files, skipped) = collect(root(&home, None).unwrap(), &data);
-        assert_eq!((files, skipped.len()), (vec!["home/letter".to_owned()], 1));
-        let (files, skipped) = collect(root(&data, None).unwrap(), &data);
-        assert_eq!((files.len(), skipped.len()), (0, 1));
+        fs::create_dir(data.join("store")).unwrap();
+        fs::hard_link(data.join("keyring"), home.join("second name")).unwrap();
+        std::os::unix::fs::symlink(&data, dir.path().join("link")).unwrap();
+        let spare = Spare::of(&data).unwrap();
+        let (files, skipped) = collect(root(&home, None).unwrap(), &spare);
+        assert_eq!((files, skipped.len()), (vec!["home/letter".to_owned()], 2));
+        let link = dir.path().join("link");
+        for inside in [&data, &data.join("keyring"), &data.join("store"), &link.join("keyring")] {
+            let (files, skipped) = collect(root(inside, None).unwrap(), &spare);
+            assert_eq!((files.len(), skipped.len()), (0, 1), "{}", inside.display());
+        }
     }
 
     #[test]
