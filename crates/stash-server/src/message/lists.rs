@@ -137,6 +137,11 @@ fn bounds_of_put_reply(reply: &PutReply) -> &'static [&'static str] {
     }
 }
 
+/// A cut at the first number.
+fn cut() -> Vec<u8> {
+    [&[0; 8][..], &1_u64.to_le_bytes(), &[0; 32]].concat()
+}
+
 /// A decoder of a list: its most items, and whether it takes so many.
 type Decoder = (&'static str, usize, fn(usize) -> bool);
 
@@ -144,7 +149,7 @@ const DECODERS: &[Decoder] = &[
     ("addresses", 4_096, |count| unpack(&vec![0; 32 * count]).is_ok()),
     ("hashes", 4_096, |count| unpack_hashes(&vec![0; 32 * count]).is_ok()),
     ("references", 4_096, |count| unpack_references(&vec![0; 36 * count]).is_ok()),
-    ("cuts", 1_024, |count| unpack_cuts(&vec![0; 48 * count]).is_some()),
+    ("cuts", 1_024, |count| unpack_cuts(&cut().repeat(count)).is_some()),
     ("prefixes", 64, |count| compare::prefixes(&vec![0; count], 1).is_some()),
     ("no prefixes", 0, |count| compare::prefixes(&vec![0; count], 0).is_some()),
     ("parts", 4_096, |count| compare::parts(&vec![0; 2 * count], 16).is_some()),
