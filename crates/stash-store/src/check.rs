@@ -112,6 +112,7 @@ impl Store {
     /// What is damaged is only reported: reading it, or scrubbing, deals with it. A damaged index
     /// is made anew, unless the store is read-only.
     pub fn check(&self, read_data: bool) -> Result<CheckReport, ReadError> {
+        self.look()?;
         let depth = if read_data { Depth::Data } else { Depth::Names };
         let mut check = Check { shared: self.shared(), depth, report: CheckReport::default() };
         let checked = check.rows().and_then(|()| check.missing()).and_then(|()| check.strays());
@@ -285,6 +286,7 @@ impl Check<'_> {
         let file = match self.shared.files.disk.open(&path, OpenMode::Read) {
             Ok(file) => file,
             Err(error) => {
+                self.shared.look()?;
                 return match error.kind() {
                     io::ErrorKind::NotFound => Ok(Some("its file is missing".to_owned())),
                     _ if crate::store::is_misplaced(&error) => {

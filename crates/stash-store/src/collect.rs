@@ -72,6 +72,8 @@ pub struct Collected {
     pub strays: u64,
     /// Bytes of those files.
     pub stray_bytes: u64,
+    /// Blobs that were taken for lost, and whose files were found in their places.
+    pub taken_back: u64,
 }
 
 impl Collected {
@@ -161,6 +163,8 @@ impl Collector {
     /// Does a bounded part of the work: bytes that it read and wrote, about. `None` once all is
     /// done.
     pub fn step(&mut self) -> Result<Option<u64>, CollectError> {
+        // What is not there is not collected; and it would be there again when it is back.
+        self.shared.look().map_err(ReadError::from)?;
         let (next, work) = match std::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Chunks { after } => self.chunks(after)?,
             Phase::Manifests { after, ended } => self.manifests(after, ended)?,
@@ -239,6 +243,7 @@ impl Collector {
             Some(found) => {
                 self.done.strays += found.files;
                 self.done.stray_bytes += found.bytes;
+                self.done.taken_back += found.back;
                 Ok((Phase::Strays(strays), found.work))
             }
             None => Ok((self.begin_log()?, 0)),

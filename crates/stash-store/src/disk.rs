@@ -66,6 +66,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Removes a directory; one that is not empty stays, with
     /// [`io::ErrorKind::DirectoryNotEmpty`]. Durable when the directory above is synced.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// The number of the device on which a directory lies: the same as long as it is mounted.
+    fn device(&self, dir: &Path) -> io::Result<u64>;
     /// What the file system of this directory has left, as of now: others may take it. Must not
     /// promise more than is there; less is allowed.
     fn space(&self, dir: &Path) -> io::Result<Space>;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{Address, Shortage};
+use crate::{Address, Away, Shortage};
 
 /// A disk operation that failed, with the path it was for.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,11 @@ impl IoError {
 /// True if the disk says that it cannot read what is there.
 pub(crate) fn is_unreadable(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// True if a file or directory that was open is not what the file system has under its name any more.
+pub(crate) fn is_stale(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::STALE.raw_os_error())
 }
 
 /// Why a directory could not be opened, made into a store, or rebuilt. What was in it still is.
@@ -134,6 +139,9 @@ pub enum StageError {
         /// Its length in bytes.
         len: u64,
     },
+    /// The directory that the blob belongs into is away. Stage it again once it is back.
+    #[error(transparent)]
+    Away(#[from] Away),
     /// The index could not say whether the blob is here already.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -163,6 +171,10 @@ pub enum CommitError {
     /// matter again.
     #[error("chunks have left the store meanwhile")]
     Lost,
+    /// The batch relies on blobs, or gives some up, whose directory is away. Commit it again once it
+    /// is back.
+    #[error(transparent)]
+    Away(#[from] Away),
     /// A blob to evict has a holder.
     #[error("chunk {address} is held by {}", crate::hex::encode(&holder[..5]))]
     Held {
@@ -239,6 +251,10 @@ pub enum ReadError {
         /// What was wrong with it.
         what: String,
     },
+    /// The directory of the files of blobs is away: whether the blob is there is not known, and
+    /// nothing has changed. Ask again once it is back.
+    #[error(transparent)]
+    Away(#[from] Away),
     /// The index is damaged. The next open rebuilds it from the log.
     #[error("the index is damaged: {what}; it is rebuilt when the store is opened again")]
     Index {

@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::chunk_dir::ChunkDir;
+use crate::error::is_stale;
 use crate::nest::{nest, sha1_of};
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, PoisonError, thread};
 use crate::{Address, Disk, DiskFile, IoError, Nest, OpenMode};
@@ -22,6 +24,8 @@ pub(crate) struct Files {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
     pub(crate) layout: Nest,
+    pub(crate) store_id: [u8; 16],
+    pub(crate) chunks: ChunkDir,
     /// False keeps every operation on the calling thread, in an order that can be replayed.
     parallel: bool,
     next_tmp: AtomicU64,
@@ -31,11 +35,19 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, layout: Nest, parallel: bool) -> Files {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        layout: Nest,
+        store_id: [u8; 16],
+        parallel: bool,
+    ) -> Files {
         Files {
             disk,
             dir,
             layout,
+            store_id,
+            chunks: ChunkDir::default(),
             parallel,
             next_tmp: AtomicU64::new(0),
             durable: Mutex::default(),
@@ -43,7 +55,7 @@ impl Files {
     }
 
     pub(crate) fn chunk(&self, address: &Address) -> PathBuf {
-        self.dir.join("chunks").join(nest(&sha1_of(address.as_bytes()), self.layout))
+        self.chunk_dir().join(nest(&sha1_of(address.as_bytes()), self.layout))
     }
 
     pub(crate) fn segment(&self, id: u64) -> PathBuf {
@@ -88,7 +100,15 @@ impl Files {
         for (from, to) in moves {
             outcomes.push(self.settle_one(from, to, &mut changed));
         }
-        self.sync_dirs(&changed)?;
+        match self.sync_dirs(&changed) {
+            // Somebody has taken it away since: nothing is said of the files in it, and it is not the
+            // disk that failed.
+            Err(error) if is_gone(&error.source) => {
+                self.forget_dirs();
+                return Ok(moves.iter().map(|_| Err(error.again())).collect());
+            }
+            synced => synced?,
+        }
         let done = moves.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
         self.remember(done.map(|((_, to), _)| to));
         Ok(outcomes)
@@ -102,9 +122,22 @@ impl Files {
     ) -> Result<(), IoError> {
         let parent = to.parent().unwrap_or(&self.dir);
         self.make_dirs(parent, changed)?;
-        self.disk.rename(from, to).map_err(|e| IoError::new("rename", to, e))?;
+        let mut renamed = self.disk.rename(from, to);
+        if matches!(&renamed, Err(e) if e.kind() == io::ErrorKind::NotFound) {
+            // A directory that this process has seen made is gone.
+            self.forget_dirs();
+            changed.retain(|dir| !parent.starts_with(dir));
+            self.make_dirs(parent, changed)?;
+            renamed = self.disk.rename(from, to);
+        }
+        renamed.map_err(|e| IoError::new("rename", to, e))?;
         changed.insert(parent.to_owned());
         Ok(())
+    }
+
+    /// Forgets which directories are there.
+    fn forget_dirs(&self) {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn relative<'a>(&self, dir: &'a Path) -> Option<&'a str> {
@@ -122,6 +155,12 @@ impl Files {
         }
         let parent = dir.parent().unwrap_or(&self.dir);
         if changed.contains(parent) && changed.contains(dir) {
+            return Ok(());
+        }
+        if dir == self.chunk_dir() {
+            // It was made with the store. One that is not there is away, and another one in its place
+            // would take what belongs into it.
+            changed.insert(parent.to_owned());
             return Ok(());
         }
         let mut made = self.disk.create_dir(dir);
@@ -172,6 +211,18 @@ impl Files {
             }
         }
         self.sync_dirs(&changed)
+    }
+
+    /// Makes it durable that files were removed. A directory that is gone has none of them any more.
+    pub(crate) fn sync_emptied(&self, dirs: &BTreeSet<PathBuf>) -> Result<(), IoError> {
+        let one = |dir: &PathBuf| match self.sync_dirs(&BTreeSet::from([dir.clone()])) {
+            Err(error) if is_gone(&error.source) => Ok(()),
+            synced => synced,
+        };
+        match self.sync_dirs(dirs) {
+            Err(error) if is_gone(&error.source) => dirs.iter().try_for_each(one),
+            synced => synced,
+        }
     }
 
     /// Keeps a copy of a damaged part of the log in `quarantine/`, unless there is one.
@@ -248,4 +299,9 @@ impl Files {
             results
         })
     }
+}
+
+/// True for errors of a directory that is not there to be synced: none of a sync.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || is_stale(error) || crate::store::is_misplaced(error)
 }

@@ -52,6 +52,11 @@ pub enum Finding {
         /// What is wrong with it.
         what: String,
     },
+    /// The file that marks the directory of the files of blobs is damaged. Scrubbing writes it anew.
+    Marker {
+        /// What is wrong with it.
+        what: String,
+    },
 }
 
 impl fmt::Display for Finding {
@@ -73,6 +78,7 @@ impl fmt::Display for Finding {
             }
             Finding::Chunk { address, what } => write!(f, "chunk {address} is damaged: {what}"),
             Finding::Index { what } => write!(f, "the index is damaged: {what}"),
+            Finding::Marker { what } => write!(f, "the marker in chunks/ is damaged: {what}"),
         }
     }
 }
@@ -85,7 +91,8 @@ impl Finding {
             | Finding::Log { what, .. }
             | Finding::Record { what, .. }
             | Finding::Chunk { what, .. }
-            | Finding::Index { what } => what,
+            | Finding::Index { what }
+            | Finding::Marker { what } => what,
         }
     }
 
@@ -98,6 +105,7 @@ impl Finding {
             Finding::Record { .. } => 4,
             Finding::Chunk { .. } => 5,
             Finding::Index { .. } => 6,
+            Finding::Marker { .. } => 7,
         });
         match self {
             Finding::Log { segment, from, to, .. } => {
@@ -122,7 +130,7 @@ impl Finding {
         let fixed = match kind {
             3 => 24,
             4 | 5 => 32,
-            1 | 2 | 6 => 0,
+            1 | 2 | 6 | 7 => 0,
             _ => return None,
         };
         let (fixed, bytes) = bytes.split_at_checked(fixed)?;
@@ -141,7 +149,8 @@ impl Finding {
                 let address = Address::from_bytes(fixed.try_into().ok()?);
                 Finding::Chunk { address, what }
             }
-            _ => Finding::Index { what },
+            6 => Finding::Index { what },
+            _ => Finding::Marker { what },
         };
         Some((finding, rest))
     }
@@ -163,6 +172,7 @@ mod tests {
             Finding::Record { hash: [7; 32], what: what() },
             Finding::Chunk { address, what: what() },
             Finding::Index { what: what() },
+            Finding::Marker { what: what() },
         ];
         for finding in findings {
             let mut bytes = Vec::new();

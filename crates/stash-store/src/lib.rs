@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 mod address;
+mod adopt;
 mod ballast;
 mod batch;
 mod blob;
 mod budget;
 mod check;
+mod chunk_dir;
 mod collect;
 mod commit;
 mod compact;
@@ -44,6 +46,7 @@ pub use batch::{
 };
 pub use blob::{Blob, Mismatch};
 pub use check::{CheckReport, LISTED, Listed, Stray, WrongSum};
+pub use chunk_dir::Away;
 pub use collect::{CollectError, CollectOptions, Collectable, Collected, Collector};
 pub use disk::{
     DirEntry, Disk, DiskFile, Fault, Lock, MemDisk, OpenMode, Part, RealDisk, Space, Survival,

@@ -66,6 +66,7 @@ impl Store {
             ..RebuildReport::default()
         };
         let store = Store::begin(opened, options)?;
+        store.shared().claim_chunk_dir()?;
         take_in(store.shared(), &mut report)?;
         miss(store.shared(), &mut report)?;
         if !options.read_only {
@@ -114,8 +115,7 @@ fn announce(
     for Stranded { path, .. } in found.iter() {
         let file = shared.files.disk.open(path, OpenMode::Read);
         open.push((path.clone(), file.map_err(|e| IoError::new("open", path, e))?));
-        let below = path.ancestors().skip(1).take_while(|dir| *dir != shared.files.dir);
-        dirs.extend(below.map(Path::to_owned));
+        dirs.extend(shared.above(path));
     }
     if !shared.options.read_only {
         shared.files.sync_files(&open)?;

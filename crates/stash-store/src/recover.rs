@@ -51,7 +51,8 @@ fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Lock>, OpenError> {
 
 fn files(options: &Options, dir: &Path, format: &Format) -> Arc<Files> {
     let parallel = options.committer == crate::Committer::Thread;
-    Arc::new(Files::new(Arc::clone(&options.disk), dir.to_owned(), format.layout, parallel))
+    let disk = Arc::clone(&options.disk);
+    Arc::new(Files::new(disk, dir.to_owned(), format.layout, format.store_id, parallel))
 }
 
 /// Makes an empty store. FORMAT comes last: without it, there is no store.
@@ -75,6 +76,7 @@ pub(crate) fn create(dir: &Path, options: &Options) -> Result<(), OpenError> {
     let format = Format::from_seed(&seed, options.layout);
     let files = files(options, &dir, &format);
     create_segment(&files, &format, 1, 1).map_err(from_append)?;
+    files.write_marker()?;
     Ok(write_format(&files, &format)?)
 }
 

@@ -6,12 +6,13 @@ mod pass;
 
 use std::collections::BTreeSet;
 
+use crate::chunk_dir::Marker;
 use crate::commit::lock;
 use crate::files::Files;
 use crate::index::{IndexError, TreeCursor, TreeError};
 use crate::shared::Shared;
 use crate::sync::Mutex;
-use crate::{Finding, OpenMode, ReadError, ScrubError, ScrubProgress, Store, recover};
+use crate::{Finding, IoError, OpenMode, ReadError, ScrubError, ScrubProgress, Store, recover};
 use pass::Cursor;
 pub(crate) use pass::Pass;
 #[cfg(test)]
@@ -217,7 +218,19 @@ impl Step<'_> {
             self.note(Finding::Format { what });
         }
         self.pass.cursor = Cursor::LOG;
-        mended.map_err(ScrubError::Io)
+        mended.and_then(|()| self.marker()).map_err(ScrubError::Io)
+    }
+
+    /// The marker of the directory of files. It is made anew if it has rotted, and not if it is
+    /// missing: then the directory is not known to be the right one.
+    fn marker(&mut self) -> Result<(), IoError> {
+        if let Ok(Marker::Damaged(what)) = self.shared().files.marker() {
+            self.note(Finding::Marker { what });
+            if self.shared().read_only().is_none() {
+                return self.shared().files.write_marker();
+            }
+        }
+        Ok(())
     }
 
     /// The files of the index.

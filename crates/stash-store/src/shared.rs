@@ -160,7 +160,7 @@ impl Shared {
         self.reclaim(Reclaim::Salvage { ops: Vec::new() }).is_ok()
     }
 
-    fn is_committer(&self) -> bool {
+    pub(crate) fn is_committer(&self) -> bool {
         match self.committer.get() {
             Some(committer) => *committer == thread::current().id(),
             // The thread that calls commits, unless it is at it already.
@@ -207,6 +207,10 @@ impl Shared {
         // rows may be older than that.
         let before = self.stage.leaving(addresses);
         let rows = self.ask(|index| index.chunks(addresses))?;
+        // What the index says of files holds where they should be.
+        if rows.iter().flatten().any(|row| matches!(row, ChunkRow::File { .. })) {
+            self.look()?;
+        }
         let after = self.stage.leaving(addresses);
         let state = |(row, (before, after)): (Option<ChunkRow>, (Leaving, Leaving))| match row {
             None => ChunkState::Absent,
@@ -227,7 +231,7 @@ impl Shared {
     }
 
     pub(crate) fn losses(&self) -> u64 {
-        self.losses.load(Ordering::Acquire)
+        self.losses.load(Ordering::Acquire) + self.files.departures()
     }
 
     /// Remembers damage in the log that was found while the store is open.

@@ -7,6 +7,7 @@
 //! one that is not here.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::PathBuf;
 
 use crate::budget::{Budget, Claim};
@@ -14,7 +15,7 @@ use crate::entry::Place;
 use crate::files::Files;
 use crate::index::ChunkRow;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use crate::{Address, Batch, Blob, DiskFile, IoError};
+use crate::{Address, Away, Batch, Blob, DiskFile, IoError};
 
 /// Files that one round of the flusher makes durable together.
 const ROUND: usize = 16;
@@ -284,7 +285,7 @@ impl Stage {
         let settled = if refused {
             Ok(None)
         } else {
-            files.sync_files(&open).and_then(|()| files.settle(&moves)).map(Some)
+            files.sync_files(&open).and_then(|()| into_place(files, &moves)).map(Some)
         };
         let mut state = self.lock();
         state.flushed += round.len() as u64;
@@ -418,6 +419,22 @@ impl Stage {
         Ok(state.evicting.insert(*address))
     }
 
+    /// Begins to take back a blob whose file is right: it is not here, and cannot be staged, until
+    /// [`Stage::evicted`]. `wanted` asks the index, under the lock, and is told how to know what was
+    /// found damaged. False, and nothing is done, if it is not wanted, or on its way in or out.
+    pub(crate) fn taking_back<E>(
+        &self,
+        address: &Address,
+        wanted: impl FnOnce(&dyn Fn(&ChunkRow) -> bool) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        let mut state = self.lock();
+        let moves = state.pending.contains_key(address) || state.evicting.contains(address);
+        if moves || !wanted(&|row| state.is_damaged(address, row))? {
+            return Ok(false);
+        }
+        Ok(state.evicting.insert(*address))
+    }
+
     /// Keeps a blob from being collected, from now on.
     pub(crate) fn lease(&self, addresses: &[Address]) {
         let mut state = self.lock();
@@ -503,4 +520,28 @@ impl Stage {
             }
         }
     }
+}
+
+/// Moves files into place, while that is the store's own. It is looked at before and after: what was
+/// moved into another directory in between is not announced.
+fn into_place(
+    files: &Files,
+    moves: &[(PathBuf, PathBuf)],
+) -> Result<Vec<Result<(), IoError>>, IoError> {
+    let outcomes = match files.look() {
+        Ok(()) => files.settle(moves)?,
+        Err(away) => return Ok(all_away(&away, moves)),
+    };
+    match files.look() {
+        Ok(()) => Ok(outcomes),
+        Err(away) => Ok(all_away(&away, moves)),
+    }
+}
+
+fn all_away(away: &Away, moves: &[(PathBuf, PathBuf)]) -> Vec<Result<(), IoError>> {
+    let lost = |(_, to): &(PathBuf, PathBuf)| {
+        let source = io::Error::new(io::ErrorKind::NotFound, away.to_string());
+        Err(IoError::new("rename", to, source))
+    };
+    moves.iter().map(lost).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Quota, Room, Space};
+use crate::{Away, Quota, Room, Space};
 
 /// Whether a blob is in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +98,9 @@ pub struct Stats {
     pub disk: Option<Space>,
     /// Whether there is room for more, as of now.
     pub room: Room,
+    /// The directory of the files of blobs, if it was away when it was looked at last. Figures of
+    /// blobs are as of when it was there.
+    pub away: Option<Away>,
     /// Why the store takes no writes, if so.
     pub read_only: Option<String>,
     /// Bytes staged and not yet durable.

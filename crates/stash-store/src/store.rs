@@ -98,6 +98,7 @@ impl Store {
             read_only: options.read_only.then(|| "it was opened only to be read".to_owned()),
             lock: opened.lock,
         }));
+        shared.find_chunk_dir();
         shared.count_this_open();
         shared.keep_ballast();
         let threads = start_threads(&shared)?;
@@ -225,6 +226,7 @@ impl Store {
             quarantined: figures.state.quarantined,
             log_bytes: figures.log_bytes,
             damage: figures.damage.clone(),
+            away: self.away(),
             log_segments: figures.segments,
             read_only: self.shared.read_only(),
             outstanding_bytes: self.shared.stage.outstanding(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
+use crate::chunk_dir::MARKER;
 use crate::error::is_unreadable;
 use crate::index::ChunkRow;
 use crate::nest::sha1_of;
@@ -43,6 +44,8 @@ pub(crate) struct StrayFile {
 pub(crate) struct Removed {
     pub(crate) files: u64,
     pub(crate) bytes: u64,
+    /// Blobs that are here again.
+    pub(crate) back: u64,
     /// Bytes read, about.
     pub(crate) work: u64,
 }
@@ -151,6 +154,12 @@ impl Removed {
         let Some(address) = stray.address else {
             return Ok(stray.set_aside(shared)?);
         };
+        // Taken for lost when it was not there, or never heard of here, and named by a record.
+        let len = u32::try_from(stray.len).unwrap_or(u32::MAX);
+        if shared.take_back(address, len, path)? {
+            self.back += 1;
+            return Ok(());
+        }
         let is_announced = || {
             let row = shared.index().chunk(&address).map_err(ReadError::from)?;
             Ok::<_, ReadError>(matches!(row, Some(ChunkRow::File { .. })))
@@ -220,9 +229,11 @@ fn identify(shared: &Shared, path: &Path) -> Result<Option<StrayFile>, ReadError
 impl Shared {
     /// Begins to look for files that nothing announces.
     pub(crate) fn strays(&self) -> Result<Strays, ReadError> {
+        self.look()?;
         let path = self.files.dir.join("chunks");
         let entries = self.files.disk.list(&path).map_err(|e| IoError::new("list", &path, e))?;
-        let mut todo: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();
+        let names = entries.into_iter().map(|entry| entry.name);
+        let mut todo: Vec<String> = names.filter(|name| name != MARKER).collect();
         todo.sort_unstable();
         let chunks = crate::commit::lock(&self.figures).state.chunks;
         let parts = usize::try_from(chunks.div_ceil(REMEMBERED)).unwrap_or(usize::MAX).max(1);

@@ -235,7 +235,7 @@ impl Shared {
             let mut state = lock(&self.upkeep.state);
             (std::mem::take(&mut state.emptied), std::mem::take(&mut state.retired))
         };
-        let synced = self.files.sync_dirs(&emptied).map_err(TreeError::Sync);
+        let synced = self.files.sync_emptied(&emptied).map_err(TreeError::Sync);
         let mut written = synced.and_then(|()| self.index().checkpoint());
         // The ballast is for the log, unless memory takes no more changes, or room comes of it.
         let is_worth_it = self.is_behind() || !retired.is_empty();

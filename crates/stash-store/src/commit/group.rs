@@ -261,6 +261,8 @@ impl Built {
         place: Place,
     ) -> Result<(), IndexError> {
         let damaged = match tables.chunk(address)?.filter(ChunkRow::is_here) {
+            // Nothing can be said of it any more.
+            Some(ChunkRow::File { .. }) if shared.files.look().is_err() => false,
             Some(row) if row.place() == place => true,
             // Compaction has written the announcement again, and its file has been set aside.
             Some(row @ ChunkRow::File { .. }) if row.place().moved => {
@@ -319,6 +321,9 @@ fn check(
     tables: &Tables<'_>,
     steps: &[Step],
 ) -> Result<Option<CommitError>, IndexError> {
+    if let Some(refusal) = away(shared, tables, steps)? {
+        return Ok(Some(refusal));
+    }
     let mut gone: BTreeSet<Address> = BTreeSet::new();
     let mut holds: BTreeMap<(Address, [u8; 32]), bool> = BTreeMap::new();
     for step in steps {
@@ -344,6 +349,33 @@ fn check(
                 }
             }
             _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// The refusal of a batch that relies on files, or gives some up, while their directory is away.
+fn away(
+    shared: &Shared,
+    tables: &Tables<'_>,
+    steps: &[Step],
+) -> Result<Option<CommitError>, IndexError> {
+    let is_file = |address: &Address| -> Result<bool, IndexError> {
+        Ok(matches!(tables.chunk(address)?, Some(ChunkRow::File { .. })))
+    };
+    for step in steps {
+        let relies = match step {
+            Step::Require(address) => is_file(address)?,
+            Step::NoneLostSince(_) => true,
+            Step::Evict { addresses, .. } => {
+                addresses.iter().map(is_file).find(|is| !matches!(is, Ok(false))).transpose()?
+                    == Some(true)
+            }
+            Step::Reclaim(work) => work.is_about_files(),
+            _ => false,
+        };
+        if relies {
+            return Ok(shared.files.look().err().map(CommitError::Away));
         }
     }
     Ok(None)

@@ -25,6 +25,9 @@ pub(crate) enum Reclaim {
     Salvage { ops: Vec<(Op, Place)> },
     /// Says of files that lie in their places that they are here, unless the log says so.
     Announce { files: Vec<(Address, u32)> },
+    /// The file of a blob lies in its place, and is right: it is here again, if it was found damaged,
+    /// or if nothing is known of it and something names it.
+    TakeBack { address: Address, len: u32 },
     /// A segment is no longer part of the log.
     Retire { segment: u64, floor: u64 },
     /// The store has been open for so many seconds, in all its life.
@@ -74,8 +77,13 @@ impl Reclaim {
         match self {
             Reclaim::Collect { .. } | Reclaim::Unref { .. } | Reclaim::Retire { .. } => true,
             Reclaim::Move { .. } | Reclaim::Salvage { .. } => true,
-            Reclaim::Announce { .. } | Reclaim::Uptime(_) => false,
+            Reclaim::Announce { .. } | Reclaim::TakeBack { .. } | Reclaim::Uptime(_) => false,
         }
+    }
+
+    /// True if it is right only while the directory of the files of blobs is there.
+    pub(crate) fn is_about_files(&self) -> bool {
+        matches!(self, Reclaim::Collect { .. } | Reclaim::TakeBack { .. })
     }
 
     /// Bytes of log that it takes at most.
@@ -86,6 +94,7 @@ impl Reclaim {
             Reclaim::Move { items, .. } => items.iter().map(MoveItem::log_bytes).sum(),
             Reclaim::Salvage { ops } => ops.iter().map(|(op, _)| entry_len(op.body_len(0))).sum(),
             Reclaim::Announce { files } => files.len() as u64 * entry_len(36),
+            Reclaim::TakeBack { .. } => entry_len(36),
             Reclaim::Retire { .. } => entry_len(16) + 2 * entry_len(8),
             Reclaim::Uptime(_) => entry_len(8),
         }
@@ -132,6 +141,11 @@ impl Built {
                     if !matches!(tables.chunk(&address)?, Some(ChunkRow::File { .. })) {
                         self.write(tables, &Op::FileChunk { address, len }, &[])?;
                     }
+                }
+            }
+            Reclaim::TakeBack { address, len } => {
+                if tables.wants_back(address, |row| shared.stage.is_damaged(address, row))? {
+                    self.write(tables, &Op::FileChunk { address: *address, len: *len }, &[])?;
                 }
             }
             Reclaim::Retire { segment, floor } => {

@@ -3,6 +3,7 @@
 mod content;
 mod fault;
 mod handle;
+mod hidden;
 mod random;
 mod survival;
 mod tree;
@@ -122,6 +123,7 @@ impl MemDisk {
             Survival::Random => Fate::Random(Random::new(world.random.next())),
         };
         world.root.crash(&mut fate);
+        world.hidden.taken().for_each(|taken| taken.crash(&mut fate));
         world.changes.heal();
         world.reads.heal();
         world.powered = true;
@@ -163,6 +165,7 @@ impl Disk for MemDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let mut world = self.world();
         let boot = world.boot;
+        world.hidden.check(path)?;
         let node = if mode == OpenMode::Create {
             world.operate(boot)?;
             let node = FileNode::default();
@@ -173,12 +176,14 @@ impl Disk for MemDisk {
             world.root.file(path)?
         };
         let disk = self.clone();
-        Ok(Arc::new(MemFile { disk, node, boot, writable: mode != OpenMode::Read }))
+        let (path, writable) = (path.to_owned(), mode != OpenMode::Read);
+        Ok(Arc::new(MemFile { disk, node, path, boot, writable }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world();
         let boot = world.boot;
+        world.hidden.check(path)?;
         world.operate(boot)?;
         world.make(path, Node::Dir(DirNode::default()))
     }
@@ -186,6 +191,7 @@ impl Disk for MemDisk {
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         let mut world = self.world();
         let boot = world.boot;
+        world.hidden.check(dir)?;
         world.look(boot)?;
         Ok(world.root.dir(dir)?.entries())
     }
@@ -193,14 +199,27 @@ impl Disk for MemDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut world = self.world();
         let boot = world.boot;
+        world.hidden.check(dir)?;
         world.operate(boot)?;
         world.root.dir(dir)?.sync();
         Ok(())
     }
 
+    fn device(&self, dir: &Path) -> io::Result<u64> {
+        let mut world = self.world();
+        let boot = world.boot;
+        world.hidden.check(dir)?;
+        world.look(boot)?;
+        world.root.dir(dir)?;
+        Ok(world.hidden.device(dir))
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut world = self.world();
         let boot = world.boot;
+        // A place that cannot be read can be given another name.
+        world.hidden.check(from.parent().unwrap_or(from))?;
+        world.hidden.check(to.parent().unwrap_or(to))?;
         world.operate(boot)?;
         let file = world.root.file(from)?;
         match world.root.file(to) {
@@ -214,6 +233,7 @@ impl Disk for MemDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world();
         let boot = world.boot;
+        world.hidden.check(path.parent().unwrap_or(path))?;
         world.operate(boot)?;
         world.root.file(path)?;
         world.root.remove(path)

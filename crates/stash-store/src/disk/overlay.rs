@@ -123,6 +123,16 @@ impl Disk for Overlay {
         Ok(())
     }
 
+    fn device(&self, dir: &Path) -> io::Result<u64> {
+        let node = self.names().get(dir).cloned();
+        match (node, dir.parent()) {
+            (Some(Node::Gone), _) => Err(io::ErrorKind::NotFound.into()),
+            (Some(Node::File(_)), _) => Err(io::ErrorKind::NotADirectory.into()),
+            (Some(Node::Dir), Some(above)) => self.device(above),
+            _ => self.below.device(dir),
+        }
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let content = self.file(from)?;
         if from == to {

@@ -137,6 +137,10 @@ impl Disk for RealDisk {
         Ok(fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
     }
 
+    fn device(&self, dir: &Path) -> io::Result<u64> {
+        Ok(fs::fstat(open_dir(dir)?)?.st_dev)
+    }
+
     fn space(&self, dir: &Path) -> io::Result<Space> {
         Ok(space_of(&fs::fstatvfs(open_dir(dir)?)?))
     }

@@ -79,6 +79,22 @@ impl<'t> Tables<'t> {
         Ok(false)
     }
 
+    /// Whether a file that lies in its place, and is right, is to be taken back: the blob was found
+    /// damaged, or nothing is known of it and something names it. What was evicted or collected
+    /// stays so: a cut between the entry and the unlink leaves such a file.
+    pub(crate) fn wants_back(
+        &self,
+        address: &Address,
+        is_damaged: impl FnOnce(&ChunkRow) -> bool,
+    ) -> Result<bool, IndexError> {
+        match self.chunk(address)? {
+            Some(ChunkRow::Quarantined { .. }) => Ok(true),
+            Some(row @ ChunkRow::File { .. }) => Ok(is_damaged(&row)),
+            Some(ChunkRow::Evicted { .. } | ChunkRow::Log { .. }) => Ok(false),
+            None => self.is_needed(address),
+        }
+    }
+
     pub(crate) fn holders(&self, address: &Address) -> Result<Vec<[u8; 32]>, IndexError> {
         let prefix = key(table::HOLDS, &[address.as_bytes()]);
         let mut holders = Vec::new();

@@ -11,6 +11,7 @@ const PAGE: usize = 256;
 
 impl Step<'_> {
     pub(super) fn chunks(&mut self, after: Option<Address>) -> Result<(), ScrubError> {
+        self.shared().look().map_err(ReadError::from)?;
         let rows = match self.shared().index().chunks_after(after, PAGE) {
             Ok(rows) => rows,
             Err(error) => return self.index_is_damaged(error),
@@ -23,11 +24,20 @@ impl Step<'_> {
             if self.is_enough() {
                 break;
             }
-            if let ChunkRow::File { len, .. } = row {
-                self.done.bytes += u64::from(len).max(LEAST);
-                if !self.is_right(&address, len, &mut bytes)? {
-                    self.chunk(&address)?;
+            match row {
+                ChunkRow::File { len, .. } => {
+                    self.done.bytes += u64::from(len).max(LEAST);
+                    let right = self.is_right(&address, len, &mut bytes)?;
+                    // It may have been found damaged, which the index does not say yet.
+                    if !right || self.shared().stage.is_damaged(&address, &row) {
+                        self.chunk(&address)?;
+                    }
                 }
+                ChunkRow::Quarantined { len, .. } => {
+                    self.done.bytes += u64::from(len).max(LEAST);
+                    self.shared().second_look(&address);
+                }
+                _ => {}
             }
             self.pass.cursor = Cursor::Chunks { after: Some(address) };
         }

@@ -4,7 +4,9 @@ use std::io;
 
 use super::{Hold, READS, Store, is_misplaced};
 use crate::budget::Claim;
+use crate::chunk_dir::is_of_the_disk;
 use crate::index::ChunkRow;
+use crate::shared::Shared;
 use crate::stage::Admission;
 use crate::{
     Address, Blob, ChunkState, Committer, IoError, Lease, MAX_BLOB_BYTES, OpenMode, ReadError,
@@ -30,6 +32,12 @@ impl Store {
             return Err(StageError::TooLarge { len });
         }
         let sealed_len = u32::try_from(len).map_err(|_| StageError::TooLarge { len })?;
+        let options = &self.shared.options;
+        let is_small = len < u64::from(options.small.min(crate::MAX_SMALL));
+        if !is_small {
+            // Before it is asked what is there, or written what would have no place.
+            self.shared.look()?;
+        }
         match self.admit(address, len)? {
             Admission::Present => return Ok(Staged::Present),
             Admission::Refused => {
@@ -38,8 +46,6 @@ impl Store {
             }
             Admission::Go | Admission::NoRoom => {}
         }
-        let options = &self.shared.options;
-        let is_small = len < u64::from(options.small.min(crate::MAX_SMALL));
         let claim = match is_small {
             true => Claim::of_small(len),
             false => self.shared.budget.claim_of_file(len),
@@ -125,13 +131,24 @@ impl Store {
         let mut failed = None;
         for _ in 0..READS {
             let row = self.chunk_rows(&[*address])?[0];
+            if let Some(ChunkRow::Quarantined { .. }) = row
+                && self.shared.second_look(address)
+            {
+                continue;
+            }
             let Some(row) = row.filter(ChunkRow::is_here) else {
                 return Ok(false);
             };
             let what = self.read_row(address, &row, out)?;
-            if self.shared.stage.is_evicting(address) || self.shared.stage.is_damaged(address, &row)
-            {
+            if self.shared.stage.is_evicting(address) {
                 return Ok(false);
+            }
+            if self.shared.stage.is_damaged(address, &row) {
+                // That the log does not say so yet is no reason not to look again.
+                match self.shared.second_look(address) {
+                    true => continue,
+                    false => return Ok(false),
+                }
             }
             let Some(what) = what else {
                 return Ok(true);
@@ -139,8 +156,9 @@ impl Store {
             // One that was evicted, replaced or written again elsewhere while it was read is not
             // damaged: the index had the same row before and after.
             if failed.replace(row) == Some(row) {
+                what.strike(&self.shared)?;
                 self.shared.note_damage(*address, row.place());
-                return Err(ReadError::Damaged { address: *address, what });
+                return Err(ReadError::Damaged { address: *address, what: what.text });
             }
         }
         let what = "it changes all the time".to_owned();
@@ -157,7 +175,7 @@ impl Store {
         address: &Address,
         row: &ChunkRow,
         out: &mut Vec<u8>,
-    ) -> Result<Option<String>, ReadError> {
+    ) -> Result<Option<Wrong>, ReadError> {
         let read = match *row {
             ChunkRow::File { len, .. } => self.read_file(address, len, out),
             _ => {
@@ -165,18 +183,35 @@ impl Store {
                 self.read_log(place.segment, at + 32, len.saturating_sub(32), out)
             }
         };
-        let what = match read {
-            Ok(()) if Address::of(out) == *address => return Ok(None),
-            Ok(()) => "its bytes do not hash to its address",
-            Err(error) => match error.source.kind() {
-                io::ErrorKind::NotFound => "its file is missing",
-                io::ErrorKind::UnexpectedEof => "its file is too short",
-                _ if is_misplaced(&error.source) => "its path is not a file's",
-                _ if error.is_unreadable() => "the disk cannot read it",
-                _ => return Err(ReadError::Io(error)),
-            },
+        let is_file = matches!(row, ChunkRow::File { .. });
+        let error = match read {
+            Ok(()) => {
+                if is_file {
+                    self.shared.files.could_read();
+                }
+                let right = Address::of(out) == *address;
+                let text = || "its bytes do not hash to its address".to_owned();
+                return Ok((!right).then(|| Wrong { text: text(), by_disk: None }));
+            }
+            Err(error) => error,
         };
-        Ok(Some(what.to_owned()))
+        if is_file {
+            // Of a file in a directory that is away, nothing is known.
+            self.shared.look()?;
+        }
+        let what = match error.source.kind() {
+            io::ErrorKind::NotFound => "its file is missing",
+            io::ErrorKind::UnexpectedEof => "its file is too short",
+            _ if is_misplaced(&error.source) => "its path is not a file's",
+            _ if error.is_unreadable() => "the disk cannot read it",
+            _ if is_file && is_of_the_disk(&error.source) => {
+                self.shared.files.could_not_read(&error)?;
+                return Err(ReadError::Io(error));
+            }
+            _ => return Err(ReadError::Io(error)),
+        };
+        let text = what.to_owned();
+        Ok(Some(Wrong { text, by_disk: (is_file && error.is_unreadable()).then_some(error) }))
     }
 
     fn read_file(&self, address: &Address, len: u32, out: &mut Vec<u8>) -> Result<(), IoError> {
@@ -201,5 +236,22 @@ impl Store {
     /// Who holds a blob.
     pub fn holders(&self, address: &Address) -> Result<Vec<[u8; 32]>, ReadError> {
         self.shared.ask(|index| index.holders(address))
+    }
+}
+
+/// What is wrong with a blob.
+struct Wrong {
+    text: String,
+    /// What the disk answered, if it failed to read the file.
+    by_disk: Option<IoError>,
+}
+
+impl Wrong {
+    /// Counts a failure of the disk. `Err` if that, and not the blob, is to blame.
+    fn strike(&self, shared: &Shared) -> Result<(), ReadError> {
+        match &self.by_disk {
+            Some(error) => Ok(shared.files.could_not_read(error)?),
+            None => Ok(()),
+        }
     }
 }

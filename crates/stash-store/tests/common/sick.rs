@@ -119,6 +119,10 @@ impl Disk for SickDisk {
         self.below.remove_dir(path)
     }
 
+    fn device(&self, dir: &Path) -> io::Result<u64> {
+        self.below.device(dir)
+    }
+
     fn space(&self, dir: &Path) -> io::Result<Space> {
         self.below.space(dir)
     }

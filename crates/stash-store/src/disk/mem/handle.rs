@@ -16,6 +16,7 @@ const SCRIBBLE: u8 = 0x5a;
 pub(super) struct MemFile {
     pub(super) disk: MemDisk,
     pub(super) node: FileNode,
+    pub(super) path: PathBuf,
     pub(super) boot: u64,
     pub(super) writable: bool,
 }
@@ -38,7 +39,11 @@ impl DiskFile for MemFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        if let Err(error) = self.disk.world().look(self.boot) {
+        let read = {
+            let mut world = self.disk.world();
+            world.look(self.boot).and_then(|()| world.hidden.check(&self.path))
+        };
+        if let Err(error) = read {
             // What a failed read leaves is not to be relied on.
             buffer.fill(SCRIBBLE);
             return Err(error);

@@ -34,6 +34,23 @@ struct Dir {
     durable: BTreeMap<String, Node>,
 }
 
+/// A name that was taken away: what it was, and what a power cut would have left of it.
+#[derive(Debug)]
+pub(super) struct Taken {
+    now: Option<Node>,
+    durable: Option<Node>,
+}
+
+impl Taken {
+    pub(super) fn crash(&self, fate: &mut Fate) {
+        match &self.now {
+            Some(Node::File(file)) => file.crash(fate),
+            Some(Node::Dir(dir)) => dir.crash(fate),
+            None => {}
+        }
+    }
+}
+
 fn not_found() -> io::Error {
     io::Error::from(io::ErrorKind::NotFound)
 }
@@ -92,6 +109,43 @@ impl DirNode {
         let dir = self.dir(dir)?;
         let removed = lock(&dir.0).now.remove(&name);
         removed.map(drop).ok_or_else(not_found)
+    }
+
+    /// Takes a name away, also from what a power cut leaves.
+    pub(super) fn take(&self, path: &Path) -> io::Result<Taken> {
+        let (dir, name) = split(path)?;
+        let dir = self.dir(dir)?;
+        let mut dir = lock(&dir.0);
+        let now = Some(dir.now.remove(&name).ok_or_else(not_found)?);
+        Ok(Taken { now, durable: dir.durable.remove(&name) })
+    }
+
+    /// Brings a name back. Directories are laid into each other; a file that has the name stays.
+    pub(super) fn give(&self, path: &Path, taken: &Taken) -> io::Result<()> {
+        let (dir, name) = split(path)?;
+        self.dir(dir)?.lay(&name, taken);
+        Ok(())
+    }
+
+    fn lay(&self, name: &str, taken: &Taken) {
+        let mut dir = lock(&self.0);
+        match (dir.now.get(name).cloned(), &taken.now) {
+            (Some(Node::Dir(there)), Some(Node::Dir(back))) => {
+                let below = lock(&back.0);
+                for (name, node) in &below.now {
+                    let durable = below.durable.get(name).cloned();
+                    there.lay(name, &Taken { now: Some(node.clone()), durable });
+                }
+                // It may have been made anew, and not synced.
+                dir.durable.insert(name.to_owned(), Node::Dir(there));
+            }
+            (Some(_), _) => {}
+            (None, _) => {
+                let back = |node: &Option<Node>| node.clone().map(|node| (name.to_owned(), node));
+                dir.now.extend(back(&taken.now));
+                dir.durable.extend(back(&taken.durable));
+            }
+        }
     }
 
     pub(super) fn entries(&self) -> Vec<DirEntry> {

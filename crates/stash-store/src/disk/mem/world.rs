@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::content::FileNode;
 use super::fault::{Part, Schedule, Step};
+use super::hidden::Hidden;
 use super::random::Random;
 use super::tree::{DirNode, Node};
 
@@ -23,6 +24,7 @@ pub(super) struct World {
     pub(super) locks: BTreeSet<PathBuf>,
     pub(super) capacity: Option<u64>,
     pub(super) inodes: Option<u64>,
+    pub(super) hidden: Hidden,
 }
 
 fn full() -> io::Error {
@@ -45,6 +47,7 @@ impl World {
             locks: BTreeSet::new(),
             capacity: None,
             inodes: None,
+            hidden: Hidden::default(),
         }
     }
 

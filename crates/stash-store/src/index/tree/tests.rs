@@ -91,7 +91,7 @@ pub(super) fn mem_files(disk: &MemDisk) -> Arc<Files> {
 }
 
 pub(super) fn files_of(disk: Arc<dyn Disk>, dir: PathBuf) -> Arc<Files> {
-    Arc::new(Files::new(disk, dir, Nest::default(), false))
+    Arc::new(Files::new(disk, dir, Nest::default(), [0; 16], false))
 }
 
 pub(super) fn all(tree: &Tree) -> Result<Map, TreeError> {

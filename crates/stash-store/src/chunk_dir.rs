@@ -1,0 +1,250 @@
+//! The directory of the files of blobs: whether it is there, and this store's own.
+//!
+//! A file that is not found says that a blob is lost only while the directory is the one that the
+//! store has always had. A directory that is not there, or another one in its place (a disk that is not
+//! mounted, a backup half put back), says nothing of any blob: the store is *away*, and judges none.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{is_stale, is_unreadable};
+use crate::files::Files;
+use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::{Address, Disk, IoError, OpenMode};
+
+/// The file in the directory that says whose it is. It sorts behind every directory of digits.
+pub(crate) const MARKER: &str = "store-id";
+const MAGIC: &[u8; 16] = b"stash-store dir\n";
+/// Bytes of the marker: magic, store id, BLAKE3 of both.
+const MARKER_LEN: usize = 64;
+/// Blobs in a row that the disk fails to read before it, and not they, is held to be at fault: a bad
+/// place on a disk takes one, a disk that drops out takes all.
+const STRIKES: u64 = 8;
+
+/// The directory of the files of blobs is not there, is another store's, or cannot be read. Nothing is
+/// lost by it: blobs in the log are read, all others wait until it is back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the directory {} is away: {why}", dir.display())]
+pub struct Away {
+    /// The directory.
+    pub dir: PathBuf,
+    /// What was found in its place.
+    pub why: String,
+}
+
+/// What the marker says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Marker {
+    Right,
+    Missing,
+    /// Of the store with this id.
+    Other([u8; 16]),
+    /// There, and no marker: by rot. Where it lies says more than what it says.
+    Damaged(String),
+}
+
+/// Why it is away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Cause {
+    /// It is not there, or not this one: it is back once it is found again.
+    Gone(String),
+    /// The disk reads nothing: it is back once some blob can be read.
+    Sick(String),
+}
+
+/// What is known of the directory, as of the last look.
+#[derive(Debug, Default)]
+pub(crate) struct ChunkDir {
+    state: Mutex<State>,
+    /// Blobs in a row that the disk failed to read.
+    strikes: AtomicU64,
+    departures: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Where it lay when it was first found. In memory only: devices are numbered anew at each boot.
+    device: Option<u64>,
+    away: Option<Cause>,
+    /// The blob after which the next one is tried while the disk reads nothing.
+    tried: Option<Address>,
+}
+
+impl Files {
+    pub(crate) fn chunk_dir(&self) -> PathBuf {
+        self.dir.join("chunks")
+    }
+
+    /// What the marker says now.
+    pub(crate) fn marker(&self) -> Result<Marker, IoError> {
+        let path = self.chunk_dir().join(MARKER);
+        read(&*self.disk, &path, &self.store_id).map_err(|e| IoError::new("read", &path, e))
+    }
+
+    /// Makes the marker, or makes it anew, durably.
+    pub(crate) fn write_marker(&self) -> Result<(), IoError> {
+        let (tmp, file) = self.write_tmp(&encode(&self.store_id))?;
+        file.sync().map_err(|e| IoError::new("sync", &tmp, e))?;
+        self.settle(&[(tmp, self.chunk_dir().join(MARKER))])?.into_iter().collect()
+    }
+
+    /// Looks whether the directory is there and the one that it was. Some system calls, no more.
+    pub(crate) fn look(&self) -> Result<(), Away> {
+        let found = self.found();
+        let mut state = crate::commit::lock(&self.chunks.state);
+        let found = found.and_then(|device| match state.device {
+            Some(known) if known != device => {
+                Err("it lies on another device than before".to_owned())
+            }
+            _ => Ok(device),
+        });
+        let cause = match (found, &state.away) {
+            (Err(why), _) => Some(Cause::Gone(why)),
+            (Ok(_), Some(sick @ Cause::Sick(_))) => Some(sick.clone()),
+            (Ok(device), _) => {
+                state.device = Some(device);
+                None
+            }
+        };
+        self.changes(&mut state, cause)
+    }
+
+    fn found(&self) -> Result<u64, String> {
+        let dir = self.chunk_dir();
+        let device = self.disk.device(&dir).map_err(|error| in_words(&error))?;
+        match self.marker().map_err(|error| in_words(&error.source))? {
+            // The device tells, too, and chunk files, if they cannot be read.
+            Marker::Right | Marker::Damaged(_) => Ok(device),
+            Marker::Missing => Err(format!("{MARKER}, which marks it, is not in it")),
+            Marker::Other(id) => Err(format!("it is that of store {}", crate::hex::encode(&id))),
+        }
+    }
+
+    fn changes(&self, state: &mut State, cause: Option<Cause>) -> Result<(), Away> {
+        if state.away.is_some() != cause.is_some() {
+            match &cause {
+                Some(cause) => {
+                    self.chunks.departures.fetch_add(1, Ordering::AcqRel);
+                    tracing::error!("{}: no chunk is judged until it is back", self.away(cause));
+                }
+                None => tracing::warn!(dir = %self.chunk_dir().display(), "the directory is back"),
+            }
+        }
+        state.away = cause;
+        state.away.as_ref().map_or(Ok(()), |cause| Err(self.away(cause)))
+    }
+
+    fn away(&self, cause: &Cause) -> Away {
+        let (Cause::Gone(why) | Cause::Sick(why)) = cause;
+        Away { dir: self.chunk_dir(), why: why.clone() }
+    }
+
+    /// What the last look found.
+    pub(crate) fn is_away(&self) -> Option<Away> {
+        let state = crate::commit::lock(&self.chunks.state);
+        state.away.as_ref().map(|cause| self.away(cause))
+    }
+
+    /// The blob after which to try one, if the disk reads nothing.
+    pub(crate) fn is_sick(&self) -> Option<Option<Address>> {
+        let state = crate::commit::lock(&self.chunks.state);
+        matches!(state.away, Some(Cause::Sick(_))).then_some(state.tried)
+    }
+
+    pub(crate) fn tried(&self, address: Option<Address>) {
+        crate::commit::lock(&self.chunks.state).tried = address;
+    }
+
+    /// How often it went away since the store was opened.
+    pub(crate) fn departures(&self) -> u64 {
+        self.chunks.departures.load(Ordering::Acquire)
+    }
+
+    /// A blob was read.
+    pub(crate) fn could_read(&self) {
+        if self.chunks.strikes.load(Ordering::Relaxed) > 0 {
+            self.chunks.strikes.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The disk failed to read a blob: `Err` if it fails too often to blame the blob for it.
+    pub(crate) fn could_not_read(&self, error: &IoError) -> Result<(), Away> {
+        if self.chunks.strikes.fetch_add(1, Ordering::Relaxed) + 1 < STRIKES {
+            return Ok(());
+        }
+        let why =
+            format!("the disk failed to read {STRIKES} chunks in a row, the last with {error}");
+        let mut state = crate::commit::lock(&self.chunks.state);
+        self.changes(&mut state, Some(Cause::Sick(why)))
+    }
+
+    /// The disk reads again.
+    pub(crate) fn recovered(&self) {
+        self.could_read();
+        let mut state = crate::commit::lock(&self.chunks.state);
+        if matches!(state.away, Some(Cause::Sick(_))) {
+            // It is there: that was looked at before a blob was tried.
+            let _ = self.changes(&mut state, None);
+        }
+    }
+}
+
+/// True for errors that say nothing of the file that was asked for.
+pub(crate) fn is_of_the_disk(error: &io::Error) -> bool {
+    is_unreadable(error) || is_stale(error)
+}
+
+fn in_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such directory".to_owned(),
+        _ if crate::store::is_misplaced(error) => {
+            "something else, such as a link, is in its place".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+fn encode(store_id: &[u8; 16]) -> Vec<u8> {
+    let mut bytes = [&MAGIC[..], store_id].concat();
+    let sum = blake3::hash(&bytes);
+    bytes.extend_from_slice(sum.as_bytes());
+    bytes
+}
+
+fn read(disk: &dyn Disk, path: &Path, store_id: &[u8; 16]) -> io::Result<Marker> {
+    let damaged = |what: &dyn std::fmt::Display| Ok(Marker::Damaged(what.to_string()));
+    let file = match disk.open(path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Marker::Missing),
+        Err(error) if is_unreadable(&error) => return damaged(&error),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = [0; MARKER_LEN];
+    match file.len().and_then(|len| file.read_at(0, &mut bytes).map(|()| len)) {
+        Ok(len) if len == MARKER_LEN as u64 => {}
+        Ok(len) => return damaged(&format!("it has {len} bytes")),
+        Err(error) if is_stale(&error) => return Err(error),
+        Err(error) => return damaged(&error),
+    }
+    let id: [u8; 16] = bytes[16..32].try_into().expect("16 bytes");
+    if bytes != *encode(&id) {
+        return damaged(&"its checksum does not match");
+    }
+    Ok(if id == *store_id { Marker::Right } else { Marker::Other(id) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_marker_is_what_the_format_document_says() {
+        let bytes = encode(&[0xab; 16]);
+        assert_eq!(bytes[..16], *b"stash-store dir\n");
+        assert_eq!(bytes[16..32], [0xab; 16]);
+        // Computed by another program (in Python) from `docs/format.md` B.1.
+        let sum = "981125cc4418ab3e289bb971f8b59f956ef63c6613a65c6b582acf75129540da";
+        assert_eq!(crate::hex::encode(&bytes[32..]), sum);
+        assert_eq!(bytes.len(), MARKER_LEN);
+    }
+}
