@@ -135,7 +135,7 @@ fn every_json_document_has_the_documented_fields() {
         fields(peer).join(" "),
         "addresses challenged connected failed in_doubt_since lapsed name node_id role shown this"
     );
-    let status = "alarms bytes chunks connected damaged files gc incomplete listen members missing_copies \
+    let status = "alarms away bytes chunks connected damaged files gc incomplete listen members missing_copies \
                   name node_id quarantined read_only records repair role scrub stash_id store \
                   synchronised traffic version";
     assert_eq!(fields(&node.json(&["status"])).join(" "), status);

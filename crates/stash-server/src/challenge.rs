@@ -25,7 +25,7 @@ use crate::holding::{self, Holding};
 use crate::ledger::{self, LedgerError};
 use crate::message::{self, Refusal, Reply, Request};
 use crate::proof::Question;
-use crate::serve::refused;
+use crate::serve::{refused, unable};
 use crate::short;
 use trials::Sample;
 pub use trials::Trial;
@@ -52,7 +52,9 @@ pub(crate) async fn watch(core: Arc<Core>, node: NodeId, peer: Peer) {
             () = sleep(pause) => {}
         }
         pause = interval;
-        if let Err(error) = challenge(&core, node, &peer).await {
+        let stood = challenge(&core, node, &peer).await;
+        core.repairs.heard(node, &stood);
+        if let Err(error) = stood {
             tracing::debug!(peer = %node.short(), %error, "a challenge was interrupted");
         }
     }
@@ -317,5 +319,9 @@ pub(crate) async fn prove(
         chunks.iter().map(prove).collect::<Vec<_>>()
     };
     let proofs = core.disk.run(work).await;
+    // Looked at after it was read: what was not read may only have been away.
+    if let Err(away) = core.disk.run(Store::look).await {
+        return unable(&away.into());
+    }
     Reply::Proofs { proofs: ByteBuf::from(proofs.concat()) }
 }

@@ -176,6 +176,10 @@ enum Mended {
 /// Tries to heal everything that is damaged, from the members that are connected.
 pub(crate) async fn heal(core: &Arc<Core>) {
     for (damage, _) in core.house.damage.all() {
+        if core.disk.store().away().is_some() {
+            // Nothing that would come could be kept.
+            return;
+        }
         if core.stop.is_cancelled() {
             return;
         }
@@ -231,6 +235,11 @@ async fn chunk(core: &Arc<Core>, address: Address) -> Result<Mended, String> {
         ChunkState::Here { .. } => return Ok(Mended::Whole),
         ChunkState::Evicted | ChunkState::Absent => return Ok(Mended::Gone),
         ChunkState::Quarantined => {}
+    }
+    // Its file may be back, or be read where it was not before.
+    let read = core.disk.run(move |store| store.read_into(&at(&address), &mut Vec::new())).await;
+    if matches!(read, Ok(true)) {
+        return Ok(Mended::Whole);
     }
     let buffer = fetch::unmeasured(core, address).await?;
     let work = move |store: &Store| {

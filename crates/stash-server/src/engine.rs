@@ -150,6 +150,8 @@ impl Engine {
     pub async fn status(&self) -> Result<EngineStatus, LedgerError> {
         let core = &self.core;
         let read = |store: &Store| {
+            // The figures have it.
+            let _ = store.look();
             let counts = (short::count(store)?, wants::count(store)?);
             Ok::<_, ReadError>((store.stats(), store.rows(ALARM)?, counts))
         };

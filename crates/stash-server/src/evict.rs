@@ -18,6 +18,7 @@ use crate::damage;
 use crate::ledger::{LedgerError, at};
 use crate::message::{self, Reply, Request};
 use crate::proof::Question;
+use crate::serve::unable;
 
 /// Chunks in one question: their bytes are read and hashed before the answer, so this bounds the
 /// time that it takes.
@@ -306,6 +307,9 @@ pub(crate) async fn hold(
     if chunks.len() > PAGE {
         let reason = format!("a question has at most {PAGE} chunks");
         return Reply::Refused { code: message::Refusal::Malformed, reason };
+    }
+    if let Err(away) = core.disk.run(Store::look).await {
+        return unable(&away.into());
     }
     let mut proofs = Vec::with_capacity(chunks.len() * 32);
     let mut released = Vec::with_capacity(chunks.len());

@@ -206,12 +206,29 @@ async fn one(
         Ok(buffer) => Ok(buffer),
         Err(buffer) => {
             if purpose == Purpose::CatchUp {
+                // It may be here, and what comes could not be kept.
+                if core.disk.store().away().is_some() {
+                    let (address, tried) = (chunk.address, vec![own_away(core)]);
+                    return Err(FetchError::Missing { address, tried });
+                }
                 core.background.turn(chunk.sealed_len.into()).await;
             }
-            let buffer = from_members(core, chunk, buffer).await?;
-            if purpose.keeps() { Ok(store(core, chunk, buffer).await) } else { Ok(buffer) }
+            let mut fetched = from_members(core, chunk, buffer).await;
+            if let Err(FetchError::Missing { tried, .. }) = &mut fetched
+                && core.disk.store().away().is_some()
+            {
+                tried.push(own_away(core));
+            }
+            let buffer = fetched?;
+            let keeps = purpose.keeps() && core.disk.store().away().is_none();
+            if keeps { Ok(store(core, chunk, buffer).await) } else { Ok(buffer) }
         }
     }
+}
+
+/// What is said of this node's own copies while nobody can tell.
+fn own_away(core: &Core) -> (NodeId, String) {
+    (core.me, "its own chunk files are away".to_owned())
 }
 
 /// Reads a chunk from the own store; gives the buffer back when it is not here whole.

@@ -10,7 +10,7 @@ use stash_store::Store;
 use crate::core::{AskError, Core, ask, unexpected};
 use crate::ledger::{self, LedgerError, Named};
 use crate::message::{self, Refusal, Reply, Request};
-use crate::serve::refused;
+use crate::serve::{refused, unable};
 
 /// Records that a member is asked about at once: it looks up every chunk of each.
 pub(crate) const PAGE: usize = 256;
@@ -89,6 +89,7 @@ pub(crate) async fn answer(core: &Arc<Core>, hashes: &[u8]) -> Reply {
     };
     match core.disk.run(look).await {
         Ok(states) => Reply::Holding { states: ByteBuf::from(states) },
+        Err(LedgerError::Read(error)) => unable(&error),
         Err(error) => refused(Refusal::Failed, &error.to_string()),
     }
 }

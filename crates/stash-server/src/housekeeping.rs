@@ -32,6 +32,10 @@ const ASKED_DEAD_PERCENT: u8 = 20;
 /// How old a forecast of a collection may be, and how much longer than it took to make it.
 const FORECAST: (Duration, u32) = (Duration::from_secs(10), 100);
 
+/// How often it is looked whether the directory of the chunk files is there, beside all who ask for
+/// what is in it: so long does it stay unnoticed, at most, that it is gone or back.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// Store row of the last collection: when it ended, and the bytes that it gave back.
 const GC_ROW: &[u8] = b"house/gc";
 /// Store row of the last pass: when it began, and when it ended (0: it has not).
@@ -191,6 +195,8 @@ pub struct Housekeeper {
     scrubber: Option<Scrubber>,
     /// The next collection also looks for files that a power cut left.
     strays: bool,
+    /// The directory of the chunk files was away at the last step.
+    away: bool,
 }
 
 impl Housekeeper {
@@ -207,12 +213,28 @@ impl Housekeeper {
             collection: None,
             scrubber: Some(core.disk.store().scrubber()),
             strays: true,
+            away: false,
         }
     }
 
     /// Does what is due now, if anything is: `now` is the time since the first call. Says when
     /// to call again.
     pub async fn step(&mut self, now: Duration) -> Duration {
+        self.look(now).await;
+        self.work(now).await.min(now.saturating_add(LOOK))
+    }
+
+    /// Looks whether the directory of the chunk files is there.
+    async fn look(&mut self, now: Duration) {
+        let away = self.core.disk.run(Store::look).await.is_err();
+        if std::mem::replace(&mut self.away, away) && !away {
+            // What waited for it goes on.
+            self.woken(now);
+            self.core.wanted.notify_one();
+        }
+    }
+
+    async fn work(&mut self, now: Duration) -> Duration {
         if self.core.house.log_damaged.swap(false, Ordering::Relaxed) {
             self.schedule.log_damaged(now);
         }
@@ -224,6 +246,11 @@ impl Housekeeper {
             return at;
         }
         if self.core.disk.store().stats().read_only.is_some() {
+            self.collection = None;
+            self.schedule.put_off(duty, now);
+            return self.schedule.next().0;
+        }
+        if self.away && duty != Duty::Uptime {
             self.collection = None;
             self.schedule.put_off(duty, now);
             return self.schedule.next().0;

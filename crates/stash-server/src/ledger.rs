@@ -76,6 +76,15 @@ impl LedgerError {
     pub fn is_damaged_record(&self) -> bool {
         matches!(self, LedgerError::Read(ReadError::RecordDamaged { .. }))
     }
+
+    /// Whether it is only that the directory of the chunk files is away.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(
+            self,
+            LedgerError::Read(ReadError::Away(_)) | LedgerError::Commit(CommitError::Away(_))
+        )
+    }
 }
 
 /// The records held of one name. One that is damaged, and that another one covers, says nothing any
@@ -239,9 +248,14 @@ pub(crate) fn names_of(records: &[Record]) -> BTreeSet<NameId> {
 }
 
 fn named(store: &Store, records: &[Record], chunks: Chunks) -> Result<Vec<Named>, LedgerError> {
-    let look = || -> Result<Vec<Named>, LedgerError> {
-        records.iter().map(|record| Named::of(store, &record.clear().manifest)).collect()
+    let one = |record: &Record| match Named::of(store, &record.clear().manifest) {
+        // Whether they are here is not known: they are wanted until somebody has looked.
+        Err(error) if chunks == Chunks::Later && error.is_away() => {
+            Ok(Named::unknown(&record.clear().manifest))
+        }
+        named => named,
     };
+    let look = || records.iter().map(one).collect::<Result<Vec<Named>, LedgerError>>();
     let named = look()?;
     if chunks == Chunks::Later || named.iter().all(|named| named.missing.is_empty()) {
         return Ok(named);
@@ -393,6 +407,12 @@ pub(crate) struct Named {
 }
 
 impl Named {
+    /// Nothing that the manifest names is known to be here.
+    fn unknown(manifest: &Manifest) -> Named {
+        let missing = manifest.refs().iter().map(|chunk| chunk.address).take(NEED).collect();
+        Named { direct: manifest.refs().to_vec(), missing, ..Named::default() }
+    }
+
     pub(crate) fn of(store: &Store, manifest: &Manifest) -> Result<Named, LedgerError> {
         let mut named = Named { direct: manifest.refs().to_vec(), ..Named::default() };
         named.look(store, manifest.refs())?;
@@ -405,6 +425,11 @@ impl Named {
             }
         }
         Ok(named)
+    }
+
+    /// Tells the store what the manifest chunks name that are here.
+    pub(crate) fn announce(&self, store: &Store) -> Result<(), LedgerError> {
+        self.manifests.iter().try_for_each(|manifest| announce(store, manifest, Chunks::Later))
     }
 
     fn look(&mut self, store: &Store, refs: &[ChunkRef]) -> Result<(), LedgerError> {

@@ -313,6 +313,9 @@ pub enum Refusal {
     TicketExpired,
     /// The responder cannot do it now.
     Failed,
+    /// The directory of the responder's chunk files is away: whether it has what was asked for is not
+    /// known before that is back.
+    Unavailable,
 }
 
 /// Encodes a message. The types above always encode.

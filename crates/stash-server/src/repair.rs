@@ -20,11 +20,12 @@ use stash_store::{Batch, ReadError, Store};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use crate::core::{Core, lock};
+use crate::core::{AskError, Core, lock};
 use crate::engine::Engine;
 use crate::holding::PAGE;
 use crate::housekeeping::HouseError;
 use crate::ledger::LedgerError;
+use crate::message::Refusal;
 use crate::{lapse, wants};
 use page::Page;
 
@@ -114,6 +115,9 @@ struct Notes {
     met: BTreeMap<NodeId, u64>,
     /// Members of whom that is not written down yet.
     unwritten: BTreeSet<NodeId>,
+    /// Members whose chunk files are away, as they said when they were asked last: they are as good as
+    /// not connected.
+    away: BTreeSet<NodeId>,
     /// The members that did not count in the last pass.
     lost: BTreeSet<NodeId>,
     /// The uptime at which the first of what waits for its grace is to be brought back.
@@ -162,8 +166,21 @@ impl Repairs {
     /// A member has just come, is there, or has just gone.
     pub(crate) fn met(&self, node: NodeId, uptime: u64) {
         let mut notes = lock(&self.notes);
+        if notes.away.contains(&node) {
+            return;
+        }
         if notes.met.insert(node, uptime) != Some(uptime) {
             notes.unwritten.insert(node);
+        }
+    }
+
+    /// A member has answered what it has, or that its chunk files are away. Another error says nothing.
+    pub(crate) fn heard<T>(&self, node: NodeId, answer: &Result<T, AskError>) {
+        let away = &mut lock(&self.notes).away;
+        match answer {
+            Ok(_) => drop(away.remove(&node)),
+            Err(AskError::Refused { code: Refusal::Unavailable, .. }) => drop(away.insert(node)),
+            Err(_) => {}
         }
     }
 
@@ -177,6 +194,7 @@ impl Repairs {
         let mut notes = lock(&self.notes);
         notes.met.remove(node);
         notes.unwritten.remove(node);
+        notes.away.remove(node);
     }
 
     pub(crate) fn status(&self) -> RepairStatus {
@@ -266,7 +284,8 @@ fn lost(core: &Core) -> BTreeSet<NodeId> {
     let connected: BTreeSet<NodeId> = core.connected().into_iter().map(|(node, _)| node).collect();
     let notes = lock(&core.repairs.notes);
     for member in core.roster.members() {
-        let here = member.node == core.me || connected.contains(&member.node);
+        let says = connected.contains(&member.node) && !notes.away.contains(&member.node);
+        let here = member.node == core.me || says;
         let met = notes.met.get(&member.node);
         if !here && met.is_none_or(|met| uptime.saturating_sub(*met) > grace) {
             lost.insert(member.node);

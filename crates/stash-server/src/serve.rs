@@ -84,7 +84,7 @@ async fn request(
     peer: &Peer,
     stream: Stream,
 ) -> Result<(), StreamError> {
-    let (mut send, mut recv) = stream.split();
+    let (send, mut recv) = stream.split();
     let opening = opening(&mut recv).await?;
     let reply = match (opening, asker.now(core)) {
         (_, Asker::Nobody) => refused(Refusal::Role, "this node is no member any more"),
@@ -130,13 +130,24 @@ async fn request(
         (Some(Request::Log { log, after }), asker) => page_of_log(core, asker, log, after).await,
         (Some(request), _) => answer(core, request).await,
     };
-    send.message(message::encode(&reply)).await?;
-    send.finish();
-    Ok(())
+    self::reply(send, reply).await
 }
 
 pub(crate) fn refused(code: Refusal, reason: &str) -> Reply {
     Reply::Refused { code, reason: reason.to_owned() }
+}
+
+/// The refusal of a request that the store could not answer.
+pub(crate) fn unable(error: &ReadError) -> Reply {
+    let code = match error {
+        ReadError::Away(_) => Refusal::Unavailable,
+        _ => Refusal::Failed,
+    };
+    // Where a store keeps its files is its own affair.
+    match code {
+        Refusal::Unavailable => refused(code, "the directory of its chunk files is away"),
+        code => refused(code, &error.to_string()),
+    }
 }
 
 /// Answers what any member may ask.
@@ -207,7 +218,7 @@ async fn have(core: &Arc<Core>, chunks: &[Address]) -> Reply {
     let addresses: Vec<_> = chunks.iter().map(ledger::at).collect();
     match core.disk.run(move |store| store.has(&addresses)).await {
         Ok(here) => Reply::Have { chunks: message::bits(here) },
-        Err(error) => refused(Refusal::Failed, &error.to_string()),
+        Err(error) => unable(&error),
     }
 }
 
@@ -315,6 +326,9 @@ async fn find(core: &Arc<Core>, hashes: Vec<RecordHash>) -> Reply {
 /// Sends one chunk, or says that it is not here.
 async fn get(core: &Arc<Core>, address: Address, mut send: SendStream) -> Result<(), StreamError> {
     let state = core.disk.run(move |store| store.chunk_state(&ledger::at(&address))).await;
+    if let Err(error @ ReadError::Away(_)) = &state {
+        return reply(send, unable(error)).await;
+    }
     let chunk = match state {
         Ok(stash_store::ChunkState::Here { len }) if len as usize <= MAX_BUFFER => {
             let buffer = core.pools.serve.take(len as usize).await;
@@ -324,13 +338,19 @@ async fn get(core: &Arc<Core>, address: Address, mut send: SendStream) -> Result
         _ => None,
     };
     let Some(buffer) = chunk else {
-        send.message(message::encode(&Reply::NotHere {})).await?;
-        send.finish();
-        return Ok(());
+        // It may have gone away while it was read.
+        let away = core.disk.store().away().map(ReadError::Away);
+        return reply(send, away.as_ref().map_or(Reply::NotHere {}, unable)).await;
     };
     let length = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
     send.message(message::encode(&Reply::Chunk { length })).await?;
     send.data(buffer.freeze()).await?;
+    send.finish();
+    Ok(())
+}
+
+async fn reply(mut send: SendStream, reply: Reply) -> Result<(), StreamError> {
+    send.message(message::encode(&reply)).await?;
     send.finish();
     Ok(())
 }

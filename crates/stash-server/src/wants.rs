@@ -209,7 +209,12 @@ fn lacking(store: &Store, hash: &RecordHash) -> Result<Option<(Record, Address)>
         return Ok(None);
     }
     let named = Named::of(store, &record.clear().manifest)?;
-    Ok(named.missing.first().map(|address| (record, *address)))
+    let Some(address) = named.missing.first().copied() else {
+        // It was taken while nobody could look, or its chunks came by themselves.
+        named.announce(store)?;
+        return Ok(None);
+    };
+    Ok(Some((record, address)))
 }
 
 /// Asks all connected members which of the chunks that these records lack they have.

@@ -101,7 +101,11 @@ fn chunk_files(dir: &Path) -> Vec<PathBuf> {
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { &mut dirs } else { &mut files }.push(path);
+            if path.is_dir() {
+                dirs.push(path);
+            } else if !path.ends_with("store-id") {
+                files.push(path);
+            }
         }
     }
     files.sort();
@@ -127,6 +131,59 @@ async fn a_keeper_whose_disk_lost_chunks_is_made_whole_by_another_keeper() {
     assert_eq!(alarms(&keepers[1]), Vec::<String>::new(), "it did not lie");
     let lost = keepers[0].keys.node_id();
     until("they count", || now(copies(&keepers[1])).members[&lost].whole == 1).await;
+}
+
+// Fault case 21: a disk that is away for a while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_whose_chunk_files_are_away_is_not_in_doubt_and_fetches_nothing() {
+    let stash = distrustful();
+    let founder = stash.founder().await;
+    let keeper = stash.joined(&founder, Role::Keeper).await;
+    all_connected(&[&founder, &keeper]).await;
+    let (chunks, outcome) = stash.put(&founder, "a", &[1 << 20; 4], Wait::All).await;
+    assert!(!outcome.short);
+    let store = keeper.dir.path().join("store");
+    let member = |node: &Node| {
+        let (node, founder) = (node.keys.node_id(), &founder);
+        founder.engine.members().into_iter().find(|member| member.node == node).unwrap()
+    };
+    until("it has shown something", || member(&keeper).trial.shown > 0).await;
+    std::fs::rename(store.join("chunks"), store.join("elsewhere")).unwrap();
+    std::fs::create_dir(store.join("chunks")).unwrap();
+    keeper.store.look().unwrap_err();
+    // More than one challenge goes by.
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(member(&keeper).trial.doubted, None);
+    }
+    assert!(now(keeper.engine.chunks_here(&addresses(&chunks))).is_err(), "it does not know");
+    let away = now(keeper.engine.status()).unwrap();
+    assert!(away.store.away.unwrap().to_string().contains("chunks"), "it names the directory");
+    assert_eq!((away.quarantined, away.incomplete), (0, 0));
+    // Its copies are believed until the grace is over, and nothing is evicted by its word.
+    let found = copies(&founder).await;
+    assert!(!found.members[&keeper.keys.node_id()].asked);
+    let version = outcome.records[0].hash();
+    let evicted = founder.engine.evict_version(stash.name("a"), version, addresses(&chunks)).await;
+    assert!(evicted.is_err(), "{evicted:?}");
+    assert!(whole(&founder, &chunks));
+    // What is in records alone goes on.
+    let (_, inline) = stash.put(&founder, "inline", &[], Wait::All).await;
+    assert!(!inline.short, "{inline:?}");
+    let received = away.transferred.bytes_in;
+    let held = |node: &Node| node.store.record_totals().count;
+    until("the keeper has the record", || held(&keeper) == held(&founder)).await;
+    std::fs::remove_dir(store.join("chunks")).unwrap();
+    std::fs::rename(store.join("elsewhere"), store.join("chunks")).unwrap();
+    assert!(whole(&keeper, &chunks), "with the first who asks");
+    let back = now(keeper.engine.status()).unwrap();
+    assert_eq!((back.store.away, back.quarantined, back.incomplete), (None, 0, 0));
+    assert!(back.transferred.bytes_in - received < 1 << 20, "no chunk was fetched");
+    let shown = member(&keeper).trial.shown;
+    until("it shows more", || member(&keeper).trial.shown > shown).await;
+    let found = copies(&founder).await;
+    assert_eq!(found.members[&keeper.keys.node_id()].whole, 2);
+    assert_eq!(alarms(&founder), Vec::<String>::new());
 }
 
 // Fault case 20: the store is gone, the keys are not.

@@ -22,6 +22,7 @@ fn read(error: &ReadError) -> Class {
     match error {
         ReadError::Damaged { .. } | ReadError::RecordDamaged { .. } => Class::Integrity,
         ReadError::Io(error) => Class::of_io(&error.source, Class::Failed),
+        ReadError::Away(_) => Class::Temporary,
         _ => Class::Failed,
     }
 }
@@ -29,7 +30,7 @@ fn read(error: &ReadError) -> Class {
 pub(crate) fn commit(error: &CommitError) -> Class {
     match error {
         error if error.is_full() => Class::Full,
-        CommitError::MissingChunk { .. } => Class::Temporary,
+        CommitError::MissingChunk { .. } | CommitError::Away(_) => Class::Temporary,
         CommitError::Held { .. } => Class::Refused,
         CommitError::Read(error) => read(error),
         CommitError::Io(error) => Class::of_io(&error.source, Class::Failed),
@@ -51,6 +52,7 @@ pub(crate) fn put(error: &PutError) -> Class {
 fn stage(error: &StageError) -> Class {
     match error {
         error if error.is_full() => Class::Full,
+        StageError::Away(_) => Class::Temporary,
         StageError::Read(error) => read(error),
         StageError::Io(error) => Class::of_io(&error.source, Class::Failed),
         _ => Class::Failed,

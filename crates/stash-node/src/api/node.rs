@@ -46,6 +46,7 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         missing_copies: status.missing_copies,
         incomplete: status.incomplete,
         read_only: status.read_only,
+        away: status.store.away.as_ref().map(ToString::to_string),
         alarms,
         quarantined: status.quarantined,
         traffic: traffic(status.traffic, status.transferred),

@@ -25,6 +25,8 @@ pub(crate) struct Status {
     pub(crate) missing_copies: u64,
     pub(crate) incomplete: u64,
     pub(crate) read_only: Option<String>,
+    /// The directory of the chunk files and what was found in its place, while it is away.
+    pub(crate) away: Option<String>,
     pub(crate) alarms: Vec<String>,
     pub(crate) quarantined: u64,
     pub(crate) traffic: Traffic,

@@ -47,6 +47,9 @@ fn describe(status: &Status) -> String {
     rows.push(row("gc", gc(&status.gc)));
     rows.push(row("scrub", scrub(&status.scrub)));
     rows.push(row("copies", copies(&status.repair)));
+    if let Some(why) = &status.away {
+        rows.push(row("AWAY", visible(why)));
+    }
     if let Some(why) = &status.read_only {
         rows.push(row("READ-ONLY", visible(why)));
     }

@@ -33,7 +33,7 @@ fn bodies_hold_their_promises_whatever_the_bytes() {
     let body = |name: &str, which: u8, text: &str| seed(name, [&[which], text.as_bytes()].concat());
     let status = r#"{"node_id":"a","stash_id":"b","role":"owner","name":null,
         "listen":["127.0.0.1:1","[::1]:2"],"synchronised":true,"members":3,"connected":2,
-        "records":4,"files":null,"chunks":5,"bytes":6,"missing_copies":0,"incomplete":0,"read_only":null,
+        "records":4,"files":null,"chunks":5,"bytes":6,"missing_copies":0,"incomplete":0,"read_only":null,"away":null,
         "alarms":["x"],"quarantined":0,"traffic":{"sent":1,"received":2,"up":131072,"down":null,
         "background_down":null},"store":{"used":1,"soft":null,"hard":2,"reserve":null,
         "disk_free":3,"state":"refusing","why":"w"},"gc":{"running":false,"last":null,"freed":0,

@@ -120,7 +120,9 @@ impl Page<'_> {
         node: NodeId,
         peer: &Peer,
     ) -> Result<(NodeId, bool, Vec<Holding>), LedgerError> {
-        let states = match holding::there(peer, &self.hashes).await {
+        let answer = holding::there(peer, &self.hashes).await;
+        self.core.repairs.heard(node, &answer);
+        let states = match answer {
             Ok(states) => states,
             Err(error) => {
                 tracing::debug!(peer = %node.short(), %error, "a member does not say what it has");

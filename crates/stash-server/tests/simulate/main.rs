@@ -11,6 +11,7 @@
 )]
 
 mod again;
+mod away;
 mod backup;
 mod check;
 mod clones;

@@ -75,6 +75,7 @@ pub(crate) async fn go_on(world: &mut World, events: usize) {
         let event = draw(world);
         Box::pin(happen(world, event)).await;
         world.watch();
+        world.visit();
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) async fn settle(world: &mut World) {
             lock(&world.model).violation("what a user began has not ended".to_owned());
         }
     }
+    Box::pin(world.all_is_back()).await;
     Box::pin(world.all_join()).await;
     Box::pin(world.stop_a_twin()).await;
     let mut waited = Duration::ZERO;

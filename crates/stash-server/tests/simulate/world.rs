@@ -15,6 +15,7 @@ use stash_server::store::{Batch, Fault};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::away::Thief;
 use crate::backup::Backup;
 use crate::check::may_be_gone;
 use crate::clones::Twins;
@@ -52,6 +53,8 @@ pub(crate) struct World {
     pub(crate) twins: Option<Twins>,
     /// A machine that has a ticket and has not joined yet.
     pub(crate) invited: Option<Invited>,
+    /// Who takes chunk files away for a while.
+    pub(crate) thief: Option<Thief>,
 }
 
 impl World {
@@ -96,6 +99,7 @@ impl World {
             hollow: None,
             twins: None,
             invited: None,
+            thief: Thief::of(seed, profile.year),
             writers: (0..profile.owners).collect(),
             profile,
         }

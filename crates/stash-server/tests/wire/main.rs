@@ -10,6 +10,7 @@ mod scene;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod away;
 mod join;
 mod lists;
 mod members;
