@@ -189,6 +189,14 @@ pub(crate) enum Chaos {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Take files, directories and all of `chunks/` away from under nodes, and bring them back
+    Away {
+        /// Rounds at rest; under load, each way once
+        #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        rounds: u32,
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Cut and mend links between namespaces and kill nodes, while owners on all sides write (root, Linux)
     Netns(NetnsArguments),
     /// Destroy every owner; recovery text and one keeper give every byte back

@@ -41,6 +41,7 @@ pub(crate) struct Status {
     pub(crate) incomplete: u64,
     pub(crate) missing_copies: u64,
     pub(crate) read_only: Option<String>,
+    pub(crate) away: Option<String>,
     pub(crate) alarms: Vec<serde_json::Value>,
     pub(crate) quarantined: u64,
 }

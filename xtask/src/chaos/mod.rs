@@ -1,5 +1,6 @@
 //! `cargo xtask chaos`: hurt a running cluster and check what must hold. Random ones print a seed that replays them.
 
+mod away;
 mod evict;
 mod kill;
 mod netns;
@@ -26,6 +27,7 @@ pub(crate) fn run(chaos: &Chaos) -> Result<()> {
         Chaos::Relay { seed } => ("relay", seed),
         Chaos::Recover { seed } => ("recover", seed),
         Chaos::Rot { seed, .. } => ("rot", seed),
+        Chaos::Away { seed, .. } => ("away", seed),
         Chaos::Netns(arguments) => ("netns", &arguments.seed),
     };
     let seed = tree::seed(*seed);
@@ -36,6 +38,7 @@ pub(crate) fn run(chaos: &Chaos) -> Result<()> {
         Chaos::Strangers { connections, .. } => strangers::run(*connections, seed, &report),
         Chaos::Relay { .. } => relay::run(seed, &report),
         Chaos::Recover { .. } => recover::run(seed, &report),
+        Chaos::Away { rounds, .. } => away::run(*rounds, seed, &report),
         Chaos::Netns(arguments) => netns::run(arguments, seed, &report),
         Chaos::Rot { flips, at, .. } => {
             rot::run(rot::Choice { flips: *flips, at: *at }, seed, &report)
