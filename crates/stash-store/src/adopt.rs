@@ -72,7 +72,11 @@ impl Shared {
     /// that it is the right one nor that everything is lost.
     pub(crate) fn find_chunk_dir(&self) {
         let marked = match self.files.marker() {
-            Ok(Marker::Missing | Marker::Damaged(_)) => self.mark_if_own(),
+            Ok(Marker::Missing) => self.mark_if_own(),
+            Ok(Marker::Damaged(what)) => {
+                tracing::warn!(what, "the marker in chunks/ is damaged");
+                self.mark_if_own()
+            }
             _ => Ok(()),
         };
         if let Err(error) = marked {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::chunk_dir::Marker;
 use crate::entry::{HEADER, Header, Op, Place};
 use crate::error::is_unreadable;
 use crate::index::{AuditCursor, ChunkRow, State, Witness};
@@ -77,7 +78,7 @@ pub struct CheckReport {
     /// Records that cannot be read, or that are not found by all they should be found by.
     pub records_damaged: Listed<Finding>,
     /// Blobs that are announced and damaged: without their file, or with another length, or with
-    /// other bytes.
+    /// other bytes; and the marker of their directory, if that is damaged.
     pub chunks_damaged: Listed<Finding>,
     /// Blobs that a record or a manifest names, and that are not here. That is no damage: they may
     /// have been evicted, or never have been fetched.
@@ -115,6 +116,9 @@ impl Store {
         self.look()?;
         let depth = if read_data { Depth::Data } else { Depth::Names };
         let mut check = Check { shared: self.shared(), depth, report: CheckReport::default() };
+        if let Marker::Damaged(what) = self.shared().files.marker()? {
+            check.report.chunks_damaged.add(Finding::Marker { what });
+        }
         let checked = check.rows().and_then(|()| check.missing()).and_then(|()| check.strays());
         match checked {
             // What else there is, nobody can say without it.

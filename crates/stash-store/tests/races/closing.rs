@@ -35,6 +35,6 @@ fn a_store_let_go_while_a_collection_runs_closes_when_that_ends() {
         collect(&store);
         let chunks = dir().join("chunks");
         let files = disk.files().into_iter().filter(|(path, _)| path.starts_with(&chunks)).count();
-        assert_eq!(files, 1);
+        assert_eq!(files, 2, "and the marker");
     });
 }
