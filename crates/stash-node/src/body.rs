@@ -172,6 +172,8 @@ pub(crate) struct EvictDone {
     pub(crate) chunks: u64,
     pub(crate) bytes: u64,
     pub(crate) proven_by: Vec<String>,
+    /// Why it went no further, if it stopped after it had dropped something.
+    pub(crate) stopped: Option<Problem>,
 }
 
 /// `POST /v1/rm`.

@@ -144,7 +144,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let outcome = upload.commit(vec![record(&root, &signer, chunk)?]).await?.wait().await;
     println!("chunk {} has {} of {} copies", chunk.address.short(), outcome.copies, outcome.wanted);
     let evicted = engines[0].evict(vec![sealed.address]).await?;
-    println!("evicted {} bytes, proven by {}", evicted.bytes, evicted.proven_by[0].short());
+    let by: Vec<String> = evicted.proven_by.iter().map(|node| node.short().to_string()).collect();
+    println!("evicted {} bytes, proven by {}", evicted.bytes, by.join(", "));
     let located = engines[0].locate(&[sealed.address]).await;
     let left = located.iter().filter(|(_, here)| *here == Ok(vec![true])).count();
     println!("{left} of 3 copies are left");

@@ -1,12 +1,12 @@
 //! What all tasks of one engine share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use stash_crypto::{Address, NameId, NodeId, NodeKeys, Role, StashId};
+use stash_crypto::{NameId, NodeId, NodeKeys, Role, StashId};
 use stash_p2p::{Class, Endpoint, Environment, Frame, Peer, RecvStream};
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::time::timeout;
@@ -18,6 +18,7 @@ use crate::catchup::Follower;
 use crate::challenge::Trials;
 use crate::disk::Disk;
 use crate::door::Door;
+use crate::evict::Evicting;
 use crate::flying::Flying;
 use crate::housekeeping::House;
 use crate::join::Admission;
@@ -87,8 +88,8 @@ pub(crate) struct Core {
     pub sources: Mutex<Sources>,
     /// What nobody waits for is brought no faster than this allows.
     pub background: Background,
-    /// Chunks that an eviction under way wants to drop: no hold is given on them.
-    pub evicting: Mutex<BTreeSet<Address>>,
+    /// Chunks that evictions under way want to drop: they are proven to nobody.
+    pub evicting: Evicting,
     /// What goes with the rows of records that have fewer copies than members.
     pub short: Short,
     /// Records that this node is sending to a member: it need not read them from the log as well.

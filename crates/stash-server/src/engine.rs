@@ -292,22 +292,23 @@ impl Engine {
         Fetch::open(&self.core, chunks, Purpose::Read { keep })
     }
 
-    /// Drops the local bytes of chunks once another member has proven and holds them.
+    /// Drops the local bytes of chunks that records name, once another member has proven that it has
+    /// them, and all records that name them here.
     ///
     /// # Errors
     ///
-    /// [`EvictError`]. With more than 64 chunks, earlier ones may have been evicted.
+    /// [`EvictError`], which says how many were evicted before.
     pub async fn evict(&self, chunks: Vec<Address>) -> Result<Evicted, EvictError> {
         evict::evict(&self.core, chunks).await
     }
 
     /// Gives up the local bytes of a name's version: drops those of its chunks that no other
-    /// version with local bytes uses, once another member has proven and holds them.
+    /// version with local bytes uses, once another member has proven them as for [`Engine::evict`].
     ///
     /// # Errors
     ///
-    /// [`EvictError`]; the version is not given up, though with more than 64 chunks some of them
-    /// may have been dropped.
+    /// [`EvictError`], which says how many were dropped before. If any were, the version stays given
+    /// up, and evicting it again goes on.
     pub async fn evict_version(
         &self,
         name: NameId,
@@ -326,9 +327,9 @@ impl Engine {
         };
         let evicted = match self.core.disk.run(look).await {
             Ok(free) => evict::evict(&self.core, free).await,
-            Err(error) => Err(error.into()),
+            Err(error) => Err(EvictError::from(error)),
         };
-        if evicted.is_err() {
+        if evicted.as_ref().is_err_and(|error| error.done.chunks == 0) {
             self.want_version(name).await?;
         }
         evicted

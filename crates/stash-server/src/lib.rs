@@ -78,7 +78,7 @@ pub use core::AskError;
 pub use damage::{Damage, Damaged};
 pub use disk::Mode;
 pub use engine::{Engine, EngineOptions, EngineStatus, MemberView, RemovedView, StartError};
-pub use evict::{EvictError, Evicted};
+pub use evict::{EvictError, EvictStop, Evicted};
 pub use fetch::{Fetch, FetchError};
 pub use holding::Holding;
 pub use housekeeping::{Checked, DAMAGE_LISTED, HouseError, HouseStatus, Housekeeper, ScrubReport};

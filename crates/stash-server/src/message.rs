@@ -38,25 +38,21 @@ pub(crate) enum Request {
         /// Addresses, 32 bytes each.
         chunks: ByteBuf,
     },
-    /// Take a durable hold on each chunk and prove its possession.
-    Hold {
+    /// The initiator is about to drop its bytes of these chunks: show that they are here, and that
+    /// their records keep them.
+    Evict {
         /// Fresh random bytes of the verifier.
         #[serde(with = "serde_bytes")]
         nonce: [u8; 32],
-        /// Addresses, 32 bytes each.
-        chunks: ByteBuf,
+        /// At most 64 chunks and 4,096 record hashes, all together.
+        groups: Vec<Together>,
     },
-    /// Show that these chunks are here. Nothing is held.
+    /// Show that these chunks are here.
     Prove {
         /// Fresh random bytes of the verifier.
         #[serde(with = "serde_bytes")]
         nonce: [u8; 32],
         /// Addresses, 32 bytes each, at most 16.
-        chunks: ByteBuf,
-    },
-    /// Drop the holds taken for me on these chunks.
-    Release {
-        /// Addresses, 32 bytes each.
         chunks: ByteBuf,
     },
     /// Entries of the member log from this index on.
@@ -127,6 +123,32 @@ pub(crate) enum Request {
     Join {
         /// The encoded request.
         request: ByteBuf,
+    },
+}
+
+/// Chunks that the same records name.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Together {
+    /// Addresses, 32 bytes each, none twice.
+    pub chunks: ByteBuf,
+    /// The records that name each of them in the initiator's store, directly or through manifests.
+    pub named: NamedBy,
+}
+
+/// The records that name some chunks.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NamedBy {
+    /// Each of them.
+    Records {
+        /// Record hashes, 32 bytes each, at least one.
+        hashes: ByteBuf,
+    },
+    /// Too many to be listed.
+    Digest {
+        /// BLAKE3 of all record hashes in ascending order, side by side.
+        #[serde(with = "serde_bytes")]
+        digest: [u8; 32],
     },
 }
 
@@ -201,13 +223,12 @@ pub(crate) enum Reply {
         /// The bits.
         chunks: ByteBuf,
     },
-    /// Holds and proofs.
-    Held {
-        /// 32 bytes a chunk; zeros where no hold was taken.
+    /// Proofs of chunks that stay as long as a record that was named.
+    Kept {
+        /// 32 bytes a chunk, in the order of the groups and of the chunks in each; zeros for one that
+        /// is not proven.
         proofs: ByteBuf,
-        /// One bit a chunk: the responder no longer relies on the initiator's copy.
-        released: ByteBuf,
-        /// Why holds were not taken, for people; empty when all were.
+        /// Why chunks are not proven, for people; empty when all are.
         reason: String,
     },
     /// Proofs of possession.
@@ -477,7 +498,11 @@ mod tests {
         round_trips(Request::Put {});
         round_trips(Request::Get { address: [3; 32] });
         round_trips(Request::Log { log: [5; 16], after: 1 << 40 });
-        round_trips(Request::Hold { nonce: [1; 32], chunks: chunks.clone() });
+        let records = NamedBy::Records { hashes: ByteBuf::from(vec![3; 64]) };
+        let groups = [records, NamedBy::Digest { digest: [4; 32] }]
+            .map(|named| Together { chunks: chunks.clone(), named });
+        round_trips(Request::Evict { nonce: [1; 32], groups: groups.into() });
+        round_trips(Reply::Kept { proofs: ByteBuf::from(vec![6; 32]), reason: "why".to_owned() });
         round_trips(Request::Announce { entries: vec![ByteBuf::from(vec![1])], addresses: vec![] });
         round_trips(Put::Records { records: vec![ByteBuf::from(vec![9; 40])] });
         round_trips(PutReply::Results {

@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use stash_crypto::NodeId;
-use stash_store::{Batch, Hold, Store};
-use tokio::time::{Instant, sleep};
+use stash_store::{Batch, Store};
 
 use crate::catchup::CURSORS;
 use crate::core::Core;
@@ -20,7 +19,7 @@ use crate::{challenge, short};
 /// Rows about one member each, by its node id.
 const ABOUT: [&[u8]; 4] = [ADDRESS, CURSORS, MET, challenge::DOUBT];
 
-/// Nodes, or holds, that one commit is about.
+/// Rows that one commit is about.
 const PAGE: usize = 1_024;
 
 /// Drops what is kept about nodes that were removed, beside everything else.
@@ -48,19 +47,7 @@ async fn clear(core: &Arc<Core>, gone: BTreeSet<NodeId>) -> Result<(), LedgerErr
         let some = some.to_vec();
         core.disk.run(move |store| drop_rows(store, &some)).await?;
     }
-    short::part(core, gone.clone()).await?;
-    let gone = Arc::new(gone);
-    let mut after: Option<Hold> = None;
-    while !core.stop.is_cancelled() {
-        let begun = Instant::now();
-        let (from, of) = (after, Arc::clone(&gone));
-        after = core.disk.run(move |store| drop_holds(store, from.as_ref(), &of)).await?;
-        if after.is_none() {
-            break;
-        }
-        // Half of the time is for others.
-        sleep(begun.elapsed()).await;
-    }
+    short::part(core, gone).await?;
     Ok(())
 }
 
@@ -72,20 +59,6 @@ fn drop_rows(store: &Store, nodes: &[NodeId]) -> Result<(), LedgerError> {
         }
     }
     commit(store, batch)
-}
-
-/// Ends those among the next holds whose holder is gone: nobody relies on these copies any more. Where
-/// to go on; `None` at the end.
-fn drop_holds(
-    store: &Store,
-    after: Option<&Hold>,
-    gone: &BTreeSet<NodeId>,
-) -> Result<Option<Hold>, LedgerError> {
-    let page = store.holds_after(after, PAGE)?;
-    let of_gone = page.iter().filter(|(_, holder)| gone.contains(&NodeId::from_bytes(*holder)));
-    let release = |batch: Batch, (address, holder): &Hold| batch.release(*address, *holder);
-    commit(store, of_gone.fold(Batch::new(), release))?;
-    Ok(page.last().copied())
 }
 
 fn commit(store: &Store, batch: Batch) -> Result<(), LedgerError> {

@@ -96,23 +96,20 @@ async fn request(
             return Ok(());
         }
         (Some(Request::Put {}), _) => refused(Refusal::Role, "only owners put"),
+        // Whoever is asked to prove a chunk gets it elsewhere, or not at all.
+        (Some(Request::Get { address }), Asker::Member(node, _))
+            if core.evicting.asks(&node, &Address::from_bytes(address)) =>
+        {
+            Reply::NotHere {}
+        }
         (Some(Request::Get { address }), _) => {
             return get(core, Address::from_bytes(address), send).await;
         }
-        (Some(Request::Hold { nonce, chunks }), Asker::Member(node, _)) => {
-            match message::unpack(&chunks) {
-                Ok(chunks) => evict::hold(core, node, peer.handshake_hash(), nonce, chunks).await,
-                Err(error) => refused(Refusal::Malformed, &error.to_string()),
-            }
+        (Some(Request::Evict { nonce, groups }), Asker::Member(node, _)) => {
+            evict::answer(core, node, peer.handshake_hash(), nonce, groups).await
         }
         (Some(Request::Prove { nonce, chunks }), Asker::Member(node, _)) => {
             challenge::prove(core, node, peer.handshake_hash(), nonce, &chunks).await
-        }
-        (Some(Request::Release { chunks }), Asker::Member(node, _)) => {
-            match message::unpack(&chunks) {
-                Ok(chunks) => evict::release(core, node, chunks).await,
-                Err(error) => refused(Refusal::Malformed, &error.to_string()),
-            }
         }
         (Some(Request::News {}), Asker::Member(node, _)) => {
             told(core, &node, |follower| follower.news());
@@ -199,9 +196,8 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
         Request::Join { .. } => refused(Refusal::Unknown, "this node is a member already"),
         Request::Put {}
         | Request::Get { .. }
-        | Request::Hold { .. }
+        | Request::Evict { .. }
         | Request::Prove { .. }
-        | Request::Release { .. }
         | Request::News {}
         | Request::Lack { .. }
         | Request::Log { .. } => refused(Refusal::Role, "only members ask this"),

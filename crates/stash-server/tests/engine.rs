@@ -6,7 +6,9 @@ use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use stash_crypto::{Address, ChunkRef, NodeKeys, RecordHash, RecordKind, Role};
-use stash_server::{EvictError, InviteError, JoinError, PutError, Wait, WriteError, join};
+use stash_server::{
+    EvictError, EvictStop, InviteError, JoinError, PutError, Wait, WriteError, join,
+};
 use support::{Stash, addresses, all_connected, until};
 
 async fn three(stash: &Stash) -> [support::Node; 3] {
@@ -110,7 +112,7 @@ async fn evicted_bytes_come_back_from_members() {
     }
     let here = nodes[0].engine.chunks_here(&addresses(&chunks)).await.unwrap();
     assert_eq!(here, vec![true; 3], "fetched chunks are kept");
-    // The copies came back, so what members hold for this node no longer binds them.
+    // The copies came back, and so others may go.
     let again = nodes[2].engine.evict(addresses(&chunks)).await.unwrap();
     assert_eq!(again.chunks, 3);
 }
@@ -122,7 +124,10 @@ async fn evicting_is_refused_without_a_proof_elsewhere() {
     let (chunks, outcome) = stash.put(&alone, "only", &[300_000], Wait::All).await;
     assert_eq!((outcome.copies, outcome.wanted), (1, 1));
     let refused = alone.engine.evict(addresses(&chunks)).await;
-    assert!(matches!(refused, Err(EvictError::NotProven { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(EvictError { why: EvictStop::NotProven { .. }, .. })),
+        "{refused:?}"
+    );
     // A member that joined later gets the chunk, and has given its bytes up again.
     let late = stash.joined(&alone, Role::Keeper).await;
     all_connected(&[&alone, &late]).await;
@@ -132,7 +137,10 @@ async fn evicting_is_refused_without_a_proof_elsewhere() {
     .await;
     assert_eq!(late.engine.evict(addresses(&chunks)).await.unwrap().chunks, 1);
     let refused = alone.engine.evict(addresses(&chunks)).await;
-    assert!(matches!(refused, Err(EvictError::NotProven { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(EvictError { why: EvictStop::NotProven { .. }, .. })),
+        "{refused:?}"
+    );
     assert_eq!(alone.engine.chunks_here(&addresses(&chunks)).await.unwrap(), [true]);
 }
 

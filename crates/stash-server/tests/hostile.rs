@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use client::{Act, Answer, Ask, Client, Script, Session, joined_up, proof, script, sealed, within};
+use client::{Act, Answer, Ask, Client, Script, Session, proof, script, sealed, within};
 use futures::FutureExt;
 use serde_bytes::ByteBuf;
 use stash_crypto::{Address, ChunkRef, NodeId, NodeKeys, Role, StashId};
 use stash_p2p::CloseReason;
-use stash_server::{EvictError, FetchError, Wait};
+use stash_server::{EvictError, EvictStop, FetchError, Wait};
 use support::{Node, Stash, addresses, all_connected, until};
 
 /// Sealed chunks by address.
@@ -334,55 +334,46 @@ impl Asked<'_> {
     }
 }
 
-fn held(proof: impl Into<Vec<u8>>, released: u8) -> Answer {
-    let proofs = ByteBuf::from(proof.into());
-    Answer::Held { proofs, released: ByteBuf::from(vec![released]), reason: String::new() }
+fn kept(proof: impl Into<Vec<u8>>) -> Answer {
+    Answer::Kept { proofs: ByteBuf::from(proof.into()), reason: String::new() }
 }
 
 type Forgery = fn(&Asked<'_>) -> Answer;
 
 /// Fault case 19: claims of possession that must not cost the verifier its copy.
-const FORGERIES: [(&str, Forgery); 18] = [
-    ("no proof", |_| held([0; 32], 0)),
-    ("no proof, and released all the same", |_| held([0; 32], 1)),
-    ("a made-up proof", |_| held([0xa5; 32], 1)),
-    ("the address for a proof", |asked| held(*Address::of(asked.sealed).as_bytes(), 1)),
+const FORGERIES: [(&str, Forgery); 16] = [
+    ("no proof", |_| kept([0; 32])),
+    ("a made-up proof", |_| kept([0xa5; 32])),
+    ("the address for a proof", |asked| kept(*Address::of(asked.sealed).as_bytes())),
     ("the proof without its last bit", |asked| {
         let mut proof = asked.honest();
         proof[31] ^= 1;
-        held(proof, 1)
+        kept(proof)
     }),
-    ("half a proof", |asked| held([&asked.honest()[..16], &[0; 16]].concat(), 1)),
-    ("a proof of no bytes", |asked| held(Asked { sealed: &[], ..*asked }.honest(), 1)),
+    ("half a proof", |asked| kept([&asked.honest()[..16], &[0; 16]].concat())),
+    ("a proof of no bytes", |asked| kept(Asked { sealed: &[], ..*asked }.honest())),
     ("a proof of all but the last byte", |asked| {
         let sealed = &asked.sealed[..asked.sealed.len() - 1];
-        held(Asked { sealed, ..*asked }.honest(), 1)
+        kept(Asked { sealed, ..*asked }.honest())
     }),
     ("a proof of other bytes", |asked| {
         let mut sealed = asked.sealed.to_vec();
         sealed[100] ^= 1;
-        held(Asked { sealed: &sealed, ..*asked }.honest(), 1)
+        kept(Asked { sealed: &sealed, ..*asked }.honest())
     }),
-    ("a proof for another nonce", |asked| held(Asked { nonce: &[9; 32], ..*asked }.honest(), 1)),
-    ("a proof for another session", |asked| held(Asked { session: [9; 32], ..*asked }.honest(), 1)),
+    ("a proof for another nonce", |asked| kept(Asked { nonce: &[9; 32], ..*asked }.honest())),
+    ("a proof for another session", |asked| kept(Asked { session: [9; 32], ..*asked }.honest())),
     ("a proof for another stash", |asked| {
-        held(Asked { stash: StashId::from_bytes([9; 32]), ..*asked }.honest(), 1)
+        kept(Asked { stash: StashId::from_bytes([9; 32]), ..*asked }.honest())
     }),
-    ("the verifier's own proof", |asked| {
-        held(Asked { prover: asked.verifier, ..*asked }.honest(), 1)
-    }),
+    ("the verifier's own proof", |asked| kept(Asked { prover: asked.verifier, ..*asked }.honest())),
     ("verifier and prover swapped", |asked| {
         let (verifier, prover) = (asked.prover, asked.verifier);
-        held(Asked { verifier, prover, ..*asked }.honest(), 1)
+        kept(Asked { verifier, prover, ..*asked }.honest())
     }),
-    ("a proof too few", |_| held([], 1)),
-    ("a proof too many", |asked| held([asked.honest(), asked.honest()].concat(), 1)),
-    ("a byte too many", |asked| held([&asked.honest()[..], &[0]].concat(), 1)),
-    ("no bits", |asked| Answer::Held {
-        proofs: ByteBuf::from(asked.honest().to_vec()),
-        released: ByteBuf::new(),
-        reason: String::new(),
-    }),
+    ("a proof too few", |_| kept([])),
+    ("a proof too many", |asked| kept([asked.honest(), asked.honest()].concat())),
+    ("a byte too many", |asked| kept([&asked.honest()[..], &[0]].concat())),
 ];
 
 /// A node with one chunk, and a scripted prover that is told how to answer.
@@ -407,11 +398,11 @@ async fn proving() -> Proving {
     let (id, verifier, me) = (stash.id(), node.keys.node_id(), prover.keys.node_id());
     let (forge, keep) = (Arc::clone(&forgery), Arc::clone(&given));
     let script = script(move |ask, session| match ask {
-        Ask::Hold { nonce, .. } => {
+        Ask::Evict { nonce, .. } => {
             let asked =
                 Asked { nonce: &nonce, stash: id, verifier, prover: me, session, sealed: &sealed };
             let answer = forge.lock().unwrap()(&asked);
-            *keep.lock().unwrap() = Some(held(asked.honest(), 1));
+            *keep.lock().unwrap() = Some(kept(asked.honest()));
             Act::Say(answer)
         }
         Ask::Get { .. } => Act::Send(u32::try_from(sealed.len()).unwrap(), sealed.clone()),
@@ -431,7 +422,10 @@ impl Proving {
 
     async fn refused(&self, what: &str) {
         let evicted = self.evict().await;
-        assert!(matches!(evicted, Err(EvictError::NotProven { .. })), "{what}: {evicted:?}");
+        assert!(
+            matches!(evicted, Err(EvictError { why: EvictStop::NotProven { .. }, .. })),
+            "{what}: {evicted:?}"
+        );
         assert!(self.here().await, "{what}: the bytes are still here");
     }
 }
@@ -445,9 +439,9 @@ async fn a_forged_proof_evicts_nothing_and_a_true_one_does() {
         *scene.forgery.lock().unwrap() = forgery;
         scene.refused(what).await;
     }
-    *scene.forgery.lock().unwrap() = |asked| held(asked.honest(), 1);
+    *scene.forgery.lock().unwrap() = |asked| kept(asked.honest());
     let evicted = scene.evict().await.unwrap();
-    assert_eq!((evicted.chunks, evicted.proven_by), (1, vec![scene.prover.keys.node_id()]));
+    assert_eq!((evicted.chunks, evicted.proven_by), (1, [scene.prover.keys.node_id()].into()));
     assert!(!scene.here().await);
 }
 
@@ -459,11 +453,11 @@ async fn a_replayed_proof_evicts_nothing() {
     let recorded: Arc<Mutex<Option<Answer>>> = Arc::default();
     let (inner, replay) = (Arc::clone(&scene.script), Arc::clone(&recorded));
     let mind: Script = Arc::new(move |ask, session| match (&ask, &*replay.lock().unwrap()) {
-        (Ask::Hold { .. }, Some(answer)) => std::future::ready(Act::Say(answer.clone())).boxed(),
+        (Ask::Evict { .. }, Some(answer)) => std::future::ready(Act::Say(answer.clone())).boxed(),
         _ => inner(ask, session),
     });
     let session = scene.prover.connect_with(&scene.node, Arc::clone(&mind)).await;
-    *scene.forgery.lock().unwrap() = |asked| held(asked.honest(), 1);
+    *scene.forgery.lock().unwrap() = |asked| kept(asked.honest());
     scene.evict().await.unwrap();
     let mut back = scene.node.engine.fetch(vec![scene.chunk], true);
     within("the chunk", back.next()).await.unwrap().unwrap();
@@ -481,61 +475,6 @@ async fn a_replayed_proof_evicts_nothing() {
     .await;
     let _session = scene.prover.connect_with(&scene.node, mind).await;
     scene.refused("on the next connection").await;
-}
-
-// Fault case 19, seen from the other side: the second implementation verifies what the engine
-// proves, and the engine keeps what it holds for a member until that member releases it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hold_is_proven_by_the_document_and_binds_until_it_is_released() {
-    let stash = Stash::new();
-    let node = stash.founder().await;
-    let keeper = stash.joined(&node, Role::Keeper).await;
-    all_connected(&[&node, &keeper]).await;
-    let (chunks, _) = stash.put(&node, "a", &[300_000], Wait::All).await;
-    let here = chunks[0].address;
-    let sealed = read(&node, &chunks).await.remove(0);
-    let verifier = Client::member(&stash, &node, Role::Reader).await;
-    let session = verifier.connect(&node).await;
-    let (absent, nonce) = (Address::of(b"absent"), [7; 32]);
-    let ask = |chunks: &[Address]| Ask::Hold {
-        nonce: ByteBuf::from(nonce.to_vec()),
-        chunks: joined_up(chunks),
-    };
-    let Answer::Held { proofs, released, .. } = session.ask(&ask(&[absent, here])).await else {
-        panic!("no answer to a hold");
-    };
-    let hash = session.peer.handshake_hash();
-    let (me, prover) = (verifier.keys.node_id(), node.keys.node_id());
-    let expected = proof(&nonce, &stash.id(), &me, &prover, &hash, &sealed);
-    assert_eq!(proofs[..], [[0; 32], expected].concat(), "none for the absent one");
-    assert_eq!(released[..], [0b10]);
-
-    let refused = node.engine.evict(vec![here]).await;
-    assert!(matches!(refused, Err(EvictError::Held { by }) if by == me), "{refused:?}");
-    assert_eq!(node.engine.chunks_here(&[here]).await.unwrap(), [true]);
-    let release = Ask::Release { chunks: joined_up(&[here, absent]) };
-    assert_eq!(session.ask(&release).await, Answer::Done {});
-    assert_eq!(node.engine.evict(vec![here]).await.unwrap().chunks, 1);
-}
-
-// Fault case 29.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hold_of_more_than_64_chunks_is_refused() {
-    let stash = Stash::new();
-    let node = stash.founder().await;
-    let member = Client::member(&stash, &node, Role::Keeper).await;
-    let session = member.connect(&node).await;
-    let ask = |count: u8| Ask::Hold {
-        nonce: ByteBuf::from(vec![0; 32]),
-        chunks: joined_up(&(0..count).map(|n| Address::of(&[n])).collect::<Vec<_>>()),
-    };
-    assert_eq!(session.ask(&ask(65)).await.refusal(), "malformed");
-    let Answer::Held { proofs, released, reason } = session.ask(&ask(64)).await else {
-        panic!("64 chunks are refused");
-    };
-    assert_eq!((proofs.len(), released.len()), (64 * 32, 8));
-    assert!(proofs.iter().chain(released.iter()).all(|byte| *byte == 0));
-    assert!(!reason.is_empty(), "it says why no hold was taken");
 }
 
 // Fault cases 18 and 35: a member that takes no puts costs a copy and nothing else.

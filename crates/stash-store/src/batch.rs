@@ -1,5 +1,7 @@
 //! What one commit changes, as a whole or not at all.
 
+use std::collections::BTreeSet;
+
 use crate::Address;
 use crate::commit::Reclaim;
 use crate::entry::Place;
@@ -53,17 +55,10 @@ pub(crate) enum Step {
     },
     Require(Address),
     NoneLostSince(u64),
-    Hold {
-        address: Address,
-        holder: [u8; 32],
-    },
-    Release {
-        address: Address,
-        holder: [u8; 32],
-    },
     Evict {
         addresses: Vec<Address>,
-        unless_held: bool,
+        /// The records that may name them; `None`: any.
+        known: Option<Arc<BTreeSet<[u8; 32]>>>,
     },
     Manifest {
         address: Address,
@@ -101,8 +96,8 @@ impl Batch {
     /// Marks a batch that gives room back in the end, such as the record of a removal: its records
     /// and manifests may use the reserve and go beyond the quota, see [`crate::Quota`], and if even
     /// so the disk is full, it is written where the ballast was. Batches without records and
-    /// manifests are never refused for quota or reserve; those that only drop, evict,
-    /// release, and remove rows may use the ballast, too.
+    /// manifests are never refused for quota or reserve; those that only drop, evict
+    /// and remove rows may use the ballast, too.
     pub fn even_if_full(mut self) -> Batch {
         self.even_if_full = true;
         self
@@ -117,10 +112,10 @@ impl Batch {
     /// True if this batch is worth the ballast.
     pub(crate) fn is_worth_ballast(&self) -> bool {
         let gives_back = |step: &Step| match step {
-            Step::Record(_) | Step::Manifest { .. } | Step::Hold { .. } => false,
+            Step::Record(_) | Step::Manifest { .. } => false,
             Step::Row { value, .. } => value.is_none(),
             Step::Require(_) | Step::NoneLostSince(_) => true,
-            Step::Release { .. } | Step::Evict { .. } | Step::Drop(_) => true,
+            Step::Evict { .. } | Step::Drop(_) => true,
             Step::Quarantine { .. } => true,
             Step::Reclaim(work) => work.gives_back(),
         };
@@ -168,23 +163,17 @@ impl Batch {
         self
     }
 
-    /// `holder` forbids the eviction of this blob until it releases it.
-    pub fn hold(mut self, address: Address, holder: [u8; 32]) -> Batch {
-        self.steps.push(Step::Hold { address, holder });
+    /// Drops the bytes of these blobs; their references stay. A blob that is not here is no error.
+    pub fn evict(mut self, addresses: Vec<Address>) -> Batch {
+        self.steps.push(Step::Evict { addresses, known: None });
         self
     }
 
-    /// Ends a hold. A hold that is not there is no error.
-    pub fn release(mut self, address: Address, holder: [u8; 32]) -> Batch {
-        self.steps.push(Step::Release { address, holder });
-        self
-    }
-
-    /// Drops the bytes of these blobs; their references stay. With `unless_held`, the whole batch
-    /// is refused with [`crate::CommitError::Held`] if any has a holder at the moment of the
-    /// commit. A blob that is not here is no error.
-    pub fn evict(mut self, addresses: Vec<Address>, unless_held: bool) -> Batch {
-        self.steps.push(Step::Evict { addresses, unless_held });
+    /// As [`Batch::evict`], but the whole batch is refused with [`crate::CommitError::Named`] if at
+    /// the moment of the commit a record that is not among `known` names one of them, directly or
+    /// through manifests. Records of this very batch are not looked at.
+    pub fn evict_known(mut self, addresses: Vec<Address>, known: Arc<BTreeSet<[u8; 32]>>) -> Batch {
+        self.steps.push(Step::Evict { addresses, known: Some(known) });
         self
     }
 

@@ -409,7 +409,7 @@ mod tests {
         let store = Store::create(Path::new("/store"), &options).unwrap();
         let batch = Batch::new().record(record(1)).record(record(2)).row(b"key", Some(b"value"));
         store.stage(Blob::hash(vec![7; 100])).unwrap();
-        store.commit(batch.hold(Address::of(b"held"), [3; 32])).unwrap();
+        store.commit(batch).unwrap();
         assert!(store.check(true).unwrap().is_sound());
         store
     }
@@ -427,7 +427,6 @@ mod tests {
         let address = Address::of(b"nowhere");
         let ops = [
             (Op::Row { key: b"key".to_vec(), value: Some(b"other".to_vec()) }, 1, 0),
-            (Op::Hold { address, holder: [1; 32] }, 1, 0),
             (Op::Manifest { address, refs: Vec::new() }, 1, 0),
             (Op::FileChunk { address, len: 3 }, 0, 1),
             (Op::SmallChunk { address }, 0, 1),

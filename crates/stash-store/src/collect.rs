@@ -406,7 +406,7 @@ impl Forecast<'_> {
     /// counted with the first.
     fn goes_with(&self, child: &Address, manifest: &Address) -> Result<bool, ReadError> {
         let index = self.shared.index();
-        if self.shared.stage.is_leased(child) || !index.holders(child)?.is_empty() {
+        if self.shared.stage.is_leased(child) {
             return Ok(false);
         }
         let named_by = index.named_by(child, usize::MAX)?;

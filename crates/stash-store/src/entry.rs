@@ -27,7 +27,9 @@ pub(crate) enum Kind {
     Manifest = 4,
     RowSet = 5,
     RowRemove = 6,
+    /// Written by older versions; means nothing any more.
     Hold = 7,
+    /// The same.
     Release = 8,
     Evict = 9,
     Quarantine = 10,
@@ -221,11 +223,9 @@ impl Op {
     /// says the contrary may be found in the log.
     pub(crate) fn is_absence(&self) -> bool {
         match self {
-            Op::Row { value: None, .. }
-            | Op::Release { .. }
-            | Op::Drop { .. }
-            | Op::Dead { .. }
-            | Op::Unref { .. } => true,
+            Op::Row { value: None, .. } | Op::Drop { .. } | Op::Dead { .. } | Op::Unref { .. } => {
+                true
+            }
             Op::Moved { op, .. } => op.is_absence(),
             _ => false,
         }

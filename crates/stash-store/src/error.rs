@@ -175,13 +175,14 @@ pub enum CommitError {
     /// is back.
     #[error(transparent)]
     Away(#[from] Away),
-    /// A blob to evict has a holder.
-    #[error("chunk {address} is held by {}", crate::hex::encode(&holder[..5]))]
-    Held {
+    /// A record that [`crate::Batch::evict_known`] does not list names a blob to evict. Look again who
+    /// names it.
+    #[error("record {} names chunk {address}, too", crate::hex::encode(&record[..5]))]
+    Named {
         /// The blob.
         address: Address,
-        /// One of its holders.
-        holder: [u8; 32],
+        /// One such record.
+        record: [u8; 32],
     },
     /// Some step is longer than its limit allows. The caller is at fault.
     #[error("{what} has {len} bytes or entries, more than the limit of {limit}")]

@@ -3,6 +3,7 @@
 mod audit;
 mod dots;
 mod read;
+mod referrers;
 mod state;
 mod tables;
 mod tree;
@@ -15,6 +16,7 @@ use crate::sync::Arc;
 use crate::{IoError, ReadError};
 pub(crate) use audit::{AuditCursor, Witness};
 pub(crate) use read::GoesBy;
+pub(crate) use referrers::Referrers;
 pub(crate) use state::{Head, State, Usage};
 pub(crate) use tables::{ChunkRow, Located, ManifestRow};
 use tree::{Tree, TreeLimits};

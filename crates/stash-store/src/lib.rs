@@ -62,4 +62,4 @@ pub use scrub::{Scrubbed, Scrubber};
 pub use stats::{
     ChunkState, DamagedRecord, OpenReport, RecordTotals, ScrubProgress, Staged, Stats, StoredRecord,
 };
-pub use store::{Hold, Row, Store, WriterEnd};
+pub use store::{Row, Store, WriterEnd};

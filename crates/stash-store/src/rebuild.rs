@@ -27,7 +27,7 @@ pub struct RebuildReport {
     pub entries: u64,
     /// Damaged and missing parts of the log: a sentence each.
     pub damage: Vec<String>,
-    /// Records, rows, holds, manifests and small blobs that were in such parts, as far as the old
+    /// Records, rows, manifests and small blobs that were in such parts, as far as the old
     /// index knew them. They are lost.
     pub lost: Listed<String>,
     /// Blobs whose files nothing announced. They are here again.

@@ -11,15 +11,12 @@ use crate::commit::{Core, Reclaim, lock};
 use crate::shared::{Figures, Parts, Shared};
 use crate::sync::{Arc, thread};
 use crate::{
-    Address, Batch, CollectError, CollectOptions, Collectable, Collected, Collector, CommitError,
-    Committer, IoError, OpenError, OpenReport, Options, Quota, ReadError, Receipt, Stats, recover,
+    Batch, CollectError, CollectOptions, Collectable, Collected, Collector, CommitError, Committer,
+    IoError, OpenError, OpenReport, Options, Quota, ReadError, Receipt, Stats, recover,
 };
 
 /// Attempts to read what is written again elsewhere each time it is read: about a commit each.
 const READS: usize = 64;
-
-/// A blob, and who holds it.
-pub type Hold = (Address, [u8; 32]);
 
 /// A row: its key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);

@@ -119,7 +119,7 @@ fn what_is_wrong_is_told_by_kind() {
     store.commit(Batch::new().record(entry)).unwrap();
     let small = |(_, bytes): &(&Address, &Vec<u8>)| bytes.len() < 1024;
     let evicted = *stock.chunks.iter().find(small).unwrap().0;
-    store.commit(Batch::new().evict(vec![evicted], false)).unwrap();
+    store.commit(Batch::new().evict(vec![evicted])).unwrap();
 
     let report = store.check(false).unwrap();
     let whats: Vec<String> = report.chunks_damaged.first.iter().map(ToString::to_string).collect();
@@ -173,7 +173,7 @@ fn a_check_beside_writers_finds_nothing() {
                     writer.commit(Batch::new().row(&[3], Some(&round.to_le_bytes()))).unwrap();
                     assert_eq!(read(&writer, &address), Some(bytes));
                     if random.below(2) == 0 {
-                        writer.commit(Batch::new().evict(vec![address], false)).unwrap();
+                        writer.commit(Batch::new().evict(vec![address])).unwrap();
                     }
                     if round % 50 == 0 {
                         writer.collect(stash_store::CollectOptions::default()).unwrap();

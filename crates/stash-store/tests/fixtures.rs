@@ -6,9 +6,12 @@ mod common;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use common::{dir, files_below, fixture, inline};
-use stash_store::{Disk, Fault, MemDisk, OpenError, OpenMode, Options, Store};
+use common::{Random, dir, files_below, fixture, inline};
+use stash_store::{
+    Address, CollectOptions, Disk, Fault, MemDisk, OpenError, OpenMode, Options, Store,
+};
 
 /// Where the features lie in FORMAT that a reader must know.
 const INCOMPATIBLE: usize = 40;
@@ -102,6 +105,29 @@ fn a_store_of_version_one_is_migrated_by_opening_it() {
     assert_eq!(log_files(&disk), segments + 1, "once");
 }
 
+/// A store of an older version, with its index, in which two blobs were kept by holds alone, and a third
+/// one by a record, too. A collection had looked at them all.
+#[test]
+fn what_only_holds_of_an_older_version_kept_is_given_up_after_the_grace() {
+    // Fault case 91.
+    let disk = fixture::copy("holds", 1);
+    let blobs = [(1, 1500), (2, 300), (3, 1500)].map(|(n, len)| Random(n).bytes(len));
+    let addresses = blobs.each_ref().map(|bytes| Address::of(bytes));
+    let store = Store::open(dir(), &options(&disk)).unwrap();
+    assert_eq!(store.open_report().damage, [""; 0]);
+    assert_eq!(store.has(&addresses).unwrap(), [true; 3]);
+    assert_eq!(store.referrers(&addresses[2]).unwrap().len(), 1);
+    let grace = Duration::from_secs(3_600);
+    let collect = || store.collect(CollectOptions { grace, ..CollectOptions::default() }).unwrap();
+    // The store has been open for 30 days since the last record went.
+    assert_eq!(collect().chunks, 2);
+    assert_eq!(store.has(&addresses).unwrap(), [false, false, true]);
+    drop(store);
+    let store = Store::open(dir(), &options(&disk)).unwrap();
+    assert_eq!(store.has(&addresses).unwrap(), [false, false, true]);
+    assert!(store.check(true).unwrap().is_sound());
+}
+
 fn log_files(disk: &MemDisk) -> usize {
     disk.files().iter().filter(|(path, _)| path.starts_with(dir().join("log"))).count()
 }
@@ -152,7 +178,7 @@ fn reformat(disk: &MemDisk, at: usize, byte: u8) {
     let path = dir().join("FORMAT");
     let mut bytes = contents(disk, &path);
     bytes[at] = byte;
-    let checksum = *stash_store::Address::of(&bytes[..96]).as_bytes();
+    let checksum = *Address::of(&bytes[..96]).as_bytes();
     bytes[96..].copy_from_slice(&checksum);
     disk.open(&path, OpenMode::Write).unwrap().write_at(0, &bytes).unwrap();
 }

@@ -285,7 +285,7 @@ fn scrubbing_beside_writers_finds_nothing_and_harms_nothing() {
                         store.commit(Batch::new().row(&[9], Some(&[1]))).unwrap();
                         assert_eq!(read(&store, &address), Some(bytes));
                         if random.below(2) == 0 {
-                            store.commit(Batch::new().evict(vec![address], false)).unwrap();
+                            store.commit(Batch::new().evict(vec![address])).unwrap();
                         }
                         if round % 40 == 0 && writer == 0 {
                             store.collect(CollectOptions::default()).unwrap();

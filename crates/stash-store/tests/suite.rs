@@ -4,12 +4,14 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Random, places, put, read, record};
 use stash_store::{
-    Address, Batch, Blob, ChunkState, CollectOptions, CommitError, Hold, OpenError, Options, Ref,
-    Staged, Store,
+    Address, Batch, Blob, ChunkState, CollectOptions, CommitError, OpenError, Options, Ref, Staged,
+    Store,
 };
 
 /// Sizes of blobs, each with its reason.
@@ -97,42 +99,48 @@ fn a_batch_whose_condition_fails_changes_nothing() {
         let missing = Address::of(b"missing");
         let error = store.commit(Batch::new().row(b"r", Some(b"1")).require(missing)).unwrap_err();
         assert!(matches!(error, CommitError::MissingChunk { address } if address == missing));
-        store.commit(Batch::new().hold(address, [1; 32])).unwrap();
-        let evict = || Batch::new().row(b"r", Some(b"1")).evict(vec![address], true);
-        let error = store.commit(evict()).unwrap_err();
-        assert!(matches!(error, CommitError::Held { holder, .. } if holder == [1; 32]), "{name}");
+        let entry = record(1, &[(address, 4)], b"names it");
+        store.commit(Batch::new().record(entry.clone())).unwrap();
+        let evict = |known: &[[u8; 32]]| {
+            let known = Arc::new(known.iter().copied().collect());
+            Batch::new().row(b"r", Some(b"1")).evict_known(vec![address], known)
+        };
+        let error = store.commit(evict(&[[7; 32]])).unwrap_err();
+        assert!(
+            matches!(error, CommitError::Named { record, .. } if record == entry.hash),
+            "{name}"
+        );
         assert_eq!(store.row(b"r").unwrap(), None, "{name}");
-        assert_eq!(store.holders(&address).unwrap(), [[1; 32]], "{name}");
-        store.commit(Batch::new().release(address, [1; 32])).unwrap();
-        assert_eq!(store.commit(evict()).unwrap().evicted, 1, "{name}");
+        assert_eq!(store.commit(evict(&[entry.hash])).unwrap().evicted, 1, "{name}");
         assert_eq!(store.row(b"r").unwrap(), Some(b"1".to_vec()), "{name}");
         assert_eq!(store.chunk_state(&address).unwrap(), ChunkState::Evicted, "{name}");
     }
 }
 
 #[test]
-fn holds_are_listed_page_by_page_in_order() {
+fn an_eviction_is_refused_over_a_record_behind_manifests_that_is_not_known() {
     for (name, place) in places() {
         let store = place.create();
-        let addresses = [&b"one"[..], b"two", b"three"].map(|blob| put(&store, blob));
-        let mut holds: Vec<_> =
-            addresses.iter().flat_map(|address| [1, 2].map(|by| (*address, [by; 32]))).collect();
-        let hold = |batch: Batch, (address, holder): &Hold| batch.hold(*address, *holder);
-        store.commit(holds.iter().fold(Batch::new(), hold)).unwrap();
-        let gone = holds.remove(3);
-        store.commit(Batch::new().release(gone.0, gone.1)).unwrap();
-        holds.sort();
-        for limit in 1..=6 {
-            let (mut listed, mut after) = (Vec::new(), None);
-            loop {
-                let page = store.holds_after(after.as_ref(), limit).unwrap();
-                assert!(page.len() <= limit, "{name}");
-                let Some(last) = page.last() else { break };
-                after = Some(*last);
-                listed.extend(page);
-            }
-            assert_eq!(listed, holds, "{name}, by {limit}");
+        let [chunk, inner, outer] = [&b"chunk"[..], b"inner", b"outer"].map(|b| put(&store, b));
+        let refs = |address| vec![Ref { address, sealed_len: 5 }];
+        store.commit(Batch::new().manifest(inner, refs(chunk))).unwrap();
+        store.commit(Batch::new().manifest(outer, refs(inner))).unwrap();
+        let near = record(1, &[(inner, 5), (chunk, 5)], b"near");
+        let far = record(2, &[(outer, 5)], b"far");
+        store.commit(Batch::new().record(near.clone()).record(far.clone())).unwrap();
+        let both: BTreeSet<_> = [near.hash, far.hash].into();
+        let all = store.referrers_of_all(&[chunk, inner, outer, Address::of(b"no")]).unwrap();
+        assert_eq!(all, [both.clone(), both.clone(), [far.hash].into(), [].into()], "{name}");
+        for missing in &both {
+            let known = Arc::new(&both - &BTreeSet::from([*missing]));
+            let error = store.commit(Batch::new().evict_known(vec![chunk], known)).unwrap_err();
+            let is = matches!(error, CommitError::Named { address, record }
+                if address == chunk && record == *missing);
+            assert!(is, "{name}: {error}");
         }
+        assert!(store.has(&[chunk]).unwrap()[0], "{name}");
+        let batch = Batch::new().evict_known(vec![chunk], Arc::new(both));
+        assert_eq!(store.commit(batch).unwrap().evicted, 1, "{name}");
     }
 }
 
@@ -144,7 +152,7 @@ fn a_batch_that_allows_no_loss_is_refused_once_a_blob_has_left() {
         let losses = store.losses();
         let batch = || Batch::new().row(b"r", Some(b"1")).none_lost_since(losses);
         store.commit(batch()).unwrap();
-        store.commit(Batch::new().evict(vec![one], false)).unwrap();
+        store.commit(Batch::new().evict(vec![one])).unwrap();
         let error = store.commit(batch()).unwrap_err();
         assert!(matches!(error, CommitError::Lost), "{name}: {error}");
         let losses = store.losses();
@@ -163,7 +171,7 @@ fn an_evicted_blob_is_gone_from_disk_and_can_come_back() {
         for len in [10, 5000] {
             let bytes = Random(len).bytes(usize::try_from(len).unwrap());
             let address = put(&store, &bytes);
-            store.commit(Batch::new().evict(vec![address], true)).unwrap();
+            store.commit(Batch::new().evict(vec![address])).unwrap();
             assert_eq!(read(&store, &address), None, "{name}");
             let error = store.commit(Batch::new().require(address)).unwrap_err();
             assert!(matches!(error, CommitError::MissingChunk { .. }), "{name}");

@@ -43,25 +43,26 @@ fn batches_of_64_threads_share_syncs_and_all_survive() {
 }
 
 #[test]
-fn a_hold_that_was_granted_is_never_evicted_over() {
+fn a_record_that_was_taken_is_never_evicted_over() {
     let options = Options { disk: Arc::new(MemDisk::new(1)), small: 64, ..Options::default() };
     let store = Store::create(dir(), &options).unwrap();
     let bytes = Random(1).bytes(500);
     let address = put(&store, &bytes);
-    let (granted, evicted) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (taken, evicted) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
-        for thread in 0..4_u8 {
-            let (store, bytes, granted, evicted) = (&store, &bytes, &granted, &evicted);
+        for thread in 0..4_u64 {
+            let (store, bytes, taken, evicted) = (&store, &bytes, &taken, &evicted);
             scope.spawn(move || {
-                for _ in 0..150 {
+                for round in 0..150 {
                     if thread % 2 == 0 {
-                        hold_once(store, address, bytes, [thread; 32], granted);
+                        name_once(store, address, bytes, thread * 1_000 + round, taken);
                     } else {
-                        match store.commit(Batch::new().evict(vec![address], true)) {
+                        let batch = Batch::new().evict_known(vec![address], Arc::default());
+                        match store.commit(batch) {
                             Ok(receipt) => {
                                 evicted.fetch_add(receipt.evicted, Ordering::Relaxed);
                             }
-                            Err(CommitError::Held { .. }) => {}
+                            Err(CommitError::Named { .. }) => {}
                             Err(error) => panic!("{error}"),
                         }
                         store.stage(Blob::hash(bytes.clone())).unwrap();
@@ -71,17 +72,18 @@ fn a_hold_that_was_granted_is_never_evicted_over() {
             });
         }
     });
-    assert!(granted.into_inner() > 0 && evicted.into_inner() > 0);
+    assert!(taken.into_inner() > 0 && evicted.into_inner() > 0);
     assert_eq!(store.stats().quarantined, 0, "a file was removed that was here");
 }
 
-fn hold_once(store: &Store, address: Address, bytes: &[u8], holder: [u8; 32], granted: &AtomicU64) {
-    let hold = Batch::new().require(address).hold(address, holder);
-    match store.commit(hold) {
+fn name_once(store: &Store, address: Address, bytes: &[u8], n: u64, taken: &AtomicU64) {
+    let entry = record(n, &[(address, 500)], b"names it");
+    let hash = entry.hash;
+    match store.commit(Batch::new().require(address).record(entry)) {
         Ok(_) => {
-            granted.fetch_add(1, Ordering::Relaxed);
-            assert_eq!(read(store, &address).as_deref(), Some(bytes), "held and gone");
-            store.commit(Batch::new().release(address, holder)).unwrap();
+            taken.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(read(store, &address).as_deref(), Some(bytes), "named and gone");
+            store.commit(Batch::new().drop_record(hash)).unwrap();
         }
         Err(CommitError::MissingChunk { .. }) => {}
         Err(error) => panic!("{error}"),
@@ -152,7 +154,7 @@ fn a_blob_staged_again_while_the_index_is_made_anew_keeps_its_file() {
     let store = Store::create(dir(), &options).unwrap();
     let (bytes, other) = (Random(1).bytes(500), Random(2).bytes(50));
     let (address, other) = (put(&store, &bytes), put(&store, &other));
-    store.commit(Batch::new().evict(vec![address], false)).unwrap();
+    store.commit(Batch::new().evict(vec![address])).unwrap();
     drop(store);
     let store = Store::open(dir(), &options).unwrap();
     let files = |below: &str| {

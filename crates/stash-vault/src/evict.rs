@@ -1,9 +1,9 @@
-//! Dropping local bytes that other members have proven to hold.
+//! Dropping local bytes that other members have proven to have.
 
 use std::collections::BTreeSet;
 
 use stash_crypto::NodeId;
-use stash_server::{EvictError as ProofError, FetchError, LedgerError};
+use stash_server::{EvictError as ProofError, EvictStop, FetchError, LedgerError};
 use thiserror::Error;
 
 use crate::class::Class;
@@ -19,7 +19,7 @@ use crate::version::Version;
 const PAGE: usize = 256;
 
 /// What was evicted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct EvictReport {
     /// Files whose local bytes were dropped or were in their record.
     pub files: u64,
@@ -27,12 +27,24 @@ pub struct EvictReport {
     pub chunks: u64,
     /// Sealed bytes freed.
     pub bytes: u64,
-    /// Members that proved to hold a copy.
-    pub proven_by: Vec<NodeId>,
+    /// Members that proved to have a copy.
+    pub proven_by: BTreeSet<NodeId>,
+    /// Why it went no further, if it stopped before the end. Some chunks were dropped by then; all
+    /// others are still here, and evicting again goes on with them.
+    pub stopped: Option<EvictError>,
 }
 
-/// Why nothing, or not all, was evicted. Files evicted before the error stay evicted; the bytes
-/// of the one that failed are still here.
+impl EvictReport {
+    /// What it means to the caller that it stopped before the end.
+    #[must_use]
+    pub fn stopped_class(&self) -> Option<Class> {
+        let class = self.stopped.as_ref()?.class();
+        // That class says that nothing was changed.
+        Some(if class == Class::Refused { Class::Temporary } else { class })
+    }
+}
+
+/// Why nothing was evicted, or, in [`EvictReport::stopped`], not all.
 #[derive(Debug, Error)]
 pub enum EvictError {
     /// No such file.
@@ -47,7 +59,7 @@ pub enum EvictError {
     /// The chunk list of a large file is neither here nor with any reachable member.
     #[error("the chunk list of the file cannot be read: {0}")]
     Manifest(#[from] FetchError),
-    /// No other member proved that it holds a copy, or one member counts on ours.
+    /// No other member proved that it has a copy and will keep it.
     #[error(transparent)]
     Refused(#[from] ProofError),
     /// The engine failed.
@@ -66,7 +78,7 @@ impl EvictError {
             EvictError::Lookup(error) => error.class(),
             EvictError::Tree { .. } => Class::Usage,
             EvictError::Manifest(error) => faults::fetch(error),
-            EvictError::Refused(error) => faults::evict(error),
+            EvictError::Refused(error) => faults::evict(&error.why),
             EvictError::Engine(error) => faults::engine(error),
             EvictError::Cancelled => Class::Cancelled,
         }
@@ -79,9 +91,13 @@ impl EvictError {
             EvictError::Lookup(error) => error.hint(),
             EvictError::Tree { .. } => Some("add -r to evict every file under it".to_owned()),
             EvictError::Manifest(_) => Some("`stash peers` shows who is connected".to_owned()),
-            EvictError::Refused(_) => {
-                Some("`stash where KEY` shows who holds it; connect another member".to_owned())
-            }
+            EvictError::Refused(error) => match error.why {
+                EvictStop::NotProven { .. } => {
+                    Some("`stash where KEY` shows who holds it; connect another member".to_owned())
+                }
+                EvictStop::Named { .. } => Some("evict it again".to_owned()),
+                EvictStop::Busy | EvictStop::Ledger(_) => None,
+            },
             EvictError::Engine(_) | EvictError::Cancelled => None,
         }
     }
@@ -89,7 +105,11 @@ impl EvictError {
 
 impl Vault {
     /// Drops the local bytes of a file, or with `recursive` of every file under a prefix, once
-    /// another member has proven to hold its copy and holds on to it. Files stay listed.
+    /// another member has proven that it has a copy and will keep it. Files stay listed.
+    ///
+    /// # Errors
+    ///
+    /// [`EvictError`]; no byte was dropped. If some were, the report says why it went no further.
     pub async fn evict(
         &self,
         name: &str,
@@ -97,21 +117,21 @@ impl Vault {
         progress: &Progress,
     ) -> Result<EvictReport, EvictError> {
         let mut report = EvictReport::default();
-        let mut proven = BTreeSet::new();
-        match self.inner.target(name).await? {
+        let ended = match self.inner.target(name).await? {
             Target::File(head) => {
                 progress.found(1, head.meta.size);
-                self.inner.evict_one(&head, &mut report, &mut proven, progress).await?;
+                self.inner.evict_one(&head, &mut report, progress).await
             }
             Target::Tree(scope) if recursive => {
-                self.inner.evict_tree(&scope, &mut report, &mut proven, progress).await?;
+                self.inner.evict_tree(&scope, &mut report, progress).await
             }
-            Target::Tree(_) => {
-                return Err(EvictError::Tree { name: name.to_owned() });
-            }
+            Target::Tree(_) => Err(EvictError::Tree { name: name.to_owned() }),
+        };
+        match ended {
+            Ok(()) => Ok(report),
+            Err(error) if report.chunks > 0 => Ok(EvictReport { stopped: Some(error), ..report }),
+            Err(error) => Err(error),
         }
-        report.proven_by = proven.into_iter().collect();
-        Ok(report)
     }
 }
 
@@ -120,7 +140,6 @@ impl Inner {
         &self,
         scope: &Scope,
         report: &mut EvictReport,
-        proven: &mut BTreeSet<NodeId>,
         progress: &Progress,
     ) -> Result<(), EvictError> {
         let mut pages = Pages::new(self, scope, PAGE);
@@ -129,7 +148,7 @@ impl Inner {
                 match self.head(&key).await {
                     Ok(head) => {
                         progress.found(1, head.meta.size);
-                        self.evict_one(&head, report, proven, progress).await?;
+                        self.evict_one(&head, report, progress).await?;
                     }
                     // Removed since the page was read: there is nothing left to drop.
                     Err(LookupError::NotFound { .. }) => {}
@@ -146,7 +165,6 @@ impl Inner {
         &self,
         head: &Version,
         report: &mut EvictReport,
-        proven: &mut BTreeSet<NodeId>,
         progress: &Progress,
     ) -> Result<(), EvictError> {
         if progress.cancelled() {
@@ -157,10 +175,17 @@ impl Inner {
         let addresses: Vec<_> = all.into_iter().collect();
         let (name, version) = (head.record.clear().name, head.record.hash());
         if !addresses.is_empty() {
-            let evicted = self.engine.evict_version(name, version, addresses).await?;
+            let (evicted, stopped) = match self.engine.evict_version(name, version, addresses).await
+            {
+                Ok(evicted) => (evicted, None),
+                Err(mut error) => (std::mem::take(&mut error.done), Some(error)),
+            };
             report.chunks += evicted.chunks;
             report.bytes += evicted.bytes;
-            proven.extend(evicted.proven_by);
+            report.proven_by.extend(evicted.proven_by);
+            if let Some(error) = stopped {
+                return Err(error.into());
+            }
         }
         report.files += 1;
         progress.moved(head.meta.size);

@@ -4,7 +4,7 @@ use stash_server::store::{
     CollectError, CommitError, OpenError, ReadError, ScrubError, StageError,
 };
 use stash_server::{
-    AskError, ChangeMemberError, EvictError, FetchError, HouseError, JoinError, LedgerError,
+    AskError, ChangeMemberError, EvictStop, FetchError, HouseError, JoinError, LedgerError,
     PutError, Refusal, RosterError, StartError, WriteError,
 };
 
@@ -31,7 +31,7 @@ pub(crate) fn commit(error: &CommitError) -> Class {
     match error {
         error if error.is_full() => Class::Full,
         CommitError::MissingChunk { .. } | CommitError::Away(_) => Class::Temporary,
-        CommitError::Held { .. } => Class::Refused,
+        CommitError::Named { .. } => Class::Temporary,
         CommitError::Read(error) => read(error),
         CommitError::Io(error) => Class::of_io(&error.source, Class::Failed),
         _ => Class::Failed,
@@ -75,11 +75,11 @@ pub(crate) fn fetch(error: &FetchError) -> Class {
     }
 }
 
-pub(crate) fn evict(error: &EvictError) -> Class {
-    match error {
-        EvictError::NotProven { .. } | EvictError::Held { .. } => Class::Refused,
-        EvictError::Busy => Class::Temporary,
-        EvictError::Ledger(error) => engine(error),
+pub(crate) fn evict(why: &EvictStop) -> Class {
+    match why {
+        EvictStop::NotProven { .. } => Class::Refused,
+        EvictStop::Busy | EvictStop::Named { .. } => Class::Temporary,
+        EvictStop::Ledger(error) => engine(error),
     }
 }
 

@@ -96,7 +96,7 @@ async fn what_is_evicted_stays_listed_and_comes_back_from_a_keeper() {
     assert_eq!(tree.unwrap_err().class(), Class::Usage);
     let report = vault.evict("t", true, &progress).await.unwrap();
     assert_eq!((report.files, report.chunks), (2, 66));
-    assert_eq!(report.proven_by, [keeper.engine.node_id()]);
+    assert_eq!(report.proven_by, [keeper.engine.node_id()].into());
     let listed = vault.ls("t", None, 10).await.unwrap();
     let here: Vec<_> = listed.iter().map(|entry| (entry.key.as_str(), entry.here)).collect();
     assert_eq!(here, [("t/large", Here::Evicted), ("t/small", Here::Local)]);

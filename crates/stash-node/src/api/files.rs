@@ -286,12 +286,19 @@ pub(super) async fn evict(
     let vault = served.vault()?;
     operation::run(served.place(), |progress| async move {
         let report = vault.evict(&request.key, request.recursive, &progress).await?;
+        let class = report.stopped_class();
+        let stopped = report.stopped.zip(class).map(|(error, code)| Problem {
+            code,
+            message: error.to_string(),
+            hint: error.hint(),
+        });
         Ok(EvictDone {
             key: request.key,
             files: report.files,
             chunks: report.chunks,
             bytes: report.bytes,
             proven_by: report.proven_by.iter().map(ToString::to_string).collect(),
+            stopped,
         })
     })
     .await

@@ -96,7 +96,7 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
         pools: Pools::default(),
         sources: std::sync::Mutex::default(),
         background: Background::new(options.traffic.background_down),
-        evicting: std::sync::Mutex::default(),
+        evicting: crate::evict::Evicting::default(),
         changes,
         mended: broadcast::Sender::new(MENDED),
         house: House::open(&store, options.housekeeping)?,

@@ -6,7 +6,8 @@ use stash_crypto::{Address, ChunkRef};
 use super::corpus::{Corpus, Target};
 use crate::door::Hello;
 use crate::message::{
-    Put, PutReply, RecordResult, Refusal, Reply, Request, bits, encode, pack, pack_references,
+    NamedBy, Put, PutReply, RecordResult, Refusal, Reply, Request, Together, bits, encode, pack,
+    pack_references,
 };
 use crate::tickets::{Row, Used};
 
@@ -33,12 +34,13 @@ fn bytes(len: usize) -> ByteBuf {
 fn requests_hold_their_promises_whatever_the_bytes() {
     let chunks = pack(&addresses());
     let (entries, claims) = (vec![bytes(40)], vec![bytes(9), bytes(0)]);
+    let named = [NamedBy::Records { hashes: bytes(64) }, NamedBy::Digest { digest: [2; 32] }];
+    let groups = named.map(|named| Together { chunks: chunks.clone(), named }).into();
     let seeds = [
         seed("put", encode(&Request::Put {})),
         seed("get", encode(&Request::Get { address: [3; 32] })),
         seed("have", encode(&Request::Have { chunks: chunks.clone() })),
-        seed("hold", encode(&Request::Hold { nonce: [1; 32], chunks: chunks.clone() })),
-        seed("release", encode(&Request::Release { chunks })),
+        seed("evict", encode(&Request::Evict { nonce: [1; 32], groups })),
         seed("members", encode(&Request::Members { from: 7 })),
         seed("announce", encode(&Request::Announce { entries, addresses: claims })),
         seed("log", encode(&Request::Log { log: [1; 16], after: u64::MAX })),
@@ -86,14 +88,14 @@ fn replies_hold_their_promises_whatever_the_bytes() {
     let (entries, claims) = (vec![bytes(40)], vec![bytes(9)]);
     let welcome =
         Reply::Welcome { entries: entries.clone(), grant: bytes(77), addresses: claims.clone() };
-    let held = Reply::Held { proofs: bytes(64), released: bits([true; 2]), reason: String::new() };
+    let kept = Reply::Kept { proofs: bytes(64), reason: String::new() };
     let refused = Reply::Refused { code: Refusal::TicketUsed, reason: "used".to_owned() };
     let log = Reply::Log { known: true, hashes: bytes(64), log: [2; 16], last: 9 };
     let seeds = [
         seed("chunk", encode(&Reply::Chunk { length: 4144 })),
         seed("not-here", encode(&Reply::NotHere {})),
         seed("have", encode(&Reply::Have { chunks: bits([true, false]) })),
-        seed("held", encode(&held)),
+        seed("kept", encode(&kept)),
         seed("done", encode(&Reply::Done {})),
         seed("members", encode(&Reply::Members { entries, addresses: claims })),
         seed("records", encode(&Reply::Records { records: vec![bytes(200)] })),

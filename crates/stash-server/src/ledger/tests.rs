@@ -101,12 +101,12 @@ fn a_record_is_not_stored_while_a_chunk_that_a_manifest_chunk_names_is_missing()
     let (record, refs) = large(&store, 100);
     store.flush().unwrap();
     let gone = refs[40].address;
-    store.commit(Batch::new().evict(vec![at(&gone)], false)).unwrap();
+    store.commit(Batch::new().evict(vec![at(&gone)])).unwrap();
     assert_eq!(admit_one(&store, &record), RecordResult::Need { chunks: pack(&[gone]) });
     stage(&store, chunk(40));
     assert_eq!(admit_one(&store, &record), RecordResult::Stored {});
     // A record that is here already is stored only as long as all of its chunks are.
-    store.commit(Batch::new().evict(vec![at(&gone)], false)).unwrap();
+    store.commit(Batch::new().evict(vec![at(&gone)])).unwrap();
     assert_eq!(admit_one(&store, &record), RecordResult::Need { chunks: pack(&[gone]) });
 }
 
@@ -117,7 +117,7 @@ fn a_manifest_chunk_that_comes_after_its_record_is_told_to_the_store() {
     let (record, refs) = large(&store, 100);
     store.flush().unwrap();
     let manifest = record.clear().manifest.refs()[0].address;
-    store.commit(Batch::new().evict(vec![at(&manifest)], false)).unwrap();
+    store.commit(Batch::new().evict(vec![at(&manifest)])).unwrap();
     let record_alone = std::slice::from_ref(&record);
     admit(&Turns::default(), &store, record_alone, Chunks::Later).unwrap();
     assert!(!name_it(&store, &refs[0], &record));
@@ -139,7 +139,7 @@ fn a_large_record_is_stored_while_other_chunks_come_and_go() {
             while !done.load(Ordering::Relaxed) {
                 let other = stage(&store, b"comes and goes".to_vec());
                 store.flush().unwrap();
-                store.commit(Batch::new().evict(vec![at(&other.address)], false)).unwrap();
+                store.commit(Batch::new().evict(vec![at(&other.address)])).unwrap();
             }
         });
         while store.losses() == 0 {

@@ -16,6 +16,7 @@ mod backup;
 mod check;
 mod clones;
 mod crowd;
+mod evictions;
 mod joining;
 mod machine;
 mod membership;

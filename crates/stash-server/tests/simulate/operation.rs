@@ -293,7 +293,7 @@ impl Hand {
         }
         let mut model = lock(&self.model);
         if self.engine.member_log().len() < model.log_len {
-            // Whoever gave a hold may have been removed, and this node has not heard of it.
+            // Whoever proved them may have been removed, and this node has not heard of it.
             model.lost_chunks.extend(&chunks);
         }
         drop(model);

@@ -7,6 +7,7 @@ use rand::RngExt;
 use stash_server::Wait;
 use tokio::time::sleep;
 
+use crate::evictions;
 use crate::machine::Stop;
 use crate::network::lock;
 use crate::operation::Content;
@@ -74,6 +75,7 @@ pub(crate) async fn go_on(world: &mut World, events: usize) {
         world.notice();
         let event = draw(world);
         Box::pin(happen(world, event)).await;
+        Box::pin(evictions::perhaps(world)).await;
         world.watch();
         world.visit();
     }

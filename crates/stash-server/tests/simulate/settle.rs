@@ -8,6 +8,7 @@ use stash_server::{Reissue, Wait};
 use tokio::time::{sleep, timeout};
 
 use crate::check::check_name;
+use crate::evictions::check_room;
 use crate::machine::{FOUNDER, Machine, Running, Stop};
 use crate::model::{held, here};
 use crate::network::lock;
@@ -63,6 +64,7 @@ pub(crate) async fn settle(world: &mut World) {
     check(world);
     Box::pin(world.check_alarms()).await;
     Box::pin(read_all(world)).await;
+    Box::pin(check_room(world)).await;
     Box::pin(hear_nothing(world)).await;
 }
 

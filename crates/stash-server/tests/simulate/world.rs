@@ -51,6 +51,8 @@ pub(crate) struct World {
     pub(crate) hollow: Option<usize>,
     /// Two machines with the same keys.
     pub(crate) twins: Option<Twins>,
+    /// Draws evictions at the worst moment, in schedules that have any.
+    pub(crate) evictions: Option<StdRng>,
     /// A machine that has a ticket and has not joined yet.
     pub(crate) invited: Option<Invited>,
     /// Who takes chunk files away for a while.
@@ -100,6 +102,7 @@ impl World {
             twins: None,
             invited: None,
             thief: Thief::of(seed, profile.year),
+            evictions: crate::evictions::draws(seed, &profile),
             writers: (0..profile.owners).collect(),
             profile,
         }
@@ -257,7 +260,7 @@ impl World {
         for (chunk, here) in chunks.iter().zip(here(&store, &chunks)) {
             if here && self.random.random_bool(0.5) {
                 let address = stash_server::store::Address::from_bytes(*chunk.as_bytes());
-                batch = batch.evict(vec![address], false);
+                batch = batch.evict(vec![address]);
             }
         }
         for name in self.names() {

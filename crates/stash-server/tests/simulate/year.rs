@@ -179,7 +179,7 @@ fn drop_some(world: &mut World, mode: Hollow) {
         for (chunk, here) in chunks.iter().zip(here(&store, &chunks)) {
             if here && world.random.random_bool(0.5) {
                 let address = stash_server::store::Address::from_bytes(*chunk.as_bytes());
-                (batch, some) = (batch.evict(vec![address], false), true);
+                (batch, some) = (batch.evict(vec![address]), true);
             }
         }
     }

@@ -31,8 +31,7 @@ pub(crate) enum Ask {
     Put {},
     Get { address: ByteBuf },
     Have { chunks: ByteBuf },
-    Hold { nonce: ByteBuf, chunks: ByteBuf },
-    Release { chunks: ByteBuf },
+    Evict { nonce: ByteBuf, groups: Vec<Together> },
     Members { from: u64 },
     Announce { entries: Vec<ByteBuf>, addresses: Vec<ByteBuf> },
     Join { request: ByteBuf },
@@ -44,6 +43,21 @@ pub(crate) enum Ask {
     Holding { hashes: ByteBuf },
     Prove { nonce: ByteBuf, chunks: ByteBuf },
     Writers { node: ByteBuf },
+}
+
+/// B.4: chunks that the same records name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Together {
+    pub(crate) chunks: ByteBuf,
+    pub(crate) named: NamedBy,
+}
+
+/// B.4: the records that name chunks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NamedBy {
+    Records { hashes: ByteBuf },
+    Digest { digest: ByteBuf },
 }
 
 /// B.3: what an initiator says on a put stream.
@@ -61,7 +75,7 @@ pub(crate) enum Answer {
     Chunk { length: u32 },
     NotHere {},
     Have { chunks: ByteBuf },
-    Held { proofs: ByteBuf, released: ByteBuf, reason: String },
+    Kept { proofs: ByteBuf, reason: String },
     Proofs { proofs: ByteBuf },
     Holding { states: ByteBuf },
     Done {},
@@ -362,15 +376,12 @@ fn polite(ask: Ask) -> Answer {
         Ask::Prove { chunks, .. } => {
             Answer::Proofs { proofs: ByteBuf::from(vec![0; chunks.len()]) }
         }
-        Ask::Hold { chunks, .. } => Answer::Held {
-            proofs: ByteBuf::from(vec![0; chunks.len()]),
-            released: bit_string(&vec![false; chunks.len() / 32]),
+        Ask::Evict { groups, .. } => Answer::Kept {
+            proofs: ByteBuf::from(vec![0; groups.iter().map(|group| group.chunks.len()).sum()]),
             reason: "has nothing".to_owned(),
         },
         Ask::Get { .. } => Answer::NotHere {},
-        Ask::Announce { .. } | Ask::Release { .. } | Ask::News {} | Ask::Lack { .. } => {
-            Answer::Done {}
-        }
+        Ask::Announce { .. } | Ask::News {} | Ask::Lack { .. } => Answer::Done {},
         Ask::Put {} | Ask::Join { .. } => {
             Answer::Refused { code: "role".to_owned(), reason: "scripted".to_owned() }
         }

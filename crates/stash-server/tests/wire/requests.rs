@@ -3,7 +3,9 @@
 use serde_bytes::ByteBuf;
 use stash_crypto::Role;
 
-use crate::client::{Act, Answer, Ask, Client, joined_up, next, pack, put_of, script, within};
+use crate::client::{
+    Act, Answer, Ask, Client, NamedBy, Together, joined_up, next, pack, put_of, script, within,
+};
 use crate::members::log_of;
 use crate::scene::scene;
 use crate::support::{self, Stash};
@@ -32,8 +34,13 @@ async fn unknown_and_malformed_requests_are_refused_and_the_connection_stays() {
         let chunks = ByteBuf::from(chunks);
         for ask in [
             Ask::Have { chunks: chunks.clone() },
-            Ask::Hold { nonce: ByteBuf::from(vec![0; 32]), chunks: chunks.clone() },
-            Ask::Release { chunks: chunks.clone() },
+            Ask::Evict {
+                nonce: ByteBuf::from(vec![0; 32]),
+                groups: vec![Together {
+                    chunks: chunks.clone(),
+                    named: NamedBy::Records { hashes: ByteBuf::from(vec![1; 32]) },
+                }],
+            },
         ] {
             assert_eq!(scene.session.ask(&ask).await.refusal(), "malformed", "{}", chunks.len());
         }

@@ -111,7 +111,3 @@ pub(crate) fn record_of(bytes: &[u8]) -> Option<(u64, u64)> {
     let [n, b] = numbers(bytes)?;
     (*record(n, b).bytes == *bytes).then_some((n, b))
 }
-
-pub(crate) fn holder(h: u64) -> [u8; 32] {
-    *Address::of(&h.to_le_bytes()).as_bytes()
-}

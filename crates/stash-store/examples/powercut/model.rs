@@ -16,8 +16,6 @@ pub(crate) struct Model {
     /// Records and the blobs that they name.
     pub(crate) records: BTreeMap<u64, u64>,
     pub(crate) blobs: BTreeSet<u64>,
-    /// Blobs and who holds them.
-    pub(crate) holds: BTreeSet<(u64, u64)>,
 }
 
 impl Model {
@@ -53,9 +51,6 @@ impl Model {
             if here {
                 seen.blobs.insert(b);
             }
-            let holders = store.holders(address)?;
-            let known = (0..2).filter(|h| holders.contains(&contents::holder(*h)));
-            seen.holds.extend(known.map(|h| (b, h)));
         }
         Ok(seen)
     }
@@ -68,11 +63,6 @@ impl Model {
         lost.or_else(|| back.map(|b| format!("blob {b} is there")))
             .or_else(|| in_maps("record", &self.records, &seen.records))
             .or_else(|| in_maps("row", &self.rows, &seen.rows))
-            .or_else(|| {
-                let hold = self.holds.symmetric_difference(&seen.holds).next()?;
-                let is = if seen.holds.contains(hold) { "there" } else { "lost" };
-                Some(format!("hold {} of blob {} is {is}", hold.1, hold.0))
-            })
     }
 }
 

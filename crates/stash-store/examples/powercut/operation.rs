@@ -70,11 +70,10 @@ pub(crate) const KINDS: &[Kind] = &[
         removes: true,
         draw: |random, draft| {
             let b = random.below(BLOBS);
-            let held = draft.model.holds.iter().any(|(held, _)| *held == b);
-            let free = draft.model.blobs.contains(&b) && !held;
-            (free && draft.touched.insert(b)).then_some([b, 0])
+            let here = draft.model.blobs.contains(&b);
+            (here && draft.touched.insert(b)).then_some([b, 0])
         },
-        perform: |_, batch, [b, _]| Ok(batch.evict(vec![contents::blob(b).0], true)),
+        perform: |_, batch, [b, _]| Ok(batch.evict(vec![contents::blob(b).0])),
         apply: |model, [b, _]| {
             model.blobs.remove(&b);
         },
@@ -110,30 +109,6 @@ pub(crate) const KINDS: &[Kind] = &[
         perform: |_, batch, [row, _]| Ok(batch.row(&contents::row_key(row), None)),
         apply: |model, [row, _]| {
             model.rows.remove(&row);
-        },
-    },
-    Kind {
-        name: "hold",
-        weight: 1,
-        removes: false,
-        draw: |random, _| Some([random.below(BLOBS), random.below(2)]),
-        perform: |_, batch, [b, h]| Ok(batch.hold(contents::blob(b).0, contents::holder(h))),
-        apply: |model, [b, h]| {
-            model.holds.insert((b, h));
-        },
-    },
-    Kind {
-        name: "release",
-        weight: 2,
-        removes: false,
-        draw: |random, draft| {
-            let n = draft.model.holds.len().max(1) as u64;
-            let at = usize::try_from(random.below(n)).ok()?;
-            draft.model.holds.iter().nth(at).map(|(b, h)| [*b, *h])
-        },
-        perform: |_, batch, [b, h]| Ok(batch.release(contents::blob(b).0, contents::holder(h))),
-        apply: |model, [b, h]| {
-            model.holds.remove(&(b, h));
         },
     },
 ];

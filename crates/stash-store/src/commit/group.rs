@@ -1,12 +1,12 @@
 //! One group: what is staged, then batches, each whole or not at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::batch::Step;
 use crate::budget::{Budget, Claim};
 use crate::entry::{Op, Place, entry_len};
-use crate::index::{ChunkRow, IndexError, Tables};
+use crate::index::{ChunkRow, IndexError, Referrers, Tables};
 use crate::log::{AppendError, Group, mark_len};
 use crate::shared::Shared;
 use crate::stage::Staging;
@@ -227,12 +227,6 @@ impl Built {
                 self.write(tables, &Op::Row { key: key.clone(), value: value.clone() }, &[])?;
             }
             Step::Require(_) | Step::NoneLostSince(_) => {}
-            Step::Hold { address, holder } => {
-                self.write(tables, &Op::Hold { address: *address, holder: *holder }, &[])?;
-            }
-            Step::Release { address, holder } => {
-                self.write(tables, &Op::Release { address: *address, holder: *holder }, &[])?;
-            }
             Step::Manifest { address, refs } => {
                 if tables.manifest(address)?.is_none_or(|row| row.dying.is_some()) {
                     let op = Op::Manifest { address: *address, refs: refs.clone() };
@@ -325,7 +319,7 @@ fn check(
         return Ok(Some(refusal));
     }
     let mut gone: BTreeSet<Address> = BTreeSet::new();
-    let mut holds: BTreeMap<(Address, [u8; 32]), bool> = BTreeMap::new();
+    let mut referrers = Referrers::new(tables);
     for step in steps {
         match step {
             Step::Require(address) => {
@@ -338,12 +332,12 @@ fn check(
             Step::NoneLostSince(losses) if shared.losses() != *losses => {
                 return Ok(Some(CommitError::Lost));
             }
-            Step::Hold { address, holder } => drop(holds.insert((*address, *holder), true)),
-            Step::Release { address, holder } => drop(holds.insert((*address, *holder), false)),
-            Step::Evict { addresses, unless_held } => {
+            Step::Evict { addresses, known } => {
                 for address in addresses {
-                    if *unless_held && let Some(holder) = holder_of(tables, &holds, address)? {
-                        return Ok(Some(CommitError::Held { address: *address, holder }));
+                    if let Some(known) = known
+                        && let Some(record) = referrers.other_than(address, known)?
+                    {
+                        return Ok(Some(CommitError::Named { address: *address, record }));
                     }
                     gone.insert(*address);
                 }
@@ -379,17 +373,4 @@ fn away(
         }
     }
     Ok(None)
-}
-
-fn holder_of(
-    tables: &Tables<'_>,
-    holds: &BTreeMap<(Address, [u8; 32]), bool>,
-    address: &Address,
-) -> Result<Option<[u8; 32]>, IndexError> {
-    let own = holds.range((*address, [0; 32])..=(*address, [255; 32]));
-    if let Some((&(_, holder), _)) = own.clone().find(|(_, held)| **held) {
-        return Ok(Some(holder));
-    }
-    let released = |holder: &[u8; 32]| holds.get(&(*address, *holder)) == Some(&false);
-    Ok(tables.holders(address)?.into_iter().find(|holder| !released(holder)))
 }

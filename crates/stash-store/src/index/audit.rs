@@ -11,8 +11,7 @@ use crate::Address;
 use crate::entry::{Op, Place};
 
 /// Tables whose rows go by an entry, in the order of their numbers.
-const TABLES: [u8; 5] =
-    [table::CHUNKS, table::RECORDS, table::HOLDS, table::ROWS, table::MANIFESTS];
+const TABLES: [u8; 4] = [table::CHUNKS, table::RECORDS, table::ROWS, table::MANIFESTS];
 
 /// Rows read at once: a row has 64 KiB at most.
 const PAGE: usize = 256;
@@ -22,7 +21,6 @@ const PAGE: usize = 256;
 pub(crate) enum Witness {
     Chunk(Address, ChunkRow),
     Record(Located),
-    Hold { address: Address, holder: [u8; 32], place: Place },
     Row { key: Vec<u8>, value: Vec<u8>, place: Place },
     Manifest(Address, ManifestRow),
 }
@@ -32,7 +30,6 @@ impl fmt::Display for Witness {
         match self {
             Witness::Chunk(address, _) => write!(f, "what the index knows of chunk {address}"),
             Witness::Record(found) => write!(f, "record {}", crate::hex::encode(&found.hash)),
-            Witness::Hold { address, .. } => write!(f, "a hold of chunk {address}"),
             Witness::Row { key, .. } => write!(f, "row {}", crate::hex::encode(key)),
             Witness::Manifest(address, _) => write!(f, "what manifest {address} names"),
         }
@@ -44,7 +41,7 @@ impl Witness {
         match self {
             Witness::Chunk(_, row) => row.place(),
             Witness::Record(found) => found.place,
-            Witness::Hold { place, .. } | Witness::Row { place, .. } => *place,
+            Witness::Row { place, .. } => *place,
             Witness::Manifest(_, row) => row.place,
         }
     }
@@ -65,9 +62,6 @@ impl Witness {
             (Witness::Record(found), Op::Record { hash, .. }) => {
                 *hash == found.hash && sequence == found.sequence
             }
-            (Witness::Hold { address, holder, .. }, Op::Hold { address: a, holder: h }) => {
-                a == address && h == holder
-            }
             (Witness::Row { key, value, .. }, Op::Row { key: k, value: Some(v) }) => {
                 k == key && v == value
             }
@@ -82,9 +76,6 @@ impl Witness {
         match self {
             Witness::Chunk(address, _) => key(table::CHUNKS, &[address.as_bytes()]),
             Witness::Record(found) => key(table::RECORDS, &[&found.hash]),
-            Witness::Hold { address, holder, .. } => {
-                key(table::HOLDS, &[address.as_bytes(), holder])
-            }
             Witness::Row { key: row, .. } => key(table::ROWS, &[row]),
             Witness::Manifest(address, _) => key(table::MANIFESTS, &[address.as_bytes()]),
         }
@@ -100,10 +91,6 @@ impl Witness {
                 let hash: Option<[u8; 32]> = rest.try_into().ok();
                 hash.and_then(|hash| decode_record(&hash, value)).map(Witness::Record)
             }
-            table::HOLDS => rest.split_last_chunk::<32>().and_then(|(_, holder)| {
-                let (place, _) = place(value)?;
-                Some(Witness::Hold { address: address_of(key)?, holder: *holder, place })
-            }),
             table::ROWS => place(value).map(|(place, _)| Witness::Row {
                 key: rest.to_vec(),
                 value: value[PLACE..].to_vec(),

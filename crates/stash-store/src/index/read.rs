@@ -9,7 +9,7 @@ use super::tables::{
     BY_MANIFEST, BY_RECORD, ChunkRow, Located, ManifestRow, PLACE, address_of, decode_order,
     decode_record, key, place, sequence_at_end, table,
 };
-use super::{Index, IndexError, bad_value};
+use super::{Index, IndexError, Referrers, bad_value};
 
 type Pair = (Vec<u8>, Vec<u8>);
 
@@ -206,41 +206,7 @@ impl Index {
         bad.map_or(Ok(rows), Err)
     }
 
-    pub(crate) fn holders(&self, address: &Address) -> Result<Vec<[u8; 32]>, IndexError> {
-        let prefix = key(table::HOLDS, &[address.as_bytes()]);
-        let pairs = self.under(&prefix, usize::MAX)?;
-        let holder = |(key, _): &Pair| key[prefix.len()..].try_into().map_err(|_| bad_value(key));
-        pairs.iter().map(holder).collect()
-    }
-
-    /// At most `limit` holds behind `after`, by blob and holder.
-    pub(crate) fn holds_beyond(
-        &self,
-        after: Option<&(Address, [u8; 32])>,
-        limit: usize,
-    ) -> Result<Vec<(Address, [u8; 32])>, IndexError> {
-        let under = key(table::HOLDS, &[]);
-        let from = match after {
-            None => under.clone(),
-            // The smallest key behind another is the same with a zero byte more.
-            Some((address, holder)) => key(table::HOLDS, &[address.as_bytes(), holder, &[0]]),
-        };
-        let (mut holds, mut bad) = (Vec::new(), None);
-        self.tree.scan(&from, &mut |key, _| {
-            if holds.len() >= limit || !key.starts_with(&under) {
-                return false;
-            }
-            let holder = key.get(33..).and_then(|holder| holder.try_into().ok());
-            match address_of(key).zip(holder) {
-                Some(hold) => holds.push(hold),
-                None => bad = Some(bad_value(key)),
-            }
-            bad.is_none()
-        })?;
-        bad.map_or(Ok(holds), Err)
-    }
-
-    /// Whether a record or a manifest names the blob, or somebody holds it.
+    /// Whether a record or a manifest names the blob.
     pub(crate) fn is_needed(&self, address: &Address) -> Result<bool, IndexError> {
         self.peek(|tables| tables.is_needed(address))
     }
@@ -267,19 +233,18 @@ impl Index {
 
     /// Records that name the blob, directly or through manifests of any depth.
     pub(crate) fn referrers(&self, address: &Address) -> Result<Vec<[u8; 32]>, IndexError> {
-        let mut records = BTreeSet::new();
-        let mut seen = BTreeSet::from([*address]);
-        let mut todo = vec![*address];
-        while let Some(next) = todo.pop() {
-            for (by_manifest, hash) in self.named_by(&next, usize::MAX)? {
-                if !by_manifest {
-                    records.insert(hash);
-                } else if seen.insert(Address::from_bytes(hash)) {
-                    todo.push(Address::from_bytes(hash));
-                }
-            }
-        }
-        Ok(records.into_iter().collect())
+        self.peek(|tables| Ok(Referrers::new(tables).of(address)?.into_iter().collect()))
+    }
+
+    /// The same for many blobs.
+    pub(crate) fn referrers_of_all(
+        &self,
+        addresses: &[Address],
+    ) -> Result<Vec<BTreeSet<[u8; 32]>>, IndexError> {
+        self.peek(|tables| {
+            let mut referrers = Referrers::new(tables);
+            addresses.iter().map(|address| referrers.of(address)).collect()
+        })
     }
 
     /// What a manifest still refers to. Reads all references: for a manifest whose entry is damaged.
@@ -303,7 +268,7 @@ impl Index {
         segment: u64,
         visit: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(), IndexError> {
-        for table in [table::CHUNKS, table::RECORDS, table::HOLDS, table::ROWS, table::MANIFESTS] {
+        for table in [table::CHUNKS, table::RECORDS, table::ROWS, table::MANIFESTS] {
             self.tree.scan_prefix(&[table], &mut |key, value| {
                 if place_of(table, value).is_some_and(|place| place.segment == segment) {
                     visit(key, value);
@@ -347,7 +312,6 @@ pub(crate) enum GoesBy {
     Chunk { address: Address, row: ChunkRow },
     Record { hash: [u8; 32] },
     Manifest { address: Address, refs: Vec<Ref> },
-    Hold { address: Address, holder: [u8; 32] },
     Row { key: Vec<u8>, value: Vec<u8> },
 }
 
@@ -366,10 +330,6 @@ impl GoesBy {
             table::MANIFESTS => {
                 let (address, row) = (address_of(key)?, ManifestRow::decode(value)?);
                 (GoesBy::Manifest { address, refs: Vec::new() }, row.place)
-            }
-            table::HOLDS => {
-                let holder = rest.get(32..)?.try_into().ok()?;
-                (GoesBy::Hold { address: address_of(key)?, holder }, place(value)?.0)
             }
             table::ROWS => {
                 let (place, value) = place(value)?;
@@ -391,7 +351,6 @@ impl GoesBy {
             }
             GoesBy::Chunk { row: ChunkRow::Log { .. }, .. } | GoesBy::Record { .. } => return None,
             GoesBy::Manifest { address, refs } => Op::Manifest { address, refs },
-            GoesBy::Hold { address, holder } => Op::Hold { address, holder },
             GoesBy::Row { key, value } => Op::Row { key, value: Some(value) },
         })
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::entry::Place;
 use crate::log::Position;
 
-const VERSION: u64 = 3;
+const VERSION: u64 = 4;
 
 /// A sum of hashes as 256-bit numbers, modulo 2^256; the lowest 64 bits first. It does not depend on
 /// the order in which they came, and what was added can be taken away.

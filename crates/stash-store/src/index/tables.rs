@@ -17,8 +17,7 @@ pub(super) mod table {
     pub(crate) const DOTS: u8 = 5;
     /// address, kind of referrer, referrer -> length
     pub(crate) const REFS: u8 = 6;
-    /// address, holder -> place
-    pub(crate) const HOLDS: u8 = 7;
+    // 7 had the holds of version 3.
     /// row key -> place, row value
     pub(crate) const ROWS: u8 = 8;
     /// address -> uptime in seconds since which nothing may refer to it

@@ -40,7 +40,11 @@ impl<'t> Tables<'t> {
     }
 
     /// Every key that begins with `prefix`, while `visit` says so.
-    fn under(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), IndexError> {
+    pub(super) fn under(
+        &self,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), IndexError> {
         let mut visit = |key: &[u8], _: &[u8]| visit(key);
         Ok(self.tree.scan_prefix_over(&self.changes, prefix, &mut visit)?)
     }
@@ -63,20 +67,14 @@ impl<'t> Tables<'t> {
         self.decoded(&key(table::UNNAMED, &[address.as_bytes()]), decode)
     }
 
-    /// Whether a record or a manifest names the blob, or somebody holds it.
+    /// Whether a record or a manifest names the blob.
     pub(crate) fn is_needed(&self, address: &Address) -> Result<bool, IndexError> {
-        for table in [table::REFS, table::HOLDS] {
-            let prefix = key(table, &[address.as_bytes()]);
-            let mut found = false;
-            self.under(&prefix, &mut |_| {
-                found = true;
-                false
-            })?;
-            if found {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let mut found = false;
+        self.under(&key(table::REFS, &[address.as_bytes()]), &mut |_| {
+            found = true;
+            false
+        })?;
+        Ok(found)
     }
 
     /// Whether a file that lies in its place, and is right, is to be taken back: the blob was found
@@ -93,16 +91,6 @@ impl<'t> Tables<'t> {
             Some(ChunkRow::Evicted { .. } | ChunkRow::Log { .. }) => Ok(false),
             None => self.is_needed(address),
         }
-    }
-
-    pub(crate) fn holders(&self, address: &Address) -> Result<Vec<[u8; 32]>, IndexError> {
-        let prefix = key(table::HOLDS, &[address.as_bytes()]);
-        let mut holders = Vec::new();
-        self.under(&prefix, &mut |key| {
-            holders.extend(<[u8; 32]>::try_from(&key[prefix.len()..]));
-            true
-        })?;
-        Ok(holders)
     }
 
     /// What dropping a record takes, without its entry in the log. Reads most of the index: for an
@@ -150,9 +138,6 @@ impl<'t> Tables<'t> {
             | Op::Quarantine { address } => self.chunk(address)?.map(|row| row.place()),
             Op::Manifest { address, .. } => self.manifest(address)?.map(|row| row.place),
             Op::Row { key: row, value: Some(_) } => self.place_in(&key(table::ROWS, &[row]))?,
-            Op::Hold { address, holder } => {
-                self.place_in(&key(table::HOLDS, &[address.as_bytes(), holder]))?
-            }
             Op::Moved { op, .. } => return self.goes_by(op, at),
             _ => None,
         };
@@ -164,9 +149,6 @@ impl<'t> Tables<'t> {
     pub(crate) fn still_absent(&self, op: &Op) -> Result<Option<Op>, IndexError> {
         let is_back = match op {
             Op::Row { key: row, .. } => self.get(&key(table::ROWS, &[row]))?.is_some(),
-            Op::Release { address, holder } => {
-                self.get(&key(table::HOLDS, &[address.as_bytes(), holder]))?.is_some()
-            }
             Op::Drop { hash, .. } => self.record(hash)?.is_some(),
             Op::Dead { address, .. } => self.chunk(address)?.is_some(),
             _ => false,
@@ -259,14 +241,10 @@ impl<'t> Tables<'t> {
             }
             Op::Manifest { .. } => self.apply_manifest(op, at),
             Op::Row { key: row, value } => self.apply_row(row, value.as_deref(), at),
-            Op::Hold { address, holder } => {
-                let key = key(table::HOLDS, &[address.as_bytes(), holder]);
-                self.set_place(&key, Some(at))
-            }
-            Op::Release { address, holder } => {
-                let key = key(table::HOLDS, &[address.as_bytes(), holder]);
-                self.unnamed(address, self.state.uptime);
-                self.set_place(&key, None)
+            // Older versions kept copies for others by them.
+            Op::Hold { .. } | Op::Release { .. } => {
+                self.usage.dead(&at);
+                Ok(())
             }
             Op::Evict { address } => {
                 self.put_gone(address, at, |len, place| ChunkRow::Evicted { len, place })

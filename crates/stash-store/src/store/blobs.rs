@@ -1,8 +1,9 @@
 //! Blobs of a store: handing them over, and reading them back.
 
+use std::collections::BTreeSet;
 use std::io;
 
-use super::{Hold, READS, Store, is_misplaced};
+use super::{READS, Store, is_misplaced};
 use crate::budget::Claim;
 use crate::chunk_dir::is_of_the_disk;
 use crate::index::ChunkRow;
@@ -227,15 +228,13 @@ impl Store {
         self.shared.ask(|index| index.referrers(address))
     }
 
-    /// At most `limit` holds behind `after`, in the order of blobs and holders; `None` is before all of
-    /// them.
-    pub fn holds_after(&self, after: Option<&Hold>, limit: usize) -> Result<Vec<Hold>, ReadError> {
-        self.shared.ask(|index| index.holds_beyond(after, limit))
-    }
-
-    /// Who holds a blob.
-    pub fn holders(&self, address: &Address) -> Result<Vec<[u8; 32]>, ReadError> {
-        self.shared.ask(|index| index.holders(address))
+    /// For each of these blobs the hashes of all records that name it, directly or through manifests,
+    /// in order. Blobs of one file are looked up together in little more time than one of them.
+    pub fn referrers_of_all(
+        &self,
+        addresses: &[Address],
+    ) -> Result<Vec<BTreeSet<[u8; 32]>>, ReadError> {
+        self.shared.ask(|index| index.referrers_of_all(addresses))
     }
 }
 

@@ -45,8 +45,7 @@ impl Sound {
             records.insert(entry.hash, entry.bytes.to_vec());
             let mut batch = Batch::new().record(entry).row(&[1], Some(&i.to_le_bytes()));
             batch = match i % 5 {
-                0 => batch.hold(address, [1; 32]),
-                1 => batch.evict(vec![address], true),
+                1 => batch.evict(vec![address]),
                 2 => batch.manifest(address, Vec::new()),
                 _ => batch,
             };
@@ -215,7 +214,7 @@ fn look(store: &Store) {
         if store.read_into(address, &mut out).is_ok_and(|here| here) {
             assert_eq!(&out, bytes, "wrong bytes");
         }
-        let _ = (store.chunk_state(address), store.holders(address), store.referrers(address));
+        let _ = (store.chunk_state(address), store.referrers(address));
     }
     for (hash, bytes) in &sound.records {
         if let Ok(Some(found)) = store.record(hash) {

@@ -53,15 +53,12 @@ pub fn make(dir: &Path, options: &Options) {
         let row = i.to_le_bytes();
         store.commit(Batch::new().record(entry(i)).row(&key(i), Some(&row))).unwrap();
     }
-    let held = blob(4).address();
     let refs = vec![reference(1), reference(2)];
     let evicted = EVICTED.map(|i| blob(i).address()).to_vec();
     for batch in [
         Batch::new().row(&[6], None),
         Batch::new().manifest(blob(0).address(), refs),
-        Batch::new().hold(held, [1; 32]).hold(held, [2; 32]),
-        Batch::new().release(held, [1; 32]),
-        Batch::new().evict(evicted, true),
+        Batch::new().evict(evicted),
     ] {
         store.commit(batch).unwrap();
     }
@@ -107,7 +104,7 @@ fn grow_old(store: &Store) {
     assert!(collected.chunks == 3 && collected.segments > 0, "{collected:?}");
 }
 
-/// Checks every record, row, hold and blob.
+/// Checks every record, row and blob.
 pub fn check(store: &Store, context: &str) {
     for i in 0..BLOBS {
         let (blob, expected) = (blob(i), if EVICTED.contains(&i) { None } else { Some(()) });
@@ -136,10 +133,6 @@ pub fn check(store: &Store, context: &str) {
         assert_eq!(store.row(&key(i)).unwrap(), (i < 6).then_some(value), "{context}: row {i}");
     }
     assert_eq!(store.rows(b"").unwrap().len(), 6, "{context}");
-    for i in 0..BLOBS {
-        let holders = store.holders(&blob(i).address()).unwrap();
-        assert_eq!(holders, vec![[2; 32]; usize::from(i == 4)], "{context}: blob {i}");
-    }
     let stats = store.stats();
     let sums = (stats.records, stats.chunks, stats.evicted, stats.quarantined);
     assert_eq!(sums, (RECORDS, 10, 2, 0), "{context}");

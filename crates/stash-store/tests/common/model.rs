@@ -1,7 +1,7 @@
 //! The store as it should be, in plain maps, and a random user of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-
+use std::sync::Arc;
 use std::time::Duration;
 
 use stash_store::{
@@ -17,7 +17,6 @@ pub struct Model {
     pub rows: BTreeMap<Vec<u8>, Vec<u8>>,
     pub records: BTreeMap<[u8; 32], Vec<u8>>,
     pub chunks: BTreeMap<Address, Vec<u8>>,
-    pub holds: BTreeSet<(Address, [u8; 32])>,
     /// What the store does not show: which blobs a record names, and which a manifest does.
     pub named: BTreeMap<[u8; 32], Vec<Address>>,
     pub manifests: BTreeMap<Address, Vec<Address>>,
@@ -26,8 +25,7 @@ pub struct Model {
 impl Model {
     /// Every blob that a collection must leave alone.
     pub fn needed(&self, leased: &BTreeSet<Address>) -> BTreeSet<Address> {
-        let mut needed: BTreeSet<Address> = self.holds.iter().map(|(held, _)| *held).collect();
-        needed.extend(leased);
+        let mut needed = leased.clone();
         let mut todo: Vec<Address> = self.named.values().flatten().copied().collect();
         todo.extend(&needed);
         while let Some(next) = todo.pop() {
@@ -36,6 +34,17 @@ impl Model {
             todo.extend(children.filter(|child| !needed.contains(child)));
         }
         needed
+    }
+
+    /// The records that name a blob, directly or through manifests.
+    fn referrers(&self, address: &Address) -> BTreeSet<[u8; 32]> {
+        let (mut seen, mut todo) = (BTreeSet::from([*address]), vec![*address]);
+        while let Some(next) = todo.pop() {
+            let by = self.manifests.iter().filter(|(_, children)| children.contains(&next));
+            todo.extend(by.map(|(manifest, _)| *manifest).filter(|one| seen.insert(*one)));
+        }
+        let named = self.named.iter().filter(|(_, refs)| refs.iter().any(|r| seen.contains(r)));
+        named.map(|(hash, _)| *hash).collect()
     }
 
     /// A collection may have taken everything that nothing needs.
@@ -143,7 +152,7 @@ impl User {
                 Ok(())
             }
             // A condition that failed: the model does not follow those; nothing was changed.
-            Err(CommitError::MissingChunk { .. } | CommitError::Held { .. }) => {
+            Err(CommitError::MissingChunk { .. } | CommitError::Named { .. }) => {
                 self.maybe = self.sure.clone();
                 Ok(())
             }
@@ -229,22 +238,16 @@ impl User {
                 let Some(address) = self.pick() else {
                     return batch;
                 };
-                let holder = [u8::try_from(self.random.below(2)).unwrap(); 32];
-                if next.holds.remove(&(address, holder)) {
-                    return batch.release(address, holder);
-                }
-                next.holds.insert((address, holder));
-                batch.hold(address, holder)
+                let known = next.referrers(&address);
+                next.chunks.remove(&address);
+                batch.evict_known(vec![address], Arc::new(known))
             }
             _ => {
                 let Some(address) = self.pick() else {
                     return batch;
                 };
-                if next.holds.iter().any(|(held, _)| *held == address) {
-                    return batch;
-                }
                 next.chunks.remove(&address);
-                batch.evict(vec![address], true)
+                batch.evict(vec![address])
             }
         }
     }
@@ -262,9 +265,6 @@ impl User {
             if let Some(bytes) = read(store, address) {
                 seen.chunks.insert(*address, bytes);
             }
-            for holder in store.holders(address).unwrap() {
-                seen.holds.insert((*address, holder));
-            }
         }
         seen
     }
@@ -280,7 +280,6 @@ impl User {
         let fits = |model: &Model| {
             seen.rows == model.rows
                 && seen.records == model.records
-                && seen.holds == model.holds
                 && model.chunks.keys().all(|address| seen.chunks.contains_key(address))
         };
         let explained = [&self.sure, &self.maybe].into_iter().find(|model| fits(model)).cloned();
@@ -303,11 +302,10 @@ impl User {
 
 fn summary(model: &Model) -> String {
     format!(
-        "{} rows, {} records, chunks {:?}, {} holds",
+        "{} rows, {} records, chunks {:?}",
         model.rows.len(),
         model.records.len(),
-        model.chunks.keys().collect::<Vec<_>>(),
-        model.holds.len()
+        model.chunks.keys().collect::<Vec<_>>()
     )
 }
 

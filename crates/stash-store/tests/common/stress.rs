@@ -1,9 +1,9 @@
-//! Many threads that put, drop, ask, read, hold and evict the same few blobs, beside collections
+//! Many threads that put, drop, ask, read, name and evict the same few blobs, beside collections
 //! without a grace; each knows which blobs its own records keep.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stash_store::{Address, Batch, Blob, CollectOptions, CommitError, Options, Ref, Store};
@@ -12,7 +12,7 @@ use super::{Random, record};
 
 /// Blobs that all threads share. Few, so that they meet.
 const BLOBS: u64 = 192;
-/// Blobs beside those that are evicted and held, and named by nobody.
+/// Blobs beside those that are evicted, and named for a moment.
 const HELD: u64 = 16;
 /// Manifests, each of which names some of the blobs.
 const MANIFESTS: u64 = 12;
@@ -29,7 +29,8 @@ pub struct Tally {
     pub drops: u64,
     pub reads: u64,
     pub asks: u64,
-    pub holds: u64,
+    /// Records that stood for a moment on what others evict.
+    pub named: u64,
     pub evicted: u64,
     pub collections: u64,
     pub collected: u64,
@@ -46,7 +47,7 @@ impl Tally {
         self.drops += other.drops;
         self.reads += other.reads;
         self.asks += other.asks;
-        self.holds += other.holds;
+        self.named += other.named;
         self.evicted += other.evicted;
         self.collections += other.collections;
         self.collected += other.collected;
@@ -153,7 +154,7 @@ impl User<'_> {
             0..65 if !self.records.is_empty() => self.drop_one(),
             65..75 => self.ask(),
             75..95 => self.read_one(),
-            95.. => self.hold_or_evict(),
+            95.. => self.name_or_evict(),
             _ => self.put(),
         }
     }
@@ -237,23 +238,26 @@ impl User<'_> {
         self.tally.reads += 1;
     }
 
-    fn hold_or_evict(&mut self) {
+    fn name_or_evict(&mut self) {
         let address = self.things.held[pick(&mut self.random, self.things.held.len())];
         if self.random.below(3) == 0 {
-            match self.store.commit(Batch::new().evict(vec![address], true)) {
+            match self.store.commit(Batch::new().evict_known(vec![address], Arc::default())) {
                 Ok(receipt) => self.tally.evicted += receipt.evicted,
-                Err(CommitError::Held { .. }) => {}
+                Err(CommitError::Named { .. }) => {}
                 Err(error) => panic!("{error}"),
             }
             return;
         }
-        let holder = [u8::try_from(self.thread).unwrap(); 32];
+        self.n += 1;
+        let number = self.thread << 32 | self.n;
+        let entry = record(number, &[(address, 1)], &number.to_le_bytes());
+        let hash = entry.hash;
         self.things.stage(self.store, &address);
-        match self.store.commit(Batch::new().require(address).hold(address, holder)) {
+        match self.store.commit(Batch::new().require(address).record(entry)) {
             Ok(_) => {
-                self.tally.holds += 1;
+                self.tally.named += 1;
                 self.tally.lost += u64::from(!is_readable(self.store, self.things, &address));
-                self.store.commit(Batch::new().release(address, holder)).unwrap();
+                self.store.commit(Batch::new().drop_record(hash)).unwrap();
             }
             Err(CommitError::MissingChunk { .. }) => self.tally.refused += 1,
             Err(error) => panic!("{error}"),

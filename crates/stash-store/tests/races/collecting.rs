@@ -1,5 +1,7 @@
 //! Collections beside one another, beside evictions, and beside the index that is written down.
 
+use std::sync::Arc;
+
 use stash_store::{Batch, ChunkState, CollectOptions, CommitError, Store};
 
 use crate::common::Random;
@@ -85,7 +87,7 @@ fn a_collection_beside_commits_and_checkpoints_loses_nothing_in_a_power_cut() {
 }
 
 #[test]
-fn an_eviction_beside_a_hold_beside_a_collection_never_takes_what_is_held() {
+fn an_eviction_beside_a_record_beside_a_collection_never_takes_what_is_named() {
     // Fault cases 105 and 106.
     explore(|world| {
         let thing = Thing::large(1);
@@ -95,26 +97,29 @@ fn an_eviction_beside_a_hold_beside_a_collection_never_takes_what_is_held() {
         });
         let evictor = world.spawn(|store| {
             let address = Thing::large(1).address;
-            match store.commit(Batch::new().evict(vec![address], true)) {
-                Ok(_) | Err(CommitError::Held { .. }) => {}
+            match store.commit(Batch::new().evict_known(vec![address], Arc::default())) {
+                Ok(_) | Err(CommitError::Named { .. }) => {}
                 Err(error) => panic!("{error}"),
             }
         });
-        let holder = world.spawn(|store| {
+        let putter = world.spawn(|store| {
             let thing = Thing::large(1);
-            let hold = Batch::new().require(thing.address).hold(thing.address, [1; 32]);
-            let held = unless_missing(store.commit(hold));
-            if held {
-                assert!(thing.is_readable(&store), "held and gone");
+            let record = naming(1, std::slice::from_ref(&thing));
+            let named = unless_missing(
+                store.commit(Batch::new().require(thing.address).record(record.clone())),
+            );
+            if named {
+                assert!(thing.is_readable(&store), "named and gone");
             }
-            held
+            named
         });
-        let held = holder.join().unwrap();
+        let named = putter.join().unwrap();
         evictor.join().unwrap();
         collector.join().unwrap();
         collect(&world.store);
-        assert_eq!(thing.is_readable(&world.store), held);
-        world.store.commit(Batch::new().release(thing.address, [1; 32])).unwrap();
+        assert_eq!(thing.is_readable(&world.store), named);
+        let record = naming(1, std::slice::from_ref(&thing));
+        world.store.commit(Batch::new().drop_record(record.hash)).unwrap();
         collect(&world.store);
         assert_eq!(world.store.chunk_state(&thing.address).unwrap(), ChunkState::Absent);
         assert_eq!(world.bytes_in("chunks"), 0);
@@ -132,7 +137,7 @@ fn a_blob_evicted_collected_and_staged_again_is_whole_or_not_there() {
         });
         let evictor = world.spawn(|store| {
             let address = Thing::large(1).address;
-            store.commit(Batch::new().evict(vec![address], false)).unwrap();
+            store.commit(Batch::new().evict(vec![address])).unwrap();
         });
         let putter = world.spawn(|store| {
             let thing = Thing::large(1);
@@ -157,7 +162,7 @@ fn a_blob_that_is_put_while_strays_are_sought_is_here_from_then_on() {
     explore(|world| {
         let evict_all = |store: &Store, things: &[Thing]| {
             let addresses = things.iter().map(|thing| thing.address).collect();
-            store.commit(Batch::new().evict(addresses, false)).unwrap();
+            store.commit(Batch::new().evict(addresses)).unwrap();
         };
         let things: Vec<Thing> = (1..=6).map(Thing::large).collect();
         world.put(&things);

@@ -236,7 +236,7 @@ fn a_scrub_beside_commits_collections_and_evictions_finds_no_damage() {
                 assert!(matches!(error, stash_store::CommitError::MissingChunk { .. }));
                 store.commit(Batch::new()).unwrap()
             });
-            store.commit(Batch::new().evict(vec![thing.address], false)).unwrap();
+            store.commit(Batch::new().evict(vec![thing.address])).unwrap();
         });
         scrubber.join().unwrap();
         collector.join().unwrap();

@@ -83,5 +83,5 @@ fn put_until_refused(store: &Store, len: usize) -> (Vec<(Address, Vec<u8>)>, Sta
 }
 
 fn evict(address: Address) -> Batch {
-    Batch::new().evict(vec![address], true)
+    Batch::new().evict(vec![address])
 }

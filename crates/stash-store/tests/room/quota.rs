@@ -50,8 +50,7 @@ fn above_the_quota_records_and_manifests_are_refused_and_other_batches_are_not()
         );
     }
     assert_eq!(store.row(b"k").unwrap(), None);
-    store.commit(Batch::new().row(b"k", Some(b"v")).hold(held, [1; 32])).unwrap();
-    store.commit(Batch::new().release(held, [1; 32])).unwrap();
+    store.commit(Batch::new().row(b"k", Some(b"v"))).unwrap();
     store.commit(evict(held)).unwrap();
     store.commit(Batch::new().record(record(2, &[], b"tombstone")).even_if_full()).unwrap();
     store.flush().unwrap();

@@ -207,8 +207,6 @@ fn name_of(kind: u8, body: &[u8]) -> String {
         3 => "a file chunk".into(),
         5 => row("the row"),
         6 => row("the removal of the row"),
-        7 => "a hold".into(),
-        8 => "a release".into(),
         9 => "an evict".into(),
         11 => "an open".into(),
         12 => "the last mark".into(),

@@ -1,0 +1,67 @@
+//! Room that an evict and a purge give back, with whole programs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test ends at the first thing that goes wrong"
+)]
+
+mod common;
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use common::{Node, connected, member, noise, until};
+
+/// Bytes of disk that a directory takes.
+fn disk_use(directory: &Path) -> u64 {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(meta) = path.symlink_metadata() else { continue };
+        bytes += meta.blocks() * 512;
+        if meta.is_dir() {
+            bytes += disk_use(&path);
+        }
+    }
+    bytes
+}
+
+#[test]
+fn after_evict_purge_and_collection_every_disk_is_as_before() {
+    let founder = Node::start();
+    let (owner, keeper) =
+        (member(&founder, "owner", "owner"), member(&founder, "keeper", "keeper"));
+    let nodes = [&founder, &owner, &keeper];
+    nodes.iter().for_each(|node| connected(node, 3));
+    // Directories and indexes that a first file leaves are there before and after.
+    for (name, seed) in [("first", 1), ("t/a", 2), ("t/b", 3)] {
+        let content = noise(seed, if name == "t/a" { 48 << 20 } else { 3 << 20 });
+        founder.file(name, content);
+    }
+    let put = |name: &str| founder.ok(&["put", name, "--wait", "all"]);
+    let purge = |name: &str, records: u64| {
+        founder.ok(&["rm", "--purge", "-y", "-r", name]);
+        for node in nodes {
+            until("the forget has arrived", || node.json(&["status"])["records"] == records);
+            node.ok(&["gc", "--now"]);
+        }
+    };
+    put("first");
+    purge("first", 1);
+    let before = nodes.map(|node| disk_use(&node.data()));
+    put("t");
+    let full = nodes.map(|node| disk_use(&node.data()));
+    for node in [&founder, &owner] {
+        let evicted = node.json(&["evict", "-r", "t"]);
+        assert_eq!((&evicted["files"], &evicted["stopped"]), (&2.into(), &serde_json::Value::Null));
+    }
+    purge("t", 3);
+    let after = nodes.map(|node| disk_use(&node.data()));
+    println!("bytes of disk before {before:?}, with the files {full:?}, after {after:?}");
+    for ((before, full), after) in before.into_iter().zip(full).zip(after) {
+        assert!(full > before + (48 << 20), "{before} {full}");
+        assert!(after <= before + (full - before) / 100, "{before} {full} {after}");
+    }
+}
