@@ -3,7 +3,7 @@
 use serde_bytes::ByteBuf;
 use stash_crypto::ChunkRef;
 
-use crate::client::{Answer, Ask, Fate, joined_up, put_of, sealed};
+use crate::client::{Answer, Ask, Fate, NamedBy, Together, joined_up, put_of, sealed};
 use crate::scene::{Scene, scene};
 
 /// Puts a chunk that is a file of its own, and its record.
@@ -30,7 +30,13 @@ async fn whatever_is_asked_about_a_file_that_is_away_is_unavailable() {
     for ask in [
         Ask::Get { address: ByteBuf::from(chunk.address.as_bytes().to_vec()) },
         Ask::Have { chunks: chunks.clone() },
-        Ask::Hold { nonce: nonce.clone(), chunks: chunks.clone() },
+        Ask::Evict {
+            nonce: nonce.clone(),
+            groups: vec![Together {
+                chunks: chunks.clone(),
+                named: NamedBy::Records { hashes: ByteBuf::from(vec![1; 32]) },
+            }],
+        },
         Ask::Prove { nonce: nonce.clone(), chunks },
         Ask::Holding { hashes: hashes.clone() },
     ] {
