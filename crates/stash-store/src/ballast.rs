@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::budget::Claim;
 use crate::files::Files;
 use crate::sync::{Mutex, PoisonError};
-use crate::{IoError, OpenMode};
+use crate::{DiskFile, IoError, OpenMode};
 
 /// The ballast is made only where so many times as much is left above the reserve: it is for bad
 /// times, and not to bring them.
@@ -51,13 +51,14 @@ impl Ballast {
 
     /// The room that it holds.
     pub(crate) fn claim(&self, files: &Files) -> Claim {
-        Claim { bytes: self.bytes, inodes: 1 + u64::from(files.layout.levels()) }
+        let inodes = 1 + u64::from(files.layout.levels());
+        Claim { inodes, ..Claim::of_log(self.bytes) }
     }
 
     /// What there must be left above the reserve for it to be made.
     pub(crate) fn needs(&self, files: &Files) -> Claim {
-        let Claim { bytes, inodes } = self.claim(files);
-        Claim { bytes: bytes.saturating_mul(HEADROOM), inodes: inodes * HEADROOM }
+        let Claim { bytes, inodes, .. } = self.claim(files);
+        Claim { inodes: inodes * HEADROOM, ..Claim::of_log(bytes.saturating_mul(HEADROOM)) }
     }
 
     /// Makes it. Not synced: what a power cut leaves of it is looked at by the next open.
@@ -68,7 +69,7 @@ impl Ballast {
         }
         for (i, path) in paths(files).iter().enumerate() {
             let made = files.disk.open(path, OpenMode::Create).and_then(|file| match i {
-                0 => file.allocate(self.bytes),
+                0 => file.allocate(self.bytes).and_then(|()| fill(&*file, self.bytes)),
                 _ => Ok(()),
             });
             if let Err(error) = made {
@@ -93,6 +94,22 @@ impl Ballast {
         let _ = files.disk.sync_dir(&files.dir);
         true
     }
+}
+
+/// Bytes that are written at a time.
+const PIECE: usize = 256 * 1024;
+
+/// Writes what no file system that compresses can make smaller: zeros would hold no room there.
+fn fill(file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
+    let mut noise = blake3::Hasher::new_derive_key("stash v1 ballast").finalize_xof();
+    let (mut at, mut piece) = (0, vec![0; PIECE]);
+    while at < bytes {
+        let len = usize::try_from(bytes - at).unwrap_or(PIECE).min(PIECE);
+        noise.fill(&mut piece[..len]);
+        file.write_at(at, &piece[..len])?;
+        at += len as u64;
+    }
+    Ok(())
 }
 
 fn remove(files: &Files) {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::Address;
 use crate::commit::Reclaim;
 use crate::entry::Place;
 use crate::sync::Arc;
+use crate::{Address, Allowance};
 
 /// A blob that a record or a manifest names, with the length of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,6 +80,7 @@ pub(crate) enum Step {
 pub struct Batch {
     pub(crate) steps: Vec<Step>,
     even_if_full: bool,
+    allowance: Allowance,
 }
 
 impl Batch {
@@ -101,6 +102,17 @@ impl Batch {
     pub fn even_if_full(mut self) -> Batch {
         self.even_if_full = true;
         self
+    }
+
+    /// Lets the records and manifests of this batch use the allowance that there is for records when
+    /// quota or reserve are used up.
+    pub fn with_allowance(mut self, allowance: Allowance) -> Batch {
+        self.allowance = allowance;
+        self
+    }
+
+    pub(crate) fn allowance(&self) -> Allowance {
+        self.allowance
     }
 
     /// True if quota and reserve are for this batch, too.

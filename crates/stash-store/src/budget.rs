@@ -3,8 +3,8 @@
 use crate::entry::entry_len;
 use crate::files::Files;
 use crate::log::mark_len;
-use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use crate::{Quota, Resource, Room, Shortage, Space};
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use crate::{Allowance, Quota, Resource, Room, Shortage, Space};
 
 /// The part of what is left above the reserve that is given out before the disk is asked again:
 /// the less is left, the more often it is.
@@ -20,6 +20,8 @@ const CREDIT_INODES: u64 = 256;
 pub(crate) struct Claim {
     pub(crate) bytes: u64,
     pub(crate) inodes: u64,
+    /// Of the bytes, those that were granted to records beyond the quota.
+    pub(crate) beyond: u64,
 }
 
 impl Claim {
@@ -29,17 +31,19 @@ impl Claim {
 
     pub(crate) fn plus(self, other: Claim) -> Claim {
         let bytes = self.bytes.saturating_add(other.bytes);
-        Claim { bytes, inodes: self.inodes.saturating_add(other.inodes) }
+        let beyond = self.beyond.saturating_add(other.beyond);
+        Claim { bytes, inodes: self.inodes.saturating_add(other.inodes), beyond }
     }
 
     fn minus(self, other: Claim) -> Claim {
         let bytes = self.bytes.saturating_sub(other.bytes);
-        Claim { bytes, inodes: self.inodes.saturating_sub(other.inodes) }
+        let beyond = self.beyond.saturating_sub(other.beyond);
+        Claim { bytes, inodes: self.inodes.saturating_sub(other.inodes), beyond }
     }
 
     /// Of a batch that takes this many bytes of log.
     pub(crate) fn of_log(bytes: u64) -> Claim {
-        Claim { bytes, inodes: 0 }
+        Claim { bytes, ..Claim::default() }
     }
 
     /// Of a blob that lies in the log.
@@ -75,36 +79,88 @@ struct State {
     spent: Claim,
     /// May be granted without asking the disk.
     credit: Claim,
-    /// What was asked for when the last answer was no.
+    /// The content that was asked for when the last answer was no.
     refused: Option<Claim>,
+    /// What records were granted beyond the quota since the store was within it.
+    beyond: u64,
 }
 
 impl State {
-    fn within_quota(&self, claim: Claim) -> Result<(), Shortage> {
+    /// How many of these bytes go beyond the quota, if they may.
+    fn within_quota(&self, claim: Claim, allowance: Allowance) -> Result<u64, Shortage> {
         let used = self.used.all();
         match self.quota.hard {
             Some(limit) if used.saturating_add(claim.bytes) > limit => {
-                Err(Shortage::Quota { used, limit })
+                let left = allowance.beyond(limit).saturating_sub(self.beyond);
+                let granted = (claim.bytes <= left).then_some(claim.bytes);
+                granted.ok_or(Shortage::Quota { used, limit })
             }
-            _ => Ok(()),
+            _ => Ok(0),
         }
     }
 
-    /// What of this space may still be granted once `claim` is; the reserve is not.
-    fn left(&self, space: &Space, claim: Claim) -> Result<Claim, Shortage> {
-        let (bytes, inodes) = self.quota.reserve(space);
-        let Claim { bytes, inodes } = Claim { bytes, inodes }.plus(self.spent);
+    /// What of this space may still be granted once `claim` is; the reserve is not, but for what the
+    /// allowance has of it.
+    fn left(&self, space: &Space, claim: Claim, allowance: Allowance) -> Result<Claim, Shortage> {
+        let (bytes, inodes) = allowance.reserve(self.quota.reserve(space));
+        let kept = Claim { bytes, inodes, beyond: 0 }.plus(self.spent);
         let need = self.unwritten.plus(claim);
         let free_inodes = space.free_inodes.unwrap_or(u64::MAX);
         let short = |free, reserve, what| Err(Shortage::Reserve { free, reserve, what });
-        if space.free < need.bytes.saturating_add(bytes) {
-            return short(space.free, bytes, Resource::Bytes);
+        if space.free < need.bytes.saturating_add(kept.bytes) {
+            return short(space.free, kept.bytes, Resource::Bytes);
         }
-        if free_inodes < need.inodes.saturating_add(inodes) {
-            return short(free_inodes, inodes, Resource::Inodes);
+        if free_inodes < need.inodes.saturating_add(kept.inodes) {
+            return short(free_inodes, kept.inodes, Resource::Inodes);
         }
-        let free = Claim { bytes: space.free, inodes: free_inodes };
-        Ok(free.minus(need).minus(Claim { bytes, inodes }))
+        let free = Claim { bytes: space.free, inodes: free_inodes, beyond: 0 };
+        Ok(free.minus(need).minus(kept))
+    }
+
+    /// Counts anew what lies beyond the quota: what was there before may be the index as well, and
+    /// then it is the half of all records that has less.
+    fn count_beyond(&mut self) {
+        let limit = self.quota.hard.unwrap_or(u64::MAX);
+        let most = Allowance::Records.beyond(limit);
+        self.beyond = self.used.all().saturating_sub(limit).min(most);
+    }
+
+    fn is_within(&self) -> bool {
+        self.quota.hard.is_none_or(|limit| self.used.all() <= limit)
+    }
+
+    /// Notes what the store has now. True if somebody who was refused may ask again.
+    fn set_used(&mut self, used: Used) -> bool {
+        let before = self.used.all();
+        self.used = used;
+        if self.is_within() {
+            self.beyond = 0;
+        }
+        self.refused.is_some() && self.used.all() < before
+    }
+}
+
+/// What the store has, of what it may have.
+#[derive(Debug)]
+pub(crate) struct Look {
+    pub(crate) used: Used,
+    pub(crate) quota: Quota,
+    /// What the disk has left; `None` if it does not say.
+    pub(crate) space: Option<Space>,
+    pub(crate) room: Room,
+    /// Bytes that the store may have in all, as things are.
+    pub(crate) limit: u64,
+}
+
+type Hook = Box<dyn Fn() + Send + Sync>;
+
+/// Whom to tell that there is more room than there was.
+#[derive(Default)]
+struct Listener(RwLock<Option<Hook>>);
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listener")
     }
 }
 
@@ -114,12 +170,35 @@ impl State {
 pub(crate) struct Budget {
     files: Arc<Files>,
     state: Mutex<State>,
+    listener: Listener,
 }
 
 impl Budget {
     pub(crate) fn new(files: Arc<Files>, quota: Quota, used: Used) -> Budget {
-        let state = State { quota, used, ..State::default() };
-        Budget { files, state: Mutex::new(state) }
+        let mut state = State { quota, used, ..State::default() };
+        state.count_beyond();
+        Budget { files, state: Mutex::new(state), listener: Listener::default() }
+    }
+
+    /// From now on, `hook` is called when there is more room, if somebody was refused.
+    pub(crate) fn listen(&self, hook: Hook) {
+        *self.listener.0.write().unwrap_or_else(PoisonError::into_inner) = Some(hook);
+    }
+
+    fn tell(&self) {
+        let listener = self.listener.0.read().unwrap_or_else(PoisonError::into_inner);
+        listener.iter().for_each(|hook| hook());
+    }
+
+    fn set_used(&self, change: impl FnOnce(&mut Used)) {
+        let mut state = self.lock();
+        let mut used = state.used;
+        change(&mut used);
+        let grew = state.set_used(used);
+        drop(state);
+        if grew {
+            self.tell();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -135,7 +214,8 @@ impl Budget {
     /// Of a blob that lies in a file of its own: its directories may be new.
     pub(crate) fn claim_of_file(&self, len: u64) -> Claim {
         let bytes = len + entry_len(36) + mark_len();
-        Claim { bytes, inodes: 1 + u64::from(self.files.layout.levels()) }
+        let inodes = 1 + u64::from(self.files.layout.levels());
+        Claim { bytes, inodes, beyond: 0 }
     }
 
     pub(crate) fn set_quota(&self, quota: Quota) {
@@ -143,38 +223,61 @@ impl Budget {
         state.quota = quota;
         state.credit = Claim::default();
         state.refused = None;
+        state.count_beyond();
+        drop(state);
+        self.tell();
     }
 
-    /// Takes room, until it is [`Budget::wrote`] and [`Budget::release`]d. True if the disk was
-    /// asked.
-    pub(crate) fn take(&self, claim: Claim) -> Result<bool, Shortage> {
+    /// Takes room, until it is [`Budget::wrote`] and [`Budget::release`]d: the claim as it was
+    /// granted, and true if the disk was asked.
+    pub(crate) fn take(
+        &self,
+        claim: Claim,
+        allowance: Allowance,
+    ) -> Result<(Claim, bool), Shortage> {
         let mut state = self.lock();
-        let taken = state.within_quota(claim).and_then(|()| self.draw(&mut state, claim));
+        let taken = state.within_quota(claim, allowance).and_then(|beyond| {
+            let asked = self.draw(&mut state, claim, allowance)?;
+            Ok((Claim { beyond, ..claim }, asked))
+        });
         match taken {
-            Ok(_) => {
-                state.refused = None;
+            Ok((granted, _)) => {
+                let content = allowance == Allowance::None;
+                if content && state.refused.is_some_and(|refused| refused.is_within(claim)) {
+                    state.refused = None;
+                }
+                state.beyond = state.beyond.saturating_add(granted.beyond);
                 state.used.coming = state.used.coming.saturating_add(claim.bytes);
-                state.unwritten = state.unwritten.plus(claim);
+                state.unwritten = state.unwritten.plus(granted);
             }
             Err(_) => {
-                state.refused = Some(claim);
+                if allowance == Allowance::None {
+                    state.refused = Some(claim);
+                }
                 state.credit = Claim::default();
             }
         }
         taken
     }
 
-    fn draw(&self, state: &mut State, claim: Claim) -> Result<bool, Shortage> {
+    fn draw(
+        &self,
+        state: &mut State,
+        claim: Claim,
+        allowance: Allowance,
+    ) -> Result<bool, Shortage> {
         if claim.is_within(state.credit) {
             state.credit = state.credit.minus(claim);
             return Ok(false);
         }
         state.credit = Claim::default();
         if let Some(space) = self.space() {
-            let left = state.left(&space, claim)?;
+            state.left(&space, claim, allowance)?;
+            let left = state.left(&space, claim, Allowance::None).unwrap_or_default();
             state.credit = Claim {
                 bytes: (left.bytes / CREDIT_PART).min(CREDIT_BYTES),
                 inodes: (left.inodes / CREDIT_PART).min(CREDIT_INODES),
+                beyond: 0,
             };
         }
         Ok(true)
@@ -188,8 +291,24 @@ impl Budget {
 
     /// What was granted will not be used. After [`Budget::wrote`].
     pub(crate) fn release(&self, claim: Claim) {
+        // Nobody is told: what was kept in vain is no more room than there was.
         let mut state = self.lock();
+        state.beyond = state.beyond.saturating_sub(claim.beyond);
         state.used.coming = state.used.coming.saturating_sub(claim.bytes);
+    }
+
+    /// True if so much would be granted now. Who is refused content hears when there is more room.
+    pub(crate) fn fits(&self, claim: Claim, allowance: Allowance) -> bool {
+        let space = self.space();
+        let mut state = self.lock();
+        let fits = state.within_quota(claim, allowance).and_then(|_| match &space {
+            Some(space) => state.left(space, claim, allowance).map(drop),
+            None => Ok(()),
+        });
+        if fits.is_err() && allowance == Allowance::None && state.refused.is_none() {
+            state.refused = Some(claim);
+        }
+        fits.is_ok()
     }
 
     /// The disk said that it is full: it is asked again before more is granted.
@@ -199,13 +318,14 @@ impl Budget {
 
     /// What the store has now, with what has `arrived` of what was granted.
     pub(crate) fn settle(&self, files: u64, log: u64, arrived: Claim) {
-        let mut state = self.lock();
-        let coming = state.used.coming.saturating_sub(arrived.bytes);
-        state.used = Used { files, log, coming, index: state.used.index };
+        self.set_used(|used| {
+            let coming = used.coming.saturating_sub(arrived.bytes);
+            *used = Used { files, log, coming, index: used.index };
+        });
     }
 
     pub(crate) fn set_index(&self, bytes: u64) {
-        self.lock().used.index = bytes;
+        self.set_used(|used| used.index = bytes);
     }
 
     /// Adds the ballast to the reserve while it is used; nothing once it is back.
@@ -218,25 +338,40 @@ impl Budget {
     /// True if this much is left above the reserve, as of now.
     pub(crate) fn has_left(&self, claim: Claim) -> bool {
         let space = self.space();
-        space.is_some_and(|space| self.lock().left(&space, claim).is_ok())
+        space.is_some_and(|space| self.lock().left(&space, claim, Allowance::None).is_ok())
+    }
+
+    /// True if this much may be written for the store's own sake, and the reserve is whole after it. A
+    /// disk that does not say what it has left may be tried.
+    pub(crate) fn leaves_reserve(&self, claim: Claim) -> bool {
+        let space = self.space();
+        space.is_none_or(|space| self.lock().left(&space, claim, Allowance::None).is_ok())
     }
 
     /// What the store has, of what it may have, and what the disk has left.
-    pub(crate) fn look(&self) -> (Used, Quota, Option<Space>, Room) {
+    pub(crate) fn look(&self) -> Look {
         let space = self.space();
-        let state = self.lock();
+        let mut state = self.lock();
+        let one = Claim { bytes: 1, inodes: 1, beyond: 0 };
         // What was asked for and is not granted counts in no figure.
-        let claim = state.refused.unwrap_or(Claim { bytes: 1, inodes: 1 });
-        let within = state.within_quota(claim).and_then(|()| match &space {
-            Some(space) => state.left(space, claim).map(drop),
+        let claim = state.refused.unwrap_or(one);
+        let within = state.within_quota(claim, Allowance::None).and_then(|_| match &space {
+            Some(space) => state.left(space, claim, Allowance::None).map(drop),
             None => Ok(()),
         });
+        if within.is_ok() {
+            state.refused = None;
+        }
         let used = state.used.all();
         let room = match (within, state.quota.soft) {
             (Err(shortage), _) => Room::Refusing(shortage),
             (Ok(()), Some(soft)) if used > soft => Room::AboveSoft { used, soft },
             _ => Room::Enough,
         };
-        (state.used, state.quota, space, room)
+        let left = |space: &Space| state.left(space, Claim::default(), Allowance::None);
+        let left =
+            space.as_ref().map_or(u64::MAX, |space| left(space).map_or(0, |left| left.bytes));
+        let limit = state.quota.hard.unwrap_or(u64::MAX).min(used.saturating_add(left));
+        Look { used: state.used, quota: state.quota, space, room, limit }
     }
 }

@@ -265,12 +265,20 @@ impl Files {
         self.at_once(&dirs, sync).into_iter().collect()
     }
 
-    /// Syncs files, several at a time.
-    pub(crate) fn sync_files(&self, files: &[(PathBuf, Arc<dyn DiskFile>)]) -> Result<(), IoError> {
+    /// Syncs new files, several at a time. Those that a full disk did not take are told apart; the
+    /// sync of another one failed if all of it is an error.
+    pub(crate) fn sync_files(
+        &self,
+        files: &[(PathBuf, Arc<dyn DiskFile>)],
+    ) -> Result<Vec<Result<(), IoError>>, IoError> {
         let sync = |(path, file): &(PathBuf, Arc<dyn DiskFile>)| {
             file.sync().map_err(|e| IoError::new("sync", path, e))
         };
-        self.at_once(files, sync).into_iter().collect()
+        let full = |outcome: Result<(), IoError>| match outcome {
+            Err(error) if !error.is_full() => Err(error),
+            outcome => Ok(outcome),
+        };
+        self.at_once(files, sync).into_iter().map(full).collect()
     }
 
     /// Runs `f` on every item, on up to [`SYNCS_AT_ONCE`] threads; on the caller's for few items.

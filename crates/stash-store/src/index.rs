@@ -138,6 +138,11 @@ impl Index {
         self.tree.checkpoint()
     }
 
+    /// Bytes that the next merge reads and about writes, if one is due.
+    pub(crate) fn merge_bytes(&self) -> Option<u64> {
+        self.tree.merge_bytes()
+    }
+
     /// Merges files of the index if that is due.
     pub(crate) fn merge(
         &self,

@@ -57,9 +57,9 @@ pub use lease::{Lease, LeaseError, MAX_LEASED};
 pub use nest::{Nest, NestError, nest};
 pub use options::{Committer, MAX_BLOB_BYTES, MAX_SMALL, Options};
 pub use rebuild::RebuildReport;
-pub use room::{Quota, Resource, Room, Shortage};
+pub use room::{Allowance, Quota, Resource, Room, Shortage};
 pub use scrub::{Scrubbed, Scrubber};
 pub use stats::{
     ChunkState, DamagedRecord, OpenReport, RecordTotals, ScrubProgress, Staged, Stats, StoredRecord,
 };
-pub use store::{Row, Store, WriterEnd};
+pub use store::{Reservation, Row, Store, WriterEnd};

@@ -110,6 +110,13 @@ pub(crate) enum AppendError {
     Broken(IoError),
 }
 
+impl AppendError {
+    /// The sync of a file failed that nothing relies on yet: a full disk is as good as before.
+    fn new_file(error: IoError) -> AppendError {
+        if error.is_full() { AppendError::Undone(error) } else { AppendError::Broken(error) }
+    }
+}
+
 /// Writes at the end of the log. There is one.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
@@ -273,7 +280,15 @@ impl LogWriter {
             return Err(AppendError::Undone(error));
         }
         if let Err(error) = self.file.sync() {
-            return Err(AppendError::Broken(IoError::new("sync", &path(), error)));
+            let error = IoError::new("sync", &path(), error);
+            if !error.is_full() {
+                return Err(AppendError::Broken(error));
+            }
+            // Some file systems find out only now. What is in the group is lost; what the sync before
+            // this one made durable is not touched by it, and ends where the group is cut off.
+            self.give_back(group);
+            self.undo()?;
+            return Err(AppendError::Undone(error));
         }
         self.end = group.end();
         self.next_sequence = group.next_sequence;
@@ -307,9 +322,13 @@ pub(crate) fn create_segment(
     let header = segment_header(format, id, first_sequence);
     let (tmp, file) = files.write_tmp(&header).map_err(AppendError::Undone)?;
     if let Err(error) = file.sync() {
-        return Err(AppendError::Broken(IoError::new("sync", &tmp, error)));
+        // Left behind at worst until the next open: nobody knows of it.
+        let _ = files.disk.remove(&tmp);
+        return Err(AppendError::new_file(IoError::new("sync", &tmp, error)));
     }
-    let settled = files.settle(&[(tmp.clone(), files.segment(id))]).map_err(AppendError::Broken)?;
+    // A segment without an entry that is there or not: the next attempt takes its place.
+    let settled = files.settle(&[(tmp.clone(), files.segment(id))]);
+    let settled = settled.map_err(AppendError::new_file)?;
     for outcome in settled {
         if let Err(error) = outcome {
             let _ = files.disk.remove(&tmp);

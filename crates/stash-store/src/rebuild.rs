@@ -118,7 +118,7 @@ fn announce(
         dirs.extend(shared.above(path));
     }
     if !shared.options.read_only {
-        shared.files.sync_files(&open)?;
+        shared.files.sync_files(&open)?.into_iter().collect::<Result<(), _>>()?;
         shared.files.sync_dirs(&dirs)?;
         let files = found.iter().map(|stray| (stray.address, stray.len)).collect();
         shared.reclaim(Reclaim::Announce { files })?;

@@ -37,6 +37,53 @@ pub struct Quota {
     pub reserve_inodes: Option<u64>,
 }
 
+/// Bytes that records may take beyond the hard quota, or out of the reserve, at most: those of some
+/// hundred thousand, with what the index has of them.
+const RECORDS_BYTES: u64 = 64 * 1024 * 1024;
+/// Of a smaller quota, records may go beyond it by one part in so many.
+const RECORDS_PART: u64 = 16;
+/// Of the reserve, of bytes and of inodes, records may take one part in so many: the rest stays for
+/// collections and merges of the index.
+const RECORDS_OF_RESERVE: u64 = 4;
+
+/// What a batch with records or manifests may use when quota or reserve forbid blobs. A store that
+/// takes no bytes any more can so still learn what there is, and what of it has ended.
+///
+/// The allowance is 64 MiB, or a sixteenth of the hard quota where that is less; and of the disk, at
+/// most a quarter of the reserve. What records took of it beyond the quota is counted until the
+/// store is within its quota again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Allowance {
+    /// Nothing: the batch brings content, and counts as blobs do.
+    #[default]
+    None,
+    /// Half of the allowance: what is said of content that lies elsewhere.
+    Records,
+    /// All of it: what says that something has ended.
+    Endings,
+}
+
+impl Allowance {
+    fn part_of(self, whole: u64) -> u64 {
+        match self {
+            Allowance::None => 0,
+            Allowance::Records => whole / 2,
+            Allowance::Endings => whole,
+        }
+    }
+
+    /// Bytes beyond a hard quota.
+    pub(crate) fn beyond(self, hard: u64) -> u64 {
+        self.part_of(RECORDS_BYTES.min(hard / RECORDS_PART))
+    }
+
+    /// Bytes and inodes that are left of a reserve.
+    pub(crate) fn reserve(self, (bytes, inodes): (u64, u64)) -> (u64, u64) {
+        let of_bytes = self.part_of(RECORDS_BYTES.min(bytes / RECORDS_OF_RESERVE));
+        (bytes - of_bytes, inodes - self.part_of(inodes / RECORDS_OF_RESERVE))
+    }
+}
+
 impl Quota {
     /// Bytes and inodes of this disk that puts leave.
     pub(crate) fn reserve(&self, space: &Space) -> (u64, u64) {

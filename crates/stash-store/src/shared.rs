@@ -18,9 +18,9 @@ use crate::stage::{Leaving, Stage};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, PoisonError, RwLock, mpsc, thread};
 use crate::upkeep::Upkeep;
 use crate::{
-    Address, Batch, ChunkState, CommitError, Committer, Lock, MAX_BATCH_BYTES, MAX_MANIFEST_REFS,
-    MAX_RECORD_BYTES, MAX_RECORD_REFS, MAX_ROW_KEY, MAX_ROW_VALUE, OpenReport, Options, ReadError,
-    Receipt, Shortage,
+    Address, Allowance, Batch, ChunkState, CommitError, Committer, Lock, MAX_BATCH_BYTES,
+    MAX_MANIFEST_REFS, MAX_RECORD_BYTES, MAX_RECORD_REFS, MAX_ROW_KEY, MAX_ROW_VALUE, OpenReport,
+    Options, ReadError, Receipt, Shortage,
 };
 
 /// Sentences about damage in the log that are remembered, some 100 bytes each.
@@ -302,11 +302,12 @@ impl Shared {
     /// Hands a batch to the committer, whoever that is.
     pub(crate) fn submit(&self, batch: Batch, done: Option<Done>, wait: bool) {
         let admitted = check_limits(&batch).and_then(|log_bytes| {
-            let takes = if batch.takes_room() { log_bytes } else { 0 };
-            let claim = Claim::of_log(takes);
-            if takes > 0 {
-                self.take_room(claim)?;
-            }
+            let claim = match batch.takes_room() {
+                true => {
+                    self.take_room(Claim::of_log(taken(&batch, log_bytes)), batch.allowance())?
+                }
+                false => Claim::default(),
+            };
             Ok((log_bytes, claim))
         });
         let (log_bytes, claim) = match admitted {
@@ -336,8 +337,8 @@ impl Shared {
 
     /// Takes room for what a caller wants to store. The ballast is made again when the disk says
     /// that it has some.
-    pub(crate) fn take_room(&self, claim: Claim) -> Result<(), Shortage> {
-        let asked = self.budget.take(claim)?;
+    pub(crate) fn take_room(&self, claim: Claim, allowance: Allowance) -> Result<Claim, Shortage> {
+        let (granted, asked) = self.budget.take(claim, allowance)?;
         if asked && self.ballast.is_missing() {
             if self.is_inline() {
                 self.keep_ballast();
@@ -345,7 +346,13 @@ impl Shared {
                 self.upkeep.nudge();
             }
         }
-        Ok(())
+        Ok(granted)
+    }
+
+    /// Gives back room that was taken and will not be used.
+    pub(crate) fn give_back(&self, claim: Claim) {
+        self.budget.wrote(claim);
+        self.budget.release(claim);
     }
 
     /// Whoever has the core serves all that waits, also what was added meanwhile by another
@@ -441,6 +448,12 @@ fn check_limits(batch: &Batch) -> Result<u64, CommitError> {
     }
     at_most("a batch", bytes, MAX_BATCH_BYTES)?;
     Ok(bytes)
+}
+
+/// Bytes of log that count as room taken: what drops records gives more back.
+fn taken(batch: &Batch, log_bytes: u64) -> u64 {
+    let drops = batch.steps.iter().filter(|step| matches!(step, Step::Drop(_))).count() as u64;
+    log_bytes.saturating_sub(drops * entry_len(DROP_BODY))
 }
 
 fn at_most(what: &'static str, len: u64, limit: u64) -> Result<(), CommitError> {

@@ -282,11 +282,7 @@ impl Stage {
                 ((s.tmp.clone(), Arc::clone(&s.file)), (s.tmp.clone(), to))
             })
             .unzip();
-        let settled = if refused {
-            Ok(None)
-        } else {
-            files.sync_files(&open).and_then(|()| into_place(files, &moves)).map(Some)
-        };
+        let settled = if refused { Ok(None) } else { settle(files, &open, &moves).map(Some) };
         let mut state = self.lock();
         state.flushed += round.len() as u64;
         for (i, staged) in round.iter().enumerate() {
@@ -544,4 +540,30 @@ fn all_away(away: &Away, moves: &[(PathBuf, PathBuf)]) -> Vec<Result<(), IoError
         Err(IoError::new("rename", to, source))
     };
     moves.iter().map(lost).collect()
+}
+
+/// Makes new files durable under their names. What a full disk did not take is told apart for each: it
+/// is announced by nobody, so that its bytes and its name may be there or not.
+fn settle(
+    files: &Files,
+    open: &[(PathBuf, Arc<dyn DiskFile>)],
+    moves: &[(PathBuf, PathBuf)],
+) -> Result<Vec<Result<(), IoError>>, IoError> {
+    let mut outcomes = files.sync_files(open)?;
+    let whole: Vec<usize> = (0..moves.len()).filter(|at| outcomes[*at].is_ok()).collect();
+    let synced: Vec<_> = whole.iter().map(|at| moves[*at].clone()).collect();
+    match into_place(files, &synced) {
+        Ok(settled) => {
+            whole.into_iter().zip(settled).for_each(|(at, outcome)| outcomes[at] = outcome);
+        }
+        Err(error) if error.is_full() => {
+            for at in whole {
+                // It is taken for a stray, or overwritten, if it stays.
+                let _ = files.disk.remove(&moves[at].1);
+                outcomes[at] = Err(error.again());
+            }
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(outcomes)
 }

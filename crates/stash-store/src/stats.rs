@@ -92,6 +92,9 @@ pub struct Stats {
     /// Bytes of the store: blob files, log, index, and what is on its way into them. The ballast
     /// and what lies in `quarantine/` are not counted.
     pub used_bytes: u64,
+    /// Bytes that the store may have in all, as of now: its hard quota, or what it has and what the
+    /// disk has left above the reserve, whichever is less.
+    pub limit_bytes: u64,
     /// What the store may take.
     pub quota: Quota,
     /// What the disk has left, as of now; `None` if it does not say.
@@ -101,6 +104,8 @@ pub struct Stats {
     /// The directory of the files of blobs, if it was away when it was looked at last. Figures of
     /// blobs are as of when it was there.
     pub away: Option<Away>,
+    /// Bytes for which a merge of the index waits: it begins when so much is free above the reserve.
+    pub waits_to_merge: Option<u64>,
     /// Why the store takes no writes, if so.
     pub read_only: Option<String>,
     /// Bytes staged and not yet durable.

@@ -2,17 +2,20 @@
 
 mod blobs;
 mod records;
+mod room;
 
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+pub use self::room::Reservation;
+use crate::budget::Look;
 use crate::commit::{Core, Reclaim, lock};
 use crate::shared::{Figures, Parts, Shared};
 use crate::sync::{Arc, thread};
 use crate::{
     Batch, CollectError, CollectOptions, Collectable, Collected, Collector, CommitError, Committer,
-    IoError, OpenError, OpenReport, Options, Quota, ReadError, Receipt, Stats, recover,
+    IoError, OpenError, OpenReport, Options, ReadError, Receipt, Stats, recover,
 };
 
 /// Attempts to read what is written again elsewhere each time it is read: about a commit each.
@@ -198,23 +201,19 @@ impl Store {
         self.shared.ask(|index| index.rows_beyond(prefix, after, limit))
     }
 
-    /// Sets how much the store may take from now on; it is not remembered, see [`Options::quota`].
-    /// What is here stays, also beyond the quota.
-    pub fn set_quota(&self, quota: Quota) {
-        self.shared.budget.set_quota(quota);
-    }
-
     /// Figures, as of the last commit; room, as of now: the disk is asked.
     pub fn stats(&self) -> Stats {
         let scrub = self.scrub_progress();
-        let (used, quota, disk, room) = self.shared.budget.look();
+        let Look { used, quota, space, room, limit } = self.shared.budget.look();
         let figures = lock(&self.shared.figures);
         Stats {
             file_bytes: used.files,
             index_bytes: used.index,
             used_bytes: used.all(),
+            limit_bytes: limit,
+            waits_to_merge: self.shared.waits_to_merge(),
             quota,
-            disk,
+            disk: space,
             room,
             records: figures.state.records,
             chunks: figures.state.chunks,

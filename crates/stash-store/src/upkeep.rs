@@ -34,6 +34,8 @@ struct State {
     gone: Vec<u64>,
     /// The last attempt found no room.
     full: Option<IoError>,
+    /// Bytes for which a merge of the index waits.
+    waits_to_merge: Option<u64>,
     /// Damage in the index, for the committer to mend.
     damaged: Option<String>,
 }
@@ -194,7 +196,7 @@ impl Shared {
         if self.read_only().is_none() {
             let written = self.write_frozen().and_then(|()| {
                 let index = self.index();
-                while index.merge(&|| self.write_meanwhile())? {}
+                while self.may_merge() && index.merge(&|| self.write_meanwhile())? {}
                 Ok(())
             });
             match written {
@@ -211,6 +213,28 @@ impl Shared {
             self.budget.set_index(self.index().stats().disk_bytes);
         }
         self.upkeep.notify();
+    }
+
+    /// True if there is room for the next merge above the reserve: one that fills the disk takes the room of
+    /// the log, and ends with nothing. Without, there are more runs, until there is room.
+    fn may_merge(&self) -> bool {
+        let Some(bytes) = self.index().merge_bytes() else {
+            return true;
+        };
+        let room = self.budget.leaves_reserve(Claim::of_log(bytes));
+        let waited = std::mem::replace(
+            &mut lock(&self.upkeep.state).waits_to_merge,
+            (!room).then_some(bytes),
+        );
+        if !room && waited.is_none() {
+            tracing::warn!(bytes, "a merge of the index waits for room above the reserve");
+        }
+        room
+    }
+
+    /// Bytes for which a merge of the index waits.
+    pub(crate) fn waits_to_merge(&self) -> Option<u64> {
+        lock(&self.upkeep.state).waits_to_merge
     }
 
     /// Writes what was set aside while runs are merged: callers would wait for the whole merge, once
@@ -235,7 +259,11 @@ impl Shared {
             let mut state = lock(&self.upkeep.state);
             (std::mem::take(&mut state.emptied), std::mem::take(&mut state.retired))
         };
-        let synced = self.files.sync_emptied(&emptied).map_err(TreeError::Sync);
+        let synced = self.files.sync_emptied(&emptied).map_err(|error| match error.is_full() {
+            // They are still to be synced: what they had is named by nobody.
+            true => TreeError::Full(error),
+            false => TreeError::Sync(error),
+        });
         let mut written = synced.and_then(|()| self.index().checkpoint());
         // The ballast is for the log, unless memory takes no more changes, or room comes of it.
         let is_worth_it = self.is_behind() || !retired.is_empty();
@@ -309,12 +337,12 @@ impl Shared {
             return Ok(());
         }
         let paths = retired.iter().map(|id| self.files.segment(*id));
+        // Before they are removed: some file systems give a file that is open another name instead.
+        retired.iter().for_each(|id| self.segments.forget(*id));
         // What is not removed now, the next open removes.
         self.files.remove_durably(paths).map_err(TreeError::Io)?;
-        // Now that nobody can open them any more: an open file keeps its room.
-        for id in retired {
-            self.segments.forget(*id);
-        }
+        // And now that nobody can open them any more: an open file keeps its room.
+        retired.iter().for_each(|id| self.segments.forget(*id));
         lock(&self.upkeep.state).gone.extend(retired);
         Ok(())
     }

@@ -102,8 +102,7 @@ impl Shared {
     }
 
     fn refuse(&self, job: Waiting, error: CommitError) {
-        self.budget.wrote(job.claim);
-        self.budget.release(job.claim);
+        self.give_back(job.claim);
         answer(job.done, Err(error));
     }
 }

@@ -80,6 +80,11 @@ fn walk(
             walk(files, format, &path, found, nameless)?;
             continue;
         }
+        if !is_segment_name(&entry.name) {
+            // Of a file manager, or of a network file system that keeps what somebody has open.
+            tracing::debug!(path = %path.display(), "a file of somebody else in the log's directory");
+            continue;
+        }
         let file = files.disk.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
         let len = file.len().map_err(io_error("read", &path))?;
         let mut header = [0; 256];
@@ -98,6 +103,11 @@ fn walk(
         }
     }
     Ok(())
+}
+
+/// True if a file is named as segments are.
+fn is_segment_name(name: &str) -> bool {
+    name.len() == 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The features that a segment's copy of FORMAT names; an error if a newer program wrote it.

@@ -10,8 +10,8 @@ use crate::index::ChunkRow;
 use crate::shared::Shared;
 use crate::stage::Admission;
 use crate::{
-    Address, Blob, ChunkState, Committer, IoError, Lease, MAX_BLOB_BYTES, OpenMode, ReadError,
-    StageError, Staged,
+    Address, Allowance, Blob, ChunkState, Committer, IoError, Lease, MAX_BLOB_BYTES, OpenMode,
+    ReadError, StageError, Staged,
 };
 
 impl Store {
@@ -28,14 +28,33 @@ impl Store {
     /// A blob that is not here takes room, within [`Options::quota`](crate::Options::quota):
     /// without room, see [`StageError::is_full`], it is refused and leaves nothing behind.
     pub fn stage(&self, blob: Blob) -> Result<Staged, StageError> {
+        self.stage_in(blob, &mut None)
+    }
+
+    /// What a blob of so many bytes takes.
+    pub(super) fn claim_of(&self, len: u64) -> Claim {
+        match self.is_small(len) {
+            true => Claim::of_small(len),
+            false => self.shared.budget.claim_of_file(len),
+        }
+    }
+
+    fn is_small(&self, len: u64) -> bool {
+        len < u64::from(self.shared.options.small.min(crate::MAX_SMALL))
+    }
+
+    /// Stages in room that is `kept` for it, which is taken then, or in some that is to be found.
+    pub(super) fn stage_in(
+        &self,
+        blob: Blob,
+        kept: &mut Option<Claim>,
+    ) -> Result<Staged, StageError> {
         let (address, len) = (blob.address(), blob.bytes().len() as u64);
         if len > MAX_BLOB_BYTES {
             return Err(StageError::TooLarge { len });
         }
         let sealed_len = u32::try_from(len).map_err(|_| StageError::TooLarge { len })?;
-        let options = &self.shared.options;
-        let is_small = len < u64::from(options.small.min(crate::MAX_SMALL));
-        if !is_small {
+        if !self.is_small(len) {
             // Before it is asked what is there, or written what would have no place.
             self.shared.look()?;
         }
@@ -47,15 +66,15 @@ impl Store {
             }
             Admission::Go | Admission::NoRoom => {}
         }
-        let claim = match is_small {
-            true => Claim::of_small(len),
-            false => self.shared.budget.claim_of_file(len),
-        };
-        if let Err(shortage) = self.shared.take_room(claim) {
+        let options = &self.shared.options;
+        let claim = self.claim_of(len);
+        if kept.take().is_none()
+            && let Err(shortage) = self.shared.take_room(claim, Allowance::None)
+        {
             self.shared.stage.withdraw(&address, len);
             return Err(shortage.into());
         }
-        if is_small {
+        if self.is_small(len) {
             if self.shared.stage.take_small(blob, options.queue_bytes)
                 && options.committer == Committer::Thread
             {

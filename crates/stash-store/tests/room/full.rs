@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use stash_store::{
-    Address, Batch, Blob, CollectOptions, CommitError, Committer, Fault, MemDisk, Options, Store,
+    Address, Batch, Blob, CollectOptions, CommitError, Committer, Disk, Fault, MemDisk, OpenMode,
+    Options, Store,
 };
 
 use crate::common::{Random, dir, inline, put, read, record};
@@ -218,4 +219,58 @@ fn a_store_opens_on_a_full_disk_and_writes_once_there_is_room() {
         let store = Store::open(dir(), &options).unwrap();
         assert_eq!((store.opens(), store.stats().chunks), (3, 5 - u64::from(ballast_bytes > 0)));
     }
+}
+
+#[test]
+fn a_merge_of_the_index_waits_until_it_leaves_the_reserve_whole() {
+    // Fault case 44.
+    for committer in [Committer::Inline, Committer::Thread] {
+        let disk = MemDisk::new(1);
+        // Each commit is a run of its own.
+        let options = Options { committer, checkpoint_bytes: 1, ..options(&disk) };
+        let store = Store::create(dir(), &options).unwrap();
+        store.set_quota(reserve(RESERVE, 0));
+        let commit = |n: u64| {
+            disk.set_capacity(Some(disk.used() + RESERVE));
+            let value = Random(n).bytes(2_000);
+            store.commit(Batch::new().row(&n.to_le_bytes(), Some(&value))).unwrap();
+        };
+        let mut rounds = 0..1_000;
+        let waits = |n: u64| {
+            commit(n);
+            store.stats().waits_to_merge.is_some()
+        };
+        assert!(rounds.any(waits), "no merge was due");
+        let index = |disk: &MemDisk| names(disk, "index/run-");
+        assert!(index(&disk) >= 5, "{} runs", index(&disk));
+        let runs = index(&disk);
+        commit(1_001);
+        assert!(store.stats().waits_to_merge.is_some() && index(&disk) >= runs);
+        disk.set_capacity(None);
+        let mut again = 2_000..1_000_000_u64;
+        let merged = |n: u64| {
+            store.commit(Batch::new().row(&n.to_le_bytes(), Some(b"1"))).unwrap();
+            store.stats().waits_to_merge.is_none()
+        };
+        assert!(again.any(merged), "it waits for ever");
+        assert_eq!(store.stats().read_only, None);
+    }
+}
+
+#[test]
+fn files_of_others_in_the_directory_of_the_log_are_no_damage() {
+    let disk = MemDisk::new(1);
+    let options = options(&disk);
+    let store = Store::create(dir(), &options).unwrap();
+    let address = put(&store, b"kept");
+    drop(store);
+    let log = dir().join("log");
+    for name in [".nfs0000000000a1b2c300000001", "._x", ".DS_Store"] {
+        let file = disk.open(&log.join(name), OpenMode::Create).unwrap();
+        file.write_at(0, &[7; 300]).unwrap();
+    }
+    disk.create_dir(&log.join("@eaDir")).unwrap();
+    let store = Store::open(dir(), &options).unwrap();
+    assert_eq!(store.open_report().damage, Vec::<String>::new());
+    assert_eq!(read(&store, &address).unwrap(), b"kept");
 }

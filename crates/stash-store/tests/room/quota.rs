@@ -1,7 +1,8 @@
 //! Above a quota.
 
 use stash_store::{
-    Batch, Blob, CommitError, Committer, MemDisk, Options, Quota, Room, Shortage, StageError, Store,
+    Allowance, Batch, Blob, CommitError, Committer, MemDisk, Options, Quota, Room, Shortage,
+    StageError, Store,
 };
 
 use crate::common::{Random, dir, put, read, record};
@@ -101,4 +102,83 @@ fn what_many_threads_put_stays_within_the_hard_quota() {
     is_settled(&store);
     let used = store.stats().used_bytes;
     assert!(used > limit - 5000 && used <= limit, "{used}");
+}
+
+#[test]
+fn records_have_an_allowance_beyond_the_quota_and_half_of_it_is_for_endings() {
+    let disk = MemDisk::new(1);
+    let store = Store::create(dir(), &options(&disk)).unwrap();
+    put(&store, &Random(1).bytes(60_000));
+    // A sixteenth of it is the allowance.
+    let limit = store.stats().used_bytes;
+    store.set_quota(hard(limit));
+    let commit = |n: u64, allowance| {
+        let entry = record(n, &[], &Random(n).bytes(200));
+        store.commit(Batch::new().record(entry).with_allowance(allowance))
+    };
+    assert!(commit(1, Allowance::None).unwrap_err().is_full());
+    let mut n = 1;
+    for (allowance, part) in [(Allowance::Records, 32), (Allowance::Endings, 16)] {
+        assert!(store.has_room(400, allowance));
+        while commit(n, allowance).is_ok() {
+            n += 1;
+        }
+        let beyond = store.stats().used_bytes - limit;
+        assert!(beyond <= limit / part && beyond > limit / part - 800, "{beyond} of {limit}");
+        assert!(!store.has_room(400, allowance) && !store.has_room(400, Allowance::None));
+    }
+    // What gives room back is taken all the same, and within the quota the allowance is whole again.
+    for n in 1..n {
+        let gone = record(n, &[], &Random(n).bytes(200)).hash;
+        store.commit(Batch::new().drop_record(gone).even_if_full()).unwrap();
+    }
+    store.set_quota(hard(2 * limit));
+    commit(n, Allowance::None).unwrap();
+    store.set_quota(hard(store.stats().used_bytes));
+    commit(n + 1, Allowance::Records).unwrap();
+    is_settled(&store);
+}
+
+#[test]
+fn room_that_is_kept_for_a_blob_is_nobody_elses_and_is_given_back() {
+    let disk = MemDisk::new(1);
+    let store = Store::create(dir(), &options(&disk)).unwrap();
+    let bytes = [5000, 500].map(|len| Random(len).bytes(usize::try_from(len).unwrap()));
+    for bytes in &bytes {
+        let len = bytes.len() as u64;
+        store.set_quota(hard(store.stats().used_bytes + len + 300));
+        let kept = store.reserve(len).unwrap();
+        assert!(store.reserve(len).unwrap_err().is_full());
+        assert!(store.stage(Blob::hash(Random(9).bytes(bytes.len()))).unwrap_err().is_full());
+        kept.stage(Blob::hash(bytes.clone())).unwrap();
+        store.flush().unwrap();
+        assert!(store.reserve(len).unwrap_err().is_full());
+        store.set_quota(hard(store.stats().used_bytes + len + 300));
+        drop(store.reserve(len).unwrap());
+        drop(store.reserve(len).unwrap());
+        is_settled(&store);
+    }
+}
+
+#[test]
+fn who_was_refused_hears_when_there_is_more_room() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let disk = MemDisk::new(1);
+    let store = Store::create(dir(), &options(&disk)).unwrap();
+    let address = put(&store, &Random(1).bytes(5000));
+    let heard = Arc::new(AtomicU64::new(0));
+    let hook = Arc::clone(&heard);
+    store.on_room(move || {
+        hook.fetch_add(1, Ordering::Relaxed);
+    });
+    store.commit(evict(address)).unwrap();
+    assert_eq!(heard.load(Ordering::Relaxed), 0, "nobody was refused");
+    let address = put(&store, &Random(1).bytes(5000));
+    store.set_quota(hard(store.stats().used_bytes));
+    assert_eq!(heard.swap(0, Ordering::Relaxed), 1, "another quota");
+    assert!(store.reserve(4000).is_err());
+    store.commit(evict(address)).unwrap();
+    assert!(heard.load(Ordering::Relaxed) > 0);
+    drop(store.reserve(4000).unwrap());
 }

@@ -44,6 +44,18 @@ pub(super) fn write_failed(op: &'static str, path: &Path) -> impl FnOnce(io::Err
     move |error| IoError::new(op, path, error).into()
 }
 
+/// The error of the sync of a file, or of names, that nothing relies on yet: a full disk is as good as
+/// before.
+pub(super) fn new_file_failed(
+    op: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> TreeError {
+    move |error| {
+        let error = IoError::new(op, path, error);
+        if error.is_full() { TreeError::Full(error) } else { TreeError::Sync(error) }
+    }
+}
+
 pub(super) fn sync_failed(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TreeError {
     move |error| TreeError::Sync(IoError::new(op, path, error))
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::codec::{Keys, Malformed, length, number, put_number};
 use super::directory::directory;
-use super::error::{TreeError, read_failed, sync_failed, write_failed};
+use super::error::{TreeError, new_file_failed, read_failed, sync_failed, write_failed};
 use crate::OpenMode;
 use crate::files::Files;
 
@@ -91,7 +91,11 @@ impl Head {
     pub(super) fn write(&self, files: &Files, keys: &Keys) -> Result<(), TreeError> {
         let path = path(files);
         let (tmp, file) = files.write_tmp(&self.encode(keys)).map_err(TreeError::from)?;
-        file.sync().map_err(sync_failed("sync", &tmp))?;
+        if let Err(error) = file.sync() {
+            // Left behind at worst until the next open.
+            let _ = files.disk.remove(&tmp);
+            return Err(new_file_failed("sync", &tmp)(error));
+        }
         if let Err(error) = files.disk.rename(&tmp, &path) {
             // Left behind at worst until the next open.
             let _ = files.disk.remove(&tmp);

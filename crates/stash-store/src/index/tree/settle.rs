@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::cursor::{Blocks, Cursor, Merged, Source};
 use super::directory::directory;
-use super::error::sync_failed;
+use super::error::new_file_failed;
 use super::head::Head;
 use super::run::Run;
 use super::writer::RunWriter;
@@ -48,6 +48,13 @@ impl Tree {
             words: Some(words.clone()),
         })?;
         Ok(true)
+    }
+
+    /// Bytes of the runs that the next merge reads, if one is due: it writes about as many.
+    pub(crate) fn merge_bytes(&self) -> Option<u64> {
+        let below = self.below();
+        let sizes: Vec<u64> = below.runs.iter().map(|run| run.len).collect();
+        tiers::due(&sizes).map(|range| sizes[range].iter().sum())
     }
 
     /// Merges some runs if that is due, and writes HEAD. False: nothing is due. After `Full` or
@@ -204,7 +211,7 @@ impl Tree {
     fn write_head(&self, below: &Below) -> Result<(), TreeError> {
         let dir = directory(&self.files);
         // A name that HEAD has must be there.
-        self.files.disk.sync_dir(&dir).map_err(sync_failed("sync directory", &dir))?;
+        self.files.disk.sync_dir(&dir).map_err(new_file_failed("sync directory", &dir))?;
         let head = Head {
             next_id: self.state().next_id,
             runs: below.runs.iter().map(|run| (run.layout.id, run.len)).collect(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::block::{Packer, shared};
 use super::codec::{BOUND, Keys, TAG};
-use super::error::{TreeError, sync_failed, write_failed};
+use super::error::{TreeError, new_file_failed, write_failed};
 use super::fences::{FenceWriter, Place};
 use super::filter::Filter;
 use super::layout::{Layout, PIECE};
@@ -105,7 +105,7 @@ impl RunWriter {
     }
 
     fn sync(&mut self) -> Result<(), TreeError> {
-        self.file.sync().map_err(sync_failed("sync", &self.path))?;
+        self.file.sync().map_err(new_file_failed("sync", &self.path))?;
         self.synced = self.written;
         Ok(())
     }
