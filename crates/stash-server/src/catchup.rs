@@ -21,9 +21,10 @@ use crate::comparing::compare_all;
 use crate::core::{AskError, Core, ask, lock, unexpected};
 use crate::ledger::{Chunks, LedgerError};
 use crate::logs::Cursor;
-use crate::message::{self, RecordResult, Reply, Request};
+use crate::message::{self, FindPuts, RecordResult, Reply, Request};
+use crate::refused::plus;
 use crate::short::Settling;
-use crate::{intake, restored, short, sync, wants};
+use crate::{intake, ledger, restored, short, sync, wants};
 
 /// Store row that says that one full exchange of records has ended.
 pub(crate) const COMPLETE: &[u8] = b"sync/complete";
@@ -37,6 +38,9 @@ const NEWS: Duration = Duration::from_secs(1);
 
 /// How often all that is held is compared with a connected member: 48 bytes if it is the same.
 const AUDIT: Duration = Duration::from_secs(600);
+
+/// How often at least, while what differs is what there is no room for.
+const RARE_AUDIT: Duration = Duration::from_secs(6 * 3_600);
 
 /// From the end of the questions what a member still lacks to the next ones, at least.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -153,6 +157,8 @@ struct Following {
     knows_log: bool,
     /// When all that is held is compared next.
     audit_at: Instant,
+    /// From one comparison to the next.
+    audit: Duration,
     /// When the member is asked next what it still lacks.
     settle_at: Instant,
     /// How far these questions have come; `None` between the end of some and the begin of the next.
@@ -174,6 +180,7 @@ impl Following {
             follower,
             knows_log: false,
             audit_at: now,
+            audit: AUDIT,
             settle_at: now,
             settling: None,
             unsettled: true,
@@ -201,6 +208,12 @@ impl Following {
 
     /// Asks the member some of what it lacked, if there is a reason to.
     async fn settle(&mut self) {
+        if self.core.rooms.is_full(&self.node) {
+            // It knows what it lacks; it says so when it has room.
+            (self.settling, self.unsettled) = (None, false);
+            self.settle_at = Instant::now() + SETTLE;
+            return;
+        }
         if self.settling.is_none() && !std::mem::take(&mut self.unsettled) {
             return;
         }
@@ -238,15 +251,20 @@ impl Following {
             self.audit_at = Instant::now();
         }
         if Instant::now() >= self.audit_at {
+            let no_room = core.refused.some() || core.rooms.is_full(node);
             if !equal(core, peer).await? {
-                count += compare_all(core, *node, peer).await?;
+                let found = compare_all(core, *node, peer).await?;
+                // What there is no room for stays a difference.
+                let in_vain = found == 0 && no_room;
+                self.audit = if in_vain { (self.audit * 2).min(RARE_AUDIT) } else { AUDIT };
+                count += found;
             }
             exchanged(core).await?;
             if self.knows_log {
                 core.standing.met();
             }
             restored::exchanged(core);
-            self.audit_at = Instant::now() + AUDIT;
+            self.audit_at = Instant::now() + self.audit;
         }
         if count > 0 {
             tracing::info!(peer = %node.short(), count, "took over records");
@@ -286,14 +304,21 @@ async fn exchanged(core: &Arc<Core>) -> Result<(), AskError> {
 /// read: an entry may have come there after its hello had left, and before it knew of this connection.
 async fn equal(core: &Arc<Core>, peer: &Peer) -> Result<bool, AskError> {
     let reply = ask(peer, &Request::All {}).await?;
-    let Reply::All { n, sum, log } = reply else {
+    let Reply::All { n, sum, log, full, less } = reply else {
         return Err(unexpected(&reply));
     };
     if log > core.roster.log(MemberLog::len) {
         sync::members(core, peer).await?;
     }
-    let mine = core.disk.store().record_totals();
-    Ok((mine.count, mine.sum) == (n, sum))
+    let shared = Arc::clone(core);
+    let totals = core.disk.run(move |store| shared.refused.with_totals(store)).await;
+    let (mine, refused) = totals.map_err(|error| here(&error))?;
+    let less: Option<[u8; 32]> =
+        if less.is_empty() { Some([0; 32]) } else { less[..].try_into().ok() };
+    let less = less.ok_or_else(|| AskError::Protocol("no sum of 32 bytes".to_owned()))?;
+    // What either has no room for is no difference: comparing would find it, and change nothing.
+    let mine = (mine.count + refused.count, plus(&mine.sum, &refused.sum));
+    Ok(mine == (n.saturating_add(full), plus(&sum, &less)))
 }
 
 /// Reads a member's order from where this node had come to. How many records are new here.
@@ -354,13 +379,50 @@ async fn keep(core: &Core, node: NodeId, cursor: &Cursor) -> Result<(), AskError
     kept.map(drop).map_err(|error| here(&error))
 }
 
-/// Reads those of a member's records that are not held here. How many that were.
+/// Reads those of a member's records that are not held here, but for those that are known to find no
+/// room. How many that were.
 pub(crate) async fn take(
     core: &Arc<Core>,
     node: NodeId,
     peer: &Peer,
-    hashes: Vec<RecordHash>,
+    mut hashes: Vec<RecordHash>,
 ) -> Result<u64, AskError> {
+    core.refused.strike(&mut hashes);
+    let taken = take_from(core, node, peer, hashes).await?;
+    if !taken.no_room.is_empty() {
+        // Before the position moves on past them.
+        let shared = Arc::clone(core);
+        let keep = move |store: &Store| shared.refused.keep(store, &taken.no_room);
+        core.disk.run(keep).await.map_err(|error| here(&error))?;
+        core.rooms.changed();
+    }
+    Ok(taken.count)
+}
+
+/// What came of reading some records.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// How many are here now that were not.
+    pub(crate) count: u64,
+    /// Those that may be there and find no room here.
+    pub(crate) no_room: Vec<RecordHash>,
+}
+
+impl Taken {
+    fn plus(mut self, other: Taken) -> Taken {
+        self.count += other.count;
+        self.no_room.extend(other.no_room);
+        self
+    }
+}
+
+/// Reads those of these records that are not held here.
+pub(crate) async fn take_from(
+    core: &Arc<Core>,
+    node: NodeId,
+    peer: &Peer,
+    hashes: Vec<RecordHash>,
+) -> Result<Taken, AskError> {
     let look = move |store: &Store| {
         let raw: Vec<[u8; 32]> = hashes.iter().map(|hash| *hash.as_bytes()).collect();
         let held = store.has_records(&raw)?;
@@ -368,69 +430,101 @@ pub(crate) async fn take(
         Ok::<_, ReadError>(new.map(|(hash, _)| hash).collect::<Vec<_>>())
     };
     let new = core.disk.run(look).await.map_err(|error| here(&error))?;
-    let parts: Vec<Vec<RecordHash>> = new.chunks(FIND).map(<[RecordHash]>::to_vec).collect();
+    // What is asked for at once may come at once, and is to find room.
+    let (find_at_once, questions) = match core.disk.run(ledger::is_roomy).await {
+        true => (FIND, AT_ONCE),
+        false => (ledger::FEW, 1),
+    };
+    let parts = new.chunks(find_at_once).map(<[RecordHash]>::to_vec);
+    let parts: Vec<Vec<RecordHash>> = parts.collect();
     let one = |part| find(core, node, peer, part);
-    let counts = stream::iter(parts.into_iter().map(one)).buffer_unordered(AT_ONCE);
-    let counts: Vec<u64> = counts.try_collect().await?;
-    Ok(counts.iter().sum())
+    let taken = stream::iter(parts.into_iter().map(one)).buffer_unordered(questions);
+    let taken: Vec<Taken> = taken.try_collect().await?;
+    Ok(taken.into_iter().fold(Taken::default(), Taken::plus))
 }
 
-/// Reads records by their hashes, as far as the member has them. How many were taken.
+/// Reads records by their hashes, as far as the member has them and there is room.
 async fn find(
     core: &Arc<Core>,
     node: NodeId,
     peer: &Peer,
     mut wanted: Vec<RecordHash>,
-) -> Result<u64, AskError> {
-    let mut count = 0;
+) -> Result<Taken, AskError> {
+    let mut taken = Taken::default();
     while !wanted.is_empty() {
-        let request = Request::Find { hashes: message::pack_hashes(&wanted) };
+        let puts = core.disk.run(ledger::readable).await;
+        let request = Request::Find { hashes: message::pack_hashes(&wanted), puts };
         let reply = ask(peer, &request).await?;
         let Reply::Records { records } = reply else {
             return Err(unexpected(&reply));
         };
         // They come in the order of the question: what is before the last and did not come is gone
-        // there, what is behind it may not have fitted.
-        let Some(last) = records.last() else { break };
-        let last = Record::decode(last).map(|record| record.hash());
-        let at = wanted.iter().position(|hash| last.as_ref().is_ok_and(|last| last == hash));
-        let unasked = || AskError::Protocol("a record that was not asked for".to_owned());
-        let at = at.ok_or_else(unasked)?;
-        wanted.drain(..=at);
-        count += accept(core, node, peer, records).await?;
+        // there or was left out, what is behind it may not have fitted.
+        let mut passed = Vec::new();
+        let next = match records.last() {
+            Some(last) => {
+                let last = Record::decode(last).map(|record| record.hash());
+                let is_last = |hash: &RecordHash| last.as_ref().is_ok_and(|last| last == hash);
+                let at = wanted.iter().position(is_last);
+                let unasked = || AskError::Protocol("a record that was not asked for".to_owned());
+                wanted.split_off(at.ok_or_else(unasked)? + 1)
+            }
+            None => Vec::new(),
+        };
+        std::mem::swap(&mut passed, &mut wanted);
+        wanted = next;
+        let (count, full) = accept(core, node, peer, &records).await?;
+        taken.count += count;
+        if puts == FindPuts::All {
+            taken.no_room.extend(full);
+            continue;
+        }
+        let came: BTreeSet<RecordHash> = records
+            .iter()
+            .filter_map(|record| Some(Record::decode(record).ok()?.hash()))
+            .filter(|hash| !full.contains(hash))
+            .collect();
+        taken.no_room.extend(passed.into_iter().filter(|hash| !came.contains(hash)));
     }
-    Ok(count)
+    Ok(taken)
 }
 
+/// Whether there is room for any put at all. Blocking.
+pub(crate) fn has_room(store: &Store) -> bool {
+    ledger::readable(store) == FindPuts::All
+}
+
+/// How many records are stored here now, and which found no room.
 async fn accept(
     core: &Arc<Core>,
     node: NodeId,
     peer: &Peer,
-    records: Vec<ByteBuf>,
-) -> Result<u64, AskError> {
-    let results = intake::accept(core, node, records.clone(), Chunks::Later).await;
+    records: &[ByteBuf],
+) -> Result<(u64, Vec<RecordHash>), AskError> {
+    let mut results = intake::accept(core, node, records.to_vec(), Chunks::Later).await;
     let refused = |result: &RecordResult| matches!(result, RecordResult::Refused { .. });
-    let again: Vec<ByteBuf> = records
-        .into_iter()
-        .zip(&results)
-        .filter(|(_, result)| refused(result))
-        .map(|(record, _)| record)
-        .collect();
-    let mut results = results;
+    let again: Vec<usize> = (0..results.len()).filter(|at| refused(&results[*at])).collect();
     if !again.is_empty() {
         // Their writers may be members of whom this node has not heard.
         sync::members(core, peer).await?;
-        results.retain(|result| !refused(result));
-        results.extend(intake::accept(core, node, again, Chunks::Later).await);
+        let second = again.iter().map(|at| records[*at].clone()).collect();
+        let second = intake::accept(core, node, second, Chunks::Later).await;
+        again.into_iter().zip(second).for_each(|(at, result)| results[at] = result);
     }
-    let failed = results.iter().find_map(|result| match result {
-        RecordResult::Failed { reason } => Some(reason),
-        _ => None,
-    });
-    match failed {
-        Some(reason) => Err(AskError::Gone(format!("records were not stored here: {reason}"))),
-        None => Ok(results.iter().filter(|r| matches!(r, RecordResult::Stored {})).count() as u64),
+    let (mut count, mut full) = (0, Vec::new());
+    for (record, result) in records.iter().zip(&results) {
+        match result {
+            RecordResult::Stored {} => count += 1,
+            RecordResult::Full { .. } => {
+                full.extend(Record::decode(record).ok().map(|record| record.hash()));
+            }
+            RecordResult::Failed { reason } => {
+                return Err(AskError::Gone(format!("records were not stored here: {reason}")));
+            }
+            RecordResult::Need { .. } | RecordResult::Refused { .. } => {}
+        }
     }
+    Ok((count, full))
 }
 
 /// A failure of the own store ends the exchange as a broken connection does: it is tried again.

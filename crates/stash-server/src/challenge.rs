@@ -23,7 +23,7 @@ use crate::core::{AskError, Core, ask, unexpected};
 use crate::damage;
 use crate::holding::{self, Holding};
 use crate::ledger::{self, LedgerError};
-use crate::message::{self, Refusal, Reply, Request};
+use crate::message::{self, FindPuts, Refusal, Reply, Request};
 use crate::proof::Question;
 use crate::serve::{refused, unable};
 use crate::short;
@@ -136,7 +136,7 @@ async fn found(peer: &Peer, hashes: &[RecordHash]) -> Result<BTreeSet<RecordHash
     // Each answer shows one at least, unless none of them is there.
     for _ in hashes {
         let rest: Vec<_> = hashes.iter().filter(|hash| !found.contains(*hash)).copied().collect();
-        let request = Request::Find { hashes: message::pack_hashes(&rest) };
+        let request = Request::Find { hashes: message::pack_hashes(&rest), puts: FindPuts::All };
         let reply = ask(peer, &request).await?;
         let Reply::Records { records } = reply else {
             return Err(unexpected(&reply));

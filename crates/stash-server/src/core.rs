@@ -26,13 +26,16 @@ use crate::ledger::Turns;
 use crate::logs::Logs;
 use crate::message::{self, Refusal, Reply, Request};
 use crate::pool::BufferPool;
+use crate::refused::Refused;
 use crate::repair::Repairs;
 use crate::restored::Restored;
+use crate::rooms::Rooms;
 use crate::roster::Roster;
 use crate::short::Short;
 use crate::sources::Sources;
 use crate::standing::Standing;
 use crate::traffic::Background;
+use crate::wants::Waits;
 
 /// Longest wait for the next frame of a request or an answer: as long as the transport takes to
 /// find a dead connection.
@@ -111,6 +114,12 @@ pub(crate) struct Core {
     pub news: Mutex<BTreeMap<NodeId, Arc<Follower>>>,
     /// Wakes whoever brings chunks that are wanted.
     pub wanted: Notify,
+    /// What the bringing of chunks waits for when there was no room.
+    pub waits: Waits,
+    /// Records that found no room here.
+    pub refused: Refused,
+    /// How much room members have.
+    pub rooms: Rooms,
     /// One pass over what is wanted at a time.
     pub wanting: tokio::sync::Mutex<()>,
     pub changes: watch::Sender<u64>,

@@ -11,7 +11,7 @@ use stash_store::{Batch, Blob, ChunkState, Finding, ReadError, Store, StoredReco
 
 use crate::core::{AskError, Core, ask, lock, unexpected};
 use crate::ledger::{self, Chunks, at};
-use crate::message::{Reply, Request};
+use crate::message::{FindPuts, Reply, Request};
 use crate::{fetch, intake};
 
 /// Store rows of what is damaged and could not be healed; the value says why.
@@ -241,9 +241,9 @@ async fn chunk(core: &Arc<Core>, address: Address) -> Result<Mended, String> {
     if matches!(read, Ok(true)) {
         return Ok(Mended::Whole);
     }
-    let buffer = fetch::unmeasured(core, address).await?;
+    let (buffer, kept) = fetch::unmeasured(core, address).await?;
     let work = move |store: &Store| {
-        let staged = store.stage(Blob::assume(at(&address), buffer.freeze()));
+        let staged = kept.stage(Blob::assume(at(&address), buffer.freeze()));
         staged.map_err(|error| error.to_string())?;
         store.flush().map_err(|error| error.to_string())?;
         store.chunk_state(&at(&address)).map_err(|error| error.to_string())
@@ -351,7 +351,7 @@ async fn record_if_whole(
 
 /// Asks a member for one record.
 async fn find(peer: &Peer, hash: RecordHash) -> Result<Option<Record>, AskError> {
-    let request = Request::Find { hashes: ByteBuf::from(hash.as_bytes()) };
+    let request = Request::Find { hashes: ByteBuf::from(hash.as_bytes()), puts: FindPuts::All };
     let reply = ask(peer, &request).await?;
     let Reply::Records { records } = reply else {
         return Err(unexpected(&reply));

@@ -15,6 +15,7 @@ use stash_store::{Batch, Store};
 
 use crate::disk::Disk;
 use crate::message;
+use crate::rooms::MemberRoom;
 use crate::roster::Roster;
 
 /// Store rows of the counters that others have used towards us, by Noise static.
@@ -35,6 +36,9 @@ pub(crate) struct Hello {
     pub head: ByteBuf,
     /// Addresses of the sender, signed by it.
     pub addresses: ByteBuf,
+    /// How much room the sender has, if it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<MemberRoom>,
 }
 
 /// The gate of one stash.
@@ -49,6 +53,7 @@ pub(crate) struct Door {
     environment: Environment,
     realms: RwLock<Arc<[Realm]>>,
     own_addresses: RwLock<Vec<u8>>,
+    room: RwLock<MemberRoom>,
     knocks: Knocks,
 }
 
@@ -87,6 +92,7 @@ impl Door {
             environment,
             realms: RwLock::new(Arc::from([])),
             own_addresses: RwLock::default(),
+            room: RwLock::default(),
             knocks: Knocks::default(),
         }
     }
@@ -125,6 +131,18 @@ impl Door {
     /// Sets what hello says of this node's own addresses.
     pub(crate) fn answers_at(&self, claim: Vec<u8>) {
         *self.own_addresses.write().unwrap_or_else(PoisonError::into_inner) = claim;
+    }
+}
+
+impl Door {
+    /// Sets what hello says of this node's room.
+    pub(crate) fn has_room(&self, room: MemberRoom) {
+        *self.room.write().unwrap_or_else(PoisonError::into_inner) = room;
+    }
+
+    /// What members were told last of this node's room.
+    pub(crate) fn room(&self) -> MemberRoom {
+        *self.room.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -229,7 +247,8 @@ impl Gate for Door {
         let addresses = self.own_addresses.read().unwrap_or_else(PoisonError::into_inner).clone();
         let (members, head) = self.roster.log(|log| (log.len(), log.head()));
         let head = ByteBuf::from(head.as_bytes().to_vec());
-        message::encode(&Hello { members, head, addresses: ByteBuf::from(addresses) })
+        let (addresses, room) = (ByteBuf::from(addresses), Some(self.room()));
+        message::encode(&Hello { members, head, addresses, room })
     }
 }
 

@@ -30,10 +30,11 @@ use crate::ledger::{self, ALARM, LedgerError, at};
 use crate::members::{self, ChangeMemberError, Fate, MembersChanged};
 use crate::message::{self, MAX_ADDRESSES, Reply, Request};
 use crate::pool::Buffer;
+use crate::rooms::MemberRoom;
 use crate::tally::Wait;
-use crate::traffic::Traffic;
+use crate::traffic::{Replicated, Traffic};
 use crate::upload::Upload;
-use crate::{catchup, parted, repair, roster, short, sync, wants};
+use crate::{catchup, parted, repair, rooms, roster, short, sync, wants};
 
 /// One running node of one stash. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -59,6 +60,7 @@ impl Engine {
         core.tasks.spawn(meet_peers(core.clone(), events));
         core.tasks.spawn(catchup::tell(Arc::clone(&core)));
         core.tasks.spawn(wants::run(Arc::clone(&core)));
+        core.tasks.spawn(rooms::run(Arc::clone(&core)));
         core.tasks.spawn(repair::run(Arc::clone(&core)));
         parted::clear_away(&core);
         if mode == Mode::Threads {
@@ -114,6 +116,10 @@ impl Engine {
             connected: known.node == self.core.me
                 || connected.iter().any(|(node, _)| *node == known.node),
             trial: self.core.trials.of(&known.node),
+            room: match known.node == self.core.me {
+                true => Some(self.core.door.room()),
+                false => self.core.rooms.of(&known.node),
+            },
             node: known.node,
             noise: known.noise,
             role: known.role,
@@ -122,6 +128,28 @@ impl Engine {
             lapsed: known.lapsed,
         };
         self.core.roster.members().into_iter().map(view).collect()
+    }
+
+    /// The members that say that they are full, or have refused something for want of room, with how
+    /// many records have no whole copy there, by their own word or as it is known here.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] when the store cannot be read.
+    pub async fn full_members(&self) -> Result<Vec<(MemberView, MemberRoom)>, LedgerError> {
+        let lacking = self.core.disk.run(short::count_by_member).await?;
+        let full = self.members().into_iter().filter(|member| !member.this).filter_map(|member| {
+            let mut room = member.room.filter(|room| room.full)?;
+            room.lacks = room.lacks.max(lacking.get(&member.node).copied().unwrap_or(0));
+            Some((member, room))
+        });
+        Ok(full.collect())
+    }
+
+    /// Bytes that came from members to be kept here, since the start.
+    #[must_use]
+    pub fn replicated(&self) -> Replicated {
+        self.core.background.replicated()
     }
 
     /// The member log as it is known here.
@@ -170,6 +198,7 @@ impl Engine {
             bytes: stats.bytes,
             missing_copies,
             incomplete,
+            refused: core.refused.count(),
             read_only: stats.read_only.clone(),
             alarms: alarms
                 .into_iter()
@@ -185,6 +214,7 @@ impl Engine {
                 background_down: core.background.rate(),
             },
             transferred: core.endpoint.stats(),
+            replicated: core.background.replicated(),
         })
     }
 

@@ -5,13 +5,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use stash_crypto::{Address, ChunkRef, Manifest, ManifestError, NodeId, decode_manifest_chunk};
 use stash_p2p::{Class, Frame, Peer, RecvStream};
-use stash_store::{Blob, ReadError, Store};
+use stash_store::{Blob, ReadError, Reservation, StageError, Staged, Store};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -87,6 +87,23 @@ pub enum FetchError {
         /// What the manifest chunks hold.
         got: u64,
     },
+    /// The own store does not keep what is brought for it: it is full, or takes no writes. Nothing is
+    /// brought until it does.
+    #[error("chunk {} is not kept here: {why}", .address.short())]
+    NotKept {
+        /// The chunk.
+        address: Address,
+        /// Its length in bytes.
+        sealed_len: u32,
+        /// Why not.
+        why: Arc<StageError>,
+    },
+    /// There is no room to note what a manifest chunk names, so that nothing of it would be kept.
+    #[error("there is no room for what manifest chunk {} names", .address.short())]
+    NoRoom {
+        /// The manifest chunk.
+        address: Address,
+    },
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -113,8 +130,12 @@ impl Fetch {
         let (queue, receiver) = mpsc::channel(AHEAD);
         let core = Arc::clone(core);
         let producer = tokio::spawn(async move {
-            let kept = Arc::new(Kept { left: AtomicUsize::new(chunks.len()), any: keep });
+            let left = AtomicUsize::new(chunks.len());
+            let kept = Arc::new(Kept { left, any: keep, full: AtomicBool::new(false) });
             for chunk in chunks {
+                if kept.full.load(Ordering::Relaxed) {
+                    return;
+                }
                 // Buffers are taken in order, so the chunk that the reader waits for always has one.
                 let buffer = match checked(chunk) {
                     Ok(len) => Ok(purpose.pool(&core).take(len).await),
@@ -123,6 +144,8 @@ impl Fetch {
                 let (core, kept) = (Arc::clone(&core), Arc::clone(&kept));
                 let task = tokio::spawn(async move {
                     let chunk = one(&core, chunk, buffer?, purpose).await;
+                    let full = matches!(chunk, Err(FetchError::NotKept { .. }));
+                    kept.full.fetch_or(full, Ordering::Relaxed);
                     kept.done(&core).await;
                     chunk
                 });
@@ -145,6 +168,8 @@ impl Fetch {
 struct Kept {
     left: AtomicUsize,
     any: bool,
+    /// One was not kept that should be: no more are brought.
+    full: AtomicBool,
 }
 
 impl Kept {
@@ -185,6 +210,10 @@ pub(crate) async fn manifest(
         let address = chunk.address;
         let told = core.disk.run(move |store| ledger::announce(store, &address, Chunks::Later));
         if let Err(error) = told.await {
+            if purpose == Purpose::CatchUp && error.is_full() {
+                // Its chunks would be collected, and brought again.
+                return Err(FetchError::NoRoom { address });
+            }
             // It is said again the next time; until then, a collection may take kept chunks.
             tracing::debug!(chunk = %address.short(), %error, "a manifest chunk is not announced");
         }
@@ -211,7 +240,7 @@ async fn one(
                     let (address, tried) = (chunk.address, vec![own_away(core)]);
                     return Err(FetchError::Missing { address, tried });
                 }
-                core.background.turn(chunk.sealed_len.into()).await;
+                return replicate(core, chunk, buffer).await;
             }
             let mut fetched = from_members(core, chunk, buffer).await;
             if let Err(FetchError::Missing { tried, .. }) = &mut fetched
@@ -220,8 +249,14 @@ async fn one(
                 tried.push(own_away(core));
             }
             let buffer = fetched?;
-            let keeps = purpose.keeps() && core.disk.store().away().is_none();
-            if keeps { Ok(store(core, chunk, buffer).await) } else { Ok(buffer) }
+            if !purpose.keeps() || core.disk.store().away().is_some() {
+                return Ok(buffer);
+            }
+            let (buffer, staged) = stage(core, chunk, buffer, None).await;
+            if let Err(error) = staged {
+                tracing::debug!(chunk = %chunk.address.short(), %error, "a fetched chunk is not kept");
+            }
+            Ok(buffer)
         }
     }
 }
@@ -251,21 +286,48 @@ pub(crate) async fn read_local(
     core.disk.run(work).await
 }
 
-/// Keeps a fetched chunk. A store that does not take it (full, read-only) does not fail the read.
-async fn store(core: &Arc<Core>, chunk: ChunkRef, buffer: Buffer) -> Buffer {
+/// Brings a chunk that this node should have: its room is kept before anybody sends it.
+async fn replicate(
+    core: &Arc<Core>,
+    chunk: ChunkRef,
+    buffer: Buffer,
+) -> Result<Buffer, FetchError> {
+    let ChunkRef { address, sealed_len } = chunk;
+    let not_kept = |why| FetchError::NotKept { address, sealed_len, why: Arc::new(why) };
+    let room = core.disk.run(move |store| store.reserve(sealed_len.into())).await;
+    let room = room.map_err(not_kept)?;
+    core.background.turn(sealed_len.into()).await;
+    let buffer = from_members(core, chunk, buffer).await?;
+    core.background.came(buffer.len());
+    let (buffer, staged) = stage(core, chunk, buffer, Some(room)).await;
+    staged.map_err(not_kept)?;
+    core.background.kept(buffer.len());
+    Ok(buffer)
+}
+
+/// Hands a fetched chunk to the own store, in the room that is kept for it, if some is.
+async fn stage(
+    core: &Arc<Core>,
+    chunk: ChunkRef,
+    buffer: Buffer,
+    room: Option<Reservation>,
+) -> (Buffer, Result<Staged, StageError>) {
     let shared = buffer.freeze();
     let bytes = shared.clone();
     let work = move |store: &Store| {
-        if let Err(error) = store.stage(Blob::assume(at(&chunk.address), bytes)) {
-            tracing::warn!(chunk = %chunk.address.short(), %error, "a fetched chunk is not kept");
+        let blob = Blob::assume(at(&chunk.address), bytes);
+        match room {
+            Some(room) => room.stage(blob),
+            None => store.stage(blob),
         }
     };
-    core.disk.run(work).await;
-    match shared.thaw() {
+    let staged = core.disk.run(work).await;
+    let buffer = match shared.thaw() {
         Ok(buffer) => buffer,
         // The store holds a small chunk until it is in its log.
         Err(shared) => Buffer::copy_of(shared.as_ref()),
-    }
+    };
+    (buffer, staged)
 }
 
 /// Asks members one after the other, and one more beside those asked whenever they are late.
@@ -408,12 +470,17 @@ async fn fill(peer: &Peer, recv: &mut RecvStream, buffer: &mut Buffer) -> Result
 }
 
 /// A chunk whose length nobody here knows any more, from the first connected member that has it
-/// whole. `Err` says why none gave it.
-pub(crate) async fn unmeasured(core: &Core, address: Address) -> Result<Buffer, String> {
+/// whole, with the room that is kept for it. `Err` says why none gave it.
+pub(crate) async fn unmeasured(
+    core: &Core,
+    address: Address,
+) -> Result<(Buffer, Reservation), String> {
     let mut why = "no other member is connected".to_owned();
     for (node, peer) in core.connected() {
         match measure(core, &peer, address).await {
-            Ok(Some(buffer)) if Address::of(&buffer) == address => return Ok(buffer),
+            Ok(Some((buffer, room))) if Address::of(&buffer) == address => {
+                return Ok((buffer, room));
+            }
             Ok(Some(_)) => {
                 let mut sources = lock(&core.sources);
                 sources.pick(&[node], &[]);
@@ -427,14 +494,20 @@ pub(crate) async fn unmeasured(core: &Core, address: Address) -> Result<Buffer, 
     Err(why)
 }
 
-async fn measure(core: &Core, peer: &Peer, address: Address) -> Result<Option<Buffer>, AskError> {
+async fn measure(
+    core: &Core,
+    peer: &Peer,
+    address: Address,
+) -> Result<Option<(Buffer, Reservation)>, AskError> {
     let Some((length, mut recv)) = request(peer, address).await? else {
         return Ok(None);
     };
     if length as usize > MAX_BUFFER {
         return Err(AskError::Protocol(format!("a chunk of {length} bytes")));
     }
+    let room = core.disk.run(move |store| store.reserve(length.into())).await;
+    let room = room.map_err(|error| AskError::Gone(error.to_string()))?;
     let mut buffer = core.pools.fetch.take(length as usize).await;
     fill(peer, &mut recv, &mut buffer).await?;
-    Ok(Some(buffer))
+    Ok(Some((buffer, room)))
 }

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_bytes::ByteBuf;
 use stash_crypto::{Address, CHUNK_OVERHEAD, ChunkRef, NodeId, Record};
 use stash_p2p::{Frame, RecvStream, SendStream, StreamError};
-use stash_store::{Blob, Store};
+use stash_store::{Blob, Reservation, StageError, Store};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -56,7 +57,7 @@ pub(crate) enum Fault {
     #[error("a chunk does not match its address: {0}")]
     Mismatch(#[from] stash_store::Mismatch),
     #[error("the store does not take chunks: {0}")]
-    Store(#[from] stash_store::StageError),
+    Store(#[from] StageError),
     #[error("the store cannot say what it has: {0}")]
     Read(#[from] stash_store::ReadError),
     #[error("the stream's own tasks ended")]
@@ -81,6 +82,7 @@ pub(crate) async fn serve(
         expected: VecDeque::new(),
         asked: BTreeSet::new(),
         filling: None,
+        full: Arc::default(),
         staging: JoinSet::new(),
         wants,
         commits,
@@ -95,14 +97,25 @@ pub(crate) async fn serve(
     Ok(replied?)
 }
 
+/// A chunk of which a part has come.
+struct Filling {
+    address: Address,
+    room: Reservation,
+    buffer: Buffer,
+    filled: usize,
+}
+
 struct Intake {
     core: Arc<Core>,
     from: NodeId,
     /// What was offered and no record names yet. Only owners put, and only they lease.
     leases: Leases,
-    expected: VecDeque<ChunkRef>,
+    /// What was asked for, each with the room that is kept for it.
+    expected: VecDeque<(ChunkRef, Reservation)>,
     asked: BTreeSet<Address>,
-    filling: Option<(Address, Buffer, usize)>,
+    filling: Option<Filling>,
+    /// Some chunk found no room since the last records.
+    full: Arc<AtomicBool>,
     staging: JoinSet<Result<(), Fault>>,
     wants: mpsc::Sender<PutReply>,
     commits: mpsc::Sender<JoinHandle<Vec<RecordResult>>>,
@@ -146,11 +159,10 @@ impl Intake {
         let here = self.core.disk.run(move |store| leases.add(store, &addresses)).await?;
         let mut want = Vec::with_capacity(chunks.len());
         for (chunk, here) in chunks.into_iter().zip(here) {
-            let ask = !here && self.asked.insert(chunk.address);
-            want.push(ask);
-            if ask {
-                self.expected.push_back(chunk);
-            }
+            let lacks = !here && self.asked.insert(chunk.address);
+            let room = if lacks { self.room(chunk.sealed_len)? } else { None };
+            want.push(room.is_some());
+            self.expected.extend(room.map(|room| (chunk, room)));
         }
         if self.expected.len() > EXPECTED {
             return Err(Fault::TooMany);
@@ -159,36 +171,63 @@ impl Intake {
         self.wants.send(reply).await.map_err(|_| Fault::Stopped)
     }
 
+    /// Keeps room for a chunk before its bytes are asked for. Without any, it is not asked for, and
+    /// the records that name it are told why.
+    fn room(&self, len: u32) -> Result<Option<Reservation>, Fault> {
+        match self.core.disk.store().reserve(len.into()) {
+            Ok(room) => Ok(Some(room)),
+            Err(error) if error.is_full() => {
+                self.full.store(true, Ordering::Relaxed);
+                self.core.rooms.changed();
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     async fn fill(&mut self, mut piece: Bytes) -> Result<(), Fault> {
         while !piece.is_empty() {
-            let (address, mut buffer, filled) = match self.filling.take() {
+            let mut filling = match self.filling.take() {
                 Some(filling) => filling,
                 None => {
-                    let chunk = self.expected.pop_front().ok_or(Fault::Unasked)?;
-                    let len = chunk.sealed_len as usize;
-                    (chunk.address, self.core.pools.intake.take(len).await, 0)
+                    let (chunk, room) = self.expected.pop_front().ok_or(Fault::Unasked)?;
+                    let buffer = self.core.pools.intake.take(chunk.sealed_len as usize).await;
+                    Filling { address: chunk.address, room, buffer, filled: 0 }
                 }
             };
-            let part = piece.split_to(piece.len().min(buffer.len() - filled));
-            let end = filled + part.len();
-            buffer[filled..end].copy_from_slice(&part);
+            let Filling { buffer, filled, .. } = &mut filling;
+            let part = piece.split_to(piece.len().min(buffer.len() - *filled));
+            let end = *filled + part.len();
+            buffer[*filled..end].copy_from_slice(&part);
+            *filled = end;
             if end < buffer.len() {
-                self.filling = Some((address, buffer, end));
+                self.filling = Some(filling);
             } else {
-                self.stage(address, buffer).await?;
+                self.stage(filling).await?;
             }
         }
         Ok(())
     }
 
     /// Checks a whole chunk against its address and hands it to the store, beside the stream.
-    async fn stage(&mut self, address: Address, buffer: Buffer) -> Result<(), Fault> {
+    async fn stage(&mut self, filling: Filling) -> Result<(), Fault> {
         self.staged(STAGING - 1).await?;
-        let core = Arc::clone(&self.core);
+        let (core, full) = (Arc::clone(&self.core), Arc::clone(&self.full));
         self.staging.spawn(async move {
-            let work = move |store: &Store| {
-                let blob = Blob::verify(at(&address), buffer.freeze())?;
-                store.stage(blob).map(drop).map_err(Fault::from)
+            let shared = Arc::clone(&core);
+            let work = move |_: &Store| {
+                let Filling { address, room, buffer, .. } = filling;
+                shared.background.came(buffer.len());
+                let len = buffer.len();
+                match room.stage(Blob::verify(at(&address), buffer.freeze())?) {
+                    Ok(_) => shared.background.kept(len),
+                    // The disk has less room than it said: the records are told.
+                    Err(error) if StageError::is_full(&error) => {
+                        full.store(true, Ordering::Relaxed)
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+                Ok(())
             };
             core.disk.run(work).await
         });
@@ -213,10 +252,21 @@ impl Intake {
         self.staged(0).await?;
         // What was asked for is here; should it vanish, it may be asked for again.
         self.asked.clear();
+        let full = self.full.swap(false, Ordering::Relaxed);
         let (core, from, leases) = (Arc::clone(&self.core), self.from, self.leases.clone());
         let commit = tokio::spawn(async move {
             let named: Vec<_> = records.iter().map(|bytes| Record::decode(bytes).ok()).collect();
-            let results = accept(&core, from, records, Chunks::Required).await;
+            let mut results = accept(&core, from, records, Chunks::Required).await;
+            if full {
+                // What they need was offered, and there is no room for it.
+                let lacks = |one: &&mut RecordResult| matches!(one, RecordResult::Need { .. });
+                let stats = core.disk.store().stats();
+                let (used, limit) = (stats.used_bytes, stats.limit_bytes);
+                results
+                    .iter_mut()
+                    .filter(lacks)
+                    .for_each(|one| *one = RecordResult::Full { used, limit });
+            }
             let kept = named.into_iter().zip(&results);
             let kept = kept.filter(|(_, result)| **result == RecordResult::Stored {});
             let kept: Vec<Record> = kept.filter_map(|(record, _)| record).collect();
@@ -281,6 +331,7 @@ pub(crate) async fn accept(
     records: Vec<ByteBuf>,
     chunks: Chunks,
 ) -> Vec<RecordResult> {
+    let lens: Vec<usize> = records.iter().map(|record| record.len()).collect();
     let shared = Arc::clone(core);
     let work = move |store: &Store| {
         // No cut takes effect between the check and the commit.
@@ -310,7 +361,21 @@ pub(crate) async fn accept(
         };
         checked.into_iter().map(result).collect()
     };
-    let results = core.disk.run(work).await;
+    let results: Vec<RecordResult> = core.disk.run(work).await;
+    for (len, result) in lens.into_iter().zip(&results) {
+        match result {
+            RecordResult::Stored {} => {
+                core.background.came(len);
+                core.background.kept(len);
+            }
+            RecordResult::Full { .. } => {
+                core.background.came(len);
+                core.rooms.changed();
+            }
+            // What is refused for good, or sent again with its chunks, has nothing to do with room.
+            _ => {}
+        }
+    }
     core.applied();
     if chunks == Chunks::Later {
         core.wanted.notify_one();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_bytes::ByteBuf;
-use stash_crypto::{Address, ChunkRef, NodeId, Record};
+use stash_crypto::{Address, ChunkRef, NodeId, Record, RecordKind};
 use stash_p2p::{Class, Peer, RecvStream, SendStream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
@@ -17,6 +17,7 @@ use crate::core::{ANSWER, AskError, Core};
 use crate::ledger::at;
 use crate::message::{self, MAX_RECORD_BYTES, Put, PutReply, RecordResult, Request};
 use crate::pool::Shared;
+use crate::rooms::Rooms;
 use crate::shipment::{Progress, Shipment};
 use crate::tally::STALL;
 
@@ -29,6 +30,8 @@ const OFFERS: usize = 2;
 const PIECE: usize = 256 << 10;
 /// Record messages that wait for their result.
 const AWAITED: usize = 32;
+/// Why a member that has no room has no copy.
+const FULL: &str = "it is full";
 /// How often a shipment's missing chunks are sent again.
 const RETRIES: u32 = 3;
 
@@ -74,7 +77,7 @@ pub(crate) async fn run(
         Err(error) => Err(error),
         Ok((send, recv)) => {
             let (news, inbox) = mpsc::channel(NEWS);
-            let reader = tokio::spawn(read(recv, node, expected, news));
+            let reader = tokio::spawn(read(Arc::clone(&core), recv, node, expected, news));
             let offers = VecDeque::new();
             let (held, unanswered) = (None, 0);
             let mut lane =
@@ -161,12 +164,16 @@ impl Lane {
         }
     }
 
-    /// Offers a chunk and those that wait behind it; holds what comes after them.
+    /// Offers a chunk and those that wait behind it; holds what comes after them. A member that is full is
+    /// offered nothing.
     async fn offer(
         &mut self,
         first: Chunk,
         items: &mut mpsc::Receiver<Item>,
     ) -> Result<(), AskError> {
+        if self.core.rooms.is_full(&self.node) {
+            return Ok(());
+        }
         let mut group = vec![first];
         while group.len() < OFFER && self.held.is_none() {
             match items.try_recv() {
@@ -285,7 +292,12 @@ impl Lane {
 
     /// Sends the records of a shipment in as few messages as hold them.
     async fn ship(&mut self, shipment: Arc<Shipment>) -> Result<(), AskError> {
-        let mut rest = shipment.records();
+        let (mut rest, endings) = (shipment.records(), endings(&shipment));
+        if self.core.rooms.is_full(&self.node) && endings.len() < rest.len() {
+            // The others it asks for when it has room.
+            shipment.missing(&self.node, FULL);
+            rest = &endings;
+        }
         while !rest.is_empty() {
             let mut bytes = 0;
             let fits = |record: &&Record| {
@@ -325,6 +337,7 @@ impl Lane {
 
 /// Reads wants and results until the stream ends or nothing more is awaited.
 async fn read(
+    core: Arc<Core>,
     mut recv: RecvStream,
     node: NodeId,
     mut expected: mpsc::Receiver<Awaited>,
@@ -346,7 +359,7 @@ async fn read(
                 news.send(News::Want(chunks.into_vec())).await.map_err(|_| stopped())
             }
             Ok(PutReply::Results { results }) => match expected.try_recv() {
-                Ok(awaited) => results_of(awaited, results, &node, &news).await,
+                Ok(awaited) => results_of(awaited, results, (&node, &core.rooms), &news).await,
                 Err(_) => Err(AskError::Protocol("results answer no records".to_owned())),
             },
             Err(error) => Err(AskError::Protocol(error.to_string())),
@@ -368,6 +381,12 @@ async fn read(
     outcome
 }
 
+/// What of a shipment says that something has ended: a full member takes it, too.
+fn endings(shipment: &Shipment) -> Vec<Record> {
+    let is_ending = |record: &&Record| record.clear().kind != RecordKind::Put;
+    shipment.records().iter().filter(is_ending).cloned().collect()
+}
+
 fn ended() -> AskError {
     AskError::Gone("the peer ended the put".to_owned())
 }
@@ -379,7 +398,7 @@ fn stopped() -> AskError {
 async fn results_of(
     awaited: Awaited,
     results: Vec<RecordResult>,
-    node: &NodeId,
+    (node, rooms): (&NodeId, &Rooms),
     news: &mpsc::Sender<News>,
 ) -> Result<(), AskError> {
     if results.len() != awaited.records.len() {
@@ -399,6 +418,10 @@ async fn results_of(
             RecordResult::Need { .. } => awaited.shipment.missing(node, "chunks do not arrive"),
             RecordResult::Refused { reason } | RecordResult::Failed { reason } => {
                 awaited.shipment.missing(node, &reason);
+            }
+            RecordResult::Full { used, limit } => {
+                rooms.refused(node, used, limit);
+                awaited.shipment.missing(node, FULL);
             }
         }
     }

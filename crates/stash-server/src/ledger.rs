@@ -4,21 +4,24 @@
 //! them under the store's own lock, because a chunk may have been evicted since it was looked up.
 
 mod cutting;
+mod room;
 mod settling;
 mod turns;
 
 use std::collections::BTreeSet;
 
 use stash_crypto::{
-    Address, ChunkRef, Dot, Manifest, NameId, Record, RecordHash, RecordKind, Writer,
-    decode_manifest_chunk,
+    Address, ChunkRef, Dot, Manifest, NameId, Record, RecordHash, Writer, decode_manifest_chunk,
 };
-use stash_store::{Batch, CommitError, DamagedRecord, ReadError, RecordEntry, Ref, Store};
+use stash_store::{
+    Allowance, Batch, CommitError, DamagedRecord, ReadError, RecordEntry, Ref, Store,
+};
 
 use crate::message::{RecordResult, pack};
 use crate::{repair, short, wants};
 
 pub(crate) use cutting::{UNCUT, count as set_aside_count, set_aside};
+pub(crate) use room::{FEW, is_read, is_roomy, readable};
 pub(crate) use settling::{INCARNATION, last_of, resume};
 use settling::{Judgement, judge};
 pub(crate) use turns::{Turn, Turns};
@@ -44,6 +47,15 @@ pub(crate) enum Chunks {
     /// The record alone is taken; it is shown as incomplete. For a node that learns what others
     /// hold.
     Later,
+}
+
+/// Who wrote the records that are to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// This node, whose owner sees what they take.
+    Own,
+    /// Some member.
+    Others,
 }
 
 /// Looking into the store failed. Our disk's fault; nothing changed.
@@ -84,6 +96,11 @@ impl LedgerError {
             self,
             LedgerError::Read(ReadError::Away(_)) | LedgerError::Commit(CommitError::Away(_))
         )
+    }
+
+    /// Whether there was no room for it.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, LedgerError::Commit(error) if error.is_full())
     }
 }
 
@@ -144,12 +161,25 @@ pub(crate) fn whole(store: &Store, hash: &RecordHash) -> Result<Option<Record>, 
 }
 
 /// Makes accepted records durable, all that can be in one commit, and carries out what they forget.
-/// One result a record.
+/// Without room for all of them, those that say that something has ended go first, and each is taken
+/// that there is room for. One result a record.
 ///
 /// # Errors
 ///
-/// [`LedgerError`]; none of the records that are not stored before is kept.
+/// [`LedgerError`]; records that are not stored before may be kept.
 pub(crate) fn admit(
+    turns: &Turns,
+    store: &Store,
+    records: &[Record],
+    chunks: Chunks,
+) -> Result<Vec<RecordResult>, LedgerError> {
+    match admit_together(turns, store, records, chunks) {
+        Err(error) if error.is_full() => room::admit_apart(turns, store, records, chunks),
+        result => result,
+    }
+}
+
+fn admit_together(
     turns: &Turns,
     store: &Store,
     records: &[Record],
@@ -163,7 +193,7 @@ pub(crate) fn admit(
             records.iter().zip(&named).partition(|(_, named)| lacking(named));
         let arrivals = || whole.iter().map(|(record, _)| *record);
         let judgement = judge(store, arrivals(), without.iter().map(|(record, _)| *record))?;
-        match commit(store, &mut turn, &whole, &judgement, chunks) {
+        match commit(store, &mut turn, &whole, &judgement, (chunks, Whose::Others)) {
             Ok(()) => {
                 let result = |(record, named): (&Record, &Named)| match judgement
                     .refused
@@ -210,7 +240,7 @@ pub(crate) fn admit_all(
     let named = named(store, &records, Chunks::Required)?;
     let judgement = judge(store, records.iter(), std::iter::empty())?;
     let whole: Vec<_> = records.iter().zip(&named).collect();
-    commit(store, turn, &whole, &judgement, Chunks::Required)?;
+    commit(store, turn, &whole, &judgement, (Chunks::Required, Whose::Own))?;
     records.retain(|record| !judgement.refused.contains_key(&record.hash()));
     if let Err(error) = drop_damaged(store, damaged) {
         // They are covered already: left where they are, they do no more than to be found again.
@@ -274,11 +304,11 @@ fn commit(
     turn: &mut Turn<'_>,
     records: &[(&Record, &Named)],
     judgement: &Judgement,
-    chunks: Chunks,
+    (chunks, whose): (Chunks, Whose),
 ) -> Result<(), LedgerError> {
     let losses = store.losses();
     let mut batch = Batch::new();
-    let mut removals_only = true;
+    let mut fresh_ones = Vec::new();
     let mut manifests = Vec::new();
     let stays = |record: &Record| !judgement.refused.contains_key(&record.hash());
     for (record, named) in records.iter().filter(|(record, _)| stays(record)) {
@@ -297,7 +327,7 @@ fn commit(
             if arriving || stored.is_some_and(|twin| twin != record.hash()) {
                 batch = equivocation(batch, &dot);
             }
-            removals_only &= record.clear().kind != RecordKind::Put;
+            fresh_ones.push(*record);
             batch = batch.record(entry(record));
             if !record.clear().kind.is_version() {
                 batch = batch.row(&forget_row(record.hash().as_bytes()), Some(&[]));
@@ -308,9 +338,7 @@ fn commit(
         }
     }
     batch = judgement.apply(store, batch)?;
-    if removals_only {
-        batch = batch.even_if_full();
-    }
+    batch = room::with_room(batch, &fresh_ones, judgement.drops(), whose);
     if manifests.is_empty() {
         if !batch.is_empty() {
             store.commit(batch)?;
@@ -353,6 +381,7 @@ pub(crate) fn announce(
 ) -> Result<(), LedgerError> {
     let refs = children(store, manifest)?;
     let batch = Batch::new().manifest(at(manifest), refs.iter().map(reference).collect());
+    let batch = batch.with_allowance(Allowance::Records);
     store.commit(match chunks {
         Chunks::Required => require(batch, &refs),
         Chunks::Later => batch,

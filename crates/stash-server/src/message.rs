@@ -8,6 +8,7 @@ use serde_bytes::ByteBuf;
 use stash_crypto::{Address, ChunkRef, RecordHash};
 
 use crate::logs::LogId;
+use crate::rooms::MemberRoom;
 
 /// Addresses in one message, at most: 128 KiB of the 256 KiB that a message may have.
 pub(crate) const MAX_ADDRESSES: usize = 4_096;
@@ -118,7 +119,12 @@ pub(crate) enum Request {
     Find {
         /// Record hashes, 32 bytes each.
         hashes: ByteBuf,
+        /// Which puts are to be left out.
+        #[serde(default, skip_serializing_if = "FindPuts::is_all")]
+        puts: FindPuts,
     },
+    /// How much room the initiator has.
+    Room(MemberRoom),
     /// A signed join request; only on a connection of a ticket's realm.
     Join {
         /// The encoded request.
@@ -150,6 +156,26 @@ pub(crate) enum NamedBy {
         #[serde(with = "serde_bytes")]
         digest: [u8; 32],
     },
+}
+
+/// Which puts a question for records is about; it is always about those that end something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FindPuts {
+    /// None.
+    None,
+    /// Those that name chunks: their content is elsewhere.
+    Naming,
+    /// All.
+    #[default]
+    All,
+}
+
+impl FindPuts {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+    fn is_all(&self) -> bool {
+        *self == FindPuts::All
+    }
 }
 
 /// Messages of the initiator on a put stream. Chunk bytes follow as data, in offer order.
@@ -200,10 +226,17 @@ pub(crate) enum RecordResult {
         /// The rule that it breaks, for people.
         reason: String,
     },
-    /// The responder cannot store now (disk full, read-only); the record may be good.
+    /// The responder cannot store now (a disk that fails, read-only); the record may be good.
     Failed {
         /// Why, for people.
         reason: String,
+    },
+    /// The responder has no room for it now.
+    Full {
+        /// Bytes that its store takes.
+        used: u64,
+        /// Bytes that it may take.
+        limit: u64,
     },
 }
 
@@ -276,6 +309,12 @@ pub(crate) enum Reply {
         sum: [u8; 32],
         /// Entries in the member log.
         log: u64,
+        /// How many records found no room here, and are known.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        full: u64,
+        /// The sum of their hashes; empty if there are none.
+        #[serde(default, skip_serializing_if = "is_none")]
+        less: ByteBuf,
     },
     /// The sums of the 256 parts of each prefix.
     Sums {
@@ -337,6 +376,15 @@ pub enum Refusal {
     /// The directory of the responder's chunk files is away: whether it has what was asked for is not
     /// known before that is back.
     Unavailable,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+fn is_none(bytes: &ByteBuf) -> bool {
+    bytes.is_empty()
 }
 
 /// Encodes a message. The types above always encode.
@@ -506,7 +554,7 @@ mod tests {
         round_trips(Request::Announce { entries: vec![ByteBuf::from(vec![1])], addresses: vec![] });
         round_trips(Put::Records { records: vec![ByteBuf::from(vec![9; 40])] });
         round_trips(PutReply::Results {
-            results: vec![RecordResult::Stored {}, RecordResult::Need { chunks }],
+            results: vec![RecordResult::Stored {}, RecordResult::Need { chunks: chunks.clone() }],
         });
         round_trips(Request::Sums { prefixes: ByteBuf::from(vec![7, 8]), length: 1 });
         round_trips(Reply::Ids { ids: ByteBuf::from(vec![0, 0]), parts: 1 });
@@ -514,7 +562,11 @@ mod tests {
         round_trips(Request::Holding { hashes: ByteBuf::from(vec![5; 32]) });
         round_trips(Reply::Holding { states: ByteBuf::from(vec![0, 1, 2, 3]) });
         round_trips(Reply::Proofs { proofs: ByteBuf::from(vec![6; 32]) });
-        round_trips(Reply::All { n: 3, sum: [4; 32], log: 5 });
+        let less = ByteBuf::from(vec![6; 32]);
+        round_trips(Reply::All { n: 3, sum: [4; 32], log: 5, full: 0, less: ByteBuf::new() });
+        round_trips(Reply::All { n: 3, sum: [4; 32], log: 5, full: 1, less });
+        round_trips(Request::Find { hashes: chunks.clone(), puts: FindPuts::Naming });
+        round_trips(Request::Room(MemberRoom { used: 1, limit: u64::MAX, full: true, lacks: 3 }));
         let hashes = ByteBuf::from(vec![6; 64]);
         round_trips(Reply::Log { known: true, hashes, log: [5; 16], last: 9 });
         round_trips(Reply::Refused { code: Refusal::Role, reason: "no".to_owned() });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_bytes::ByteBuf;
-use stash_crypto::{Address, MemberLog, NodeId, RecordHash, Role};
+use stash_crypto::{Address, MemberLog, NodeId, Record, RecordHash, Role};
 use stash_p2p::{Frame, Peer, RecvStream, SendStream, Stream, StreamError};
 use stash_store::{ReadError, Store};
 use tokio::sync::Semaphore;
@@ -14,7 +14,7 @@ use crate::core::lock;
 use crate::core::{ANSWER, Core};
 use crate::ledger;
 use crate::logs::{Cursor, LogId};
-use crate::message::{self, MAX_ADDRESSES, MAX_RECORD_BYTES, Refusal, Reply, Request};
+use crate::message::{self, FindPuts, MAX_ADDRESSES, MAX_RECORD_BYTES, Refusal, Reply, Request};
 use crate::pool::MAX_BUFFER;
 use crate::{challenge, compare, evict, holding, intake, members};
 
@@ -124,6 +124,10 @@ async fn request(
                 Err(error) => refused(Refusal::Malformed, &error.to_string()),
             }
         }
+        (Some(Request::Room(room)), Asker::Member(node, _)) => {
+            core.rooms.learn(core, node, room);
+            Reply::Done {}
+        }
         (Some(Request::Log { log, after }), asker) => page_of_log(core, asker, log, after).await,
         (Some(request), _) => answer(core, request).await,
     };
@@ -168,9 +172,16 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
             }
         }
         Request::All {} => {
-            let totals = core.disk.store().record_totals();
             let log = core.roster.log(MemberLog::len);
-            Reply::All { n: totals.count, sum: totals.sum, log }
+            let shared = Arc::clone(core);
+            match core.disk.run(move |store| shared.refused.with_totals(store)).await {
+                Ok((held, refused)) => {
+                    let less = if refused.count > 0 { refused.sum.to_vec() } else { Vec::new() };
+                    let (n, sum, full) = (held.count, held.sum, refused.count);
+                    Reply::All { n, sum, log, full, less: ByteBuf::from(less) }
+                }
+                Err(error) => refused(Refusal::Failed, &error.to_string()),
+            }
         }
         Request::Sums { prefixes, length } => match compare::prefixes(&prefixes, length) {
             Some(prefixes) => sums(core, prefixes).await,
@@ -184,8 +195,8 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
             Some(halves) => whole_hashes(core, halves).await,
             None => refused(Refusal::Malformed, "no halves of hashes, at most 4096"),
         },
-        Request::Find { hashes } => match message::unpack_hashes(&hashes) {
-            Ok(hashes) => find(core, hashes).await,
+        Request::Find { hashes, puts } => match message::unpack_hashes(&hashes) {
+            Ok(hashes) => find(core, hashes, puts).await,
             Err(error) => refused(Refusal::Malformed, &error.to_string()),
         },
         Request::Holding { hashes } => holding::answer(core, &hashes).await,
@@ -200,6 +211,7 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
         | Request::Prove { .. }
         | Request::News {}
         | Request::Lack { .. }
+        | Request::Room(_)
         | Request::Log { .. } => refused(Refusal::Role, "only members ask this"),
     }
 }
@@ -295,14 +307,20 @@ async fn whole_hashes(core: &Arc<Core>, halves: Vec<[u8; compare::HALF]>) -> Rep
     }
 }
 
-/// The records with these hashes that are here whole, as many as fit.
-async fn find(core: &Arc<Core>, hashes: Vec<RecordHash>) -> Reply {
+/// The records with these hashes that are here whole, as many as fit, without the puts that the asker
+/// has no room for.
+async fn find(core: &Arc<Core>, hashes: Vec<RecordHash>, puts: FindPuts) -> Reply {
+    let is_read = move |bytes: &[u8]| {
+        puts == FindPuts::All
+            || Record::decode(bytes).is_ok_and(|record| ledger::is_read(&record, puts))
+    };
     let read = move |store: &Store| {
         let mut found = Vec::new();
         let mut bytes = 0;
         for hash in hashes {
             match store.record(hash.as_bytes()) {
-                Ok(Some(record)) => found.push(record.bytes.to_vec()),
+                Ok(Some(record)) if is_read(&record.bytes) => found.push(record.bytes.to_vec()),
+                Ok(Some(_)) => continue,
                 Ok(None) | Err(ReadError::RecordDamaged { .. }) => continue,
                 Err(error) => return Err(error),
             }

@@ -4,7 +4,7 @@
 //! What is remembered stands in the store and nowhere else: while a member is away, it may be every
 //! record.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -59,6 +59,15 @@ pub(crate) fn row(record: &RecordHash) -> Vec<u8> {
 /// How many records have missing copies; at most 10,000 are counted.
 pub(crate) fn count(store: &Store) -> Result<u64, ReadError> {
     Ok(store.rows_after(SHORT, &[], COUNTED)?.len() as u64)
+}
+
+/// How many records each member is known to lack; at most 10,000 records are looked at.
+pub(crate) fn count_by_member(store: &Store) -> Result<BTreeMap<NodeId, u64>, ReadError> {
+    let mut counts = BTreeMap::new();
+    for (_, value) in store.rows_after(SHORT, &[], COUNTED)? {
+        nodes(&value).into_iter().for_each(|node| *counts.entry(node).or_default() += 1);
+    }
+    Ok(counts)
 }
 
 /// The members that lack a record, as far as this node knows.

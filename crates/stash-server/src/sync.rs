@@ -55,6 +55,7 @@ pub(crate) async fn meet(core: &Arc<Core>, node: NodeId, peer: &Peer) -> bool {
         return false;
     };
     let beside = log_beside(core, &hello);
+    hello.room.into_iter().for_each(|room| core.rooms.learn(core, node, room));
     let claims = vec![hello.addresses.into_vec()];
     // What does not verify is left out, and the reason is in the log.
     let _ = members::learn(core, Vec::new(), claims).await;

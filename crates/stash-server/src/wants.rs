@@ -3,20 +3,21 @@
 //! What is wanted stands in the store, so that a restart goes on where it was. Chunks come once
 //! their records are here, those first that the fewest connected members have.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use stash_crypto::{Address, NodeId, Record, RecordHash};
+use stash_crypto::{Address, ChunkRef, NodeId, Record, RecordHash};
 use stash_p2p::Peer;
-use stash_store::{Batch, ReadError, Store};
-use tokio::time::sleep;
+use stash_store::{Allowance, Batch, ReadError, StageError, Store};
+use tokio::time::{Instant, sleep};
 
-use crate::core::{AskError, Core, ask};
-use crate::fetch::{self, Fetch, Purpose};
+use crate::core::{AskError, Core, ask, lock};
+use crate::fetch::{self, Fetch, FetchError, Purpose};
 use crate::holding::{self, Holding};
 use crate::ledger::{self, LedgerError, Named, at};
 use crate::message::{self, Reply, Request};
+use crate::{catchup, refused};
 
 /// Store rows of records that lack chunks here, by record hash; the value is how many connected
 /// members had what they lack when that was looked at, one byte; empty before.
@@ -33,6 +34,12 @@ const MANY: u8 = 3;
 
 /// When to try again what no connected member had, if nobody came or told anything new.
 const RETRY: Duration = Duration::from_secs(60);
+
+/// When to try again what the disk did not take though there seemed to be room.
+const AGAIN: Duration = Duration::from_secs(3_600);
+
+/// Bytes of a manifest chunk, which are about what the store takes to note what it names.
+const MANIFEST: u64 = 1 << 20;
 
 /// Wanted records that a status counts.
 const COUNTED: usize = 10_000;
@@ -71,17 +78,88 @@ pub(crate) async fn look_at(core: &Arc<Core>, hashes: Vec<RecordHash>) -> Result
     Ok(())
 }
 
-/// Brings what is wanted until the engine stops.
+/// What is waited for when a pass ended for want of room.
+#[derive(Debug, Default)]
+pub(crate) struct Waits(Mutex<Option<Want>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Want {
+    /// Bytes of the chunk that found no room.
+    len: u64,
+    /// Whether asking tells if there is room for it: a disk may refuse what it seemed to have room for.
+    asks: bool,
+    /// It is tried again then in any case.
+    until: Instant,
+}
+
+impl Waits {
+    /// There is more room than there was.
+    fn grew(&self) {
+        lock(&self.0).iter_mut().for_each(|want| want.asks = true);
+    }
+
+    /// There is no room for a chunk of this length.
+    fn note(&self, len: u64, asks: bool) {
+        *lock(&self.0) = Some(Want { len, asks, until: Instant::now() + AGAIN });
+    }
+
+    fn some(&self) -> bool {
+        lock(&self.0).is_some()
+    }
+
+    fn end(&self) {
+        *lock(&self.0) = None;
+    }
+
+    /// Whether it is of use to begin.
+    fn is_over(&self, store: &Store) -> bool {
+        let want = *lock(&self.0);
+        want.is_none_or(|Want { len, asks, until }| {
+            Instant::now() >= until || asks && store.has_room(len, Allowance::None)
+        })
+    }
+}
+
+/// Lets what waits for room know when there is some.
+pub(crate) fn hear_of_room(core: &Arc<Core>) {
+    let listener = Arc::downgrade(core);
+    core.disk.store().on_room(move || {
+        if let Some(core) = listener.upgrade() {
+            core.waits.grew();
+            core.wanted.notify_one();
+            core.rooms.changed();
+        }
+    });
+}
+
+/// Asks again for what found no room, once there is some.
+async fn ask_again(core: &Arc<Core>) {
+    if core.refused.some()
+        && core.disk.run(catchup::has_room).await
+        && let Err(error) = refused::ask_again(core).await
+    {
+        tracing::debug!(%error, "what found no room is asked for later");
+    }
+}
+
+/// Brings what is wanted until the engine stops. Without room nobody is asked for anything: only the
+/// own disk is looked at from time to time.
 pub(crate) async fn run(core: Arc<Core>) {
     loop {
-        let left = match pass(&core).await {
-            Ok(_) => core.disk.run(|store| store.rows_after(ROWS, &[], 1)).await,
+        ask_again(&core).await;
+        let shared = Arc::clone(&core);
+        let passed = match core.disk.run(move |store| shared.waits.is_over(store)).await {
+            true => pass(&core).await.map(drop),
+            false => Ok(()),
+        };
+        let left = match passed {
+            Ok(()) => core.disk.run(|store| store.rows_after(ROWS, &[], 1)).await,
             Err(error) => {
                 tracing::warn!(%error, "what is wanted could not be brought");
                 Ok(Vec::new())
             }
         };
-        let left = left.is_ok_and(|rows| !rows.is_empty());
+        let left = left.is_ok_and(|rows| !rows.is_empty()) || core.refused.some();
         let again = async { if left { sleep(RETRY).await } else { std::future::pending().await } };
         tokio::select! {
             biased;
@@ -101,10 +179,15 @@ pub(crate) async fn pass(core: &Arc<Core>) -> Result<u64, LedgerError> {
     while let Some(page) = Page::read(core, &mut after).await? {
         done += page.look(core).await?;
     }
-    for copies in 1..=MANY {
+    core.waits.end();
+    'copies: for copies in 1..=MANY {
         let mut after = Vec::new();
         while let Some(page) = Page::read(core, &mut after).await? {
             done += page.bring(core, copies).await?;
+            if core.waits.some() {
+                core.rooms.changed();
+                break 'copies;
+            }
         }
     }
     if done > 0 {
@@ -169,7 +252,7 @@ impl Page {
     async fn bring(self, core: &Arc<Core>, copies: u8) -> Result<u64, LedgerError> {
         let due = |noted: Option<u8>| noted.is_none_or(|noted| noted.min(MANY) == copies);
         let due = self.0.into_iter().filter(|(_, noted)| due(*noted));
-        let bring = |(hash, _)| async move { (hash, complete(core, hash).await) };
+        let bring = |(hash, _)| async move { (hash, complete_if_room(core, hash).await) };
         let mut brought = stream::iter(due.map(bring)).buffer_unordered(AT_ONCE);
         let mut done = Vec::new();
         while let Some((hash, result)) = brought.next().await {
@@ -241,7 +324,15 @@ async fn count_copies(core: &Core, wanted: &mut [Wanted]) {
     }
 }
 
-/// Brings every chunk of a record, through its manifest chunks.
+/// Brings a record, unless there was no room for another one since the pass began.
+async fn complete_if_room(core: &Arc<Core>, hash: RecordHash) -> Result<(), String> {
+    match core.waits.some() {
+        true => Err("there is no room".to_owned()),
+        false => complete(core, hash).await,
+    }
+}
+
+/// Brings every chunk of a record, through its manifest chunks, as far as there is room.
 async fn complete(core: &Arc<Core>, hash: RecordHash) -> Result<(), String> {
     let words = |error: &dyn std::fmt::Display| error.to_string();
     let wanted = core.disk.run(move |store| lacking(store, &hash)).await;
@@ -249,18 +340,57 @@ async fn complete(core: &Arc<Core>, hash: RecordHash) -> Result<(), String> {
         return Ok(());
     };
     let refs = fetch::manifest(core, &record.clear().manifest, Purpose::CatchUp).await;
-    let refs = refs.map_err(|error| words(&error))?;
+    let refs = refs.inspect_err(|error| heed(core, error)).map_err(|error| words(&error))?;
     let addresses: Vec<_> = refs.iter().map(|chunk| at(&chunk.address)).collect();
     let has = move |store: &Store| store.has(&addresses);
     let here = core.disk.run(has.clone()).await.map_err(|error| words(&error))?;
     let absent = refs.iter().zip(here).filter(|(_, here)| !here).map(|(chunk, _)| *chunk);
-    let mut fetch = Fetch::open(core, absent.collect(), Purpose::CatchUp);
-    while let Some(chunk) = fetch.next().await {
-        chunk.map_err(|error| words(&error))?;
+    let brought = bring_chunks(core, absent.collect()).await;
+    let flushed = core.disk.run(Store::flush).await;
+    let longest = brought.map_err(|error| words(&error))?;
+    if let Err(error) = flushed {
+        // It may be somebody else's chunk that was lost.
+        if longest > 0 {
+            core.waits.note(longest, false);
+        }
+        return Err(words(&error));
     }
     let here = core.disk.run(has).await.map_err(|error| words(&error))?;
     match here.iter().all(|here| *here) {
         true => Ok(()),
-        false => Err("the store did not keep all of its chunks".to_owned()),
+        false => {
+            core.waits.note(longest, false);
+            Err("the store did not keep all of its chunks".to_owned())
+        }
+    }
+}
+
+/// Brings chunks, and says how long the longest of them is.
+async fn bring_chunks(core: &Arc<Core>, chunks: Vec<ChunkRef>) -> Result<u64, FetchError> {
+    let mut fetch = Fetch::open(core, chunks, Purpose::CatchUp);
+    let (mut longest, mut full) = (0, None);
+    while let Some(chunk) = fetch.next().await {
+        match chunk {
+            Ok(chunk) => longest = longest.max(chunk.len() as u64),
+            // What is under way is waited for: there is room for it.
+            Err(error @ FetchError::NotKept { .. }) => {
+                heed(core, &error);
+                full = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    full.map_or(Ok(longest), Err)
+}
+
+/// Notes that there is no room, if that is what the error says.
+fn heed(core: &Core, error: &FetchError) {
+    match error {
+        FetchError::NotKept { sealed_len, why, .. } => {
+            let asks = matches!(**why, StageError::NoRoom(_));
+            core.waits.note((*sealed_len).into(), asks);
+        }
+        FetchError::NoRoom { .. } => core.waits.note(MANIFEST, true),
+        _ => {}
     }
 }

@@ -18,13 +18,16 @@ use crate::flying::Flying;
 use crate::housekeeping::House;
 use crate::ledger::{self, LedgerError};
 use crate::logs::Logs;
+use crate::refused::Refused;
 use crate::repair::Repairs;
 use crate::restored::Restored;
+use crate::rooms::{MemberRoom, Rooms};
 use crate::roster::Roster;
 use crate::serve::{self, Asker};
 use crate::short::Short;
 use crate::standing::Standing;
 use crate::traffic::Background;
+use crate::wants::{self, Waits};
 use crate::{catchup, challenge, join, members};
 
 /// Mended names that wait for a slow listener, 32 bytes each.
@@ -68,6 +71,8 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
         SignedAddresses::sign(keys.signer(), &stash, environment.micros(), addresses)?.encode();
     roster.learn(&store, std::slice::from_ref(&own))?;
     door.answers_at(own);
+    let refused = Refused::load(&store)?;
+    door.has_room(MemberRoom::here(&store, refused.count()));
     let (changes, _) = watch::channel(0);
     let standing = Standing::at_start(&roster, &store);
     let core = Core {
@@ -85,6 +90,9 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
         logs,
         news: std::sync::Mutex::default(),
         wanted: Notify::new(),
+        waits: Waits::default(),
+        refused,
+        rooms: Rooms::default(),
         wanting: tokio::sync::Mutex::default(),
         disk,
         roster,
@@ -107,7 +115,9 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
         stop: CancellationToken::new(),
     };
     members::learn_keys(&core);
-    Ok((Arc::new(core), events))
+    let core = Arc::new(core);
+    wants::hear_of_room(&core);
+    Ok((core, events))
 }
 
 /// Follows peers as they come and go.

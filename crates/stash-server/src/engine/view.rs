@@ -9,7 +9,8 @@ use stash_store::Stats;
 use crate::challenge::Trial;
 use crate::housekeeping::HouseStatus;
 use crate::repair::RepairStatus;
-use crate::traffic::Traffic;
+use crate::rooms::MemberRoom;
+use crate::traffic::{Replicated, Traffic};
 
 /// One member as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct MemberView {
     pub lapsed: bool,
     /// How it stood up to challenges of this node.
     pub trial: Trial,
+    /// How much room it has, if it has said so since this node started.
+    pub room: Option<MemberRoom>,
 }
 
 /// A node that was a member once.
@@ -70,6 +73,8 @@ pub struct EngineStatus {
     pub missing_copies: u64,
     /// Records held here that lack chunks; at most 10,000 are counted.
     pub incomplete: u64,
+    /// Records of others that found no room here; at most 65,536 are counted.
+    pub refused: u64,
     /// Why the store takes no writes, if so.
     pub read_only: Option<String>,
     /// What somebody should look into.
@@ -86,4 +91,6 @@ pub struct EngineStatus {
     pub traffic: Traffic,
     /// Bytes sent to other nodes since the start, and received from them.
     pub transferred: PeerStats,
+    /// Bytes of chunks and records that came to be kept here.
+    pub replicated: Replicated,
 }

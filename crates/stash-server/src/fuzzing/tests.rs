@@ -6,9 +6,10 @@ use stash_crypto::{Address, ChunkRef};
 use super::corpus::{Corpus, Target};
 use crate::door::Hello;
 use crate::message::{
-    NamedBy, Put, PutReply, RecordResult, Refusal, Reply, Request, Together, bits, encode, pack,
-    pack_references,
+    FindPuts, NamedBy, Put, PutReply, RecordResult, Refusal, Reply, Request, Together, bits,
+    encode, pack, pack_references,
 };
+use crate::rooms::MemberRoom;
 use crate::tickets::{Row, Used};
 
 type Seed = (String, Vec<u8>);
@@ -23,6 +24,14 @@ fn replay(target: &'static str, run: Target, seeds: &[Seed]) {
 
 fn addresses() -> [Address; 2] {
     [Address::from_bytes([7; 32]), Address::from_bytes([8; 32])]
+}
+
+fn room() -> MemberRoom {
+    MemberRoom { used: 1 << 30, limit: 1 << 30, full: true, lacks: 2_202 }
+}
+
+fn all(full: u64, less: ByteBuf) -> Reply {
+    Reply::All { n: 7, sum: [3; 32], log: 4, full, less }
 }
 
 fn bytes(len: usize) -> ByteBuf {
@@ -53,6 +62,9 @@ fn requests_hold_their_promises_whatever_the_bytes() {
         seed("holding", encode(&Request::Holding { hashes: bytes(32) })),
         seed("prove", encode(&Request::Prove { nonce: [1; 32], chunks: bytes(32) })),
         seed("writers", encode(&Request::Writers { node: [4; 32] })),
+        seed("find", encode(&Request::Find { hashes: bytes(32), puts: FindPuts::All })),
+        seed("find-some", encode(&Request::Find { hashes: bytes(32), puts: FindPuts::Naming })),
+        seed("room", encode(&Request::Room(room()))),
         seed("join", encode(&Request::Join { request: bytes(186) })),
         seed("refused-bomb", b"\x81\xa8announce\x82\xa7entries\xdd\xff\xff\xff\xff"),
     ];
@@ -74,6 +86,7 @@ fn put_streams_hold_their_promises_whatever_the_bytes() {
         RecordResult::Need { chunks: pack(&addresses()) },
         RecordResult::Refused { reason: "a rule".to_owned() },
         RecordResult::Failed { reason: "full".to_owned() },
+        RecordResult::Full { used: 1 << 30, limit: 1 << 30 },
     ];
     let replies = [
         seed("want", encode(&PutReply::Want { chunks: bits([true, false, true]) })),
@@ -100,7 +113,8 @@ fn replies_hold_their_promises_whatever_the_bytes() {
         seed("members", encode(&Reply::Members { entries, addresses: claims })),
         seed("records", encode(&Reply::Records { records: vec![bytes(200)] })),
         seed("log", encode(&log)),
-        seed("all", encode(&Reply::All { n: 7, sum: [3; 32], log: 4 })),
+        seed("all", encode(&all(0, ByteBuf::new()))),
+        seed("all-without-room", encode(&all(2, bytes(32)))),
         seed("sums", encode(&Reply::Sums { sums: bytes(64) })),
         seed("ids", encode(&Reply::Ids { ids: bytes(18), parts: 1 })),
         seed("hashes", encode(&Reply::Hashes { hashes: bytes(64) })),
@@ -109,10 +123,11 @@ fn replies_hold_their_promises_whatever_the_bytes() {
         seed("refusal", encode(&refused)),
     ];
     replay("reply", super::reply, &seeds);
-    let hello =
-        seed("hello", encode(&Hello { members: 3, head: bytes(32), addresses: bytes(135) }));
+    let hello = |room| Hello { members: 3, head: bytes(32), addresses: bytes(135), room };
+    let with_room = seed("hello-with-room", encode(&hello(Some(room()))));
+    let hello = seed("hello", encode(&hello(None)));
     let old = seed("hello-without-head", b"\x82\xa7members\x03\xa9addresses\xc4\x00");
-    replay("door", super::door, &[hello, old]);
+    replay("door", super::door, &[hello, with_room, old]);
 }
 
 #[test]

@@ -79,6 +79,11 @@ pub(super) fn judge<'a>(
 }
 
 impl Judgement {
+    /// How many held records go.
+    pub(super) fn drops(&self) -> usize {
+        self.drops.len()
+    }
+
     /// Adds the first of what goes to the batch of the arrivals.
     pub(super) fn apply(&self, store: &Store, mut batch: Batch) -> Result<Batch, LedgerError> {
         for name in &self.emptied {

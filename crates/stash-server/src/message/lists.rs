@@ -5,6 +5,7 @@
 use super::*;
 use crate::compare;
 use crate::members::unpack_cuts;
+use crate::rooms::MemberRoom;
 
 /// The document, which names every request's fields.
 const PROTOCOL: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/protocol.md"));
@@ -16,9 +17,11 @@ fn lists(request: &Request) -> (&'static str, Vec<(&'static str, &'static str)>)
         Request::Put {} => ("put", vec![]),
         Request::Get { address: [..] } => ("get", vec![]),
         Request::Have { chunks: _ } => ("have", vec![("chunks", "addresses")]),
-        Request::Hold { nonce: [..], chunks: _ } => ("hold", vec![("chunks", "at most 64")]),
+        // Lists in a list: `tests/evicting.rs` asks for one more of each.
+        Request::Evict { nonce: [..], groups: _ } => {
+            ("evict", vec![("groups", "at most 64 chunks and 4,096 record hashes")])
+        }
         Request::Prove { nonce: [..], chunks: _ } => ("prove", vec![("chunks", "at most 16")]),
-        Request::Release { chunks: _ } => ("release", vec![("chunks", "addresses")]),
         Request::Members { from: 0..=u64::MAX } => ("members", vec![]),
         Request::Announce { entries: _, addresses: _ } => {
             ("announce", vec![("entries", "at most 192 KiB"), ("addresses", "at most 48 KiB")])
@@ -34,7 +37,8 @@ fn lists(request: &Request) -> (&'static str, Vec<(&'static str, &'static str)>)
         Request::Lack { hashes: _ } => ("lack", vec![("hashes", "hashes")]),
         Request::Holding { hashes: _ } => ("holding", vec![("hashes", "at most 256")]),
         Request::Writers { node: [..] } => ("writers", vec![]),
-        Request::Find { hashes: _ } => ("find", vec![("hashes", "hashes")]),
+        Request::Find { hashes: _, puts: _ } => ("find", vec![("hashes", "hashes")]),
+        Request::Room(MemberRoom { used: _, limit: _, full: _, lacks: _ }) => ("room", vec![]),
         // Signed, and decoded whole.
         Request::Join { request: _ } => ("join", vec![]),
     }
@@ -47,9 +51,8 @@ fn requests() -> Vec<Request> {
         Request::Put {},
         Request::Get { address: hash },
         Request::Have { chunks: list() },
-        Request::Hold { nonce: hash, chunks: list() },
+        Request::Evict { nonce: hash, groups: vec![] },
         Request::Prove { nonce: hash, chunks: list() },
-        Request::Release { chunks: list() },
         Request::Members { from: 0 },
         Request::Announce { entries: vec![], addresses: vec![] },
         Request::Log { log: [0; 16], after: 0 },
@@ -61,7 +64,8 @@ fn requests() -> Vec<Request> {
         Request::Lack { hashes: list() },
         Request::Holding { hashes: list() },
         Request::Writers { node: hash },
-        Request::Find { hashes: list() },
+        Request::Find { hashes: list(), puts: FindPuts::All },
+        Request::Room(MemberRoom::default()),
         Request::Join { request: list() },
     ]
 }
@@ -99,14 +103,15 @@ fn bounds_of_reply(reply: &Reply) -> &'static [&'static str] {
         Reply::Chunk { length: 0..=u32::MAX } | Reply::NotHere {} | Reply::Done {} => &[],
         // As many as were asked for.
         Reply::Have { chunks: _ } => &["flags"],
-        Reply::Held { proofs: _, released: _, reason: _ } => &["flags"],
+        Reply::Kept { proofs: _, reason: _ } => &["asked"],
         Reply::Proofs { proofs: _ } | Reply::Holding { states: _ } => &["asked"],
         // What a message holds, entry by entry verified.
         Reply::Members { entries: _, addresses: _ } => &["message"],
         Reply::Records { records: _ } => &["message"],
         Reply::Welcome { entries: _, grant: _, addresses: _ } => &["message"],
         Reply::Log { known: _, hashes: _, log: [..], last: 0..=u64::MAX } => &["hashes"],
-        Reply::All { n: 0..=u64::MAX, sum: [..], log: 0..=u64::MAX } => &[],
+        // 32 bytes, or none.
+        Reply::All { n: _, sum: [..], log: _, full: _, less: _ } => &[],
         Reply::Sums { sums: _ } | Reply::Ids { ids: _, parts: 0..=u64::MAX } => &["asked"],
         Reply::Writers { last: _ } => &["cuts"],
         Reply::Hashes { hashes: _ } => &["hashes"],
@@ -131,7 +136,8 @@ fn bounds_of_put_reply(reply: &PutReply) -> &'static [&'static str] {
             Some(
                 RecordResult::Stored {}
                 | RecordResult::Refused { reason: _ }
-                | RecordResult::Failed { reason: _ },
+                | RecordResult::Failed { reason: _ }
+                | RecordResult::Full { used: _, limit: _ },
             ) => &["asked"],
         },
     }

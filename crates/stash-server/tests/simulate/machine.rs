@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use stash_crypto::{MemberLog, NetworkKey, NodeId, NodeKeys};
 use stash_p2p::{Clock, Entropy};
-use stash_server::store::{Committer, MemDisk, Options, Store, Survival};
+use stash_server::store::{Committer, MemDisk, Options, Quota, Store, Survival};
 use stash_server::{Engine, EngineOptions, Environment, Housekeeping, Mode, Traffic, found};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -68,6 +68,8 @@ pub(crate) struct Machine {
     /// How much its clock is wrong, in seconds.
     pub(crate) wrong: Arc<AtomicI64>,
     starts: u64,
+    /// What its store may take.
+    pub(crate) quota: Quota,
 }
 
 /// What a node keeps beside its store of what it was given when it joined.
@@ -123,6 +125,7 @@ impl Machine {
             opens: None,
             wrong: Arc::default(),
             starts: 0,
+            quota: Quota::default(),
         }
     }
 
@@ -210,6 +213,7 @@ impl Machine {
             segment_bytes: 64 << 10,
             checkpoint_bytes: 32 << 10,
             ballast_bytes: 0,
+            quota: self.quota,
             ..Options::default()
         };
         let path = Path::new("/store");

@@ -17,6 +17,7 @@ mod check;
 mod clones;
 mod crowd;
 mod evictions;
+mod full;
 mod joining;
 mod machine;
 mod membership;
@@ -139,6 +140,14 @@ fn a_restart_among_thirty_members_is_told_without_the_member_log() {
     println!("{bytes} bytes");
     // Each of 29 tells 28 others where it is; and there are as many handshakes.
     assert!(bytes < 1 << 20, "{bytes} bytes");
+}
+
+#[test]
+fn a_full_keeper_receives_in_an_hour_no_more_than_it_stores() {
+    let (received, stored) = full::bytes_of_a_full_hour();
+    println!("{received} bytes received, {stored} stored");
+    assert!(stored > 100 << 10, "{stored} bytes stored");
+    assert!(received * 100 <= stored * 105, "{received} bytes received, {stored} stored");
 }
 
 // Fault cases 3, 19, 23, 95, 96, 103, 104, 107, 114, 115.

@@ -76,6 +76,7 @@ pub(crate) async fn go_on(world: &mut World, events: usize) {
         let event = draw(world);
         Box::pin(happen(world, event)).await;
         Box::pin(evictions::perhaps(world)).await;
+        world.squeeze();
         world.watch();
         world.visit();
     }

@@ -45,6 +45,7 @@ pub(crate) async fn settle(world: &mut World) {
     Box::pin(world.all_is_back()).await;
     Box::pin(world.all_join()).await;
     Box::pin(world.stop_a_twin()).await;
+    Box::pin(world.full_members_learn()).await;
     let mut waited = Duration::ZERO;
     while !Box::pin(is_settled(world)).await {
         sleep(LOOK).await;

@@ -19,6 +19,7 @@ use crate::away::Thief;
 use crate::backup::Backup;
 use crate::check::may_be_gone;
 use crate::clones::Twins;
+use crate::full::Full;
 use crate::joining::Invited;
 use crate::machine::{Common, Machine, Stop};
 use crate::model::{Model, held, here};
@@ -57,6 +58,8 @@ pub(crate) struct World {
     pub(crate) invited: Option<Invited>,
     /// Who takes chunk files away for a while.
     pub(crate) thief: Option<Thief>,
+    /// Who is short of room, and when.
+    pub(crate) full: Full,
 }
 
 impl World {
@@ -103,6 +106,7 @@ impl World {
             invited: None,
             thief: Thief::of(seed, profile.year),
             evictions: crate::evictions::draws(seed, &profile),
+            full: Full::of(seed, profile.year),
             writers: (0..profile.owners).collect(),
             profile,
         }

@@ -17,7 +17,7 @@ fn on_a_disk_that_others_filled_the_ballast_is_for_deletions_and_comes_back() {
     disk.set_capacity(Some(disk.used()));
     for batch in [
         Batch::new().row(b"k", Some(b"v")),
-        Batch::new().row(b"k", Some(b"v")).evict(vec![blobs[0].0], true),
+        Batch::new().row(b"k", Some(b"v")).evict(vec![blobs[0].0]),
     ] {
         let error = store.commit(batch).unwrap_err();
         assert!(matches!(error, CommitError::Full(_)) && error.is_full(), "{error}");
