@@ -9,7 +9,7 @@ mod versions;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Problem;
-pub(crate) use peers::{Peer, PeerChanged, PeerRemove, PeerRole, Peers, RemovedPeer};
+pub(crate) use peers::{Peer, PeerChanged, PeerRemove, PeerRole, PeerRoom, Peers, RemovedPeer};
 pub(crate) use repair::{RepairDone, RepairMember, RepairRequest, RepairState};
 pub(crate) use status::{GcState, Room, ScrubState, Status, Traffic};
 pub(crate) use upkeep::{

@@ -146,6 +146,19 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// A number with its thousands apart.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// On which side of its column a cell stands.
 #[derive(Clone, Copy)]
 pub(crate) enum Side {
@@ -237,5 +250,11 @@ mod tests {
     #[test]
     fn counts_have_a_plural() {
         assert_eq!([count(0, "file"), count(1, "file")], ["0 files", "1 file"]);
+    }
+
+    #[test]
+    fn thousands_stand_apart() {
+        let numbers = [0, 999, 1_000, 2_202, 1_234_567];
+        assert_eq!(numbers.map(grouped), ["0", "999", "1,000", "2,202", "1,234,567"]);
     }
 }

@@ -1,5 +1,6 @@
 //! Files and trees by name: put, get, list, where, remove, evict.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,12 +13,13 @@ use stash_vault::{
 };
 
 use super::answer::{self, Document, KeyOfPath, Parameters, number};
+use super::members::full_sentences;
 use super::{operation, versions};
 use crate::body::{
     Entry, EvictDone, EvictRequest, GetDone, GetRequest, Here, Holder, Listing, Missing, PutDone,
     PutRequest, PutRoot, RmDone, RmRequest, Skipped, Where,
 };
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Served};
 use crate::error::{Class, Problem};
 use crate::output::time;
 
@@ -41,24 +43,25 @@ pub(super) async fn put(
     if paths.is_empty() || (key.is_some() && paths.len() > 1) {
         return Err(Problem::usage("--as renames one path, and at least one path is needed"));
     }
+    let node = Arc::clone(&served);
     operation::run(served.place(), |progress| async move {
-        put_roots(&vault, &paths, key, options, &progress).await
+        put_roots(&node, &vault, &paths, (key, options), &progress).await
     })
     .await
 }
 
 /// Stores one root after the other. Of several, one that cannot be read is skipped and told.
 async fn put_roots(
+    served: &Served,
     vault: &Vault,
     paths: &[PathBuf],
-    key: Option<Key>,
-    options: PutOptions,
+    (key, options): (Option<Key>, PutOptions),
     progress: &Progress,
 ) -> Result<PutDone, Problem> {
     let mut done = PutDone::default();
     for path in paths {
         match vault.put_path(path, key.clone(), options, progress).await {
-            Ok(report) => done.roots.push(root(report)),
+            Ok(report) => done.roots.push(root(served, report).await),
             Err(error) if skippable(&error) && paths.len() > 1 => {
                 done.roots.push(unread(path, &error));
             }
@@ -72,7 +75,7 @@ fn skippable(error: &PutError) -> bool {
     error.class() == Class::Unreadable
 }
 
-pub(super) fn root(report: PutReport) -> PutRoot {
+pub(super) async fn root(served: &Served, report: PutReport) -> PutRoot {
     PutRoot {
         key: report.key.to_string(),
         files: report.files,
@@ -83,7 +86,7 @@ pub(super) fn root(report: PutReport) -> PutRoot {
         copies: number(report.copies),
         wanted: number(report.wanted),
         short: report.short,
-        missing: missing(report.missing),
+        missing: missing(served, report.missing).await,
     }
 }
 
@@ -108,8 +111,18 @@ fn skipped(path: &Path, why: String) -> Skipped {
     Skipped { path: path.display().to_string(), why }
 }
 
-pub(super) fn missing(members: Vec<(NodeId, String)>) -> Vec<Missing> {
-    members.into_iter().map(|(node, why)| Missing { node_id: node.to_string(), why }).collect()
+/// The members without a copy, each with the reason; of one that is full, how full, and what it lacks.
+pub(super) async fn missing(served: &Served, members: Vec<(NodeId, String)>) -> Vec<Missing> {
+    let full = match members.is_empty() {
+        true => BTreeMap::new(),
+        // Without it, the reason is as short as it was told.
+        false => full_sentences(served).await.unwrap_or_default(),
+    };
+    let one = |(node, why): (NodeId, String)| {
+        let why = full.get(&node).cloned().unwrap_or(why);
+        Missing { node_id: node.to_string(), why }
+    };
+    members.into_iter().map(one).collect()
 }
 
 /// `POST /v1/get`.
@@ -256,24 +269,25 @@ pub(super) async fn remove(
     let served = daemon.served()?;
     let vault = served.vault()?;
     let wait = answer::wait(request.wait.as_deref())?;
+    let node = Arc::clone(&served);
     operation::run(served.place(), |progress| async move {
         let RmRequest { key, recursive, purge, .. } = request;
         let report = match purge {
             true => vault.purge(&key, recursive, wait, &progress).await?,
             false => vault.rm(&key, recursive, wait, &progress).await?,
         };
-        Ok(removed(report))
+        Ok(removed(&node, report).await)
     })
     .await
 }
 
-pub(super) fn removed(report: RemoveReport) -> RmDone {
+pub(super) async fn removed(served: &Served, report: RemoveReport) -> RmDone {
     RmDone {
         removed: report.removed,
         copies: number(report.copies),
         wanted: number(report.wanted),
         short: report.short,
-        missing: missing(report.missing),
+        missing: missing(served, report.missing).await,
     }
 }
 

@@ -1,20 +1,21 @@
 //! Members: who belongs, inviting, joining, and changing who belongs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use stash_vault::server::{MemberView, MembersChanged};
-use stash_vault::{Role, Ticket};
+use stash_vault::server::{MemberRoom, MemberView, MembersChanged};
+use stash_vault::{NodeId, Role, Ticket};
 
 use super::answer::{Document, number};
 use super::operation::{self, Place};
 use super::upkeep::moment;
 use crate::body::{
-    InviteDone, InviteRequest, JoinRequest, Peer, PeerChanged, PeerRemove, PeerRole, Peers,
-    RemovedPeer,
+    InviteDone, InviteRequest, JoinRequest, Peer, PeerChanged, PeerRemove, PeerRole, PeerRoom,
+    Peers, RemovedPeer,
 };
 use crate::daemon::{Daemon, Served, home};
 use crate::error::{Class, Problem};
@@ -29,6 +30,7 @@ const LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// `GET /v1/peers`.
 pub(super) async fn peers(State(daemon): State<Arc<Daemon>>) -> Result<Json<Peers>, Problem> {
     let served = daemon.served()?;
+    let lacking: BTreeMap<NodeId, u64> = full_members(&served).await?;
     let members = served.node.engine.members();
     let peers = members.into_iter().map(|member| Peer {
         node_id: member.node.to_string(),
@@ -42,6 +44,7 @@ pub(super) async fn peers(State(daemon): State<Arc<Daemon>>) -> Result<Json<Peer
         failed: member.trial.failed,
         in_doubt_since: member.trial.doubted.map(moment),
         lapsed: member.lapsed,
+        room: member.room.map(|room| peer_room(&room, lacking.get(&member.node))),
     });
     let removed = served.node.engine.removed().into_iter().map(|gone| RemovedPeer {
         node_id: gone.node.to_string(),
@@ -49,6 +52,32 @@ pub(super) async fn peers(State(daemon): State<Arc<Daemon>>) -> Result<Json<Peer
         role: gone.role.to_string(),
     });
     Ok(Json(Peers { peers: peers.collect(), removed: removed.collect() }))
+}
+
+/// How many versions have no whole copy on each member that is full.
+async fn full_members(served: &Served) -> Result<BTreeMap<NodeId, u64>, Problem> {
+    let full = served.node.engine.full_members().await?.into_iter();
+    Ok(full.map(|(member, room)| (member.node, room.lacks)).collect())
+}
+
+fn peer_room(room: &MemberRoom, lacks: Option<&u64>) -> PeerRoom {
+    PeerRoom {
+        used: room.used,
+        limit: Some(room.limit).filter(|limit| *limit < u64::MAX),
+        full: room.full,
+        lacks: lacks.copied().unwrap_or(room.lacks),
+    }
+}
+
+/// One sentence for each member that is full, by its node id.
+pub(super) async fn full_sentences(served: &Served) -> Result<BTreeMap<NodeId, String>, Problem> {
+    let full = served.node.engine.full_members().await?.into_iter();
+    let sentence = |(member, room): (MemberView, MemberRoom)| {
+        let name = served.display_name(&member);
+        let name = name.unwrap_or_else(|| member.node.short().to_string());
+        (member.node, format!("{name} is {}", peer_room(&room, None).sentence()))
+    };
+    Ok(full.map(sentence).collect())
 }
 
 /// `POST /v1/peers/remove`: on the node that founded the stash.

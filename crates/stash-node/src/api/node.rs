@@ -9,6 +9,7 @@ use stash_vault::Alarm;
 use stash_vault::server::{self, PeerStats, Rate};
 
 use super::answer::number;
+use super::members::full_sentences;
 use super::{repair, upkeep};
 use crate::body::{Recovery, Status, Traffic};
 use crate::daemon::Daemon;
@@ -45,6 +46,8 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         bytes: status.bytes,
         missing_copies: status.missing_copies,
         incomplete: status.incomplete,
+        refused: status.refused,
+        full: full_sentences(&served).await?.into_values().collect(),
         read_only: status.read_only,
         away: status.store.away.as_ref().map(ToString::to_string),
         alarms,

@@ -161,12 +161,13 @@ pub(super) async fn write(
     };
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let length = length.and_then(|value| value.parse().ok());
+    let node = Arc::clone(&served);
     let done = operation::finish(served.place(), |progress| async move {
         let mut body = body;
         let options = PutOptions { wait, jobs: 0 };
         let reader = StreamReader::new(&mut body);
         match vault.put_reader(key, reader, length, options, &progress).await {
-            Ok(report) => Ok(PutDone { roots: vec![root(report)] }),
+            Ok(report) => Ok(PutDone { roots: vec![root(&node, report).await] }),
             Err(error) => {
                 tokio::spawn(drain(body));
                 Err(error.into())
@@ -217,11 +218,13 @@ pub(super) async fn remove(
     let served = daemon.served()?;
     let vault = served.vault()?;
     let wait = answer::wait(query.wait.as_deref())?;
+    let node = Arc::clone(&served);
     let done = operation::finish(served.place(), |progress| async move {
-        Ok(removed(match query.purge {
+        let report = match query.purge {
             true => vault.purge(key.as_str(), false, wait, &progress).await?,
             false => vault.rm(key.as_str(), false, wait, &progress).await?,
-        }))
+        };
+        Ok(removed(&node, report).await)
     });
     done.await.map(Json)
 }

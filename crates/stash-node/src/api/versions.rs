@@ -15,7 +15,7 @@ use crate::body::{
     History, Name, Names, ResolveDone, ResolveRequest, SetAside, Unavailable, UndeleteDone,
     UndeleteRequest, Version,
 };
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Served};
 use crate::error::Problem;
 use crate::output::time;
 
@@ -87,14 +87,15 @@ pub(super) async fn undelete(
     let served = daemon.served()?;
     let vault = served.vault()?;
     let wait = answer::wait(request.wait.as_deref())?;
+    let node = Arc::clone(&served);
     operation::run(served.place(), |progress| async move {
         let report = vault.undelete(&request.key, request.recursive, wait, &progress).await?;
-        Ok(undeleted(report))
+        Ok(undeleted(&node, report).await)
     })
     .await
 }
 
-fn undeleted(report: UndeleteReport) -> UndeleteDone {
+async fn undeleted(served: &Served, report: UndeleteReport) -> UndeleteDone {
     let skipped = report.skipped.into_iter();
     UndeleteDone {
         restored: report.restored,
@@ -104,7 +105,7 @@ fn undeleted(report: UndeleteReport) -> UndeleteDone {
         copies: number(report.copies),
         wanted: number(report.wanted),
         short: report.short,
-        missing: missing(report.missing),
+        missing: missing(served, report.missing).await,
     }
 }
 
@@ -131,17 +132,18 @@ pub(super) async fn resolve(
         }
         _ => return Err(Problem::usage("a conflict is resolved with one of take and file")),
     };
+    let node = Arc::clone(&served);
     operation::run(served.place(), |progress| async move {
         let report = match with {
             With::Version(id) => vault.resolve_with_version(&key, &id, wait, &progress).await?,
             With::File(path) => vault.resolve_with_file(&key, &path, wait, &progress).await?,
         };
-        Ok(resolved(report))
+        Ok(resolved(&node, report).await)
     })
     .await
 }
 
-fn resolved(report: ResolveReport) -> ResolveDone {
+async fn resolved(served: &Served, report: ResolveReport) -> ResolveDone {
     ResolveDone {
         key: report.key.to_string(),
         version: report.version.to_string(),
@@ -149,6 +151,6 @@ fn resolved(report: ResolveReport) -> ResolveDone {
         copies: number(report.copies),
         wanted: number(report.wanted),
         short: report.short,
-        missing: missing(report.missing),
+        missing: missing(served, report.missing).await,
     }
 }

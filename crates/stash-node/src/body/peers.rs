@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::output::{grouped, size};
+
 /// `GET /v1/peers`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Peers {
@@ -32,6 +34,40 @@ pub(crate) struct Peer {
     /// Away for so long that it is no copy until it is back.
     #[serde(default)]
     pub(crate) lapsed: bool,
+    /// How much room it has, by its own word; null if it has not said so since this node started.
+    #[serde(default)]
+    pub(crate) room: Option<PeerRoom>,
+}
+
+/// How much room a member has.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PeerRoom {
+    /// Bytes that its store takes.
+    pub(crate) used: u64,
+    /// Bytes that it may take; null if nothing limits it.
+    pub(crate) limit: Option<u64>,
+    /// True if it refuses what others put.
+    pub(crate) full: bool,
+    /// Versions that have no whole copy there.
+    pub(crate) lacks: u64,
+}
+
+impl PeerRoom {
+    /// What people are told of a member that is full, behind its name and `is`.
+    pub(crate) fn sentence(&self) -> String {
+        let of = self.limit.map(|limit| {
+            let (used, limit) = (size(self.used), size(limit));
+            let unit = |text: &str| text.split_once(' ').map(|(_, unit)| unit.to_owned());
+            let short = used.split_once(' ').filter(|_| unit(&used) == unit(&limit));
+            format!(" ({} of {limit})", short.map_or(&used[..], |(number, _)| number))
+        });
+        let lacks = match self.lacks {
+            0 => String::new(),
+            1 => ": 1 file has no copy there".to_owned(),
+            more => format!(": {} files have no copy there", grouped(more)),
+        };
+        format!("full{}{lacks}", of.unwrap_or_default())
+    }
 }
 
 /// One that was a member.
@@ -79,4 +115,21 @@ pub(crate) struct PeerChanged {
     pub(crate) asked: u64,
     /// Node ids of members that could not be asked: what only they hold of it does not count.
     pub(crate) silent: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_member_is_told_with_its_room_and_what_it_lacks() {
+        let room = |used, lacks| PeerRoom { used, limit: Some(1 << 30), full: true, lacks };
+        let full = "full (1.0 of 1.0 GiB): 2,202 files have no copy there";
+        assert_eq!(room(1 << 30, 2_202).sentence(), full);
+        assert_eq!(
+            room(1 << 29, 1).sentence(),
+            "full (512.0 MiB of 1.0 GiB): 1 file has no copy there"
+        );
+        assert_eq!(PeerRoom { limit: None, ..room(9, 0) }.sentence(), "full");
+    }
 }

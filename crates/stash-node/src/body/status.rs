@@ -24,6 +24,12 @@ pub(crate) struct Status {
     pub(crate) bytes: u64,
     pub(crate) missing_copies: u64,
     pub(crate) incomplete: u64,
+    /// Records of others that found no room here.
+    #[serde(default)]
+    pub(crate) refused: u64,
+    /// Members that are full, one sentence each.
+    #[serde(default)]
+    pub(crate) full: Vec<String>,
     pub(crate) read_only: Option<String>,
     /// The directory of the chunk files and what was found in its place, while it is away.
     pub(crate) away: Option<String>,

@@ -146,12 +146,14 @@ fn row(peer: &Peer) -> Vec<String> {
         (false, false) if peer.lapsed => "lapsed",
         (false, false) => "not connected",
     };
+    let full = peer.room.as_ref().filter(|room| room.full && !peer.this);
+    let full = full.map(|room| format!(", {}", room.sentence())).unwrap_or_default();
     let addresses: Vec<String> = peer.addresses.iter().map(ToString::to_string).collect();
     vec![
         short(&peer.node_id).to_owned(),
         visible(peer.name.as_deref().unwrap_or("-")),
         peer.role.clone(),
-        state.to_owned(),
+        format!("{state}{full}"),
         addresses.join(", "),
     ]
 }

@@ -6,7 +6,7 @@ use super::{Context, Finish};
 use crate::body::{self, GcState, RepairState, Room, ScrubState, Status, Traffic};
 use crate::cli;
 use crate::client::key_path;
-use crate::output::{Side, size, table, visible};
+use crate::output::{Side, grouped, size, table, visible};
 
 pub(super) async fn run(context: &Context) -> anyhow::Result<Finish> {
     let status: Status = context.client()?.get("/v1/status").await?;
@@ -39,6 +39,10 @@ fn describe(status: &Status) -> String {
         row("missing copies", counted(status.missing_copies)),
         row("incomplete", counted(status.incomplete)),
     ];
+    if status.refused > 0 {
+        rows.push(row("no room for", format!("{} records of others", grouped(status.refused))));
+    }
+    rows.extend(status.full.iter().map(|full| row("FULL", visible(full))));
     if status.quarantined > 0 {
         rows.push(row("quarantined", status.quarantined.to_string()));
     }
