@@ -300,7 +300,12 @@ async fn gather_from(
     };
     let wrong = || AskError::Protocol("no list of last records".to_owned());
     let hashes = unpack_cuts(&last).ok_or_else(wrong)?.into_iter().map(|cut| cut.hash).collect();
-    catchup::take(core, other, peer, hashes).await.map(drop)
+    let taken = catchup::take_from(core, other, peer, hashes).await?;
+    match taken.no_room.len() {
+        0 => Ok(()),
+        // They would lie past the cut: whoever changes the member is told, and may make room first.
+        n => Err(AskError::Gone(format!("there is no room here for {n} records that it holds"))),
+    }
 }
 
 /// The last records that an answer names; `None` if it is none.
