@@ -565,7 +565,7 @@ mod tests {
         let less = ByteBuf::from(vec![6; 32]);
         round_trips(Reply::All { n: 3, sum: [4; 32], log: 5, full: 0, less: ByteBuf::new() });
         round_trips(Reply::All { n: 3, sum: [4; 32], log: 5, full: 1, less });
-        round_trips(Request::Find { hashes: chunks.clone(), puts: FindPuts::Naming });
+        round_trips(Request::Find { hashes: ByteBuf::from(vec![5; 32]), puts: FindPuts::Naming });
         round_trips(Request::Room(MemberRoom { used: 1, limit: u64::MAX, full: true, lacks: 3 }));
         let hashes = ByteBuf::from(vec![6; 64]);
         round_trips(Reply::Log { known: true, hashes, log: [5; 16], last: 9 });

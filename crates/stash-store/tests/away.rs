@@ -123,7 +123,7 @@ fn a_stray_that_a_record_names_is_taken_back_and_what_was_given_up_goes() {
     write(&unheard, &large(1));
     // Evicted, the same.
     let evicted = named(&store, 2);
-    store.commit(Batch::new().evict(vec![evicted], false)).unwrap();
+    store.commit(Batch::new().evict(vec![evicted])).unwrap();
     write(&evicted, &large(2));
     let done = store.collect(with_strays()).unwrap();
     assert_eq!((done.taken_back, done.strays), (1, 2));
@@ -210,7 +210,7 @@ fn while_the_directory_is_away_nothing_is_judged_acknowledged_or_given_up() {
         let inline = put(&store, b"inline");
         store.commit(Batch::new().require(inline).record(record(7, &[], b"7"))).unwrap();
         // Giving up, collecting, scrubbing, checking.
-        let evicted = store.commit(Batch::new().evict(vec![two], false));
+        let evicted = store.commit(Batch::new().evict(vec![two]));
         assert!(matches!(evicted, Err(CommitError::Away(_))));
         let collected = store.collect(with_strays());
         assert!(matches!(collected, Err(CollectError::Read(ReadError::Away(_)))));

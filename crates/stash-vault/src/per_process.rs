@@ -79,7 +79,7 @@ mod tests {
     fn files_and_their_links_are_what_they_are_to_everybody() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        std::fs::write(at("f"), "f").unwrap();
+        fs::write(at("f"), "f").unwrap();
         symlink("f", at("link")).unwrap();
         symlink("loop", at("loop")).unwrap();
         for path in [at("f"), at("link"), at("none"), at("loop"), "/proc/version".into()] {

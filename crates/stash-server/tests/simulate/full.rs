@@ -55,7 +55,9 @@ impl World {
             return;
         }
         let at = random.random_range(0..self.machines.len());
-        let (more, lifts) = (random.random_range(0..ROOM), random.random_bool(0.3));
+        // None at all as often as some.
+        let most = if random.random_bool(0.5) { 1 } else { ROOM };
+        let (more, lifts) = (random.random_range(0..most), random.random_bool(0.3));
         let Some(running) = self.machines[at].up() else { return };
         let hard = running.store.stats().used_bytes + more;
         let quota = Quota { hard: (!lifts).then_some(hard), ..Quota::default() };
