@@ -53,14 +53,14 @@ impl Evicted {
 #[derive(Debug)]
 pub struct EvictError {
     /// How far it came.
-    pub done: Evicted,
+    pub done: Box<Evicted>,
     /// Why it went no further.
     pub why: EvictStop,
 }
 
 impl From<LedgerError> for EvictError {
     fn from(error: LedgerError) -> EvictError {
-        EvictError { done: Evicted::default(), why: error.into() }
+        EvictError { done: Box::default(), why: error.into() }
     }
 }
 
@@ -166,7 +166,7 @@ pub(crate) async fn evict(core: &Arc<Core>, chunks: Vec<Address>) -> Result<Evic
     let chunks: BTreeSet<Address> = chunks.into_iter().collect();
     let mut done = Evicted::default();
     let Some(flag) = Flag::raise(core, &chunks) else {
-        return Err(EvictError { done, why: EvictStop::Busy });
+        return Err(EvictError { done: Box::default(), why: EvictStop::Busy });
     };
     let mut rest = &flag.chunks[..];
     let (mut under_way, mut stopped) = (FuturesUnordered::new(), None);
@@ -191,6 +191,6 @@ pub(crate) async fn evict(core: &Arc<Core>, chunks: Vec<Address>) -> Result<Evic
     drop(under_way);
     match stopped {
         None => Ok(done),
-        Some(why) => Err(EvictError { done, why }),
+        Some(why) => Err(EvictError { done: Box::new(done), why }),
     }
 }

@@ -350,9 +350,9 @@ async fn an_evict_whose_prover_goes_away_says_how_far_it_came_and_goes_on_later(
     let node = stash.founder().await;
     // One chunk a file: two pages.
     let mut chunks = Vec::new();
-    for i in 0..67 {
-        let (some, _) =
-            stash.put(&node, &format!("file {i}"), &[5_000 + i * 512], Wait::Local).await;
+    for seed in b'0'..b'0' + 67 {
+        let key = char::from(seed).to_string();
+        let (some, _) = stash.put(&node, &key, &[5_000], Wait::Local).await;
         chunks.extend(some);
     }
     let bytes = read(&node, &chunks).await;

@@ -178,7 +178,7 @@ impl Inner {
             let (evicted, stopped) = match self.engine.evict_version(name, version, addresses).await
             {
                 Ok(evicted) => (evicted, None),
-                Err(mut error) => (std::mem::take(&mut error.done), Some(error)),
+                Err(mut error) => (std::mem::take(&mut *error.done), Some(error)),
             };
             report.chunks += evicted.chunks;
             report.bytes += evicted.bytes;
