@@ -85,13 +85,21 @@ fn ask(prompt: &str) -> Result<Zeroizing<String>, Problem> {
 mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
 
     use super::*;
 
+    /// A passphrase file in a directory of its own, for its owner alone.
+    fn private(dir: &Path, content: &[u8]) -> PathBuf {
+        let path = dir.join("passphrase");
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
     fn from(content: &[u8]) -> Result<Zeroizing<String>, Problem> {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("passphrase");
-        std::fs::write(&path, content).unwrap();
+        let path = private(dir.path(), content);
         Source::new(Some(&path)).existing()
     }
 
@@ -133,8 +141,7 @@ mod tests {
     #[test]
     fn an_empty_passphrase_cannot_be_chosen() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("passphrase");
-        std::fs::write(&path, "\n").unwrap();
+        let path = private(dir.path(), b"\n");
         let problem = Source::new(Some(&path)).chosen().unwrap_err();
         assert_eq!(problem.code, Class::Passphrase);
     }

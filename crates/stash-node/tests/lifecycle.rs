@@ -8,7 +8,9 @@
 
 mod common;
 
+use std::fs::Permissions;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 
@@ -234,6 +236,7 @@ fn keys_with_a_passphrase_open_with_that_one_only() {
     let file = |name: &str, text: &str| {
         let path = home.path().join(name);
         std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         path
     };
     let (right, wrong) = (file("right", "correct horse\n"), file("wrong", "battery\n"));
