@@ -185,5 +185,6 @@ fn only_the_founding_node_changes_members_and_says_whom_it_means() {
     founder.ok(&["peer", "role", "attic", "keeper"]);
     until("it knows", || role(&attic) == "keeper");
     until("its index of names is gone", || !attic.data().join("names.redb").exists());
+    until("it is open again", || code(&attic.run(&["ls"])) != 5);
     attic.fails(9, "refused", &["ls"]);
 }

@@ -143,7 +143,7 @@ fn scrub_and_check_name_the_key_on_an_owner_and_never_on_a_keeper() {
     let (keeper_home, _) = keeper.stop();
     connected(&owner, 1);
 
-    let [chunk] = &files_below(&owner.data().join("store/chunks"))[..] else { panic!("one chunk") };
+    let [chunk, _mark] = &files_below(&owner.data().join("store/chunks"))[..] else { panic!() };
     flip(chunk, 1_000);
     let scrubbed = fails(&owner, &["scrub"]);
     assert_eq!(scrubbed["unhealed"], 1, "{scrubbed}");
@@ -158,7 +158,7 @@ fn scrub_and_check_name_the_key_on_an_owner_and_never_on_a_keeper() {
 
     let (owner_home, _) = owner.stop();
     let keeper = Node::start_in(keeper_home, |_| {});
-    let [chunk] = &files_below(&keeper.data().join("store/chunks"))[..] else { panic!("one") };
+    let [chunk, _mark] = &files_below(&keeper.data().join("store/chunks"))[..] else { panic!() };
     let whole = std::fs::read(chunk).unwrap();
     flip(chunk, 1_000);
     let scrubbed = fails(&keeper, &["scrub"]);

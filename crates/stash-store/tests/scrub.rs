@@ -18,7 +18,7 @@ use stash_store::{
 };
 
 /// Bytes of a step: a pass over these stores takes many.
-const STEP: u64 = 10_000;
+const STEP: u64 = 11_000;
 /// Bytes that a step may take beyond: a batch, a blob, and two files.
 const BEYOND: u64 = 20_000;
 

@@ -26,7 +26,7 @@ impl Thief {
     pub(crate) fn of(seed: u64, year: bool) -> Option<Thief> {
         let (every, rest) = SEEDS;
         let comes = seed % every == rest && !year;
-        comes.then(|| Thief(StdRng::seed_from_u64(seed ^ 0x7468_6965_66)))
+        comes.then(|| Thief(StdRng::seed_from_u64(seed ^ 0x0074_6869_6566)))
     }
 }
 

@@ -42,7 +42,7 @@ impl Full {
     /// Of a seed; the draws of everything else are what they were.
     pub(crate) fn of(seed: u64, year: bool) -> Full {
         let some = seed % EVERY.0 == EVERY.1 && !year;
-        Full { random: some.then(|| StdRng::seed_from_u64(seed ^ 0x66_756c_6c)) }
+        Full { random: some.then(|| StdRng::seed_from_u64(seed ^ 0x6675_6c6c)) }
     }
 }
 

@@ -21,6 +21,9 @@ pub(crate) struct Referrers<'a, 't> {
     manifests: HashMap<Address, Next>,
 }
 
+/// Looks at the hashes of some records, and ends the walk with what it returns.
+type Visit<'v> = &'v mut dyn FnMut(&[[u8; 32]]) -> Option<[u8; 32]>;
+
 impl<'a, 't> Referrers<'a, 't> {
     pub(crate) fn new(tables: &'a Tables<'t>) -> Referrers<'a, 't> {
         Referrers { tables, manifests: HashMap::new() }
@@ -51,7 +54,7 @@ impl<'a, 't> Referrers<'a, 't> {
     fn walk(
         &mut self,
         address: &Address,
-        visit: &mut dyn FnMut(&[[u8; 32]]) -> Option<[u8; 32]>,
+        visit: Visit<'_>,
     ) -> Result<Option<[u8; 32]>, IndexError> {
         let first = self.next_to(address)?;
         if let Some(found) = visit(&first.records) {

@@ -187,7 +187,8 @@ impl<'t> Tables<'t> {
             ChunkRow::Quarantined { .. } => state.quarantined += 1,
         }
         self.changes.insert(&key(table::CHUNKS, &[address.as_bytes()]), row.encode());
-        if row.is_here() && old.is_none() {
+        // One that was evicted may have lost its last record meanwhile, and its mark with it.
+        if row.is_here() && !old.is_some_and(|old| old.is_here()) {
             self.unnamed(address, self.state.uptime);
         }
         Ok(())

@@ -67,7 +67,7 @@ pub struct User {
     /// All blobs ever seen.
     pub known: BTreeMap<Address, Vec<u8>>,
     lease: Option<(Lease, BTreeSet<Address>)>,
-    /// False once a collection was cut short: then more may be here than the model says.
+    /// False once a collection or a commit was cut short: then more may be here than the model says.
     exact: bool,
     n: u64,
 }
@@ -158,6 +158,7 @@ impl User {
             }
             Err(error) => {
                 self.staged.clear();
+                self.exact = false;
                 Err(error.to_string())
             }
         }
