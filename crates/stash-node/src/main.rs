@@ -52,7 +52,7 @@ fn fail(problem: &Problem, json: bool) -> ExitCode {
     } else {
         output::say(&format!("stash: {}", output::visible_lines(&problem.message)));
         if let Some(hint) = &problem.hint {
-            output::say(&format!("  hint: {hint}"));
+            output::say(&format!("  hint: {}", output::visible_lines(hint)));
         }
     }
     ExitCode::from(problem.code.exit_code())

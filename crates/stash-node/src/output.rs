@@ -68,19 +68,34 @@ pub(crate) fn say(text: &str) {
     let _nobody_reads = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Control characters (a terminal would obey them) and line ends as `\u{..}`.
+/// Control characters (a terminal would obey them), line ends, and characters that nobody sees, as
+/// `\u{..}`.
 pub(crate) fn visible(text: &str) -> String {
-    if !text.chars().any(char::is_control) {
+    let hides = |c: char| c.is_control() || is_unseen(c);
+    if !text.chars().any(hides) {
         return text.to_owned();
     }
     text.chars().fold(String::with_capacity(text.len() + 8), |mut shown, c| {
-        if c.is_control() {
+        if hides(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
         }
         shown
     })
+}
+
+/// Format characters that take no room, break lines, or turn the order of the text around, so that a
+/// name looks like another one (Unicode Technical Report 36).
+fn is_unseen(c: char) -> bool {
+    matches!(
+        c,
+        '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+    )
 }
 
 /// The same for a text of several lines, which stay lines.
@@ -245,6 +260,25 @@ mod tests {
     fn a_terminal_never_gets_a_control_character_of_a_key() {
         assert_eq!(visible("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
         assert_eq!(visible("Grüße"), "Grüße");
+    }
+
+    #[test]
+    fn a_name_shows_what_would_turn_it_around_or_not_be_seen() {
+        assert_eq!(visible("photo\u{202e}gpj.exe"), "photo\\u{202e}gpj.exe");
+        let ranges = [0x200b..=0x200f, 0x2028..=0x202e, 0x2066..=0x2069];
+        for code in ranges.into_iter().flatten().chain([0x61c, 0xfeff]) {
+            let c = char::from_u32(code).unwrap();
+            assert_eq!(visible(&format!("a{c}b")), format!("a\\u{{{code:x}}}b"));
+        }
+        // Neighbours of the ranges, and scripts that are written from right to left.
+        for seen in [
+            "a\u{2010}b",
+            "a\u{202f}b",
+            "\u{5e9}\u{5dc}\u{5d5}\u{5dd}",
+            "\u{633}\u{644}\u{627}\u{645}",
+        ] {
+            assert_eq!(visible(seen), seen);
+        }
     }
 
     #[test]
