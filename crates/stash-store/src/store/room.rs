@@ -5,7 +5,8 @@ use crate::budget::Claim;
 use crate::{Allowance, Blob, Quota, StageError, Staged};
 
 impl Store {
-    /// Sets how much the store may take from now on; it is not remembered, see [`Options::quota`].
+    /// Sets how much the store may take from now on; it is not remembered, see
+    /// [`Options::quota`](crate::Options::quota).
     /// What is here stays, also beyond the quota.
     pub fn set_quota(&self, quota: Quota) {
         self.shared.budget.set_quota(quota);
