@@ -392,7 +392,6 @@ fn is_coming_or_going(shared: &Shared, stray: &StrayFile) -> Result<bool, ReadEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commit::lock;
     use crate::{Batch, Blob, MemDisk, Options, RecordEntry};
     use std::path::Path;
     use std::sync::Arc;
@@ -417,7 +416,7 @@ mod tests {
     /// What the index believes, beside what the log says.
     fn pretend(store: &Store, op: &Op, place: Place) {
         let shared = store.shared();
-        let mut core = lock(&shared.core);
+        let mut core = shared.core.lock();
         let index = shared.index();
         index.write(&mut core.head, |tables| tables.apply(op, 1, place)).unwrap();
     }

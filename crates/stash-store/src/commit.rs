@@ -2,6 +2,7 @@
 
 mod count;
 mod group;
+mod owner;
 mod queue;
 mod reclaim;
 mod refusal;
@@ -20,6 +21,7 @@ use crate::sync::{Mutex, MutexGuard, PoisonError};
 use crate::{Address, Batch, CommitError, Receipt};
 
 use group::{Built, GroupError};
+pub(crate) use owner::CoreLock;
 pub(crate) use queue::{Done, Job, Queue};
 pub(crate) use reclaim::{Freed, MoveItem, Reclaim};
 pub(crate) use refusal::Failure;

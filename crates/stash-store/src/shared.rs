@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
 
 use crate::ballast::Ballast;
 use crate::batch::Step;
 use crate::budget::{Budget, Claim, Used};
-use crate::commit::{Core, Done, Job, Queue, Reclaim, lock};
+use crate::commit::{Core, CoreLock, Done, Job, Queue, Reclaim, lock};
 use crate::entry::{HEADER, Header, Op, Place, entry_len};
 use crate::files::Files;
 use crate::format::Format;
@@ -15,7 +14,7 @@ use crate::index::{ChunkRow, Index, IndexError, State};
 use crate::log::{Position, Segments, mark_len};
 use crate::scrub::Scrub;
 use crate::stage::{Leaving, Stage};
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering, PoisonError, RwLock, mpsc, thread};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, PoisonError, RwLock, mpsc};
 use crate::upkeep::Upkeep;
 use crate::{
     Address, Allowance, Batch, ChunkState, CommitError, Committer, Lock, MAX_BATCH_BYTES,
@@ -57,7 +56,7 @@ pub(crate) struct Shared {
     pub(crate) ballast: Ballast,
     pub(crate) queue: Queue,
     pub(crate) upkeep: Upkeep,
-    pub(crate) core: Mutex<Core>,
+    pub(crate) core: CoreLock,
     pub(crate) figures: Mutex<Figures>,
     pub(crate) scrub: Scrub,
     /// Segments that are damaged or missing: compaction saves what is left of them.
@@ -70,8 +69,6 @@ pub(crate) struct Shared {
     losses: AtomicU64,
     index: RwLock<Arc<Index>>,
     read_only: Mutex<Option<String>>,
-    /// Of a store that has one.
-    committer: OnceLock<thread::ThreadId>,
     /// Released when everything else is.
     _lock: Box<dyn Lock>,
 }
@@ -119,7 +116,7 @@ impl Shared {
             stage: Stage::default(),
             queue: Queue::default(),
             upkeep: Upkeep::default(),
-            core: Mutex::new(parts.core),
+            core: CoreLock::new(parts.core),
             figures: Mutex::new(parts.figures),
             scrub,
             suspects: Mutex::new(suspects),
@@ -128,7 +125,6 @@ impl Shared {
             losses: AtomicU64::new(0),
             index: RwLock::new(Arc::new(parts.index)),
             read_only: Mutex::new(parts.read_only),
-            committer: OnceLock::new(),
             _lock: parts.lock,
         }
     }
@@ -160,12 +156,9 @@ impl Shared {
         self.reclaim(Reclaim::Salvage { ops: Vec::new() }).is_ok()
     }
 
+    /// Whether the calling thread commits: then it cannot wait for a commit.
     pub(crate) fn is_committer(&self) -> bool {
-        match self.committer.get() {
-            Some(committer) => *committer == thread::current().id(),
-            // The thread that calls commits, unless it is at it already.
-            None => self.core.try_lock().is_err(),
-        }
+        self.core.is_mine()
     }
 
     pub(crate) fn replace_index(&self, index: Index) {
@@ -328,7 +321,7 @@ impl Shared {
 
     /// Runs `f` with the core, and then serves whoever found it taken meanwhile.
     pub(crate) fn with_core<T>(&self, f: impl FnOnce(&mut Core) -> T) -> T {
-        let value = f(&mut lock(&self.core));
+        let value = f(&mut self.core.lock());
         if self.is_inline() {
             self.serve_inline();
         }
@@ -359,7 +352,7 @@ impl Shared {
     /// thread, or by a callback, that found the core taken.
     fn serve_inline(&self) {
         while !self.queue.is_empty() {
-            let Ok(mut core) = self.core.try_lock() else {
+            let Some(mut core) = self.core.try_lock() else {
                 return;
             };
             let jobs = self.queue.take_now();
@@ -370,7 +363,7 @@ impl Shared {
     /// The sums, once every group whose changes can be seen in the index is counted in.
     pub(crate) fn settled_state(&self) -> State {
         // Who writes a group has the core until the sums say so.
-        drop(lock(&self.core));
+        drop(self.core.lock());
         if self.is_inline() {
             self.serve_inline();
         }
@@ -418,10 +411,8 @@ impl Shared {
 
     /// The committer's thread: takes all batches that wait, commits them, and looks again.
     pub(crate) fn committer(&self) {
-        // Set once: there is one such thread.
-        let _ = self.committer.set(thread::current().id());
         while let Some(jobs) = self.queue.take() {
-            let mut core = lock(&self.core);
+            let mut core = self.core.lock();
             if catch_unwind(AssertUnwindSafe(|| self.serve(&mut core, jobs))).is_err() {
                 self.poison("the committer panicked".to_owned());
             }
@@ -434,7 +425,7 @@ impl Shared {
 
     /// What remains to be done when nobody uses the store any more.
     pub(crate) fn close(&self) {
-        let mut core = lock(&self.core);
+        let mut core = self.core.lock();
         self.serve(&mut core, Vec::new());
         self.seal(&mut core);
     }

@@ -6,7 +6,7 @@ use crate::index::IndexError;
 use crate::log::mark_len;
 use crate::shared::Shared;
 
-use super::{Core, Failure, lock};
+use super::{Core, Failure};
 
 impl Shared {
     /// Counts this opening. On a full disk that waits until there is something to write and room
@@ -15,7 +15,7 @@ impl Shared {
         if self.read_only().is_some() {
             return;
         }
-        let mut core = lock(&self.core);
+        let mut core = self.core.lock();
         let mut counted = self.count_open(&mut core);
         if matches!(&counted, Err(failure) if failure.is_full()) && self.spend_ballast() {
             counted = self.count_open(&mut core);
