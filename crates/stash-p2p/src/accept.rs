@@ -8,8 +8,10 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
+use crate::PublicKey;
+use crate::budget::Holder;
 use crate::error::CloseReason;
-use crate::establish::establish;
+use crate::establish::{establish, turn_away};
 use crate::gate::{Claim, GateError, Purpose};
 use crate::handshake::{Asked, HandshakeError};
 use crate::inner::Inner;
@@ -19,7 +21,7 @@ use crate::preamble::PREAMBLE_LEN;
 /// First and longest pause after accept fails (as a rule: no file descriptors left).
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// Why an incoming connection was given up. The remote sees the same silence for all.
+/// Why an incoming connection was given up. The remote sees the same silence for all but the last.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error("{0}")]
@@ -40,6 +42,8 @@ enum Refusal {
     TooSlow,
     #[error("the application does not keep up with events")]
     Busy,
+    #[error("there is no room for another connection")]
+    NoRoom,
 }
 
 /// Accepts until the endpoint stops.
@@ -110,12 +114,15 @@ async fn respond(inner: &Arc<Inner>, mut wire: Wire) -> Result<(), Refusal> {
     if bulk_peer.is_none() && inner.events.full() {
         return Err(Refusal::Busy);
     }
-    if !inner.accept_counter(&remote, offer.counter) {
-        return Err(Refusal::Replayed);
-    }
-    inner.gate.raise(remote, offer.counter).await?;
+    let holder =
+        if inner.gate.is_for_guests(&realm) { Holder::Guest(realm) } else { Holder::Peer(remote) };
+    use_counter(inner, holder, &remote, offer.counter).await?;
     let (msg2, session) = asked.answer(inner.limits.rekey_after)?;
-    let established = establish(inner, wire, session, offer.purpose, &msg2).await;
+    let Some(place) = inner.place(holder, offer.purpose) else {
+        turn_away(wire, session, &msg2).await;
+        return Err(Refusal::NoRoom);
+    };
+    let established = establish(inner, wire, session, (offer.purpose, place), &msg2).await;
     let established = established.map_err(Refusal::Unconfirmed)?;
     match bulk_peer {
         None => {
@@ -125,6 +132,24 @@ async fn respond(inner: &Arc<Inner>, mut wire: Wire) -> Result<(), Refusal> {
         Some(_) => return Err(Refusal::Token),
     }
     Ok(())
+}
+
+/// Marks the counter of a first message as used, before the answer leaves.
+async fn use_counter(
+    inner: &Inner,
+    holder: Holder,
+    remote: &PublicKey,
+    counter: u64,
+) -> Result<(), Refusal> {
+    let fresh = match holder {
+        Holder::Peer(_) => inner.accept_counter(remote, counter),
+        Holder::Guest(_) => inner.accept_guest(remote, counter),
+    };
+    match holder {
+        _ if !fresh => Err(Refusal::Replayed),
+        Holder::Peer(_) => Ok(inner.gate.raise(*remote, counter).await?),
+        Holder::Guest(_) => Ok(()),
+    }
 }
 
 /// A place among the connections that have not proven themselves; given back on drop.

@@ -10,7 +10,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::PublicKey;
 use crate::backoff::Backoff;
-use crate::error::DialError;
+use crate::budget::Holder;
+use crate::error::{CloseReason, DialError};
 use crate::establish::{Established, establish};
 use crate::gate::{Purpose, Realm};
 use crate::handshake::Dial;
@@ -76,9 +77,10 @@ async fn shake(
 ) -> Result<Established, DialError> {
     let dialled = inner.environment.network.dial(addr).await;
     let mut wire = dialled.map_err(|source| DialError::Unreachable { addr, source })?;
+    let purpose = if token.is_some() { Purpose::Bulk } else { Purpose::Control };
+    let place = inner.place(Holder::Peer(remote), purpose).ok_or(DialError::Refused)?;
     // The gate makes it rise even if the clock does not.
     let counter = inner.gate.next_counter(remote, inner.environment.micros()).await?;
-    let purpose = if token.is_some() { Purpose::Bulk } else { Purpose::Control };
     let token = token.unwrap_or_default();
     let offer = Offer { lowest: VERSION, highest: VERSION, purpose, counter, token };
     let silence = |_| DialError::NoSuchIdentity { addr };
@@ -90,7 +92,7 @@ async fn shake(
     wire.read.read_exact(&mut msg2).await.map_err(silence)?;
     let session = dial.finish(&msg2, inner.limits.rekey_after);
     let session = session.map_err(|_| DialError::NoSuchIdentity { addr })?;
-    establish(inner, wire, session, purpose, &[]).await.map_err(DialError::Closed)
+    establish(inner, wire, session, (purpose, place), &[]).await.map_err(DialError::Closed)
 }
 
 /// Keeps one connection up until the endpoint stops or the target's sender is dropped.
@@ -101,7 +103,7 @@ pub(crate) async fn keep_loop(
     now: Arc<Notify>,
 ) {
     let mut backoff = Backoff::new(inner.limits.backoff_min, inner.limits.backoff_max);
-    let mut unanswered = 0;
+    let (mut unanswered, mut turned_away) = (0, false);
     loop {
         let current = target.borrow_and_update().clone();
         let peer = match inner.peer(&(remote, current.realms[0].label)) {
@@ -118,7 +120,7 @@ pub(crate) async fn keep_loop(
         };
         let wait = match peer {
             Ok(peer) => {
-                unanswered = 0;
+                (unanswered, turned_away) = (0, false);
                 let up = tokio::time::Instant::now();
                 let peer = crate::Peer(peer);
                 tokio::select! {
@@ -137,7 +139,13 @@ pub(crate) async fn keep_loop(
                 backoff.pause(&mut inner.environment.rng())
             }
             Err(error) => {
-                tracing::debug!(peer = %remote.short(), %error, "dial failed");
+                let full = matches!(error, DialError::Closed(CloseReason::NoRoom));
+                if full && !turned_away {
+                    tracing::warn!(peer = %remote.short(), "it has no room for another connection: it is tried again");
+                } else {
+                    tracing::debug!(peer = %remote.short(), %error, "dial failed");
+                }
+                turned_away = full;
                 // Whoever does not know a realm is silent.
                 let silent =
                     matches!(error, DialError::NoSuchIdentity { .. } | DialError::TimedOut);

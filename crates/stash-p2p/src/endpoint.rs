@@ -14,7 +14,9 @@ use crate::error::{BindError, CloseReason, DialError};
 use crate::events::Events;
 use crate::gate::{Gate, Realm};
 use crate::inner::{Inner, Keep, Target};
-use crate::limits::{Limits, MAX_ADDRESSES, MAX_BULK, MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW};
+use crate::limits::{
+    Limits, MAX_ADDRESSES, MAX_BULK, MAX_MESSAGE, MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW,
+};
 use crate::peer::{Peer, PeerStats};
 use crate::rate::Bandwidth;
 use crate::tasks::deadline;
@@ -82,6 +84,11 @@ impl Endpoint {
     #[must_use]
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
         self.0.0.local.clone()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0.0
     }
 
     /// This node's own key.
@@ -174,8 +181,8 @@ impl Endpoint {
 
     /// Limits what all peers together send and receive from now on: every byte of every confirmed
     /// connection counts. Streams of [`Class::Control`](crate::Class::Control) do not wait for
-    /// those of [`Class::Bulk`](crate::Class::Bulk). Connections that are open keep their windows,
-    /// so a rate set before them keeps questions on a slow link quicker than one set later.
+    /// those of [`Class::Bulk`](crate::Class::Bulk). Windows of connections that are open may
+    /// have grown beyond what it asks for, so a rate set before them keeps questions on a slow link quicker than one set later.
     pub fn set_bandwidth(&self, bandwidth: Bandwidth) {
         self.0.0.throttle.set(bandwidth);
     }
@@ -204,11 +211,15 @@ impl Endpoint {
 /// The limits without which nothing can work.
 fn check(limits: &Limits) -> Result<(), BindError> {
     let checks = [
-        (limits.stream_window >= MIN_STREAM_WINDOW, "stream_window"),
-        (limits.connection_window >= MIN_CONNECTION_WINDOW, "connection_window"),
-        (limits.process_budget >= MIN_CONNECTION_WINDOW as usize, "process_budget"),
+        (limits.first_stream_window >= MIN_STREAM_WINDOW, "first_stream_window"),
+        (limits.first_window >= MIN_CONNECTION_WINDOW, "first_window"),
+        (limits.stream_window >= limits.first_stream_window, "stream_window"),
+        (limits.connection_window >= limits.first_window, "connection_window"),
+        (limits.process_budget >= limits.first_window as usize, "process_budget"),
         (limits.streams > 0, "streams"),
         (limits.send_queue > 0, "send_queue"),
+        (limits.connection_queue >= MAX_MESSAGE, "connection_queue"),
+        (limits.send_budget >= MAX_MESSAGE, "send_budget"),
         (limits.rekey_after > 0, "rekey_after"),
         (limits.bulk_connections <= MAX_BULK, "bulk_connections"),
         (limits.backoff_min <= limits.backoff_max, "backoff_min"),

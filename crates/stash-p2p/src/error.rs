@@ -19,6 +19,12 @@ pub enum CloseReason {
     /// The connection reached its greatest age; a new one follows.
     #[error("the connection reached its greatest age")]
     Aged,
+    /// The side that was dialled has no room for another connection. Nobody's fault; dial again later.
+    #[error("there is no room for another connection")]
+    NoRoom,
+    /// Credit that was asked back did not come in time. The fault of the side that had it.
+    #[error("credit that was asked back did not come")]
+    CreditKept,
     /// The layer above ended it, with a code of its own.
     #[error("closed by the application with code {0}")]
     Application(u32),
@@ -55,6 +61,8 @@ impl CloseReason {
             Self::Dead | Self::WriteStall | Self::Io(_) => 3,
             Self::Decrypt => 4,
             Self::Accused(_) => 5,
+            Self::NoRoom => 6,
+            Self::CreditKept => 7,
             Self::Protocol(error) => 0x100 | u32::from(error.code()),
             Self::Application(code) => 0x1_0000 | (code & 0xffff),
         }
@@ -67,6 +75,8 @@ impl CloseReason {
             1 => Self::Duplicate,
             2 => Self::Aged,
             3 => Self::Dead,
+            6 => Self::NoRoom,
+            7 => Self::CreditKept,
             code if code >= 0x1_0000 => Self::Application(code & 0xffff),
             code => Self::Accused(code),
         }
@@ -123,7 +133,7 @@ pub enum DialError {
     /// Our own counter could not be made durable.
     #[error(transparent)]
     Gate(#[from] GateError),
-    /// The endpoint is shutting down or out of budget for more connections.
+    /// The endpoint is shutting down, or has no room for another connection itself.
     #[error("this node takes no more connections")]
     Refused,
 }

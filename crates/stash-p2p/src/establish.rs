@@ -6,21 +6,23 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
+use crate::PublicKey;
+use crate::backlog::Backlog;
+use crate::budget::Place;
 use crate::error::CloseReason;
 use crate::gate::Purpose;
 use crate::handshake::Session;
 use crate::hello::Hello;
 use crate::inner::Inner;
 use crate::intake::Intake;
-use crate::limits::MAX_HELLO_APP;
+use crate::limits::{GUEST_STREAMS, MAX_HELLO_APP};
 use crate::link::{Link, LinkInfo};
-use crate::mux::{Mux, MuxConfig};
+use crate::mux::{Mux, MuxConfig, Window, last_word};
 use crate::net::Wire;
 use crate::packer::pack;
 use crate::rate::Room;
-use crate::tasks::{ReadHalf, WriteHalf, deliver};
+use crate::tasks::{LAST_WORD, ReadHalf, WriteHalf, deliver};
 use crate::tiebreak::Contender;
-use crate::{Limits, PublicKey};
 
 /// A confirmed connection, with what its tasks need.
 pub(crate) struct Established {
@@ -40,16 +42,14 @@ pub(crate) async fn establish(
     inner: &Inner,
     wire: Wire,
     session: Session,
-    purpose: Purpose,
+    (purpose, place): (Purpose, Place),
     first: &[u8],
 ) -> Result<Established, CloseReason> {
     let Wire { mut read, mut write, remote: addr } = wire;
     let Session { mut sealer, opener, remote, hash, initiator } = session;
-    let window = inner.limits.window(inner.throttle.down.rate());
-    let share = inner.budget.take(window).ok_or(CloseReason::Shutdown)?;
     let start = Instant::now();
-    let hello = our_hello(inner, &remote, share.bytes());
-    let mut mux = Mux::new(config(&inner.limits, initiator, purpose, hello));
+    let hello = our_hello(inner, &remote, &place);
+    let mut mux = Mux::new(config(inner, initiator, purpose, hello, place));
     let mut segments = Vec::new();
     mux.poll_transmit(start.elapsed(), &mut segments, Room::of(1));
     let mut out = first.to_vec();
@@ -69,25 +69,49 @@ pub(crate) async fn establish(
     let hello = mux.remote_hello().cloned().ok_or(CloseReason::Lost)?;
     let dialler = if initiator { inner.public } else { remote };
     let contender = Contender { dialler, remote_run: hello.run };
-    let link = Link::new(mux, LinkInfo { addr, hash, contender }, start, share);
+    let link = Link::new(mux, LinkInfo { addr, hash, contender }, start);
     deliver(&link, &mut items)?;
     Ok(Established { link, remote, hello, purpose, read, write, sealer, intake })
 }
 
-fn our_hello(inner: &Inner, remote: &PublicKey, connection_window: u32) -> Hello {
-    let app = inner.gate.hello(remote);
+/// Answers whoever may speak and finds no room here, so that it knows why and tries again later.
+pub(crate) async fn turn_away(wire: Wire, session: Session, msg2: &[u8]) {
+    let (Wire { mut read, mut write, .. }, mut sealer) = (wire, session.sealer);
+    let mut out = msg2.to_vec();
+    if pack(&mut sealer, &[last_word(&CloseReason::NoRoom)], &mut out).is_err() {
+        return;
+    }
+    let say = async {
+        write.write_all(&out).await?;
+        write.shutdown().await?;
+        // It reads our word before it sees the end: a close with its hello unread may cut that off.
+        tokio::io::copy(&mut read, &mut tokio::io::sink()).await
+    };
+    let _best_effort = tokio::time::timeout(LAST_WORD, say).await;
+}
+
+fn our_hello(inner: &Inner, remote: &PublicKey, place: &Place) -> Hello {
+    let guest = place.is_guest();
+    let app = if guest { bytes::Bytes::new() } else { inner.gate.hello(remote) };
+    let streams = inner.limits.streams;
     Hello {
         run: inner.run,
-        streams: inner.limits.streams,
-        // One stream alone may not use up the connection.
-        stream_window: inner.limits.stream_window.min(connection_window / 2),
-        connection_window,
+        streams: if guest { streams.min(GUEST_STREAMS) } else { streams },
+        stream_window: inner.limits.first_stream_window,
+        connection_window: place.window(),
         capabilities: Vec::new(),
         app: if app.len() <= MAX_HELLO_APP { app } else { bytes::Bytes::new() },
     }
 }
 
-fn config(limits: &Limits, initiator: bool, purpose: Purpose, hello: Hello) -> MuxConfig {
+fn config(
+    inner: &Inner,
+    initiator: bool,
+    purpose: Purpose,
+    hello: Hello,
+    place: Place,
+) -> MuxConfig {
+    let limits = &inner.limits;
     // The side that can dial again is the one that ends an old connection.
     let grace = if initiator { std::time::Duration::ZERO } else { limits.drain * 2 };
     MuxConfig {
@@ -95,6 +119,9 @@ fn config(limits: &Limits, initiator: bool, purpose: Purpose, hello: Hello) -> M
         control: purpose == Purpose::Control,
         hello,
         send_queue: limits.send_queue,
+        backlog: Backlog::new(&inner.send_budget, limits.connection_queue),
+        window: Window::new(place),
+        stream_window: limits.stream_window,
         ping_interval: limits.ping_interval,
         dead_after: limits.dead_after,
         max_age: limits.max_age + grace,

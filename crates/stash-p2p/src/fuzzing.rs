@@ -30,15 +30,21 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::Limits;
+use crate::backlog::{Backlog, SendBudget};
 use crate::hello::Hello;
 use crate::intake::Inbound;
 use crate::limits::{MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW};
-use crate::mux::MuxConfig;
+use crate::mux::{MuxConfig, Window};
 use crate::wire::Header;
 
 /// A connection with windows so small that an input of a few bytes can fill them.
 fn config(initiator: bool, streams: u32) -> MuxConfig {
-    let limits = Limits::default();
+    let limits = Limits {
+        stream_window: 256 << 10,
+        connection_window: 1 << 20,
+        process_budget: 2 << 20,
+        ..Limits::default()
+    };
     let hello = Hello {
         run: u64::from(initiator),
         streams,
@@ -52,6 +58,9 @@ fn config(initiator: bool, streams: u32) -> MuxConfig {
         control: true,
         hello,
         send_queue: 64 * 1024,
+        backlog: Backlog::new(&SendBudget::new(limits.send_budget), 128 * 1024),
+        window: Window::alone(&limits),
+        stream_window: limits.stream_window,
         ping_interval: limits.ping_interval,
         dead_after: limits.dead_after,
         max_age: Duration::from_secs(60),

@@ -71,9 +71,10 @@ impl GateError {
 /// The decisions and the durable memory of the layer above.
 ///
 /// For an incoming connection the calls come in this order: [`realms`](Gate::realms),
-/// [`admit`](Gate::admit), [`floor`](Gate::floor) (the first time a remote is seen),
-/// [`raise`](Gate::raise), [`hello`](Gate::hello). The second message leaves only when `raise`
-/// has succeeded, so a first message that was answered once is refused for ever, restarts included.
+/// [`admit`](Gate::admit), [`is_for_guests`](Gate::is_for_guests), [`floor`](Gate::floor) (the
+/// first time a remote is seen), [`raise`](Gate::raise), [`hello`](Gate::hello). The second message
+/// leaves only when `raise` has succeeded, so a first message that was answered once is refused for
+/// ever, restarts included; one of a guest until a restart.
 pub trait Gate: Send + Sync + 'static {
     /// The realms under which an incoming first message may be tagged. A handful at most: each
     /// costs one keyed hash per stranger.
@@ -81,6 +82,17 @@ pub trait Gate: Send + Sync + 'static {
 
     /// Whether this initiator may speak under this realm. `false` gives it silence.
     fn admit(&self, claim: Claim) -> BoxFuture<'_, bool>;
+
+    /// Whether whoever comes under this realm is a guest: somebody who is let in for one exchange, as
+    /// with an invitation. Guests have a few places of their own ([`Limits::guests`]) and no bulk
+    /// connection; nothing is kept of them, so neither [`floor`](Gate::floor) nor
+    /// [`raise`](Gate::raise) is asked, and they are told nothing in the hello. What guests ask for
+    /// must be harmless when it is asked twice.
+    ///
+    /// [`Limits::guests`]: crate::Limits::guests
+    fn is_for_guests(&self, _realm: &[u8; 32]) -> bool {
+        false
+    }
 
     /// The highest counter ever raised for this remote, 0 if none.
     fn floor(&self, remote: &PublicKey) -> u64;

@@ -14,19 +14,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
+use crate::backlog::SendBudget;
+use crate::budget::{Budget, Holder, Place};
 use crate::environment::Environment;
 use crate::error::CloseReason;
 use crate::establish::Established;
 use crate::events::{Event, Queue};
 use crate::gate::{Gate, Purpose, Realm};
 use crate::limits::{MAX_BULK, REPLAY_MEMBERS, TOKEN_LIFE};
-use crate::link::{Budget, Link};
+use crate::link::Link;
 use crate::log::LogLimit;
 use crate::mux::{Mux, MuxEvent};
 use crate::pace::{Pace, Throttle};
 use crate::peer::{Aftermath, Class, Peer, PeerInner};
-use crate::replay::ReplayWindow;
-use crate::stream::Stream;
+use crate::replay::Windows;
 use crate::tasks::{LAST_WORD, deadline, read_loop, write_loop};
 use crate::tiebreak::{Verdict, tie_break};
 use crate::{Limits, PublicKey, StaticSecret};
@@ -46,6 +47,7 @@ pub(crate) struct Inner {
     pub(crate) run: u64,
     pub(crate) environment: Environment,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) send_budget: Arc<SendBudget>,
     pub(crate) throttle: Throttle,
     pub(crate) events: Arc<Queue>,
     pub(crate) local: Vec<SocketAddr>,
@@ -61,15 +63,28 @@ pub(crate) struct Inner {
     pub(crate) changed: Notify,
 }
 
-#[derive(Default)]
 pub(crate) struct Table {
     peers: BTreeMap<PeerId, Arc<PeerInner>>,
     pub(crate) keeps: HashMap<PublicKey, Keep>,
-    windows: HashMap<PublicKey, (u64, ReplayWindow)>,
-    window_clock: u64,
+    windows: Windows,
+    guest_windows: Windows,
     tokens: HashMap<[u8; 32], Token>,
     pub(crate) strangers: HashMap<IpAddr, usize>,
     pub(crate) stranger_count: usize,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            peers: BTreeMap::new(),
+            keeps: HashMap::new(),
+            windows: Windows::new(REPLAY_MEMBERS),
+            guest_windows: Windows::new(REPLAY_MEMBERS),
+            tokens: HashMap::new(),
+            strangers: HashMap::new(),
+            stranger_count: 0,
+        }
+    }
 }
 
 /// A connection to be maintained.
@@ -118,7 +133,8 @@ impl Inner {
             gate,
             run: environment.rng().random(),
             environment,
-            budget: Budget::new(limits.process_budget),
+            budget: Budget::new(&limits),
+            send_budget: SendBudget::new(limits.send_budget),
             throttle: Throttle::new(limits.bandwidth),
             events: Arc::default(),
             local,
@@ -137,6 +153,11 @@ impl Inner {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A place for one more connection; `None`: there is no room.
+    pub(crate) fn place(&self, holder: Holder, purpose: Purpose) -> Option<Place> {
+        self.budget.take(holder, purpose, self.limits.window(self.throttle.down.rate()))
+    }
+
     /// A fresh ephemeral key.
     pub(crate) fn ephemeral(&self) -> Zeroizing<[u8; 32]> {
         let mut bytes = Zeroizing::new([0; 32]);
@@ -146,21 +167,15 @@ impl Inner {
 
     /// Marks a counter as used; `false` if it may have been used before.
     pub(crate) fn accept_counter(&self, remote: &PublicKey, counter: u64) -> bool {
-        let known = self.table().windows.contains_key(remote);
+        let known = self.table().windows.knows(remote);
         let floor = if known { 0 } else { self.gate.floor(remote) };
-        let mut table = self.table();
-        table.window_clock += 1;
-        let clock = table.window_clock;
-        if !table.windows.contains_key(remote) && table.windows.len() >= REPLAY_MEMBERS {
-            let oldest = table.windows.iter().min_by_key(|(_, (used, _))| *used);
-            if let Some(oldest) = oldest.map(|(remote, _)| *remote) {
-                table.windows.remove(&oldest);
-            }
-        }
-        let fresh = || (clock, ReplayWindow::new(floor));
-        let (used, window) = table.windows.entry(*remote).or_insert_with(fresh);
-        *used = clock;
-        window.accept(counter)
+        self.table().windows.accept(remote, counter, floor)
+    }
+
+    /// The same for a guest, of whom nothing is kept: a start of the endpoint forgets it, and so do many
+    /// other guests.
+    pub(crate) fn accept_guest(&self, remote: &PublicKey, counter: u64) -> bool {
+        self.table().guest_windows.accept(remote, counter, 0)
     }
 
     pub(crate) fn peer(&self, id: &PeerId) -> Option<Arc<PeerInner>> {
@@ -172,6 +187,9 @@ impl Inner {
     }
 
     fn new_token(&self, peer: &Arc<PeerInner>) -> Option<[u8; 32]> {
+        if self.gate.is_for_guests(&peer.label) || !self.budget.has_room_for_bulk() {
+            return None;
+        }
         let now = tokio::time::Instant::now();
         let mut table = self.table();
         table.tokens.retain(|_, token| token.until > now && token.peer.strong_count() > 0);
@@ -265,6 +283,7 @@ impl Inner {
 
     fn spawn_link(self: &Arc<Self>, established: Established, peer: &Arc<PeerInner>) {
         let (inner, peer) = (Arc::clone(self), Arc::clone(peer));
+        let _only_once = established.link.incoming.set(Arc::clone(&peer.incoming));
         self.tasks.spawn(async move {
             let link = Arc::clone(&established.link);
             let reason = inner.drive(established, &peer).await;
@@ -350,7 +369,7 @@ impl Inner {
 
     fn link_event(self: &Arc<Self>, peer: &Arc<PeerInner>, link: &Arc<Link>, event: MuxEvent) {
         match event {
-            MuxEvent::Opened(key) => peer.add_stream(Stream::new(Arc::clone(link), key)),
+            MuxEvent::Opened(key) => peer.add_stream(link, key),
             MuxEvent::Draining(reason) => peer.link_draining(link, &reason),
             MuxEvent::BulkWanted => link.run(|mux, _| mux.want_bulk()),
             MuxEvent::BulkAsked => {

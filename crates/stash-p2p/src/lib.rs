@@ -57,7 +57,9 @@
 //! ```
 
 mod accept;
+mod backlog;
 mod backoff;
+mod budget;
 mod cipher;
 mod dial;
 mod endpoint;

@@ -19,10 +19,17 @@ pub(crate) const DATA_FRAME: usize = 65_535 - 16 - 12;
 /// What one message or data frame costs in credit beyond its payload, in bytes: about what the
 /// bookkeeping of a received frame takes, so that many empty frames cannot take memory for free.
 pub(crate) const FRAME_COST: u32 = 64;
-/// Smallest stream window a peer may announce, in bytes: one whole message and some room.
-pub(crate) const MIN_STREAM_WINDOW: u32 = 320 * 1024;
-/// Smallest connection window a peer may announce, in bytes: two streams that fill theirs.
-pub(crate) const MIN_CONNECTION_WINDOW: u32 = 640 * 1024;
+/// Smallest stream window a peer may announce, in bytes: one data frame of this crate's writer.
+pub(crate) const MIN_STREAM_WINDOW: u32 = 64 * 1024;
+/// Smallest connection window a peer may announce, in bytes: one whole message, and one stream.
+pub(crate) const MIN_CONNECTION_WINDOW: u32 = 320 * 1024;
+/// Credit of a stream that suffices for a message of any length, in bytes: half of the smallest window,
+/// of which a quarter may not be given back yet.
+pub(crate) const MESSAGE_CREDIT: u64 = 32 * 1024;
+/// What part of the budget bulk connections leave for control connections: places for 51 members.
+pub(crate) const KEPT_FOR_CONTROL: usize = 4;
+/// What part of the budget windows do not grow into: places for 25 connections that come at once.
+pub(crate) const KEPT_FOR_NEWCOMERS: usize = 8;
 /// Largest credit a stream or a connection may hold, in bytes; more is a peer's mistake.
 pub(crate) const MAX_CREDIT: u64 = 1 << 31;
 /// Payload of a Noise message at most, in bytes (65,535 with its tag).
@@ -41,6 +48,14 @@ pub const REPLAY_WINDOW: usize = 1024;
 pub(crate) const REPLAY_MEMBERS: usize = 1024;
 /// Bulk connections one peer may have, by protocol.
 pub const MAX_BULK: usize = 4;
+/// Connections of one peer: a control connection and all bulk ones, and as many more as may still be
+/// about to end when it dials again.
+pub(crate) const MAX_PLACES: usize = 1 + MAX_BULK + 3;
+/// Connections of one guests' realm: one guest, and what is left of a few tries before, so that whoever
+/// holds one invitation leaves places to those who hold others.
+pub(crate) const GUESTS_OF_A_REALM: usize = 4;
+/// Streams that a guest may have open: it asks for one thing, and reads what follows.
+pub(crate) const GUEST_STREAMS: u32 = 8;
 /// Capabilities and their length in bytes that a hello may list.
 pub(crate) const MAX_CAPABILITIES: usize = 64;
 /// Addresses tried for one peer.
@@ -59,14 +74,29 @@ pub struct Limits {
     pub unauthenticated: usize,
     /// The same from one IP address. Loopback is one address: tests with many nodes raise it.
     pub unauthenticated_per_ip: usize,
-    /// Bytes a peer may have under way on one stream.
+    /// Bytes a peer may have under way on a new stream.
+    pub first_stream_window: u32,
+    /// Bytes a peer may have under way on a new connection; an idle one goes back to it.
+    pub first_window: u32,
+    /// Bytes a peer may have under way on one stream that is used.
     pub stream_window: u32,
-    /// Bytes a peer may have under way on one connection.
+    /// Bytes a peer may have under way on one connection that is used.
     pub connection_window: u32,
-    /// Bytes that all peers together may have under way: the sum of all connection windows.
+    /// Bytes that all peers together may have under way: the sum of all connection windows. So it also
+    /// bounds the connections: each has [`first_window`](Self::first_window) at least.
     pub process_budget: usize,
+    /// Connections of guests ([`Gate::is_for_guests`](crate::Gate::is_for_guests)), four of each
+    /// guests' realm. They have windows of the least size, and none of the budget above.
+    pub guests: usize,
     /// Bytes an application may queue on one stream before `message` and `data` wait.
     pub send_queue: usize,
+    /// Bytes that may be queued on one connection before they wait: of urgent and of large streams,
+    /// and of those opened here and there, this much each. While answers hold half of it, streams
+    /// that the remote opened are not handed out.
+    pub connection_queue: usize,
+    /// Bytes that may be queued on all connections together, beside one frame of each: an account of a
+    /// connection (see above) holds at most half of what the others left.
+    pub send_budget: usize,
     /// Streams that the remote may have open on one connection.
     pub streams: u32,
     /// A ping leaves when nothing arrived for this long.
@@ -101,11 +131,11 @@ pub struct Limits {
 const UNDER_WAY: Duration = Duration::from_secs(2);
 
 impl Limits {
-    /// The window of a new connection, in bytes, while this node receives at a rate.
+    /// What the window of a new connection may grow to, in bytes, while this node receives at a rate.
     pub(crate) fn window(&self, down: Option<Rate>) -> u32 {
         let wanted = down.map_or(u64::MAX, |rate| rate.bytes(UNDER_WAY));
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        self.connection_window.min(wanted.max(MIN_CONNECTION_WINDOW))
+        self.connection_window.min(wanted.max(self.first_window))
     }
 }
 
@@ -115,10 +145,15 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             unauthenticated: 64,
             unauthenticated_per_ip: 8,
+            first_stream_window: MIN_STREAM_WINDOW,
+            first_window: MIN_CONNECTION_WINDOW,
             stream_window: 2 * 1024 * 1024,
             connection_window: 4 * 1024 * 1024,
             process_budget: 64 * 1024 * 1024,
+            guests: 16,
             send_queue: 512 * 1024,
+            connection_queue: 2 * 1024 * 1024,
+            send_budget: 16 * 1024 * 1024,
             streams: 1024,
             ping_interval: Duration::from_secs(10),
             dead_after: Duration::from_secs(30),

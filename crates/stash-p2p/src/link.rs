@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{CloseReason, StreamError};
-use crate::limits::MIN_CONNECTION_WINDOW;
 use crate::mux::{Mux, MuxEvent, StreamKey};
 use crate::peer::Class;
 use crate::stream::Frame;
@@ -36,12 +35,15 @@ pub(crate) struct Link {
     pub(crate) writer: Notify,
     /// Wakes those who wait to open a stream.
     pub(crate) slots: Notify,
+    /// Whether the remote leaves its answers of a class untaken, urgent ones first.
+    clogged: [AtomicBool; 2],
+    /// Wakes whoever takes the remote's streams.
+    pub(crate) incoming: OnceLock<Arc<Notify>>,
     /// Ends both tasks without another word.
     pub(crate) cancel: CancellationToken,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
     start: Instant,
-    _share: BudgetShare,
 }
 
 struct State {
@@ -59,18 +61,19 @@ struct Wakers {
 }
 
 impl Link {
-    pub(crate) fn new(mux: Mux, info: LinkInfo, start: Instant, share: BudgetShare) -> Arc<Self> {
+    pub(crate) fn new(mux: Mux, info: LinkInfo, start: Instant) -> Arc<Self> {
         let state = State { mux, wakers: BTreeMap::new(), upward: Vec::new(), closed: None };
         Arc::new(Self {
             info,
             state: Mutex::new(state),
             writer: Notify::new(),
             slots: Notify::new(),
+            clogged: Default::default(),
+            incoming: OnceLock::new(),
             cancel: CancellationToken::new(),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             start,
-            _share: share,
         })
     }
 
@@ -119,6 +122,21 @@ impl Link {
         if state.mux.take_wake() {
             self.writer.notify_one();
         }
+        for class in [Class::Control, Class::Bulk] {
+            self.set_clogged(class, state.mux.is_clogged(class));
+        }
+    }
+
+    fn set_clogged(&self, class: Class, clogged: bool) {
+        let was = self.clogged[usize::from(class == Class::Bulk)].swap(clogged, Ordering::Relaxed);
+        if let (true, false, Some(incoming)) = (was, clogged, self.incoming.get()) {
+            incoming.notify_one();
+        }
+    }
+
+    /// Whether streams of a class that the remote opened are to wait until it has taken answers.
+    pub(crate) fn is_clogged(&self, class: Class) -> bool {
+        self.clogged[usize::from(class == Class::Bulk)].load(Ordering::Relaxed)
     }
 
     /// What the layer above has to hear of.
@@ -130,6 +148,8 @@ impl Link {
     pub(crate) fn shut(&self, reason: &CloseReason) -> CloseReason {
         let mut state = self.lock();
         let reason = state.closed.get_or_insert_with(|| reason.clone()).clone();
+        state.mux.end();
+        self.settle(&mut state);
         for wakers in std::mem::take(&mut state.wakers).into_values() {
             wakers.read.into_iter().chain(wakers.write).for_each(Waker::wake);
         }
@@ -232,67 +252,5 @@ impl fmt::Debug for Link {
 impl PartialEq for Link {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
-    }
-}
-
-/// What all connections of a process may have under way together.
-#[derive(Debug)]
-pub(crate) struct Budget(AtomicUsize);
-
-/// One connection's part of the budget, given back on drop.
-#[derive(Debug)]
-pub(crate) struct BudgetShare {
-    budget: Arc<Budget>,
-    bytes: u32,
-}
-
-impl Budget {
-    pub(crate) fn new(bytes: usize) -> Arc<Self> {
-        Arc::new(Self(AtomicUsize::new(bytes)))
-    }
-
-    /// A connection window: what is wanted, or a quarter of what is left, but never less than the
-    /// protocol's smallest. `None`: not even that is left.
-    pub(crate) fn take(self: &Arc<Self>, wanted: u32) -> Option<BudgetShare> {
-        let mut taken = 0;
-        self.0
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
-                let quarter = u32::try_from(left / 4).unwrap_or(u32::MAX);
-                taken = wanted.min(quarter).max(MIN_CONNECTION_WINDOW);
-                left.checked_sub(taken as usize)
-            })
-            .ok()?;
-        Some(BudgetShare { budget: Arc::clone(self), bytes: taken })
-    }
-}
-
-impl BudgetShare {
-    pub(crate) fn bytes(&self) -> u32 {
-        self.bytes
-    }
-}
-
-impl Drop for BudgetShare {
-    fn drop(&mut self) {
-        self.budget.0.fetch_add(self.bytes as usize, Ordering::AcqRel);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // Fault case 41.
-    #[test]
-    fn windows_shrink_with_the_budget_and_end_with_it() {
-        let budget = Budget::new(16 << 20);
-        let mut shares: Vec<_> = std::iter::from_fn(|| budget.take(4 << 20)).collect();
-        assert_eq!(shares[0].bytes(), 4 << 20);
-        assert_eq!(shares.last().unwrap().bytes(), MIN_CONNECTION_WINDOW);
-        let sum: u64 = shares.iter().map(|share| u64::from(share.bytes())).sum();
-        assert!(sum <= 16 << 20);
-        assert!(budget.take(4 << 20).is_none());
-        shares.pop();
-        assert!(budget.take(4 << 20).is_some());
     }
 }

@@ -25,6 +25,7 @@ struct State {
     floors: HashMap<PublicKey, u64>,
     counters: HashMap<PublicKey, u64>,
     hello: Bytes,
+    guests: HashSet<[u8; 32]>,
 }
 
 impl MemoryGate {
@@ -46,6 +47,13 @@ impl MemoryGate {
     /// Admits a key no longer. A connection that is up stays.
     pub fn remove(&self, member: &PublicKey) {
         self.lock().members.remove(member);
+    }
+
+    /// Admits anybody under one more realm, as a guest.
+    pub fn invite(&self, realm: Realm) {
+        let mut state = self.lock();
+        state.guests.insert(realm.label);
+        state.realms.push(realm);
     }
 
     /// What to say in every hello.
@@ -71,8 +79,13 @@ impl Gate for MemoryGate {
     }
 
     fn admit(&self, claim: Claim) -> BoxFuture<'_, bool> {
-        let known = self.lock().members.contains(&claim.remote);
+        let state = self.lock();
+        let known = state.members.contains(&claim.remote) || state.guests.contains(&claim.realm);
         async move { known }.boxed()
+    }
+
+    fn is_for_guests(&self, realm: &[u8; 32]) -> bool {
+        self.lock().guests.contains(realm)
     }
 
     fn floor(&self, remote: &PublicKey) -> u64 {

@@ -5,21 +5,26 @@
 //! `reset`, `recv`, ...). Out: [`Mux::poll_transmit`] for frames to send and [`Mux::poll_event`]
 //! for what happened; both are to be polled after every input. Time is the age of the connection.
 
+mod queue;
 mod receive;
 mod stream;
 mod transmit;
+mod window;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::backlog::Backlog;
 use crate::error::{CloseReason, StreamError};
 use crate::hello::Hello;
 use crate::limits::{FRAME_COST, MAX_BULK};
 use crate::peer::Class;
 use crate::stream::Frame;
 use stream::{RecvEnd, SendEnd, StreamState};
+pub(crate) use transmit::last_word;
+pub(crate) use window::Window;
 
 /// Priorities of streams opened here, by class.
 const CONTROL: u8 = 128;
@@ -30,12 +35,16 @@ const BULK: u8 = 16;
 pub(crate) type StreamKey = u64;
 
 /// What one connection is run with.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct MuxConfig {
     pub(crate) initiator: bool,
     pub(crate) control: bool,
     pub(crate) hello: Hello,
     pub(crate) send_queue: usize,
+    pub(crate) backlog: Backlog,
+    pub(crate) window: Window,
+    /// What a stream that is used may have under way, in bytes.
+    pub(crate) stream_window: u32,
     pub(crate) ping_interval: Duration,
     pub(crate) dead_after: Duration,
     pub(crate) max_age: Duration,
@@ -88,8 +97,8 @@ pub(crate) struct Mux {
     slot_wanted: bool,
 
     send_credit: u64,
-    recv_allowed: u64,
-    unreturned: u64,
+    /// Credit that the remote asked back, and that goes with the next transmission.
+    returning: Option<u32>,
 
     ready: BTreeMap<u8, VecDeque<StreamKey>>,
     dirty_credit: VecDeque<StreamKey>,
@@ -120,7 +129,6 @@ impl Mux {
     pub(crate) fn new(config: MuxConfig) -> Self {
         Self {
             next_id: if config.initiator { 1 } else { 2 },
-            recv_allowed: u64::from(config.hello.connection_window),
             config,
             remote: None,
             streams: HashMap::new(),
@@ -131,7 +139,7 @@ impl Mux {
             remote_open: 0,
             slot_wanted: false,
             send_credit: 0,
-            unreturned: 0,
+            returning: None,
             ready: BTreeMap::new(),
             dirty_credit: VecDeque::new(),
             dirty_reset: VecDeque::new(),
@@ -164,8 +172,19 @@ impl Mux {
         self.config.hello.encode()
     }
 
-    /// What the received frames that wait for the application cost in credit.
+    /// How much the remote may have under way, and how much of it it may send now.
     #[cfg(any(test, fuzzing))]
+    pub(crate) fn window(&self) -> (u32, u64) {
+        (self.config.window.size(), self.config.window.allowed())
+    }
+
+    /// What may be sent now.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn credit_left(&self) -> u64 {
+        self.send_credit
+    }
+
+    /// What the received frames that wait for the application cost in credit.
     pub(crate) fn held(&self) -> u64 {
         let received = self.streams.values().flat_map(|stream| &stream.received);
         received.map(|(_, cost)| cost).sum()
@@ -200,8 +219,7 @@ impl Mux {
             Class::Control => CONTROL,
             Class::Bulk => BULK,
         };
-        let credit = u64::from(remote.stream_window);
-        let window = u64::from(self.config.hello.stream_window);
+        let (credit, window) = (remote.stream_window, self.config.hello.stream_window);
         self.local_open += 1;
         Some(self.insert(StreamState::new(None, priority, credit, window)))
     }
@@ -211,25 +229,6 @@ impl Mux {
         self.next_key += 1;
         self.streams.insert(key, state);
         key
-    }
-
-    /// Queues a frame. `Ok(false)`: the queue is full, a [`MuxEvent::Writable`] will come.
-    pub(crate) fn push(&mut self, key: StreamKey, frame: &Frame) -> Result<bool, StreamError> {
-        let limit = self.config.send_queue;
-        let stream = self.streams.get_mut(&key).ok_or(StreamError::Finished)?;
-        if let Some(code) = stream.stopped {
-            return Err(StreamError::Reset(code));
-        }
-        if stream.send_end != SendEnd::Open {
-            return Err(StreamError::Finished);
-        }
-        if stream.queued >= limit {
-            stream.room_wanted = true;
-            return Ok(false);
-        }
-        stream.enqueue(frame.clone());
-        self.schedule(key);
-        Ok(true)
     }
 
     /// Ends the sending direction after what is queued.
@@ -255,7 +254,10 @@ impl Mux {
         };
         stream.send_handle = false;
         if stream.send_end != SendEnd::Done {
-            stream.drop_queue();
+            self.drop_queue(key);
+            let Some(stream) = self.streams.get_mut(&key) else {
+                return;
+            };
             if stream.id.is_none() {
                 stream.recv_end = RecvEnd::Reset(code);
                 stream.send_end = SendEnd::Done;
@@ -308,15 +310,10 @@ impl Mux {
             return Some(Err(StreamError::Finished));
         }
         if let Some((frame, cost)) = stream.received.pop_front() {
-            let window = u64::from(self.config.hello.stream_window);
             stream.unreturned += cost;
-            if stream.recv_end == RecvEnd::Open
-                && stream.unreturned >= window / 4
-                && !stream.credit_dirty
-            {
-                stream.credit_dirty = true;
-                self.dirty_credit.push_back(key);
-                self.wake = true;
+            stream.used += cost;
+            if stream.unreturned >= stream.window / 4 {
+                self.mark_credit(key);
             }
             self.return_credit(cost);
             return Some(Ok(Some(frame)));
@@ -329,9 +326,26 @@ impl Mux {
     }
 
     fn return_credit(&mut self, cost: u64) {
-        self.unreturned += cost;
-        if self.unreturned >= u64::from(self.config.hello.connection_window) / 4 {
+        self.wake |= self.config.window.take(cost);
+    }
+
+    fn mark_credit(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(&key) else {
+            return;
+        };
+        if stream.recv_end == RecvEnd::Open && !std::mem::replace(&mut stream.credit_dirty, true) {
+            self.dirty_credit.push_back(key);
             self.wake = true;
+        }
+    }
+
+    /// A large stream is there: what it brings should not wait for its window to grow by use.
+    fn widen(&mut self, key: StreamKey) {
+        if let Some(stream) = self.streams.get_mut(&key)
+            && class_of(stream.priority) == Class::Bulk
+        {
+            stream.wide = true;
+            self.mark_credit(key);
         }
     }
 
@@ -387,7 +401,8 @@ impl Mux {
         let ping = quiet + self.config.ping_interval;
         let dead = self.heard + self.config.dead_after;
         let drain = self.drain_until.unwrap_or(self.config.max_age);
-        ping.min(dead).min(drain)
+        let window = self.config.window.poll_timeout().unwrap_or(drain);
+        ping.min(dead).min(drain).min(window)
     }
 
     /// Lets time pass. An error ends the connection.
@@ -402,6 +417,7 @@ impl Mux {
         } else if now >= self.config.max_age {
             self.start_drain(now, CloseReason::Aged);
         }
+        self.wake |= self.config.window.handle_timeout(now)?;
         // Silence of the remote asks for a sign of life, silence of ours gives one: an answer to a
         // ping may be stuck behind what is read slowly here.
         let unheard = self.ping_sent.is_none() && now >= self.heard + self.config.ping_interval;
@@ -497,6 +513,11 @@ impl Mux {
             }
         }
     }
+}
+
+/// Which limits a stream of this priority keeps to.
+fn class_of(priority: u8) -> Class {
+    if priority >= CONTROL { Class::Control } else { Class::Bulk }
 }
 
 /// What a frame with `len` bytes of payload costs in credit.

@@ -19,6 +19,11 @@ impl Segment {
         Self { header: header.encode(), payload }
     }
 
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        [&self.header[..], &self.payload[..]].concat()
+    }
+
     pub(crate) fn len(&self) -> usize {
         HEADER + self.payload.len()
     }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::error::{CloseReason, PeerError};
 use crate::gate::Realm;
 use crate::link::Link;
+use crate::mux::StreamKey;
 use crate::stream::Stream;
 use crate::{Limits, PublicKey};
 
@@ -60,7 +61,7 @@ pub(crate) struct PeerInner {
     state: Mutex<State>,
     /// Connections, streams or the end: something changed.
     changed: Notify,
-    incoming: Notify,
+    pub(crate) incoming: Arc<Notify>,
 }
 
 struct State {
@@ -71,12 +72,19 @@ struct State {
     bulk_asked: Option<Instant>,
     /// Large streams wait for a bulk connection until then.
     bulk_due: Option<Instant>,
-    incoming: VecDeque<Stream>,
+    incoming: VecDeque<Incoming>,
     closing: Option<CloseReason>,
     down: Option<CloseReason>,
     announced: bool,
     /// Whoever holds the peer has closed it: no connection brings it back.
     given_up: bool,
+}
+
+/// A stream that the remote opened and nobody took yet.
+struct Incoming {
+    link: Arc<Link>,
+    class: Class,
+    stream: Stream,
 }
 
 /// Where a new stream travels.
@@ -127,7 +135,7 @@ impl PeerInner {
             bulk_wanted: limits.bulk_connections,
             state: Mutex::new(state),
             changed: Notify::new(),
-            incoming: Notify::new(),
+            incoming: Arc::new(Notify::new()),
         })
     }
 
@@ -201,10 +209,13 @@ impl PeerInner {
         self.changed.notify_waiters();
     }
 
-    pub(crate) fn add_stream(&self, stream: Stream) {
+    /// Takes in a stream that the remote opened.
+    pub(crate) fn add_stream(&self, link: &Arc<Link>, key: StreamKey) {
+        let class = link.run(|mux, _| mux.class(key));
+        let (link, stream) = (Arc::clone(link), Stream::new(Arc::clone(link), key));
         let mut state = self.lock();
         if state.down.is_none() {
-            state.incoming.push_back(stream);
+            state.incoming.push_back(Incoming { link, class, stream });
         }
         drop(state);
         self.incoming.notify_one();
@@ -404,13 +415,15 @@ impl Peer {
     }
 
     /// The next stream that the remote opened, on whatever connection; `None` when the peer is
-    /// down. For one caller.
+    /// down. For one caller. While the remote does not take its answers
+    /// ([`Limits::connection_queue`]), its further streams on that connection wait.
     pub async fn accept(&self) -> Option<Stream> {
         loop {
             {
                 let mut state = self.0.lock();
-                if let Some(stream) = state.incoming.pop_front() {
-                    return Some(stream);
+                let next = state.incoming.iter().position(|next| !next.link.is_clogged(next.class));
+                if let Some(next) = next.and_then(|at| state.incoming.remove(at)) {
+                    return Some(next.stream);
                 }
                 if state.down.is_some() {
                     return None;

@@ -20,7 +20,7 @@ use crate::gate::Purpose;
 use crate::{PublicKey, Realm};
 
 /// The one version of the protocol that this crate speaks.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 /// Length of the tag before message 1, in bytes.
 pub(crate) const TAG_LEN: usize = 16;
 /// Length of the payload of message 1, in bytes.
@@ -158,9 +158,11 @@ mod tests {
     // Fault case 5.
     #[test]
     fn versions_are_chosen_once_and_never_lower_than_offered() {
-        assert_eq!(offer().common_version(), Some(1));
-        assert_eq!(Offer { lowest: 2, ..offer() }.common_version(), None);
+        assert_eq!(offer().common_version(), Some(2));
+        assert_eq!(Offer { lowest: 3, ..offer() }.common_version(), None);
+        assert_eq!(Offer { highest: 1, ..offer() }.common_version(), None);
         assert_eq!(Offer::decode(&Offer { lowest: 4, ..offer() }.encode()), None);
-        assert_eq!(decode_choice(&encode_choice(2)), None);
+        assert_eq!(decode_choice(&encode_choice(1)), None);
+        assert_eq!(decode_choice(&encode_choice(3)), None);
     }
 }

@@ -1,5 +1,8 @@
 //! The replay window: which counters of one member were used already.
 
+use std::collections::HashMap;
+
+use crate::PublicKey;
 use crate::limits::REPLAY_WINDOW;
 
 /// Remembers the last [`REPLAY_WINDOW`] accepted counters of one member, and that everything at or
@@ -47,6 +50,40 @@ impl ReplayWindow {
     #[must_use]
     pub fn highest(&self) -> u64 {
         self.seen.last().copied().unwrap_or(self.floor)
+    }
+}
+
+/// The windows of many initiators, up to a number: beyond it the least recent is dropped.
+#[derive(Debug)]
+pub(crate) struct Windows {
+    most: usize,
+    clock: u64,
+    windows: HashMap<PublicKey, (u64, ReplayWindow)>,
+}
+
+impl Windows {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, clock: 0, windows: HashMap::new() }
+    }
+
+    pub(crate) fn knows(&self, remote: &PublicKey) -> bool {
+        self.windows.contains_key(remote)
+    }
+
+    /// Marks a counter as used; `false` if it may have been used before. The floor counts for an
+    /// initiator that is not known.
+    pub(crate) fn accept(&mut self, remote: &PublicKey, counter: u64, floor: u64) -> bool {
+        self.clock += 1;
+        if !self.knows(remote) && self.windows.len() >= self.most {
+            let oldest = self.windows.iter().min_by_key(|(_, (used, _))| *used);
+            if let Some(oldest) = oldest.map(|(remote, _)| *remote) {
+                self.windows.remove(&oldest);
+            }
+        }
+        let fresh = || (self.clock, ReplayWindow::new(floor));
+        let (used, window) = self.windows.entry(*remote).or_insert_with(fresh);
+        *used = self.clock;
+        window.accept(counter)
     }
 }
 

@@ -1,7 +1,10 @@
 //! Tests of the crate as a whole, each named as a fact.
 
 mod flips;
+mod greedy;
+mod guests;
 mod leaving;
+mod many;
 mod net_suite;
 mod node;
 mod pair;

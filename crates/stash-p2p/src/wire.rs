@@ -37,13 +37,15 @@ pub(crate) enum Kind {
     Hello,
     /// Asks for, wants or carries a bulk token.
     Bulk,
+    /// Asks for unused credit of the connection; with ACK: gives it back.
+    Reclaim,
     /// Unknown here, marked as optional by its sender.
     Skip,
 }
 
 /// Last frame of the stream in this direction; on go-away, the last frame of the connection.
 pub(crate) const END: u8 = 0x01;
-/// Answers a ping; on reset, asks the other side to stop sending; on go-away, ends at once.
+/// Answers a ping or a reclaim; on reset, asks the other side to stop sending; on go-away, ends at once.
 pub(crate) const ACK: u8 = 0x02;
 /// A receiver that does not know the kind skips the frame instead of closing.
 pub(crate) const OPTIONAL: u8 = 0x80;
@@ -129,6 +131,10 @@ pub enum ProtocolError {
     /// A bulk frame that does not fit this side or this connection.
     #[error("a bulk frame out of place")]
     BulkOutOfPlace,
+    /// Credit was asked back before the last question was answered, or for none; or the answer does not
+    /// fit a question.
+    #[error("credit was asked or given back out of turn")]
+    ReclaimOutOfTurn,
     /// A data frame that carries nothing and ends nothing.
     #[error("an empty data frame on stream {0}")]
     EmptyData(u32),
@@ -156,6 +162,7 @@ impl ProtocolError {
             Self::OpenedAfterGoAway(_) => 16,
             Self::BulkOutOfPlace => 17,
             Self::EmptyData(_) => 18,
+            Self::ReclaimOutOfTurn => 19,
         }
     }
 }
@@ -171,6 +178,7 @@ impl Kind {
             Self::GoAway => 0x06,
             Self::Hello => 0x07,
             Self::Bulk => 0x08,
+            Self::Reclaim => 0x09,
             Self::Skip => 0x7f,
         }
     }
@@ -185,6 +193,7 @@ impl Kind {
             0x06 => Self::GoAway,
             0x07 => Self::Hello,
             0x08 => Self::Bulk,
+            0x09 => Self::Reclaim,
             _ if flags & OPTIONAL != 0 => Self::Skip,
             _ => return Err(ProtocolError::UnknownKind(code)),
         })
@@ -194,7 +203,7 @@ impl Kind {
         match self {
             Self::Message | Self::Data => END,
             Self::Reset | Self::GoAway => END | ACK,
-            Self::Ping => ACK,
+            Self::Ping | Self::Reclaim => ACK,
             Self::Credit | Self::Hello | Self::Bulk => 0,
             Self::Skip => 0xff,
         }
@@ -205,7 +214,7 @@ impl Kind {
         match self {
             Self::Message => max(MAX_MESSAGE),
             Self::Data => max(MAX_DATA),
-            Self::Credit | Self::Reset | Self::GoAway => len == 4,
+            Self::Credit | Self::Reset | Self::GoAway | Self::Reclaim => len == 4,
             Self::Ping => len == 8,
             Self::Hello => max(MAX_HELLO),
             Self::Bulk => len == 1 || len == 33,
@@ -217,7 +226,7 @@ impl Kind {
         match self {
             Self::Message | Self::Data | Self::Reset => stream != 0,
             Self::Credit | Self::Skip => true,
-            Self::Ping | Self::GoAway | Self::Hello | Self::Bulk => stream == 0,
+            Self::Ping | Self::GoAway | Self::Hello | Self::Bulk | Self::Reclaim => stream == 0,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::input::Input;
 use crate::error::CloseReason;
 use crate::hello::Hello;
 use crate::intake::{Deframer, Inbound};
-use crate::limits::{MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW};
+use crate::limits::MIN_STREAM_WINDOW;
 use crate::mux::{Mux, MuxEvent, StreamKey};
 use crate::peer::Class;
 use crate::rate::Room;
@@ -20,7 +20,7 @@ use crate::wire::{Header, Kind};
 /// Streams that the remote may open.
 const STREAMS: u32 = 4;
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     Kind::Message,
     Kind::Data,
     Kind::Credit,
@@ -30,6 +30,7 @@ const KINDS: [Kind; 9] = [
     Kind::Bulk,
     Kind::Hello,
     Kind::Skip,
+    Kind::Reclaim,
 ];
 
 /// 1 byte: bit 0 says who dialled, bit 1 leaves the hello out; then step after step.
@@ -132,7 +133,9 @@ impl Run {
         let kind = KINDS[input.at(&[0; KINDS.len()])];
         let (flags, stream) = (input.u8(), u32::from(input.u8() % 16));
         let payload = match kind {
-            Kind::Credit | Kind::Reset | Kind::GoAway => input.array::<4>().to_vec(),
+            Kind::Credit | Kind::Reset | Kind::GoAway | Kind::Reclaim => {
+                input.array::<4>().to_vec()
+            }
             Kind::Ping => input.array::<8>().to_vec(),
             Kind::Bulk if flags & 2 == 0 => input.array::<1>().to_vec(),
             Kind::Bulk => input.array::<33>().to_vec(),
@@ -182,8 +185,9 @@ impl Run {
                 self.keys.push(key);
             }
         }
-        let window = u64::from(MIN_CONNECTION_WINDOW);
-        assert!(self.mux.held() <= window, "{} bytes are held", self.mux.held());
+        let (window, allowed) = self.mux.window();
+        let held = self.mux.held();
+        assert!(held + allowed <= window.into(), "{held} bytes are held, {allowed} may come");
         let theirs = self.mux.remote_hello().map_or(0, |hello| hello.streams);
         assert!(self.mux.load() <= STREAMS + theirs, "{} streams", self.mux.load());
     }

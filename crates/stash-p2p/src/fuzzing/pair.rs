@@ -12,6 +12,7 @@ use super::input::Input;
 use crate::cipher::{Opener, Sealer};
 use crate::error::CloseReason;
 use crate::intake::Intake;
+use crate::limits::MIN_CONNECTION_WINDOW;
 use crate::mux::{Mux, MuxEvent, StreamKey};
 use crate::packer::pack;
 use crate::peer::Class;
@@ -52,6 +53,9 @@ pub fn pair(bytes: &[u8]) -> bool {
     }
     let settled = ended || settle(&mut sides, now);
     assert!(settled, "still busy after {ROUNDS} rounds");
+    if !ended {
+        rest(&mut sides, now + Duration::from_secs(11));
+    }
     for at in 0..2 {
         sides[at].delivered_to(&sides[1 - at]);
     }
@@ -283,6 +287,23 @@ impl Row {
 
 fn counted(n: u64) -> u8 {
     u8::try_from(n % 251).unwrap_or(0)
+}
+
+/// Nothing is used any more: windows go back to their first size, and what one side may send is what the
+/// other side lets it.
+fn rest(sides: &mut [Side; 2], now: Duration) {
+    let over = |side: &Side| side.mux.finished().is_some();
+    for side in &mut *sides {
+        side.mux.handle_timeout(now).expect("nobody is late");
+    }
+    if !settle(sides, now) || sides.iter().any(over) {
+        return;
+    }
+    for at in 0..2 {
+        let (window, allowed) = sides[at].mux.window();
+        assert_eq!(window, MIN_CONNECTION_WINDOW, "side {at}");
+        assert_eq!(allowed, sides[1 - at].mux.credit_left(), "side {at}");
+    }
 }
 
 /// Lets everything that is under way arrive and be taken. False if it never ends.

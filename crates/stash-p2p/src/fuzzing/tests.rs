@@ -35,6 +35,7 @@ fn frames_and_hellos_hold_their_promises_whatever_the_bytes() {
         frame(Kind::Skip, OPTIONAL, 9, 5),
         frame(Kind::Bulk, 0, 0, 33),
         frame(Kind::GoAway, 0, 0, 4),
+        frame(Kind::Reclaim, 0, 0, 4),
     ]
     .concat();
     let whole = [&[0], &every[..]].concat();
@@ -107,12 +108,20 @@ fn a_hostile_remote_never_breaks_the_connection_machine() {
         &[0, 5, 0, 0, 0, 0, 0, 0],
         &[15, 0xff, 0xff],
     ];
-    // Three streams, each within its window, and together beyond the connection's.
-    let flood = [1, 1, 3, 3, 5, 5].map(|stream| [0, 1, 0, stream, 0xff, 0xff]);
+    // Three streams with a message each that it may send, and together beyond the connection's window.
+    let flood = [1, 3, 5].map(|stream| [0, 0, 0, stream, 0xff, 0xff]);
+    // Data comes and is taken until the window has grown; then nothing, and what is asked back comes: 4
+    // bytes of credit are not all.
+    let mut grow = vec![0];
+    for _ in 0..16 {
+        grow.extend([0, 1, 0, 1, 0xff, 0x3f, 12, 0, 9, 15, 0xff, 0xff]);
+    }
+    grow.extend([14, 110, 15, 0xff, 0xff, 0, 9, 2, 0, 4, 0, 0, 0]);
     let seeds = [
         seed("requests-come", remote.concat()),
         seed("requests-leave", local.concat()),
         seed("refused-flood", [&[0], flood.as_flattened()].concat()),
+        seed("refused-less-than-was-asked-back", grow),
     ];
     replay("mux", 3000, super::mux, &seeds);
 }

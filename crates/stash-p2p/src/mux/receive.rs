@@ -25,7 +25,11 @@ impl Mux {
         let header = match &inbound {
             Inbound::Whole(header, _) | Inbound::Piece { header, .. } => *header,
         };
-        if (header.kind == Kind::Hello) != self.remote.is_none() {
+        // In the place of its hello a remote may say why it speaks no further.
+        let turned_away = header.kind == Kind::GoAway && header.has(ACK);
+        if (header.kind == Kind::Hello) != self.remote.is_none()
+            && !(self.remote.is_none() && turned_away)
+        {
             return Err(CloseReason::Protocol(ProtocolError::HelloOrder));
         }
         match inbound {
@@ -59,6 +63,7 @@ impl Mux {
             }
             Kind::Hello => self.hello(&bytes),
             Kind::Bulk => self.bulk(&bytes),
+            Kind::Reclaim => self.reclaim(header, word(&bytes)),
             Kind::GoAway => return self.go_away(now, header, word(&bytes)),
             Kind::Data | Kind::Skip => Ok(()),
         };
@@ -93,11 +98,12 @@ impl Mux {
         }
         self.highest_remote = id;
         self.remote_open += 1;
-        let credit = self.remote.as_ref().map_or(0, |hello| hello.stream_window.into());
-        let window = self.config.hello.stream_window.into();
+        let credit = self.remote.as_ref().map_or(0, |hello| hello.stream_window);
+        let window = self.config.hello.stream_window;
         let key = self.insert(StreamState::new(Some(id), header.priority, credit, window));
         self.ids.insert(id, key);
         self.events.push_back(MuxEvent::Opened(key));
+        self.widen(key);
         Ok(key)
     }
 
@@ -127,14 +133,10 @@ impl Mux {
         if stream.recv_end != RecvEnd::Open {
             return Err(ProtocolError::FrameAfterEnd(header.stream));
         }
-        if cost > stream.recv_allowed {
+        if !stream.pay(cost, header.kind == Kind::Message) {
             return Err(ProtocolError::CreditExceeded(header.stream));
         }
-        if cost > self.recv_allowed {
-            return Err(ProtocolError::ConnectionCreditExceeded);
-        }
-        stream.recv_allowed -= cost;
-        self.recv_allowed -= cost;
+        self.config.window.pay(self.heard, cost)?;
         if end {
             stream.recv_end = RecvEnd::Ended;
         }
@@ -157,20 +159,23 @@ impl Mux {
     }
 
     fn credit(&mut self, id: u32, amount: u32) -> Result<(), ProtocolError> {
-        let add = |credit: u64| {
-            let sum = credit + u64::from(amount);
-            (amount > 0 && sum <= MAX_CREDIT).then_some(sum).ok_or(ProtocolError::BadCredit(amount))
-        };
+        if amount == 0 {
+            return Err(ProtocolError::BadCredit(amount));
+        }
         self.wake = true;
         if id == 0 {
-            self.send_credit = add(self.send_credit)?;
-            return Ok(());
+            let sum = self.send_credit + u64::from(amount);
+            self.send_credit = sum;
+            return (sum <= MAX_CREDIT).then_some(()).ok_or(ProtocolError::BadCredit(amount));
         }
         let Some(key) = self.known(id)? else {
             return Ok(());
         };
         if let Some(stream) = self.streams.get_mut(&key) {
-            stream.send_credit = add(stream.send_credit)?;
+            stream.send_credit += i64::from(amount);
+            if u64::try_from(stream.send_credit).is_ok_and(|sum| sum > MAX_CREDIT) {
+                return Err(ProtocolError::BadCredit(amount));
+            }
         }
         self.schedule(key);
         Ok(())
@@ -204,10 +209,10 @@ impl Mux {
             freed = stream.drop_received();
         }
         if header.has(ACK) && stream.send_end != SendEnd::Done {
-            stream.drop_queue();
             stream.stopped = Some(code);
             stream.send_end = SendEnd::Aborting;
             stream.abort = Some(code);
+            self.drop_queue(key);
             self.mark_reset(key);
         }
         self.return_credit(freed);
@@ -248,6 +253,21 @@ impl Mux {
             return Err(ProtocolError::BulkOutOfPlace);
         }
         self.events.push_back(event);
+        Ok(())
+    }
+
+    /// The remote wants credit back, or gives some back.
+    fn reclaim(&mut self, header: &Header, amount: u32) -> Result<(), ProtocolError> {
+        self.wake = true;
+        if header.has(ACK) {
+            return self.config.window.returned(amount).map(drop);
+        }
+        if amount == 0 || self.returning.is_some() {
+            return Err(ProtocolError::ReclaimOutOfTurn);
+        }
+        let unused = u32::try_from(self.send_credit).unwrap_or(u32::MAX).min(amount);
+        self.send_credit -= u64::from(unused);
+        self.returning = Some(unused);
         Ok(())
     }
 

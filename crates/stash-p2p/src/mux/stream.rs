@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 
+use super::class_of;
+use crate::backlog::Lane;
+use crate::limits::MESSAGE_CREDIT;
 use crate::stream::Frame;
 
 /// How far the sending direction is.
@@ -33,16 +36,29 @@ pub(super) struct StreamState {
 
     pub(super) queue: VecDeque<Frame>,
     pub(super) queued: usize,
-    pub(super) send_credit: u64,
+    /// Below zero after a message that cost more than there was.
+    pub(super) send_credit: i64,
     pub(super) send_end: SendEnd,
     pub(super) stopped: Option<u32>,
+    /// Told when a frame has left.
     pub(super) room_wanted: bool,
+    /// Stands in the row of those that want room on the connection.
+    pub(super) waiting: bool,
+    /// Was told that there is room on the connection.
+    pub(super) next: bool,
     pub(super) scheduled: bool,
     pub(super) send_handle: bool,
 
     pub(super) received: VecDeque<(Frame, u64)>,
-    pub(super) recv_allowed: u64,
+    /// What the remote may send; below zero after a message that cost more.
+    pub(super) recv_allowed: i64,
+    /// What it may have under way, in bytes.
+    pub(super) window: u64,
     pub(super) unreturned: u64,
+    /// Taken since the window grew.
+    pub(super) used: u64,
+    /// Large, and new: the window becomes as large as the connection's allows.
+    pub(super) wide: bool,
     pub(super) recv_end: RecvEnd,
     pub(super) discarding: bool,
     pub(super) credit_dirty: bool,
@@ -54,7 +70,7 @@ pub(super) struct StreamState {
 }
 
 impl StreamState {
-    pub(super) fn new(id: Option<u32>, priority: u8, send_credit: u64, recv_window: u64) -> Self {
+    pub(super) fn new(id: Option<u32>, priority: u8, send_credit: u32, window: u32) -> Self {
         Self {
             id,
             remote_opened: id.is_some(),
@@ -62,15 +78,20 @@ impl StreamState {
             priority,
             queue: VecDeque::new(),
             queued: 0,
-            send_credit,
+            send_credit: send_credit.into(),
             send_end: SendEnd::Open,
             stopped: None,
             room_wanted: false,
+            waiting: false,
+            next: false,
             scheduled: false,
             send_handle: true,
             received: VecDeque::new(),
-            recv_allowed: recv_window,
+            recv_allowed: window.into(),
+            window: window.into(),
             unreturned: 0,
+            used: 0,
+            wide: false,
             recv_end: RecvEnd::Open,
             discarding: false,
             credit_dirty: false,
@@ -81,14 +102,51 @@ impl StreamState {
         }
     }
 
+    /// Where its queued bytes count.
+    pub(super) fn lane(&self) -> Lane {
+        Lane { answer: self.remote_opened, class: class_of(self.priority) }
+    }
+
     pub(super) fn enqueue(&mut self, frame: Frame) {
         self.queued += frame.queue_cost();
         self.queue.push_back(frame);
     }
 
-    pub(super) fn drop_queue(&mut self) {
+    /// Forgets what is queued; returns its cost.
+    pub(super) fn drop_queue(&mut self) -> usize {
         self.queue.clear();
-        self.queued = 0;
+        std::mem::take(&mut self.queued)
+    }
+
+    /// The credit to give now, with a window of at most so many bytes.
+    pub(super) fn give(&mut self, most: u64) -> u64 {
+        let kept = self.unreturned.min(self.window.saturating_sub(most));
+        self.window -= kept;
+        let room = most.saturating_sub(self.window);
+        let grown = if std::mem::take(&mut self.wide) {
+            room
+        } else if self.used >= self.window / 2 {
+            room.min(self.window)
+        } else {
+            0
+        };
+        if grown > 0 {
+            self.used = 0;
+        }
+        self.window += grown;
+        let given = std::mem::take(&mut self.unreturned) - kept + grown;
+        self.recv_allowed += i64::try_from(given).unwrap_or(i64::MAX);
+        given
+    }
+
+    /// Pays for what came, if the remote might send it.
+    pub(super) fn pay(&mut self, cost: u64, message: bool) -> bool {
+        let least = if message { cost.min(MESSAGE_CREDIT) } else { cost };
+        let fits = self.recv_allowed >= i64::try_from(least).unwrap_or(i64::MAX);
+        if fits {
+            self.recv_allowed -= i64::try_from(cost).unwrap_or(i64::MAX);
+        }
+        fits
     }
 
     /// Forgets what was received and not taken; returns its cost in credit.

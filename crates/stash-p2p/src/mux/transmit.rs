@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 
 use super::stream::{RecvEnd, SendEnd, StreamState};
-use super::{CONTROL, Goodbye, Mux, MuxEvent, StreamKey, cost};
+use super::{Goodbye, Mux, MuxEvent, StreamKey, class_of, cost};
 use crate::error::CloseReason;
-use crate::limits::FRAME_COST;
+use crate::limits::{FRAME_COST, MESSAGE_CREDIT};
 use crate::packer::Segment;
 use crate::peer::Class;
 use crate::rate::Room;
@@ -38,7 +38,7 @@ impl Mux {
         }
         if let Some(reason) = self.hard_close.clone() {
             self.finished = true;
-            out.push(goodbye(&reason, ACK));
+            out.push(last_word(&reason));
             self.events.push_back(MuxEvent::Finished(reason));
             return None;
         }
@@ -118,24 +118,29 @@ impl Mux {
             self.sent_goodbye = Goodbye::Announced;
             out.push(goodbye(reason, 0));
         }
-        if self.unreturned >= u64::from(self.config.hello.connection_window) / 4 {
-            let amount = std::mem::take(&mut self.unreturned);
-            self.recv_allowed += amount;
-            out.push(credit(0, amount));
+        if let Some(unused) = self.returning.take() {
+            out.push(reclaim(ACK, unused));
         }
+        if let Some(amount) = self.config.window.poll_ask() {
+            out.push(reclaim(0, amount));
+        }
+        let given = self.config.window.give(now);
+        out.extend((given > 0).then(|| credit(0, given)));
         self.transmit_stream_control(out);
     }
 
     fn transmit_stream_control(&mut self, out: &mut Vec<Segment>) {
+        let first = self.config.hello.stream_window;
+        // One stream alone may not use up the connection.
+        let most = self.config.stream_window.min(self.config.window.size() / 2).max(first);
         while let Some(key) = self.dirty_credit.pop_front() {
             let Some(stream) = self.streams.get_mut(&key) else {
                 continue;
             };
             stream.credit_dirty = false;
             if let (Some(id), RecvEnd::Open) = (stream.id, stream.recv_end) {
-                let amount = std::mem::take(&mut stream.unreturned);
-                stream.recv_allowed += amount;
-                out.push(credit(id, amount));
+                let given = stream.give(most.into());
+                out.extend((given > 0).then(|| credit(id, given)));
             }
         }
         while let Some(key) = self.dirty_reset.pop_front() {
@@ -161,38 +166,42 @@ impl Mux {
             Some(Frame::Data(bytes)) => bytes.len().min(frame),
             None => 0,
         };
-        let splits = matches!(stream.queue.front(), Some(Frame::Data(_)));
-        let room = |credit: u64| match usize::try_from(credit.saturating_sub(FRAME_COST.into())) {
-            _ if credit < FRAME_COST.into() => false,
-            // Data may go in part, if the part is worth a frame.
-            Ok(room) => room >= if splits { want.min(1024) } else { want },
-            Err(_) => true,
-        };
-        if !room(stream.send_credit) {
+        // Data may go in part, if the part is worth a frame.
+        let splits = !matches!(stream.queue.front(), Some(Frame::Message(_)));
+        let least = cost(if splits { want.min(1024) } else { want });
+        let own = u64::try_from(stream.send_credit).unwrap_or(0);
+        if own < if splits { least } else { least.min(MESSAGE_CREDIT) } {
             return Try::StreamFull;
         }
-        if !room(self.send_credit) {
+        if self.send_credit < least {
             return Try::ConnectionFull;
         }
-        let credit = stream.send_credit.min(self.send_credit) - u64::from(FRAME_COST);
-        let len = want.min(usize::try_from(credit).unwrap_or(usize::MAX));
+        let credit = if splits { own.min(self.send_credit) } else { self.send_credit };
+        let credit = usize::try_from(credit - u64::from(FRAME_COST)).unwrap_or(usize::MAX);
+        let (len, opens) = (want.min(credit), stream.id.is_none());
         let id = *stream.id.get_or_insert_with(|| {
             let id = self.next_id;
             self.next_id += 2;
             self.ids.insert(id, key);
             id
         });
+        let (lane, queued) = (stream.lane(), stream.queued);
         let (kind, payload) = stream.take_frame(len);
+        self.config.backlog.remove(lane, queued - stream.queued);
         let last = ends && stream.queue.is_empty();
         if last {
             stream.send_end = SendEnd::Done;
         }
-        stream.send_credit -= cost(payload.len());
-        self.send_credit -= cost(payload.len());
+        let paid = cost(payload.len());
+        stream.send_credit -= i64::try_from(paid).unwrap_or(i64::MAX);
+        self.send_credit -= paid;
         let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         let flags = if last { END } else { 0 };
         let header = Header { kind, flags, priority: stream.priority, stream: id, len };
         out.push(Segment::new(header, payload));
+        if opens {
+            self.widen(key);
+        }
         Try::Sent
     }
 
@@ -201,6 +210,7 @@ impl Mux {
         let Some(stream) = self.streams.get_mut(&key) else {
             return;
         };
+        let lane = stream.lane();
         if stream.room_wanted && stream.queued < limit {
             stream.room_wanted = false;
             self.events.push_back(MuxEvent::Writable(key));
@@ -214,6 +224,7 @@ impl Mux {
             self.mark_reset(key);
         }
         self.collect(key);
+        self.make_room(lane);
     }
 
     /// The last word, once every stream has ended and the other side opens no more.
@@ -237,11 +248,6 @@ impl Mux {
             self.events.push_back(MuxEvent::Finished(reason));
         }
     }
-}
-
-/// Which limit a stream of this priority keeps to.
-fn class_of(priority: u8) -> Class {
-    if priority >= CONTROL { Class::Control } else { Class::Bulk }
 }
 
 impl StreamState {
@@ -271,6 +277,11 @@ fn own(kind: Kind, flags: u8, payload: Bytes) -> Segment {
     Segment::new(Header { flags, ..Header::plain(kind, len) }, payload)
 }
 
+/// The last word of a connection.
+pub(crate) fn last_word(reason: &CloseReason) -> Segment {
+    goodbye(reason, ACK)
+}
+
 fn goodbye(reason: &CloseReason, flags: u8) -> Segment {
     own(Kind::GoAway, flags, Bytes::copy_from_slice(&reason.code().to_le_bytes()))
 }
@@ -279,6 +290,10 @@ fn credit(stream: u32, amount: u64) -> Segment {
     let amount = u32::try_from(amount).unwrap_or(u32::MAX);
     let header = Header { stream, ..Header::plain(Kind::Credit, 4) };
     Segment::new(header, Bytes::copy_from_slice(&amount.to_le_bytes()))
+}
+
+fn reclaim(flags: u8, amount: u32) -> Segment {
+    own(Kind::Reclaim, flags, Bytes::copy_from_slice(&amount.to_le_bytes()))
 }
 
 /// The reset frame that a stream owes, if it still means anything.

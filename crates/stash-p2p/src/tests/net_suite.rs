@@ -256,9 +256,9 @@ async fn an_aged_connection_is_replaced_by_a_new_one() {
 
 /// A network that can be cut: bytes stop, and nobody is told.
 #[derive(Default)]
-struct Cuttable {
-    under: crate::MemoryNetwork,
-    cut: Arc<std::sync::atomic::AtomicBool>,
+pub(super) struct Cuttable {
+    pub(super) under: crate::MemoryNetwork,
+    pub(super) cut: Arc<std::sync::atomic::AtomicBool>,
 }
 
 struct CutRead(Box<dyn tokio::io::AsyncRead + Send + Unpin>, Arc<std::sync::atomic::AtomicBool>);

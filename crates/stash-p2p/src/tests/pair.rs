@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use zeroize::Zeroizing;
 
+use crate::backlog::{Backlog, SendBudget};
 use crate::cipher::Sealer;
 use crate::error::CloseReason;
 use crate::gate::Purpose;
@@ -16,9 +17,9 @@ use crate::handshake::{Asked, Dial, Session};
 use crate::hello::Hello;
 use crate::intake::{Inbound, Intake};
 use crate::limits::WRITE_BATCH;
-use crate::mux::{Mux, MuxConfig, MuxEvent, StreamKey};
+use crate::mux::{Mux, MuxConfig, MuxEvent, StreamKey, Window};
 use crate::packer::pack;
-use crate::preamble::Offer;
+use crate::preamble::{Offer, VERSION};
 use crate::rate::Room;
 use crate::stream::Frame;
 use crate::{Limits, Realm, StaticSecret};
@@ -28,7 +29,7 @@ pub(super) fn realm() -> Realm {
 }
 
 pub(super) fn offer(counter: u64) -> Offer {
-    Offer { lowest: 1, highest: 1, purpose: Purpose::Control, counter, token: [0; 32] }
+    Offer { lowest: VERSION, highest: VERSION, purpose: Purpose::Control, counter, token: [0; 32] }
 }
 
 /// A handshake from fixed keys: both sessions, initiator first.
@@ -46,8 +47,8 @@ pub(super) fn config(initiator: bool, limits: &Limits) -> MuxConfig {
     let hello = Hello {
         run: 7 + u64::from(initiator),
         streams: limits.streams,
-        stream_window: limits.stream_window,
-        connection_window: limits.connection_window,
+        stream_window: limits.first_stream_window,
+        connection_window: limits.first_window,
         capabilities: vec!["unheard-of".into()],
         app: Bytes::from_static(b"hi"),
     };
@@ -56,6 +57,9 @@ pub(super) fn config(initiator: bool, limits: &Limits) -> MuxConfig {
         control: true,
         hello,
         send_queue: limits.send_queue,
+        backlog: Backlog::new(&SendBudget::new(limits.send_budget), limits.connection_queue),
+        window: Window::alone(limits),
+        stream_window: limits.stream_window,
         ping_interval: limits.ping_interval,
         dead_after: limits.dead_after,
         max_age: limits.max_age,

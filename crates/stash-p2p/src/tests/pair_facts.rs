@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use super::pair::Pair;
 use crate::Limits;
@@ -94,9 +96,73 @@ fn a_reader_that_does_not_read_holds_no_more_than_the_window() {
         }
         pair.settle();
     }
-    let window = limits.stream_window as usize;
+    let window = limits.first_window as usize;
     assert!(pair.sides[1].arrived <= window + 128 * 1024, "{}", pair.sides[1].arrived);
     assert!(queued <= window + limits.send_queue + 256 * 1024, "{queued}");
+}
+
+#[test]
+fn windows_grow_by_use_and_go_back_when_nothing_comes() {
+    for seed in 0..20 {
+        let limits = Limits::default();
+        let mut pair = Pair::new(seed, &limits);
+        pair.settle();
+        for _ in 0..2 {
+            let got = transfer(&mut pair, 20 << 20);
+            assert_eq!(got.len(), 20 << 20, "seed {seed}");
+            assert_eq!(pair.sides[1].mux.window().0, limits.connection_window, "seed {seed}");
+            pair.advance(Duration::from_secs(15));
+            for at in 0..2 {
+                let (window, allowed) = pair.sides[at].mux.window();
+                assert_eq!(window, limits.first_window, "seed {seed}");
+                assert_eq!(allowed, pair.sides[1 - at].mux.credit_left(), "seed {seed}");
+            }
+        }
+        assert_eq!((&pair.sides[0].closed, &pair.sides[1].closed), (&None, &None));
+    }
+}
+
+#[test]
+fn the_longest_messages_pass_through_the_smallest_windows() {
+    let first = Limits::default();
+    let limits = Limits {
+        stream_window: first.first_stream_window,
+        connection_window: first.first_window,
+        ..first
+    };
+    for seed in 0..20 {
+        let mut pair = Pair::new(seed, &limits);
+        pair.settle();
+        let mut rng = StdRng::seed_from_u64(seed);
+        let keys = [Class::Control, Class::Bulk, Class::Bulk];
+        let keys = keys.map(|class| pair.sides[0].mux.open(class).unwrap());
+        // Odd lengths leave odd rests of credit.
+        let mut sent = Vec::from_iter((0..60).map(|n| {
+            let lens =
+                [crate::MAX_MESSAGE, rng.random_range(1..1000), rng.random_range(1..250_000)];
+            (keys[n % 3], Bytes::from(vec![9; lens[rng.random_range(0..3)]]))
+        }));
+        let total: usize = sent.iter().map(|(_, bytes)| bytes.len()).sum();
+        let (mut got, mut rounds) = (0, 0);
+        while got < total {
+            rounds += 1;
+            assert!(rounds < 1000, "seed {seed}: stuck after {got} of {total} bytes");
+            sent.retain(|(key, bytes)| {
+                !pair.sides[0].mux.push(*key, &Frame::Message(bytes.clone())).unwrap()
+            });
+            pair.settle();
+            let opened = pair.sides[1].events.iter().filter_map(|event| match event {
+                MuxEvent::Opened(key) => Some(*key),
+                _ => None,
+            });
+            for key in Vec::from_iter(opened) {
+                for frame in pair.drain(1, key) {
+                    let Some(Frame::Message(bytes)) = frame else { panic!("{frame:?}") };
+                    got += bytes.len();
+                }
+            }
+        }
+    }
 }
 
 #[test]

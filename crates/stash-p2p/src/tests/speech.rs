@@ -10,9 +10,10 @@ use crate::error::CloseReason;
 use crate::hello::Hello;
 use crate::intake::{Deframer, Inbound};
 use crate::limits::{MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW};
-use crate::mux::Mux;
+use crate::mux::{Mux, MuxEvent};
 use crate::peer::Class;
 use crate::rate::Room;
+use crate::stream::Frame;
 use crate::wire::{ACK, END, Header, Kind, ProtocolError};
 
 fn whole(kind: Kind, flags: u8, stream: u32, payload: &[u8]) -> Inbound {
@@ -107,8 +108,12 @@ fn more_than_the_credit_closes_the_connection() {
     let piece = |stream| whole(Kind::Data, 0, stream, &[0; 256 * 1024]);
     let flood = std::iter::once(hello()).chain((0..9).map(|_| piece(1)));
     assert_eq!(judge(flood), Err(ProtocolError::CreditExceeded(1)));
-    let both = [1, 3, 5].into_iter().flat_map(|stream| (0..7).map(move |_| piece(stream)));
-    let flood = std::iter::once(hello()).chain(both);
+    // Each may have one long message under way.
+    let message = |stream| whole(Kind::Message, 0, stream, &[0; 200 * 1024]);
+    assert_eq!(judge([hello(), message(1)]), Ok(()));
+    let again = [hello(), message(1), whole(Kind::Message, 0, 1, b"m")];
+    assert_eq!(judge(again), Err(ProtocolError::CreditExceeded(1)));
+    let flood = [hello(), message(1), message(3)];
     assert_eq!(judge(flood), Err(ProtocolError::ConnectionCreditExceeded));
 }
 
@@ -141,6 +146,123 @@ fn floods_of_pings_resets_and_token_requests_queue_nothing() {
     });
     let full = ProtocolError::TooManyStreams(Limits::default().streams);
     assert_eq!(resets, Err(CloseReason::Protocol(full)));
+}
+
+#[test]
+fn who_turns_us_away_says_so_in_the_place_of_its_hello() {
+    let mut mux = Mux::new(config(true, &Limits::default()));
+    let no_room = whole(Kind::GoAway, ACK, 0, &CloseReason::NoRoom.code().to_le_bytes());
+    assert_eq!(mux.handle(Duration::ZERO, no_room), Err(CloseReason::NoRoom));
+    let drains = judge([whole(Kind::GoAway, 0, 0, &[0; 4])]);
+    assert_eq!(drains, Err(ProtocolError::HelloOrder), "nothing else may stand there");
+}
+
+fn reclaim(flags: u8, amount: u32) -> Inbound {
+    whole(Kind::Reclaim, flags, 0, &amount.to_le_bytes())
+}
+
+#[test]
+fn credit_that_is_asked_for_or_comes_back_out_of_turn_closes_the_connection() {
+    let out_of_turn = Err(ProtocolError::ReclaimOutOfTurn);
+    assert_eq!(judge([hello(), reclaim(0, 0)]), out_of_turn);
+    assert_eq!(judge([hello(), reclaim(ACK, 1)]), out_of_turn, "nobody asked");
+    let mut mux = Mux::new(config(false, &Limits::default()));
+    judge_on(&mut mux, [hello()]).unwrap();
+    assert_eq!(mux.handle(Duration::ZERO, reclaim(0, 1)), Ok(()));
+    let twice = mux.handle(Duration::ZERO, reclaim(0, 1));
+    assert_eq!(twice, Err(CloseReason::Protocol(ProtocolError::ReclaimOutOfTurn)));
+}
+
+/// What the machine sends now: header and payload of each frame.
+fn said(mux: &mut Mux, now: Duration) -> Vec<(Header, Vec<u8>)> {
+    let mut segments = Vec::new();
+    mux.poll_transmit(now, &mut segments, Room::of(1 << 20));
+    let (mut deframer, mut items) = (Deframer::default(), Vec::new());
+    segments.iter().for_each(|segment| {
+        deframer.push(Bytes::from(segment.bytes()), true, &mut items).unwrap();
+    });
+    let frames = items.into_iter().map(|item| match item {
+        Inbound::Whole(header, bytes) | Inbound::Piece { header, bytes, .. } => {
+            (header, bytes.to_vec())
+        }
+    });
+    frames.collect()
+}
+
+fn reclaims(frames: &[(Header, Vec<u8>)]) -> Vec<(u8, u32)> {
+    let reclaims = frames.iter().filter(|(header, _)| header.kind == Kind::Reclaim);
+    let amount = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap());
+    reclaims.map(|(header, bytes)| (header.flags, amount(bytes))).collect()
+}
+
+#[test]
+fn credit_that_is_asked_back_is_given_and_not_used() {
+    let mut mux = Mux::new(config(false, &Limits::default()));
+    judge_on(&mut mux, [hello()]).unwrap();
+    let key = mux.open(Class::Bulk).unwrap();
+    mux.handle(Duration::ZERO, reclaim(0, 1000)).unwrap();
+    assert_eq!(reclaims(&said(&mut mux, Duration::ZERO)), [(ACK, 1000)]);
+    mux.handle(Duration::ZERO, reclaim(0, 1 << 31)).unwrap();
+    let rest = MIN_CONNECTION_WINDOW - 1000;
+    assert_eq!(reclaims(&said(&mut mux, Duration::ZERO)), [(ACK, rest)], "all that there is");
+    mux.push(key, &Frame::Data(Bytes::from_static(b"data"))).unwrap();
+    assert!(said(&mut mux, Duration::ZERO).is_empty());
+    mux.handle(Duration::ZERO, whole(Kind::Credit, 0, 0, &100_u32.to_le_bytes())).unwrap();
+    let sent = said(&mut mux, Duration::ZERO);
+    assert!(sent.iter().any(|(header, bytes)| header.kind == Kind::Data && bytes == b"data"));
+}
+
+/// A machine whose window the remote has made grow, at so many seconds.
+fn grown(seconds: u64) -> Mux {
+    let mut mux = Mux::new(config(false, &Limits::default()));
+    judge_on(&mut mux, [hello()]).unwrap();
+    let now = Duration::from_secs(seconds);
+    for _ in 0..200 {
+        let data = whole(Kind::Data, 0, 1, &[0; 32 * 1024]);
+        mux.handle(now, data).unwrap();
+        while let Some(event) = mux.poll_event() {
+            if let MuxEvent::Readable(key) = event {
+                while let Some(Ok(Some(_))) = mux.recv(key) {}
+            }
+        }
+        said(&mut mux, now);
+    }
+    assert_eq!(mux.window().0, Limits::default().connection_window);
+    mux
+}
+
+/// Lets seconds pass in which the remote says nothing but that it is there; what is asked back.
+fn alive(mux: &mut Mux, seconds: std::ops::Range<u64>) -> Result<Vec<(u8, u32)>, CloseReason> {
+    let mut asked = Vec::new();
+    for now in seconds.map(Duration::from_secs) {
+        mux.handle(now, whole(Kind::Ping, 0, 0, &[0; 8]))?;
+        mux.handle_timeout(now)?;
+        asked.extend(reclaims(&said(mux, now)));
+    }
+    Ok(asked)
+}
+
+#[test]
+fn whoever_keeps_credit_that_is_asked_back_is_closed() {
+    let mut mux = grown(0);
+    let unused = Limits::default().connection_window - MIN_CONNECTION_WINDOW;
+    let asked = alive(&mut mux, 1..30).unwrap();
+    let [(0, asked)] = asked[..] else { panic!("{asked:?}") };
+    let allowed = mux.window().1;
+    assert!(asked <= unused && asked >= unused / 2, "{asked}");
+    assert!(u64::from(asked) <= allowed);
+    assert_eq!(alive(&mut mux, 30..50), Err(CloseReason::CreditKept));
+    assert_eq!(CloseReason::from_code(CloseReason::CreditKept.code()), CloseReason::CreditKept);
+    // Less than was asked for is no answer, either.
+    let mut mux = grown(0);
+    alive(&mut mux, 1..12).unwrap();
+    let less = mux.handle(Duration::from_secs(12), reclaim(ACK, asked - 1));
+    assert_eq!(less, Err(CloseReason::Protocol(ProtocolError::ReclaimOutOfTurn)));
+    let mut mux = grown(0);
+    alive(&mut mux, 1..12).unwrap();
+    mux.handle(Duration::from_secs(12), reclaim(ACK, asked)).unwrap();
+    assert_eq!(mux.window().0, MIN_CONNECTION_WINDOW);
+    assert_eq!(alive(&mut mux, 12..100), Ok(vec![]), "once is enough");
 }
 
 #[test]

@@ -50,6 +50,17 @@ fn first_message(
     Dial::start(secret, to, realm, offer, ephemeral).unwrap().0.to_vec()
 }
 
+/// Whether a node answers a first message under a realm with a counter.
+pub(super) async fn shakes(
+    network: &Arc<dyn Network>,
+    node: &Node,
+    realm: &Realm,
+    counter: u64,
+) -> bool {
+    let secret = StaticSecret::from_bytes([56; 32]);
+    shake(network, node.addr, &first_message(&secret, &node.key, realm, &offer(counter))).await
+}
+
 /// An initiator whose static key is 32 zeros, and who computes with it as anybody can.
 struct ZeroStatic(Resolver, std::sync::atomic::AtomicBool);
 
@@ -157,7 +168,11 @@ async fn strangers_get_zero_bytes_and_live_connections_are_untouched() {
             ("an all-zero static key", all_zero_static(&node.key)),
             ("a tag for another node", first_message(&secret(), &member.key, &realm(), &offer(1))),
             ("a changed last byte", malformed),
-            ("a later version only", whole(&realm(), &Offer { lowest: 2, highest: 9, ..offer(1) })),
+            (
+                "an earlier version only",
+                whole(&realm(), &Offer { lowest: 1, highest: 1, ..offer(1) }),
+            ),
+            ("a later version only", whole(&realm(), &Offer { lowest: 3, highest: 9, ..offer(1) })),
             (
                 "a bulk token nobody gave",
                 whole(&realm(), &Offer { purpose: Purpose::Bulk, token: [9; 32], ..offer(1) }),

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
+use crate::backlog::{Backlog, SendBudget};
 use crate::gate::Purpose;
 use crate::handshake::{Asked, Dial};
 use crate::hello::Hello;
 use crate::intake::Intake;
-use crate::mux::{Mux, MuxConfig, MuxEvent};
+use crate::mux::{Mux, MuxConfig, MuxEvent, Window};
 use crate::packer::pack;
 use crate::peer::Class;
 use crate::preamble::Offer;
@@ -36,12 +37,15 @@ fn config(initiator: bool, run: u64, app: &'static [u8]) -> MuxConfig {
         hello: Hello {
             run,
             streams: 1024,
-            stream_window: 2 << 20,
-            connection_window: 4 << 20,
+            stream_window: 64 << 10,
+            connection_window: 320 << 10,
             capabilities: vec![],
             app: Bytes::from_static(app),
         },
         send_queue: limits.send_queue,
+        backlog: Backlog::new(&SendBudget::new(limits.send_budget), limits.connection_queue),
+        window: Window::alone(&limits),
+        stream_window: limits.stream_window,
         ping_interval: limits.ping_interval,
         dead_after: limits.dead_after,
         max_age: limits.max_age,
@@ -87,7 +91,7 @@ fn example() -> String {
     show(&mut out, "pre-shared key", &realm.psk);
 
     let offer =
-        Offer { lowest: 1, highest: 1, purpose: Purpose::Control, counter: 1, token: [0; 32] };
+        Offer { lowest: 2, highest: 2, purpose: Purpose::Control, counter: 1, token: [0; 32] };
     show(
         &mut out,
         "payload of message 1, first 48 bytes (464 zeros follow)",
