@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Problem;
 pub(crate) use peers::{Peer, PeerChanged, PeerRemove, PeerRole, PeerRoom, Peers, RemovedPeer};
 pub(crate) use repair::{RepairDone, RepairMember, RepairRequest, RepairState};
-pub(crate) use status::{GcState, Room, ScrubState, Status, Traffic};
+pub(crate) use status::{GcState, Room, ScrubState, Status, TicketState, Traffic};
 pub(crate) use upkeep::{
     CheckDone, CheckRequest, Damaged, GcDone, GcRequest, Rebuilt, ScrubDone, ScrubRequest,
 };

@@ -137,7 +137,7 @@ fn every_json_document_has_the_documented_fields() {
     );
     let status = "alarms away bytes chunks connected damaged files full gc incomplete listen members missing_copies \
                   name node_id quarantined read_only records refused repair role scrub stash_id store \
-                  synchronised traffic version";
+                  synchronised tickets traffic version";
     assert_eq!(fields(&node.json(&["status"])).join(" "), status);
     let status = node.json(&["status"]);
     let room = "disk_free hard reserve soft state used why";

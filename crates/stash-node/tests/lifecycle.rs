@@ -309,7 +309,12 @@ fn a_ticket_is_good_once_for_a_running_node_or_an_empty_directory() {
     reader.fails(9, "refused", &["invite", "--role", "keeper"]);
 
     let late = Node::start();
-    late.fails(6, "integrity", &["join", &keeper_ticket]);
+    let problem = late.fails(5, "temporary", &["join", &keeper_ticket]);
+    assert!(problem["hint"].as_str().unwrap().contains("was used by another node"), "{problem}");
+    let used = &founder.json(&["status"])["tickets"];
+    let by =
+        |id: &serde_json::Value| used.as_array().unwrap().iter().any(|one| one["used_by"] == *id);
+    assert!(by(&joined["node_id"]), "{used}");
     assert_eq!(late.json(&["status"])["members"], 1, "it still serves its own stash");
     late.file("f", "f");
     late.ok(&["put", "f"]);

@@ -23,6 +23,7 @@ use crate::ledger::{Chunks, LedgerError};
 use crate::logs::Cursor;
 use crate::message::{self, FindPuts, RecordResult, Reply, Request};
 use crate::refused::plus;
+use crate::rounds::Rounds;
 use crate::short::Settling;
 use crate::{intake, ledger, restored, short, sync, wants};
 
@@ -240,7 +241,7 @@ impl Following {
         // Of what is held, chunks may be missing that nobody here has noticed.
         let hashes: Vec<RecordHash> = lacking.iter().copied().collect();
         let taken = match wants::look_at(core, hashes.clone()).await {
-            Ok(()) => take(core, *node, peer, hashes).await,
+            Ok(()) => take(core, *node, peer, hashes).await.map(|taken| taken.count),
             Err(error) => Err(error),
         };
         if taken.is_err() {
@@ -329,15 +330,17 @@ async fn pull(core: &Arc<Core>, node: NodeId, peer: &Peer) -> Result<u64, AskErr
     walk(core, node, peer, from).await
 }
 
-/// Reads a member's order from a position to its end. How many records are new here. How far it has
-/// come is kept with every page, so that a failure costs no more than a page.
+/// Reads a member's order from a position to its end, or as far as that teaches something. How many
+/// records are new here. How far it has come is kept with every page that brought some, so that a
+/// failure costs no more than a page, and at the end.
 async fn walk(
     core: &Arc<Core>,
     node: NodeId,
     peer: &Peer,
     mut cursor: Cursor,
 ) -> Result<u64, AskError> {
-    let mut count = 0;
+    let (mut count, mut kept, mut is_compared) = (0, cursor, false);
+    let mut rounds = Rounds::default();
     loop {
         let reply = ask(peer, &Request::Log { log: cursor.log, after: cursor.after }).await?;
         let Reply::Log { known, hashes, log, last } = reply else {
@@ -347,11 +350,15 @@ async fn walk(
             if cursor == Cursor::default() {
                 return Err(AskError::Protocol("it does not know its own beginning".to_owned()));
             }
+            if std::mem::replace(&mut is_compared, true) {
+                return Err(AskError::Protocol("it does not know its own end".to_owned()));
+            }
             // Restored from a copy, or made anew: the same numbers may mean other records there.
             tracing::warn!(peer = %node.short(), "a member's store is not what it was");
             count += compare_all(core, node, peer).await?;
             cursor = Cursor { log, after: last };
             keep(core, node, &cursor).await?;
+            kept = cursor;
             continue;
         }
         let hashes = message::unpack_hashes(&hashes);
@@ -360,11 +367,18 @@ async fn walk(
         if last < cursor.after || last == cursor.after && !hashes.is_empty() {
             return Err(AskError::Protocol("the sequence does not grow".to_owned()));
         }
-        count += take(core, node, peer, hashes).await?;
-        if next != cursor {
+        let named = hashes.len();
+        let taken = take(core, node, peer, hashes).await?;
+        let new = taken.count;
+        count += new;
+        let held = core.disk.store().record_totals().count;
+        let not_held = taken.struck + taken.no_room.len();
+        let is_end = last == cursor.after || !rounds.page(named - not_held, new, held);
+        if next != kept && (new > 0 || is_end) {
             keep(core, node, &next).await?;
+            kept = next;
         }
-        if last == cursor.after {
+        if is_end {
             return Ok(count);
         }
         cursor = next;
@@ -380,23 +394,25 @@ async fn keep(core: &Core, node: NodeId, cursor: &Cursor) -> Result<(), AskError
 }
 
 /// Reads those of a member's records that are not held here, but for those that are known to find no
-/// room. How many that were.
+/// room.
 pub(crate) async fn take(
     core: &Arc<Core>,
     node: NodeId,
     peer: &Peer,
     mut hashes: Vec<RecordHash>,
-) -> Result<u64, AskError> {
+) -> Result<Taken, AskError> {
+    let named = hashes.len();
     core.refused.strike(&mut hashes);
-    let taken = take_from(core, node, peer, hashes).await?;
+    let struck = named - hashes.len();
+    let taken = Taken { struck, ..take_from(core, node, peer, hashes).await? };
     if !taken.no_room.is_empty() {
         // Before the position moves on past them.
-        let shared = Arc::clone(core);
-        let keep = move |store: &Store| shared.refused.keep(store, &taken.no_room);
+        let (shared, no_room) = (Arc::clone(core), taken.no_room.clone());
+        let keep = move |store: &Store| shared.refused.keep(store, &no_room);
         core.disk.run(keep).await.map_err(|error| here(&error))?;
         core.rooms.changed();
     }
-    Ok(taken.count)
+    Ok(taken)
 }
 
 /// What came of reading some records.
@@ -404,6 +420,10 @@ pub(crate) async fn take(
 pub(crate) struct Taken {
     /// How many are here now that were not.
     pub(crate) count: u64,
+    /// How many the member showed, whether the rules took them or not.
+    pub(crate) shown: u64,
+    /// How many were not asked for: they are known to find no room here.
+    struck: usize,
     /// Those that may be there and find no room here.
     pub(crate) no_room: Vec<RecordHash>,
 }
@@ -411,6 +431,7 @@ pub(crate) struct Taken {
 impl Taken {
     fn plus(mut self, other: Taken) -> Taken {
         self.count += other.count;
+        self.shown += other.shown;
         self.no_room.extend(other.no_room);
         self
     }
@@ -475,6 +496,7 @@ async fn find(
         wanted = next;
         let (count, full) = accept(core, node, peer, &records).await?;
         taken.count += count;
+        taken.shown += records.len() as u64;
         if puts == FindPuts::All {
             taken.no_room.extend(full);
             continue;

@@ -306,8 +306,8 @@ pub(crate) async fn prove(
         Ok(_) => return refused(Refusal::Malformed, "more than 16 chunks"),
         Err(error) => return refused(Refusal::Malformed, &error.to_string()),
     };
-    // Each may be 4 MiB to read: members wait for each other.
-    let _alone = core.proving.acquire().await;
+    // Each may be 4 MiB to read: members come in turn.
+    let _turn = core.proving.of(verifier).await;
     let shared = Arc::clone(core);
     let work = move |store: &Store| {
         let (stash, prover) = (&shared.stash, &shared.me);

@@ -10,6 +10,7 @@ use crate::catchup::{here, take};
 use crate::compare;
 use crate::core::{AskError, Core, ask, unexpected};
 use crate::message::{self, Reply, Request};
+use crate::rounds::Rounds;
 
 /// Compares all that is held here and there; reads what is new, and tells the member what it lacks.
 /// How many records are new here.
@@ -29,10 +30,16 @@ pub(crate) async fn compare_all(
     let parts: Vec<[u8; 2]> = differing.iter().filter_map(|p| p[..].try_into().ok()).collect();
     let size = compare::told(parts.len());
     let (mut rest, mut count) = (&parts[..], 0);
+    let (mut rounds, mut named) = (Rounds::default(), Rounds::default());
     while !rest.is_empty() {
         let page = &rest[..rest.len().min(compare::SMALL)];
-        let (difference, done) = compare_parts(core, peer, page, size).await?;
-        rest = &rest[done..];
+        let told = compare_parts(core, peer, page, size).await?;
+        rest = &rest[told.parts..];
+        let difference = told.difference;
+        if !rounds.answer(told.parts == page.len() || told.bytes >= LONG) {
+            tracing::debug!(peer = %node.short(), "a member tells too little at a time");
+            return Ok(count);
+        }
         let mut lacking = difference.here;
         core.flying.strike(&node, &mut lacking);
         for page in lacking.chunks(message::MAX_ADDRESSES) {
@@ -46,7 +53,12 @@ pub(crate) async fn compare_all(
                     .filter_map(|h| Some(RecordHash::from_bytes(h[..].try_into().ok()?)))
                     .collect()
             };
-            count += take(core, node, peer, hashes).await?;
+            let taken = take(core, node, peer, hashes).await?;
+            count += taken.count;
+            if !named.answer(taken.shown > 0 || !taken.no_room.is_empty()) {
+                tracing::debug!(peer = %node.short(), "a member names records that it does not show");
+                return Ok(count);
+            }
         }
     }
     Ok(count)
@@ -73,13 +85,24 @@ async fn compare_sums(
     Ok(compare::differing(&prefixes, &mine, &theirs))
 }
 
-/// What differs in the first of these parts, and how many parts those are.
+/// What a member told of the first of some parts.
+struct Told {
+    difference: compare::Difference,
+    /// How many parts those are.
+    parts: usize,
+    bytes: usize,
+}
+
+/// An answer of so many bytes is a long one: a third of what an answer may have.
+const LONG: usize = 64 << 10;
+
+/// What differs in the first of these parts.
 async fn compare_parts(
     core: &Arc<Core>,
     peer: &Peer,
     parts: &[[u8; 2]],
     size: usize,
-) -> Result<(compare::Difference, usize), AskError> {
+) -> Result<Told, AskError> {
     let told = u8::try_from(size).expect("16 or 32");
     let request = Request::Ids { parts: ByteBuf::from(parts.concat()), size: told };
     let reply = ask(peer, &request).await?;
@@ -89,10 +112,10 @@ async fn compare_parts(
     let wrong = || AskError::Protocol("hashes of other parts".to_owned());
     let done = usize::try_from(done).ok().filter(|done| (1..=parts.len()).contains(done));
     let done = done.ok_or_else(wrong)?;
-    let parts = parts[..done].to_vec();
+    let (parts, bytes) = (parts[..done].to_vec(), ids.len());
     let found = core.disk.run(move |store| compare::difference(store, &parts, size, &ids)).await;
-    let found = found.map_err(|error| here(&error))?.ok_or_else(wrong)?;
-    Ok((found, done))
+    let difference = found.map_err(|error| here(&error))?.ok_or_else(wrong)?;
+    Ok(Told { difference, parts: done, bytes })
 }
 
 /// The member's records of which it told half of each hash.

@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use stash_crypto::{NameId, NodeId, NodeKeys, Role, StashId};
 use stash_p2p::{Class, Endpoint, Environment, Frame, Peer, RecvStream};
-use tokio::sync::{Notify, Semaphore, broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::addresses::Addresses;
 use crate::author::Author;
 use crate::catchup::Follower;
 use crate::challenge::Trials;
@@ -25,7 +26,8 @@ use crate::join::Admission;
 use crate::ledger::Turns;
 use crate::logs::Logs;
 use crate::message::{self, Refusal, Reply, Request};
-use crate::pool::BufferPool;
+use crate::places::{Bounds, Places};
+use crate::pool::{BufferPool, CLASSES};
 use crate::refused::Refused;
 use crate::repair::Repairs;
 use crate::restored::Restored;
@@ -35,6 +37,7 @@ use crate::short::Short;
 use crate::sources::Sources;
 use crate::standing::Standing;
 use crate::traffic::Background;
+use crate::turn::Turn;
 use crate::wants::Waits;
 
 /// Longest wait for the next frame of a request or an answer: as long as the transport takes to
@@ -46,29 +49,38 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 pub(crate) struct Pools {
     /// Chunks that this node is putting: sixteen of 1 MiB on their way to disk and peers.
     pub upload: BufferPool,
-    /// Chunks arriving from putting peers.
-    pub intake: BufferPool,
+    /// Chunks arriving from putting members.
+    pub intake: Places,
     /// Chunks on their way to a reader here, in order.
     pub fetch: BufferPool,
     /// Second requests for late chunks.
     pub hedge: BufferPool,
     /// Chunks that this node should have and misses.
     pub catch_up: BufferPool,
-    /// Chunks that peers read from here.
-    pub serve: BufferPool,
+    /// Chunks on their way to members: those that they ask for, and those that are put to them.
+    pub serve: Places,
 }
+
+/// Of the chunks that arrive: one of 1 MiB for each of 32 members that begin one and do not go on,
+/// and twelve that are shared. A member may have them all: its streams wait for each other's bytes.
+const INTAKE: Bounds =
+    Bounds { own: 32 * CLASSES[1], shared: 12 << 20, least: usize::MAX, most: usize::MAX };
+
+/// Of the chunks that leave: one of 1 MiB for each of the 64 members that may be connected, or one of
+/// 4 MiB for sixteen, and eight more of 1 MiB for those who take them fast.
+const SERVE: Bounds = Bounds { own: 64 * CLASSES[1], shared: 8 << 20, least: 1, most: 8 };
 
 impl Default for Pools {
     fn default() -> Pools {
         Pools {
             upload: BufferPool::new(16 << 20),
-            intake: BufferPool::new(12 << 20),
+            intake: Places::new(INTAKE),
             fetch: BufferPool::new(12 << 20),
             // As large as `fetch`: every chunk under way may have one second request, so a first
             // chunk never waits for buffers that later ones hold.
             hedge: BufferPool::new(12 << 20),
             catch_up: BufferPool::new(8 << 20),
-            serve: BufferPool::new(8 << 20),
+            serve: Places::new(SERVE),
         }
     }
 }
@@ -86,6 +98,8 @@ pub(crate) struct Core {
     /// Looking at a name and changing it is one step.
     pub turns: Turns,
     pub endpoint: Endpoint,
+    /// How often members move, and by what they are dialled.
+    pub addresses: Addresses,
     pub peers: RwLock<BTreeMap<NodeId, Peer>>,
     pub pools: Pools,
     pub sources: Mutex<Sources>,
@@ -99,11 +113,11 @@ pub(crate) struct Core {
     pub flying: Flying,
     /// Names of the stretches of this store's order.
     pub logs: Logs,
-    /// Members who compare all that they hold with this node wait for each other: each question may
-    /// read a large part of the index.
-    pub comparing: Semaphore,
-    /// Members who have chunks proven wait for each other: each may have 64 MiB read.
-    pub proving: Semaphore,
+    /// Members who compare all that they hold with this node come in turn: each question may read a
+    /// large part of the index.
+    pub comparing: Turn,
+    /// Members who have chunks proven come in turn: each may have 64 MiB read.
+    pub proving: Turn,
     /// How members have stood up to challenges.
     pub trials: Trials,
     /// Another life of this node that has used its numbers.
@@ -201,19 +215,24 @@ pub(crate) async fn next(stream: &mut RecvStream) -> Result<Option<Frame>, AskEr
 }
 
 /// The next frame of an answer that may stand behind others of the same peer: late when nothing has
-/// come for [`ANSWER`] while the peer sent next to nothing else.
+/// come for [`ANSWER`] while the peer sent next to nothing else, or for [`LINE`] in all.
 pub(crate) async fn next_in_line(
     peer: &Peer,
     stream: &mut RecvStream,
 ) -> Result<Option<Frame>, AskError> {
-    loop {
+    for _ in 0..LINE {
         let before = peer.stats().bytes_in;
         match next(stream).await {
             Err(AskError::Late) if peer.stats().bytes_in > before + BUSY => {}
             frame => return frame,
         }
     }
+    Err(AskError::Late)
 }
+
+/// Longest wait in a line, in times [`ANSWER`]: ten minutes, in which the least rate of a node brings
+/// several times what a node asks for at once.
+const LINE: u32 = 20;
 
 /// A peer that sends more than this within [`ANSWER`] is at work on what was asked before. Bytes: far
 /// above what pings and credit take, and a sixtieth of what the least rate of a node brings.

@@ -17,6 +17,7 @@ use crate::disk::Disk;
 use crate::message;
 use crate::rooms::MemberRoom;
 use crate::roster::Roster;
+use crate::tickets::Guest;
 
 /// Store rows of the counters that others have used towards us, by Noise static.
 const COUNTER_IN: &[u8] = b"counter/in/";
@@ -49,7 +50,7 @@ pub(crate) struct Door {
     stash: StashId,
     roster: Arc<Roster>,
     disk: Disk,
-    tickets: RwLock<Vec<Realm>>,
+    tickets: RwLock<Vec<(Realm, Guest)>>,
     environment: Environment,
     realms: RwLock<Arc<[Realm]>>,
     own_addresses: RwLock<Vec<u8>>,
@@ -104,8 +105,8 @@ impl Door {
         network.iter().rev().map(|key| member_realm(&self.stash, key)).collect()
     }
 
-    /// Sets the tickets under which strangers may join.
-    pub(crate) fn open_to(&self, tickets: Vec<Realm>) {
+    /// Sets the tickets under which somebody may come, and who that is.
+    pub(crate) fn open_to(&self, tickets: Vec<(Realm, Guest)>) {
         *self.tickets.write().unwrap_or_else(PoisonError::into_inner) = tickets;
         self.make_realms();
     }
@@ -124,8 +125,30 @@ impl Door {
     fn make_realms(&self) {
         let members = self.member_realms().into_iter();
         let tickets = self.tickets.read().unwrap_or_else(PoisonError::into_inner);
-        let realms: Arc<[Realm]> = members.chain(tickets.iter().cloned()).collect();
+        let realms: Arc<[Realm]> =
+            members.chain(tickets.iter().map(|(realm, _)| realm.clone())).collect();
         *self.realms.write().unwrap_or_else(PoisonError::into_inner) = realms;
+    }
+
+    /// Whether somebody may come under a ticket: the one who used it, or, while it is good and unused,
+    /// anybody but a node that was removed.
+    fn is_guest(&self, realm: &[u8; 32], remote: &NoisePublic) -> bool {
+        let tickets = self.tickets.read().unwrap_or_else(PoisonError::into_inner);
+        let guest = tickets.iter().find(|(ticket, _)| ticket.label == *realm);
+        match guest.map(|(_, guest)| *guest) {
+            Some(Guest::Anybody { until }) => {
+                self.environment.seconds() < until && !self.roster.is_removed(remote)
+            }
+            Some(Guest::Only(node)) => {
+                self.roster.by_noise(remote).is_some_and(|(member, _)| member == node)
+            }
+            None => false,
+        }
+    }
+
+    /// This node's own addresses, as hello tells them.
+    pub(crate) fn own_addresses(&self) -> Vec<u8> {
+        self.own_addresses.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sets what hello says of this node's own addresses.
@@ -207,15 +230,21 @@ impl Gate for Door {
 
     fn admit(&self, claim: Claim) -> BoxFuture<'_, bool> {
         let remote = noise(&claim.remote);
-        let member = self.roster.by_noise(&remote).is_some() || self.roster.is_root(&remote);
-        // Whoever opens a ticket's realm holds the ticket: it is told inside what became of it. A
-        // node that was removed is told nothing, whatever it holds.
-        let guest = claim.realm != self.label && !self.roster.is_removed(&remote);
-        let admitted = remote != self.me && (member || guest);
+        let expected = if claim.realm == self.label {
+            self.roster.by_noise(&remote).is_some() || self.roster.is_root(&remote)
+        } else {
+            self.is_guest(&claim.realm, &remote)
+        };
+        let admitted = remote != self.me && expected;
         if !admitted && self.knocks.may_log(self.environment.seconds()) {
             tracing::info!(remote = %remote.short(), "a node that is no member knocked");
         }
         std::future::ready(admitted).boxed()
+    }
+
+    /// Whoever holds a ticket is a guest: a join may be asked for again and changes nothing then.
+    fn is_for_guests(&self, realm: &[u8; 32]) -> bool {
+        *realm != self.label
     }
 
     fn floor(&self, remote: &PublicKey) -> u64 {
@@ -244,7 +273,7 @@ impl Gate for Door {
     }
 
     fn hello(&self, _remote: &PublicKey) -> Bytes {
-        let addresses = self.own_addresses.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let addresses = self.own_addresses();
         let (members, head) = self.roster.log(|log| (log.len(), log.head()));
         let head = ByteBuf::from(head.as_bytes().to_vec());
         let (addresses, room) = (ByteBuf::from(addresses), Some(self.room()));

@@ -32,6 +32,7 @@ use crate::message::{self, MAX_ADDRESSES, Reply, Request};
 use crate::pool::Buffer;
 use crate::rooms::MemberRoom;
 use crate::tally::Wait;
+use crate::tickets::{self, TicketUse};
 use crate::traffic::{Replicated, Traffic};
 use crate::upload::Upload;
 use crate::{catchup, parted, repair, rooms, roster, short, sync, wants};
@@ -384,6 +385,17 @@ impl Engine {
         let members = self.members().into_iter();
         let mine = members.filter(|member| member.this).flat_map(|member| member.addresses);
         join::invite(&self.core, role, lifetime, mine.collect()).await
+    }
+
+    /// The tickets that this node remembers: open ones, and those used or expired in the last 30 days.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] when the store cannot be read.
+    pub async fn ticket_uses(&self) -> Result<Vec<TicketUse>, LedgerError> {
+        let rows = self.core.disk.run(tickets::all).await?;
+        let now = self.core.environment.seconds();
+        Ok(rows.iter().map(|row| row.view(now)).collect())
     }
 
     /// Removes a member, for good: its connections are cut, its records end at the last that a member

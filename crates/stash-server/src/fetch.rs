@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::core::{ANSWER, AskError, Core, decoded, lock, next_in_line, unexpected};
 use crate::damage;
+use crate::giving::time_for;
 use crate::ledger::{self, Chunks, at};
 use crate::message::{self, Reply, Request};
 use crate::pool::{Buffer, BufferPool, MAX_BUFFER};
@@ -456,6 +457,15 @@ async fn request(peer: &Peer, address: Address) -> Result<Option<(u32, RecvStrea
 }
 
 async fn fill(peer: &Peer, recv: &mut RecvStream, buffer: &mut Buffer) -> Result<(), AskError> {
+    let limit = time_for(buffer.len());
+    timeout(limit, receive_into(peer, recv, buffer)).await.unwrap_or(Err(AskError::Late))
+}
+
+async fn receive_into(
+    peer: &Peer,
+    recv: &mut RecvStream,
+    buffer: &mut Buffer,
+) -> Result<(), AskError> {
     let mut filled = 0;
     while filled < buffer.len() {
         let Some(Frame::Data(piece)) = next_in_line(peer, recv).await? else {

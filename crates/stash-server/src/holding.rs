@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_bytes::ByteBuf;
-use stash_crypto::RecordHash;
+use stash_crypto::{NodeId, RecordHash};
 use stash_p2p::Peer;
 use stash_store::Store;
 
@@ -75,14 +75,14 @@ pub(crate) async fn tell(peer: &Peer, lacking: &[RecordHash]) {
 }
 
 /// Answers a member that asks how much of some records is here.
-pub(crate) async fn answer(core: &Arc<Core>, hashes: &[u8]) -> Reply {
+pub(crate) async fn answer(core: &Arc<Core>, member: NodeId, hashes: &[u8]) -> Reply {
     let hashes = match message::unpack_hashes(hashes) {
         Ok(hashes) if hashes.len() <= PAGE => hashes,
         Ok(_) => return refused(Refusal::Malformed, "more than 256 records"),
         Err(error) => return refused(Refusal::Malformed, &error.to_string()),
     };
-    // A record of many chunks takes its time: members wait for each other.
-    let _alone = core.comparing.acquire().await;
+    // A record of many chunks takes its time: members come in turn.
+    let _turn = core.comparing.of(member).await;
     let look = move |store: &Store| {
         let states = hashes.iter().map(|hash| here(store, hash).map(|holding| holding as u8));
         states.collect::<Result<Vec<u8>, LedgerError>>()

@@ -191,7 +191,8 @@ impl Intake {
                 Some(filling) => filling,
                 None => {
                     let (chunk, room) = self.expected.pop_front().ok_or(Fault::Unasked)?;
-                    let buffer = self.core.pools.intake.take(chunk.sealed_len as usize).await;
+                    let buffer =
+                        self.core.pools.intake.take(self.from, chunk.sealed_len as usize).await;
                     Filling { address: chunk.address, room, buffer, filled: 0 }
                 }
             };

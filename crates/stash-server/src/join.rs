@@ -68,14 +68,12 @@ impl fmt::Debug for Joined {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// The ticket's time was over.
+    /// The ticket's time is over.
     #[error("the ticket has expired")]
     Expired,
-    /// Another node has used the ticket.
-    #[error("the ticket has been used by another node")]
-    Used,
-    /// The inviter cannot be reached, or no node with its identity answers, or it does not know the
-    /// ticket (a stranger gets no answer, so these cannot be told apart).
+    /// The inviter cannot be reached, or no node with its identity answers, or the ticket was used by
+    /// another node, has expired or was taken back: whoever holds such a ticket gets no answer, so
+    /// these cannot be told apart.
     #[error("the inviter does not answer: {0}")]
     NoAnswer(#[from] DialError),
     /// The inviter answered something else than a welcome.
@@ -173,6 +171,7 @@ pub async fn join_on(
     name: &str,
 ) -> Result<Joined, JoinError> {
     let request = JoinRequest::sign(keys, &ticket.stash, ticket.id, name)?;
+    let now = environment.seconds();
     let stranger = Stranger::bind(environment, keys.noise_secret())?;
     let joined = stranger.join(ticket, &request).await;
     stranger.endpoint.shutdown(Duration::from_secs(1)).await;
@@ -180,7 +179,7 @@ pub async fn join_on(
         JoinError::Refused(AskError::Refused { code: Refusal::TicketExpired, .. }) => {
             JoinError::Expired
         }
-        JoinError::Refused(AskError::Refused { code: Refusal::TicketUsed, .. }) => JoinError::Used,
+        JoinError::NoAnswer(_) if now >= ticket.expires => JoinError::Expired,
         error => error,
     })
 }
@@ -365,11 +364,14 @@ pub fn found(
     store.commit(batch).map(drop)
 }
 
-/// Opens the door to every ticket in the table, used and expired ones included.
+/// Opens the door to whoever may still come by a ticket in the table.
 pub(crate) fn open_to_tickets(core: &Core) -> Result<(), LedgerError> {
     let tickets = tickets::all(core.disk.store())?;
-    let realm = |row: &Row| row.ticket.parse::<Ticket>().ok().map(|ticket| join_realm(&ticket));
-    core.door.open_to(tickets.iter().filter_map(realm).collect());
+    let guest = |row: &Row| {
+        let ticket = row.ticket.parse::<Ticket>().ok()?;
+        Some((join_realm(&ticket), row.guest()))
+    };
+    core.door.open_to(tickets.iter().filter_map(guest).collect());
     Ok(())
 }
 
@@ -432,11 +434,16 @@ pub(crate) async fn invite(
 /// Serves one connection of a ticket's realm: one join request, and what follows from it.
 pub(crate) async fn serve(core: Arc<Core>, ticket: TicketId, peer: Peer) {
     let Ok(Some(stream)) = tokio::time::timeout(REACH, peer.accept()).await else {
-        return peer.close(CloseReason::Shutdown);
+        // At once: guests have few places.
+        return peer.close(CloseReason::Lost);
     };
     let (mut send, mut recv) = stream.split();
     let reply = match serve::opening(&mut recv).await {
-        Ok(Some(Request::Join { request })) => admit(&core, ticket, &peer, &request).await,
+        Ok(Some(Request::Join { request })) => match admit(&core, ticket, &peer, &request).await {
+            Some(reply) => reply,
+            // Somebody else was quicker.
+            None => return peer.close(CloseReason::Lost),
+        },
         Ok(_) => refused(Refusal::Unknown, "a ticket is good for a join request alone"),
         Err(_) => return peer.close(CloseReason::Shutdown),
     };
@@ -446,7 +453,9 @@ pub(crate) async fn serve(core: Arc<Core>, ticket: TicketId, peer: Peer) {
         // The joiner closes once it has read the answer, and the rest of the log.
         let rest =
             async { if admitted { give_log(&core, &peer).await } else { peer.closed().await } };
-        let _ = tokio::time::timeout(REACH, rest).await;
+        if tokio::time::timeout(REACH, rest).await.is_err() {
+            return peer.close(CloseReason::Lost);
+        }
     }
     peer.close(CloseReason::Shutdown);
 }
@@ -468,14 +477,16 @@ async fn give_log(core: &Core, peer: &Peer) -> CloseReason {
     peer.closed().await
 }
 
-async fn admit(core: &Arc<Core>, ticket: TicketId, peer: &Peer, request: &[u8]) -> Reply {
+/// Answers a join request; `None` to a node whose ticket another one has used.
+async fn admit(core: &Arc<Core>, ticket: TicketId, peer: &Peer, request: &[u8]) -> Option<Reply> {
     let request = match JoinRequest::decode(request) {
         Ok(request) => request,
-        Err(error) => return refused(Refusal::Malformed, &error.to_string()),
+        Err(error) => return Some(refused(Refusal::Malformed, &error.to_string())),
     };
     let own = request.ticket == ticket && request.identity.noise == door::noise(&peer.remote());
     if !own || request.verify(&core.stash).is_err() {
-        return refused(Refusal::Malformed, "the join request is not signed by this node");
+        let reason = "the join request is not signed by this node";
+        return Some(refused(Refusal::Malformed, reason));
     }
     // Whoever was admitted before is answered in any case.
     let _ = standing::assure(core).await;
@@ -488,33 +499,33 @@ async fn admit(core: &Arc<Core>, ticket: TicketId, peer: &Peer, request: &[u8]) 
             if new {
                 sync::spread(core, &sync::News::Log);
             }
-            Reply::Welcome {
+            Some(Reply::Welcome {
                 entries: page(core.roster.entries(0), WELCOME),
                 grant: ByteBuf::from(grant),
                 addresses: page(core.roster.claims(), MAX_CLAIM_BYTES),
-            }
+            })
         }
         Err(reply) => reply,
     }
 }
 
-/// Burns the ticket and admits the joiner in one durable step. Returns the grant, and whether the
-/// member is new.
+/// Burns the ticket and admits the joiner in one durable step; from then on the ticket opens the door
+/// to nobody else. Returns the grant, and whether the member is new; the error is the answer.
 fn decide(
     core: &Core,
     store: &Store,
     ticket: TicketId,
     request: &JoinRequest,
-) -> Result<(Vec<u8>, bool), Reply> {
-    let failed = |reason: String| refused(Refusal::Failed, &reason);
+) -> Result<(Vec<u8>, bool), Option<Reply>> {
+    let failed = |reason: String| Some(refused(Refusal::Failed, &reason));
     let rows = tickets::all(store).map_err(|error| failed(error.to_string()))?;
     let row = rows.into_iter().find(|row| row.id == *ticket.as_bytes());
     let mut row = row.ok_or_else(|| failed("the ticket is not known any more".to_owned()))?;
     let role = match row.judge(&request.identity.node, core.environment.seconds()) {
         Verdict::Repeat(grant) => return Ok((grant, false)),
-        Verdict::Used => return Err(refused(Refusal::TicketUsed, "the ticket has been used")),
+        Verdict::Used => return Err(None),
         Verdict::Expired => {
-            return Err(refused(Refusal::TicketExpired, "the ticket has expired"));
+            return Err(Some(refused(Refusal::TicketExpired, "the ticket has expired")));
         }
         Verdict::Admit(role) => role,
     };
@@ -536,5 +547,6 @@ fn decide(
     core.roster.check(&entry).map_err(|error| failed(error.to_string()))?;
     store.commit(batch).map_err(|error| failed(error.to_string()))?;
     core.roster.admitted(&entry).map_err(|error| failed(error.to_string()))?;
+    open_to_tickets(core).map_err(|error| failed(error.to_string()))?;
     Ok((grant, true))
 }

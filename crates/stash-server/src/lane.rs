@@ -281,7 +281,8 @@ impl Lane {
     }
 
     async fn read_back(&self, chunk: ChunkRef) -> Result<Bytes, AskError> {
-        let buffer = self.core.pools.serve.take(chunk.sealed_len as usize).await;
+        let len = chunk.sealed_len as usize;
+        let buffer = self.core.pools.serve.take(self.node, len).await;
         match crate::fetch::read_local(&self.core, chunk, buffer).await {
             Ok(buffer) => Ok(buffer.freeze().into()),
             Err(_) => {

@@ -21,6 +21,7 @@
 //!
 //! What nodes say to each other is specified in `docs/protocol.md`, part B.
 
+mod addresses;
 mod author;
 mod catchup;
 mod challenge;
@@ -37,6 +38,7 @@ mod flying;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod giving;
 mod holding;
 mod housekeeping;
 mod incarnations;
@@ -50,8 +52,10 @@ mod ledger;
 mod logs;
 mod members;
 mod message;
+mod meter;
 mod parted;
 mod parting;
+mod places;
 mod pool;
 mod proof;
 mod refused;
@@ -59,6 +63,7 @@ mod repair;
 mod restored;
 mod rooms;
 mod roster;
+mod rounds;
 mod rules;
 mod schedule;
 mod serve;
@@ -71,6 +76,7 @@ mod tally;
 mod tickets;
 mod traffic;
 mod trust;
+mod turn;
 mod upload;
 mod wants;
 
@@ -100,6 +106,7 @@ pub use schedule::Housekeeping;
 pub use standing::NotMet;
 pub use stash_p2p::Environment;
 pub use tally::{STALL, Tally, UnknownWait, Wait};
+pub use tickets::TicketUse;
 pub use traffic::{Replicated, Traffic};
 pub use trust::{ClockTrust, JUMP, PROBATION};
 pub use upload::{Outcome, Pending, PutError, Upload};

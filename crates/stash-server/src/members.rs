@@ -20,7 +20,7 @@ use crate::message::{Reply, Request};
 use crate::roster::RosterError;
 use crate::standing::{self, NotMet};
 use crate::sync::News;
-use crate::{parted, short, sync};
+use crate::{addresses, parted, short, sync};
 
 /// How long a member may take to say what it has of one that is about to be cut, and to hand it
 /// over. One that takes longer counts as not reachable.
@@ -87,7 +87,7 @@ pub(crate) enum Fate {
 pub(crate) async fn learn(
     core: &Arc<Core>,
     entries: Vec<Vec<u8>>,
-    addresses: Vec<Vec<u8>>,
+    claims: Vec<Vec<u8>>,
 ) -> Result<(), RosterError> {
     let shared = Arc::clone(core);
     let work = move |store: &Store| {
@@ -105,7 +105,11 @@ pub(crate) async fn learn(
             );
             store.commit(ledger::alarm(Batch::new(), &key, &text).even_if_full())?;
         }
-        let moved = shared.roster.learn(store, &addresses)?;
+        let may_move = |node| shared.addresses.may_move(node);
+        let moved = shared.roster.learn(store, &claims, may_move)?;
+        if moved.contains(&shared.me) {
+            addresses::sign_again(&shared, store)?;
+        }
         Ok::<_, RosterError>((new?, moved))
     };
     let result = core.disk.run(work).await;

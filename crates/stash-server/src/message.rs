@@ -367,8 +367,6 @@ pub enum Refusal {
     Malformed,
     /// The asker's role does not allow it.
     Role,
-    /// The ticket was used by another node.
-    TicketUsed,
     /// The ticket's time is over.
     TicketExpired,
     /// The responder cannot do it now.

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::core::lock;
+use crate::places::Place;
 
 /// Capacities that are pooled: a small chunk, a 1 MiB chunk, a 4 MiB chunk, each with room for the
 /// sealed header. One request takes the smallest class that holds it.
-const CLASSES: [usize; 3] = [132 << 10, (1 << 20) + (4 << 10), (4 << 20) + (4 << 10)];
+pub(crate) const CLASSES: [usize; 3] = [132 << 10, (1 << 20) + (4 << 10), (4 << 20) + (4 << 10)];
 
 /// The largest buffer a pool gives out, in bytes.
 pub const MAX_BUFFER: usize = CLASSES[2];
@@ -35,7 +36,7 @@ struct Inner {
 
 /// Buffers that came back, by class, and the bytes of all buffers, out or back.
 #[derive(Default)]
-struct Free {
+pub(crate) struct Free {
     lists: [Vec<Vec<u8>>; 3],
     allocated: usize,
 }
@@ -43,7 +44,7 @@ struct Free {
 impl Free {
     /// A buffer of a class: one that came back, else a new one, for which buffers of other classes
     /// are given up so that all of them stay within `budget` bytes.
-    fn take(&mut self, class: usize, budget: usize) -> Vec<u8> {
+    pub(crate) fn take(&mut self, class: usize, budget: usize) -> Vec<u8> {
         if let Some(bytes) = self.lists[class].pop() {
             return bytes;
         }
@@ -56,6 +57,25 @@ impl Free {
         self.allocated += size;
         vec![0; size]
     }
+
+    /// Takes a buffer back; gives it to the system if more than `budget` bytes are allocated.
+    pub(crate) fn put(&mut self, class: usize, bytes: Vec<u8>, budget: usize) {
+        if self.allocated > budget {
+            self.allocated -= CLASSES[class];
+        } else {
+            self.lists[class].push(bytes);
+        }
+    }
+}
+
+/// The smallest class that holds `len` bytes.
+///
+/// # Panics
+///
+/// When `len` is above [`MAX_BUFFER`]: lengths from peers are checked before this is called.
+pub(crate) fn class_of(len: usize) -> usize {
+    let class = CLASSES.iter().position(|size| len <= *size);
+    class.expect("buffer lengths are checked against MAX_BUFFER by the caller")
 }
 
 impl fmt::Debug for BufferPool {
@@ -85,14 +105,13 @@ impl BufferPool {
     ///
     /// When `len` is above [`MAX_BUFFER`]: lengths from peers are checked before this is called.
     pub async fn take(&self, len: usize) -> Buffer {
-        let class = CLASSES.iter().position(|size| len <= *size);
-        let class = class.expect("buffer lengths are checked against MAX_BUFFER by the caller");
+        let class = class_of(len);
         let permits = u32::try_from(CLASSES[class] / PERMIT).expect("a class is a few MiB");
         let permit = Arc::clone(&self.inner.budget).acquire_many_owned(permits).await;
         let permit = permit.expect("the semaphore is never closed");
         let bytes = lock(&self.inner.free).take(class, self.inner.bytes);
         let pool = Arc::clone(&self.inner);
-        Buffer { bytes, len, class, home: Some((pool, permit)) }
+        Buffer { bytes, len, class, home: Some(Home::Pool(pool, permit)) }
     }
 }
 
@@ -101,10 +120,22 @@ pub struct Buffer {
     bytes: Vec<u8>,
     len: usize,
     class: usize,
-    home: Option<(Arc<Inner>, OwnedSemaphorePermit)>,
+    home: Option<Home>,
+}
+
+/// Where a buffer returns to.
+enum Home {
+    Pool(Arc<Inner>, OwnedSemaphorePermit),
+    Place(Place),
 }
 
 impl Buffer {
+    /// One that fills a member's place, all of it visible.
+    pub(crate) fn at(bytes: Vec<u8>, place: Place) -> Buffer {
+        let (len, class) = (bytes.len(), place.class());
+        Buffer { bytes, len, class, home: Some(Home::Place(place)) }
+    }
+
     /// Changes the visible length within the buffer's capacity.
     ///
     /// # Panics
@@ -144,9 +175,13 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Some((pool, permit)) = self.home.take() {
-            lock(&pool.free).lists[self.class].push(std::mem::take(&mut self.bytes));
-            drop(permit);
+        match self.home.take() {
+            None => {}
+            Some(Home::Pool(pool, permit)) => {
+                lock(&pool.free).lists[self.class].push(std::mem::take(&mut self.bytes));
+                drop(permit);
+            }
+            Some(Home::Place(place)) => place.back(std::mem::take(&mut self.bytes)),
         }
     }
 }

@@ -270,12 +270,20 @@ impl Roster {
         Ok(())
     }
 
-    /// Learns addresses of members: signed by them, newer than what is known. Returns the members
-    /// whose addresses changed.
+    /// The sequence number with which a node's addresses replace those that are known of it: the time,
+    /// or the next one if the clock was ahead once.
+    pub(crate) fn next_sequence(&self, node: &NodeId, now: u64) -> u64 {
+        let known = self.read(|state| state.addresses.get(node).map(|claim| claim.sequence));
+        known.map_or(now, |known| now.max(known.saturating_add(1)))
+    }
+
+    /// Learns addresses of members: signed by them, newer than what is known, and of members that may
+    /// move now. Returns the members whose addresses changed.
     pub(crate) fn learn(
         &self,
         store: &Store,
         claims: &[Vec<u8>],
+        may_move: impl Fn(NodeId) -> bool,
     ) -> Result<Vec<NodeId>, RosterError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let stash = state.log.stash();
@@ -288,6 +296,10 @@ impl Roster {
             let known = state.addresses.get(&claim.node).map_or(0, |known| known.sequence);
             let member = state.log.member(&claim.node).is_some();
             if !member || claim.sequence <= known || claim.verify(&stash).is_err() {
+                continue;
+            }
+            if !may_move(claim.node) {
+                tracing::debug!(peer = %claim.node.short(), "a member moves too often");
                 continue;
             }
             batch = batch.row(&address_row(&claim.node), Some(bytes));

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde_bytes::ByteBuf;
 use stash_crypto::{Address, MemberLog, NodeId, Record, RecordHash, Role};
-use stash_p2p::{Frame, Peer, RecvStream, SendStream, Stream, StreamError};
+use stash_p2p::{Frame, Peer, RecvStream, Stream, StreamError};
 use stash_store::{ReadError, Store};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::catchup::Follower;
 use crate::core::lock;
@@ -15,8 +15,7 @@ use crate::core::{ANSWER, Core};
 use crate::ledger;
 use crate::logs::{Cursor, LogId};
 use crate::message::{self, FindPuts, MAX_ADDRESSES, MAX_RECORD_BYTES, Refusal, Reply, Request};
-use crate::pool::MAX_BUFFER;
-use crate::{challenge, compare, evict, holding, intake, members};
+use crate::{challenge, compare, evict, giving, holding, intake, members};
 
 /// Requests of one peer that are answered at once; the next ones wait in the transport.
 const REQUESTS: usize = 64;
@@ -39,6 +38,14 @@ pub(crate) enum Asker {
 }
 
 impl Asker {
+    /// On whose account the answer goes. Whoever holds the root secret has one of its own.
+    fn account(self) -> NodeId {
+        match self {
+            Asker::Member(node, _) => node,
+            Asker::Root | Asker::Nobody => NodeId::from_bytes([0; 32]),
+        }
+    }
+
     /// The same with the role that the member log gives now.
     fn now(self, core: &Core) -> Asker {
         match self {
@@ -103,7 +110,8 @@ async fn request(
             Reply::NotHere {}
         }
         (Some(Request::Get { address }), _) => {
-            return get(core, Address::from_bytes(address), send).await;
+            let address = Address::from_bytes(address);
+            return giving::chunk(core, asker.account(), peer, address, send).await;
         }
         (Some(Request::Evict { nonce, groups }), Asker::Member(node, _)) => {
             evict::answer(core, node, peer.handshake_hash(), nonce, groups).await
@@ -129,9 +137,9 @@ async fn request(
             Reply::Done {}
         }
         (Some(Request::Log { log, after }), asker) => page_of_log(core, asker, log, after).await,
-        (Some(request), _) => answer(core, request).await,
+        (Some(request), _) => answer(core, asker.account(), request).await,
     };
-    self::reply(send, reply).await
+    giving::message(asker.account(), peer, send, &reply).await
 }
 
 pub(crate) fn refused(code: Refusal, reason: &str) -> Reply {
@@ -152,7 +160,7 @@ pub(crate) fn unable(error: &ReadError) -> Reply {
 }
 
 /// Answers what any member may ask.
-async fn answer(core: &Arc<Core>, request: Request) -> Reply {
+async fn answer(core: &Arc<Core>, member: NodeId, request: Request) -> Reply {
     match request {
         Request::Have { chunks } => match message::unpack(&chunks) {
             Ok(chunks) => have(core, &chunks).await,
@@ -165,6 +173,7 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
             if let Err(error) = fit {
                 return refused(Refusal::Malformed, &error.to_string());
             }
+            sleep(core.addresses.announced(member)).await;
             let raw = |list: Vec<ByteBuf>| list.into_iter().map(ByteBuf::into_vec).collect();
             match members::learn(core, raw(entries), raw(addresses)).await {
                 Ok(()) => Reply::Done {},
@@ -184,22 +193,22 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
             }
         }
         Request::Sums { prefixes, length } => match compare::prefixes(&prefixes, length) {
-            Some(prefixes) => sums(core, prefixes).await,
+            Some(prefixes) => sums(core, member, prefixes).await,
             None => refused(Refusal::Malformed, "no prefixes of 0 or 1 bytes, at most 64"),
         },
         Request::Ids { parts, size } => match compare::parts(&parts, size) {
-            Some(parts) => ids(core, parts, size.into()).await,
+            Some(parts) => ids(core, member, parts, size.into()).await,
             None => refused(Refusal::Malformed, "no parts, at most 4096, in 16 or 32 bytes"),
         },
         Request::Match { halves } => match compare::halves(&halves) {
-            Some(halves) => whole_hashes(core, halves).await,
+            Some(halves) => whole_hashes(core, member, halves).await,
             None => refused(Refusal::Malformed, "no halves of hashes, at most 4096"),
         },
         Request::Find { hashes, puts } => match message::unpack_hashes(&hashes) {
             Ok(hashes) => find(core, hashes, puts).await,
             Err(error) => refused(Refusal::Malformed, &error.to_string()),
         },
-        Request::Holding { hashes } => holding::answer(core, &hashes).await,
+        Request::Holding { hashes } => holding::answer(core, member, &hashes).await,
         Request::Writers { node } => match members::writers(core, node).await {
             Ok(reply) => reply,
             Err(error) => refused(Refusal::Failed, &error.to_string()),
@@ -272,23 +281,23 @@ async fn page_of_log(core: &Arc<Core>, asker: Asker, log: LogId, after: u64) -> 
     Reply::Log { known: true, hashes, log: end.log, last: end.after }
 }
 
-async fn sums(core: &Arc<Core>, prefixes: Vec<Vec<u8>>) -> Reply {
-    let _alone = core.comparing.acquire().await;
+async fn sums(core: &Arc<Core>, member: NodeId, prefixes: Vec<Vec<u8>>) -> Reply {
+    let _turn = core.comparing.of(member).await;
     match core.disk.run(move |store| compare::sums(store, &prefixes)).await {
         Ok(sums) => Reply::Sums { sums: ByteBuf::from(sums) },
         Err(error) => refused(Refusal::Failed, &error.to_string()),
     }
 }
 
-async fn ids(core: &Arc<Core>, parts: Vec<[u8; 2]>, size: usize) -> Reply {
-    let _alone = core.comparing.acquire().await;
+async fn ids(core: &Arc<Core>, member: NodeId, parts: Vec<[u8; 2]>, size: usize) -> Reply {
+    let _turn = core.comparing.of(member).await;
     match core.disk.run(move |store| compare::list(store, &parts, size)).await {
         Ok((ids, done)) => Reply::Ids { ids: ByteBuf::from(ids), parts: done as u64 },
         Err(error) => refused(Refusal::Failed, &error.to_string()),
     }
 }
 
-async fn whole_hashes(core: &Arc<Core>, halves: Vec<[u8; compare::HALF]>) -> Reply {
+async fn whole_hashes(core: &Arc<Core>, member: NodeId, halves: Vec<[u8; compare::HALF]>) -> Reply {
     let look = move |store: &Store| {
         let mut found = Vec::with_capacity(halves.len());
         for half in halves {
@@ -300,7 +309,7 @@ async fn whole_hashes(core: &Arc<Core>, halves: Vec<[u8; compare::HALF]>) -> Rep
         }
         Ok::<_, ReadError>(found)
     };
-    let _alone = core.comparing.acquire().await;
+    let _turn = core.comparing.of(member).await;
     match core.disk.run(look).await {
         Ok(found) => Reply::Hashes { hashes: message::pack_hashes(&found) },
         Err(error) => refused(Refusal::Failed, &error.to_string()),
@@ -335,36 +344,4 @@ async fn find(core: &Arc<Core>, hashes: Vec<RecordHash>, puts: FindPuts) -> Repl
         Ok(found) => Reply::Records { records: page(found, MAX_RECORD_BYTES) },
         Err(error) => refused(Refusal::Failed, &error.to_string()),
     }
-}
-
-/// Sends one chunk, or says that it is not here.
-async fn get(core: &Arc<Core>, address: Address, mut send: SendStream) -> Result<(), StreamError> {
-    let state = core.disk.run(move |store| store.chunk_state(&ledger::at(&address))).await;
-    if let Err(error @ ReadError::Away(_)) = &state {
-        return reply(send, unable(error)).await;
-    }
-    let chunk = match state {
-        Ok(stash_store::ChunkState::Here { len }) if len as usize <= MAX_BUFFER => {
-            let buffer = core.pools.serve.take(len as usize).await;
-            let chunk = stash_crypto::ChunkRef { address, sealed_len: len };
-            crate::fetch::read_local(core, chunk, buffer).await.ok()
-        }
-        _ => None,
-    };
-    let Some(buffer) = chunk else {
-        // It may have gone away while it was read.
-        let away = core.disk.store().away().map(ReadError::Away);
-        return reply(send, away.as_ref().map_or(Reply::NotHere {}, unable)).await;
-    };
-    let length = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
-    send.message(message::encode(&Reply::Chunk { length })).await?;
-    send.data(buffer.freeze()).await?;
-    send.finish();
-    Ok(())
-}
-
-async fn reply(mut send: SendStream, reply: Reply) -> Result<(), StreamError> {
-    send.message(message::encode(&reply)).await?;
-    send.finish();
-    Ok(())
 }

@@ -3,21 +3,32 @@
 use std::sync::Arc;
 
 use serde_bytes::ByteBuf;
-use stash_crypto::NodeId;
+use stash_crypto::{MemberEntry, NodeId};
 use stash_p2p::Peer;
 
 use crate::core::{AskError, Core, ask, unexpected};
 use crate::door::{Hello, public};
-use crate::members;
 use crate::message::{self, Reply, Request};
 use crate::serve::{MAX_CLAIM_BYTES, page};
+use crate::{addresses, members};
 
-/// Keeps a connection to every member whose address is known.
+/// Keeps a connection to every member whose address is known. Of whom nothing has changed, the pauses
+/// between dials go on as they are.
 pub(crate) fn dial_members(core: &Core) {
-    for member in core.roster.members() {
-        if member.node != core.me && !member.addresses.is_empty() {
-            let remote = public(&member.noise);
-            core.endpoint.keep_under_any(remote, member.addresses, core.door.member_realms());
+    let (members, realms) = (core.roster.members(), core.door.member_realms());
+    let mine = members.iter().filter(|member| member.node == core.me);
+    let mut own: Vec<_> = mine.flat_map(|member| member.addresses.iter().copied()).collect();
+    own.extend(core.endpoint.local_addresses());
+    for member in members.iter().filter(|member| member.node != core.me) {
+        let addresses = addresses::dialled(&member.addresses, &own);
+        if !core.addresses.is_news(member.node, &addresses, realms.len()) {
+            continue;
+        }
+        let remote = public(&member.noise);
+        if addresses.is_empty() {
+            core.endpoint.forget(&remote);
+        } else {
+            core.endpoint.keep_under_any(remote, addresses, realms.clone());
         }
     }
 }
@@ -99,6 +110,9 @@ fn log_beside(core: &Core, hello: &Hello) -> Beside {
 
 /// Reads another node's member log from the beginning, up to the entry that is another one here:
 /// that raises the alarm. The log here stays as it is. Whether it was read to its end.
+///
+/// What is held here is shown once: an answer begins where it was asked to, and what lies beyond is
+/// signed by the root. So the member cannot go on for ever.
 async fn read_all(core: &Arc<Core>, peer: &Peer) -> Result<bool, AskError> {
     let mut from = 0;
     loop {
@@ -106,11 +120,17 @@ async fn read_all(core: &Arc<Core>, peer: &Peer) -> Result<bool, AskError> {
         let Reply::Members { entries, .. } = reply else {
             return Err(unexpected(&reply));
         };
-        from += entries.len() as u64;
         let raw: Vec<Vec<u8>> = entries.into_iter().map(ByteBuf::into_vec).collect();
         if raw.is_empty() {
             return Ok(true);
         }
+        let index = |bytes: &Vec<u8>| MemberEntry::decode(bytes).map(|entry| entry.index());
+        let shown: Vec<_> = raw.iter().map(index).collect();
+        let to = from + raw.len() as u64;
+        if !shown.into_iter().eq((from..to).map(Ok)) {
+            return Err(AskError::Protocol(format!("no entries from {from} on")));
+        }
+        from = to;
         if members::learn(core, raw, Vec::new()).await.is_err() {
             return Ok(false);
         }

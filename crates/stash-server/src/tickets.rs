@@ -1,7 +1,8 @@
 //! The inviter's table of tickets: role, expiry, and who used them.
 //!
-//! Used and expired tickets stay for [`REMEMBERED`] so that their holder is told why, inside the
-//! encrypted session that the ticket's own secret opens.
+//! A ticket that is used is answered to the node that used it, and to nobody else; one that has
+//! expired unused to nobody. Both stay for [`REMEMBERED`]: the node may not have heard the answer, and
+//! whoever invited may ask who used it.
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -43,6 +44,30 @@ impl std::fmt::Debug for Row {
     }
 }
 
+/// A ticket as its inviter shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TicketUse {
+    /// Which one: it also stands in the member entry of whoever used it.
+    pub id: TicketId,
+    /// The role that it gives.
+    pub role: String,
+    /// Until when it is good. Unix seconds.
+    pub expires: u64,
+    /// The node that used it, member or not any more.
+    pub used_by: Option<NodeId>,
+    /// Whether it still admits whoever comes first.
+    pub is_open: bool,
+}
+
+/// To whom the door opens under one ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guest {
+    /// To whoever comes first, until then. Unix seconds.
+    Anybody { until: u64 },
+    /// To the node that used the ticket, as long as it is a member.
+    Only(NodeId),
+}
+
 /// What to do with a join request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -66,6 +91,25 @@ impl Row {
             (None, Ok(role)) => Verdict::Admit(role),
             // A row with no role cannot admit anybody.
             (None, Err(_)) => Verdict::Expired,
+        }
+    }
+
+    /// To whom the door opens.
+    pub(crate) fn guest(&self) -> Guest {
+        match &self.used {
+            Some(used) => Guest::Only(NodeId::from_bytes(used.node)),
+            None => Guest::Anybody { until: self.expires },
+        }
+    }
+
+    /// The row without its secrets, at `now` (Unix seconds).
+    pub(crate) fn view(&self, now: u64) -> TicketUse {
+        TicketUse {
+            id: TicketId::from_bytes(self.id),
+            role: self.role.clone(),
+            expires: self.expires,
+            used_by: self.used.as_ref().map(|used| NodeId::from_bytes(used.node)),
+            is_open: self.used.is_none() && now < self.expires,
         }
     }
 

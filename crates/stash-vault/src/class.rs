@@ -13,9 +13,9 @@ pub enum Class {
     Unreadable,
     /// No file has this name.
     NotFound,
-    /// It may work later: a peer is unreachable, the node is stopping.
+    /// It may work later: a peer does not answer, the node is stopping.
     Temporary,
-    /// Something is not what it was signed or sealed as, or a ticket is used or expired.
+    /// Something is not what it was signed or sealed as.
     Integrity,
     /// Stored, in fewer copies than asked for.
     Short,

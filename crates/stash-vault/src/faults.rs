@@ -85,8 +85,8 @@ pub(crate) fn evict(why: &EvictStop) -> Class {
 
 pub(crate) fn join(error: &JoinError) -> Class {
     match error {
-        JoinError::Expired | JoinError::Used | JoinError::Log(_) => Class::Integrity,
-        JoinError::NoAnswer(_) => Class::Temporary,
+        JoinError::Log(_) => Class::Integrity,
+        JoinError::NoAnswer(_) | JoinError::Expired => Class::Temporary,
         JoinError::Refused(error) => ask(error),
         JoinError::Name(_) => Class::Usage,
         _ => Class::Failed,
@@ -103,11 +103,13 @@ fn ask(error: &AskError) -> Class {
 
 pub(crate) fn join_hint(error: &JoinError) -> Option<String> {
     Some(match error {
-        JoinError::Expired | JoinError::Used => {
+        JoinError::Expired => {
             "ask for a new ticket: `stash invite` on the founding node".to_owned()
         }
         JoinError::NoAnswer(_) => {
-            "check that the inviting node runs and that its address can be reached from here"
+            "check that the inviting node runs and that its address can be reached from here; if so, \
+             the ticket was used by another node, has expired or was taken back: `stash status` on the \
+             inviting node says who used it, and `stash invite` there makes a new one"
                 .to_owned()
         }
         JoinError::Name(_) => "a display name has at most 64 bytes".to_owned(),

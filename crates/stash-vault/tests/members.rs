@@ -210,7 +210,7 @@ async fn a_ticket_is_good_for_one_node_and_may_be_repeated_by_it() {
 
     let thief = Home::join(&place.path("other"), &ticket, JoinOptions::default()).await;
     let thief = thief.unwrap_err();
-    assert_eq!(thief.class(), Class::Integrity, "{thief}");
+    assert_eq!(thief.class(), Class::Temporary, "{thief}");
     assert!(!Home::exists(&place.path("other")));
 
     std::fs::remove_file(&block).unwrap();

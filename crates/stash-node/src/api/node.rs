@@ -5,15 +5,16 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use stash_vault::Alarm;
-use stash_vault::server::{self, PeerStats, Rate};
+use stash_vault::server::{self, PeerStats, Rate, TicketUse};
+use stash_vault::{Alarm, NodeId};
 
 use super::answer::number;
 use super::members::full_sentences;
 use super::{repair, upkeep};
-use crate::body::{Recovery, Status, Traffic};
-use crate::daemon::Daemon;
+use crate::body::{Recovery, Status, TicketState, Traffic};
+use crate::daemon::{Daemon, Served};
 use crate::error::Problem;
+use crate::output::time;
 
 /// Damage that a status lists; the rest is counted.
 const DAMAGED: usize = 10;
@@ -52,6 +53,7 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         away: status.store.away.as_ref().map(ToString::to_string),
         alarms,
         quarantined: status.quarantined,
+        tickets: tickets(&served, engine.ticket_uses().await?),
         traffic: traffic(status.traffic, status.transferred),
         store: upkeep::room(&status.store),
         gc: upkeep::gc_state(&status.house),
@@ -60,6 +62,32 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         damaged,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }))
+}
+
+/// The tickets of this node, and who used them.
+fn tickets(served: &Served, tickets: Vec<TicketUse>) -> Vec<TicketState> {
+    let members = served.node.engine.members();
+    let removed = served.node.engine.removed();
+    let name = |node: &NodeId| {
+        let member = members.iter().find(|member| member.node == *node);
+        let gone = removed.iter().find(|gone| gone.node == *node);
+        let gone = gone.and_then(|gone| served.name_of(&gone.label, &gone.node));
+        member.map_or(gone, |member| served.display_name(member))
+    };
+    let one = |ticket: TicketUse| TicketState {
+        id: ticket.id.to_string(),
+        role: ticket.role,
+        expires: time(i64::try_from(ticket.expires).unwrap_or(i64::MAX)),
+        state: match ticket.used_by {
+            Some(_) => "used",
+            None if ticket.is_open => "open",
+            None => "expired",
+        }
+        .to_owned(),
+        used_by: ticket.used_by.map(|node| node.to_string()),
+        used_by_name: ticket.used_by.as_ref().and_then(name),
+    };
+    tickets.into_iter().map(one).collect()
 }
 
 fn traffic(limits: server::Traffic, transferred: PeerStats) -> Traffic {

@@ -35,6 +35,9 @@ pub(crate) struct Status {
     pub(crate) away: Option<String>,
     pub(crate) alarms: Vec<String>,
     pub(crate) quarantined: u64,
+    /// Tickets of this node that are open, or were used or expired in the last 30 days.
+    #[serde(default)]
+    pub(crate) tickets: Vec<TicketState>,
     pub(crate) traffic: Traffic,
     pub(crate) store: Room,
     pub(crate) gc: GcState,
@@ -43,6 +46,20 @@ pub(crate) struct Status {
     /// What is damaged and not healed, the first ten.
     pub(crate) damaged: Vec<Damaged>,
     pub(crate) version: String,
+}
+
+/// A ticket, without its secret.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TicketState {
+    pub(crate) id: String,
+    pub(crate) role: String,
+    /// RFC 3339, UTC.
+    pub(crate) expires: String,
+    /// `open`, `used` or `expired`.
+    pub(crate) state: String,
+    /// Node id and display name of whoever used it; null if nobody has, and null for a name unknown.
+    pub(crate) used_by: Option<String>,
+    pub(crate) used_by_name: Option<String>,
 }
 
 /// What went between this node and others, and how much may.

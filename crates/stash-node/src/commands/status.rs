@@ -3,7 +3,7 @@
 use super::put::short;
 use super::upkeep::not_healed;
 use super::{Context, Finish};
-use crate::body::{self, GcState, RepairState, Room, ScrubState, Status, Traffic};
+use crate::body::{self, GcState, RepairState, Room, ScrubState, Status, TicketState, Traffic};
 use crate::cli;
 use crate::client::key_path;
 use crate::output::{Side, grouped, size, table, visible};
@@ -54,6 +54,7 @@ fn describe(status: &Status) -> String {
     if let Some(why) = &status.away {
         rows.push(row("AWAY", visible(why)));
     }
+    rows.extend(status.tickets.iter().map(|one| row("ticket", ticket(one))));
     if let Some(why) = &status.read_only {
         rows.push(row("READ-ONLY", visible(why)));
     }
@@ -72,6 +73,18 @@ fn traffic(traffic: &Traffic) -> String {
         .background_down
         .map(|limit| format!("; in the background at most {}/s", size(limit)));
     format!("{sent} sent{up}, {received} received{down}{}", background.unwrap_or_default())
+}
+
+fn ticket(ticket: &TicketState) -> String {
+    let id = short(&ticket.id);
+    let used_by = ticket.used_by.as_deref().map(short);
+    let end = match (used_by, &ticket.used_by_name) {
+        (Some(node), Some(name)) => format!("used by {} ({node})", visible(name)),
+        (Some(node), None) => format!("used by {node}"),
+        (None, _) if ticket.state == "open" => format!("open until {}", ticket.expires),
+        (None, _) => format!("expired unused {}", ticket.expires),
+    };
+    format!("{id} ({}) {end}", ticket.role)
 }
 
 fn room(room: &Room) -> String {
@@ -155,6 +168,21 @@ fn holders(found: &body::Where) -> String {
 mod tests {
     use super::*;
     use crate::body::Holder;
+
+    #[test]
+    fn a_ticket_says_who_used_it() {
+        let used = TicketState {
+            id: "00112233445566778899aabbccddeeff".into(),
+            role: "keeper".into(),
+            expires: "2026-11-30T00:00:00Z".into(),
+            state: "used".into(),
+            used_by: Some("fd28a6950f0123456789".into()),
+            used_by_name: Some("attic".into()),
+        };
+        assert_eq!(ticket(&used), "0011223344 (keeper) used by attic (fd28a6950f)");
+        let open = TicketState { used_by: None, used_by_name: None, state: "open".into(), ..used };
+        assert_eq!(ticket(&open), "0011223344 (keeper) open until 2026-11-30T00:00:00Z");
+    }
 
     #[test]
     fn a_name_that_another_member_chose_cannot_write_to_the_terminal() {

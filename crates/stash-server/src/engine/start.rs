@@ -4,11 +4,12 @@ use std::sync::{Arc, PoisonError};
 
 use stash_crypto::SignedAddresses;
 use stash_p2p::{CloseReason, Endpoint, Event, Events, Gate, Limits, Peer, StaticSecret};
-use tokio::sync::{Notify, Semaphore, broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{EngineOptions, StartError};
+use crate::addresses::Addresses;
 use crate::author::Author;
 use crate::challenge::Trials;
 use crate::core::{Core, Pools};
@@ -27,6 +28,7 @@ use crate::serve::{self, Asker};
 use crate::short::Short;
 use crate::standing::Standing;
 use crate::traffic::Background;
+use crate::turn::Turn;
 use crate::wants::{self, Waits};
 use crate::{catchup, challenge, join, members};
 
@@ -67,9 +69,9 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
     let (endpoint, events) =
         Endpoint::bind_on(environment.clone(), &options.listen, secret, gate, limits)?;
     let addresses = advertised(&endpoint.local_addresses(), &options.advertise);
-    let own =
-        SignedAddresses::sign(keys.signer(), &stash, environment.micros(), addresses)?.encode();
-    roster.learn(&store, std::slice::from_ref(&own))?;
+    let sequence = roster.next_sequence(&me, environment.micros());
+    let own = SignedAddresses::sign(keys.signer(), &stash, sequence, addresses)?.encode();
+    roster.learn(&store, std::slice::from_ref(&own), |_| true)?;
     door.answers_at(own);
     let refused = Refused::load(&store)?;
     door.has_room(MemberRoom::here(&store, refused.count()));
@@ -82,8 +84,8 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
         keys,
         short: Short::load(&store)?,
         flying: Flying::default(),
-        comparing: Semaphore::new(1),
-        proving: Semaphore::new(1),
+        comparing: Turn::default(),
+        proving: Turn::default(),
         trials: Trials::load(&store)?,
         repairs: Repairs::load(&store)?,
         restored: Restored::load(&store)?,
@@ -100,6 +102,7 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
         author,
         turns,
         endpoint,
+        addresses: Addresses::default(),
         peers: std::sync::RwLock::default(),
         pools: Pools::default(),
         sources: std::sync::Mutex::default(),

@@ -138,8 +138,8 @@ pub(crate) async fn answer(
     if let Err(away) = core.disk.run(Store::look).await {
         return unable(&away.into());
     }
-    // Each chunk may be 4 MiB to read: members wait for each other.
-    let _alone = core.proving.acquire().await;
+    // Each chunk may be 4 MiB to read: members come in turn.
+    let _turn = core.proving.of(verifier).await;
     let shared = Arc::clone(core);
     let work = move |store: &Store| {
         let (stash, prover) = (&shared.stash, &shared.me);

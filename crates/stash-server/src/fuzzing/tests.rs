@@ -102,7 +102,7 @@ fn replies_hold_their_promises_whatever_the_bytes() {
     let welcome =
         Reply::Welcome { entries: entries.clone(), grant: bytes(77), addresses: claims.clone() };
     let kept = Reply::Kept { proofs: bytes(64), reason: String::new() };
-    let refused = Reply::Refused { code: Refusal::TicketUsed, reason: "used".to_owned() };
+    let refused = Reply::Refused { code: Refusal::TicketExpired, reason: "late".to_owned() };
     let log = Reply::Log { known: true, hashes: bytes(64), log: [2; 16], last: 9 };
     let seeds = [
         seed("chunk", encode(&Reply::Chunk { length: 4144 })),

@@ -84,7 +84,7 @@ impl World {
             Ok(joined) => self.welcome(invited.machine, joined).await,
             Err(error) => {
                 self.trace.line(&format!("node {} does not join: {error}", invited.machine));
-                if !matches!(error, JoinError::Expired | JoinError::Used) {
+                if !matches!(error, JoinError::Expired) {
                     self.invited = Some(invited);
                 }
             }

@@ -43,6 +43,9 @@ pub(crate) enum Ask {
     Holding { hashes: ByteBuf },
     Prove { nonce: ByteBuf, chunks: ByteBuf },
     Writers { node: ByteBuf },
+    Sums { prefixes: ByteBuf, length: u8 },
+    Ids { parts: ByteBuf, size: u8 },
+    Match { halves: ByteBuf },
 }
 
 /// B.4: chunks that the same records name.
@@ -156,12 +159,15 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 #[derive(Default)]
 struct Dialler {
     counter: Mutex<u64>,
+    hello: Hello,
 }
 
-#[derive(Serialize)]
-struct Hello {
-    members: u64,
-    addresses: ByteBuf,
+/// B.1: what the client says of itself.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Hello {
+    pub(crate) members: u64,
+    pub(crate) head: ByteBuf,
+    pub(crate) addresses: ByteBuf,
 }
 
 impl Gate for Dialler {
@@ -188,7 +194,7 @@ impl Gate for Dialler {
     }
 
     fn hello(&self, _: &PublicKey) -> Bytes {
-        pack(&Hello { members: 0, addresses: ByteBuf::new() }).into()
+        pack(&self.hello).into()
     }
 }
 
@@ -244,9 +250,14 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(stash: &Stash, keys: NodeKeys) -> Client {
+        Client::with(stash, keys, Limits::default(), Hello::default())
+    }
+
+    /// A node that takes as much as these limits let it, and says this.
+    pub(crate) fn with(stash: &Stash, keys: NodeKeys, limits: Limits, hello: Hello) -> Client {
         let secret = StaticSecret::from_bytes(*keys.noise_secret().expose());
-        let gate = Arc::new(Dialler::default());
-        let (endpoint, _) = Endpoint::bind(&[], secret, gate, Limits::default()).unwrap();
+        let gate = Arc::new(Dialler { hello, ..Dialler::default() });
+        let (endpoint, _) = Endpoint::bind(&[], secret, gate, limits).unwrap();
         Client { keys: Arc::new(keys), stash: stash.id(), realm: members_realm(stash), endpoint }
     }
 
@@ -262,12 +273,17 @@ impl Client {
         keys: NodeKeys,
     ) -> Client {
         let client = Client::new(stash, keys);
+        client.join(inviter, role).await;
+        client
+    }
+
+    /// B.5: becomes a member by a ticket of the inviter's.
+    pub(crate) async fn join(&self, inviter: &Node, role: Role) {
         let ticket = inviter.engine.invite(role, Duration::from_secs(60)).await.unwrap();
-        let session = client.knock(&ticket).await;
-        let request = client.join_request(&ticket);
+        let session = self.knock(&ticket).await;
+        let request = self.join_request(&ticket);
         let answer = session.ask(&Ask::Join { request: ByteBuf::from(request.encode()) }).await;
         assert!(matches!(answer, Answer::Welcome { .. }), "{answer:?}");
-        client
     }
 
     pub(crate) fn join_request(&self, ticket: &Ticket) -> JoinRequest {
@@ -365,6 +381,15 @@ fn polite(ask: Ask) -> Answer {
         }
         Ask::Find { .. } => Answer::Records { records: vec![] },
         Ask::Writers { .. } => Answer::Writers { last: ByteBuf::new() },
+        Ask::Sums { prefixes, length } => {
+            let parts = if length == 0 { 1 } else { prefixes.len() };
+            Answer::Sums { sums: ByteBuf::from(vec![0; parts * 256 * 8]) }
+        }
+        Ask::Ids { parts, .. } => {
+            let parts = parts.len() / 2;
+            Answer::Ids { ids: ByteBuf::from(vec![0; 2 * parts]), parts: parts as u64 }
+        }
+        Ask::Match { .. } => Answer::Hashes { hashes: ByteBuf::new() },
         // As a member that holds nothing.
         Ask::All {} => Answer::All { n: 0, sum: ByteBuf::from(vec![0; 32]), log: 0 },
         Ask::Have { chunks } => {
