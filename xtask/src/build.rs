@@ -36,6 +36,11 @@ pub(crate) fn powercut(report: &Report) -> Result<PathBuf> {
     executable(report, &["--package", "stash-store", "--example", "powercut"], "powercut")
 }
 
+/// The release build of the many members of one node.
+pub(crate) fn members(report: &Report) -> Result<PathBuf> {
+    executable(report, &["--package", "stash-server", "--example", "members"], "members")
+}
+
 /// Cargo as the one that runs xtask, in the workspace.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

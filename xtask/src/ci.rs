@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::build::cargo;
-use crate::cli::ClusterArguments;
+use crate::cli::{Chaos, ClusterArguments};
 use crate::report::{Report, seconds};
-use crate::{cluster, interrupt, process, races, simulate, tidy};
+use crate::{chaos, cluster, interrupt, process, races, simulate, tidy};
 
 /// The longest that all tests together may run, once they are built: a quarter of an hour on two slow
 /// cores. `.config/nextest.toml` limits each of them; the plain runner cannot.
@@ -110,6 +110,7 @@ fn steps() -> Result<Vec<Step>> {
         steps.push(alone(name, &examples(name)?));
     }
     steps.push(own("tour", |_| tour()));
+    steps.push(own("members", |_| members()));
     Ok(steps)
 }
 
@@ -180,6 +181,10 @@ fn tour() -> Result<()> {
         seed: None,
     };
     cluster::run(&arguments)
+}
+
+fn members() -> Result<()> {
+    chaos::run(&Chaos::Members { members: 64, seconds: 5, untimed: true, seed: None })
 }
 
 fn summary(report: &Report, table: &[(&str, bool, Duration)], total: Duration) {

@@ -199,6 +199,20 @@ pub(crate) enum Chaos {
     },
     /// Cut and mend links between namespaces and kill nodes, while owners on all sides write (root, Linux)
     Netns(NetnsArguments),
+    /// Many members of one node, some of them slow, silent or hostile: all are served
+    Members {
+        /// How many are connected at once: an owner and keepers
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u8).range(8..=200))]
+        members: u8,
+        /// How long each case is measured, in seconds
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// Ask only that all are served and what memory that takes, not how long: on a machine that does other work
+        #[arg(long)]
+        untimed: bool,
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Destroy every owner; recovery text and one keeper give every byte back
     Recover {
         #[arg(long)]

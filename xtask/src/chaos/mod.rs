@@ -3,6 +3,7 @@
 mod away;
 mod evict;
 mod kill;
+mod members;
 mod netns;
 mod recorder;
 mod recover;
@@ -26,6 +27,7 @@ pub(crate) fn run(chaos: &Chaos) -> Result<()> {
         Chaos::Strangers { seed, .. } => ("strangers", seed),
         Chaos::Relay { seed } => ("relay", seed),
         Chaos::Recover { seed } => ("recover", seed),
+        Chaos::Members { seed, .. } => ("members", seed),
         Chaos::Rot { seed, .. } => ("rot", seed),
         Chaos::Away { seed, .. } => ("away", seed),
         Chaos::Netns(arguments) => ("netns", &arguments.seed),
@@ -39,6 +41,9 @@ pub(crate) fn run(chaos: &Chaos) -> Result<()> {
         Chaos::Relay { .. } => relay::run(seed, &report),
         Chaos::Recover { .. } => recover::run(seed, &report),
         Chaos::Away { rounds, .. } => away::run(*rounds, seed, &report),
+        Chaos::Members { members, seconds, untimed, .. } => {
+            members::run(usize::from(*members), *seconds, !*untimed, seed, &report)
+        }
         Chaos::Netns(arguments) => netns::run(arguments, seed, &report),
         Chaos::Rot { flips, at, .. } => {
             rot::run(rot::Choice { flips: *flips, at: *at }, seed, &report)
