@@ -208,6 +208,33 @@ fn a_manifest_said_again_while_it_dies_lives() {
 }
 
 #[test]
+fn a_manifest_of_a_blob_that_was_given_up_goes_after_the_log_was_written_again() {
+    let (_, _, store) = store(13);
+    // Keeps an older segment alive, so that what says that the blob is gone is written again.
+    let rows = |keys: std::ops::Range<u8>| {
+        for key in keys {
+            let value = Random(u64::from(key)).bytes(700);
+            store.commit(Batch::new().row(&[key], Some(&value))).unwrap();
+        }
+    };
+    rows(0..40);
+    let manifest = put(&store, &Random(1).bytes(1500));
+    let some = CollectOptions { dead_percent: 100, ..all() };
+    assert_eq!(store.collect(some).unwrap().chunks, 1);
+    let child = put(&store, b"child");
+    let refs = vec![Ref { address: child, sealed_len: 5 }];
+    store.commit(Batch::new().manifest(manifest, refs)).unwrap();
+    rows(100..160);
+    let lease = store.lease();
+    lease.add(&[manifest]).unwrap();
+    assert!(store.collect(all()).unwrap().moved_bytes > 0);
+    assert_eq!(state(&store, &child), ChunkState::Here { len: 5 });
+    drop(lease);
+    store.collect(all()).unwrap();
+    assert_eq!(state(&store, &child), ChunkState::Absent);
+}
+
+#[test]
 fn records_keep_their_order_when_their_segments_are_written_again() {
     let (disk, options, store) = store(8);
     let hashes = fill(&store, 120);

@@ -406,8 +406,12 @@ impl<'t> Tables<'t> {
         let old = self.chunk(address)?;
         self.uncount(old);
         self.changes.remove(&key(table::CHUNKS, &[address.as_bytes()]));
-        self.named(address);
-        if let Some(row) = self.manifest(address)?.filter(|_| manifest) {
+        let row = self.manifest(address)?;
+        // A manifest that was said anew since may be named by nothing, and has no other mark.
+        if manifest || row.is_none_or(|row| row.dying.is_some()) {
+            self.named(address);
+        }
+        if let Some(row) = row.filter(|_| manifest) {
             let row = ManifestRow { dying: row.dying.or(Some((0, since))), ..row };
             self.changes.insert(&key(table::MANIFESTS, &[address.as_bytes()]), row.encode());
         }

@@ -66,8 +66,10 @@ pub struct User {
     staged: BTreeMap<Address, Vec<u8>>,
     /// All blobs ever seen.
     pub known: BTreeMap<Address, Vec<u8>>,
+    /// What each manifest names: a blob's bytes say it, so that it is the same every time.
+    said: BTreeMap<Address, Vec<Address>>,
     lease: Option<(Lease, BTreeSet<Address>)>,
-    /// False once a collection or a commit was cut short: then more may be here than the model says.
+    /// False once a collection was cut short: then more may be here than the model says.
     exact: bool,
     n: u64,
 }
@@ -85,6 +87,7 @@ impl User {
             maybe: Model::default(),
             staged: BTreeMap::new(),
             known: BTreeMap::new(),
+            said: BTreeMap::new(),
             lease: None,
             exact: true,
             n: 0,
@@ -158,7 +161,6 @@ impl User {
             }
             Err(error) => {
                 self.staged.clear();
-                self.exact = false;
                 Err(error.to_string())
             }
         }
@@ -231,9 +233,13 @@ impl User {
                 // Only what comes later: or else two could name each other.
                 let children: Vec<Address> =
                     self.known.keys().copied().filter(|child| *child > manifest).take(3).collect();
+                let children = self.said.entry(manifest).or_insert(children).clone();
                 let refs = children.iter().map(|c| Ref { address: *c, sealed_len: 1 }).collect();
                 next.manifests.insert(manifest, children);
-                batch.manifest(manifest, refs)
+                // Which manifests were said cannot be seen; the row that is set with each can.
+                let (key, value) = (b"manifest", self.n.to_le_bytes());
+                next.rows.insert(key.to_vec(), value.to_vec());
+                batch.manifest(manifest, refs).row(key, Some(&value))
             }
             4 => {
                 let Some(address) = self.pick() else {
@@ -292,8 +298,6 @@ impl User {
             summary(&self.maybe)
         );
         let explained = explained.unwrap();
-        // Which manifests were said cannot be seen: those of the step under way may have been.
-        self.exact &= self.sure.manifests == self.maybe.manifests;
         (seen.named, seen.manifests) = (explained.named, explained.manifests);
         self.sure = seen.clone();
         self.maybe = seen;
