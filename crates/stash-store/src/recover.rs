@@ -385,7 +385,9 @@ pub(crate) fn reload(
     options: &Options,
 ) -> Result<(Index, Head, Vec<String>), OpenError> {
     let mut report = OpenReport::default();
-    let found = segments::find(&log.files, &log.format, &mut report)?;
+    let mut found = segments::find(&log.files, &log.format, &mut report)?;
+    // Where beginning the next one failed, its file may be there, and is no part of the log yet.
+    found.retain(|segment| segment.id <= log.end.segment);
     match try_load(&log.files, &log.format, options, &found, false, true, &mut report) {
         Ok((index, head)) => Ok((index, head, report.damage)),
         Err(LoadError::Open(error)) => Err(error),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use common::model::User;
 use common::{Random, dir, inline, put, read, record, seed};
 use stash_store::{
-    Address, Batch, ChunkState, Fault, MemDisk, OpenError, Options, ReadError, Store,
+    Address, Batch, ChunkState, Fault, MemDisk, OpenError, Options, ReadError, Store, Survival,
 };
 
 /// Runs a workload with an error at operation `at`; `false` once `at` is beyond its end.
@@ -331,4 +331,58 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
         if path.is_dir() { files.extend(walk(&path)) } else { files.push(path) }
     }
     files
+}
+
+/// A store whose next segment could not be begun: its file is there, its name may not be durable.
+fn with_a_segment_that_failed(seed: u64, at: u64) -> Option<(MemDisk, Options, Store)> {
+    let disk = MemDisk::new(seed);
+    let options = inline(&disk);
+    let store = Store::create(dir(), &options).unwrap();
+    store.commit(Batch::new().row(b"first", Some(&[1; 700]))).unwrap();
+    disk.inject(at, Fault::Error { kind: ErrorKind::StorageFull, times: 1 });
+    let long = store.commit(Batch::new().row(b"long", Some(&[2; 20_000])));
+    disk.heal();
+    long.is_err().then_some((disk, options, store))
+}
+
+#[test]
+fn a_segment_that_could_not_be_begun_is_durable_before_it_is_written_to() {
+    let mut failed = 0;
+    for (seed, at) in (0..60).map(|n| (n % 3, 1 + n / 3)) {
+        let Some((disk, options, store)) = with_a_segment_that_failed(seed, at) else {
+            continue;
+        };
+        failed += 1;
+        drop(store);
+        let store = Store::open(dir(), &options).unwrap();
+        store.commit(Batch::new().row(b"second", Some(b"2"))).unwrap();
+        disk.restart_with(Survival::Nothing);
+        drop(store);
+        let store = Store::open(dir(), &options).unwrap();
+        assert_eq!(store.open_report().damage, [""; 0], "seed {seed}, operation {at}");
+        assert_eq!(store.row(b"second").unwrap().as_deref(), Some(&b"2"[..]), "{seed}, {at}");
+    }
+    assert!(failed > 0);
+}
+
+#[test]
+fn what_is_torn_before_a_segment_that_could_not_be_begun_is_no_damage() {
+    let mut torn = 0;
+    for (seed, at) in (0..200).map(|n| (n % 10, 1 + n / 10)) {
+        let Some((disk, options, store)) = with_a_segment_that_failed(seed, at) else {
+            continue;
+        };
+        store.commit(Batch::new().row(b"second", Some(b"2"))).unwrap();
+        // Written, and not synced.
+        disk.inject(2, Fault::PowerCut);
+        store.commit(Batch::new().row(b"third", Some(&[3; 3000]))).unwrap_err();
+        drop(store);
+        disk.restart_with(Survival::Random);
+        let store = Store::open(dir(), &options).unwrap();
+        let report = store.open_report();
+        assert_eq!(report.damage, [""; 0], "seed {seed}, operation {at}");
+        torn += u64::from(report.torn_bytes > 0);
+        assert_eq!(store.row(b"second").unwrap().as_deref(), Some(&b"2"[..]), "{seed}, {at}");
+    }
+    assert!(torn > 0);
 }

@@ -1,6 +1,7 @@
 //! Reading the log into the index.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use crate::entry::{BatchDigest, Mark, Op, Place};
 use crate::files::Files;
@@ -74,30 +75,44 @@ impl<'a> Replay<'a> {
         start: Position,
         cut: bool,
     ) -> Result<Position, LoadError> {
-        let last = found.last().map_or(start.segment, |segment| segment.id);
-        if cut {
-            // What is there may not be durable: the process died between write and sync. The
-            // index may not get ahead of the log.
-            let path = self.files.segment(last);
-            self.open(last, OpenMode::Write)?.sync().map_err(io_error("sync", &path))?;
-        }
         let mut end = start;
-        for segment in found.iter().filter(|segment| segment.id >= start.segment) {
+        for (at, segment) in found.iter().enumerate() {
+            if segment.id < start.segment {
+                continue;
+            }
+            let later = &found[at + 1..];
+            let is_open = later.iter().all(Found::is_only_begun);
+            if cut && is_open {
+                // What is there may not be durable: the process died between write and sync. The
+                // index may not get ahead of the log.
+                let path = self.files.segment(segment.id);
+                self.open(segment.id, OpenMode::Write)?.sync().map_err(io_error("sync", &path))?;
+                if segment.is_only_begun() {
+                    // Nor may its name be, where the sync of its directory failed.
+                    let above = path.ancestors().skip(1);
+                    let above = above.take_while(|dir| *dir != self.files.dir);
+                    let dirs = above.map(Path::to_owned).collect();
+                    self.files.sync_dirs(&dirs).map_err(OpenError::Io)?;
+                }
+            }
             let next = &mut self.head.state.next_sequence;
             *next = (*next).max(segment.first_sequence);
             let from = if segment.id == start.segment { start.offset } else { SEGMENT_HEADER };
-            // A segment is begun after everything in the one before it was synced.
-            let trusted = if segment.id < last {
-                u64::MAX
+            // A segment is begun after everything in the one before it was synced. Where beginning it
+            // failed on a full disk, its file may be there, and more was written to the one before.
+            let trusted = if is_open {
+                let begun = later.first().map_or(0, |next| next.first_sequence);
+                self.durable_end(segment.id, from, begun)?.max(from)
             } else {
-                self.durable_end(segment.id, from)?.max(from)
+                u64::MAX
             };
             let offset = self.segment(segment.id, from, trusted)?;
             end = Position { segment: segment.id, offset };
             self.flush(end)?;
-        }
-        if cut {
-            self.cut(end)?;
+            // Of one in which all was durable, what cannot be read stays where it is.
+            if cut && is_open && trusted < u64::MAX {
+                self.cut(end)?;
+            }
         }
         Ok(end)
     }
@@ -114,16 +129,27 @@ impl<'a> Replay<'a> {
         Ok(scan.map_err(io_error("read", &path))?)
     }
 
-    /// Up to where the last segment was certainly durable once: what its commit marks say.
-    fn durable_end(&self, id: u64, from: u64) -> Result<u64, LoadError> {
+    /// Up to where a segment that more may have been written to was certainly durable once: what
+    /// its commit marks say, and all before the sequence number with which the next was `begun`.
+    fn durable_end(&self, id: u64, from: u64, begun: u64) -> Result<u64, LoadError> {
         let mut scan = self.scan(id, from)?;
         let path = self.files.segment(id);
-        let mut durable = 0;
+        let (mut durable, mut next) = (0, self.head.state.next_sequence);
         loop {
             match scan.next().map_err(io_error("read", &path))? {
-                Scanned::Entry { op: Op::Commit(mark), .. } => durable = durable.max(mark.durable),
+                Scanned::Entry { op, sequence, end, .. } => {
+                    next = next.max(sequence + 1);
+                    if sequence < begun {
+                        durable = durable.max(end);
+                    }
+                    if let Op::Commit(mark) = op {
+                        durable = durable.max(mark.durable);
+                    }
+                }
+                // What was there when the next one was begun is damaged.
+                Scanned::End { .. } if next < begun => return Ok(u64::MAX),
                 Scanned::End { .. } => return Ok(durable),
-                _ => {}
+                Scanned::Damaged { .. } => {}
             }
         }
     }

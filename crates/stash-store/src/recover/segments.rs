@@ -21,6 +21,13 @@ pub(super) struct Found {
     pub(super) features: Option<Features>,
 }
 
+impl Found {
+    /// Nothing was written to it yet.
+    pub(super) fn is_only_begun(&self) -> bool {
+        self.len == SEGMENT_HEADER && self.first_sequence > 0
+    }
+}
+
 /// Ids beyond the highest one known at which a segment with a damaged header is looked for.
 const GUESSES: u64 = 64;
 

@@ -98,6 +98,8 @@ pub struct World {
     erred: bool,
     /// A sync failed, and what the disk says is written may be lost: only a restart tells.
     lied: bool,
+    /// The disk was at fault since the store was opened: a blob lost then may still be told of.
+    owed: bool,
     failed: bool,
     context: String,
 }
@@ -117,6 +119,7 @@ impl World {
             faulty: false,
             erred: false,
             lied: false,
+            owed: false,
             failed: false,
             context: String::new(),
         }
@@ -163,7 +166,7 @@ impl World {
         }
         self.disk.heal();
         self.disk.set_capacity(None);
-        self.faulty = false;
+        self.owed |= std::mem::take(&mut self.faulty);
     }
 
     fn store(&self) -> &Store {
@@ -177,7 +180,12 @@ impl World {
         };
         self.failed = true;
         let read_only = store.stats().read_only;
-        assert!(self.faulty || read_only.is_some(), "{}: {error}", self.context);
+        if !self.faulty && read_only.is_none() {
+            assert!(self.owed, "{}: {error}", self.context);
+            // A flush tells of all that no flush has told of: the one after it has nothing to tell.
+            let _ = store.flush();
+            assert!(store.flush().is_ok(), "{}: {error}, and again", self.context);
+        }
         if !self.disk.is_powered() {
             drop(store);
             return self.reopen();
@@ -201,8 +209,12 @@ impl World {
 
     fn close(&mut self) {
         self.user.rest();
-        let store = self.store.take();
-        self.lied |= store.is_some_and(|store| store.stats().read_only.is_some());
+        if let Some(store) = self.store.take() {
+            // What closing would write is written while the store can still say that a sync failed.
+            let _ = store.flush();
+            self.lied |= store.stats().read_only.is_some();
+        }
+        self.owed = false;
     }
 
     fn lose_index(&self) {
