@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -304,9 +305,7 @@ impl Inner {
         let mut receiving = Pace::new(&self.throttle.down);
         let writer_link = Arc::clone(&link);
         let mut writer = tokio::spawn(async move {
-            let reason =
-                write_loop(&writer_link, &mut write, &mut sealer, &mut sending, stall).await;
-            writer_link.shut(&reason)
+            write_loop(&writer_link, &mut write, &mut sealer, &mut sending, stall).await
         });
         let upward = |event| self.link_event(peer, &link, event);
         let class = match purpose {
@@ -314,12 +313,12 @@ impl Inner {
             Purpose::Bulk => Class::Bulk,
         };
         let pace = (&mut receiving, class);
-        let reader = read_loop(&link, &mut read, &mut intake, pace, upward);
+        let mut reader = pin!(read_loop(&link, &mut read, &mut intake, pace, upward));
         tokio::select! {
             biased;
-            reason = reader => {
+            reason = &mut reader => {
                 let reason = link.shut(&reason);
-                if matches!(reason, CloseReason::Lost | CloseReason::Io(_)) {
+                if broke(&reason) {
                     link.cancel.cancel();
                 } else {
                     // The writer says why, and ends.
@@ -332,8 +331,15 @@ impl Inner {
                 reason
             }
             reason = &mut writer => {
+                let mut reason = reason.unwrap_or(CloseReason::Lost);
+                if broke(&reason) {
+                    // A remote that closed takes nothing more, and may have said why before.
+                    let said = tokio::time::timeout(LAST_WORD, &mut reader).await;
+                    reason = said.ok().filter(|said| !broke(said)).unwrap_or(reason);
+                }
+                let reason = link.shut(&reason);
                 link.cancel.cancel();
-                reason.unwrap_or(CloseReason::Lost)
+                reason
             }
             () = self.given_up(&link) => {
                 link.cancel.cancel();
@@ -430,4 +436,9 @@ impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint").field("public", &self.public).finish_non_exhaustive()
     }
+}
+
+/// Whether the transport broke, and nobody said why.
+fn broke(reason: &CloseReason) -> bool {
+    matches!(reason, CloseReason::Lost | CloseReason::Io(_))
 }

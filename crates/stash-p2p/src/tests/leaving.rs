@@ -1,18 +1,20 @@
-//! A shutdown beside peers that do not answer any more.
+//! A shutdown beside peers that do not answer any more, and the last word of peers that leave.
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite, copy, duplex, split};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy, duplex, split};
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::node::{Node, test_limits};
-use crate::{Class, CloseReason, Frame, Listen, MemoryNetwork, Network, Wire};
+use crate::{Class, CloseReason, Frame, Listen, MemoryNetwork, Network, StreamError, Wire};
 
 /// Bytes that a connection takes which leads nowhere any more.
 const BUFFER: usize = 64 * 1024;
@@ -92,4 +94,95 @@ async fn a_peer_that_is_slow_and_alive_is_waited_for() {
     assert_eq!(recv.next().await, Ok(Some(Frame::Message(Bytes::from_static(b"here")))));
     assert_eq!(recv.next().await, Ok(None));
     shutdown.await.unwrap();
+}
+
+/// A network whose connections break in the order that hurts: once `breaks` is set, the dialling side
+/// reads nothing before it has failed to write.
+struct Brittle {
+    under: MemoryNetwork,
+    breaks: CancellationToken,
+}
+
+struct LateRead {
+    from: Box<dyn AsyncRead + Send + Unpin>,
+    breaks: CancellationToken,
+    failed: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl AsyncRead for LateRead {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.breaks.is_cancelled() {
+            ready!(self.failed.as_mut().poll(cx));
+        }
+        Pin::new(&mut self.from).poll_read(cx, buf)
+    }
+}
+
+struct BrokenWrite {
+    to: Box<dyn AsyncWrite + Send + Unpin>,
+    breaks: CancellationToken,
+    failed: CancellationToken,
+}
+
+impl AsyncWrite for BrokenWrite {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.breaks.is_cancelled() {
+            self.failed.cancel();
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        Pin::new(&mut self.to).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.to).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.to).poll_shutdown(cx)
+    }
+}
+
+impl Network for Brittle {
+    fn listen(&self, addr: SocketAddr) -> io::Result<Box<dyn Listen>> {
+        self.under.listen(addr)
+    }
+
+    fn dial(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Wire>> {
+        Box::pin(async move {
+            let Wire { read: from, write: to, remote } = self.under.dial(addr).await?;
+            let (breaks, failed) = (self.breaks.clone(), CancellationToken::new());
+            let waits = Box::pin(failed.clone().cancelled_owned());
+            let read = LateRead { from, breaks: breaks.clone(), failed: waits };
+            let write = BrokenWrite { to, breaks, failed };
+            Ok(Wire { read: Box::new(read), write: Box::new(write), remote })
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_write_any_more_hears_why_the_other_side_closed() {
+    let brittle = Brittle { under: MemoryNetwork::new(), breaks: CancellationToken::new() };
+    let breaks = brittle.breaks.clone();
+    let network: Arc<dyn Network> = Arc::new(brittle);
+    let [mut low, high] = Node::two(&network, &test_limits());
+    let there = high.dial(&low).await;
+    let here = low.up_slowly().await;
+    let (mut send, mut recv) = there.open(Class::Control).await.unwrap().split();
+    send.message(Bytes::from_static(b"x")).await.unwrap();
+    here.accept().await.unwrap();
+    breaks.cancel();
+    let reason = CloseReason::Application(7);
+    here.close(reason.clone());
+    assert_eq!(low.down_slowly().await, reason);
+    send.message(Bytes::from_static(b"y")).await.unwrap();
+    assert_eq!(there.closed().await, reason);
+    assert_eq!(recv.next().await, Err(StreamError::Closed(reason)));
 }
