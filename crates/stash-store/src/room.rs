@@ -42,6 +42,8 @@ pub struct Quota {
 const RECORDS_BYTES: u64 = 64 * 1024 * 1024;
 /// Of a smaller quota, records may go beyond it by one part in so many.
 const RECORDS_PART: u64 = 16;
+/// So many bytes they may have of any quota: a part of a very small one would not hold a single forget.
+const RECORDS_LEAST: u64 = 64 * 1024;
 /// Of the reserve, of bytes and of inodes, records may take one part in so many: the rest stays for
 /// collections and merges of the index.
 const RECORDS_OF_RESERVE: u64 = 4;
@@ -49,8 +51,8 @@ const RECORDS_OF_RESERVE: u64 = 4;
 /// What a batch with records or manifests may use when quota or reserve forbid blobs. A store that
 /// takes no bytes any more can so still learn what there is, and what of it has ended.
 ///
-/// The allowance is 64 MiB, or a sixteenth of the hard quota where that is less; and of the disk, at
-/// most a quarter of the reserve. What records took of it beyond the quota is counted until the
+/// The allowance is a sixteenth of the hard quota, at least 64 KiB and at most 64 MiB; and of the disk,
+/// at most a quarter of the reserve. What records took of it beyond the quota is counted until the
 /// store is within its quota again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Allowance {
@@ -74,7 +76,7 @@ impl Allowance {
 
     /// Bytes beyond a hard quota.
     pub(crate) fn beyond(self, hard: u64) -> u64 {
-        self.part_of(RECORDS_BYTES.min(hard / RECORDS_PART))
+        self.part_of((hard / RECORDS_PART).clamp(RECORDS_LEAST, RECORDS_BYTES))
     }
 
     /// Bytes and inodes that are left of a reserve.

@@ -131,10 +131,15 @@ impl MemDisk {
         world.locks.clear();
     }
 
-    /// A disk of its own with a copy of every file as it is now, all of it durable.
+    /// A disk of its own with a copy of every file as it is now, all of it durable. What is hidden is
+    /// hidden in the copy, and can be brought back there.
     pub fn fork(&self, seed: u64) -> MemDisk {
         let copy = MemDisk::new(seed);
-        copy.world().root = self.world().root.copy();
+        let from = self.world();
+        let mut to = copy.world();
+        to.root = from.root.copy();
+        to.hidden = from.hidden.copy();
+        drop((from, to));
         copy
     }
 

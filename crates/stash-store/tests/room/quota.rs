@@ -108,7 +108,7 @@ fn what_many_threads_put_stays_within_the_hard_quota() {
 fn records_have_an_allowance_beyond_the_quota_and_half_of_it_is_for_endings() {
     let disk = MemDisk::new(1);
     let store = Store::create(dir(), &options(&disk)).unwrap();
-    put(&store, &Random(1).bytes(60_000));
+    (0..24).for_each(|n| drop(put(&store, &Random(n).bytes(60_000))));
     // A sixteenth of it is the allowance.
     let limit = store.stats().used_bytes;
     store.set_quota(hard(limit));
@@ -137,6 +137,25 @@ fn records_have_an_allowance_beyond_the_quota_and_half_of_it_is_for_endings() {
     store.set_quota(hard(store.stats().used_bytes));
     commit(n + 1, Allowance::Records).unwrap();
     is_settled(&store);
+}
+
+#[test]
+fn a_quota_of_almost_nothing_leaves_room_to_learn_of_endings() {
+    let disk = MemDisk::new(1);
+    let store = Store::create(dir(), &options(&disk)).unwrap();
+    put(&store, &Random(1).bytes(1000));
+    let limit = store.stats().used_bytes;
+    store.set_quota(hard(limit));
+    let mut n = 1;
+    for (allowance, most) in [(Allowance::Records, 32 << 10), (Allowance::Endings, 64 << 10)] {
+        while let entry = record(n, &[], &Random(n).bytes(200))
+            && store.commit(Batch::new().record(entry).with_allowance(allowance)).is_ok()
+        {
+            n += 1;
+        }
+        let beyond = store.stats().used_bytes - limit;
+        assert!(beyond <= most && beyond > most - 800, "{beyond} of {limit}");
+    }
 }
 
 #[test]

@@ -30,6 +30,12 @@ impl Hidden {
         sick.map_or(Ok(()), |code| Err(io::Error::from_raw_os_error(*code)))
     }
 
+    /// The same names away, of a disk of its own.
+    pub(super) fn copy(&self) -> Hidden {
+        let taken = self.taken.iter().map(|(path, taken)| (path.clone(), taken.copy())).collect();
+        Hidden { taken, devices: self.devices.clone(), sick: BTreeMap::new() }
+    }
+
     /// All of them, for a power cut: what is not there is lost or kept as what is.
     pub(super) fn taken(&self) -> impl Iterator<Item = &Taken> {
         self.taken.values()

@@ -16,6 +16,14 @@ pub(super) enum Node {
 }
 
 impl Node {
+    /// One of its own, as it is now, all of it durable.
+    fn copy(&self) -> Node {
+        match self {
+            Node::File(file) => Node::File(file.copy()),
+            Node::Dir(dir) => Node::Dir(dir.copy()),
+        }
+    }
+
     fn is(&self, other: &Node) -> bool {
         match (self, other) {
             (Node::File(a), Node::File(b)) => a.is(b),
@@ -42,6 +50,12 @@ pub(super) struct Taken {
 }
 
 impl Taken {
+    /// As it is now, all of it durable.
+    pub(super) fn copy(&self) -> Taken {
+        let now = self.now.as_ref().map(Node::copy);
+        Taken { durable: now.clone(), now }
+    }
+
     pub(super) fn crash(&self, fate: &mut Fate) {
         match &self.now {
             Some(Node::File(file)) => file.crash(fate),
@@ -172,13 +186,7 @@ impl DirNode {
 
     /// A copy that shares nothing, all of it durable.
     pub(super) fn copy(&self) -> DirNode {
-        let copied = |(name, node): (&String, &Node)| {
-            let node = match node {
-                Node::File(file) => Node::File(file.copy()),
-                Node::Dir(dir) => Node::Dir(dir.copy()),
-            };
-            (name.clone(), node)
-        };
+        let copied = |(name, node): (&String, &Node)| (name.clone(), node.copy());
         let now: BTreeMap<_, _> = lock(&self.0).now.iter().map(copied).collect();
         DirNode(Arc::new(Mutex::new(Dir { durable: now.clone(), now })))
     }
