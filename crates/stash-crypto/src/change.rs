@@ -2,14 +2,17 @@
 
 use crate::codec::{Reader, len_u16};
 use crate::entry::EntryError;
-use crate::ids::{Incarnation, NodeId, NoisePublic, RecordHash, TicketId, WrapPublic};
+use crate::ids::{CutsHash, Incarnation, NodeId, NoisePublic, RecordHash, TicketId, WrapPublic};
 use crate::label::SEALED_LABEL;
 use crate::member::{Identity, Role};
 use crate::vector::N_MAX;
 use crate::wrap::WRAP_OVERHEAD;
 
-/// Most incarnations that one removal cuts.
+/// Most incarnations that one removal or change of role cuts by itself.
 pub const MAX_CUTS: usize = 1024;
+/// Most incarnations in a list that an entry names: 768 KiB, which a node holds whole until its hash
+/// is right. An entry for each list takes as many as there are.
+pub const MAX_LISTED: usize = 16_384;
 /// Most wrapped keys in one epoch entry.
 pub const MAX_WRAPS: usize = 1024;
 /// Longest wrapped key in an epoch entry.
@@ -48,7 +51,7 @@ impl Cut {
         (1..=N_MAX).contains(&cut.n).then_some(cut)
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, EntryError> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, EntryError> {
         Ok(Self {
             incarnation: Incarnation::from_bytes(reader.array()?),
             n: reader.u64()?,
@@ -151,6 +154,16 @@ pub enum MemberChange {
         /// Whether it has lapsed; else it is back.
         lapsed: bool,
     },
+    /// More incarnations of a member end than fit into its removal or change of role. It stands
+    /// before that entry, which names none then.
+    Cuts {
+        /// The member.
+        node: NodeId,
+        /// How many incarnations.
+        count: u32,
+        /// The hash of the [`CutList`](crate::CutList).
+        list: CutsHash,
+    },
 }
 
 impl MemberChange {
@@ -162,6 +175,7 @@ impl MemberChange {
             Self::Epoch { .. } => 4,
             Self::Root { .. } => 5,
             Self::Lapse { .. } => 6,
+            Self::Cuts { .. } => 7,
         }
     }
 
@@ -170,6 +184,7 @@ impl MemberChange {
         match self {
             Self::Admit { label, .. } => check_sealed(label.len(), is_label),
             Self::Root { .. } | Self::Lapse { .. } => Ok(()),
+            Self::Cuts { count, .. } => check_listed(*count as usize),
             Self::SetRole { cuts, .. } | Self::Remove { cuts, .. } => check_cuts(cuts),
             Self::Epoch { previous_read, wraps, .. } => {
                 check_sealed(previous_read.len(), is_previous)?;
@@ -216,6 +231,11 @@ impl MemberChange {
                 out.extend_from_slice(node.as_bytes());
                 out.push(u8::from(*lapsed));
             }
+            Self::Cuts { node, count, list } => {
+                out.extend_from_slice(node.as_bytes());
+                out.extend_from_slice(&count.to_le_bytes());
+                out.extend_from_slice(list.as_bytes());
+            }
         }
     }
 
@@ -254,13 +274,28 @@ impl MemberChange {
                     found => return Err(EntryError::Lapsed { found }),
                 },
             }),
+            7 => Ok(Self::Cuts {
+                node: NodeId::from_bytes(reader.array()?),
+                count: reader.u32()?,
+                list: CutsHash::from_bytes(reader.array()?),
+            }),
             found => Err(EntryError::Kind { found }),
         }
     }
 }
 
+/// The length of a list that an entry names.
+pub(crate) fn check_listed(count: usize) -> Result<(), EntryError> {
+    if count == 0 { Err(EntryError::Count { count }) } else { check_count(count, MAX_LISTED) }
+}
+
 fn check_cuts(cuts: &[Cut]) -> Result<(), EntryError> {
     check_count(cuts.len(), MAX_CUTS)?;
+    check_order(cuts)
+}
+
+/// The rules of every list of cuts: incarnations strictly ascending, numbers that records have.
+pub(crate) fn check_order(cuts: &[Cut]) -> Result<(), EntryError> {
     check_sorted(cuts, |cut| cut.incarnation)?;
     let bad = cuts.iter().map(|cut| cut.n).find(|n| !(1..=N_MAX).contains(n));
     bad.map_or(Ok(()), |n| Err(EntryError::Number { n }))

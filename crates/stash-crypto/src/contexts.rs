@@ -77,6 +77,8 @@ table! { CONTEXTS:
     RECORD_HASH = "stash 2026-11-22 v1 record hash";
     /// Hash (no key): a member entry without its root signature.
     ENTRY_HASH = "stash 2026-11-22 v1 member entry hash";
+    /// A list of cuts -> its hash (no secret).
+    CUTS_HASH = "stash 2026-11-29 v1 list of cuts hash";
 }
 
 table! { TAGS:

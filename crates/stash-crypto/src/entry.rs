@@ -212,8 +212,8 @@ pub enum EntryError {
         /// Bytes claimed.
         len: usize,
     },
-    /// A list beyond its limit.
-    #[error("a list of {count} entries is beyond the limit")]
+    /// A list beyond its limit, or an empty one where none may be.
+    #[error("a list of {count} entries is not allowed here")]
     Count {
         /// Entries claimed.
         count: usize,

@@ -94,6 +94,8 @@ id! {
     RecordHash(32);
     /// Hash of a member entry without its root signature.
     EntryHash(32);
+    /// Hash of a list of cuts that a member entry names.
+    CutsHash(32);
     /// T: the authentication tag of a sealed chunk, a function of keys, header and plaintext.
     ChunkTag(32);
     /// One life of a writer's counter: 8 random bytes.

@@ -34,6 +34,7 @@ mod chunk;
 mod clear;
 mod codec;
 mod contexts;
+mod cuts;
 mod entry;
 mod epoch;
 #[cfg(any(test, fuzzing))]
@@ -63,18 +64,21 @@ mod version;
 mod wrap;
 
 pub use address::{AddressesError, MAX_ADDRESSES, SignedAddresses};
-pub use change::{Cut, EpochWrap, MAX_CUTS, MAX_EPOCH_WRAP, MAX_WRAPS, MemberChange, WrapKind};
+pub use change::{
+    Cut, EpochWrap, MAX_CUTS, MAX_EPOCH_WRAP, MAX_LISTED, MAX_WRAPS, MemberChange, WrapKind,
+};
 pub use chunk::{
     CHUNK_HEADER, CHUNK_OVERHEAD, ChunkHeader, ChunkKeys, ChunkKind, HeaderError, MAX_CHUNK_PLAIN,
     OpenError, SealError, Sealed, chunk_header,
 };
 pub use clear::{Clear, ForgetKind, HEIGHT_MAX, RecordKind};
+pub use cuts::CutList;
 pub use entry::{EntryError, MAX_ENTRY, MemberEntry};
 pub use epoch::{ChangeError, EpochError, change_members, next_epoch};
 pub use grant::{GrantError, KeyGrant, MAX_EPOCHS};
 pub use ids::{
-    Address, ChunkTag, EntryHash, IdError, Incarnation, NameId, NodeId, NoisePublic, RecordHash,
-    StashId, TicketId, WrapPublic,
+    Address, ChunkTag, CutsHash, EntryHash, IdError, Incarnation, NameId, NodeId, NoisePublic,
+    RecordHash, StashId, TicketId, WrapPublic,
 };
 pub use join::{JoinError, JoinRequest};
 pub use key::{Key, KeyError, MAX_KEY, NameKey};

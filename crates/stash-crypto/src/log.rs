@@ -1,12 +1,16 @@
 //! The member log, folded: who belongs now, and who was removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::change::{Cut, MemberChange};
+use crate::cuts::{self, CutList};
 use crate::entry::MemberEntry;
-use crate::ids::{EntryHash, NodeId, NoisePublic, RecordHash, StashId, TicketId, WrapPublic};
+use crate::ids::{
+    CutsHash, EntryHash, NodeId, NoisePublic, RecordHash, StashId, TicketId, WrapPublic,
+};
 use crate::member::{Identity, Role};
 use crate::sign::SignatureError;
 use crate::vector::{Dot, Writer};
@@ -33,7 +37,7 @@ pub struct Removal {
     pub member: Member,
     /// Index of the entry that removed it.
     pub removed_at: u64,
-    /// Where its records end.
+    /// Where its records end, for incarnations that no entry before cut.
     pub cuts: Vec<Cut>,
 }
 
@@ -95,6 +99,14 @@ pub enum MemberError {
         /// What was said.
         lapsed: bool,
     },
+    /// The list that the entry names is not known here: get it first ([`MemberLog::know`]) and retry.
+    #[error("{count} cuts of the member log are not here, by the hash {}", list.short())]
+    ListMissing {
+        /// Its name.
+        list: CutsHash,
+        /// How many cuts it has.
+        count: u32,
+    },
     /// The epoch is not one more than the last.
     #[error("epoch {got} does not follow {current}")]
     Epoch {
@@ -137,7 +149,10 @@ pub struct MemberLog {
     entries: Vec<MemberEntry>,
     members: BTreeMap<NodeId, Member>,
     removed: BTreeMap<NodeId, Removal>,
-    cuts: BTreeMap<Writer, Cut>,
+    /// Of each node, the cuts of every entry that made some, in the order of the log.
+    cuts: BTreeMap<NodeId, Vec<Arc<[Cut]>>>,
+    /// Lists that are known, whether or not an entry names them.
+    lists: BTreeMap<CutsHash, CutList>,
     epoch: u32,
     root: Option<(NoisePublic, WrapPublic)>,
 }
@@ -151,6 +166,7 @@ impl MemberLog {
             members: BTreeMap::new(),
             removed: BTreeMap::new(),
             cuts: BTreeMap::new(),
+            lists: BTreeMap::new(),
             epoch: 0,
             root: None,
         }
@@ -215,11 +231,11 @@ impl MemberLog {
             }
             MemberChange::SetRole { node, role, cuts } => {
                 self.members.get_mut(node).ok_or(MemberError::NotAMember(*node))?.role = *role;
-                self.cut(node, cuts);
+                self.cut(node, cuts.as_slice().into());
             }
             MemberChange::Remove { node, cuts } => {
                 let member = self.members.remove(node).ok_or(MemberError::NotAMember(*node))?;
-                self.cut(node, cuts);
+                self.cut(node, cuts.as_slice().into());
                 let removal = Removal { member, removed_at: index, cuts: cuts.clone() };
                 self.removed.insert(*node, removal);
             }
@@ -242,16 +258,43 @@ impl MemberLog {
                 }
                 member.lapsed = *lapsed;
             }
+            MemberChange::Cuts { node, count, list } => {
+                if !self.members.contains_key(node) {
+                    return Err(MemberError::NotAMember(*node));
+                }
+                let known = self.lists.get(list).filter(|known| known.count() == *count);
+                let missing = MemberError::ListMissing { list: *list, count: *count };
+                let cuts = known.ok_or(missing)?.shared();
+                self.cut(node, cuts);
+            }
         }
         Ok(())
     }
 
-    /// Of two cuts of one writer the first stands: what lay past it was refused everywhere since.
-    fn cut(&mut self, node: &NodeId, cuts: &[Cut]) {
-        for cut in cuts {
-            let writer = Writer { node: *node, incarnation: cut.incarnation };
-            self.cuts.entry(writer).or_insert(*cut);
+    fn cut(&mut self, node: &NodeId, cuts: Arc<[Cut]>) {
+        if !cuts.is_empty() {
+            self.cuts.entry(*node).or_default().push(cuts);
         }
+    }
+
+    /// Takes note of a list, for an entry that names it.
+    pub fn know(&mut self, list: CutList) {
+        self.lists.insert(list.hash(), list);
+    }
+
+    /// A list that is known.
+    pub fn list(&self, hash: &CutsHash) -> Option<&CutList> {
+        self.lists.get(hash)
+    }
+
+    /// The lists that entries name, in the order of their hashes.
+    pub fn lists(&self) -> impl Iterator<Item = &CutList> + '_ {
+        let named = |entry: &MemberEntry| match entry.change() {
+            MemberChange::Cuts { list, .. } => Some(*list),
+            _ => None,
+        };
+        let named: BTreeSet<CutsHash> = self.entries.iter().filter_map(named).collect();
+        self.lists.values().filter(move |list| named.contains(&list.hash()))
     }
 
     fn check_new(&self, identity: &Identity, ticket: &TicketId) -> Result<(), MemberError> {
@@ -332,7 +375,7 @@ impl MemberLog {
     /// incarnation has been cut, by that alone. Says nothing of the record's own signature.
     pub fn admits(&self, dot: &Dot, hash: &RecordHash) -> Result<(), Barred> {
         let writer = dot.writer;
-        if let Some(cut) = self.cuts.get(&writer) {
+        if let Some(cut) = self.cut_of(&writer) {
             let counts = dot.n < cut.n || dot.n == cut.n && *hash == cut.hash;
             return if counts { Ok(()) } else { Err(Barred::PastCut { writer, n: cut.n }) };
         }
@@ -343,9 +386,11 @@ impl MemberLog {
         }
     }
 
-    /// Where the records of this writer end, if they do. It never writes again.
+    /// Where the records of this writer end, if they do. It never writes again. Of two cuts of one
+    /// writer the first stands: what lay past it was refused everywhere since.
     pub fn cut_of(&self, writer: &Writer) -> Option<&Cut> {
-        self.cuts.get(writer)
+        let lists = self.cuts.get(&writer.node)?;
+        lists.iter().find_map(|cuts| cuts::find(cuts, &writer.incarnation))
     }
 
     /// The nodes that were removed, in that order.

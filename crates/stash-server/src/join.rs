@@ -11,8 +11,9 @@ use futures::future::BoxFuture;
 use rand::RngExt;
 use serde_bytes::ByteBuf;
 use stash_crypto::{
-    JoinRequest, LabelError, MAX_WRAPS, MemberChange, MemberEntry, MemberLog, NetworkKey, NodeKeys,
-    NoisePublic, NoiseSecret, Role, SignedAddresses, StashId, Ticket, TicketId, TicketSecret,
+    JoinRequest, LabelError, MAX_WRAPS, MemberChange, MemberEntry, MemberError, MemberLog,
+    NetworkKey, NodeKeys, NoisePublic, NoiseSecret, Role, SignedAddresses, StashId, Ticket,
+    TicketId, TicketSecret,
 };
 use stash_p2p::{
     Claim, CloseReason, DialError, Endpoint, Environment, Gate, GateError, Limits, Peer, PublicKey,
@@ -28,7 +29,7 @@ use crate::roster;
 use crate::serve::{self, MAX_CLAIM_BYTES, page, refused};
 use crate::standing::{self, NotMet};
 use crate::tickets::{self, MAX_TICKETS, Row, Used, Verdict};
-use crate::{catchup, sync};
+use crate::{catchup, cuts, sync};
 
 /// How long a join or a recovery may take to reach a member.
 const REACH: Duration = Duration::from_secs(20);
@@ -188,11 +189,14 @@ fn raw(list: Vec<ByteBuf>) -> Vec<Vec<u8>> {
     list.into_iter().map(ByteBuf::into_vec).collect()
 }
 
-/// Adds entries to a log, each verified.
-fn extend(log: &mut MemberLog, entries: &[ByteBuf]) -> Result<(), JoinError> {
+/// Adds entries to a log, each verified, with the lists that they name.
+async fn extend(peer: &Peer, log: &mut MemberLog, entries: &[ByteBuf]) -> Result<(), JoinError> {
     let wrong = |error: &dyn fmt::Display| JoinError::Log(error.to_string());
     for bytes in entries {
         let entry = MemberEntry::decode(bytes).map_err(|error| wrong(&error))?;
+        if let Err(MemberError::ListMissing { list, count }) = log.push(entry.clone()) {
+            log.know(cuts::fetch(peer, list, count).await?);
+        }
         log.push(entry).map_err(|error| wrong(&error))?;
     }
     Ok(())
@@ -204,7 +208,7 @@ async fn read_on(peer: &Peer, log: &mut MemberLog) -> Result<Vec<ByteBuf>, JoinE
     let Reply::Members { entries, addresses } = reply else {
         return Err(unexpected(&reply).into());
     };
-    extend(log, &entries)?;
+    extend(peer, log, &entries).await?;
     Ok(addresses)
 }
 
@@ -241,7 +245,7 @@ impl Stranger {
             return Err(unexpected(&reply).into());
         };
         let mut log = MemberLog::new(stash);
-        extend(&mut log, &entries)?;
+        extend(&peer, &mut log, &entries).await?;
         let role = loop {
             if let Some(member) = log.member(&me) {
                 break member.role;
@@ -349,6 +353,10 @@ pub fn found(
     addresses: &[Vec<u8>],
     synchronised: bool,
 ) -> Result<(), CommitError> {
+    // An entry is no good without the list that it names.
+    for list in log.lists() {
+        store.commit(cuts::keep(Batch::new(), list))?;
+    }
     let mut batch = Batch::new();
     for entry in log.entries() {
         batch = roster::keep(batch, entry.index(), entry.bytes());
@@ -467,6 +475,7 @@ async fn give_log(core: &Core, peer: &Peer) -> CloseReason {
         let (mut send, mut recv) = stream.split();
         let reply = match serve::opening(&mut recv).await {
             Ok(Some(Request::Members { from })) => serve::member_log(core, from),
+            Ok(Some(Request::Cuts { list, from })) => cuts::answer(core, list, from),
             Ok(_) => refused(Refusal::Unknown, "a ticket is good for a join request alone"),
             Err(_) => continue,
         };

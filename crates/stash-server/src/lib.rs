@@ -28,6 +28,7 @@ mod challenge;
 mod compare;
 mod comparing;
 mod core;
+mod cuts;
 mod damage;
 mod disk;
 mod door;

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_bytes::ByteBuf;
-use stash_crypto::{
-    Cut, Identity, MAX_CUTS, MemberChange, MemberError, MemberLog, NodeId, RecordHash, Role, Writer,
-};
+use stash_crypto::{Cut, Identity, MemberChange, MemberError, MemberLog, NodeId, Role};
 use stash_p2p::{CloseReason, Peer};
 use stash_store::{Batch, Store};
 use tokio::time::timeout;
@@ -20,7 +18,7 @@ use crate::message::{Reply, Request};
 use crate::roster::RosterError;
 use crate::standing::{self, NotMet};
 use crate::sync::News;
-use crate::{addresses, parted, short, sync};
+use crate::{addresses, cuts, parted, short, sync};
 
 /// How long a member may take to say what it has of one that is about to be cut, and to hand it
 /// over. One that takes longer counts as not reachable.
@@ -113,7 +111,9 @@ pub(crate) async fn learn(
         Ok::<_, RosterError>((new?, moved))
     };
     let result = core.disk.run(work).await;
-    if let Err(error) = &result {
+    if let Err(error) = &result
+        && cuts::missing(error).is_none()
+    {
         tracing::error!(%error, "news about members were refused");
     }
     let (new, moved) = result?;
@@ -216,14 +216,14 @@ pub(crate) async fn change(
     let shared = Arc::clone(core);
     let work = move |store: &Store| {
         shared.roster.append(store, |log| {
-            let cuts = if ends { cuts(log, store, &node)? } else { Vec::new() };
-            let change = match fate {
+            let cuts = if ends { cuts::ends(log, store, &node)? } else { Vec::new() };
+            let change = |cuts| match fate {
                 Fate::Removed => MemberChange::Remove { node, cuts },
                 Fate::Becomes(role) => MemberChange::SetRole { node, role, cuts },
                 Fate::Lapses => MemberChange::Lapse { node, lapsed: true },
                 Fate::Returns => MemberChange::Lapse { node, lapsed: false },
             };
-            admission.change(log, change).map_err(ChangeMemberError::Sign)
+            cuts::entries(&*admission, log, store, cuts, node, change)
         })
     };
     core.disk.run(work).await?;
@@ -234,35 +234,15 @@ pub(crate) async fn change(
     Ok(changed)
 }
 
-/// Where the records of a node end: at the last that is held here of each incarnation that is not
-/// cut already. Of more incarnations than an entry can name, those with the highest numbers.
-fn cuts(log: &MemberLog, store: &Store, node: &NodeId) -> Result<Vec<Cut>, ChangeMemberError> {
-    let mut cuts = last(store, node)?;
-    cuts.retain(|cut| {
-        let writer = Writer { node: *node, incarnation: cut.incarnation };
-        log.cut_of(&writer).is_none()
-    });
-    cuts.truncate(MAX_CUTS);
-    cuts.sort_by_key(|cut| cut.incarnation);
-    Ok(cuts)
-}
-
-/// The last record of each incarnation of a node that is held here, the highest numbers first.
-fn last(store: &Store, node: &NodeId) -> Result<Vec<Cut>, LedgerError> {
-    let cut = |(writer, n, hash): stash_store::WriterEnd| Cut {
-        incarnation: Writer::from_bytes(&writer).incarnation,
-        n,
-        hash: RecordHash::from_bytes(hash),
-    };
-    let mut last: Vec<Cut> = store.writers(node.as_bytes())?.into_iter().map(cut).collect();
-    last.sort_by_key(|cut| std::cmp::Reverse(cut.n));
-    Ok(last)
-}
-
-/// Answers which records of a node are the last that are held here.
-pub(crate) async fn writers(core: &Core, node: [u8; 32]) -> Result<Reply, LedgerError> {
-    let look = move |store: &Store| last(store, &NodeId::from_bytes(node));
-    let last = core.disk.run(look).await?.into_iter().take(MAX_CUTS);
+/// Answers which records of a node are the last that are held here, from an incarnation on.
+pub(crate) async fn writers(
+    core: &Core,
+    node: [u8; 32],
+    from: [u8; 8],
+) -> Result<Reply, LedgerError> {
+    let look = move |store: &Store| cuts::last(store, &NodeId::from_bytes(node));
+    let last = core.disk.run(look).await?.into_iter();
+    let last = last.skip_while(|cut| *cut.incarnation.as_bytes() < from).take(cuts::PAGE);
     let last: Vec<u8> = last.flat_map(|cut| cut.to_bytes()).collect();
     Ok(Reply::Writers { last: ByteBuf::from(last) })
 }
@@ -298,14 +278,25 @@ async fn gather_from(
     peer: &Peer,
     node: NodeId,
 ) -> Result<(), AskError> {
-    let reply = ask(peer, &Request::Writers { node: *node.as_bytes() }).await?;
-    let Reply::Writers { last } = reply else {
-        return Err(unexpected(&reply));
-    };
     let wrong = || AskError::Protocol("no list of last records".to_owned());
-    let hashes = unpack_cuts(&last).ok_or_else(wrong)?.into_iter().map(|cut| cut.hash).collect();
-    let taken = catchup::take_from(core, other, peer, hashes).await?;
-    match taken.no_room.len() {
+    let (mut from, mut no_room) = (Some([0; 8]), 0);
+    while let Some(first) = from {
+        let request = Request::Writers { node: *node.as_bytes(), from: first };
+        let reply = ask(peer, &request).await?;
+        let Reply::Writers { last } = reply else {
+            return Err(unexpected(&reply));
+        };
+        let page = unpack_cuts(&last).ok_or_else(wrong)?;
+        let Some(end) = page.last() else { break };
+        // They ascend, so that an answer is a step forward.
+        if page[0].incarnation.as_bytes() < &first {
+            return Err(wrong());
+        }
+        from = u64::from_be_bytes(*end.incarnation.as_bytes()).checked_add(1).map(u64::to_be_bytes);
+        let hashes = page.iter().map(|cut| cut.hash).collect();
+        no_room += catchup::take_from(core, other, peer, hashes).await?.no_room.len();
+    }
+    match no_room {
         0 => Ok(()),
         // They would lie past the cut: whoever changes the member is told, and may make room first.
         n => Err(AskError::Gone(format!("there is no room here for {n} records that it holds"))),
@@ -317,8 +308,7 @@ pub(crate) fn unpack_cuts(bytes: &[u8]) -> Option<Vec<Cut>> {
     let (cuts, []) = bytes.as_chunks::<{ Cut::ENCODED }>() else {
         return None;
     };
-    if cuts.len() > MAX_CUTS {
-        return None;
-    }
-    cuts.iter().map(Cut::from_bytes).collect()
+    let cuts: Vec<Cut> = cuts.iter().map(Cut::from_bytes).collect::<Option<_>>()?;
+    let ascending = cuts.is_sorted_by(|one, next| one.incarnation < next.incarnation);
+    (cuts.len() <= cuts::PAGE && ascending).then_some(cuts)
 }

@@ -114,6 +114,17 @@ pub(crate) enum Request {
         /// The node.
         #[serde(with = "serde_bytes")]
         node: [u8; 32],
+        /// The first incarnation wanted.
+        #[serde(with = "serde_bytes")]
+        from: [u8; 8],
+    },
+    /// Cuts of a list that an entry of the member log names.
+    Cuts {
+        /// The hash of the list.
+        #[serde(with = "serde_bytes")]
+        list: [u8; 32],
+        /// Position of the first cut wanted.
+        from: u64,
     },
     /// Records by their hashes.
     Find {
@@ -328,11 +339,16 @@ pub(crate) enum Reply {
         /// How many parts these are: as many as fit, one at least.
         parts: u64,
     },
-    /// The last record of each incarnation of a node, the highest numbers if there are more than
-    /// fit.
+    /// The last record of each incarnation of a node, by ascending incarnation: the first of those
+    /// that were asked for, and none at their end.
     Writers {
-        /// 48 bytes each, at most 1,024: incarnation, number (little-endian), record hash.
+        /// 48 bytes each, at most 4,096: incarnation, number (little-endian), record hash.
         last: ByteBuf,
+    },
+    /// A page of a list of cuts; none at its end, or if the list is not known.
+    Cuts {
+        /// 48 bytes each, at most 4,096.
+        cuts: ByteBuf,
     },
     /// Record hashes.
     Hashes {

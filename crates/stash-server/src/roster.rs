@@ -15,6 +15,7 @@ use stash_store::{Batch, CommitError, MAX_ROW_VALUE, ReadError, Store};
 use tokio::sync::watch;
 
 use crate::core::lock;
+use crate::cuts;
 use crate::ledger::UNCUT;
 
 /// Store rows of the member log, by index. An entry that is too long for one row goes on in the next
@@ -84,8 +85,9 @@ impl Roster {
     pub(crate) fn open(store: &Store, stash: StashId) -> Result<Roster, RosterError> {
         let mut log = MemberLog::new(stash);
         for bytes in read(store)? {
-            push(&mut log, &bytes)?;
+            push_listed(store, &mut log, &bytes)?;
         }
+        cuts::tidy(store, &log)?;
         let claims = store.rows(ADDRESS)?.into_iter();
         // An address that does not verify is worth nothing and is asked for again.
         let claims = claims.filter_map(|(_, bytes)| SignedAddresses::decode(&bytes).ok());
@@ -239,7 +241,7 @@ impl Roster {
         let before = log.len();
         for bytes in entries {
             let len = log.len();
-            push(&mut log, bytes)?;
+            push_listed(store, &mut log, bytes)?;
             if log.len() > len {
                 batch = keep(batch, len, bytes);
                 if let Some(node) = log.entries().last().and_then(cut_node) {
@@ -345,7 +347,7 @@ pub(crate) fn address_row(node: &NodeId) -> Vec<u8> {
 /// The node that writes no more from this entry on.
 fn cut_node(entry: &MemberEntry) -> Option<NodeId> {
     match entry.change() {
-        MemberChange::Remove { node, .. } => Some(*node),
+        MemberChange::Remove { node, .. } | MemberChange::Cuts { node, .. } => Some(*node),
         MemberChange::SetRole { node, role, .. } if !role.writes() => Some(*node),
         _ => None,
     }
@@ -356,6 +358,18 @@ fn push(log: &mut MemberLog, bytes: &[u8]) -> Result<(), RosterError> {
     let entry =
         MemberEntry::decode(bytes).map_err(|source| RosterError::Malformed { index, source })?;
     log.push(entry).map_err(|source| RosterError::Entry { index, source })
+}
+
+/// As [`push`], with the list that the entry names, if it is durable.
+fn push_listed(store: &Store, log: &mut MemberLog, bytes: &[u8]) -> Result<(), RosterError> {
+    let pushed = push(log, bytes);
+    let missing = pushed.as_ref().err().and_then(cuts::missing);
+    let Some(list) = missing.map(|(list, _)| cuts::load(store, &list)).transpose()?.flatten()
+    else {
+        return pushed;
+    };
+    log.know(list);
+    push(log, bytes)
 }
 
 /// For tests: the roster of a stash, whose root secret is [4; 32], that has one owner.

@@ -15,7 +15,7 @@ use crate::core::{ANSWER, Core};
 use crate::ledger;
 use crate::logs::{Cursor, LogId};
 use crate::message::{self, FindPuts, MAX_ADDRESSES, MAX_RECORD_BYTES, Refusal, Reply, Request};
-use crate::{challenge, compare, evict, giving, holding, intake, members};
+use crate::{challenge, compare, cuts, evict, giving, holding, intake, members};
 
 /// Requests of one peer that are answered at once; the next ones wait in the transport.
 const REQUESTS: usize = 64;
@@ -137,7 +137,7 @@ async fn request(
             Reply::Done {}
         }
         (Some(Request::Log { log, after }), asker) => page_of_log(core, asker, log, after).await,
-        (Some(request), _) => answer(core, asker.account(), request).await,
+        (Some(request), _) => answer(core, asker.account(), peer, request).await,
     };
     giving::message(asker.account(), peer, send, &reply).await
 }
@@ -160,7 +160,7 @@ pub(crate) fn unable(error: &ReadError) -> Reply {
 }
 
 /// Answers what any member may ask.
-async fn answer(core: &Arc<Core>, member: NodeId, request: Request) -> Reply {
+async fn answer(core: &Arc<Core>, member: NodeId, peer: &Peer, request: Request) -> Reply {
     match request {
         Request::Have { chunks } => match message::unpack(&chunks) {
             Ok(chunks) => have(core, &chunks).await,
@@ -175,7 +175,7 @@ async fn answer(core: &Arc<Core>, member: NodeId, request: Request) -> Reply {
             }
             sleep(core.addresses.announced(member)).await;
             let raw = |list: Vec<ByteBuf>| list.into_iter().map(ByteBuf::into_vec).collect();
-            match members::learn(core, raw(entries), raw(addresses)).await {
+            match cuts::learn(core, peer, raw(entries), raw(addresses)).await {
                 Ok(()) => Reply::Done {},
                 Err(error) => refused(Refusal::Failed, &error.to_string()),
             }
@@ -209,7 +209,8 @@ async fn answer(core: &Arc<Core>, member: NodeId, request: Request) -> Reply {
             Err(error) => refused(Refusal::Malformed, &error.to_string()),
         },
         Request::Holding { hashes } => holding::answer(core, member, &hashes).await,
-        Request::Writers { node } => match members::writers(core, node).await {
+        Request::Cuts { list, from } => cuts::answer(core, list, from),
+        Request::Writers { node, from } => match members::writers(core, node, from).await {
             Ok(reply) => reply,
             Err(error) => refused(Refusal::Failed, &error.to_string()),
         },

@@ -10,7 +10,7 @@ use crate::core::{AskError, Core, ask, unexpected};
 use crate::door::{Hello, public};
 use crate::message::{self, Reply, Request};
 use crate::serve::{MAX_CLAIM_BYTES, page};
-use crate::{addresses, members};
+use crate::{addresses, cuts, members};
 
 /// Keeps a connection to every member whose address is known. Of whom nothing has changed, the pauses
 /// between dials go on as they are.
@@ -131,7 +131,7 @@ async fn read_all(core: &Arc<Core>, peer: &Peer) -> Result<bool, AskError> {
             return Err(AskError::Protocol(format!("no entries from {from} on")));
         }
         from = to;
-        if members::learn(core, raw, Vec::new()).await.is_err() {
+        if cuts::learn(core, peer, raw, Vec::new()).await.is_err() {
             return Ok(false);
         }
     }
@@ -144,8 +144,7 @@ async fn members_from(core: &Arc<Core>, peer: &Peer, from: u64) -> Result<u64, A
         return Err(unexpected(&reply));
     };
     let raw = |list: Vec<ByteBuf>| list.into_iter().map(ByteBuf::into_vec).collect();
-    let learned = members::learn(core, raw(entries), raw(addresses)).await;
-    learned.map_err(|error| AskError::Protocol(error.to_string()))?;
+    cuts::learn(core, peer, raw(entries), raw(addresses)).await?;
     Ok(core.roster.log(|log| log.len()))
 }
 

@@ -116,7 +116,8 @@ impl Scene {
             Ask::News {},
             Ask::Lack { hashes: ByteBuf::new() },
             Ask::Holding { hashes: hash },
-            Ask::Writers { node },
+            Ask::Writers { node, from: ByteBuf::from(vec![0; 8]) },
+            Ask::Cuts { list: ByteBuf::from(vec![0; 32]), from: 0 },
         ] {
             let answer = soon(&format!("an answer to {ask:?}"), session.ask(&ask)).await;
             assert!(!matches!(answer, Answer::Refused { .. }), "{ask:?}: {answer:?}");

@@ -215,7 +215,9 @@ fn claims(n: u64, record: &Record, gives: bool) -> Script {
     let last = [&incarnation.as_bytes()[..], &n.to_le_bytes(), hash.as_bytes()].concat();
     let bytes = ByteBuf::from(record.bytes().to_vec());
     script(move |ask, _| match ask {
-        Ask::Writers { .. } => Act::Say(Answer::Writers { last: ByteBuf::from(last.clone()) }),
+        Ask::Writers { from, .. } if from[..] == [0; 8] => {
+            Act::Say(Answer::Writers { last: ByteBuf::from(last.clone()) })
+        }
         Ask::Find { hashes } if gives && hashes[..] == hash.as_bytes()[..] => {
             Act::Say(Answer::Records { records: vec![bytes.clone()] })
         }

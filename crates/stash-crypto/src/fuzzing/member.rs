@@ -120,6 +120,9 @@ fn about(change: MemberChange, node: u8) -> MemberChange {
             MemberChange::SetRole { node: keys.node_id(), role, cuts }
         }
         MemberChange::Remove { cuts, .. } => MemberChange::Remove { node: keys.node_id(), cuts },
+        MemberChange::Cuts { count, list, .. } => {
+            MemberChange::Cuts { node: keys.node_id(), count, list }
+        }
         MemberChange::Lapse { lapsed, .. } => MemberChange::Lapse { node: keys.node_id(), lapsed },
         other => other,
     }

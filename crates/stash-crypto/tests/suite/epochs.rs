@@ -238,6 +238,82 @@ fn a_demoted_writer_that_is_promoted_again_writes_under_a_new_incarnation_alone(
     assert_eq!(log.admits(&dot(&writer, 4, 8), &hash(8)), Err(past));
 }
 
+/// A log in which the owner's incarnations end by a list, and the entry that says so.
+fn listed() -> (MemberLog, MemberEntry) {
+    let log = log();
+    let (node, list) = (node().node_id(), cut_list());
+    let change = MemberChange::Cuts { node, count: list.count(), list: list.hash() };
+    let entry = entry(log.len(), log.head(), change);
+    (log, entry)
+}
+
+// Fault case 23.
+#[test]
+fn an_entry_takes_effect_with_its_list_and_not_before() {
+    let (mut log, entry) = listed();
+    let (before, list) = (log.clone(), cut_list());
+    let missing = MemberError::ListMissing { list: list.hash(), count: 3 };
+    assert_eq!(log.push(entry.clone()), Err(missing));
+    assert_eq!(log, before);
+    let other = CutList::new(vec![cut(4, 7, 4)]).unwrap();
+    log.know(other.clone());
+    assert_eq!(log.push(entry.clone()), Err(missing), "another list");
+    log.know(list.clone());
+    log.push(entry).unwrap();
+    let writer = node();
+    let past = |inc, n| Err(Barred::PastCut { writer: dot(&writer, inc, 1).writer, n });
+    assert_eq!(log.admits(&dot(&writer, 4, 7), &hash(4)), Ok(()));
+    assert_eq!(log.admits(&dot(&writer, 4, 8), &hash(8)), past(4, 7));
+    assert_eq!(log.admits(&dot(&writer, 5, 2), &hash(8)), past(5, 1));
+    assert_eq!(log.admits(&dot(&writer, 9, 1), &hash(8)), Ok(()), "it is an owner still");
+    assert_eq!(log.lists().collect::<Vec<_>>(), [&list], "the other one is named by nothing");
+    // Of two cuts the first stands, whether it stood in a list or in an entry.
+    let cuts = vec![cut(4, 90, 90), cut(9, 1, 9)];
+    push(&mut log, MemberChange::Remove { node: writer.node_id(), cuts });
+    assert_eq!(log.admits(&dot(&writer, 4, 8), &hash(8)), past(4, 7));
+    assert_eq!(log.admits(&dot(&writer, 6, 1 << 62), &hash(6)), Ok(()));
+    assert_eq!(log.admits(&dot(&writer, 9, 1), &hash(9)), Ok(()));
+    let nobody = Err(Barred::NotMember(writer.node_id()));
+    assert_eq!(log.admits(&dot(&writer, 10, 1), &hash(1)), nobody);
+}
+
+#[test]
+fn a_list_is_of_a_current_member_and_of_the_count_that_the_entry_states() {
+    let (mut log, _) = listed();
+    let list = cut_list();
+    log.know(list.clone());
+    let of = |node: &NodeKeys, count| MemberChange::Cuts {
+        node: node.node_id(),
+        count,
+        list: list.hash(),
+    };
+    let wrong = entry(log.len(), log.head(), of(&node(), 2));
+    let missing = MemberError::ListMissing { list: list.hash(), count: 2 };
+    assert_eq!(log.push(wrong), Err(missing));
+    let stranger = NodeKeys::from_seed([77; 32]);
+    let entry = entry(log.len(), log.head(), of(&stranger, 3));
+    assert_eq!(log.push(entry), Err(MemberError::NotAMember(stranger.node_id())));
+}
+
+#[test]
+fn a_list_has_one_encoding_and_as_many_cuts_as_its_limit() {
+    let list = cut_list();
+    assert_eq!(CutList::decode(&list.encode()), Ok(list));
+    let cuts = |len: usize| -> Vec<Cut> {
+        let incarnation = |at: usize| Incarnation::from_bytes((at as u64).to_be_bytes());
+        (0..len).map(|at| Cut { incarnation: incarnation(at), n: 1, hash: hash(1) }).collect()
+    };
+    for len in [1, MAX_CUTS + 1, MAX_LISTED] {
+        let list = CutList::new(cuts(len)).unwrap();
+        assert_eq!(CutList::decode(&list.encode()), Ok(list), "{len}");
+    }
+    for count in [0, MAX_LISTED + 1] {
+        assert_eq!(CutList::new(cuts(count)), Err(EntryError::Count { count }));
+        let bytes = vec![0; count * Cut::ENCODED];
+        assert_eq!(CutList::decode(&bytes), Err(EntryError::Count { count }));
+    }
+}
+
 #[test]
 fn a_cut_has_one_encoding() {
     let one = cut(4, 7, 7);

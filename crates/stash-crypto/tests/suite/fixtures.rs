@@ -232,6 +232,24 @@ pub(crate) fn demotion() -> MemberEntry {
     entry(last.index() + 1, last.hash(), change)
 }
 
+/// What the next entry names.
+pub(crate) fn cut_list() -> CutList {
+    let cut = |byte, n| Cut {
+        incarnation: Incarnation::from_bytes([byte; 8]),
+        n,
+        hash: RecordHash::from_bytes([byte; 32]),
+    };
+    CutList::new(vec![cut(4, 7), cut(5, 1), cut(6, 1 << 62)]).unwrap()
+}
+
+/// An entry after those that ends an owner's incarnations by a list.
+pub(crate) fn ending() -> MemberEntry {
+    let (last, list) = (entries().pop().unwrap(), cut_list());
+    let (count, list) = (list.count(), list.hash());
+    let change = MemberChange::Cuts { node: node().node_id(), count, list };
+    entry(last.index() + 1, last.hash(), change)
+}
+
 /// An entry after those about whether a member counts.
 pub(crate) fn lapse(lapsed: bool) -> MemberEntry {
     let last = entries().pop().unwrap();

@@ -43,7 +43,8 @@ pub(crate) enum Ask {
     News {},
     Lack { hashes: ByteBuf },
     Holding { hashes: ByteBuf },
-    Writers { node: ByteBuf },
+    Writers { node: ByteBuf, from: ByteBuf },
+    Cuts { list: ByteBuf, from: u64 },
     Put {},
     Records { records: Vec<ByteBuf> },
 }
@@ -204,7 +205,8 @@ impl Member {
             Ask::News {},
             Ask::Lack { hashes: ByteBuf::new() },
             Ask::Holding { hashes: bytes(&hash) },
-            Ask::Writers { node },
+            Ask::Writers { node, from: ByteBuf::from(vec![0; 8]) },
+            Ask::Cuts { list: ByteBuf::from(vec![0; 32]), from: 0 },
         ] {
             session.ask(&ask).await.map_err(|error| format!("{ask:?}: {error}"))?;
         }

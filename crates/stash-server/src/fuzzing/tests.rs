@@ -61,10 +61,11 @@ fn requests_hold_their_promises_whatever_the_bytes() {
         seed("lack", encode(&Request::Lack { hashes: bytes(64) })),
         seed("holding", encode(&Request::Holding { hashes: bytes(32) })),
         seed("prove", encode(&Request::Prove { nonce: [1; 32], chunks: bytes(32) })),
-        seed("writers", encode(&Request::Writers { node: [4; 32] })),
+        seed("writers", encode(&Request::Writers { node: [4; 32], from: [5; 8] })),
         seed("find", encode(&Request::Find { hashes: bytes(32), puts: FindPuts::All })),
         seed("find-some", encode(&Request::Find { hashes: bytes(32), puts: FindPuts::Naming })),
         seed("room", encode(&Request::Room(room()))),
+        seed("cuts", encode(&Request::Cuts { list: [4; 32], from: 4_096 })),
         seed("join", encode(&Request::Join { request: bytes(186) })),
         seed("refused-bomb", b"\x81\xa8announce\x82\xa7entries\xdd\xff\xff\xff\xff"),
     ];
@@ -119,6 +120,7 @@ fn replies_hold_their_promises_whatever_the_bytes() {
         seed("ids", encode(&Reply::Ids { ids: bytes(18), parts: 1 })),
         seed("hashes", encode(&Reply::Hashes { hashes: bytes(64) })),
         seed("writers", encode(&Reply::Writers { last: bytes(96) })),
+        seed("cuts", encode(&Reply::Cuts { cuts: bytes(48) })),
         seed("welcome", encode(&welcome)),
         seed("refusal", encode(&refused)),
     ];

@@ -36,7 +36,8 @@ fn lists(request: &Request) -> (&'static str, Vec<(&'static str, &'static str)>)
         Request::News {} => ("news", vec![]),
         Request::Lack { hashes: _ } => ("lack", vec![("hashes", "hashes")]),
         Request::Holding { hashes: _ } => ("holding", vec![("hashes", "at most 256")]),
-        Request::Writers { node: [..] } => ("writers", vec![]),
+        Request::Writers { node: [..], from: [..] } => ("writers", vec![]),
+        Request::Cuts { list: [..], from: 0..=u64::MAX } => ("cuts", vec![]),
         Request::Find { hashes: _, puts: _ } => ("find", vec![("hashes", "hashes")]),
         Request::Room(MemberRoom { used: _, limit: _, full: _, lacks: _ }) => ("room", vec![]),
         // Signed, and decoded whole.
@@ -63,7 +64,8 @@ fn requests() -> Vec<Request> {
         Request::News {},
         Request::Lack { hashes: list() },
         Request::Holding { hashes: list() },
-        Request::Writers { node: hash },
+        Request::Writers { node: hash, from: [0; 8] },
+        Request::Cuts { list: hash, from: 0 },
         Request::Find { hashes: list(), puts: FindPuts::All },
         Request::Room(MemberRoom::default()),
         Request::Join { request: list() },
@@ -114,6 +116,8 @@ fn bounds_of_reply(reply: &Reply) -> &'static [&'static str] {
         Reply::All { n: _, sum: [..], log: _, full: _, less: _ } => &[],
         Reply::Sums { sums: _ } | Reply::Ids { ids: _, parts: 0..=u64::MAX } => &["asked"],
         Reply::Writers { last: _ } => &["cuts"],
+        // In all, what the entry says that the list has.
+        Reply::Cuts { cuts: _ } => &["asked"],
         Reply::Hashes { hashes: _ } => &["hashes"],
         Reply::Refused { code: _, reason: _ } => &[],
     }
@@ -143,9 +147,10 @@ fn bounds_of_put_reply(reply: &PutReply) -> &'static [&'static str] {
     }
 }
 
-/// A cut at the first number.
-fn cut() -> Vec<u8> {
-    [&[0; 8][..], &1_u64.to_le_bytes(), &[0; 32]].concat()
+/// Cuts at the first number, of one incarnation after another.
+fn cuts(count: usize) -> Vec<u8> {
+    let cut = |at: u64| [&at.to_be_bytes()[..], &1_u64.to_le_bytes(), &[0; 32]].concat();
+    (0..count as u64).flat_map(cut).collect()
 }
 
 /// A decoder of a list: its most items, and whether it takes so many.
@@ -155,7 +160,7 @@ const DECODERS: &[Decoder] = &[
     ("addresses", 4_096, |count| unpack(&vec![0; 32 * count]).is_ok()),
     ("hashes", 4_096, |count| unpack_hashes(&vec![0; 32 * count]).is_ok()),
     ("references", 4_096, |count| unpack_references(&vec![0; 36 * count]).is_ok()),
-    ("cuts", 1_024, |count| unpack_cuts(&cut().repeat(count)).is_some()),
+    ("cuts", 4_096, |count| unpack_cuts(&cuts(count)).is_some()),
     ("prefixes", 64, |count| compare::prefixes(&vec![0; count], 1).is_some()),
     ("no prefixes", 0, |count| compare::prefixes(&vec![0; count], 0).is_some()),
     ("parts", 4_096, |count| compare::parts(&vec![0; 2 * count], 16).is_some()),

@@ -42,7 +42,8 @@ pub(crate) enum Ask {
     Lack { hashes: ByteBuf },
     Holding { hashes: ByteBuf },
     Prove { nonce: ByteBuf, chunks: ByteBuf },
-    Writers { node: ByteBuf },
+    Writers { node: ByteBuf, from: ByteBuf },
+    Cuts { list: ByteBuf, from: u64 },
     Sums { prefixes: ByteBuf, length: u8 },
     Ids { parts: ByteBuf, size: u8 },
     Match { halves: ByteBuf },
@@ -90,6 +91,7 @@ pub(crate) enum Answer {
     Ids { ids: ByteBuf, parts: u64 },
     Hashes { hashes: ByteBuf },
     Writers { last: ByteBuf },
+    Cuts { cuts: ByteBuf },
     Welcome { entries: Vec<ByteBuf>, grant: ByteBuf, addresses: Vec<ByteBuf> },
     Refused { code: String, reason: String },
     Want { chunks: ByteBuf },
@@ -390,6 +392,7 @@ fn polite(ask: Ask) -> Answer {
             Answer::Ids { ids: ByteBuf::from(vec![0; 2 * parts]), parts: parts as u64 }
         }
         Ask::Match { .. } => Answer::Hashes { hashes: ByteBuf::new() },
+        Ask::Cuts { .. } => Answer::Cuts { cuts: ByteBuf::new() },
         // As a member that holds nothing.
         Ask::All {} => Answer::All { n: 0, sum: ByteBuf::from(vec![0; 32]), log: 0 },
         Ask::Have { chunks } => {

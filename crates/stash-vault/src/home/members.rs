@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use stash_crypto::{MemberEntry, MemberLog, StashId};
+use stash_crypto::{CutList, MemberEntry, MemberLog, StashId};
 use stash_server::Engine;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -18,6 +18,8 @@ const NAME: &str = "members";
 /// What it begins with: magic and version.
 const HEAD: &[u8; 12] = b"stashmembers";
 const VERSION: u8 = 1;
+/// The version of a copy with lists of cuts.
+const WITH_LISTS: u8 = 2;
 
 /// Bytes of the checksum at its end.
 const SUM: usize = 32;
@@ -41,10 +43,13 @@ impl Members {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = [HEAD.as_slice(), &[VERSION]].concat();
+        let cuts: Vec<Vec<u8>> = self.log.lists().map(CutList::encode).collect();
+        let version = if cuts.is_empty() { VERSION } else { WITH_LISTS };
+        let mut bytes = [HEAD.as_slice(), &[version]].concat();
         let entries: Vec<&[u8]> = self.log.entries().iter().map(MemberEntry::bytes).collect();
         let addresses: Vec<&[u8]> = self.addresses.iter().map(Vec::as_slice).collect();
-        for list in [entries, addresses] {
+        let cuts = (!cuts.is_empty()).then(|| cuts.iter().map(Vec::as_slice).collect());
+        for list in [Some(entries), Some(addresses), cuts].into_iter().flatten() {
             bytes.extend(count(list.len()));
             for item in list {
                 bytes.extend(count(item.len()));
@@ -61,10 +66,18 @@ impl Members {
         if blake3::hash(body) != blake3::Hash::from_bytes(*sum) {
             return None;
         }
-        let body = body.strip_prefix(HEAD)?.strip_prefix(&[VERSION])?;
+        let (version, body) = body.strip_prefix(HEAD)?.split_first()?;
         let (entries, rest) = list(body)?;
         let (addresses, rest) = list(rest)?;
+        let (cuts, rest) = match *version {
+            VERSION => (Vec::new(), rest),
+            WITH_LISTS => list(rest).filter(|(cuts, _)| !cuts.is_empty())?,
+            _ => return None,
+        };
         let mut log = MemberLog::new(stash);
+        for cuts in cuts {
+            log.know(CutList::decode(&cuts).ok()?);
+        }
         for entry in entries {
             log.push(MemberEntry::decode(&entry).ok()?).ok()?;
         }
@@ -154,7 +167,7 @@ async fn refresh(engine: &Engine, path: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use stash_crypto::{NodeKeys, RootSecret};
+    use stash_crypto::{Cut, Incarnation, MemberChange, NodeKeys, RecordHash, RootSecret};
 
     use super::*;
     use crate::admission::founding;
@@ -185,6 +198,35 @@ mod tests {
         let read = Members::read(temp.path(), stash).unwrap().unwrap();
         assert_eq!(read.log.head(), members.log.head());
         assert!(read.addresses == members.addresses);
+    }
+
+    #[test]
+    fn a_copy_brings_the_lists_back_that_entries_name() {
+        let root = RootSecret::from_bytes([1; 32]);
+        let keys = NodeKeys::from_seed([2; 32]);
+        let mut log = founding(&root, &keys, "n").unwrap();
+        let cut = Cut {
+            incarnation: Incarnation::from_bytes([4; 8]),
+            n: 7,
+            hash: RecordHash::from_bytes([5; 32]),
+        };
+        let list = CutList::new(vec![cut]).unwrap();
+        let (node, count) = (keys.node_id(), list.count());
+        let change = MemberChange::Cuts { node, count, list: list.hash() };
+        log.know(list);
+        let signer = root.root_signer();
+        log.push(MemberEntry::sign(&signer, log.len(), log.head(), change).unwrap()).unwrap();
+        let members = Members { log, addresses: vec![] };
+        let bytes = members.encode();
+        assert_eq!(bytes[HEAD.len()], WITH_LISTS);
+        let read = Members::decode(&bytes, root.stash_id()).unwrap();
+        assert_eq!(read.log, members.log);
+        let as_before =
+            [&bytes[..HEAD.len()], &[VERSION], &bytes[HEAD.len() + 1..bytes.len() - SUM]];
+        let as_before = as_before.concat();
+        let sum = blake3::hash(&as_before);
+        let as_before = [&as_before[..], sum.as_bytes()].concat();
+        assert!(Members::decode(&as_before, root.stash_id()).is_none(), "lists in version 1");
     }
 
     // Fault case 78.
