@@ -1,7 +1,7 @@
 //! The clear part of a record: what every member can read.
 
 use crate::codec::{Reader, count_u8};
-use crate::ids::{NameId, RecordHash, StashId};
+use crate::ids::{NameId, NodeId, RecordHash, StashId};
 use crate::manifest::{ChunkRef, DIRECT_CHUNKS, MANIFEST_ENTRIES_MAX, Manifest};
 use crate::record::RecordError;
 use crate::vector::{Dot, MAX_SEEN, N_MAX, Vector, Writer};
@@ -11,6 +11,8 @@ pub const HEIGHT_MAX: u64 = 1 << 48;
 
 const MAGIC: [u8; 2] = *b"SR";
 const FORMAT: u8 = 1;
+/// The format of a record whose vector names nodes.
+const FORMAT_WITH_NODES: u8 = 2;
 const MANIFEST_DIRECT: u8 = 0;
 const MANIFEST_INDIRECT: u8 = 1;
 
@@ -129,7 +131,9 @@ impl Clear {
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&[FORMAT, self.kind.code()]);
+        let nodes = self.seen.nodes().count();
+        let format = if nodes == 0 { FORMAT } else { FORMAT_WITH_NODES };
+        out.extend_from_slice(&[format, self.kind.code()]);
         out.extend_from_slice(self.stash.as_bytes());
         out.extend_from_slice(self.name.as_bytes());
         out.extend_from_slice(&self.dot.writer.to_bytes());
@@ -137,10 +141,17 @@ impl Clear {
         out.extend_from_slice(self.previous.as_bytes());
         out.extend_from_slice(&self.height.to_le_bytes());
         out.extend_from_slice(&self.epoch.to_le_bytes());
-        out.push(count_u8(self.seen.len()));
+        out.push(count_u8(self.seen.len() - nodes));
         for dot in self.seen.iter() {
             out.extend_from_slice(&dot.writer.to_bytes());
             out.extend_from_slice(&dot.n.to_le_bytes());
+        }
+        if nodes > 0 {
+            out.push(count_u8(nodes));
+        }
+        for (node, removed_at) in self.seen.nodes() {
+            out.extend_from_slice(node.as_bytes());
+            out.extend_from_slice(&removed_at.to_le_bytes());
         }
         let indirect = matches!(self.manifest, Manifest::Indirect { .. });
         out.push(if indirect { MANIFEST_INDIRECT } else { MANIFEST_DIRECT });
@@ -155,10 +166,11 @@ impl Clear {
         if reader.array()? != MAGIC {
             return Err(RecordError::Magic);
         }
-        match reader.u8()? {
-            FORMAT => {}
+        let with_nodes = match reader.u8()? {
+            FORMAT => false,
+            FORMAT_WITH_NODES => true,
             found => return Err(RecordError::Format { found }),
-        }
+        };
         let code = reader.u8()?;
         let clear = Self {
             kind: RecordKind::from_code(code).ok_or(RecordError::Kind { found: code })?,
@@ -168,7 +180,7 @@ impl Clear {
             previous: RecordHash::from_bytes(reader.array()?),
             height: reader.u64()?,
             epoch: reader.u32()?,
-            seen: read_vector(reader)?,
+            seen: read_vector(reader, with_nodes)?,
             manifest: read_manifest(reader)?,
         };
         clear.check()?;
@@ -197,7 +209,7 @@ fn check_indirect(chunks: &[ChunkRef], total: u64) -> Result<(), RecordError> {
     }
 }
 
-fn read_vector(reader: &mut Reader<'_>) -> Result<Vector, RecordError> {
+fn read_vector(reader: &mut Reader<'_>, with_nodes: bool) -> Result<Vector, RecordError> {
     let entries = usize::from(reader.u8()?);
     if entries > MAX_SEEN {
         return Err(RecordError::SeenCount { entries });
@@ -209,7 +221,27 @@ fn read_vector(reader: &mut Reader<'_>) -> Result<Vector, RecordError> {
             return Err(RecordError::SeenOrder { at });
         }
     }
+    if with_nodes {
+        read_nodes(reader, &mut seen)?;
+    }
     Ok(seen)
+}
+
+fn read_nodes(reader: &mut Reader<'_>, seen: &mut Vector) -> Result<(), RecordError> {
+    let count = usize::from(reader.u8()?);
+    if count == 0 {
+        return Err(RecordError::NoNodes);
+    }
+    if seen.len() + count > MAX_SEEN {
+        return Err(RecordError::SeenCount { entries: seen.len() + count });
+    }
+    for at in 0..count {
+        let (node, removed_at) = (NodeId::from_bytes(reader.array()?), reader.u64()?);
+        if !seen.push_node_sorted(node, removed_at) {
+            return Err(RecordError::NodeOrder { at });
+        }
+    }
+    Ok(())
 }
 
 fn read_manifest(reader: &mut Reader<'_>) -> Result<Manifest, RecordError> {

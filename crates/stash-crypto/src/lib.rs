@@ -84,7 +84,7 @@ pub use join::{JoinError, JoinRequest};
 pub use key::{Key, KeyError, MAX_KEY, NameKey};
 pub use keyring::{Keyring, KeyringError, Protection};
 pub use label::{LabelError, LabelKeys, MAX_DISPLAY_NAME, label_epoch};
-pub use log::{Barred, Member, MemberError, MemberLog, Removal};
+pub use log::{Barred, Member, MemberError, MemberLog, Misnamed, Removal};
 pub use manifest::{
     ChunkRef, DIRECT_CHUNKS, MANIFEST_CHUNK_MAX, MANIFEST_ENTRIES_MAX, Manifest, ManifestError,
     decode_manifest_chunk, manifest_chunks,
@@ -101,7 +101,7 @@ pub use secret::{NetworkKey, ReadRoot, RootSecret};
 pub use sign::{RootSigner, SignatureError};
 pub use text::{TextError, Typo};
 pub use ticket::{Ticket, TicketError, TicketSecret};
-pub use vector::{Dot, MAX_SEEN, N_MAX, SeenFull, Vector, Writer};
+pub use vector::{Dot, MAX_SEEN, N_MAX, Reached, SeenFull, Vector, Writer};
 pub use version::{
     Gone, Settled, compare_leaves, covered_vector, covers, dead_vector, forgets, head,
     includes_forget, leaves, settle,

@@ -13,7 +13,7 @@ use crate::ids::{
 };
 use crate::member::{Identity, Role};
 use crate::sign::SignatureError;
-use crate::vector::{Dot, Writer};
+use crate::vector::{Dot, Vector, Writer};
 
 /// A current member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +140,37 @@ pub enum Barred {
         /// The last number that counts; it does so with one hash only.
         n: u64,
     },
+}
+
+/// Why the log lets a vector not stand. The record's writer is at fault; or this log is not up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Misnamed {
+    /// An entry names a node that never was a member, as far as this log goes.
+    #[error("it says to have seen records of {}, which this node does not know as a member", .0.short())]
+    Unknown(NodeId),
+    /// An entry names a removal that this log has not come to.
+    #[error("it names entry {index} of the member log, and {len} are known here")]
+    Early {
+        /// Where the removal is said to be.
+        index: u64,
+        /// Entries of this log.
+        len: u64,
+    },
+    /// The entry of the log that is named did not remove the node that is named.
+    #[error("entry {index} of the member log does not remove {}", .node.short())]
+    NotRemoved {
+        /// The node.
+        node: NodeId,
+        /// The entry.
+        index: u64,
+    },
+}
+
+impl Misnamed {
+    /// Whether a longer log may let it stand.
+    pub fn is_passing(&self) -> bool {
+        !matches!(self, Misnamed::NotRemoved { .. })
+    }
 }
 
 /// The verified log of one stash and what it amounts to.
@@ -384,6 +415,34 @@ impl MemberLog {
             Some(role) => Err(Barred::NotOwner { node: writer.node, role }),
             None => Err(Barred::NotMember(writer.node)),
         }
+    }
+
+    /// Whether a vector stands: it names writers of nodes that are or were members, and as a whole only
+    /// nodes that the entry which it names has removed. Their records are finitely many.
+    pub fn names(&self, seen: &Vector) -> Result<(), Misnamed> {
+        for (node, index) in seen.nodes() {
+            let removed = self.removed.get(&node).is_some_and(|gone| gone.removed_at == index);
+            match removed {
+                true => {}
+                false if index >= self.len() => {
+                    return Err(Misnamed::Early { index, len: self.len() });
+                }
+                false => return Err(Misnamed::NotRemoved { node, index }),
+            }
+        }
+        let unknown = seen.iter().map(|dot| dot.writer.node).find(|node| !self.knows(node));
+        unknown.map_or(Ok(()), |node| Err(Misnamed::Unknown(node)))
+    }
+
+    /// Whether a node is or was a member.
+    pub fn knows(&self, node: &NodeId) -> bool {
+        self.members.contains_key(node) || self.removed.contains_key(node)
+    }
+
+    /// Whether a record of this writer may count, now or later: not if its node was removed, or is not
+    /// known, and no cut says where this incarnation ends.
+    pub fn may_count(&self, writer: &Writer) -> bool {
+        self.members.contains_key(&writer.node) || self.cut_of(writer).is_some()
     }
 
     /// Where the records of this writer end, if they do. It never writes again. Of two cuts of one

@@ -207,6 +207,7 @@ fn meta_length_fits(kind: RecordKind, len: u32) -> bool {
 // Whatever the limits of the parts allow fits into a record.
 const _: () = assert!(
     161 + MAX_SEEN * 48
+        + 1
         + 2
         + DIRECT_CHUNKS * ChunkRef::ENCODED
         + 8
@@ -282,6 +283,15 @@ pub enum RecordError {
     /// Entries of the vector out of order or doubled.
     #[error("entry {at} of the vector is out of order")]
     SeenOrder {
+        /// Its position.
+        at: usize,
+    },
+    /// A vector of the format that names nodes names none.
+    #[error("the vector names no node, and its format says that it does")]
+    NoNodes,
+    /// Nodes of the vector out of order or doubled, or one of which a writer is named as well.
+    #[error("node {at} of the vector is out of order")]
+    NodeOrder {
         /// Its position.
         at: usize,
     },

@@ -7,7 +7,7 @@ use std::fmt;
 use crate::clear::{Clear, ForgetKind, RecordKind};
 use crate::ids::NameId;
 use crate::record::Record;
-use crate::vector::{Dot, SeenFull, Vector, Writer};
+use crate::vector::{Reached, SeenFull, Vector};
 
 /// Whether version `r` covers version `s` of the same name. Forgets neither cover nor are covered.
 pub fn covers(r: &Clear, s: &Clear) -> bool {
@@ -178,23 +178,19 @@ fn replaces(by: &Record, f: &Record) -> bool {
     includes_forget(by.clear(), f.clear()) && (!equal || by.hash() < f.hash())
 }
 
-/// What vectors include together; without their limit, since nobody writes it down.
-struct Reach(BTreeMap<(NameId, Writer), u64>);
+/// What vectors include together, by the names that they are about.
+struct Reach(BTreeMap<NameId, Reached>);
 
 impl Reach {
     fn of<'a>(clears: impl Iterator<Item = &'a Clear>) -> Reach {
-        let mut reach = BTreeMap::new();
+        let mut reach: BTreeMap<NameId, Reached> = BTreeMap::new();
         for clear in clears {
-            for dot in clear.seen.iter() {
-                let n = reach.entry((clear.name, dot.writer)).or_default();
-                *n = dot.n.max(*n);
-            }
+            reach.entry(clear.name).or_default().join(&clear.seen);
         }
         Reach(reach)
     }
 
     fn includes(&self, version: &Clear) -> bool {
-        let Dot { writer, n } = version.dot;
-        self.0.get(&(version.name, writer)).is_some_and(|reached| *reached >= n)
+        self.0.get(&version.name).is_some_and(|reached| reached.covers(&version.dot))
     }
 }

@@ -9,8 +9,8 @@ use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError};
 
 use stash_crypto::{
-    Dot, HEIGHT_MAX, MemberLog, N_MAX, NameId, NodeId, Record, RecordError, RecordHash, Role,
-    StashId, Vector, Writer, includes_forget,
+    Dot, MemberLog, N_MAX, NameId, NodeId, Record, RecordError, RecordHash, Role, StashId, Vector,
+    Writer, includes_forget,
 };
 use stash_p2p::Environment;
 use stash_store::{Batch, CommitError, DamagedRecord, Store};
@@ -18,6 +18,7 @@ use stash_store::{Batch, CommitError, DamagedRecord, Store};
 use crate::joint::Joint;
 use crate::ledger::{self, Held, LedgerError, Turn, Turns};
 use crate::roster::Roster;
+use crate::seen::{self, Known, NameFull, Seen};
 use crate::{incarnations, restored};
 
 /// Records of several batches that are committed together, at most: far below what one batch of the
@@ -73,8 +74,8 @@ pub enum WriteError {
     #[error("the record cannot be made: {0}")]
     Draft(#[from] RecordError),
     /// More writers have written this name than one record can name.
-    #[error("the name {} has more than 64 writers in its history; resolve it first", .0.short())]
-    TooManyWriters(NameId),
+    #[error(transparent)]
+    TooManyWriters(#[from] NameFull),
     /// This node may not write any more: its role was changed.
     #[error("this node is a {0}, and only owners write")]
     Role(Role),
@@ -285,7 +286,8 @@ impl Author {
                     free.insert(Known { records: whole, lost })
                 }
             };
-            let (seen, height) = seen_and_height(&write.name, known)?;
+            let Seen { vector: seen, height, full } =
+                seen::seen(place.roster, store, &write.name, known)?;
             let next_dot = Dot { writer: next.writer, n: next.n + 1 };
             let cut = place.roster.log(|log| log.cut_of(&next.writer).is_some());
             if next.n >= N_MAX || cut || seen.covers(&next_dot) {
@@ -307,6 +309,10 @@ impl Author {
             };
             let record = (write.draft)(position)?;
             let clear = record.clear();
+            // Whoever forgets says that this is wanted; a version would cover what nobody here has seen.
+            if let Some(full) = full.filter(|_| clear.kind.is_version()) {
+                return Err(WriteError::TooManyWriters(full));
+            }
             if !clear.kind.is_version()
                 && known.records.iter().any(|held| includes_forget(held.clear(), clear))
             {
@@ -343,34 +349,6 @@ fn admit(
     })?;
     *last = next;
     Ok(written)
-}
-
-/// What is held of a name, and what this batch adds.
-struct Known {
-    records: Vec<Record>,
-    /// Dots of records that are damaged here, and that no member had whole when the name was looked
-    /// at: a new record covers them all the same, since their places stand in the index.
-    lost: Vec<Dot>,
-}
-
-/// What a new record of a name has seen, and its height. The dot of a forget is left out: the forget
-/// says that its vector is known here, and its author may have written, before it and under the
-/// same writer, versions that it does not name and that nobody here has seen.
-fn seen_and_height(name: &NameId, known: &Known) -> Result<(Vector, u64), WriteError> {
-    let mut seen = Vector::new();
-    let mut height = 0;
-    let full = |_| WriteError::TooManyWriters(*name);
-    for dot in &known.lost {
-        seen.insert(*dot).map_err(full)?;
-    }
-    for clear in known.records.iter().map(Record::clear) {
-        seen.join(&clear.seen).map_err(full)?;
-        if clear.kind.is_version() {
-            seen.insert(clear.dot).map_err(full)?;
-            height = height.max(clear.height);
-        }
-    }
-    Ok((seen, (height + 1).min(HEIGHT_MAX)))
 }
 
 fn zeros() -> RecordHash {

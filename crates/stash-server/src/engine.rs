@@ -35,7 +35,7 @@ use crate::tally::Wait;
 use crate::tickets::{self, TicketUse};
 use crate::traffic::{Replicated, Traffic};
 use crate::upload::Upload;
-use crate::{catchup, parted, repair, rooms, roster, short, sync, wants};
+use crate::{catchup, parted, repair, rooms, roster, seen, short, sync, wants};
 
 /// One running node of one stash. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -226,6 +226,16 @@ impl Engine {
     /// When `len` is above [`crate::MAX_BUFFER`].
     pub async fn buffer(&self, len: usize) -> Buffer {
         self.core.pools.upload.take(len).await
+    }
+
+    /// Whether a name takes another version: not if its history has more writers than one can name.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] when the store cannot be read.
+    pub async fn has_room_for_version(&self, name: NameId) -> Result<bool, LedgerError> {
+        let core = Arc::clone(&self.core);
+        self.core.disk.run(move |store| seen::has_room(&core.roster, store, &name)).await
     }
 
     /// The records held of a name.

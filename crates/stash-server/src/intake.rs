@@ -357,6 +357,9 @@ pub(crate) async fn accept(
             Ok(_) => stored.next().expect("one result a record"),
             Err(why) => {
                 tracing::warn!(from = %from.short(), %why, "a record was refused");
+                if why.is_passing() {
+                    shared.roster.refused_for_now();
+                }
                 RecordResult::Refused { reason: why.to_string() }
             }
         };
@@ -389,6 +392,7 @@ fn check(core: &Core, bytes: &[u8]) -> Result<Record, rules::Unacceptable> {
         Record::decode(bytes).map_err(|error| rules::Unacceptable::Malformed(error.to_string()))?;
     let epoch = core.roster.log(|log| log.epoch());
     let admits = |dot: &_, hash: &_| core.roster.log(|log| log.admits(dot, hash));
-    rules::accept(&record, &core.stash, epoch, admits)?;
+    let names = |seen: &_| core.roster.log(|log| log.names(seen));
+    rules::accept(&record, &core.stash, epoch, admits, names)?;
     Ok(record)
 }

@@ -155,6 +155,9 @@ async fn follow(core: &Arc<Core>) {
         }
         Err(error) => tracing::error!(%error, "records past a cut are still shown here"),
     }
+    if core.roster.was_refused() {
+        catchup::compare_with_all(core);
+    }
 }
 
 /// Takes the network keys of new epochs from the log.

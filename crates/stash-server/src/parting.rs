@@ -230,6 +230,8 @@ impl Parting {
     /// What was seen, without the numbers of this writer after the parting.
     fn before(&self, seen: &Vector) -> Vector {
         let mut before = Vector::new();
+        let fits = seen.nodes().try_for_each(|(node, at)| before.insert_node(node, at));
+        fits.expect("a part of a vector fits into a vector");
         for dot in seen.iter() {
             let n = if dot.writer == self.writer { dot.n.min(self.common) } else { dot.n };
             let fits = before.insert(Dot { writer: dot.writer, n });

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use stash_crypto::{
@@ -34,6 +35,8 @@ pub(crate) struct Roster {
     growing: RwLock<()>,
     /// One at a time looks through what a cut sets aside.
     cutting: Mutex<()>,
+    /// A record was refused that a longer log may accept.
+    refused: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -95,7 +98,8 @@ impl Roster {
         let addresses = claims.map(|claim| (claim.node, claim)).collect();
         let state = RwLock::new(State { log, addresses });
         let (growing, cutting) = (RwLock::new(()), Mutex::new(()));
-        Ok(Roster { state, changes: watch::Sender::new(0), growing, cutting })
+        let (changes, refused) = (watch::Sender::new(0), AtomicBool::new(false));
+        Ok(Roster { state, changes, growing, cutting, refused })
     }
 
     /// Changes with every entry and address that is learned.
@@ -116,6 +120,17 @@ impl Roster {
     /// Whoever sets aside what lies past cuts does it alone.
     pub(crate) fn cutting(&self) -> MutexGuard<'_, ()> {
         lock(&self.cutting)
+    }
+
+    /// A record was refused that a longer log may accept: it is asked for again when there is one. After
+    /// a restart everything is compared in any case.
+    pub(crate) fn refused_for_now(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was one since this was asked last.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.refused.swap(false, Ordering::Relaxed)
     }
 
     fn read<T>(&self, view: impl FnOnce(&State) -> T) -> T {

@@ -3,7 +3,7 @@
 //! Records apply in any order and a gap in a writer's numbers blocks nothing, so every rule looks
 //! at one record and the member log alone.
 
-use stash_crypto::{Barred, Dot, Record, RecordHash, StashId};
+use stash_crypto::{Barred, Dot, Misnamed, Record, RecordHash, StashId, Vector};
 
 /// Why a record is not accepted. Its sender or author is at fault; nothing was kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +17,9 @@ pub enum Unacceptable {
     /// The member log does not let it count: its writer may not write, or its records end before it.
     #[error(transparent)]
     Barred(#[from] Barred),
+    /// The member log does not let its vector stand.
+    #[error(transparent)]
+    Misnamed(#[from] Misnamed),
     /// The epoch is one that the member log has not opened.
     #[error("the record is of epoch {got}, and the stash is at epoch {current}")]
     FutureEpoch {
@@ -30,7 +33,20 @@ pub enum Unacceptable {
     Signature,
 }
 
-/// Checks one record; `admits` is what the member log says of its dot and hash
+impl Unacceptable {
+    /// Whether a longer member log may accept it: it is asked for again once there is one.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Unacceptable::Misnamed(why) => why.is_passing(),
+            Unacceptable::FutureEpoch { .. } => true,
+            Unacceptable::Barred(why) => !matches!(why, Barred::PastCut { .. }),
+            _ => false,
+        }
+    }
+}
+
+/// Checks one record; `names` is what the member log says of its vector
+/// ([`MemberLog::names`](stash_crypto::MemberLog::names)), and `admits` is what the member log says of its dot and hash
 /// ([`MemberLog::admits`](stash_crypto::MemberLog::admits)). The signature, the dearest test, comes
 /// last.
 ///
@@ -42,12 +58,14 @@ pub fn accept(
     stash: &StashId,
     epoch: u32,
     admits: impl Fn(&Dot, &RecordHash) -> Result<(), Barred>,
+    names: impl Fn(&Vector) -> Result<(), Misnamed>,
 ) -> Result<(), Unacceptable> {
     let clear = record.clear();
     if clear.stash != *stash {
         return Err(Unacceptable::OtherStash(clear.stash));
     }
     admits(&clear.dot, &record.hash())?;
+    names(&clear.seen)?;
     if clear.epoch > epoch {
         return Err(Unacceptable::FutureEpoch { got: clear.epoch, current: epoch });
     }
@@ -99,11 +117,12 @@ mod tests {
 
     /// Judges a record at an epoch, with its writer in a role.
     fn judged(record: &Record, epoch: u32, role: Option<Role>) -> Result<(), Unacceptable> {
-        accept(record, &stash(), epoch, |dot, _| match role {
+        let admits = |dot: &Dot, _: &RecordHash| match role {
             Some(Role::Owner) => Ok(()),
             Some(role) => Err(Barred::NotOwner { node: dot.writer.node, role }),
             None => Err(Barred::NotMember(dot.writer.node)),
-        })
+        };
+        accept(record, &stash(), epoch, admits, |_| Ok(()))
     }
 
     fn by_owner(record: &Record) -> Result<(), Unacceptable> {
@@ -191,6 +210,27 @@ mod tests {
         }
         let epoch = judged(&flipped(&record, 156), 1, Some(Role::Owner));
         assert_eq!(epoch, Err(Unacceptable::Signature), "an epoch that is open");
+    }
+
+    // Fault case 23.
+    #[test]
+    fn what_a_longer_log_may_accept_is_refused_for_now_and_the_rest_for_good() {
+        let (record, node) = (signed(clear()), clear().dot.writer.node);
+        let cases = [
+            (Misnamed::Unknown(node), true),
+            (Misnamed::Early { index: 7, len: 7 }, true),
+            (Misnamed::NotRemoved { node, index: 1 }, false),
+        ];
+        for (why, passing) in cases {
+            let refused = accept(&record, &stash(), 0, |_, _| Ok(()), |_| Err(why)).unwrap_err();
+            assert_eq!(refused, Unacceptable::Misnamed(why));
+            assert_eq!(refused.is_passing(), passing, "{why}");
+        }
+        let barred = |why: Barred| Unacceptable::from(why).is_passing();
+        assert!(barred(Barred::NotMember(node)), "it may have been admitted");
+        let writer = clear().dot.writer;
+        assert!(!barred(Barred::PastCut { writer, n: 1 }), "of two cuts the first stands");
+        assert!(!Unacceptable::Signature.is_passing());
     }
 
     // Fault case 24.

@@ -73,14 +73,14 @@ const ENTRIES: usize = 160;
 /// Bytes of one entry of `seen`.
 const ENTRY: usize = 48;
 
-fn writer(n: u8) -> Writer {
-    Writer { node: NodeId::from_bytes([n; 32]), incarnation: Incarnation::from_bytes([n; 8]) }
+fn writer(node: NodeId, n: u8) -> Writer {
+    Writer { node, incarnation: Incarnation::from_bytes([n; 8]) }
 }
 
-fn seen(writers: impl IntoIterator<Item = u8>) -> Vector {
+fn seen(node: NodeId, incarnations: impl IntoIterator<Item = u8>) -> Vector {
     let mut seen = Vector::new();
-    for n in writers {
-        seen.insert(Dot { writer: writer(n), n: 7 }).unwrap();
+    for n in incarnations {
+        seen.insert(Dot { writer: writer(node, n), n: 7 }).unwrap();
     }
     seen
 }
@@ -241,7 +241,7 @@ async fn a_record_cut_at_any_byte_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn seen_out_of_order_or_doubled_makes_a_record_malformed() {
     let scene = scene().await;
-    let clear = Clear { seen: seen([8, 9]), ..scene.clear("a", 1) };
+    let clear = Clear { seen: seen(scene.node.keys.node_id(), [8, 9]), ..scene.clear("a", 1) };
     let good = scene.signed("a", clear);
     let (head, rest) = good.bytes().split_at(ENTRIES + 1);
     let (first, rest) = rest.split_at(ENTRY);
@@ -256,11 +256,12 @@ async fn seen_out_of_order_or_doubled_makes_a_record_malformed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn seen_of_64_entries_is_taken_and_of_65_malformed() {
     let scene = scene().await;
-    let clear = Clear { seen: seen(1..=64), ..scene.clear("a", 1) };
+    let clear = Clear { seen: seen(scene.node.keys.node_id(), 1..=64), ..scene.clear("a", 1) };
     let most = scene.signed("a", clear);
     assert_eq!(most.bytes()[ENTRIES], 64);
     let (head, rest) = most.bytes().split_at(ENTRIES + 1 + 64 * ENTRY);
-    let one_more = [&writer(65).to_bytes()[..], &7_u64.to_le_bytes()].concat();
+    let one_more =
+        [&writer(scene.node.keys.node_id(), 65).to_bytes()[..], &7_u64.to_le_bytes()].concat();
     let mut beyond = [head, &one_more, rest].concat();
     beyond[ENTRIES] = 65;
     has(&scene.refused(&beyond).await, "malformed");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use stash_crypto::{ChunkRef, Key, Manifest, RecordError, Vector};
+use stash_crypto::{ChunkRef, Key, Manifest, Reached, RecordError};
 use stash_server::{FetchError, LedgerError, PutError as UploadError, Upload, Write};
 use thiserror::Error;
 
@@ -94,7 +94,7 @@ pub(crate) async fn unless_cancelled<T, E: From<RewriteError>>(
 /// The versions of a name, and all that was seen of it when they were looked at.
 pub(crate) struct Looked {
     pub(crate) versions: Versions,
-    seen: Option<Vector>,
+    seen: Reached,
 }
 
 impl Inner {
@@ -170,8 +170,7 @@ impl Unmoved {
         let Write { name, draft } = write(inner, content);
         let moved = Arc::clone(&self.moved);
         let draft = Box::new(move |position: stash_server::Position| {
-            // Beyond the bound of a vector, the engine has refused before it came here.
-            if looked.seen.as_ref().is_some_and(|seen| !seen.includes(&position.seen)) {
+            if !position.seen.iter().all(|dot| looked.seen.covers(&dot)) {
                 moved.store(true, Ordering::Relaxed);
                 // Any error ends the batch; this one is not seen by anybody.
                 return Err(RecordError::Height { height: position.height });

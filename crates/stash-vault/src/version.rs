@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use stash_crypto::{
-    ForgetKind, Key, Meta, NameId, OpenError, Record, RecordHash, RecordKind, Vector, forgets,
+    ForgetKind, Key, Meta, NameId, OpenError, Reached, Record, RecordHash, RecordKind, forgets,
     head, leaves,
 };
 use thiserror::Error;
@@ -188,18 +188,18 @@ pub(crate) fn versions(keys: &ReadKeys, records: &[Record]) -> Versions {
     found
 }
 
-/// Everything that whoever holds these records has seen of their name; `None` beyond the bound of a
-/// vector, where nothing can be written before the name is resolved.
-pub(crate) fn seen(records: &[Record]) -> Option<Vector> {
-    let mut seen = Vector::new();
+/// Everything that whoever holds these records has seen of their name: more, maybe, than a new record
+/// can name.
+pub(crate) fn seen(records: &[Record]) -> Reached {
+    let mut seen = Reached::default();
     for clear in records.iter().map(Record::clear) {
-        seen.join(&clear.seen).ok()?;
+        seen.join(&clear.seen);
         // As the engine counts: what a forget names is known, and the forget itself is no version.
         if clear.kind.is_version() {
-            seen.insert(clear.dot).ok()?;
+            seen.insert(clear.dot);
         }
     }
-    Some(seen)
+    seen
 }
 
 fn is_dead(record: &Record, all: &[Record]) -> bool {

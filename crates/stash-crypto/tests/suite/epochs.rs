@@ -324,3 +324,38 @@ fn a_cut_has_one_encoding() {
         assert_eq!(Cut::from_bytes(&bytes), None, "{n}");
     }
 }
+
+// Fault case 23.
+#[test]
+fn a_vector_names_members_of_any_time_and_as_a_whole_only_who_was_removed_where_it_says() {
+    let mut log = log();
+    let (writer, stranger) = (node(), NodeKeys::from_seed([77; 32]));
+    let one = |dot: Dot| {
+        let mut seen = Vector::new();
+        seen.insert(dot).unwrap();
+        seen
+    };
+    let whole = |keys: &NodeKeys, at| {
+        let mut seen = Vector::new();
+        seen.insert_node(keys.node_id(), at).unwrap();
+        seen
+    };
+    assert_eq!(log.names(&one(dot(&writer, 4, 1))), Ok(()));
+    let unknown = Misnamed::Unknown(stranger.node_id());
+    assert_eq!(log.names(&one(dot(&stranger, 4, 1))), Err(unknown));
+    let early = Misnamed::Early { index: 4, len: 4 };
+    assert_eq!(log.names(&whole(&writer, 4)), Err(early));
+    assert!(unknown.is_passing() && early.is_passing());
+    push(&mut log, MemberChange::Remove { node: writer.node_id(), cuts: vec![cut(4, 7, 7)] });
+    assert_eq!(log.names(&whole(&writer, 4)), Ok(()));
+    assert_eq!(log.names(&one(dot(&writer, 4, 1))), Ok(()), "it was a member");
+    for (keys, index) in [(&writer, 1), (&stranger, 4), (&keeper(), 2)] {
+        let wrong = Misnamed::NotRemoved { node: keys.node_id(), index };
+        assert_eq!(log.names(&whole(keys, index)), Err(wrong));
+        assert!(!wrong.is_passing());
+    }
+    assert!(log.may_count(&dot(&writer, 4, 1).writer), "up to its cut");
+    assert!(!log.may_count(&dot(&writer, 5, 1).writer), "it ended before its first record");
+    assert!(!log.may_count(&dot(&stranger, 4, 1).writer));
+    assert!(log.may_count(&dot(&keeper(), 4, 1).writer), "it may become an owner");
+}

@@ -171,6 +171,14 @@ pub(crate) fn forget(kind: ForgetKind) -> Record {
     sign(Clear { seen: seen(2), ..clear(RecordKind::Forget(kind)) }, None)
 }
 
+/// A dead forget of what two writers and two removed nodes wrote.
+pub(crate) fn forget_by_node() -> Record {
+    let mut seen = seen(2);
+    seen.insert_node(NodeId::from_bytes([7; 32]), 4).unwrap();
+    seen.insert_node(NodeId::from_bytes([0x10; 32]), 1 << 40).unwrap();
+    sign(Clear { seen, ..clear(RecordKind::Forget(ForgetKind::Dead)) }, None)
+}
+
 pub(crate) fn admit(keys: &NodeKeys, role: Role, ticket: u8) -> MemberChange {
     let ticket = TicketId::from_bytes([ticket; 16]);
     let request = JoinRequest::sign(keys, &stash(), ticket, "attic").unwrap();

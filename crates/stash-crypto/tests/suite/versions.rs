@@ -154,3 +154,78 @@ fn a_full_vector_refuses_a_new_writer_and_stays_as_it_was() {
     assert_eq!(full.insert(Dot { n: 99, ..known }), Ok(()));
     assert_eq!((full.len(), full.get(&known.writer)), (64, 99));
 }
+
+/// A put of a node under one of its incarnations, or a dead forget with this vector.
+fn by(keys: &NodeKeys, incarnation: u8, n: u64, forgets: Option<Vector>) -> Record {
+    let writer =
+        Writer { node: keys.node_id(), incarnation: Incarnation::from_bytes([incarnation; 8]) };
+    let kind = match forgets {
+        Some(_) => RecordKind::Forget(ForgetKind::Dead),
+        None => RecordKind::Put,
+    };
+    let meta = forgets.is_none().then(inline_meta);
+    let seen = forgets.unwrap_or_default();
+    let clear = Clear { dot: Dot { writer, n }, seen, ..clear(kind) };
+    RecordDraft { clear, meta }.sign(keys.signer(), &meta_keys()).unwrap()
+}
+
+#[test]
+fn a_forget_by_node_takes_all_that_the_node_wrote_and_nothing_else() {
+    let (mine, bad) = (by(&node(), 1, 1, None), keeper());
+    let junk: Vec<Record> = (0..80).map(|at| by(&bad, at, u64::from(at) + 1, None)).collect();
+    let mut vector = Vector::new();
+    vector.insert_node(bad.node_id(), 5).unwrap();
+    let forget = by(&node(), 1, 2, Some(vector));
+    let all = [&[mine.clone(), forget.clone()], &junk[..79]].concat();
+    let settled = settle(&all);
+    assert_eq!(settled.keep, [mine.clone(), forget.clone()]);
+    assert!(settled.drop.iter().all(|(_, why)| *why == Gone::Dead));
+    let late = settle(&[settled.keep, vec![junk[79].clone()]].concat());
+    assert_eq!(late.drop, [(junk[79].clone(), Gone::Dead)], "whatever its incarnation");
+    // It brings about all that a forget of some of them does, and not the other way round.
+    let mut some = Vector::new();
+    some.insert(junk[3].clear().dot).unwrap();
+    let some = by(&node(), 2, 1, Some(some));
+    assert!(includes_forget(forget.clear(), some.clear()));
+    assert!(!includes_forget(some.clear(), forget.clear()));
+    // Whoever writes later has seen it all.
+    let later = Clear { seen: forget.clear().seen.clone(), ..mine.clear().clone() };
+    assert!(covers(&later, junk[0].clear()) && !covers(&later, mine.clear()));
+}
+
+#[test]
+fn a_node_stands_for_all_its_writers_in_a_vector_and_takes_one_place() {
+    let (bad, other) = (keeper().node_id(), NodeId::from_bytes([1; 32]));
+    let dot = |node, at: u8| {
+        let incarnation = Incarnation::from_bytes([at; 8]);
+        Dot { writer: Writer { node, incarnation }, n: 9 }
+    };
+    let mut full = Vector::new();
+    (0..64).for_each(|at| full.insert(dot(bad, at)).unwrap());
+    assert_eq!(full.insert(dot(other, 1)), Err(SeenFull));
+    let mut folded = full.clone();
+    folded.insert_node(bad, 5).unwrap();
+    assert_eq!((folded.len(), folded.iter().count()), (1, 0));
+    assert!(folded.includes(&full) && !full.includes(&folded));
+    assert!(folded.covers(&Dot { n: N_MAX, ..dot(bad, 99) }));
+    folded.insert(dot(bad, 99)).unwrap();
+    assert_eq!(folded.len(), 1, "it is included already");
+    (0..63).for_each(|at| folded.insert(dot(other, at)).unwrap());
+    assert_eq!(folded.insert_node(NodeId::from_bytes([2; 32]), 5), Err(SeenFull));
+    let mut joined = full.clone();
+    joined.join(&folded).unwrap();
+    assert_eq!(joined, folded, "a join makes room before it needs any");
+    folded.insert_node(other, 6).unwrap();
+    let named: Vec<NodeId> = folded.nodes().map(|(node, _)| node).collect();
+    assert!(named.is_sorted() && named.len() == 2 && folded.len() == 2);
+
+    let mut reached = Reached::default();
+    (0..64).for_each(|at| reached.insert(dot(other, at)));
+    reached.join(&full);
+    assert_eq!(reached.vector(), Err(SeenFull));
+    assert!(reached.includes(&full) && !reached.includes(&folded));
+    reached.insert_node(bad, 5);
+    assert_eq!(reached.vector(), Err(SeenFull), "65");
+    reached.retain(|writer| writer.incarnation != Incarnation::from_bytes([7; 8]));
+    assert_eq!(reached.vector().unwrap().len(), 64);
+}

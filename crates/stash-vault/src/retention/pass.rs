@@ -173,8 +173,8 @@ impl Inner {
             Err(error) if error.is_damaged_record() => return Ok(None),
             records => records?,
         };
-        // A name of more writers than a record can name takes no more records; others go on.
-        if seen(&records).is_none() {
+        // One record that cannot be written would end the whole commit; others go on.
+        if seen(&records).vector().is_err() && !self.engine.has_room_for_version(name).await? {
             return Ok(None);
         }
         Ok(plan(&dated(&self.keys, &records), &self.retention, now))
