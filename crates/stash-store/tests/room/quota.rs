@@ -108,7 +108,9 @@ fn what_many_threads_put_stays_within_the_hard_quota() {
 fn records_have_an_allowance_beyond_the_quota_and_half_of_it_is_for_endings() {
     let disk = MemDisk::new(1);
     let store = Store::create(dir(), &options(&disk)).unwrap();
-    (0..24).for_each(|n| drop(put(&store, &Random(n).bytes(60_000))));
+    for n in 0..24 {
+        put(&store, &Random(n).bytes(60_000));
+    }
     // A sixteenth of it is the allowance.
     let limit = store.stats().used_bytes;
     store.set_quota(hard(limit));
