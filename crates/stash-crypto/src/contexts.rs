@@ -36,6 +36,8 @@ table! { CONTEXTS:
     PEER_TAG = "stash 2026-11-22 v1 peer first message tag";
     /// N_i -> Noise psk.
     PEER_PSK = "stash 2026-11-22 v1 peer noise psk";
+    /// N_0 -> the X25519 secret for Noise under which every member answers the root.
+    MEETING_NOISE = "stash 2026-11-29 v1 meeting noise x25519 secret";
 
     /// R_0 -> K_name.
     NAME = "stash 2026-11-22 v1 name id";
@@ -90,6 +92,8 @@ table! { TAGS:
     TAG_JOIN = "stash v1 join";
     /// Addresses, by the node that listens there.
     TAG_ADDRESSES = "stash v1 addresses";
+    /// How far the member log goes, by the root.
+    TAG_CONFIRMATION = "stash v1 confirmation";
 }
 
 /// Derives one 32-byte key.

@@ -33,6 +33,7 @@ mod change;
 mod chunk;
 mod clear;
 mod codec;
+mod confirmation;
 mod contexts;
 mod cuts;
 mod entry;
@@ -72,6 +73,7 @@ pub use chunk::{
     OpenError, SealError, Sealed, chunk_header,
 };
 pub use clear::{Clear, ForgetKind, HEIGHT_MAX, RecordKind};
+pub use confirmation::{CONFIRMATION, Confirmation, ConfirmationError};
 pub use cuts::CutList;
 pub use entry::{EntryError, MAX_ENTRY, MemberEntry};
 pub use epoch::{ChangeError, EpochError, change_members, next_epoch};

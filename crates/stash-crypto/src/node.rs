@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::contexts;
 use crate::ids::{NodeId, NoisePublic, StashId, WrapPublic};
 use crate::member::Identity;
-use crate::secret::random;
+use crate::secret::{RootSecret, random};
 use crate::sign::{self, SIGNATURE};
 
 macro_rules! x25519_secret {
@@ -97,14 +97,24 @@ impl NodeKeys {
         }
     }
 
-    /// The seed, from which all three keys derive.
+    /// This node as it speaks and opens wraps in the name of the root: a visitor, who may read what the
+    /// root may and is no member.
+    pub fn in_the_name_of(self, root: &RootSecret) -> Self {
+        Self { noise: root.noise_static(), wrap: root.wrap_secret(), ..self }
+    }
+
+    /// The seed, from which a node's own keys derive.
     pub fn expose(&self) -> &[u8; 32] {
         &self.seed
     }
 
     /// A second copy, made on purpose.
     pub fn duplicate(&self) -> Self {
-        Self::from_seed(*self.seed)
+        Self {
+            noise: NoiseSecret::from_bytes(*self.noise.expose()),
+            wrap: WrapSecret::from_bytes(*self.wrap.expose()),
+            ..Self::from_seed(*self.seed)
+        }
     }
 
     /// The node's public name.

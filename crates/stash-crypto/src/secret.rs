@@ -145,6 +145,12 @@ impl NetworkKey {
         *contexts::derive(contexts::PEER_TAG, &*self.key)
     }
 
+    /// The Noise static under which every member answers the root when that knows an address and not
+    /// whose it is. Use the key of epoch 0, which every member holds and the root derives.
+    pub fn meeting_static(&self) -> NoiseSecret {
+        NoiseSecret::from_bytes(*contexts::derive(contexts::MEETING_NOISE, &*self.key))
+    }
+
     /// The Noise psk between members.
     pub fn peer_psk(&self) -> Zeroizing<[u8; 32]> {
         contexts::derive(contexts::PEER_PSK, &*self.key)

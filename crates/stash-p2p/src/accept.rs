@@ -12,7 +12,7 @@ use crate::PublicKey;
 use crate::budget::Holder;
 use crate::error::CloseReason;
 use crate::establish::{establish, turn_away};
-use crate::gate::{Claim, GateError, Purpose};
+use crate::gate::{Claim, GateError, Purpose, SharedRealm};
 use crate::handshake::{Asked, HandshakeError};
 use crate::inner::Inner;
 use crate::net::{Listen, Wire};
@@ -97,8 +97,16 @@ async fn respond(inner: &Arc<Inner>, mut wire: Wire) -> Result<(), Refusal> {
     let mut preamble = Box::new([0; PREAMBLE_LEN]);
     wire.read.read_exact(preamble.as_mut_slice()).await?;
     let realms = inner.gate.realms();
-    let asked = Asked::read(&inner.secret, &inner.public, &realms, &preamble, inner.ephemeral())?;
-    drop((realms, preamble));
+    let shared = inner.gate.shared();
+    let shared = shared.filter(|shared| shared.is_meant(&preamble));
+    let asked = match shared.as_deref() {
+        None => Asked::read(&inner.secret, &inner.public, &realms, &preamble, inner.ephemeral())?,
+        Some(SharedRealm { realm, secret, public }) => {
+            let realms = std::slice::from_ref(realm);
+            Asked::read(secret, public, realms, &preamble, inner.ephemeral())?
+        }
+    };
+    drop((realms, shared, preamble));
     let (remote, realm, offer) = (asked.remote, asked.realm, asked.offer.clone());
     let claim =
         Claim { realm, remote, purpose: offer.purpose, counter: offer.counter, addr: wire.remote };

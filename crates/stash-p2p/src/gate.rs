@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::PublicKey;
+use crate::{PublicKey, StaticSecret};
 
 /// One network under which peers may speak: constants that the layer above derives.
 ///
@@ -28,6 +28,29 @@ pub struct Realm {
 impl fmt::Debug for Realm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Realm(..)")
+    }
+}
+
+/// A realm in which every node answers under one key pair instead of under its own: whoever dials need
+/// not know which node listens at an address. Whoever has the realm can answer in it, so a connection
+/// proves no more than that.
+pub struct SharedRealm {
+    pub(crate) realm: Realm,
+    pub(crate) secret: StaticSecret,
+    pub(crate) public: PublicKey,
+}
+
+impl SharedRealm {
+    /// The realm in which nodes answer under this key.
+    #[must_use]
+    pub fn new(realm: Realm, secret: StaticSecret) -> Self {
+        Self { realm, public: secret.public(), secret }
+    }
+}
+
+impl fmt::Debug for SharedRealm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SharedRealm({})", self.public.short())
     }
 }
 
@@ -79,6 +102,11 @@ pub trait Gate: Send + Sync + 'static {
     /// The realms under which an incoming first message may be tagged. A handful at most: each
     /// costs one keyed hash per stranger.
     fn realms(&self) -> Arc<[Realm]>;
+
+    /// The realm, if any, in which this node answers under a key that it shares with others.
+    fn shared(&self) -> Option<Arc<SharedRealm>> {
+        None
+    }
 
     /// Whether this initiator may speak under this realm. `false` gives it silence.
     fn admit(&self, claim: Claim) -> BoxFuture<'_, bool>;

@@ -101,7 +101,7 @@ pub use endpoint::Endpoint;
 pub use environment::{Clock, Entropy, Environment, Random, SystemClock, SystemEntropy};
 pub use error::{BindError, CloseReason, DialError, PeerError, StreamError};
 pub use events::{Event, Events};
-pub use gate::{Claim, Gate, GateError, Purpose, Realm};
+pub use gate::{Claim, Gate, GateError, Purpose, Realm, SharedRealm};
 pub use key::{ParseKeyError, PublicKey, StaticSecret};
 pub use limits::{Limits, MAX_BULK, MAX_DATA, MAX_HELLO_APP, MAX_MESSAGE, REPLAY_WINDOW};
 pub use memory_gate::MemoryGate;

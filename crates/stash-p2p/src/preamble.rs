@@ -16,7 +16,7 @@
 
 use subtle::ConstantTimeEq;
 
-use crate::gate::Purpose;
+use crate::gate::{Purpose, SharedRealm};
 use crate::{PublicKey, Realm};
 
 /// The one version of the protocol that this crate speaks.
@@ -68,6 +68,13 @@ pub(crate) fn find_realm<'a>(
         }
     }
     found
+}
+
+impl SharedRealm {
+    /// Whether the preamble was made for this realm.
+    pub(crate) fn is_meant(&self, preamble: &[u8; PREAMBLE_LEN]) -> bool {
+        find_realm(std::slice::from_ref(&self.realm), &self.public, preamble).is_some()
+    }
 }
 
 impl Offer {

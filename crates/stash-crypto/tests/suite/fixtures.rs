@@ -291,6 +291,11 @@ pub(crate) fn keyring() -> Keyring {
     }
 }
 
+pub(crate) fn confirmation() -> Confirmation {
+    let whole = (6, EntryHash::from_bytes([8; 32]));
+    Confirmation::sign(&root().root_signer(), whole, 3, 1_795_910_400)
+}
+
 pub(crate) fn signed_addresses() -> SignedAddresses {
     SignedAddresses::sign(node().signer(), &stash(), 42, addresses()).unwrap()
 }

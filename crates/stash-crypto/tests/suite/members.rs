@@ -231,6 +231,21 @@ fn signed_addresses_hold_for_one_node_and_one_stash() {
 }
 
 #[test]
+fn a_confirmation_holds_for_one_stash_and_a_later_one_replaces_it() {
+    let signed = confirmation();
+    assert_eq!(signed.verify(&stash()), Ok(()));
+    assert_eq!(Confirmation::decode(&signed.encode()), Ok(signed));
+    assert_eq!(signed.encode().len(), CONFIRMATION);
+    assert!(signed.verify(&RootSecret::from_bytes([99; 32]).stash_id()).is_err());
+    assert!(Confirmation { time: signed.time + 1, ..signed }.verify(&stash()).is_err());
+    let later = Confirmation { counter: signed.counter + 1, time: 0, ..signed };
+    assert!(later.is_newer_than(&signed) && !signed.is_newer_than(&later), "time orders nothing");
+    let longer = Confirmation { length: signed.length + 1, counter: 0, ..signed };
+    assert!(longer.is_newer_than(&later) && !later.is_newer_than(&longer));
+    assert!(!signed.is_newer_than(&signed));
+}
+
+#[test]
 fn labels_open_only_for_their_node_and_all_have_one_length() {
     let keys = root().read_root().label_keys();
     for name in ["", "attic", "Dachboden über der Küche", &"x".repeat(64)] {
