@@ -3,6 +3,7 @@
 mod peers;
 mod repair;
 mod status;
+mod tickets;
 mod upkeep;
 mod versions;
 
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::Problem;
 pub(crate) use peers::{Peer, PeerChanged, PeerRemove, PeerRole, PeerRoom, Peers, RemovedPeer};
 pub(crate) use repair::{RepairDone, RepairMember, RepairRequest, RepairState};
-pub(crate) use status::{GcState, Room, ScrubState, Status, TicketState, Traffic};
+pub(crate) use status::{Confirmed, GcState, RecoveryTextState, Room, ScrubState, Status, Traffic};
+pub(crate) use tickets::{Ticket, TicketRevoke, TicketRevoked, Tickets};
 pub(crate) use upkeep::{
     CheckDone, CheckRequest, Damaged, GcDone, GcRequest, Rebuilt, ScrubDone, ScrubRequest,
 };
@@ -35,6 +37,9 @@ pub(crate) struct PutRequest {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct PutDone {
     pub(crate) roots: Vec<PutRoot>,
+    /// How many days ago the founder confirmed the members last; null if it never did.
+    #[serde(default)]
+    pub(crate) confirmed_days: Option<u64>,
 }
 
 /// What became of one root.

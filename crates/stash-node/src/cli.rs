@@ -8,6 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::units::{Percent, Size, Span, Speeds};
 
+mod founding;
+
+pub(crate) use founding::{Init, Tickets, TicketsCommand};
+
 /// Your files, encrypted, in several copies on machines of people you know.
 ///
 /// Without a command, `stash` is `stash up`: the first run makes an identity, a configuration and
@@ -91,6 +95,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Make a ticket with which another node can join
     Invite(Invite),
+    /// List the tickets that this node made, or make one void (founding node only)
+    Tickets(Tickets),
     /// Join a stash with a ticket
     Join(Join),
     /// List the members
@@ -174,19 +180,6 @@ pub(crate) struct Up {
     /// [env: STASH_RETENTION_FORGET_AT_ONCE]
     #[arg(long)]
     pub(crate) retention_forget_at_once: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Init {
-    /// The name that other members see [env: STASH_NAME]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) name: Option<String>,
-    /// Protect the keys with a passphrase, from the terminal or STASH_PASSPHRASE_FILE
-    #[arg(long)]
-    pub(crate) passphrase: bool,
-    /// Bring a stash back from the recovery text in FILE (`-`: stdin)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) recover: Option<PathBuf>,
 }
 
 /// How many members must have a thing stored before the command returns.

@@ -188,7 +188,7 @@ impl Author {
             return Ok(None);
         }
         let past = Past { writer, n, hash, opened, sequence: store.last_sequence() };
-        let noted = restored::note(Batch::new().even_if_full(), &past);
+        let noted = restored::note(store, Batch::new().even_if_full(), &past)?;
         *last = Last::fresh(incarnations::begin(store, noted, writer.node, &self.environment)?);
         Ok(Some(writer))
     }

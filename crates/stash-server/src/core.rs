@@ -88,6 +88,8 @@ impl Default for Pools {
 pub(crate) struct Core {
     pub stash: StashId,
     pub me: NodeId,
+    /// This node is no member: it reads in the name of the root, and signs nothing.
+    pub visits: bool,
     pub keys: Arc<NodeKeys>,
     /// What this node runs on.
     pub environment: Environment,
@@ -181,7 +183,13 @@ impl Core {
     /// What this node may do, as the member log says now. One that reads there that it was removed
     /// may do as little as a keeper, and nobody speaks to it.
     pub(crate) fn role(&self) -> Role {
-        self.roster.role(&self.me).unwrap_or(Role::Keeper)
+        let stranger = if self.visits { Role::Reader } else { Role::Keeper };
+        self.roster.role(&self.me).unwrap_or(stranger)
+    }
+
+    /// To whom the log wraps the keys that this node opens: itself, or the root that it speaks for.
+    pub(crate) fn recipient(&self) -> Option<&NodeId> {
+        (!self.visits).then_some(&self.me)
     }
 
     /// The connected members, in order of their ids.

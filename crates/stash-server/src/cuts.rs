@@ -18,8 +18,9 @@ use crate::core::{AskError, Core, ask, unexpected};
 use crate::join::Admission;
 use crate::ledger::LedgerError;
 use crate::members::{self, ChangeMemberError};
-use crate::message::{Reply, Request};
+use crate::message::{Refusal, Reply, Request};
 use crate::roster::RosterError;
+use crate::serve::{self, refused};
 
 /// Store rows of the lists, by hash and page (one byte).
 const LISTS: &[u8] = b"cuts/";
@@ -123,13 +124,31 @@ pub(crate) fn last(store: &Store, node: &NodeId) -> Result<Vec<Cut>, LedgerError
 
 /// Answers with the cuts of a list from a position on: none at its end, or if it is not known here.
 pub(crate) fn answer(core: &Core, list: [u8; 32], from: u64) -> Reply {
+    core.roster.log(|log| of_log(log, list, from))
+}
+
+fn of_log(log: &MemberLog, list: [u8; 32], from: u64) -> Reply {
     let from = usize::try_from(from).unwrap_or(usize::MAX);
-    let cuts = core.roster.log(|log| {
-        let list = log.list(&CutsHash::from_bytes(list));
-        let cuts = list.map(CutList::cuts).and_then(|cuts| cuts.get(from..)).unwrap_or_default();
-        cuts.iter().take(PAGE).flat_map(Cut::to_bytes).collect::<Vec<u8>>()
-    });
+    let list = log.list(&CutsHash::from_bytes(list));
+    let cuts = list.map(CutList::cuts).and_then(|cuts| cuts.get(from..)).unwrap_or_default();
+    let cuts: Vec<u8> = cuts.iter().take(PAGE).flat_map(Cut::to_bytes).collect();
     Reply::Cuts { cuts: ByteBuf::from(cuts) }
+}
+
+/// Answers whoever is told entries of this log from an endpoint that else answers nothing, and asks back
+/// for the lists that they name. Until the peer is gone.
+pub(crate) async fn serve(peer: &Peer, log: &MemberLog) {
+    while let Some(stream) = peer.accept().await {
+        let (mut send, mut recv) = stream.split();
+        let reply = match serve::opening(&mut recv).await {
+            Ok(Some(Request::Cuts { list, from })) => of_log(log, list, from),
+            Ok(_) => refused(Refusal::Unknown, "here only lists of cuts are shown"),
+            Err(_) => continue,
+        };
+        if send.message(crate::message::encode(&reply)).await.is_ok() {
+            send.finish();
+        }
+    }
 }
 
 /// Takes news about members that a peer tells, and asks it for the lists that they name. Every list

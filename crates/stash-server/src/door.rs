@@ -9,12 +9,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use stash_crypto::{NetworkKey, NoisePublic, StashId, Ticket, TicketId};
-use stash_p2p::{Claim, Environment, Gate, GateError, PublicKey, Realm};
+use stash_crypto::{Confirmation, NetworkKey, NoisePublic, StashId, Ticket, TicketId};
+use stash_p2p::{Claim, Environment, Gate, GateError, PublicKey, Realm, SharedRealm, StaticSecret};
 use stash_store::{Batch, Store};
 
 use crate::disk::Disk;
 use crate::message;
+use crate::recovery::{is_meeting, meeting_realm};
 use crate::rooms::MemberRoom;
 use crate::roster::Roster;
 use crate::tickets::Guest;
@@ -40,11 +41,28 @@ pub(crate) struct Hello {
     /// How much room the sender has, if it tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room: Option<MemberRoom>,
+    /// The newest confirmation of the member log that the sender knows; empty if it knows none.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub confirmed: ByteBuf,
+}
+
+fn is_empty(bytes: &ByteBuf) -> bool {
+    bytes.is_empty()
+}
+
+impl Hello {
+    /// What the root confirmed, as far as the sender knows; `None` unless the root signed it.
+    pub(crate) fn confirmed(&self, stash: &StashId) -> Option<Confirmation> {
+        let confirmed = Confirmation::decode(&self.confirmed).ok()?;
+        confirmed.verify(stash).is_ok().then_some(confirmed)
+    }
 }
 
 /// The gate of one stash.
 pub(crate) struct Door {
     me: NoisePublic,
+    /// Where the root finds out who listens here; every member was given the key of epoch 0.
+    meeting: Option<Arc<SharedRealm>>,
     label: [u8; 32],
     network: RwLock<Vec<NetworkKey>>,
     stash: StashId,
@@ -82,8 +100,13 @@ impl Door {
         (roster, disk): (Arc<Roster>, Disk),
         environment: Environment,
     ) -> Door {
+        let meeting = network.first().filter(|key| key.epoch() == 0).map(|first| {
+            let secret = StaticSecret::from_bytes(*first.meeting_static().expose());
+            Arc::new(SharedRealm::new(meeting_realm(&stash, first), secret))
+        });
         Door {
             me,
+            meeting,
             label: *stash.as_bytes(),
             network: RwLock::new(network),
             stash,
@@ -142,7 +165,7 @@ impl Door {
             Some(Guest::Only(node)) => {
                 self.roster.by_noise(remote).is_some_and(|(member, _)| member == node)
             }
-            None => false,
+            Some(Guest::Nobody) | None => false,
         }
     }
 
@@ -199,7 +222,7 @@ pub(crate) fn ticket_of(label: &[u8; 32], stash: &StashId) -> Option<TicketId> {
     label.first_chunk::<16>().map(|id| TicketId::from_bytes(*id))
 }
 
-fn prologue(stash: &StashId, purpose: &[u8; 4]) -> Vec<u8> {
+pub(crate) fn prologue(stash: &StashId, purpose: &[u8; 4]) -> Vec<u8> {
     [PROTOCOL, stash.as_bytes(), purpose].concat()
 }
 
@@ -228,10 +251,16 @@ impl Gate for Door {
         Arc::clone(&self.realms.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn shared(&self) -> Option<Arc<SharedRealm>> {
+        self.meeting.clone()
+    }
+
     fn admit(&self, claim: Claim) -> BoxFuture<'_, bool> {
         let remote = noise(&claim.remote);
         let expected = if claim.realm == self.label {
             self.roster.by_noise(&remote).is_some() || self.roster.is_root(&remote)
+        } else if is_meeting(&claim.realm) {
+            self.roster.is_root(&remote)
         } else {
             self.is_guest(&claim.realm, &remote)
         };
@@ -242,9 +271,10 @@ impl Gate for Door {
         std::future::ready(admitted).boxed()
     }
 
-    /// Whoever holds a ticket is a guest: a join may be asked for again and changes nothing then.
+    /// Whoever holds a ticket is a guest: a join may be asked for again and changes nothing then. The
+    /// root is none: it is to hear in the hello who answers it.
     fn is_for_guests(&self, realm: &[u8; 32]) -> bool {
-        *realm != self.label
+        *realm != self.label && !is_meeting(realm)
     }
 
     fn floor(&self, remote: &PublicKey) -> u64 {
@@ -276,8 +306,9 @@ impl Gate for Door {
         let addresses = self.own_addresses();
         let (members, head) = self.roster.log(|log| (log.len(), log.head()));
         let head = ByteBuf::from(head.as_bytes().to_vec());
-        let (addresses, room) = (ByteBuf::from(addresses), Some(self.room()));
-        message::encode(&Hello { members, head, addresses, room })
+        let confirmed = self.roster.confirmed().map(|told| told.encode()).unwrap_or_default();
+        let (addresses, confirmed) = (ByteBuf::from(addresses), ByteBuf::from(confirmed));
+        message::encode(&Hello { members, head, addresses, room: Some(self.room()), confirmed })
     }
 }
 

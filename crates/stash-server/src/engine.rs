@@ -32,10 +32,9 @@ use crate::message::{self, MAX_ADDRESSES, Reply, Request};
 use crate::pool::Buffer;
 use crate::rooms::MemberRoom;
 use crate::tally::Wait;
-use crate::tickets::{self, TicketUse};
 use crate::traffic::{Replicated, Traffic};
 use crate::upload::Upload;
-use crate::{catchup, parted, repair, rooms, roster, seen, short, sync, wants};
+use crate::{catchup, parted, recovery, repair, rooms, roster, seen, short, sync, wants};
 
 /// One running node of one stash. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -63,6 +62,7 @@ impl Engine {
         core.tasks.spawn(wants::run(Arc::clone(&core)));
         core.tasks.spawn(rooms::run(Arc::clone(&core)));
         core.tasks.spawn(repair::run(Arc::clone(&core)));
+        core.tasks.spawn(recovery::ask_the_silent(Arc::clone(&core)));
         parted::clear_away(&core);
         if mode == Mode::Threads {
             core.tasks.spawn(housekeeping::run(Arc::clone(&core)));
@@ -80,6 +80,12 @@ impl Engine {
     #[must_use]
     pub fn role(&self) -> Role {
         self.core.role()
+    }
+
+    /// Whether this node is no member and reads in the name of the root: it signs nothing.
+    #[must_use]
+    pub fn visits(&self) -> bool {
+        self.core.visits
     }
 
     /// The current epoch of keys, as the member log says now.
@@ -395,17 +401,6 @@ impl Engine {
         let members = self.members().into_iter();
         let mine = members.filter(|member| member.this).flat_map(|member| member.addresses);
         join::invite(&self.core, role, lifetime, mine.collect()).await
-    }
-
-    /// The tickets that this node remembers: open ones, and those used or expired in the last 30 days.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError`] when the store cannot be read.
-    pub async fn ticket_uses(&self) -> Result<Vec<TicketUse>, LedgerError> {
-        let rows = self.core.disk.run(tickets::all).await?;
-        let now = self.core.environment.seconds();
-        Ok(rows.iter().map(|row| row.view(now)).collect())
     }
 
     /// Removes a member, for good: its connections are cut, its records end at the last that a member

@@ -55,7 +55,7 @@ pub fn door(bytes: &[u8]) -> bool {
     let again = message::encode(&hello);
     let read = message::decode::<Hello>(&again).expect("it was written here");
     assert_eq!((read.members, read.head), (hello.members, hello.head));
-    assert_eq!(read.addresses, hello.addresses);
+    assert_eq!((read.addresses, read.confirmed), (hello.addresses, hello.confirmed));
     true
 }
 
@@ -69,7 +69,15 @@ pub fn ticket_row(bytes: &[u8]) -> bool {
     assert_eq!(rmp_serde::to_vec_named(&read).ok(), Some(again));
     let me = NodeId::from_bytes([1; 32]);
     for now in [0, row.expires.saturating_sub(1), row.expires, u64::MAX] {
-        assert_eq!(read.judge(&me, now), row.judge(&me, now));
+        for (certain, uptime) in [(0, 0), (now, 0), (0, now)] {
+            let seen = tickets::Now { wall: now, certain, uptime };
+            assert_eq!(read.judge(&me, &seen), row.judge(&me, &seen));
+            let mut struck = row.clone();
+            struck.strike(&seen);
+            assert!(
+                !struck.struck || struck.is_over(&tickets::Now { wall: 0, certain: 0, uptime: 0 })
+            );
+        }
         assert!(!row.forgotten(now) || now >= row.expires);
     }
     true

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_bytes::ByteBuf;
-use stash_crypto::{Address, CHUNK_OVERHEAD, ChunkRef, NodeId, Record};
+use stash_crypto::{Address, CHUNK_OVERHEAD, ChunkRef, NodeId, Record, Role};
 use stash_p2p::{Frame, RecvStream, SendStream, StreamError};
 use stash_store::{Blob, Reservation, StageError, Store};
 use tokio::sync::mpsc;
@@ -60,6 +60,8 @@ pub(crate) enum Fault {
     Store(#[from] StageError),
     #[error("the store cannot say what it has: {0}")]
     Read(#[from] stash_store::ReadError),
+    #[error("its sender is an owner no more")]
+    Demoted,
     #[error("the stream's own tasks ended")]
     Stopped,
 }
@@ -139,9 +141,14 @@ impl Intake {
     async fn next(&mut self, recv: &mut RecvStream) -> Result<Option<Frame>, Fault> {
         let next = timeout(IDLE, recv.next());
         tokio::pin!(next);
+        let mut members = self.core.roster.changes();
         loop {
+            if !self.core.roster.role(&self.from).is_some_and(Role::writes) {
+                return Err(Fault::Demoted);
+            }
             tokio::select! {
                 biased;
+                Ok(()) = members.changed() => {}
                 frame = &mut next => return Ok(frame.map_err(|_| Fault::Idle)??),
                 Some(done) = self.staging.join_next() => done.map_err(|_| Fault::Stopped)??,
             }

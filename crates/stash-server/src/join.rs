@@ -11,9 +11,9 @@ use futures::future::BoxFuture;
 use rand::RngExt;
 use serde_bytes::ByteBuf;
 use stash_crypto::{
-    JoinRequest, LabelError, MAX_WRAPS, MemberChange, MemberEntry, MemberError, MemberLog,
-    NetworkKey, NodeKeys, NoisePublic, NoiseSecret, Role, SignedAddresses, StashId, Ticket,
-    TicketId, TicketSecret,
+    Confirmation, JoinRequest, LabelError, MAX_WRAPS, MemberChange, MemberEntry, MemberError,
+    MemberLog, NodeKeys, NoisePublic, NoiseSecret, Role, SignedAddresses, StashId, Ticket, TicketId,
+    TicketSecret,
 };
 use stash_p2p::{
     Claim, CloseReason, DialError, Endpoint, Environment, Gate, GateError, Limits, Peer, PublicKey,
@@ -22,16 +22,16 @@ use stash_p2p::{
 use stash_store::{Batch, CommitError, Store};
 
 use crate::core::{AskError, Core, ask, unexpected};
-use crate::door::{self, join_realm, member_realm, public};
+use crate::door::{self, join_realm, public};
 use crate::ledger::LedgerError;
 use crate::message::{Refusal, Reply, Request};
 use crate::roster;
 use crate::serve::{self, MAX_CLAIM_BYTES, page, refused};
 use crate::standing::{self, NotMet};
-use crate::tickets::{self, MAX_TICKETS, Row, Used, Verdict};
-use crate::{catchup, cuts, sync};
+use crate::tickets::{self, MAX_TICKETS, Now, Row, Used, Verdict};
+use crate::{catchup, cuts, freshness, sync};
 
-/// How long a join or a recovery may take to reach a member.
+/// How long a join may take to reach the inviter.
 const REACH: Duration = Duration::from_secs(20);
 
 /// Bytes that the member log may have for a join. A joiner keeps it in one batch, and every node in
@@ -148,6 +148,18 @@ pub trait Admission: Send + Sync {
     ///
     /// A sentence for people, when an entry cannot be made.
     fn change(&self, log: &MemberLog, change: MemberChange) -> Result<Vec<MemberEntry>, String>;
+
+    /// The root's word that the log goes as far as this one, with a counter and a time in seconds since
+    /// 1970. `None` from whoever gives no such word.
+    fn confirm(&self, _: &MemberLog, _counter: u64, _time: u64) -> Option<Confirmation> {
+        None
+    }
+
+    /// The root's Noise secret, whom members answer that are silent to this node. `None` from whoever
+    /// does not ask them.
+    fn root_noise(&self) -> Option<NoiseSecret> {
+        None
+    }
 }
 
 /// Asks the inviter of a ticket for admission.
@@ -175,7 +187,7 @@ pub async fn join_on(
     let now = environment.seconds();
     let stranger = Stranger::bind(environment, keys.noise_secret())?;
     let joined = stranger.join(ticket, &request).await;
-    stranger.endpoint.shutdown(Duration::from_secs(1)).await;
+    stranger.close().await;
     joined.map_err(|error| match error {
         JoinError::Refused(AskError::Refused { code: Refusal::TicketExpired, .. }) => {
             JoinError::Expired
@@ -212,14 +224,29 @@ async fn read_on(peer: &Peer, log: &mut MemberLog) -> Result<Vec<ByteBuf>, JoinE
     Ok(addresses)
 }
 
-/// An endpoint that dials once and admits nobody.
-struct Stranger {
+/// Reads a member's log from where the given one ends to its own end; where members can be reached, as it
+/// says.
+pub(crate) async fn read_log(peer: &Peer, log: &mut MemberLog) -> Result<Vec<ByteBuf>, JoinError> {
+    loop {
+        let known = log.len();
+        let addresses = read_on(peer, log).await?;
+        if log.len() == known {
+            return Ok(addresses);
+        }
+    }
+}
+
+/// An endpoint that dials and admits nobody.
+pub(crate) struct Stranger {
     endpoint: Endpoint,
     _events: stash_p2p::Events,
 }
 
 impl Stranger {
-    fn bind(environment: Environment, secret: &NoiseSecret) -> Result<Stranger, JoinError> {
+    pub(crate) fn bind(
+        environment: Environment,
+        secret: &NoiseSecret,
+    ) -> Result<Stranger, JoinError> {
         let secret = StaticSecret::from_bytes(*secret.expose());
         let limits = Limits::default();
         let (endpoint, events) =
@@ -227,18 +254,23 @@ impl Stranger {
         Ok(Stranger { endpoint, _events: events })
     }
 
-    async fn dial(
+    pub(crate) async fn dial(
         &self,
         addresses: &[SocketAddr],
         remote: &NoisePublic,
         realm: Realm,
+        within: Duration,
     ) -> Result<Peer, DialError> {
-        self.endpoint.dial_once(addresses.to_vec(), public(remote), realm, REACH).await
+        self.endpoint.dial_once(addresses.to_vec(), public(remote), realm, within).await
+    }
+
+    pub(crate) async fn close(&self) {
+        self.endpoint.shutdown(Duration::from_secs(1)).await;
     }
 
     async fn join(&self, ticket: &Ticket, request: &JoinRequest) -> Result<Joined, JoinError> {
         let (stash, me) = (ticket.stash, request.identity.node);
-        let peer = self.dial(&ticket.addresses, &ticket.inviter, join_realm(ticket)).await?;
+        let peer = self.dial(&ticket.addresses, &ticket.inviter, join_realm(ticket), REACH).await?;
         let request = Request::Join { request: ByteBuf::from(request.encode()) };
         let reply = ask(&peer, &request).await?;
         let Reply::Welcome { entries, grant, addresses } = reply else {
@@ -288,55 +320,6 @@ impl Gate for Shut {
 
     fn hello(&self, _: &PublicKey) -> Bytes {
         Bytes::new()
-    }
-}
-
-/// Reaches a member with the root's own identity, reads the member log, and admits a new owner.
-///
-/// # Errors
-///
-/// [`JoinError`] of the last member tried; nothing was written on this side.
-pub async fn recover(
-    root: &NoiseSecret,
-    stash: StashId,
-    network: &NetworkKey,
-    members: &[(NoisePublic, Vec<SocketAddr>)],
-    admit: impl Fn(&MemberLog) -> Result<MemberEntry, String>,
-) -> Result<(MemberLog, Vec<Vec<u8>>), JoinError> {
-    let stranger = Stranger::bind(Environment::default(), root)?;
-    let mut outcome = Err(JoinError::NoAnswer(DialError::NoAddress));
-    for (noise, addresses) in members {
-        outcome = match stranger.dial(addresses, noise, member_realm(&stash, network)).await {
-            Ok(peer) => recover_from(&peer, stash, &admit).await,
-            Err(error) => Err(error.into()),
-        };
-        if outcome.is_ok() {
-            break;
-        }
-    }
-    stranger.endpoint.shutdown(Duration::from_secs(1)).await;
-    outcome
-}
-
-async fn recover_from(
-    peer: &Peer,
-    stash: StashId,
-    admit: &impl Fn(&MemberLog) -> Result<MemberEntry, String>,
-) -> Result<(MemberLog, Vec<Vec<u8>>), JoinError> {
-    let mut log = MemberLog::new(stash);
-    let addresses = loop {
-        let known = log.len();
-        let addresses = read_on(peer, &mut log).await?;
-        if log.len() == known {
-            break addresses;
-        }
-    };
-    let entry = admit(&log).map_err(JoinError::Log)?;
-    let entries = vec![ByteBuf::from(entry.bytes())];
-    log.push(entry).map_err(|error| JoinError::Log(error.to_string()))?;
-    match ask(peer, &Request::Announce { entries, addresses: Vec::new() }).await? {
-        Reply::Done {} => Ok((log, raw(addresses))),
-        reply => Err(unexpected(&reply).into()),
     }
 }
 
@@ -418,6 +401,9 @@ pub(crate) async fn invite(
         role: role.to_string(),
         expires: ticket.expires,
         used: None,
+        made: now,
+        made_at_uptime: Some(core.disk.store().stats().uptime),
+        struck: false,
     };
     let guard = core.admitting.lock().await;
     let work = move |store: &Store| {
@@ -507,6 +493,7 @@ async fn admit(core: &Arc<Core>, ticket: TicketId, peer: &Peer, request: &[u8]) 
         Ok((grant, new)) => {
             if new {
                 sync::spread(core, &sync::News::Log);
+                freshness::look(core).await;
             }
             Some(Reply::Welcome {
                 entries: page(core.roster.entries(0), WELCOME),
@@ -530,7 +517,12 @@ fn decide(
     let rows = tickets::all(store).map_err(|error| failed(error.to_string()))?;
     let row = rows.into_iter().find(|row| row.id == *ticket.as_bytes());
     let mut row = row.ok_or_else(|| failed("the ticket is not known any more".to_owned()))?;
-    let role = match row.judge(&request.identity.node, core.environment.seconds()) {
+    let now = core.environment.seconds();
+    let seen = Now::of(store, now).map_err(|error| failed(error.to_string()))?;
+    if row.strike(&seen) {
+        store.commit(row.put(Batch::new())).map_err(|error| failed(error.to_string()))?;
+    }
+    let role = match row.judge(&request.identity.node, &seen) {
         Verdict::Repeat(grant) => return Ok((grant, false)),
         Verdict::Used => return Err(None),
         Verdict::Expired => {
@@ -550,8 +542,8 @@ fn decide(
     }
     let (entry, grant) =
         core.roster.log(|log| admission.admit(log, request, role)).map_err(failed)?;
-    row.used =
-        Some(Used { node: *request.identity.node.as_bytes(), grant: ByteBuf::from(grant.clone()) });
+    let node = *request.identity.node.as_bytes();
+    row.used = Some(Used { node, grant: ByteBuf::from(grant.clone()), at: now });
     let batch = roster::keep(row.put(Batch::new()), entry.index(), entry.bytes());
     core.roster.check(&entry).map_err(|error| failed(error.to_string()))?;
     store.commit(batch).map_err(|error| failed(error.to_string()))?;

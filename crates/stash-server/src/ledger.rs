@@ -325,7 +325,7 @@ fn commit(
             let arriving = turn.enter(record);
             let stored = store.dot(&dot.writer.to_bytes(), dot.n)?.map(RecordHash::from_bytes);
             if arriving || stored.is_some_and(|twin| twin != record.hash()) {
-                batch = equivocation(batch, &dot);
+                batch = equivocation(store, batch, &dot)?;
             }
             fresh_ones.push(*record);
             batch = batch.record(entry(record));
@@ -396,11 +396,34 @@ fn children(store: &Store, manifest: &Address) -> Result<Vec<ChunkRef>, LedgerEr
 }
 
 /// Raises an alarm: one writer has signed two records with one number. Both are kept.
-fn equivocation(batch: Batch, dot: &Dot) -> Batch {
+fn equivocation(store: &Store, batch: Batch, dot: &Dot) -> Result<Batch, ReadError> {
     let (node, n) = (dot.writer.node, dot.n);
     tracing::error!(writer = %node.short(), n, "two records under one number");
-    let key = [b"equivocation/", &dot.writer.to_bytes()[..], &n.to_be_bytes()].concat();
-    alarm(batch, &key, &format!("two different records of node {node} carry number {n}"))
+    let about = [&dot.writer.to_bytes()[..], &n.to_be_bytes()].concat();
+    let text = format!("two different records of node {node} carry number {n}");
+    one_more(store, batch, b"equivocation/", &about, &text)
+}
+
+/// Alarms of one kind that are kept, at most: whoever can cause one can cause any number.
+pub(crate) const MAX_ALARMS: usize = 64;
+
+/// Adds an alarm of a kind about something. Beyond [`MAX_ALARMS`] of that kind, one says that there are
+/// more.
+pub(crate) fn one_more(
+    store: &Store,
+    batch: Batch,
+    kind: &[u8],
+    about: &[u8],
+    text: &str,
+) -> Result<Batch, ReadError> {
+    let key = [kind, about].concat();
+    let noted = store.rows(&[ALARM, kind].concat())?;
+    let known = noted.iter().any(|(row, _)| row[ALARM.len()..] == key);
+    if known || noted.len() < MAX_ALARMS {
+        return Ok(alarm(batch, &key, text));
+    }
+    let more = format!("there are more alarms like the {MAX_ALARMS} that are shown: {text}");
+    Ok(alarm(batch, &[kind, b"more"].concat(), &more))
 }
 
 /// Adds an alarm that `status` shows.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_bytes::ByteBuf;
-use stash_crypto::{Cut, Identity, MemberChange, MemberError, MemberLog, NodeId, Role};
+use stash_crypto::{
+    Cut, Identity, MemberChange, MemberEntry, MemberError, MemberLog, NodeId, Role,
+};
 use stash_p2p::{CloseReason, Peer};
 use stash_store::{Batch, Store};
 use tokio::time::timeout;
@@ -18,11 +20,14 @@ use crate::message::{Reply, Request};
 use crate::roster::RosterError;
 use crate::standing::{self, NotMet};
 use crate::sync::News;
-use crate::{addresses, cuts, parted, short, sync};
+use crate::{addresses, cuts, founders, freshness, parted, short, sync};
 
 /// How long a member may take to say what it has of one that is about to be cut, and to hand it
 /// over. One that takes longer counts as not reachable.
 const GATHER: Duration = Duration::from_secs(10);
+
+/// Alarms about another continuation of the member log, by the entry from which on it is another one.
+pub(crate) const FORK: &[u8] = b"fork/";
 
 /// What became of a change among members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,14 +99,24 @@ pub(crate) async fn learn(
             source: MemberError::Fork { index, held, offered }, ..
         }) = new
         {
-            let key = [b"fork/", &index.to_be_bytes()[..]].concat();
+            let is_it = |bytes: &&Vec<u8>| {
+                MemberEntry::decode(bytes).is_ok_and(|entry| entry.index() == index)
+            };
+            if let Some(other) = entries.iter().find(is_it)
+                && shared.roster.note_fork(index, other)
+            {
+                for (_, peer) in shared.connected() {
+                    show_fork(&shared, &peer, other.clone());
+                }
+            }
             let text = format!(
                 "the member log forks at entry {index}: this node follows {}, and was shown {}, \
                  both signed by the root secret",
                 held.short(),
                 offered.short()
             );
-            store.commit(ledger::alarm(Batch::new(), &key, &text).even_if_full())?;
+            let batch = Batch::new().even_if_full();
+            store.commit(ledger::one_more(store, batch, FORK, &index.to_be_bytes(), &text)?)?;
         }
         let may_move = |node| shared.addresses.may_move(node);
         let moved = shared.roster.learn(store, &claims, may_move)?;
@@ -128,10 +143,31 @@ pub(crate) async fn learn(
     Ok(())
 }
 
+/// Shows a node the entry from which on a log parts from the one here, so that it raises the alarm, too,
+/// whichever log it follows.
+fn show_fork(core: &Arc<Core>, peer: &Peer, entry: Vec<u8>) {
+    let entries = vec![ByteBuf::from(entry)];
+    let (request, peer) = (Request::Announce { entries, addresses: Vec::new() }, peer.clone());
+    core.tasks.spawn(async move {
+        // Whoever follows the same log refuses it, and that is what it is for.
+        if let Err(error) = ask(&peer, &request).await {
+            tracing::debug!(%error, "a member was shown a fork");
+        }
+    });
+}
+
+/// Shows a member that has come what was shown here before that parts from the log.
+pub(crate) fn show_forks(core: &Arc<Core>, peer: &Peer) {
+    for entry in core.roster.forks() {
+        show_fork(core, peer, entry);
+    }
+}
+
 /// Does what the member log says by now: parts with whoever was removed, speaks under the newest
 /// network key, counts no copies of members that have lapsed, sets aside what was cut.
 async fn follow(core: &Arc<Core>) {
     learn_keys(core);
+    founders::look(core).await;
     let removed = part(core);
     let lapsed = core.roster.members().into_iter().filter(|member| member.lapsed);
     let uncounted = removed.iter().copied().chain(lapsed.map(|member| member.node)).collect();
@@ -163,7 +199,7 @@ async fn follow(core: &Arc<Core>) {
 /// Takes the network keys of new epochs from the log.
 pub(crate) fn learn_keys(core: &Core) {
     let secret = core.keys.wrap_secret();
-    core.door.learn(core.roster.log(|log| log.network_keys(Some(&core.me), secret)));
+    core.door.learn(core.roster.log(|log| log.network_keys(core.recipient(), secret)));
 }
 
 /// Cuts every connection to nodes that were removed, and names those. The gate lets no new one in,
@@ -234,6 +270,7 @@ pub(crate) async fn change(
     follow(core).await;
     sync::dial_members(core);
     sync::spread(core, &News::Log);
+    freshness::look(core).await;
     Ok(changed)
 }
 

@@ -68,6 +68,11 @@ pub(crate) enum Request {
         /// Signed addresses of members.
         addresses: Vec<ByteBuf>,
     },
+    /// What the root confirms of the member log.
+    Confirmed {
+        /// The encoded confirmation.
+        confirmation: ByteBuf,
+    },
     /// Hashes of records behind a position in the responder's order.
     Log {
         /// The stretch that `after` belongs to, as the responder named it; zeros at the beginning.
@@ -559,6 +564,7 @@ mod tests {
         let chunks = pack(&[Address::from_bytes([7; 32]), Address::from_bytes([8; 32])]);
         round_trips(Request::Put {});
         round_trips(Request::Get { address: [3; 32] });
+        round_trips(Request::Confirmed { confirmation: ByteBuf::from(vec![5; 124]) });
         round_trips(Request::Log { log: [5; 16], after: 1 << 40 });
         let records = NamedBy::Records { hashes: ByteBuf::from(vec![3; 64]) };
         let groups = [records, NamedBy::Digest { digest: [4; 32] }]

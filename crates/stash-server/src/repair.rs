@@ -26,7 +26,7 @@ use crate::holding::PAGE;
 use crate::housekeeping::HouseError;
 use crate::ledger::LedgerError;
 use crate::message::Refusal;
-use crate::{lapse, wants};
+use crate::{freshness, lapse, ticketing, wants};
 use page::Page;
 
 /// How often it is looked whether a pass is due.
@@ -263,6 +263,8 @@ async fn meet(core: &Arc<Core>) -> Result<bool, LedgerError> {
         core.disk.run(move |store| store.commit(batch.even_if_full())).await?;
     }
     lapse::look(core).await;
+    ticketing::look(core).await;
+    freshness::look(core).await;
     let lost = lost(core);
     let quarantined = core.disk.store().stats().quarantined;
     let mut notes = lock(&core.repairs.notes);

@@ -65,15 +65,16 @@ impl Restored {
 }
 
 /// The row of a past incarnation, and the alarm that goes with it.
-pub(crate) fn note(batch: Batch, past: &Past) -> Batch {
+pub(crate) fn note(store: &Store, batch: Batch, past: &Past) -> Result<Batch, ReadError> {
     let Past { writer, n, hash, opened, sequence } = past;
     let numbers = [opened.to_le_bytes(), sequence.to_le_bytes()].concat();
     let value = [&n.to_le_bytes()[..], hash.as_bytes(), &numbers].concat();
     let batch = batch.row(&[PASTS, &writer.to_bytes()].concat(), Some(&value));
-    let key = [b"restored/", &writer.to_bytes()[..]].concat();
-    ledger::alarm(
+    ledger::one_more(
+        store,
         batch,
-        &key,
+        b"restored/",
+        &writer.to_bytes(),
         "this node's numbers were used by another life of it: it was brought back from a copy, or a \
          second machine runs with its keys. If one does, stop it for good: it needs a ticket of its own",
     )
@@ -132,10 +133,11 @@ fn cloned(core: &Core, store: &Store, own: &BTreeSet<Writer>) -> Result<(), Ledg
     for writer in own.iter().filter(|writer| !core.author.is(writer)) {
         let begun_here = incarnations::is_own(store, writer)?;
         if !begun_here && store.dots_from(&writer.to_bytes(), 1, 1)?.is_empty() {
-            let key = [b"clone/", &writer.to_bytes()[..]].concat();
             let text = "records came of another life of this node: a second machine seems to run with \
                         its keys. Stop it for good: it needs a ticket of its own";
-            store.commit(ledger::alarm(Batch::new().even_if_full(), &key, text))?;
+            let batch = Batch::new().even_if_full();
+            let about = writer.to_bytes();
+            store.commit(ledger::one_more(store, batch, b"clone/", &about, text)?)?;
         }
     }
     Ok(())

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use stash_crypto::{
-    EntryError, MemberChange, MemberEntry, MemberError, MemberLog, NodeId, NoisePublic, Role,
-    SignedAddresses, StashId,
+    Confirmation, EntryError, MemberChange, MemberEntry, MemberError, MemberLog, NodeId,
+    NoisePublic, Role, SignedAddresses, StashId,
 };
 use stash_store::{Batch, CommitError, MAX_ROW_VALUE, ReadError, Store};
 use tokio::sync::watch;
@@ -25,6 +25,13 @@ const MEMBER: &[u8] = b"member/";
 /// Store rows of members' signed addresses, by node id.
 pub(crate) const ADDRESS: &[u8] = b"address/";
 
+/// Store row of the newest confirmation of the member log that this node was told.
+pub(crate) const CONFIRMED: &[u8] = b"confirmed";
+
+/// Entries at which other logs part from the own one, of which one is kept: one more tells nobody
+/// anything. Each takes a message at most.
+const MAX_FORKS: usize = 16;
+
 /// The members of one stash.
 #[derive(Debug)]
 pub(crate) struct Roster {
@@ -37,12 +44,16 @@ pub(crate) struct Roster {
     cutting: Mutex<()>,
     /// A record was refused that a longer log may accept.
     refused: AtomicBool,
+    /// Entries that other nodes showed since the start and from which on a log parts from the own one, by
+    /// their index.
+    forks: Mutex<BTreeMap<u64, Vec<u8>>>,
 }
 
 #[derive(Debug)]
 struct State {
     log: MemberLog,
     addresses: BTreeMap<NodeId, SignedAddresses>,
+    confirmed: Option<Confirmation>,
 }
 
 /// One member as the roster knows it.
@@ -96,10 +107,12 @@ impl Roster {
         let claims = claims.filter_map(|(_, bytes)| SignedAddresses::decode(&bytes).ok());
         let claims = claims.filter(|claim| claim.verify(&stash).is_ok());
         let addresses = claims.map(|claim| (claim.node, claim)).collect();
-        let state = RwLock::new(State { log, addresses });
+        let confirmed = store.row(CONFIRMED)?.and_then(|row| Confirmation::decode(&row).ok());
+        let confirmed = confirmed.filter(|told| told.verify(&stash).is_ok());
+        let state = RwLock::new(State { log, addresses, confirmed });
         let (growing, cutting) = (RwLock::new(()), Mutex::new(()));
         let (changes, refused) = (watch::Sender::new(0), AtomicBool::new(false));
-        Ok(Roster { state, changes, growing, cutting, refused })
+        Ok(Roster { state, changes, growing, cutting, refused, forks: Mutex::default() })
     }
 
     /// Changes with every entry and address that is learned.
@@ -140,6 +153,39 @@ impl Roster {
     /// Gives a view of the log.
     pub(crate) fn log<T>(&self, view: impl FnOnce(&MemberLog) -> T) -> T {
         self.read(|state| view(&state.log))
+    }
+
+    /// Keeps an entry from which on a log parts from the own one, for those who have not seen it. False if
+    /// one is kept of that index already, or enough of all.
+    pub(crate) fn note_fork(&self, index: u64, shown: &[u8]) -> bool {
+        let mut forks = lock(&self.forks);
+        let new = !forks.contains_key(&index) && forks.len() < MAX_FORKS;
+        if new {
+            forks.insert(index, shown.to_vec());
+        }
+        new
+    }
+
+    /// The entries from which on other logs part from the own one.
+    pub(crate) fn forks(&self) -> Vec<Vec<u8>> {
+        lock(&self.forks).values().cloned().collect()
+    }
+
+    /// The newest confirmation of the member log that this node was told.
+    pub(crate) fn confirmed(&self) -> Option<Confirmation> {
+        self.read(|state| state.confirmed)
+    }
+
+    /// Keeps a confirmation, durably, if it is newer than the one that is known. Whether it is. The
+    /// caller has verified it.
+    pub(crate) fn confirm(&self, store: &Store, told: Confirmation) -> Result<bool, RosterError> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.confirmed.is_some_and(|known| !told.is_newer_than(&known)) {
+            return Ok(false);
+        }
+        store.commit(Batch::new().row(CONFIRMED, Some(&told.encode())).even_if_full())?;
+        state.confirmed = Some(told);
+        Ok(true)
     }
 
     pub(crate) fn role(&self, node: &NodeId) -> Option<Role> {

@@ -15,7 +15,7 @@ use crate::core::{ANSWER, Core};
 use crate::ledger;
 use crate::logs::{Cursor, LogId};
 use crate::message::{self, FindPuts, MAX_ADDRESSES, MAX_RECORD_BYTES, Refusal, Reply, Request};
-use crate::{challenge, compare, cuts, evict, giving, holding, intake, members};
+use crate::{challenge, compare, cuts, evict, freshness, giving, holding, intake, members, sync};
 
 /// Requests of one peer that are answered at once; the next ones wait in the transport.
 const REQUESTS: usize = 64;
@@ -119,6 +119,10 @@ async fn request(
         (Some(Request::Prove { nonce, chunks }), Asker::Member(node, _)) => {
             challenge::prove(core, node, peer.handshake_hash(), nonce, &chunks).await
         }
+        // A visitor in the root's name reads, and nobody reads from it.
+        (Some(Request::News {} | Request::Lack { .. } | Request::Room(_)), Asker::Root) => {
+            Reply::Done {}
+        }
         (Some(Request::News {}), Asker::Member(node, _)) => {
             told(core, &node, |follower| follower.news());
             Reply::Done {}
@@ -134,6 +138,15 @@ async fn request(
         }
         (Some(Request::Room(room)), Asker::Member(node, _)) => {
             core.rooms.learn(core, node, room);
+            Reply::Done {}
+        }
+        (Some(Request::Confirmed { confirmation }), asker) => {
+            sleep(core.addresses.announced(asker.account())).await;
+            if freshness::learn(core, &confirmation).await
+                && let Asker::Member(..) = asker
+            {
+                sync::read_more(core, peer);
+            }
             Reply::Done {}
         }
         (Some(Request::Log { log, after }), asker) => page_of_log(core, asker, log, after).await,
@@ -222,6 +235,7 @@ async fn answer(core: &Arc<Core>, member: NodeId, peer: &Peer, request: Request)
         | Request::News {}
         | Request::Lack { .. }
         | Request::Room(_)
+        | Request::Confirmed { .. }
         | Request::Log { .. } => refused(Refusal::Role, "only members ask this"),
     }
 }

@@ -10,7 +10,7 @@ use crate::core::{AskError, Core, ask, unexpected};
 use crate::door::{Hello, public};
 use crate::message::{self, Reply, Request};
 use crate::serve::{MAX_CLAIM_BYTES, page};
-use crate::{addresses, cuts, members};
+use crate::{addresses, cuts, freshness, members};
 
 /// Keeps a connection to every member whose address is known. Of whom nothing has changed, the pauses
 /// between dials go on as they are.
@@ -67,6 +67,8 @@ pub(crate) async fn meet(core: &Arc<Core>, node: NodeId, peer: &Peer) -> bool {
     };
     let beside = log_beside(core, &hello);
     hello.room.into_iter().for_each(|room| core.rooms.learn(core, node, room));
+    freshness::learn(core, &hello.confirmed).await;
+    members::show_forks(core, peer);
     let claims = vec![hello.addresses.into_vec()];
     // What does not verify is left out, and the reason is in the log.
     let _ = members::learn(core, Vec::new(), claims).await;
@@ -146,6 +148,16 @@ async fn members_from(core: &Arc<Core>, peer: &Peer, from: u64) -> Result<u64, A
     let raw = |list: Vec<ByteBuf>| list.into_iter().map(ByteBuf::into_vec).collect();
     cuts::learn(core, peer, raw(entries), raw(addresses)).await?;
     Ok(core.roster.log(|log| log.len()))
+}
+
+/// Reads, in a task of its own, what a peer has more of the member log: more is known to exist.
+pub(crate) fn read_more(core: &Arc<Core>, peer: &Peer) {
+    let (shared, peer) = (Arc::clone(core), peer.clone());
+    core.tasks.spawn(async move {
+        if let Err(error) = members(&shared, &peer).await {
+            tracing::debug!(%error, "what the root confirmed was not read");
+        }
+    });
 }
 
 /// Reads what a peer has more of the member log than this node.

@@ -9,6 +9,9 @@ use serde_bytes::ByteBuf;
 use stash_crypto::{NodeId, Role, TicketId};
 use stash_store::{Batch, ReadError, Store};
 
+use crate::ledger::LedgerError;
+use crate::trust;
+
 /// Seconds for which a used or expired ticket is remembered: 30 days.
 pub(crate) const REMEMBERED: u64 = 30 * 24 * 3_600;
 
@@ -28,6 +31,15 @@ pub(crate) struct Row {
     /// Unix seconds.
     pub expires: u64,
     pub used: Option<Used>,
+    /// Unix seconds at which it was made; 0 in rows of older programs, which do not say.
+    #[serde(default)]
+    pub made: u64,
+    /// The uptime of the inviter's store then, in seconds.
+    #[serde(default)]
+    pub made_at_uptime: Option<u64>,
+    /// It was seen expired: no clock that is turned back makes it good again.
+    #[serde(default)]
+    pub struck: bool,
 }
 
 /// What the joiner got; the same joiner may ask again until the ticket expires.
@@ -36,27 +48,36 @@ pub(crate) struct Used {
     #[serde(with = "serde_bytes")]
     pub node: [u8; 32],
     pub grant: ByteBuf,
+    /// Unix seconds; 0 in rows of older programs.
+    #[serde(default)]
+    pub at: u64,
+}
+
+/// What the inviter knows of the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Now {
+    /// The wall clock, Unix seconds.
+    pub wall: u64,
+    /// A time that has certainly come, Unix seconds: the wall clock, or what it said when it was last
+    /// believed; 0 if it never was.
+    pub certain: u64,
+    /// Seconds that the store has been open in all its life.
+    pub uptime: u64,
+}
+
+impl Now {
+    /// Looks at the clock of a node, and at whether it is to be believed.
+    pub(crate) fn of(store: &Store, wall: u64) -> Result<Now, ReadError> {
+        let uptime = store.stats().uptime;
+        let certain = trust::certain(store, wall, uptime)?;
+        Ok(Now { wall, certain, uptime })
+    }
 }
 
 impl std::fmt::Debug for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Row({}, redacted)", TicketId::from_bytes(self.id).short())
     }
-}
-
-/// A ticket as its inviter shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TicketUse {
-    /// Which one: it also stands in the member entry of whoever used it.
-    pub id: TicketId,
-    /// The role that it gives.
-    pub role: String,
-    /// Until when it is good. Unix seconds.
-    pub expires: u64,
-    /// The node that used it, member or not any more.
-    pub used_by: Option<NodeId>,
-    /// Whether it still admits whoever comes first.
-    pub is_open: bool,
 }
 
 /// To whom the door opens under one ticket.
@@ -66,6 +87,8 @@ pub(crate) enum Guest {
     Anybody { until: u64 },
     /// To the node that used the ticket, as long as it is a member.
     Only(NodeId),
+    /// To nobody: it was seen expired, whatever the clock says now.
+    Nobody,
 }
 
 /// What to do with a join request.
@@ -82,11 +105,11 @@ pub(crate) enum Verdict {
 }
 
 impl Row {
-    /// Decides on a join by `node` at `now` (Unix seconds).
-    pub(crate) fn judge(&self, node: &NodeId, now: u64) -> Verdict {
+    /// Decides on a join by `node`.
+    pub(crate) fn judge(&self, node: &NodeId, now: &Now) -> Verdict {
         match (&self.used, self.role.parse()) {
             (Some(used), _) if used.node != *node.as_bytes() => Verdict::Used,
-            _ if now >= self.expires => Verdict::Expired,
+            _ if self.is_over(now) => Verdict::Expired,
             (Some(used), _) => Verdict::Repeat(used.grant.to_vec()),
             (None, Ok(role)) => Verdict::Admit(role),
             // A row with no role cannot admit anybody.
@@ -98,19 +121,29 @@ impl Row {
     pub(crate) fn guest(&self) -> Guest {
         match &self.used {
             Some(used) => Guest::Only(NodeId::from_bytes(used.node)),
+            None if self.struck => Guest::Nobody,
             None => Guest::Anybody { until: self.expires },
         }
     }
 
-    /// The row without its secrets, at `now` (Unix seconds).
-    pub(crate) fn view(&self, now: u64) -> TicketUse {
-        TicketUse {
-            id: TicketId::from_bytes(self.id),
-            role: self.role.clone(),
-            expires: self.expires,
-            used_by: self.used.as_ref().map(|used| NodeId::from_bytes(used.node)),
-            is_open: self.used.is_none() && now < self.expires,
-        }
+    /// Whether it admits nobody now. A clock that is not believed, too, ends it, though not for good.
+    pub(crate) fn is_over(&self, now: &Now) -> bool {
+        now.wall >= self.expires || self.is_over_for_good(now)
+    }
+
+    /// Whether it admits nobody ever again: by a clock that is believed, or since the inviter has run for
+    /// as long as it was to live.
+    fn is_over_for_good(&self, now: &Now) -> bool {
+        let lived = self.made_at_uptime.map(|made| now.uptime.saturating_sub(made));
+        let outlived = lived.is_some_and(|lived| lived >= self.expires.saturating_sub(self.made));
+        self.struck || now.certain >= self.expires || outlived
+    }
+
+    /// Strikes it if it is over and that is not noted yet. Whether it was.
+    pub(crate) fn strike(&mut self, now: &Now) -> bool {
+        let new = !self.struck && self.is_over_for_good(now);
+        self.struck |= new;
+        new
     }
 
     /// Whether the row may be dropped at `now`.
@@ -140,6 +173,22 @@ pub(crate) fn all(store: &Store) -> Result<Vec<Row>, ReadError> {
     Ok(rows.filter_map(|(_, bytes)| rmp_serde::from_slice(&bytes).ok()).collect())
 }
 
+/// Strikes every ticket that is over: each is looked at before a clock can be turned back behind its end,
+/// if the inviter runs then. Whether one was.
+pub(crate) fn strike(store: &Store, now: &Now) -> Result<bool, LedgerError> {
+    let mut batch = Batch::new();
+    for mut row in all(store)? {
+        if row.strike(now) {
+            batch = row.put(batch);
+        }
+    }
+    let struck = !batch.is_empty();
+    if struck {
+        store.commit(batch.even_if_full())?;
+    }
+    Ok(struck)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +200,9 @@ mod tests {
             role: "keeper".to_owned(),
             expires: 1_000,
             used: None,
+            made: 900,
+            made_at_uptime: Some(50),
+            struck: false,
         }
     }
 
@@ -158,17 +210,73 @@ mod tests {
         NodeId::from_bytes([n; 32])
     }
 
+    /// A clock that says so and is not believed, on a node that has run for so long.
+    fn at(wall: u64, uptime: u64) -> Now {
+        Now { wall, certain: 0, uptime }
+    }
+
     // Fault cases 30 and 113.
     #[test]
     fn a_ticket_admits_one_node_until_it_expires() {
         let mut row = row();
-        assert_eq!(row.judge(&node(1), 999), Verdict::Admit(Role::Keeper));
-        assert_eq!(row.judge(&node(1), 1_000), Verdict::Expired);
-        row.used = Some(Used { node: [1; 32], grant: ByteBuf::from(vec![9]) });
-        assert_eq!(row.judge(&node(1), 999), Verdict::Repeat(vec![9]));
-        assert_eq!(row.judge(&node(2), 999), Verdict::Used);
-        assert_eq!(row.judge(&node(2), 1_000), Verdict::Used);
-        assert_eq!(row.judge(&node(1), 1_000), Verdict::Expired);
+        assert_eq!(row.judge(&node(1), &at(999, 60)), Verdict::Admit(Role::Keeper));
+        assert_eq!(row.judge(&node(1), &at(1_000, 60)), Verdict::Expired);
+        row.used = Some(Used { node: [1; 32], grant: ByteBuf::from(vec![9]), at: 950 });
+        assert_eq!(row.judge(&node(1), &at(999, 60)), Verdict::Repeat(vec![9]));
+        assert_eq!(row.judge(&node(2), &at(999, 60)), Verdict::Used);
+        assert_eq!(row.judge(&node(2), &at(1_000, 60)), Verdict::Used);
+        assert_eq!(row.judge(&node(1), &at(1_000, 60)), Verdict::Expired);
+    }
+
+    #[test]
+    fn a_ticket_ends_with_the_uptime_of_its_inviter_whatever_the_clock_says() {
+        let row = row();
+        assert_eq!(row.judge(&node(1), &at(0, 149)), Verdict::Admit(Role::Keeper));
+        assert_eq!(row.judge(&node(1), &at(0, 150)), Verdict::Expired);
+        let old = Row { made: 0, made_at_uptime: None, ..row };
+        assert_eq!(old.judge(&node(1), &at(0, 5_000)), Verdict::Admit(Role::Keeper));
+        assert_eq!(old.judge(&node(1), &at(1_000, 0)), Verdict::Expired);
+    }
+
+    #[test]
+    fn a_ticket_that_was_seen_expired_never_comes_back() {
+        let believed = Now { wall: 1_000, certain: 1_000, uptime: 60 };
+        for seen in [believed, at(0, 150), Now { wall: 0, ..believed }] {
+            let mut row = row();
+            assert!(row.strike(&seen) && !row.strike(&seen), "{seen:?}");
+            assert_eq!(row.judge(&node(1), &at(0, 60)), Verdict::Expired, "{seen:?}");
+        }
+        // By a clock that is not believed it only rests.
+        let mut row = row();
+        assert!(!row.strike(&at(5_000, 60)));
+        assert_eq!(row.judge(&node(1), &at(5_000, 60)), Verdict::Expired);
+        assert_eq!(row.judge(&node(1), &at(950, 60)), Verdict::Admit(Role::Keeper));
+    }
+
+    #[test]
+    fn rows_of_older_programs_are_read() {
+        #[derive(Serialize)]
+        struct Old {
+            #[serde(with = "serde_bytes")]
+            id: [u8; 16],
+            ticket: String,
+            role: String,
+            expires: u64,
+            used: Option<OldUsed>,
+        }
+        #[derive(Serialize)]
+        struct OldUsed {
+            #[serde(with = "serde_bytes")]
+            node: [u8; 32],
+            grant: ByteBuf,
+        }
+        let used = Some(OldUsed { node: [3; 32], grant: ByteBuf::from(vec![4]) });
+        let (ticket, role) = ("text".to_owned(), "owner".to_owned());
+        let bytes =
+            rmp_serde::to_vec_named(&Old { id: [1; 16], ticket, role, expires: 7, used }).unwrap();
+        let row: Row = rmp_serde::from_slice(&bytes).unwrap();
+        assert_eq!((row.expires, row.made, row.made_at_uptime, row.struck), (7, 0, None, false));
+        assert_eq!(row.used.map(|used| (used.node, used.at)), Some(([3; 32], 0)));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use stash_store::{Batch, Store};
+use stash_store::{Batch, ReadError, Store};
 
 use crate::engine::Engine;
 use crate::ledger::LedgerError;
@@ -80,6 +80,18 @@ impl ClockTrust {
         let [wall, used] = [wall, used].map(i64::from_le_bytes);
         Some(ClockTrust { wall, uptime, even_since, used })
     }
+}
+
+/// A time that has certainly come, in seconds since 1970: what the wall clock says, if it is believed
+/// beside what was seen of it last, or what it said when it was believed then. 0 if it never was.
+pub(crate) fn certain(store: &Store, wall: u64, uptime: u64) -> Result<u64, ReadError> {
+    let Some(last) = store.row(ROW)?.and_then(|row| ClockTrust::decode(&row)) else {
+        return Ok(0);
+    };
+    let now = ClockTrust::look(Some(last), i64::try_from(wall).unwrap_or(i64::MAX), uptime);
+    let believed = [last, now].into_iter().filter(|look| look.waits().is_none());
+    let times = believed.map(|look| u64::try_from(look.wall).unwrap_or(0));
+    Ok(times.max().unwrap_or(0))
 }
 
 impl Engine {

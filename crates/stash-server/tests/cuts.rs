@@ -11,10 +11,11 @@ use std::time::Duration;
 use client::{Act, Answer, Ask, Client, Fate, Script, Session, clear, put_of, script, signed};
 use serde_bytes::ByteBuf;
 use stash_crypto::{
-    Clear, Cut, Dot, Incarnation, MAX_CUTS, MAX_LISTED, MemberChange, NodeKeys, Record, Role,
-    Writer,
+    Clear, Cut, Dot, Incarnation, JoinRequest, MAX_CUTS, MAX_LISTED, MemberChange, MemberLog,
+    NodeKeys, Record, Role, TicketId, Writer,
 };
-use support::{Node, Stash, all_connected, now, until};
+use stash_server::{Sought, survey};
+use support::{Node, Stash, admit_entry, all_connected, now, until};
 
 /// More than one entry names by itself, and more than one message of the wire tells at once.
 const MANY: u64 = 4_096 + 77;
@@ -134,6 +135,50 @@ async fn a_demotion_cuts_every_incarnation_and_a_removal_after_it_none_again() {
         let record = junk(&stash, &owner.keys, at);
         assert_eq!(log.admits(&record.clear().dot, &record.hash()), Ok(()));
     }
+}
+
+// Fault case 23.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_loss_lists_are_read_where_a_member_listens_and_told_to_who_was_away() {
+    let stash = Stash::new();
+    let founder = stash.founder().await;
+    let keeper = stash.joined(&founder, Role::Keeper).await;
+    let away = stash.joined(&founder, Role::Keeper).await;
+    let owner = Client::member(&stash, &founder, Role::Owner).await;
+    until("all know the owner", || {
+        [&keeper, &away].iter().all(|node| node.engine.members().len() == 4)
+    })
+    .await;
+    stopped(&away).await;
+    let session = owner.connect(&founder).await;
+    let many = MAX_CUTS as u64 + 1;
+    give(&session, &(0..many).map(|at| junk(&stash, &owner.keys, at)).collect::<Vec<_>>()).await;
+    founder.engine.remove_member(owner.keys.node_id()).await.unwrap();
+    until("the keeper knows", || keeper.engine.epoch() == 1).await;
+    stopped(&founder).await;
+
+    let (root, id) = (stash.root(), stash.id());
+    let (secret, network) = (root.noise_static(), root.network_key());
+    let ask = async |at: &Node, held| {
+        let at = at.engine.listen();
+        let (root, network) = (&secret, &network);
+        survey(Sought { root, stash: id, network, members: &[], at: &at, held }).await.unwrap()
+    };
+    let found = ask(&keeper, None).await.read().await.unwrap();
+    assert_eq!((found.life.answered, found.life.counted), (1, 3));
+    assert_eq!(found.log.head(), keeper.engine.member_log().head());
+    stopped(&keeper).await;
+
+    let away = stash.restarted(away, Role::Keeper).await;
+    assert_eq!(listed(&away), [], "nobody is there who could tell it");
+    let keys = NodeKeys::generate(&mut rand::rng());
+    let request = JoinRequest::sign(&keys, &id, TicketId::from_bytes([0; 16]), "heir").unwrap();
+    let admit = |log: &MemberLog| Ok(admit_entry(&root, log, &request, Role::Owner));
+    let shown = ask(&away, Some(found.log.clone())).await;
+    let signed = shown.sign(&keys.node_id(), true, admit).await.unwrap();
+    assert_eq!(signed.log.len(), found.log.len() + 1);
+    assert_eq!(listed(&away), [u32::try_from(many).unwrap()]);
+    assert_eq!(away.engine.member_log().head(), signed.log.head());
 }
 
 /// A member that tells the last records of whoever is asked about, one an answer, and hands them over.

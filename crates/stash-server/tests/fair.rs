@@ -19,7 +19,7 @@ use client::{
 use serde_bytes::ByteBuf;
 use stash_crypto::{ChunkRef, NodeKeys, RecordHash, Role, SignedAddresses};
 use stash_p2p::{Bandwidth, CloseReason, Limits, Rate};
-use stash_server::{JoinError, TicketUse, join};
+use stash_server::{JoinError, TicketView, join};
 use support::{Node, Stash, until};
 use tokio::time::timeout;
 
@@ -485,15 +485,15 @@ async fn a_used_ticket_opens_the_door_to_whoever_used_it_as_long_as_it_is_a_memb
     let stash = Stash::new();
     let founder = stash.founder().await;
     let ticket = founder.engine.invite(Role::Reader, Duration::from_secs(600)).await.unwrap();
-    let view = |tickets: Vec<TicketUse>| {
+    let view = |tickets: Vec<TicketView>| {
         let shown = tickets.into_iter().find(|shown| shown.id == ticket.id).unwrap();
-        (shown.is_open, shown.used_by)
+        (shown.is_open(), shown.used.map(|(node, _)| node))
     };
-    assert_eq!(view(founder.engine.ticket_uses().await.unwrap()), (true, None));
+    assert_eq!(view(founder.engine.tickets().await.unwrap()), (true, None));
     let keys = NodeKeys::generate(&mut rand::rng());
     join(&ticket, &keys, "first").await.unwrap();
     let node = keys.node_id();
-    assert_eq!(view(founder.engine.ticket_uses().await.unwrap()), (false, Some(node)));
+    assert_eq!(view(founder.engine.tickets().await.unwrap()), (false, Some(node)));
     join(&ticket, &keys, "first").await.expect("it may not have heard the answer");
 
     let fresh = Client::new(&stash, NodeKeys::generate(&mut rand::rng()));
@@ -508,5 +508,5 @@ async fn a_used_ticket_opens_the_door_to_whoever_used_it_as_long_as_it_is_a_memb
     founder.engine.remove_member(node).await.unwrap();
     let gone = join(&ticket, &keys, "first").await;
     assert!(matches!(gone, Err(JoinError::NoAnswer(_))), "{:?}", gone.err());
-    assert_eq!(view(founder.engine.ticket_uses().await.unwrap()), (false, Some(node)));
+    assert_eq!(view(founder.engine.tickets().await.unwrap()), (false, Some(node)));
 }

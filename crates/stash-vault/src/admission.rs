@@ -1,8 +1,9 @@
 //! Signing the member log: the one thing that needs the root secret while a node runs.
 
 use stash_crypto::{
-    EntryError, JoinRequest, KeyGrant, LabelError, MemberChange, MemberEntry, MemberLog, NodeKeys,
-    ReadRoot, Role, RootSecret, StashId, TicketId, change_members, wrap,
+    Confirmation, EntryError, JoinRequest, KeyGrant, LabelError, MemberChange, MemberEntry,
+    MemberLog, NodeKeys, NoiseSecret, ReadRoot, Role, RootSecret, StashId, TicketId,
+    change_members, wrap,
 };
 use stash_server::Admission;
 use thiserror::Error;
@@ -68,6 +69,15 @@ impl Admission for RootAdmission {
     fn change(&self, log: &MemberLog, change: MemberChange) -> Result<Vec<MemberEntry>, String> {
         let made = change_members(log, &self.root, change, &mut rand::rng());
         made.map_err(|error| error.to_string())
+    }
+
+    fn confirm(&self, log: &MemberLog, counter: u64, time: u64) -> Option<Confirmation> {
+        let whole = (log.len(), log.head());
+        Some(Confirmation::sign(&self.root.root_signer(), whole, counter, time))
+    }
+
+    fn root_noise(&self) -> Option<NoiseSecret> {
+        Some(self.root.noise_static())
     }
 }
 

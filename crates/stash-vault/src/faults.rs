@@ -5,7 +5,7 @@ use stash_server::store::{
 };
 use stash_server::{
     AskError, ChangeMemberError, EvictStop, FetchError, HouseError, JoinError, LedgerError,
-    PutError, Refusal, RosterError, StartError, WriteError,
+    PutError, RecoverError, Refusal, RosterError, StartError, WriteError,
 };
 
 use crate::class::Class;
@@ -113,6 +113,31 @@ pub(crate) fn join_hint(error: &JoinError) -> Option<String> {
                 .to_owned()
         }
         JoinError::Name(_) => "a display name has at most 64 bytes".to_owned(),
+        _ => return None,
+    })
+}
+
+pub(crate) fn recover(error: &RecoverError) -> Class {
+    match error {
+        RecoverError::Nobody | RecoverError::Overtaken(_) => Class::Temporary,
+        RecoverError::Parted(_) | RecoverError::Few(_) => Class::Refused,
+        _ => Class::Failed,
+    }
+}
+
+pub(crate) fn recover_hint(error: &RecoverError) -> Option<String> {
+    Some(match error {
+        RecoverError::Nobody => {
+            "start a member, and name its address if it has moved: --at HOST:PORT".to_owned()
+        }
+        RecoverError::Few(_) => "to read everything at once and sign nothing: --read. Start more \
+             members, or name them with --at HOST:PORT; if those that are silent are gone for good: \
+             --alone"
+            .to_owned(),
+        RecoverError::Parted(_) => {
+            "nothing was signed. To read what the most members follow: --read".to_owned()
+        }
+        RecoverError::Overtaken(_) => "try again".to_owned(),
         _ => return None,
     })
 }

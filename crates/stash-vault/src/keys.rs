@@ -128,5 +128,6 @@ impl ReadKeys {
 
 fn in_log(engine: &Engine, node: &NodeKeys, held: &[ReadRoot]) -> Vec<ReadRoot> {
     let (me, secret) = (node.node_id(), node.wrap_secret());
-    engine.member_log().read_roots(Some(&me), secret, held)
+    let recipient = (!engine.visits()).then_some(&me);
+    engine.member_log().read_roots(recipient, secret, held)
 }

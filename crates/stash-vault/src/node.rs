@@ -1,10 +1,11 @@
 //! A running node.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use stash_crypto::{NodeId, RecoveryText, RootSecret};
+use stash_crypto::{NodeId, NoisePublic, RecoveryText, RootSecret};
 use stash_server::Engine;
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -89,18 +90,32 @@ impl Node {
     /// Whoever has it has the stash.
     pub fn recovery_text(&self) -> Result<Zeroizing<String>, RecoveryTextError> {
         let root = self.root.as_ref().ok_or(RecoveryTextError)?.duplicate();
+        Ok(RecoveryText { root, members: self.to_be_named() }.to_text())
+    }
+
+    /// The recovery text for paper: whom it names is noted, so that the node can say when it finds nobody
+    /// any more.
+    pub async fn print_recovery_text(&self) -> Result<Zeroizing<String>, RecoveryTextError> {
+        let root = self.root.as_ref().ok_or(RecoveryTextError)?.duplicate();
+        let members = self.to_be_named();
+        if let Err(error) = self.engine.recovery_text_printed(&members).await {
+            tracing::warn!(%error, "whom the recovery text names is not noted");
+        }
+        Ok(RecoveryText { root, members }.to_text())
+    }
+
+    fn to_be_named(&self) -> Vec<(NoisePublic, Vec<SocketAddr>)> {
         let mut members: Vec<_> = self.engine.members();
         // Others first: this node is the one that may be lost.
         members.sort_by_key(|member| (member.this, !member.connected));
         let named = members.into_iter().filter(|member| !member.addresses.is_empty());
-        let members = named
+        named
             .map(|member| {
                 let addresses = member.addresses.into_iter().take(RECOVERY_ADDRESSES).collect();
                 (member.noise, addresses)
             })
             .take(RECOVERY_MEMBERS)
-            .collect();
-        Ok(RecoveryText { root, members }.to_text())
+            .collect()
     }
 
     /// The display names of the members that have one; none on a keeper.

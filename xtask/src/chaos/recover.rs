@@ -34,7 +34,7 @@ pub(super) fn run(seed: u64, report: &Report) -> Result<()> {
 
     let begun = Instant::now();
     let mut heir = cluster.new_node(Role::Owner)?;
-    heir.ok(&["init", "--recover", cluster::text(&paper)?])?;
+    heir.ok(&["init", "--recover", cluster::text(&paper)?, "--alone"])?;
     heir.start()?;
     cluster::wait_listed(&heir, &tree.key, tree.files.len())?;
     let listed = begun.elapsed();

@@ -7,7 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
-use stash_vault::server::{ChangeMemberError, HouseError, InviteError, LedgerError};
+use stash_vault::server::{ChangeMemberError, HouseError, InviteError, LedgerError, RevokeError};
 use stash_vault::{
     Class, EvictError, GetError, HomeError, Key, LookupError, PutError, RecoveryTextError,
     RemoveError, ResolveError, RetentionError, UndeleteError, VersionId, Wait,
@@ -55,6 +55,22 @@ impl From<InviteError> for Problem {
         match error {
             InviteError::NotMet(_) => problem.hint(MEET),
             _ => problem,
+        }
+    }
+}
+
+impl From<RevokeError> for Problem {
+    fn from(error: RevokeError) -> Self {
+        let message = error.to_string();
+        match error {
+            RevokeError::Unknown(_) => Self::new(Class::NotFound, message),
+            RevokeError::Used { .. } => {
+                Self::new(Class::Refused, message).hint("stash peer remove")
+            }
+            RevokeError::NotFounder => {
+                Self::new(Class::Refused, message).hint("ask for it on the founding node")
+            }
+            _ => Self::new(Class::Failed, message),
         }
     }
 }

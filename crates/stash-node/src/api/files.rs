@@ -14,6 +14,7 @@ use stash_vault::{
 
 use super::answer::{self, Document, KeyOfPath, Parameters, number};
 use super::members::full_sentences;
+use super::node::days_since;
 use super::{operation, versions};
 use crate::body::{
     Entry, EvictDone, EvictRequest, GetDone, GetRequest, Here, Holder, Listing, Missing, PutDone,
@@ -43,11 +44,18 @@ pub(super) async fn put(
     if paths.is_empty() || (key.is_some() && paths.len() > 1) {
         return Err(Problem::usage("--as renames one path, and at least one path is needed"));
     }
+    let confirmed_days = confirmed_days(&served);
     let node = Arc::clone(&served);
     operation::run(served.place(), |progress| async move {
-        put_roots(&node, &vault, &paths, (key, options), &progress).await
+        let done = put_roots(&node, &vault, &paths, (key, options), &progress).await?;
+        Ok(PutDone { confirmed_days, ..done })
     })
     .await
+}
+
+/// How many days ago the founder confirmed the members last, for whom the content is sealed.
+pub(super) fn confirmed_days(served: &Served) -> Option<u64> {
+    served.node.engine.confirmed().map(|told| days_since(told.at))
 }
 
 /// Stores one root after the other. Of several, one that cannot be read is skipped and told.

@@ -12,6 +12,7 @@ use stash_vault::{NodeId, Role, Ticket};
 
 use super::answer::{Document, number};
 use super::operation::{self, Place};
+use super::tickets;
 use super::upkeep::moment;
 use crate::body::{
     InviteDone, InviteRequest, JoinRequest, Peer, PeerChanged, PeerRemove, PeerRole, PeerRoom,
@@ -89,7 +90,8 @@ pub(super) async fn remove(
     let member = named(&served, &request.peer)?;
     vouched(&served, request.alone);
     let changed = served.node.engine.remove_member(member.node).await?;
-    Ok(Json(report(&served, &member, None, &changed)))
+    let open_tickets = tickets::open(&served).await;
+    Ok(Json(PeerChanged { open_tickets, ..report(&served, &member, None, &changed) }))
 }
 
 /// `POST /v1/peers/role`: on the node that founded the stash.
@@ -147,6 +149,7 @@ fn report(
         epoch: served.node.engine.epoch(),
         asked: number(changed.asked.len()),
         silent: changed.silent.iter().map(ToString::to_string).collect(),
+        open_tickets: Vec::new(),
     }
 }
 

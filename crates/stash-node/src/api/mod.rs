@@ -8,6 +8,7 @@ pub(crate) mod objects;
 pub(crate) mod operation;
 pub(crate) mod range;
 mod repair;
+mod tickets;
 pub(crate) mod upkeep;
 mod versions;
 
@@ -37,6 +38,8 @@ pub(crate) fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/peers/remove", post(members::remove))
         .route("/v1/peers/role", post(members::role))
         .route("/v1/invite", post(members::invite))
+        .route("/v1/tickets", get(tickets::list))
+        .route("/v1/tickets/revoke", post(tickets::revoke))
         .route("/v1/join", post(members::join))
         .route("/v1/ls", get(files::list))
         .route("/v1/where/{*key}", get(files::locate))

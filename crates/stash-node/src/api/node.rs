@@ -5,16 +5,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use stash_vault::server::{self, PeerStats, Rate, TicketUse};
-use stash_vault::{Alarm, NodeId};
+use stash_vault::Alarm;
+use stash_vault::server::{self, PeerStats, Rate};
 
 use super::answer::number;
 use super::members::full_sentences;
-use super::{repair, upkeep};
-use crate::body::{Recovery, Status, TicketState, Traffic};
-use crate::daemon::{Daemon, Served};
+use super::{repair, tickets, upkeep};
+use crate::body::{Confirmed, Recovery, RecoveryTextState, Status, Traffic};
+use crate::daemon::Daemon;
 use crate::error::Problem;
-use crate::output::time;
 
 /// Damage that a status lists; the rest is counted.
 const DAMAGED: usize = 10;
@@ -30,6 +29,10 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         files = Some(vault.files().await?);
         alarms.extend(vault.alarms().await?.iter().map(describe));
     }
+    let paper = match served.node.is_founder() && !engine.visits() {
+        true => Some(paper(engine.recovery_text_finds().await?)),
+        false => None,
+    };
     let damaged = upkeep::damaged(&served, engine.damaged(DAMAGED).await).await;
     let this = engine.members().into_iter().find(|member| member.this);
     Ok(Json(Status {
@@ -38,6 +41,9 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         role: status.role.to_string(),
         name: this.and_then(|member| served.display_name(&member)),
         listen: engine.listen(),
+        confirmed: engine.confirmed().map(confirmed),
+        recovery_text: paper,
+        visits: engine.visits(),
         synchronised: status.synchronised,
         members: number(status.members),
         connected: number(status.connected),
@@ -53,7 +59,7 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         away: status.store.away.as_ref().map(ToString::to_string),
         alarms,
         quarantined: status.quarantined,
-        tickets: tickets(&served, engine.ticket_uses().await?),
+        tickets: tickets::all(&served).await?,
         traffic: traffic(status.traffic, status.transferred),
         store: upkeep::room(&status.store),
         gc: upkeep::gc_state(&status.house),
@@ -62,32 +68,6 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         damaged,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }))
-}
-
-/// The tickets of this node, and who used them.
-fn tickets(served: &Served, tickets: Vec<TicketUse>) -> Vec<TicketState> {
-    let members = served.node.engine.members();
-    let removed = served.node.engine.removed();
-    let name = |node: &NodeId| {
-        let member = members.iter().find(|member| member.node == *node);
-        let gone = removed.iter().find(|gone| gone.node == *node);
-        let gone = gone.and_then(|gone| served.name_of(&gone.label, &gone.node));
-        member.map_or(gone, |member| served.display_name(member))
-    };
-    let one = |ticket: TicketUse| TicketState {
-        id: ticket.id.to_string(),
-        role: ticket.role,
-        expires: time(i64::try_from(ticket.expires).unwrap_or(i64::MAX)),
-        state: match ticket.used_by {
-            Some(_) => "used",
-            None if ticket.is_open => "open",
-            None => "expired",
-        }
-        .to_owned(),
-        used_by: ticket.used_by.map(|node| node.to_string()),
-        used_by_name: ticket.used_by.as_ref().and_then(name),
-    };
-    tickets.into_iter().map(one).collect()
 }
 
 fn traffic(limits: server::Traffic, transferred: PeerStats) -> Traffic {
@@ -101,13 +81,32 @@ fn traffic(limits: server::Traffic, transferred: PeerStats) -> Traffic {
     }
 }
 
+/// What the founder last said of the member log, and how long ago.
+fn confirmed(told: server::Confirmed) -> Confirmed {
+    Confirmed { at: upkeep::moment(told.at), days: days_since(told.at), missing: told.missing }
+}
+
+/// Whole days since a time in seconds since 1970.
+pub(super) fn days_since(at: u64) -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs().saturating_sub(at) / 86_400)
+}
+
+fn paper(found: Option<server::Paper>) -> RecoveryTextState {
+    RecoveryTextState {
+        printed: found.is_some(),
+        named: number(found.map_or(0, |paper| paper.named)),
+        found: number(found.map_or(0, |paper| paper.found)),
+    }
+}
+
 fn describe(alarm: &Alarm) -> String {
     format!("record {} was set aside: {}", alarm.record.short(), alarm.reason)
 }
 
 /// `GET /v1/recovery`: on the node that founded the stash.
 pub(super) async fn recovery(State(daemon): State<Arc<Daemon>>) -> Result<Json<Recovery>, Problem> {
-    let text = daemon.served()?.node.recovery_text()?;
+    let text = daemon.served()?.node.print_recovery_text().await?;
     Ok(Json(Recovery { recovery: text.to_string() }))
 }
 

@@ -20,7 +20,7 @@ use tokio_util::io::StreamReader;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, KeyOfPath, Parameters};
-use super::files::{removed, root};
+use super::files::{confirmed_days, removed, root};
 use super::operation;
 use super::range::Range;
 use crate::body::{PutDone, RmDone};
@@ -161,13 +161,17 @@ pub(super) async fn write(
     };
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let length = length.and_then(|value| value.parse().ok());
+    let confirmed_days = confirmed_days(&served);
     let node = Arc::clone(&served);
     let done = operation::finish(served.place(), |progress| async move {
         let mut body = body;
         let options = PutOptions { wait, jobs: 0 };
         let reader = StreamReader::new(&mut body);
         match vault.put_reader(key, reader, length, options, &progress).await {
-            Ok(report) => Ok(PutDone { roots: vec![root(&node, report).await] }),
+            Ok(report) => {
+                let roots = vec![root(&node, report).await];
+                Ok(PutDone { roots, confirmed_days })
+            }
             Err(error) => {
                 tokio::spawn(drain(body));
                 Err(error.into())

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Ticket;
 use crate::output::{grouped, size};
 
 /// `GET /v1/peers`.
@@ -115,6 +116,9 @@ pub(crate) struct PeerChanged {
     pub(crate) asked: u64,
     /// Node ids of members that could not be asked: what only they hold of it does not count.
     pub(crate) silent: Vec<String>,
+    /// Tickets with which somebody can still join: the node may have seen them.
+    #[serde(default)]
+    pub(crate) open_tickets: Vec<Ticket>,
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Damaged, RepairState};
+use super::{Damaged, RepairState, Ticket};
 
 /// `GET /v1/status`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -14,6 +14,15 @@ pub(crate) struct Status {
     pub(crate) role: String,
     pub(crate) name: Option<String>,
     pub(crate) listen: Vec<SocketAddr>,
+    /// What the founder last confirmed of the members; null if it never did.
+    #[serde(default)]
+    pub(crate) confirmed: Option<Confirmed>,
+    /// What the recovery text on paper is worth; null but on the founding node.
+    #[serde(default)]
+    pub(crate) recovery_text: Option<RecoveryTextState>,
+    /// Whether it is no member, and reads in the name of the root.
+    #[serde(default)]
+    pub(crate) visits: bool,
     pub(crate) synchronised: bool,
     pub(crate) members: u64,
     pub(crate) connected: u64,
@@ -37,7 +46,7 @@ pub(crate) struct Status {
     pub(crate) quarantined: u64,
     /// Tickets of this node that are open, or were used or expired in the last 30 days.
     #[serde(default)]
-    pub(crate) tickets: Vec<TicketState>,
+    pub(crate) tickets: Vec<Ticket>,
     pub(crate) traffic: Traffic,
     pub(crate) store: Room,
     pub(crate) gc: GcState,
@@ -48,18 +57,26 @@ pub(crate) struct Status {
     pub(crate) version: String,
 }
 
-/// A ticket, without its secret.
+/// What the founder last confirmed of the members.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct TicketState {
-    pub(crate) id: String,
-    pub(crate) role: String,
-    /// RFC 3339, UTC.
-    pub(crate) expires: String,
-    /// `open`, `used` or `expired`.
-    pub(crate) state: String,
-    /// Node id and display name of whoever used it; null if nobody has, and null for a name unknown.
-    pub(crate) used_by: Option<String>,
-    pub(crate) used_by_name: Option<String>,
+pub(crate) struct Confirmed {
+    /// RFC 3339, UTC, by the founder's clock, and never later than this node's.
+    pub(crate) at: String,
+    /// How long ago by this node's clock.
+    pub(crate) days: u64,
+    /// Changes among members that are known to exist and are not here.
+    pub(crate) missing: u64,
+}
+
+/// What the recovery text is worth that was printed last.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RecoveryTextState {
+    /// Whether one was printed, as far as this node knows.
+    pub(crate) printed: bool,
+    /// Members that it names beside this node.
+    pub(crate) named: u64,
+    /// How many of these can still be reached where it says.
+    pub(crate) found: u64,
 }
 
 /// What went between this node and others, and how much may.

@@ -2,17 +2,18 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
 use serde::Serialize;
-use stash_vault::Home;
 use stash_vault::crypto::RecoveryText;
+use stash_vault::{Home, RecoverOptions};
 use zeroize::Zeroizing;
 
 use super::put::short;
 use super::{Context, Finish, client_runtime, with_signals};
 use crate::cli::Init;
-use crate::daemon::home;
+use crate::daemon::home::{self, Recovery};
 use crate::error::{Class, Problem};
 use crate::output::say;
 use crate::passphrase::Source;
@@ -37,9 +38,18 @@ pub(super) fn run(context: &Context, init: &Init) -> anyhow::Result<Finish> {
     let passphrase = protect.then(|| Source::new(file).chosen()).transpose()?;
     match text {
         None => report(context, &home::create(settings, passphrase, output)?),
-        Some(text) => with_signals(client_runtime(true)?, async {
-            report(context, &home::recover(settings, &text, passphrase, output).await?)
-        }),
+        Some(text) => {
+            let options = RecoverOptions {
+                display_name: settings.name.value.clone(),
+                passphrase,
+                at: addresses(&init.at)?,
+                alone: init.alone,
+            };
+            let recovery = Recovery { text, options, read: init.read };
+            with_signals(client_runtime(true)?, async {
+                report(context, &home::recover(settings, recovery, output).await?)
+            })
+        }
     }
 }
 
@@ -56,6 +66,21 @@ fn report(context: &Context, home: &Home) -> anyhow::Result<Finish> {
     })?;
     context.output.note("serve it with: stash up");
     Ok(Finish::Done)
+}
+
+/// Where a member listens: every address that a name has.
+fn addresses(places: &[String]) -> Result<Vec<SocketAddr>, Problem> {
+    let mut found = Vec::new();
+    for place in places {
+        let resolved = place.to_socket_addrs().map_err(|e| {
+            let usage = e.kind() == std::io::ErrorKind::InvalidInput;
+            let class = if usage { Class::Usage } else { Class::Temporary };
+            Problem::new(class, format!("--at {place}: {e}"))
+                .hint("name a member's host and port, as in nas.example.org:7979")
+        })?;
+        found.extend(resolved);
+    }
+    Ok(found)
 }
 
 fn recovery_text(path: &Path) -> Result<RecoveryText, Problem> {

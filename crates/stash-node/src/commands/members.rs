@@ -7,7 +7,7 @@ use stash_vault::Ticket;
 
 use super::put::short;
 use super::remove::confirmed;
-use super::{Context, Finish};
+use super::{Context, Finish, tickets};
 use crate::body::{
     InviteDone, InviteRequest, JoinDone, JoinRequest, Peer, PeerChanged, PeerRemove, PeerRole,
     Peers, RemovedPeer,
@@ -115,6 +115,9 @@ pub(super) async fn change(context: &Context, what: PeerCommand) -> anyhow::Resu
             "could not be asked: {}; what only they hold of it is set aside when they are back",
             silent.join(", ")
         ));
+    }
+    if let Some(open) = tickets::warning(&done.open_tickets).filter(|_| !context.output.json()) {
+        context.output.note(&open);
     }
     Ok(Finish::Done)
 }

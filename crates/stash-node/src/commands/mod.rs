@@ -11,6 +11,7 @@ mod put;
 mod remove;
 mod repair;
 mod status;
+mod tickets;
 mod up;
 mod upkeep;
 mod versions;
@@ -119,6 +120,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Finish>
         Command::Check(check) => upkeep::check(context, check).await,
         Command::Invite(invite) => members::invite(context, invite).await,
         Command::Join(join) => Box::pin(members::join(context, join)).await,
+        Command::Tickets(tickets) => tickets::run(context, tickets.what).await,
         Command::Peers(peers) => members::peers(context, &peers).await,
         Command::Peer(peer) => members::change(context, peer.what).await,
         Command::Status => status::run(context).await,

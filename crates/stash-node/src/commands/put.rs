@@ -11,6 +11,7 @@ use hyper::body::Frame;
 use tokio::sync::oneshot;
 use tokio_util::io::ReaderStream;
 
+use super::status::OLD_DAYS;
 use super::{Context, Finish};
 use crate::api::answer;
 use crate::body::{Missing, PutDone, PutRequest, PutRoot};
@@ -95,6 +96,11 @@ fn report(output: &Output, done: &PutDone) -> anyhow::Result<()> {
         }
         note_missing(output, &root.missing);
     }
+    if let Some(days) = done.confirmed_days.filter(|days| *days >= OLD_DAYS) {
+        output.note(&format!(
+            "the founder confirmed the members {days} days ago: one that was removed since could read this"
+        ));
+    }
     Ok(())
 }
 
@@ -164,7 +170,7 @@ mod tests {
 
     #[test]
     fn too_few_copies_weigh_more_than_skipped_inputs() {
-        let mut done = PutDone { roots: vec![root(1, 3, false)] };
+        let mut done = PutDone { roots: vec![root(1, 3, false)], confirmed_days: None };
         assert_eq!(finish(&done), Finish::Done);
         done.roots[0].skipped.push(Skipped { path: "/x".into(), why: "a fifo".into() });
         assert_eq!(finish(&done), Finish::With(Class::Unreadable));

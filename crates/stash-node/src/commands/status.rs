@@ -3,7 +3,10 @@
 use super::put::short;
 use super::upkeep::not_healed;
 use super::{Context, Finish};
-use crate::body::{self, GcState, RepairState, Room, ScrubState, Status, TicketState, Traffic};
+use crate::body::{
+    self, Confirmed, GcState, RecoveryTextState, RepairState, Room, ScrubState, Status, Ticket,
+    Traffic,
+};
 use crate::cli;
 use crate::client::key_path;
 use crate::output::{Side, grouped, size, table, visible};
@@ -30,9 +33,10 @@ fn describe(status: &Status) -> String {
         row("node", status.node_id.clone()),
         row("stash", status.stash_id.clone()),
         row("name", visible(status.name.as_deref().unwrap_or("-"))),
-        row("role", status.role.clone()),
+        row("role", role(status)),
         row("listen", listen.join(", ")),
         row("members", format!("{}, {} connected{synchronised}", status.members, status.connected)),
+        row("confirmed", confirmed(status.confirmed.as_ref())),
         row("files", status.files.map_or("unknown to a keeper".to_owned(), |n| n.to_string())),
         row("records", status.records.to_string()),
         row("chunks", format!("{}, {}", status.chunks, size(status.bytes))),
@@ -45,6 +49,9 @@ fn describe(status: &Status) -> String {
     rows.extend(status.full.iter().map(|full| row("FULL", visible(full))));
     if status.quarantined > 0 {
         rows.push(row("quarantined", status.quarantined.to_string()));
+    }
+    if let Some(paper) = &status.recovery_text {
+        rows.push(row("recovery text", recovery_text(paper)));
     }
     rows.push(row("traffic", traffic(&status.traffic)));
     rows.push(row("room", room(&status.store)));
@@ -63,6 +70,52 @@ fn describe(status: &Status) -> String {
     status.damaged.iter().map(not_healed).fold(text, |text, line| text + &line)
 }
 
+fn role(status: &Status) -> String {
+    match status.visits {
+        true => "reads in the name of the root; is no member, and signs nothing".to_owned(),
+        false => status.role.clone(),
+    }
+}
+
+/// From how many days on the age of what the founder confirmed is pointed out.
+pub(super) const OLD_DAYS: u64 = 30;
+
+/// How recent the list of members is. It grows old by itself where only one member is met that holds news
+/// back, and where the founder is away.
+fn confirmed(told: Option<&Confirmed>) -> String {
+    let Some(told) = told else {
+        return "members never confirmed by the founder".to_owned();
+    };
+    let ago = match told.days {
+        0 => "today".to_owned(),
+        1 => "yesterday".to_owned(),
+        days => format!("{days} days ago"),
+    };
+    let missing = match told.missing {
+        0 => String::new(),
+        missing => format!("; {missing} LATER CHANGES are known to exist and are not here"),
+    };
+    let old = match told.days >= OLD_DAYS {
+        true => ": a member that was removed since may be one here; connect others",
+        false => "",
+    };
+    format!("members confirmed {ago}{missing}{old}")
+}
+
+fn recovery_text(paper: &RecoveryTextState) -> String {
+    match paper {
+        RecoveryTextState { printed: false, .. } => {
+            "not printed since this node keeps count: stash key recovery".to_owned()
+        }
+        RecoveryTextState { found: 0, .. } => {
+            "FINDS NOBODY any more where it says: print it again, stash key recovery".to_owned()
+        }
+        RecoveryTextState { named, found, .. } => {
+            format!("finds {found} of the {named} members that it names")
+        }
+    }
+}
+
 fn traffic(traffic: &Traffic) -> String {
     let limit = |limit: Option<u64>| {
         limit.map(|limit| format!(" (at most {}/s)", size(limit))).unwrap_or_default()
@@ -75,7 +128,7 @@ fn traffic(traffic: &Traffic) -> String {
     format!("{sent} sent{up}, {received} received{down}{}", background.unwrap_or_default())
 }
 
-fn ticket(ticket: &TicketState) -> String {
+fn ticket(ticket: &Ticket) -> String {
     let id = short(&ticket.id);
     let used_by = ticket.used_by.as_deref().map(short);
     let end = match (used_by, &ticket.used_by_name) {
@@ -171,17 +224,45 @@ mod tests {
 
     #[test]
     fn a_ticket_says_who_used_it() {
-        let used = TicketState {
+        let used = Ticket {
             id: "00112233445566778899aabbccddeeff".into(),
             role: "keeper".into(),
-            expires: "2026-11-30T00:00:00Z".into(),
             state: "used".into(),
+            made: None,
+            expires: "2026-11-30T00:00:00Z".into(),
             used_by: Some("fd28a6950f0123456789".into()),
             used_by_name: Some("attic".into()),
+            used_at: None,
         };
         assert_eq!(ticket(&used), "0011223344 (keeper) used by attic (fd28a6950f)");
-        let open = TicketState { used_by: None, used_by_name: None, state: "open".into(), ..used };
+        let open = Ticket { used_by: None, used_by_name: None, state: "open".into(), ..used };
         assert_eq!(ticket(&open), "0011223344 (keeper) open until 2026-11-30T00:00:00Z");
+    }
+
+    #[test]
+    fn the_age_of_what_was_confirmed_is_shown_and_pointed_out_when_it_is_old() {
+        let told = |days, missing| {
+            let at = "2026-11-20T00:00:00Z".to_owned();
+            confirmed(Some(&Confirmed { at, days, missing }))
+        };
+        assert_eq!(told(0, 0), "members confirmed today");
+        assert_eq!(told(9, 0), "members confirmed 9 days ago");
+        assert!(!told(29, 0).contains("removed"));
+        assert!(
+            told(30, 0).starts_with("members confirmed 30 days ago: a member that was removed")
+        );
+        assert!(told(1, 2).contains("yesterday; 2 LATER CHANGES"));
+        assert_eq!(confirmed(None), "members never confirmed by the founder");
+    }
+
+    #[test]
+    fn a_recovery_text_that_finds_nobody_is_pointed_out() {
+        let text =
+            |printed, named, found| recovery_text(&RecoveryTextState { printed, named, found });
+        assert!(text(false, 0, 0).starts_with("not printed"));
+        assert!(text(true, 3, 0).starts_with("FINDS NOBODY"));
+        assert!(text(true, 0, 0).starts_with("FINDS NOBODY"), "it names this node alone");
+        assert_eq!(text(true, 3, 2), "finds 2 of the 3 members that it names");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stash_vault::crypto::{Keyring, KeyringError, RecoveryText};
+use stash_vault::server::{Life, RecoverError};
 use stash_vault::{
     Clock, Home, HomeError, InitOptions, JoinOptions, Node, RecoverOptions, RunOptions, Ticket,
 };
@@ -18,7 +19,7 @@ use super::{Daemon, Served, known};
 use crate::body::JoinDone;
 use crate::config::{Origin, Settings, TEMPLATE};
 use crate::error::{Class, Problem};
-use crate::output::Output;
+use crate::output::{Output, time};
 use crate::passphrase::Source;
 
 /// From a change among members to opening the node in a new role.
@@ -102,24 +103,58 @@ pub(crate) fn create(
     Ok(home)
 }
 
-/// Brings a stash back from its recovery text.
+/// How a stash is brought back.
+pub(crate) struct Recovery {
+    pub(crate) text: RecoveryText,
+    pub(crate) options: RecoverOptions,
+    /// Only to read.
+    pub(crate) read: bool,
+}
+
+/// Brings a stash back from its recovery text, or lets this node read it by that alone.
 pub(crate) async fn recover(
     settings: &Settings,
-    text: &RecoveryText,
-    passphrase: Option<Zeroizing<String>>,
+    recovery: Recovery,
     output: &Output,
 ) -> Result<Home, Problem> {
+    let Recovery { text, options, read } = recovery;
     let dir = &settings.data_dir.value;
     if !Home::exists(dir) {
         vacant(dir)?;
     }
-    let display_name = settings.name.value.clone();
-    let options = RecoverOptions { display_name, passphrase };
-    let home = Home::recover(dir, text, options).await.map_err(|e| explained(e, dir))?;
-    output.note(&format!("recovered the stash into {}", dir.display()));
+    let found = match read {
+        true => Home::visit(dir, &text, options).await,
+        false => Home::recover(dir, &text, options).await,
+    };
+    let (home, life) = found.map_err(|error| {
+        if let HomeError::Recover(RecoverError::Parted(lives)) = &error {
+            lives.iter().for_each(|life| output.note(&shown(life)));
+        }
+        explained(error, dir)
+    })?;
+    output.note(&shown(&life));
+    let done = match read {
+        true => "reads the stash in the name of the root from",
+        false => "recovered the stash into",
+    };
+    output.note(&format!("{done} {}", dir.display()));
     remember(settings, output);
     write_configuration(settings, output)?;
     Ok(home)
+}
+
+/// What members showed of one member log, for people.
+fn shown(life: &Life) -> String {
+    let confirmed = life.confirmed.and_then(|at| i64::try_from(at).ok());
+    let confirmed = confirmed.map(|at| format!(", confirmed {}", time(at)));
+    let head: String = life.head.to_string().chars().take(10).collect();
+    format!(
+        "a member log of {} entries up to {head}{}: {} of its {} members show it, or its beginning",
+        life.length,
+        confirmed.unwrap_or_default(),
+        life.answered,
+        life.counted,
+    )
 }
 
 /// Makes the data directory, or checks that nothing of somebody else's lies in it.

@@ -30,7 +30,7 @@ use crate::standing::Standing;
 use crate::traffic::Background;
 use crate::turn::Turn;
 use crate::wants::{self, Waits};
-use crate::{catchup, challenge, join, members};
+use crate::{catchup, challenge, founders, join, members, recovery};
 
 /// Mended names that wait for a slow listener, 32 bytes each.
 const MENDED: usize = 1_024;
@@ -40,7 +40,8 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
     let (store, stash, keys) = (options.store, options.stash, options.keys);
     let roster = Arc::new(Roster::open(&store, stash)?);
     let me = keys.node_id();
-    if roster.role(&me).is_none() {
+    let visits = roster.is_root(&keys.noise_public());
+    if roster.role(&me).is_none() && !visits {
         return Err(StartError::NotMember);
     }
     let disk = Disk::new(store.clone(), options.mode);
@@ -81,6 +82,7 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
         environment,
         stash,
         me,
+        visits,
         keys,
         short: Short::load(&store)?,
         flying: Flying::default(),
@@ -146,6 +148,10 @@ pub(super) async fn meet_peers(core: Arc<Core>, mut events: Events) {
 }
 
 fn up(core: &Arc<Core>, peer: Peer) {
+    if recovery::is_meeting(&peer.realm()) {
+        core.tasks.spawn(recovery::serve_meeting(Arc::clone(core), peer));
+        return;
+    }
     if let Some(ticket) = door::ticket_of(&peer.realm(), &core.stash) {
         core.tasks.spawn(join::serve(Arc::clone(core), ticket, peer));
         return;
@@ -166,7 +172,13 @@ fn up(core: &Arc<Core>, peer: Peer) {
             return peer.close(CloseReason::Lost);
         }
         core.tasks.spawn(catchup::follow(Arc::clone(core), node, peer.clone()));
-        core.tasks.spawn(challenge::watch(Arc::clone(core), node, peer.clone()));
+        if !core.visits {
+            core.tasks.spawn(challenge::watch(Arc::clone(core), node, peer.clone()));
+        }
+        if founders::may_concern(core) {
+            let shared = Arc::clone(core);
+            core.tasks.spawn(async move { founders::look(&shared).await });
+        }
         core.wanted.notify_one();
         core.house.met();
         core.repairs.met(node, core.disk.store().stats().uptime);

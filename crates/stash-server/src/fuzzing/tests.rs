@@ -52,6 +52,7 @@ fn requests_hold_their_promises_whatever_the_bytes() {
         seed("evict", encode(&Request::Evict { nonce: [1; 32], groups })),
         seed("members", encode(&Request::Members { from: 7 })),
         seed("announce", encode(&Request::Announce { entries, addresses: claims })),
+        seed("confirmed", encode(&Request::Confirmed { confirmation: bytes(124) })),
         seed("log", encode(&Request::Log { log: [1; 16], after: u64::MAX })),
         seed("all", encode(&Request::All {})),
         seed("sums", encode(&Request::Sums { prefixes: bytes(2), length: 1 })),
@@ -125,22 +126,31 @@ fn replies_hold_their_promises_whatever_the_bytes() {
         seed("refusal", encode(&refused)),
     ];
     replay("reply", super::reply, &seeds);
-    let hello = |room| Hello { members: 3, head: bytes(32), addresses: bytes(135), room };
-    let with_room = seed("hello-with-room", encode(&hello(Some(room()))));
-    let hello = seed("hello", encode(&hello(None)));
+    let hello = |room, confirmed: usize| Hello {
+        members: 3,
+        head: bytes(32),
+        addresses: bytes(135),
+        room,
+        confirmed: bytes(confirmed),
+    };
+    let with_room = seed("hello-with-room", encode(&hello(Some(room()), 124)));
+    let hello = seed("hello", encode(&hello(None, 0)));
     let old = seed("hello-without-head", b"\x82\xa7members\x03\xa9addresses\xc4\x00");
     replay("door", super::door, &[hello, with_room, old]);
 }
 
 #[test]
 fn rows_and_lists_hold_their_promises_whatever_the_bytes() {
-    let used = Used { node: [1; 32], grant: bytes(77) };
+    let used = Used { node: [1; 32], grant: bytes(77), at: 950 };
     let open = Row {
         id: [1; 16],
         ticket: "stashticket1".to_owned(),
         role: "keeper".to_owned(),
         expires: 1_000,
         used: None,
+        made: 900,
+        made_at_uptime: Some(40),
+        struck: false,
     };
     let burnt = Row { used: Some(used), ..open.clone() };
     let row = |row: &Row| rmp_serde::to_vec_named(row).unwrap();

@@ -42,6 +42,7 @@ fn lists(request: &Request) -> (&'static str, Vec<(&'static str, &'static str)>)
         Request::Room(MemberRoom { used: _, limit: _, full: _, lacks: _ }) => ("room", vec![]),
         // Signed, and decoded whole.
         Request::Join { request: _ } => ("join", vec![]),
+        Request::Confirmed { confirmation: _ } => ("confirmed", vec![]),
     }
 }
 
@@ -69,6 +70,7 @@ fn requests() -> Vec<Request> {
         Request::Find { hashes: list(), puts: FindPuts::All },
         Request::Room(MemberRoom::default()),
         Request::Join { request: list() },
+        Request::Confirmed { confirmation: list() },
     ]
 }
 

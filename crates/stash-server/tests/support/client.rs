@@ -200,11 +200,11 @@ impl Gate for Dialler {
     }
 }
 
-fn prologue(stash: &StashId, purpose: &str) -> Vec<u8> {
+pub(crate) fn prologue(stash: &StashId, purpose: &str) -> Vec<u8> {
     [b"stash/1", &stash.as_bytes()[..], purpose.as_bytes()].concat()
 }
 
-fn members_realm(stash: &Stash) -> Realm {
+pub(crate) fn members_realm(stash: &Stash) -> Realm {
     let key = stash.root().network_key();
     Realm {
         label: [1; 32],
@@ -247,7 +247,7 @@ pub(crate) struct Client {
     pub(crate) keys: Arc<NodeKeys>,
     stash: StashId,
     realm: Realm,
-    endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
 }
 
 impl Client {

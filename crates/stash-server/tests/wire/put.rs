@@ -279,3 +279,16 @@ async fn a_put_that_stops_half_way_leaves_nothing_visible() {
     let fates = scene.session.give(&[(chunk, bytes)], &[record.bytes()]).await;
     assert_eq!(fates, [Fate::Stored {}], "the whole one is taken");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_stream_ends_when_its_sender_is_an_owner_no_more() {
+    let scene = scene().await;
+    let mut put = scene.session.put().await;
+    assert_eq!(put.offer(&[unknown_chunk(1, 500)]).await, [true]);
+    let owner = scene.owner.keys.node_id();
+    scene.node.engine.set_role(owner, Role::Reader).await.unwrap();
+    let ended = within("the end of the stream", next(&mut put.recv)).await;
+    assert!(matches!(ended, Err(StreamError::Reset(_))), "{ended:?}");
+    let refused = scene.session.ask(&Ask::Put {}).await;
+    assert_eq!(refused.refusal(), "role");
+}

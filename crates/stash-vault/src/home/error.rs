@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use stash_crypto::{GrantError, KeyringError, NodeId, WrapError};
 use stash_server::store::{CommitError, OpenError, ReadError};
-use stash_server::{JoinError, StartError};
+use stash_server::{JoinError, RecoverError, StartError};
 use thiserror::Error;
 
 use crate::admission::AdmitError;
@@ -104,6 +104,9 @@ pub enum HomeError {
     /// The stash did not admit this node, or no member answered.
     #[error(transparent)]
     Join(#[from] JoinError),
+    /// The stash was not brought back.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
     /// The keys in the welcome were not wrapped to this node. The inviter is at fault.
     #[error("the keys in the welcome do not open: {0}")]
     Wrap(#[from] WrapError),
@@ -135,6 +138,7 @@ impl HomeError {
             HomeError::Commit(error) => faults::commit(error),
             HomeError::Start(error) => faults::start(error),
             HomeError::Join(error) => faults::join(error),
+            HomeError::Recover(error) => faults::recover(error),
             HomeError::Wrap(_) | HomeError::Grant(_) => Class::Integrity,
             HomeError::Admit(_) => Class::Usage,
         }
@@ -168,6 +172,7 @@ impl HomeError {
                 "while no node runs: stash check --rebuild".to_owned()
             }
             HomeError::Join(error) => faults::join_hint(error)?,
+            HomeError::Recover(error) => faults::recover_hint(error)?,
             HomeError::Admit(_) => "a display name has at most 64 bytes".to_owned(),
             _ => return None,
         })

@@ -84,7 +84,7 @@ fn salvage(path: &Path, noted: impl Fn(&Store) -> Result<(), HomeError>) -> Resu
 
 /// Counts an open of this process. That the store is another one than the node left must still be
 /// noticed when the node starts.
-fn note(directory: &Path, store: &Store) -> Result<(), HomeError> {
+pub(super) fn note(directory: &Path, store: &Store) -> Result<(), HomeError> {
     let io = |source| HomeError::Io { path: directory.to_owned(), source };
     let now = Opens { store: store.store_id(), count: store.opens() };
     let follows = now.follows(Opens::read(directory).map_err(io)?);

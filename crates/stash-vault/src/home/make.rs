@@ -1,11 +1,11 @@
-//! Making the content of a data directory: a new stash, a membership, a recovery.
+//! Making the content of a data directory: a new stash, a membership.
 
 use std::path::{Path, PathBuf};
 
 use rand::Rng;
 use stash_crypto::{
-    JoinRequest, KeyGrant, Keyring, MemberLog, NetworkKey, NodeKeys, Protection, RecoveryText,
-    Role, RootSecret, Ticket, unwrap,
+    KeyGrant, Keyring, MemberLog, NetworkKey, NodeKeys, Protection, Role, RootSecret, Ticket,
+    unwrap,
 };
 use stash_server::store::{Batch, Options, Store};
 use zeroize::Zeroizing;
@@ -13,10 +13,10 @@ use zeroize::Zeroizing;
 use super::members::Members;
 use super::opens::Opens;
 use super::{
-    HOME_ROW, Home, HomeError, InitOptions, JoinOptions, RecoverOptions, binding, disk, enter,
-    open_store, private, swap,
+    HOME_ROW, Home, HomeError, InitOptions, JoinOptions, binding, disk, enter, open_store, private,
+    swap,
 };
-use crate::admission::{NO_TICKET, entry, founding, root_keys};
+use crate::admission::founding;
 use crate::blocking::blocking;
 
 impl Home {
@@ -79,52 +79,14 @@ impl Home {
         });
         made.await
     }
-
-    /// Becomes an owner, and holds the root secret, by the recovery text and any one member that
-    /// it names: also when every owner is lost. Refuses a directory that has a stash with records.
-    pub async fn recover(
-        directory: &Path,
-        text: &RecoveryText,
-        options: RecoverOptions,
-    ) -> Result<Home, HomeError> {
-        let RecoverOptions { display_name, passphrase } = options;
-        let path = directory.to_owned();
-        let (path, lock) = blocking(move || {
-            let lock = prepare(&path)?;
-            check_replaceable(&path)?;
-            Ok::<_, HomeError>((path, lock))
-        })
-        .await?;
-        let (root, node) = (text.root.duplicate(), NodeKeys::generate(&mut rand::rng()));
-        let (stash, network) = (root.stash_id(), root.network_key());
-        let request = JoinRequest::sign(&node, &stash, NO_TICKET, &display_name)
-            .map_err(crate::admission::AdmitError::from)?;
-        let admit = |log: &MemberLog| {
-            let made = entry(&root, log, &request, Role::Owner);
-            made.map_err(|error| error.to_string())
-        };
-        let noise = root.noise_static();
-        let recovered = stash_server::recover(&noise, stash, &network, &text.members, admit);
-        let (log, addresses) = recovered.await?;
-        blocking(move || {
-            let KeyGrant { network, read } = root_keys(&root, &log);
-            let role = Role::Owner;
-            let keyring = Keyring { node, stash, role, root: Some(root), network, read };
-            let made = Made { keyring, log, addresses, synchronised: false };
-            let home = made.settle(&path, &random_id(), passphrase.as_ref())?;
-            drop(lock);
-            Ok(home)
-        })
-        .await
-    }
 }
 
-fn random_id() -> String {
+pub(super) fn random_id() -> String {
     format!("{:016x}", rand::rng().next_u64())
 }
 
 /// Makes the directory if need be and enters it.
-fn prepare(directory: &Path) -> Result<super::Lock, HomeError> {
+pub(super) fn prepare(directory: &Path) -> Result<super::Lock, HomeError> {
     let io = |source| HomeError::Io { path: directory.to_owned(), source };
     disk::make_directory(directory).map_err(io)?;
     let lock = enter(directory)?;
@@ -133,7 +95,7 @@ fn prepare(directory: &Path) -> Result<super::Lock, HomeError> {
 }
 
 /// Only nothing, or a stash without a record, may be replaced.
-fn check_replaceable(directory: &Path) -> Result<(), HomeError> {
+pub(super) fn check_replaceable(directory: &Path) -> Result<(), HomeError> {
     if !directory.join("keyring").exists() && !directory.join("store").exists() {
         return Ok(());
     }
@@ -189,16 +151,16 @@ fn write_keyring(
 }
 
 /// A stash that is about to be written.
-struct Made {
-    keyring: Keyring,
-    log: MemberLog,
-    addresses: Vec<Vec<u8>>,
-    synchronised: bool,
+pub(super) struct Made {
+    pub(super) keyring: Keyring,
+    pub(super) log: MemberLog,
+    pub(super) addresses: Vec<Vec<u8>>,
+    pub(super) synchronised: bool,
 }
 
 impl Made {
     /// Writes everything beside what is there, then lets it take its place.
-    fn settle(
+    pub(super) fn settle(
         self,
         directory: &Path,
         id: &str,
@@ -267,6 +229,6 @@ pub(super) fn replace_lost_store(directory: &Path, keyring: &Keyring) -> Result<
     std::fs::remove_dir_all(&nursery).map_err(io)
 }
 
-fn absolute(directory: &Path) -> PathBuf {
+pub(super) fn absolute(directory: &Path) -> PathBuf {
     std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned())
 }

@@ -17,6 +17,7 @@ mod make;
 mod members;
 mod opens;
 mod private;
+mod recover;
 mod swap;
 
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ pub use examine::{Examined, Rebuilt};
 pub(crate) use members::Keeping;
 pub(crate) use opens::Opens;
 pub use private::is_exposed;
+pub use recover::RecoverOptions;
 
 use crate::admission::RootAdmission;
 use crate::blocking::blocking;
@@ -58,15 +60,6 @@ pub struct InitOptions {
 /// A membership in somebody's stash.
 #[derive(Debug, Default)]
 pub struct JoinOptions {
-    /// How members see this node: at most 64 bytes; empty for no name.
-    pub display_name: String,
-    /// Protects the keyring.
-    pub passphrase: Option<Zeroizing<String>>,
-}
-
-/// A stash whose owners were lost.
-#[derive(Debug, Default)]
-pub struct RecoverOptions {
     /// How members see this node: at most 64 bytes; empty for no name.
     pub display_name: String,
     /// Protects the keyring.
@@ -192,12 +185,23 @@ impl Opened {
     async fn run(self, options: RunOptions) -> Result<Node, HomeError> {
         let Opened { directory, lock, keyring, store, doubted } = self;
         store.set_quota(options.quota);
+        let recovered = recover::keys(&store, &keyring).await?;
         let Keyring { node, stash, root, network, read, .. } = keyring;
-        let node = Arc::new(node);
+        let (visits, network, read) = match recovered {
+            Some(recover::RootKeys { visits, grant }) => (visits, grant.network, grant.read),
+            None => (false, network, read),
+        };
+        // A visitor speaks for the root, and signs nothing.
+        let speaker = root.as_ref().filter(|_| visits);
+        let node = Arc::new(match speaker {
+            Some(root) => node.in_the_name_of(root),
+            None => node,
+        });
         let store_id = store.store_id();
         let last_sequence = store.last_sequence();
         let admission = root
             .as_ref()
+            .filter(|_| !visits)
             .map(|root| Arc::new(RootAdmission::new(root)) as Arc<dyn stash_server::Admission>);
         let engine = Engine::start(EngineOptions {
             store,

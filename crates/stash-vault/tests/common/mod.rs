@@ -57,12 +57,14 @@ impl Place {
     }
 
     /// A founder again after the first one was destroyed, from its recovery text alone.
+    /// Whoever does not answer is gone for good.
     pub(crate) async fn recovered(&self, text: &str) -> Node {
         std::fs::remove_dir_all(self.path("founder")).unwrap();
         let dir = self.path("recovered");
-        let options = RecoverOptions { display_name: "again".into(), passphrase: None };
+        let options =
+            RecoverOptions { display_name: "again".into(), alone: true, ..Default::default() };
         let text = RecoveryText::parse(text).unwrap();
-        let home = Home::recover(&dir, &text, options).await.unwrap();
+        let (home, _) = Home::recover(&dir, &text, options).await.unwrap();
         assert_eq!(home.role(), Role::Owner);
         open(&dir).await
     }

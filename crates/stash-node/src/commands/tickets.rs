@@ -1,0 +1,79 @@
+//! `stash tickets`.
+
+use super::put::short;
+use super::{Context, Finish};
+use crate::body::{Ticket, TicketRevoke, TicketRevoked, Tickets};
+use crate::cli::TicketsCommand;
+use crate::output::{Side, table, visible};
+
+pub(super) async fn run(context: &Context, what: Option<TicketsCommand>) -> anyhow::Result<Finish> {
+    let client = context.client()?;
+    match what {
+        None => {
+            let tickets: Tickets = client.get("/v1/tickets").await?;
+            context.output.result(&tickets, |tickets| {
+                let rows: Vec<Vec<String>> = tickets.tickets.iter().map(row).collect();
+                table(&[Side::Left; 6], &rows)
+            })?;
+        }
+        Some(TicketsCommand::Revoke { id }) => {
+            let request = TicketRevoke { id };
+            let done: TicketRevoked = client.post("/v1/tickets/revoke", &request).await?;
+            context.output.result(&done, |done| {
+                format!("ticket {} for one {} is void\n", short(&done.id), done.role)
+            })?;
+        }
+    }
+    Ok(Finish::Done)
+}
+
+fn row(ticket: &Ticket) -> Vec<String> {
+    let by = ticket.used_by.as_deref().map(|node| {
+        let name = visible(ticket.used_by_name.as_deref().unwrap_or("-"));
+        format!("by {} {name}", short(node))
+    });
+    vec![
+        short(&ticket.id).to_owned(),
+        ticket.role.clone(),
+        ticket.state.clone(),
+        format!("made {}", ticket.made.as_deref().unwrap_or("-")),
+        format!("expires {}", ticket.expires),
+        by.unwrap_or_default(),
+    ]
+}
+
+/// What to say of tickets that are open when a member was removed; nothing if there is none.
+pub(super) fn warning(open: &[Ticket]) -> Option<String> {
+    let ids: Vec<&str> = open.iter().map(|ticket| short(&ticket.id)).collect();
+    (!ids.is_empty()).then(|| {
+        format!(
+            "tickets are open that it may have seen: {}; to make one void: stash tickets revoke ID",
+            ids.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_who_joined() {
+        let ticket = Ticket {
+            id: "0123456789abcdef".into(),
+            role: "owner".into(),
+            state: "used".into(),
+            made: None,
+            expires: "2026-12-01T00:00:00Z".into(),
+            used_by: Some("fedcba9876543210".into()),
+            used_by_name: Some("lap\u{7}top".into()),
+            used_at: None,
+        };
+        let row = row(&ticket).join("|");
+        let expected =
+            "0123456789|owner|used|made -|expires 2026-12-01T00:00:00Z|by fedcba9876 lap\\u{7}top";
+        assert_eq!(row, expected);
+        assert_eq!(warning(&[]), None);
+        assert!(warning(&[ticket]).unwrap().contains("0123456789"));
+    }
+}

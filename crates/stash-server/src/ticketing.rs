@@ -1,0 +1,141 @@
+//! The founder's tickets, as people ask for them: which there are, and taking one back.
+
+use std::sync::Arc;
+
+use stash_crypto::{NodeId, Role, TicketId};
+use stash_store::{Batch, Store};
+
+use crate::core::Core;
+use crate::engine::Engine;
+use crate::join;
+use crate::ledger::LedgerError;
+use crate::tickets::{self, Now, Row};
+
+/// One ticket of the founder's table. Times are seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TicketView {
+    /// The ticket.
+    pub id: TicketId,
+    /// What it admits to.
+    pub role: Role,
+    /// When it was made; rows of older programs do not say.
+    pub made: Option<u64>,
+    /// When it expires.
+    pub expires: u64,
+    /// Who joined with it, and when, if the row says so.
+    pub used: Option<(NodeId, Option<u64>)>,
+    /// Whether it admits nobody any more, used or not.
+    pub over: bool,
+}
+
+impl TicketView {
+    /// Whether somebody can still join with it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.used.is_none() && !self.over
+    }
+
+    fn of(row: &Row, now: &Now) -> Option<TicketView> {
+        let time = |seconds: u64| (seconds > 0).then_some(seconds);
+        Some(TicketView {
+            id: TicketId::from_bytes(row.id),
+            role: row.role.parse().ok()?,
+            made: time(row.made),
+            expires: row.expires,
+            used: row.used.as_ref().map(|used| (NodeId::from_bytes(used.node), time(used.at))),
+            over: row.is_over(now),
+        })
+    }
+}
+
+/// A ticket was not taken back. Nothing changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RevokeError {
+    /// Only the node that made a ticket knows it.
+    #[error("only the node that founded the stash makes tickets, and knows them")]
+    NotFounder,
+    /// There is no such ticket, or it has been dropped.
+    #[error("there is no ticket {}", .0.short())]
+    Unknown(TicketId),
+    /// Somebody has joined with it.
+    #[error("ticket {} has been used by {}, who is to be removed instead", .ticket.short(), .node.short())]
+    Used {
+        /// The ticket.
+        ticket: TicketId,
+        /// Who joined with it.
+        node: NodeId,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Notes of tickets that are over that they are, on the node that makes them.
+pub(crate) async fn look(core: &Arc<Core>) {
+    if core.admission.is_none() {
+        return;
+    }
+    let wall = core.environment.seconds();
+    let work = move |store: &Store| tickets::strike(store, &Now::of(store, wall)?);
+    let guard = core.admitting.lock().await;
+    let struck = core.disk.run(work).await;
+    drop(guard);
+    let shut = match struck {
+        Ok(false) => Ok(()),
+        Ok(true) => join::open_to_tickets(core),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = shut {
+        tracing::warn!(%error, "that tickets have expired is not written down");
+    }
+}
+
+impl Engine {
+    /// The tickets that this node has made and remembers, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] when the store cannot be read.
+    pub async fn tickets(&self) -> Result<Vec<TicketView>, LedgerError> {
+        look(&self.core).await;
+        let wall = self.core.environment.seconds();
+        let read = move |store: &Store| {
+            let now = Now::of(store, wall)?;
+            let rows = tickets::all(store)?;
+            Ok::<_, LedgerError>(rows.iter().filter_map(|row| TicketView::of(row, &now)).collect())
+        };
+        let mut tickets: Vec<TicketView> = self.core.disk.run(read).await?;
+        tickets.sort_by_key(|ticket| (ticket.made, ticket.expires));
+        Ok(tickets)
+    }
+
+    /// Takes a ticket back that nobody has used: it is unknown from now on, as if it had never been made.
+    ///
+    /// # Errors
+    ///
+    /// [`RevokeError`]; the ticket is as before.
+    pub async fn revoke_ticket(&self, ticket: TicketId) -> Result<(), RevokeError> {
+        let core = &self.core;
+        if core.admission.is_none() {
+            return Err(RevokeError::NotFounder);
+        }
+        // Nobody is admitted meanwhile.
+        let guard = core.admitting.lock().await;
+        let work = move |store: &Store| {
+            let rows = tickets::all(store).map_err(LedgerError::from)?;
+            let row = rows.into_iter().find(|row| row.id == *ticket.as_bytes());
+            let row = row.ok_or(RevokeError::Unknown(ticket))?;
+            if let Some(used) = row.used {
+                return Err(RevokeError::Used { ticket, node: NodeId::from_bytes(used.node) });
+            }
+            let batch = tickets::remove(Batch::new(), &row.id);
+            store.commit(batch.even_if_full()).map_err(LedgerError::from)?;
+            Ok(())
+        };
+        core.disk.run(work).await?;
+        drop(guard);
+        join::open_to_tickets(core)?;
+        Ok(())
+    }
+}
