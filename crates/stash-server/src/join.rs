@@ -12,8 +12,8 @@ use rand::RngExt;
 use serde_bytes::ByteBuf;
 use stash_crypto::{
     Confirmation, JoinRequest, LabelError, MAX_WRAPS, MemberChange, MemberEntry, MemberError,
-    MemberLog, NodeKeys, NoisePublic, NoiseSecret, Role, SignedAddresses, StashId, Ticket, TicketId,
-    TicketSecret,
+    MemberLog, NodeKeys, NoisePublic, NoiseSecret, Role, SignedAddresses, StashId, Ticket,
+    TicketId, TicketSecret,
 };
 use stash_p2p::{
     Claim, CloseReason, DialError, Endpoint, Environment, Gate, GateError, Limits, Peer, PublicKey,
@@ -33,6 +33,13 @@ use crate::{catchup, cuts, freshness, sync};
 
 /// How long a join may take to reach the inviter.
 const REACH: Duration = Duration::from_secs(20);
+
+/// Dials of a stranger under way at once: of a large stash, most members may be silent for ten seconds.
+const DIALS: usize = 64;
+
+/// Bytes that all members together may send to a stranger at once, who holds a connection to each that
+/// answers: there is room for 819, which begin with 320 KiB each, and a log names fewer.
+const BUDGET: usize = 256 << 20;
 
 /// Bytes that the member log may have for a join. A joiner keeps it in one batch, and every node in
 /// memory. Room for a removal a week for a year in the largest stash, and for 19 years among 16 members.
@@ -248,7 +255,7 @@ impl Stranger {
         secret: &NoiseSecret,
     ) -> Result<Stranger, JoinError> {
         let secret = StaticSecret::from_bytes(*secret.expose());
-        let limits = Limits::default();
+        let limits = Limits { dials: DIALS, process_budget: BUDGET, ..Limits::default() };
         let (endpoint, events) =
             Endpoint::bind_on(environment, &[], secret, Arc::new(Shut), limits)?;
         Ok(Stranger { endpoint, _events: events })
