@@ -101,6 +101,7 @@ pub async fn survey(sought: Sought<'_>) -> Result<Survey, RecoverError> {
         lives: Arc::default(),
         reading: Arc::new(tokio::sync::Semaphore::new(READ_AT_ONCE)),
         targets: BTreeSet::new(),
+        busy: BTreeMap::new(),
         running: FuturesUnordered::new(),
         shown: Vec::new(),
         peers: BTreeMap::new(),
@@ -146,7 +147,10 @@ struct Asking {
     lives: Arc<Mutex<Lives>>,
     reading: Arc<tokio::sync::Semaphore>,
     targets: BTreeSet<Target>,
-    running: FuturesUnordered<BoxFuture<'static, Result<Heard, JoinError>>>,
+    /// Members that are being asked, and where else each is to be asked if that fails: of two connections to
+    /// one member, the later one ends the earlier.
+    busy: BTreeMap<NoisePublic, Vec<Vec<SocketAddr>>>,
+    running: FuturesUnordered<BoxFuture<'static, (Option<NoisePublic>, Result<Heard, JoinError>)>>,
     shown: Vec<Shown>,
     peers: BTreeMap<NoisePublic, Peer>,
     claims: BTreeMap<NodeId, SignedAddresses>,
@@ -164,6 +168,21 @@ impl Asking {
         if answered || self.targets.len() >= MAX_TARGETS || !self.targets.insert(target.clone()) {
             return;
         }
+        if let Target::Member(noise, addresses) = &target {
+            if let Some(later) = self.busy.get_mut(noise) {
+                return later.push(addresses.clone());
+            }
+            self.busy.insert(*noise, Vec::new());
+        }
+        self.ask(target);
+    }
+
+    /// Asks in a task of its own.
+    fn ask(&mut self, target: Target) {
+        let of = match &target {
+            Target::Member(noise, _) => Some(*noise),
+            Target::Anybody(_) => None,
+        };
         let (stranger, lives) = (Arc::clone(&self.stranger), Arc::clone(&self.lives));
         let (network, reading) = (Arc::clone(&self.network), Arc::clone(&self.reading));
         let (stash, within) = (self.stash, self.until.duration_since(Instant::now()));
@@ -187,7 +206,21 @@ impl Asking {
                 }
             }
         };
-        self.running.push(heard.boxed());
+        self.running.push(async move { (of, heard.await) }.boxed());
+    }
+
+    /// A member has been asked: somewhere else, if it did not answer.
+    fn asked(&mut self, of: Option<NoisePublic>) {
+        let Some((noise, mut later)) = of.and_then(|of| self.busy.remove_entry(&of)) else {
+            return;
+        };
+        if self.peers.contains_key(&noise) {
+            return;
+        }
+        if let Some(addresses) = later.pop() {
+            self.busy.insert(noise, later);
+            self.ask(Target::Member(noise, addresses));
+        }
     }
 
     async fn run(&mut self) {
@@ -197,11 +230,14 @@ impl Asking {
                 heard = self.running.next() => heard,
                 () = sleep_until(self.until) => return,
             };
+            let Some((of, heard)) = heard else {
+                return;
+            };
             match heard {
-                None => return,
-                Some(Ok(heard)) => self.heard(heard),
-                Some(Err(error)) => tracing::debug!(%error, "a member showed nothing"),
+                Ok(heard) => self.heard(heard),
+                Err(error) => tracing::debug!(%error, "a member showed nothing"),
             }
+            self.asked(of);
         }
     }
 
@@ -213,8 +249,6 @@ impl Asking {
                 }
             }
             Heard::Showed { shown, peer, claims, confirmed } => {
-                // Asked at two addresses, it answers twice.
-                self.shown.retain(|other| other.by != shown.by);
                 self.shown.push(shown);
                 self.peers.insert(shown.by, peer);
                 if let Some(confirmed) = confirmed {
