@@ -135,9 +135,9 @@ fn every_json_document_has_the_documented_fields() {
         fields(peer).join(" "),
         "addresses challenged connected failed in_doubt_since lapsed name node_id role room shown this"
     );
-    let status = "alarms away bytes chunks connected damaged files full gc incomplete listen members missing_copies \
-                  name node_id quarantined read_only records refused repair role scrub stash_id store \
-                  synchronised tickets traffic version";
+    let status = "alarms away bytes chunks confirmed connected damaged files full gc incomplete listen members \
+                  missing_copies name node_id quarantined read_only records recovery_text refused repair role scrub \
+                  stash_id store synchronised tickets traffic version visits";
     assert_eq!(fields(&node.json(&["status"])).join(" "), status);
     let status = node.json(&["status"]);
     let room = "disk_free hard reserve soft state used why";

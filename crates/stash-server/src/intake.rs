@@ -141,14 +141,18 @@ impl Intake {
     async fn next(&mut self, recv: &mut RecvStream) -> Result<Option<Frame>, Fault> {
         let next = timeout(IDLE, recv.next());
         tokio::pin!(next);
-        let mut members = self.core.roster.changes();
+        let core = Arc::clone(&self.core);
         loop {
+            let grown = core.roster.grown();
+            tokio::pin!(grown);
+            // Before the look: what changes after it is heard of.
+            grown.as_mut().enable();
             if !self.core.roster.role(&self.from).is_some_and(Role::writes) {
                 return Err(Fault::Demoted);
             }
             tokio::select! {
                 biased;
-                Ok(()) = members.changed() => {}
+                () = grown => {}
                 frame = &mut next => return Ok(frame.map_err(|_| Fault::Idle)??),
                 Some(done) = self.staging.join_next() => done.map_err(|_| Fault::Stopped)??,
             }

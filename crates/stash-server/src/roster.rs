@@ -13,7 +13,8 @@ use stash_crypto::{
     NoisePublic, Role, SignedAddresses, StashId,
 };
 use stash_store::{Batch, CommitError, MAX_ROW_VALUE, ReadError, Store};
-use tokio::sync::watch;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, watch};
 
 use crate::core::lock;
 use crate::cuts;
@@ -37,6 +38,9 @@ const MAX_FORKS: usize = 16;
 pub(crate) struct Roster {
     state: RwLock<State>,
     changes: watch::Sender<u64>,
+    /// Wakes many in the order in which they came, which a watch does not: a schedule of the simulator is
+    /// replayed.
+    grown: Notify,
     /// Held for reading from the check of a record to the end of its commit, for writing while the
     /// log grows: what was checked by the shorter log is in the store when a cut looks through it.
     growing: RwLock<()>,
@@ -112,7 +116,8 @@ impl Roster {
         let state = RwLock::new(State { log, addresses, confirmed });
         let (growing, cutting) = (RwLock::new(()), Mutex::new(()));
         let (changes, refused) = (watch::Sender::new(0), AtomicBool::new(false));
-        Ok(Roster { state, changes, growing, cutting, refused, forks: Mutex::default() })
+        let (grown, forks) = (Notify::new(), Mutex::default());
+        Ok(Roster { state, changes, grown, growing, cutting, refused, forks })
     }
 
     /// Changes with every entry and address that is learned.
@@ -122,6 +127,12 @@ impl Roster {
 
     fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
+        self.grown.notify_waiters();
+    }
+
+    /// Ends with the next entry or address that is learned, from when it is first polled or enabled.
+    pub(crate) fn grown(&self) -> Notified<'_> {
+        self.grown.notified()
     }
 
     /// While this lives, the log does not grow: whatever it admits now may be committed. Taken

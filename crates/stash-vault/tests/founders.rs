@@ -175,9 +175,18 @@ async fn the_founder_knows_whether_the_text_on_paper_still_finds_somebody() {
     let paper = finds().await.unwrap();
     assert_eq!((paper.named, paper.found), (0, 0), "it names this node alone");
     let keeper = place.member(&founder, "keeper", Role::Keeper).await;
-    founder.print_recovery_text().await.unwrap();
-    let paper = finds().await.unwrap();
-    assert_eq!((paper.named, paper.found), (1, 1));
+    // Where it listens is told after it has connected.
+    let named = async {
+        loop {
+            founder.print_recovery_text().await.unwrap();
+            let paper = finds().await.unwrap();
+            if (paper.named, paper.found) == (1, 1) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(common::SOON, named).await.unwrap();
     // It moves.
     close(keeper).await;
     let keeper = open(&place.path("keeper")).await;

@@ -45,6 +45,7 @@ pub(crate) enum Ask {
     Holding { hashes: ByteBuf },
     Writers { node: ByteBuf, from: ByteBuf },
     Cuts { list: ByteBuf, from: u64 },
+    Confirmed { confirmation: ByteBuf },
     Put {},
     Records { records: Vec<ByteBuf> },
 }
@@ -85,6 +86,7 @@ enum Answer {
     Members(IgnoredAny),
     All(IgnoredAny),
     Writers(IgnoredAny),
+    Cuts(IgnoredAny),
     Sums(IgnoredAny),
     Ids(IgnoredAny),
     Hashes(IgnoredAny),
@@ -207,6 +209,7 @@ impl Member {
             Ask::Holding { hashes: bytes(&hash) },
             Ask::Writers { node, from: ByteBuf::from(vec![0; 8]) },
             Ask::Cuts { list: ByteBuf::from(vec![0; 32]), from: 0 },
+            Ask::Confirmed { confirmation: ByteBuf::new() },
         ] {
             session.ask(&ask).await.map_err(|error| format!("{ask:?}: {error}"))?;
         }

@@ -116,6 +116,7 @@ async fn compare(core: &Arc<Core>, peer: &Peer) -> Result<(), JoinError> {
     let told = Request::Announce { entries: mine, addresses: Vec::new() };
     let lists = core.roster.log(MemberLog::clone);
     tokio::select! {
+        biased;
         told = ask(peer, &told) => told.map(drop)?,
         () = cuts::serve(peer, &lists) => {}
     }

@@ -138,6 +138,9 @@ enum Heard {
     Is { who: Option<NoisePublic>, addr: SocketAddr },
 }
 
+/// Who was asked, if that is known, and what came of it.
+type Asked = (Option<NoisePublic>, Result<Heard, JoinError>);
+
 struct Asking {
     root: Arc<NoiseSecret>,
     network: Arc<NetworkKey>,
@@ -150,7 +153,7 @@ struct Asking {
     /// Members that are being asked, and where else each is to be asked if that fails: of two connections to
     /// one member, the later one ends the earlier.
     busy: BTreeMap<NoisePublic, Vec<Vec<SocketAddr>>>,
-    running: FuturesUnordered<BoxFuture<'static, (Option<NoisePublic>, Result<Heard, JoinError>)>>,
+    running: FuturesUnordered<BoxFuture<'static, Asked>>,
     shown: Vec<Shown>,
     peers: BTreeMap<NoisePublic, Peer>,
     claims: BTreeMap<NodeId, SignedAddresses>,
@@ -336,11 +339,9 @@ impl Survey {
     ///
     /// [`RecoverError::Nobody`].
     pub async fn read(self) -> Result<Recovered, RecoverError> {
-        let views = self.lives.views(&self.shown).into_iter();
-        let found = views
-            .filter(|(life, _)| life.answered > 0)
-            .next()
-            .map(|(life, log)| (life, log.clone()));
+        let mut views = self.lives.views(&self.shown).into_iter();
+        let found = views.find(|(life, _)| life.answered > 0);
+        let found = found.map(|(life, log)| (life, log.clone()));
         let addresses = self.addresses();
         self.close().await;
         let (life, log) = found.ok_or(RecoverError::Nobody)?;
@@ -446,6 +447,7 @@ impl Survey {
             let left = until.duration_since(Instant::now());
             // It asks back for the lists that entries name.
             let told = tokio::select! {
+                biased;
                 told = timeout(left, ask(peer, &request)) => told.unwrap_or(Err(AskError::Late)),
                 () = cuts::serve(peer, log) => Err(AskError::Gone("it left".to_owned())),
             };
