@@ -207,6 +207,9 @@ fn while_the_directory_is_away_nothing_is_judged_acknowledged_or_given_up() {
         assert!(matches!(staged, Err(StageError::Away(_))), "{way}: {staged:?}");
         let again = store.stage(Blob::hash(large(1)));
         assert!(matches!(again, Err(StageError::Away(_))), "{way}: it is not known to be here");
+        let room = store.reserve(1_500).map(drop);
+        assert!(matches!(room, Err(StageError::Away(_))), "{way}: its bytes would come in vain");
+        drop(store.reserve(6).expect("the log is there"));
         let inline = put(&store, b"inline");
         store.commit(Batch::new().require(inline).record(record(7, &[], b"7"))).unwrap();
         // Giving up, collecting, scrubbing, checking.
@@ -219,6 +222,7 @@ fn while_the_directory_is_away_nothing_is_judged_acknowledged_or_given_up() {
         assert!(matches!(store.check(true), Err(ReadError::Away(_))));
         back(&disk);
         // By itself, with the first who asks.
+        drop(store.reserve(1_500).unwrap());
         assert_eq!(store.has(&[one, two, unnamed]).unwrap(), [true; 3]);
         assert_eq!((store.away(), store.stats().quarantined), (None, 0));
         assert_eq!((store.stats().read_only, store.stats().evicted), (None, 0));

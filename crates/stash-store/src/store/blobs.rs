@@ -39,7 +39,7 @@ impl Store {
         }
     }
 
-    fn is_small(&self, len: u64) -> bool {
+    pub(super) fn is_small(&self, len: u64) -> bool {
         len < u64::from(self.shared.options.small.min(crate::MAX_SMALL))
     }
 

@@ -22,6 +22,9 @@ impl Store {
         if let Some(reason) = self.shared.read_only() {
             return Err(StageError::ReadOnly { reason });
         }
+        if !self.is_small(len) && self.away().is_some() {
+            self.shared.look()?;
+        }
         let claim = self.shared.take_room(self.claim_of(len), Allowance::None)?;
         Ok(Reservation { store: self.clone(), len, claim: Some(claim) })
     }
