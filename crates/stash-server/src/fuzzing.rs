@@ -71,7 +71,7 @@ pub fn ticket_row(bytes: &[u8]) -> bool {
     for now in [0, row.expires.saturating_sub(1), row.expires, u64::MAX] {
         for (certain, uptime) in [(0, 0), (now, 0), (0, now)] {
             let seen = tickets::Now { wall: now, certain, uptime };
-            assert_eq!(read.judge(&me, &seen), row.judge(&me, &seen));
+            assert_eq!(read.judge(&me, None, &seen), row.judge(&me, None, &seen));
             let mut struck = row.clone();
             struck.strike(&seen);
             assert!(

@@ -12,7 +12,7 @@ use rand::RngExt;
 use serde_bytes::ByteBuf;
 use stash_crypto::{
     Confirmation, JoinRequest, LabelError, MAX_WRAPS, MemberChange, MemberEntry, MemberError,
-    MemberLog, NodeKeys, NoisePublic, NoiseSecret, Role, SignedAddresses, StashId, Ticket,
+    MemberLog, NodeId, NodeKeys, NoisePublic, NoiseSecret, Role, SignedAddresses, StashId, Ticket,
     TicketId, TicketSecret,
 };
 use stash_p2p::{
@@ -365,12 +365,23 @@ pub fn found(
 /// Opens the door to whoever may still come by a ticket in the table.
 pub(crate) fn open_to_tickets(core: &Core) -> Result<(), LedgerError> {
     let tickets = tickets::all(core.disk.store())?;
-    let guest = |row: &Row| {
-        let ticket = row.ticket.parse::<Ticket>().ok()?;
-        Some((join_realm(&ticket), row.guest()))
-    };
-    core.door.open_to(tickets.iter().filter_map(guest).collect());
+    let open = core.roster.log(|log| {
+        let guest = |row: &Row| {
+            let ticket = row.ticket.parse::<Ticket>().ok()?;
+            Some((join_realm(&ticket), row.guest(admitted_with(log, &ticket.id))))
+        };
+        tickets.iter().filter_map(guest).collect()
+    });
+    core.door.open_to(open);
     Ok(())
+}
+
+/// The node that was admitted with a ticket.
+fn admitted_with(log: &MemberLog, id: &TicketId) -> Option<NodeId> {
+    log.entries().iter().find_map(|entry| match entry.change() {
+        MemberChange::Admit { identity, ticket, .. } if ticket == id => Some(identity.node),
+        _ => None,
+    })
 }
 
 /// Makes a ticket.
@@ -529,16 +540,28 @@ fn decide(
     if row.strike(&seen) {
         store.commit(row.put(Batch::new())).map_err(|error| failed(error.to_string()))?;
     }
-    let role = match row.judge(&request.identity.node, &seen) {
+    let admission = core.admission.as_ref();
+    let admission = admission.ok_or_else(|| failed("the root secret is not here".to_owned()))?;
+    let me = request.identity.node;
+    let admitted = core.roster.log(|log| admitted_with(log, &ticket));
+    let role = match row.judge(&me, admitted, &seen) {
         Verdict::Repeat(grant) => return Ok((grant, false)),
+        Verdict::Anew => {
+            let role = core.roster.log(|log| log.member(&me).map(|member| member.role));
+            let role = role.ok_or(None)?;
+            let granted = core.roster.log(|log| admission.admit(log, request, role));
+            let (_, grant) = granted.map_err(failed)?;
+            row.used =
+                Some(Used { node: *me.as_bytes(), grant: ByteBuf::from(grant.clone()), at: now });
+            store.commit(row.put(Batch::new())).map_err(|error| failed(error.to_string()))?;
+            return Ok((grant, false));
+        }
         Verdict::Used => return Err(None),
         Verdict::Expired => {
             return Err(Some(refused(Refusal::TicketExpired, "the ticket has expired")));
         }
         Verdict::Admit(role) => role,
     };
-    let admission = core.admission.as_ref();
-    let admission = admission.ok_or_else(|| failed("the root secret is not here".to_owned()))?;
     // It may have been started anew since the ticket was made.
     core.standing.check().map_err(|error| failed(error.to_string()))?;
     if core.roster.log_bytes() > MAX_LOG_BYTES {
@@ -549,8 +572,7 @@ fn decide(
     }
     let (entry, grant) =
         core.roster.log(|log| admission.admit(log, request, role)).map_err(failed)?;
-    let node = *request.identity.node.as_bytes();
-    row.used = Some(Used { node, grant: ByteBuf::from(grant.clone()), at: now });
+    row.used = Some(Used { node: *me.as_bytes(), grant: ByteBuf::from(grant.clone()), at: now });
     let batch = roster::keep(row.put(Batch::new()), entry.index(), entry.bytes());
     core.roster.check(&entry).map_err(|error| failed(error.to_string()))?;
     store.commit(batch).map_err(|error| failed(error.to_string()))?;

@@ -20,7 +20,7 @@ use stash_store::{
 use crate::message::{RecordResult, pack};
 use crate::{repair, short, wants};
 
-pub(crate) use cutting::{UNCUT, count as set_aside_count, set_aside};
+pub(crate) use cutting::{Aside, REGAINED, UNCUT, count as set_aside_count, set_aside, take_back};
 pub(crate) use room::{FEW, is_read, is_roomy, readable};
 pub(crate) use settling::{INCARNATION, last_of, resume};
 use settling::{Judgement, judge};

@@ -15,12 +15,12 @@ use tokio::time::timeout;
 use crate::catchup;
 use crate::core::{AskError, Core, ask, lock, unexpected};
 use crate::door::public;
-use crate::ledger::{self, LedgerError};
+use crate::ledger::{self, Aside, LedgerError};
 use crate::message::{Reply, Request};
 use crate::roster::RosterError;
 use crate::standing::{self, NotMet};
 use crate::sync::News;
-use crate::{addresses, cuts, founders, freshness, parted, short, sync};
+use crate::{addresses, cuts, founders, freshness, join, parted, short, sync};
 
 /// How long a member may take to say what it has of one that is about to be cut, and to hand it
 /// over. One that takes longer counts as not reachable.
@@ -163,11 +163,44 @@ pub(crate) fn show_forks(core: &Arc<Core>, peer: &Peer) {
     }
 }
 
+/// Records left the order, or came into it.
+fn shown_otherwise(core: &Arc<Core>, aside: Aside) {
+    if aside.records.is_empty() {
+        return;
+    }
+    core.applied();
+    for name in aside.names {
+        // Nobody listens on a keeper.
+        let _ = core.mended.send(name);
+    }
+    catchup::compare_with_all(core);
+}
+
+/// Takes back what was set aside and counts by the log as it is now.
+pub(crate) async fn take_back(core: &Arc<Core>) {
+    let shared = Arc::clone(core);
+    let work = move |store: &Store| ledger::take_back(&shared.turns, store, &shared.roster);
+    match core.disk.run(work).await {
+        Ok(back) if back.records.is_empty() => {}
+        Ok(back) => {
+            shown_otherwise(core, back);
+            core.wanted.notify_one();
+        }
+        Err(error) => tracing::error!(%error, "records that count again are still set aside"),
+    }
+}
+
 /// Does what the member log says by now: parts with whoever was removed, speaks under the newest
-/// network key, counts no copies of members that have lapsed, sets aside what was cut.
+/// network key, counts no copies of members that have lapsed, sets aside what was cut, takes back what
+/// counts again.
 async fn follow(core: &Arc<Core>) {
     learn_keys(core);
     founders::look(core).await;
+    if core.admission.is_some()
+        && let Err(error) = join::open_to_tickets(core)
+    {
+        tracing::warn!(%error, "tickets that were used in another life of this store are still open");
+    }
     let removed = part(core);
     let lapsed = core.roster.members().into_iter().filter(|member| member.lapsed);
     let uncounted = removed.iter().copied().chain(lapsed.map(|member| member.node)).collect();
@@ -180,17 +213,10 @@ async fn follow(core: &Arc<Core>) {
         ledger::set_aside(&shared.turns, store, &shared.roster, catchup::doubt)
     };
     match core.disk.run(work).await {
-        Ok(aside) if aside.records.is_empty() => {}
-        Ok(aside) => {
-            core.applied();
-            for name in aside.names {
-                // Nobody listens on a keeper.
-                let _ = core.mended.send(name);
-            }
-            catchup::compare_with_all(core);
-        }
+        Ok(aside) => shown_otherwise(core, aside),
         Err(error) => tracing::error!(%error, "records past a cut are still shown here"),
     }
+    take_back(core).await;
     if core.roster.was_refused() {
         catchup::compare_with_all(core);
     }

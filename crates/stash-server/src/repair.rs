@@ -26,7 +26,7 @@ use crate::holding::PAGE;
 use crate::housekeeping::HouseError;
 use crate::ledger::LedgerError;
 use crate::message::Refusal;
-use crate::{freshness, lapse, ticketing, wants};
+use crate::{freshness, lapse, members, ticketing, wants};
 use page::Page;
 
 /// How often it is looked whether a pass is due.
@@ -265,6 +265,7 @@ async fn meet(core: &Arc<Core>) -> Result<bool, LedgerError> {
     lapse::look(core).await;
     ticketing::look(core).await;
     freshness::look(core).await;
+    members::take_back(core).await;
     let lost = lost(core);
     let quarantined = core.disk.store().stats().quarantined;
     let mut notes = lock(&core.repairs.notes);

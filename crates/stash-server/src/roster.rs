@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::core::lock;
 use crate::cuts;
-use crate::ledger::UNCUT;
+use crate::ledger::{REGAINED, UNCUT};
 
 /// Store rows of the member log, by index. An entry that is too long for one row goes on in the next
 /// ones, whose keys have one byte more: 1, 2.
@@ -316,8 +316,8 @@ impl Roster {
             push_listed(store, &mut log, bytes)?;
             if log.len() > len {
                 batch = keep(batch, len, bytes);
-                if let Some(node) = log.entries().last().and_then(cut_node) {
-                    batch = batch.row(&[UNCUT, node.as_bytes()].concat(), Some(b""));
+                if let Some((row, node)) = log.entries().last().and_then(to_look_through) {
+                    batch = batch.row(&[row, node.as_bytes()].concat(), Some(b""));
                 }
             }
         }
@@ -416,11 +416,13 @@ pub(crate) fn address_row(node: &NodeId) -> Vec<u8> {
     [ADDRESS, node.as_bytes()].concat()
 }
 
-/// The node that writes no more from this entry on.
-fn cut_node(entry: &MemberEntry) -> Option<NodeId> {
+/// The node that writes no more from this entry on, or writes again, and the row that says so.
+fn to_look_through(entry: &MemberEntry) -> Option<(&'static [u8], NodeId)> {
     match entry.change() {
-        MemberChange::Remove { node, .. } | MemberChange::Cuts { node, .. } => Some(*node),
-        MemberChange::SetRole { node, role, .. } if !role.writes() => Some(*node),
+        MemberChange::Remove { node, .. } | MemberChange::Cuts { node, .. } => Some((UNCUT, *node)),
+        MemberChange::SetRole { node, role, .. } => {
+            Some((if role.writes() { REGAINED } else { UNCUT }, *node))
+        }
         _ => None,
     }
 }

@@ -98,6 +98,8 @@ pub(crate) enum Verdict {
     Admit(Role),
     /// The same joiner again: repeat what it got.
     Repeat(Vec<u8>),
+    /// The member log says that this joiner was admitted, and the row, which is older, does not.
+    Anew,
     /// Another node has used the ticket.
     Used,
     /// The ticket's time is over.
@@ -105,22 +107,32 @@ pub(crate) enum Verdict {
 }
 
 impl Row {
-    /// Decides on a join by `node`.
-    pub(crate) fn judge(&self, node: &NodeId, now: &Now) -> Verdict {
+    /// Who used it: as the row says, or as the member log does, which a store that was put back from a copy
+    /// has learned again.
+    fn user(&self, admitted: Option<NodeId>) -> Option<NodeId> {
+        self.used.as_ref().map(|used| NodeId::from_bytes(used.node)).or(admitted)
+    }
+
+    /// Decides on a join by `node`. `admitted` came with this ticket, by the member log.
+    pub(crate) fn judge(&self, node: &NodeId, admitted: Option<NodeId>, now: &Now) -> Verdict {
+        let user = self.user(admitted);
+        if user.is_some_and(|user| user != *node) {
+            return Verdict::Used;
+        }
         match (&self.used, self.role.parse()) {
-            (Some(used), _) if used.node != *node.as_bytes() => Verdict::Used,
             _ if self.is_over(now) => Verdict::Expired,
             (Some(used), _) => Verdict::Repeat(used.grant.to_vec()),
+            (None, _) if user.is_some() => Verdict::Anew,
             (None, Ok(role)) => Verdict::Admit(role),
             // A row with no role cannot admit anybody.
             (None, Err(_)) => Verdict::Expired,
         }
     }
 
-    /// To whom the door opens.
-    pub(crate) fn guest(&self) -> Guest {
-        match &self.used {
-            Some(used) => Guest::Only(NodeId::from_bytes(used.node)),
+    /// To whom the door opens. `admitted` came with this ticket, by the member log.
+    pub(crate) fn guest(&self, admitted: Option<NodeId>) -> Guest {
+        match self.user(admitted) {
+            Some(user) => Guest::Only(user),
             None if self.struck => Guest::Nobody,
             None => Guest::Anybody { until: self.expires },
         }
@@ -206,6 +218,11 @@ mod tests {
         }
     }
 
+    /// What becomes of a node that comes with a ticket with which the log admits nobody.
+    fn judge(row: &Row, n: u8, now: &Now) -> Verdict {
+        row.judge(&node(n), None, now)
+    }
+
     fn node(n: u8) -> NodeId {
         NodeId::from_bytes([n; 32])
     }
@@ -219,23 +236,36 @@ mod tests {
     #[test]
     fn a_ticket_admits_one_node_until_it_expires() {
         let mut row = row();
-        assert_eq!(row.judge(&node(1), &at(999, 60)), Verdict::Admit(Role::Keeper));
-        assert_eq!(row.judge(&node(1), &at(1_000, 60)), Verdict::Expired);
+        assert_eq!(judge(&row, 1, &at(999, 60)), Verdict::Admit(Role::Keeper));
+        assert_eq!(judge(&row, 1, &at(1_000, 60)), Verdict::Expired);
         row.used = Some(Used { node: [1; 32], grant: ByteBuf::from(vec![9]), at: 950 });
-        assert_eq!(row.judge(&node(1), &at(999, 60)), Verdict::Repeat(vec![9]));
-        assert_eq!(row.judge(&node(2), &at(999, 60)), Verdict::Used);
-        assert_eq!(row.judge(&node(2), &at(1_000, 60)), Verdict::Used);
-        assert_eq!(row.judge(&node(1), &at(1_000, 60)), Verdict::Expired);
+        assert_eq!(judge(&row, 1, &at(999, 60)), Verdict::Repeat(vec![9]));
+        assert_eq!(judge(&row, 2, &at(999, 60)), Verdict::Used);
+        assert_eq!(judge(&row, 2, &at(1_000, 60)), Verdict::Used);
+        assert_eq!(judge(&row, 1, &at(1_000, 60)), Verdict::Expired);
+    }
+
+    #[test]
+    fn who_used_a_ticket_is_known_from_the_member_log_where_the_row_does_not_say() {
+        let row = row();
+        let (one, late) = (Some(node(1)), at(1_000, 60));
+        assert_eq!(row.judge(&node(1), one, &at(999, 60)), Verdict::Anew);
+        assert_eq!(row.judge(&node(2), one, &at(999, 60)), Verdict::Used);
+        assert_eq!(row.judge(&node(1), one, &late), Verdict::Expired);
+        assert_eq!(row.guest(one), Guest::Only(node(1)));
+        assert_eq!(row.guest(None), Guest::Anybody { until: 1_000 });
+        let struck = Row { struck: true, ..row };
+        assert_eq!((struck.guest(None), struck.guest(one)), (Guest::Nobody, Guest::Only(node(1))));
     }
 
     #[test]
     fn a_ticket_ends_with_the_uptime_of_its_inviter_whatever_the_clock_says() {
         let row = row();
-        assert_eq!(row.judge(&node(1), &at(0, 149)), Verdict::Admit(Role::Keeper));
-        assert_eq!(row.judge(&node(1), &at(0, 150)), Verdict::Expired);
+        assert_eq!(judge(&row, 1, &at(0, 149)), Verdict::Admit(Role::Keeper));
+        assert_eq!(judge(&row, 1, &at(0, 150)), Verdict::Expired);
         let old = Row { made: 0, made_at_uptime: None, ..row };
-        assert_eq!(old.judge(&node(1), &at(0, 5_000)), Verdict::Admit(Role::Keeper));
-        assert_eq!(old.judge(&node(1), &at(1_000, 0)), Verdict::Expired);
+        assert_eq!(judge(&old, 1, &at(0, 5_000)), Verdict::Admit(Role::Keeper));
+        assert_eq!(judge(&old, 1, &at(1_000, 0)), Verdict::Expired);
     }
 
     #[test]
@@ -244,13 +274,13 @@ mod tests {
         for seen in [believed, at(0, 150), Now { wall: 0, ..believed }] {
             let mut row = row();
             assert!(row.strike(&seen) && !row.strike(&seen), "{seen:?}");
-            assert_eq!(row.judge(&node(1), &at(0, 60)), Verdict::Expired, "{seen:?}");
+            assert_eq!(judge(&row, 1, &at(0, 60)), Verdict::Expired, "{seen:?}");
         }
         // By a clock that is not believed it only rests.
         let mut row = row();
         assert!(!row.strike(&at(5_000, 60)));
-        assert_eq!(row.judge(&node(1), &at(5_000, 60)), Verdict::Expired);
-        assert_eq!(row.judge(&node(1), &at(950, 60)), Verdict::Admit(Role::Keeper));
+        assert_eq!(judge(&row, 1, &at(5_000, 60)), Verdict::Expired);
+        assert_eq!(judge(&row, 1, &at(950, 60)), Verdict::Admit(Role::Keeper));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use stash_crypto::{
     Clear, Cut, Dot, Incarnation, JoinRequest, MAX_CUTS, MAX_LISTED, MemberChange, MemberLog,
     NodeKeys, Record, Role, TicketId, Writer,
 };
-use stash_server::{Sought, survey};
+use stash_server::{Environment, Sought, survey};
 use support::{Node, Stash, admit_entry, all_connected, now, until};
 
 /// More than one entry names by itself, and more than one message of the wire tells at once.
@@ -162,7 +162,9 @@ async fn after_a_loss_lists_are_read_where_a_member_listens_and_told_to_who_was_
     let ask = async |at: &Node, held| {
         let at = at.engine.listen();
         let (root, network) = (&secret, &network);
-        survey(Sought { root, stash: id, network, members: &[], at: &at, held }).await.unwrap()
+        let environment = Environment::default();
+        let sought = Sought { environment, root, stash: id, network, members: &[], at: &at, held };
+        survey(sought).await.unwrap()
     };
     let found = ask(&keeper, None).await.read().await.unwrap();
     assert_eq!((found.life.answered, found.life.counted), (1, 3));

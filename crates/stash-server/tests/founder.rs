@@ -64,14 +64,14 @@ async fn a_founder_from_an_older_copy_signs_nothing_before_it_has_met_a_member()
     let keeper = stash.joined(&founder, Role::Keeper).await;
     all_connected(&[&founder, &keeper]).await;
     let open = founder.engine.invite(Role::Reader, 10 * MINUTE).await.unwrap();
+    let used = founder.engine.invite(Role::Reader, 10 * MINUTE).await.unwrap();
     let founder = Stopped::of(founder).await;
     let (dir, older) = (founder.dir.path().join("store"), founder.dir.path().join("older"));
     copy(&dir, &older);
     let founder = founder.started(&stash, false).await;
     all_connected(&[&founder, &keeper]).await;
-    let ticket = founder.engine.invite(Role::Reader, MINUTE).await.unwrap();
     let late = NodeKeys::generate(&mut rand::rng());
-    join(&ticket, &late, "late").await.unwrap();
+    join(&used, &late, "late").await.unwrap();
     until("the keeper knows the late one", || keeper.engine.members().len() == 3).await;
     stopped(&keeper).await;
     let founder = Stopped::of(founder).await;
@@ -92,6 +92,10 @@ async fn a_founder_from_an_older_copy_signs_nothing_before_it_has_met_a_member()
     join(&open, &joiner, "joiner").await.expect("the ticket was not used up");
     let known: Vec<_> = founder.engine.members().iter().map(|member| member.node).collect();
     assert!(known.contains(&late.node_id()), "what it had signed in its other life");
+    let other = NodeKeys::generate(&mut rand::rng());
+    let silent = join(&used, &other, "other").await.unwrap_err();
+    assert!(matches!(silent, JoinError::NoAnswer(_)), "somebody else has used it: {silent}");
+    join(&used, &late, "late").await.expect("it may not have heard the answer");
     until("both have one log", || {
         keeper.engine.member_log().head() == founder.engine.member_log().head()
     })

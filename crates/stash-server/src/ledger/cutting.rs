@@ -1,7 +1,10 @@
-//! Setting records aside that lie past a cut of the member log.
+//! Setting records aside that lie past a cut of the member log, and taking them back if a later entry lets
+//! them count again.
 //!
 //! They leave the order, the names and the counts, and go into rows of their own in the same commit:
-//! what a node holds afterwards is what it would hold had it known of the cut before they came.
+//! what a node holds afterwards is what it would hold had it known of the cut before they came. A node
+//! that hears of the log piece by piece may set aside what counts by the whole of it: records of an owner
+//! that was none for a while.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +12,17 @@ use stash_crypto::{Dot, NameId, NodeId, Record, RecordHash, Writer};
 use stash_store::{Batch, ReadError, Store};
 
 use super::settling::drops;
-use super::{LedgerError, Turns, decode, unlist};
+use super::{Chunks, LedgerError, Turns, admit, decode, unlist};
+use crate::message::RecordResult;
 use crate::roster::Roster;
 
 /// Store rows of nodes whose records are to be looked through, by node id. Written with the entry
 /// of the log that cuts them, struck out when everything past the cut is aside.
 pub(crate) const UNCUT: &[u8] = b"uncut/";
+
+/// Store rows of nodes that are owners again, by node id: what was set aside of them is to be looked
+/// through. Written with the entry of the log that says so, struck out when it is done.
+pub(crate) const REGAINED: &[u8] = b"regained/";
 
 /// Store rows of records that were set aside, by record hash; the value is the record.
 const ASIDE: &[u8] = b"aside/";
@@ -65,6 +73,59 @@ pub(crate) fn set_aside(
         store.commit(Batch::new().row(&key, None).even_if_full())?;
     }
     Ok(aside)
+}
+
+/// Takes back what was set aside of nodes that are owners again and counts by the log as it is now. What a
+/// full store does not take stays aside until the next call.
+pub(crate) fn take_back(
+    turns: &Turns,
+    store: &Store,
+    roster: &Roster,
+) -> Result<Aside, LedgerError> {
+    let regained = store.rows(REGAINED)?;
+    let node = |key: &[u8]| <[u8; 32]>::try_from(key.strip_prefix(REGAINED)?).ok();
+    let nodes: BTreeSet<NodeId> =
+        regained.iter().filter_map(|(key, _)| node(key)).map(NodeId::from_bytes).collect();
+    let (mut back, mut after, mut is_done) = (Aside::default(), Vec::new(), true);
+    while !nodes.is_empty() {
+        let page = store.rows_after(ASIDE, &after, PAGE)?;
+        let Some((last, _)) = page.last() else { break };
+        after.clone_from(last);
+        // No cut takes effect between the check and the commit.
+        let _uncut = roster.uncut();
+        let counts = |record: &Record| {
+            let dot = record.clear().dot;
+            let admits = || roster.log(|log| log.admits(&dot, &record.hash()).is_ok());
+            nodes.contains(&dot.writer.node) && admits()
+        };
+        let records = page.iter().filter_map(|(_, bytes)| Record::decode(bytes).ok());
+        let records: Vec<Record> = records.filter(counts).collect();
+        let mut batch = Batch::new();
+        for (record, result) in records.iter().zip(admit(turns, store, &records, Chunks::Later)?) {
+            match result {
+                RecordResult::Stored {} => {
+                    batch = batch.row(&[ASIDE, record.hash().as_bytes()].concat(), None);
+                    back.records.push(record.hash());
+                    back.names.insert(record.clear().name);
+                }
+                // A forget has taken it.
+                RecordResult::Refused { .. } => {}
+                _ => is_done = false,
+            }
+        }
+        if !batch.is_empty() {
+            store.commit(batch.even_if_full())?;
+        }
+    }
+    if is_done && !regained.is_empty() {
+        let strike = |batch: Batch, (key, _): &(Vec<u8>, Vec<u8>)| batch.row(key, None);
+        store.commit(regained.iter().fold(Batch::new(), strike).even_if_full())?;
+    }
+    if !back.records.is_empty() {
+        let records = back.records.len();
+        tracing::info!(records, "records count again that were set aside");
+    }
+    Ok(back)
 }
 
 fn cut(

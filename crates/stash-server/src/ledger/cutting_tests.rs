@@ -8,7 +8,7 @@ use stash_crypto::{
     Clear, Cut, EntryHash, Incarnation, MemberChange, MemberEntry, MemberLog, NodeKeys,
     RecordDraft, RecordKind, Role, RootSecret, Vector, Writer,
 };
-use stash_store::{Committer, MemDisk, Options};
+use stash_store::{Committer, MemDisk, Options, Quota};
 
 use super::cutting::{UNCUT, count};
 use super::*;
@@ -77,6 +77,21 @@ impl Scene {
         self.roster.append(&self.store, made).unwrap();
     }
 
+    /// The owner gets another role, and no cut.
+    fn set_role(&self, role: Role) {
+        let change = MemberChange::SetRole { node: self.keys.node_id(), role, cuts: Vec::new() };
+        let root = RootSecret::from_bytes([4; 32]).root_signer();
+        let made = |log: &MemberLog| {
+            let entry = MemberEntry::sign(&root, log.len(), log.head(), change.clone());
+            Ok::<_, RosterError>(vec![entry.unwrap()])
+        };
+        self.roster.append(&self.store, made).unwrap();
+    }
+
+    fn take_back(&self) -> usize {
+        take_back(&self.turns, &self.store, &self.roster).unwrap().records.len()
+    }
+
     fn set_aside(
         &self,
         doubt: impl Fn(&Store) -> Result<(), LedgerError>,
@@ -110,6 +125,50 @@ fn records_past_a_cut_leave_the_order_and_are_kept_aside_byte_for_byte() {
     assert!(scene.store.rows(UNCUT).unwrap().is_empty(), "it is done");
     assert_eq!(scene.set_aside(sure).unwrap(), 0);
     assert_eq!(count(&scene.store).unwrap(), RECORDS - LAST);
+}
+
+#[test]
+fn what_was_set_aside_of_an_owner_comes_back_once_it_is_one_again() {
+    let scene = scene();
+    // Of its records nobody knew when it became a reader: no cut names them.
+    scene.set_role(Role::Reader);
+    assert_eq!(scene.set_aside(sure).unwrap() as u64, RECORDS);
+    assert_eq!((scene.take_back(), scene.store.record_totals().count), (0, 0));
+    scene.set_role(Role::Owner);
+    assert_eq!(scene.take_back() as u64, RECORDS);
+    assert_eq!(scene.store.record_totals().count, RECORDS);
+    for n in [1, RECORDS] {
+        let record = put(&scene.keys, n);
+        assert_eq!(records_of(&scene.store, &record.clear().name).unwrap(), [record], "{n}");
+    }
+    for rows in [REGAINED, b"aside/"] {
+        assert!(scene.store.rows(rows).unwrap().is_empty(), "it is done");
+    }
+    assert_eq!(scene.take_back(), 0);
+}
+
+#[test]
+fn what_lies_past_a_cut_stays_aside_when_its_author_is_an_owner_again() {
+    let scene = scene();
+    scene.demote();
+    scene.set_aside(sure).unwrap();
+    scene.set_role(Role::Owner);
+    assert_eq!((scene.take_back(), scene.store.record_totals().count), (0, LAST));
+    assert_eq!(scene.store.rows(b"aside/").unwrap().len() as u64, RECORDS - LAST);
+}
+
+#[test]
+fn a_full_store_takes_back_later() {
+    let scene = scene();
+    scene.set_role(Role::Reader);
+    scene.set_aside(sure).unwrap();
+    scene.set_role(Role::Owner);
+    let full = Quota { hard: Some(1), ..Quota::default() };
+    scene.store.set_quota(full);
+    assert!((scene.take_back() as u64) < RECORDS, "no room");
+    scene.store.set_quota(Quota::default());
+    scene.take_back();
+    assert_eq!(scene.store.record_totals().count, RECORDS);
 }
 
 #[test]

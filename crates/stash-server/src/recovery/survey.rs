@@ -38,8 +38,9 @@ const MAX_TARGETS: usize = 8_192;
 const READ_AT_ONCE: usize = 8;
 
 /// Whom to look for.
-#[derive(Debug)]
 pub struct Sought<'a> {
+    /// Network, clock and randomness.
+    pub environment: Environment,
     /// The root's Noise secret, whom members always answer.
     pub root: &'a NoiseSecret,
     /// The stash.
@@ -87,12 +88,14 @@ impl std::fmt::Debug for Survey {
 ///
 /// [`RecoverError::Bind`].
 pub async fn survey(sought: Sought<'_>) -> Result<Survey, RecoverError> {
-    let stranger = Stranger::bind(Environment::default(), sought.root);
+    let environment = sought.environment;
+    let stranger = Stranger::bind(environment.clone(), sought.root);
     let stranger = Arc::new(stranger.map_err(|error| match error {
         JoinError::Bind(error) => RecoverError::Bind(error),
         other => RecoverError::Sign(other.to_string()),
     })?);
     let mut asking = Asking {
+        environment,
         root: Arc::new(NoiseSecret::from_bytes(*sought.root.expose())),
         network: Arc::new(sought.network.duplicate()),
         stash: sought.stash,
@@ -142,6 +145,7 @@ enum Heard {
 type Asked = (Option<NoisePublic>, Result<Heard, JoinError>);
 
 struct Asking {
+    environment: Environment,
     root: Arc<NoiseSecret>,
     network: Arc<NetworkKey>,
     stash: StashId,
@@ -189,13 +193,13 @@ impl Asking {
         let (stranger, lives) = (Arc::clone(&self.stranger), Arc::clone(&self.lives));
         let (network, reading) = (Arc::clone(&self.network), Arc::clone(&self.reading));
         let (stash, within) = (self.stash, self.until.duration_since(Instant::now()));
-        let root = Arc::clone(&self.root);
+        let (root, environment) = (Arc::clone(&self.root), self.environment.clone());
         let heard = async move {
             match target {
                 Target::Anybody(addr) => {
                     // All that are asked so answer under one key, and a second connection to a key takes
                     // the place of the first.
-                    let stranger = Stranger::bind(Environment::default(), &root)?;
+                    let stranger = Stranger::bind(environment, &root)?;
                     let found = who_is_at(&stranger, (stash, &network), addr, within).await;
                     stranger.close().await;
                     let (log, who) = found?;

@@ -7,7 +7,7 @@ use stash_crypto::{
     JoinRequest, KeyGrant, Keyring, MemberLog, NodeKeys, RecoveryText, Role, RootSecret, StashId,
 };
 use stash_server::store::{Options, Store};
-use stash_server::{Life, Recovered, Sought, StartError, Survey, member_log, survey};
+use stash_server::{Environment, Life, Recovered, Sought, StartError, Survey, member_log, survey};
 use zeroize::Zeroizing;
 
 use super::make::{Made, absolute, check_replaceable, prepare, random_id};
@@ -90,6 +90,7 @@ async fn ask(
 ) -> Result<Survey, HomeError> {
     let (root, network) = (text.root.noise_static(), text.root.network_key());
     let sought = Sought {
+        environment: Environment::default(),
         root: &root,
         stash: text.root.stash_id(),
         network: &network,
