@@ -64,7 +64,7 @@ impl Hand {
         let past: BTreeSet<RecordHash> = {
             let model = lock(&self.model);
             let past = model.past(&hash).into_iter();
-            past.filter(|seen| model.doubtful(seen).is_none()).collect()
+            past.filter(|one| model.doubtful(one).is_none() || model.is_named(one, &seen)).collect()
         };
         let (seen, height) = (Some(Seen { vector: seen, past }), Some(clear.height));
         let (write, signed) = self.write(&key, New { seen, height, ..New::of(clear.kind, refs) });

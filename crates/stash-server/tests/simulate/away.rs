@@ -46,6 +46,7 @@ impl World {
             for at in present.into_iter().filter(|at| all || *at == one) {
                 let disk = self.machines[at].disk.clone();
                 let what = if disk.hidden().is_empty() {
+                    *self.taken.entry(at).or_default() += 1;
                     take(&disk, random)
                 } else {
                     bring_back(&disk);

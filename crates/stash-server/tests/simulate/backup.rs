@@ -164,7 +164,9 @@ impl World {
     /// The model hears that a machine is as it was.
     fn went_back(&self, at: usize, backup: &Backup) {
         let mut model = lock(&self.model);
-        for hash in &backup.records {
+        // What only a machine has that was removed reaches nobody.
+        let held = backup.records.iter().filter(|_| self.is_member(at));
+        for hash in held {
             if let Some(known) = model.records.get_mut(hash) {
                 known.lost = false;
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::sleep;
 
-use crate::machine::{FOUNDER, Stop};
+use crate::machine::Stop;
 use crate::model::held;
 use crate::network::lock;
 use crate::world::World;
@@ -59,7 +59,7 @@ impl World {
         sleep(BOTH).await;
         self.check_alarms().await;
         // The model follows the founder's first machine.
-        let at = if machines[0] == FOUNDER { machines[1] } else { machines[self.below(2)] };
+        let at = if machines[0] == self.founder { machines[1] } else { machines[self.below(2)] };
         if !self.harm(at).await {
             lock(&self.model).violation("a node does not run though all is healed".to_owned());
         }

@@ -30,6 +30,9 @@ const ROOM: u64 = 24 << 10;
 /// look at each record, and what a disk that fails does not take.
 const IN_VAIN: u64 = 40 << 10;
 
+/// Bytes that come in vain each time that chunk files go away, before the node sees it: a chunk or two.
+const IN_VAIN_AWAY: u64 = 8 << 10;
+
 /// So long are members full at the end: whoever brings the same again and again is noticed.
 const FULL: Duration = Duration::from_secs(900);
 
@@ -71,7 +74,8 @@ impl World {
         for machine in self.honest() {
             let Some(running) = machine.up() else { continue };
             let Replicated { came, kept } = running.engine.replicated();
-            if came > kept + kept / 10 + IN_VAIN {
+            let away = self.taken.get(&machine.index).copied().unwrap_or_default() * IN_VAIN_AWAY;
+            if came > kept + kept / 10 + IN_VAIN + away {
                 let text = format!(
                     "node {} received {came} bytes to keep, and kept {kept}",
                     machine.index

@@ -1,5 +1,6 @@
 //! Members that join while a schedule runs, with a ticket of the founder's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -7,13 +8,13 @@ use stash_crypto::{KeyGrant, Role, Ticket, unwrap};
 use stash_server::{JoinError, Joined, join_on};
 use tokio::time::sleep;
 
-use crate::machine::{FOUNDER, Welcome};
+use crate::machine::Welcome;
 use crate::network::{Life, lock};
 use crate::profile::Guest;
 use crate::world::World;
 
-/// How long a ticket is good for.
-const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
+/// How long tickets are good for: not for long, or for longer than a schedule takes.
+const LIFETIMES: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(24 * 3_600)];
 
 /// At the end, when everything is healed, whoever has a ticket joins in so many attempts.
 const ATTEMPTS: usize = 60;
@@ -24,14 +25,17 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Somebody who has a ticket and has not joined yet.
 pub(crate) struct Invited {
     machine: usize,
-    ticket: Ticket,
-    /// How many disks the founder had had: what is on the one that it has now knows the ticket.
-    disks: u32,
+    ticket: Arc<Ticket>,
+    /// The founder, and how many disks it had had: what is on the one that it has now knows the ticket.
+    founder: (usize, u32),
 }
 
 impl World {
     /// The founder invites somebody, or somebody whom it has invited comes.
     pub(crate) async fn join(&mut self) {
+        if !self.old_tickets.is_empty() && self.below(2) == 0 {
+            return self.try_old_ticket().await;
+        }
         match &self.invited {
             None => self.invite().await,
             Some(_) => self.come().await,
@@ -44,12 +48,16 @@ impl World {
             .find(|(guest, at)| **guest == Guest::Joiner && !self.machines[*at].is_present)
             .map(|(_, at)| at);
         let role = [Role::Owner, Role::Reader, Role::Keeper][self.below(3)];
-        let (Some(machine), Some(founder)) = (next, self.machines[FOUNDER].up()) else { return };
-        match founder.engine.clone().invite(role, LIFETIME).await {
+        let (Some(machine), Some(founder)) = (next, self.machines[self.founder].up()) else {
+            return;
+        };
+        let engine = founder.engine.clone();
+        let lifetime = LIFETIMES[self.below(LIFETIMES.len())];
+        match engine.invite(role, lifetime).await {
             Ok(ticket) => {
                 self.trace.line(&format!("node {machine} is invited as {role}"));
-                let disks = self.disks[FOUNDER];
-                self.invited = Some(Invited { machine, ticket, disks });
+                let founder = (self.founder, self.disks[self.founder]);
+                self.invited = Some(Invited { machine, ticket: Arc::new(ticket), founder });
             }
             Err(error) => self.trace.line(&format!("nobody is invited: {error}")),
         }
@@ -59,17 +67,17 @@ impl World {
     async fn come(&mut self) {
         // As everybody should who has just lost a disk, the founder waits until it knows what others
         // know before it signs anything.
-        let Some(founder) = self.machines[FOUNDER].up().map(|running| running.engine.clone())
+        let Some(founder) = self.machines[self.founder].up().map(|running| running.engine.clone())
         else {
             return;
         };
         let synchronised = founder.status().await.is_ok_and(|status| status.synchronised);
         self.follow_log();
         let Some(invited) = self.invited.take() else { return };
-        if invited.disks != self.disks[FOUNDER] {
+        if invited.founder != (self.founder, self.disks[self.founder]) {
             return self.trace.line("the ticket went with the founder's disk");
         }
-        if !synchronised || !self.is_current(FOUNDER) {
+        if !synchronised || !self.is_current(self.founder) {
             self.invited = Some(invited);
             return;
         }
@@ -77,9 +85,16 @@ impl World {
         let machine = &self.machines[invited.machine];
         let life = Life::new(invited.machine, machine.disk.clone());
         let environment = machine.environment(&self.common, &life, self.begun, seed);
+        let begun = environment.clock.since_epoch().as_secs();
         let joined = join_on(environment, &invited.ticket, &machine.keys, "guest").await;
         life.end();
         self.follow_log();
+        if begun >= invited.ticket.expires && joined.is_ok() {
+            lock(&self.model).violation("somebody joins with a ticket that has expired".to_owned());
+        }
+        if joined.is_ok() || begun >= invited.ticket.expires {
+            self.old_tickets.push(Arc::clone(&invited.ticket));
+        }
         match joined {
             Ok(joined) => self.welcome(invited.machine, joined).await,
             Err(error) => {
@@ -88,6 +103,35 @@ impl World {
                     self.invited = Some(invited);
                 }
             }
+        }
+    }
+
+    /// Somebody else comes with a ticket that was used, or that has expired.
+    async fn try_old_ticket(&mut self) {
+        let which = self.below(self.old_tickets.len());
+        let ticket = Arc::clone(&self.old_tickets[which]);
+        let stranger = self.profile.guests.iter().position(|guest| *guest == Guest::Stranger);
+        let Some(at) = stranger.map(|at| self.profile.nodes + at) else { return };
+        let seed = self.random.random();
+        let machine = &self.machines[at];
+        let life = Life::new(at, machine.disk.clone());
+        let environment = machine.environment(&self.common, &life, self.begun, seed);
+        let joined = join_on(environment, &ticket, &machine.keys, "stranger").await;
+        life.end();
+        // A founder that was put back says that it has to meet somebody first.
+        let founder = self.machines[self.founder].up().map(|running| running.engine.clone());
+        let knows = match founder.filter(|_| self.is_current(self.founder)) {
+            Some(founder) => founder.status().await.is_ok_and(|status| status.synchronised),
+            None => false,
+        };
+        let answered = match joined {
+            Err(JoinError::NoAnswer(_) | JoinError::Expired) => false,
+            Err(JoinError::Refused(_)) => knows,
+            _ => true,
+        };
+        self.trace.line(&format!("machine {at} has an old ticket, and is answered: {answered}"));
+        if answered {
+            lock(&self.model).violation("a stranger with an old ticket is answered".to_owned());
         }
     }
 

@@ -23,7 +23,7 @@ const BEGUN: u64 = 1_800_000_000;
 /// Blobs of so many bytes and more are files.
 pub(crate) const SMALL: u32 = 2_048;
 
-/// The machine that holds the root secret.
+/// The machine that holds the root secret, until it is lost.
 pub(crate) const FOUNDER: usize = 0;
 
 /// What all machines of a schedule share.
@@ -61,6 +61,8 @@ pub(crate) struct Machine {
     /// Whether it is there: a guest is not before it has come, and one of two machines with the same
     /// keys is not any more once it is stopped for good.
     pub(crate) is_present: bool,
+    /// Whether the root secret is on it.
+    pub(crate) is_founder: bool,
     /// What a node that joined was given.
     pub(crate) welcome: Option<Welcome>,
     /// What the node noted beside its store: the store's id, and how often it was opened.
@@ -121,6 +123,7 @@ impl Machine {
             disk: MemDisk::new(seed),
             running: None,
             is_present: true,
+            is_founder: index == FOUNDER,
             welcome: None,
             opens: None,
             wrong: Arc::default(),
@@ -160,7 +163,7 @@ impl Machine {
             network: self.network(common),
             listen: vec![address(self.index)],
             advertise: vec![],
-            admission: (self.index == FOUNDER).then(|| common.admission(seed)),
+            admission: self.is_founder.then(|| common.admission(seed)),
             fresh_writer,
             traffic: Traffic::default(),
             housekeeping: Housekeeping {

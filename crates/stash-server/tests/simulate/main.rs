@@ -25,6 +25,7 @@ mod model;
 mod network;
 mod operation;
 mod profile;
+mod recovery;
 mod schedule;
 mod settle;
 #[path = "../support/mod.rs"]

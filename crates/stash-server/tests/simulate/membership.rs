@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use stash_crypto::{
-    JoinRequest, KeyGrant, MemberChange, MemberEntry, MemberLog, NameId, Record, RecordHash, Role,
-    RootSecret, change_members, wrap,
+    Confirmation, JoinRequest, KeyGrant, MemberChange, MemberEntry, MemberLog, NameId, NoiseSecret,
+    Record, RecordHash, Role, RootSecret, change_members, wrap,
 };
 use stash_server::{Admission, ChangeMemberError, MembersChanged};
 
 use crate::check::taken;
-use crate::machine::{Common, FOUNDER, Machine};
+use crate::machine::{Common, Machine};
 use crate::model::{Known, held};
 use crate::network::lock;
 use crate::support::admit_entry;
@@ -43,6 +43,15 @@ impl Admission for Root {
         let wrapped = wrap(&request.identity.wrap, &stash, &plain, &mut *lock(&self.random));
         let wrapped = wrapped.map_err(|error| error.to_string())?;
         Ok((admit_entry(&self.secret, log, request, role), wrapped))
+    }
+
+    fn confirm(&self, log: &MemberLog, counter: u64, time: u64) -> Option<Confirmation> {
+        let whole = (log.len(), log.head());
+        Some(Confirmation::sign(&self.secret.root_signer(), whole, counter, time))
+    }
+
+    fn root_noise(&self) -> Option<NoiseSecret> {
+        Some(self.secret.noise_static())
     }
 
     fn change(&self, log: &MemberLog, change: MemberChange) -> Result<Vec<MemberEntry>, String> {
@@ -114,16 +123,16 @@ impl World {
         let (at, remove) = (present[self.below(present.len())], self.below(3) == 0);
         let members = (0..self.machines.len()).filter(|at| self.is_member(*at)).count();
         let change = match self.role(at) {
-            _ if at == FOUNDER => return,
+            _ if at == self.founder => return,
             Some(_) if remove && members > FEWEST => Change::Remove,
             Some(Role::Owner) => Change::Role(Role::Keeper),
             Some(Role::Keeper) if !self.profile.lies(at) => Change::Role(Role::Owner),
             _ => return,
         };
-        let Some(running) = self.machines[FOUNDER].up() else { return };
+        let Some(running) = self.machines[self.founder].up() else { return };
         let engine = running.engine.clone();
         let synchronised = engine.status().await.is_ok_and(|status| status.synchronised);
-        if !self.is_current(FOUNDER) || !synchronised {
+        if !self.is_current(self.founder) || !synchronised {
             return;
         }
         let before = self.written_by(at);
@@ -139,6 +148,16 @@ impl World {
         self.told(at, &format!("{change:?}"), changed, &before);
     }
 
+    /// The founder removes a member that is gone for good. Whether it has.
+    pub(crate) async fn remove(&mut self, at: usize) -> bool {
+        let Some(running) = self.machines[self.founder].up() else { return false };
+        let engine = running.engine.clone();
+        let before = self.written_by(at);
+        let changed = engine.remove_member(self.common.nodes[at]).await;
+        self.told(at, "Remove", changed, &before);
+        self.role(at).is_none()
+    }
+
     fn told(
         &mut self,
         at: usize,
@@ -151,11 +170,12 @@ impl World {
             Ok(changed) => changed,
             Err(error) => return self.trace.line(&format!("node {at}: {change}: {error}")),
         };
-        let asked =
-            |other: &usize| *other == FOUNDER || changed.asked.contains(&self.common.nodes[*other]);
+        let asked = |other: &usize| {
+            *other == self.founder || changed.asked.contains(&self.common.nodes[*other])
+        };
         let asked: Vec<usize> = before.keys().copied().filter(asked).collect();
         self.trace.line(&format!("node {at}: {change} is done, asked {asked:?}"));
-        let Some(running) = self.machines[FOUNDER].up() else { return };
+        let Some(running) = self.machines[self.founder].up() else { return };
         let mut model = lock(&self.model);
         for other in asked {
             for hash in &before[&other] {
@@ -189,7 +209,7 @@ impl World {
 
     /// Takes over what the founder has signed since.
     pub(crate) fn follow_log(&mut self) {
-        let Some(running) = self.machines[FOUNDER].up() else { return };
+        let Some(running) = self.machines[self.founder].up() else { return };
         let log = running.engine.member_log();
         let known = usize::try_from(self.log.len()).expect("a short log");
         if log.entries().len() <= known {

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stash_crypto::{Address, ChunkRef, ForgetKind, NameId, Record, RecordHash, RecordKind, Writer};
+use stash_crypto::{
+    Address, ChunkRef, ForgetKind, NameId, Record, RecordHash, RecordKind, Vector, Writer,
+};
 use stash_server::store::Store;
 
 /// A record that somebody signed.
@@ -218,6 +220,14 @@ impl Model {
         let writer = self.records.get(hash)?.record.clear().dot.writer;
         let common = self.parted.get(&writer)?;
         (!common.contains(hash)).then_some(writer)
+    }
+
+    /// Whether a vector names this record, and certainly no other one by its number.
+    pub(crate) fn is_named(&self, hash: &RecordHash, vector: &Vector) -> bool {
+        let dot = |known: &Known| known.record.clear().dot;
+        let Some(named) = self.records.get(hash).map(dot) else { return false };
+        let same = self.records.values().filter(|known| dot(known) == named).count();
+        vector.covers(&named) && same == 1
     }
 
     /// Counters of which a forget names numbers that may mean two records.

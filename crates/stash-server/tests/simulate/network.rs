@@ -116,6 +116,19 @@ impl Switch {
         lock(&self.state).cut.insert((from, to));
     }
 
+    /// Whether two machines reach each other.
+    pub(crate) fn is_open(&self, one: usize, other: usize) -> bool {
+        let cut = &lock(&self.state).cut;
+        !cut.contains(&(one, other)) && !cut.contains(&(other, one))
+    }
+
+    /// Opens the way between two machines.
+    pub(crate) fn open(&self, one: usize, other: usize) {
+        let ways = [(one, other), (other, one)];
+        lock(&self.state).cut.retain(|way| !ways.contains(way));
+        self.pipes().iter().for_each(|pipe| pipe.wake());
+    }
+
     /// Opens all ways.
     pub(crate) fn heal(&self) {
         lock(&self.state).cut.clear();

@@ -43,6 +43,8 @@ pub(crate) enum Event {
     Clone,
     /// Somebody comes with a ticket of the founder's.
     Join,
+    /// The founder's machine is lost, or somebody comes back by the root secret.
+    Recover,
 }
 
 /// How often each event happens in a schedule that draws it, against the others.
@@ -81,6 +83,10 @@ pub(crate) enum Guest {
     Clone(usize),
     /// A machine that may join, in a role that is drawn with the invitation.
     Joiner,
+    /// A machine on which the stash is brought back by the root secret.
+    Heir,
+    /// A machine of somebody who has found a ticket that others were given.
+    Stranger,
 }
 
 /// Members that join one schedule, at most.
@@ -172,7 +178,7 @@ impl Profile {
     pub(crate) fn clone_of(&self) -> Option<usize> {
         self.guests.iter().find_map(|guest| match guest {
             Guest::Clone(of) => Some(*of),
-            Guest::Joiner => None,
+            _ => None,
         })
     }
 
@@ -194,8 +200,7 @@ impl Profile {
     }
 }
 
-/// The guests of every sixth seed each, and the events with them: the other seeds are the schedules that
-/// they were before there were guests.
+/// The guests of three of six seeds, and the events with them.
 fn guests(seed: u64, owners: usize, events: &mut Vec<(Event, u32)>) -> Vec<Guest> {
     let mut random = StdRng::seed_from_u64(seed ^ 0x67_7565_7374);
     let guests = match seed % 6 {
@@ -208,7 +213,16 @@ fn guests(seed: u64, owners: usize, events: &mut Vec<(Event, u32)>) -> Vec<Guest
             if random.random_bool(0.5) {
                 events.push((Event::Member, 8));
             }
-            vec![Guest::Joiner; random.random_range(1..=MOST_JOINERS)]
+            let mut guests = vec![Guest::Joiner; random.random_range(1..=MOST_JOINERS)];
+            guests.push(Guest::Stranger);
+            guests
+        }
+        5 => {
+            events.extend([(Event::Recover, 12), (Event::BackUp, 4)]);
+            if random.random_bool(0.8) {
+                events.push((Event::Member, 12));
+            }
+            vec![Guest::Heir]
         }
         _ => return Vec::new(),
     };

@@ -144,6 +144,7 @@ async fn happen(world: &mut World, event: Event) {
         Event::Member => world.change_member().await,
         Event::Clone => world.clone_node().await,
         Event::Join => world.join().await,
+        Event::Recover => world.recover().await,
         Event::Kill | Event::Power => {}
     }
 }

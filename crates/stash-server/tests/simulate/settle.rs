@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::check::check_name;
 use crate::evictions::check_room;
-use crate::machine::{FOUNDER, Machine, Running, Stop};
+use crate::machine::{Machine, Running, Stop};
 use crate::model::{held, here};
 use crate::network::lock;
 use crate::operation::Content;
@@ -43,7 +43,12 @@ pub(crate) async fn settle(world: &mut World) {
         }
     }
     Box::pin(world.all_is_back()).await;
+    Box::pin(world.all_recover()).await;
+    if world.loss.forked_at.is_some() {
+        return Box::pin(world.check_fork()).await;
+    }
     Box::pin(world.all_join()).await;
+    Box::pin(world.clear_up_after()).await;
     Box::pin(world.stop_a_twin()).await;
     Box::pin(world.full_members_learn()).await;
     let mut waited = Duration::ZERO;
@@ -81,7 +86,7 @@ async fn hear_nothing(world: &mut World) {
     };
     let before: Vec<u64> = removed.iter().map(|at| heard(world, *at)).collect();
     let key = world.profile.keys().next().expect("a schedule has a name");
-    if let Some(hand) = world.hand(FOUNDER) {
+    if let Some(hand) = world.hand(world.founder) {
         hand.put(key.clone(), Content::Inline, Wait::All).await;
     }
     sleep(SILENCE).await;
@@ -114,7 +119,13 @@ impl World {
             if self.machines[at].up().is_none_or(sick) {
                 self.stop(at, Stop::Kill);
                 if let Err(error) = self.start(at).await {
-                    lock(&self.model).violation(format!("node {at} does not start: {error}"));
+                    let mut model = lock(&self.model);
+                    if model.removed.contains(&at) {
+                        // It was told so, in the root's name.
+                        self.machines[at].is_present = false;
+                    } else {
+                        model.violation(format!("node {at} does not start: {error}"));
+                    }
                 }
                 all = false;
             }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use stash_crypto::{
     Address, JoinRequest, MemberChange, MemberEntry, MemberLog, NameId, NodeKeys, RecordHash, Role,
-    SignedAddresses, TicketId,
+    SignedAddresses, Ticket, TicketId,
 };
 use stash_server::store::{Batch, Fault};
 use tokio::task::JoinHandle;
@@ -21,13 +22,17 @@ use crate::check::may_be_gone;
 use crate::clones::Twins;
 use crate::full::Full;
 use crate::joining::Invited;
-use crate::machine::{Common, Machine, Stop};
+use crate::machine::{Common, FOUNDER, Machine, Stop};
 use crate::model::{Model, held, here};
 use crate::network::{Switch, address, lock};
 use crate::operation::{Cluster, Content, Hand, Up};
 use crate::profile::{Guest, Profile};
+use crate::recovery::Loss;
 use crate::support::{Stash, admit_entry};
 use crate::trace::Trace;
+
+/// What a node has set aside comes back, once it knows the log that says that it counts.
+const TAKEN_BACK: Duration = Duration::from_secs(30);
 
 pub(crate) struct World {
     pub(crate) common: Arc<Common>,
@@ -41,11 +46,17 @@ pub(crate) struct World {
     pub(crate) begun: Instant,
     /// What each machine held when it was looked at last.
     pub(crate) seen: BTreeMap<(usize, NameId), BTreeSet<RecordHash>>,
+    /// Since when each machine has known the whole member log, and how many entries that were.
+    current_since: BTreeMap<usize, (u64, Instant)>,
     pub(crate) backups: BTreeMap<usize, Backup>,
     /// How many disks each machine has had.
     pub(crate) disks: Vec<u32>,
     /// The log of members as the founder has made it.
     pub(crate) log: MemberLog,
+    /// The machine that signs changes of members, or did until it was lost.
+    pub(crate) founder: usize,
+    /// What became of the founder's machine.
+    pub(crate) loss: Loss,
     /// Machines that are owners, or were.
     pub(crate) writers: Vec<usize>,
     /// A machine that drops all the time what it says that it has.
@@ -56,8 +67,12 @@ pub(crate) struct World {
     pub(crate) evictions: Option<StdRng>,
     /// A machine that has a ticket and has not joined yet.
     pub(crate) invited: Option<Invited>,
+    /// Tickets that were used, or that have expired.
+    pub(crate) old_tickets: Vec<Arc<Ticket>>,
     /// Who takes chunk files away for a while.
     pub(crate) thief: Option<Thief>,
+    /// How often each machine's chunk files were taken away.
+    pub(crate) taken: BTreeMap<usize, u64>,
     /// Who is short of room, and when.
     pub(crate) full: Full,
 }
@@ -99,14 +114,19 @@ impl World {
             tasks: Vec::new(),
             begun: Instant::now(),
             seen: BTreeMap::new(),
+            current_since: BTreeMap::new(),
             backups: BTreeMap::new(),
             disks: vec![0; profile.nodes + profile.guests.len()],
             hollow: None,
             twins: None,
             invited: None,
+            old_tickets: Vec::new(),
+            taken: BTreeMap::new(),
             thief: Thief::of(seed, profile.year),
             evictions: crate::evictions::draws(seed, &profile),
             full: Full::of(seed, profile.year),
+            founder: FOUNDER,
+            loss: Loss::default(),
             writers: (0..profile.owners).collect(),
             profile,
         }
@@ -231,6 +251,7 @@ impl World {
     /// Nothing that a node held is gone without a reason.
     pub(crate) fn watch(&mut self) {
         self.follow_log();
+        self.note_current();
         for name in self.names() {
             for machine in &self.machines {
                 let Some(running) = machine.up() else { continue };
@@ -239,6 +260,15 @@ impl World {
                 }
                 let Ok(held) = held(&running.store, &name) else { continue };
                 let now: BTreeSet<RecordHash> = held.iter().map(|record| record.hash()).collect();
+                if !self.knows_log_for(machine.index, TAKEN_BACK) {
+                    // It may know of an ending and not yet of what came after it: what it sets aside
+                    // until then comes back.
+                    let seen = self.seen.entry((machine.index, name)).or_default();
+                    let model = lock(&self.model);
+                    seen.retain(|hash| now.contains(hash) || !may_be_gone(&model, &held, hash));
+                    seen.extend(now);
+                    continue;
+                }
                 let before = self.seen.insert((machine.index, name), now.clone());
                 let mut model = lock(&self.model);
                 for gone in before.unwrap_or_default().difference(&now) {
@@ -248,6 +278,25 @@ impl World {
                         model.violation(text);
                     }
                 }
+            }
+        }
+    }
+
+    /// Whether a machine has known the whole member log for so long.
+    fn knows_log_for(&self, at: usize, long: Duration) -> bool {
+        let since = self.current_since.get(&at);
+        since.is_some_and(|(length, since)| *length == self.log.len() && since.elapsed() >= long)
+    }
+
+    /// Looks who knows the whole member log.
+    fn note_current(&mut self) {
+        for at in 0..self.machines.len() {
+            let length = self.log.len();
+            let known = self.current_since.get(&at).is_some_and(|(known, _)| *known == length);
+            match self.is_current(at) {
+                true if !known => drop(self.current_since.insert(at, (length, Instant::now()))),
+                false if self.machines[at].up().is_some() => drop(self.current_since.remove(&at)),
+                _ => {}
             }
         }
     }
@@ -330,7 +379,9 @@ fn with_guests(mut keys: Vec<Arc<NodeKeys>>, profile: &Profile, seed: u64) -> Ve
     for guest in &profile.guests {
         keys.push(match guest {
             Guest::Clone(of) => Arc::clone(&keys[*of]),
-            Guest::Joiner => Arc::new(NodeKeys::generate(&mut random)),
+            Guest::Joiner | Guest::Heir | Guest::Stranger => {
+                Arc::new(NodeKeys::generate(&mut random))
+            }
         });
     }
     keys

@@ -10,7 +10,7 @@ use stash_server::Wait;
 use stash_server::store::{Batch, Store};
 use tokio::time::sleep;
 
-use crate::machine::{FOUNDER, Stop};
+use crate::machine::Stop;
 use crate::model::{held, here};
 use crate::network::{Life, lock};
 use crate::operation::Content;
@@ -127,11 +127,11 @@ async fn write_and_forget(world: &mut World) {
     for key in keys {
         for _ in 0..VERSIONS {
             let content = Content::Chunk(world.random.random());
-            let Some(hand) = world.hand(FOUNDER) else { return };
+            let Some(hand) = world.hand(world.founder) else { return };
             hand.put(key.clone(), content, Wait::Local).await;
         }
         let ending = world.below(3);
-        let Some(hand) = world.hand(FOUNDER) else { return };
+        let Some(hand) = world.hand(world.founder) else { return };
         match ending {
             0 => hand.clone().remove(key.clone(), Wait::One).await,
             1 => hand.clone().purge(key.clone(), Wait::One).await,
