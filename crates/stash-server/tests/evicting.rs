@@ -390,7 +390,10 @@ async fn an_evict_whose_prover_goes_away_says_how_far_it_came_and_goes_on_later(
     });
     session.set(scene.prover.connect_with(&scene.node, Arc::clone(&mind)).await).ok().unwrap();
     let evict = || scene.node.engine.evict(addresses(&scene.chunks));
+    let before = scene.node.store.stats().batches;
     let error = within("an eviction", evict()).await.unwrap_err();
+    let commits = scene.node.store.stats().batches - before;
+    assert!(commits < 16, "{commits} commits for a page of 64 chunks");
     assert!(matches!(error.why, EvictStop::NotProven { .. }), "{error:?}");
     let left = here(&scene.node, &scene.chunks).await.iter().filter(|here| **here).count();
     assert_eq!((error.done.chunks, left), (64, 3), "{error:?}");

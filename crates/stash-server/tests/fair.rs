@@ -17,7 +17,9 @@ use client::{
     sealed,
 };
 use serde_bytes::ByteBuf;
-use stash_crypto::{ChunkRef, NodeKeys, RecordHash, Role, SignedAddresses};
+use stash_crypto::{
+    ChunkRef, Confirmation, EntryHash, NodeKeys, RecordHash, Role, SignedAddresses,
+};
 use stash_p2p::{Bandwidth, CloseReason, Limits, Rate};
 use stash_server::{JoinError, TicketView, join};
 use support::{Node, Stash, until};
@@ -509,4 +511,32 @@ async fn a_used_ticket_opens_the_door_to_whoever_used_it_as_long_as_it_is_a_memb
     let gone = join(&ticket, &keys, "first").await;
     assert!(matches!(gone, Err(JoinError::NoAnswer(_))), "{:?}", gone.err());
     assert_eq!(view(founder.engine.tickets().await.unwrap()), (false, Some(node)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_confirmed_beyond_the_log_is_missing_and_another_end_is_an_alarm() {
+    let stash = Stash::new();
+    let founder = stash.founder().await;
+    let keeper = Client::member(&stash, &founder, Role::Keeper).await;
+    let session = keeper.connect(&founder).await;
+    let length = founder.engine.member_log().len();
+    let tell = async |length, counter| {
+        let whole = (length, EntryHash::from_bytes([7; 32]));
+        let told = Confirmation::sign(&stash.root().root_signer(), whole, counter, 5);
+        let confirmation = ByteBuf::from(told.encode());
+        let answer = soon("an answer", session.ask(&Ask::Confirmed { confirmation })).await;
+        assert_eq!(answer, Answer::Done {});
+    };
+    assert_eq!(founder.engine.confirmed(), None);
+    tell(length, 1).await;
+    let alarms = founder.engine.status().await.unwrap().alarms;
+    let text = format!("has confirmed a member log of {length} entries");
+    assert!(alarms.iter().any(|alarm| alarm.contains(&text)), "{alarms:?}");
+    assert_eq!(founder.engine.confirmed().unwrap().missing, 0);
+    // The keeper has no entry that it could show.
+    tell(length + 2, 1).await;
+    let confirmed = founder.engine.confirmed().unwrap();
+    assert_eq!((confirmed.missing, confirmed.at), (2, 5));
+    tell(length + 1, 9).await;
+    assert_eq!(founder.engine.confirmed(), Some(confirmed), "an older one changes nothing");
 }

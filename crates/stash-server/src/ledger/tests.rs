@@ -151,3 +151,22 @@ fn a_large_record_is_stored_while_other_chunks_come_and_go() {
     });
     assert!(name_it(&store, &refs[999], &record));
 }
+
+#[test]
+fn alarms_of_a_kind_are_bounded_and_the_last_says_that_there_are_more() {
+    let store = store();
+    let more = |n: u32| {
+        let about = n.to_be_bytes();
+        let batch = one_more(&store, Batch::new(), b"kind/", &about, &format!("alarm {n}"));
+        store.commit(batch.unwrap()).unwrap();
+    };
+    (0..200).for_each(more);
+    // What is known is told anew, and takes no place.
+    more(3);
+    let noted = store.rows(&[ALARM, b"kind/"].concat()).unwrap();
+    assert_eq!(noted.len(), MAX_ALARMS + 1);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let told: Vec<String> = noted.iter().map(|(_, bytes)| text(bytes)).collect();
+    assert!(told[..MAX_ALARMS].iter().all(|one| one.starts_with("alarm ")), "{told:?}");
+    assert!(told[MAX_ALARMS].ends_with("shown: alarm 199"), "{told:?}");
+}

@@ -148,10 +148,16 @@ impl World {
         self.told(at, &format!("{change:?}"), changed, &before);
     }
 
-    /// The founder removes a member that is gone for good. Whether it has.
+    /// The founder removes a member that is gone for good, as soon as it knows what others know. Whether it
+    /// has.
     pub(crate) async fn remove(&mut self, at: usize) -> bool {
+        self.watch();
         let Some(running) = self.machines[self.founder].up() else { return false };
         let engine = running.engine.clone();
+        let synchronised = engine.status().await.is_ok_and(|status| status.synchronised);
+        if !self.is_current(self.founder) || !synchronised {
+            return false;
+        }
         let before = self.written_by(at);
         let changed = engine.remove_member(self.common.nodes[at]).await;
         self.told(at, "Remove", changed, &before);

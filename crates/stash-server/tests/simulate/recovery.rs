@@ -135,6 +135,10 @@ impl World {
             true => self.restore(at).await,
             false => self.wipe(at).await,
         }
+        if self.machines[at].running.is_none() && self.writers.contains(&at) {
+            // Its user knows as little.
+            self.write_alone(at).await;
+        }
         self.cut_off(at);
         self.common.switch.open(at, heir);
         if self.machines[at].running.is_none() {

@@ -47,6 +47,7 @@ pub(crate) enum Ask {
     Sums { prefixes: ByteBuf, length: u8 },
     Ids { parts: ByteBuf, size: u8 },
     Match { halves: ByteBuf },
+    Confirmed { confirmation: ByteBuf },
 }
 
 /// B.4: chunks that the same records name.
@@ -409,7 +410,9 @@ fn polite(ask: Ask) -> Answer {
             reason: "has nothing".to_owned(),
         },
         Ask::Get { .. } => Answer::NotHere {},
-        Ask::Announce { .. } | Ask::News {} | Ask::Lack { .. } => Answer::Done {},
+        Ask::Announce { .. } | Ask::News {} | Ask::Lack { .. } | Ask::Confirmed { .. } => {
+            Answer::Done {}
+        }
         Ask::Put {} | Ask::Join { .. } => {
             Answer::Refused { code: "role".to_owned(), reason: "scripted".to_owned() }
         }
