@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{is_stale, is_unreadable};
 use crate::files::Files;
 use crate::sync::{AtomicU64, Mutex, Ordering};
-use crate::{Address, Disk, IoError, OpenMode};
+use crate::{Address, Disk, Identity, IoError, OpenMode};
 
 /// The file in the directory that says whose it is. It sorts behind every directory of digits.
 pub(crate) const MARKER: &str = "store-id";
@@ -65,6 +65,8 @@ pub(crate) struct ChunkDir {
 struct State {
     /// Where it lay when it was first found. In memory only: devices are numbered anew at each boot.
     device: Option<u64>,
+    /// The marker as it was when it was last read and found right.
+    marker: Option<Identity>,
     away: Option<Cause>,
     /// The blob after which the next one is tried while the disk reads nothing.
     tried: Option<Address>,
@@ -88,9 +90,15 @@ impl Files {
         self.settle(&[(tmp, self.chunk_dir().join(MARKER))])?.into_iter().collect()
     }
 
-    /// Looks whether the directory is there and the one that it was. Some system calls, no more.
+    /// Looks whether the directory is there and the one that it was: three system calls if it is.
     pub(crate) fn look(&self) -> Result<(), Away> {
+        let marker = self.disk.identity(&self.chunk_dir().join(MARKER)).unwrap_or_default();
+        if marker.is_some() && self.is_as_it_was(marker) {
+            return Ok(());
+        }
         let found = self.found();
+        let is_right = matches!(found, Ok((_, Marker::Right)));
+        let found = found.map(|(device, _)| device);
         let mut state = crate::commit::lock(&self.chunks.state);
         let found = found.and_then(|device| match state.device {
             Some(known) if known != device => {
@@ -103,18 +111,26 @@ impl Files {
             (Ok(_), Some(sick @ Cause::Sick(_))) => Some(sick.clone()),
             (Ok(device), _) => {
                 state.device = Some(device);
+                // What was read is this one or a later one, which it then is not equal to.
+                state.marker = marker.filter(|_| is_right);
                 None
             }
         };
         self.changes(&mut state, cause)
     }
 
-    fn found(&self) -> Result<u64, String> {
+    /// Whether the directory was there at the last look, with this marker.
+    fn is_as_it_was(&self, marker: Option<Identity>) -> bool {
+        let state = crate::commit::lock(&self.chunks.state);
+        state.away.is_none() && state.marker == marker
+    }
+
+    fn found(&self) -> Result<(u64, Marker), String> {
         let dir = self.chunk_dir();
         let device = self.disk.device(&dir).map_err(|error| in_words(&error))?;
         match self.marker().map_err(|error| in_words(&error.source))? {
             // The device tells, too, and chunk files, if they cannot be read.
-            Marker::Right | Marker::Damaged(_) => Ok(device),
+            marker @ (Marker::Right | Marker::Damaged(_)) => Ok((device, marker)),
             Marker::Missing => Err(format!("{MARKER}, which marks it, is not in it")),
             Marker::Other(id) => Err(format!("it is that of store {}", crate::hex::encode(&id))),
         }

@@ -46,6 +46,17 @@ pub struct Space {
     pub total_inodes: Option<u64>,
 }
 
+/// What tells one state of a file from any other file and state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The device on which it lies, and its number there.
+    pub file: (u64, u64),
+    /// When its bytes were last written, and when anything about it was: seconds and nanoseconds.
+    pub changed: [(i64, i64); 2],
+    /// Its bytes.
+    pub len: u64,
+}
+
 /// A directory tree that holds files. All paths start with what [`Disk::resolve`] returned.
 pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// The one true path of an existing directory. Only here are symbolic links followed.
@@ -68,6 +79,13 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// The number of the device on which a directory lies: the same as long as it is mounted.
     fn device(&self, dir: &Path) -> io::Result<u64>;
+    /// What tells the file at this path from any other that may come to lie there: two that are equal
+    /// are of one file that nobody has written to in between. Costs less than to read the file. `None`
+    /// where the disk does not tell.
+    fn identity(&self, file: &Path) -> io::Result<Option<Identity>> {
+        let _ = file;
+        Ok(None)
+    }
     /// What the file system of this directory has left, as of now: others may take it. Must not
     /// promise more than is there; less is allowed.
     fn space(&self, dir: &Path) -> io::Result<Space>;

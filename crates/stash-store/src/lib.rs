@@ -49,7 +49,8 @@ pub use check::{CheckReport, LISTED, Listed, Stray, WrongSum};
 pub use chunk_dir::Away;
 pub use collect::{CollectError, CollectOptions, Collectable, Collected, Collector};
 pub use disk::{
-    DirEntry, Disk, DiskFile, Fault, Lock, MemDisk, OpenMode, Part, RealDisk, Space, Survival,
+    DirEntry, Disk, DiskFile, Fault, Identity, Lock, MemDisk, OpenMode, Part, RealDisk, Space,
+    Survival,
 };
 pub use error::{CommitError, IoError, OpenError, ReadError, ScrubError, StageError};
 pub use finding::Finding;

@@ -484,3 +484,49 @@ fn bring_back(disk: &MemDisk) {
         disk.show(&path).unwrap();
     }
 }
+
+#[test]
+fn a_real_directory_that_is_taken_away_replaced_or_linked_is_seen_at_the_next_look() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    let home = dir.join("store");
+    let store = Store::create(&home, &Options::default()).unwrap();
+    let other = Store::create(&dir.join("other"), &Options::default()).unwrap();
+    let (chunks, aside) = (home.join("chunks"), dir.join("aside"));
+    let (marker, kept) = (chunks.join("store-id"), dir.join("kept"));
+    let why = |store: &Store| store.look().err().map(|away| away.why);
+    let is_here = |store: &Store| {
+        // Once it is read, and once it is as it was.
+        assert_eq!((why(store), why(store)), (None, None));
+    };
+    is_here(&store);
+
+    std::fs::rename(&chunks, &aside).unwrap();
+    assert!(why(&store).is_some_and(|why| why.contains("no such directory")));
+    std::os::unix::fs::symlink(&aside, &chunks).unwrap();
+    assert!(why(&store).is_some_and(|why| why.contains("such as a link")), "the same marker");
+    std::fs::remove_file(&chunks).unwrap();
+    std::fs::rename(&aside, &chunks).unwrap();
+    is_here(&store);
+
+    std::fs::rename(&marker, &kept).unwrap();
+    assert!(why(&store).is_some_and(|why| why.contains("is not in it")));
+    std::fs::rename(&kept, &marker).unwrap();
+    is_here(&store);
+
+    // Written in place, within the same file.
+    let (own, foreign) =
+        (std::fs::read(&marker).unwrap(), dir.join("other").join("chunks").join("store-id"));
+    std::fs::write(&marker, std::fs::read(foreign).unwrap()).unwrap();
+    assert!(why(&store).is_some_and(|why| why.contains("that of store")));
+    std::fs::write(&marker, own).unwrap();
+    is_here(&store);
+
+    std::fs::rename(&home, &aside).unwrap();
+    std::os::unix::fs::symlink(&aside, &home).unwrap();
+    assert!(why(&store).is_some(), "the same marker behind a link further up");
+    std::fs::remove_file(&home).unwrap();
+    std::fs::rename(&aside, &home).unwrap();
+    is_here(&store);
+    is_here(&other);
+}

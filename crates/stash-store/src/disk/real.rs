@@ -2,14 +2,14 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{self, AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, StatVfs};
 use rustix::io::Errno;
 
-use super::{DirEntry, Disk, DiskFile, Lock, OpenMode, Space};
+use super::{DirEntry, Disk, DiskFile, Identity, Lock, OpenMode, Space};
 
 /// Files are for their owner alone.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -32,6 +32,12 @@ impl RealDisk {
         RealDisk
     }
 }
+
+/// Opens no more than the way to a file, where that can be done.
+#[cfg(target_os = "linux")]
+const AS_A_PATH: OFlags = OFlags::PATH;
+#[cfg(not(target_os = "linux"))]
+const AS_A_PATH: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK);
 
 #[cfg(target_os = "linux")]
 fn open_beneath(path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
@@ -139,6 +145,14 @@ impl Disk for RealDisk {
 
     fn device(&self, dir: &Path) -> io::Result<u64> {
         Ok(fs::fstat(open_dir(dir)?)?.st_dev)
+    }
+
+    fn identity(&self, file: &Path) -> io::Result<Option<Identity>> {
+        let file = std::fs::File::from(open_beneath(file, AS_A_PATH, Mode::empty())?);
+        let about = file.metadata()?;
+        let changed = [(about.mtime(), about.mtime_nsec()), (about.ctime(), about.ctime_nsec())];
+        let file = (about.dev(), about.ino());
+        Ok(about.is_file().then_some(Identity { file, changed, len: about.len() }))
     }
 
     fn space(&self, dir: &Path) -> io::Result<Space> {
