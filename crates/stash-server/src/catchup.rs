@@ -25,7 +25,7 @@ use crate::message::{self, FindPuts, RecordResult, Reply, Request};
 use crate::refused::plus;
 use crate::rounds::Rounds;
 use crate::short::Settling;
-use crate::{intake, ledger, restored, short, sync, wants};
+use crate::{intake, ledger, restored, short, standing, sync, wants};
 
 /// Store row that says that one full exchange of records has ended.
 pub(crate) const COMPLETE: &[u8] = b"sync/complete";
@@ -261,8 +261,10 @@ impl Following {
                 count += found;
             }
             exchanged(core).await?;
-            if self.knows_log {
-                core.standing.met();
+            if self.knows_log && core.admission.is_some() {
+                let (shared, node) = (Arc::clone(core), *node);
+                let met = move |store: &Store| standing::met(&shared, store, node);
+                core.disk.run(met).await.map_err(|error| here(&error))?;
             }
             restored::exchanged(core);
             self.audit_at = Instant::now() + self.audit;

@@ -13,11 +13,11 @@ use stash_store::{Batch, Store};
 
 use crate::core::{Core, ask};
 use crate::engine::Engine;
-use crate::ledger;
 use crate::members::FORK;
 use crate::message::Request;
 use crate::recovery::holds;
 use crate::roster::RosterError;
+use crate::{ledger, standing};
 
 /// How often the founder says that nothing has changed, in seconds: once a day.
 const EVERY: u64 = 24 * 3_600;
@@ -36,7 +36,7 @@ pub(crate) async fn look(core: &Arc<Core>) {
     let Some(admission) = core.admission.clone() else {
         return;
     };
-    if core.standing.check().is_err() {
+    if standing::check(core).is_err() {
         return;
     }
     let now = core.environment.seconds();
@@ -84,12 +84,21 @@ pub(crate) async fn learn(core: &Arc<Core>, told: &[u8]) -> bool {
     if told.verify(&core.stash).is_err() {
         return false;
     }
-    if known.is_none_or(|known| told.is_newer_than(&known))
-        && let Err(error) = keep(core, told).await
-    {
-        tracing::warn!(%error, "a confirmation of the member log is not kept");
+    let length = core.roster.log(MemberLog::len);
+    if known.is_none_or(|known| told.is_newer_than(&known)) {
+        if core.admission.is_some() && told.length >= length {
+            // This node signs, and keeps what it signs before anybody hears of it.
+            let shared = Arc::clone(core);
+            let doubt = move |store: &Store| standing::was_put_back(&shared, store);
+            if let Err(error) = core.disk.run(doubt).await {
+                tracing::error!(%error, "that this node was put back is not kept");
+            }
+        }
+        if let Err(error) = keep(core, told).await {
+            tracing::warn!(%error, "a confirmation of the member log is not kept");
+        }
     }
-    told.length > core.roster.log(MemberLog::len)
+    told.length > length
 }
 
 /// Keeps a confirmation, and passes it on if it is news. One of another log raises the alarm of a fork.

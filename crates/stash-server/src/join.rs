@@ -394,7 +394,7 @@ pub(crate) async fn invite(
     if core.admission.is_none() {
         return Err(InviteError::NotFounder);
     }
-    standing::assure(core).await?;
+    standing::assure(core, None).await?;
     if !core.roster.log(|log| log.has_room_for(role)) {
         return Err(Full.into());
     }
@@ -502,7 +502,7 @@ async fn admit(core: &Arc<Core>, ticket: TicketId, peer: &Peer, request: &[u8]) 
         return Some(refused(Refusal::Malformed, reason));
     }
     // Whoever was admitted before is answered in any case.
-    let _ = standing::assure(core).await;
+    let _ = standing::assure(core, None).await;
     let guard = core.admitting.lock().await;
     let shared = Arc::clone(core);
     let outcome = core.disk.run(move |store| decide(&shared, store, ticket, &request)).await;
@@ -563,7 +563,7 @@ fn decide(
         Verdict::Admit(role) => role,
     };
     // It may have been started anew since the ticket was made.
-    core.standing.check().map_err(|error| failed(error.to_string()))?;
+    standing::check(core).map_err(|error| failed(error.to_string()))?;
     if core.roster.log_bytes() > MAX_LOG_BYTES {
         return Err(failed("the member log is as long as that of a stash can be".to_owned()));
     }

@@ -27,8 +27,7 @@ pub(crate) async fn look(core: &Arc<Core>) {
         let away = uptime.saturating_sub(core.repairs.last_met(node).unwrap_or(0));
         core.peer(node).is_none() && away >= least
     };
-    let everybody = others.iter().all(|member| is_away(&member.node));
-    if !standing::may_lapse(core, everybody) {
+    if !standing::may_lapse(core, is_away) {
         return;
     }
     for member in others {

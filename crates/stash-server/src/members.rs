@@ -266,7 +266,7 @@ pub(crate) async fn change(
     }
     // Who lapses is looked at by a rule of its own.
     if matches!(fate, Fate::Removed | Fate::Becomes(_)) {
-        standing::assure(core).await?;
+        standing::assure(core, (fate == Fate::Removed).then_some(node)).await?;
     }
     let ends = match fate {
         Fate::Removed => role.writes(),

@@ -2,75 +2,210 @@
 //!
 //! An entry goes to the end of the log as this node knows it. A founder that was brought back from a
 //! copy, or whose store was made anew, may know less of it than others do, and would give a second
-//! meaning to a place that has one: a fork, which nothing mends. So it signs nothing before one full
-//! exchange with another member has ended since its start. From then on nobody knows more: this node
-//! alone adds to the log.
+//! meaning to a place that has one: a fork, which nothing mends. So it signs nothing before a full
+//! exchange with another member has ended since its start; and where its store is not the one that it
+//! left, with more than half of them, as a recovery does, since one may be behind as well. From then on
+//! nobody is known to know more: this node alone adds to the log.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use stash_store::Store;
+use stash_crypto::{MemberLog, NodeId};
+use stash_store::{Batch, ReadError, Store};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::catchup;
-use crate::core::Core;
+use crate::core::{Core, lock};
 use crate::engine::Engine;
+use crate::ledger::LedgerError;
 use crate::roster::Roster;
 
-/// This node has ended no full exchange with another member since its start. Nothing changed. Connect
-/// a member, and try again; or call [`Engine::vouch`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "this node has not met another member since it was started, and another one may know of changes \
-     among members that are not known here"
-)]
-pub struct NotMet;
+/// Store row that is there while the store may not be the one that this node left: the members with
+/// whom a full exchange has ended since.
+const DOUBT: &[u8] = b"standing/doubt";
 
-/// How long a change waits for the first exchange with a member that is connected already.
+/// Another member may know more of the member log than this node. Nothing changed. Connect those that
+/// were not met, and try again; or call [`Engine::vouch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotMet {
+    /// This node has ended no full exchange with another member since its start.
+    #[error(
+        "this node has not met another member since it was started, and another one may know of changes \
+         among members that are not known here"
+    )]
+    Nobody,
+    /// The store of this node is not the one that it left, and it has not met most members since.
+    #[error(
+        "this node was put back from a copy, or its store is new, and it has met {met} of {others} other \
+         members since: only when it has met more than half of them does it know of all changes among \
+         members"
+    )]
+    Few {
+        /// How many of them it has met.
+        met: usize,
+        /// Other members that count: those that have not lapsed.
+        others: usize,
+    },
+    /// The root secret has confirmed more of the member log than is here.
+    #[error(
+        "changes among members were signed that are not known here (entries of the member log: {0}): whoever \
+         knows them has not been met"
+    )]
+    Behind(u64),
+}
+
+/// How long a change waits for exchanges with members that are connected already.
 const EXCHANGE: Duration = Duration::from_secs(10);
+
+/// What speaks for it that nobody knows more of the member log than this node.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// The operator has said so.
+    is_vouched: bool,
+    /// There was nobody to ask at the start, by a store that this node left.
+    is_alone: bool,
+    /// The store may not be the one that this node left.
+    in_doubt: bool,
+    /// With whom a full exchange has ended: since the start, or since the doubt.
+    met: BTreeSet<NodeId>,
+}
+
+impl Known {
+    /// Whether that is enough, if these are the other members that count.
+    fn judge(&self, others: &BTreeSet<NodeId>) -> Result<(), NotMet> {
+        let met = self.met.intersection(others).count();
+        let some = self.is_alone || !self.met.is_empty();
+        match (some, self.in_doubt && !others.is_empty()) {
+            (true, false) => Ok(()),
+            (true, true) if met * 2 > others.len() => Ok(()),
+            (_, true) => Err(NotMet::Few { met, others: others.len() }),
+            (false, false) => Err(NotMet::Nobody),
+        }
+    }
+
+    /// Whether this node may sign, of the members that `counts` lets count.
+    fn check(&self, core: &Core, counts: impl Fn(&NodeId) -> bool) -> Result<(), NotMet> {
+        let others = core
+            .roster
+            .members()
+            .into_iter()
+            .filter(|member| member.node != core.me && !member.lapsed && counts(&member.node));
+        self.judge(&others.map(|member| member.node).collect())?;
+        let confirmed = core.roster.confirmed().map_or(0, |told| told.length);
+        let missing = confirmed.saturating_sub(core.roster.log(MemberLog::len));
+        if missing == 0 { Ok(()) } else { Err(NotMet::Behind(missing)) }
+    }
+}
 
 /// Whether nobody knows more of the member log than this node.
 #[derive(Debug)]
-pub(crate) struct Standing(watch::Sender<bool>);
+pub(crate) struct Standing {
+    known: watch::Sender<Known>,
+    /// Held while what is known is written down.
+    keeping: Mutex<()>,
+}
 
 impl Standing {
     /// A stash of one has nobody to ask, unless its store is not the one that the node left.
-    pub(crate) fn at_start(roster: &Roster, store: &Store) -> Standing {
-        let alone = roster.members().len() == 1;
-        Standing(watch::Sender::new(alone && catchup::is_complete(store)))
+    pub(crate) fn at_start(roster: &Roster, store: &Store) -> Result<Standing, ReadError> {
+        let doubt = store.row(DOUBT)?;
+        let in_doubt = doubt.is_some();
+        let is_alone = roster.members().len() == 1 && !in_doubt && catchup::is_complete(store);
+        let (met, _) = doubt.as_deref().unwrap_or_default().as_chunks::<32>();
+        let met = met.iter().map(|node| NodeId::from_bytes(*node)).collect();
+        let known = Known { is_vouched: false, is_alone, in_doubt, met };
+        Ok(Standing { known: watch::Sender::new(known), keeping: Mutex::default() })
     }
 
-    /// A full exchange has ended with a member whose log is the same or a part of this node's.
-    pub(crate) fn met(&self) {
-        self.0.send_replace(true);
-    }
-
-    pub(crate) fn check(&self) -> Result<(), NotMet> {
-        if *self.0.borrow() { Ok(()) } else { Err(NotMet) }
+    fn known(&self) -> Known {
+        self.known.borrow().clone()
     }
 }
 
-/// The same as [`Standing::check`], a little later if a member has just come.
-pub(crate) async fn assure(core: &Core) -> Result<(), NotMet> {
-    if core.standing.check().is_err() && !core.connected().is_empty() {
-        let mut known = core.standing.0.subscribe();
-        // However the wait ends, what counts is how it stands then.
-        let _ = timeout(EXCHANGE, known.wait_for(|known| *known)).await;
-    }
-    core.standing.check()
+/// The store may not be the one that this node left: it has met nobody since.
+pub(crate) fn doubt(store: &Store) -> Result<(), LedgerError> {
+    store.commit(Batch::new().row(DOUBT, Some(b"")).even_if_full())?;
+    Ok(())
 }
 
-/// Whether a lapse may be said: as any change, and also when every other member has been away for as
-/// long as that takes. Waiting for one of them would mean that nobody ever lapses.
-pub(crate) fn may_lapse(core: &Core, everybody_is_away: bool) -> bool {
-    core.standing.check().is_ok() || everybody_is_away && catchup::synchronised(core)
+/// Somebody shows what the root secret has signed and this node, which holds it, does not know: it was
+/// put back and could not notice. Blocking.
+pub(crate) fn was_put_back(core: &Core, store: &Store) -> Result<(), LedgerError> {
+    let _one_at_a_time = lock(&core.standing.keeping);
+    if core.standing.known().in_doubt {
+        return Ok(());
+    }
+    tracing::warn!("the root secret has signed what is not known here: this node was put back");
+    doubt(store)?;
+    core.standing.known.send_modify(|known| {
+        (known.in_doubt, known.is_alone, known.met) = (true, false, BTreeSet::new());
+    });
+    catchup::compare_with_all(core);
+    Ok(())
+}
+
+/// A full exchange has ended with a member whose log is the same or a part of this node's. Blocking.
+pub(crate) fn met(core: &Core, store: &Store, node: NodeId) -> Result<(), LedgerError> {
+    let _one_at_a_time = lock(&core.standing.keeping);
+    let mut known = core.standing.known();
+    if !known.met.insert(node) {
+        return Ok(());
+    }
+    let is_over = known.check(core, |_| true).is_ok();
+    if known.in_doubt {
+        let row: Vec<u8> = known.met.iter().flat_map(|node| *node.as_bytes()).collect();
+        let row = (!is_over).then_some(&row[..]);
+        store.commit(Batch::new().row(DOUBT, row).even_if_full())?;
+    }
+    core.standing.known.send_modify(|now| {
+        now.met.insert(node);
+        now.in_doubt &= !is_over;
+    });
+    Ok(())
+}
+
+/// Whether this node may sign now.
+pub(crate) fn check(core: &Core) -> Result<(), NotMet> {
+    check_without(core, None)
+}
+
+fn check_without(core: &Core, leaving: Option<NodeId>) -> Result<(), NotMet> {
+    let known = core.standing.known();
+    if known.is_vouched { Ok(()) } else { known.check(core, |node| Some(*node) != leaving) }
+}
+
+/// Whether this node may sign, a little later if a member has just come. Nobody waits for a member that is
+/// `leaving`: what it alone knows goes with it.
+pub(crate) async fn assure(core: &Core, leaving: Option<NodeId>) -> Result<(), NotMet> {
+    let mut changes = core.standing.known.subscribe();
+    let may_change = || {
+        let met = core.standing.known().met;
+        let is_expected = core.connected().iter().any(|(node, _)| !met.contains(node));
+        is_expected && check_without(core, leaving).is_err()
+    };
+    let wait = async { while may_change() && changes.changed().await.is_ok() {} };
+    // However the wait ends, what counts is how it stands then.
+    let _ = timeout(EXCHANGE, wait).await;
+    check_without(core, leaving)
+}
+
+/// Whether a lapse may be said: as any change, but nobody waits for members that are away for as long as
+/// that takes. Waiting for them would mean that nobody ever lapses.
+pub(crate) fn may_lapse(core: &Core, is_away: impl Fn(&NodeId) -> bool) -> bool {
+    let mut others = core.roster.members().into_iter().filter(|member| member.node != core.me);
+    check(core).is_ok()
+        || core.standing.known().check(core, |node| !is_away(node)).is_ok()
+        || others.all(|member| is_away(&member.node)) && catchup::synchronised(core)
 }
 
 impl Engine {
     /// The caller says that no member knows more of the member log than this node, since those that
-    /// might are gone for good: until this engine stops, the founder signs without having met one. If
+    /// might are gone for good: until this engine stops, the founder signs without having met them. If
     /// that is wrong, the log forks: an alarm on every member that sees both sides, which does not end.
     pub fn vouch(&self) {
-        self.core.standing.met();
+        self.core.standing.known.send_modify(|known| known.is_vouched = true);
     }
 }

@@ -7,7 +7,9 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
-use stash_vault::server::{ChangeMemberError, HouseError, InviteError, LedgerError, RevokeError};
+use stash_vault::server::{
+    ChangeMemberError, HouseError, InviteError, LedgerError, NotMet, RevokeError,
+};
 use stash_vault::{
     Class, EvictError, GetError, HomeError, Key, LookupError, PutError, RecoveryTextError,
     RemoveError, ResolveError, RetentionError, UndeleteError, VersionId, Wait,
@@ -46,14 +48,24 @@ problem_from!(
 );
 
 /// What to do where another member may know more of the member log.
-const MEET: &str = "wait until stash peers shows another member as connected, and repeat; if those \
-                    that might know more are gone for good, add --alone";
+fn meet(why: NotMet) -> &'static str {
+    match why {
+        NotMet::Nobody => {
+            "wait until stash peers shows another member as connected, and repeat; if those that might know \
+             more are gone for good, add --alone"
+        }
+        _ => {
+            "start the members that stash peers shows as away, and repeat; if those that might know more are \
+             gone for good, add --alone"
+        }
+    }
+}
 
 impl From<InviteError> for Problem {
     fn from(error: InviteError) -> Self {
         let problem = Self::new(Class::Refused, error.to_string());
         match error {
-            InviteError::NotMet(_) => problem.hint(MEET),
+            InviteError::NotMet(why) => problem.hint(meet(why)),
             _ => problem,
         }
     }
@@ -81,7 +93,7 @@ impl From<ChangeMemberError> for Problem {
         let problem = Self::new(code, error.to_string());
         match error {
             ChangeMemberError::NotFounder => problem.hint("ask for it on the founding node"),
-            ChangeMemberError::NotMet(_) => problem.hint(MEET),
+            ChangeMemberError::NotMet(why) => problem.hint(meet(why)),
             _ => problem,
         }
     }

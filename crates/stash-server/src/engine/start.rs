@@ -30,7 +30,7 @@ use crate::standing::Standing;
 use crate::traffic::Background;
 use crate::turn::Turn;
 use crate::wants::{self, Waits};
-use crate::{catchup, challenge, founders, join, members, recovery};
+use crate::{catchup, challenge, founders, join, members, recovery, standing};
 
 /// Mended names that wait for a slow listener, 32 bytes each.
 const MENDED: usize = 1_024;
@@ -53,6 +53,9 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
     let logs = Logs::open(&store, &mut environment.rng())?;
     if options.fresh_writer {
         catchup::doubt(&store)?;
+        if options.admission.is_some() {
+            standing::doubt(&store)?;
+        }
     }
     ledger::resume(&store)?;
     let turns = ledger::Turns::default();
@@ -77,7 +80,7 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
     let refused = Refused::load(&store)?;
     door.has_room(MemberRoom::here(&store, refused.count()));
     let (changes, _) = watch::channel(0);
-    let standing = Standing::at_start(&roster, &store);
+    let standing = Standing::at_start(&roster, &store)?;
     let core = Core {
         environment,
         stash,

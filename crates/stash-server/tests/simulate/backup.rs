@@ -6,6 +6,7 @@ use rand::RngExt;
 use stash_crypto::{Address, NameId, Record, RecordHash};
 use stash_server::Wait;
 use stash_server::store::{MemDisk, Store};
+use tokio::time::Instant;
 
 use crate::machine::{Opens, Stop};
 use crate::model::{held, here};
@@ -47,7 +48,11 @@ impl World {
         self.watch();
         self.note_losses(at);
         self.seen.retain(|(node, _), _| *node != at);
+        self.current_since.remove(&at);
         self.disks[at] += 1;
+        if at == self.founder {
+            self.put_back = Some((Instant::now(), true));
+        }
         true
     }
 
@@ -155,6 +160,9 @@ impl World {
         let seed = self.random.random();
         self.machines[at].restore(&backup.disk, seed);
         self.machines[at].opens = backup.opens;
+        if let Some((_, sees_it)) = self.put_back.as_mut().filter(|_| at == self.founder) {
+            *sees_it = false;
+        }
         self.trace.line(&format!("node {at} is as it was in its start {}", backup.starts));
         if self.random.random_bool(0.7) {
             self.write_alone(at).await;

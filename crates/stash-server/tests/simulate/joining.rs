@@ -65,19 +65,16 @@ impl World {
 
     /// Whoever is invited asks to be let in; if nobody answers, it may try again.
     async fn come(&mut self) {
-        // As everybody should who has just lost a disk, the founder waits until it knows what others
-        // know before it signs anything.
-        let Some(founder) = self.machines[self.founder].up().map(|running| running.engine.clone())
-        else {
+        if self.machines[self.founder].up().is_none() {
             return;
-        };
-        let synchronised = founder.status().await.is_ok_and(|status| status.synchronised);
+        }
+        self.watch();
         self.follow_log();
         let Some(invited) = self.invited.take() else { return };
         if invited.founder != (self.founder, self.disks[self.founder]) {
             return self.trace.line("the ticket went with the founder's disk");
         }
-        if !synchronised || !self.is_current(self.founder) {
+        if !self.signs_at_the_end(None) {
             self.invited = Some(invited);
             return;
         }

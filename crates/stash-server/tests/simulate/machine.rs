@@ -149,7 +149,9 @@ impl Machine {
         let seed = common.seed ^ (self.index as u64) << 48 ^ self.starts << 32;
         let store = self.open(common, seed)?;
         let now = (store.store_id(), store.opens());
-        let fresh_writer = self.opens != Some((now.0, now.1 - 1));
+        // What is made with a home is noted there; a store that is made later is not the one it left.
+        let is_first = self.opens.is_none() && self.starts == 1;
+        let fresh_writer = !is_first && self.opens != Some((now.0, now.1 - 1));
         // As a node does: noted for good once the new incarnation is durable.
         self.opens = Some(if fresh_writer { (now.0, u64::MAX) } else { now });
         let life = Life::new(self.index, self.disk.clone());

@@ -13,6 +13,7 @@
 mod again;
 mod away;
 mod backup;
+mod behind;
 mod check;
 mod clones;
 mod crowd;

@@ -101,6 +101,37 @@ impl World {
         log.is_some_and(|log| log.head() == self.log.head())
     }
 
+    /// Whether a founder that follows the rules signs at the end of the log, if it signs: it knows the
+    /// whole, or whoever it has to meet before includes one that has known it since before the founder's
+    /// disk was replaced. It may have met enough before, or all that it waits for without the one that leaves.
+    pub(crate) fn signs_at_the_end(&self, leaving: Option<usize>) -> bool {
+        if self.is_current(self.founder) {
+            return true;
+        }
+        let (Some((when, sees_it)), Some(running)) =
+            (self.put_back, self.machines[self.founder].up())
+        else {
+            return false;
+        };
+        let log = running.engine.member_log();
+        let others = log.members().filter(|member| !member.lapsed);
+        let others = others.filter_map(|member| {
+            self.common.nodes.iter().position(|node| *node == member.identity.node)
+        });
+        let others: Vec<usize> = others.filter(|at| *at != self.founder).collect();
+        let knows = |at: &usize| {
+            let since = self.current_since.get(at);
+            since.is_some_and(|(length, since)| *length == self.log.len() && *since <= when)
+        };
+        let is_met = |others: &mut dyn Iterator<Item = usize>| {
+            let others: Vec<usize> = others.collect();
+            let needed = if sees_it { others.len() / 2 + 1 } else { 1 };
+            others.iter().filter(|at| knows(at)).count() + needed > others.len()
+        };
+        let mut staying = others.iter().copied().filter(|at| Some(*at) != leaving);
+        is_met(&mut others.iter().copied()) && is_met(&mut staying)
+    }
+
     /// Whether everybody comes to know the whole log though a machine loses what it knows of it: each,
     /// and that machine, which begins with what it knew first, knows a member that has it. To whoever
     /// is in nobody's log, nobody answers.
@@ -115,8 +146,7 @@ impl World {
         knows(first) && running.all(|up| up.is_some_and(|up| knows(&up.engine.member_log())))
     }
 
-    /// The founder removes a member or gives it another role. It waits until it knows what others know,
-    /// as everybody should who has just lost a disk.
+    /// The founder removes a member or gives it another role.
     pub(crate) async fn change_member(&mut self) {
         self.watch();
         let present = self.present();
@@ -131,8 +161,8 @@ impl World {
         };
         let Some(running) = self.machines[self.founder].up() else { return };
         let engine = running.engine.clone();
-        let synchronised = engine.status().await.is_ok_and(|status| status.synchronised);
-        if !self.is_current(self.founder) || !synchronised {
+        let leaving = matches!(change, Change::Remove).then_some(at);
+        if !self.signs_at_the_end(leaving) {
             return;
         }
         let before = self.written_by(at);
@@ -148,14 +178,12 @@ impl World {
         self.told(at, &format!("{change:?}"), changed, &before);
     }
 
-    /// The founder removes a member that is gone for good, as soon as it knows what others know. Whether it
-    /// has.
+    /// The founder removes a member that is gone for good. Whether it has.
     pub(crate) async fn remove(&mut self, at: usize) -> bool {
         self.watch();
         let Some(running) = self.machines[self.founder].up() else { return false };
         let engine = running.engine.clone();
-        let synchronised = engine.status().await.is_ok_and(|status| status.synchronised);
-        if !self.is_current(self.founder) || !synchronised {
+        if !self.signs_at_the_end(Some(at)) {
             return false;
         }
         let before = self.written_by(at);
@@ -218,7 +246,12 @@ impl World {
         let Some(running) = self.machines[self.founder].up() else { return };
         let log = running.engine.member_log();
         let known = usize::try_from(self.log.len()).expect("a short log");
-        if log.entries().len() <= known {
+        let parts = self.log.entries().iter().zip(log.entries()).any(|(one, other)| one != other);
+        if parts && self.loss.forked_at.is_none() {
+            let text = "the founder signed another entry in place of one that a member knew";
+            lock(&self.model).violation(text.to_owned());
+        }
+        if parts || log.entries().len() <= known {
             return;
         }
         let names = self.names();

@@ -37,6 +37,8 @@ pub(crate) enum Event {
     Lie,
     /// The founder removes a member, makes an owner a keeper, or a keeper an owner.
     Member,
+    /// The founder is put back to before a change, among members that have not heard of it.
+    Behind,
     /// A copy of everything that a node has is put back, also of the same run.
     Rewind,
     /// A copy of everything that a node has is started on another machine, and both run.
@@ -146,6 +148,10 @@ impl Profile {
         let owners = random.random_range(1..nodes.min(5));
         let guests = guests(seed, owners, &mut events);
         let year = is_year(seed, &mut events);
+        let changes = events.iter().any(|(event, _)| *event == Event::Member);
+        if changes && guests.iter().all(|guest| *guest != Guest::Heir) && !year {
+            events.push((Event::Behind, 3));
+        }
         Profile {
             nodes,
             owners,

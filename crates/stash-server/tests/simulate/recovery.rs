@@ -296,6 +296,7 @@ impl World {
         self.loss.is_back = true;
         if self.loss.forked_at.is_none() {
             self.founder = heir;
+            self.put_back = None;
         }
         // If it does not start, it is tried again.
         let _ = self.start(heir).await;

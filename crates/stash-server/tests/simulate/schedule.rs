@@ -142,6 +142,7 @@ async fn happen(world: &mut World, event: Event) {
         Event::Lie => world.lie(world.profile.nodes - 1).await,
         Event::Rewind => world.rewind().await,
         Event::Member => world.change_member().await,
+        Event::Behind => world.put_back_among_the_stale().await,
         Event::Clone => world.clone_node().await,
         Event::Join => world.join().await,
         Event::Recover => world.recover().await,

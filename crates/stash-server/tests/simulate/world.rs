@@ -47,7 +47,7 @@ pub(crate) struct World {
     /// What each machine held when it was looked at last.
     pub(crate) seen: BTreeMap<(usize, NameId), BTreeSet<RecordHash>>,
     /// Since when each machine has known the whole member log, and how many entries that were.
-    current_since: BTreeMap<usize, (u64, Instant)>,
+    pub(crate) current_since: BTreeMap<usize, (u64, Instant)>,
     pub(crate) backups: BTreeMap<usize, Backup>,
     /// How many disks each machine has had.
     pub(crate) disks: Vec<u32>,
@@ -55,6 +55,9 @@ pub(crate) struct World {
     pub(crate) log: MemberLog,
     /// The machine that signs changes of members, or did until it was lost.
     pub(crate) founder: usize,
+    /// When the disk of the founder was last replaced by what may know less of the log, and whether it
+    /// can see that.
+    pub(crate) put_back: Option<(Instant, bool)>,
     /// What became of the founder's machine.
     pub(crate) loss: Loss,
     /// Machines that are owners, or were.
@@ -126,6 +129,7 @@ impl World {
             evictions: crate::evictions::draws(seed, &profile),
             full: Full::of(seed, profile.year),
             founder: FOUNDER,
+            put_back: None,
             loss: Loss::default(),
             writers: (0..profile.owners).collect(),
             profile,
