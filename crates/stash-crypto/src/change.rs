@@ -1,7 +1,8 @@
 //! What a member entry changes.
 
-use crate::codec::{Reader, len_u16};
-use crate::entry::EntryError;
+use thiserror::Error;
+
+use crate::codec::{Reader, Truncated, len_u16};
 use crate::ids::{CutsHash, Incarnation, NodeId, NoisePublic, RecordHash, TicketId, WrapPublic};
 use crate::label::SEALED_LABEL;
 use crate::member::{Identity, Role};
@@ -370,4 +371,88 @@ fn read_epoch_wrap(reader: &mut Reader<'_>) -> Result<EpochWrap, EntryError> {
     };
     let to = (to != [0; 32]).then_some(NodeId::from_bytes(to));
     Ok(EpochWrap { to, kind, sealed: read_sealed(reader, is_epoch_wrap)? })
+}
+
+/// Why bytes are no member entry, or a change cannot be signed. For bytes, whoever made or relayed
+/// them is at fault; for a change, the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum EntryError {
+    /// The bytes end inside a field.
+    #[error("the member entry ends inside a field")]
+    Truncated,
+    /// Bytes follow after the signature.
+    #[error("{extra} bytes follow after the member entry")]
+    Trailing {
+        /// How many.
+        extra: usize,
+    },
+    /// More than [`MAX_ENTRY`](crate::MAX_ENTRY) bytes.
+    #[error("a member entry of {len} bytes is beyond the limit")]
+    TooLong {
+        /// Bytes given.
+        len: usize,
+    },
+    /// Another kind of object.
+    #[error("these bytes are no member entry")]
+    Magic,
+    /// A format of a later version.
+    #[error("member entry format {found} is not known")]
+    Format {
+        /// The format byte.
+        found: u8,
+    },
+    /// A change of a later version.
+    #[error("member change {found} is not known")]
+    Kind {
+        /// The kind byte.
+        found: u8,
+    },
+    /// A role of a later version.
+    #[error("role {found} is not known")]
+    Role {
+        /// The role byte.
+        found: u8,
+    },
+    /// A sealed label, previous read root or wrapped key of a length that none has.
+    #[error("a sealed field of {len} bytes is not allowed here")]
+    SealedLength {
+        /// Bytes claimed.
+        len: usize,
+    },
+    /// A list beyond its limit, or an empty one where none may be.
+    #[error("a list of {count} entries is not allowed here")]
+    Count {
+        /// Entries claimed.
+        count: usize,
+    },
+    /// A list out of order or with doubles.
+    #[error("list entry {at} is out of order")]
+    Order {
+        /// Its position.
+        at: usize,
+    },
+    /// A cut with a number outside 1 to [`N_MAX`](crate::N_MAX).
+    #[error("record number {n} is outside 1 to 2^63 - 1")]
+    Number {
+        /// The number.
+        n: u64,
+    },
+    /// Whether a member has lapsed is neither 0 nor 1.
+    #[error("{found} does not say whether a member has lapsed")]
+    Lapsed {
+        /// The byte.
+        found: u8,
+    },
+    /// A wrapped key of a later kind.
+    #[error("wrapped key kind {found} is not known")]
+    WrapKind {
+        /// The kind byte.
+        found: u8,
+    },
+}
+
+impl From<Truncated> for EntryError {
+    fn from(_: Truncated) -> Self {
+        Self::Truncated
+    }
 }

@@ -6,7 +6,6 @@ use thiserror::Error;
 use zeroize::Zeroize;
 
 use crate::ids::{Address, ChunkTag};
-use crate::meta::MetaError;
 use crate::siv::{self, Siv, TAG};
 
 /// Bytes of the header that file chunks and manifest chunks share.
@@ -101,17 +100,17 @@ pub enum SealError {
     },
 }
 
-/// Why a sealed object cannot be opened. Unless a variant says otherwise, whoever kept the bytes
-/// is at fault, nothing of the plaintext was released, and another copy may be good.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+/// Why a chunk cannot be opened. Unless a variant says otherwise, whoever kept the bytes is at fault,
+/// nothing of the plaintext was released, and another copy may be good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum OpenError {
     /// The header is malformed.
     #[error(transparent)]
     Header(#[from] HeaderError),
-    /// The object is longer or shorter than it says.
-    #[error("the sealed object should have {expected} bytes and has {got}")]
+    /// The chunk is longer or shorter than it says.
+    #[error("the chunk should have {expected} bytes and has {got}")]
     Length {
-        /// Bytes that its header or format demands.
+        /// Bytes that its header demands.
         expected: u64,
         /// Bytes given.
         got: u64,
@@ -119,7 +118,7 @@ pub enum OpenError {
     /// The caller used the keys of another epoch: retry with the right ones.
     #[error("sealed in epoch {sealed}, but the keys are of epoch {keys}")]
     Epoch {
-        /// Epoch that the object names.
+        /// Epoch that the chunk names.
         sealed: u32,
         /// Epoch of the keys.
         keys: u32,
@@ -128,14 +127,8 @@ pub enum OpenError {
     #[error("a manifest chunk is not sealed")]
     NotSealed,
     /// The tag differs: other keys, or at least one changed bit.
-    #[error("the sealed object is not authentic: its tag does not match")]
+    #[error("the chunk is not authentic: its tag does not match")]
     NotAuthentic,
-    /// A forget has no meta: the caller asked for the wrong thing.
-    #[error("this record has no sealed part")]
-    NoMeta,
-    /// The sealed part is authentic and yet against the rules: its author is at fault.
-    #[error("the sealed part breaks the format: {0}")]
-    Meta(#[from] MetaError),
 }
 
 /// What sealing yields beside the sealed bytes.

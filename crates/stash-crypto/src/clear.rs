@@ -1,9 +1,10 @@
 //! The clear part of a record: what every member can read.
 
-use crate::codec::{Reader, count_u8};
+use thiserror::Error;
+
+use crate::codec::{Reader, Truncated, count_u8};
 use crate::ids::{NameId, NodeId, RecordHash, StashId};
 use crate::manifest::{ChunkRef, DIRECT_CHUNKS, MANIFEST_ENTRIES_MAX, Manifest};
-use crate::record::RecordError;
 use crate::vector::{Dot, MAX_SEEN, N_MAX, Vector, Writer};
 
 /// Greatest height. It only breaks ties, and saturates here.
@@ -255,5 +256,130 @@ fn read_manifest(reader: &mut Reader<'_>) -> Result<Manifest, RecordError> {
         MANIFEST_DIRECT => Ok(Manifest::Direct(refs)),
         MANIFEST_INDIRECT => Ok(Manifest::Indirect { chunks: refs, total: reader.u64()? }),
         found => Err(RecordError::ManifestKind { found }),
+    }
+}
+
+/// Why bytes are no record, or a clear part can be none's. For bytes, whoever made or relayed them is
+/// at fault; for a draft, the caller. Nothing changed; the same input never becomes right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RecordError {
+    /// The bytes end inside a field.
+    #[error("the record ends inside a field")]
+    Truncated,
+    /// Bytes follow after the signature.
+    #[error("{extra} bytes follow after the record")]
+    Trailing {
+        /// How many.
+        extra: usize,
+    },
+    /// More than [`MAX_RECORD`](crate::MAX_RECORD) bytes.
+    #[error("a record of {len} bytes is beyond the limit")]
+    TooLong {
+        /// Bytes given.
+        len: usize,
+    },
+    /// Another kind of object.
+    #[error("these bytes are no record")]
+    Magic,
+    /// A format of a later version.
+    #[error("record format {found} is not known")]
+    Format {
+        /// The format byte.
+        found: u8,
+    },
+    /// A kind of a later version.
+    #[error("record kind {found} is not known")]
+    Kind {
+        /// The kind byte.
+        found: u8,
+    },
+    /// A record of another stash.
+    #[error("a record of stash {}, expected {}", got.short(), expected.short())]
+    OtherStash {
+        /// The stash that the caller serves.
+        expected: StashId,
+        /// The stash that the record names.
+        got: StashId,
+    },
+    /// A number outside 1 to [`N_MAX`](crate::N_MAX), in the dot or in the vector.
+    #[error("record number {n} is outside 1 to 2^63 - 1")]
+    Number {
+        /// The number.
+        n: u64,
+    },
+    /// A first record that names a previous one.
+    #[error("the first record of a writer names a previous one")]
+    PreviousOfFirst,
+    /// A height beyond [`HEIGHT_MAX`](crate::HEIGHT_MAX).
+    #[error("height {height} is beyond 2^48")]
+    Height {
+        /// The height.
+        height: u64,
+    },
+    /// More than [`MAX_SEEN`] entries.
+    #[error("{entries} entries in the vector, the limit is {MAX_SEEN}")]
+    SeenCount {
+        /// Entries claimed.
+        entries: usize,
+    },
+    /// Entries of the vector out of order or doubled.
+    #[error("entry {at} of the vector is out of order")]
+    SeenOrder {
+        /// Its position.
+        at: usize,
+    },
+    /// A vector of the format that names nodes names none.
+    #[error("the vector names no node, and its format says that it does")]
+    NoNodes,
+    /// Nodes of the vector out of order or doubled, or one of which a writer is named as well.
+    #[error("node {at} of the vector is out of order")]
+    NodeOrder {
+        /// Its position.
+        at: usize,
+    },
+    /// The vector includes the record itself.
+    #[error("the record covers itself")]
+    SeenSelf,
+    /// A forget that names nothing.
+    #[error("a forget names at least one record")]
+    SeenEmpty,
+    /// A manifest kind that is not known, or one that the record's kind must not have.
+    #[error("manifest kind {found} is not allowed here")]
+    ManifestKind {
+        /// The manifest kind byte.
+        found: u8,
+    },
+    /// More references than [`DIRECT_CHUNKS`], none where there must be some, or some where there
+    /// must be none.
+    #[error("{count} chunk references are not allowed here")]
+    ManifestCount {
+        /// References claimed.
+        count: usize,
+    },
+    /// A reference has a length that no such chunk has.
+    #[error("chunk reference {at} has sealed length {sealed_len}")]
+    Reference {
+        /// Its position.
+        at: usize,
+        /// The length it claims.
+        sealed_len: u32,
+    },
+    /// The number of file chunks does not fit the manifest chunks, or would fit into the record.
+    #[error("{total} file chunks do not fit the manifest")]
+    ManifestTotal {
+        /// The number claimed.
+        total: u64,
+    },
+    /// A sealed meta of a length that none has, or one in a forget.
+    #[error("a sealed part of {len} bytes is not allowed here")]
+    MetaLength {
+        /// Bytes claimed.
+        len: u32,
+    },
+}
+
+impl From<Truncated> for RecordError {
+    fn from(_: Truncated) -> Self {
+        Self::Truncated
     }
 }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::change::{Cut, check_listed, check_order};
+use crate::change::{Cut, EntryError, check_listed, check_order};
 use crate::codec::{Reader, len_u32};
 use crate::contexts;
-use crate::entry::EntryError;
 use crate::ids::{CutsHash, Incarnation};
 
 /// Where many incarnations of one node end. Cloning is cheap.

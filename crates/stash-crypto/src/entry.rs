@@ -3,10 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use thiserror::Error;
-
-use crate::change::MemberChange;
-use crate::codec::{Reader, Truncated};
+use crate::change::{EntryError, MemberChange};
+use crate::codec::Reader;
 use crate::contexts;
 use crate::ids::{EntryHash, StashId};
 use crate::join;
@@ -163,89 +161,5 @@ impl fmt::Debug for MemberEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { index, hash, change, .. } = &*self.0;
         write!(f, "MemberEntry({index}, {}, {change:?})", hash.short())
-    }
-}
-
-/// Why bytes are no member entry, or a change cannot be signed. For bytes, whoever made or relayed
-/// them is at fault; for a change, the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum EntryError {
-    /// The bytes end inside a field.
-    #[error("the member entry ends inside a field")]
-    Truncated,
-    /// Bytes follow after the signature.
-    #[error("{extra} bytes follow after the member entry")]
-    Trailing {
-        /// How many.
-        extra: usize,
-    },
-    /// More than [`MAX_ENTRY`] bytes.
-    #[error("a member entry of {len} bytes is beyond the limit")]
-    TooLong {
-        /// Bytes given.
-        len: usize,
-    },
-    /// Another kind of object.
-    #[error("these bytes are no member entry")]
-    Magic,
-    /// A format of a later version.
-    #[error("member entry format {found} is not known")]
-    Format {
-        /// The format byte.
-        found: u8,
-    },
-    /// A change of a later version.
-    #[error("member change {found} is not known")]
-    Kind {
-        /// The kind byte.
-        found: u8,
-    },
-    /// A role of a later version.
-    #[error("role {found} is not known")]
-    Role {
-        /// The role byte.
-        found: u8,
-    },
-    /// A sealed label, previous read root or wrapped key of a length that none has.
-    #[error("a sealed field of {len} bytes is not allowed here")]
-    SealedLength {
-        /// Bytes claimed.
-        len: usize,
-    },
-    /// A list beyond its limit, or an empty one where none may be.
-    #[error("a list of {count} entries is not allowed here")]
-    Count {
-        /// Entries claimed.
-        count: usize,
-    },
-    /// A list out of order or with doubles.
-    #[error("list entry {at} is out of order")]
-    Order {
-        /// Its position.
-        at: usize,
-    },
-    /// A cut with a number outside 1 to [`N_MAX`](crate::N_MAX).
-    #[error("record number {n} is outside 1 to 2^63 - 1")]
-    Number {
-        /// The number.
-        n: u64,
-    },
-    /// Whether a member has lapsed is neither 0 nor 1.
-    #[error("{found} does not say whether a member has lapsed")]
-    Lapsed {
-        /// The byte.
-        found: u8,
-    },
-    /// A wrapped key of a later kind.
-    #[error("wrapped key kind {found} is not known")]
-    WrapKind {
-        /// The kind byte.
-        found: u8,
-    },
-}
-
-impl From<Truncated> for EntryError {
-    fn from(_: Truncated) -> Self {
-        Self::Truncated
     }
 }

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use rand::CryptoRng;
 use thiserror::Error;
 
-use crate::change::{EpochWrap, MAX_WRAPS, MemberChange, WrapKind};
-use crate::entry::{EntryError, MemberEntry};
+use crate::change::{EntryError, EpochWrap, MAX_WRAPS, MemberChange, WrapKind};
+use crate::entry::MemberEntry;
 use crate::grant::{GrantError, KeyGrant};
 use crate::ids::{NodeId, WrapPublic};
 use crate::log::{MemberError, MemberLog};

@@ -13,7 +13,8 @@ use crate::grant::{GrantError, encode_lists, read_lists};
 use crate::ids::StashId;
 use crate::member::Role;
 use crate::node::NodeKeys;
-use crate::secret::{NetworkKey, ReadRoot, RootSecret, random};
+use crate::random::random;
+use crate::secret::{NetworkKey, ReadRoot, RootSecret};
 use crate::siv::{Siv, TAG};
 
 const MAGIC: [u8; 8] = *b"stashkey";

@@ -4,7 +4,6 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::chunk::OpenError;
 use crate::ids::NodeId;
 use crate::siv::{Siv, TAG};
 
@@ -28,6 +27,30 @@ pub enum LabelError {
         /// Where it stands.
         at: usize,
     },
+}
+
+/// Why a sealed display name cannot be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum OpenLabelError {
+    /// No sealed display name has so many bytes. Whoever signed the entry is at fault.
+    #[error("a sealed display name has {expected} bytes, this one has {got}")]
+    Length {
+        /// Bytes that each has.
+        expected: usize,
+        /// Bytes given.
+        got: usize,
+    },
+    /// The caller used the keys of another epoch: retry with the right ones.
+    #[error("sealed in epoch {sealed}, but the keys are of epoch {keys}")]
+    Epoch {
+        /// Epoch that the label names.
+        sealed: u32,
+        /// Epoch of the keys.
+        keys: u32,
+    },
+    /// The tag differs, or what it seals is no text: another node's, or whoever sealed it is at fault.
+    #[error("the sealed display name is not authentic: its tag does not match")]
+    NotAuthentic,
 }
 
 pub(crate) fn check_display_name(name: &str) -> Result<(), LabelError> {
@@ -67,20 +90,18 @@ impl LabelKeys {
     }
 
     /// Opens the display name of this node.
-    pub fn open(&self, label: &[u8], node: &NodeId) -> Result<String, OpenError> {
+    pub fn open(&self, label: &[u8], node: &NodeId) -> Result<String, OpenLabelError> {
         if label.len() != SEALED_LABEL {
-            return Err(OpenError::Length {
-                expected: SEALED_LABEL as u64,
-                got: label.len() as u64,
-            });
+            return Err(OpenLabelError::Length { expected: SEALED_LABEL, got: label.len() });
         }
         let sealed = label_epoch(label).unwrap_or(u32::MAX);
         if sealed != self.epoch {
-            return Err(OpenError::Epoch { sealed, keys: self.epoch });
+            return Err(OpenLabelError::Epoch { sealed, keys: self.epoch });
         }
-        let padded = self.siv.open(&self.ad(node), &label[4..]).ok_or(OpenError::NotAuthentic)?;
+        let padded =
+            self.siv.open(&self.ad(node), &label[4..]).ok_or(OpenLabelError::NotAuthentic)?;
         let len = padded.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        let name = std::str::from_utf8(&padded[..len]).map_err(|_| OpenError::NotAuthentic)?;
+        let name = std::str::from_utf8(&padded[..len]).map_err(|_| OpenLabelError::NotAuthentic)?;
         Ok(name.to_owned())
     }
 

@@ -53,6 +53,7 @@ mod member;
 mod meta;
 mod node;
 mod padme;
+mod random;
 mod record;
 mod recovery;
 mod secret;
@@ -63,19 +64,21 @@ mod ticket;
 mod vector;
 mod version;
 mod wrap;
+mod x25519;
 
 pub use address::{AddressesError, MAX_ADDRESSES, SignedAddresses};
 pub use change::{
-    Cut, EpochWrap, MAX_CUTS, MAX_EPOCH_WRAP, MAX_LISTED, MAX_WRAPS, MemberChange, WrapKind,
+    Cut, EntryError, EpochWrap, MAX_CUTS, MAX_EPOCH_WRAP, MAX_LISTED, MAX_WRAPS, MemberChange,
+    WrapKind,
 };
 pub use chunk::{
     CHUNK_HEADER, CHUNK_OVERHEAD, ChunkHeader, ChunkKeys, ChunkKind, HeaderError, MAX_CHUNK_PLAIN,
     OpenError, SealError, Sealed, chunk_header,
 };
-pub use clear::{Clear, ForgetKind, HEIGHT_MAX, RecordKind};
+pub use clear::{Clear, ForgetKind, HEIGHT_MAX, RecordError, RecordKind};
 pub use confirmation::{CONFIRMATION, Confirmation, ConfirmationError};
 pub use cuts::CutList;
-pub use entry::{EntryError, MAX_ENTRY, MemberEntry};
+pub use entry::{MAX_ENTRY, MemberEntry};
 pub use epoch::{ChangeError, EpochError, change_members, next_epoch};
 pub use grant::{GrantError, KeyGrant, MAX_EPOCHS};
 pub use ids::{
@@ -85,7 +88,7 @@ pub use ids::{
 pub use join::{JoinError, JoinRequest};
 pub use key::{Key, KeyError, MAX_KEY, NameKey};
 pub use keyring::{Keyring, KeyringError, Protection};
-pub use label::{LabelError, LabelKeys, MAX_DISPLAY_NAME, label_epoch};
+pub use label::{LabelError, LabelKeys, MAX_DISPLAY_NAME, OpenLabelError, label_epoch};
 pub use log::{Barred, Member, MemberError, MemberLog, Misnamed, Removal};
 pub use manifest::{
     ChunkRef, DIRECT_CHUNKS, MANIFEST_CHUNK_MAX, MANIFEST_ENTRIES_MAX, Manifest, ManifestError,
@@ -94,12 +97,13 @@ pub use manifest::{
 pub use member::{Identity, Role, RoleError};
 pub use meta::{
     INLINE_MAX, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_VALUE, MAX_ATTRIBUTES, Meta, MetaError, MetaKeys,
+    OpenMetaError,
 };
 pub use node::{NodeKeys, NodeSigner, NoiseSecret, WrapSecret};
 pub use padme::{last_chunk_padding, padme};
-pub use record::{MAX_RECORD, Record, RecordDraft, RecordError};
+pub use record::{MAX_RECORD, Record, RecordDraft, SignError};
 pub use recovery::RecoveryText;
-pub use secret::{NetworkKey, ReadRoot, RootSecret};
+pub use secret::{NetworkKey, NotAPrevious, ReadRoot, RootSecret};
 pub use sign::{RootSigner, SignatureError};
 pub use text::{TextError, Typo};
 pub use ticket::{Ticket, TicketError, TicketSecret};

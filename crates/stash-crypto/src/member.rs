@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::codec::{Reader, Truncated};
 use crate::ids::{NodeId, NoisePublic, WrapPublic};
 use crate::sign::SignatureError;
-use crate::wrap::is_contributory;
+use crate::x25519::is_contributory;
 
 /// What a member may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

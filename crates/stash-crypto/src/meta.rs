@@ -6,7 +6,7 @@ use std::fmt;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::chunk::{CHUNK_OVERHEAD, MAX_CHUNK_PLAIN, OpenError};
+use crate::chunk::{CHUNK_OVERHEAD, MAX_CHUNK_PLAIN};
 use crate::clear::{Clear, RecordKind};
 use crate::codec::{Reader, Truncated, count_u8, len_u16, len_u32};
 use crate::key::{Key, KeyError, MAX_KEY};
@@ -155,6 +155,28 @@ pub enum MetaError {
     /// A tombstone with a size or content.
     #[error("a tombstone has no content")]
     Tombstone,
+}
+
+/// Why the meta of a record cannot be opened. Nothing of it was released.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OpenMetaError {
+    /// A forget has no meta: the caller asked for the wrong thing.
+    #[error("this record has no sealed part")]
+    NoMeta,
+    /// The caller used the keys of another epoch: retry with the right ones.
+    #[error("sealed in epoch {sealed}, but the keys are of epoch {keys}")]
+    Epoch {
+        /// Epoch that the record names.
+        sealed: u32,
+        /// Epoch of the keys.
+        keys: u32,
+    },
+    /// The tag differs: other keys, or another record's meta. Whoever signed the record is at fault.
+    #[error("the sealed part is not authentic: its tag does not match")]
+    NotAuthentic,
+    /// The sealed part is authentic and yet against the rules: its author is at fault.
+    #[error("the sealed part breaks the format: {0}")]
+    Meta(#[from] MetaError),
 }
 
 impl From<Truncated> for MetaError {
@@ -389,8 +411,8 @@ impl MetaKeys {
     }
 
     /// Authenticates the sealed bytes for this clear part, then decodes.
-    pub(crate) fn open(&self, clear: &[u8], sealed: &[u8]) -> Result<Meta, OpenError> {
-        let plain = self.siv.open(clear, sealed).ok_or(OpenError::NotAuthentic)?;
+    pub(crate) fn open(&self, clear: &[u8], sealed: &[u8]) -> Result<Meta, OpenMetaError> {
+        let plain = self.siv.open(clear, sealed).ok_or(OpenMetaError::NotAuthentic)?;
         Ok(Meta::decode(&plain)?)
     }
 }
@@ -423,7 +445,7 @@ mod tests {
     }
 
     /// What opening says of a plaintext that an author with the right keys sealed.
-    fn open(plain: &[u8]) -> Result<Meta, OpenError> {
+    fn open(plain: &[u8]) -> Result<Meta, OpenMetaError> {
         keys().open(b"clear", &keys().siv.seal(b"clear", plain))
     }
 
@@ -466,13 +488,13 @@ mod tests {
             let before = plain.clone();
             plain[at..at + new.len()].copy_from_slice(new);
             assert_ne!(plain, before, "offset {at} changes nothing");
-            assert_eq!(open(&plain), Err(OpenError::Meta(error)), "offset {at}");
+            assert_eq!(open(&plain), Err(OpenMetaError::Meta(error)), "offset {at}");
         }
     }
 
     #[test]
     fn padding_is_no_longer_and_no_shorter_than_it_must_be() {
-        let padding = Err(OpenError::Meta(MetaError::Padding));
+        let padding = Err(OpenMetaError::Meta(MetaError::Padding));
         let plain = full().encode();
         assert_eq!(open(&[&plain[..], &[0; STEP]].concat()), padding);
         assert_eq!(open(&plain[..STEP - 1]), padding);
@@ -481,6 +503,6 @@ mod tests {
     #[test]
     fn a_tag_of_one_meta_fits_no_other_clear_part() {
         let sealed = keys().seal(b"clear", &full());
-        assert_eq!(keys().open(b"other", &sealed), Err(OpenError::NotAuthentic));
+        assert_eq!(keys().open(b"other", &sealed), Err(OpenMetaError::NotAuthentic));
     }
 }

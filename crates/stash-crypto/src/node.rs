@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::contexts;
 use crate::ids::{NodeId, NoisePublic, StashId, WrapPublic};
 use crate::member::Identity;
-use crate::secret::{RootSecret, random};
+use crate::random::random;
 use crate::sign::{self, SIGNATURE};
 
 macro_rules! x25519_secret {
@@ -97,10 +97,9 @@ impl NodeKeys {
         }
     }
 
-    /// This node as it speaks and opens wraps in the name of the root: a visitor, who may read what the
-    /// root may and is no member.
-    pub fn in_the_name_of(self, root: &RootSecret) -> Self {
-        Self { noise: root.noise_static(), wrap: root.wrap_secret(), ..self }
+    /// This node with other keys to speak by and to open wraps with.
+    pub(crate) fn speaking_by(self, noise: NoiseSecret, wrap: WrapSecret) -> Self {
+        Self { noise, wrap, ..self }
     }
 
     /// The seed, from which a node's own keys derive.

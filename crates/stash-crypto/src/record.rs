@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::chunk::OpenError;
-use crate::clear::{Clear, RecordKind};
-use crate::codec::{Reader, Truncated, len_u32};
+use crate::clear::{Clear, RecordError, RecordKind};
+use crate::codec::{Reader, len_u32};
 use crate::contexts;
 use crate::ids::{NodeId, RecordHash, StashId};
 use crate::manifest::{ChunkRef, DIRECT_CHUNKS};
-use crate::meta::{MAX_SEALED_META, Meta, MetaError, MetaKeys};
+use crate::meta::{MAX_SEALED_META, Meta, MetaError, MetaKeys, OpenMetaError};
 use crate::node::NodeSigner;
 use crate::sign::{self, SIGNATURE, SignatureError};
 use crate::siv::TAG;
@@ -34,15 +33,15 @@ pub struct RecordDraft {
 
 impl RecordDraft {
     /// Seals the meta and signs the whole.
-    pub fn sign(self, signer: &NodeSigner, keys: &MetaKeys) -> Result<Record, RecordError> {
+    pub fn sign(self, signer: &NodeSigner, keys: &MetaKeys) -> Result<Record, SignError> {
         let Self { clear, meta } = self;
         clear.check()?;
         let (node, writer) = (signer.node_id(), clear.dot.writer.node);
         if node != writer {
-            return Err(RecordError::Signer { signer: node, writer });
+            return Err(SignError::Signer { signer: node, writer });
         }
         if meta.is_some() != clear.kind.is_version() {
-            return Err(RecordError::MetaPresence);
+            return Err(SignError::MetaPresence);
         }
         let mut bytes = Vec::with_capacity(1024);
         clear.encode(&mut bytes);
@@ -64,12 +63,42 @@ fn seal_meta(
     clear: &Clear,
     clear_bytes: &[u8],
     keys: &MetaKeys,
-) -> Result<Vec<u8>, RecordError> {
+) -> Result<Vec<u8>, SignError> {
     if clear.epoch != keys.epoch() {
-        return Err(RecordError::Epoch { record: clear.epoch, keys: keys.epoch() });
+        return Err(SignError::Epoch { record: clear.epoch, keys: keys.epoch() });
     }
     meta.check(clear)?;
     Ok(keys.seal(clear_bytes, meta))
+}
+
+/// Why a draft cannot be signed. The caller is at fault; the same draft never becomes right.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SignError {
+    /// The clear part breaks a rule.
+    #[error(transparent)]
+    Clear(#[from] RecordError),
+    /// A version without meta, or a forget with one.
+    #[error("a version needs a meta, and a forget has none")]
+    MetaPresence,
+    /// The meta breaks a rule.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    /// The keys are of another epoch than the clear part says.
+    #[error("the record names epoch {record}, but the keys are of epoch {keys}")]
+    Epoch {
+        /// Epoch in the clear part.
+        record: u32,
+        /// Epoch of the keys.
+        keys: u32,
+    },
+    /// The signer is not the writer.
+    #[error("{} signs a record of {}", signer.short(), writer.short())]
+    Signer {
+        /// Who would sign.
+        signer: NodeId,
+        /// Who the dot names.
+        writer: NodeId,
+    },
 }
 
 /// A well-formed record. Its signature holds only once [`verify`](Self::verify) said so. Cloning
@@ -143,13 +172,13 @@ impl Record {
     }
 
     /// Opens the sealed part and checks it against the clear one.
-    pub fn open_meta(&self, keys: &MetaKeys) -> Result<Meta, OpenError> {
+    pub fn open_meta(&self, keys: &MetaKeys) -> Result<Meta, OpenMetaError> {
         let clear = &self.0.clear;
         if !clear.kind.is_version() {
-            return Err(OpenError::NoMeta);
+            return Err(OpenMetaError::NoMeta);
         }
         if clear.epoch != keys.epoch() {
-            return Err(OpenError::Epoch { sealed: clear.epoch, keys: keys.epoch() });
+            return Err(OpenMetaError::Epoch { sealed: clear.epoch, keys: keys.epoch() });
         }
         let meta =
             keys.open(&self.0.bytes[..self.0.clear_len], &self.0.bytes[self.meta_range()])?;
@@ -217,153 +246,6 @@ const _: () = assert!(
         <= MAX_RECORD
 );
 
-/// Why bytes are no record, or a draft cannot be signed. For bytes, whoever made or relayed them
-/// is at fault; for a draft, the caller. Nothing changed; the same input never becomes right.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum RecordError {
-    /// The bytes end inside a field.
-    #[error("the record ends inside a field")]
-    Truncated,
-    /// Bytes follow after the signature.
-    #[error("{extra} bytes follow after the record")]
-    Trailing {
-        /// How many.
-        extra: usize,
-    },
-    /// More than [`MAX_RECORD`] bytes.
-    #[error("a record of {len} bytes is beyond the limit")]
-    TooLong {
-        /// Bytes given.
-        len: usize,
-    },
-    /// Another kind of object.
-    #[error("these bytes are no record")]
-    Magic,
-    /// A format of a later version.
-    #[error("record format {found} is not known")]
-    Format {
-        /// The format byte.
-        found: u8,
-    },
-    /// A kind of a later version.
-    #[error("record kind {found} is not known")]
-    Kind {
-        /// The kind byte.
-        found: u8,
-    },
-    /// A record of another stash.
-    #[error("a record of stash {}, expected {}", got.short(), expected.short())]
-    OtherStash {
-        /// The stash that the caller serves.
-        expected: StashId,
-        /// The stash that the record names.
-        got: StashId,
-    },
-    /// A number outside 1 to [`N_MAX`](crate::N_MAX), in the dot or in the vector.
-    #[error("record number {n} is outside 1 to 2^63 - 1")]
-    Number {
-        /// The number.
-        n: u64,
-    },
-    /// A first record that names a previous one.
-    #[error("the first record of a writer names a previous one")]
-    PreviousOfFirst,
-    /// A height beyond [`HEIGHT_MAX`](crate::HEIGHT_MAX).
-    #[error("height {height} is beyond 2^48")]
-    Height {
-        /// The height.
-        height: u64,
-    },
-    /// More than [`MAX_SEEN`] entries.
-    #[error("{entries} entries in the vector, the limit is {MAX_SEEN}")]
-    SeenCount {
-        /// Entries claimed.
-        entries: usize,
-    },
-    /// Entries of the vector out of order or doubled.
-    #[error("entry {at} of the vector is out of order")]
-    SeenOrder {
-        /// Its position.
-        at: usize,
-    },
-    /// A vector of the format that names nodes names none.
-    #[error("the vector names no node, and its format says that it does")]
-    NoNodes,
-    /// Nodes of the vector out of order or doubled, or one of which a writer is named as well.
-    #[error("node {at} of the vector is out of order")]
-    NodeOrder {
-        /// Its position.
-        at: usize,
-    },
-    /// The vector includes the record itself.
-    #[error("the record covers itself")]
-    SeenSelf,
-    /// A forget that names nothing.
-    #[error("a forget names at least one record")]
-    SeenEmpty,
-    /// A manifest kind that is not known, or one that the record's kind must not have.
-    #[error("manifest kind {found} is not allowed here")]
-    ManifestKind {
-        /// The manifest kind byte.
-        found: u8,
-    },
-    /// More references than [`DIRECT_CHUNKS`], none where there must be some, or some where there
-    /// must be none.
-    #[error("{count} chunk references are not allowed here")]
-    ManifestCount {
-        /// References claimed.
-        count: usize,
-    },
-    /// A reference has a length that no such chunk has.
-    #[error("chunk reference {at} has sealed length {sealed_len}")]
-    Reference {
-        /// Its position.
-        at: usize,
-        /// The length it claims.
-        sealed_len: u32,
-    },
-    /// The number of file chunks does not fit the manifest chunks, or would fit into the record.
-    #[error("{total} file chunks do not fit the manifest")]
-    ManifestTotal {
-        /// The number claimed.
-        total: u64,
-    },
-    /// A sealed meta of a length that none has, or one in a forget.
-    #[error("a sealed part of {len} bytes is not allowed here")]
-    MetaLength {
-        /// Bytes claimed.
-        len: u32,
-    },
-    /// Draft: a version without meta, or a forget with one.
-    #[error("a version needs a meta, and a forget has none")]
-    MetaPresence,
-    /// Draft: the meta breaks a rule.
-    #[error(transparent)]
-    Meta(#[from] MetaError),
-    /// Draft: the keys are of another epoch than the clear part says.
-    #[error("the record names epoch {record}, but the keys are of epoch {keys}")]
-    Epoch {
-        /// Epoch in the clear part.
-        record: u32,
-        /// Epoch of the keys.
-        keys: u32,
-    },
-    /// Draft: the signer is not the writer.
-    #[error("{} signs a record of {}", signer.short(), writer.short())]
-    Signer {
-        /// Who would sign.
-        signer: NodeId,
-        /// Who the dot names.
-        writer: NodeId,
-    },
-}
-
-impl From<Truncated> for RecordError {
-    fn from(_: Truncated) -> Self {
-        Self::Truncated
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -412,11 +294,11 @@ mod tests {
         };
         assert_eq!(open(4096), Ok(meta(4096)));
         let wrong = MetaError::Size { size: 4097, chunks: 1 };
-        assert_eq!(open(4097), Err(OpenError::Meta(wrong)));
+        assert_eq!(open(4097), Err(OpenMetaError::Meta(wrong)));
         let wrong = MetaError::ChunkLength { at: 0, expected: 48 + 1024, got: 48 + 4096 };
-        assert_eq!(open(1000), Err(OpenError::Meta(wrong)));
+        assert_eq!(open(1000), Err(OpenMetaError::Meta(wrong)));
         let huge = Meta { chunk_size: 3, ..meta(4096) };
         let wrong = MetaError::ChunkSize { chunk_size: 3 };
-        assert_eq!(lie(&huge).open_meta(&keys), Err(OpenError::Meta(wrong)));
+        assert_eq!(lie(&huge).open_meta(&keys), Err(OpenMetaError::Meta(wrong)));
     }
 }

@@ -3,24 +3,20 @@
 use std::fmt;
 
 use rand::CryptoRng;
+use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::chunk::{ChunkKeys, OpenError};
+use crate::chunk::ChunkKeys;
 use crate::codec::Reader;
 use crate::contexts;
 use crate::ids::{StashId, WrapPublic};
 use crate::key::NameKey;
 use crate::label::LabelKeys;
 use crate::meta::MetaKeys;
-use crate::node::{NoiseSecret, WrapSecret};
+use crate::node::{NodeKeys, NoiseSecret, WrapSecret};
+use crate::random::random;
 use crate::sign::RootSigner;
 use crate::siv::Siv;
-
-pub(crate) fn random<const N: usize>(rng: &mut (impl CryptoRng + ?Sized)) -> Zeroizing<[u8; N]> {
-    let mut bytes = Zeroizing::new([0; N]);
-    rng.fill_bytes(&mut *bytes);
-    bytes
-}
 
 /// S: the one secret of a stash. Whoever has it and one keeper's ciphertext has everything.
 pub struct RootSecret(Zeroizing<[u8; 32]>);
@@ -69,6 +65,12 @@ impl RootSecret {
     /// The public half of [`wrap_secret`](Self::wrap_secret).
     pub fn wrap_public(&self) -> WrapPublic {
         self.wrap_secret().public()
+    }
+
+    /// The node that speaks and opens wraps in the name of the root: a visitor, who may read what the
+    /// root may and is no member.
+    pub fn visitor(&self, node: NodeKeys) -> NodeKeys {
+        node.speaking_by(self.noise_static(), self.wrap_secret())
     }
 
     /// N_0.
@@ -157,6 +159,12 @@ impl NetworkKey {
     }
 }
 
+/// These bytes are not the sealed read root of the epoch before. Whoever signed the entry is at fault, or
+/// the caller took the read root of another epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("this is not the read root of the epoch before, sealed for this one")]
+pub struct NotAPrevious;
+
 impl ReadRoot {
     /// K_name. Use the one of epoch 0 for the life of the stash: with another, every name id
     /// changes.
@@ -190,14 +198,14 @@ impl ReadRoot {
     }
 
     /// Opens what [`seal_previous`](Self::seal_previous) made.
-    pub fn open_previous(&self, sealed: &[u8]) -> Result<ReadRoot, OpenError> {
-        let epoch = self.epoch.checked_sub(1).ok_or(OpenError::NotAuthentic)?;
+    pub fn open_previous(&self, sealed: &[u8]) -> Result<ReadRoot, NotAPrevious> {
+        let epoch = self.epoch.checked_sub(1).ok_or(NotAPrevious)?;
         let siv = self.siv(contexts::PREVIOUS_MAC, contexts::PREVIOUS_ENC);
-        let plain = siv.open(&self.epoch.to_le_bytes(), sealed).ok_or(OpenError::NotAuthentic)?;
+        let plain = siv.open(&self.epoch.to_le_bytes(), sealed).ok_or(NotAPrevious)?;
         let mut reader = Reader::new(&plain);
         match reader.array() {
             Ok(key) if reader.is_empty() => Ok(ReadRoot::from_parts(epoch, key)),
-            _ => Err(OpenError::Length { expected: 64, got: sealed.len() as u64 }),
+            _ => Err(NotAPrevious),
         }
     }
 

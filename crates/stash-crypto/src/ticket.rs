@@ -11,7 +11,7 @@ use crate::address::{MAX_ADDRESSES, put_addresses, read_addresses};
 use crate::codec::Reader;
 use crate::contexts;
 use crate::ids::{NoisePublic, StashId, TicketId};
-use crate::secret::random;
+use crate::random::random;
 use crate::text::{self, Case, TextError};
 
 /// Why a text is no ticket.

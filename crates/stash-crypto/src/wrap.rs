@@ -13,7 +13,7 @@ use crate::codec::Reader;
 use crate::contexts;
 use crate::ids::{StashId, WrapPublic};
 use crate::node::WrapSecret;
-use crate::secret::random;
+use crate::random::random;
 use crate::siv::{Siv, TAG};
 
 const FORMAT: u8 = 1;
@@ -42,11 +42,6 @@ pub enum WrapError {
     /// Made for another key or stash, or at least one bit changed.
     #[error("the wrap does not open with this key for this stash")]
     NotAuthentic,
-}
-
-/// Whether an X25519 public key gives a secret that depends on both sides.
-pub(crate) fn is_contributory(public: &[u8; 32]) -> bool {
-    StaticSecret::from([1; 32]).diffie_hellman(&PublicKey::from(*public)).was_contributory()
 }
 
 struct Parts<'a> {

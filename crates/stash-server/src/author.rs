@@ -9,7 +9,7 @@ use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError};
 
 use stash_crypto::{
-    Dot, MemberLog, N_MAX, NameId, NodeId, Record, RecordError, RecordHash, Role, StashId, Vector,
+    Dot, MemberLog, N_MAX, NameId, NodeId, Record, RecordHash, Role, SignError, StashId, Vector,
     Writer, includes_forget,
 };
 use stash_p2p::Environment;
@@ -48,7 +48,7 @@ pub struct Position {
 
 /// Makes a signed record for a position. It is asked again, for another position, if the batches
 /// that were to be committed together with its own could not be.
-pub type Draft = Box<dyn Fn(Position) -> Result<Record, RecordError> + Send>;
+pub type Draft = Box<dyn Fn(Position) -> Result<Record, SignError> + Send>;
 
 /// One record to be written.
 pub struct Write {
@@ -70,9 +70,9 @@ pub enum WriteError {
     /// The store could not be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The record could not be made. The caller's fault, or [`RecordError`] says whose.
+    /// The record could not be made. The caller's fault, or [`SignError`] says whose.
     #[error("the record cannot be made: {0}")]
-    Draft(#[from] RecordError),
+    Draft(#[from] SignError),
     /// More writers have written this name than one record can name.
     #[error(transparent)]
     TooManyWriters(#[from] NameFull),

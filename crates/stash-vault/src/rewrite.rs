@@ -173,7 +173,7 @@ impl Unmoved {
             if !position.seen.iter().all(|dot| looked.seen.covers(&dot)) {
                 moved.store(true, Ordering::Relaxed);
                 // Any error ends the batch; this one is not seen by anybody.
-                return Err(RecordError::Height { height: position.height });
+                return Err(RecordError::Height { height: position.height }.into());
             }
             draft(position)
         });

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use stash_crypto::{
-    ForgetKind, Key, Meta, NameId, OpenError, Reached, Record, RecordHash, RecordKind, forgets,
+    ForgetKind, Key, Meta, NameId, OpenMetaError, Reached, Record, RecordHash, RecordKind, forgets,
     head, leaves,
 };
 use thiserror::Error;
@@ -27,7 +27,7 @@ pub struct Alarm {
 pub enum AlarmReason {
     /// Its sealed part does not open: it was sealed for another record, or with other keys.
     #[error("its sealed part does not open: {0}")]
-    Sealed(#[from] OpenError),
+    Sealed(#[from] OpenMetaError),
     /// Its name id is not that of the key in its sealed part.
     #[error("its name id does not belong to the key that it seals")]
     WrongName,

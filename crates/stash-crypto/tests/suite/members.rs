@@ -252,7 +252,7 @@ fn labels_open_only_for_their_node_and_all_have_one_length() {
         let label = keys.seal(name, &node().node_id()).unwrap();
         assert_eq!((label.len(), label_epoch(&label)), (100, Some(0)));
         assert_eq!(keys.open(&label, &node().node_id()).unwrap(), name);
-        assert_eq!(keys.open(&label, &keeper().node_id()), Err(OpenError::NotAuthentic));
+        assert_eq!(keys.open(&label, &keeper().node_id()), Err(OpenLabelError::NotAuthentic));
     }
     assert_eq!(keys.seal("a\0b", &node().node_id()), Err(LabelError::Control { at: 1 }));
 }

@@ -4,7 +4,7 @@ use stash_crypto::*;
 
 use crate::fixtures::*;
 
-fn refuse(clear: Clear, meta: Option<Meta>) -> RecordError {
+fn refuse(clear: Clear, meta: Option<Meta>) -> SignError {
     RecordDraft { clear, meta }.sign(node().signer(), &meta_keys()).unwrap_err()
 }
 
@@ -47,7 +47,7 @@ fn every_kind_is_read_back_as_it_was_written() {
             assert_eq!(back.open_meta(&meta_keys()), record.open_meta(&meta_keys()));
             assert_eq!(back.open_meta(&meta_keys()).unwrap().key, key());
         } else {
-            assert_eq!(back.open_meta(&meta_keys()), Err(OpenError::NoMeta));
+            assert_eq!(back.open_meta(&meta_keys()), Err(OpenMetaError::NoMeta));
         }
     }
 }
@@ -58,7 +58,7 @@ fn a_meta_does_not_open_in_another_record() {
     let other = sign(other, Some(inline_meta()));
     let (clear, _) = split(&put_inline());
     let (_, meta) = split(&other);
-    assert_eq!(assemble(&clear, &meta).open_meta(&meta_keys()), Err(OpenError::NotAuthentic));
+    assert_eq!(assemble(&clear, &meta).open_meta(&meta_keys()), Err(OpenMetaError::NotAuthentic));
     let (clear, meta) = split(&put_inline());
     assert!(assemble(&clear, &meta).open_meta(&meta_keys()).is_ok());
 }
@@ -71,7 +71,7 @@ fn another_kind_under_the_same_meta_does_not_open_or_verify() {
     bytes[3] = 2;
     let changed = Record::decode(&bytes).unwrap();
     assert_eq!(changed.clear().kind, RecordKind::Tombstone);
-    assert_eq!(changed.open_meta(&meta_keys()), Err(OpenError::NotAuthentic));
+    assert_eq!(changed.open_meta(&meta_keys()), Err(OpenMetaError::NotAuthentic));
     let wrong = SignatureError::Signature { key: *node().node_id().as_bytes() };
     assert_eq!(changed.verify(), Err(wrong));
 }
@@ -86,7 +86,7 @@ fn a_record_of_another_stash_is_refused_and_its_signature_does_not_carry_over() 
     bytes[4..36].copy_from_slice(other.as_bytes());
     let moved = Record::decode_in(&other, &bytes).unwrap();
     assert!(moved.verify().is_err());
-    assert_eq!(moved.open_meta(&meta_keys()), Err(OpenError::NotAuthentic));
+    assert_eq!(moved.open_meta(&meta_keys()), Err(OpenMetaError::NotAuthentic));
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_signature_by_another_key_is_refused() {
     let draft = RecordDraft { clear: clear(RecordKind::Put), meta: Some(inline_meta()) };
     assert_eq!(
         draft.sign(keeper().signer(), &meta_keys()),
-        Err(RecordError::Signer { signer, writer })
+        Err(SignError::Signer { signer, writer })
     );
 }
 
@@ -110,7 +110,7 @@ fn numbers_reach_the_cap_and_not_beyond() {
     let last = sign(at(N_MAX), Some(inline_meta()));
     assert_eq!(Record::decode(last.bytes()).unwrap().clear().dot.n, N_MAX);
     for n in [0, N_MAX + 1, u64::MAX] {
-        assert_eq!(refuse(at(n), Some(inline_meta())), RecordError::Number { n });
+        assert_eq!(refuse(at(n), Some(inline_meta())), SignError::Clear(RecordError::Number { n }));
     }
 }
 
@@ -120,7 +120,10 @@ fn heights_saturate_at_their_limit() {
     let at = |height| Clear { height, ..clear(RecordKind::Put) };
     assert_eq!(sign(at(HEIGHT_MAX), Some(inline_meta())).clear().height, HEIGHT_MAX);
     let height = HEIGHT_MAX + 1;
-    assert_eq!(refuse(at(height), Some(inline_meta())), RecordError::Height { height });
+    assert_eq!(
+        refuse(at(height), Some(inline_meta())),
+        SignError::Clear(RecordError::Height { height })
+    );
 }
 
 #[test]
@@ -146,7 +149,7 @@ fn sixty_four_writers_fit_and_a_full_record_stays_within_its_limit() {
 fn a_first_record_names_no_previous_one() {
     let previous = RecordHash::from_bytes([1; 32]);
     let clear = Clear { previous, ..clear(RecordKind::Put) };
-    assert_eq!(refuse(clear, Some(inline_meta())), RecordError::PreviousOfFirst);
+    assert_eq!(refuse(clear, Some(inline_meta())), SignError::Clear(RecordError::PreviousOfFirst));
 }
 
 #[test]
@@ -154,27 +157,27 @@ fn a_record_that_covers_itself_is_refused() {
     let mut seen = Vector::new();
     seen.insert(clear(RecordKind::Put).dot).unwrap();
     let clear = Clear { seen, ..clear(RecordKind::Put) };
-    assert_eq!(refuse(clear, Some(inline_meta())), RecordError::SeenSelf);
+    assert_eq!(refuse(clear, Some(inline_meta())), SignError::Clear(RecordError::SeenSelf));
 }
 
 #[test]
 fn versions_need_a_meta_and_forgets_have_none() {
-    assert_eq!(refuse(clear(RecordKind::Put), None), RecordError::MetaPresence);
-    assert_eq!(refuse(clear(RecordKind::Tombstone), None), RecordError::MetaPresence);
+    assert_eq!(refuse(clear(RecordKind::Put), None), SignError::MetaPresence);
+    assert_eq!(refuse(clear(RecordKind::Tombstone), None), SignError::MetaPresence);
     let kind = RecordKind::Forget(ForgetKind::Dead);
     let named = Clear { seen: seen(1), ..clear(kind) };
-    assert_eq!(refuse(named, Some(inline_meta())), RecordError::MetaPresence);
-    assert_eq!(refuse(clear(kind), None), RecordError::SeenEmpty);
+    assert_eq!(refuse(named, Some(inline_meta())), SignError::MetaPresence);
+    assert_eq!(refuse(clear(kind), None), SignError::Clear(RecordError::SeenEmpty));
 }
 
 #[test]
 fn the_epoch_of_keys_and_record_must_agree() {
     let clear = Clear { epoch: 1, ..clear(RecordKind::Put) };
-    assert_eq!(refuse(clear, Some(inline_meta())), RecordError::Epoch { record: 1, keys: 0 });
+    assert_eq!(refuse(clear, Some(inline_meta())), SignError::Epoch { record: 1, keys: 0 });
     let later = ReadRoot::from_parts(1, [1; 32]).meta_keys();
-    assert_eq!(put_inline().open_meta(&later), Err(OpenError::Epoch { sealed: 0, keys: 1 }));
+    assert_eq!(put_inline().open_meta(&later), Err(OpenMetaError::Epoch { sealed: 0, keys: 1 }));
     let other = ReadRoot::from_parts(0, [1; 32]).meta_keys();
-    assert_eq!(put_inline().open_meta(&other), Err(OpenError::NotAuthentic));
+    assert_eq!(put_inline().open_meta(&other), Err(OpenMetaError::NotAuthentic));
 }
 
 #[test]
@@ -182,7 +185,7 @@ fn only_puts_have_chunks() {
     let manifest = Manifest::Direct(vec![chunk_ref(1, 4096)]);
     let clear = Clear { manifest, ..clear(RecordKind::Tombstone) };
     let error = refuse(clear, Some(Meta::new(key(), 0)));
-    assert_eq!(error, RecordError::ManifestCount { count: 1 });
+    assert_eq!(error, SignError::Clear(RecordError::ManifestCount { count: 1 }));
 }
 
 #[test]
@@ -190,7 +193,10 @@ fn sixty_five_direct_chunks_are_refused() {
     let manifest = Manifest::Direct(vec![chunk_ref(1, 4096); 65]);
     let clear = Clear { manifest, ..clear(RecordKind::Put) };
     let meta = Meta { chunk_size: 4096, ..Meta::new(key(), 65 * 4096) };
-    assert_eq!(refuse(clear, Some(meta)), RecordError::ManifestCount { count: 65 });
+    assert_eq!(
+        refuse(clear, Some(meta)),
+        SignError::Clear(RecordError::ManifestCount { count: 65 })
+    );
 }
 
 #[test]
@@ -211,9 +217,9 @@ fn manifest_chunks_stand_only_where_they_must_and_are_full_but_the_last() {
 
     let (early, meta) = with(vec![named[1], named[0]], total);
     let wrong = RecordError::Reference { at: 0, sealed_len: 52 };
-    assert_eq!(refuse(early, meta), wrong);
+    assert_eq!(refuse(early, meta), SignError::Clear(wrong));
     let (few, meta) = with(vec![ChunkRef { sealed_len: 16 + 64 * 36, ..named[1] }], 64);
-    assert_eq!(refuse(few, meta), RecordError::ManifestTotal { total: 64 });
+    assert_eq!(refuse(few, meta), SignError::Clear(RecordError::ManifestTotal { total: 64 }));
 }
 
 /// Sizes around every boundary of one and two chunks of 1 MiB.
@@ -235,14 +241,14 @@ fn the_manifest_must_be_the_one_that_the_size_demands() {
 
         let short = refs[..refs.len() - 1].to_vec();
         let chunks = short.len() as u64;
-        let wrong = RecordError::Meta(MetaError::Size { size, chunks });
+        let wrong = SignError::Meta(MetaError::Size { size, chunks });
         assert_eq!(refuse(with(short), Some(meta.clone())), wrong, "{size}");
 
         let mut longer = refs.clone();
         let at = longer.len() - 1;
         longer[at].sealed_len += 1;
         let (expected, got) = (refs[at].sealed_len, longer[at].sealed_len);
-        let wrong = RecordError::Meta(MetaError::ChunkLength { at, expected, got });
+        let wrong = SignError::Meta(MetaError::ChunkLength { at, expected, got });
         assert_eq!(refuse(with(longer), Some(meta)), wrong, "{size}");
     }
 }
@@ -258,14 +264,14 @@ fn inline_bytes_stand_alone_and_within_their_limit() {
 
     let long = Meta { inline: Some(vec![1; INLINE_MAX + 1]), ..Meta::new(key(), 4097) };
     let wrong = MetaError::InlineLength { len: INLINE_MAX + 1 };
-    assert_eq!(refuse(put(), Some(long)), RecordError::Meta(wrong));
+    assert_eq!(refuse(put(), Some(long)), SignError::Meta(wrong));
     let wrong_size = Meta { size: 6, ..inline_meta() };
     let wrong = MetaError::Size { size: 6, chunks: 0 };
-    assert_eq!(refuse(put(), Some(wrong_size)), RecordError::Meta(wrong));
+    assert_eq!(refuse(put(), Some(wrong_size)), SignError::Meta(wrong));
     let nothing = Meta::new(key(), 0);
     let wrong = MetaError::Size { size: 0, chunks: 0 };
-    assert_eq!(refuse(put(), Some(nothing)), RecordError::Meta(wrong));
-    let wrong = RecordError::Meta(MetaError::Tombstone);
+    assert_eq!(refuse(put(), Some(nothing)), SignError::Meta(wrong));
+    let wrong = SignError::Meta(MetaError::Tombstone);
     assert_eq!(refuse(clear(RecordKind::Tombstone), Some(inline_meta())), wrong);
 }
 
@@ -286,14 +292,14 @@ fn records_of_small_files_show_their_size_only_in_steps_of_256_bytes() {
 fn chunk_sizes_and_nanoseconds_are_bounded() {
     for chunk_size in [1, 2048, 4097, 3 << 20, 8 << 20] {
         let meta = Meta { chunk_size, ..inline_meta() };
-        let wrong = RecordError::Meta(MetaError::ChunkSize { chunk_size });
+        let wrong = SignError::Meta(MetaError::ChunkSize { chunk_size });
         assert_eq!(refuse(clear(RecordKind::Put), Some(meta)), wrong);
     }
     let nanos = 1_000_000_000;
     let modified = Meta { modified: Some((0, nanos)), ..inline_meta() };
     let written = Meta { written: Some((0, nanos)), ..inline_meta() };
     for meta in [modified, written] {
-        let wrong = RecordError::Meta(MetaError::Nanos { nanos });
+        let wrong = SignError::Meta(MetaError::Nanos { nanos });
         assert_eq!(refuse(clear(RecordKind::Put), Some(meta)), wrong);
     }
 }

@@ -170,7 +170,7 @@ async fn under_the_key_that_all_share_the_root_is_shown_the_log_and_nobody_else_
     assert!(meet(&scene.owner, &scene.stash, addr).await.is_err(), "a member");
     let fresh = || NodeKeys::generate(&mut rand::rng());
     assert!(meet(&Client::new(&scene.stash, fresh()), &scene.stash, addr).await.is_err());
-    let root = Client::new(&scene.stash, fresh().in_the_name_of(&scene.stash.root()));
+    let root = Client::new(&scene.stash, scene.stash.root().visitor(fresh()));
     let session = meet(&root, &scene.stash, addr).await.unwrap();
     assert_eq!(log_of(&session, 0).await, log_of(&scene.session, 0).await);
     assert_eq!(session.ask(&Ask::All {}).await.refusal(), "unknown", "no record is shown");

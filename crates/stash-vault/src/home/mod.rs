@@ -194,7 +194,7 @@ impl Opened {
         // A visitor speaks for the root, and signs nothing.
         let speaker = root.as_ref().filter(|_| visits);
         let node = Arc::new(match speaker {
-            Some(root) => node.in_the_name_of(root),
+            Some(root) => root.visitor(node),
             None => node,
         });
         let store_id = store.store_id();

@@ -12,7 +12,7 @@ mod walk;
 
 use std::path::{Path, PathBuf};
 
-use stash_crypto::{Key, NodeId, RecordError, Role, SealError};
+use stash_crypto::{Key, NodeId, Role, SealError, SignError};
 use stash_server::{LedgerError, PutError as UploadError, Wait};
 use thiserror::Error;
 
@@ -147,7 +147,7 @@ pub enum PutError {
     Seal(#[from] SealError),
     /// A record could not be written: a defect of this program.
     #[error(transparent)]
-    Record(#[from] RecordError),
+    Record(#[from] SignError),
     /// The caller cancelled.
     #[error("cancelled")]
     Cancelled,
