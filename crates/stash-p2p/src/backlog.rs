@@ -10,8 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::mux::StreamKey;
-use crate::peer::Class;
+use crate::frame::{Class, StreamKey};
 
 /// A frame of at most so many bytes does not wait behind others that want room: a request among large
 /// pieces.

@@ -15,10 +15,10 @@ use crate::events::Events;
 use crate::gate::{Gate, Realm};
 use crate::inner::{Inner, Keep, Target};
 use crate::limits::{
-    Limits, MAX_ADDRESSES, MAX_BULK, MAX_MESSAGE, MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW,
+    Bandwidth, Limits, MAX_ADDRESSES, MAX_BULK, MAX_MESSAGE, MIN_CONNECTION_WINDOW,
+    MIN_STREAM_WINDOW,
 };
 use crate::peer::{Peer, PeerStats};
-use crate::rate::Bandwidth;
 use crate::tasks::deadline;
 use crate::{PublicKey, StaticSecret};
 

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::gate::GateError;
-use crate::wire::ProtocolError;
 
 /// Why a connection, and with its last one a peer, went down.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -163,4 +162,123 @@ pub enum StreamError {
     /// The stream was already reset on this side.
     #[error("the stream was reset here")]
     Finished,
+}
+
+impl From<StreamError> for io::Error {
+    fn from(error: StreamError) -> Self {
+        let kind = match error {
+            StreamError::Reset(_) => io::ErrorKind::ConnectionReset,
+            StreamError::Closed(_) => io::ErrorKind::ConnectionAborted,
+            StreamError::TooLong(_) => io::ErrorKind::InvalidInput,
+            StreamError::Finished => io::ErrorKind::BrokenPipe,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// How a remote broke the protocol. Always the remote's fault; the connection is closed and
+/// dialling it again leads to the same end until one side is repaired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// A frame kind that is not known and not marked optional.
+    #[error("unknown frame kind {0:#04x}")]
+    UnknownKind(u8),
+    /// A flag that the kind does not have.
+    #[error("flags {flags:#04x} do not fit frame kind {kind:#04x}")]
+    BadFlags {
+        /// The frame's kind.
+        kind: u8,
+        /// Its flags.
+        flags: u8,
+    },
+    /// The reserved byte is not zero.
+    #[error("the reserved byte of a frame is {0:#04x}")]
+    Reserved(u8),
+    /// A length beyond what the kind allows.
+    #[error("a frame of kind {kind:#04x} announces {len} bytes")]
+    BadLength {
+        /// The frame's kind.
+        kind: u8,
+        /// The length it announces.
+        len: u32,
+    },
+    /// A stream id where none may stand, or none where one must.
+    #[error("stream id {stream} does not fit frame kind {kind:#04x}")]
+    BadStream {
+        /// The frame's kind.
+        kind: u8,
+        /// The id.
+        stream: u32,
+    },
+    /// A Noise message shorter than an authentication tag and one byte.
+    #[error("a noise message of {0} bytes")]
+    ShortMessage(u16),
+    /// The first frame is not a hello, or a second one came.
+    #[error("hello is missing or came twice")]
+    HelloOrder,
+    /// The hello does not decode or announces impossible limits.
+    #[error("the hello is malformed")]
+    BadHello,
+    /// A response to a stream that was never opened from here.
+    #[error("a response on stream {0}, which was never opened")]
+    ResponseWithoutRequest(u32),
+    /// A stream id was used again after its end, or ids went backwards.
+    #[error("stream id {0} is used twice")]
+    StreamReused(u32),
+    /// A frame after the frame that ended its direction of the stream.
+    #[error("a frame on stream {0} after its end")]
+    FrameAfterEnd(u32),
+    /// More bytes than there was credit for.
+    #[error("stream {0} exceeds its credit")]
+    CreditExceeded(u32),
+    /// The connection as a whole exceeds its credit.
+    #[error("the connection exceeds its credit")]
+    ConnectionCreditExceeded,
+    /// A credit of zero, or one that adds up to more than the protocol's greatest.
+    #[error("a credit of {0} is out of range")]
+    BadCredit(u32),
+    /// More open streams than were allowed.
+    #[error("more than {0} streams at once")]
+    TooManyStreams(u32),
+    /// A new stream after the sender itself had said go-away.
+    #[error("stream {0} was opened after go-away")]
+    OpenedAfterGoAway(u32),
+    /// A bulk frame that does not fit this side or this connection.
+    #[error("a bulk frame out of place")]
+    BulkOutOfPlace,
+    /// Credit was asked back before the last question was answered, or for none; or the answer does not
+    /// fit a question.
+    #[error("credit was asked or given back out of turn")]
+    ReclaimOutOfTurn,
+    /// A data frame that carries nothing and ends nothing.
+    #[error("an empty data frame on stream {0}")]
+    EmptyData(u32),
+}
+
+impl ProtocolError {
+    /// The low byte of the go-away code.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::UnknownKind(_) => 1,
+            Self::BadFlags { .. } => 2,
+            Self::Reserved(_) => 3,
+            Self::BadLength { .. } => 4,
+            Self::BadStream { .. } => 5,
+            Self::ShortMessage(_) => 6,
+            Self::HelloOrder => 7,
+            Self::BadHello => 8,
+            Self::ResponseWithoutRequest(_) => 9,
+            Self::StreamReused(_) => 10,
+            Self::FrameAfterEnd(_) => 11,
+            Self::CreditExceeded(_) => 12,
+            Self::ConnectionCreditExceeded => 13,
+            Self::BadCredit(_) => 14,
+            Self::TooManyStreams(_) => 15,
+            Self::OpenedAfterGoAway(_) => 16,
+            Self::BulkOutOfPlace => 17,
+            Self::EmptyData(_) => 18,
+            Self::ReclaimOutOfTurn => 19,
+        }
+    }
 }

@@ -1,8 +1,6 @@
 //! From a finished handshake to a confirmed connection: the hellos are exchanged here, and until
 //! the remote's hello has opened nobody else knows of the connection.
 
-use std::sync::Arc;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -10,6 +8,7 @@ use crate::PublicKey;
 use crate::backlog::Backlog;
 use crate::budget::Place;
 use crate::error::CloseReason;
+use crate::established::Established;
 use crate::gate::Purpose;
 use crate::handshake::Session;
 use crate::hello::Hello;
@@ -21,20 +20,8 @@ use crate::mux::{Mux, MuxConfig, Window, last_word};
 use crate::net::Wire;
 use crate::packer::pack;
 use crate::rate::Room;
-use crate::tasks::{LAST_WORD, ReadHalf, WriteHalf, deliver};
+use crate::tasks::{LAST_WORD, deliver};
 use crate::tiebreak::Contender;
-
-/// A confirmed connection, with what its tasks need.
-pub(crate) struct Established {
-    pub(crate) link: Arc<Link>,
-    pub(crate) remote: PublicKey,
-    pub(crate) hello: Hello,
-    pub(crate) purpose: Purpose,
-    pub(crate) read: ReadHalf,
-    pub(crate) write: WriteHalf,
-    pub(crate) sealer: crate::cipher::Sealer,
-    pub(crate) intake: Intake,
-}
 
 /// Exchanges hellos; `first` (message 2, on the responder's side) leaves in the same write. The
 /// caller sets the deadline.

@@ -14,9 +14,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{MAX_CAPABILITIES, MAX_CREDIT, MAX_HELLO_APP};
-use crate::limits::{MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW};
-use crate::wire::ProtocolError;
+use crate::error::ProtocolError;
+use crate::limits::{
+    MAX_CAPABILITIES, MAX_CREDIT, MAX_HELLO_APP, MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW,
+};
 
 /// What one side tells the other first.
 #[derive(Debug, Clone, PartialEq, Eq)]

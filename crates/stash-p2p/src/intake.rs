@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::cipher::Opener;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, ProtocolError};
 use crate::limits::{READ_BLOCK, SHARE_FROM};
 use crate::resolver::TAG;
-use crate::wire::{HEADER, Header, Kind, ProtocolError};
+use crate::wire::{HEADER, Header, Kind};
 
 /// Length of the prefix of a Noise message, in bytes.
 pub(crate) const PREFIX: usize = 2;

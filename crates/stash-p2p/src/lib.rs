@@ -66,7 +66,9 @@ mod endpoint;
 mod environment;
 mod error;
 mod establish;
+mod established;
 mod events;
+mod frame;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -99,15 +101,18 @@ mod tests;
 
 pub use endpoint::Endpoint;
 pub use environment::{Clock, Entropy, Environment, Random, SystemClock, SystemEntropy};
-pub use error::{BindError, CloseReason, DialError, PeerError, StreamError};
+pub use error::{BindError, CloseReason, DialError, PeerError, ProtocolError, StreamError};
 pub use events::{Event, Events};
+pub use frame::{Class, Frame};
 pub use gate::{Claim, Gate, GateError, Purpose, Realm, SharedRealm};
 pub use key::{ParseKeyError, PublicKey, StaticSecret};
-pub use limits::{Limits, MAX_BULK, MAX_DATA, MAX_HELLO_APP, MAX_MESSAGE, REPLAY_WINDOW};
+pub use limits::{
+    Bandwidth, Limits, MAX_BULK, MAX_DATA, MAX_HELLO_APP, MAX_MESSAGE, MIN_RATE, REPLAY_WINDOW,
+    Rate, RateTooLow,
+};
 pub use memory_gate::MemoryGate;
 pub use net::{Listen, MemoryNetwork, Network, TcpNetwork, Wire};
-pub use peer::{Class, Peer, PeerStats};
-pub use rate::{Bandwidth, Bucket, MIN_RATE, Rate, RateTooLow};
+pub use peer::{Peer, PeerStats};
+pub use rate::Bucket;
 pub use replay::ReplayWindow;
-pub use stream::{Frame, RecvStream, SendStream, Stream};
-pub use wire::ProtocolError;
+pub use stream::{RecvStream, SendStream, Stream};

@@ -14,9 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{CloseReason, StreamError};
-use crate::mux::{Mux, MuxEvent, StreamKey};
-use crate::peer::Class;
-use crate::stream::Frame;
+use crate::frame::{Class, Frame, StreamKey};
+use crate::mux::{Mux, MuxEvent};
 use crate::tiebreak::Contender;
 
 /// What stands fixed about a connection once it is confirmed.
@@ -237,9 +236,24 @@ impl Link {
         }
     }
 
+    /// Nobody receives on this stream any more. Whoever sends on it, from another task, goes on waiting.
     pub(crate) fn drop_receiver(&self, key: StreamKey) {
-        self.lock().wakers.remove(&key);
+        self.forget(key, |wakers| wakers.read = None);
         self.run(|mux, _| mux.drop_receiver(key));
+    }
+
+    /// Nobody sends on this stream any more.
+    pub(crate) fn drop_sender(&self, key: StreamKey) {
+        self.forget(key, |wakers| wakers.write = None);
+    }
+
+    fn forget(&self, key: StreamKey, which: impl FnOnce(&mut Wakers)) {
+        let mut state = self.lock();
+        let Some(wakers) = state.wakers.get_mut(&key) else { return };
+        which(wakers);
+        if wakers.read.is_none() && wakers.write.is_none() {
+            state.wakers.remove(&key);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! `reset`, `recv`, ...). Out: [`Mux::poll_transmit`] for frames to send and [`Mux::poll_event`]
 //! for what happened; both are to be polled after every input. Time is the age of the connection.
 
+mod frames;
 mod queue;
 mod receive;
 mod stream;
@@ -18,21 +19,12 @@ use bytes::Bytes;
 
 use crate::backlog::Backlog;
 use crate::error::{CloseReason, StreamError};
+use crate::frame::{Class, Frame, StreamKey};
 use crate::hello::Hello;
 use crate::limits::{FRAME_COST, MAX_BULK};
-use crate::peer::Class;
-use crate::stream::Frame;
-use stream::{RecvEnd, SendEnd, StreamState};
-pub(crate) use transmit::last_word;
+pub(crate) use frames::last_word;
+use stream::{BULK, CONTROL, RecvEnd, SendEnd, StreamState, class_of};
 pub(crate) use window::Window;
-
-/// Priorities of streams opened here, by class.
-const CONTROL: u8 = 128;
-const BULK: u8 = 16;
-
-/// A stream's handle on this side; unlike the id on the wire it exists from the start and is
-/// never used twice.
-pub(crate) type StreamKey = u64;
 
 /// What one connection is run with.
 #[derive(Debug)]
@@ -513,11 +505,6 @@ impl Mux {
             }
         }
     }
-}
-
-/// Which limits a stream of this priority keeps to.
-fn class_of(priority: u8) -> Class {
-    if priority >= CONTROL { Class::Control } else { Class::Bulk }
 }
 
 /// What a frame with `len` bytes of payload costs in credit.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::limits::WRITE_BATCH;
-use crate::peer::Class;
-use crate::rate::{Bandwidth, Bucket, Rate, Room, urgent};
+use crate::frame::Class;
+use crate::limits::{Bandwidth, Rate, WRITE_BATCH};
+use crate::rate::{Bucket, Room, urgent};
 
 /// Both directions of an endpoint.
 #[derive(Debug)]

@@ -12,21 +12,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{CloseReason, PeerError};
+use crate::frame::{Class, StreamKey};
 use crate::gate::Realm;
 use crate::link::Link;
-use crate::mux::StreamKey;
 use crate::stream::Stream;
 use crate::{Limits, PublicKey};
-
-/// How urgent a stream is, and on which connection it prefers to travel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// Small and urgent: the control connection, ahead of everything else.
-    Control,
-    /// Large: a bulk connection once one is up, until then the control connection, behind
-    /// everything urgent.
-    Bulk,
-}
 
 /// Bytes that went over the wire, encryption included: with a peer, on the connections now open; or
 /// with all, since the start.

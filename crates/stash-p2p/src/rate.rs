@@ -5,86 +5,16 @@
 //! whoever paid waits until then. Payments queue up in the order in which they came, so that those
 //! who share a bucket share its rate evenly, and nobody holds what he does not use.
 
-use std::fmt;
-use std::num::NonZeroU64;
 use std::time::Duration;
 
-use crate::limits::{DATA_FRAME, WRITE_BATCH};
-use crate::peer::Class;
+use crate::frame::Class;
+use crate::limits::{DATA_FRAME, Rate};
 
-/// Lowest rate, in bytes a second: one megabit. Below it a few peers that share the rate would wait
-/// longer for what is under way than the 30 s after which a silent peer counts as gone.
-pub const MIN_RATE: u64 = 128 * 1024;
 /// What a pause saves up: a timer that fires late costs nothing, an idle minute gives no burst.
 const BURST: Duration = Duration::from_millis(50);
 /// How far urgent bytes run ahead of the rate before they wait, too. With [`BURST`] it is less
 /// than a tenth of five seconds.
 const RESERVE: Duration = Duration::from_millis(400);
-/// What a connection sends or reads before the next one has its turn, as a part of a second.
-const TURNS: u64 = 50;
-/// The least worth a turn, in bytes: below it headers and system calls outweigh the rest.
-const MIN_TURN: usize = 2048;
-
-/// A rate in bytes a second, at least [`MIN_RATE`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Rate(NonZeroU64);
-
-/// The rate is below [`MIN_RATE`]. The caller's fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} bytes a second is below the least of {MIN_RATE}")]
-pub struct RateTooLow(pub u64);
-
-impl Rate {
-    /// A rate of so many bytes a second.
-    ///
-    /// # Errors
-    /// [`RateTooLow`].
-    pub fn new(bytes_per_second: u64) -> Result<Self, RateTooLow> {
-        let enough = NonZeroU64::new(bytes_per_second).filter(|rate| rate.get() >= MIN_RATE);
-        enough.map(Self).ok_or(RateTooLow(bytes_per_second))
-    }
-
-    /// Bytes a second.
-    #[must_use]
-    pub fn bytes_per_second(self) -> u64 {
-        self.0.get()
-    }
-
-    /// How long so many bytes take.
-    #[must_use]
-    pub fn time(self, bytes: u64) -> Duration {
-        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.0.get());
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
-
-    /// How many bytes go in so long a time.
-    #[must_use]
-    pub fn bytes(self, time: Duration) -> u64 {
-        let bytes = time.as_nanos() * u128::from(self.0.get()) / 1_000_000_000;
-        u64::try_from(bytes).unwrap_or(u64::MAX)
-    }
-
-    /// What one connection sends or reads at a time, in bytes.
-    pub(crate) fn turn(self) -> usize {
-        let turn = usize::try_from(self.0.get() / TURNS).unwrap_or(usize::MAX);
-        turn.clamp(MIN_TURN, WRITE_BATCH)
-    }
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} B/s", self.0)
-    }
-}
-
-/// How fast an endpoint may send and receive, all peers together; `None`: as fast as it goes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Bandwidth {
-    /// What this node sends.
-    pub up: Option<Rate>,
-    /// What this node receives.
-    pub down: Option<Rate>,
-}
 
 /// The account of one direction. Within any `t` seconds, bytes worth at most `t` seconds and a
 /// twentieth are paid in time, besides one payment of each payer.
@@ -174,6 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::{MIN_RATE, RateTooLow, WRITE_BATCH};
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,36 +1,24 @@
 //! A stream: one request and its response, each a row of messages and raw bytes.
+//!
+//! Raw bytes can be written and read by tokio's traits as well, so that what copies, compresses or
+//! frames bytes works on a stream.
 
 use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error::StreamError;
-use crate::limits::MAX_MESSAGE;
+use crate::frame::{Frame, StreamKey};
+use crate::limits::{DATA_FRAME, MAX_MESSAGE};
 use crate::link::Link;
-use crate::mux::StreamKey;
 
 /// Largest piece that `data` hands to the queue at once, in bytes.
 const PIECE: usize = 256 * 1024;
-
-/// What a stream carries.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Frame {
-    /// A whole message, as it was sent.
-    Message(Bytes),
-    /// A piece of a byte stream, of any length but zero. Boundaries mean nothing.
-    Data(Bytes),
-}
-
-impl Frame {
-    /// What it weighs in a queue, in bytes.
-    pub(crate) fn queue_cost(&self) -> usize {
-        match self {
-            Self::Message(bytes) => bytes.len() + 64,
-            Self::Data(bytes) => bytes.len(),
-        }
-    }
-}
 
 /// Both directions of a stream.
 #[derive(Debug)]
@@ -53,12 +41,14 @@ pub struct SendStream {
 pub struct RecvStream {
     link: Arc<Link>,
     key: StreamKey,
+    /// What is left of raw bytes that were read in part.
+    rest: Bytes,
 }
 
 impl Stream {
     pub(crate) fn new(link: Arc<Link>, key: StreamKey) -> Self {
         let send = SendStream { link: Arc::clone(&link), key, ended: false };
-        Self { send, recv: RecvStream { link, key } }
+        Self { send, recv: RecvStream { link, key, rest: Bytes::new() } }
     }
 
     /// The two directions, for two tasks or one.
@@ -106,8 +96,13 @@ impl SendStream {
 
     /// Ends this direction after all that is queued; returns at once. The other direction goes on.
     pub fn finish(mut self) {
-        self.ended = true;
-        self.link.run(|mux, _| mux.finish(self.key));
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.link.run(|mux, _| mux.finish(self.key));
+        }
     }
 
     /// Ends the stream early, both ways; what is queued is dropped. The remote sees
@@ -118,8 +113,39 @@ impl SendStream {
     }
 }
 
+/// Raw bytes, as [`data`](SendStream::data) sends them, but copied. Flushing does nothing: what is queued
+/// leaves by itself. Shutting down is [`finish`](SendStream::finish).
+impl AsyncWrite for SendStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Err(StreamError::Finished.into()));
+        }
+        // As many as travel together: more would be copied in vain while the queue is full.
+        let len = bytes.len().min(DATA_FRAME);
+        if len > 0 {
+            let frame = Frame::Data(Bytes::copy_from_slice(&bytes[..len]));
+            ready!(self.link.poll_push(cx, self.key, &frame))?;
+        }
+        Poll::Ready(Ok(len))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.end();
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl Drop for SendStream {
     fn drop(&mut self) {
+        self.link.drop_sender(self.key);
         if !self.ended {
             self.link.run(|mux, _| mux.reset(self.key, 0));
         }
@@ -136,7 +162,36 @@ impl RecvStream {
     /// The stream ended early. What was received before a reset is lost with it; what was received
     /// before the connection broke is still delivered.
     pub async fn next(&mut self) -> Result<Option<Frame>, StreamError> {
+        if !self.rest.is_empty() {
+            return Ok(Some(Frame::Data(std::mem::take(&mut self.rest))));
+        }
         poll_fn(|cx| self.link.poll_recv(cx, self.key)).await
+    }
+}
+
+/// Raw bytes, without the pieces in which they came. A message in their place is
+/// [`io::ErrorKind::InvalidData`], and is lost: whoever expects one asks for it by
+/// [`next`](RecvStream::next).
+impl AsyncRead for RecvStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.rest.is_empty() && out.remaining() > 0 {
+            match ready!(self.link.poll_recv(cx, self.key))? {
+                Some(Frame::Data(bytes)) => self.rest = bytes,
+                Some(Frame::Message(message)) => {
+                    let text = format!("a message of {} bytes among raw ones", message.len());
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+                }
+                None => {}
+            }
+        }
+        let len = self.rest.len().min(out.remaining());
+        out.put_slice(&self.rest[..len]);
+        self.rest.advance(len);
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -11,13 +11,13 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::cipher::Sealer;
 use crate::error::CloseReason;
+use crate::frame::Class;
 use crate::intake::{Inbound, Intake};
 use crate::limits::NOISE_PLAIN;
 use crate::link::Link;
 use crate::mux::MuxEvent;
 use crate::pace::Pace;
 use crate::packer::{Segment, pack};
-use crate::peer::Class;
 
 /// How long the last word of a failing connection may take to leave.
 pub(crate) const LAST_WORD: Duration = Duration::from_secs(1);

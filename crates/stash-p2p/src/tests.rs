@@ -9,6 +9,7 @@ mod net_suite;
 mod node;
 mod pair;
 mod pair_facts;
+mod raw;
 mod speech;
 mod strangers;
 mod throttle;

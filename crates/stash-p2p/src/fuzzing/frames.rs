@@ -4,9 +4,10 @@ use bytes::Bytes;
 
 use super::input::Input;
 use super::whole;
+use crate::error::ProtocolError;
 use crate::hello::Hello;
 use crate::intake::{Deframer, Inbound};
-use crate::wire::{HEADER, Header, Kind, ProtocolError};
+use crate::wire::{HEADER, Header, Kind};
 
 /// Any text, cut into pieces of as many bytes as its first byte says (0: whole), gives the same
 /// frames, or the same error behind them.

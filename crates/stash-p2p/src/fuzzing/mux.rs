@@ -8,13 +8,12 @@ use bytes::Bytes;
 use super::config;
 use super::input::Input;
 use crate::error::CloseReason;
+use crate::frame::{Class, Frame, StreamKey};
 use crate::hello::Hello;
 use crate::intake::{Deframer, Inbound};
 use crate::limits::MIN_STREAM_WINDOW;
-use crate::mux::{Mux, MuxEvent, StreamKey};
-use crate::peer::Class;
+use crate::mux::{Mux, MuxEvent};
 use crate::rate::Room;
-use crate::stream::Frame;
 use crate::wire::{Header, Kind};
 
 /// Streams that the remote may open.

@@ -11,13 +11,12 @@ use super::config;
 use super::input::Input;
 use crate::cipher::{Opener, Sealer};
 use crate::error::CloseReason;
+use crate::frame::{Class, Frame, StreamKey};
 use crate::intake::Intake;
 use crate::limits::MIN_CONNECTION_WINDOW;
-use crate::mux::{Mux, MuxEvent, StreamKey};
+use crate::mux::{Mux, MuxEvent};
 use crate::packer::pack;
-use crate::peer::Class;
 use crate::rate::Room;
-use crate::stream::Frame;
 
 /// Streams that each side may open.
 const STREAMS: u32 = 3;

@@ -1,12 +1,11 @@
 //! What waits to be sent, as the application fills it: streams queue frames while there is room, and
 //! wait for it in turn.
 
-use super::stream::SendEnd;
-use super::{Mux, MuxEvent, StreamKey, class_of};
+use super::stream::{SendEnd, class_of};
+use super::{Mux, MuxEvent};
 use crate::backlog::Lane;
 use crate::error::StreamError;
-use crate::peer::Class;
-use crate::stream::Frame;
+use crate::frame::{Class, Frame, StreamKey};
 
 impl Mux {
     /// Queues a frame. `Ok(false)`: the queue is full, a [`MuxEvent::Writable`] will come.

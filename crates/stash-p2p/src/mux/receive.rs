@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::stream::{RecvEnd, SendEnd, StreamState};
-use super::{Goodbye, Mux, MuxEvent, StreamKey, cost};
-use crate::error::CloseReason;
+use super::{Goodbye, Mux, MuxEvent, cost};
+use crate::error::{CloseReason, ProtocolError};
+use crate::frame::{Frame, StreamKey};
 use crate::hello::Hello;
 use crate::intake::Inbound;
 use crate::limits::{FRAME_COST, MAX_BULK, MAX_CREDIT};
-use crate::stream::Frame;
-use crate::wire::{ACK, END, Header, Kind, ProtocolError};
+use crate::wire::{ACK, END, Header, Kind};
 
 impl Mux {
     /// Bytes arrived, be they a whole frame or not.

@@ -2,10 +2,18 @@
 
 use std::collections::VecDeque;
 
-use super::class_of;
 use crate::backlog::Lane;
+use crate::frame::{Class, Frame};
 use crate::limits::MESSAGE_CREDIT;
-use crate::stream::Frame;
+
+/// Priorities of streams opened here, by class.
+pub(super) const CONTROL: u8 = 128;
+pub(super) const BULK: u8 = 16;
+
+/// Which limits a stream of this priority keeps to.
+pub(super) fn class_of(priority: u8) -> Class {
+    if priority >= CONTROL { Class::Control } else { Class::Bulk }
+}
 
 /// How far the sending direction is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

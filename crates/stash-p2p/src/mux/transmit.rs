@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
-use super::stream::{RecvEnd, SendEnd, StreamState};
-use super::{Goodbye, Mux, MuxEvent, StreamKey, class_of, cost};
+use super::frames::{credit, goodbye, last_word, own, reclaim};
+use super::stream::{RecvEnd, SendEnd, StreamState, class_of};
+use super::{Goodbye, Mux, MuxEvent, cost};
 use crate::error::CloseReason;
+use crate::frame::{Class, Frame, StreamKey};
 use crate::limits::{FRAME_COST, MESSAGE_CREDIT};
 use crate::packer::Segment;
-use crate::peer::Class;
 use crate::rate::Room;
-use crate::stream::Frame;
 use crate::wire::{ACK, END, Header, Kind};
 
 /// What became of a try to send one frame of a stream.
@@ -270,30 +270,6 @@ impl StreamState {
             None => (Kind::Data, Bytes::new()),
         }
     }
-}
-
-fn own(kind: Kind, flags: u8, payload: Bytes) -> Segment {
-    let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    Segment::new(Header { flags, ..Header::plain(kind, len) }, payload)
-}
-
-/// The last word of a connection.
-pub(crate) fn last_word(reason: &CloseReason) -> Segment {
-    goodbye(reason, ACK)
-}
-
-fn goodbye(reason: &CloseReason, flags: u8) -> Segment {
-    own(Kind::GoAway, flags, Bytes::copy_from_slice(&reason.code().to_le_bytes()))
-}
-
-fn credit(stream: u32, amount: u64) -> Segment {
-    let amount = u32::try_from(amount).unwrap_or(u32::MAX);
-    let header = Header { stream, ..Header::plain(Kind::Credit, 4) };
-    Segment::new(header, Bytes::copy_from_slice(&amount.to_le_bytes()))
-}
-
-fn reclaim(flags: u8, amount: u32) -> Segment {
-    own(Kind::Reclaim, flags, Bytes::copy_from_slice(&amount.to_le_bytes()))
 }
 
 /// The reset frame that a stream owes, if it still means anything.

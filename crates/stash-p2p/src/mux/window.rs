@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use crate::budget::Place;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, ProtocolError};
 use crate::limits::{FRAME_COST, MAX_MESSAGE};
-use crate::wire::ProtocolError;
 
 /// A window that brought nothing for this long goes back to its first size.
 const IDLE: Duration = Duration::from_secs(10);

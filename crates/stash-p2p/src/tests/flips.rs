@@ -6,14 +6,13 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::pair::{config, offer, realm};
+use crate::frame::{Class, Frame, StreamKey};
 use crate::handshake::{Asked, Dial};
 use crate::intake::{Inbound, Intake};
-use crate::mux::{Mux, StreamKey};
+use crate::mux::Mux;
 use crate::packer::pack;
-use crate::peer::Class;
 use crate::preamble::{MSG2_LEN, PREAMBLE_LEN};
 use crate::rate::Room;
-use crate::stream::Frame;
 use crate::{Limits, StaticSecret};
 
 fn initiator() -> StaticSecret {

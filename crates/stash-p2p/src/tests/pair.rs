@@ -12,16 +12,16 @@ use zeroize::Zeroizing;
 use crate::backlog::{Backlog, SendBudget};
 use crate::cipher::Sealer;
 use crate::error::CloseReason;
+use crate::frame::{Frame, StreamKey};
 use crate::gate::Purpose;
 use crate::handshake::{Asked, Dial, Session};
 use crate::hello::Hello;
 use crate::intake::{Inbound, Intake};
 use crate::limits::WRITE_BATCH;
-use crate::mux::{Mux, MuxConfig, MuxEvent, StreamKey, Window};
+use crate::mux::{Mux, MuxConfig, MuxEvent, Window};
 use crate::packer::pack;
 use crate::preamble::{Offer, VERSION};
 use crate::rate::Room;
-use crate::stream::Frame;
 use crate::{Limits, Realm, StaticSecret};
 
 pub(super) fn realm() -> Realm {

@@ -9,10 +9,9 @@ use rand::{RngExt, SeedableRng};
 use super::pair::Pair;
 use crate::Limits;
 use crate::error::{CloseReason, StreamError};
+use crate::frame::{Class, Frame};
 use crate::mux::MuxEvent;
-use crate::peer::Class;
 use crate::rate::Room;
-use crate::stream::Frame;
 
 fn message(text: &'static [u8]) -> Frame {
     Frame::Message(Bytes::from_static(text))

@@ -6,15 +6,14 @@ use bytes::Bytes;
 
 use super::pair::config;
 use crate::Limits;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, ProtocolError};
+use crate::frame::{Class, Frame};
 use crate::hello::Hello;
 use crate::intake::{Deframer, Inbound};
 use crate::limits::{MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW};
 use crate::mux::{Mux, MuxEvent};
-use crate::peer::Class;
 use crate::rate::Room;
-use crate::stream::Frame;
-use crate::wire::{ACK, END, Header, Kind, ProtocolError};
+use crate::wire::{ACK, END, Header, Kind};
 
 fn whole(kind: Kind, flags: u8, stream: u32, payload: &[u8]) -> Inbound {
     let len = u32::try_from(payload.len()).unwrap();

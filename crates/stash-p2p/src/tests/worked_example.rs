@@ -8,16 +8,15 @@ use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
 use crate::backlog::{Backlog, SendBudget};
+use crate::frame::{Class, Frame};
 use crate::gate::Purpose;
 use crate::handshake::{Asked, Dial};
 use crate::hello::Hello;
 use crate::intake::Intake;
 use crate::mux::{Mux, MuxConfig, MuxEvent, Window};
 use crate::packer::pack;
-use crate::peer::Class;
 use crate::preamble::Offer;
 use crate::rate::Room;
-use crate::stream::Frame;
 use crate::{Limits, Realm, StaticSecret};
 
 const DOCUMENT: &str = include_str!("../../../../docs/protocol.md");
