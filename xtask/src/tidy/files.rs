@@ -59,7 +59,7 @@ pub(super) fn check(
 }
 
 fn measure(path: &Path, text: &str, findings: &mut Findings) {
-    let lines = without_tests(text);
+    let lines = without_tests(text).lines().count();
     if lines <= LINES {
         return;
     }
@@ -83,37 +83,39 @@ fn is_source(path: &Path) -> bool {
     }
 }
 
-/// Lines outside of modules of unit tests that stand in the file itself.
-fn without_tests(source: &str) -> usize {
+/// The source without modules of unit tests that stand in the file itself.
+pub(super) fn without_tests(source: &str) -> String {
     let lines: Vec<&str> = source.lines().collect();
     let begins_module = |line: &&str| line.starts_with("mod ") && line.ends_with('{');
-    let (mut counted, mut at) = (0, 0);
+    let (mut left, mut at) = (String::new(), 0);
     while at < lines.len() {
         if lines[at] == "#[cfg(test)]" && lines.get(at + 1).is_some_and(begins_module) {
             let closing = lines[at..].iter().position(|line| *line == "}");
             at += closing.map_or(lines.len() - at, |closing| closing + 1);
         } else {
-            (counted, at) = (counted + 1, at + 1);
+            left += lines[at];
+            left.push('\n');
+            at += 1;
         }
     }
-    counted
+    left
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn lines_of(source: &str) -> usize {
+        without_tests(source).lines().count()
+    }
+
     #[test]
     fn unit_tests_do_not_count_as_length() {
-        assert_eq!(without_tests("a\nb\n#[cfg(test)]\nmod tests {\n}\n"), 2);
-        assert_eq!(without_tests("a\n#[cfg(test)]\nmod tests {\n    b\n}\nc\n"), 2);
-        assert_eq!(without_tests("a\n#[cfg(test)]\nfn only_in_tests() {}\nb\n"), 4);
+        assert_eq!(lines_of("a\nb\n#[cfg(test)]\nmod tests {\n}\n"), 2);
+        assert_eq!(lines_of("a\n#[cfg(test)]\nmod tests {\n    b\n}\nc\n"), 2);
+        assert_eq!(lines_of("a\n#[cfg(test)]\nfn only_in_tests() {}\nb\n"), 4);
         let elsewhere = "a\n#[cfg(test)]\nmod tests;\nfn b() {\n}\n";
-        assert_eq!(
-            without_tests(elsewhere),
-            5,
-            "a module in another file hides nothing of this one"
-        );
+        assert_eq!(lines_of(elsewhere), 5, "a module in another file hides nothing of this one");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! `cargo xtask tidy`: the shape of the workspace, checked from its files and `cargo metadata`.
 
+mod circles;
 mod cited;
 mod edges;
 mod files;
 mod links;
 mod manifests;
 mod replay;
+mod unused;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -50,6 +52,8 @@ pub(crate) fn run(report: &Report) -> Result<()> {
     links::check(&root, &tracked, &mut findings)?;
     replay::check(&root, &tracked, &mut findings)?;
     cited::check(&root, &tracked, &mut findings)?;
+    unused::check(&root, &tracked, &metadata, &mut findings)?;
+    circles::check(&root, &tracked, &metadata, &mut findings)?;
     for note in &findings.notes {
         report.line(format_args!("note: {note}"));
     }
