@@ -113,8 +113,9 @@ impl SendStream {
     }
 }
 
-/// Raw bytes, as [`data`](SendStream::data) sends them, but copied. Flushing does nothing: what is queued
-/// leaves by itself. Shutting down is [`finish`](SendStream::finish).
+/// Raw bytes, as [`data`](SendStream::data) sends them, but copied. Written is what is queued; it leaves by
+/// itself, and flushing waits for nothing. Shutting down is [`finish`](SendStream::finish). Neither says that
+/// the remote has anything: its answer does.
 impl AsyncWrite for SendStream {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -134,12 +135,15 @@ impl AsyncWrite for SendStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+        match self.link.closed() {
+            Some(reason) => Poll::Ready(Err(StreamError::Closed(reason).into())),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.end();
-        Poll::Ready(Ok(()))
+        self.poll_flush(cx)
     }
 }
 

@@ -261,6 +261,9 @@ impl Following {
                 count += found;
             }
             exchanged(core).await?;
+            if !self.knows_log && core.admission.is_some() {
+                self.knows_log = sync::is_known(core, peer).await;
+            }
             if self.knows_log && core.admission.is_some() {
                 let (shared, node) = (Arc::clone(core), *node);
                 let met = move |store: &Store| standing::met(&shared, store, node);

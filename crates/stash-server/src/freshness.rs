@@ -89,9 +89,14 @@ pub(crate) async fn learn(core: &Arc<Core>, told: &[u8]) -> bool {
         if core.admission.is_some() && told.length >= length {
             // This node signs, and keeps what it signs before anybody hears of it.
             let shared = Arc::clone(core);
-            let doubt = move |store: &Store| standing::was_put_back(&shared, store);
+            let doubt = move |store: &Store| match shared.roster.confirmed() {
+                Some(known) if !told.is_newer_than(&known) => Ok(()),
+                _ => standing::was_put_back(&shared, store),
+            };
             if let Err(error) = core.disk.run(doubt).await {
                 tracing::error!(%error, "that this node was put back is not kept");
+                // It is told again, and then that is news again.
+                return told.length > length;
             }
         }
         if let Err(error) = keep(core, told).await {

@@ -24,7 +24,8 @@ pub(crate) async fn look(core: &Arc<Core>) {
     others.retain(|member| member.node != core.me);
     let is_away = |node: &NodeId| {
         // A store that was made anew has met nobody, and counts from its beginning.
-        let away = uptime.saturating_sub(core.repairs.last_met(node).unwrap_or(0));
+        let met = core.repairs.last_met(node).unwrap_or(0);
+        let away = uptime.saturating_sub(met.max(standing::knows_since(core)));
         core.peer(node).is_none() && away >= least
     };
     if !standing::may_lapse(core, is_away) {
@@ -36,6 +37,9 @@ pub(crate) async fn look(core: &Arc<Core>) {
             (false, false) if is_away(&member.node) => Fate::Lapses,
             _ => continue,
         };
+        if !standing::may_lapse(core, is_away) {
+            return;
+        }
         match members::change(core, member.node, fate).await {
             Ok(_) => {
                 tracing::info!(peer = %member.node.short(), ?fate, "a member counts otherwise")

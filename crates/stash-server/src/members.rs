@@ -133,6 +133,10 @@ pub(crate) async fn learn(
     }
     let (new, moved) = result?;
     if new > 0 {
+        if core.admission.is_some() {
+            // What this node did not sign in this life.
+            stand(core, standing::was_put_back).await;
+        }
         follow(core).await;
     }
     if new > 0 || !moved.is_empty() {
@@ -141,6 +145,14 @@ pub(crate) async fn learn(
         sync::spread(core, &news);
     }
     Ok(())
+}
+
+/// Writes down what speaks for or against this node's knowing the end of the log.
+async fn stand(core: &Arc<Core>, write: fn(&Core, &Store) -> Result<(), LedgerError>) {
+    let shared = Arc::clone(core);
+    if let Err(error) = core.disk.run(move |store| write(&shared, store)).await {
+        tracing::error!(%error, "whether this node may sign is not kept");
+    }
 }
 
 /// Shows a node the entry from which on a log parts from the one here, so that it raises the alarm, too,
@@ -217,6 +229,9 @@ async fn follow(core: &Arc<Core>) {
         Err(error) => tracing::error!(%error, "records past a cut are still shown here"),
     }
     take_back(core).await;
+    if core.admission.is_some() {
+        stand(core, standing::log_changed).await;
+    }
     if core.roster.was_refused() {
         catchup::compare_with_all(core);
     }
@@ -264,9 +279,10 @@ pub(crate) async fn change(
     if fate == Fate::Becomes(role) {
         return Err(ChangeMemberError::SameRole { node, role });
     }
+    let leaving = (fate == Fate::Removed).then_some(node);
     // Who lapses is looked at by a rule of its own.
     if matches!(fate, Fate::Removed | Fate::Becomes(_)) {
-        standing::assure(core, (fate == Fate::Removed).then_some(node)).await?;
+        standing::assure(core, leaving).await?;
     }
     let ends = match fate {
         Fate::Removed => role.writes(),
@@ -281,6 +297,10 @@ pub(crate) async fn change(
     let shared = Arc::clone(core);
     let work = move |store: &Store| {
         shared.roster.append(store, |log| {
+            // Meanwhile somebody may have shown that there is more.
+            if matches!(fate, Fate::Removed | Fate::Becomes(_)) {
+                standing::check_without(&shared, leaving)?;
+            }
             let cuts = if ends { cuts::ends(log, store, &node)? } else { Vec::new() };
             let change = |cuts| match fate {
                 Fate::Removed => MemberChange::Remove { node, cuts },

@@ -22,8 +22,8 @@ use crate::engine::Engine;
 use crate::ledger::LedgerError;
 use crate::roster::Roster;
 
-/// Store row that is there while the store may not be the one that this node left: the members with
-/// whom a full exchange has ended since.
+/// Store row that is there while the store may not be the one that this node left: the uptime since
+/// when, in seconds (little-endian), and the members with whom a full exchange has ended since.
 const DOUBT: &[u8] = b"standing/doubt";
 
 /// Another member may know more of the member log than this node. Nothing changed. Connect those that
@@ -67,23 +67,46 @@ struct Known {
     is_vouched: bool,
     /// There was nobody to ask at the start, by a store that this node left.
     is_alone: bool,
-    /// The store may not be the one that this node left.
-    in_doubt: bool,
-    /// With whom a full exchange has ended: since the start, or since the doubt.
+    /// With whom a full exchange has ended since the start.
     met: BTreeSet<NodeId>,
+    /// The store may not be the one that this node left.
+    doubt: Option<Doubt>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Doubt {
+    /// The uptime when it began, in seconds.
+    since: u64,
+    /// With whom a full exchange has ended since then.
+    met: BTreeSet<NodeId>,
+}
+
+impl Doubt {
+    fn encode(&self) -> Vec<u8> {
+        let met = self.met.iter().flat_map(|node| *node.as_bytes());
+        self.since.to_le_bytes().into_iter().chain(met).collect()
+    }
+
+    /// What cannot be read is a doubt since ever.
+    fn decode(bytes: &[u8]) -> Doubt {
+        let Some((since, met)) = bytes.split_first_chunk::<8>() else {
+            return Doubt::default();
+        };
+        let met = met.as_chunks::<32>().0.iter().map(|node| NodeId::from_bytes(*node)).collect();
+        Doubt { since: u64::from_le_bytes(*since), met }
+    }
 }
 
 impl Known {
     /// Whether that is enough, if these are the other members that count.
     fn judge(&self, others: &BTreeSet<NodeId>) -> Result<(), NotMet> {
-        let met = self.met.intersection(others).count();
-        let some = self.is_alone || !self.met.is_empty();
-        match (some, self.in_doubt && !others.is_empty()) {
-            (true, false) => Ok(()),
-            (true, true) if met * 2 > others.len() => Ok(()),
-            (_, true) => Err(NotMet::Few { met, others: others.len() }),
-            (false, false) => Err(NotMet::Nobody),
+        if let Some(doubt) = self.doubt.as_ref().filter(|_| !others.is_empty()) {
+            let met = doubt.met.intersection(others).count();
+            if met * 2 <= others.len() {
+                return Err(NotMet::Few { met, others: others.len() });
+            }
         }
+        if self.is_alone || !self.met.is_empty() { Ok(()) } else { Err(NotMet::Nobody) }
     }
 
     /// Whether this node may sign, of the members that `counts` lets count.
@@ -94,10 +117,17 @@ impl Known {
             .into_iter()
             .filter(|member| member.node != core.me && !member.lapsed && counts(&member.node));
         self.judge(&others.map(|member| member.node).collect())?;
-        let confirmed = core.roster.confirmed().map_or(0, |told| told.length);
-        let missing = confirmed.saturating_sub(core.roster.log(MemberLog::len));
-        if missing == 0 { Ok(()) } else { Err(NotMet::Behind(missing)) }
+        match missing(core) {
+            0 => Ok(()),
+            missing => Err(NotMet::Behind(missing)),
+        }
     }
+}
+
+/// Entries of the log that the root secret has confirmed and that are not here.
+fn missing(core: &Core) -> u64 {
+    let confirmed = core.roster.confirmed().map_or(0, |told| told.length);
+    confirmed.saturating_sub(core.roster.log(MemberLog::len))
 }
 
 /// Whether nobody knows more of the member log than this node.
@@ -111,12 +141,10 @@ pub(crate) struct Standing {
 impl Standing {
     /// A stash of one has nobody to ask, unless its store is not the one that the node left.
     pub(crate) fn at_start(roster: &Roster, store: &Store) -> Result<Standing, ReadError> {
-        let doubt = store.row(DOUBT)?;
-        let in_doubt = doubt.is_some();
-        let is_alone = roster.members().len() == 1 && !in_doubt && catchup::is_complete(store);
-        let (met, _) = doubt.as_deref().unwrap_or_default().as_chunks::<32>();
-        let met = met.iter().map(|node| NodeId::from_bytes(*node)).collect();
-        let known = Known { is_vouched: false, is_alone, in_doubt, met };
+        let doubt = store.row(DOUBT)?.map(|row| Doubt::decode(&row));
+        let is_left = doubt.is_none() && catchup::is_complete(store);
+        let is_alone = roster.members().len() == 1 && is_left;
+        let known = Known { is_vouched: false, is_alone, met: BTreeSet::new(), doubt };
         Ok(Standing { known: watch::Sender::new(known), keeping: Mutex::default() })
     }
 
@@ -127,43 +155,60 @@ impl Standing {
 
 /// The store may not be the one that this node left: it has met nobody since.
 pub(crate) fn doubt(store: &Store) -> Result<(), LedgerError> {
-    store.commit(Batch::new().row(DOUBT, Some(b"")).even_if_full())?;
+    let doubt = Doubt { since: store.stats().uptime, met: BTreeSet::new() };
+    store.commit(Batch::new().row(DOUBT, Some(&doubt.encode())).even_if_full())?;
     Ok(())
 }
 
-/// Somebody shows what the root secret has signed and this node, which holds it, does not know: it was
-/// put back and could not notice. Blocking.
+/// Somebody shows what the root secret has signed and this node, which holds it, did not know: it was
+/// put back and could not notice, or another one signs. It is in doubt from then on, also if that cannot
+/// be written. Blocking.
 pub(crate) fn was_put_back(core: &Core, store: &Store) -> Result<(), LedgerError> {
     let _one_at_a_time = lock(&core.standing.keeping);
-    if core.standing.known().in_doubt {
+    let known = core.standing.known();
+    if known.doubt.is_some() {
         return Ok(());
     }
-    tracing::warn!("the root secret has signed what is not known here: this node was put back");
-    doubt(store)?;
+    tracing::warn!("the root secret has signed what was not known here: this node was put back");
+    // Whom it has met since its start, it has met since it was put back.
+    let doubt = Doubt { since: store.stats().uptime, met: known.met };
     core.standing.known.send_modify(|known| {
-        (known.in_doubt, known.is_alone, known.met) = (true, false, BTreeSet::new());
+        (known.doubt, known.is_alone) = (Some(doubt.clone()), false);
     });
     catchup::compare_with_all(core);
-    Ok(())
+    store.commit(Batch::new().row(DOUBT, Some(&doubt.encode())).even_if_full())?;
+    settle(core, store)
 }
 
 /// A full exchange has ended with a member whose log is the same or a part of this node's. Blocking.
 pub(crate) fn met(core: &Core, store: &Store, node: NodeId) -> Result<(), LedgerError> {
     let _one_at_a_time = lock(&core.standing.keeping);
-    let mut known = core.standing.known();
-    if !known.met.insert(node) {
-        return Ok(());
+    let mut doubt = core.standing.known().doubt;
+    if let Some(doubt) = &mut doubt
+        && doubt.met.insert(node)
+    {
+        store.commit(Batch::new().row(DOUBT, Some(&doubt.encode())).even_if_full())?;
     }
-    let is_over = known.check(core, |_| true).is_ok();
-    if known.in_doubt {
-        let row: Vec<u8> = known.met.iter().flat_map(|node| *node.as_bytes()).collect();
-        let row = (!is_over).then_some(&row[..]);
-        store.commit(Batch::new().row(DOUBT, row).even_if_full())?;
-    }
-    core.standing.known.send_modify(|now| {
-        now.met.insert(node);
-        now.in_doubt &= !is_over;
+    core.standing.known.send_modify(|known| {
+        known.met.insert(node);
+        known.doubt = doubt;
     });
+    settle(core, store)
+}
+
+/// Who is a member has changed, or what is known of the log: that may end the doubt. Blocking.
+pub(crate) fn log_changed(core: &Core, store: &Store) -> Result<(), LedgerError> {
+    let _one_at_a_time = lock(&core.standing.keeping);
+    settle(core, store)
+}
+
+/// Ends the doubt if this node has met enough members. Called by whoever keeps.
+fn settle(core: &Core, store: &Store) -> Result<(), LedgerError> {
+    let known = core.standing.known();
+    if known.doubt.is_some() && known.check(core, |_| true).is_ok() {
+        store.commit(Batch::new().row(DOUBT, None).even_if_full())?;
+        core.standing.known.send_modify(|known| known.doubt = None);
+    }
     Ok(())
 }
 
@@ -172,17 +217,19 @@ pub(crate) fn check(core: &Core) -> Result<(), NotMet> {
     check_without(core, None)
 }
 
-fn check_without(core: &Core, leaving: Option<NodeId>) -> Result<(), NotMet> {
+/// The same for an entry that removes a member. Nobody waits for one that is `leaving`: what it alone
+/// knows goes with it.
+pub(crate) fn check_without(core: &Core, leaving: Option<NodeId>) -> Result<(), NotMet> {
     let known = core.standing.known();
     if known.is_vouched { Ok(()) } else { known.check(core, |node| Some(*node) != leaving) }
 }
 
-/// Whether this node may sign, a little later if a member has just come. Nobody waits for a member that is
-/// `leaving`: what it alone knows goes with it.
+/// The same, a little later if a member has just come.
 pub(crate) async fn assure(core: &Core, leaving: Option<NodeId>) -> Result<(), NotMet> {
     let mut changes = core.standing.known.subscribe();
     let may_change = || {
-        let met = core.standing.known().met;
+        let Known { met, doubt, .. } = core.standing.known();
+        let met = doubt.map_or(met, |doubt| doubt.met);
         let is_expected = core.connected().iter().any(|(node, _)| !met.contains(node));
         is_expected && check_without(core, leaving).is_err()
     };
@@ -195,10 +242,19 @@ pub(crate) async fn assure(core: &Core, leaving: Option<NodeId>) -> Result<(), N
 /// Whether a lapse may be said: as any change, but nobody waits for members that are away for as long as
 /// that takes. Waiting for them would mean that nobody ever lapses.
 pub(crate) fn may_lapse(core: &Core, is_away: impl Fn(&NodeId) -> bool) -> bool {
+    let known = core.standing.known();
     let mut others = core.roster.members().into_iter().filter(|member| member.node != core.me);
+    let nobody_is_left = others.all(|member| is_away(&member.node));
+    let is_left = known.doubt.is_none() && missing(core) == 0 && catchup::synchronised(core);
     check(core).is_ok()
-        || core.standing.known().check(core, |node| !is_away(node)).is_ok()
-        || others.all(|member| is_away(&member.node)) && catchup::synchronised(core)
+        || known.check(core, |node| !is_away(node)).is_ok()
+        || nobody_is_left && is_left
+}
+
+/// Since which uptime this node knows for itself who was away: what the store says of before may be of
+/// another life.
+pub(crate) fn knows_since(core: &Core) -> u64 {
+    core.standing.known().doubt.map_or(0, |doubt| doubt.since)
 }
 
 impl Engine {

@@ -81,8 +81,13 @@ pub(crate) async fn meet(core: &Arc<Core>, node: NodeId, peer: &Peer) -> bool {
         return true;
     };
     tracing::debug!(peer = %node.short(), %error, "the member log was not read");
+    is_known(core, peer).await
+}
+
+/// Whether all of another node's member log is known here, once it is read from its beginning.
+pub(crate) async fn is_known(core: &Arc<Core>, peer: &Peer) -> bool {
     read_all(core, peer).await.unwrap_or_else(|error| {
-        tracing::debug!(peer = %node.short(), %error, "the member logs were not compared");
+        tracing::debug!(%error, "the member logs were not compared");
         false
     })
 }

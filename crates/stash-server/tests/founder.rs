@@ -14,7 +14,7 @@ use client::{Answer, Ask, Client};
 use serde_bytes::ByteBuf;
 use stash_crypto::{Confirmation, NodeId, NodeKeys, Role};
 use stash_server::store::{Options, Store};
-use stash_server::{ChangeMemberError, InviteError, JoinError, NotMet, join};
+use stash_server::{ChangeMemberError, InviteError, JoinError, NotMet, found, join};
 use support::{Node, Stash, all_connected, copy, now, until};
 use tempfile::TempDir;
 
@@ -75,7 +75,7 @@ async fn a_founder_from_an_older_copy_signs_nothing_before_it_has_met_a_member()
     let founder = founder.started(&stash, false).await;
     all_connected(&[&founder, &keeper]).await;
     let late = NodeKeys::generate(&mut rand::rng());
-    join(&used, &late, "late").await.unwrap();
+    let joined = join(&used, &late, "late").await.unwrap();
     until("the keeper knows the late one", || keeper.engine.members().len() == 3).await;
     stopped(&keeper).await;
     let founder = Stopped::of(founder).await;
@@ -92,7 +92,13 @@ async fn a_founder_from_an_older_copy_signs_nothing_before_it_has_met_a_member()
 
     let keeper = stash.restarted_there(keeper, Role::Keeper).await;
     let id = keeper.engine.node_id();
-    until("it has met the keeper", || now(founder.engine.set_role(id, Role::Reader)).is_ok()).await;
+    // What it hears there it has not signed in this life: there may be more.
+    is_refused_by(&founder, id, NotMet::Few { met: 1, others: 2 }).await;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(&dir.path().join("store"), &Options::default()).unwrap();
+    found(&store, &joined.log, &joined.addresses, false).unwrap();
+    let _late = stash.run(store, late.duplicate(), Role::Reader, dir, false).await;
+    until("it has met both", || now(founder.engine.set_role(id, Role::Reader)).is_ok()).await;
     join(&open, &joiner, "joiner").await.expect("the ticket was not used up");
     let known: Vec<_> = founder.engine.members().iter().map(|member| member.node).collect();
     assert!(known.contains(&late.node_id()), "what it had signed in its other life");
@@ -218,6 +224,11 @@ async fn nobody_waits_for_a_member_that_is_removed_as_it_is_gone_for_good() {
     is_refused_by(&founder, keeper.engine.node_id(), NotMet::Few { met: 1, others: 2 }).await;
     founder.engine.remove_member(gone.engine.node_id()).await.unwrap();
     founder.engine.invite(Role::Keeper, MINUTE).await.expect("all that are left were met");
+    // The doubt is over, and a start is one as any other: somebody has to be met.
+    stopped(&keeper).await;
+    let founder = Stopped::of(founder).await.started(&stash, false).await;
+    let refused = founder.engine.invite(Role::Keeper, MINUTE).await;
+    assert!(matches!(refused, Err(InviteError::NotMet(NotMet::Nobody))), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -232,6 +243,7 @@ async fn a_founder_that_hears_what_it_signed_and_does_not_know_meets_most_member
     stopped(&two).await;
     let id = one.engine.node_id();
     founder.engine.set_role(id, Role::Reader).await.expect("it is the only one that signs");
+    let founder = Stopped::of(founder).await.started(&stash, false).await;
 
     let session = scripted.connect(&founder).await;
     let log = founder.engine.member_log();

@@ -53,7 +53,7 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
     let logs = Logs::open(&store, &mut environment.rng())?;
     if options.fresh_writer {
         catchup::doubt(&store)?;
-        if options.admission.is_some() {
+        if options.admission.is_some() || visits {
             standing::doubt(&store)?;
         }
     }
