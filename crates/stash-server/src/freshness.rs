@@ -41,7 +41,8 @@ pub(crate) async fn look(core: &Arc<Core>) {
     }
     let now = core.environment.seconds();
     let known = core.roster.confirmed();
-    let Some(counter) = core.roster.log(|log| due(log, known.as_ref(), now)) else {
+    let is_vouched = standing::is_vouched(core);
+    let Some(counter) = core.roster.log(|log| due(log, known.as_ref(), now, is_vouched)) else {
         return;
     };
     let Some(told) = core.roster.log(|log| admission.confirm(log, counter, now)) else {
@@ -53,22 +54,25 @@ pub(crate) async fn look(core: &Arc<Core>) {
 }
 
 /// The counter of the next confirmation, if one is due: the log is another one than the last one says, or
-/// that is a day old, or of a clock that was ahead. None where more is confirmed than is here.
-fn due(log: &MemberLog, known: Option<&Confirmation>, now: u64) -> Option<u64> {
+/// that is a day old, or of a clock that was ahead. None where more is confirmed than is here, or another
+/// log: that is confirmed over only if the operator vouches for this one, once it is as long, since
+/// members take no confirmation of less.
+fn due(log: &MemberLog, known: Option<&Confirmation>, now: u64, is_vouched: bool) -> Option<u64> {
     if log.is_empty() {
         return None;
     }
     let Some(known) = known else {
         return Some(1);
     };
-    if !holds(log, known.length, &known.head) {
+    let holds = holds(log, known.length, &known.head);
+    if !holds && (!is_vouched || known.length > log.len()) {
         return None;
     }
     if known.length < log.len() {
         return Some(1);
     }
     let is_old = known.time > now || now - known.time >= EVERY;
-    is_old.then_some(known.counter.saturating_add(1))
+    (is_old || !holds).then_some(known.counter.saturating_add(1))
 }
 
 /// Takes what another node tells: nothing, if it is no newer than what is known, or the root did not sign
@@ -177,10 +181,14 @@ mod tests {
     fn a_confirmation_is_due_once_a_day_and_with_every_change() {
         let log = log();
         let (day, last) = (EVERY, signed(1, log.head(), 5, 1_000));
-        assert_eq!(due(&log, None, 1_000), Some(1));
-        assert_eq!(due(&log, Some(&last), 1_000 + day - 1), None);
-        assert_eq!(due(&log, Some(&last), 1_000 + day), Some(6));
-        assert_eq!(due(&log, Some(&last), 999), Some(6), "a clock that was ahead is put right");
+        assert_eq!(due(&log, None, 1_000, false), Some(1));
+        assert_eq!(due(&log, Some(&last), 1_000 + day - 1, false), None);
+        assert_eq!(due(&log, Some(&last), 1_000 + day, false), Some(6));
+        assert_eq!(
+            due(&log, Some(&last), 999, false),
+            Some(6),
+            "a clock that was ahead is put right"
+        );
         assert_eq!(due(&MemberLog::new(log.stash()), None, 1_000), None);
     }
 
@@ -188,8 +196,23 @@ mod tests {
     fn a_founder_that_is_told_of_more_than_it_has_confirms_nothing() {
         let log = log();
         let longer = signed(2, log.head(), 1, 0);
-        assert_eq!(due(&log, Some(&longer), 9_000_000), None);
+        assert_eq!(due(&log, Some(&longer), 9_000_000, false), None);
         let other = signed(1, stash_crypto::EntryHash::from_bytes([3; 32]), 1, 0);
-        assert_eq!(due(&log, Some(&other), 9_000_000), None);
+        assert_eq!(due(&log, Some(&other), 9_000_000, false), None);
+    }
+
+    #[test]
+    fn a_founder_that_is_vouched_for_confirms_over_a_log_that_is_gone() {
+        let log = log();
+        let gone = stash_crypto::EntryHash::from_bytes([3; 32]);
+        let (longer, equal, shorter) =
+            (signed(2, gone, 4, 0), signed(1, gone, 4, 0), signed(0, gone, 4, 0));
+        assert_eq!(due(&log, Some(&longer), 0, true), None, "nobody would take it");
+        for (last, counter) in [(equal, 5), (shorter, 1)] {
+            assert_eq!(due(&log, Some(&last), 0, false), None);
+            assert_eq!(due(&log, Some(&last), 0, true), Some(counter));
+            let next = signed(log.len(), log.head(), counter, 0);
+            assert!(next.is_newer_than(&last));
+        }
     }
 }

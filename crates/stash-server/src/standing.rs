@@ -212,6 +212,11 @@ fn settle(core: &Core, store: &Store) -> Result<(), LedgerError> {
     Ok(())
 }
 
+/// Whether the operator says that this node may sign, whoever it has met.
+pub(crate) fn is_vouched(core: &Core) -> bool {
+    core.standing.known.borrow().is_vouched
+}
+
 /// Whether this node may sign now.
 pub(crate) fn check(core: &Core) -> Result<(), NotMet> {
     check_without(core, None)
@@ -229,8 +234,10 @@ pub(crate) async fn assure(core: &Core, leaving: Option<NodeId>) -> Result<(), N
     let mut changes = core.standing.known.subscribe();
     let may_change = || {
         let Known { met, doubt, .. } = core.standing.known();
-        let met = doubt.map_or(met, |doubt| doubt.met);
-        let is_expected = core.connected().iter().any(|(node, _)| !met.contains(node));
+        let is_met = |node| {
+            met.contains(node) && doubt.as_ref().is_none_or(|doubt| doubt.met.contains(node))
+        };
+        let is_expected = core.connected().iter().any(|(node, _)| !is_met(node));
         is_expected && check_without(core, leaving).is_err()
     };
     let wait = async { while may_change() && changes.changed().await.is_ok() {} };

@@ -35,6 +35,7 @@ mod trace;
 mod world;
 mod year;
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Mutex;
@@ -73,6 +74,18 @@ fn one_seed_is_one_schedule() {
         }
         assert_eq!(first.hash, second.hash, "every byte on the network, and when it left");
     }
+}
+
+/// One hash of all schedules: a change that is to change nothing leaves it as it is.
+fn of_all(hashes: &BTreeMap<u64, blake3::Hash>) -> blake3::Hash {
+    let mut all = blake3::Hasher::new();
+    for (seed, hash) in hashes {
+        if is_set("STASH_HASHES") {
+            println!("hash of seed {seed}: {hash}");
+        }
+        all.update(hash.as_bytes());
+    }
+    all.finalize()
 }
 
 /// Seeds that showed a defect, and what that was.
@@ -160,7 +173,7 @@ fn schedules_lose_nothing_and_bring_nothing_back() {
     let jobs = number("STASH_JOBS").unwrap_or(1_usize);
     let begun = Instant::now();
     let (next, records) = (AtomicU64::new(first), AtomicUsize::new(0));
-    let wrong = Mutex::new(Vec::new());
+    let (wrong, hashes) = (Mutex::new(Vec::new()), Mutex::new(BTreeMap::new()));
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -170,6 +183,7 @@ fn schedules_lose_nothing_and_bring_nothing_back() {
             }
             let report = run(seed, nodes());
             records.fetch_add(report.records, Ordering::Relaxed);
+            hashes.lock().unwrap().insert(seed, report.hash);
             let mut wrong = wrong.lock().unwrap();
             if !report.violations.is_empty() {
                 wrong.push(seed);
@@ -185,6 +199,7 @@ fn schedules_lose_nothing_and_bring_nothing_back() {
     let (done, records) = (next.into_inner().min(first + count) - first, records.into_inner());
     let took = begun.elapsed().as_secs_f64();
     println!("{done} schedules, {records} records, {took:.0} s with {jobs} threads");
+    println!("hash of all schedules: {}", of_all(&hashes.into_inner().unwrap()));
     let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "replay with STASH_SEED: {wrong:?}");
 }
