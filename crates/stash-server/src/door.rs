@@ -14,16 +14,10 @@ use stash_p2p::{Claim, Environment, Gate, GateError, PublicKey, Realm, SharedRea
 use stash_store::{Batch, Store};
 
 use crate::disk::Disk;
-use crate::message;
-use crate::recovery::{is_meeting, meeting_realm};
-use crate::rooms::MemberRoom;
-use crate::roster::Roster;
-use crate::tickets::Guest;
-
-/// Store rows of the counters that others have used towards us, by Noise static.
-const COUNTER_IN: &[u8] = b"counter/in/";
-/// Store rows of the counters that we have used towards others.
-const COUNTER_OUT: &[u8] = b"counter/out/";
+use crate::ledger::roster::Roster;
+use crate::ledger::rows;
+use crate::ledger::tickets::Guest;
+use crate::message::{self, MemberRoom};
 
 /// Opens every prologue; a change of the protocol that old nodes cannot speak changes it.
 const PROTOCOL: &[u8] = b"stash/1";
@@ -278,13 +272,13 @@ impl Gate for Door {
     }
 
     fn floor(&self, remote: &PublicKey) -> u64 {
-        counter(self.disk.store(), COUNTER_IN, remote).unwrap_or(0)
+        counter(self.disk.store(), rows::COUNTER_IN, remote).unwrap_or(0)
     }
 
     fn raise(&self, remote: PublicKey, value: u64) -> BoxFuture<'_, Result<(), GateError>> {
         let work = move |store: &Store| {
-            let floor = counter(store, COUNTER_IN, &remote).unwrap_or(0);
-            if value > floor { keep(store, COUNTER_IN, &remote, value) } else { Ok(()) }
+            let floor = counter(store, rows::COUNTER_IN, &remote).unwrap_or(0);
+            if value > floor { keep(store, rows::COUNTER_IN, &remote, value) } else { Ok(()) }
         };
         self.disk.run(work).boxed()
     }
@@ -295,9 +289,9 @@ impl Gate for Door {
         now_micros: u64,
     ) -> BoxFuture<'_, Result<u64, GateError>> {
         let work = move |store: &Store| {
-            let last = counter(store, COUNTER_OUT, &remote);
+            let last = counter(store, rows::COUNTER_OUT, &remote);
             let next = last.map_or(now_micros, |last| now_micros.max(last.saturating_add(1)));
-            keep(store, COUNTER_OUT, &remote, next).map(|()| next)
+            keep(store, rows::COUNTER_OUT, &remote, next).map(|()| next)
         };
         self.disk.run(work).boxed()
     }
@@ -334,6 +328,21 @@ pub(crate) fn advertised(listen: &[SocketAddr], advertise: &[SocketAddr]) -> Vec
         Some(SocketAddr::new(ip, addr.port()))
     };
     listen.iter().filter_map(outward).collect()
+}
+
+/// Names the realm on this node; no id of a stash or a ticket has these bytes.
+const LABEL: [u8; 32] = *b"stash: who listens at an address";
+
+/// The realm in which members answer under the key that they share.
+pub(crate) fn meeting_realm(stash: &StashId, first: &NetworkKey) -> Realm {
+    let Realm { tag_key, psk, .. } = member_realm(stash, first);
+    let prologue = prologue(stash, b"meet");
+    Realm { label: LABEL, prologue, tag_key, psk }
+}
+
+/// Whether a label is that of the meeting realm.
+pub(crate) fn is_meeting(label: &[u8; 32]) -> bool {
+    *label == LABEL
 }
 
 #[cfg(test)]

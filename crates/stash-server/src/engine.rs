@@ -1,8 +1,14 @@
 //! The engine: one node of one stash, running.
 
-mod options;
-mod start;
-mod view;
+pub(crate) mod clock;
+pub(crate) mod founder;
+pub(crate) mod options;
+pub(crate) mod paper;
+pub(crate) mod recovery;
+pub(crate) mod restored;
+pub(crate) mod start;
+pub(crate) mod upkeep;
+pub(crate) mod view;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,25 +22,30 @@ use stash_p2p::Peer;
 use stash_store::{ReadError, Store};
 use tokio::sync::{broadcast, watch};
 
-pub use self::options::{EngineOptions, StartError};
-use self::start::{meet_peers, open};
-pub use self::view::{EngineStatus, MemberView, RemovedView};
-use crate::core::{Core, ask};
-use crate::damage::{self, Damage};
+use crate::buffers::Buffer;
+use crate::core::Core;
 use crate::disk::{Disk, Mode};
-use crate::evict::{self, EvictError, Evicted};
-use crate::fetch::{self, Fetch, FetchError, Purpose};
-use crate::housekeeping;
-use crate::join::{self, InviteError};
-use crate::ledger::{self, ALARM, LedgerError, at};
-use crate::members::{self, ChangeMemberError, Fate, MembersChanged};
-use crate::message::{self, MAX_ADDRESSES, Reply, Request};
-use crate::pool::Buffer;
-use crate::rooms::MemberRoom;
-use crate::tally::Wait;
-use crate::traffic::{Replicated, Traffic};
-use crate::upload::Upload;
-use crate::{catchup, parted, recovery, repair, rooms, roster, seen, short, sync, wants};
+use crate::engine::options::{EngineOptions, StartError};
+use crate::engine::start::{meet_peers, open};
+use crate::engine::view::{EngineStatus, MemberView, RemovedView};
+use crate::founder::change::{ChangeMemberError, Fate, MembersChanged};
+use crate::founder::invite::InviteError;
+use crate::founder::{change, invite};
+use crate::ledger::{LedgerError, at, progress, roster, rows, seen};
+use crate::membership::recovery::asking;
+use crate::membership::{announce, guests};
+use crate::message::{MAX_ADDRESSES, MemberRoom, Reply, Request};
+use crate::replication::{follow, wants};
+use crate::rpc::ask;
+use crate::transfer::background::{Replicated, Traffic};
+use crate::transfer::damage::Damage;
+use crate::transfer::evict::outcome::{EvictError, Evicted};
+use crate::transfer::fetch::{Fetch, FetchError, Purpose};
+use crate::transfer::tally::Wait;
+use crate::transfer::upload::Upload;
+use crate::transfer::{evict, fetch, rooms, under_replicated};
+use crate::upkeep::{departed, heal, housekeeping, repair};
+use crate::{core, ledger, message};
 
 /// One running node of one stash. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -54,16 +65,16 @@ impl Engine {
         let opened = disk.run(move |_| open(options)).await?;
         let (core, events) = opened;
         let engine = Engine { core: Arc::clone(&core) };
-        join::open_to_tickets(&core)?;
+        guests::open_to_tickets(&core)?;
         core.applied();
-        sync::dial_members(&core);
+        announce::dial_members(&core);
         core.tasks.spawn(meet_peers(core.clone(), events));
-        core.tasks.spawn(catchup::tell(Arc::clone(&core)));
+        core.tasks.spawn(follow::tell(Arc::clone(&core)));
         core.tasks.spawn(wants::run(Arc::clone(&core)));
         core.tasks.spawn(rooms::run(Arc::clone(&core)));
         core.tasks.spawn(repair::run(Arc::clone(&core)));
-        core.tasks.spawn(recovery::ask_the_silent(Arc::clone(&core)));
-        parted::clear_away(&core);
+        core.tasks.spawn(asking::ask_the_silent(Arc::clone(&core)));
+        departed::clear_away(&core);
         if mode == Mode::Threads {
             core.tasks.spawn(housekeeping::run(Arc::clone(&core)));
         }
@@ -122,7 +133,7 @@ impl Engine {
             this: known.node == self.core.me,
             connected: known.node == self.core.me
                 || connected.iter().any(|(node, _)| *node == known.node),
-            trial: self.core.trials.of(&known.node),
+            trial: self.core.suspects.of(&known.node),
             room: match known.node == self.core.me {
                 true => Some(self.core.door.room()),
                 false => self.core.rooms.of(&known.node),
@@ -144,7 +155,7 @@ impl Engine {
     ///
     /// [`LedgerError`] when the store cannot be read.
     pub async fn full_members(&self) -> Result<Vec<(MemberView, MemberRoom)>, LedgerError> {
-        let lacking = self.core.disk.run(short::count_by_member).await?;
+        let lacking = self.core.disk.run(under_replicated::count_by_member).await?;
         let full = self.members().into_iter().filter(|member| !member.this).filter_map(|member| {
             let mut room = member.room.filter(|room| room.full)?;
             room.lacks = room.lacks.max(lacking.get(&member.node).copied().unwrap_or(0));
@@ -187,8 +198,8 @@ impl Engine {
         let read = |store: &Store| {
             // The figures have it.
             let _ = store.look();
-            let counts = (short::count(store)?, wants::count(store)?);
-            Ok::<_, ReadError>((store.stats(), store.rows(ALARM)?, counts))
+            let counts = (under_replicated::count(store)?, progress::count_wanted(store)?);
+            Ok::<_, ReadError>((store.stats(), store.rows(rows::ALARM)?, counts))
         };
         let (stats, alarms, (missing_copies, incomplete)) = core.disk.run(read).await?;
         let members = self.members();
@@ -197,7 +208,7 @@ impl Engine {
             node: core.me,
             stash: core.stash,
             role: core.role(),
-            synchronised: catchup::synchronised(core),
+            synchronised: core::synchronised(core),
             members: members.len(),
             connected: members.iter().filter(|member| member.connected).count(),
             records: stats.records,
@@ -210,7 +221,7 @@ impl Engine {
             alarms: alarms
                 .into_iter()
                 .map(text)
-                .chain(core.trials.alarms(|node| core.roster.role(node).is_some()))
+                .chain(core.suspects.alarms(|node| core.roster.role(node).is_some()))
                 .collect(),
             quarantined: stats.quarantined,
             store: stats,
@@ -257,7 +268,7 @@ impl Engine {
         // Another member may have it whole.
         let damage = Damage::Record(RecordHash::from_bytes(hash));
         self.core.house.damaged(damage, what);
-        damage::heal_one(&self.core, damage).await;
+        heal::heal_one(&self.core, damage).await;
         self.core.disk.run(move |store| ledger::records_of(store, &name)).await
     }
 
@@ -279,7 +290,7 @@ impl Engine {
         after: u64,
         limit: usize,
     ) -> Result<Vec<(u64, Record)>, LedgerError> {
-        let stored = damage::records_after(&self.core, after, limit as u64).await?.into_iter();
+        let stored = heal::records_after(&self.core, after, limit as u64).await?.into_iter();
         let decode = |one: stash_store::StoredRecord| {
             Ok((one.sequence, ledger::decode(one.sequence, &one.bytes)?))
         };
@@ -400,7 +411,7 @@ impl Engine {
     pub async fn invite(&self, role: Role, lifetime: Duration) -> Result<Ticket, InviteError> {
         let members = self.members().into_iter();
         let mine = members.filter(|member| member.this).flat_map(|member| member.addresses);
-        join::invite(&self.core, role, lifetime, mine.collect()).await
+        invite::invite(&self.core, role, lifetime, mine.collect()).await
     }
 
     /// Removes a member, for good: its connections are cut, its records end at the last that a member
@@ -410,7 +421,7 @@ impl Engine {
     ///
     /// [`ChangeMemberError`]; the member is one as before.
     pub async fn remove_member(&self, node: NodeId) -> Result<MembersChanged, ChangeMemberError> {
-        members::change(&self.core, node, Fate::Removed).await
+        change::change(&self.core, node, Fate::Removed).await
     }
 
     /// Gives a member another role. If it was an owner and is one no more, its records end as those
@@ -424,7 +435,7 @@ impl Engine {
         node: NodeId,
         role: Role,
     ) -> Result<MembersChanged, ChangeMemberError> {
-        members::change(&self.core, node, Fate::Becomes(role)).await
+        change::change(&self.core, node, Fate::Becomes(role)).await
     }
 
     /// The nodes that were removed, in that order.

@@ -6,26 +6,20 @@
 //! MessagePack has more than one encoding of a value, and the protocol lets a sender choose: what
 //! must hold is that a message that was understood says the same once it is written again.
 
-#[path = "../../../xtask/fuzz/input.rs"]
-mod input;
-
-#[cfg(test)]
-#[path = "../../../xtask/fuzz/corpus.rs"]
-mod corpus;
-#[cfg(test)]
-mod tests;
-
 use std::fmt::Debug;
 
+use input::Input;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stash_crypto::NodeId;
 
 use crate::door::Hello;
-use crate::members::unpack_cuts;
+use crate::founder::writers::unpack_cuts;
+use crate::ledger::tickets;
 use crate::message::{self, MAX_ADDRESSES, Put, PutReply, Reply, Request};
-use crate::tickets;
-use input::Input;
+
+#[path = "../../../xtask/fuzz/input.rs"]
+mod input;
 
 /// The first message of a stream.
 pub fn request(bytes: &[u8]) -> bool {
@@ -122,3 +116,10 @@ pub fn lists(bytes: &[u8]) -> bool {
     }
     addresses.is_ok() || references.is_ok() || flags.is_ok() || cuts.is_some()
 }
+
+#[cfg(test)]
+#[path = "../../../xtask/fuzz/corpus.rs"]
+mod corpus;
+
+#[cfg(test)]
+mod tests;

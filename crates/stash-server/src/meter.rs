@@ -7,7 +7,7 @@ use std::time::Duration;
 use stash_crypto::NodeId;
 use tokio::time::Instant;
 
-use crate::core::lock;
+use crate::lock::lock;
 
 /// So many at once, and then one an interval: the rate algorithm of virtual scheduling (ITU-T I.371),
 /// which needs one moment a member.

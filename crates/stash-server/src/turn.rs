@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use stash_crypto::NodeId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::core::lock;
+use crate::lock::lock;
 
 /// Pieces of work of one kind under way: the second goes on when the first meets a disk that hangs.
 const AT_ONCE: usize = 2;
@@ -45,6 +45,7 @@ impl Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     use futures::FutureExt;
 
     fn node(n: u8) -> NodeId {

@@ -7,12 +7,11 @@ use stash_crypto::{AddressesError, NetworkKey, NodeKeys, StashId};
 use stash_p2p::{BindError, Environment};
 use stash_store::{CommitError, ReadError, Store};
 
+use crate::admission::Admission;
 use crate::disk::Mode;
-use crate::join::Admission;
-use crate::ledger::LedgerError;
-use crate::roster::RosterError;
-use crate::schedule::Housekeeping;
-use crate::traffic::Traffic;
+use crate::ledger::{LedgerError, RosterError};
+use crate::transfer::background::Traffic;
+use crate::upkeep::schedule::Housekeeping;
 
 /// What an engine needs to run.
 pub struct EngineOptions {

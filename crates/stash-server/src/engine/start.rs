@@ -8,35 +8,43 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{EngineOptions, StartError};
-use crate::addresses::Addresses;
-use crate::author::Author;
-use crate::challenge::Trials;
-use crate::core::{Core, Pools};
+use crate::asker::Asker;
+use crate::buffers::pools::Pools;
+use crate::core::Core;
 use crate::disk::Disk;
-use crate::door::{self, Door, advertised, noise};
-use crate::flying::Flying;
-use crate::housekeeping::House;
-use crate::ledger::{self, LedgerError};
-use crate::logs::Logs;
-use crate::refused::Refused;
-use crate::repair::Repairs;
-use crate::restored::Restored;
-use crate::rooms::{MemberRoom, Rooms};
-use crate::roster::Roster;
-use crate::serve::{self, Asker};
-use crate::short::Short;
-use crate::standing::Standing;
-use crate::traffic::Background;
+use crate::door::{Door, advertised, noise};
+use crate::engine::options::{EngineOptions, StartError};
+use crate::founder::admit;
+use crate::ledger::author::Author;
+use crate::ledger::cursor::Stretches;
+use crate::ledger::name_locks::NameLocks;
+use crate::ledger::roster::Roster;
+use crate::ledger::{LedgerError, progress};
+use crate::membership::addresses::Addresses;
+use crate::membership::recovery::meeting;
+use crate::membership::standing::Standing;
+use crate::membership::{learn, root_holders, standing};
+use crate::replication::refused::Refused;
+use crate::replication::wants::Waits;
+use crate::replication::{follow, wants};
+use crate::transfer::background::Background;
+use crate::transfer::evict::flag;
+use crate::transfer::in_flight::InFlight;
+use crate::transfer::restored::Restored;
+use crate::transfer::rooms::{self, Rooms};
+use crate::transfer::under_replicated::UnderReplicated;
 use crate::turn::Turn;
-use crate::wants::{self, Waits};
-use crate::{catchup, challenge, founders, join, members, recovery, standing};
+use crate::upkeep::challenge;
+use crate::upkeep::housekeeping::House;
+use crate::upkeep::repair::Repairs;
+use crate::upkeep::suspects::Suspects;
+use crate::{door, ledger, serve};
 
 /// Mended names that wait for a slow listener, 32 bytes each.
 const MENDED: usize = 1_024;
 
 /// The blocking half of a start: store, roster, sockets.
-pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
+pub(crate) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
     let (store, stash, keys) = (options.store, options.stash, options.keys);
     let roster = Arc::new(Roster::open(&store, stash)?);
     let me = keys.node_id();
@@ -50,16 +58,16 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
     let realms = (stash, options.network);
     let door = Door::new(keys.noise_public(), realms, shared, environment.clone());
     let door = Arc::new(door);
-    let logs = Logs::open(&store, &mut environment.rng())?;
+    let stretches = Stretches::open(&store, &mut environment.rng())?;
     if options.fresh_writer {
-        catchup::doubt(&store)?;
+        progress::doubt(&store)?;
         if options.admission.is_some() || visits {
             standing::doubt(&store)?;
         }
     }
     ledger::resume(&store)?;
-    let turns = ledger::Turns::default();
-    match ledger::set_aside(&turns, &store, &roster, catchup::doubt) {
+    let name_locks = NameLocks::default();
+    match ledger::set_aside(&name_locks, &store, &roster, progress::doubt) {
         // A store that takes no writes is read as it is.
         Err(LedgerError::Commit(error)) => {
             tracing::error!(%error, "records past a cut are still shown here");
@@ -78,7 +86,7 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
     roster.learn(&store, std::slice::from_ref(&own), |_| true)?;
     door.answers_at(own);
     let refused = Refused::load(&store)?;
-    door.has_room(MemberRoom::here(&store, refused.count()));
+    door.has_room(rooms::here(&store, refused.count()));
     let (changes, _) = watch::channel(0);
     let standing = Standing::at_start(&roster, &store)?;
     let core = Core {
@@ -87,14 +95,14 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
         me,
         visits,
         keys,
-        short: Short::load(&store)?,
-        flying: Flying::default(),
+        under_replicated: UnderReplicated::load(&store)?,
+        in_flight: InFlight::default(),
         comparing: Turn::default(),
         proving: Turn::default(),
-        trials: Trials::load(&store)?,
+        suspects: Suspects::load(&store)?,
         repairs: Repairs::load(&store)?,
         restored: Restored::load(&store)?,
-        logs,
+        stretches,
         news: std::sync::Mutex::default(),
         wanted: Notify::new(),
         waits: Waits::default(),
@@ -105,14 +113,14 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
         roster,
         door,
         author,
-        turns,
+        name_locks,
         endpoint,
         addresses: Addresses::default(),
         peers: std::sync::RwLock::default(),
         pools: Pools::default(),
         sources: std::sync::Mutex::default(),
         background: Background::new(options.traffic.background_down),
-        evicting: crate::evict::Evicting::default(),
+        evicting: flag::Evicting::default(),
         changes,
         mended: broadcast::Sender::new(MENDED),
         house: House::open(&store, options.housekeeping)?,
@@ -122,14 +130,14 @@ pub(super) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
     };
-    members::learn_keys(&core);
+    learn::learn_keys(&core);
     let core = Arc::new(core);
     wants::hear_of_room(&core);
     Ok((core, events))
 }
 
 /// Follows peers as they come and go.
-pub(super) async fn meet_peers(core: Arc<Core>, mut events: Events) {
+pub(crate) async fn meet_peers(core: Arc<Core>, mut events: Events) {
     loop {
         let event = tokio::select! {
             biased;
@@ -151,12 +159,12 @@ pub(super) async fn meet_peers(core: Arc<Core>, mut events: Events) {
 }
 
 fn up(core: &Arc<Core>, peer: Peer) {
-    if recovery::is_meeting(&peer.realm()) {
-        core.tasks.spawn(recovery::serve_meeting(Arc::clone(core), peer));
+    if door::is_meeting(&peer.realm()) {
+        core.tasks.spawn(meeting::serve(Arc::clone(core), peer));
         return;
     }
     if let Some(ticket) = door::ticket_of(&peer.realm(), &core.stash) {
-        core.tasks.spawn(join::serve(Arc::clone(core), ticket, peer));
+        core.tasks.spawn(admit::serve(Arc::clone(core), ticket, peer));
         return;
     }
     let remote = noise(&peer.remote());
@@ -174,13 +182,13 @@ fn up(core: &Arc<Core>, peer: Peer) {
             core.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
             return peer.close(CloseReason::Lost);
         }
-        core.tasks.spawn(catchup::follow(Arc::clone(core), node, peer.clone()));
+        core.tasks.spawn(follow::follow(Arc::clone(core), node, peer.clone()));
         if !core.visits {
             core.tasks.spawn(challenge::watch(Arc::clone(core), node, peer.clone()));
         }
-        if founders::may_concern(core) {
+        if root_holders::may_concern(core) {
             let shared = Arc::clone(core);
-            core.tasks.spawn(async move { founders::look(&shared).await });
+            core.tasks.spawn(async move { root_holders::look(&shared).await });
         }
         core.wanted.notify_one();
         core.house.met();

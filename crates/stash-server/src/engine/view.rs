@@ -6,11 +6,11 @@ use stash_crypto::{NodeId, NoisePublic, Role, StashId};
 use stash_p2p::PeerStats;
 use stash_store::Stats;
 
-use crate::challenge::Trial;
-use crate::housekeeping::HouseStatus;
-use crate::repair::RepairStatus;
-use crate::rooms::MemberRoom;
-use crate::traffic::{Replicated, Traffic};
+use crate::message::MemberRoom;
+use crate::transfer::background::{Replicated, Traffic};
+use crate::upkeep::housekeeping::HouseStatus;
+use crate::upkeep::repair::RepairStatus;
+use crate::upkeep::suspects::Trial;
 
 /// One member as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]

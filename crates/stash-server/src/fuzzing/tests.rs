@@ -3,14 +3,15 @@
 use serde_bytes::ByteBuf;
 use stash_crypto::{Address, ChunkRef};
 
-use super::corpus::{Corpus, Target};
 use crate::door::Hello;
+use crate::fuzzing::corpus::{Corpus, Target};
+use crate::ledger::tickets::{Row, Used};
 use crate::message::{
-    FindPuts, NamedBy, Put, PutReply, RecordResult, Refusal, Reply, Request, Together, bits,
-    encode, pack, pack_references,
+    FindPuts, MemberRoom, NamedBy, Put, PutReply, RecordResult, Refusal, Reply, Request, Together,
+    bits, encode, pack, pack_references,
 };
-use crate::rooms::MemberRoom;
-use crate::tickets::{Row, Used};
+
+use super::*;
 
 type Seed = (String, Vec<u8>);
 
@@ -70,7 +71,7 @@ fn requests_hold_their_promises_whatever_the_bytes() {
         seed("join", encode(&Request::Join { request: bytes(186) })),
         seed("refused-bomb", b"\x81\xa8announce\x82\xa7entries\xdd\xff\xff\xff\xff"),
     ];
-    replay("request", super::request, &seeds);
+    replay("request", request, &seeds);
 }
 
 // Fault case 32.
@@ -82,7 +83,7 @@ fn put_streams_hold_their_promises_whatever_the_bytes() {
         seed("records", encode(&Put::Records { records: vec![bytes(300), bytes(1)] })),
         seed("refused-bomb", b"\x81\xa7records\x81\xa7records\xdd\xff\xff\xff\xff"),
     ];
-    replay("put", super::put, &puts);
+    replay("put", put, &puts);
     let results = vec![
         RecordResult::Stored {},
         RecordResult::Need { chunks: pack(&addresses()) },
@@ -94,7 +95,7 @@ fn put_streams_hold_their_promises_whatever_the_bytes() {
         seed("want", encode(&PutReply::Want { chunks: bits([true, false, true]) })),
         seed("results", encode(&PutReply::Results { results })),
     ];
-    replay("put_reply", super::put_reply, &replies);
+    replay("put_reply", put_reply, &replies);
 }
 
 // Fault case 32.
@@ -125,7 +126,7 @@ fn replies_hold_their_promises_whatever_the_bytes() {
         seed("welcome", encode(&welcome)),
         seed("refusal", encode(&refused)),
     ];
-    replay("reply", super::reply, &seeds);
+    replay("reply", reply, &seeds);
     let hello = |room, confirmed: usize| Hello {
         members: 3,
         head: bytes(32),
@@ -136,7 +137,7 @@ fn replies_hold_their_promises_whatever_the_bytes() {
     let with_room = seed("hello-with-room", encode(&hello(Some(room()), 124)));
     let hello = seed("hello", encode(&hello(None, 0)));
     let old = seed("hello-without-head", b"\x82\xa7members\x03\xa9addresses\xc4\x00");
-    replay("door", super::door, &[hello, with_room, old]);
+    replay("door", door, &[hello, with_room, old]);
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn rows_and_lists_hold_their_promises_whatever_the_bytes() {
     let burnt = Row { used: Some(used), ..open.clone() };
     let row = |row: &Row| rmp_serde::to_vec_named(row).unwrap();
     let rows = [seed("open", row(&open)), seed("used", row(&burnt))];
-    replay("ticket_row", super::ticket_row, &rows);
+    replay("ticket_row", ticket_row, &rows);
     let chunk = ChunkRef { address: addresses()[0], sealed_len: 4144 };
     let cuts = [[1; 8], 7_u64.to_le_bytes(), [2; 8], [2; 8], [2; 8], [2; 8]].concat();
     let list = |count: u16, list: &[u8]| [&count.to_le_bytes(), list].concat();
@@ -165,5 +166,5 @@ fn rows_and_lists_hold_their_promises_whatever_the_bytes() {
         seed("cuts", list(0, &cuts)),
         seed("flags", list(11, &bits([true; 11]))),
     ];
-    replay("lists", super::lists, &seeds);
+    replay("lists", lists, &seeds);
 }

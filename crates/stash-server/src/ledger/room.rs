@@ -3,15 +3,14 @@
 use stash_crypto::{Record, RecordKind};
 use stash_store::{Allowance, Batch, Store};
 
-use super::{Chunks, LedgerError, Turns, Whose, admit_together};
-use crate::message::{FindPuts, RecordResult};
+use crate::message::FindPuts;
 
 /// Bytes of a record that only says something about content: the longest clear part, and a sealed one
 /// with the longest key and some attributes. What is longer has content in it.
 const SAYS_ONLY: usize = 8 << 10;
 
 /// Bytes of the least record, with what the store writes beside it.
-const LEAST: u64 = 1 << 10;
+pub(crate) const LEAST: u64 = 1 << 10;
 
 /// Records that are asked for at once while room is scarce.
 pub(crate) const FEW: usize = 16;
@@ -55,7 +54,7 @@ pub(crate) fn is_read(record: &Record, puts: FindPuts) -> bool {
 
 /// What a record may use beyond the quota. A put that names no chunks may have its content in
 /// itself, where nobody but its readers sees how much: that counts as a chunk would.
-fn allowance(record: &Record) -> Allowance {
+pub(crate) fn allowance(record: &Record) -> Allowance {
     let clear = record.clear();
     let says_only = record.bytes().len() <= SAYS_ONLY;
     match clear.kind {
@@ -73,7 +72,7 @@ fn is_ending(record: &Record) -> bool {
 /// Lets a batch with these new records use the room that is for them. Endings of this node's own, and
 /// those that let as many held records go, are written whatever the quota says: there is less
 /// afterwards.
-pub(super) fn with_room(batch: Batch, new: &[&Record], drops: usize, whose: Whose) -> Batch {
+pub(crate) fn with_room(batch: Batch, new: &[&Record], drops: usize, whose: Whose) -> Batch {
     let endings = new.iter().all(|record| is_ending(record));
     if endings && (whose == Whose::Own || drops >= new.len()) {
         return batch.even_if_full();
@@ -93,54 +92,11 @@ fn rank(allowance: Allowance) -> u8 {
     }
 }
 
-/// Takes of these records what there is room for: endings first, then what says little, then what has
-/// content in it.
-pub(super) fn admit_apart(
-    turns: &Turns,
-    store: &Store,
-    records: &[Record],
-    chunks: Chunks,
-) -> Result<Vec<RecordResult>, LedgerError> {
-    let stats = store.stats();
-    let full = RecordResult::Full { used: stats.used_bytes, limit: stats.limit_bytes };
-    let mut apart = Apart { turns, store, records, chunks, results: vec![full; records.len()] };
-    for kind in [Allowance::Endings, Allowance::Records, Allowance::None] {
-        let some: Vec<usize> =
-            (0..records.len()).filter(|at| allowance(&records[*at]) == kind).collect();
-        apart.take(&some, kind)?;
-    }
-    Ok(apart.results)
-}
-
-struct Apart<'a> {
-    turns: &'a Turns,
-    store: &'a Store,
-    records: &'a [Record],
-    chunks: Chunks,
-    results: Vec<RecordResult>,
-}
-
-impl Apart<'_> {
-    /// Takes some records together, or else each half of them.
-    fn take(&mut self, some: &[usize], kind: Allowance) -> Result<(), LedgerError> {
-        // One that lets others go finds room where no other does.
-        let hopeless = kind != Allowance::Endings && !self.store.has_room(LEAST, kind);
-        if some.is_empty() || hopeless {
-            return Ok(());
-        }
-        let records: Vec<Record> = some.iter().map(|at| self.records[*at].clone()).collect();
-        match admit_together(self.turns, self.store, &records, self.chunks) {
-            Ok(results) => {
-                some.iter().zip(results).for_each(|(at, result)| self.results[*at] = result);
-                Ok(())
-            }
-            Err(error) if error.is_full() && some.len() == 1 => Ok(()),
-            Err(error) if error.is_full() => {
-                let (first, second) = some.split_at(some.len() / 2);
-                self.take(first, kind)?;
-                self.take(second, kind)
-            }
-            Err(error) => Err(error),
-        }
-    }
+/// Who wrote the records that are to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// This node, whose owner sees what they take.
+    Own,
+    /// Some member.
+    Others,
 }

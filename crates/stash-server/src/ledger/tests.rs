@@ -2,12 +2,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use stash_crypto::{
-    CHUNK_OVERHEAD, Clear, Incarnation, NodeKeys, RecordDraft, RecordKind, StashId, Vector, Writer,
-    manifest_chunks,
+    Address, CHUNK_OVERHEAD, ChunkRef, Clear, Dot, Incarnation, Manifest, NameId, NodeKeys, Record,
+    RecordDraft, RecordHash, RecordKind, StashId, Vector, Writer, manifest_chunks,
 };
-use stash_store::{Blob, Committer, MemDisk, Options};
+use stash_store::{Batch, Blob, Committer, MemDisk, Options, Store};
 
-use super::*;
+use crate::ledger::admit::admit;
+use crate::ledger::alarms::{MAX_ALARMS, one_more};
+use crate::ledger::error::at;
+use crate::ledger::manifest::{Chunks, announce};
+use crate::ledger::name_locks::NameLocks;
+use crate::ledger::rows;
+use crate::message::{RecordResult, pack};
 
 fn store() -> Store {
     let options = Options {
@@ -74,7 +80,7 @@ fn meta(size: u64) -> stash_crypto::Meta {
 
 fn admit_one(store: &Store, record: &Record) -> RecordResult {
     let record = std::slice::from_ref(record);
-    admit(&Turns::default(), store, record, Chunks::Required).unwrap().remove(0)
+    admit(&NameLocks::default(), store, record, Chunks::Required).unwrap().remove(0)
 }
 
 fn name_it(store: &Store, chunk: &ChunkRef, record: &Record) -> bool {
@@ -119,7 +125,7 @@ fn a_manifest_chunk_that_comes_after_its_record_is_told_to_the_store() {
     let manifest = record.clear().manifest.refs()[0].address;
     store.commit(Batch::new().evict(vec![at(&manifest)])).unwrap();
     let record_alone = std::slice::from_ref(&record);
-    admit(&Turns::default(), &store, record_alone, Chunks::Later).unwrap();
+    admit(&NameLocks::default(), &store, record_alone, Chunks::Later).unwrap();
     assert!(!name_it(&store, &refs[0], &record));
     stage(&store, manifest_chunks(&refs).remove(0).1);
     store.flush().unwrap();
@@ -163,7 +169,7 @@ fn alarms_of_a_kind_are_bounded_and_the_last_says_that_there_are_more() {
     (0..200).for_each(more);
     // What is known is told anew, and takes no place.
     more(3);
-    let noted = store.rows(&[ALARM, b"kind/"].concat()).unwrap();
+    let noted = store.rows(&[rows::ALARM, b"kind/"].concat()).unwrap();
     assert_eq!(noted.len(), MAX_ALARMS + 1);
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let told: Vec<String> = noted.iter().map(|(_, bytes)| text(bytes)).collect();

@@ -2,10 +2,15 @@
 //! it has to be in `docs/protocol.md`, B.2, with its limit, and `tests/wire/lists.rs` asks a node for
 //! one more than that.
 
-use super::*;
-use crate::compare;
-use crate::members::unpack_cuts;
-use crate::rooms::MemberRoom;
+use serde_bytes::ByteBuf;
+
+use crate::founder::writers::unpack_cuts;
+use crate::message::encoding::{flags, together, unpack, unpack_hashes, unpack_references};
+use crate::message::put::{Put, PutReply, RecordResult};
+use crate::message::reply::Reply;
+use crate::message::request::{FindPuts, Request};
+use crate::message::room::MemberRoom;
+use crate::replication::difference;
 
 /// The document, which names every request's fields.
 const PROTOCOL: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/protocol.md"));
@@ -163,10 +168,10 @@ const DECODERS: &[Decoder] = &[
     ("hashes", 4_096, |count| unpack_hashes(&vec![0; 32 * count]).is_ok()),
     ("references", 4_096, |count| unpack_references(&vec![0; 36 * count]).is_ok()),
     ("cuts", 4_096, |count| unpack_cuts(&cuts(count)).is_some()),
-    ("prefixes", 64, |count| compare::prefixes(&vec![0; count], 1).is_some()),
-    ("no prefixes", 0, |count| compare::prefixes(&vec![0; count], 0).is_some()),
-    ("parts", 4_096, |count| compare::parts(&vec![0; 2 * count], 16).is_some()),
-    ("halves", 4_096, |count| compare::halves(&vec![0; 16 * count]).is_some()),
+    ("prefixes", 64, |count| difference::prefixes(&vec![0; count], 1).is_some()),
+    ("no prefixes", 0, |count| difference::prefixes(&vec![0; count], 0).is_some()),
+    ("parts", 4_096, |count| difference::parts(&vec![0; 2 * count], 16).is_some()),
+    ("halves", 4_096, |count| difference::halves(&vec![0; 16 * count]).is_some()),
     // Of 1,019 bytes, and five more each.
     ("items", 192, |count| {
         together(&vec![ByteBuf::from(vec![0; 1_019]); count], 192 << 10).is_ok()

@@ -1,0 +1,75 @@
+//! Whom the recovery text on paper names, beside where these are now: paper does not follow a move.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use stash_crypto::NoisePublic;
+use stash_store::{Batch, Store};
+
+use crate::engine::Engine;
+use crate::ledger::{LedgerError, rows};
+
+/// One member that the text names.
+#[derive(Serialize, Deserialize)]
+struct Named {
+    #[serde(with = "serde_bytes")]
+    noise: [u8; 32],
+    addresses: Vec<SocketAddr>,
+}
+
+/// How much the recovery text is worth that was printed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paper {
+    /// Members that it names, beside the node that printed it.
+    pub named: usize,
+    /// How many of them are members still, and say that they can be reached at an address that it names.
+    pub found: usize,
+}
+
+impl Engine {
+    /// Notes whom a recovery text names that was just printed.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`]; the one printed before is still what is known.
+    pub async fn recovery_text_printed(
+        &self,
+        members: &[(NoisePublic, Vec<SocketAddr>)],
+    ) -> Result<(), LedgerError> {
+        let own = self.core.keys.noise_public();
+        let others = members.iter().filter(|(noise, _)| *noise != own);
+        let named = |(noise, addresses): &(NoisePublic, Vec<SocketAddr>)| Named {
+            noise: *noise.as_bytes(),
+            addresses: addresses.clone(),
+        };
+        let named: Vec<Named> = others.map(named).collect();
+        let row = rmp_serde::to_vec_named(&named).expect("a list of plain values");
+        let write = move |store: &Store| {
+            store.commit(Batch::new().row(rows::RECOVERY_TEXT, Some(&row)).even_if_full())
+        };
+        self.core.disk.run(write).await?;
+        Ok(())
+    }
+
+    /// What the recovery text finds that was printed last on this node; `None` if none was, as far as is
+    /// known.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] when the store cannot be read.
+    pub async fn recovery_text_finds(&self) -> Result<Option<Paper>, LedgerError> {
+        let row = self.core.disk.run(|store| store.row(rows::RECOVERY_TEXT)).await?;
+        let named = row.and_then(|row| rmp_serde::from_slice::<Vec<Named>>(&row).ok());
+        let members = self.core.roster.members();
+        let is_there = |named: &&Named| {
+            let member = members.iter().find(|member| *member.noise.as_bytes() == named.noise);
+            member.is_some_and(|member| {
+                member.addresses.iter().any(|addr| named.addresses.contains(addr))
+            })
+        };
+        Ok(named.map(|named| Paper {
+            named: named.len(),
+            found: named.iter().filter(is_there).count(),
+        }))
+    }
+}

@@ -1,0 +1,40 @@
+//! Versions to be written again after another life of this node.
+
+use stash_crypto::RecordHash;
+use stash_store::Batch;
+use tokio::sync::watch;
+
+use crate::engine::Engine;
+use crate::ledger::divergence::Reissue;
+use crate::ledger::{LedgerError, rows};
+use crate::transfer::restored::reissues;
+
+impl Engine {
+    /// Changes whenever [`Engine::reissues`] may have something new.
+    #[must_use]
+    pub fn restored(&self) -> watch::Receiver<u64> {
+        self.core.restored.told.subscribe()
+    }
+
+    /// Versions that have to be written again because their numbers were used twice: each with its own
+    /// content, with this `seen` and the height it had. Only owners write.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] when the store cannot be read.
+    pub async fn reissues(&self) -> Result<Vec<Reissue>, LedgerError> {
+        self.core.disk.run(reissues).await
+    }
+
+    /// Notes that a version was written again.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] when the store cannot be written: it may be written a second time.
+    pub async fn reissued(&self, record: RecordHash) -> Result<(), LedgerError> {
+        let row = [rows::REISSUED, record.as_bytes()].concat();
+        let batch = Batch::new().row(&row, Some(&[])).even_if_full();
+        self.core.disk.run(move |store| store.commit(batch)).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! Collection, scrub and repair when somebody asks for them.
+
+use stash_store::{Collectable, Collected, Scrubbed};
+
+use crate::engine::Engine;
+use crate::ledger::{LedgerError, progress};
+use crate::replication::wants;
+use crate::transfer::damage::Damaged;
+use crate::upkeep::counts::{Copies, Manner};
+use crate::upkeep::housekeeping::{Housekeeper, damaged};
+use crate::upkeep::on_demand::{Checked, HouseError, ScrubReport, check, collect, scrub};
+use crate::upkeep::repair::{RepairStatus, Repaired, meet, pass};
+
+impl Engine {
+    /// Counts the copies of every record at once, brings what is missing here, without waiting for
+    /// any grace, and tells others what they lack; if `dry`, only counts. `progress` hears what was
+    /// found so far, and ends it by `false`.
+    ///
+    /// # Errors
+    ///
+    /// [`HouseError`]; what was repaired until then stays so.
+    pub async fn repair(
+        &self,
+        dry: bool,
+        progress: impl FnMut(&Copies) -> bool,
+    ) -> Result<Repaired, HouseError> {
+        let core = &self.core;
+        let manner = if dry { Manner::Dry } else { Manner::Now };
+        if !dry {
+            meet(core).await?;
+        }
+        let found = pass(core, manner, progress).await?;
+        let left = found.incomplete + found.brought_back;
+        if dry || left == 0 {
+            return Ok(Repaired { left, found, completed: 0 });
+        }
+        let completed = wants::pass(core).await?;
+        let left = core.disk.run(progress::count_wanted).await?;
+        Ok(Repaired { found, completed, left })
+    }
+
+    /// How the repair stands.
+    #[must_use]
+    pub fn repair_status(&self) -> RepairStatus {
+        self.core.repairs.status()
+    }
+
+    /// What [`Engine::collect`] would give back now; with `now`, without waiting for any grace.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] when the store cannot be read.
+    pub async fn collectable(&self, now: bool) -> Result<Collectable, LedgerError> {
+        let options = self.core.house.asked_options(now);
+        Ok(self.core.disk.run(move |store| store.collectable(&options)).await?)
+    }
+
+    /// Collects what no record needs, at once and without pauses; with `now`, without waiting for
+    /// any grace. Segments of the log are written again from a fifth of dead entries on, and not from a
+    /// half as the node does by itself. `progress` hears after every step what was done so far, and ends it by `false`.
+    ///
+    /// # Errors
+    ///
+    /// [`HouseError`]; what was collected until then is gone.
+    pub async fn collect(
+        &self,
+        now: bool,
+        progress: impl FnMut(&Collected) -> bool,
+    ) -> Result<Collected, HouseError> {
+        collect(&self.core, now, progress).await
+    }
+
+    /// Reads everything that is stored, at once and without pauses, and heals from other members
+    /// what is damaged. `progress` hears of every step, and ends it by `false`.
+    ///
+    /// # Errors
+    ///
+    /// [`HouseError`]; the pass goes on by itself.
+    pub async fn scrub(
+        &self,
+        progress: impl FnMut(&Scrubbed) -> bool,
+    ) -> Result<ScrubReport, HouseError> {
+        scrub(&self.core, progress).await
+    }
+
+    /// Compares everything that the store says with what it holds, and with `read_data` reads
+    /// all of it; heals from other members what is damaged.
+    ///
+    /// # Errors
+    ///
+    /// [`HouseError`] when the store cannot be read.
+    pub async fn check(&self, read_data: bool) -> Result<Checked, HouseError> {
+        check(&self.core, read_data).await
+    }
+
+    /// What was found damaged and is not healed, the first `limit`.
+    pub async fn damaged(&self, limit: usize) -> Vec<Damaged> {
+        damaged(&self.core, limit).await
+    }
+
+    /// The housekeeping of an engine in [`crate::Mode::Inline`], for whoever drives it.
+    #[must_use]
+    pub fn housekeeper(&self) -> Housekeeper {
+        Housekeeper::new(&self.core)
+    }
+}

@@ -1,0 +1,105 @@
+//! Making tickets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use stash_crypto::{Role, Ticket, TicketId, TicketSecret};
+use stash_store::{Batch, Store};
+
+use crate::admission::Full;
+use crate::core::Core;
+use crate::ledger::tickets::{MAX_TICKETS, Row};
+use crate::ledger::{LedgerError, tickets};
+use crate::membership::guests::open_to_tickets;
+use crate::membership::standing::{self, NotMet};
+
+/// Longest life of a ticket: a day is the default, 30 days the limit.
+pub const MAX_TICKET_LIFE: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// Inviting failed; no ticket was made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InviteError {
+    /// Only the node that holds the root secret signs the member log.
+    #[error("only the node that founded the stash can invite: it alone holds the root secret")]
+    NotFounder,
+    /// Another member may know more of the member log. Connect one, or vouch for this node's.
+    #[error(transparent)]
+    NotMet(#[from] NotMet),
+    /// One more member would be one too many.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// Too many tickets are open or remembered.
+    #[error("{MAX_TICKETS} tickets are open or remembered; wait for some to lapse")]
+    TooMany,
+    /// The ticket would live longer than [`MAX_TICKET_LIFE`], or not at all.
+    #[error("a ticket lives for a second to 30 days")]
+    Lifetime,
+    /// The node does not know an address at which others can reach it.
+    #[error("this node has no address to put into a ticket; set one with --advertise")]
+    NoAddress,
+    /// The store failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Makes a ticket.
+pub(crate) async fn invite(
+    core: &Arc<Core>,
+    role: Role,
+    lifetime: Duration,
+    addresses: Vec<SocketAddr>,
+) -> Result<Ticket, InviteError> {
+    if core.admission.is_none() {
+        return Err(InviteError::NotFounder);
+    }
+    standing::assure(core, None).await?;
+    if !core.roster.log(|log| log.has_room_for(role)) {
+        return Err(Full.into());
+    }
+    if lifetime < Duration::from_secs(1) || lifetime > MAX_TICKET_LIFE {
+        return Err(InviteError::Lifetime);
+    }
+    if addresses.is_empty() {
+        return Err(InviteError::NoAddress);
+    }
+    let now = core.environment.seconds();
+    let ticket = Ticket {
+        stash: core.stash,
+        inviter: core.keys.noise_public(),
+        addresses: addresses.into_iter().take(stash_crypto::MAX_ADDRESSES).collect(),
+        id: TicketId::from_bytes(core.environment.rng().random()),
+        secret: TicketSecret::generate(&mut core.environment.rng()),
+        expires: now + lifetime.as_secs(),
+    };
+    let row = Row {
+        id: *ticket.id.as_bytes(),
+        ticket: ticket.to_string(),
+        role: role.to_string(),
+        expires: ticket.expires,
+        used: None,
+        made: now,
+        made_at_uptime: Some(core.disk.store().stats().uptime),
+        struck: false,
+    };
+    let guard = core.admitting.lock().await;
+    let work = move |store: &Store| {
+        let rows = tickets::all(store)?;
+        let (old, kept): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.forgotten(now));
+        if kept.len() >= MAX_TICKETS {
+            return Ok(false);
+        }
+        let batch = old.iter().fold(Batch::new(), |batch, row| tickets::remove(batch, &row.id));
+        store.commit(row.put(batch))?;
+        Ok::<bool, LedgerError>(true)
+    };
+    let made = core.disk.run(work).await?;
+    drop(guard);
+    if !made {
+        return Err(InviteError::TooMany);
+    }
+    open_to_tickets(core)?;
+    Ok(ticket)
+}

@@ -1,0 +1,52 @@
+//! Members that have been away for so long that nobody should wait for them: they do not count as
+//! copies until they are back.
+//!
+//! The member log says who has lapsed, so that all members count alike. Nothing else follows from it:
+//! a lapsed member is let in, its records are taken, and it is brought up to date as any other.
+
+use std::sync::Arc;
+
+use stash_crypto::NodeId;
+
+use crate::core::Core;
+use crate::founder::change::{self, Fate};
+use crate::membership::standing;
+
+/// Where the member log is signed: says of members who have been away for too long that they lapse, and of
+/// those who are back that they count again.
+pub(crate) async fn look(core: &Arc<Core>) {
+    if core.admission.is_none() {
+        return;
+    }
+    let uptime = core.disk.store().stats().uptime;
+    let least = core.house.options.repair_lapse.as_secs();
+    let mut others = core.roster.members();
+    others.retain(|member| member.node != core.me);
+    let is_away = |node: &NodeId| {
+        // A store that was made anew has met nobody, and counts from its beginning.
+        let met = core.repairs.last_met(node).unwrap_or(0);
+        let away = uptime.saturating_sub(met.max(standing::knows_since(core)));
+        core.peer(node).is_none() && away >= least
+    };
+    if !standing::may_lapse(core, is_away) {
+        return;
+    }
+    for member in others {
+        let fate = match (member.lapsed, core.peer(&member.node).is_some()) {
+            (true, true) => Fate::Returns,
+            (false, false) if is_away(&member.node) => Fate::Lapses,
+            _ => continue,
+        };
+        if !standing::may_lapse(core, is_away) {
+            return;
+        }
+        match change::change(core, member.node, fate).await {
+            Ok(_) => {
+                tracing::info!(peer = %member.node.short(), ?fate, "a member counts otherwise")
+            }
+            Err(error) => {
+                tracing::warn!(peer = %member.node.short(), %error, "whether a member counts is not signed");
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Whether the wall clock is to be believed where an error would delete something.
+//!
+//! Nothing here is ordered by a clock, but retention counts age by it, and a clock that jumps ahead
+//! by a year makes everything old. So it is compared with the time that the store was open. A node
+//! that was off looks the same as one whose clock jumped: both have to wait for a day, no more.
+
+use std::time::Duration;
+
+use stash_store::{ReadError, Store};
+
+use crate::ledger::rows;
+
+/// The wall clock may move by so much against the uptime between two looks and is still believed:
+/// so long is a node off in a day.
+pub const JUMP: Duration = Duration::from_secs(24 * 3_600);
+
+/// For so long of uptime it must run evenly before it is believed, at first and after a jump.
+pub const PROBATION: Duration = Duration::from_secs(24 * 3_600);
+
+/// What was seen of the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockTrust {
+    wall: i64,
+    uptime: u64,
+    even_since: u64,
+    used: i64,
+}
+
+impl ClockTrust {
+    /// Looks at the clock: `wall` is in seconds since 1970, `uptime` the seconds that this store has
+    /// been open in all its life.
+    #[must_use]
+    pub fn look(last: Option<ClockTrust>, wall: i64, uptime: u64) -> ClockTrust {
+        let fresh = ClockTrust { wall, uptime, even_since: uptime, used: 0 };
+        let Some(last) = last else {
+            return fresh;
+        };
+        let walked = i128::from(wall) - i128::from(last.wall);
+        // A crash may cost some minutes of the uptime.
+        let ran = i128::from(uptime) - i128::from(last.uptime);
+        let jumped = (walked - ran).unsigned_abs() > u128::from(JUMP.as_secs());
+        let even_since = if jumped { uptime } else { last.even_since.min(uptime) };
+        ClockTrust { even_since, used: last.used, ..fresh }
+    }
+
+    /// How much longer the store has to be open until the clock is believed; `None` once it is.
+    #[must_use]
+    pub fn waits(&self) -> Option<Duration> {
+        let even = Duration::from_secs(self.uptime - self.even_since);
+        PROBATION.checked_sub(even).filter(|left| !left.is_zero())
+    }
+
+    /// Whether it was used within this time by its own count, and not in the future.
+    #[must_use]
+    pub fn used_within(&self, time: Duration) -> bool {
+        let ago = u64::try_from(self.wall.saturating_sub(self.used));
+        ago.is_ok_and(|ago| ago < time.as_secs())
+    }
+
+    /// The same after work that relied on the clock has ended now.
+    pub(crate) fn after_use(self) -> ClockTrust {
+        ClockTrust { used: self.wall, ..self }
+    }
+
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let ClockTrust { wall, uptime, even_since, used } = self;
+        [wall.to_le_bytes(), uptime.to_le_bytes(), even_since.to_le_bytes(), used.to_le_bytes()]
+            .concat()
+    }
+
+    pub(crate) fn decode(row: &[u8]) -> Option<ClockTrust> {
+        let (words, []) = row.as_chunks::<8>() else {
+            return None;
+        };
+        let &[wall, uptime, even_since, used] = words else {
+            return None;
+        };
+        let (uptime, even_since) = (u64::from_le_bytes(uptime), u64::from_le_bytes(even_since));
+        let even_since = even_since.min(uptime);
+        let [wall, used] = [wall, used].map(i64::from_le_bytes);
+        Some(ClockTrust { wall, uptime, even_since, used })
+    }
+}
+
+/// A time that has certainly come, in seconds since 1970: what the wall clock says, if it is believed
+/// beside what was seen of it last, or what it said when it was believed then. 0 if it never was.
+pub(crate) fn certain(store: &Store, wall: u64, uptime: u64) -> Result<u64, ReadError> {
+    let Some(last) = store.row(rows::CLOCK)?.and_then(|row| ClockTrust::decode(&row)) else {
+        return Ok(0);
+    };
+    let now = ClockTrust::look(Some(last), i64::try_from(wall).unwrap_or(i64::MAX), uptime);
+    let believed = [last, now].into_iter().filter(|look| look.waits().is_none());
+    let times = believed.map(|look| u64::try_from(look.wall).unwrap_or(0));
+    Ok(times.max().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400;
+
+    const START: i64 = 1_800_000_000;
+
+    /// Looks at the clock at these times: wall and uptime in hours. What it says at each.
+    fn looks(hours: &[(i64, u64)]) -> Vec<bool> {
+        let mut last = None;
+        let one = |&(wall, uptime): &(i64, u64)| {
+            let trust = ClockTrust::look(last, START + wall * 3_600, uptime * 3_600);
+            last = Some(ClockTrust::decode(&trust.encode()).unwrap());
+            trust.waits().is_none()
+        };
+        hours.iter().map(one).collect()
+    }
+
+    #[test]
+    fn a_clock_is_believed_once_the_node_ran_for_a_day_beside_it() {
+        assert_eq!(
+            looks(&[(0, 0), (12, 12), (23, 23), (24, 24), (90, 90)]),
+            [false, false, false, true, true]
+        );
+    }
+
+    #[test]
+    fn a_node_that_is_off_at_night_goes_on_believing_its_clock() {
+        let days: Vec<_> =
+            (0..30u32).map(|day| (i64::from(day) * 24, u64::from(day) * 8)).collect();
+        let believed = looks(&days);
+        assert_eq!(believed.iter().position(|now| *now), Some(3));
+        assert!(believed[3..].iter().all(|now| *now));
+    }
+
+    // Fault case 85.
+    #[test]
+    fn a_clock_that_jumps_is_not_believed_until_it_has_run_evenly_for_a_day() {
+        for jump in [365 * 24, 25, -25, -365 * 24, -24 * 30_000] {
+            let at = |hours: i64, uptime| (hours + jump, uptime);
+            let times = [(0, 0), (24, 24), at(25, 25), at(48, 48), at(49, 49), at(60, 60)];
+            let expected = [false, true, false, false, true, true];
+            assert_eq!(looks(&times), expected, "{jump} hours");
+        }
+        let back = [(0, 0), (24, 24), (24 * 365, 25), (26, 26), (49, 49), (50, 50)];
+        assert_eq!(looks(&back), [false, true, false, false, false, true], "there and back");
+    }
+
+    #[test]
+    fn a_node_that_was_away_for_a_week_waits_for_a_day() {
+        assert_eq!(
+            looks(&[(0, 0), (24, 24), (24 * 8, 24), (24 * 9, 48)]),
+            [false, true, false, true]
+        );
+    }
+
+    #[test]
+    fn an_uptime_that_a_crash_took_back_is_no_jump() {
+        assert_eq!(looks(&[(0, 0), (30, 30), (31, 29), (32, 30)]), [false, true, true, true]);
+    }
+
+    #[test]
+    fn nothing_overflows_at_the_ends_of_time() {
+        for (wall, uptime) in [(i64::MIN, u64::MAX), (i64::MAX, 0), (0, u64::MAX)] {
+            let last = ClockTrust::look(None, -wall.saturating_add(1), 0);
+            let trust = ClockTrust::look(Some(last), wall, uptime);
+            assert_eq!(ClockTrust::decode(&trust.encode()), Some(trust));
+        }
+        assert_eq!(ClockTrust::decode(b"short"), None);
+    }
+
+    #[test]
+    fn work_that_relied_on_the_clock_is_due_again_after_its_time() {
+        let trust = ClockTrust::look(None, START, 0);
+        let day = Duration::from_secs(24 * 3_600);
+        assert!(!trust.used_within(day), "never");
+        assert!(ClockTrust { used: START - 10, ..trust }.used_within(day));
+        assert!(!ClockTrust { used: START - DAY, ..trust }.used_within(day));
+        assert!(!ClockTrust { used: START + DAY, ..trust }.used_within(day), "in the future");
+    }
+}

@@ -1,0 +1,320 @@
+//! Where the lives of a writer parted, and which of its records belong to which.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stash_crypto::{Dot, NameId, Record, RecordHash, Vector, Writer};
+use stash_store::{ReadError, Store};
+
+use crate::ledger::error::LedgerError;
+use crate::ledger::incarnation::Past;
+use crate::ledger::read::whole;
+
+/// Own records that are looked at, at most, on the way back to where the lives parted.
+const FAR: usize = 100_000;
+
+/// A record, and the sequence number under which it is stored here.
+pub(crate) type Held = (u64, Record);
+
+/// Where the lives of one writer parted: the first time, if they did more than once.
+pub(crate) struct Divergence {
+    writer: Writer,
+    /// The last number that means the same in all lives.
+    common: u64,
+    /// The last number that may mean two things.
+    last: u64,
+    /// The records of this life after the common ones, by number.
+    ours: BTreeMap<u64, RecordHash>,
+    /// What is held of all lives after the common ones.
+    tree: Tree,
+}
+
+/// Records of one writer, each with the one before it.
+#[derive(Default)]
+struct Tree {
+    links: BTreeMap<RecordHash, Link>,
+    lanes: Vec<Lane>,
+}
+
+struct Link {
+    n: u64,
+    name: NameId,
+    previous: RecordHash,
+    lane: usize,
+}
+
+/// Records that follow on each other, without a gap.
+struct Lane {
+    first: u64,
+    tip: RecordHash,
+    /// The lane of the record before the first, and that one's number; `None` if it is not held.
+    from: Option<(usize, u64)>,
+}
+
+impl Tree {
+    /// Of all records of a writer that are held, those after a number.
+    fn read(store: &Store, writer: Writer, after: u64) -> Result<Tree, LedgerError> {
+        let mut tree = Tree::default();
+        for (n, hash) in store.dots_from(&writer.to_bytes(), after + 1, 2 * FAR)? {
+            let hash = RecordHash::from_bytes(hash);
+            if let Some(record) = whole(store, &hash)? {
+                tree.add(n, hash, record.clear().previous, record.clear().name);
+            }
+        }
+        Ok(tree)
+    }
+
+    /// Adds a record; those of lower numbers come before it.
+    fn add(&mut self, n: u64, hash: RecordHash, previous: RecordHash, name: NameId) {
+        let before = self.links.get(&previous).map(|link| (link.lane, link.n));
+        let lane = match before {
+            Some((lane, _)) if self.lanes[lane].tip == previous => {
+                self.lanes[lane].tip = hash;
+                lane
+            }
+            from => {
+                self.lanes.push(Lane { first: n, tip: hash, from });
+                self.lanes.len() - 1
+            }
+        };
+        self.links.insert(hash, Link { n, name, previous, lane });
+    }
+
+    /// Whether there are records, and all follow on one that lies before them: either `before`, or the
+    /// same.
+    fn is_whole(&self, after: u64, before: Option<RecordHash>) -> bool {
+        let roots = || self.links.values().filter(|link| !self.links.contains_key(&link.previous));
+        let before = before.or_else(|| roots().next().map(|root| root.previous));
+        let follows = |root: &Link| root.n == after + 1 && Some(root.previous) == before;
+        !self.links.is_empty() && roots().all(follows)
+    }
+
+    /// The highest number that two records have.
+    fn last_twice(&self) -> u64 {
+        let mut numbers: Vec<u64> = self.links.values().map(|link| link.n).collect();
+        numbers.sort_unstable();
+        numbers.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]).max().unwrap_or(0)
+    }
+
+    /// Whether whoever wrote the later one of two records of this writer had written the earlier one.
+    /// `None` if something between them is not held any more.
+    fn follows(&self, later: &RecordHash, earlier: &RecordHash) -> Option<bool> {
+        let (at, to) = (self.links.get(later)?, self.links.get(earlier)?);
+        let (mut lane, mut until) = (at.lane, at.n);
+        while lane != to.lane {
+            match self.lanes[lane].from {
+                Some((parent, n)) if n >= to.n => (lane, until) = (parent, n),
+                Some(_) => return Some(false),
+                None => return (self.lanes[lane].first <= to.n).then_some(false),
+            }
+        }
+        Some(to.n <= until)
+    }
+}
+
+impl Divergence {
+    /// The lives have parted before the first number under which two records are held. What other lives
+    /// had may have been forgotten: then it is the last number before which none can have parted.
+    pub(crate) fn find(store: &Store, past: &Past) -> Result<Divergence, LedgerError> {
+        let Past { writer, n: last, hash, opened, .. } = *past;
+        let from = last.saturating_sub(FAR as u64) + 1;
+        let held = store.dots_from(&writer.to_bytes(), from, 2 * FAR)?;
+        let twice = held.windows(2).find(|two| two[0].0 == two[1].0).map(|two| two[0].0);
+        let goes_on = held.last().is_some_and(|(n, _)| *n > last);
+        let (mut common, before) = match twice {
+            // Not where the last life parted: one that was put back more than once has others.
+            Some(n) if n <= last => (n - 1, None),
+            // Another life wrote more after this one's last record, if that follows on it.
+            _ if goes_on => (last, Some(hash)),
+            _ => (opened, None),
+        };
+        let mut tree = Tree::read(store, writer, common)?;
+        if common > opened && !tree.is_whole(common, before) {
+            common = opened;
+            tree = Tree::read(store, writer, common)?;
+        }
+        let (mut ours, mut expected) = (BTreeMap::new(), hash);
+        for n in (common + 1..=last).rev().take(FAR) {
+            let Some(record) = whole(store, &expected)? else {
+                return Divergence::by_arrival(store, past, ours);
+            };
+            ours.insert(n, expected);
+            expected = record.clear().previous;
+        }
+        Ok(Divergence::new(writer, common, last, ours, tree))
+    }
+
+    fn new(
+        writer: Writer,
+        common: u64,
+        last: u64,
+        mut ours: BTreeMap<u64, RecordHash>,
+        tree: Tree,
+    ) -> Divergence {
+        ours.retain(|n, _| *n > common);
+        // Two other lives may have gone on for longer than this one.
+        Divergence { writer, common, last: last.max(tree.last_twice()), ours, tree }
+    }
+
+    /// A forget has taken a record of the chain, of which this much is `shown`. What is held of this
+    /// writer and was here when it was given up is of this life, since nothing of the other one was.
+    fn by_arrival(
+        store: &Store,
+        past: &Past,
+        shown: BTreeMap<u64, RecordHash>,
+    ) -> Result<Divergence, LedgerError> {
+        let Past { writer, n: last, opened, .. } = *past;
+        let (mut ours, mut least) = (shown, last + 1);
+        for n in (1..=last).rev().take(FAR) {
+            for hash in store.dots(&writer.to_bytes(), n)? {
+                let hash = RecordHash::from_bytes(hash);
+                match sequence(store, &hash)? {
+                    Some(came) if came <= past.sequence => drop(ours.insert(n, hash)),
+                    // One that was damaged here and healed has come anew.
+                    Some(_) if ours.get(&n) != Some(&hash) => least = n,
+                    _ => {}
+                }
+            }
+        }
+        let common = opened.min(least - 1);
+        Ok(Divergence::new(writer, common, last, ours, Tree::read(store, writer, common)?))
+    }
+
+    /// Names that any life has written since.
+    pub(crate) fn names(&self) -> BTreeSet<NameId> {
+        let doubtful = self.tree.links.values().filter(|link| link.n <= self.last);
+        doubtful.map(|link| link.name).collect()
+    }
+
+    /// Versions of one name under numbers that mean two things, which somebody covers who has seen the
+    /// other thing; or may come to, of this life's. `later` says which writers this life is now.
+    pub(crate) fn confused(&self, held: &[Held], later: impl Fn(&Writer) -> bool) -> Vec<Reissue> {
+        let is_ours = |record: &Record| {
+            let dot = record.clear().dot;
+            let mine = self.ours.get(&dot.n).is_some_and(|hash| *hash == record.hash());
+            dot.writer == self.writer && mine || later(&dot.writer)
+        };
+        let mut again = Vec::new();
+        for (came, record) in held.iter().filter(|(_, record)| self.doubtful(record)) {
+            let (dot, side) = (record.clear().dot, is_ours(record));
+            let (mut rightly, mut wrongly) = (false, false);
+            for (written, other) in held.iter().filter(|(_, other)| other.hash() != record.hash()) {
+                let covers = other.clear().seen.covers(&dot);
+                let chained = covers && other.clear().dot.writer == self.writer;
+                match chained.then(|| self.tree.follows(&other.hash(), &record.hash())).flatten() {
+                    Some(true) => rightly = true,
+                    Some(false) => wrongly = true,
+                    None if is_ours(other) == side => rightly |= covers,
+                    None if side => wrongly |= covers || other.clear().dot == dot,
+                    None => {
+                        // What was written here after it came covers it as it should.
+                        rightly |= covers && written > came;
+                        wrongly |= covers;
+                    }
+                }
+            }
+            if wrongly && !rightly {
+                let seen = self.before(&record.clear().seen);
+                again.push(Reissue { record: record.clone(), seen });
+            }
+        }
+        again
+    }
+
+    /// Whether it is a version under a number that means two things.
+    fn doubtful(&self, record: &Record) -> bool {
+        let (dot, kind) = (record.clear().dot, record.clear().kind);
+        let range = self.common + 1..=self.last;
+        kind.is_version() && dot.writer == self.writer && range.contains(&dot.n)
+    }
+
+    /// What was seen, without the numbers of this writer after the parting.
+    fn before(&self, seen: &Vector) -> Vector {
+        let mut before = Vector::new();
+        let fits = seen.nodes().try_for_each(|(node, at)| before.insert_node(node, at));
+        fits.expect("a part of a vector fits into a vector");
+        for dot in seen.iter() {
+            let n = if dot.writer == self.writer { dot.n.min(self.common) } else { dot.n };
+            let fits = before.insert(Dot { writer: dot.writer, n });
+            fits.expect("a part of a vector fits into a vector");
+        }
+        before
+    }
+}
+
+/// Under which number a record is stored here, if it is and can be read.
+fn sequence(store: &Store, hash: &RecordHash) -> Result<Option<u64>, LedgerError> {
+    match store.record(hash.as_bytes()) {
+        Ok(stored) => Ok(stored.map(|stored| stored.sequence)),
+        Err(ReadError::RecordDamaged { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A version to be written again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reissue {
+    /// The version as it was written.
+    pub record: Record,
+    /// What the new record has to have seen: what this one had, without numbers that mean two things.
+    pub seen: Vector,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(which: u8) -> RecordHash {
+        RecordHash::from_bytes([which; 32])
+    }
+
+    /// Records by number, own mark and the mark of the one before.
+    fn tree(records: &[(u64, u8, u8)]) -> Tree {
+        let mut tree = Tree::default();
+        for (n, this, previous) in records {
+            tree.add(*n, hash(*this), hash(*previous), NameId::from_bytes([0; 32]));
+        }
+        tree
+    }
+
+    #[test]
+    fn a_record_follows_on_those_before_it_in_its_own_life_and_on_no_others() {
+        // After the common 10: one life wrote 21 to 24, a second one parted at 22, a third one at once; of
+        // a fourth one, only its last two records are held.
+        let lives = [
+            (3, 21, 10),
+            (3, 41, 10),
+            (4, 22, 21),
+            (4, 42, 41),
+            (5, 23, 22),
+            (5, 33, 22),
+            (6, 24, 23),
+            (6, 34, 33),
+            (6, 56, 55),
+            (7, 57, 56),
+        ];
+        let tree = tree(&lives);
+        let follows = |later, earlier| tree.follows(&hash(later), &hash(earlier));
+        for (later, earlier) in
+            [(24, 21), (24, 23), (34, 21), (34, 22), (34, 33), (42, 41), (57, 56)]
+        {
+            assert_eq!(follows(later, earlier), Some(true), "{later} on {earlier}");
+        }
+        for (later, earlier) in
+            [(24, 33), (34, 23), (34, 41), (42, 21), (23, 42), (57, 24), (21, 24)]
+        {
+            assert_eq!(follows(later, earlier), Some(false), "{later} on {earlier}");
+        }
+        assert_eq!(follows(57, 23), None, "what 56 follows on is not held");
+        assert_eq!(tree.last_twice(), 6);
+    }
+
+    #[test]
+    fn a_tree_is_whole_if_everything_follows_on_one_record() {
+        assert!(tree(&[(3, 21, 10), (3, 31, 10), (4, 22, 21)]).is_whole(2, None));
+        assert!(!tree(&[(3, 21, 10), (3, 31, 11)]).is_whole(2, None), "they parted before");
+        assert!(!tree(&[(3, 21, 10), (5, 33, 32)]).is_whole(2, None), "something was forgotten");
+        assert!(tree(&[(3, 31, 10)]).is_whole(2, Some(hash(10))));
+        assert!(!tree(&[(3, 31, 11)]).is_whole(2, Some(hash(10))));
+        assert!(!tree(&[]).is_whole(2, Some(hash(10))), "none can be read");
+    }
+}

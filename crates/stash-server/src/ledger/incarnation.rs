@@ -1,0 +1,137 @@
+//! The writers that this node has been, as its store remembers them.
+//!
+//! A copy of the whole directory that is put back remembers what was so when the copy was made, and
+//! nothing of what came after. So nothing here is taken for what others know, only for what this life
+//! of the node has done itself.
+
+use std::collections::BTreeSet;
+
+use stash_crypto::{Incarnation, NodeId, RecordHash, Writer};
+use stash_p2p::Environment;
+use stash_store::{Batch, ReadError, Store};
+
+use crate::ledger::alarms::one_more;
+use crate::ledger::error::LedgerError;
+use crate::ledger::rows;
+
+/// The incarnation that the store remembers as the current one.
+pub(crate) fn current(store: &Store, node: NodeId) -> Result<Option<Writer>, ReadError> {
+    let kept = store.row(rows::INCARNATION)?.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+    Ok(kept.map(|bytes| Writer { node, incarnation: Incarnation::from_bytes(bytes) }))
+}
+
+/// A new incarnation, durable before its first use, together with what the batch says.
+pub(crate) fn begin(
+    store: &Store,
+    batch: Batch,
+    node: NodeId,
+    environment: &Environment,
+) -> Result<Writer, LedgerError> {
+    let mut bytes = [0; 8];
+    environment.entropy.fill(&mut bytes);
+    let writer = Writer { node, incarnation: Incarnation::from_bytes(bytes) };
+    let batch =
+        batch.row(rows::INCARNATION, Some(&bytes)).row(&rows::own_incarnation(&writer), Some(&[]));
+    store.commit(batch.row(rows::AGREED, Some(&encode(&writer, 0, false))))?;
+    Ok(writer)
+}
+
+/// The incarnations that this life of the node has begun.
+pub(crate) fn own(store: &Store) -> Result<BTreeSet<Writer>, ReadError> {
+    let writer = |(key, _): (Vec<u8>, Vec<u8>)| {
+        Some(Writer::from_bytes(key.strip_prefix(rows::OWN_INCARNATION)?.try_into().ok()?))
+    };
+    Ok(store.rows(rows::OWN_INCARNATION)?.into_iter().filter_map(writer).collect())
+}
+
+/// Whether this life of the node began that incarnation.
+pub(crate) fn is_own(store: &Store, writer: &Writer) -> Result<bool, ReadError> {
+    Ok(store.row(&rows::own_incarnation(writer))?.is_some())
+}
+
+/// The last number of the current incarnation before which no two lives can have parted, if its last
+/// number is `n` and the store has just been opened: it may be a copy, put back. One that has met
+/// nobody since the last time may have been put back twice, and what it wrote in between is nowhere.
+pub(crate) fn opened(store: &Store, writer: &Writer, n: u64) -> Result<u64, LedgerError> {
+    let noted = store.row(rows::AGREED)?.and_then(|row| decode(&row, writer));
+    let agreed = match noted {
+        Some((agreed, false)) => agreed.min(n),
+        _ => n,
+    };
+    if noted != Some((agreed, false)) || !is_own(store, writer)? {
+        let batch = Batch::new().row(rows::AGREED, Some(&encode(writer, agreed, false)));
+        if let Err(error) =
+            store.commit(batch.row(&rows::own_incarnation(writer), Some(&[])).even_if_full())
+        {
+            // It takes no records either, so that no two lives can part.
+            tracing::warn!(%error, "that the store was opened could not be noted");
+        }
+    }
+    Ok(agreed)
+}
+
+/// This node has exchanged all records with a member: whatever another life of it had told that member
+/// has come here, and would have ended this incarnation.
+pub(crate) fn met(store: &Store, writer: &Writer, opened: u64) -> Result<(), LedgerError> {
+    let batch = Batch::new().row(rows::AGREED, Some(&encode(writer, opened, true)));
+    store.commit(batch.even_if_full())?;
+    Ok(())
+}
+
+fn encode(writer: &Writer, n: u64, met: bool) -> Vec<u8> {
+    [&writer.to_bytes()[..], &n.to_le_bytes(), &[u8::from(met)]].concat()
+}
+
+fn decode(row: &[u8], writer: &Writer) -> Option<(u64, bool)> {
+    let rest = row.strip_prefix(&writer.to_bytes()[..])?;
+    let (n, met) = rest.split_first_chunk::<8>()?;
+    Some((u64::from_le_bytes(*n), met == [1]))
+}
+
+/// A writer that was given up because its numbers were used elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Past {
+    pub(crate) writer: Writer,
+    /// Its last number here.
+    pub(crate) n: u64,
+    /// The hash of that record; zeros if there is none.
+    pub(crate) hash: RecordHash,
+    /// The last number before which no two lives of this node can have parted.
+    pub(crate) opened: u64,
+    /// The last record of this store when it was given up: what is held of the writer up to there is of
+    /// this life, and nothing that came later is.
+    pub(crate) sequence: u64,
+}
+
+/// The row of a past incarnation, and the alarm that goes with it.
+pub(crate) fn note(store: &Store, batch: Batch, past: &Past) -> Result<Batch, ReadError> {
+    let Past { writer, n, hash, opened, sequence } = past;
+    let numbers = [opened.to_le_bytes(), sequence.to_le_bytes()].concat();
+    let value = [&n.to_le_bytes()[..], hash.as_bytes(), &numbers].concat();
+    let batch = batch.row(&[rows::PAST_INCARNATION, &writer.to_bytes()].concat(), Some(&value));
+    one_more(
+        store,
+        batch,
+        b"restored/",
+        &writer.to_bytes(),
+        "this node's numbers were used by another life of it: it was brought back from a copy, or a \
+         second machine runs with its keys. If one does, stop it for good: it needs a ticket of its own",
+    )
+}
+
+pub(crate) fn pasts(store: &Store) -> Result<Vec<Past>, ReadError> {
+    let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
+        let writer = Writer::from_bytes(key.strip_prefix(rows::PAST_INCARNATION)?.try_into().ok()?);
+        let (n, rest) = value.split_first_chunk::<8>()?;
+        let (hash, rest) = rest.split_first_chunk::<32>()?;
+        let (opened, sequence) = rest.split_first_chunk::<8>()?;
+        Some(Past {
+            writer,
+            n: u64::from_le_bytes(*n),
+            hash: RecordHash::from_bytes(*hash),
+            opened: u64::from_le_bytes(*opened),
+            sequence: u64::from_le_bytes(sequence.try_into().ok()?),
+        })
+    };
+    Ok(store.rows(rows::PAST_INCARNATION)?.into_iter().filter_map(decode).collect())
+}

@@ -1,0 +1,136 @@
+//! The chunks that a record names, directly or through manifest chunks.
+
+use stash_crypto::{Address, ChunkRef, Manifest, Record, decode_manifest_chunk};
+use stash_store::{Allowance, Batch, CommitError, ReadError, Ref, Store};
+
+use crate::ledger::error::{LedgerError, at};
+
+/// Whether records may be kept without their chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chunks {
+    /// Every chunk must be here, durably: what *stored* means.
+    Required,
+    /// The record alone is taken; it is shown as incomplete. For a node that learns what others
+    /// hold.
+    Later,
+}
+
+pub(crate) fn named(
+    store: &Store,
+    records: &[Record],
+    chunks: Chunks,
+) -> Result<Vec<Named>, LedgerError> {
+    let one = |record: &Record| match Named::of(store, &record.clear().manifest) {
+        // Whether they are here is not known: they are wanted until somebody has looked.
+        Err(error) if chunks == Chunks::Later && error.is_away() => {
+            Ok(Named::unknown(&record.clear().manifest))
+        }
+        named => named,
+    };
+    let look = || records.iter().map(one).collect::<Result<Vec<Named>, LedgerError>>();
+    let named = look()?;
+    if chunks == Chunks::Later || named.iter().all(|named| named.missing.is_empty()) {
+        return Ok(named);
+    }
+    // What was handed over just now counts once it is durable.
+    store.flush()?;
+    look()
+}
+
+pub(crate) fn require(batch: Batch, chunks: &[ChunkRef]) -> Batch {
+    chunks.iter().fold(batch, |batch, chunk| batch.require(at(&chunk.address)))
+}
+
+/// Tells the store which chunks a manifest chunk names, or else a collection would take them for
+/// garbage. In a commit of its own: several together may be larger than a batch, and saying it twice
+/// or too early does no harm.
+pub(crate) fn announce(
+    store: &Store,
+    manifest: &Address,
+    chunks: Chunks,
+) -> Result<(), LedgerError> {
+    let refs = children(store, manifest)?;
+    let batch = Batch::new().manifest(at(manifest), refs.iter().map(reference).collect());
+    let batch = batch.with_allowance(Allowance::Records);
+    store.commit(match chunks {
+        Chunks::Required => require(batch, &refs),
+        Chunks::Later => batch,
+    })?;
+    Ok(())
+}
+
+/// What a manifest chunk names that was here a moment ago.
+pub(crate) fn children(store: &Store, manifest: &Address) -> Result<Vec<ChunkRef>, LedgerError> {
+    let gone = || CommitError::MissingChunk { address: at(manifest) };
+    Ok(read_manifest(store, manifest)?.ok_or_else(gone)?)
+}
+
+pub(crate) fn reference(chunk: &ChunkRef) -> Ref {
+    Ref { address: at(&chunk.address), sealed_len: chunk.sealed_len }
+}
+
+/// What a manifest names, as far as this store can tell.
+#[derive(Default)]
+pub(crate) struct Named {
+    /// Chunks that stand in the record: file chunks, or manifest chunks.
+    pub(crate) direct: Vec<ChunkRef>,
+    /// Manifest chunks that are here. What they name, 1 MiB each, is read again when it is needed.
+    pub(crate) manifests: Vec<Address>,
+    /// Chunks of either kind that are not here: the first [`NEED`].
+    pub(crate) missing: Vec<Address>,
+}
+
+impl Named {
+    /// Nothing that the manifest names is known to be here.
+    fn unknown(manifest: &Manifest) -> Named {
+        let missing = manifest.refs().iter().map(|chunk| chunk.address).take(NEED).collect();
+        Named { direct: manifest.refs().to_vec(), missing, ..Named::default() }
+    }
+
+    pub(crate) fn of(store: &Store, manifest: &Manifest) -> Result<Named, LedgerError> {
+        let mut named = Named { direct: manifest.refs().to_vec(), ..Named::default() };
+        named.look(store, manifest.refs())?;
+        if let Manifest::Indirect { chunks, .. } = manifest {
+            for chunk in chunks {
+                if let Some(refs) = read_manifest(store, &chunk.address)? {
+                    named.look(store, &refs)?;
+                    named.manifests.push(chunk.address);
+                }
+            }
+        }
+        Ok(named)
+    }
+
+    /// Tells the store what the manifest chunks name that are here.
+    pub(crate) fn announce(&self, store: &Store) -> Result<(), LedgerError> {
+        self.manifests.iter().try_for_each(|manifest| announce(store, manifest, Chunks::Later))
+    }
+
+    fn look(&mut self, store: &Store, refs: &[ChunkRef]) -> Result<(), LedgerError> {
+        if self.missing.len() < NEED {
+            let addresses: Vec<_> = refs.iter().map(|chunk| at(&chunk.address)).collect();
+            let here = store.has(&addresses)?;
+            let gone = refs.iter().zip(here).filter(|(_, here)| !here);
+            self.missing.extend(gone.map(|(chunk, _)| chunk.address));
+            self.missing.truncate(NEED);
+        }
+        Ok(())
+    }
+}
+
+/// A manifest chunk's references; `None` when it is not here or is none (its author's fault: the
+/// record then stays incomplete).
+pub(crate) fn read_manifest(
+    store: &Store,
+    address: &Address,
+) -> Result<Option<Vec<ChunkRef>>, LedgerError> {
+    let mut bytes = Vec::new();
+    match store.read_into(&at(address), &mut bytes) {
+        Ok(true) => Ok(decode_manifest_chunk(&bytes).ok()),
+        Ok(false) | Err(ReadError::Damaged { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Addresses that one `need` names, at most; the rest is asked for when these have come.
+pub(crate) const NEED: usize = 1_024;

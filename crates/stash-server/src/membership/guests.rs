@@ -1,0 +1,30 @@
+//! Holders of open tickets, whom the door lets in.
+
+use stash_crypto::{MemberChange, MemberLog, NodeId, Ticket, TicketId};
+
+use crate::core::Core;
+use crate::door::join_realm;
+use crate::ledger::tickets::Row;
+use crate::ledger::{LedgerError, tickets};
+
+/// Opens the door to whoever may still come by a ticket in the table.
+pub(crate) fn open_to_tickets(core: &Core) -> Result<(), LedgerError> {
+    let tickets = tickets::all(core.disk.store())?;
+    let open = core.roster.log(|log| {
+        let guest = |row: &Row| {
+            let ticket = row.ticket.parse::<Ticket>().ok()?;
+            Some((join_realm(&ticket), row.guest(admitted_with(log, &ticket.id))))
+        };
+        tickets.iter().filter_map(guest).collect()
+    });
+    core.door.open_to(open);
+    Ok(())
+}
+
+/// The node that was admitted with a ticket.
+pub(crate) fn admitted_with(log: &MemberLog, id: &TicketId) -> Option<NodeId> {
+    log.entries().iter().find_map(|entry| match entry.change() {
+        MemberChange::Admit { identity, ticket, .. } if ticket == id => Some(identity.node),
+        _ => None,
+    })
+}

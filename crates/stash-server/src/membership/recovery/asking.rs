@@ -1,0 +1,112 @@
+//! Whoever holds the root secret asks members that stay silent under its own identity once more in the
+//! name of the root, which every member answers: it was removed, or follows a log that parts from theirs.
+//! Else two halves of a stash would never say so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_bytes::ByteBuf;
+use stash_crypto::{EntryHash, MemberLog, NoiseSecret};
+use stash_p2p::{CloseReason, Peer};
+use tokio::time::sleep;
+
+use crate::core::Core;
+use crate::door::Hello;
+use crate::ledger::roster::{Known, holds};
+use crate::membership::cut_exchange;
+use crate::membership::join::{JoinError, Stranger, read_log};
+use crate::message::{self, MAX_RECORD_BYTES, Request};
+use crate::rpc::ask;
+
+/// From the start to the first questions: whoever is there has connected by then.
+const FIRST: Duration = Duration::from_secs(60);
+
+/// Between two rounds of questions.
+const AGAIN: Duration = Duration::from_secs(600);
+
+/// How long one member may take to answer.
+const REACH: Duration = Duration::from_secs(10);
+
+/// Asks members that stay silent, now and then, until the engine stops. Nothing, but where the root
+/// secret is.
+pub(crate) async fn ask_the_silent(core: Arc<Core>) {
+    let Some(root) = core.admission.as_ref().and_then(|admission| admission.root_noise()) else {
+        return;
+    };
+    let mut pause = FIRST;
+    loop {
+        tokio::select! {
+            biased;
+            () = core.stop.cancelled() => return,
+            () = sleep(pause) => {}
+        }
+        pause = AGAIN;
+        round(&core, &root).await;
+    }
+}
+
+/// Asks every member once that is not connected.
+pub(crate) async fn round(core: &Arc<Core>, root: &NoiseSecret) {
+    let silent = core.roster.members().into_iter().filter(|member| {
+        let connected = member.node == core.me || core.peer(&member.node).is_some();
+        !connected && !member.addresses.is_empty()
+    });
+    let silent: Vec<Known> = silent.collect();
+    if silent.is_empty() {
+        return;
+    }
+    let stranger = match Stranger::bind(core.environment.clone(), root) {
+        Ok(stranger) => stranger,
+        Err(error) => return tracing::warn!(%error, "silent members are not asked"),
+    };
+    for member in silent {
+        if core.stop.is_cancelled() {
+            break;
+        }
+        if let Err(error) = ask_one(core, &stranger, &member).await {
+            tracing::debug!(peer = %member.node.short(), %error, "a member is silent to the root, too");
+        }
+    }
+    stranger.close().await;
+}
+
+async fn ask_one(core: &Arc<Core>, stranger: &Stranger, member: &Known) -> Result<(), JoinError> {
+    // Whoever was away knows the oldest of the keys.
+    let Some(realm) = core.door.member_realms().pop() else {
+        return Ok(());
+    };
+    let peer = stranger.dial(&member.addresses, &member.noise, realm, REACH).await?;
+    let compared = compare(core, &peer).await;
+    peer.close(CloseReason::Shutdown);
+    compared
+}
+
+/// Both sides see the log of the other, if it is another one.
+async fn compare(core: &Arc<Core>, peer: &Peer) -> Result<(), JoinError> {
+    let hello: Option<Hello> = message::decode(&peer.hello()).ok();
+    let told = hello.and_then(|hello| {
+        let head = hello.head.first_chunk::<32>().copied().map(EntryHash::from_bytes)?;
+        Some((hello.members, head))
+    });
+    let length = core.roster.log(MemberLog::len);
+    let same = told.is_some_and(|(members, head)| {
+        members == length && core.roster.log(|log| holds(log, members, &head))
+    });
+    if same {
+        return Ok(());
+    }
+    let mut log = MemberLog::new(core.stash);
+    read_log(peer, &mut log).await?;
+    let entries = log.entries().iter().map(|entry| entry.bytes().to_vec()).collect();
+    // What parts raises the alarm here, and what is shown there raises it there.
+    let _ = cut_exchange::learn(core, peer, entries, Vec::new()).await;
+    let mine = core.roster.last_entries(MAX_RECORD_BYTES).into_iter().map(ByteBuf::from).collect();
+    let told = Request::Announce { entries: mine, addresses: Vec::new() };
+    let lists = core.roster.log(MemberLog::clone);
+    tokio::select! {
+        biased;
+        told = ask(peer, &told) => told.map(drop)?,
+        () = cut_exchange::serve(peer, &lists) => {}
+    }
+    Ok(())
+}

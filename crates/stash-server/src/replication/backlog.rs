@@ -1,0 +1,77 @@
+//! Asking a member, step by step, about the records that it was known to lack.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use stash_crypto::NodeId;
+use stash_p2p::Peer;
+use tokio::time::Instant;
+
+use crate::core::Core;
+use crate::message::HOLDING_PAGE;
+use crate::rpc::AskError;
+use crate::transfer::holders;
+use crate::transfer::under_replicated::{Lacked, QUESTIONS, strike};
+
+/// How much longer than a question took the rest after it is, when the member lacks most of what it was
+/// asked about: it looks up every chunk, and will be asked again.
+pub(crate) const REST: u32 = 10;
+
+/// Asks a member about the records that it is known to lack: what it has by now is struck out, and it
+/// is told of the rest. In steps, each so short that nothing else that is to be done with the member
+/// waits for it.
+#[derive(Debug)]
+pub(crate) struct Settling {
+    lacked: Lacked,
+    /// Questions of the next step.
+    pub(crate) questions: usize,
+}
+
+/// What is to follow a step.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Another step, after a rest.
+    Rest(Duration),
+    /// Nothing: the member was asked about all of them.
+    Ended,
+}
+
+impl Settling {
+    pub(crate) fn with(node: NodeId) -> Settling {
+        Settling { lacked: Lacked::by(BTreeSet::from([node])), questions: 1 }
+    }
+
+    pub(crate) async fn step(&mut self, core: &Arc<Core>, peer: &Peer) -> Result<Next, AskError> {
+        let begun = Instant::now();
+        let page = self.lacked.next(core, self.questions * HOLDING_PAGE).await;
+        let Some(page) = page.map_err(|error| AskError::Gone(error.to_string()))? else {
+            return Ok(Next::Ended);
+        };
+        let asked = page.chunks(HOLDING_PAGE).map(|some| holders::there(peer, some));
+        let states = try_join_all(asked).await?.concat();
+        let split = |wanted: bool| {
+            let pairs =
+                page.iter().zip(&states).filter(move |(_, state)| state.is_lacking() == wanted);
+            pairs.map(|(hash, _)| *hash).collect::<Vec<_>>()
+        };
+        let lacking = split(true);
+        strike(core, &self.lacked.nodes, split(false)).await;
+        if !lacking.is_empty() {
+            holders::tell(peer, &lacking).await;
+        }
+        Ok(Next::Rest(self.rest(page.len(), lacking.len(), begun.elapsed())))
+    }
+
+    /// What is struck out is never asked about again, so that it may take half of the time; other
+    /// questions may have to be asked many times.
+    pub(crate) fn rest(&mut self, asked: usize, lacking: usize, took: Duration) -> Duration {
+        if lacking * 2 > asked {
+            self.questions = 1;
+            return took * REST;
+        }
+        self.questions = (self.questions * 2).min(QUESTIONS);
+        took
+    }
+}

@@ -1,0 +1,326 @@
+//! Getting what others have and this node has not: records by their hashes, in the order of each
+//! member, from where this node had come to; chunks come after them (`wants.rs`).
+//!
+//! What a node knows is the set of records that it holds. A position in a member's order only saves
+//! asking again: when it is lost, or the member's store is not what it was, everything is compared.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use stash_crypto::{MemberLog, NodeId, RecordHash};
+use stash_p2p::Peer;
+use stash_store::{Batch, Store};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::core::{Core, synchronised};
+use crate::ledger::cursor::Cursor;
+use crate::ledger::progress::{decode, encode};
+use crate::ledger::rows;
+use crate::lock::lock;
+use crate::membership::{exchange, standing};
+use crate::message::{self, Reply, Request};
+use crate::peers::Follower;
+use crate::replication::backlog::Settling;
+use crate::replication::reconcile::compare_all;
+use crate::replication::records::take;
+use crate::replication::refused::plus;
+use crate::replication::{backlog, wants};
+use crate::rounds::Rounds;
+use crate::rpc::{AskError, ask, here, unexpected};
+use crate::transfer::restored;
+
+/// How long news wait for more of them. What a connected member is sent directly does not wait.
+const NEWS: Duration = Duration::from_secs(1);
+
+/// How often all that is held is compared with a connected member: 48 bytes if it is the same.
+const AUDIT: Duration = Duration::from_secs(600);
+
+/// How often at least, while what differs is what there is no room for.
+const RARE_AUDIT: Duration = Duration::from_secs(6 * 3_600);
+
+/// From the end of the questions what a member still lacks to the next ones, at least.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Pauses after a failure: twice as long each time.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Tells connected members, a little later, that there may be news here.
+pub(crate) async fn tell(core: Arc<Core>) {
+    let mut changes = core.changes.subscribe();
+    changes.borrow_and_update();
+    loop {
+        tokio::select! {
+            biased;
+            () = core.stop.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+        tokio::select! {
+            biased;
+            () = core.stop.cancelled() => return,
+            () = sleep(NEWS) => {}
+        }
+        changes.borrow_and_update();
+        for (node, peer) in core.connected() {
+            core.tasks.spawn(async move {
+                if let Err(error) = ask(&peer, &Request::News {}).await {
+                    tracing::debug!(peer = %node.short(), %error, "a member was not told news");
+                }
+            });
+        }
+    }
+}
+
+/// Keeps this node up to date with a member until the connection ends.
+pub(crate) async fn follow(core: Arc<Core>, node: NodeId, peer: Peer) {
+    let follower = Arc::new(Follower::default());
+    lock(&core.news).insert(node, Arc::clone(&follower));
+    let knows_log = exchange::meet(&core, node, &peer).await;
+    let mut following = Following::new(core, node, peer, follower);
+    following.knows_log = knows_log;
+    loop {
+        let again = following.round().await;
+        let Following { core, peer, follower, .. } = &following;
+        following.woken = tokio::select! {
+            biased;
+            () = core.stop.cancelled() => return,
+            _ = peer.closed() => return,
+            () = follower.wake.notified() => true,
+            () = sleep_until(again) => false,
+        };
+    }
+}
+
+/// What one follower has to do, and when.
+struct Following {
+    core: Arc<Core>,
+    node: NodeId,
+    peer: Peer,
+    follower: Arc<Follower>,
+    /// Whether this node knows all of the member log that the member had when it came.
+    knows_log: bool,
+    /// When all that is held is compared next.
+    audit_at: Instant,
+    /// From one comparison to the next.
+    audit: Duration,
+    /// When the member is asked next what it still lacks.
+    settle_at: Instant,
+    /// How far these questions have come; `None` between the end of some and the begin of the next.
+    settling: Option<Settling>,
+    /// Since they began, something may have changed.
+    unsettled: bool,
+    /// Somebody has news; else it is only time for something.
+    woken: bool,
+    pause: Duration,
+}
+
+impl Following {
+    fn new(core: Arc<Core>, node: NodeId, peer: Peer, follower: Arc<Follower>) -> Following {
+        let now = Instant::now();
+        Following {
+            core,
+            node,
+            peer,
+            follower,
+            knows_log: false,
+            audit_at: now,
+            audit: AUDIT,
+            settle_at: now,
+            settling: None,
+            unsettled: true,
+            woken: true,
+            pause: PAUSES.0,
+        }
+    }
+
+    /// Does what is due, and says when something is due again.
+    async fn round(&mut self) -> Instant {
+        // What came with news may be what the member lacked.
+        self.unsettled |= self.woken || Instant::now() >= self.audit_at;
+        if let Err(error) = self.take_over().await {
+            tracing::debug!(peer = %self.node.short(), %error, "catching up was interrupted");
+            self.pause = (self.pause * 2).min(PAUSES.1);
+            return Instant::now() + self.pause;
+        }
+        self.pause = PAUSES.0;
+        if Instant::now() >= self.settle_at {
+            self.settle().await;
+        }
+        let is_settling = self.unsettled || self.settling.is_some();
+        if is_settling { self.audit_at.min(self.settle_at) } else { self.audit_at }
+    }
+
+    /// Asks the member some of what it lacked, if there is a reason to.
+    async fn settle(&mut self) {
+        if self.core.rooms.is_full(&self.node) {
+            // It knows what it lacks; it says so when it has room.
+            (self.settling, self.unsettled) = (None, false);
+            self.settle_at = Instant::now() + SETTLE;
+            return;
+        }
+        if self.settling.is_none() && !std::mem::take(&mut self.unsettled) {
+            return;
+        }
+        let settling = self.settling.get_or_insert_with(|| Settling::with(self.node));
+        let pause = match settling.step(&self.core, &self.peer).await {
+            Ok(backlog::Next::Rest(rest)) => rest,
+            Ok(backlog::Next::Ended) => {
+                self.settling = None;
+                SETTLE
+            }
+            Err(error) => {
+                tracing::debug!(peer = %self.node.short(), %error, "a member does not say what it lacks");
+                self.settling = None;
+                SETTLE
+            }
+        };
+        self.settle_at = Instant::now() + pause;
+    }
+
+    /// Reads what the member has; when it is time, makes sure that nothing was passed over.
+    async fn take_over(&mut self) -> Result<(), AskError> {
+        let Following { core, node, peer, follower, .. } = self;
+        let lacking = std::mem::take(&mut *lock(&follower.lacking));
+        // Of what is held, chunks may be missing that nobody here has noticed.
+        let hashes: Vec<RecordHash> = lacking.iter().copied().collect();
+        let taken = match wants::look_at(core, hashes.clone()).await {
+            Ok(()) => take(core, *node, peer, hashes).await.map(|taken| taken.count),
+            Err(error) => Err(error),
+        };
+        if taken.is_err() {
+            follower.put_back(lacking);
+        }
+        let mut count = taken? + pull(core, *node, peer).await?;
+        if follower.compare.swap(false, Ordering::Relaxed) {
+            self.audit_at = Instant::now();
+        }
+        if Instant::now() >= self.audit_at {
+            let no_room = core.refused.some() || core.rooms.is_full(node);
+            if !equal(core, peer).await? {
+                let found = compare_all(core, *node, peer).await?;
+                // What there is no room for stays a difference.
+                let in_vain = found == 0 && no_room;
+                self.audit = if in_vain { (self.audit * 2).min(RARE_AUDIT) } else { AUDIT };
+                count += found;
+            }
+            exchanged(core).await?;
+            if !self.knows_log && core.admission.is_some() {
+                self.knows_log = exchange::is_known(core, peer).await;
+            }
+            if self.knows_log && core.admission.is_some() {
+                let (shared, node) = (Arc::clone(core), *node);
+                let met = move |store: &Store| standing::met(&shared, store, node);
+                core.disk.run(met).await.map_err(|error| here(&error))?;
+            }
+            restored::exchanged(core);
+            self.audit_at = Instant::now() + self.audit;
+        }
+        if count > 0 {
+            tracing::info!(peer = %node.short(), count, "took over records");
+        }
+        Ok(())
+    }
+}
+
+async fn exchanged(core: &Arc<Core>) -> Result<(), AskError> {
+    let shared = Arc::clone(core);
+    let done = move |store: &Store| {
+        if !synchronised(&shared) {
+            store.commit(Batch::new().row(rows::COMPLETE, Some(b"1")).even_if_full())?;
+        }
+        shared.author.met(store)
+    };
+    core.disk.run(done).await.map_err(|error| here(&error))
+}
+
+/// Whether the member holds the same records as this node. If it knows more of the member log, that is
+/// read: an entry may have come there after its hello had left, and before it knew of this connection.
+async fn equal(core: &Arc<Core>, peer: &Peer) -> Result<bool, AskError> {
+    let reply = ask(peer, &Request::All {}).await?;
+    let Reply::All { n, sum, log, full, less } = reply else {
+        return Err(unexpected(&reply));
+    };
+    if log > core.roster.log(MemberLog::len) {
+        exchange::members(core, peer).await?;
+    }
+    let shared = Arc::clone(core);
+    let totals = core.disk.run(move |store| shared.refused.with_totals(store)).await;
+    let (mine, refused) = totals.map_err(|error| here(&error))?;
+    let less: Option<[u8; 32]> =
+        if less.is_empty() { Some([0; 32]) } else { less[..].try_into().ok() };
+    let less = less.ok_or_else(|| AskError::Protocol("no sum of 32 bytes".to_owned()))?;
+    // What either has no room for is no difference: comparing would find it, and change nothing.
+    let mine = (mine.count + refused.count, plus(&mine.sum, &refused.sum));
+    Ok(mine == (n.saturating_add(full), plus(&sum, &less)))
+}
+
+/// Reads a member's order from where this node had come to. How many records are new here.
+async fn pull(core: &Arc<Core>, node: NodeId, peer: &Peer) -> Result<u64, AskError> {
+    let row = [rows::CURSOR, node.as_bytes()].concat();
+    let kept = core.disk.run(move |store| store.row(&row)).await.map_err(|error| here(&error))?;
+    let from = kept.as_deref().and_then(decode).unwrap_or_default();
+    walk(core, node, peer, from).await
+}
+
+/// Reads a member's order from a position to its end, or as far as that teaches something. How many
+/// records are new here. How far it has come is kept with every page that brought some, so that a
+/// failure costs no more than a page, and at the end.
+async fn walk(
+    core: &Arc<Core>,
+    node: NodeId,
+    peer: &Peer,
+    mut cursor: Cursor,
+) -> Result<u64, AskError> {
+    let (mut count, mut kept, mut is_compared) = (0, cursor, false);
+    let mut rounds = Rounds::default();
+    loop {
+        let reply = ask(peer, &Request::Log { log: cursor.log, after: cursor.after }).await?;
+        let Reply::Log { known, hashes, log, last } = reply else {
+            return Err(unexpected(&reply));
+        };
+        if !known {
+            if cursor == Cursor::default() {
+                return Err(AskError::Protocol("it does not know its own beginning".to_owned()));
+            }
+            if std::mem::replace(&mut is_compared, true) {
+                return Err(AskError::Protocol("it does not know its own end".to_owned()));
+            }
+            // Restored from a copy, or made anew: the same numbers may mean other records there.
+            tracing::warn!(peer = %node.short(), "a member's store is not what it was");
+            count += compare_all(core, node, peer).await?;
+            cursor = Cursor { log, after: last };
+            keep(core, node, &cursor).await?;
+            kept = cursor;
+            continue;
+        }
+        let hashes = message::unpack_hashes(&hashes);
+        let hashes = hashes.map_err(|error| AskError::Protocol(error.to_string()))?;
+        let next = Cursor { log, after: last };
+        if last < cursor.after || last == cursor.after && !hashes.is_empty() {
+            return Err(AskError::Protocol("the sequence does not grow".to_owned()));
+        }
+        let named = hashes.len();
+        let taken = take(core, node, peer, hashes).await?;
+        let new = taken.count;
+        count += new;
+        let held = core.disk.store().record_totals().count;
+        let not_held = taken.struck + taken.no_room.len();
+        let is_end = last == cursor.after || !rounds.page(named - not_held, new, held);
+        if next != kept && (new > 0 || is_end) {
+            keep(core, node, &next).await?;
+            kept = next;
+        }
+        if is_end {
+            return Ok(count);
+        }
+        cursor = next;
+    }
+}
+
+/// Writes down how far this node has come in the order of a member.
+pub(crate) async fn keep(core: &Core, node: NodeId, cursor: &Cursor) -> Result<(), AskError> {
+    let row = [rows::CURSOR, node.as_bytes()].concat();
+    let batch = Batch::new().row(&row, Some(&encode(cursor))).even_if_full();
+    let kept = core.disk.run(move |store| store.commit(batch)).await;
+    kept.map(drop).map_err(|error| here(&error))
+}

@@ -1,0 +1,180 @@
+//! Getting records by their hashes from a member.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_bytes::ByteBuf;
+use stash_crypto::{NodeId, Record, RecordHash};
+use stash_p2p::Peer;
+use stash_store::{ReadError, Store};
+
+use crate::core::Core;
+use crate::ledger::Chunks;
+use crate::membership::exchange;
+use crate::message::{FindPuts, RecordResult, Reply, Request};
+use crate::rpc::{AskError, ask, here, unexpected};
+use crate::transfer::accept;
+use crate::{ledger, message};
+
+/// Records asked for in one message: what comes back seldom is more than fits.
+const FIND: usize = 128;
+
+/// Such messages under way. Signatures are verified on as many threads.
+const AT_ONCE: usize = 4;
+
+/// Reads those of a member's records that are not held here, but for those that are known to find no
+/// room.
+pub(crate) async fn take(
+    core: &Arc<Core>,
+    node: NodeId,
+    peer: &Peer,
+    mut hashes: Vec<RecordHash>,
+) -> Result<Taken, AskError> {
+    let named = hashes.len();
+    core.refused.strike(&mut hashes);
+    let struck = named - hashes.len();
+    let taken = Taken { struck, ..take_from(core, node, peer, hashes).await? };
+    if !taken.no_room.is_empty() {
+        // Before the position moves on past them.
+        let (shared, no_room) = (Arc::clone(core), taken.no_room.clone());
+        let keep = move |store: &Store| shared.refused.keep(store, &no_room);
+        core.disk.run(keep).await.map_err(|error| here(&error))?;
+        core.rooms.changed();
+    }
+    Ok(taken)
+}
+
+/// What came of reading some records.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// How many are here now that were not.
+    pub(crate) count: u64,
+    /// How many the member showed, whether the rules took them or not.
+    pub(crate) shown: u64,
+    /// How many were not asked for: they are known to find no room here.
+    pub(crate) struck: usize,
+    /// Those that may be there and find no room here.
+    pub(crate) no_room: Vec<RecordHash>,
+}
+
+impl Taken {
+    fn plus(mut self, other: Taken) -> Taken {
+        self.count += other.count;
+        self.shown += other.shown;
+        self.no_room.extend(other.no_room);
+        self
+    }
+}
+
+/// Reads those of these records that are not held here.
+pub(crate) async fn take_from(
+    core: &Arc<Core>,
+    node: NodeId,
+    peer: &Peer,
+    hashes: Vec<RecordHash>,
+) -> Result<Taken, AskError> {
+    let look = move |store: &Store| {
+        let raw: Vec<[u8; 32]> = hashes.iter().map(|hash| *hash.as_bytes()).collect();
+        let held = store.has_records(&raw)?;
+        let new = hashes.into_iter().zip(held).filter(|(_, held)| !held);
+        Ok::<_, ReadError>(new.map(|(hash, _)| hash).collect::<Vec<_>>())
+    };
+    let new = core.disk.run(look).await.map_err(|error| here(&error))?;
+    // What is asked for at once may come at once, and is to find room.
+    let (find_at_once, questions) = match core.disk.run(ledger::is_roomy).await {
+        true => (FIND, AT_ONCE),
+        false => (ledger::FEW, 1),
+    };
+    let parts = new.chunks(find_at_once).map(<[RecordHash]>::to_vec);
+    let parts: Vec<Vec<RecordHash>> = parts.collect();
+    let one = |part| find(core, node, peer, part);
+    let taken = stream::iter(parts.into_iter().map(one)).buffer_unordered(questions);
+    let taken: Vec<Taken> = taken.try_collect().await?;
+    Ok(taken.into_iter().fold(Taken::default(), Taken::plus))
+}
+
+/// Reads records by their hashes, as far as the member has them and there is room.
+async fn find(
+    core: &Arc<Core>,
+    node: NodeId,
+    peer: &Peer,
+    mut wanted: Vec<RecordHash>,
+) -> Result<Taken, AskError> {
+    let mut taken = Taken::default();
+    while !wanted.is_empty() {
+        let puts = core.disk.run(ledger::readable).await;
+        let request = Request::Find { hashes: message::pack_hashes(&wanted), puts };
+        let reply = ask(peer, &request).await?;
+        let Reply::Records { records } = reply else {
+            return Err(unexpected(&reply));
+        };
+        // They come in the order of the question: what is before the last and did not come is gone
+        // there or was left out, what is behind it may not have fitted.
+        let mut passed = Vec::new();
+        let next = match records.last() {
+            Some(last) => {
+                let last = Record::decode(last).map(|record| record.hash());
+                let is_last = |hash: &RecordHash| last.as_ref().is_ok_and(|last| last == hash);
+                let at = wanted.iter().position(is_last);
+                let unasked = || AskError::Protocol("a record that was not asked for".to_owned());
+                wanted.split_off(at.ok_or_else(unasked)? + 1)
+            }
+            None => Vec::new(),
+        };
+        std::mem::swap(&mut passed, &mut wanted);
+        wanted = next;
+        let (count, full) = accept(core, node, peer, &records).await?;
+        taken.count += count;
+        taken.shown += records.len() as u64;
+        if puts == FindPuts::All {
+            taken.no_room.extend(full);
+            continue;
+        }
+        let came: BTreeSet<RecordHash> = records
+            .iter()
+            .filter_map(|record| Some(Record::decode(record).ok()?.hash()))
+            .filter(|hash| !full.contains(hash))
+            .collect();
+        taken.no_room.extend(passed.into_iter().filter(|hash| !came.contains(hash)));
+    }
+    Ok(taken)
+}
+
+/// Whether there is room for any put at all. Blocking.
+pub(crate) fn has_room(store: &Store) -> bool {
+    ledger::readable(store) == FindPuts::All
+}
+
+/// How many records are stored here now, and which found no room.
+async fn accept(
+    core: &Arc<Core>,
+    node: NodeId,
+    peer: &Peer,
+    records: &[ByteBuf],
+) -> Result<(u64, Vec<RecordHash>), AskError> {
+    let mut results = accept::accept(core, node, records.to_vec(), Chunks::Later).await;
+    let refused = |result: &RecordResult| matches!(result, RecordResult::Refused { .. });
+    let again: Vec<usize> = (0..results.len()).filter(|at| refused(&results[*at])).collect();
+    if !again.is_empty() {
+        // Their writers may be members of whom this node has not heard.
+        exchange::members(core, peer).await?;
+        let second = again.iter().map(|at| records[*at].clone()).collect();
+        let second = accept::accept(core, node, second, Chunks::Later).await;
+        again.into_iter().zip(second).for_each(|(at, result)| results[at] = result);
+    }
+    let (mut count, mut full) = (0, Vec::new());
+    for (record, result) in records.iter().zip(&results) {
+        match result {
+            RecordResult::Stored {} => count += 1,
+            RecordResult::Full { .. } => {
+                full.extend(Record::decode(record).ok().map(|record| record.hash()));
+            }
+            RecordResult::Failed { reason } => {
+                return Err(AskError::Gone(format!("records were not stored here: {reason}")));
+            }
+            RecordResult::Need { .. } | RecordResult::Refused { .. } => {}
+        }
+    }
+    Ok((count, full))
+}

@@ -1,0 +1,142 @@
+//! The list of what was found damaged here and is not whole again.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use stash_crypto::{Address, NameId, RecordHash};
+use stash_store::{ChunkState, Finding, ReadError, Store};
+
+use crate::ledger::{at, rows};
+use crate::lock::lock;
+
+/// Damage that is remembered by name, about 300 bytes each. A disk that is dying has more; the next
+/// pass finds the rest again.
+const REMEMBERED: usize = 10_000;
+
+/// Bytes of a sentence that are written down.
+pub(crate) const SENTENCE: usize = 1_024;
+
+/// A part of what this node holds that is not what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Damage {
+    /// The bytes of a chunk.
+    Chunk(Address),
+    /// A record.
+    Record(RecordHash),
+}
+
+/// Damage that is not healed, and what it concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// What is damaged.
+    pub damage: Damage,
+    /// What was wrong with it, and why it is not healed.
+    pub why: String,
+    /// The records that name the chunk; of a damaged record, itself.
+    pub records: Vec<RecordHash>,
+    /// The names that these records are about, as far as the records can be read.
+    pub names: Vec<NameId>,
+}
+
+/// What was found damaged and is not whole again, and how much was found and healed since the start.
+#[derive(Debug, Default)]
+pub(crate) struct DamageList {
+    pub(crate) open: Mutex<BTreeMap<Damage, Open>>,
+    /// Held by an attempt, so that what is written down is what the last one found.
+    pub(crate) attempt: tokio::sync::Mutex<()>,
+    found: AtomicU64,
+    pub(crate) healed: AtomicU64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Open {
+    pub(crate) why: String,
+    /// A row of the store says so.
+    pub(crate) written: bool,
+}
+
+impl DamageList {
+    /// What the store remembers.
+    pub(crate) fn load(store: &Store) -> Result<DamageList, ReadError> {
+        let rows = store.rows(rows::DAMAGED)?.into_iter();
+        let open = rows.filter_map(|(key, value)| {
+            let why = String::from_utf8_lossy(&value).into_owned();
+            Some((Damage::of_row(&key)?, Open { why, written: true }))
+        });
+        Ok(DamageList { open: Mutex::new(open.collect()), ..DamageList::default() })
+    }
+
+    /// Notes damage. False if it is known already.
+    pub(crate) fn note(&self, damage: Damage, why: String) -> bool {
+        let mut open = lock(&self.open);
+        if open.contains_key(&damage) || open.len() >= REMEMBERED {
+            return false;
+        }
+        self.found.fetch_add(1, Ordering::Relaxed);
+        open.insert(damage, Open { why, written: false });
+        true
+    }
+
+    /// Damage found and healed since the start, and what is not healed.
+    pub(crate) fn counts(&self) -> (u64, u64, u64) {
+        let open = lock(&self.open).len() as u64;
+        (self.found.load(Ordering::Relaxed), self.healed.load(Ordering::Relaxed), open)
+    }
+
+    pub(crate) fn all(&self) -> Vec<(Damage, Open)> {
+        lock(&self.open).iter().map(|(damage, open)| (*damage, open.clone())).collect()
+    }
+}
+
+impl Damage {
+    pub(crate) fn row(&self) -> Vec<u8> {
+        match self {
+            Damage::Chunk(address) => [rows::DAMAGED, b"chunk/", &address.as_bytes()[..]].concat(),
+            Damage::Record(hash) => [rows::DAMAGED, b"record/", &hash.as_bytes()[..]].concat(),
+        }
+    }
+
+    fn of_row(key: &[u8]) -> Option<Damage> {
+        let key = key.strip_prefix(rows::DAMAGED)?;
+        if let Some(address) = key.strip_prefix(b"chunk/") {
+            return Some(Damage::Chunk(Address::from_bytes(address.try_into().ok()?)));
+        }
+        let hash = key.strip_prefix(b"record/")?.try_into().ok()?;
+        Some(Damage::Record(RecordHash::from_bytes(hash)))
+    }
+
+    /// Whether it is damaged now.
+    pub(crate) fn is_real(&self, store: &Store) -> bool {
+        match self {
+            Damage::Chunk(address) => {
+                matches!(store.chunk_state(&at(address)), Ok(ChunkState::Quarantined))
+            }
+            Damage::Record(hash) => {
+                matches!(store.record(hash.as_bytes()), Err(ReadError::RecordDamaged { .. }))
+            }
+        }
+    }
+
+    /// Looks at it as a reader does, who has the store deal with damage. Whether it is damaged.
+    pub(crate) fn confirm(&self, store: &Store) -> bool {
+        if let Damage::Chunk(address) = self {
+            // The answer is in the state from now on.
+            let _ = store.read_into(&at(address), &mut Vec::new());
+        }
+        self.is_real(store)
+    }
+
+    /// The damage that a finding of the store is about, if another member can have it whole.
+    pub(crate) fn of_finding(finding: &Finding) -> Option<(Damage, &str)> {
+        match finding {
+            Finding::Chunk { address, what } => {
+                Some((Damage::Chunk(Address::from_bytes(*address.as_bytes())), what))
+            }
+            Finding::Record { hash, what } => {
+                Some((Damage::Record(RecordHash::from_bytes(*hash)), what))
+            }
+            _ => None,
+        }
+    }
+}

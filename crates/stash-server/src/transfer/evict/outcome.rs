@@ -1,0 +1,85 @@
+//! What an eviction came to.
+
+use stash_crypto::{NodeId, RecordHash};
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::ledger::LedgerError;
+
+/// What an eviction did.
+#[derive(Clone, Debug, Default)]
+pub struct Evicted {
+    /// Chunks dropped.
+    pub chunks: u64,
+    /// Sealed bytes dropped.
+    pub bytes: u64,
+    /// Members that proved them.
+    pub proven_by: BTreeSet<NodeId>,
+}
+
+impl Evicted {
+    pub(crate) fn add(&mut self, other: Evicted) {
+        self.chunks += other.chunks;
+        self.bytes += other.bytes;
+        self.proven_by.extend(other.proven_by);
+    }
+}
+
+/// An eviction did not come to its end. What was dropped before stays dropped, and is proven; every
+/// other byte is still here.
+#[derive(Debug)]
+pub struct EvictError {
+    /// How far it came.
+    pub done: Box<Evicted>,
+    /// Why it went no further.
+    pub why: EvictStop,
+}
+
+impl From<LedgerError> for EvictError {
+    fn from(error: LedgerError) -> EvictError {
+        EvictError { done: Box::default(), why: error.into() }
+    }
+}
+
+impl fmt::Display for EvictError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.fmt(f)
+    }
+}
+
+impl std::error::Error for EvictError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.why.source()
+    }
+}
+
+/// Why an eviction stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum EvictStop {
+    /// No other member proved that it has every chunk, and will keep it.
+    #[error("no other member has proven that it has the bytes{}", answers(.asked))]
+    NotProven {
+        /// Who was asked, and what came of it.
+        asked: Vec<(NodeId, String)>,
+    },
+    /// A record that uses the same bytes came while others were asked. They may be evicted again.
+    #[error("a file with the same bytes was stored meanwhile")]
+    Named {
+        /// The record.
+        by: RecordHash,
+    },
+    /// An eviction of the same bytes is under way.
+    #[error("the same bytes are being evicted already")]
+    Busy,
+    /// The store failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+fn answers(asked: &[(NodeId, String)]) -> String {
+    if asked.is_empty() {
+        return ": none is connected that is not in doubt".to_owned();
+    }
+    let one = |(node, answer): &(NodeId, String)| format!("{}: {answer}", node.short());
+    format!(" ({})", asked.iter().map(one).collect::<Vec<_>>().join(", "))
+}

@@ -1,0 +1,505 @@
+//! Getting sealed chunks: from the own store, else from whichever member has them.
+//!
+//! Chunks come out in order and verified. Several are under way at once, spread over the members;
+//! one that is late is asked for a second time elsewhere.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use stash_crypto::{Address, ChunkRef, Manifest, ManifestError, NodeId, decode_manifest_chunk};
+use stash_p2p::{Class, Frame, Peer, RecvStream};
+use stash_store::{Blob, Reservation, StageError, Staged, Store};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::buffers::{Buffer, BufferPool, MAX_BUFFER};
+use crate::core::Core;
+use crate::ledger::{Chunks, at};
+use crate::lock::lock;
+use crate::message::{Reply, Request};
+use crate::rpc::{ANSWER, AskError, decoded, next_in_line, time_for, unexpected};
+use crate::transfer::local::read_local;
+use crate::transfer::sources::{Answer, patience};
+use crate::{ledger, message};
+
+/// What chunks are fetched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Somebody reads them; whether they are kept here as well.
+    Read {
+        /// Whether what comes from members is kept.
+        keep: bool,
+    },
+    /// A copy that this node should have. Nobody waits for it, so it has buffers of its own.
+    CatchUp,
+}
+
+impl Purpose {
+    fn keeps(self) -> bool {
+        self != Purpose::Read { keep: false }
+    }
+
+    fn pool(self, core: &Core) -> &BufferPool {
+        match self {
+            Purpose::Read { .. } => &core.pools.fetch,
+            Purpose::CatchUp => &core.pools.catch_up,
+        }
+    }
+}
+
+/// Chunks under way for one reader; their buffers are bounded besides.
+const AHEAD: usize = 8;
+
+/// A chunk could not be had. Nothing changed, but a damaged local copy is quarantined; it may work
+/// when other members are connected.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No reachable member has the chunk whole.
+    #[error("chunk {} is not here, and {}", .address.short(), who(.tried))]
+    Missing {
+        /// The chunk.
+        address: Address,
+        /// Who was asked, and the answer.
+        tried: Vec<(NodeId, String)>,
+    },
+    /// The chunk is longer than any sealed chunk: the record that names it is at fault.
+    #[error("chunk {} is said to have {sealed_len} bytes, which no chunk has", .address.short())]
+    Length {
+        /// The chunk.
+        address: Address,
+        /// The length in the manifest.
+        sealed_len: u32,
+    },
+    /// A manifest chunk matches its address and is no manifest: its author is at fault.
+    #[error("manifest chunk {} is malformed: {source}", .address.short())]
+    Manifest {
+        /// The chunk.
+        address: Address,
+        /// What is wrong with it.
+        source: ManifestError,
+    },
+    /// The manifest chunks name another number of chunks than the record says.
+    #[error("the manifest names {got} chunks, the record says {expected}")]
+    Total {
+        /// What the record says.
+        expected: u64,
+        /// What the manifest chunks hold.
+        got: u64,
+    },
+    /// The own store does not keep what is brought for it: it is full, or takes no writes. Nothing is
+    /// brought until it does.
+    #[error("chunk {} is not kept here: {why}", .address.short())]
+    NotKept {
+        /// The chunk.
+        address: Address,
+        /// Its length in bytes.
+        sealed_len: u32,
+        /// Why not.
+        why: Arc<StageError>,
+    },
+    /// There is no room to note what a manifest chunk names, so that nothing of it would be kept.
+    #[error("there is no room for what manifest chunk {} names", .address.short())]
+    NoRoom {
+        /// The manifest chunk.
+        address: Address,
+    },
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+fn who(tried: &[(NodeId, String)]) -> String {
+    if tried.is_empty() {
+        return "no other member is connected".to_owned();
+    }
+    let answers = tried.iter().map(|(node, answer)| format!("{}: {answer}", node.short()));
+    format!("no connected member gave it ({})", answers.collect::<Vec<_>>().join(", "))
+}
+
+/// Sealed chunks in the order asked for.
+#[derive(Debug)]
+pub struct Fetch {
+    chunks: mpsc::Receiver<AbortOnDropHandle<Result<Buffer, FetchError>>>,
+    _producer: AbortOnDropHandle<()>,
+}
+
+impl Fetch {
+    pub(crate) fn open(core: &Arc<Core>, chunks: Vec<ChunkRef>, purpose: Purpose) -> Fetch {
+        let keep = purpose.keeps();
+        let (queue, receiver) = mpsc::channel(AHEAD);
+        let core = Arc::clone(core);
+        let producer = tokio::spawn(async move {
+            let left = AtomicUsize::new(chunks.len());
+            let kept = Arc::new(Kept { left, any: keep, full: AtomicBool::new(false) });
+            for chunk in chunks {
+                if kept.full.load(Ordering::Relaxed) {
+                    return;
+                }
+                // Buffers are taken in order, so the chunk that the reader waits for always has one.
+                let buffer = match checked(chunk) {
+                    Ok(len) => Ok(purpose.pool(&core).take(len).await),
+                    Err(error) => Err(error),
+                };
+                let (core, kept) = (Arc::clone(&core), Arc::clone(&kept));
+                let task = tokio::spawn(async move {
+                    let chunk = one(&core, chunk, buffer?, purpose).await;
+                    let full = matches!(chunk, Err(FetchError::NotKept { .. }));
+                    kept.full.fetch_or(full, Ordering::Relaxed);
+                    kept.done(&core).await;
+                    chunk
+                });
+                if queue.send(AbortOnDropHandle::new(task)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Fetch { chunks: receiver, _producer: AbortOnDropHandle::new(producer) }
+    }
+
+    /// The next chunk's sealed bytes, verified against its address; `None` after the last.
+    pub async fn next(&mut self) -> Option<Result<Buffer, FetchError>> {
+        let task = self.chunks.recv().await?;
+        Some(task.await.unwrap_or(Err(FetchError::Stopping)))
+    }
+}
+
+/// Makes what was kept durable with the last chunk, so that a fetch that has ended is a copy.
+struct Kept {
+    left: AtomicUsize,
+    any: bool,
+    /// One was not kept that should be: no more are brought.
+    full: AtomicBool,
+}
+
+impl Kept {
+    async fn done(&self, core: &Core) {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1
+            && self.any
+            && let Err(error) = core.disk.run(Store::flush).await
+        {
+            tracing::warn!(%error, "fetched chunks are not kept");
+        }
+    }
+}
+
+fn checked(chunk: ChunkRef) -> Result<usize, FetchError> {
+    let (address, sealed_len) = (chunk.address, chunk.sealed_len);
+    match usize::try_from(sealed_len) {
+        Ok(len) if len <= MAX_BUFFER => Ok(len),
+        _ => Err(FetchError::Length { address, sealed_len }),
+    }
+}
+
+/// The file chunks of a manifest, fetching its manifest chunks where they are not here; those are
+/// kept if the purpose keeps.
+pub(crate) async fn manifest(
+    core: &Arc<Core>,
+    manifest: &Manifest,
+    purpose: Purpose,
+) -> Result<Vec<ChunkRef>, FetchError> {
+    let Manifest::Indirect { chunks, total } = manifest else {
+        return Ok(manifest.refs().to_vec());
+    };
+    let mut refs = Vec::new();
+    let mut fetch = Fetch::open(core, chunks.clone(), purpose);
+    for chunk in chunks {
+        let bytes = fetch.next().await.unwrap_or(Err(FetchError::Stopping))?;
+        let malformed = |source| FetchError::Manifest { address: chunk.address, source };
+        refs.extend(decode_manifest_chunk(&bytes).map_err(malformed)?);
+        let address = chunk.address;
+        let told = core.disk.run(move |store| ledger::announce(store, &address, Chunks::Later));
+        if let Err(error) = told.await {
+            if purpose == Purpose::CatchUp && error.is_full() {
+                // Its chunks would be collected, and brought again.
+                return Err(FetchError::NoRoom { address });
+            }
+            // It is said again the next time; until then, a collection may take kept chunks.
+            tracing::debug!(chunk = %address.short(), %error, "a manifest chunk is not announced");
+        }
+    }
+    match refs.len() as u64 {
+        got if got == *total => Ok(refs),
+        got => Err(FetchError::Total { expected: *total, got }),
+    }
+}
+
+/// One chunk, from here or from a member.
+async fn one(
+    core: &Arc<Core>,
+    chunk: ChunkRef,
+    buffer: Buffer,
+    purpose: Purpose,
+) -> Result<Buffer, FetchError> {
+    match read_local(core, chunk, buffer).await {
+        Ok(buffer) => Ok(buffer),
+        Err(buffer) => {
+            if purpose == Purpose::CatchUp {
+                // It may be here, and what comes could not be kept.
+                if core.disk.store().away().is_some() {
+                    let (address, tried) = (chunk.address, vec![own_away(core)]);
+                    return Err(FetchError::Missing { address, tried });
+                }
+                return replicate(core, chunk, buffer).await;
+            }
+            let mut fetched = from_members(core, chunk, buffer).await;
+            if let Err(FetchError::Missing { tried, .. }) = &mut fetched
+                && core.disk.store().away().is_some()
+            {
+                tried.push(own_away(core));
+            }
+            let buffer = fetched?;
+            if !purpose.keeps() || core.disk.store().away().is_some() {
+                return Ok(buffer);
+            }
+            let (buffer, staged) = stage(core, chunk, buffer, None).await;
+            if let Err(error) = staged {
+                tracing::debug!(chunk = %chunk.address.short(), %error, "a fetched chunk is not kept");
+            }
+            Ok(buffer)
+        }
+    }
+}
+
+/// What is said of this node's own copies while nobody can tell.
+fn own_away(core: &Core) -> (NodeId, String) {
+    (core.me, "its own chunk files are away".to_owned())
+}
+
+/// Brings a chunk that this node should have: its room is kept before anybody sends it.
+async fn replicate(
+    core: &Arc<Core>,
+    chunk: ChunkRef,
+    buffer: Buffer,
+) -> Result<Buffer, FetchError> {
+    let ChunkRef { address, sealed_len } = chunk;
+    let not_kept = |why| FetchError::NotKept { address, sealed_len, why: Arc::new(why) };
+    let room = core.disk.run(move |store| store.reserve(sealed_len.into())).await;
+    let room = room.map_err(not_kept)?;
+    core.background.turn(sealed_len.into()).await;
+    let buffer = from_members(core, chunk, buffer).await?;
+    core.background.came(buffer.len());
+    let (buffer, staged) = stage(core, chunk, buffer, Some(room)).await;
+    staged.map_err(not_kept)?;
+    core.background.kept(buffer.len());
+    Ok(buffer)
+}
+
+/// Hands a fetched chunk to the own store, in the room that is kept for it, if some is.
+async fn stage(
+    core: &Arc<Core>,
+    chunk: ChunkRef,
+    buffer: Buffer,
+    room: Option<Reservation>,
+) -> (Buffer, Result<Staged, StageError>) {
+    let shared = buffer.freeze();
+    let bytes = shared.clone();
+    let work = move |store: &Store| {
+        let blob = Blob::assume(at(&chunk.address), bytes);
+        match room {
+            Some(room) => room.stage(blob),
+            None => store.stage(blob),
+        }
+    };
+    let staged = core.disk.run(work).await;
+    let buffer = match shared.thaw() {
+        Ok(buffer) => buffer,
+        // The store holds a small chunk until it is in its log.
+        Err(shared) => Buffer::copy_of(shared.as_ref()),
+    };
+    (buffer, staged)
+}
+
+/// Asks members one after the other, and one more beside those asked whenever they are late.
+async fn from_members(
+    core: &Arc<Core>,
+    chunk: ChunkRef,
+    buffer: Buffer,
+) -> Result<Buffer, FetchError> {
+    let mut spare = Some(buffer);
+    let mut asked: Vec<NodeId> = Vec::new();
+    let mut answers: VecDeque<(NodeId, String)> = VecDeque::new();
+    let mut under_way = FuturesUnordered::new();
+    let patience = patience(core.endpoint.bandwidth().down);
+    loop {
+        let connected: Vec<_> = core.connected();
+        let nodes: Vec<NodeId> = connected.iter().map(|(node, _)| *node).collect();
+        if let Some(buffer) = spare.take() {
+            let pick = lock(&core.sources).pick(&nodes, &asked);
+            match connected.into_iter().find(|(node, _)| Some(*node) == pick) {
+                Some((node, peer)) => {
+                    asked.push(node);
+                    under_way.push(attempt(core, node, peer, chunk, buffer));
+                }
+                None => drop(buffer),
+            }
+        }
+        if under_way.is_empty() {
+            let tried = answers.into_iter().collect();
+            return Err(FetchError::Missing { address: chunk.address, tried });
+        }
+        let others = nodes.iter().any(|node| !asked.contains(node));
+        let second = async {
+            sleep(patience).await;
+            core.pools.hedge.take(chunk.sealed_len as usize).await
+        };
+        tokio::select! {
+            biased;
+            Some((node, result)) = under_way.next() => match result {
+                Ok(buffer) => return Ok(buffer),
+                Err((buffer, answer)) => {
+                    answers.push_back((node, answer));
+                    spare = Some(buffer);
+                }
+            },
+            buffer = second, if others => spare = Some(buffer),
+        }
+    }
+}
+
+/// Asks one member for a chunk. The request counts against the member until it is answered.
+async fn attempt(
+    core: &Arc<Core>,
+    node: NodeId,
+    peer: Peer,
+    chunk: ChunkRef,
+    mut buffer: Buffer,
+) -> (NodeId, Result<Buffer, (Buffer, String)>) {
+    let mut load = Load { core, node, answer: Answer::Failed };
+    let result = receive(&peer, chunk, &mut buffer).await;
+    let text = match result {
+        Ok(true) if Address::of(&buffer) == chunk.address => {
+            load.answer = Answer::Delivered;
+            return (node, Ok(buffer));
+        }
+        Ok(true) => {
+            load.answer = Answer::Damaged;
+            tracing::error!(peer = %node.short(), chunk = %chunk.address.short(),
+                "a member served bytes that do not match their address");
+            "served bytes that do not match the address".to_owned()
+        }
+        Ok(false) => {
+            load.answer = Answer::NotHere;
+            "does not have it".to_owned()
+        }
+        Err(error) => {
+            if let AskError::Protocol(_) = error {
+                load.answer = Answer::Damaged;
+                tracing::error!(peer = %node.short(), %error, "a member broke the protocol");
+            }
+            error.to_string()
+        }
+    };
+    (node, Err((buffer, text)))
+}
+
+/// Takes a request off a member's load however it ends, cancelled included.
+struct Load<'a> {
+    core: &'a Core,
+    node: NodeId,
+    answer: Answer,
+}
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        lock(&self.core.sources).answered(&self.node, self.answer);
+    }
+}
+
+async fn receive(peer: &Peer, chunk: ChunkRef, buffer: &mut Buffer) -> Result<bool, AskError> {
+    match request(peer, chunk.address).await? {
+        Some((length, mut recv)) if length == chunk.sealed_len => {
+            fill(peer, &mut recv, buffer).await?;
+            Ok(true)
+        }
+        Some((length, _)) => Err(AskError::Protocol(format!("{length} bytes"))),
+        None => Ok(false),
+    }
+}
+
+/// Asks a member for a chunk. Its length, and the stream on which its bytes follow; `None` if the
+/// member does not have it.
+async fn request(peer: &Peer, address: Address) -> Result<Option<(u32, RecvStream)>, AskError> {
+    let opened = timeout(ANSWER, peer.open(Class::Bulk)).await.map_err(|_| AskError::Late)?;
+    let gone = |error: String| AskError::Gone(error);
+    let (mut send, mut recv) = opened.map_err(|error| gone(error.to_string()))?.split();
+    let request = Request::Get { address: *address.as_bytes() };
+    let sent = timeout(ANSWER, send.message(message::encode(&request))).await;
+    sent.map_err(|_| AskError::Late)?.map_err(|error| gone(error.to_string()))?;
+    send.finish();
+    match decoded(next_in_line(peer, &mut recv).await?)? {
+        Reply::Chunk { length } => Ok(Some((length, recv))),
+        Reply::NotHere {} => Ok(None),
+        Reply::Refused { code, reason } => Err(AskError::Refused { code, reason }),
+        reply => Err(unexpected(&reply)),
+    }
+}
+
+async fn fill(peer: &Peer, recv: &mut RecvStream, buffer: &mut Buffer) -> Result<(), AskError> {
+    let limit = time_for(buffer.len());
+    timeout(limit, receive_into(peer, recv, buffer)).await.unwrap_or(Err(AskError::Late))
+}
+
+async fn receive_into(
+    peer: &Peer,
+    recv: &mut RecvStream,
+    buffer: &mut Buffer,
+) -> Result<(), AskError> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let Some(Frame::Data(piece)) = next_in_line(peer, recv).await? else {
+            return Err(AskError::Protocol(format!("the chunk ends after {filled} bytes")));
+        };
+        let room = buffer.get_mut(filled..filled + piece.len());
+        let too_long = || AskError::Protocol("the chunk is longer than it was said".to_owned());
+        room.ok_or_else(too_long)?.copy_from_slice(&piece);
+        filled += piece.len();
+    }
+    Ok(())
+}
+
+/// A chunk whose length nobody here knows any more, from the first connected member that has it
+/// whole, with the room that is kept for it. `Err` says why none gave it.
+pub(crate) async fn unmeasured(
+    core: &Core,
+    address: Address,
+) -> Result<(Buffer, Reservation), String> {
+    let mut why = "no other member is connected".to_owned();
+    for (node, peer) in core.connected() {
+        match measure(core, &peer, address).await {
+            Ok(Some((buffer, room))) if Address::of(&buffer) == address => {
+                return Ok((buffer, room));
+            }
+            Ok(Some(_)) => {
+                let mut sources = lock(&core.sources);
+                sources.pick(&[node], &[]);
+                sources.answered(&node, Answer::Damaged);
+                why = format!("{} served bytes that do not match the address", node.short());
+            }
+            Ok(None) => why = format!("{} does not have it", node.short()),
+            Err(error) => why = format!("{}: {error}", node.short()),
+        }
+    }
+    Err(why)
+}
+
+async fn measure(
+    core: &Core,
+    peer: &Peer,
+    address: Address,
+) -> Result<Option<(Buffer, Reservation)>, AskError> {
+    let Some((length, mut recv)) = request(peer, address).await? else {
+        return Ok(None);
+    };
+    if length as usize > MAX_BUFFER {
+        return Err(AskError::Protocol(format!("a chunk of {length} bytes")));
+    }
+    let room = core.disk.run(move |store| store.reserve(length.into())).await;
+    let room = room.map_err(|error| AskError::Gone(error.to_string()))?;
+    let mut buffer = core.pools.fetch.take(length as usize).await;
+    fill(peer, &mut recv, &mut buffer).await?;
+    Ok(Some((buffer, room)))
+}

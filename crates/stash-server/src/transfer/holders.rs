@@ -1,0 +1,93 @@
+//! How much of a record a node has.
+
+use std::sync::Arc;
+
+use serde_bytes::ByteBuf;
+use stash_crypto::{NodeId, RecordHash};
+use stash_p2p::Peer;
+use stash_store::Store;
+
+use crate::core::Core;
+use crate::ledger::{LedgerError, Named};
+use crate::message::{HOLDING_PAGE, Refusal, Reply, Request, refused, unable};
+use crate::rpc::{AskError, ask, unexpected};
+use crate::{ledger, message};
+
+/// How much of a record a node says that it has. The number is what stands on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// It does not hold the record, or cannot read it.
+    Absent = 0,
+    /// It holds the record, and wants chunks that are not there.
+    Incomplete = 1,
+    /// It holds the record, and every chunk that the record names.
+    Whole = 2,
+    /// It holds the record, and has given up the bytes.
+    GivenUp = 3,
+}
+
+impl Holding {
+    fn of_byte(byte: u8) -> Option<Holding> {
+        [Holding::Absent, Holding::Incomplete, Holding::Whole, Holding::GivenUp]
+            .into_iter()
+            .find(|holding| *holding as u8 == byte)
+    }
+
+    /// Whether it should have bytes that it does not have.
+    pub(crate) fn is_lacking(self) -> bool {
+        matches!(self, Holding::Absent | Holding::Incomplete)
+    }
+}
+
+/// What is here of a record. Blocking.
+pub(crate) fn here(store: &Store, hash: &RecordHash) -> Result<Holding, LedgerError> {
+    let Some(record) = ledger::whole(store, hash)? else {
+        return Ok(Holding::Absent);
+    };
+    if Named::of(store, &record.clear().manifest)?.missing.is_empty() {
+        return Ok(Holding::Whole);
+    }
+    Ok(match ledger::is_given_up(store, &record)? {
+        true => Holding::GivenUp,
+        false => Holding::Incomplete,
+    })
+}
+
+/// Asks a member how much of these records it has, at most [`HOLDING_PAGE`].
+pub(crate) async fn there(peer: &Peer, hashes: &[RecordHash]) -> Result<Vec<Holding>, AskError> {
+    let reply = ask(peer, &Request::Holding { hashes: message::pack_hashes(hashes) }).await?;
+    let Reply::Holding { states } = reply else {
+        return Err(unexpected(&reply));
+    };
+    let holdings: Option<Vec<_>> = states.iter().map(|byte| Holding::of_byte(*byte)).collect();
+    let wrong = || AskError::Protocol("states of other records".to_owned());
+    holdings.filter(|all| all.len() == hashes.len()).ok_or_else(wrong)
+}
+
+/// Tells a member what it lacks, as far as it will listen.
+pub(crate) async fn tell(peer: &Peer, lacking: &[RecordHash]) {
+    let request = Request::Lack { hashes: message::pack_hashes(lacking) };
+    if let Err(error) = ask(peer, &request).await {
+        tracing::debug!(peer = %peer.addr(), %error, "a member was not told what it lacks");
+    }
+}
+
+/// Answers a member that asks how much of some records is here.
+pub(crate) async fn answer(core: &Arc<Core>, member: NodeId, hashes: &[u8]) -> Reply {
+    let hashes = match message::unpack_hashes(hashes) {
+        Ok(hashes) if hashes.len() <= HOLDING_PAGE => hashes,
+        Ok(_) => return refused(Refusal::Malformed, "more than 256 records"),
+        Err(error) => return refused(Refusal::Malformed, &error.to_string()),
+    };
+    // A record of many chunks takes its time: members come in turn.
+    let _turn = core.comparing.of(member).await;
+    let look = move |store: &Store| {
+        let states = hashes.iter().map(|hash| here(store, hash).map(|holding| holding as u8));
+        states.collect::<Result<Vec<u8>, LedgerError>>()
+    };
+    match core.disk.run(look).await {
+        Ok(states) => Reply::Holding { states: ByteBuf::from(states) },
+        Err(LedgerError::Read(error)) => unable(&error),
+        Err(error) => refused(Refusal::Failed, &error.to_string()),
+    }
+}

@@ -1,0 +1,44 @@
+//! Records that are on their way to a member on a put stream. The member need not read them from
+//! this node's order meanwhile, and ask for chunks that are being sent to it.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use stash_crypto::{NodeId, Record, RecordHash};
+
+use crate::lock::lock;
+
+/// Who is being sent what. One record may be in several puts at once.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight(Mutex<HashMap<NodeId, HashMap<RecordHash, u32>>>);
+
+impl InFlight {
+    pub(crate) fn add(&self, node: &NodeId, records: &[Record]) {
+        let mut all = lock(&self.0);
+        let flying = all.entry(*node).or_default();
+        records.iter().for_each(|record| *flying.entry(record.hash()).or_default() += 1);
+    }
+
+    /// Takes back one [`InFlight::add`], whether the records have come or not.
+    pub(crate) fn remove(&self, node: &NodeId, records: &[Record]) {
+        let mut all = lock(&self.0);
+        let Some(flying) = all.get_mut(node) else { return };
+        for record in records {
+            let hash = record.hash();
+            match flying.get_mut(&hash) {
+                Some(times) if *times > 1 => *times -= 1,
+                _ => drop(flying.remove(&hash)),
+            }
+        }
+        if flying.is_empty() {
+            all.remove(node);
+        }
+    }
+
+    /// Leaves out what is on its way to a member.
+    pub(crate) fn strike(&self, node: &NodeId, hashes: &mut Vec<RecordHash>) {
+        if let Some(flying) = lock(&self.0).get(node) {
+            hashes.retain(|hash| !flying.contains_key(hash));
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The responder's end of a put stream: chunks come in, are checked and staged, then records.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_bytes::ByteBuf;
+use stash_crypto::{Address, CHUNK_OVERHEAD, ChunkRef, NodeId, Record, Role};
+use stash_p2p::{Frame, RecvStream, SendStream, StreamError};
+use stash_store::{Blob, Reservation, StageError, Store};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::buffers::{Buffer, MAX_BUFFER};
+use crate::core::Core;
+use crate::ledger::lease::Leases;
+use crate::ledger::{Chunks, at};
+use crate::message::{self, Put, PutReply, RecordResult};
+use crate::transfer::accept::accept;
+
+/// A put stream may be silent for this long: its sender may be reading from a slow pipe.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// Reset code of a put stream whose sender broke the protocol.
+const GIVEN_UP: u32 = 1;
+
+/// Chunks being checked and staged at once, per stream.
+const STAGING: usize = 3;
+
+/// Commits whose results are still to be sent, per stream.
+const COMMITS: usize = 8;
+
+/// Chunks offered and wanted and not yet here, per stream.
+const EXPECTED: usize = 2 * message::MAX_ADDRESSES;
+
+/// Why a put stream was given up. The sender's fault but for [`Fault::Store`].
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("the stream broke: {0}")]
+    Stream(#[from] StreamError),
+    #[error("nothing came for ten minutes")]
+    Idle,
+    #[error("a put message does not decode: {0}")]
+    Message(#[from] message::Malformed),
+    #[error("a chunk of {0} bytes is offered, which no sealed chunk has")]
+    Length(u32),
+    #[error("more chunks are offered than may be outstanding")]
+    TooMany,
+    #[error("chunk bytes came that were not asked for")]
+    Unasked,
+    #[error("records came before the chunks that were asked for")]
+    Early,
+    #[error("a chunk does not match its address: {0}")]
+    Mismatch(#[from] stash_store::Mismatch),
+    #[error("the store does not take chunks: {0}")]
+    Store(#[from] StageError),
+    #[error("the store cannot say what it has: {0}")]
+    Read(#[from] stash_store::ReadError),
+    #[error("its sender is an owner no more")]
+    Demoted,
+    #[error("the stream's own tasks ended")]
+    Stopped,
+}
+
+/// Serves one put stream to its end.
+pub(crate) async fn serve(
+    core: Arc<Core>,
+    from: NodeId,
+    send: SendStream,
+    mut recv: RecvStream,
+) -> Result<(), Fault> {
+    let (wants, want_queue) = mpsc::channel(COMMITS);
+    let (commits, commit_queue) = mpsc::channel(COMMITS);
+    let abort = CancellationToken::new();
+    let replies = tokio::spawn(reply(send, want_queue, commit_queue, abort.clone()));
+    let mut intake = Intake {
+        core,
+        from,
+        leases: Leases::new(),
+        expected: VecDeque::new(),
+        asked: BTreeSet::new(),
+        filling: None,
+        full: Arc::default(),
+        staging: JoinSet::new(),
+        wants,
+        commits,
+    };
+    let outcome = intake.run(&mut recv).await;
+    if outcome.is_err() {
+        abort.cancel();
+    }
+    drop(intake);
+    let replied = replies.await.map_err(|_| Fault::Stopped)?;
+    outcome?;
+    Ok(replied?)
+}
+
+/// A chunk of which a part has come.
+struct Filling {
+    address: Address,
+    room: Reservation,
+    buffer: Buffer,
+    filled: usize,
+}
+
+struct Intake {
+    core: Arc<Core>,
+    from: NodeId,
+    /// What was offered and no record names yet. Only owners put, and only they lease.
+    leases: Leases,
+    /// What was asked for, each with the room that is kept for it.
+    expected: VecDeque<(ChunkRef, Reservation)>,
+    asked: BTreeSet<Address>,
+    filling: Option<Filling>,
+    /// Some chunk found no room since the last records.
+    full: Arc<AtomicBool>,
+    staging: JoinSet<Result<(), Fault>>,
+    wants: mpsc::Sender<PutReply>,
+    commits: mpsc::Sender<JoinHandle<Vec<RecordResult>>>,
+}
+
+impl Intake {
+    async fn run(&mut self, recv: &mut RecvStream) -> Result<(), Fault> {
+        loop {
+            match self.next(recv).await? {
+                Some(Frame::Data(piece)) => self.fill(piece).await?,
+                Some(Frame::Message(bytes)) => match message::decode(&bytes)? {
+                    Put::Offer { chunks } => self.offered(&chunks).await?,
+                    Put::Records { records } => self.records(records).await?,
+                },
+                None => return self.staged(0).await,
+            }
+        }
+    }
+
+    /// The next frame, or the failure of a chunk that came before.
+    async fn next(&mut self, recv: &mut RecvStream) -> Result<Option<Frame>, Fault> {
+        let next = timeout(IDLE, recv.next());
+        tokio::pin!(next);
+        let core = Arc::clone(&self.core);
+        loop {
+            let grown = core.roster.grown();
+            tokio::pin!(grown);
+            // Before the look: what changes after it is heard of.
+            grown.as_mut().enable();
+            if !self.core.roster.role(&self.from).is_some_and(Role::writes) {
+                return Err(Fault::Demoted);
+            }
+            tokio::select! {
+                biased;
+                () = grown => {}
+                frame = &mut next => return Ok(frame.map_err(|_| Fault::Idle)??),
+                Some(done) = self.staging.join_next() => done.map_err(|_| Fault::Stopped)??,
+            }
+        }
+    }
+
+    async fn offered(&mut self, packed: &[u8]) -> Result<(), Fault> {
+        let chunks = message::unpack_references(packed)?;
+        let sealed = |len: u32| (CHUNK_OVERHEAD..=MAX_BUFFER).contains(&(len as usize));
+        if let Some(wrong) = chunks.iter().find(|chunk| !sealed(chunk.sealed_len)) {
+            return Err(Fault::Length(wrong.sealed_len));
+        }
+        let addresses: Vec<_> = chunks.iter().map(|chunk| chunk.address).collect();
+        let leases = self.leases.clone();
+        let here = self.core.disk.run(move |store| leases.add(store, &addresses)).await?;
+        let mut want = Vec::with_capacity(chunks.len());
+        for (chunk, here) in chunks.into_iter().zip(here) {
+            let lacks = !here && self.asked.insert(chunk.address);
+            let room = if lacks { self.room(chunk.sealed_len)? } else { None };
+            want.push(room.is_some());
+            self.expected.extend(room.map(|room| (chunk, room)));
+        }
+        if self.expected.len() > EXPECTED {
+            return Err(Fault::TooMany);
+        }
+        let reply = PutReply::Want { chunks: message::bits(want) };
+        self.wants.send(reply).await.map_err(|_| Fault::Stopped)
+    }
+
+    /// Keeps room for a chunk before its bytes are asked for. Without any, it is not asked for, and
+    /// the records that name it are told why.
+    fn room(&self, len: u32) -> Result<Option<Reservation>, Fault> {
+        match self.core.disk.store().reserve(len.into()) {
+            Ok(room) => Ok(Some(room)),
+            Err(error) if error.is_full() => {
+                self.full.store(true, Ordering::Relaxed);
+                self.core.rooms.changed();
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn fill(&mut self, mut piece: Bytes) -> Result<(), Fault> {
+        while !piece.is_empty() {
+            let mut filling = match self.filling.take() {
+                Some(filling) => filling,
+                None => {
+                    let (chunk, room) = self.expected.pop_front().ok_or(Fault::Unasked)?;
+                    let buffer =
+                        self.core.pools.intake.take(self.from, chunk.sealed_len as usize).await;
+                    Filling { address: chunk.address, room, buffer, filled: 0 }
+                }
+            };
+            let Filling { buffer, filled, .. } = &mut filling;
+            let part = piece.split_to(piece.len().min(buffer.len() - *filled));
+            let end = *filled + part.len();
+            buffer[*filled..end].copy_from_slice(&part);
+            *filled = end;
+            if end < buffer.len() {
+                self.filling = Some(filling);
+            } else {
+                self.stage(filling).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a whole chunk against its address and hands it to the store, beside the stream.
+    async fn stage(&mut self, filling: Filling) -> Result<(), Fault> {
+        self.staged(STAGING - 1).await?;
+        let (core, full) = (Arc::clone(&self.core), Arc::clone(&self.full));
+        self.staging.spawn(async move {
+            let shared = Arc::clone(&core);
+            let work = move |_: &Store| {
+                let Filling { address, room, buffer, .. } = filling;
+                shared.background.came(buffer.len());
+                let len = buffer.len();
+                match room.stage(Blob::verify(at(&address), buffer.freeze())?) {
+                    Ok(_) => shared.background.kept(len),
+                    // The disk has less room than it said: the records are told.
+                    Err(error) if StageError::is_full(&error) => {
+                        full.store(true, Ordering::Relaxed)
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+                Ok(())
+            };
+            core.disk.run(work).await
+        });
+        Ok(())
+    }
+
+    /// Waits until at most `left` chunks are still being staged.
+    async fn staged(&mut self, left: usize) -> Result<(), Fault> {
+        while self.staging.len() > left {
+            if let Some(done) = self.staging.join_next().await {
+                done.map_err(|_| Fault::Stopped)??;
+            }
+        }
+        Ok(())
+    }
+
+    async fn records(&mut self, records: Vec<ByteBuf>) -> Result<(), Fault> {
+        message::together(&records, message::MAX_RECORD_BYTES)?;
+        if self.filling.is_some() || !self.expected.is_empty() {
+            return Err(Fault::Early);
+        }
+        self.staged(0).await?;
+        // What was asked for is here; should it vanish, it may be asked for again.
+        self.asked.clear();
+        let full = self.full.swap(false, Ordering::Relaxed);
+        let (core, from, leases) = (Arc::clone(&self.core), self.from, self.leases.clone());
+        let commit = tokio::spawn(async move {
+            let named: Vec<_> = records.iter().map(|bytes| Record::decode(bytes).ok()).collect();
+            let mut results = accept(&core, from, records, Chunks::Required).await;
+            if full {
+                // What they need was offered, and there is no room for it.
+                let lacks = |one: &&mut RecordResult| matches!(one, RecordResult::Need { .. });
+                let stats = core.disk.store().stats();
+                let (used, limit) = (stats.used_bytes, stats.limit_bytes);
+                results
+                    .iter_mut()
+                    .filter(lacks)
+                    .for_each(|one| *one = RecordResult::Full { used, limit });
+            }
+            let kept = named.into_iter().zip(&results);
+            let kept = kept.filter(|(_, result)| **result == RecordResult::Stored {});
+            let kept: Vec<Record> = kept.filter_map(|(record, _)| record).collect();
+            core.disk.run(move |store| leases.release(store, &kept)).await;
+            results
+        });
+        self.commits.send(commit).await.map_err(|_| Fault::Stopped)
+    }
+}
+
+/// Sends replies: wants at once, results of records in their order. Resets the stream when the
+/// intake gives up.
+async fn reply(
+    mut send: SendStream,
+    mut wants: mpsc::Receiver<PutReply>,
+    mut commits: mpsc::Receiver<JoinHandle<Vec<RecordResult>>>,
+    abort: CancellationToken,
+) -> Result<(), StreamError> {
+    let mut current: Option<JoinHandle<Vec<RecordResult>>> = None;
+    let (mut wanting, mut committing) = (true, true);
+    while wanting || committing || current.is_some() {
+        let reply = tokio::select! {
+            biased;
+            () = abort.cancelled() => {
+                send.reset(GIVEN_UP);
+                return Ok(());
+            }
+            want = wants.recv(), if wanting => want,
+            done = async { current.as_mut().expect("guarded").await }, if current.is_some() => {
+                current = None;
+                // A panic in a commit is a defect here; the sender learns that nothing is stored.
+                let Ok(results) = done else { break };
+                Some(PutReply::Results { results })
+            }
+            commit = commits.recv(), if committing && current.is_none() => {
+                committing = commit.is_some();
+                current = commit;
+                continue;
+            }
+        };
+        let Some(reply) = reply else {
+            wanting = false;
+            continue;
+        };
+        tokio::select! {
+            biased;
+            sent = send.message(message::encode(&reply)) => sent?,
+            () = abort.cancelled() => {
+                send.reset(GIVEN_UP);
+                return Ok(());
+            }
+        }
+    }
+    send.finish();
+    Ok(())
+}

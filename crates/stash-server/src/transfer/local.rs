@@ -1,0 +1,48 @@
+//! Reading chunks of this node's own store.
+
+use std::sync::Arc;
+
+use stash_crypto::{Address, ChunkRef};
+use stash_store::{ReadError, Store};
+
+use crate::buffers::Buffer;
+use crate::core::Core;
+use crate::ledger::at;
+use crate::transfer::damage::Damage;
+
+/// Reads the sealed bytes of a chunk as every part of the engine does: damage that it meets is noted, so that it
+/// is healed. False if the chunk is not here whole. Blocking.
+pub(crate) fn read(
+    core: &Core,
+    store: &Store,
+    address: &Address,
+    into: &mut Vec<u8>,
+) -> Result<bool, ReadError> {
+    let read = store.read_into(&at(address), into);
+    if let Err(error @ ReadError::Damaged { .. }) = &read
+        && core.house.damaged(Damage::Chunk(*address), error.to_string())
+    {
+        tracing::error!(chunk = %address.short(), %error, "a chunk is damaged here");
+    }
+    read
+}
+
+/// Reads a chunk from the own store; gives the buffer back when it is not here whole.
+pub(crate) async fn read_local(
+    core: &Arc<Core>,
+    chunk: ChunkRef,
+    mut buffer: Buffer,
+) -> Result<Buffer, Buffer> {
+    let shared = Arc::clone(core);
+    let work = move |store: &Store| match buffer
+        .fill(|bytes| read(&shared, store, &chunk.address, bytes))
+    {
+        Ok(true) => Ok(buffer),
+        Ok(false) | Err(ReadError::Damaged { .. }) => Err(buffer),
+        Err(error) => {
+            tracing::warn!(chunk = %chunk.address.short(), %error, "a local read failed");
+            Err(buffer)
+        }
+    };
+    core.disk.run(work).await
+}

@@ -1,0 +1,324 @@
+//! Putting: chunks go to the own store and to every connected member at once, records follow.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use stash_crypto::{Address, ChunkRef, NodeId, Record};
+use stash_store::{Blob, StageError, Staged, Store};
+use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::buffers::Shared;
+use crate::core::{self, Core};
+use crate::ledger::author::Write;
+use crate::ledger::lease::Leases;
+use crate::ledger::{LedgerError, WriteError, at};
+use crate::transfer::lane::Item;
+use crate::transfer::shipment::{Progress, Shipment};
+use crate::transfer::tally::{STALL, Tally, Wait};
+use crate::transfer::{lane, under_replicated};
+
+/// Chunks of one lane that are held in memory at once.
+const HELD: usize = 6;
+
+/// How long a put that does not wait for every copy waits for one lane before it lets the lane
+/// fall behind.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Chunks that one lane may be behind: 64 bytes each. Beyond it the lane is given up.
+const BEHIND: usize = 1 << 20;
+
+/// Chunks being written to the own store at once.
+const STAGING: usize = 3;
+
+/// Putting failed. Nothing that was not committed is visible.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PutError {
+    /// This node may not write: it is a keeper or a reader. The caller's fault.
+    #[error("this node is a {0}: only owners put")]
+    Role(stash_crypto::Role),
+    /// The store did not take a chunk.
+    #[error("the chunk was not stored: {0}")]
+    Stage(#[from] StageError),
+    /// The records could not be made or stored.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The store could not be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A task of the upload ended: the node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// One put of any number of files. Cheap to share between tasks.
+#[derive(Clone)]
+pub struct Upload {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Arc<Core>,
+    wait: Wait,
+    targets: Vec<NodeId>,
+    lanes: BTreeMap<NodeId, Lane>,
+    staging: Mutex<JoinSet<Result<Staged, StageError>>>,
+    progress: Arc<Progress>,
+    /// What was handed over, or found here, and is not named by a record yet.
+    leases: Leases,
+}
+
+struct Lane {
+    items: mpsc::Sender<Item>,
+    places: Arc<Semaphore>,
+    /// The peer is slow: it gets addresses, and its bytes are read back when it wants them.
+    behind: AtomicBool,
+    /// The peer is so far behind that it was given up.
+    lost: AtomicBool,
+}
+
+/// Records that are durable here and on their way to other members.
+#[derive(Debug)]
+pub struct Pending {
+    shipment: Arc<Shipment>,
+}
+
+/// What became of a batch of records.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The records as they were written.
+    pub records: Vec<Record>,
+    /// Members that hold them durably with every chunk, this node included.
+    pub copies: usize,
+    /// Members that should, connected or not.
+    pub wanted: usize,
+    /// Whether `copies` is below what the put waits for.
+    pub short: bool,
+    /// Members without a copy, and why.
+    pub missing: Vec<(NodeId, String)>,
+}
+
+impl Pending {
+    /// Waits for the copies that the put asked for, no longer than any reachable member makes
+    /// progress.
+    pub async fn wait(self) -> Outcome {
+        self.outcome(|tally| tally.enough() || tally.closed()).await
+    }
+
+    /// Waits for every reachable member, whatever the put asked for: for what must be seen
+    /// everywhere, such as a tombstone.
+    pub async fn settle(self) -> Outcome {
+        self.outcome(Tally::closed).await
+    }
+
+    async fn outcome(self, done: impl Fn(&Tally) -> bool) -> Outcome {
+        let tally = self.shipment.until(done).await;
+        Outcome {
+            records: self.shipment.records().to_vec(),
+            copies: tally.copies(),
+            wanted: tally.wanted(),
+            short: !tally.enough(),
+            missing: tally.without(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Upload(to {} members)", self.inner.lanes.len())
+    }
+}
+
+impl Upload {
+    pub(crate) fn open(core: &Arc<Core>, wait: Wait) -> Upload {
+        let progress = Arc::new(Progress::new());
+        let targets = core::counted(core).collect();
+        let lane = |(node, peer)| {
+            let (items, queue) = mpsc::channel(BEHIND);
+            let task = lane::run(Arc::clone(core), node, peer, Arc::clone(&progress), queue);
+            core.tasks.spawn(task);
+            let places = Arc::new(Semaphore::new(HELD));
+            let (behind, lost) = (AtomicBool::new(false), AtomicBool::new(false));
+            (node, Lane { items, places, behind, lost })
+        };
+        let lanes = core.connected().into_iter().map(lane).collect();
+        let staging = Mutex::new(JoinSet::new());
+        let core = Arc::clone(core);
+        let leases = Leases::new();
+        Upload { inner: Arc::new(Inner { core, wait, targets, lanes, staging, progress, leases }) }
+    }
+
+    /// Hands a sealed chunk to the own store and to every connected member. Returns when there is
+    /// room for the next one; the chunk is durable with the records that name it.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Stage`] of this or an earlier chunk.
+    pub async fn chunk(&self, address: Address, sealed: Shared) -> Result<(), PutError> {
+        let inner = &*self.inner;
+        let sealed_len = u32::try_from(sealed.as_ref().len()).unwrap_or(u32::MAX);
+        let chunk = ChunkRef { address, sealed_len };
+        let (core, bytes, leases) = (Arc::clone(&inner.core), sealed.clone(), inner.leases.clone());
+        self.stage(async move {
+            let work = move |store: &Store| {
+                leases.add(store, &[address])?;
+                store.stage(Blob::assume(at(&address), bytes))
+            };
+            core.disk.run(work).await
+        })
+        .await?;
+        for lane in inner.lanes.values() {
+            let place = inner.place(lane).await;
+            lane.send(Item::Chunk(chunk, place.map(|place| (sealed.clone(), place))));
+        }
+        Ok(())
+    }
+
+    /// Offers members a chunk that this node believes to hold. `false`: it does not; seal it again.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Ledger`] when the store cannot be read.
+    pub async fn known(&self, chunk: ChunkRef) -> Result<bool, PutError> {
+        let inner = &*self.inner;
+        let leases = inner.leases.clone();
+        let work = move |store: &Store| leases.add(store, &[chunk.address]);
+        let here = inner.core.disk.run(work).await.map_err(LedgerError::from)?;
+        if here != [true] {
+            return Ok(false);
+        }
+        for lane in inner.lanes.values() {
+            lane.send(Item::Chunk(chunk, None));
+        }
+        Ok(true)
+    }
+
+    /// Hands over a manifest chunk; the store learns what it names with the record.
+    ///
+    /// # Errors
+    ///
+    /// As [`Upload::chunk`].
+    pub async fn manifest_chunk(&self, address: Address, bytes: Vec<u8>) -> Result<(), PutError> {
+        let mut buffer = self.inner.core.pools.upload.take(bytes.len()).await;
+        buffer.copy_from_slice(&bytes);
+        self.chunk(address, buffer.freeze()).await
+    }
+
+    /// Numbers, signs and commits a batch, then sends it on. The records are durable here when it
+    /// returns; the result waits for other members.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError`]; no record of the batch was kept.
+    pub async fn commit(&self, writes: Vec<Write>) -> Result<Pending, PutError> {
+        let inner = &*self.inner;
+        let role = inner.core.role();
+        if !role.writes() {
+            return Err(PutError::Role(role));
+        }
+        self.staged(0).await?;
+        let (core, leases) = (Arc::clone(&inner.core), inner.leases.clone());
+        let work = move |store: &Store| {
+            let records = core.author.write(&core.name_locks, &core.roster, store, writes)?;
+            leases.release(store, &records);
+            Ok::<_, WriteError>(records)
+        };
+        let records = inner.core.disk.run(work).await?;
+        inner.core.applied();
+        // What was damaged may be covered now.
+        inner.core.house.met();
+        Ok(self.send(records))
+    }
+
+    /// Sends records again that are held here, for members that may have missed them.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError`] when a chunk that was handed over before failed to be stored.
+    pub async fn resend(&self, records: Vec<Record>) -> Result<Pending, PutError> {
+        self.staged(0).await?;
+        Ok(self.send(records))
+    }
+
+    fn send(&self, records: Vec<Record>) -> Pending {
+        let inner = &*self.inner;
+        let targets = inner.targets.iter().copied();
+        let progress = Arc::clone(&inner.progress);
+        progress.made();
+        let me = inner.core.me;
+        let shipment = Arc::new(Shipment::new(records, inner.wait, me, targets, progress));
+        let lanes: Vec<NodeId> = inner.lanes.keys().copied().collect();
+        for node in &lanes {
+            inner.core.in_flight.add(node, shipment.records());
+        }
+        for node in inner.targets.iter().filter(|node| **node != me) {
+            match inner.lanes.get(node) {
+                _ if shipment.records().is_empty() => shipment.stored(node, 0),
+                Some(lane) if lane.send(Item::Records(Arc::clone(&shipment))) => {}
+                Some(_) => shipment.missing(node, "the connection broke, or is too far behind"),
+                None => shipment.missing(node, "not connected"),
+            }
+        }
+        let watch = under_replicated::watch(Arc::clone(&inner.core), Arc::clone(&shipment), lanes);
+        inner.core.tasks.spawn(watch);
+        Pending { shipment }
+    }
+
+    async fn stage(
+        &self,
+        work: impl Future<Output = Result<Staged, StageError>> + Send + 'static,
+    ) -> Result<(), PutError> {
+        self.staged(STAGING - 1).await?;
+        self.inner.staging.lock().await.spawn(work);
+        Ok(())
+    }
+
+    /// Waits until at most `left` chunks are still being written here.
+    async fn staged(&self, left: usize) -> Result<(), PutError> {
+        let mut staging = self.inner.staging.lock().await;
+        while staging.len() > left {
+            if let Some(done) = staging.join_next().await {
+                done.map_err(|_| PutError::Stopping)??;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// A place in memory on this lane, or `None` when the lane has to do without bytes.
+    async fn place(&self, lane: &Lane) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        let places = Arc::clone(&lane.places);
+        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+            return Some(place);
+        }
+        if lane.behind.load(Ordering::Relaxed) {
+            return None;
+        }
+        let patience = if self.wait == Wait::All { STALL } else { PATIENCE };
+        let place = timeout(patience, places.acquire_owned()).await;
+        if place.is_err() {
+            lane.behind.store(true, Ordering::Relaxed);
+        }
+        place.ok()?.ok()
+    }
+}
+
+impl Lane {
+    /// Hands an item to the lane; `false` when the lane has ended or was given up. A chunk that is
+    /// lost with its lane is noticed when records go down it.
+    fn send(&self, item: Item) -> bool {
+        if self.lost.load(Ordering::Relaxed) {
+            return false;
+        }
+        let sent = self.items.try_send(item).is_ok();
+        if !sent {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+        sent
+    }
+}

@@ -1,0 +1,320 @@
+//! Finding members that lie about what they hold, or whose disks rot: now and then each connected
+//! member is asked to show some of what it says that it has.
+//!
+//! What is asked for is drawn by chance, half of it among the newest records. A member that says
+//! openly that it has not got a chunk does not lie; nor does one that has given up the bytes. A member
+//! that fails is in doubt: what it says is not counted as a copy until it has shown again what it
+//! failed to show, and more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+use serde_bytes::ByteBuf;
+use stash_crypto::{Address, Manifest, NodeId, Record, RecordHash};
+use stash_p2p::Peer;
+use stash_store::{Batch, Store};
+use tokio::time::sleep;
+
+use crate::core::Core;
+use crate::ledger::LedgerError;
+use crate::message::{FindPuts, Refusal, Reply, Request, refused, unable};
+use crate::rpc::{AskError, ask, unexpected};
+use crate::transfer::holders::Holding;
+use crate::transfer::proof::Question;
+use crate::transfer::{holders, local, under_replicated};
+use crate::upkeep::suspects::{ASKED, Sample};
+use crate::{ledger, message};
+
+/// Half of what is asked for is drawn among so many of the newest records.
+const NEWEST: u64 = 1_024;
+
+/// A member that has just come has better things to do.
+const FIRST: Duration = Duration::from_secs(60);
+
+/// Challenges a member until the connection ends.
+pub(crate) async fn watch(core: Arc<Core>, node: NodeId, peer: Peer) {
+    let interval = core.house.options.challenge_interval;
+    let mut pause = FIRST.min(interval);
+    loop {
+        tokio::select! {
+            biased;
+            () = core.stop.cancelled() => return,
+            _ = peer.closed() => return,
+            () = sleep(pause) => {}
+        }
+        pause = interval;
+        let stood = challenge(&core, node, &peer).await;
+        core.repairs.heard(node, &stood);
+        if let Err(error) = stood {
+            tracing::debug!(peer = %node.short(), %error, "a challenge was interrupted");
+        }
+    }
+}
+
+/// Challenges a member once.
+async fn challenge(core: &Arc<Core>, node: NodeId, peer: &Peer) -> Result<(), AskError> {
+    let again = core.suspects.again(&node);
+    let (mut shown, failed) = show(core, node, peer, Choice::Chance(again)).await?;
+    let mut claimed = claimed(core, peer, failed).await?;
+    if !claimed.is_empty() {
+        // Proving finds damage, and it may be healed by the time the member says that all is whole.
+        let (late, failed) = show(core, node, peer, Choice::These(claimed)).await?;
+        shown.extend(late);
+        claimed = self::claimed(core, peer, failed).await?;
+    }
+    conclude(core, node, &shown, &claimed).await;
+    Ok(())
+}
+
+/// What a member is asked to show.
+enum Choice {
+    /// These, which it failed to show before, and others by chance.
+    Chance(Vec<Sample>),
+    /// These alone.
+    These(Vec<Sample>),
+}
+
+/// Asks a member once. What it has shown, and what it has not.
+async fn show(
+    core: &Arc<Core>,
+    node: NodeId,
+    peer: &Peer,
+    choice: Choice,
+) -> Result<(Vec<Sample>, Vec<Sample>), AskError> {
+    let mut nonce = [0; 32];
+    core.environment.rng().fill_bytes(&mut nonce);
+    let (session, shared) = (peer.handshake_hash(), Arc::clone(core));
+    let draw = move |store: &Store| {
+        let ours = Asked { core: &shared, prover: node, nonce, session };
+        match choice {
+            Choice::Chance(again) => ours.draw(store, again),
+            Choice::These(samples) => ours.expect_all(store, samples),
+        }
+    };
+    let drawn = core.disk.run(draw).await.map_err(|error| AskError::Gone(error.to_string()))?;
+    let (mut shown, mut failed) = (Vec::new(), Vec::new());
+    let (chunks, records): (Vec<_>, Vec<_>) =
+        drawn.into_iter().partition(|(sample, _)| sample.chunk.is_some());
+    if !chunks.is_empty() {
+        let addresses = chunks.iter().filter_map(|(sample, _)| sample.chunk.as_ref());
+        let reply = ask(peer, &Request::Prove { nonce, chunks: message::pack(addresses) }).await?;
+        let Reply::Proofs { proofs } = reply else {
+            return Err(unexpected(&reply));
+        };
+        let (proofs, rest) = proofs.as_chunks::<32>();
+        if proofs.len() != chunks.len() || !rest.is_empty() {
+            return Err(AskError::Protocol(format!("{} proofs", proofs.len())));
+        }
+        for ((sample, expected), proof) in chunks.iter().zip(proofs) {
+            let is_shown = blake3::Hash::from_bytes(*expected) == blake3::Hash::from_bytes(*proof);
+            if is_shown { &mut shown } else { &mut failed }.push(*sample);
+        }
+    }
+    if !records.is_empty() {
+        let hashes: Vec<_> = records.iter().map(|(sample, _)| sample.record).collect();
+        let found = found(peer, &hashes).await?;
+        for (sample, _) in records {
+            let is_shown = found.contains(&sample.record);
+            if is_shown { &mut shown } else { &mut failed }.push(sample);
+        }
+    }
+    Ok((shown, failed))
+}
+
+/// Those of a member's records that it can show.
+async fn found(peer: &Peer, hashes: &[RecordHash]) -> Result<BTreeSet<RecordHash>, AskError> {
+    let mut found = BTreeSet::new();
+    // Each answer shows one at least, unless none of them is there.
+    for _ in hashes {
+        let rest: Vec<_> = hashes.iter().filter(|hash| !found.contains(*hash)).copied().collect();
+        let request = Request::Find { hashes: message::pack_hashes(&rest), puts: FindPuts::All };
+        let reply = ask(peer, &request).await?;
+        let Reply::Records { records } = reply else {
+            return Err(unexpected(&reply));
+        };
+        let before = found.len();
+        let hashes = records.iter().filter_map(|bytes| Record::decode(bytes).ok());
+        found.extend(hashes.map(|record| record.hash()));
+        if found.len() == before || rest.is_empty() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Those of the samples that were not shown, and that the member says it has all the same.
+async fn claimed(
+    core: &Arc<Core>,
+    peer: &Peer,
+    failed: Vec<Sample>,
+) -> Result<Vec<Sample>, AskError> {
+    if failed.is_empty() {
+        return Ok(failed);
+    }
+    let hashes: Vec<_> = failed.iter().map(|sample| sample.record).collect();
+    let states = holders::there(peer, &hashes).await?;
+    let pairs = hashes.iter().zip(&states).filter(|(_, state)| state.is_lacking());
+    let lacking: Vec<_> = pairs.map(|(hash, _)| *hash).collect();
+    if !lacking.is_empty() {
+        holders::tell(peer, &lacking).await;
+    }
+    let raw: Vec<[u8; 32]> = hashes.iter().map(|hash| *hash.as_bytes()).collect();
+    let held = core.disk.run(move |store| store.has_records(&raw)).await;
+    // One that was forgotten meanwhile, here and there, is not to be shown.
+    let held = held.map_err(|error| AskError::Gone(error.to_string()))?;
+    let said = failed.into_iter().zip(states).zip(held);
+    let said = said.filter(|((_, state), held)| *held && *state == Holding::Whole);
+    Ok(said.map(|((sample, _), _)| sample).collect())
+}
+
+async fn conclude(core: &Arc<Core>, node: NodeId, shown: &[Sample], failed: &[Sample]) {
+    let changed = core.suspects.note(node, core.environment.seconds(), shown, failed);
+    if !failed.is_empty() {
+        tracing::error!(peer = %node.short(), failed = failed.len(), shown = shown.len(),
+            "a member did not show what it says that it has");
+    }
+    if !changed && failed.is_empty() {
+        return;
+    }
+    let batch = core.suspects.write(Batch::new().even_if_full(), &node);
+    if let Err(error) = core.disk.run(move |store| store.commit(batch)).await {
+        tracing::warn!(%error, "that a member is in doubt could not be written down");
+    }
+    if changed {
+        // There are more copies or fewer than it seemed.
+        core.repairs.look_again();
+    }
+}
+
+/// A question to one member.
+struct Asked<'a> {
+    core: &'a Core,
+    prover: NodeId,
+    nonce: [u8; 32],
+    session: [u8; 32],
+}
+
+impl Asked<'_> {
+    /// What to ask for, with the proofs that are expected of chunks: those of earlier challenges that
+    /// were not shown, and others by chance.
+    fn draw(
+        &self,
+        store: &Store,
+        again: Vec<Sample>,
+    ) -> Result<Vec<(Sample, [u8; 32])>, LedgerError> {
+        let mut drawn: BTreeMap<_, _> = self.expect_all(store, again)?.into_iter().collect();
+        let last = store.last_sequence();
+        let mut rng = self.core.environment.rng();
+        for turn in 0..ASKED {
+            if drawn.len() >= ASKED || last == 0 {
+                break;
+            }
+            let from = if turn % 2 == 0 { last.saturating_sub(NEWEST) } else { 0 };
+            let after = rng.random_range(from..last);
+            let Some((_, hash)) = store.record_hashes_after(after, 1)?.pop() else { continue };
+            let record = RecordHash::from_bytes(hash);
+            if under_replicated::without(store, &record)?.contains(&self.prover) {
+                // That is known.
+                continue;
+            }
+            if let Some(chunk) = chunk_of(store, &record, &mut rng)? {
+                drawn.extend(self.expect(store, Sample { record, chunk })?);
+            }
+        }
+        Ok(drawn.into_iter().collect())
+    }
+
+    /// Those of the samples that can be checked here.
+    fn expect_all(
+        &self,
+        store: &Store,
+        samples: Vec<Sample>,
+    ) -> Result<Vec<(Sample, [u8; 32])>, LedgerError> {
+        let expected = samples.into_iter().map(|sample| self.expect(store, sample));
+        expected.filter_map(Result::transpose).collect()
+    }
+
+    /// The sample with the proof that is expected; `None` if it cannot be checked here.
+    fn expect(
+        &self,
+        store: &Store,
+        sample: Sample,
+    ) -> Result<Option<(Sample, [u8; 32])>, LedgerError> {
+        let Some(address) = sample.chunk else {
+            let held = store.has_records(&[*sample.record.as_bytes()])?;
+            return Ok(held[0].then_some((sample, [0; 32])));
+        };
+        let question = Question {
+            nonce: &self.nonce,
+            stash: &self.core.stash,
+            verifier: &self.core.me,
+            prover: &self.prover,
+            session: &self.session,
+        };
+        let sealed = read(self.core, store, &address);
+        Ok(sealed.map(|sealed| (sample, question.answer(&sealed))))
+    }
+}
+
+/// A chunk of a record by chance; the inner `None` if it has none. The outer one: not to be asked.
+fn chunk_of(
+    store: &Store,
+    hash: &RecordHash,
+    rng: &mut impl Rng,
+) -> Result<Option<Option<Address>>, LedgerError> {
+    let Some(record) = ledger::whole(store, hash)? else {
+        return Ok(None);
+    };
+    let manifest = &record.clear().manifest;
+    let refs = manifest.refs();
+    if refs.is_empty() {
+        return Ok(Some(None));
+    }
+    let direct = refs[rng.random_range(0..refs.len())].address;
+    let Manifest::Indirect { .. } = manifest else {
+        return Ok(Some(Some(direct)));
+    };
+    let inner = ledger::read_manifest(store, &direct)?.filter(|refs| !refs.is_empty());
+    Ok(inner.map(|refs| Some(refs[rng.random_range(0..refs.len())].address)))
+}
+
+/// The sealed bytes of a chunk that is here whole. Blocking.
+fn read(core: &Core, store: &Store, address: &Address) -> Option<Vec<u8>> {
+    let mut sealed = Vec::new();
+    matches!(local::read(core, store, address, &mut sealed), Ok(true)).then_some(sealed)
+}
+
+/// Shows a member that chunks are here: 32 bytes each, zeros for those that are not.
+pub(crate) async fn prove(
+    core: &Arc<Core>,
+    verifier: NodeId,
+    session: [u8; 32],
+    nonce: [u8; 32],
+    chunks: &[u8],
+) -> Reply {
+    let chunks = match message::unpack(chunks) {
+        Ok(chunks) if chunks.len() <= ASKED => chunks,
+        Ok(_) => return refused(Refusal::Malformed, "more than 16 chunks"),
+        Err(error) => return refused(Refusal::Malformed, &error.to_string()),
+    };
+    // Each may be 4 MiB to read: members come in turn.
+    let _turn = core.proving.of(verifier).await;
+    let shared = Arc::clone(core);
+    let work = move |store: &Store| {
+        let (stash, prover) = (&shared.stash, &shared.me);
+        let question =
+            Question { nonce: &nonce, stash, verifier: &verifier, prover, session: &session };
+        let prove = |address: &Address| {
+            read(&shared, store, address).map_or([0; 32], |sealed| question.answer(&sealed))
+        };
+        chunks.iter().map(prove).collect::<Vec<_>>()
+    };
+    let proofs = core.disk.run(work).await;
+    // Looked at after it was read: what was not read may only have been away.
+    if let Err(away) = core.disk.run(Store::look).await {
+        return unable(&away.into());
+    }
+    Reply::Proofs { proofs: ByteBuf::from(proofs.concat()) }
+}

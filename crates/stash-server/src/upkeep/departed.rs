@@ -1,0 +1,66 @@
+//! What a store keeps about a member goes when the member is removed.
+//!
+//! All of it may be dropped at any time and in any order, so nothing says how far that has come: each
+//! start looks again. The counters of handshakes stay; they cost 40 bytes, and keep old messages out.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use stash_crypto::NodeId;
+use stash_store::{Batch, Store};
+
+use crate::core::Core;
+use crate::ledger::{LedgerError, rows};
+use crate::transfer::under_replicated;
+
+/// Rows about one member each, by its node id.
+const ABOUT: [&[u8]; 4] = [rows::ADDRESS, rows::CURSOR, rows::MET, rows::SUSPECT];
+
+/// Rows that one commit is about.
+const PAGE: usize = 1_024;
+
+/// Drops what is kept about nodes that were removed, beside everything else.
+pub(crate) fn clear_away(core: &Arc<Core>) {
+    let gone: BTreeSet<NodeId> =
+        core.roster.log(|log| log.removals().map(|gone| gone.member.identity.node).collect());
+    if gone.is_empty() {
+        return;
+    }
+    let core = Arc::clone(core);
+    core.tasks.clone().spawn(async move {
+        if let Err(error) = clear(&core, gone).await {
+            tracing::warn!(%error, "what is kept about removed members is left until the next start");
+        }
+    });
+}
+
+async fn clear(core: &Arc<Core>, gone: BTreeSet<NodeId>) -> Result<(), LedgerError> {
+    for node in &gone {
+        core.suspects.forget(node);
+        core.repairs.forget(node);
+    }
+    let nodes: Vec<NodeId> = gone.iter().copied().collect();
+    for some in nodes.chunks(PAGE / ABOUT.len()) {
+        let some = some.to_vec();
+        core.disk.run(move |store| drop_rows(store, &some)).await?;
+    }
+    under_replicated::part(core, gone).await?;
+    Ok(())
+}
+
+fn drop_rows(store: &Store, nodes: &[NodeId]) -> Result<(), LedgerError> {
+    let mut batch = Batch::new();
+    for row in nodes.iter().flat_map(|node| ABOUT.map(|about| [about, node.as_bytes()].concat())) {
+        if store.row(&row)?.is_some() {
+            batch = batch.row(&row, None);
+        }
+    }
+    commit(store, batch)
+}
+
+fn commit(store: &Store, batch: Batch) -> Result<(), LedgerError> {
+    if !batch.is_empty() {
+        store.commit(batch.even_if_full())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! Making whole from other members what was found damaged here.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_bytes::ByteBuf;
+use stash_crypto::{Address, NameId, NodeId, Record, RecordHash};
+use stash_p2p::Peer;
+use stash_store::{Batch, Blob, ChunkState, ReadError, Store, StoredRecord};
+
+use crate::core::Core;
+use crate::ledger::{self, Chunks, at};
+use crate::lock::lock;
+use crate::message::{FindPuts, Reply, Request};
+use crate::rpc::{AskError, ask, unexpected};
+use crate::transfer::damage::{Damage, Damaged, Open, SENTENCE};
+use crate::transfer::{accept, fetch};
+
+/// What became of an attempt.
+enum Mended {
+    /// It is whole here.
+    Whole,
+    /// It is not damaged any more: given up, or collected.
+    Gone,
+}
+
+/// Tries to heal everything that is damaged, from the members that are connected.
+pub(crate) async fn heal(core: &Arc<Core>) {
+    for (damage, _) in core.house.damage.all() {
+        if core.disk.store().away().is_some() {
+            // Nothing that would come could be kept.
+            return;
+        }
+        if core.stop.is_cancelled() {
+            return;
+        }
+        heal_one(core, damage).await;
+    }
+}
+
+/// Tries to heal one thing that was noted.
+pub(crate) async fn heal_one(core: &Arc<Core>, damage: Damage) {
+    let _one_at_a_time = core.house.damage.attempt.lock().await;
+    let Some(open) = lock(&core.house.damage.open).get(&damage).cloned() else {
+        return;
+    };
+    let mended = match damage {
+        Damage::Chunk(address) => chunk(core, address).await,
+        Damage::Record(hash) => record(core, hash).await,
+    };
+    let list = &core.house.damage;
+    match mended {
+        Ok(mended) => {
+            if lock(&list.open).remove(&damage).is_some() && matches!(mended, Mended::Whole) {
+                list.healed.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(?damage, "damage is healed");
+            }
+            if open.written {
+                write(core, &damage, None).await;
+            }
+        }
+        Err(reason) if !open.written => {
+            tracing::warn!(?damage, why = open.why, reason, "damage is not healed");
+            let why = format!("{}; {reason}", open.why);
+            if write(core, &damage, Some(&why)).await
+                && let Some(open) = lock(&list.open).get_mut(&damage)
+            {
+                *open = Open { why, written: true };
+            }
+        }
+        Err(reason) => tracing::debug!(?damage, reason, "damage is still not healed"),
+    }
+}
+
+/// Writes down that something is damaged, or is no longer. False if the store does not take it.
+async fn write(core: &Arc<Core>, damage: &Damage, why: Option<&str>) -> bool {
+    let value = why.map(|why| why.as_bytes()[..why.floor_char_boundary(SENTENCE)].to_vec());
+    let batch = Batch::new().row(&damage.row(), value.as_deref());
+    core.disk.run(move |store| store.commit(batch)).await.is_ok()
+}
+
+/// Makes a chunk whole.
+async fn chunk(core: &Arc<Core>, address: Address) -> Result<Mended, String> {
+    let state = core.disk.run(move |store| store.chunk_state(&at(&address))).await;
+    match state.map_err(|error| error.to_string())? {
+        ChunkState::Here { .. } => return Ok(Mended::Whole),
+        ChunkState::Evicted | ChunkState::Absent => return Ok(Mended::Gone),
+        ChunkState::Quarantined => {}
+    }
+    // Its file may be back, or be read where it was not before.
+    let read = core.disk.run(move |store| store.read_into(&at(&address), &mut Vec::new())).await;
+    if matches!(read, Ok(true)) {
+        return Ok(Mended::Whole);
+    }
+    let (buffer, kept) = fetch::unmeasured(core, address).await?;
+    let work = move |store: &Store| {
+        let staged = kept.stage(Blob::assume(at(&address), buffer.freeze()));
+        staged.map_err(|error| error.to_string())?;
+        store.flush().map_err(|error| error.to_string())?;
+        store.chunk_state(&at(&address)).map_err(|error| error.to_string())
+    };
+    match core.disk.run(work).await? {
+        ChunkState::Here { .. } => Ok(Mended::Whole),
+        state => Err(format!("the new copy was not kept: {state:?}")),
+    }
+}
+
+/// Makes a record whole: the same bytes from another member replace those that are damaged.
+async fn record(core: &Arc<Core>, hash: RecordHash) -> Result<Mended, String> {
+    match core.disk.run(move |store| store.record(hash.as_bytes())).await {
+        Ok(Some(_)) => return Ok(Mended::Whole),
+        Ok(None) => return Ok(Mended::Gone),
+        Err(ReadError::RecordDamaged { .. }) => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    let mut why = "no other member is connected".to_owned();
+    for (node, peer) in core.connected() {
+        let record = match find(&peer, hash).await {
+            Ok(Some(record)) => record,
+            Ok(None) => {
+                why = format!("{} does not have it", node.short());
+                continue;
+            }
+            Err(error) => {
+                why = format!("{}: {error}", node.short());
+                continue;
+            }
+        };
+        let name = record.clear().name;
+        match replace(core, node, record).await {
+            Ok(()) => {
+                // Whoever keeps an index of names passed the record over while it was damaged.
+                let _nobody_listens = core.mended.send(name);
+                return Ok(Mended::Whole);
+            }
+            Err(reason) => why = reason,
+        }
+    }
+    Err(why)
+}
+
+async fn replace(core: &Arc<Core>, node: NodeId, record: Record) -> Result<(), String> {
+    let hash = record.hash();
+    let bytes = vec![ByteBuf::from(record.bytes())];
+    let results = accept::accept(core, node, bytes, Chunks::Later).await;
+    match core.disk.run(move |store| store.record(hash.as_bytes())).await {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(format!("the record was not kept: {results:?}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// At most `limit` records after a sequence number. A damaged one is healed first; one that no
+/// member has whole is passed over, or else it would hide all that come after it.
+pub(crate) async fn records_after(
+    core: &Arc<Core>,
+    after: u64,
+    limit: u64,
+) -> Result<Vec<StoredRecord>, ReadError> {
+    let read = move |store: &Store| store.records_after(after, limit);
+    match core.disk.run(read).await {
+        Err(ReadError::RecordDamaged { .. }) => {}
+        result => return result,
+    }
+    let (mut after, mut whole) = (after, Vec::new());
+    loop {
+        let page = core.disk.run(move |store| store.record_hashes_after(after, limit)).await?;
+        let Some((last, _)) = page.last() else {
+            return Ok(whole);
+        };
+        after = *last;
+        for (_, hash) in page {
+            whole.extend(record_if_whole(core, hash).await?);
+        }
+        // Nothing at all would say that there are no more.
+        if !whole.is_empty() {
+            return Ok(whole);
+        }
+    }
+}
+
+async fn record_if_whole(
+    core: &Arc<Core>,
+    hash: [u8; 32],
+) -> Result<Option<StoredRecord>, ReadError> {
+    let read = move |store: &Store| store.record(&hash);
+    let damage = Damage::Record(RecordHash::from_bytes(hash));
+    match core.disk.run(read).await {
+        Err(error @ ReadError::RecordDamaged { .. }) => {
+            // Not again and again: the housekeeping asks from time to time.
+            if core.house.damaged(damage, error.to_string()) {
+                heal_one(core, damage).await;
+            }
+        }
+        result => return result,
+    }
+    match core.disk.run(read).await {
+        Err(ReadError::RecordDamaged { .. }) => Ok(None),
+        result => result,
+    }
+}
+
+/// Asks a member for one record.
+async fn find(peer: &Peer, hash: RecordHash) -> Result<Option<Record>, AskError> {
+    let request = Request::Find { hashes: ByteBuf::from(hash.as_bytes()), puts: FindPuts::All };
+    let reply = ask(peer, &request).await?;
+    let Reply::Records { records } = reply else {
+        return Err(unexpected(&reply));
+    };
+    let Some(bytes) = records.first() else {
+        return Ok(None);
+    };
+    match Record::decode(bytes) {
+        Ok(record) if record.hash() == hash => Ok(Some(record)),
+        Ok(_) => Err(AskError::Protocol("another record".to_owned())),
+        Err(error) => Err(AskError::Protocol(error.to_string())),
+    }
+}
+
+/// What is not healed, the first `limit`, with the records and names that it concerns. Blocking.
+pub(crate) fn view(core: &Core, store: &Store, limit: usize) -> Vec<Damaged> {
+    let all = core.house.damage.all().into_iter().take(limit);
+    let one = |(damage, open): (Damage, Open)| {
+        let records = match damage {
+            // What cannot be looked up is not named; the damage itself is.
+            Damage::Chunk(address) => store.referrers(&at(&address)).unwrap_or_default(),
+            Damage::Record(hash) => vec![*hash.as_bytes()],
+        };
+        let read = |hash: &[u8; 32]| {
+            let stored = store.record(hash).ok().flatten()?;
+            Some(ledger::decode(stored.sequence, &stored.bytes).ok()?.clear().name)
+        };
+        let mut names: Vec<NameId> = records.iter().filter_map(read).collect();
+        names.sort_unstable();
+        names.dedup();
+        let records = records.into_iter().map(RecordHash::from_bytes).collect();
+        Damaged { damage, why: open.why, records, names }
+    };
+    all.map(one).collect()
+}

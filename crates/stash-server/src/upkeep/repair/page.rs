@@ -1,0 +1,283 @@
+//! One page of a pass: who has what, and what is to be done about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use stash_crypto::{NodeId, RecordHash};
+use stash_p2p::Peer;
+use stash_store::{Batch, Store};
+
+use crate::core::Core;
+use crate::ledger::{LedgerError, rows};
+use crate::transfer::holders::Holding;
+use crate::transfer::{holders, under_replicated};
+use crate::upkeep::counts::{Copies, Manner};
+use crate::upkeep::schedule::Housekeeping;
+use crate::{core, ledger};
+
+/// With fewer copies than this elsewhere, bytes that were given up here are brought back at once.
+const AT_ONCE: u64 = 2;
+
+/// The uptime in a row of what waits to be brought back.
+pub(crate) fn uptime(value: &[u8]) -> Option<u64> {
+    value.try_into().ok().map(u64::from_le_bytes)
+}
+
+/// Some records that are looked at together.
+pub(crate) struct Page<'a> {
+    pub(super) core: &'a Arc<Core>,
+    /// Members whose copies do not count.
+    pub(super) lost: &'a BTreeSet<NodeId>,
+    pub(super) manner: Manner,
+    pub(super) hashes: Vec<RecordHash>,
+}
+
+impl Page<'_> {
+    /// Looks, adds to what was found, and does what is to be done. At which uptime something is to
+    /// be brought back, if it waits.
+    pub(super) async fn look(&self, found: &mut Copies) -> Result<Option<u64>, LedgerError> {
+        let hashes = self.hashes.clone();
+        let here = move |store: &Store| {
+            hashes.iter().map(|hash| holders::here(store, hash)).collect::<Result<Vec<_>, _>>()
+        };
+        let here = self.core.disk.run(here).await?;
+        let mut copies: Vec<u64> =
+            here.iter().map(|here| u64::from(*here == Holding::Whole)).collect();
+        let mut missing = vec![false; here.len()];
+        let others = self.others().await?;
+        for (node, asked, states) in others {
+            let counts = !self.lost.contains(&node);
+            let member = found.members.entry(node).or_default();
+            (member.asked, member.counts) = (asked, counts);
+            for (at, state) in states.iter().enumerate() {
+                let count = match state {
+                    Holding::Absent => &mut member.absent,
+                    Holding::Incomplete => &mut member.incomplete,
+                    Holding::Whole => &mut member.whole,
+                    Holding::GivenUp => &mut member.given_up,
+                };
+                *count += 1;
+                copies[at] += u64::from(counts && *state == Holding::Whole);
+                missing[at] |= !counts || state.is_lacking();
+            }
+        }
+        let mut work = Vec::new();
+        for (at, here) in here.iter().enumerate() {
+            // One that a forget has taken since the page was read is nobody's concern.
+            if *here == Holding::Absent {
+                continue;
+            }
+            found.records += 1;
+            found.copies[usize::try_from(copies[at].min(3)).expect("at most 3")] += 1;
+            found.below += u64::from(missing[at] || *here == Holding::Incomplete);
+            match here {
+                Holding::Incomplete => work.push(Work::Want(self.hashes[at])),
+                Holding::GivenUp => work.push(Work::GivenUp(self.hashes[at], copies[at])),
+                Holding::Absent | Holding::Whole => {}
+            }
+        }
+        let done = self.act(work).await?;
+        found.incomplete += done.incomplete;
+        found.brought_back += done.brought_back;
+        found.waiting += done.waiting;
+        Ok(done.due)
+    }
+
+    async fn act(&self, work: Vec<Work>) -> Result<Done, LedgerError> {
+        let (manner, policy) = (self.manner, self.core.house.options.clone());
+        let act = move |store: &Store| {
+            let mut done = Done::default();
+            for one in work {
+                done.take(store, manner, &policy, one)?;
+            }
+            if manner != Manner::Dry && !done.batch.is_empty() {
+                store.commit(std::mem::take(&mut done.batch).even_if_full())?;
+            }
+            Ok(done)
+        };
+        self.core.disk.run(act).await
+    }
+
+    /// What every other member has of these records: those that are connected say so, and are told
+    /// what they lack; the others have what they had.
+    async fn others(&self) -> Result<Vec<(NodeId, bool, Vec<Holding>)>, LedgerError> {
+        let connected: BTreeMap<NodeId, Peer> = self.core.connected().into_iter().collect();
+        let others = core::counted(self.core).filter(|node| *node != self.core.me);
+        let one = |node: NodeId| {
+            let peer = connected.get(&node);
+            async move {
+                match peer {
+                    Some(peer) => self.ask(node, peer).await,
+                    None => self.believed(node).await,
+                }
+            }
+        };
+        futures::future::try_join_all(others.map(one)).await
+    }
+
+    /// One that does not answer is taken for one that is away.
+    async fn ask(
+        &self,
+        node: NodeId,
+        peer: &Peer,
+    ) -> Result<(NodeId, bool, Vec<Holding>), LedgerError> {
+        let answer = holders::there(peer, &self.hashes).await;
+        self.core.repairs.heard(node, &answer);
+        let states = match answer {
+            Ok(states) => states,
+            Err(error) => {
+                tracing::debug!(peer = %node.short(), %error, "a member does not say what it has");
+                return self.believed(node).await;
+            }
+        };
+        // What it does not hold at all, it finds by itself; of chunks that it lacks, it may not know.
+        let pairs = self.hashes.iter().zip(&states);
+        let lacking: Vec<RecordHash> = pairs
+            .filter(|(_, state)| **state == Holding::Incomplete)
+            .map(|(hash, _)| *hash)
+            .collect();
+        if self.manner != Manner::Dry && !lacking.is_empty() {
+            holders::tell(peer, &lacking).await;
+        }
+        Ok((node, true, states))
+    }
+
+    /// What a member that cannot be asked is taken to have: everything that it is not known to lack.
+    async fn believed(&self, node: NodeId) -> Result<(NodeId, bool, Vec<Holding>), LedgerError> {
+        let hashes = self.hashes.clone();
+        let believe = move |store: &Store| {
+            let lacks = |hash| Ok(under_replicated::without(store, hash)?.contains(&node));
+            let state = |lacks| if lacks { Holding::Absent } else { Holding::Whole };
+            hashes.iter().map(|hash| lacks(hash).map(state)).collect::<Result<_, LedgerError>>()
+        };
+        Ok((node, false, self.core.disk.run(believe).await?))
+    }
+}
+
+/// Something to be done about one record.
+enum Work {
+    /// It lacks chunks here.
+    Want(RecordHash),
+    /// Its bytes were given up here; so many others have them.
+    GivenUp(RecordHash, u64),
+}
+
+#[derive(Default)]
+struct Done {
+    batch: Batch,
+    incomplete: u64,
+    brought_back: u64,
+    waiting: u64,
+    /// The uptime at which the first of those that wait is to be brought back.
+    due: Option<u64>,
+}
+
+impl Done {
+    fn take(
+        &mut self,
+        store: &Store,
+        manner: Manner,
+        policy: &Housekeeping,
+        work: Work,
+    ) -> Result<(), LedgerError> {
+        let (hash, copies) = match work {
+            Work::Want(hash) => {
+                self.incomplete += 1;
+                return self.want(store, &hash);
+            }
+            Work::GivenUp(hash, copies) => (hash, copies),
+        };
+        let row = rows::due(&hash);
+        let noted = store.row(&row)?;
+        let now = store.stats().uptime;
+        match decide(policy, manner, copies, noted.as_deref().and_then(uptime), now) {
+            Decision::Enough => {
+                if noted.is_some() {
+                    self.put(&row, None);
+                }
+            }
+            Decision::Wait(due) => {
+                self.waiting += 1;
+                self.due = self.due.into_iter().chain([due]).min();
+                if noted.is_none() {
+                    self.put(&row, Some(&due.to_le_bytes()));
+                }
+            }
+            Decision::Bring => {
+                self.brought_back += 1;
+                self.put(&row, None);
+                if let Some(given_up) = ledger::given_up_row(store, &hash)? {
+                    self.put(&given_up, None);
+                }
+                self.want(store, &hash)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn want(&mut self, store: &Store, hash: &RecordHash) -> Result<(), LedgerError> {
+        let row = rows::want(hash);
+        if store.row(&row)?.is_none() {
+            self.put(&row, Some(&[]));
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, row: &[u8], value: Option<&[u8]>) {
+        self.batch = std::mem::take(&mut self.batch).row(row, value);
+    }
+}
+
+/// What becomes of bytes that were given up here.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    /// Others have them.
+    Enough,
+    /// They are brought back at this uptime, if there are not more copies by then.
+    Wait(u64),
+    /// They are brought back now.
+    Bring,
+}
+
+/// `copies` is how many others have them, `noted` when they were to be brought back.
+fn decide(
+    policy: &Housekeeping,
+    manner: Manner,
+    copies: u64,
+    noted: Option<u64>,
+    now: u64,
+) -> Decision {
+    if copies >= policy.repair_copies {
+        return Decision::Enough;
+    }
+    let due = noted.unwrap_or_else(|| now.saturating_add(policy.repair_grace.as_secs()));
+    if copies >= AT_ONCE && due > now && manner == Manner::Quiet {
+        return Decision::Wait(due);
+    }
+    Decision::Bring
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::time::Duration;
+
+    #[test]
+    fn bytes_come_back_after_the_grace_and_at_once_with_fewer_than_two_copies() {
+        let policy = Housekeeping {
+            repair_copies: 3,
+            repair_grace: Duration::from_secs(100),
+            ..Housekeeping::default()
+        };
+        let decide = |copies, noted, now| decide(&policy, Manner::Quiet, copies, noted, now);
+        assert_eq!(decide(3, Some(10), 20), Decision::Enough);
+        assert_eq!(decide(2, None, 20), Decision::Wait(120));
+        assert_eq!(decide(2, Some(120), 119), Decision::Wait(120), "the grace has begun already");
+        assert_eq!(decide(2, Some(120), 120), Decision::Bring);
+        assert_eq!(decide(1, None, 20), Decision::Bring);
+        assert_eq!(decide(0, None, 20), Decision::Bring, "should one come that has them");
+        let asked = super::decide(&policy, Manner::Now, 2, None, 20);
+        assert_eq!(asked, Decision::Bring, "who asks does not wait");
+    }
+}

@@ -1,0 +1,257 @@
+//! When the duties of the housekeeping are due.
+//!
+//! Pure: time since the start comes in with every call, the next duty comes out.
+
+use std::time::Duration;
+
+/// Between two notes of how long the node has run: a crash loses as much of a chunk's grace.
+pub(crate) const UPTIME: Duration = Duration::from_secs(600);
+
+/// Between two attempts to heal what no member had before.
+const HEAL: Duration = Duration::from_secs(600);
+
+/// A node that has just started has better things to do than to collect or to scrub.
+const SETTLE: Duration = Duration::from_secs(60);
+
+/// Until a collection begins that saves what is left of a damaged part of the log.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Share of the disk's time that a collection takes, in percent: it ends long before the next one
+/// is due, and nobody notices it.
+const COLLECT_SHARE: u8 = 20;
+
+/// How a node keeps its store in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Housekeeping {
+    /// From the end of one collection to the next.
+    pub gc_interval: Duration,
+    /// How long no record may have named a chunk before it is collected, in time that the node ran.
+    pub gc_grace: Duration,
+    /// Share of the disk's time that scrubbing may take, in percent, at most 100. With 0 the node
+    /// scrubs only when it is asked to.
+    pub scrub_share: u8,
+    /// From the start of one pass over everything to the start of the next, at least.
+    pub scrub_interval: Duration,
+    /// From the start of one count of all copies to the start of the next, at most: events that may
+    /// have cost copies begin one sooner.
+    pub repair_interval: Duration,
+    /// For how long a member that is away still counts as a copy, and for how long fewer copies than
+    /// wanted are borne before bytes that were given up here are brought back; time that the node
+    /// ran.
+    pub repair_grace: Duration,
+    /// After which time without having met it the founder says that a member has lapsed: it does not
+    /// count as a copy until it is back; time that the founder ran.
+    pub repair_lapse: Duration,
+    /// Copies that others should have of what was given up here. With fewer than two, it is brought
+    /// back without any grace.
+    pub repair_copies: u64,
+    /// Between two challenges to each connected member.
+    pub challenge_interval: Duration,
+}
+
+impl Default for Housekeeping {
+    fn default() -> Housekeeping {
+        Housekeeping {
+            gc_interval: Duration::from_secs(3_600),
+            gc_grace: Duration::from_secs(24 * 3_600),
+            scrub_share: 2,
+            scrub_interval: Duration::from_secs(7 * 24 * 3_600),
+            repair_interval: Duration::from_secs(24 * 3_600),
+            repair_grace: Duration::from_secs(24 * 3_600),
+            repair_lapse: Duration::from_secs(90 * 24 * 3_600),
+            repair_copies: 2,
+            challenge_interval: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Duty {
+    /// Note how long the node has run.
+    Uptime,
+    /// Fetch what was found damaged.
+    Heal,
+    /// A step of a collection.
+    Collect,
+    /// A step of a pass.
+    Scrub,
+}
+
+/// When each duty is due, as time since the start.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    options: Housekeeping,
+    uptime: Duration,
+    heal: Duration,
+    collect: Duration,
+    scrub: Duration,
+    /// When the pass under way began, if it began here.
+    pass: Option<Duration>,
+}
+
+impl Schedule {
+    /// `collected` and `scrubbed` say how long ago the last collection ended and the last pass
+    /// began, as far as anybody knows.
+    pub(crate) fn new(
+        options: Housekeeping,
+        collected: Option<Duration>,
+        scrubbed: Option<Duration>,
+    ) -> Schedule {
+        let left = |interval: Duration, ago: Option<Duration>| {
+            ago.map_or(SETTLE, |ago| interval.saturating_sub(ago).max(SETTLE))
+        };
+        let collect = left(options.gc_interval, collected);
+        let scrub = match options.scrub_share {
+            0 => Duration::MAX,
+            _ => left(options.scrub_interval, scrubbed),
+        };
+        Schedule { options, uptime: UPTIME, heal: SETTLE, collect, scrub, pass: None }
+    }
+
+    /// What is due next, and when.
+    pub(crate) fn next(&self) -> (Duration, Duty) {
+        let all = [
+            (self.uptime, Duty::Uptime),
+            (self.heal, Duty::Heal),
+            (self.collect, Duty::Collect),
+            (self.scrub, Duty::Scrub),
+        ];
+        all.into_iter().min_by_key(|(at, _)| *at).expect("there are four")
+    }
+
+    /// The store takes no writes, or somebody else is at it.
+    pub(crate) fn put_off(&mut self, duty: Duty, now: Duration) {
+        match duty {
+            Duty::Uptime => self.uptime = now.saturating_add(UPTIME),
+            Duty::Heal => self.heal = now.saturating_add(HEAL),
+            Duty::Collect => self.collect = now.saturating_add(UPTIME),
+            Duty::Scrub => self.scrub = now.saturating_add(UPTIME),
+        }
+    }
+
+    /// Damage was found: somebody may have it whole.
+    pub(crate) fn damaged(&mut self, now: Duration) {
+        self.heal = self.heal.min(now);
+    }
+
+    /// A part of the log is damaged: what lies around it is to be moved.
+    pub(crate) fn log_damaged(&mut self, now: Duration) {
+        self.collect = self.collect.min(now.saturating_add(SOON));
+    }
+
+    /// A step of a collection took so long.
+    pub(crate) fn collect_step(&mut self, now: Duration, took: Duration) {
+        self.collect = now.saturating_add(pause(took, COLLECT_SHARE));
+    }
+
+    /// A collection has ended.
+    pub(crate) fn collected(&mut self, now: Duration) {
+        self.collect = now.saturating_add(self.options.gc_interval);
+    }
+
+    /// A step of a pass took so long. True if it was the first one.
+    pub(crate) fn scrub_step(&mut self, now: Duration, took: Duration) -> bool {
+        let first = self.pass.is_none();
+        self.pass.get_or_insert(now);
+        self.scrub = now.saturating_add(pause(took, self.options.scrub_share));
+        first
+    }
+
+    /// A pass has ended.
+    pub(crate) fn pass_ended(&mut self, now: Duration) {
+        let began = self.pass.take().unwrap_or(now);
+        self.scrub = began.saturating_add(self.options.scrub_interval).max(now);
+    }
+}
+
+/// How long to rest after a step, so that work takes this share of the time.
+fn pause(took: Duration, percent: u8) -> Duration {
+    let percent = u32::from(percent.clamp(1, 100));
+    took.saturating_mul(100 - percent) / percent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+    /// When a duty is due.
+    fn due(schedule: &mut Schedule, wanted: Duty) -> Duration {
+        for _ in 0..10_000 {
+            match schedule.next() {
+                (at, duty) if duty == wanted => return at,
+                (at, duty) => schedule.put_off(duty, at),
+            }
+        }
+        panic!("{wanted:?} is never due");
+    }
+
+    #[test]
+    fn scrubbing_takes_its_share_of_the_time_and_no_more() {
+        let mut schedule = Schedule::new(Housekeeping::default(), None, None);
+        let (mut now, mut worked) = (due(&mut schedule, Duty::Scrub), Duration::ZERO);
+        let begun = now;
+        for step in 1..=200 {
+            let took = Duration::from_millis(step);
+            now += took;
+            worked += took;
+            schedule.scrub_step(now, took);
+            now = schedule.scrub;
+        }
+        assert_eq!(worked * 50, now - begun);
+    }
+
+    #[test]
+    fn a_pass_begins_an_interval_after_the_one_before_began() {
+        let mut schedule = Schedule::new(Housekeeping::default(), None, None);
+        assert!(schedule.scrub_step(HOUR, MINUTE));
+        assert!(!schedule.scrub_step(3 * HOUR, MINUTE));
+        schedule.pass_ended(4 * HOUR);
+        assert_eq!(schedule.scrub, HOUR + 7 * DAY);
+        assert!(schedule.scrub_step(HOUR + 7 * DAY, MINUTE));
+        schedule.pass_ended(30 * DAY);
+        assert_eq!(schedule.scrub, 30 * DAY, "one that took longer is followed at once");
+    }
+
+    #[test]
+    fn a_restart_neither_begins_a_pass_anew_nor_a_collection_early() {
+        let options = Housekeeping::default;
+        let mut schedule = Schedule::new(options(), Some(20 * MINUTE), Some(6 * DAY));
+        assert_eq!(due(&mut schedule, Duty::Collect), 40 * MINUTE);
+        let mut schedule = Schedule::new(options(), Some(20 * MINUTE), Some(6 * DAY));
+        assert_eq!(due(&mut schedule, Duty::Scrub), DAY);
+        let mut late = Schedule::new(options(), Some(9 * HOUR), Some(90 * DAY));
+        assert_eq!(late.next().0, MINUTE);
+        assert_eq!(due(&mut late, Duty::Scrub), MINUTE);
+    }
+
+    #[test]
+    fn without_a_share_the_node_does_not_scrub_by_itself() {
+        let options = Housekeeping { scrub_share: 0, ..Housekeeping::default() };
+        let mut schedule = Schedule::new(options, None, None);
+        for _ in 0..10_000 {
+            let (at, duty) = schedule.next();
+            assert_ne!(duty, Duty::Scrub);
+            schedule.put_off(duty, at);
+        }
+    }
+
+    #[test]
+    fn damage_is_healed_at_once_and_a_damaged_log_is_collected_soon() {
+        let mut schedule = Schedule::new(Housekeeping::default(), Some(Duration::ZERO), None);
+        schedule.damaged(Duration::from_secs(5));
+        assert_eq!(schedule.next(), (Duration::from_secs(5), Duty::Heal));
+        schedule.put_off(Duty::Heal, Duration::from_secs(5));
+        assert_eq!(schedule.collect, HOUR);
+        schedule.log_damaged(2 * MINUTE);
+        assert_eq!(schedule.collect, 3 * MINUTE);
+        schedule.collected(4 * MINUTE);
+        assert_eq!(schedule.collect, 4 * MINUTE + HOUR);
+    }
+}

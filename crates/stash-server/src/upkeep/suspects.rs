@@ -1,0 +1,168 @@
+//! What is known of how members have stood up to challenges.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use stash_crypto::{Address, NodeId, RecordHash};
+use stash_store::{Batch, ReadError, Store};
+
+use crate::ledger::rows;
+use crate::lock::lock;
+
+/// Challenges in a row that a member in doubt has to stand.
+const CLEARED: u32 = 10;
+
+/// How a member has stood up to challenges. Counts are since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trial {
+    /// When it was last challenged, in seconds since 1970.
+    pub at: Option<u64>,
+    /// Chunks and records that it has shown.
+    pub shown: u64,
+    /// Chunks and records that it said it had, and did not show.
+    pub failed: u64,
+    /// Since when it is in doubt, in seconds since 1970.
+    pub doubted: Option<u64>,
+}
+
+/// What is known of all members.
+#[derive(Debug, Default)]
+pub(crate) struct Suspects(Mutex<BTreeMap<NodeId, Kept>>);
+
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    trial: Trial,
+    /// What it failed to show, of this run: it is asked for again.
+    again: BTreeSet<Sample>,
+    /// Challenges that it has stood since.
+    stood: u32,
+}
+
+/// One thing to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Sample {
+    /// The record.
+    pub(super) record: RecordHash,
+    /// A chunk of it; the record itself if there is none.
+    pub(super) chunk: Option<Address>,
+}
+
+impl Suspects {
+    /// What the store remembers.
+    pub(crate) fn load(store: &Store) -> Result<Suspects, ReadError> {
+        let kept = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let node = NodeId::from_bytes(key.strip_prefix(rows::SUSPECT)?.try_into().ok()?);
+            let ([since, failed], []) = value.as_chunks::<8>() else { return None };
+            let failed = u64::from_le_bytes(*failed);
+            let doubted = Some(u64::from_le_bytes(*since));
+            let trial = Trial { failed, doubted, ..Trial::default() };
+            Some((node, Kept { trial, ..Kept::default() }))
+        };
+        Ok(Suspects(Mutex::new(store.rows(rows::SUSPECT)?.into_iter().filter_map(kept).collect())))
+    }
+
+    pub(crate) fn of(&self, node: &NodeId) -> Trial {
+        lock(&self.0).get(node).map(|kept| kept.trial.clone()).unwrap_or_default()
+    }
+
+    /// Members whose word is not to be taken.
+    pub(crate) fn doubted(&self) -> BTreeSet<NodeId> {
+        let all = lock(&self.0);
+        all.iter().filter(|(_, kept)| kept.trial.doubted.is_some()).map(|(node, _)| *node).collect()
+    }
+
+    /// A member was removed.
+    pub(crate) fn forget(&self, node: &NodeId) {
+        lock(&self.0).remove(node);
+    }
+
+    /// What a member failed to show.
+    pub(super) fn again(&self, node: &NodeId) -> Vec<Sample> {
+        lock(&self.0).get(node).map(|kept| kept.again.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// Notes the outcome of a challenge. Whether the member came into doubt with it, or out of it.
+    pub(super) fn note(&self, node: NodeId, now: u64, shown: &[Sample], failed: &[Sample]) -> bool {
+        let mut all = lock(&self.0);
+        let kept = all.entry(node).or_default();
+        kept.trial.at = Some(now);
+        kept.trial.shown += shown.len() as u64;
+        kept.trial.failed += failed.len() as u64;
+        shown.iter().for_each(|sample| {
+            kept.again.remove(sample);
+        });
+        let room = ASKED.saturating_sub(kept.again.len());
+        kept.again.extend(failed.iter().take(room));
+        kept.stood = if failed.is_empty() { kept.stood.saturating_add(1) } else { 0 };
+        let before = kept.trial.doubted;
+        if !failed.is_empty() {
+            kept.trial.doubted = before.or(Some(now));
+        } else if kept.stood >= CLEARED && kept.again.is_empty() {
+            kept.trial.doubted = None;
+        }
+        kept.trial.doubted != before
+    }
+
+    /// The row of a member, as it is to be.
+    pub(super) fn write(&self, batch: Batch, node: &NodeId) -> Batch {
+        let trial = self.of(node);
+        let value = |since: u64| [since.to_le_bytes(), trial.failed.to_le_bytes()].concat();
+        batch.row(&[rows::SUSPECT, node.as_bytes()].concat(), trial.doubted.map(value).as_deref())
+    }
+
+    /// The alarms that members in doubt raise; nodes that were removed raise none.
+    pub(crate) fn alarms(&self, is_member: impl Fn(&NodeId) -> bool) -> Vec<String> {
+        let all = lock(&self.0);
+        let in_doubt = all.iter().filter(|(_, kept)| kept.trial.doubted.is_some());
+        let doubted = in_doubt.filter(|(node, _)| is_member(node));
+        let text = |(node, kept): (&NodeId, &Kept)| {
+            let (node, failed) = (node.short(), kept.trial.failed);
+            format!(
+                "member {node} did not show {failed} chunks or records that it said it had: \
+                 what it says is not counted as a copy"
+            )
+        };
+        doubted.map(text).collect()
+    }
+}
+
+/// What one challenge asks for, at most: 64 MiB are read on either side, if all are the largest.
+pub(crate) const ASKED: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(n: u8) -> Sample {
+        Sample { record: RecordHash::from_bytes([n; 32]), chunk: None }
+    }
+
+    #[test]
+    fn a_member_that_failed_is_believed_again_once_it_has_shown_that_and_stood_ten_challenges() {
+        let (trials, node) = (Suspects::default(), NodeId::from_bytes([1; 32]));
+        assert!(!trials.note(node, 5, &[sample(1), sample(2)], &[]));
+        assert!(trials.note(node, 6, &[], &[sample(1)]), "it comes into doubt");
+        assert_eq!(trials.of(&node).doubted, Some(6));
+        assert_eq!(trials.again(&node), [sample(1)]);
+        for now in 7..30 {
+            assert!(!trials.note(node, now, &[sample(2)], &[]), "it has not shown it");
+        }
+        assert!(trials.note(node, 30, &[sample(1)], &[]));
+        let trial = trials.of(&node);
+        assert_eq!((trial.doubted, trial.shown, trial.failed), (None, 26, 1));
+        trials.note(node, 31, &[], &[sample(3)]);
+        for now in 0..9 {
+            assert!(!trials.note(node, now, &[sample(3)], &[]), "it has stood {now}");
+        }
+        assert!(trials.note(node, 50, &[], &[]));
+    }
+
+    #[test]
+    fn what_a_member_in_doubt_has_to_show_is_bounded() {
+        let (trials, node) = (Suspects::default(), NodeId::from_bytes([1; 32]));
+        for n in 0..100 {
+            trials.note(node, 1, &[], &[sample(n)]);
+        }
+        assert_eq!(trials.again(&node).len(), ASKED);
+    }
+}
