@@ -4,6 +4,3 @@ pub(crate) mod buffer;
 pub(crate) mod places;
 pub(crate) mod pool;
 pub(crate) mod pools;
-
-pub(crate) use buffer::{Buffer, MAX_BUFFER, Shared};
-pub(crate) use pool::BufferPool;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use stash_crypto::{NameId, NodeId, NodeKeys, Role, StashId};
@@ -31,11 +32,11 @@ use crate::transfer::in_flight::InFlight;
 use crate::transfer::restored::Restored;
 use crate::transfer::rooms::Rooms;
 use crate::transfer::sources::Sources;
+use crate::transfer::suspects::Suspects;
 use crate::transfer::under_replicated::UnderReplicated;
 use crate::turn::Turn;
 use crate::upkeep::housekeeping::House;
 use crate::upkeep::repair::Repairs;
-use crate::upkeep::suspects::Suspects;
 
 pub(crate) struct Core {
     pub stash: StashId,
@@ -97,6 +98,8 @@ pub(crate) struct Core {
     pub admission: Option<Arc<dyn Admission>>,
     /// Whether the admission may be asked.
     pub standing: Standing,
+    /// The store failed while this node did what the member log says: it is to be done again.
+    pub unfollowed: AtomicBool,
     /// One admission at a time: an entry of the member log follows the one before.
     pub admitting: tokio::sync::Mutex<()>,
     pub tasks: TaskTracker,

@@ -22,7 +22,7 @@ use stash_p2p::Peer;
 use stash_store::{ReadError, Store};
 use tokio::sync::{broadcast, watch};
 
-use crate::buffers::Buffer;
+use crate::buffers::buffer::Buffer;
 use crate::core::Core;
 use crate::disk::{Disk, Mode};
 use crate::engine::options::{EngineOptions, StartError};
@@ -33,9 +33,9 @@ use crate::founder::invite::InviteError;
 use crate::founder::{change, invite};
 use crate::ledger::{LedgerError, at, progress, roster, rows, seen};
 use crate::membership::recovery::asking;
-use crate::membership::{announce, guests};
+use crate::membership::{announce, departed, guests};
 use crate::message::{MAX_ADDRESSES, MemberRoom, Reply, Request};
-use crate::replication::{follow, wants};
+use crate::replication::{follow, room_news, wants};
 use crate::rpc::ask;
 use crate::transfer::background::{Replicated, Traffic};
 use crate::transfer::damage::Damage;
@@ -43,8 +43,8 @@ use crate::transfer::evict::outcome::{EvictError, Evicted};
 use crate::transfer::fetch::{Fetch, FetchError, Purpose};
 use crate::transfer::tally::Wait;
 use crate::transfer::upload::Upload;
-use crate::transfer::{evict, fetch, rooms, under_replicated};
-use crate::upkeep::{departed, heal, housekeeping, repair};
+use crate::transfer::{evict, fetch, under_replicated};
+use crate::upkeep::{heal, housekeeping, repair};
 use crate::{core, ledger, message};
 
 /// One running node of one stash. Cheap to clone.
@@ -71,7 +71,7 @@ impl Engine {
         core.tasks.spawn(meet_peers(core.clone(), events));
         core.tasks.spawn(follow::tell(Arc::clone(&core)));
         core.tasks.spawn(wants::run(Arc::clone(&core)));
-        core.tasks.spawn(rooms::run(Arc::clone(&core)));
+        core.tasks.spawn(room_news::run(Arc::clone(&core)));
         core.tasks.spawn(repair::run(Arc::clone(&core)));
         core.tasks.spawn(asking::ask_the_silent(Arc::clone(&core)));
         departed::clear_away(&core);

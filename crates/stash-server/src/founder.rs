@@ -3,6 +3,5 @@
 pub(crate) mod admit;
 pub(crate) mod change;
 pub(crate) mod invite;
-pub(crate) mod lapse;
 pub(crate) mod tickets;
 pub(crate) mod writers;

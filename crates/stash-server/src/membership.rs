@@ -4,6 +4,7 @@ pub(crate) mod addresses;
 pub(crate) mod announce;
 pub(crate) mod confirmation;
 pub(crate) mod cut_exchange;
+pub(crate) mod departed;
 pub(crate) mod exchange;
 pub(crate) mod guests;
 pub(crate) mod join;

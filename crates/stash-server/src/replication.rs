@@ -7,4 +7,5 @@ pub(crate) mod follow;
 pub(crate) mod reconcile;
 pub(crate) mod records;
 pub(crate) mod refused;
+pub(crate) mod room_news;
 pub(crate) mod wants;

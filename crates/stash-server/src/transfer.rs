@@ -16,6 +16,7 @@ pub(crate) mod restored;
 pub(crate) mod rooms;
 pub(crate) mod shipment;
 pub(crate) mod sources;
+pub(crate) mod suspects;
 pub(crate) mod tally;
 pub(crate) mod under_replicated;
 pub(crate) mod upload;

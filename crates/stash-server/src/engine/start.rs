@@ -19,25 +19,25 @@ use crate::ledger::author::Author;
 use crate::ledger::cursor::Stretches;
 use crate::ledger::name_locks::NameLocks;
 use crate::ledger::roster::Roster;
-use crate::ledger::{LedgerError, progress};
+use crate::ledger::{Aside, LedgerError, progress};
 use crate::membership::addresses::Addresses;
 use crate::membership::recovery::meeting;
 use crate::membership::standing::Standing;
 use crate::membership::{learn, root_holders, standing};
 use crate::replication::refused::Refused;
 use crate::replication::wants::Waits;
-use crate::replication::{follow, wants};
+use crate::replication::{follow, room_news, wants};
 use crate::transfer::background::Background;
 use crate::transfer::evict::flag;
 use crate::transfer::in_flight::InFlight;
 use crate::transfer::restored::Restored;
-use crate::transfer::rooms::{self, Rooms};
+use crate::transfer::rooms::Rooms;
+use crate::transfer::suspects::Suspects;
 use crate::transfer::under_replicated::UnderReplicated;
 use crate::turn::Turn;
 use crate::upkeep::challenge;
 use crate::upkeep::housekeeping::House;
 use crate::upkeep::repair::Repairs;
-use crate::upkeep::suspects::Suspects;
 use crate::{door, ledger, serve};
 
 /// Mended names that wait for a slow listener, 32 bytes each.
@@ -67,13 +67,19 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
     }
     ledger::resume(&store)?;
     let name_locks = NameLocks::default();
-    match ledger::set_aside(&name_locks, &store, &roster, progress::doubt) {
-        // A store that takes no writes is read as it is.
-        Err(LedgerError::Commit(error)) => {
-            tracing::error!(%error, "records past a cut are still shown here");
-        }
-        aside => drop(aside?),
-    }
+    let mut aside = Aside::default();
+    let unfollowed =
+        match ledger::set_aside(&name_locks, &store, &roster, progress::doubt, &mut aside) {
+            // A store that takes no writes is read as it is.
+            Err(LedgerError::Commit(error)) => {
+                tracing::error!(%error, "records past a cut are still shown here");
+                true
+            }
+            done => {
+                done?;
+                false
+            }
+        };
     let author = Author::open(&store, stash, me, options.fresh_writer, &environment)?;
     let secret = StaticSecret::from_bytes(*keys.noise_secret().expose());
     let gate = Arc::clone(&door) as Arc<dyn Gate>;
@@ -86,7 +92,7 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
     roster.learn(&store, std::slice::from_ref(&own), |_| true)?;
     door.answers_at(own);
     let refused = Refused::load(&store)?;
-    door.has_room(rooms::here(&store, refused.count()));
+    door.has_room(room_news::here(&store, refused.count()));
     let (changes, _) = watch::channel(0);
     let standing = Standing::at_start(&roster, &store)?;
     let core = Core {
@@ -126,6 +132,7 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
         house: House::open(&store, options.housekeeping)?,
         admission: options.admission,
         standing,
+        unfollowed: unfollowed.into(),
         admitting: tokio::sync::Mutex::new(()),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),

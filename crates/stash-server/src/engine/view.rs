@@ -8,9 +8,9 @@ use stash_store::Stats;
 
 use crate::message::MemberRoom;
 use crate::transfer::background::{Replicated, Traffic};
+use crate::transfer::suspects::Trial;
 use crate::upkeep::housekeeping::HouseStatus;
 use crate::upkeep::repair::RepairStatus;
-use crate::upkeep::suspects::Trial;
 
 /// One member as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -78,6 +78,16 @@ pub(crate) struct Author {
     joint: GroupCommit<Vec<Write>, Result<Vec<Record>, WriteError>>,
 }
 
+/// What the store remembers of the writer that it was: records of another life may come under its
+/// numbers, after a copy was put back, used, and put back again.
+fn given_up(store: &Store, current: Option<Writer>) -> Result<Batch, LedgerError> {
+    let Some(writer) = current else { return Ok(Batch::new()) };
+    let Some((n, hash)) = last_of(store, &writer)? else { return Ok(Batch::new()) };
+    let opened = incarnation::agreed(store, &writer, n)?;
+    let past = Past { writer, n, hash, opened, sequence: store.last_sequence() };
+    Ok(incarnation::remember(Batch::new(), &past))
+}
+
 /// Where records are written.
 struct Place<'a> {
     name_locks: &'a NameLocks,
@@ -118,9 +128,10 @@ impl Author {
         fresh: bool,
         environment: &Environment,
     ) -> Result<Author, LedgerError> {
-        let writer = match incarnation::current(store, node)?.filter(|_| !fresh) {
-            Some(writer) => writer,
-            None => incarnation::begin(store, Batch::new(), node, environment)?,
+        let current = incarnation::current(store, node)?;
+        let writer = match current {
+            Some(writer) if !fresh => writer,
+            _ => incarnation::begin(store, given_up(store, current)?, node, environment)?,
         };
         let (n, hash) = last_of(store, &writer)?.unwrap_or((0, zeros()));
         let opened = incarnation::opened(store, &writer, n)?;
@@ -323,4 +334,33 @@ fn admit(
 
 fn zeros() -> RecordHash {
     RecordHash::from_bytes([0; 32])
+}
+
+#[cfg(test)]
+mod tests {
+    use stash_store::Committer;
+
+    use super::*;
+    use crate::ledger::forgets_tests::{Owner, admit_now, name, store};
+
+    /// The simulator's seed 6,204.
+    #[test]
+    fn a_store_that_is_not_the_one_that_the_node_left_remembers_the_writer_that_it_was() {
+        let (store, locks, owner) = (store(Committer::Inline), NameLocks::default(), Owner::new(1));
+        let put = owner.put(name(1), 1, &[]);
+        let writer = put.clear().dot.writer;
+        let open = |fresh| {
+            let environment = Environment::default();
+            Author::open(&store, put.clear().stash, writer.node, fresh, &environment).unwrap();
+            incarnation::pasts(&store).unwrap()
+        };
+        assert_eq!(open(true), [], "there is nothing to remember yet");
+        let row = Batch::new().row(crate::ledger::rows::INCARNATION, Some(&[1; 8]));
+        store.commit(row).unwrap();
+        admit_now(&locks, &store, std::slice::from_ref(&put));
+        assert_eq!(open(false), []);
+        let past =
+            Past { writer, n: 1, hash: put.hash(), opened: 1, sequence: store.last_sequence() };
+        assert_eq!(open(true), [past]);
+    }
 }

@@ -41,20 +41,21 @@ pub(crate) fn set_aside_count(store: &Store) -> Result<u64, ReadError> {
 
 /// Looks through the records of every node that was cut and not looked through yet. The roster bars
 /// what comes from now on. `doubt` is called before the first record of a node is set aside: what
-/// the store lacks then has to be compared with others.
+/// the store lacks then has to be compared with others. What an error left undone is done by the next
+/// call; `aside` has what was done before.
 pub(crate) fn set_aside(
     name_locks: &NameLocks,
     store: &Store,
     roster: &Roster,
     doubt: impl Fn(&Store) -> Result<(), LedgerError>,
-) -> Result<Aside, LedgerError> {
+    aside: &mut Aside,
+) -> Result<(), LedgerError> {
     let _one_at_a_time = roster.cutting();
-    let mut aside = Aside::default();
     for (key, _) in store.rows(rows::UNCUT)? {
         let node = key.strip_prefix(rows::UNCUT).and_then(|node| <[u8; 32]>::try_from(node).ok());
         let before = aside.records.len();
         for (writer, _, _) in node.map_or(Ok(Vec::new()), |node| store.writers(&node))? {
-            cut(name_locks, store, roster, &Writer::from_bytes(&writer), &mut aside, &doubt)?;
+            cut(name_locks, store, roster, &Writer::from_bytes(&writer), aside, &doubt)?;
         }
         let records = aside.records.len() - before;
         if let Some(node) = node.map(NodeId::from_bytes).filter(|_| records > 0) {
@@ -63,21 +64,23 @@ pub(crate) fn set_aside(
         }
         store.commit(Batch::new().row(&key, None).even_if_full())?;
     }
-    Ok(aside)
+    Ok(())
 }
 
 /// Takes back what was set aside of nodes that are owners again and counts by the log as it is now. What a
-/// full store does not take stays aside until the next call.
+/// full store does not take stays aside until the next call, as does what an error left; `back` has what
+/// was taken back before.
 pub(crate) fn take_back(
     name_locks: &NameLocks,
     store: &Store,
     roster: &Roster,
-) -> Result<Aside, LedgerError> {
+    back: &mut Aside,
+) -> Result<(), LedgerError> {
     let regained = store.rows(rows::REGAINED)?;
     let node = |key: &[u8]| <[u8; 32]>::try_from(key.strip_prefix(rows::REGAINED)?).ok();
     let nodes: BTreeSet<NodeId> =
         regained.iter().filter_map(|(key, _)| node(key)).map(NodeId::from_bytes).collect();
-    let (mut back, mut after, mut is_done) = (Aside::default(), Vec::new(), true);
+    let (mut after, mut is_done) = (Vec::new(), true);
     while !nodes.is_empty() {
         let page = store.rows_after(rows::ASIDE, &after, PAGE)?;
         let Some((last, _)) = page.last() else { break };
@@ -118,7 +121,7 @@ pub(crate) fn take_back(
         let records = back.records.len();
         tracing::info!(records, "records count again that were set aside");
     }
-    Ok(back)
+    Ok(())
 }
 
 fn cut(

@@ -11,7 +11,7 @@ use stash_crypto::{
 use stash_store::{Committer, MemDisk, Options, Quota, Store};
 
 use crate::ledger::admit::admit;
-use crate::ledger::cuts::{set_aside, set_aside_count, take_back};
+use crate::ledger::cuts::{Aside, set_aside, set_aside_count, take_back};
 use crate::ledger::error::{LedgerError, RosterError};
 use crate::ledger::manifest::Chunks;
 use crate::ledger::name_locks::NameLocks;
@@ -95,15 +95,18 @@ impl Scene {
     }
 
     fn take_back(&self) -> usize {
-        take_back(&self.name_locks, &self.store, &self.roster).unwrap().records.len()
+        let mut back = Aside::default();
+        take_back(&self.name_locks, &self.store, &self.roster, &mut back).unwrap();
+        back.records.len()
     }
 
     fn set_aside(
         &self,
         doubt: impl Fn(&Store) -> Result<(), LedgerError>,
     ) -> Result<usize, LedgerError> {
-        set_aside(&self.name_locks, &self.store, &self.roster, doubt)
-            .map(|aside| aside.records.len())
+        let mut aside = Aside::default();
+        set_aside(&self.name_locks, &self.store, &self.roster, doubt, &mut aside)?;
+        Ok(aside.records.len())
     }
 }
 

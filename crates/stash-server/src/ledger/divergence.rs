@@ -132,6 +132,17 @@ impl Divergence {
             common = opened;
             tree = Tree::read(store, writer, common)?;
         }
+        // Whatever this life had under a lower number may have been forgotten, and so the first number
+        // that two records have may be of a later parting than the first one.
+        let lower = held.iter().filter(|(n, _)| (opened + 1..=common).contains(n));
+        for (n, hash) in lower {
+            let came = sequence(store, &RecordHash::from_bytes(*hash))?;
+            if came.is_some_and(|came| came > past.sequence) {
+                common = opened.min(n - 1);
+                tree = Tree::read(store, writer, common)?;
+                break;
+            }
+        }
         let (mut ours, mut expected) = (BTreeMap::new(), hash);
         for n in (common + 1..=last).rev().take(FAR) {
             let Some(record) = whole(store, &expected)? else {
@@ -197,13 +208,18 @@ impl Divergence {
         for (came, record) in held.iter().filter(|(_, record)| self.doubtful(record)) {
             let (dot, side) = (record.clear().dot, is_ours(record));
             let (mut rightly, mut wrongly) = (false, false);
+            // Another node may have seen either thing under that number: this one, as far as anybody can
+            // tell, if what it wrote came later.
+            let saw_it = |written: &u64, other: &Record| {
+                side || other.clear().dot.writer == self.writer || written > came
+            };
             for (written, other) in held.iter().filter(|(_, other)| other.hash() != record.hash()) {
                 let covers = other.clear().seen.covers(&dot);
                 let chained = covers && other.clear().dot.writer == self.writer;
                 match chained.then(|| self.tree.follows(&other.hash(), &record.hash())).flatten() {
                     Some(true) => rightly = true,
                     Some(false) => wrongly = true,
-                    None if is_ours(other) == side => rightly |= covers,
+                    None if is_ours(other) == side => rightly |= covers && saw_it(written, other),
                     None if side => wrongly |= covers || other.clear().dot == dot,
                     None => {
                         // What was written here after it came covers it as it should.
@@ -261,7 +277,12 @@ pub struct Reissue {
 
 #[cfg(test)]
 mod tests {
+    use stash_crypto::{Clear, ForgetKind, Incarnation, Manifest, NodeKeys, RecordKind, StashId};
+    use stash_store::Committer;
+
     use super::*;
+    use crate::ledger::forgets_tests::{Owner, admit_now, name, sign, store, vector};
+    use crate::ledger::name_locks::NameLocks;
 
     fn hash(which: u8) -> RecordHash {
         RecordHash::from_bytes([which; 32])
@@ -316,5 +337,109 @@ mod tests {
         assert!(tree(&[(3, 31, 10)]).is_whole(2, Some(hash(10))));
         assert!(!tree(&[(3, 31, 11)]).is_whole(2, Some(hash(10))));
         assert!(!tree(&[]).is_whole(2, Some(hash(10))), "none can be read");
+    }
+
+    /// What a test has of a node that was put back, on one name of its own and one that is purged.
+    struct Scene {
+        store: Store,
+        locks: NameLocks,
+        keys: NodeKeys,
+        third: Owner,
+    }
+
+    impl Scene {
+        fn new() -> Scene {
+            let (store, locks) = (store(Committer::Inline), NameLocks::default());
+            Scene { store, locks, keys: NodeKeys::from_seed([1; 32]), third: Owner::new(2) }
+        }
+
+        fn writer(&self) -> Writer {
+            let incarnation = Incarnation::from_bytes([1; 8]);
+            Writer { node: self.keys.node_id(), incarnation }
+        }
+
+        /// A put of a life of the node, after another record, that has seen its numbers up to one.
+        fn put(
+            &self,
+            life: u64,
+            about: u8,
+            n: u64,
+            previous: Option<&Record>,
+            seen: u64,
+        ) -> Record {
+            let mut vector = Vector::new();
+            if seen > 0 {
+                vector.insert(Dot { writer: self.writer(), n: seen }).unwrap();
+            }
+            let clear = Clear {
+                stash: StashId::from_bytes([2; 32]),
+                kind: RecordKind::Put,
+                name: name(about),
+                dot: Dot { writer: self.writer(), n },
+                previous: previous.map_or(RecordHash::from_bytes([0; 32]), Record::hash),
+                height: 10 * life + n,
+                epoch: 0,
+                seen: vector,
+                manifest: Manifest::Direct(Vec::new()),
+            };
+            sign(&self.keys, clear)
+        }
+
+        fn admit(&self, records: &[&Record]) {
+            for record in records {
+                admit_now(&self.locks, &self.store, std::slice::from_ref(*record));
+            }
+        }
+
+        /// The versions to be written again if the node gave up after `last`, and `later` came then.
+        fn again(&self, last: &Record, later: &[&Record]) -> Vec<RecordHash> {
+            let (n, hash, sequence) = (last.clear().dot.n, last.hash(), self.store.last_sequence());
+            let past = Past { writer: self.writer(), n, hash, opened: 1, sequence };
+            self.admit(later);
+            let divergence = Divergence::find(&self.store, &past).unwrap();
+            let (stored, _) = self.store.records_of_and_damaged(name(1).as_bytes()).unwrap();
+            let held = stored
+                .iter()
+                .map(|one| (one.sequence, Record::decode(&one.bytes).expect("it was admitted")));
+            let again = divergence.confused(&held.collect::<Vec<_>>(), |_| false);
+            again.iter().map(|one| one.record.hash()).collect()
+        }
+    }
+
+    /// The simulator's seed 4,155.
+    #[test]
+    fn what_a_third_node_hid_before_it_came_is_written_again_and_what_it_hid_later_is_not() {
+        for came_first in [false, true] {
+            let scene = Scene::new();
+            let one = scene.put(1, 1, 1, None, 0);
+            let ours = scene.put(1, 1, 2, Some(&one), 1);
+            let next = scene.put(1, 1, 3, Some(&ours), 2);
+            let theirs = scene.put(2, 1, 2, Some(&one), 1);
+            let third = scene.third.put(name(1), 1, &[&next]);
+            scene.admit(&[&one, &ours, &next]);
+            let later = if came_first { [&theirs, &third] } else { [&third, &theirs] };
+            let again = scene.again(&next, &later);
+            assert_eq!(again.contains(&theirs.hash()), !came_first, "{came_first}");
+        }
+    }
+
+    /// The simulator's seed 5,028.
+    #[test]
+    fn lives_that_parted_before_what_was_forgotten_are_told_apart() {
+        let scene = Scene::new();
+        let one = scene.put(1, 1, 1, None, 0);
+        let two = scene.put(1, 2, 2, Some(&one), 0);
+        let three = scene.put(1, 2, 3, Some(&two), 2);
+        let four = scene.put(1, 1, 4, Some(&three), 1);
+        let five = scene.put(1, 1, 5, Some(&four), 4);
+        // The first other life parted before 2, the second one before 4.
+        let (first, second) =
+            (scene.put(2, 1, 2, Some(&one), 1), scene.put(3, 3, 4, Some(&three), 0));
+        scene.admit(&[&one, &two, &three, &four, &five]);
+        let purge =
+            scene.third.record(RecordKind::Forget(ForgetKind::Dead), name(2), 1, vector(&[&three]));
+        let again = scene.again(&five, &[&purge, &first, &second]);
+        assert!(!scene.store.has_records(&[*two.hash().as_bytes()]).unwrap()[0]);
+        assert!(again.contains(&first.hash()), "five hides it and has not seen it");
     }
 }

@@ -28,28 +28,28 @@ const DEAD: RecordKind = RecordKind::Forget(ForgetKind::Dead);
 
 const COVERED: RecordKind = RecordKind::Forget(ForgetKind::Covered);
 
-fn store(committer: Committer) -> Store {
+pub(crate) fn store(committer: Committer) -> Store {
     let options = Options { committer, disk: Arc::new(MemDisk::new(1)), ..Options::default() };
     Store::create(std::path::Path::new("/store"), &options).unwrap()
 }
 
-fn name(n: u8) -> NameId {
+pub(crate) fn name(n: u8) -> NameId {
     NameId::from_bytes([n; 32])
 }
 
 /// An owner that writes what a test says.
-struct Owner {
+pub(crate) struct Owner {
     keys: NodeKeys,
     incarnation: Incarnation,
 }
 
 impl Owner {
-    fn new(seed: u8) -> Owner {
+    pub(crate) fn new(seed: u8) -> Owner {
         let keys = NodeKeys::from_seed([seed; 32]);
         Owner { keys, incarnation: Incarnation::from_bytes([seed; 8]) }
     }
 
-    fn record(&self, kind: RecordKind, name: NameId, n: u64, seen: Vector) -> Record {
+    pub(crate) fn record(&self, kind: RecordKind, name: NameId, n: u64, seen: Vector) -> Record {
         let writer = Writer { node: self.keys.node_id(), incarnation: self.incarnation };
         let previous = RecordHash::from_bytes([u8::from(n > 1); 32]);
         let clear = Clear {
@@ -66,12 +66,12 @@ impl Owner {
         sign(&self.keys, clear)
     }
 
-    fn put(&self, name: NameId, n: u64, of: &[&Record]) -> Record {
+    pub(crate) fn put(&self, name: NameId, n: u64, of: &[&Record]) -> Record {
         self.record(RecordKind::Put, name, n, vector(of))
     }
 }
 
-fn sign(keys: &NodeKeys, clear: Clear) -> Record {
+pub(crate) fn sign(keys: &NodeKeys, clear: Clear) -> Record {
     let inline = (clear.kind == RecordKind::Put).then(Vec::new);
     let key = stash_crypto::Key::new("k").unwrap();
     let meta = clear.kind.is_version().then(|| Meta { inline, ..Meta::new(key, 0) });
@@ -79,11 +79,15 @@ fn sign(keys: &NodeKeys, clear: Clear) -> Record {
     RecordDraft { clear, meta }.sign(keys.signer(), &root.read_root().meta_keys()).unwrap()
 }
 
-fn vector(of: &[&Record]) -> Vector {
+pub(crate) fn vector(of: &[&Record]) -> Vector {
     covered_vector(of.iter().map(|record| record.clear())).unwrap()
 }
 
-fn admit_now(name_locks: &NameLocks, store: &Store, records: &[Record]) -> Vec<RecordResult> {
+pub(crate) fn admit_now(
+    name_locks: &NameLocks,
+    store: &Store,
+    records: &[Record],
+) -> Vec<RecordResult> {
     admit(name_locks, store, records, Chunks::Later).unwrap()
 }
 

@@ -52,12 +52,18 @@ pub(crate) fn is_own(store: &Store, writer: &Writer) -> Result<bool, ReadError> 
 /// The last number of the current incarnation before which no two lives can have parted, if its last
 /// number is `n` and the store has just been opened: it may be a copy, put back. One that has met
 /// nobody since the last time may have been put back twice, and what it wrote in between is nowhere.
-pub(crate) fn opened(store: &Store, writer: &Writer, n: u64) -> Result<u64, LedgerError> {
+pub(crate) fn agreed(store: &Store, writer: &Writer, n: u64) -> Result<u64, ReadError> {
     let noted = store.row(rows::AGREED)?.and_then(|row| decode(&row, writer));
-    let agreed = match noted {
+    Ok(match noted {
         Some((agreed, false)) => agreed.min(n),
         _ => n,
-    };
+    })
+}
+
+/// [`agreed`], kept until all records have been exchanged with a member.
+pub(crate) fn opened(store: &Store, writer: &Writer, n: u64) -> Result<u64, LedgerError> {
+    let agreed = agreed(store, writer, n)?;
+    let noted = store.row(rows::AGREED)?.and_then(|row| decode(&row, writer));
     if noted != Some((agreed, false)) || !is_own(store, writer)? {
         let batch = Batch::new().row(rows::AGREED, Some(&encode(writer, agreed, false)));
         if let Err(error) =
@@ -88,7 +94,7 @@ fn decode(row: &[u8], writer: &Writer) -> Option<(u64, bool)> {
     Some((u64::from_le_bytes(*n), met == [1]))
 }
 
-/// A writer that was given up because its numbers were used elsewhere.
+/// A writer that was given up because its numbers were used elsewhere, or may have been.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Past {
     pub(crate) writer: Writer,
@@ -103,17 +109,21 @@ pub(crate) struct Past {
     pub(crate) sequence: u64,
 }
 
-/// The row of a past incarnation, and the alarm that goes with it.
-pub(crate) fn note(store: &Store, batch: Batch, past: &Past) -> Result<Batch, ReadError> {
+/// The row of a past incarnation.
+pub(crate) fn remember(batch: Batch, past: &Past) -> Batch {
     let Past { writer, n, hash, opened, sequence } = past;
     let numbers = [opened.to_le_bytes(), sequence.to_le_bytes()].concat();
     let value = [&n.to_le_bytes()[..], hash.as_bytes(), &numbers].concat();
-    let batch = batch.row(&[rows::PAST_INCARNATION, &writer.to_bytes()].concat(), Some(&value));
+    batch.row(&[rows::PAST_INCARNATION, &writer.to_bytes()].concat(), Some(&value))
+}
+
+/// The row of a past incarnation whose numbers were used elsewhere, and the alarm that goes with it.
+pub(crate) fn note(store: &Store, batch: Batch, past: &Past) -> Result<Batch, ReadError> {
     one_more(
         store,
-        batch,
+        remember(batch, past),
         b"restored/",
-        &writer.to_bytes(),
+        &past.writer.to_bytes(),
         "this node's numbers were used by another life of it: it was brought back from a copy, or a \
          second machine runs with its keys. If one does, stop it for good: it needs a ticket of its own",
     )

@@ -1,5 +1,6 @@
 //! Learning from others what has changed among members, and following it.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use serde_bytes::ByteBuf;
@@ -12,11 +13,10 @@ use crate::door::public;
 use crate::ledger::{Aside, FORK, LedgerError, RosterError, cut_lists, progress};
 use crate::lock::lock;
 use crate::membership::announce::News;
-use crate::membership::{addresses, announce, guests, root_holders, standing};
+use crate::membership::{addresses, announce, departed, guests, root_holders, standing};
 use crate::message::Request;
 use crate::rpc::ask;
 use crate::transfer::under_replicated;
-use crate::upkeep::departed;
 use crate::{core, ledger};
 
 /// Takes member entries and addresses that another node tells.
@@ -121,17 +121,48 @@ fn shown_otherwise(core: &Arc<Core>, aside: Aside) {
     core::compare_with_all(core);
 }
 
-/// Takes back what was set aside and counts by the log as it is now.
-pub(crate) async fn take_back(core: &Arc<Core>) {
+/// Sets aside what was cut. False if something is left, for the next call.
+async fn set_aside(core: &Arc<Core>) -> bool {
     let shared = Arc::clone(core);
-    let work = move |store: &Store| ledger::take_back(&shared.name_locks, store, &shared.roster);
-    match core.disk.run(work).await {
-        Ok(back) if back.records.is_empty() => {}
-        Ok(back) => {
-            shown_otherwise(core, back);
-            core.wanted.notify_one();
-        }
-        Err(error) => tracing::error!(%error, "records that count again are still set aside"),
+    let work = move |store: &Store| {
+        let mut aside = Aside::default();
+        let locks = &shared.name_locks;
+        let done = ledger::set_aside(locks, store, &shared.roster, progress::doubt, &mut aside);
+        (aside, done)
+    };
+    let (aside, done) = core.disk.run(work).await;
+    shown_otherwise(core, aside);
+    if let Err(error) = &done {
+        tracing::error!(%error, "records past a cut are still shown here");
+    }
+    done.is_ok()
+}
+
+/// Takes back what was set aside and counts by the log as it is now.
+async fn take_back(core: &Arc<Core>) {
+    let shared = Arc::clone(core);
+    let work = move |store: &Store| {
+        let mut back = Aside::default();
+        let done = ledger::take_back(&shared.name_locks, store, &shared.roster, &mut back);
+        (back, done)
+    };
+    let (back, done) = core.disk.run(work).await;
+    if !back.records.is_empty() {
+        shown_otherwise(core, back);
+        core.wanted.notify_one();
+    }
+    if let Err(error) = done {
+        tracing::error!(%error, "records that count again are still set aside");
+    }
+}
+
+/// Does again what a failure of the store has left undone of [`follow`], and takes back what there was
+/// no room for.
+pub(crate) async fn follow_again(core: &Arc<Core>) {
+    if core.unfollowed.swap(false, Ordering::Relaxed) {
+        follow(core).await;
+    } else {
+        take_back(core).await;
     }
 }
 
@@ -151,15 +182,11 @@ pub(crate) async fn follow(core: &Arc<Core>) {
     let uncounted = removed.iter().copied().chain(lapsed.map(|member| member.node)).collect();
     if let Err(error) = under_replicated::part(core, uncounted).await {
         tracing::warn!(%error, "copies that a member lacks who does not count are still counted");
+        core.unfollowed.store(true, Ordering::Relaxed);
     }
     departed::clear_away(core);
-    let shared = Arc::clone(core);
-    let work = move |store: &Store| {
-        ledger::set_aside(&shared.name_locks, store, &shared.roster, progress::doubt)
-    };
-    match core.disk.run(work).await {
-        Ok(aside) => shown_otherwise(core, aside),
-        Err(error) => tracing::error!(%error, "records past a cut are still shown here"),
+    if !set_aside(core).await {
+        core.unfollowed.store(true, Ordering::Relaxed);
     }
     take_back(core).await;
     if core.admission.is_some() {

@@ -14,7 +14,7 @@ use stash_store::{ChunkState, ReadError};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use crate::buffers::MAX_BUFFER;
+use crate::buffers::buffer::MAX_BUFFER;
 use crate::buffers::places::Gone;
 use crate::core::Core;
 use crate::ledger::at;

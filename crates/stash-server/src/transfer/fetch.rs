@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::buffers::{Buffer, BufferPool, MAX_BUFFER};
+use crate::buffers::buffer::{Buffer, MAX_BUFFER};
+use crate::buffers::pool::BufferPool;
 use crate::core::Core;
 use crate::ledger::{Chunks, at};
 use crate::lock::lock;

@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::buffers::{Buffer, MAX_BUFFER};
+use crate::buffers::buffer::{Buffer, MAX_BUFFER};
 use crate::core::Core;
 use crate::ledger::lease::Leases;
 use crate::ledger::{Chunks, at};

@@ -13,7 +13,7 @@ use stash_p2p::{Class, Peer, RecvStream, SendStream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 
-use crate::buffers::Shared;
+use crate::buffers::buffer::Shared;
 use crate::core::Core;
 use crate::ledger::at;
 use crate::message::{self, MAX_RECORD_BYTES, Put, PutReply, RecordResult, Request};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stash_crypto::{Address, ChunkRef};
 use stash_store::{ReadError, Store};
 
-use crate::buffers::Buffer;
+use crate::buffers::buffer::Buffer;
 use crate::core::Core;
 use crate::ledger::at;
 use crate::transfer::damage::Damage;

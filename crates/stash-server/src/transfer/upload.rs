@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::buffers::Shared;
+use crate::buffers::buffer::Shared;
 use crate::core::{self, Core};
 use crate::ledger::author::Write;
 use crate::ledger::lease::Leases;

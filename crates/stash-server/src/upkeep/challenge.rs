@@ -23,8 +23,8 @@ use crate::message::{FindPuts, Refusal, Reply, Request, refused, unable};
 use crate::rpc::{AskError, ask, unexpected};
 use crate::transfer::holders::Holding;
 use crate::transfer::proof::Question;
+use crate::transfer::suspects::{ASKED, Sample};
 use crate::transfer::{holders, local, under_replicated};
-use crate::upkeep::suspects::{ASKED, Sample};
 use crate::{ledger, message};
 
 /// Half of what is asked for is drawn among so many of the newest records.

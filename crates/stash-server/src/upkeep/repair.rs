@@ -21,13 +21,14 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::core::Core;
-use crate::founder::{lapse, tickets};
+use crate::founder::tickets;
 use crate::ledger::{LedgerError, rows};
 use crate::lock::lock;
 use crate::membership::{confirmation, learn};
 use crate::message::{HOLDING_PAGE, Refusal};
 use crate::rpc::AskError;
 use crate::upkeep::counts::{Copies, Manner};
+use crate::upkeep::lapse;
 use crate::upkeep::on_demand::HouseError;
 use crate::upkeep::repair::page::Page;
 
@@ -208,7 +209,7 @@ pub(crate) async fn meet(core: &Arc<Core>) -> Result<bool, LedgerError> {
     lapse::look(core).await;
     tickets::look(core).await;
     confirmation::look(core).await;
-    learn::take_back(core).await;
+    learn::follow_again(core).await;
     let lost = lost(core);
     let quarantined = core.disk.store().stats().quarantined;
     let mut notes = lock(&core.repairs.notes);

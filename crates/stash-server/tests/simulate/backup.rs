@@ -22,8 +22,8 @@ pub(crate) struct Backup {
     /// What the node had noted of its opens.
     opens: Option<Opens>,
     disks: u32,
-    /// What it had signed.
-    signed: BTreeSet<RecordHash>,
+    /// What it had written.
+    written: BTreeSet<RecordHash>,
     /// What it held.
     records: BTreeSet<RecordHash>,
 }
@@ -109,13 +109,14 @@ impl World {
         let machine = &self.machines[at];
         if machine.up().is_some() {
             let disk = machine.disk.fork(self.random.random());
+            let records = self.records(at);
             let backup = Backup {
                 disk,
                 starts: machine.starts(),
                 opens: machine.opens,
                 disks: self.disks[at],
-                signed: lock(&self.model).signed_by(at),
-                records: self.records(at),
+                written: lock(&self.model).written_by(at, &records),
+                records,
             };
             self.backups.insert(at, backup);
             self.trace.line(&format!("node {at} is backed up"));
@@ -179,7 +180,7 @@ impl World {
                 known.lost = false;
             }
         }
-        model.parts(at, &backup.signed);
+        model.parts(at, &backup.written);
     }
 
     /// A node starts where nobody reaches it, and somebody writes there.
@@ -201,7 +202,7 @@ impl World {
     }
 
     /// The records that a node holds.
-    fn records(&self, at: usize) -> BTreeSet<RecordHash> {
+    pub(crate) fn records(&self, at: usize) -> BTreeSet<RecordHash> {
         let Some(running) = self.machines[at].up() else { return BTreeSet::new() };
         let names = self.names();
         let records = names.iter().flat_map(|name| held(&running.store, name).unwrap_or_default());

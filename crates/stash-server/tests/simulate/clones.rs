@@ -42,8 +42,9 @@ impl World {
         self.twins = Some(Twins { machines, disks, synchronised });
         self.writers.push(machines[1]);
         {
+            let held = self.records(of);
             let mut model = lock(&self.model);
-            let common = model.signed_by(of);
+            let common = model.written_by(of, &held);
             model.is_cloned(machines, common);
         }
         self.trace.line(&format!("node {of} runs on machine {} as well", machines[1]));

@@ -89,7 +89,27 @@ fn of_all(hashes: &BTreeMap<u64, blake3::Hash>) -> blake3::Hash {
 }
 
 /// Seeds that showed a defect, and what that was.
-const FOUND: [(u64, &str); 9] = [
+const FOUND: [(u64, &str); 13] = [
+    (
+        3_898,
+        "a disk had no room for a moment while a node set records past a cut aside, and it tried again \
+         only at its next start",
+    ),
+    (
+        4_155,
+        "what a third node wrote between the records of two lives was taken to have seen the other \
+         life's, and that one's version stayed hidden",
+    ),
+    (
+        5_028,
+        "a purge took the record with which a life had parted first, and a later parting was taken for \
+         the first one",
+    ),
+    (
+        6_204,
+        "a copy was used, noticed nothing, and was put back once more: the counter of its first life was \
+         not remembered",
+    ),
     (
         13_481,
         "the first start after a store was restored failed, and the second one went on with the old \

@@ -199,10 +199,16 @@ impl Model {
         !self.ended.contains_key(&at)
     }
 
-    /// What a machine has signed until now.
-    pub(crate) fn signed_by(&self, at: usize) -> BTreeSet<RecordHash> {
+    /// What a machine that holds these records has written until now. What it has signed in vain, it may
+    /// sign again, in one life or in two.
+    pub(crate) fn written_by(
+        &self,
+        at: usize,
+        held: &BTreeSet<RecordHash>,
+    ) -> BTreeSet<RecordHash> {
         let by = self.records.iter().filter(|(_, known)| known.by == at);
-        by.map(|(hash, _)| *hash).collect()
+        let written = by.filter(|(hash, known)| known.acknowledged || held.contains(hash));
+        written.map(|(hash, _)| *hash).collect()
     }
 
     /// A machine is back where it had signed these: what it signed since and signs from now on, under

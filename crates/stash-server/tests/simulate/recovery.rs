@@ -166,8 +166,13 @@ impl World {
             named && self.machines[*at].up().is_some() && self.common.switch.is_open(heir, *at)
         };
         let running: Vec<usize> = self.present().into_iter().filter(is_there).collect();
-        let current = running.iter().copied().filter(|at| self.is_current(*at)).collect();
-        Reach { running, current }
+        // Whose store takes no write cannot note the counter of a handshake, and so answers nobody.
+        let answers = |at: &usize| {
+            let up = self.machines[*at].up();
+            up.is_some_and(|one| one.store.stats().read_only.is_none())
+        };
+        let current = running.iter().copied().filter(|at| self.is_current(*at) && answers(at));
+        Reach { current: current.collect(), running }
     }
 
     /// Asks members for the log, and goes on by what they show. Why it did not.

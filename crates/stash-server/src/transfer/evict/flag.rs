@@ -1,8 +1,9 @@
 //! Flags of the chunks that evictions under way want to drop.
 
-use stash_crypto::{Address, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+
+use stash_crypto::{Address, NodeId};
 
 use crate::core::Core;
 use crate::lock::lock;

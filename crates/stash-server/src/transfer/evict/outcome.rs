@@ -1,8 +1,9 @@
 //! What an eviction came to.
 
-use stash_crypto::{NodeId, RecordHash};
 use std::collections::BTreeSet;
 use std::fmt;
+
+use stash_crypto::{NodeId, RecordHash};
 
 use crate::ledger::LedgerError;
 

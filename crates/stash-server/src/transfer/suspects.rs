@@ -42,9 +42,9 @@ struct Kept {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Sample {
     /// The record.
-    pub(super) record: RecordHash,
+    pub(crate) record: RecordHash,
     /// A chunk of it; the record itself if there is none.
-    pub(super) chunk: Option<Address>,
+    pub(crate) chunk: Option<Address>,
 }
 
 impl Suspects {
@@ -77,12 +77,12 @@ impl Suspects {
     }
 
     /// What a member failed to show.
-    pub(super) fn again(&self, node: &NodeId) -> Vec<Sample> {
+    pub(crate) fn again(&self, node: &NodeId) -> Vec<Sample> {
         lock(&self.0).get(node).map(|kept| kept.again.iter().copied().collect()).unwrap_or_default()
     }
 
     /// Notes the outcome of a challenge. Whether the member came into doubt with it, or out of it.
-    pub(super) fn note(&self, node: NodeId, now: u64, shown: &[Sample], failed: &[Sample]) -> bool {
+    pub(crate) fn note(&self, node: NodeId, now: u64, shown: &[Sample], failed: &[Sample]) -> bool {
         let mut all = lock(&self.0);
         let kept = all.entry(node).or_default();
         kept.trial.at = Some(now);
@@ -104,7 +104,7 @@ impl Suspects {
     }
 
     /// The row of a member, as it is to be.
-    pub(super) fn write(&self, batch: Batch, node: &NodeId) -> Batch {
+    pub(crate) fn write(&self, batch: Batch, node: &NodeId) -> Batch {
         let trial = self.of(node);
         let value = |since: u64| [since.to_le_bytes(), trial.failed.to_le_bytes()].concat();
         batch.row(&[rows::SUSPECT, node.as_bytes()].concat(), trial.doubted.map(value).as_deref())
