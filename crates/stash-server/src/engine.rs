@@ -23,7 +23,6 @@ use stash_store::{ReadError, Store};
 use tokio::sync::{broadcast, watch};
 
 use crate::buffers::buffer::Buffer;
-use crate::core::Core;
 use crate::disk::{Disk, Mode};
 use crate::engine::options::{EngineOptions, StartError};
 use crate::engine::start::{meet_peers, open};
@@ -31,6 +30,7 @@ use crate::engine::view::{EngineStatus, MemberView, RemovedView};
 use crate::founder::change::{ChangeMemberError, Fate, MembersChanged};
 use crate::founder::invite::InviteError;
 use crate::founder::{change, invite};
+use crate::layers::Layers;
 use crate::ledger::{LedgerError, at, progress, roster, rows, seen};
 use crate::membership::recovery::asking;
 use crate::membership::{announce, departed, guests};
@@ -45,12 +45,12 @@ use crate::transfer::tally::Wait;
 use crate::transfer::upload::Upload;
 use crate::transfer::{evict, fetch, under_replicated};
 use crate::upkeep::{heal, housekeeping, repair};
-use crate::{core, ledger, message};
+use crate::{ledger, message};
 
 /// One running node of one stash. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    pub(crate) core: Arc<Core>,
+    pub(crate) layers: Layers,
 }
 
 impl Engine {
@@ -63,20 +63,20 @@ impl Engine {
         let mode = options.mode;
         let disk = Disk::new(options.store.clone(), mode);
         let opened = disk.run(move |_| open(options)).await?;
-        let (core, events) = opened;
-        let engine = Engine { core: Arc::clone(&core) };
-        guests::open_to_tickets(&core)?;
-        core.applied();
-        announce::dial_members(&core);
-        core.tasks.spawn(meet_peers(core.clone(), events));
-        core.tasks.spawn(follow::tell(Arc::clone(&core)));
-        core.tasks.spawn(wants::run(Arc::clone(&core)));
-        core.tasks.spawn(room_news::run(Arc::clone(&core)));
-        core.tasks.spawn(repair::run(Arc::clone(&core)));
-        core.tasks.spawn(asking::ask_the_silent(Arc::clone(&core)));
-        departed::clear_away(&core);
+        let (layers, events) = opened;
+        let engine = Engine { layers: layers.clone() };
+        guests::open_to_tickets(&layers.membership)?;
+        layers.core.applied();
+        announce::dial_members(&layers.membership);
+        layers.core.tasks.spawn(meet_peers(layers.clone(), events));
+        layers.core.tasks.spawn(follow::tell(Arc::clone(&layers.replication)));
+        layers.core.tasks.spawn(wants::run(Arc::clone(&layers.replication)));
+        layers.core.tasks.spawn(room_news::run(Arc::clone(&layers.replication)));
+        layers.core.tasks.spawn(repair::run(Arc::clone(&layers.upkeep)));
+        layers.core.tasks.spawn(asking::ask_the_silent(Arc::clone(&layers.membership)));
+        departed::clear_away(&layers.membership);
         if mode == Mode::Threads {
-            core.tasks.spawn(housekeeping::run(Arc::clone(&core)));
+            layers.core.tasks.spawn(housekeeping::run(Arc::clone(&layers.upkeep)));
         }
         Ok(engine)
     }
@@ -84,59 +84,58 @@ impl Engine {
     /// This node.
     #[must_use]
     pub fn node_id(&self) -> NodeId {
-        self.core.me
+        self.layers.core.me
     }
 
     /// What this node may do, as the member log says now.
     #[must_use]
     pub fn role(&self) -> Role {
-        self.core.role()
+        self.layers.core.role()
     }
 
     /// Whether this node is no member and reads in the name of the root: it signs nothing.
     #[must_use]
     pub fn visits(&self) -> bool {
-        self.core.visits
+        self.layers.core.visits
     }
 
     /// The current epoch of keys, as the member log says now.
     #[must_use]
     pub fn epoch(&self) -> u32 {
-        self.core.roster.log(MemberLog::epoch)
+        self.layers.core.roster.log(MemberLog::epoch)
     }
 
     /// The stash.
     #[must_use]
     pub fn stash(&self) -> StashId {
-        self.core.stash
+        self.layers.core.stash
     }
 
     /// Where this node listens.
     #[must_use]
     pub fn listen(&self) -> Vec<SocketAddr> {
-        self.core.endpoint.local_addresses()
+        self.layers.core.endpoint.local_addresses()
     }
 
     /// Says goodbye to peers and waits for running work, until `deadline`.
     pub async fn shutdown(&self, deadline: Duration) {
-        self.core.stop.cancel();
-        self.core.endpoint.shutdown(deadline).await;
-        self.core.tasks.close();
-        let _ = tokio::time::timeout(deadline, self.core.tasks.wait()).await;
+        self.layers.core.tasks.stop();
+        self.layers.core.endpoint.shutdown(deadline).await;
+        self.layers.core.tasks.ended(deadline).await;
     }
 
     /// Every member, in order of admission.
     #[must_use]
     pub fn members(&self) -> Vec<MemberView> {
-        let connected = self.core.connected();
+        let connected = self.layers.core.connected();
         let view = |known: roster::Known| MemberView {
-            this: known.node == self.core.me,
-            connected: known.node == self.core.me
+            this: known.node == self.layers.core.me,
+            connected: known.node == self.layers.core.me
                 || connected.iter().any(|(node, _)| *node == known.node),
-            trial: self.core.suspects.of(&known.node),
-            room: match known.node == self.core.me {
-                true => Some(self.core.door.room()),
-                false => self.core.rooms.of(&known.node),
+            trial: self.layers.transfer.suspects.of(&known.node),
+            room: match known.node == self.layers.core.me {
+                true => Some(self.layers.core.door.room()),
+                false => self.layers.transfer.rooms.of(&known.node),
             },
             node: known.node,
             noise: known.noise,
@@ -145,7 +144,7 @@ impl Engine {
             addresses: known.addresses,
             lapsed: known.lapsed,
         };
-        self.core.roster.members().into_iter().map(view).collect()
+        self.layers.core.roster.members().into_iter().map(view).collect()
     }
 
     /// The members that say that they are full, or have refused something for want of room, with how
@@ -155,7 +154,7 @@ impl Engine {
     ///
     /// [`LedgerError`] when the store cannot be read.
     pub async fn full_members(&self) -> Result<Vec<(MemberView, MemberRoom)>, LedgerError> {
-        let lacking = self.core.disk.run(under_replicated::count_by_member).await?;
+        let lacking = self.layers.core.disk.run(under_replicated::count_by_member).await?;
         let full = self.members().into_iter().filter(|member| !member.this).filter_map(|member| {
             let mut room = member.room.filter(|room| room.full)?;
             room.lacks = room.lacks.max(lacking.get(&member.node).copied().unwrap_or(0));
@@ -167,25 +166,25 @@ impl Engine {
     /// Bytes that came from members to be kept here, since the start.
     #[must_use]
     pub fn replicated(&self) -> Replicated {
-        self.core.background.replicated()
+        self.layers.transfer.background.replicated()
     }
 
     /// The member log as it is known here.
     #[must_use]
     pub fn member_log(&self) -> MemberLog {
-        self.core.roster.log(MemberLog::clone)
+        self.layers.core.roster.log(MemberLog::clone)
     }
 
     /// Where members say that they can be reached, signed by them, encoded.
     #[must_use]
     pub fn signed_addresses(&self) -> Vec<Vec<u8>> {
-        self.core.roster.claims()
+        self.layers.core.roster.claims()
     }
 
     /// Changes whenever [`Engine::member_log`] or [`Engine::signed_addresses`] does.
     #[must_use]
     pub fn membership(&self) -> watch::Receiver<u64> {
-        self.core.roster.changes()
+        self.layers.core.roster.changes()
     }
 
     /// The state of this node.
@@ -194,21 +193,21 @@ impl Engine {
     ///
     /// [`LedgerError`] when the store cannot be read.
     pub async fn status(&self) -> Result<EngineStatus, LedgerError> {
-        let core = &self.core;
+        let layers = &self.layers;
         let read = |store: &Store| {
             // The figures have it.
             let _ = store.look();
             let counts = (under_replicated::count(store)?, progress::count_wanted(store)?);
             Ok::<_, ReadError>((store.stats(), store.rows(rows::ALARM)?, counts))
         };
-        let (stats, alarms, (missing_copies, incomplete)) = core.disk.run(read).await?;
+        let (stats, alarms, (missing_copies, incomplete)) = layers.core.disk.run(read).await?;
         let members = self.members();
         let text = |(_, value): (Vec<u8>, Vec<u8>)| String::from_utf8_lossy(&value).into_owned();
         Ok(EngineStatus {
-            node: core.me,
-            stash: core.stash,
-            role: core.role(),
-            synchronised: core::synchronised(core),
+            node: layers.core.me,
+            stash: layers.core.stash,
+            role: layers.core.role(),
+            synchronised: layers.core.synchronised(),
             members: members.len(),
             connected: members.iter().filter(|member| member.connected).count(),
             records: stats.records,
@@ -216,23 +215,25 @@ impl Engine {
             bytes: stats.bytes,
             missing_copies,
             incomplete,
-            refused: core.refused.count(),
+            refused: layers.replication.refused.count(),
             read_only: stats.read_only.clone(),
             alarms: alarms
                 .into_iter()
                 .map(text)
-                .chain(core.suspects.alarms(|node| core.roster.role(node).is_some()))
+                .chain(
+                    layers.transfer.suspects.alarms(|node| layers.core.roster.role(node).is_some()),
+                )
                 .collect(),
             quarantined: stats.quarantined,
             store: stats,
-            house: housekeeping::status(core).await?,
-            repair: core.repairs.status(),
+            house: housekeeping::status(&layers.upkeep).await?,
+            repair: layers.upkeep.repairs.status(),
             traffic: Traffic {
-                bandwidth: core.endpoint.bandwidth(),
-                background_down: core.background.rate(),
+                bandwidth: layers.core.endpoint.bandwidth(),
+                background_down: layers.transfer.background.rate(),
             },
-            transferred: core.endpoint.stats(),
-            replicated: core.background.replicated(),
+            transferred: layers.core.endpoint.stats(),
+            replicated: layers.transfer.background.replicated(),
         })
     }
 
@@ -242,7 +243,7 @@ impl Engine {
     ///
     /// When `len` is above [`crate::MAX_BUFFER`].
     pub async fn buffer(&self, len: usize) -> Buffer {
-        self.core.pools.upload.take(len).await
+        self.layers.transfer.pools.upload.take(len).await
     }
 
     /// Whether a name takes another version: not if its history has more writers than one can name.
@@ -251,8 +252,12 @@ impl Engine {
     ///
     /// [`LedgerError`] when the store cannot be read.
     pub async fn has_room_for_version(&self, name: NameId) -> Result<bool, LedgerError> {
-        let core = Arc::clone(&self.core);
-        self.core.disk.run(move |store| seen::has_room(&core.roster, store, &name)).await
+        let layers = self.layers.clone();
+        self.layers
+            .core
+            .disk
+            .run(move |store| seen::has_room(&layers.core.roster, store, &name))
+            .await
     }
 
     /// The records held of a name.
@@ -261,22 +266,22 @@ impl Engine {
     ///
     /// [`LedgerError`] when the store cannot be read.
     pub async fn records_of(&self, name: NameId) -> Result<Vec<Record>, LedgerError> {
-        let held = self.core.disk.run(move |store| ledger::records_of(store, &name)).await;
+        let held = self.layers.core.disk.run(move |store| ledger::records_of(store, &name)).await;
         let Err(LedgerError::Read(ReadError::RecordDamaged { hash, what })) = held else {
             return held;
         };
         // Another member may have it whole.
         let damage = Damage::Record(RecordHash::from_bytes(hash));
-        self.core.house.damaged(damage, what);
-        heal::heal_one(&self.core, damage).await;
-        self.core.disk.run(move |store| ledger::records_of(store, &name)).await
+        self.layers.transfer.damage.met(damage, what);
+        heal::heal_one(&self.layers.upkeep, damage).await;
+        self.layers.core.disk.run(move |store| ledger::records_of(store, &name)).await
     }
 
     /// Names of which a record was damaged here, and is whole again: whoever derives something from
     /// the records looks at them once more. Bounded: whoever lags behind looks at all of them.
     #[must_use]
     pub fn mended(&self) -> broadcast::Receiver<NameId> {
-        self.core.mended.subscribe()
+        self.layers.transfer.damage.mended.subscribe()
     }
 
     /// Records of this store after a sequence number, in order. One that is damaged, and that no
@@ -290,7 +295,8 @@ impl Engine {
         after: u64,
         limit: usize,
     ) -> Result<Vec<(u64, Record)>, LedgerError> {
-        let stored = heal::records_after(&self.core, after, limit as u64).await?.into_iter();
+        let stored =
+            heal::records_after(&self.layers.upkeep, after, limit as u64).await?.into_iter();
         let decode = |one: stash_store::StoredRecord| {
             Ok((one.sequence, ledger::decode(one.sequence, &one.bytes)?))
         };
@@ -300,7 +306,7 @@ impl Engine {
     /// The sequence number of the last record; changes with every one that is applied.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.core.changes.subscribe()
+        self.layers.core.changes.subscribe()
     }
 
     /// The file chunks of a manifest; manifest chunks that are not here are fetched and kept.
@@ -309,7 +315,7 @@ impl Engine {
     ///
     /// [`FetchError`].
     pub async fn manifest(&self, manifest: &Manifest) -> Result<Vec<ChunkRef>, FetchError> {
-        fetch::manifest(&self.core, manifest, Purpose::Read { keep: true }).await
+        fetch::manifest(&self.layers.transfer, manifest, Purpose::Read { keep: true }).await
     }
 
     /// Which chunks are here, durably.
@@ -319,13 +325,13 @@ impl Engine {
     /// [`LedgerError`] when the store cannot be read.
     pub async fn chunks_here(&self, chunks: &[Address]) -> Result<Vec<bool>, LedgerError> {
         let addresses: Vec<_> = chunks.iter().map(at).collect();
-        Ok(self.core.disk.run(move |store| store.has(&addresses)).await?)
+        Ok(self.layers.core.disk.run(move |store| store.has(&addresses)).await?)
     }
 
     /// Asks every member which chunks it has. `Err` says why a member did not answer.
     pub async fn locate(&self, chunks: &[Address]) -> Vec<(NodeId, Result<Vec<bool>, String>)> {
         let ask_one = |member: MemberView| async move {
-            let answer = match self.core.peer(&member.node) {
+            let answer = match self.layers.core.peer(&member.node) {
                 _ if member.this => {
                     self.chunks_here(chunks).await.map_err(|error| error.to_string())
                 }
@@ -340,14 +346,14 @@ impl Engine {
     /// Opens a put of any number of files.
     #[must_use]
     pub fn upload(&self, wait: Wait) -> Upload {
-        Upload::open(&self.core, wait)
+        Upload::open(&self.layers.transfer, wait)
     }
 
     /// Fetches chunks in order, from here or from members. With `keep`, what comes from members is
     /// kept here.
     #[must_use]
     pub fn fetch(&self, chunks: Vec<ChunkRef>, keep: bool) -> Fetch {
-        Fetch::open(&self.core, chunks, Purpose::Read { keep })
+        Fetch::open(&self.layers.transfer, chunks, Purpose::Read { keep })
     }
 
     /// Drops the local bytes of chunks that records name, once another member has proven that it has
@@ -357,7 +363,7 @@ impl Engine {
     ///
     /// [`EvictError`], which says how many were evicted before.
     pub async fn evict(&self, chunks: Vec<Address>) -> Result<Evicted, EvictError> {
-        evict::evict(&self.core, chunks).await
+        evict::evict(&self.layers.transfer, chunks).await
     }
 
     /// Gives up the local bytes of a name's version: drops those of its chunks that no other
@@ -383,8 +389,8 @@ impl Engine {
             }
             Ok::<_, LedgerError>(free)
         };
-        let evicted = match self.core.disk.run(look).await {
-            Ok(free) => evict::evict(&self.core, free).await,
+        let evicted = match self.layers.core.disk.run(look).await {
+            Ok(free) => evict::evict(&self.layers.transfer, free).await,
             Err(error) => Err(EvictError::from(error)),
         };
         if evicted.as_ref().is_err_and(|error| error.done.chunks == 0) {
@@ -400,7 +406,7 @@ impl Engine {
     ///
     /// [`LedgerError`] when the store cannot be written.
     pub async fn want_version(&self, name: NameId) -> Result<(), LedgerError> {
-        self.core.disk.run(move |store| ledger::give_up(store, &name, None)).await
+        self.layers.core.disk.run(move |store| ledger::give_up(store, &name, None)).await
     }
 
     /// Makes a ticket for one new member.
@@ -411,7 +417,7 @@ impl Engine {
     pub async fn invite(&self, role: Role, lifetime: Duration) -> Result<Ticket, InviteError> {
         let members = self.members().into_iter();
         let mine = members.filter(|member| member.this).flat_map(|member| member.addresses);
-        invite::invite(&self.core, role, lifetime, mine.collect()).await
+        invite::invite(&self.layers.founder, role, lifetime, mine.collect()).await
     }
 
     /// Removes a member, for good: its connections are cut, its records end at the last that a member
@@ -421,7 +427,7 @@ impl Engine {
     ///
     /// [`ChangeMemberError`]; the member is one as before.
     pub async fn remove_member(&self, node: NodeId) -> Result<MembersChanged, ChangeMemberError> {
-        change::change(&self.core, node, Fate::Removed).await
+        change::change(&self.layers.founder, node, Fate::Removed).await
     }
 
     /// Gives a member another role. If it was an owner and is one no more, its records end as those
@@ -435,7 +441,7 @@ impl Engine {
         node: NodeId,
         role: Role,
     ) -> Result<MembersChanged, ChangeMemberError> {
-        change::change(&self.core, node, Fate::Becomes(role)).await
+        change::change(&self.layers.founder, node, Fate::Becomes(role)).await
     }
 
     /// The nodes that were removed, in that order.
@@ -446,7 +452,7 @@ impl Engine {
             role: gone.member.role,
             label: gone.member.label.clone(),
         };
-        self.core.roster.log(|log| log.removals().map(view).collect())
+        self.layers.core.roster.log(|log| log.removals().map(view).collect())
     }
 
     /// How many records were ever set aside here, as they lay past a cut of the member log: whoever
@@ -456,7 +462,7 @@ impl Engine {
     ///
     /// [`ReadError`] when the store cannot be read.
     pub fn set_aside_count(&self) -> Result<u64, ReadError> {
-        ledger::set_aside_count(self.core.disk.store())
+        ledger::set_aside_count(self.layers.core.disk.store())
     }
 }
 

@@ -5,3 +5,19 @@ pub(crate) mod change;
 pub(crate) mod invite;
 pub(crate) mod tickets;
 pub(crate) mod writers;
+
+use std::sync::Arc;
+
+use crate::core::Core;
+use crate::membership::Membership;
+use crate::replication::Replication;
+
+/// The state of signing the member log.
+#[derive(Debug)]
+pub(crate) struct Founder {
+    pub core: Arc<Core>,
+    pub membership: Arc<Membership>,
+    pub replication: Arc<Replication>,
+    /// One admission at a time: an entry of the member log follows the one before.
+    pub admitting: tokio::sync::Mutex<()>,
+}

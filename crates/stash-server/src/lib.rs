@@ -32,6 +32,7 @@ mod founder;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod layers;
 mod ledger;
 mod lock;
 mod membership;
@@ -42,6 +43,7 @@ mod replication;
 mod rounds;
 mod rpc;
 mod serve;
+mod tasks;
 mod transfer;
 mod turn;
 mod upkeep;
@@ -82,7 +84,9 @@ pub use transfer::suspects::Trial;
 pub use transfer::tally::{STALL, Tally, UnknownWait, Wait};
 pub use transfer::upload::{Outcome, Pending, PutError, Upload};
 pub use upkeep::counts::{Copies, MemberCopies};
-pub use upkeep::housekeeping::{DAMAGE_LISTED, HouseStatus, Housekeeper};
+pub use upkeep::house::HouseStatus;
+pub use upkeep::housekeeping::{DAMAGE_LISTED, Housekeeper};
 pub use upkeep::on_demand::{Checked, HouseError, ScrubReport};
-pub use upkeep::repair::{RepairStatus, Repaired};
+pub use upkeep::repair::Repaired;
+pub use upkeep::repairs::RepairStatus;
 pub use upkeep::schedule::Housekeeping;

@@ -8,7 +8,41 @@ pub(crate) mod departed;
 pub(crate) mod exchange;
 pub(crate) mod guests;
 pub(crate) mod join;
+pub(crate) mod last_met;
 pub(crate) mod learn;
+pub(crate) mod may_sign;
 pub(crate) mod recovery;
 pub(crate) mod root_holders;
 pub(crate) mod standing;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::admission::Admission;
+use crate::core::Core;
+use crate::membership::addresses::Addresses;
+use crate::membership::last_met::LastMet;
+use crate::membership::standing::Standing;
+use crate::transfer::Transfer;
+
+/// The state of what this node knows of members.
+pub(crate) struct Membership {
+    pub core: Arc<Core>,
+    pub transfer: Arc<Transfer>,
+    /// How often members move, and by what they are dialled.
+    pub addresses: Addresses,
+    pub last_met: LastMet,
+    /// Signs the member log, where the root secret is.
+    pub admission: Option<Arc<dyn Admission>>,
+    /// Whether the admission may be asked.
+    pub standing: Standing,
+    /// The store failed while this node did what the member log says: it is to be done again.
+    pub unfollowed: AtomicBool,
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Membership({:?})", self.core)
+    }
+}

@@ -122,4 +122,4 @@ mod tests {
 }
 
 #[cfg(test)]
-mod lists;
+mod lists_tests;

@@ -1,10 +1,11 @@
-//! Wakes for whoever follows a member.
+//! The connected members, and what wakes those who follow them.
 
-use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use stash_crypto::RecordHash;
+use stash_crypto::{NodeId, RecordHash};
+use stash_p2p::Peer;
 use tokio::sync::Notify;
 
 use crate::lock::lock;
@@ -12,6 +13,58 @@ use crate::lock::lock;
 /// Records that a member said this node lacks and that wait to be read, 32 bytes each. What is
 /// beyond is found when all that is held is compared.
 const LACKING: usize = 1 << 16;
+
+/// The members that are connected, and the tasks that follow them.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    connected: Mutex<BTreeMap<NodeId, Peer>>,
+    followers: Mutex<BTreeMap<NodeId, Arc<Follower>>>,
+}
+
+impl Peers {
+    /// In order of their ids.
+    pub(crate) fn connected(&self) -> Vec<(NodeId, Peer)> {
+        lock(&self.connected).iter().map(|(node, peer)| (*node, peer.clone())).collect()
+    }
+
+    pub(crate) fn get(&self, node: &NodeId) -> Option<Peer> {
+        lock(&self.connected).get(node).cloned()
+    }
+
+    /// A member is connected.
+    pub(crate) fn came(&self, node: NodeId, peer: Peer) {
+        lock(&self.connected).insert(node, peer);
+    }
+
+    /// A member is connected no more.
+    pub(crate) fn went(&self, node: &NodeId) {
+        lock(&self.connected).remove(node);
+    }
+
+    /// A node is no member any more.
+    pub(crate) fn forget(&self, node: &NodeId) {
+        self.went(node);
+        lock(&self.followers).remove(node);
+    }
+
+    /// Wakes the task that follows a member from now on.
+    pub(crate) fn follow(&self, node: NodeId) -> Arc<Follower> {
+        let follower = Arc::new(Follower::default());
+        lock(&self.followers).insert(node, Arc::clone(&follower));
+        follower
+    }
+
+    /// What wakes the task that follows a member; `None` if there never was one.
+    pub(crate) fn follower(&self, node: &NodeId) -> Option<Arc<Follower>> {
+        lock(&self.followers).get(node).cloned()
+    }
+
+    /// All that is held is to be compared with every connected member.
+    pub(crate) fn compare_with_all(&self) {
+        let followers: Vec<_> = lock(&self.followers).values().cloned().collect();
+        followers.iter().for_each(|follower| follower.compare());
+    }
+}
 
 /// What wakes whoever follows a member.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! Bringing here what other members have, and telling them what they lack.
 
 pub(crate) mod answer;
+pub(crate) mod ask_again;
 pub(crate) mod backlog;
 pub(crate) mod difference;
 pub(crate) mod follow;
@@ -8,4 +9,30 @@ pub(crate) mod reconcile;
 pub(crate) mod records;
 pub(crate) mod refused;
 pub(crate) mod room_news;
+pub(crate) mod waits;
 pub(crate) mod wants;
+
+use std::sync::Arc;
+
+use crate::core::Core;
+use crate::ledger::cursor::Stretches;
+use crate::membership::Membership;
+use crate::replication::refused::Refused;
+use crate::replication::waits::Waits;
+use crate::transfer::Transfer;
+
+/// The state of bringing here what others have.
+#[derive(Debug)]
+pub(crate) struct Replication {
+    pub core: Arc<Core>,
+    pub transfer: Arc<Transfer>,
+    pub membership: Arc<Membership>,
+    /// Names of the stretches of this store's order.
+    pub stretches: Stretches,
+    /// Records that found no room here.
+    pub refused: Refused,
+    /// What the bringing of chunks waits for when there was no room.
+    pub waits: Waits,
+    /// One pass over what is wanted at a time.
+    pub wanting: tokio::sync::Mutex<()>,
+}

@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use crate::asker::Asker;
-use crate::core::Core;
 use crate::founder::writers;
+use crate::layers::Layers;
 use crate::membership::exchange::member_log;
 use crate::membership::{confirmation, cut_exchange, exchange};
 use crate::message::{self, MAX_CLAIM_BYTES, MAX_ENTRY_BYTES, Refusal, Reply, Request, refused};
@@ -26,7 +26,7 @@ use crate::upkeep::challenge;
 const REQUESTS: usize = 64;
 
 /// Answers one peer until it is gone.
-pub(crate) async fn peer(core: Arc<Core>, asker: Asker, peer: Peer) {
+pub(crate) async fn peer(layers: Layers, asker: Asker, peer: Peer) {
     let places = Arc::new(Semaphore::new(REQUESTS));
     loop {
         let place = Arc::clone(&places).acquire_owned().await;
@@ -34,9 +34,9 @@ pub(crate) async fn peer(core: Arc<Core>, asker: Asker, peer: Peer) {
         let Some(stream) = peer.accept().await else {
             return;
         };
-        let (core, peer) = (Arc::clone(&core), peer.clone());
-        core.tasks.clone().spawn(async move {
-            if let Err(error) = request(&core, asker, &peer, stream).await {
+        let (layers, peer) = (layers.clone(), peer.clone());
+        layers.core.tasks.clone().spawn(async move {
+            if let Err(error) = request(&layers, asker, &peer, stream).await {
                 tracing::debug!(?asker, %error, "a request ended early");
             }
             drop(place);
@@ -45,18 +45,19 @@ pub(crate) async fn peer(core: Arc<Core>, asker: Asker, peer: Peer) {
 }
 
 async fn request(
-    core: &Arc<Core>,
+    layers: &Layers,
     asker: Asker,
     peer: &Peer,
     stream: Stream,
 ) -> Result<(), StreamError> {
     let (send, mut recv) = stream.split();
     let opening = opening(&mut recv).await?;
-    let reply = match (opening, asker.now(core)) {
+    let reply = match (opening, asker.now(&layers.core)) {
         (_, Asker::Nobody) => refused(Refusal::Role, "this node is no member any more"),
         (None, _) => refused(Refusal::Unknown, "this request is not known here"),
         (Some(Request::Put {}), Asker::Member(node, role)) if role.writes() => {
-            if let Err(fault) = intake::serve(Arc::clone(core), node, send, recv).await {
+            if let Err(fault) = intake::serve(Arc::clone(&layers.transfer), node, send, recv).await
+            {
                 tracing::warn!(peer = %node.short(), %fault, "a put stream was given up");
             }
             return Ok(());
@@ -64,81 +65,89 @@ async fn request(
         (Some(Request::Put {}), _) => refused(Refusal::Role, "only owners put"),
         // Whoever is asked to prove a chunk gets it elsewhere, or not at all.
         (Some(Request::Get { address }), Asker::Member(node, _))
-            if core.evicting.asks(&node, &Address::from_bytes(address)) =>
+            if layers.transfer.evicting.asks(&node, &Address::from_bytes(address)) =>
         {
             Reply::NotHere {}
         }
         (Some(Request::Get { address }), _) => {
             let address = Address::from_bytes(address);
-            return answer::chunk(core, asker.account(), peer, address, send).await;
+            return answer::chunk(&layers.transfer, asker.account(), peer, address, send).await;
         }
         (Some(Request::Evict { nonce, groups }), Asker::Member(node, _)) => {
-            question::answer(core, node, peer.handshake_hash(), nonce, groups).await
+            question::answer(&layers.transfer, node, peer.handshake_hash(), nonce, groups).await
         }
         (Some(Request::Prove { nonce, chunks }), Asker::Member(node, _)) => {
-            challenge::prove(core, node, peer.handshake_hash(), nonce, &chunks).await
+            challenge::prove(&layers.upkeep, node, peer.handshake_hash(), nonce, &chunks).await
         }
         // A visitor in the root's name reads, and nobody reads from it.
         (Some(Request::News {} | Request::Lack { .. } | Request::Room(_)), Asker::Root) => {
             Reply::Done {}
         }
         (Some(Request::News {}), Asker::Member(node, _)) => {
-            told(core, &node, |follower| follower.news());
+            told(&layers.replication, &node, |follower| follower.news());
             Reply::Done {}
         }
         (Some(Request::Lack { hashes }), Asker::Member(node, _)) => {
             match message::unpack_hashes(&hashes) {
                 Ok(hashes) => {
-                    told(core, &node, |follower| follower.lack(hashes));
+                    told(&layers.replication, &node, |follower| follower.lack(hashes));
                     Reply::Done {}
                 }
                 Err(error) => refused(Refusal::Malformed, &error.to_string()),
             }
         }
         (Some(Request::Room(room)), Asker::Member(node, _)) => {
-            core.rooms.learn(core, node, room);
+            layers.transfer.rooms.learn(&layers.core.peers, node, room);
             Reply::Done {}
         }
         (Some(Request::Confirmed { confirmation }), asker) => {
-            sleep(core.addresses.announced(asker.account())).await;
-            if confirmation::learn(core, &confirmation).await
+            sleep(layers.membership.addresses.announced(asker.account())).await;
+            if confirmation::learn(&layers.membership, &confirmation).await
                 && let Asker::Member(..) = asker
             {
-                exchange::read_more(core, peer);
+                exchange::read_more(&layers.membership, peer);
             }
             Reply::Done {}
         }
-        (Some(Request::Log { log, after }), asker) => page_of_log(core, asker, log, after).await,
-        (Some(request), _) => answer(core, asker.account(), peer, request).await,
+        (Some(Request::Log { log, after }), asker) => {
+            page_of_log(&layers.replication, asker, log, after).await
+        }
+        (Some(request), _) => answer(layers, asker.account(), peer, request).await,
     };
     answer::message(asker.account(), peer, send, &reply).await
 }
 
 /// Answers what any member may ask.
-async fn answer(core: &Arc<Core>, member: NodeId, peer: &Peer, request: Request) -> Reply {
+async fn answer(layers: &Layers, member: NodeId, peer: &Peer, request: Request) -> Reply {
     match request {
         Request::Have { chunks } => match message::unpack(&chunks) {
-            Ok(chunks) => have(core, &chunks).await,
+            Ok(chunks) => have(&layers.transfer, &chunks).await,
             Err(error) => refused(Refusal::Malformed, &error.to_string()),
         },
-        Request::Members { from } => member_log(core, from),
+        Request::Members { from } => member_log(&layers.membership, from),
         Request::Announce { entries, addresses } => {
             let fit = message::together(&entries, MAX_ENTRY_BYTES)
                 .and_then(|()| message::together(&addresses, MAX_CLAIM_BYTES));
             if let Err(error) = fit {
                 return refused(Refusal::Malformed, &error.to_string());
             }
-            sleep(core.addresses.announced(member)).await;
+            sleep(layers.membership.addresses.announced(member)).await;
             let raw = |list: Vec<ByteBuf>| list.into_iter().map(ByteBuf::into_vec).collect();
-            match cut_exchange::learn(core, peer, raw(entries), raw(addresses)).await {
+            match cut_exchange::learn(&layers.membership, peer, raw(entries), raw(addresses)).await
+            {
                 Ok(()) => Reply::Done {},
                 Err(error) => refused(Refusal::Failed, &error.to_string()),
             }
         }
         Request::All {} => {
-            let log = core.roster.log(MemberLog::len);
-            let shared = Arc::clone(core);
-            match core.disk.run(move |store| shared.refused.with_totals(store)).await {
+            let log = layers.core.roster.log(MemberLog::len);
+            let shared = layers.clone();
+            match layers
+                .core
+                .disk
+                .run(move |store| shared.replication.refused.with_totals(store))
+                .await
+            {
                 Ok((held, refused)) => {
                     let less = if refused.count > 0 { refused.sum.to_vec() } else { Vec::new() };
                     let (n, sum, full) = (held.count, held.sum, refused.count);
@@ -148,27 +157,29 @@ async fn answer(core: &Arc<Core>, member: NodeId, peer: &Peer, request: Request)
             }
         }
         Request::Sums { prefixes, length } => match difference::prefixes(&prefixes, length) {
-            Some(prefixes) => sums(core, member, prefixes).await,
+            Some(prefixes) => sums(&layers.replication, member, prefixes).await,
             None => refused(Refusal::Malformed, "no prefixes of 0 or 1 bytes, at most 64"),
         },
         Request::Ids { parts, size } => match difference::parts(&parts, size) {
-            Some(parts) => ids(core, member, parts, size.into()).await,
+            Some(parts) => ids(&layers.replication, member, parts, size.into()).await,
             None => refused(Refusal::Malformed, "no parts, at most 4096, in 16 or 32 bytes"),
         },
         Request::Match { halves } => match difference::halves(&halves) {
-            Some(halves) => whole_hashes(core, member, halves).await,
+            Some(halves) => whole_hashes(&layers.replication, member, halves).await,
             None => refused(Refusal::Malformed, "no halves of hashes, at most 4096"),
         },
         Request::Find { hashes, puts } => match message::unpack_hashes(&hashes) {
-            Ok(hashes) => find(core, hashes, puts).await,
+            Ok(hashes) => find(&layers.replication, hashes, puts).await,
             Err(error) => refused(Refusal::Malformed, &error.to_string()),
         },
-        Request::Holding { hashes } => holders::answer(core, member, &hashes).await,
-        Request::Cuts { list, from } => cut_exchange::answer(core, list, from),
-        Request::Writers { node, from } => match writers::writers(core, node, from).await {
-            Ok(reply) => reply,
-            Err(error) => refused(Refusal::Failed, &error.to_string()),
-        },
+        Request::Holding { hashes } => holders::answer(&layers.transfer, member, &hashes).await,
+        Request::Cuts { list, from } => cut_exchange::answer(&layers.membership, list, from),
+        Request::Writers { node, from } => {
+            match writers::writers(&layers.founder, node, from).await {
+                Ok(reply) => reply,
+                Err(error) => refused(Refusal::Failed, &error.to_string()),
+            }
+        }
         Request::Join { .. } => refused(Refusal::Unknown, "this node is a member already"),
         Request::Put {}
         | Request::Get { .. }

@@ -9,8 +9,10 @@ pub(crate) mod fetch;
 pub(crate) mod holders;
 pub(crate) mod in_flight;
 pub(crate) mod intake;
+pub(crate) mod lacking;
 pub(crate) mod lane;
 pub(crate) mod local;
+pub(crate) mod other_lives;
 pub(crate) mod proof;
 pub(crate) mod restored;
 pub(crate) mod rooms;
@@ -20,3 +22,57 @@ pub(crate) mod suspects;
 pub(crate) mod tally;
 pub(crate) mod under_replicated;
 pub(crate) mod upload;
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+
+use crate::buffers::pools::Pools;
+use crate::core::Core;
+use crate::transfer::background::Background;
+use crate::transfer::damage::DamageList;
+use crate::transfer::evict::flag::Evicting;
+use crate::transfer::in_flight::InFlight;
+use crate::transfer::restored::Restored;
+use crate::transfer::rooms::Rooms;
+use crate::transfer::sources::Sources;
+use crate::transfer::suspects::Suspects;
+use crate::transfer::under_replicated::UnderReplicated;
+use crate::turn::Turn;
+
+/// The state of what goes between this node and others.
+pub(crate) struct Transfer {
+    pub core: Arc<Core>,
+    pub pools: Pools,
+    pub sources: Mutex<Sources>,
+    /// The rate of what nobody waits for.
+    pub background: Background,
+    /// Chunks that evictions under way want to drop: they are proven to nobody.
+    pub evicting: Evicting,
+    /// Records that have fewer copies than members.
+    pub under_replicated: UnderReplicated,
+    /// Records on their way to a member, which need not be read from the log as well.
+    pub in_flight: InFlight,
+    /// Members who compare all that they hold with this node come in turn: each question may read a
+    /// large part of the index.
+    pub comparing: Turn,
+    /// Members who have chunks proven come in turn: each may have 64 MiB read.
+    pub proving: Turn,
+    /// How members have stood up to challenges.
+    pub suspects: Suspects,
+    /// Another life of this node that has used its numbers.
+    pub restored: Restored,
+    /// How much room members have.
+    pub rooms: Rooms,
+    /// Damage that was found here and is not healed.
+    pub damage: DamageList,
+    /// Wakes whoever brings chunks that are wanted.
+    pub wanted: Notify,
+}
+
+impl fmt::Debug for Transfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transfer({:?})", self.core)
+    }
+}

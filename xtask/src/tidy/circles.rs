@@ -5,17 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use cargo_metadata::Metadata;
+use cargo_metadata::{Metadata, Package};
 
 use crate::tidy::{Findings, files};
 
 /// Crates that have none. The others are on their way.
-const FREE: &[&str] = &["stash-crypto", "stash-p2p"];
+const FREE: &[&str] = &["stash-crypto", "stash-p2p", "stash-server"];
 
 /// Folders and files of a crate's sources that only tests and fuzzers build.
 const ASIDE: &[&str] = &["tests", "fuzzing"];
 
-type Module = Vec<String>;
+/// The path of a module from the root of its crate.
+pub(super) type Module = Vec<String>;
 
 pub(super) fn check(
     root: &Path,
@@ -25,18 +26,7 @@ pub(super) fn check(
 ) -> Result<()> {
     let free = metadata.packages.iter().filter(|package| FREE.contains(&package.name.as_str()));
     for package in free {
-        let directory = package.manifest_path.parent().context("a manifest without a directory")?;
-        let directory = directory.as_std_path().strip_prefix(root).unwrap_or(Path::new(""));
-        let mut sources = BTreeMap::new();
-        for path in tracked.iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
-            let Ok(inside) = path.strip_prefix(directory.join("src")) else { continue };
-            let module = module(inside);
-            if module.first().is_some_and(|first| ASIDE.contains(&first.as_str())) {
-                continue;
-            }
-            let text = fs::read_to_string(root.join(path));
-            sources.insert(module, text.with_context(|| path.display().to_string())?);
-        }
+        let sources = sources(root, tracked, package)?;
         let circle = circle(&imports(&sources));
         if !circle.is_empty() {
             let names: Vec<String> = circle.iter().map(|module| module.join("/")).collect();
@@ -50,8 +40,29 @@ pub(super) fn check(
     Ok(())
 }
 
+/// The sources of a crate by module, without what only tests and fuzzers build.
+pub(super) fn sources(
+    root: &Path,
+    tracked: &[PathBuf],
+    package: &Package,
+) -> Result<BTreeMap<Module, String>> {
+    let directory = package.manifest_path.parent().context("a manifest without a directory")?;
+    let directory = directory.as_std_path().strip_prefix(root).unwrap_or(Path::new(""));
+    let mut sources = BTreeMap::new();
+    for path in tracked.iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
+        let Ok(inside) = path.strip_prefix(directory.join("src")) else { continue };
+        let module = module(inside);
+        if module.iter().any(|part| ASIDE.contains(&part.as_str()) || part.ends_with("_tests")) {
+            continue;
+        }
+        let text = fs::read_to_string(root.join(path));
+        sources.insert(module, text.with_context(|| path.display().to_string())?);
+    }
+    Ok(sources)
+}
+
 /// The module that a file below `src` holds; nothing for the root of the crate.
-fn module(path: &Path) -> Module {
+pub(super) fn module(path: &Path) -> Module {
     let parts = path.with_extension("");
     let mut parts: Module = parts.iter().map(|part| part.to_string_lossy().into_owned()).collect();
     if parts.last().is_some_and(|last| ["lib", "main", "mod"].contains(&last.as_str())) {
@@ -62,7 +73,7 @@ fn module(path: &Path) -> Module {
 
 /// For each module, those from which it takes names, the root of the crate left out: what that hands on
 /// counts as taken from where it stands.
-fn imports(sources: &BTreeMap<Module, String>) -> BTreeMap<Module, BTreeSet<Module>> {
+pub(super) fn imports(sources: &BTreeMap<Module, String>) -> BTreeMap<Module, BTreeSet<Module>> {
     let code: BTreeMap<&Module, Vec<String>> = sources
         .iter()
         .map(|(module, text)| (module, tokens(&files::without_tests(text))))

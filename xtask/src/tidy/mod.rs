@@ -4,6 +4,7 @@ mod circles;
 mod cited;
 mod edges;
 mod files;
+mod floors;
 mod links;
 mod manifests;
 mod replay;
@@ -54,6 +55,7 @@ pub(crate) fn run(report: &Report) -> Result<()> {
     cited::check(&root, &tracked, &mut findings)?;
     unused::check(&root, &tracked, &metadata, &mut findings)?;
     circles::check(&root, &tracked, &metadata, &mut findings)?;
+    floors::check(&root, &tracked, &metadata, &mut findings)?;
     for note in &findings.notes {
         report.line(format_args!("note: {note}"));
     }

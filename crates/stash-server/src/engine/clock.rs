@@ -10,7 +10,7 @@ impl Engine {
     /// Seconds that the store of this node has been open in all its life, to within ten minutes.
     #[must_use]
     pub fn uptime(&self) -> u64 {
-        self.core.disk.store().stats().uptime
+        self.layers.core.disk.store().stats().uptime
     }
 
     /// Looks at the wall clock and writes down what it saw.
@@ -25,7 +25,7 @@ impl Engine {
             store.commit(Batch::new().row(rows::CLOCK, Some(&trust.encode())).even_if_full())?;
             Ok(trust)
         };
-        self.core.disk.run(look).await
+        self.layers.core.disk.run(look).await
     }
 
     /// Writes down that work that relied on the clock has ended.
@@ -36,7 +36,7 @@ impl Engine {
     pub async fn clock_was_used(&self, trust: ClockTrust) -> Result<(), LedgerError> {
         let used = trust.after_use().encode();
         let batch = Batch::new().row(rows::CLOCK, Some(&used)).even_if_full();
-        self.core.disk.run(move |store| store.commit(batch).map(drop)).await?;
+        self.layers.core.disk.run(move |store| store.commit(batch).map(drop)).await?;
         Ok(())
     }
 }

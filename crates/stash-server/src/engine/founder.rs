@@ -14,10 +14,10 @@ impl Engine {
     /// What the founder last confirmed of the member log; `None` if it never did.
     #[must_use]
     pub fn confirmed(&self) -> Option<Confirmed> {
-        let core = &self.core;
-        let told = core.roster.confirmed()?;
-        let at = told.time.min(core.environment.seconds());
-        let missing = told.length.saturating_sub(core.roster.log(MemberLog::len));
+        let layers = &self.layers;
+        let told = layers.core.roster.confirmed()?;
+        let at = told.time.min(layers.core.environment.seconds());
+        let missing = told.length.saturating_sub(layers.core.roster.log(MemberLog::len));
         Some(Confirmed { at, missing })
     }
 
@@ -25,7 +25,7 @@ impl Engine {
     /// might are gone for good: until this engine stops, the founder signs without having met them. If
     /// that is wrong, the log forks: an alarm on every member that sees both sides, which does not end.
     pub fn vouch(&self) {
-        self.core.standing.vouch();
+        self.layers.membership.standing.vouch();
     }
 
     /// The tickets that this node has made and remembers, the oldest first.
@@ -34,14 +34,14 @@ impl Engine {
     ///
     /// [`LedgerError`] when the store cannot be read.
     pub async fn tickets(&self) -> Result<Vec<TicketView>, LedgerError> {
-        look(&self.core).await;
-        let wall = self.core.environment.seconds();
+        look(&self.layers.founder).await;
+        let wall = self.layers.core.environment.seconds();
         let read = move |store: &Store| {
             let now = Now::of(store, wall)?;
             let rows = tickets::all(store)?;
             Ok::<_, LedgerError>(rows.iter().filter_map(|row| TicketView::of(row, &now)).collect())
         };
-        let mut tickets: Vec<TicketView> = self.core.disk.run(read).await?;
+        let mut tickets: Vec<TicketView> = self.layers.core.disk.run(read).await?;
         tickets.sort_by_key(|ticket| (ticket.made, ticket.expires));
         Ok(tickets)
     }
@@ -52,12 +52,12 @@ impl Engine {
     ///
     /// [`RevokeError`]; the ticket is as before.
     pub async fn revoke_ticket(&self, ticket: TicketId) -> Result<(), RevokeError> {
-        let core = &self.core;
-        if core.admission.is_none() {
+        let layers = &self.layers;
+        if layers.membership.admission.is_none() {
             return Err(RevokeError::NotFounder);
         }
         // Nobody is admitted meanwhile.
-        let guard = core.admitting.lock().await;
+        let guard = layers.founder.admitting.lock().await;
         let work = move |store: &Store| {
             let rows = tickets::all(store).map_err(LedgerError::from)?;
             let row = rows.into_iter().find(|row| row.id == *ticket.as_bytes());
@@ -69,9 +69,9 @@ impl Engine {
             store.commit(batch.even_if_full()).map_err(LedgerError::from)?;
             Ok(())
         };
-        core.disk.run(work).await?;
+        layers.core.disk.run(work).await?;
         drop(guard);
-        guests::open_to_tickets(core)?;
+        guests::open_to_tickets(&layers.membership)?;
         Ok(())
     }
 }

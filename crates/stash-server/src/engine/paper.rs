@@ -36,7 +36,7 @@ impl Engine {
         &self,
         members: &[(NoisePublic, Vec<SocketAddr>)],
     ) -> Result<(), LedgerError> {
-        let own = self.core.keys.noise_public();
+        let own = self.layers.core.keys.noise_public();
         let others = members.iter().filter(|(noise, _)| *noise != own);
         let named = |(noise, addresses): &(NoisePublic, Vec<SocketAddr>)| Named {
             noise: *noise.as_bytes(),
@@ -47,7 +47,7 @@ impl Engine {
         let write = move |store: &Store| {
             store.commit(Batch::new().row(rows::RECOVERY_TEXT, Some(&row)).even_if_full())
         };
-        self.core.disk.run(write).await?;
+        self.layers.core.disk.run(write).await?;
         Ok(())
     }
 
@@ -58,9 +58,9 @@ impl Engine {
     ///
     /// [`LedgerError`] when the store cannot be read.
     pub async fn recovery_text_finds(&self) -> Result<Option<Paper>, LedgerError> {
-        let row = self.core.disk.run(|store| store.row(rows::RECOVERY_TEXT)).await?;
+        let row = self.layers.core.disk.run(|store| store.row(rows::RECOVERY_TEXT)).await?;
         let named = row.and_then(|row| rmp_serde::from_slice::<Vec<Named>>(&row).ok());
-        let members = self.core.roster.members();
+        let members = self.layers.core.roster.members();
         let is_there = |named: &&Named| {
             let member = members.iter().find(|member| *member.noise.as_bytes() == named.noise);
             member.is_some_and(|member| {

@@ -7,9 +7,11 @@ impl Engine {
     /// Asks members that are silent once in the root's name, as the node does by itself now and then, where
     /// the root secret is: whoever was removed, or follows a log that parts from theirs, learns it so.
     pub async fn ask_silent_members(&self) {
-        let core = &self.core;
-        if let Some(root) = core.admission.as_ref().and_then(|admission| admission.root_noise()) {
-            round(core, &root).await;
+        let layers = &self.layers;
+        if let Some(root) =
+            layers.membership.admission.as_ref().and_then(|admission| admission.root_noise())
+        {
+            round(&layers.membership, &root).await;
         }
     }
 }

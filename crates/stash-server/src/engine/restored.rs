@@ -13,7 +13,7 @@ impl Engine {
     /// Changes whenever [`Engine::reissues`] may have something new.
     #[must_use]
     pub fn restored(&self) -> watch::Receiver<u64> {
-        self.core.restored.told.subscribe()
+        self.layers.transfer.restored.told.subscribe()
     }
 
     /// Versions that have to be written again because their numbers were used twice: each with its own
@@ -23,7 +23,7 @@ impl Engine {
     ///
     /// [`LedgerError`] when the store cannot be read.
     pub async fn reissues(&self) -> Result<Vec<Reissue>, LedgerError> {
-        self.core.disk.run(reissues).await
+        self.layers.core.disk.run(reissues).await
     }
 
     /// Notes that a version was written again.
@@ -34,7 +34,7 @@ impl Engine {
     pub async fn reissued(&self, record: RecordHash) -> Result<(), LedgerError> {
         let row = [rows::REISSUED, record.as_bytes()].concat();
         let batch = Batch::new().row(&row, Some(&[])).even_if_full();
-        self.core.disk.run(move |store| store.commit(batch)).await?;
+        self.layers.core.disk.run(move |store| store.commit(batch)).await?;
         Ok(())
     }
 }

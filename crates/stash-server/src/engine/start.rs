@@ -1,12 +1,10 @@
 //! How an engine comes up, and how it follows its peers as they come and go.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use stash_crypto::SignedAddresses;
 use stash_p2p::{CloseReason, Endpoint, Event, Events, Gate, Limits, Peer, StaticSecret};
-use tokio::sync::{Notify, broadcast, watch};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::sync::{Notify, watch};
 
 use crate::asker::Asker;
 use crate::buffers::pools::Pools;
@@ -14,20 +12,26 @@ use crate::core::Core;
 use crate::disk::Disk;
 use crate::door::{Door, advertised, noise};
 use crate::engine::options::{EngineOptions, StartError};
-use crate::founder::admit;
+use crate::founder::{Founder, admit};
+use crate::layers::Layers;
 use crate::ledger::author::Author;
 use crate::ledger::cursor::Stretches;
 use crate::ledger::name_locks::NameLocks;
 use crate::ledger::roster::Roster;
 use crate::ledger::{Aside, LedgerError, progress};
 use crate::membership::addresses::Addresses;
+use crate::membership::last_met::LastMet;
 use crate::membership::recovery::meeting;
 use crate::membership::standing::Standing;
-use crate::membership::{learn, root_holders, standing};
+use crate::membership::{Membership, learn, may_sign, root_holders};
+use crate::peers::Peers;
 use crate::replication::refused::Refused;
-use crate::replication::wants::Waits;
-use crate::replication::{follow, room_news, wants};
+use crate::replication::waits::Waits;
+use crate::replication::{Replication, follow, room_news, wants};
+use crate::tasks::Tasks;
+use crate::transfer::Transfer;
 use crate::transfer::background::Background;
+use crate::transfer::damage::DamageList;
 use crate::transfer::evict::flag;
 use crate::transfer::in_flight::InFlight;
 use crate::transfer::restored::Restored;
@@ -35,16 +39,13 @@ use crate::transfer::rooms::Rooms;
 use crate::transfer::suspects::Suspects;
 use crate::transfer::under_replicated::UnderReplicated;
 use crate::turn::Turn;
-use crate::upkeep::challenge;
-use crate::upkeep::housekeeping::House;
-use crate::upkeep::repair::Repairs;
+use crate::upkeep::house::House;
+use crate::upkeep::repairs::Repairs;
+use crate::upkeep::{Upkeep, challenge};
 use crate::{door, ledger, serve};
 
-/// Mended names that wait for a slow listener, 32 bytes each.
-const MENDED: usize = 1_024;
-
 /// The blocking half of a start: store, roster, sockets.
-pub(crate) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartError> {
+pub(crate) fn open(options: EngineOptions) -> Result<(Layers, Events), StartError> {
     let (store, stash, keys) = (options.store, options.stash, options.keys);
     let roster = Arc::new(Roster::open(&store, stash)?);
     let me = keys.node_id();
@@ -62,7 +63,7 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
     if options.fresh_writer {
         progress::doubt(&store)?;
         if options.admission.is_some() || visits {
-            standing::doubt(&store)?;
+            may_sign::doubt(&store)?;
         }
     }
     ledger::resume(&store)?;
@@ -95,111 +96,141 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Arc<Core>, Events), StartE
     door.has_room(room_news::here(&store, refused.count()));
     let (changes, _) = watch::channel(0);
     let standing = Standing::at_start(&roster, &store)?;
-    let core = Core {
+    let core = Arc::new(Core {
         environment,
         stash,
         me,
         visits,
         keys,
-        under_replicated: UnderReplicated::load(&store)?,
-        in_flight: InFlight::default(),
-        comparing: Turn::default(),
-        proving: Turn::default(),
-        suspects: Suspects::load(&store)?,
-        repairs: Repairs::load(&store)?,
-        restored: Restored::load(&store)?,
-        stretches,
-        news: std::sync::Mutex::default(),
-        wanted: Notify::new(),
-        waits: Waits::default(),
-        refused,
-        rooms: Rooms::default(),
-        wanting: tokio::sync::Mutex::default(),
         disk,
         roster,
         door,
         author,
         name_locks,
         endpoint,
-        addresses: Addresses::default(),
-        peers: std::sync::RwLock::default(),
+        peers: Peers::default(),
+        changes,
+        tasks: Tasks::default(),
+    });
+    let transfer = Arc::new(Transfer {
+        core: Arc::clone(&core),
         pools: Pools::default(),
         sources: std::sync::Mutex::default(),
         background: Background::new(options.traffic.background_down),
         evicting: flag::Evicting::default(),
-        changes,
-        mended: broadcast::Sender::new(MENDED),
-        house: House::open(&store, options.housekeeping)?,
+        under_replicated: UnderReplicated::load(&store)?,
+        in_flight: InFlight::default(),
+        comparing: Turn::default(),
+        proving: Turn::default(),
+        suspects: Suspects::load(&store)?,
+        restored: Restored::load(&store)?,
+        rooms: Rooms::default(),
+        damage: DamageList::load(&store)?,
+        wanted: Notify::new(),
+    });
+    let membership = Arc::new(Membership {
+        core: Arc::clone(&core),
+        transfer: Arc::clone(&transfer),
+        addresses: Addresses::default(),
+        last_met: LastMet::load(&store)?,
         admission: options.admission,
         standing,
         unfollowed: unfollowed.into(),
-        admitting: tokio::sync::Mutex::new(()),
-        tasks: TaskTracker::new(),
-        stop: CancellationToken::new(),
-    };
-    learn::learn_keys(&core);
-    let core = Arc::new(core);
-    wants::hear_of_room(&core);
-    Ok((core, events))
+    });
+    let replication = Arc::new(Replication {
+        core: Arc::clone(&core),
+        transfer: Arc::clone(&transfer),
+        membership: Arc::clone(&membership),
+        stretches,
+        refused,
+        waits: Waits::default(),
+        wanting: tokio::sync::Mutex::default(),
+    });
+    let founder = Arc::new(Founder {
+        core: Arc::clone(&core),
+        membership: Arc::clone(&membership),
+        replication: Arc::clone(&replication),
+        admitting: tokio::sync::Mutex::default(),
+    });
+    let upkeep = Arc::new(Upkeep {
+        core: Arc::clone(&core),
+        transfer: Arc::clone(&transfer),
+        membership: Arc::clone(&membership),
+        founder: Arc::clone(&founder),
+        repairs: Repairs::load(&store)?,
+        house: House::open(&store, options.housekeeping)?,
+    });
+    learn::learn_keys(&membership);
+    wants::hear_of_room(&replication);
+    let node = Layers { core, transfer, membership, replication, founder, upkeep };
+    Ok((node, events))
 }
 
 /// Follows peers as they come and go.
-pub(crate) async fn meet_peers(core: Arc<Core>, mut events: Events) {
+pub(crate) async fn meet_peers(layers: Layers, mut events: Events) {
     loop {
         let event = tokio::select! {
             biased;
-            () = core.stop.cancelled() => None,
+            () = layers.core.tasks.stopped() => None,
             event = events.next() => event,
         };
         match event {
             None => return,
-            Some(Event::Up(peer)) => up(&core, peer),
+            Some(Event::Up(peer)) => up(&layers, peer),
             Some(Event::Down { remote, reason }) => {
-                if let Some((node, _)) = core.roster.by_noise(&noise(&remote)) {
+                if let Some((node, _)) = layers.core.roster.by_noise(&noise(&remote)) {
                     tracing::info!(peer = %node.short(), %reason, "a member is gone");
-                    core.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
-                    core.repairs.met(node, core.disk.store().stats().uptime);
+                    layers.core.peers.went(&node);
+                    layers.membership.last_met.met(node, layers.core.disk.store().stats().uptime);
                 }
             }
         }
     }
 }
 
-fn up(core: &Arc<Core>, peer: Peer) {
+fn up(layers: &Layers, peer: Peer) {
     if door::is_meeting(&peer.realm()) {
-        core.tasks.spawn(meeting::serve(Arc::clone(core), peer));
+        layers.core.tasks.spawn(meeting::serve(Arc::clone(&layers.membership), peer));
         return;
     }
-    if let Some(ticket) = door::ticket_of(&peer.realm(), &core.stash) {
-        core.tasks.spawn(admit::serve(Arc::clone(core), ticket, peer));
+    if let Some(ticket) = door::ticket_of(&peer.realm(), &layers.core.stash) {
+        layers.core.tasks.spawn(admit::serve(Arc::clone(&layers.founder), ticket, peer));
         return;
     }
     let remote = noise(&peer.remote());
-    let asker = match core.roster.by_noise(&remote) {
+    let asker = match layers.core.roster.by_noise(&remote) {
         Some((node, role)) => Asker::Member(node, role),
-        None if core.roster.is_root(&remote) => Asker::Root,
+        None if layers.core.roster.is_root(&remote) => Asker::Root,
         // Removed between the handshake and now.
         None => return peer.close(CloseReason::Lost),
     };
     if let Asker::Member(node, role) = asker {
         tracing::info!(peer = %node.short(), %role, addr = %peer.addr(), "a member is up");
-        core.peers.write().unwrap_or_else(PoisonError::into_inner).insert(node, peer.clone());
-        if core.roster.role(&node).is_none() {
+        layers.core.peers.came(node, peer.clone());
+        if layers.core.roster.role(&node).is_none() {
             // Whoever learned of the removal just now did not see it in the table.
-            core.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
+            layers.core.peers.went(&node);
             return peer.close(CloseReason::Lost);
         }
-        core.tasks.spawn(follow::follow(Arc::clone(core), node, peer.clone()));
-        if !core.visits {
-            core.tasks.spawn(challenge::watch(Arc::clone(core), node, peer.clone()));
+        layers.core.tasks.spawn(follow::follow(
+            Arc::clone(&layers.replication),
+            node,
+            peer.clone(),
+        ));
+        if !layers.core.visits {
+            layers.core.tasks.spawn(challenge::watch(
+                Arc::clone(&layers.upkeep),
+                node,
+                peer.clone(),
+            ));
         }
-        if root_holders::may_concern(core) {
-            let shared = Arc::clone(core);
-            core.tasks.spawn(async move { root_holders::look(&shared).await });
+        if root_holders::may_concern(&layers.membership) {
+            let membership = Arc::clone(&layers.membership);
+            layers.core.tasks.spawn(async move { root_holders::look(&membership).await });
         }
-        core.wanted.notify_one();
-        core.house.met();
-        core.repairs.met(node, core.disk.store().stats().uptime);
+        layers.transfer.wanted.notify_one();
+        layers.transfer.damage.look_again();
+        layers.membership.last_met.met(node, layers.core.disk.store().stats().uptime);
     }
-    core.tasks.spawn(serve::peer(Arc::clone(core), asker, peer));
+    layers.core.tasks.spawn(serve::peer(layers.clone(), asker, peer));
 }

@@ -9,7 +9,8 @@ use crate::transfer::damage::Damaged;
 use crate::upkeep::counts::{Copies, Manner};
 use crate::upkeep::housekeeping::{Housekeeper, damaged};
 use crate::upkeep::on_demand::{Checked, HouseError, ScrubReport, check, collect, scrub};
-use crate::upkeep::repair::{RepairStatus, Repaired, meet, pass};
+use crate::upkeep::repair::{Repaired, meet, pass};
+use crate::upkeep::repairs::RepairStatus;
 
 impl Engine {
     /// Counts the copies of every record at once, brings what is missing here, without waiting for
@@ -24,25 +25,25 @@ impl Engine {
         dry: bool,
         progress: impl FnMut(&Copies) -> bool,
     ) -> Result<Repaired, HouseError> {
-        let core = &self.core;
+        let layers = &self.layers;
         let manner = if dry { Manner::Dry } else { Manner::Now };
         if !dry {
-            meet(core).await?;
+            meet(&layers.upkeep).await?;
         }
-        let found = pass(core, manner, progress).await?;
+        let found = pass(&layers.upkeep, manner, progress).await?;
         let left = found.incomplete + found.brought_back;
         if dry || left == 0 {
             return Ok(Repaired { left, found, completed: 0 });
         }
-        let completed = wants::pass(core).await?;
-        let left = core.disk.run(progress::count_wanted).await?;
+        let completed = wants::pass(&layers.replication).await?;
+        let left = layers.core.disk.run(progress::count_wanted).await?;
         Ok(Repaired { found, completed, left })
     }
 
     /// How the repair stands.
     #[must_use]
     pub fn repair_status(&self) -> RepairStatus {
-        self.core.repairs.status()
+        self.layers.upkeep.repairs.status()
     }
 
     /// What [`Engine::collect`] would give back now; with `now`, without waiting for any grace.
@@ -51,8 +52,8 @@ impl Engine {
     ///
     /// [`LedgerError`] when the store cannot be read.
     pub async fn collectable(&self, now: bool) -> Result<Collectable, LedgerError> {
-        let options = self.core.house.asked_options(now);
-        Ok(self.core.disk.run(move |store| store.collectable(&options)).await?)
+        let options = self.layers.upkeep.house.asked_options(now);
+        Ok(self.layers.core.disk.run(move |store| store.collectable(&options)).await?)
     }
 
     /// Collects what no record needs, at once and without pauses; with `now`, without waiting for
@@ -67,7 +68,7 @@ impl Engine {
         now: bool,
         progress: impl FnMut(&Collected) -> bool,
     ) -> Result<Collected, HouseError> {
-        collect(&self.core, now, progress).await
+        collect(&self.layers.upkeep, now, progress).await
     }
 
     /// Reads everything that is stored, at once and without pauses, and heals from other members
@@ -80,7 +81,7 @@ impl Engine {
         &self,
         progress: impl FnMut(&Scrubbed) -> bool,
     ) -> Result<ScrubReport, HouseError> {
-        scrub(&self.core, progress).await
+        scrub(&self.layers.upkeep, progress).await
     }
 
     /// Compares everything that the store says with what it holds, and with `read_data` reads
@@ -90,17 +91,17 @@ impl Engine {
     ///
     /// [`HouseError`] when the store cannot be read.
     pub async fn check(&self, read_data: bool) -> Result<Checked, HouseError> {
-        check(&self.core, read_data).await
+        check(&self.layers.upkeep, read_data).await
     }
 
     /// What was found damaged and is not healed, the first `limit`.
     pub async fn damaged(&self, limit: usize) -> Vec<Damaged> {
-        damaged(&self.core, limit).await
+        damaged(&self.layers.upkeep, limit).await
     }
 
     /// The housekeeping of an engine in [`crate::Mode::Inline`], for whoever drives it.
     #[must_use]
     pub fn housekeeper(&self) -> Housekeeper {
-        Housekeeper::new(&self.core)
+        Housekeeper::new(&self.layers.upkeep)
     }
 }

@@ -9,8 +9,8 @@ use stash_store::Stats;
 use crate::message::MemberRoom;
 use crate::transfer::background::{Replicated, Traffic};
 use crate::transfer::suspects::Trial;
-use crate::upkeep::housekeeping::HouseStatus;
-use crate::upkeep::repair::RepairStatus;
+use crate::upkeep::house::HouseStatus;
+use crate::upkeep::repairs::RepairStatus;
 
 /// One member as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,24 +8,25 @@ use stash_p2p::{CloseReason, Peer};
 use stash_store::{Batch, Store};
 
 use crate::admission::Full;
-use crate::core::Core;
+use crate::founder::Founder;
 use crate::ledger::tickets::{Now, Used, Verdict};
 use crate::ledger::{roster, tickets};
 use crate::membership::guests::{admitted_with, open_to_tickets};
 use crate::membership::join::{MAX_LOG_BYTES, REACH, WELCOME};
-use crate::membership::{announce, confirmation, cut_exchange, exchange, standing};
+use crate::membership::{announce, confirmation, cut_exchange, exchange, may_sign};
 use crate::message::{MAX_CLAIM_BYTES, Refusal, Reply, Request, page, refused};
 use crate::{door, message, rpc};
 
 /// Serves one connection of a ticket's realm: one join request, and what follows from it.
-pub(crate) async fn serve(core: Arc<Core>, ticket: TicketId, peer: Peer) {
+pub(crate) async fn serve(founder: Arc<Founder>, ticket: TicketId, peer: Peer) {
     let Ok(Some(stream)) = tokio::time::timeout(REACH, peer.accept()).await else {
         // At once: guests have few places.
         return peer.close(CloseReason::Lost);
     };
     let (mut send, mut recv) = stream.split();
     let reply = match rpc::opening(&mut recv).await {
-        Ok(Some(Request::Join { request })) => match admit(&core, ticket, &peer, &request).await {
+        Ok(Some(Request::Join { request })) => match admit(&founder, ticket, &peer, &request).await
+        {
             Some(reply) => reply,
             // Somebody else was quicker.
             None => return peer.close(CloseReason::Lost),
@@ -38,7 +39,7 @@ pub(crate) async fn serve(core: Arc<Core>, ticket: TicketId, peer: Peer) {
         let admitted = matches!(reply, Reply::Welcome { .. });
         // The joiner closes once it has read the answer, and the rest of the log.
         let rest =
-            async { if admitted { give_log(&core, &peer).await } else { peer.closed().await } };
+            async { if admitted { give_log(&founder, &peer).await } else { peer.closed().await } };
         if tokio::time::timeout(REACH, rest).await.is_err() {
             return peer.close(CloseReason::Lost);
         }
@@ -48,12 +49,14 @@ pub(crate) async fn serve(core: Arc<Core>, ticket: TicketId, peer: Peer) {
 
 /// Gives a node that has just been admitted the part of the member log for which its welcome had no
 /// room, until it closes.
-async fn give_log(core: &Core, peer: &Peer) -> CloseReason {
+async fn give_log(founder: &Founder, peer: &Peer) -> CloseReason {
     while let Some(stream) = peer.accept().await {
         let (mut send, mut recv) = stream.split();
         let reply = match rpc::opening(&mut recv).await {
-            Ok(Some(Request::Members { from })) => exchange::member_log(core, from),
-            Ok(Some(Request::Cuts { list, from })) => cut_exchange::answer(core, list, from),
+            Ok(Some(Request::Members { from })) => exchange::member_log(&founder.membership, from),
+            Ok(Some(Request::Cuts { list, from })) => {
+                cut_exchange::answer(&founder.membership, list, from)
+            }
             Ok(_) => refused(Refusal::Unknown, "a ticket is good for a join request alone"),
             Err(_) => continue,
         };
@@ -65,32 +68,38 @@ async fn give_log(core: &Core, peer: &Peer) -> CloseReason {
 }
 
 /// Answers a join request; `None` to a node whose ticket another one has used.
-async fn admit(core: &Arc<Core>, ticket: TicketId, peer: &Peer, request: &[u8]) -> Option<Reply> {
+async fn admit(
+    founder: &Arc<Founder>,
+    ticket: TicketId,
+    peer: &Peer,
+    request: &[u8],
+) -> Option<Reply> {
     let request = match JoinRequest::decode(request) {
         Ok(request) => request,
         Err(error) => return Some(refused(Refusal::Malformed, &error.to_string())),
     };
     let own = request.ticket == ticket && request.identity.noise == door::noise(&peer.remote());
-    if !own || request.verify(&core.stash).is_err() {
+    if !own || request.verify(&founder.core.stash).is_err() {
         let reason = "the join request is not signed by this node";
         return Some(refused(Refusal::Malformed, reason));
     }
     // Whoever was admitted before is answered in any case.
-    let _ = standing::assure(core, None).await;
-    let guard = core.admitting.lock().await;
-    let shared = Arc::clone(core);
-    let outcome = core.disk.run(move |store| decide(&shared, store, ticket, &request)).await;
+    let _ = may_sign::assure(&founder.membership, None).await;
+    let guard = founder.admitting.lock().await;
+    let shared = Arc::clone(founder);
+    let outcome =
+        founder.core.disk.run(move |store| decide(&shared, store, ticket, &request)).await;
     drop(guard);
     match outcome {
         Ok((grant, new)) => {
             if new {
-                announce::spread(core, &announce::News::Log);
-                confirmation::look(core).await;
+                announce::spread(&founder.membership, &announce::News::Log);
+                confirmation::look(&founder.membership).await;
             }
             Some(Reply::Welcome {
-                entries: page(core.roster.entries(0), WELCOME),
+                entries: page(founder.core.roster.entries(0), WELCOME),
                 grant: ByteBuf::from(grant),
-                addresses: page(core.roster.claims(), MAX_CLAIM_BYTES),
+                addresses: page(founder.core.roster.claims(), MAX_CLAIM_BYTES),
             })
         }
         Err(reply) => reply,
@@ -100,7 +109,7 @@ async fn admit(core: &Arc<Core>, ticket: TicketId, peer: &Peer, request: &[u8]) 
 /// Burns the ticket and admits the joiner in one durable step; from then on the ticket opens the door
 /// to nobody else. Returns the grant, and whether the member is new; the error is the answer.
 fn decide(
-    core: &Core,
+    founder: &Founder,
     store: &Store,
     ticket: TicketId,
     request: &JoinRequest,
@@ -109,21 +118,21 @@ fn decide(
     let rows = tickets::all(store).map_err(|error| failed(error.to_string()))?;
     let row = rows.into_iter().find(|row| row.id == *ticket.as_bytes());
     let mut row = row.ok_or_else(|| failed("the ticket is not known any more".to_owned()))?;
-    let now = core.environment.seconds();
+    let now = founder.core.environment.seconds();
     let seen = Now::of(store, now).map_err(|error| failed(error.to_string()))?;
     if row.strike(&seen) {
         store.commit(row.put(Batch::new())).map_err(|error| failed(error.to_string()))?;
     }
-    let admission = core.admission.as_ref();
+    let admission = founder.membership.admission.as_ref();
     let admission = admission.ok_or_else(|| failed("the root secret is not here".to_owned()))?;
     let me = request.identity.node;
-    let admitted = core.roster.log(|log| admitted_with(log, &ticket));
+    let admitted = founder.core.roster.log(|log| admitted_with(log, &ticket));
     let role = match row.judge(&me, admitted, &seen) {
         Verdict::Repeat(grant) => return Ok((grant, false)),
         Verdict::Anew => {
-            let role = core.roster.log(|log| log.member(&me).map(|member| member.role));
+            let role = founder.core.roster.log(|log| log.member(&me).map(|member| member.role));
             let role = role.ok_or(None)?;
-            let granted = core.roster.log(|log| admission.admit(log, request, role));
+            let granted = founder.core.roster.log(|log| admission.admit(log, request, role));
             let (_, grant) = granted.map_err(failed)?;
             row.used =
                 Some(Used { node: *me.as_bytes(), grant: ByteBuf::from(grant.clone()), at: now });
@@ -137,20 +146,20 @@ fn decide(
         Verdict::Admit(role) => role,
     };
     // It may have been started anew since the ticket was made.
-    standing::check(core).map_err(|error| failed(error.to_string()))?;
-    if core.roster.log_bytes() > MAX_LOG_BYTES {
+    may_sign::check(&founder.membership).map_err(|error| failed(error.to_string()))?;
+    if founder.core.roster.log_bytes() > MAX_LOG_BYTES {
         return Err(failed("the member log is as long as that of a stash can be".to_owned()));
     }
-    if !core.roster.log(|log| log.has_room_for(role)) {
+    if !founder.core.roster.log(|log| log.has_room_for(role)) {
         return Err(failed(Full.to_string()));
     }
     let (entry, grant) =
-        core.roster.log(|log| admission.admit(log, request, role)).map_err(failed)?;
+        founder.core.roster.log(|log| admission.admit(log, request, role)).map_err(failed)?;
     row.used = Some(Used { node: *me.as_bytes(), grant: ByteBuf::from(grant.clone()), at: now });
     let batch = roster::keep(row.put(Batch::new()), entry.index(), entry.bytes());
-    core.roster.check(&entry).map_err(|error| failed(error.to_string()))?;
+    founder.core.roster.check(&entry).map_err(|error| failed(error.to_string()))?;
     store.commit(batch).map_err(|error| failed(error.to_string()))?;
-    core.roster.admitted(&entry).map_err(|error| failed(error.to_string()))?;
-    open_to_tickets(core).map_err(|error| failed(error.to_string()))?;
+    founder.core.roster.admitted(&entry).map_err(|error| failed(error.to_string()))?;
+    open_to_tickets(&founder.membership).map_err(|error| failed(error.to_string()))?;
     Ok((grant, true))
 }

@@ -8,14 +8,14 @@ use stash_crypto::{
 use stash_store::{Batch, Store};
 
 use crate::admission::Admission;
-use crate::core::Core;
+use crate::founder::Founder;
 use crate::founder::writers::{Gathered, gather};
 use crate::ledger::cut_lists::keep;
 use crate::ledger::{LedgerError, RosterError, cut_lists};
 use crate::membership::announce::News;
 use crate::membership::learn::follow;
 use crate::membership::standing::NotMet;
-use crate::membership::{announce, confirmation, standing};
+use crate::membership::{announce, confirmation, may_sign};
 
 /// What became of a change among members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,16 +77,16 @@ pub(crate) enum Fate {
 /// Changes a member, where the root secret is. Asks connected members first for what they have of an
 /// owner that is to write no more.
 pub(crate) async fn change(
-    core: &Arc<Core>,
+    founder: &Arc<Founder>,
     node: NodeId,
     fate: Fate,
 ) -> Result<MembersChanged, ChangeMemberError> {
-    let Some(admission) = core.admission.clone() else {
+    let Some(admission) = founder.membership.admission.clone() else {
         return Err(ChangeMemberError::NotFounder);
     };
-    let _one_at_a_time = core.admitting.lock().await;
-    let role = core.roster.role(&node).ok_or(ChangeMemberError::NotAMember(node))?;
-    if node == core.me {
+    let _one_at_a_time = founder.admitting.lock().await;
+    let role = founder.core.roster.role(&node).ok_or(ChangeMemberError::NotAMember(node))?;
+    if node == founder.core.me {
         return Err(ChangeMemberError::Founder);
     }
     if fate == Fate::Becomes(role) {
@@ -95,7 +95,7 @@ pub(crate) async fn change(
     let leaving = (fate == Fate::Removed).then_some(node);
     // Who lapses is looked at by a rule of its own.
     if matches!(fate, Fate::Removed | Fate::Becomes(_)) {
-        standing::assure(core, leaving).await?;
+        may_sign::assure(&founder.membership, leaving).await?;
     }
     let ends = match fate {
         Fate::Removed => role.writes(),
@@ -103,14 +103,14 @@ pub(crate) async fn change(
         Fate::Lapses | Fate::Returns => false,
     };
     let Gathered { asked, silent } =
-        if ends { gather(core, node).await } else { Gathered::default() };
-    let before = core.roster.log(MemberLog::epoch);
-    let shared = Arc::clone(core);
+        if ends { gather(founder, node).await } else { Gathered::default() };
+    let before = founder.core.roster.log(MemberLog::epoch);
+    let shared = Arc::clone(founder);
     let work = move |store: &Store| {
-        shared.roster.append(store, |log| {
+        shared.core.roster.append(store, |log| {
             // Meanwhile somebody may have shown that there is more.
             if matches!(fate, Fate::Removed | Fate::Becomes(_)) {
-                standing::check_without(&shared, leaving)?;
+                may_sign::check_without(&shared.membership, leaving)?;
             }
             let cuts = if ends { cut_lists::ends(log, store, &node)? } else { Vec::new() };
             let change = |cuts| match fate {
@@ -122,12 +122,12 @@ pub(crate) async fn change(
             entries(&*admission, log, store, cuts, node, change)
         })
     };
-    core.disk.run(work).await?;
-    let new_epoch = core.roster.log(MemberLog::epoch) > before;
-    follow(core).await;
-    announce::dial_members(core);
-    announce::spread(core, &News::Log);
-    confirmation::look(core).await;
+    founder.core.disk.run(work).await?;
+    let new_epoch = founder.core.roster.log(MemberLog::epoch) > before;
+    follow(&founder.membership).await;
+    announce::dial_members(&founder.membership);
+    announce::spread(&founder.membership, &News::Log);
+    confirmation::look(&founder.membership).await;
     Ok(MembersChanged { asked, silent, new_epoch })
 }
 

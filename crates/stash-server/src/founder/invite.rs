@@ -9,11 +9,12 @@ use stash_crypto::{Role, Ticket, TicketId, TicketSecret};
 use stash_store::{Batch, Store};
 
 use crate::admission::Full;
-use crate::core::Core;
+use crate::founder::Founder;
 use crate::ledger::tickets::{MAX_TICKETS, Row};
 use crate::ledger::{LedgerError, tickets};
 use crate::membership::guests::open_to_tickets;
-use crate::membership::standing::{self, NotMet};
+use crate::membership::may_sign;
+use crate::membership::standing::NotMet;
 
 /// Longest life of a ticket: a day is the default, 30 days the limit.
 pub const MAX_TICKET_LIFE: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -47,16 +48,16 @@ pub enum InviteError {
 
 /// Makes a ticket.
 pub(crate) async fn invite(
-    core: &Arc<Core>,
+    founder: &Arc<Founder>,
     role: Role,
     lifetime: Duration,
     addresses: Vec<SocketAddr>,
 ) -> Result<Ticket, InviteError> {
-    if core.admission.is_none() {
+    if founder.membership.admission.is_none() {
         return Err(InviteError::NotFounder);
     }
-    standing::assure(core, None).await?;
-    if !core.roster.log(|log| log.has_room_for(role)) {
+    may_sign::assure(&founder.membership, None).await?;
+    if !founder.core.roster.log(|log| log.has_room_for(role)) {
         return Err(Full.into());
     }
     if lifetime < Duration::from_secs(1) || lifetime > MAX_TICKET_LIFE {
@@ -65,13 +66,13 @@ pub(crate) async fn invite(
     if addresses.is_empty() {
         return Err(InviteError::NoAddress);
     }
-    let now = core.environment.seconds();
+    let now = founder.core.environment.seconds();
     let ticket = Ticket {
-        stash: core.stash,
-        inviter: core.keys.noise_public(),
+        stash: founder.core.stash,
+        inviter: founder.core.keys.noise_public(),
         addresses: addresses.into_iter().take(stash_crypto::MAX_ADDRESSES).collect(),
-        id: TicketId::from_bytes(core.environment.rng().random()),
-        secret: TicketSecret::generate(&mut core.environment.rng()),
+        id: TicketId::from_bytes(founder.core.environment.rng().random()),
+        secret: TicketSecret::generate(&mut founder.core.environment.rng()),
         expires: now + lifetime.as_secs(),
     };
     let row = Row {
@@ -81,10 +82,10 @@ pub(crate) async fn invite(
         expires: ticket.expires,
         used: None,
         made: now,
-        made_at_uptime: Some(core.disk.store().stats().uptime),
+        made_at_uptime: Some(founder.core.disk.store().stats().uptime),
         struck: false,
     };
-    let guard = core.admitting.lock().await;
+    let guard = founder.admitting.lock().await;
     let work = move |store: &Store| {
         let rows = tickets::all(store)?;
         let (old, kept): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.forgotten(now));
@@ -95,11 +96,11 @@ pub(crate) async fn invite(
         store.commit(row.put(batch))?;
         Ok::<bool, LedgerError>(true)
     };
-    let made = core.disk.run(work).await?;
+    let made = founder.core.disk.run(work).await?;
     drop(guard);
     if !made {
         return Err(InviteError::TooMany);
     }
-    open_to_tickets(core)?;
+    open_to_tickets(&founder.membership)?;
     Ok(ticket)
 }

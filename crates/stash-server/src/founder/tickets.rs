@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stash_crypto::{NodeId, Role, TicketId};
 use stash_store::Store;
 
-use crate::core::Core;
+use crate::founder::Founder;
 use crate::ledger::tickets::{Now, Row};
 use crate::ledger::{LedgerError, tickets};
 use crate::membership::guests;
@@ -71,18 +71,18 @@ pub enum RevokeError {
 }
 
 /// Notes of tickets that are over that they are, on the node that makes them.
-pub(crate) async fn look(core: &Arc<Core>) {
-    if core.admission.is_none() {
+pub(crate) async fn look(founder: &Arc<Founder>) {
+    if founder.membership.admission.is_none() {
         return;
     }
-    let wall = core.environment.seconds();
+    let wall = founder.core.environment.seconds();
     let work = move |store: &Store| tickets::strike(store, &Now::of(store, wall)?);
-    let guard = core.admitting.lock().await;
-    let struck = core.disk.run(work).await;
+    let guard = founder.admitting.lock().await;
+    let struck = founder.core.disk.run(work).await;
     drop(guard);
     let shut = match struck {
         Ok(false) => Ok(()),
-        Ok(true) => guests::open_to_tickets(core),
+        Ok(true) => guests::open_to_tickets(&founder.membership),
         Err(error) => Err(error),
     };
     if let Err(error) = shut {

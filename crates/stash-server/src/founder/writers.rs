@@ -10,7 +10,7 @@ use stash_p2p::Peer;
 use stash_store::Store;
 use tokio::time::timeout;
 
-use crate::core::Core;
+use crate::founder::Founder;
 use crate::ledger::{LedgerError, cut_lists};
 use crate::message::{self, Reply, Request};
 use crate::replication::records;
@@ -22,12 +22,12 @@ const GATHER: Duration = Duration::from_secs(10);
 
 /// Answers which records of a node are the last that are held here, from an incarnation on.
 pub(crate) async fn writers(
-    core: &Core,
+    founder: &Founder,
     node: [u8; 32],
     from: [u8; 8],
 ) -> Result<Reply, LedgerError> {
     let look = move |store: &Store| cut_lists::last(store, &NodeId::from_bytes(node));
-    let last = core.disk.run(look).await?.into_iter();
+    let last = founder.core.disk.run(look).await?.into_iter();
     let last = last.skip_while(|cut| *cut.incarnation.as_bytes() < from).take(message::CUTS_PAGE);
     let last: Vec<u8> = last.flat_map(|cut| cut.to_bytes()).collect();
     Ok(Reply::Writers { last: ByteBuf::from(last) })
@@ -42,17 +42,17 @@ pub(crate) struct Gathered {
 
 /// Asks every other member that is connected for the last records of a node, and takes over those
 /// that are not here: what a member claims to hold counts once it is.
-pub(crate) async fn gather(core: &Arc<Core>, node: NodeId) -> Gathered {
-    let connected = core.connected();
-    let others = core.roster.members().into_iter().map(|member| member.node);
-    let others = others.filter(|other| *other != core.me && *other != node);
+pub(crate) async fn gather(founder: &Arc<Founder>, node: NodeId) -> Gathered {
+    let connected = founder.core.connected();
+    let others = founder.core.roster.members().into_iter().map(|member| member.node);
+    let others = others.filter(|other| *other != founder.core.me && *other != node);
     let ask_one = |other: NodeId| {
         let peer = connected.iter().find(|(node, _)| *node == other).map(|(_, peer)| peer.clone());
         async move {
             let Some(peer) = peer else {
                 return (other, false);
             };
-            let told = timeout(GATHER, gather_from(core, other, &peer, node)).await;
+            let told = timeout(GATHER, gather_from(founder, other, &peer, node)).await;
             if let Ok(Err(error)) = &told {
                 tracing::warn!(peer = %other.short(), %error, "a member was not asked");
             }
@@ -68,7 +68,7 @@ pub(crate) async fn gather(core: &Arc<Core>, node: NodeId) -> Gathered {
 }
 
 async fn gather_from(
-    core: &Arc<Core>,
+    founder: &Arc<Founder>,
     other: NodeId,
     peer: &Peer,
     node: NodeId,
@@ -89,7 +89,8 @@ async fn gather_from(
         }
         from = u64::from_be_bytes(*end.incarnation.as_bytes()).checked_add(1).map(u64::to_be_bytes);
         let hashes = page.iter().map(|cut| cut.hash).collect();
-        no_room += records::take_from(core, other, peer, hashes).await?.no_room.len();
+        no_room +=
+            records::take_from(&founder.replication, other, peer, hashes).await?.no_room.len();
     }
     match no_room {
         0 => Ok(()),

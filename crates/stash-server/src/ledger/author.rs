@@ -338,10 +338,12 @@ fn zeros() -> RecordHash {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     use stash_store::Committer;
 
-    use super::*;
     use crate::ledger::forgets_tests::{Owner, admit_now, name, store};
+    use crate::ledger::rows;
 
     /// The simulator's seed 6,204.
     #[test]
@@ -355,7 +357,7 @@ mod tests {
             incarnation::pasts(&store).unwrap()
         };
         assert_eq!(open(true), [], "there is nothing to remember yet");
-        let row = Batch::new().row(crate::ledger::rows::INCARNATION, Some(&[1; 8]));
+        let row = Batch::new().row(rows::INCARNATION, Some(&[1; 8]));
         store.commit(row).unwrap();
         admit_now(&locks, &store, std::slice::from_ref(&put));
         assert_eq!(open(false), []);

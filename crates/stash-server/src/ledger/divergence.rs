@@ -277,10 +277,11 @@ pub struct Reissue {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     use stash_crypto::{Clear, ForgetKind, Incarnation, Manifest, NodeKeys, RecordKind, StashId};
     use stash_store::Committer;
 
-    use super::*;
     use crate::ledger::forgets_tests::{Owner, admit_now, name, sign, store, vector};
     use crate::ledger::name_locks::NameLocks;
 

@@ -114,6 +114,11 @@ pub(crate) fn due(record: &RecordHash) -> Vec<u8> {
     [DUE, record.as_bytes()].concat()
 }
 
+/// The uptime in a row under [`DUE`].
+pub(crate) fn due_at(value: &[u8]) -> Option<u64> {
+    value.try_into().ok().map(u64::from_le_bytes)
+}
+
 /// Store rows of when members were last connected, by node id, in seconds of the store's uptime.
 pub(crate) const MET: &[u8] = b"met/";
 

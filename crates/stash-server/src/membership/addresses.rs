@@ -6,15 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use stash_crypto::{NodeId, SignedAddresses};
-use stash_store::Store;
+use stash_crypto::NodeId;
 use tokio::time::Instant;
 
-use crate::core::Core;
-use crate::ledger::RosterError;
 use crate::lock::lock;
 use crate::meter::Meter;
 
@@ -105,21 +102,6 @@ fn is_link_local(ip: &IpAddr) -> bool {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     }
-}
-
-/// Signs this node's own addresses anew, so that they replace those that others know of it: another
-/// life of it, or a clock that was ahead, has used a higher sequence number.
-pub(crate) fn sign_again(core: &Arc<Core>, store: &Store) -> Result<(), RosterError> {
-    let Ok(own) = SignedAddresses::decode(&core.door.own_addresses()) else {
-        return Ok(());
-    };
-    let sequence = core.roster.next_sequence(&core.me, core.environment.micros());
-    let signed = SignedAddresses::sign(core.keys.signer(), &core.stash, sequence, own.addresses);
-    let Ok(signed) = signed else { return Ok(()) };
-    let signed = signed.encode();
-    core.roster.learn(store, std::slice::from_ref(&signed), |_| true)?;
-    core.door.answers_at(signed);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -11,10 +11,9 @@ use serde_bytes::ByteBuf;
 use stash_crypto::{Confirmation, MemberLog};
 use stash_store::{Batch, Store};
 
-use crate::core::Core;
 use crate::ledger::roster::holds;
 use crate::ledger::{self, FORK, RosterError};
-use crate::membership::standing;
+use crate::membership::{Membership, may_sign};
 use crate::message::Request;
 use crate::rpc::ask;
 
@@ -31,23 +30,24 @@ pub struct Confirmed {
 }
 
 /// Confirms the member log where it is signed, if that is due and this node knows that nobody has more.
-pub(crate) async fn look(core: &Arc<Core>) {
-    let Some(admission) = core.admission.clone() else {
+pub(crate) async fn look(membership: &Arc<Membership>) {
+    let Some(admission) = membership.admission.clone() else {
         return;
     };
-    if standing::check(core).is_err() {
+    if may_sign::check(membership).is_err() {
         return;
     }
-    let now = core.environment.seconds();
-    let known = core.roster.confirmed();
-    let is_vouched = standing::is_vouched(core);
-    let Some(counter) = core.roster.log(|log| due(log, known.as_ref(), now, is_vouched)) else {
+    let now = membership.core.environment.seconds();
+    let known = membership.core.roster.confirmed();
+    let is_vouched = may_sign::is_vouched(membership);
+    let Some(counter) = membership.core.roster.log(|log| due(log, known.as_ref(), now, is_vouched))
+    else {
         return;
     };
-    let Some(told) = core.roster.log(|log| admission.confirm(log, counter, now)) else {
+    let Some(told) = membership.core.roster.log(|log| admission.confirm(log, counter, now)) else {
         return;
     };
-    if let Err(error) = keep(core, told).await {
+    if let Err(error) = keep(membership, told).await {
         tracing::warn!(%error, "the member log was not confirmed");
     }
 }
@@ -76,33 +76,33 @@ fn due(log: &MemberLog, known: Option<&Confirmation>, now: u64, is_vouched: bool
 
 /// Takes what another node tells: nothing, if it is no newer than what is known, or the root did not sign
 /// it. Whether it says that more of the log exists than is here.
-pub(crate) async fn learn(core: &Arc<Core>, told: &[u8]) -> bool {
+pub(crate) async fn learn(membership: &Arc<Membership>, told: &[u8]) -> bool {
     let Ok(told) = Confirmation::decode(told) else {
         return false;
     };
-    let known = core.roster.confirmed();
+    let known = membership.core.roster.confirmed();
     if known == Some(told) {
-        return told.length > core.roster.log(MemberLog::len);
+        return told.length > membership.core.roster.log(MemberLog::len);
     }
-    if told.verify(&core.stash).is_err() {
+    if told.verify(&membership.core.stash).is_err() {
         return false;
     }
-    let length = core.roster.log(MemberLog::len);
+    let length = membership.core.roster.log(MemberLog::len);
     if known.is_none_or(|known| told.is_newer_than(&known)) {
-        if core.admission.is_some() && told.length >= length {
+        if membership.admission.is_some() && told.length >= length {
             // This node signs, and keeps what it signs before anybody hears of it.
-            let shared = Arc::clone(core);
-            let doubt = move |store: &Store| match shared.roster.confirmed() {
+            let shared = Arc::clone(membership);
+            let doubt = move |store: &Store| match shared.core.roster.confirmed() {
                 Some(known) if !told.is_newer_than(&known) => Ok(()),
-                _ => standing::was_put_back(&shared, store),
+                _ => may_sign::was_put_back(&shared, store),
             };
-            if let Err(error) = core.disk.run(doubt).await {
+            if let Err(error) = membership.core.disk.run(doubt).await {
                 tracing::error!(%error, "that this node was put back is not kept");
                 // It is told again, and then that is news again.
                 return told.length > length;
             }
         }
-        if let Err(error) = keep(core, told).await {
+        if let Err(error) = keep(membership, told).await {
             tracing::warn!(%error, "a confirmation of the member log is not kept");
         }
     }
@@ -110,14 +110,14 @@ pub(crate) async fn learn(core: &Arc<Core>, told: &[u8]) -> bool {
 }
 
 /// Keeps a confirmation, and passes it on if it is news. One of another log raises the alarm of a fork.
-async fn keep(core: &Arc<Core>, told: Confirmation) -> Result<(), RosterError> {
-    let shared = Arc::clone(core);
+async fn keep(membership: &Arc<Membership>, told: Confirmation) -> Result<(), RosterError> {
+    let shared = Arc::clone(membership);
     let work = move |store: &Store| {
-        if !shared.roster.confirm(store, told)? {
+        if !shared.core.roster.confirm(store, told)? {
             return Ok(false);
         }
-        let length = shared.roster.log(MemberLog::len);
-        let parts = shared.roster.log(|log| !holds(log, told.length, &told.head));
+        let length = shared.core.roster.log(MemberLog::len);
+        let parts = shared.core.roster.log(|log| !holds(log, told.length, &told.head));
         if parts && told.length <= length {
             let index = told.length.saturating_sub(1);
             let text = format!(
@@ -131,10 +131,10 @@ async fn keep(core: &Arc<Core>, told: Confirmation) -> Result<(), RosterError> {
         }
         Ok::<_, RosterError>(true)
     };
-    if core.disk.run(work).await? {
-        for (node, peer) in core.connected() {
+    if membership.core.disk.run(work).await? {
+        for (node, peer) in membership.core.connected() {
             let request = Request::Confirmed { confirmation: ByteBuf::from(told.encode()) };
-            core.tasks.spawn(async move {
+            membership.core.tasks.spawn(async move {
                 if let Err(error) = ask(&peer, &request).await {
                     tracing::debug!(peer = %node.short(), %error, "a confirmation was not told");
                 }

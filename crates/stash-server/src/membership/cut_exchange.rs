@@ -8,9 +8,8 @@ use stash_p2p::Peer;
 use stash_store::Batch;
 use tokio::time::timeout;
 
-use crate::core::Core;
 use crate::ledger::cut_lists::{keep, missing, of_log};
-use crate::membership::learn;
+use crate::membership::{Membership, learn};
 use crate::message::{Refusal, Reply, Request, refused};
 use crate::rpc::{AskError, ask, here, unexpected};
 use crate::{message, rpc};
@@ -19,8 +18,8 @@ use crate::{message, rpc};
 const TELL: Duration = Duration::from_secs(96);
 
 /// Answers with the cuts of a list from a position on: none at its end, or if it is not known here.
-pub(crate) fn answer(core: &Core, list: [u8; 32], from: u64) -> Reply {
-    core.roster.log(|log| of_log(log, list, from))
+pub(crate) fn answer(membership: &Membership, list: [u8; 32], from: u64) -> Reply {
+    membership.core.roster.log(|log| of_log(log, list, from))
 }
 
 /// Answers whoever is told entries of this log from an endpoint that else answers nothing, and asks back
@@ -42,14 +41,14 @@ pub(crate) async fn serve(peer: &Peer, log: &MemberLog) {
 /// Takes news about members that a peer tells, and asks it for the lists that they name. Every list
 /// is durable before an entry that names it is looked at.
 pub(crate) async fn learn(
-    core: &Arc<Core>,
+    membership: &Arc<Membership>,
     peer: &Peer,
     entries: Vec<Vec<u8>>,
     addresses: Vec<Vec<u8>>,
 ) -> Result<(), AskError> {
     // Each round makes one more list durable, or ends.
     loop {
-        let learned = learn::learn(core, entries.clone(), addresses.clone()).await;
+        let learned = learn::learn(membership, entries.clone(), addresses.clone()).await;
         let Err(error) = learned else {
             return Ok(());
         };
@@ -58,7 +57,12 @@ pub(crate) async fn learn(
         };
         let list = fetch(peer, list, count).await?;
         let batch = keep(Batch::new(), &list).even_if_full();
-        core.disk.run(move |store| store.commit(batch)).await.map_err(|error| here(&error))?;
+        membership
+            .core
+            .disk
+            .run(move |store| store.commit(batch))
+            .await
+            .map_err(|error| here(&error))?;
     }
 }
 

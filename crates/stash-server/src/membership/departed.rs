@@ -9,9 +9,9 @@ use std::sync::Arc;
 use stash_crypto::NodeId;
 use stash_store::{Batch, Store};
 
-use crate::core::Core;
 use crate::ledger::{LedgerError, rows};
-use crate::transfer::under_replicated;
+use crate::membership::Membership;
+use crate::transfer::lacking;
 
 /// Rows about one member each, by its node id.
 const ABOUT: [&[u8]; 4] = [rows::ADDRESS, rows::CURSOR, rows::MET, rows::SUSPECT];
@@ -20,31 +20,33 @@ const ABOUT: [&[u8]; 4] = [rows::ADDRESS, rows::CURSOR, rows::MET, rows::SUSPECT
 const PAGE: usize = 1_024;
 
 /// Drops what is kept about nodes that were removed, beside everything else.
-pub(crate) fn clear_away(core: &Arc<Core>) {
-    let gone: BTreeSet<NodeId> =
-        core.roster.log(|log| log.removals().map(|gone| gone.member.identity.node).collect());
+pub(crate) fn clear_away(membership: &Arc<Membership>) {
+    let gone: BTreeSet<NodeId> = membership
+        .core
+        .roster
+        .log(|log| log.removals().map(|gone| gone.member.identity.node).collect());
     if gone.is_empty() {
         return;
     }
-    let core = Arc::clone(core);
-    core.tasks.clone().spawn(async move {
-        if let Err(error) = clear(&core, gone).await {
+    let membership = Arc::clone(membership);
+    membership.core.tasks.clone().spawn(async move {
+        if let Err(error) = clear(&membership, gone).await {
             tracing::warn!(%error, "what is kept about removed members is left until the next start");
         }
     });
 }
 
-async fn clear(core: &Arc<Core>, gone: BTreeSet<NodeId>) -> Result<(), LedgerError> {
+async fn clear(membership: &Arc<Membership>, gone: BTreeSet<NodeId>) -> Result<(), LedgerError> {
     for node in &gone {
-        core.suspects.forget(node);
-        core.repairs.forget(node);
+        membership.transfer.suspects.forget(node);
+        membership.last_met.forget(node);
     }
     let nodes: Vec<NodeId> = gone.iter().copied().collect();
     for some in nodes.chunks(PAGE / ABOUT.len()) {
         let some = some.to_vec();
-        core.disk.run(move |store| drop_rows(store, &some)).await?;
+        membership.core.disk.run(move |store| drop_rows(store, &some)).await?;
     }
-    under_replicated::part(core, gone).await?;
+    lacking::part(&membership.transfer, gone).await?;
     Ok(())
 }
 

@@ -6,39 +6,41 @@ use serde_bytes::ByteBuf;
 use stash_crypto::{MemberEntry, NodeId};
 use stash_p2p::Peer;
 
-use crate::core::Core;
 use crate::door::Hello;
-use crate::membership::{confirmation, cut_exchange, learn};
+use crate::membership::{Membership, confirmation, cut_exchange, learn};
 use crate::message::{self, MAX_CLAIM_BYTES, MAX_ENTRY_BYTES, Reply, Request, page};
 use crate::rpc::{AskError, ask, unexpected};
 
 /// Learns about members from one that has just come up. Whether all of its member log is known here.
-pub(crate) async fn meet(core: &Arc<Core>, node: NodeId, peer: &Peer) -> bool {
+pub(crate) async fn meet(membership: &Arc<Membership>, node: NodeId, peer: &Peer) -> bool {
     let Ok(hello) = message::decode::<Hello>(&peer.hello()) else {
         return false;
     };
-    let beside = log_beside(core, &hello);
-    hello.room.into_iter().for_each(|room| core.rooms.learn(core, node, room));
-    confirmation::learn(core, &hello.confirmed).await;
-    learn::show_forks(core, peer);
+    let beside = log_beside(membership, &hello);
+    hello
+        .room
+        .into_iter()
+        .for_each(|room| membership.transfer.rooms.learn(&membership.core.peers, node, room));
+    confirmation::learn(membership, &hello.confirmed).await;
+    learn::show_forks(membership, peer);
     let claims = vec![hello.addresses.into_vec()];
     // What does not verify is left out, and the reason is in the log.
-    let _ = learn::learn(core, Vec::new(), claims).await;
+    let _ = learn::learn(membership, Vec::new(), claims).await;
     let ended = match beside {
         Beside::Same => Ok(()),
-        Beside::Longer => members(core, peer).await,
+        Beside::Longer => members(membership, peer).await,
         Beside::Forked => Err(AskError::Protocol("another member log".to_owned())),
     };
     let Err(error) = ended else {
         return true;
     };
     tracing::debug!(peer = %node.short(), %error, "the member log was not read");
-    is_known(core, peer).await
+    is_known(membership, peer).await
 }
 
 /// Whether all of another node's member log is known here, once it is read from its beginning.
-pub(crate) async fn is_known(core: &Arc<Core>, peer: &Peer) -> bool {
-    read_all(core, peer).await.unwrap_or_else(|error| {
+pub(crate) async fn is_known(membership: &Arc<Membership>, peer: &Peer) -> bool {
+    read_all(membership, peer).await.unwrap_or_else(|error| {
         tracing::debug!(%error, "the member logs were not compared");
         false
     })
@@ -55,8 +57,8 @@ enum Beside {
     Forked,
 }
 
-fn log_beside(core: &Core, hello: &Hello) -> Beside {
-    core.roster.log(|log| {
+fn log_beside(membership: &Membership, hello: &Hello) -> Beside {
+    membership.core.roster.log(|log| {
         if hello.members > log.len() {
             return Beside::Longer;
         }
@@ -72,7 +74,7 @@ fn log_beside(core: &Core, hello: &Hello) -> Beside {
 ///
 /// What is held here is shown once: an answer begins where it was asked to, and what lies beyond is
 /// signed by the root. So the member cannot go on for ever.
-async fn read_all(core: &Arc<Core>, peer: &Peer) -> Result<bool, AskError> {
+async fn read_all(membership: &Arc<Membership>, peer: &Peer) -> Result<bool, AskError> {
     let mut from = 0;
     loop {
         let reply = ask(peer, &Request::Members { from }).await?;
@@ -90,27 +92,31 @@ async fn read_all(core: &Arc<Core>, peer: &Peer) -> Result<bool, AskError> {
             return Err(AskError::Protocol(format!("no entries from {from} on")));
         }
         from = to;
-        if cut_exchange::learn(core, peer, raw, Vec::new()).await.is_err() {
+        if cut_exchange::learn(membership, peer, raw, Vec::new()).await.is_err() {
             return Ok(false);
         }
     }
 }
 
 /// Reads the member log of a peer from an index on. How many entries are known then.
-async fn members_from(core: &Arc<Core>, peer: &Peer, from: u64) -> Result<u64, AskError> {
+async fn members_from(
+    membership: &Arc<Membership>,
+    peer: &Peer,
+    from: u64,
+) -> Result<u64, AskError> {
     let reply = ask(peer, &Request::Members { from }).await?;
     let Reply::Members { entries, addresses } = reply else {
         return Err(unexpected(&reply));
     };
     let raw = |list: Vec<ByteBuf>| list.into_iter().map(ByteBuf::into_vec).collect();
-    cut_exchange::learn(core, peer, raw(entries), raw(addresses)).await?;
-    Ok(core.roster.log(|log| log.len()))
+    cut_exchange::learn(membership, peer, raw(entries), raw(addresses)).await?;
+    Ok(membership.core.roster.log(|log| log.len()))
 }
 
 /// Reads, in a task of its own, what a peer has more of the member log: more is known to exist.
-pub(crate) fn read_more(core: &Arc<Core>, peer: &Peer) {
-    let (shared, peer) = (Arc::clone(core), peer.clone());
-    core.tasks.spawn(async move {
+pub(crate) fn read_more(membership: &Arc<Membership>, peer: &Peer) {
+    let (shared, peer) = (Arc::clone(membership), peer.clone());
+    membership.core.tasks.spawn(async move {
         if let Err(error) = members(&shared, &peer).await {
             tracing::debug!(%error, "what the root confirmed was not read");
         }
@@ -118,17 +124,17 @@ pub(crate) fn read_more(core: &Arc<Core>, peer: &Peer) {
 }
 
 /// Reads what a peer has more of the member log than this node.
-pub(crate) async fn members(core: &Arc<Core>, peer: &Peer) -> Result<(), AskError> {
+pub(crate) async fn members(membership: &Arc<Membership>, peer: &Peer) -> Result<(), AskError> {
     loop {
-        let known = core.roster.log(|log| log.len());
-        if members_from(core, peer, known).await? <= known {
+        let known = membership.core.roster.log(|log| log.len());
+        if members_from(membership, peer, known).await? <= known {
             return Ok(());
         }
     }
 }
 
 /// What is known of the members: the log from an index on, as much as fits, and addresses.
-pub(crate) fn member_log(core: &Core, from: u64) -> Reply {
-    let entries = page(core.roster.entries(from), MAX_ENTRY_BYTES);
-    Reply::Members { entries, addresses: page(core.roster.claims(), MAX_CLAIM_BYTES) }
+pub(crate) fn member_log(membership: &Membership, from: u64) -> Reply {
+    let entries = page(membership.core.roster.entries(from), MAX_ENTRY_BYTES);
+    Reply::Members { entries, addresses: page(membership.core.roster.claims(), MAX_CLAIM_BYTES) }
 }

@@ -2,22 +2,22 @@
 
 use stash_crypto::{MemberChange, MemberLog, NodeId, Ticket, TicketId};
 
-use crate::core::Core;
 use crate::door::join_realm;
 use crate::ledger::tickets::Row;
 use crate::ledger::{LedgerError, tickets};
+use crate::membership::Membership;
 
 /// Opens the door to whoever may still come by a ticket in the table.
-pub(crate) fn open_to_tickets(core: &Core) -> Result<(), LedgerError> {
-    let tickets = tickets::all(core.disk.store())?;
-    let open = core.roster.log(|log| {
+pub(crate) fn open_to_tickets(membership: &Membership) -> Result<(), LedgerError> {
+    let tickets = tickets::all(membership.core.disk.store())?;
+    let open = membership.core.roster.log(|log| {
         let guest = |row: &Row| {
             let ticket = row.ticket.parse::<Ticket>().ok()?;
             Some((join_realm(&ticket), row.guest(admitted_with(log, &ticket.id))))
         };
         tickets.iter().filter_map(guest).collect()
     });
-    core.door.open_to(open);
+    membership.core.door.open_to(open);
     Ok(())
 }
 

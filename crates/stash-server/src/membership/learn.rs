@@ -1,33 +1,30 @@
 //! Learning from others what has changed among members, and following it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use serde_bytes::ByteBuf;
 use stash_crypto::{Identity, MemberEntry, MemberError, NodeId};
 use stash_p2p::{CloseReason, Peer};
 use stash_store::{Batch, Store};
 
-use crate::core::Core;
 use crate::door::public;
-use crate::ledger::{Aside, FORK, LedgerError, RosterError, cut_lists, progress};
-use crate::lock::lock;
+use crate::ledger::{self, Aside, FORK, LedgerError, RosterError, cut_lists, progress};
 use crate::membership::announce::News;
-use crate::membership::{addresses, announce, departed, guests, root_holders, standing};
+use crate::membership::{Membership, announce, departed, guests, may_sign, root_holders};
 use crate::message::Request;
 use crate::rpc::ask;
-use crate::transfer::under_replicated;
-use crate::{core, ledger};
+use crate::transfer::lacking;
 
 /// Takes member entries and addresses that another node tells.
 pub(crate) async fn learn(
-    core: &Arc<Core>,
+    membership: &Arc<Membership>,
     entries: Vec<Vec<u8>>,
     claims: Vec<Vec<u8>>,
 ) -> Result<(), RosterError> {
-    let shared = Arc::clone(core);
+    let shared = Arc::clone(membership);
     let work = move |store: &Store| {
-        let new = shared.roster.extend(store, &entries);
+        let new = shared.core.roster.extend(store, &entries);
         if let Err(RosterError::Entry {
             source: MemberError::Fork { index, held, offered }, ..
         }) = new
@@ -36,9 +33,9 @@ pub(crate) async fn learn(
                 MemberEntry::decode(bytes).is_ok_and(|entry| entry.index() == index)
             };
             if let Some(other) = entries.iter().find(is_it)
-                && shared.roster.note_fork(index, other)
+                && shared.core.roster.note_fork(index, other)
             {
-                for (_, peer) in shared.connected() {
+                for (_, peer) in shared.core.connected() {
                     show_fork(&shared, &peer, other.clone());
                 }
             }
@@ -52,13 +49,13 @@ pub(crate) async fn learn(
             store.commit(ledger::one_more(store, batch, FORK, &index.to_be_bytes(), &text)?)?;
         }
         let may_move = |node| shared.addresses.may_move(node);
-        let moved = shared.roster.learn(store, &claims, may_move)?;
-        if moved.contains(&shared.me) {
-            addresses::sign_again(&shared, store)?;
+        let moved = shared.core.roster.learn(store, &claims, may_move)?;
+        if moved.contains(&shared.core.me) {
+            announce::sign_again(&shared, store)?;
         }
         Ok::<_, RosterError>((new?, moved))
     };
-    let result = core.disk.run(work).await;
+    let result = membership.core.disk.run(work).await;
     if let Err(error) = &result
         && cut_lists::missing(error).is_none()
     {
@@ -66,34 +63,37 @@ pub(crate) async fn learn(
     }
     let (new, moved) = result?;
     if new > 0 {
-        if core.admission.is_some() {
+        if membership.admission.is_some() {
             // What this node did not sign in this life.
-            stand(core, standing::was_put_back).await;
+            stand(membership, may_sign::was_put_back).await;
         }
-        follow(core).await;
+        follow(membership).await;
     }
     if new > 0 || !moved.is_empty() {
-        announce::dial_members(core);
+        announce::dial_members(membership);
         let news = if new > 0 { News::Log } else { News::Addresses(moved) };
-        announce::spread(core, &news);
+        announce::spread(membership, &news);
     }
     Ok(())
 }
 
 /// Writes down what speaks for or against this node's knowing the end of the log.
-async fn stand(core: &Arc<Core>, write: fn(&Core, &Store) -> Result<(), LedgerError>) {
-    let shared = Arc::clone(core);
-    if let Err(error) = core.disk.run(move |store| write(&shared, store)).await {
+async fn stand(
+    membership: &Arc<Membership>,
+    write: fn(&Membership, &Store) -> Result<(), LedgerError>,
+) {
+    let shared = Arc::clone(membership);
+    if let Err(error) = membership.core.disk.run(move |store| write(&shared, store)).await {
         tracing::error!(%error, "whether this node may sign is not kept");
     }
 }
 
 /// Shows a node the entry from which on a log parts from the one here, so that it raises the alarm, too,
 /// whichever log it follows.
-fn show_fork(core: &Arc<Core>, peer: &Peer, entry: Vec<u8>) {
+fn show_fork(membership: &Arc<Membership>, peer: &Peer, entry: Vec<u8>) {
     let entries = vec![ByteBuf::from(entry)];
     let (request, peer) = (Request::Announce { entries, addresses: Vec::new() }, peer.clone());
-    core.tasks.spawn(async move {
+    membership.core.tasks.spawn(async move {
         // Whoever follows the same log refuses it, and that is what it is for.
         if let Err(error) = ask(&peer, &request).await {
             tracing::debug!(%error, "a member was shown a fork");
@@ -102,36 +102,37 @@ fn show_fork(core: &Arc<Core>, peer: &Peer, entry: Vec<u8>) {
 }
 
 /// Shows a member that has come what was shown here before that parts from the log.
-pub(crate) fn show_forks(core: &Arc<Core>, peer: &Peer) {
-    for entry in core.roster.forks() {
-        show_fork(core, peer, entry);
+pub(crate) fn show_forks(membership: &Arc<Membership>, peer: &Peer) {
+    for entry in membership.core.roster.forks() {
+        show_fork(membership, peer, entry);
     }
 }
 
 /// Records left the order, or came into it.
-fn shown_otherwise(core: &Arc<Core>, aside: Aside) {
+fn shown_otherwise(membership: &Arc<Membership>, aside: Aside) {
     if aside.records.is_empty() {
         return;
     }
-    core.applied();
+    membership.core.applied();
     for name in aside.names {
         // Nobody listens on a keeper.
-        let _ = core.mended.send(name);
+        let _ = membership.transfer.damage.mended.send(name);
     }
-    core::compare_with_all(core);
+    membership.core.peers.compare_with_all();
 }
 
 /// Sets aside what was cut. False if something is left, for the next call.
-async fn set_aside(core: &Arc<Core>) -> bool {
-    let shared = Arc::clone(core);
+async fn set_aside(membership: &Arc<Membership>) -> bool {
+    let shared = Arc::clone(membership);
     let work = move |store: &Store| {
         let mut aside = Aside::default();
-        let locks = &shared.name_locks;
-        let done = ledger::set_aside(locks, store, &shared.roster, progress::doubt, &mut aside);
+        let locks = &shared.core.name_locks;
+        let done =
+            ledger::set_aside(locks, store, &shared.core.roster, progress::doubt, &mut aside);
         (aside, done)
     };
-    let (aside, done) = core.disk.run(work).await;
-    shown_otherwise(core, aside);
+    let (aside, done) = membership.core.disk.run(work).await;
+    shown_otherwise(membership, aside);
     if let Err(error) = &done {
         tracing::error!(%error, "records past a cut are still shown here");
     }
@@ -139,17 +140,18 @@ async fn set_aside(core: &Arc<Core>) -> bool {
 }
 
 /// Takes back what was set aside and counts by the log as it is now.
-async fn take_back(core: &Arc<Core>) {
-    let shared = Arc::clone(core);
+async fn take_back(membership: &Arc<Membership>) {
+    let shared = Arc::clone(membership);
     let work = move |store: &Store| {
         let mut back = Aside::default();
-        let done = ledger::take_back(&shared.name_locks, store, &shared.roster, &mut back);
+        let done =
+            ledger::take_back(&shared.core.name_locks, store, &shared.core.roster, &mut back);
         (back, done)
     };
-    let (back, done) = core.disk.run(work).await;
+    let (back, done) = membership.core.disk.run(work).await;
     if !back.records.is_empty() {
-        shown_otherwise(core, back);
-        core.wanted.notify_one();
+        shown_otherwise(membership, back);
+        membership.transfer.wanted.notify_one();
     }
     if let Err(error) = done {
         tracing::error!(%error, "records that count again are still set aside");
@@ -158,62 +160,65 @@ async fn take_back(core: &Arc<Core>) {
 
 /// Does again what a failure of the store has left undone of [`follow`], and takes back what there was
 /// no room for.
-pub(crate) async fn follow_again(core: &Arc<Core>) {
-    if core.unfollowed.swap(false, Ordering::Relaxed) {
-        follow(core).await;
+pub(crate) async fn follow_again(membership: &Arc<Membership>) {
+    if membership.unfollowed.swap(false, Ordering::Relaxed) {
+        follow(membership).await;
     } else {
-        take_back(core).await;
+        take_back(membership).await;
     }
 }
 
 /// Does what the member log says by now: parts with whoever was removed, speaks under the newest
 /// network key, counts no copies of members that have lapsed, sets aside what was cut, takes back what
 /// counts again.
-pub(crate) async fn follow(core: &Arc<Core>) {
-    learn_keys(core);
-    root_holders::look(core).await;
-    if core.admission.is_some()
-        && let Err(error) = guests::open_to_tickets(core)
+pub(crate) async fn follow(membership: &Arc<Membership>) {
+    learn_keys(membership);
+    root_holders::look(membership).await;
+    if membership.admission.is_some()
+        && let Err(error) = guests::open_to_tickets(membership)
     {
         tracing::warn!(%error, "tickets that were used in another life of this store are still open");
     }
-    let removed = part(core);
-    let lapsed = core.roster.members().into_iter().filter(|member| member.lapsed);
+    let removed = part(membership);
+    let lapsed = membership.core.roster.members().into_iter().filter(|member| member.lapsed);
     let uncounted = removed.iter().copied().chain(lapsed.map(|member| member.node)).collect();
-    if let Err(error) = under_replicated::part(core, uncounted).await {
+    if let Err(error) = lacking::part(&membership.transfer, uncounted).await {
         tracing::warn!(%error, "copies that a member lacks who does not count are still counted");
-        core.unfollowed.store(true, Ordering::Relaxed);
+        membership.unfollowed.store(true, Ordering::Relaxed);
     }
-    departed::clear_away(core);
-    if !set_aside(core).await {
-        core.unfollowed.store(true, Ordering::Relaxed);
+    departed::clear_away(membership);
+    if !set_aside(membership).await {
+        membership.unfollowed.store(true, Ordering::Relaxed);
     }
-    take_back(core).await;
-    if core.admission.is_some() {
-        stand(core, standing::log_changed).await;
+    take_back(membership).await;
+    if membership.admission.is_some() {
+        stand(membership, may_sign::log_changed).await;
     }
-    if core.roster.was_refused() {
-        core::compare_with_all(core);
+    if membership.core.roster.was_refused() {
+        membership.core.peers.compare_with_all();
     }
 }
 
 /// Takes the network keys of new epochs from the log.
-pub(crate) fn learn_keys(core: &Core) {
-    let secret = core.keys.wrap_secret();
-    core.door.learn(core.roster.log(|log| log.network_keys(core.recipient(), secret)));
+pub(crate) fn learn_keys(membership: &Membership) {
+    let secret = membership.core.keys.wrap_secret();
+    membership.core.door.learn(
+        membership.core.roster.log(|log| log.network_keys(membership.core.recipient(), secret)),
+    );
 }
 
 /// Cuts every connection to nodes that were removed, and names those. The gate lets no new one in,
 /// and nobody dials.
-fn part(core: &Core) -> Vec<NodeId> {
+fn part(membership: &Membership) -> Vec<NodeId> {
     let removed: Vec<Identity> =
-        core.roster.log(|log| log.removals().map(|gone| gone.member.identity).collect());
+        membership.core.roster.log(|log| log.removals().map(|gone| gone.member.identity).collect());
     for identity in &removed {
         let remote = public(&identity.noise);
-        core.endpoint.forget(&remote);
-        core.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&identity.node);
-        lock(&core.news).remove(&identity.node);
-        for peer in core.endpoint.peers().into_iter().filter(|peer| peer.remote() == remote) {
+        membership.core.endpoint.forget(&remote);
+        membership.core.peers.forget(&identity.node);
+        for peer in
+            membership.core.endpoint.peers().into_iter().filter(|peer| peer.remote() == remote)
+        {
             tracing::info!(peer = %identity.node.short(), "a removed node is cut off");
             peer.close(CloseReason::Lost);
         }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use stash_crypto::{MemberChange, MemberLog, NodeId, Role, TicketId};
 use stash_store::{Batch, Store};
 
-use crate::core::Core;
 use crate::ledger::{self, LedgerError, rows};
+use crate::membership::Membership;
 
 /// Alarms about a founder that runs beside a later one, by its node id.
 const TWICE: &[u8] = b"founders/";
@@ -38,21 +38,24 @@ fn admitted_by_root(log: &MemberLog) -> Vec<NodeId> {
 }
 
 /// Whether more than one node was ever given the root secret.
-pub(crate) fn may_concern(core: &Core) -> bool {
-    core.roster.log(|log| admitted_by_root(log).len() > 1)
+pub(crate) fn may_concern(membership: &Membership) -> bool {
+    membership.core.roster.log(|log| admitted_by_root(log).len() > 1)
 }
 
 /// Raises the alarm about every founder that runs although another one came after it, and takes back what
 /// a removal has settled.
-pub(crate) async fn look(core: &Arc<Core>) {
-    let (ever, holders, removed_at) = core.roster.log(|log| {
-        let removed_at = log.removal(&core.me).map(|removal| removal.removed_at);
+pub(crate) async fn look(membership: &Arc<Membership>) {
+    let (ever, holders, removed_at) = membership.core.roster.log(|log| {
+        let removed_at = log.removal(&membership.core.me).map(|removal| removal.removed_at);
         (admitted_by_root(log).len(), holders(log), removed_at)
     });
     if ever < 2 && removed_at.is_none() {
         return;
     }
-    let runs = |node: &NodeId| *node == core.me && !core.visits || core.peer(node).is_some();
+    let runs = |node: &NodeId| {
+        *node == membership.core.me && !membership.core.visits
+            || membership.core.peer(node).is_some()
+    };
     let (last, before) = match holders.split_last() {
         Some((last, before)) => (Some(*last), before.to_vec()),
         None => (None, Vec::new()),
@@ -86,7 +89,7 @@ pub(crate) async fn look(core: &Arc<Core>) {
         }
         Ok::<_, LedgerError>(())
     };
-    if let Err(error) = core.disk.run(work).await {
+    if let Err(error) = membership.core.disk.run(work).await {
         tracing::error!(%error, "that two nodes hold the root secret is not shown");
     }
 }

@@ -9,11 +9,11 @@ use stash_crypto::NodeId;
 use stash_p2p::Peer;
 use tokio::time::Instant;
 
-use crate::core::Core;
 use crate::message::HOLDING_PAGE;
+use crate::replication::Replication;
 use crate::rpc::AskError;
 use crate::transfer::holders;
-use crate::transfer::under_replicated::{Lacked, QUESTIONS, strike};
+use crate::transfer::lacking::{Lacked, QUESTIONS, strike};
 
 /// How much longer than a question took the rest after it is, when the member lacks most of what it was
 /// asked about: it looks up every chunk, and will be asked again.
@@ -43,9 +43,13 @@ impl Settling {
         Settling { lacked: Lacked::by(BTreeSet::from([node])), questions: 1 }
     }
 
-    pub(crate) async fn step(&mut self, core: &Arc<Core>, peer: &Peer) -> Result<Next, AskError> {
+    pub(crate) async fn step(
+        &mut self,
+        replication: &Arc<Replication>,
+        peer: &Peer,
+    ) -> Result<Next, AskError> {
         let begun = Instant::now();
-        let page = self.lacked.next(core, self.questions * HOLDING_PAGE).await;
+        let page = self.lacked.next(&replication.transfer, self.questions * HOLDING_PAGE).await;
         let Some(page) = page.map_err(|error| AskError::Gone(error.to_string()))? else {
             return Ok(Next::Ended);
         };
@@ -57,7 +61,7 @@ impl Settling {
             pairs.map(|(hash, _)| *hash).collect::<Vec<_>>()
         };
         let lacking = split(true);
-        strike(core, &self.lacked.nodes, split(false)).await;
+        strike(&replication.transfer, &self.lacked.nodes, split(false)).await;
         if !lacking.is_empty() {
             holders::tell(peer, &lacking).await;
         }

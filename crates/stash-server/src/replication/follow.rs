@@ -1,5 +1,5 @@
 //! Getting what others have and this node has not: records by their hashes, in the order of each
-//! member, from where this node had come to; chunks come after them (`wants.rs`).
+//! member, from where this node had come to; chunks come after them (`replication/wants.rs`).
 //!
 //! What a node knows is the set of records that it holds. A position in a member's order only saves
 //! asking again: when it is lost, or the member's store is not what it was, everything is compared.
@@ -13,22 +13,21 @@ use stash_p2p::Peer;
 use stash_store::{Batch, Store};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::core::{Core, synchronised};
 use crate::ledger::cursor::Cursor;
 use crate::ledger::progress::{decode, encode};
 use crate::ledger::rows;
 use crate::lock::lock;
-use crate::membership::{exchange, standing};
+use crate::membership::{exchange, may_sign};
 use crate::message::{self, Reply, Request};
 use crate::peers::Follower;
 use crate::replication::backlog::Settling;
 use crate::replication::reconcile::compare_all;
 use crate::replication::records::take;
 use crate::replication::refused::plus;
-use crate::replication::{backlog, wants};
+use crate::replication::{Replication, backlog, wants};
 use crate::rounds::Rounds;
 use crate::rpc::{AskError, ask, here, unexpected};
-use crate::transfer::restored;
+use crate::transfer::other_lives;
 
 /// How long news wait for more of them. What a connected member is sent directly does not wait.
 const NEWS: Duration = Duration::from_secs(1);
@@ -46,23 +45,23 @@ const SETTLE: Duration = Duration::from_secs(1);
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Tells connected members, a little later, that there may be news here.
-pub(crate) async fn tell(core: Arc<Core>) {
-    let mut changes = core.changes.subscribe();
+pub(crate) async fn tell(replication: Arc<Replication>) {
+    let mut changes = replication.core.changes.subscribe();
     changes.borrow_and_update();
     loop {
         tokio::select! {
             biased;
-            () = core.stop.cancelled() => return,
+            () = replication.core.tasks.stopped() => return,
             changed = changes.changed() => if changed.is_err() { return },
         }
         tokio::select! {
             biased;
-            () = core.stop.cancelled() => return,
+            () = replication.core.tasks.stopped() => return,
             () = sleep(NEWS) => {}
         }
         changes.borrow_and_update();
-        for (node, peer) in core.connected() {
-            core.tasks.spawn(async move {
+        for (node, peer) in replication.core.connected() {
+            replication.core.tasks.spawn(async move {
                 if let Err(error) = ask(&peer, &Request::News {}).await {
                     tracing::debug!(peer = %node.short(), %error, "a member was not told news");
                 }
@@ -72,18 +71,17 @@ pub(crate) async fn tell(core: Arc<Core>) {
 }
 
 /// Keeps this node up to date with a member until the connection ends.
-pub(crate) async fn follow(core: Arc<Core>, node: NodeId, peer: Peer) {
-    let follower = Arc::new(Follower::default());
-    lock(&core.news).insert(node, Arc::clone(&follower));
-    let knows_log = exchange::meet(&core, node, &peer).await;
-    let mut following = Following::new(core, node, peer, follower);
+pub(crate) async fn follow(replication: Arc<Replication>, node: NodeId, peer: Peer) {
+    let follower = replication.core.peers.follow(node);
+    let knows_log = exchange::meet(&replication.membership, node, &peer).await;
+    let mut following = Following::new(replication, node, peer, follower);
     following.knows_log = knows_log;
     loop {
         let again = following.round().await;
-        let Following { core, peer, follower, .. } = &following;
+        let Following { replication, peer, follower, .. } = &following;
         following.woken = tokio::select! {
             biased;
-            () = core.stop.cancelled() => return,
+            () = replication.core.tasks.stopped() => return,
             _ = peer.closed() => return,
             () = follower.wake.notified() => true,
             () = sleep_until(again) => false,
@@ -93,7 +91,7 @@ pub(crate) async fn follow(core: Arc<Core>, node: NodeId, peer: Peer) {
 
 /// What one follower has to do, and when.
 struct Following {
-    core: Arc<Core>,
+    replication: Arc<Replication>,
     node: NodeId,
     peer: Peer,
     follower: Arc<Follower>,
@@ -115,10 +113,15 @@ struct Following {
 }
 
 impl Following {
-    fn new(core: Arc<Core>, node: NodeId, peer: Peer, follower: Arc<Follower>) -> Following {
+    fn new(
+        replication: Arc<Replication>,
+        node: NodeId,
+        peer: Peer,
+        follower: Arc<Follower>,
+    ) -> Following {
         let now = Instant::now();
         Following {
-            core,
+            replication,
             node,
             peer,
             follower,
@@ -152,7 +155,7 @@ impl Following {
 
     /// Asks the member some of what it lacked, if there is a reason to.
     async fn settle(&mut self) {
-        if self.core.rooms.is_full(&self.node) {
+        if self.replication.transfer.rooms.is_full(&self.node) {
             // It knows what it lacks; it says so when it has room.
             (self.settling, self.unsettled) = (None, false);
             self.settle_at = Instant::now() + SETTLE;
@@ -162,7 +165,7 @@ impl Following {
             return;
         }
         let settling = self.settling.get_or_insert_with(|| Settling::with(self.node));
-        let pause = match settling.step(&self.core, &self.peer).await {
+        let pause = match settling.step(&self.replication, &self.peer).await {
             Ok(backlog::Next::Rest(rest)) => rest,
             Ok(backlog::Next::Ended) => {
                 self.settling = None;
@@ -179,40 +182,40 @@ impl Following {
 
     /// Reads what the member has; when it is time, makes sure that nothing was passed over.
     async fn take_over(&mut self) -> Result<(), AskError> {
-        let Following { core, node, peer, follower, .. } = self;
+        let Following { replication, node, peer, follower, .. } = self;
         let lacking = std::mem::take(&mut *lock(&follower.lacking));
         // Of what is held, chunks may be missing that nobody here has noticed.
         let hashes: Vec<RecordHash> = lacking.iter().copied().collect();
-        let taken = match wants::look_at(core, hashes.clone()).await {
-            Ok(()) => take(core, *node, peer, hashes).await.map(|taken| taken.count),
+        let taken = match wants::look_at(replication, hashes.clone()).await {
+            Ok(()) => take(replication, *node, peer, hashes).await.map(|taken| taken.count),
             Err(error) => Err(error),
         };
         if taken.is_err() {
             follower.put_back(lacking);
         }
-        let mut count = taken? + pull(core, *node, peer).await?;
+        let mut count = taken? + pull(replication, *node, peer).await?;
         if follower.compare.swap(false, Ordering::Relaxed) {
             self.audit_at = Instant::now();
         }
         if Instant::now() >= self.audit_at {
-            let no_room = core.refused.some() || core.rooms.is_full(node);
-            if !equal(core, peer).await? {
-                let found = compare_all(core, *node, peer).await?;
+            let no_room = replication.refused.some() || replication.transfer.rooms.is_full(node);
+            if !equal(replication, peer).await? {
+                let found = compare_all(replication, *node, peer).await?;
                 // What there is no room for stays a difference.
                 let in_vain = found == 0 && no_room;
                 self.audit = if in_vain { (self.audit * 2).min(RARE_AUDIT) } else { AUDIT };
                 count += found;
             }
-            exchanged(core).await?;
-            if !self.knows_log && core.admission.is_some() {
-                self.knows_log = exchange::is_known(core, peer).await;
+            exchanged(replication).await?;
+            if !self.knows_log && replication.membership.admission.is_some() {
+                self.knows_log = exchange::is_known(&replication.membership, peer).await;
             }
-            if self.knows_log && core.admission.is_some() {
-                let (shared, node) = (Arc::clone(core), *node);
-                let met = move |store: &Store| standing::met(&shared, store, node);
-                core.disk.run(met).await.map_err(|error| here(&error))?;
+            if self.knows_log && replication.membership.admission.is_some() {
+                let (shared, node) = (Arc::clone(replication), *node);
+                let met = move |store: &Store| may_sign::met(&shared.membership, store, node);
+                replication.core.disk.run(met).await.map_err(|error| here(&error))?;
             }
-            restored::exchanged(core);
+            other_lives::exchanged(&replication.transfer);
             self.audit_at = Instant::now() + self.audit;
         }
         if count > 0 {
@@ -222,29 +225,29 @@ impl Following {
     }
 }
 
-async fn exchanged(core: &Arc<Core>) -> Result<(), AskError> {
-    let shared = Arc::clone(core);
+async fn exchanged(replication: &Arc<Replication>) -> Result<(), AskError> {
+    let shared = Arc::clone(replication);
     let done = move |store: &Store| {
-        if !synchronised(&shared) {
+        if !shared.core.synchronised() {
             store.commit(Batch::new().row(rows::COMPLETE, Some(b"1")).even_if_full())?;
         }
-        shared.author.met(store)
+        shared.core.author.met(store)
     };
-    core.disk.run(done).await.map_err(|error| here(&error))
+    replication.core.disk.run(done).await.map_err(|error| here(&error))
 }
 
 /// Whether the member holds the same records as this node. If it knows more of the member log, that is
 /// read: an entry may have come there after its hello had left, and before it knew of this connection.
-async fn equal(core: &Arc<Core>, peer: &Peer) -> Result<bool, AskError> {
+async fn equal(replication: &Arc<Replication>, peer: &Peer) -> Result<bool, AskError> {
     let reply = ask(peer, &Request::All {}).await?;
     let Reply::All { n, sum, log, full, less } = reply else {
         return Err(unexpected(&reply));
     };
-    if log > core.roster.log(MemberLog::len) {
-        exchange::members(core, peer).await?;
+    if log > replication.core.roster.log(MemberLog::len) {
+        exchange::members(&replication.membership, peer).await?;
     }
-    let shared = Arc::clone(core);
-    let totals = core.disk.run(move |store| shared.refused.with_totals(store)).await;
+    let shared = Arc::clone(replication);
+    let totals = replication.core.disk.run(move |store| shared.refused.with_totals(store)).await;
     let (mine, refused) = totals.map_err(|error| here(&error))?;
     let less: Option<[u8; 32]> =
         if less.is_empty() { Some([0; 32]) } else { less[..].try_into().ok() };
@@ -255,18 +258,23 @@ async fn equal(core: &Arc<Core>, peer: &Peer) -> Result<bool, AskError> {
 }
 
 /// Reads a member's order from where this node had come to. How many records are new here.
-async fn pull(core: &Arc<Core>, node: NodeId, peer: &Peer) -> Result<u64, AskError> {
+async fn pull(replication: &Arc<Replication>, node: NodeId, peer: &Peer) -> Result<u64, AskError> {
     let row = [rows::CURSOR, node.as_bytes()].concat();
-    let kept = core.disk.run(move |store| store.row(&row)).await.map_err(|error| here(&error))?;
+    let kept = replication
+        .core
+        .disk
+        .run(move |store| store.row(&row))
+        .await
+        .map_err(|error| here(&error))?;
     let from = kept.as_deref().and_then(decode).unwrap_or_default();
-    walk(core, node, peer, from).await
+    walk(replication, node, peer, from).await
 }
 
 /// Reads a member's order from a position to its end, or as far as that teaches something. How many
 /// records are new here. How far it has come is kept with every page that brought some, so that a
 /// failure costs no more than a page, and at the end.
 async fn walk(
-    core: &Arc<Core>,
+    replication: &Arc<Replication>,
     node: NodeId,
     peer: &Peer,
     mut cursor: Cursor,
@@ -287,9 +295,9 @@ async fn walk(
             }
             // Restored from a copy, or made anew: the same numbers may mean other records there.
             tracing::warn!(peer = %node.short(), "a member's store is not what it was");
-            count += compare_all(core, node, peer).await?;
+            count += compare_all(replication, node, peer).await?;
             cursor = Cursor { log, after: last };
-            keep(core, node, &cursor).await?;
+            keep(replication, node, &cursor).await?;
             kept = cursor;
             continue;
         }
@@ -300,14 +308,14 @@ async fn walk(
             return Err(AskError::Protocol("the sequence does not grow".to_owned()));
         }
         let named = hashes.len();
-        let taken = take(core, node, peer, hashes).await?;
+        let taken = take(replication, node, peer, hashes).await?;
         let new = taken.count;
         count += new;
-        let held = core.disk.store().record_totals().count;
+        let held = replication.core.disk.store().record_totals().count;
         let not_held = taken.struck + taken.no_room.len();
         let is_end = last == cursor.after || !rounds.page(named - not_held, new, held);
         if next != kept && (new > 0 || is_end) {
-            keep(core, node, &next).await?;
+            keep(replication, node, &next).await?;
             kept = next;
         }
         if is_end {
@@ -318,9 +326,13 @@ async fn walk(
 }
 
 /// Writes down how far this node has come in the order of a member.
-pub(crate) async fn keep(core: &Core, node: NodeId, cursor: &Cursor) -> Result<(), AskError> {
+pub(crate) async fn keep(
+    replication: &Replication,
+    node: NodeId,
+    cursor: &Cursor,
+) -> Result<(), AskError> {
     let row = [rows::CURSOR, node.as_bytes()].concat();
     let batch = Batch::new().row(&row, Some(&encode(cursor))).even_if_full();
-    let kept = core.disk.run(move |store| store.commit(batch)).await;
+    let kept = replication.core.disk.run(move |store| store.commit(batch)).await;
     kept.map(drop).map_err(|error| here(&error))
 }

@@ -1,4 +1,4 @@
-//! Comparing all that is held here with what a member holds: the questions of `compare.rs`, asked.
+//! Comparing all that is held here with what a member holds: the questions of `difference.rs`, asked.
 
 use std::sync::Arc;
 
@@ -6,17 +6,16 @@ use serde_bytes::ByteBuf;
 use stash_crypto::{NodeId, RecordHash};
 use stash_p2p::Peer;
 
-use crate::core::Core;
 use crate::message::{self, Reply, Request};
-use crate::replication::difference;
 use crate::replication::records::take;
+use crate::replication::{Replication, difference};
 use crate::rounds::Rounds;
 use crate::rpc::{AskError, ask, here, unexpected};
 
 /// Compares all that is held here and there; reads what is new, and tells the member what it lacks.
 /// How many records are new here.
 pub(crate) async fn compare_all(
-    core: &Arc<Core>,
+    replication: &Arc<Replication>,
     node: NodeId,
     peer: &Peer,
 ) -> Result<u64, AskError> {
@@ -24,7 +23,7 @@ pub(crate) async fn compare_all(
     for length in [0, 1] {
         let mut next = Vec::new();
         for page in differing.chunks(difference::PARTS) {
-            next.extend(compare_sums(core, peer, page.to_vec(), length).await?);
+            next.extend(compare_sums(replication, peer, page.to_vec(), length).await?);
         }
         differing = next;
     }
@@ -34,7 +33,7 @@ pub(crate) async fn compare_all(
     let (mut rounds, mut named) = (Rounds::default(), Rounds::default());
     while !rest.is_empty() {
         let page = &rest[..rest.len().min(difference::SMALL)];
-        let told = compare_parts(core, peer, page, size).await?;
+        let told = compare_parts(replication, peer, page, size).await?;
         rest = &rest[told.parts..];
         let difference = told.difference;
         if !rounds.answer(told.parts == page.len() || told.bytes >= LONG) {
@@ -42,7 +41,7 @@ pub(crate) async fn compare_all(
             return Ok(count);
         }
         let mut lacking = difference.here;
-        core.in_flight.strike(&node, &mut lacking);
+        replication.transfer.in_flight.strike(&node, &mut lacking);
         for page in lacking.chunks(message::MAX_ADDRESSES) {
             ask(peer, &Request::Lack { hashes: message::pack_hashes(page) }).await?;
         }
@@ -54,7 +53,7 @@ pub(crate) async fn compare_all(
                     .filter_map(|h| Some(RecordHash::from_bytes(h[..].try_into().ok()?)))
                     .collect()
             };
-            let taken = take(core, node, peer, hashes).await?;
+            let taken = take(replication, node, peer, hashes).await?;
             count += taken.count;
             if !named.answer(taken.shown > 0 || !taken.no_room.is_empty()) {
                 tracing::debug!(peer = %node.short(), "a member names records that it does not show");
@@ -67,7 +66,7 @@ pub(crate) async fn compare_all(
 
 /// The parts of these prefixes in which the member holds something else.
 async fn compare_sums(
-    core: &Arc<Core>,
+    replication: &Arc<Replication>,
     peer: &Peer,
     prefixes: Vec<Vec<u8>>,
     length: u8,
@@ -78,7 +77,7 @@ async fn compare_sums(
         return Err(unexpected(&reply));
     };
     let of = prefixes.clone();
-    let mine = core.disk.run(move |store| difference::sums(store, &of)).await;
+    let mine = replication.core.disk.run(move |store| difference::sums(store, &of)).await;
     let mine = mine.map_err(|error| here(&error))?;
     if mine.len() != theirs.len() {
         return Err(AskError::Protocol("sums of other parts".to_owned()));
@@ -99,7 +98,7 @@ const LONG: usize = 64 << 10;
 
 /// What differs in the first of these parts.
 async fn compare_parts(
-    core: &Arc<Core>,
+    replication: &Arc<Replication>,
     peer: &Peer,
     parts: &[[u8; 2]],
     size: usize,
@@ -114,7 +113,11 @@ async fn compare_parts(
     let done = usize::try_from(done).ok().filter(|done| (1..=parts.len()).contains(done));
     let done = done.ok_or_else(wrong)?;
     let (parts, bytes) = (parts[..done].to_vec(), ids.len());
-    let found = core.disk.run(move |store| difference::difference(store, &parts, size, &ids)).await;
+    let found = replication
+        .core
+        .disk
+        .run(move |store| difference::difference(store, &parts, size, &ids))
+        .await;
     let difference = found.map_err(|error| here(&error))?.ok_or_else(wrong)?;
     Ok(Told { difference, parts: done, bytes })
 }

@@ -9,10 +9,10 @@ use stash_crypto::{NodeId, Record, RecordHash};
 use stash_p2p::Peer;
 use stash_store::{ReadError, Store};
 
-use crate::core::Core;
 use crate::ledger::Chunks;
 use crate::membership::exchange;
 use crate::message::{FindPuts, RecordResult, Reply, Request};
+use crate::replication::Replication;
 use crate::rpc::{AskError, ask, here, unexpected};
 use crate::transfer::accept;
 use crate::{ledger, message};
@@ -26,21 +26,21 @@ const AT_ONCE: usize = 4;
 /// Reads those of a member's records that are not held here, but for those that are known to find no
 /// room.
 pub(crate) async fn take(
-    core: &Arc<Core>,
+    replication: &Arc<Replication>,
     node: NodeId,
     peer: &Peer,
     mut hashes: Vec<RecordHash>,
 ) -> Result<Taken, AskError> {
     let named = hashes.len();
-    core.refused.strike(&mut hashes);
+    replication.refused.strike(&mut hashes);
     let struck = named - hashes.len();
-    let taken = Taken { struck, ..take_from(core, node, peer, hashes).await? };
+    let taken = Taken { struck, ..take_from(replication, node, peer, hashes).await? };
     if !taken.no_room.is_empty() {
         // Before the position moves on past them.
-        let (shared, no_room) = (Arc::clone(core), taken.no_room.clone());
+        let (shared, no_room) = (Arc::clone(replication), taken.no_room.clone());
         let keep = move |store: &Store| shared.refused.keep(store, &no_room);
-        core.disk.run(keep).await.map_err(|error| here(&error))?;
-        core.rooms.changed();
+        replication.core.disk.run(keep).await.map_err(|error| here(&error))?;
+        replication.transfer.rooms.changed();
     }
     Ok(taken)
 }
@@ -69,7 +69,7 @@ impl Taken {
 
 /// Reads those of these records that are not held here.
 pub(crate) async fn take_from(
-    core: &Arc<Core>,
+    replication: &Arc<Replication>,
     node: NodeId,
     peer: &Peer,
     hashes: Vec<RecordHash>,
@@ -80,15 +80,15 @@ pub(crate) async fn take_from(
         let new = hashes.into_iter().zip(held).filter(|(_, held)| !held);
         Ok::<_, ReadError>(new.map(|(hash, _)| hash).collect::<Vec<_>>())
     };
-    let new = core.disk.run(look).await.map_err(|error| here(&error))?;
+    let new = replication.core.disk.run(look).await.map_err(|error| here(&error))?;
     // What is asked for at once may come at once, and is to find room.
-    let (find_at_once, questions) = match core.disk.run(ledger::is_roomy).await {
+    let (find_at_once, questions) = match replication.core.disk.run(ledger::is_roomy).await {
         true => (FIND, AT_ONCE),
         false => (ledger::FEW, 1),
     };
     let parts = new.chunks(find_at_once).map(<[RecordHash]>::to_vec);
     let parts: Vec<Vec<RecordHash>> = parts.collect();
-    let one = |part| find(core, node, peer, part);
+    let one = |part| find(replication, node, peer, part);
     let taken = stream::iter(parts.into_iter().map(one)).buffer_unordered(questions);
     let taken: Vec<Taken> = taken.try_collect().await?;
     Ok(taken.into_iter().fold(Taken::default(), Taken::plus))
@@ -96,14 +96,14 @@ pub(crate) async fn take_from(
 
 /// Reads records by their hashes, as far as the member has them and there is room.
 async fn find(
-    core: &Arc<Core>,
+    replication: &Arc<Replication>,
     node: NodeId,
     peer: &Peer,
     mut wanted: Vec<RecordHash>,
 ) -> Result<Taken, AskError> {
     let mut taken = Taken::default();
     while !wanted.is_empty() {
-        let puts = core.disk.run(ledger::readable).await;
+        let puts = replication.core.disk.run(ledger::readable).await;
         let request = Request::Find { hashes: message::pack_hashes(&wanted), puts };
         let reply = ask(peer, &request).await?;
         let Reply::Records { records } = reply else {
@@ -124,7 +124,7 @@ async fn find(
         };
         std::mem::swap(&mut passed, &mut wanted);
         wanted = next;
-        let (count, full) = accept(core, node, peer, &records).await?;
+        let (count, full) = accept(replication, node, peer, &records).await?;
         taken.count += count;
         taken.shown += records.len() as u64;
         if puts == FindPuts::All {
@@ -148,19 +148,20 @@ pub(crate) fn has_room(store: &Store) -> bool {
 
 /// How many records are stored here now, and which found no room.
 async fn accept(
-    core: &Arc<Core>,
+    replication: &Arc<Replication>,
     node: NodeId,
     peer: &Peer,
     records: &[ByteBuf],
 ) -> Result<(u64, Vec<RecordHash>), AskError> {
-    let mut results = accept::accept(core, node, records.to_vec(), Chunks::Later).await;
+    let mut results =
+        accept::accept(&replication.transfer, node, records.to_vec(), Chunks::Later).await;
     let refused = |result: &RecordResult| matches!(result, RecordResult::Refused { .. });
     let again: Vec<usize> = (0..results.len()).filter(|at| refused(&results[*at])).collect();
     if !again.is_empty() {
         // Their writers may be members of whom this node has not heard.
-        exchange::members(core, peer).await?;
+        exchange::members(&replication.membership, peer).await?;
         let second = again.iter().map(|at| records[*at].clone()).collect();
-        let second = accept::accept(core, node, second, Chunks::Later).await;
+        let second = accept::accept(&replication.transfer, node, second, Chunks::Later).await;
         again.into_iter().zip(second).for_each(|(at, result)| results[at] = result);
     }
     let (mut count, mut full) = (0, Vec::new());

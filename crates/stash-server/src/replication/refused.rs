@@ -3,17 +3,14 @@
 //! learned behind them.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use stash_crypto::RecordHash;
 use stash_store::{Batch, CommitError, ReadError, RecordTotals, Store};
 
-use crate::core::Core;
-use crate::ledger::{FEW, rows};
+use crate::ledger::rows;
 use crate::lock::lock;
-use crate::replication::{reconcile, records};
-use crate::rpc::{self, AskError};
 
 /// Hashes that are kept, some 200 bytes of log and index and 50 of memory each.
 const MOST: usize = 65_536;
@@ -24,10 +21,10 @@ const ROWS_AT_ONCE: usize = 1_024;
 /// The records that are known and not here for want of room.
 #[derive(Debug)]
 pub(crate) struct Refused {
-    kept: Mutex<BTreeSet<RecordHash>>,
-    more: AtomicBool,
+    pub(crate) kept: Mutex<BTreeSet<RecordHash>>,
+    pub(crate) more: AtomicBool,
     /// One at a time asks for them again.
-    asking: tokio::sync::Mutex<()>,
+    pub(crate) asking: tokio::sync::Mutex<()>,
 }
 
 impl Refused {
@@ -79,7 +76,7 @@ impl Refused {
     }
 
     /// These need not be asked for any more. Blocking.
-    fn forget(&self, store: &Store, hashes: &[RecordHash]) -> Result<(), CommitError> {
+    pub(crate) fn forget(&self, store: &Store, hashes: &[RecordHash]) -> Result<(), CommitError> {
         for some in hashes.chunks(ROWS_AT_ONCE) {
             let mut kept = lock(&self.kept);
             let batch =
@@ -117,66 +114,4 @@ pub(crate) fn plus(one: &[u8; 32], other: &[u8; 32]) -> [u8; 32] {
         (*byte, carry) = (all.to_le_bytes()[0], all >> 8);
     }
     sum
-}
-
-/// Asks connected members for everything that found no room, if there is some now. What none of them
-/// has is struck out: it has ended, or is found when somebody who has it comes.
-pub(crate) async fn ask_again(core: &Arc<Core>) -> Result<(), AskError> {
-    let _alone = core.refused.asking.lock().await;
-    let all: Vec<RecordHash> = lock(&core.refused.kept).iter().copied().collect();
-    let connected = core.connected();
-    if connected.is_empty() {
-        return Ok(());
-    }
-    for some in all.chunks(FEW) {
-        if !core.disk.run(records::has_room).await {
-            return Ok(());
-        }
-        let (mut again, mut silent) = (BTreeSet::new(), false);
-        for (node, peer) in &connected {
-            let some = some.iter().filter(|hash| !again.contains(*hash)).copied().collect();
-            match records::take_from(core, *node, peer, some).await {
-                Ok(taken) => again.extend(taken.no_room),
-                Err(error) => {
-                    tracing::debug!(peer = %node.short(), %error, "a member gave nothing again");
-                    silent = true;
-                }
-            }
-        }
-        let asked: Vec<RecordHash> =
-            some.iter().filter(|hash| !again.contains(*hash)).copied().collect();
-        if silent {
-            // It may be the one that has them.
-            return Ok(());
-        }
-        let shared = Arc::clone(core);
-        let forget = move |store: &Store| shared.refused.forget(store, &asked);
-        core.disk.run(forget).await.map_err(|error| rpc::here(&error))?;
-        core.applied();
-        if !again.is_empty() {
-            return Ok(());
-        }
-    }
-    if core.refused.more.swap(false, Ordering::Relaxed) {
-        compare_again(core)
-            .await
-            .inspect_err(|_| core.refused.more.store(true, Ordering::Relaxed))?;
-    }
-    Ok(())
-}
-
-/// Finds what was refused and is not kept, unless that is too much once more.
-async fn compare_again(core: &Arc<Core>) -> Result<(), AskError> {
-    for (node, peer) in core.connected() {
-        reconcile::compare_all(core, node, &peer).await?;
-    }
-    let shared = Arc::clone(core);
-    let done = move |store: &Store| {
-        let _kept = lock(&shared.refused.kept);
-        if shared.refused.more.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        store.commit(Batch::new().row(rows::REFUSED_MORE, None).even_if_full()).map(drop)
-    };
-    core.disk.run(done).await.map_err(|error| rpc::here(&error))
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use stash_store::{Room, Store};
 use tokio::time::sleep;
 
-use crate::core::Core;
 use crate::ledger::progress;
 use crate::message::{MemberRoom, Request};
+use crate::replication::Replication;
 use crate::rpc::ask;
 
 /// How often it is looked how much room there is, if nothing was refused and nothing became free.
@@ -42,20 +42,20 @@ pub(crate) fn is_news(now: &MemberRoom, before: &MemberRoom) -> bool {
 }
 
 /// Tells connected members how much room there is here, whenever that has changed.
-pub(crate) async fn run(core: Arc<Core>) {
+pub(crate) async fn run(replication: Arc<Replication>) {
     loop {
         tokio::select! {
             biased;
-            () = core.stop.cancelled() => return,
-            () = core.rooms.changed.notified() => {}
+            () = replication.core.tasks.stopped() => return,
+            () = replication.transfer.rooms.changed.notified() => {}
             () = sleep(LOOK) => {}
         }
-        let shared = Arc::clone(&core);
+        let shared = Arc::clone(&replication);
         let look = move |store: &Store| here(store, shared.refused.count());
-        let room = core.disk.run(look).await;
-        let before = core.door.room();
+        let room = replication.core.disk.run(look).await;
+        let before = replication.core.door.room();
         if !is_news(&room, &before) {
-            pause(&core, QUIET).await;
+            pause(&replication, QUIET).await;
             continue;
         }
         if room.full != before.full {
@@ -70,22 +70,22 @@ pub(crate) async fn run(core: Arc<Core>) {
                 false => tracing::info!(used, limit, "this node has room again"),
             }
         }
-        core.door.has_room(room);
-        for (node, peer) in core.connected() {
-            core.tasks.spawn(async move {
+        replication.core.door.has_room(room);
+        for (node, peer) in replication.core.connected() {
+            replication.core.tasks.spawn(async move {
                 if let Err(error) = ask(&peer, &Request::Room(room)).await {
                     tracing::debug!(peer = %node.short(), %error, "a member was not told the room here");
                 }
             });
         }
-        pause(&core, PAUSE).await;
+        pause(&replication, PAUSE).await;
     }
 }
 
-async fn pause(core: &Core, pause: Duration) {
+async fn pause(replication: &Replication, pause: Duration) {
     tokio::select! {
         biased;
-        () = core.stop.cancelled() => {}
+        () = replication.core.tasks.stopped() => {}
         () = sleep(pause) => {}
     }
 }

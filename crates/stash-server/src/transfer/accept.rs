@@ -6,31 +6,30 @@ use serde_bytes::ByteBuf;
 use stash_crypto::{NodeId, Record};
 use stash_store::Store;
 
-use crate::core::Core;
 use crate::ledger::{self, Chunks, rules};
 use crate::message::RecordResult;
-use crate::transfer::restored;
+use crate::transfer::{Transfer, other_lives};
 
 /// Checks records by the rules and makes the good ones durable. One result a record.
 pub(crate) async fn accept(
-    core: &Arc<Core>,
+    transfer: &Arc<Transfer>,
     from: NodeId,
     records: Vec<ByteBuf>,
     chunks: Chunks,
 ) -> Vec<RecordResult> {
     let lens: Vec<usize> = records.iter().map(|record| record.len()).collect();
-    let shared = Arc::clone(core);
+    let shared = Arc::clone(transfer);
     let work = move |store: &Store| {
         // No cut takes effect between the check and the commit.
-        let _uncut = shared.roster.uncut();
+        let _uncut = shared.core.roster.uncut();
         let checked = records.iter().map(|bytes| check(&shared, bytes)).collect::<Vec<_>>();
         let good: Vec<Record> =
             checked.iter().filter_map(|one| one.as_ref().ok()).cloned().collect();
-        let admitted = restored::look(&shared, store, &good)
-            .and_then(|()| ledger::admit(&shared.name_locks, store, &good, chunks));
+        let admitted = other_lives::look(&shared, store, &good)
+            .and_then(|()| ledger::admit(&shared.core.name_locks, store, &good, chunks));
         let stored = match admitted {
             Ok(results) => {
-                restored::came(&shared, &good);
+                other_lives::came(&shared, &good);
                 results
             }
             Err(error) => {
@@ -44,41 +43,41 @@ pub(crate) async fn accept(
             Err(why) => {
                 tracing::warn!(from = %from.short(), %why, "a record was refused");
                 if why.is_passing() {
-                    shared.roster.refused_for_now();
+                    shared.core.roster.refused_for_now();
                 }
                 RecordResult::Refused { reason: why.to_string() }
             }
         };
         checked.into_iter().map(result).collect()
     };
-    let results: Vec<RecordResult> = core.disk.run(work).await;
+    let results: Vec<RecordResult> = transfer.core.disk.run(work).await;
     for (len, result) in lens.into_iter().zip(&results) {
         match result {
             RecordResult::Stored {} => {
-                core.background.came(len);
-                core.background.kept(len);
+                transfer.background.came(len);
+                transfer.background.kept(len);
             }
             RecordResult::Full { .. } => {
-                core.background.came(len);
-                core.rooms.changed();
+                transfer.background.came(len);
+                transfer.rooms.changed();
             }
             // What is refused for good, or sent again with its chunks, has nothing to do with room.
             _ => {}
         }
     }
-    core.applied();
+    transfer.core.applied();
     if chunks == Chunks::Later {
-        core.wanted.notify_one();
+        transfer.wanted.notify_one();
     }
     results
 }
 
-fn check(core: &Core, bytes: &[u8]) -> Result<Record, rules::Unacceptable> {
+fn check(transfer: &Transfer, bytes: &[u8]) -> Result<Record, rules::Unacceptable> {
     let record =
         Record::decode(bytes).map_err(|error| rules::Unacceptable::Malformed(error.to_string()))?;
-    let epoch = core.roster.log(|log| log.epoch());
-    let admits = |dot: &_, hash: &_| core.roster.log(|log| log.admits(dot, hash));
-    let names = |seen: &_| core.roster.log(|log| log.names(seen));
-    rules::accept(&record, &core.stash, epoch, admits, names)?;
+    let epoch = transfer.core.roster.log(|log| log.epoch());
+    let admits = |dot: &_, hash: &_| transfer.core.roster.log(|log| log.admits(dot, hash));
+    let names = |seen: &_| transfer.core.roster.log(|log| log.names(seen));
+    rules::accept(&record, &transfer.core.stash, epoch, admits, names)?;
     Ok(record)
 }

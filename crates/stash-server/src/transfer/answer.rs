@@ -1,7 +1,7 @@
 //! Giving members their answers, and giving up those that are not taken.
 //!
 //! An answer holds its place until its last byte has left this process: the member's place among
-//! buffers (`places.rs`), and one of the requests that this node answers it at once. All of them end
+//! buffers (`buffers/places.rs`), and one of the requests that this node answers it at once. All of them end
 //! with the connection.
 
 use std::sync::Arc;
@@ -16,11 +16,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::buffers::buffer::MAX_BUFFER;
 use crate::buffers::places::Gone;
-use crate::core::Core;
 use crate::ledger::at;
 use crate::message::{self, Reply, unable};
 use crate::rpc::time_for;
-use crate::transfer::local;
+use crate::transfer::{Transfer, local};
 
 /// A message that tells when its last byte has left.
 struct Watched {
@@ -83,7 +82,7 @@ async fn taken(member: NodeId, peer: &Peer, gone: Gone, limit: Duration) {
 
 /// Gives a member a chunk, or says that it is not here.
 pub(crate) async fn chunk(
-    core: &Arc<Core>,
+    transfer: &Arc<Transfer>,
     member: NodeId,
     peer: &Peer,
     address: Address,
@@ -94,7 +93,7 @@ pub(crate) async fn chunk(
     let given = tokio::select! {
         biased;
         reason = peer.closed() => return Err(StreamError::Closed(reason)),
-        given = give(core, member, address, send) => given?,
+        given = give(transfer, member, address, send) => given?,
     };
     if let Some((gone, limit)) = given {
         taken(member, peer, gone, limit).await;
@@ -104,12 +103,12 @@ pub(crate) async fn chunk(
 
 /// Queues the answer; what tells that it was taken, and the time for that.
 async fn give(
-    core: &Arc<Core>,
+    transfer: &Arc<Transfer>,
     member: NodeId,
     address: Address,
     mut send: SendStream,
 ) -> Result<Option<(Gone, Duration)>, StreamError> {
-    let state = core.disk.run(move |store| store.chunk_state(&at(&address))).await;
+    let state = transfer.core.disk.run(move |store| store.chunk_state(&at(&address))).await;
     let sealed_len = match state {
         Ok(ChunkState::Here { len }) => len,
         Err(error @ ReadError::Away(_)) => return queue_message(send, &unable(&error)).await,
@@ -119,11 +118,11 @@ async fn give(
     if len > MAX_BUFFER {
         return queue_message(send, &Reply::NotHere {}).await;
     }
-    let (buffer, taken) = core.pools.serve.take_watched(member, len).await;
+    let (buffer, taken) = transfer.pools.serve.take_watched(member, len).await;
     let chunk = ChunkRef { address, sealed_len };
-    let Ok(buffer) = local::read_local(core, chunk, buffer).await else {
+    let Ok(buffer) = local::read_local(transfer, chunk, buffer).await else {
         // It may have gone away while it was read.
-        let away = core.disk.store().away().map(ReadError::Away);
+        let away = transfer.core.disk.store().away().map(ReadError::Away);
         return queue_message(send, &away.as_ref().map_or(Reply::NotHere {}, unable)).await;
     };
     let limit = time_for(len);
@@ -141,9 +140,9 @@ async fn give(
     }
 }
 
-pub(crate) async fn have(core: &Arc<Core>, chunks: &[Address]) -> Reply {
+pub(crate) async fn have(transfer: &Arc<Transfer>, chunks: &[Address]) -> Reply {
     let addresses: Vec<_> = chunks.iter().map(at).collect();
-    match core.disk.run(move |store| store.has(&addresses)).await {
+    match transfer.core.disk.run(move |store| store.has(&addresses)).await {
         Ok(here) => Reply::Have { chunks: message::bits(here) },
         Err(error) => unable(&error),
     }

@@ -6,9 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use stash_crypto::{Address, NameId, RecordHash};
 use stash_store::{ChunkState, Finding, ReadError, Store};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, broadcast};
 
 use crate::ledger::{at, rows};
 use crate::lock::lock;
+
+/// Mended names that wait for a slow listener, 32 bytes each.
+const MENDED: usize = 1_024;
 
 /// Damage that is remembered by name, about 300 bytes each. A disk that is dying has more; the next
 /// pass finds the rest again.
@@ -40,13 +45,16 @@ pub struct Damaged {
 }
 
 /// What was found damaged and is not whole again, and how much was found and healed since the start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct DamageList {
     pub(crate) open: Mutex<BTreeMap<Damage, Open>>,
     /// Held by an attempt, so that what is written down is what the last one found.
     pub(crate) attempt: tokio::sync::Mutex<()>,
     found: AtomicU64,
     pub(crate) healed: AtomicU64,
+    wake: Notify,
+    /// Names of which a record was damaged, and is whole again, or that show something else now.
+    pub(crate) mended: broadcast::Sender<NameId>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,18 +65,33 @@ pub(crate) struct Open {
 }
 
 impl DamageList {
-    /// What the store remembers.
+    /// What the store remembers, and what its scrub found and nobody dealt with before the process
+    /// ended.
     pub(crate) fn load(store: &Store) -> Result<DamageList, ReadError> {
         let rows = store.rows(rows::DAMAGED)?.into_iter();
         let open = rows.filter_map(|(key, value)| {
             let why = String::from_utf8_lossy(&value).into_owned();
             Some((Damage::of_row(&key)?, Open { why, written: true }))
         });
-        Ok(DamageList { open: Mutex::new(open.collect()), ..DamageList::default() })
+        let list = DamageList {
+            open: Mutex::new(open.collect()),
+            attempt: tokio::sync::Mutex::default(),
+            found: AtomicU64::new(0),
+            healed: AtomicU64::new(0),
+            wake: Notify::new(),
+            mended: broadcast::Sender::new(MENDED),
+        };
+        for finding in store.scrub_findings() {
+            if let Some((damage, what)) = Damage::of_finding(&finding)
+                && damage.is_real(store)
+            {
+                list.note(damage, what.to_owned());
+            }
+        }
+        Ok(list)
     }
 
-    /// Notes damage. False if it is known already.
-    pub(crate) fn note(&self, damage: Damage, why: String) -> bool {
+    fn note(&self, damage: Damage, why: String) -> bool {
         let mut open = lock(&self.open);
         if open.contains_key(&damage) || open.len() >= REMEMBERED {
             return false;
@@ -76,6 +99,27 @@ impl DamageList {
         self.found.fetch_add(1, Ordering::Relaxed);
         open.insert(damage, Open { why, written: false });
         true
+    }
+
+    /// Notes damage that somebody met, and has it healed. False if it is known already.
+    pub(crate) fn met(&self, damage: Damage, why: String) -> bool {
+        let new = self.note(damage, why);
+        if new {
+            self.wake.notify_one();
+        }
+        new
+    }
+
+    /// A member has come that may have what is damaged here, or a record that covers it.
+    pub(crate) fn look_again(&self) {
+        if self.counts().2 > 0 {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Ends once there is something to heal.
+    pub(crate) fn woken(&self) -> Notified<'_> {
+        self.wake.notified()
     }
 
     /// Damage found and healed since the start, and what is not healed.

@@ -22,8 +22,7 @@ use std::sync::Arc;
 use futures::stream::{FuturesUnordered, StreamExt};
 use stash_crypto::Address;
 
-use crate::core::Core;
-use crate::transfer::evict::flag::Flag;
+use crate::transfer::Transfer;
 use crate::transfer::evict::outcome::{EvictError, EvictStop, Evicted};
 use crate::transfer::evict::page::Page;
 
@@ -32,20 +31,23 @@ const UNDER_WAY: usize = 2;
 
 /// Evicts those of `chunks` that are here and that records name. What nothing names is for the next
 /// collection.
-pub(crate) async fn evict(core: &Arc<Core>, chunks: Vec<Address>) -> Result<Evicted, EvictError> {
+pub(crate) async fn evict(
+    transfer: &Arc<Transfer>,
+    chunks: Vec<Address>,
+) -> Result<Evicted, EvictError> {
     let chunks: BTreeSet<Address> = chunks.into_iter().collect();
     let mut done = Evicted::default();
-    let Some(flag) = Flag::raise(core, &chunks) else {
+    let Some(flag) = transfer.evicting.raise(&chunks) else {
         return Err(EvictError { done: Box::default(), why: EvictStop::Busy });
     };
     let mut rest = &flag.chunks[..];
     let (mut under_way, mut stopped) = (FuturesUnordered::new(), None);
     loop {
         while under_way.len() < UNDER_WAY && !rest.is_empty() && stopped.is_none() {
-            match Page::look(core, rest).await {
+            match Page::look(transfer, rest).await {
                 Ok((page, taken)) => {
                     rest = &rest[taken..];
-                    under_way.push(page.evict(core, &flag));
+                    under_way.push(page.evict(transfer, &flag));
                 }
                 Err(error) => stopped = Some(error.into()),
             }

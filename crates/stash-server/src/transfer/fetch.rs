@@ -18,11 +18,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::buffers::buffer::{Buffer, MAX_BUFFER};
 use crate::buffers::pool::BufferPool;
-use crate::core::Core;
 use crate::ledger::{Chunks, at};
 use crate::lock::lock;
 use crate::message::{Reply, Request};
 use crate::rpc::{ANSWER, AskError, decoded, next_in_line, time_for, unexpected};
+use crate::transfer::Transfer;
 use crate::transfer::local::read_local;
 use crate::transfer::sources::{Answer, patience};
 use crate::{ledger, message};
@@ -44,10 +44,10 @@ impl Purpose {
         self != Purpose::Read { keep: false }
     }
 
-    fn pool(self, core: &Core) -> &BufferPool {
+    fn pool(self, transfer: &Transfer) -> &BufferPool {
         match self {
-            Purpose::Read { .. } => &core.pools.fetch,
-            Purpose::CatchUp => &core.pools.catch_up,
+            Purpose::Read { .. } => &transfer.pools.fetch,
+            Purpose::CatchUp => &transfer.pools.catch_up,
         }
     }
 }
@@ -129,10 +129,10 @@ pub struct Fetch {
 }
 
 impl Fetch {
-    pub(crate) fn open(core: &Arc<Core>, chunks: Vec<ChunkRef>, purpose: Purpose) -> Fetch {
+    pub(crate) fn open(transfer: &Arc<Transfer>, chunks: Vec<ChunkRef>, purpose: Purpose) -> Fetch {
         let keep = purpose.keeps();
         let (queue, receiver) = mpsc::channel(AHEAD);
-        let core = Arc::clone(core);
+        let transfer = Arc::clone(transfer);
         let producer = tokio::spawn(async move {
             let left = AtomicUsize::new(chunks.len());
             let kept = Arc::new(Kept { left, any: keep, full: AtomicBool::new(false) });
@@ -142,15 +142,15 @@ impl Fetch {
                 }
                 // Buffers are taken in order, so the chunk that the reader waits for always has one.
                 let buffer = match checked(chunk) {
-                    Ok(len) => Ok(purpose.pool(&core).take(len).await),
+                    Ok(len) => Ok(purpose.pool(&transfer).take(len).await),
                     Err(error) => Err(error),
                 };
-                let (core, kept) = (Arc::clone(&core), Arc::clone(&kept));
+                let (transfer, kept) = (Arc::clone(&transfer), Arc::clone(&kept));
                 let task = tokio::spawn(async move {
-                    let chunk = one(&core, chunk, buffer?, purpose).await;
+                    let chunk = one(&transfer, chunk, buffer?, purpose).await;
                     let full = matches!(chunk, Err(FetchError::NotKept { .. }));
                     kept.full.fetch_or(full, Ordering::Relaxed);
-                    kept.done(&core).await;
+                    kept.done(&transfer).await;
                     chunk
                 });
                 if queue.send(AbortOnDropHandle::new(task)).await.is_err() {
@@ -177,10 +177,10 @@ struct Kept {
 }
 
 impl Kept {
-    async fn done(&self, core: &Core) {
+    async fn done(&self, transfer: &Transfer) {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1
             && self.any
-            && let Err(error) = core.disk.run(Store::flush).await
+            && let Err(error) = transfer.core.disk.run(Store::flush).await
         {
             tracing::warn!(%error, "fetched chunks are not kept");
         }
@@ -198,7 +198,7 @@ fn checked(chunk: ChunkRef) -> Result<usize, FetchError> {
 /// The file chunks of a manifest, fetching its manifest chunks where they are not here; those are
 /// kept if the purpose keeps.
 pub(crate) async fn manifest(
-    core: &Arc<Core>,
+    transfer: &Arc<Transfer>,
     manifest: &Manifest,
     purpose: Purpose,
 ) -> Result<Vec<ChunkRef>, FetchError> {
@@ -206,13 +206,14 @@ pub(crate) async fn manifest(
         return Ok(manifest.refs().to_vec());
     };
     let mut refs = Vec::new();
-    let mut fetch = Fetch::open(core, chunks.clone(), purpose);
+    let mut fetch = Fetch::open(transfer, chunks.clone(), purpose);
     for chunk in chunks {
         let bytes = fetch.next().await.unwrap_or(Err(FetchError::Stopping))?;
         let malformed = |source| FetchError::Manifest { address: chunk.address, source };
         refs.extend(decode_manifest_chunk(&bytes).map_err(malformed)?);
         let address = chunk.address;
-        let told = core.disk.run(move |store| ledger::announce(store, &address, Chunks::Later));
+        let told =
+            transfer.core.disk.run(move |store| ledger::announce(store, &address, Chunks::Later));
         if let Err(error) = told.await {
             if purpose == Purpose::CatchUp && error.is_full() {
                 // Its chunks would be collected, and brought again.
@@ -230,33 +231,33 @@ pub(crate) async fn manifest(
 
 /// One chunk, from here or from a member.
 async fn one(
-    core: &Arc<Core>,
+    transfer: &Arc<Transfer>,
     chunk: ChunkRef,
     buffer: Buffer,
     purpose: Purpose,
 ) -> Result<Buffer, FetchError> {
-    match read_local(core, chunk, buffer).await {
+    match read_local(transfer, chunk, buffer).await {
         Ok(buffer) => Ok(buffer),
         Err(buffer) => {
             if purpose == Purpose::CatchUp {
                 // It may be here, and what comes could not be kept.
-                if core.disk.store().away().is_some() {
-                    let (address, tried) = (chunk.address, vec![own_away(core)]);
+                if transfer.core.disk.store().away().is_some() {
+                    let (address, tried) = (chunk.address, vec![own_away(transfer)]);
                     return Err(FetchError::Missing { address, tried });
                 }
-                return replicate(core, chunk, buffer).await;
+                return replicate(transfer, chunk, buffer).await;
             }
-            let mut fetched = from_members(core, chunk, buffer).await;
+            let mut fetched = from_members(transfer, chunk, buffer).await;
             if let Err(FetchError::Missing { tried, .. }) = &mut fetched
-                && core.disk.store().away().is_some()
+                && transfer.core.disk.store().away().is_some()
             {
-                tried.push(own_away(core));
+                tried.push(own_away(transfer));
             }
             let buffer = fetched?;
-            if !purpose.keeps() || core.disk.store().away().is_some() {
+            if !purpose.keeps() || transfer.core.disk.store().away().is_some() {
                 return Ok(buffer);
             }
-            let (buffer, staged) = stage(core, chunk, buffer, None).await;
+            let (buffer, staged) = stage(transfer, chunk, buffer, None).await;
             if let Err(error) = staged {
                 tracing::debug!(chunk = %chunk.address.short(), %error, "a fetched chunk is not kept");
             }
@@ -266,32 +267,32 @@ async fn one(
 }
 
 /// What is said of this node's own copies while nobody can tell.
-fn own_away(core: &Core) -> (NodeId, String) {
-    (core.me, "its own chunk files are away".to_owned())
+fn own_away(transfer: &Transfer) -> (NodeId, String) {
+    (transfer.core.me, "its own chunk files are away".to_owned())
 }
 
 /// Brings a chunk that this node should have: its room is kept before anybody sends it.
 async fn replicate(
-    core: &Arc<Core>,
+    transfer: &Arc<Transfer>,
     chunk: ChunkRef,
     buffer: Buffer,
 ) -> Result<Buffer, FetchError> {
     let ChunkRef { address, sealed_len } = chunk;
     let not_kept = |why| FetchError::NotKept { address, sealed_len, why: Arc::new(why) };
-    let room = core.disk.run(move |store| store.reserve(sealed_len.into())).await;
+    let room = transfer.core.disk.run(move |store| store.reserve(sealed_len.into())).await;
     let room = room.map_err(not_kept)?;
-    core.background.turn(sealed_len.into()).await;
-    let buffer = from_members(core, chunk, buffer).await?;
-    core.background.came(buffer.len());
-    let (buffer, staged) = stage(core, chunk, buffer, Some(room)).await;
+    transfer.background.turn(sealed_len.into()).await;
+    let buffer = from_members(transfer, chunk, buffer).await?;
+    transfer.background.came(buffer.len());
+    let (buffer, staged) = stage(transfer, chunk, buffer, Some(room)).await;
     staged.map_err(not_kept)?;
-    core.background.kept(buffer.len());
+    transfer.background.kept(buffer.len());
     Ok(buffer)
 }
 
 /// Hands a fetched chunk to the own store, in the room that is kept for it, if some is.
 async fn stage(
-    core: &Arc<Core>,
+    transfer: &Arc<Transfer>,
     chunk: ChunkRef,
     buffer: Buffer,
     room: Option<Reservation>,
@@ -305,7 +306,7 @@ async fn stage(
             None => store.stage(blob),
         }
     };
-    let staged = core.disk.run(work).await;
+    let staged = transfer.core.disk.run(work).await;
     let buffer = match shared.thaw() {
         Ok(buffer) => buffer,
         // The store holds a small chunk until it is in its log.
@@ -316,7 +317,7 @@ async fn stage(
 
 /// Asks members one after the other, and one more beside those asked whenever they are late.
 async fn from_members(
-    core: &Arc<Core>,
+    transfer: &Arc<Transfer>,
     chunk: ChunkRef,
     buffer: Buffer,
 ) -> Result<Buffer, FetchError> {
@@ -324,16 +325,16 @@ async fn from_members(
     let mut asked: Vec<NodeId> = Vec::new();
     let mut answers: VecDeque<(NodeId, String)> = VecDeque::new();
     let mut under_way = FuturesUnordered::new();
-    let patience = patience(core.endpoint.bandwidth().down);
+    let patience = patience(transfer.core.endpoint.bandwidth().down);
     loop {
-        let connected: Vec<_> = core.connected();
+        let connected: Vec<_> = transfer.core.connected();
         let nodes: Vec<NodeId> = connected.iter().map(|(node, _)| *node).collect();
         if let Some(buffer) = spare.take() {
-            let pick = lock(&core.sources).pick(&nodes, &asked);
+            let pick = lock(&transfer.sources).pick(&nodes, &asked);
             match connected.into_iter().find(|(node, _)| Some(*node) == pick) {
                 Some((node, peer)) => {
                     asked.push(node);
-                    under_way.push(attempt(core, node, peer, chunk, buffer));
+                    under_way.push(attempt(transfer, node, peer, chunk, buffer));
                 }
                 None => drop(buffer),
             }
@@ -345,7 +346,7 @@ async fn from_members(
         let others = nodes.iter().any(|node| !asked.contains(node));
         let second = async {
             sleep(patience).await;
-            core.pools.hedge.take(chunk.sealed_len as usize).await
+            transfer.pools.hedge.take(chunk.sealed_len as usize).await
         };
         tokio::select! {
             biased;
@@ -363,13 +364,13 @@ async fn from_members(
 
 /// Asks one member for a chunk. The request counts against the member until it is answered.
 async fn attempt(
-    core: &Arc<Core>,
+    transfer: &Arc<Transfer>,
     node: NodeId,
     peer: Peer,
     chunk: ChunkRef,
     mut buffer: Buffer,
 ) -> (NodeId, Result<Buffer, (Buffer, String)>) {
-    let mut load = Load { core, node, answer: Answer::Failed };
+    let mut load = Load { transfer, node, answer: Answer::Failed };
     let result = receive(&peer, chunk, &mut buffer).await;
     let text = match result {
         Ok(true) if Address::of(&buffer) == chunk.address => {
@@ -399,14 +400,14 @@ async fn attempt(
 
 /// Takes a request off a member's load however it ends, cancelled included.
 struct Load<'a> {
-    core: &'a Core,
+    transfer: &'a Transfer,
     node: NodeId,
     answer: Answer,
 }
 
 impl Drop for Load<'_> {
     fn drop(&mut self) {
-        lock(&self.core.sources).answered(&self.node, self.answer);
+        lock(&self.transfer.sources).answered(&self.node, self.answer);
     }
 }
 
@@ -465,17 +466,17 @@ async fn receive_into(
 /// A chunk whose length nobody here knows any more, from the first connected member that has it
 /// whole, with the room that is kept for it. `Err` says why none gave it.
 pub(crate) async fn unmeasured(
-    core: &Core,
+    transfer: &Transfer,
     address: Address,
 ) -> Result<(Buffer, Reservation), String> {
     let mut why = "no other member is connected".to_owned();
-    for (node, peer) in core.connected() {
-        match measure(core, &peer, address).await {
+    for (node, peer) in transfer.core.connected() {
+        match measure(transfer, &peer, address).await {
             Ok(Some((buffer, room))) if Address::of(&buffer) == address => {
                 return Ok((buffer, room));
             }
             Ok(Some(_)) => {
-                let mut sources = lock(&core.sources);
+                let mut sources = lock(&transfer.sources);
                 sources.pick(&[node], &[]);
                 sources.answered(&node, Answer::Damaged);
                 why = format!("{} served bytes that do not match the address", node.short());
@@ -488,7 +489,7 @@ pub(crate) async fn unmeasured(
 }
 
 async fn measure(
-    core: &Core,
+    transfer: &Transfer,
     peer: &Peer,
     address: Address,
 ) -> Result<Option<(Buffer, Reservation)>, AskError> {
@@ -498,9 +499,9 @@ async fn measure(
     if length as usize > MAX_BUFFER {
         return Err(AskError::Protocol(format!("a chunk of {length} bytes")));
     }
-    let room = core.disk.run(move |store| store.reserve(length.into())).await;
+    let room = transfer.core.disk.run(move |store| store.reserve(length.into())).await;
     let room = room.map_err(|error| AskError::Gone(error.to_string()))?;
-    let mut buffer = core.pools.fetch.take(length as usize).await;
+    let mut buffer = transfer.pools.fetch.take(length as usize).await;
     fill(peer, &mut recv, &mut buffer).await?;
     Ok(Some((buffer, room)))
 }

@@ -7,10 +7,10 @@ use stash_crypto::{NodeId, RecordHash};
 use stash_p2p::Peer;
 use stash_store::Store;
 
-use crate::core::Core;
 use crate::ledger::{LedgerError, Named};
 use crate::message::{HOLDING_PAGE, Refusal, Reply, Request, refused, unable};
 use crate::rpc::{AskError, ask, unexpected};
+use crate::transfer::Transfer;
 use crate::{ledger, message};
 
 /// How much of a record a node says that it has. The number is what stands on the wire.
@@ -73,19 +73,19 @@ pub(crate) async fn tell(peer: &Peer, lacking: &[RecordHash]) {
 }
 
 /// Answers a member that asks how much of some records is here.
-pub(crate) async fn answer(core: &Arc<Core>, member: NodeId, hashes: &[u8]) -> Reply {
+pub(crate) async fn answer(transfer: &Arc<Transfer>, member: NodeId, hashes: &[u8]) -> Reply {
     let hashes = match message::unpack_hashes(hashes) {
         Ok(hashes) if hashes.len() <= HOLDING_PAGE => hashes,
         Ok(_) => return refused(Refusal::Malformed, "more than 256 records"),
         Err(error) => return refused(Refusal::Malformed, &error.to_string()),
     };
     // A record of many chunks takes its time: members come in turn.
-    let _turn = core.comparing.of(member).await;
+    let _turn = transfer.comparing.of(member).await;
     let look = move |store: &Store| {
         let states = hashes.iter().map(|hash| here(store, hash).map(|holding| holding as u8));
         states.collect::<Result<Vec<u8>, LedgerError>>()
     };
-    match core.disk.run(look).await {
+    match transfer.core.disk.run(look).await {
         Ok(states) => Reply::Holding { states: ByteBuf::from(states) },
         Err(LedgerError::Read(error)) => unable(&error),
         Err(error) => refused(Refusal::Failed, &error.to_string()),

@@ -16,10 +16,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::buffers::buffer::{Buffer, MAX_BUFFER};
-use crate::core::Core;
 use crate::ledger::lease::Leases;
 use crate::ledger::{Chunks, at};
 use crate::message::{self, Put, PutReply, RecordResult};
+use crate::transfer::Transfer;
 use crate::transfer::accept::accept;
 
 /// A put stream may be silent for this long: its sender may be reading from a slow pipe.
@@ -68,7 +68,7 @@ pub(crate) enum Fault {
 
 /// Serves one put stream to its end.
 pub(crate) async fn serve(
-    core: Arc<Core>,
+    transfer: Arc<Transfer>,
     from: NodeId,
     send: SendStream,
     mut recv: RecvStream,
@@ -78,7 +78,7 @@ pub(crate) async fn serve(
     let abort = CancellationToken::new();
     let replies = tokio::spawn(reply(send, want_queue, commit_queue, abort.clone()));
     let mut intake = Intake {
-        core,
+        transfer,
         from,
         leases: Leases::new(),
         expected: VecDeque::new(),
@@ -108,7 +108,7 @@ struct Filling {
 }
 
 struct Intake {
-    core: Arc<Core>,
+    transfer: Arc<Transfer>,
     from: NodeId,
     /// What was offered and no record names yet. Only owners put, and only they lease.
     leases: Leases,
@@ -141,13 +141,13 @@ impl Intake {
     async fn next(&mut self, recv: &mut RecvStream) -> Result<Option<Frame>, Fault> {
         let next = timeout(IDLE, recv.next());
         tokio::pin!(next);
-        let core = Arc::clone(&self.core);
+        let transfer = Arc::clone(&self.transfer);
         loop {
-            let grown = core.roster.grown();
+            let grown = transfer.core.roster.grown();
             tokio::pin!(grown);
             // Before the look: what changes after it is heard of.
             grown.as_mut().enable();
-            if !self.core.roster.role(&self.from).is_some_and(Role::writes) {
+            if !self.transfer.core.roster.role(&self.from).is_some_and(Role::writes) {
                 return Err(Fault::Demoted);
             }
             tokio::select! {
@@ -167,7 +167,7 @@ impl Intake {
         }
         let addresses: Vec<_> = chunks.iter().map(|chunk| chunk.address).collect();
         let leases = self.leases.clone();
-        let here = self.core.disk.run(move |store| leases.add(store, &addresses)).await?;
+        let here = self.transfer.core.disk.run(move |store| leases.add(store, &addresses)).await?;
         let mut want = Vec::with_capacity(chunks.len());
         for (chunk, here) in chunks.into_iter().zip(here) {
             let lacks = !here && self.asked.insert(chunk.address);
@@ -185,11 +185,11 @@ impl Intake {
     /// Keeps room for a chunk before its bytes are asked for. Without any, it is not asked for, and
     /// the records that name it are told why.
     fn room(&self, len: u32) -> Result<Option<Reservation>, Fault> {
-        match self.core.disk.store().reserve(len.into()) {
+        match self.transfer.core.disk.store().reserve(len.into()) {
             Ok(room) => Ok(Some(room)),
             Err(error) if error.is_full() => {
                 self.full.store(true, Ordering::Relaxed);
-                self.core.rooms.changed();
+                self.transfer.rooms.changed();
                 Ok(None)
             }
             Err(error) => Err(error.into()),
@@ -203,7 +203,7 @@ impl Intake {
                 None => {
                     let (chunk, room) = self.expected.pop_front().ok_or(Fault::Unasked)?;
                     let buffer =
-                        self.core.pools.intake.take(self.from, chunk.sealed_len as usize).await;
+                        self.transfer.pools.intake.take(self.from, chunk.sealed_len as usize).await;
                     Filling { address: chunk.address, room, buffer, filled: 0 }
                 }
             };
@@ -224,9 +224,9 @@ impl Intake {
     /// Checks a whole chunk against its address and hands it to the store, beside the stream.
     async fn stage(&mut self, filling: Filling) -> Result<(), Fault> {
         self.staged(STAGING - 1).await?;
-        let (core, full) = (Arc::clone(&self.core), Arc::clone(&self.full));
+        let (transfer, full) = (Arc::clone(&self.transfer), Arc::clone(&self.full));
         self.staging.spawn(async move {
-            let shared = Arc::clone(&core);
+            let shared = Arc::clone(&transfer);
             let work = move |_: &Store| {
                 let Filling { address, room, buffer, .. } = filling;
                 shared.background.came(buffer.len());
@@ -241,7 +241,7 @@ impl Intake {
                 }
                 Ok(())
             };
-            core.disk.run(work).await
+            transfer.core.disk.run(work).await
         });
         Ok(())
     }
@@ -265,14 +265,14 @@ impl Intake {
         // What was asked for is here; should it vanish, it may be asked for again.
         self.asked.clear();
         let full = self.full.swap(false, Ordering::Relaxed);
-        let (core, from, leases) = (Arc::clone(&self.core), self.from, self.leases.clone());
+        let (transfer, from, leases) = (Arc::clone(&self.transfer), self.from, self.leases.clone());
         let commit = tokio::spawn(async move {
             let named: Vec<_> = records.iter().map(|bytes| Record::decode(bytes).ok()).collect();
-            let mut results = accept(&core, from, records, Chunks::Required).await;
+            let mut results = accept(&transfer, from, records, Chunks::Required).await;
             if full {
                 // What they need was offered, and there is no room for it.
                 let lacks = |one: &&mut RecordResult| matches!(one, RecordResult::Need { .. });
-                let stats = core.disk.store().stats();
+                let stats = transfer.core.disk.store().stats();
                 let (used, limit) = (stats.used_bytes, stats.limit_bytes);
                 results
                     .iter_mut()
@@ -282,7 +282,7 @@ impl Intake {
             let kept = named.into_iter().zip(&results);
             let kept = kept.filter(|(_, result)| **result == RecordResult::Stored {});
             let kept: Vec<Record> = kept.filter_map(|(record, _)| record).collect();
-            core.disk.run(move |store| leases.release(store, &kept)).await;
+            transfer.core.disk.run(move |store| leases.release(store, &kept)).await;
             results
         });
         self.commits.send(commit).await.map_err(|_| Fault::Stopped)

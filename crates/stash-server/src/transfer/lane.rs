@@ -14,14 +14,13 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 
 use crate::buffers::buffer::Shared;
-use crate::core::Core;
 use crate::ledger::at;
 use crate::message::{self, MAX_RECORD_BYTES, Put, PutReply, RecordResult, Request};
 use crate::rpc::{ANSWER, AskError};
-use crate::transfer::local;
 use crate::transfer::rooms::Rooms;
 use crate::transfer::shipment::{Progress, Shipment};
 use crate::transfer::tally::STALL;
+use crate::transfer::{Transfer, local};
 
 /// Chunks in one offer, at most: an offer costs a round trip, and its chunks stay in memory.
 const OFFER: usize = 8;
@@ -73,7 +72,7 @@ enum News {
 /// Runs a lane until its items end. A failure is noted in every shipment that is still to come, so
 /// that no put waits for a lane that is gone.
 pub(crate) async fn run(
-    core: Arc<Core>,
+    transfer: Arc<Transfer>,
     node: NodeId,
     peer: Peer,
     progress: Arc<Progress>,
@@ -84,11 +83,11 @@ pub(crate) async fn run(
         Err(error) => Err(error),
         Ok((send, recv)) => {
             let (news, inbox) = mpsc::channel(NEWS);
-            let reader = tokio::spawn(read(Arc::clone(&core), recv, node, expected, news));
+            let reader = tokio::spawn(read(Arc::clone(&transfer), recv, node, expected, news));
             let offers = VecDeque::new();
             let (held, unanswered) = (None, 0);
             let mut lane =
-                Lane { core, node, send, inbox, awaited, offers, held, unanswered, progress };
+                Lane { transfer, node, send, inbox, awaited, offers, held, unanswered, progress };
             let written = lane.run(&mut items).await;
             // Ends the stream's and the reader's input; the reader drains what is outstanding.
             let Lane { send, awaited, held, .. } = lane;
@@ -128,7 +127,7 @@ async fn open(peer: &Peer) -> Result<(SendStream, RecvStream), AskError> {
 }
 
 struct Lane {
-    core: Arc<Core>,
+    transfer: Arc<Transfer>,
     node: NodeId,
     send: SendStream,
     inbox: mpsc::Receiver<News>,
@@ -178,7 +177,7 @@ impl Lane {
         first: Chunk,
         items: &mut mpsc::Receiver<Item>,
     ) -> Result<(), AskError> {
-        if self.core.rooms.is_full(&self.node) {
+        if self.transfer.rooms.is_full(&self.node) {
             return Ok(());
         }
         let mut group = vec![first];
@@ -256,7 +255,7 @@ impl Lane {
 
     async fn length(&self, address: Address) -> Result<u32, AskError> {
         let gone = || AskError::Gone(format!("chunk {} is no longer here", address.short()));
-        match self.core.disk.run(move |store| store.chunk_state(&at(&address))).await {
+        match self.transfer.core.disk.run(move |store| store.chunk_state(&at(&address))).await {
             Ok(stash_store::ChunkState::Here { len }) => Ok(len),
             _ => Err(gone()),
         }
@@ -289,8 +288,8 @@ impl Lane {
 
     async fn read_back(&self, chunk: ChunkRef) -> Result<Bytes, AskError> {
         let len = chunk.sealed_len as usize;
-        let buffer = self.core.pools.serve.take(self.node, len).await;
-        match local::read_local(&self.core, chunk, buffer).await {
+        let buffer = self.transfer.pools.serve.take(self.node, len).await;
+        match local::read_local(&self.transfer, chunk, buffer).await {
             Ok(buffer) => Ok(buffer.freeze().into()),
             Err(_) => {
                 Err(AskError::Gone(format!("chunk {} is no longer here", chunk.address.short())))
@@ -301,7 +300,7 @@ impl Lane {
     /// Sends the records of a shipment in as few messages as hold them.
     async fn ship(&mut self, shipment: Arc<Shipment>) -> Result<(), AskError> {
         let (mut rest, endings) = (shipment.records(), endings(&shipment));
-        if self.core.rooms.is_full(&self.node) && endings.len() < rest.len() {
+        if self.transfer.rooms.is_full(&self.node) && endings.len() < rest.len() {
             // The others it asks for when it has room.
             shipment.missing(&self.node, FULL);
             rest = &endings;
@@ -345,7 +344,7 @@ impl Lane {
 
 /// Reads wants and results until the stream ends or nothing more is awaited.
 async fn read(
-    core: Arc<Core>,
+    transfer: Arc<Transfer>,
     mut recv: RecvStream,
     node: NodeId,
     mut expected: mpsc::Receiver<Awaited>,
@@ -367,7 +366,7 @@ async fn read(
                 news.send(News::Want(chunks.into_vec())).await.map_err(|_| stopped())
             }
             Ok(PutReply::Results { results }) => match expected.try_recv() {
-                Ok(awaited) => results_of(awaited, results, (&node, &core.rooms), &news).await,
+                Ok(awaited) => results_of(awaited, results, (&node, &transfer.rooms), &news).await,
                 Err(_) => Err(AskError::Protocol("results answer no records".to_owned())),
             },
             Err(error) => Err(AskError::Protocol(error.to_string())),

@@ -6,21 +6,21 @@ use stash_crypto::{Address, ChunkRef};
 use stash_store::{ReadError, Store};
 
 use crate::buffers::buffer::Buffer;
-use crate::core::Core;
 use crate::ledger::at;
+use crate::transfer::Transfer;
 use crate::transfer::damage::Damage;
 
 /// Reads the sealed bytes of a chunk as every part of the engine does: damage that it meets is noted, so that it
 /// is healed. False if the chunk is not here whole. Blocking.
 pub(crate) fn read(
-    core: &Core,
+    transfer: &Transfer,
     store: &Store,
     address: &Address,
     into: &mut Vec<u8>,
 ) -> Result<bool, ReadError> {
     let read = store.read_into(&at(address), into);
     if let Err(error @ ReadError::Damaged { .. }) = &read
-        && core.house.damaged(Damage::Chunk(*address), error.to_string())
+        && transfer.damage.met(Damage::Chunk(*address), error.to_string())
     {
         tracing::error!(chunk = %address.short(), %error, "a chunk is damaged here");
     }
@@ -29,11 +29,11 @@ pub(crate) fn read(
 
 /// Reads a chunk from the own store; gives the buffer back when it is not here whole.
 pub(crate) async fn read_local(
-    core: &Arc<Core>,
+    transfer: &Arc<Transfer>,
     chunk: ChunkRef,
     mut buffer: Buffer,
 ) -> Result<Buffer, Buffer> {
-    let shared = Arc::clone(core);
+    let shared = Arc::clone(transfer);
     let work = move |store: &Store| match buffer
         .fill(|bytes| read(&shared, store, &chunk.address, bytes))
     {
@@ -44,5 +44,5 @@ pub(crate) async fn read_local(
             Err(buffer)
         }
     };
-    core.disk.run(work).await
+    transfer.core.disk.run(work).await
 }

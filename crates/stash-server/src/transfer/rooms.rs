@@ -10,10 +10,9 @@ use std::sync::Mutex;
 use stash_crypto::NodeId;
 use tokio::sync::Notify;
 
-use crate::core::Core;
 use crate::lock::lock;
 use crate::message::MemberRoom;
-use crate::peers::Follower;
+use crate::peers::Peers;
 
 /// What members say of their room, and what of this node's they were told.
 #[derive(Debug, Default)]
@@ -37,11 +36,11 @@ impl Rooms {
     }
 
     /// A member said how much room it has.
-    pub(crate) fn learn(&self, core: &Core, node: NodeId, room: MemberRoom) {
+    pub(crate) fn learn(&self, peers: &Peers, node: NodeId, room: MemberRoom) {
         let before = lock(&self.members).insert(node, room);
         if !room.full && before.is_some_and(|before| before.full) {
             // What it lacks may be told it again.
-            lock(&core.news).get(&node).into_iter().for_each(|follower| Follower::news(follower));
+            peers.follower(&node).iter().for_each(|follower| follower.news());
         }
     }
 

@@ -12,14 +12,13 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::buffers::buffer::Shared;
-use crate::core::{self, Core};
 use crate::ledger::author::Write;
 use crate::ledger::lease::Leases;
 use crate::ledger::{LedgerError, WriteError, at};
 use crate::transfer::lane::Item;
 use crate::transfer::shipment::{Progress, Shipment};
 use crate::transfer::tally::{STALL, Tally, Wait};
-use crate::transfer::{lane, under_replicated};
+use crate::transfer::{Transfer, lacking, lane};
 
 /// Chunks of one lane that are held in memory at once.
 const HELD: usize = 6;
@@ -62,7 +61,7 @@ pub struct Upload {
 }
 
 struct Inner {
-    core: Arc<Core>,
+    transfer: Arc<Transfer>,
     wait: Wait,
     targets: Vec<NodeId>,
     lanes: BTreeMap<NodeId, Lane>,
@@ -134,22 +133,24 @@ impl std::fmt::Debug for Upload {
 }
 
 impl Upload {
-    pub(crate) fn open(core: &Arc<Core>, wait: Wait) -> Upload {
+    pub(crate) fn open(transfer: &Arc<Transfer>, wait: Wait) -> Upload {
         let progress = Arc::new(Progress::new());
-        let targets = core::counted(core).collect();
+        let targets = transfer.core.counted().collect();
         let lane = |(node, peer)| {
             let (items, queue) = mpsc::channel(BEHIND);
-            let task = lane::run(Arc::clone(core), node, peer, Arc::clone(&progress), queue);
-            core.tasks.spawn(task);
+            let task = lane::run(Arc::clone(transfer), node, peer, Arc::clone(&progress), queue);
+            transfer.core.tasks.spawn(task);
             let places = Arc::new(Semaphore::new(HELD));
             let (behind, lost) = (AtomicBool::new(false), AtomicBool::new(false));
             (node, Lane { items, places, behind, lost })
         };
-        let lanes = core.connected().into_iter().map(lane).collect();
+        let lanes = transfer.core.connected().into_iter().map(lane).collect();
         let staging = Mutex::new(JoinSet::new());
-        let core = Arc::clone(core);
+        let transfer = Arc::clone(transfer);
         let leases = Leases::new();
-        Upload { inner: Arc::new(Inner { core, wait, targets, lanes, staging, progress, leases }) }
+        Upload {
+            inner: Arc::new(Inner { transfer, wait, targets, lanes, staging, progress, leases }),
+        }
     }
 
     /// Hands a sealed chunk to the own store and to every connected member. Returns when there is
@@ -162,13 +163,14 @@ impl Upload {
         let inner = &*self.inner;
         let sealed_len = u32::try_from(sealed.as_ref().len()).unwrap_or(u32::MAX);
         let chunk = ChunkRef { address, sealed_len };
-        let (core, bytes, leases) = (Arc::clone(&inner.core), sealed.clone(), inner.leases.clone());
+        let (transfer, bytes, leases) =
+            (Arc::clone(&inner.transfer), sealed.clone(), inner.leases.clone());
         self.stage(async move {
             let work = move |store: &Store| {
                 leases.add(store, &[address])?;
                 store.stage(Blob::assume(at(&address), bytes))
             };
-            core.disk.run(work).await
+            transfer.core.disk.run(work).await
         })
         .await?;
         for lane in inner.lanes.values() {
@@ -187,7 +189,7 @@ impl Upload {
         let inner = &*self.inner;
         let leases = inner.leases.clone();
         let work = move |store: &Store| leases.add(store, &[chunk.address]);
-        let here = inner.core.disk.run(work).await.map_err(LedgerError::from)?;
+        let here = inner.transfer.core.disk.run(work).await.map_err(LedgerError::from)?;
         if here != [true] {
             return Ok(false);
         }
@@ -203,7 +205,7 @@ impl Upload {
     ///
     /// As [`Upload::chunk`].
     pub async fn manifest_chunk(&self, address: Address, bytes: Vec<u8>) -> Result<(), PutError> {
-        let mut buffer = self.inner.core.pools.upload.take(bytes.len()).await;
+        let mut buffer = self.inner.transfer.pools.upload.take(bytes.len()).await;
         buffer.copy_from_slice(&bytes);
         self.chunk(address, buffer.freeze()).await
     }
@@ -216,21 +218,26 @@ impl Upload {
     /// [`PutError`]; no record of the batch was kept.
     pub async fn commit(&self, writes: Vec<Write>) -> Result<Pending, PutError> {
         let inner = &*self.inner;
-        let role = inner.core.role();
+        let role = inner.transfer.core.role();
         if !role.writes() {
             return Err(PutError::Role(role));
         }
         self.staged(0).await?;
-        let (core, leases) = (Arc::clone(&inner.core), inner.leases.clone());
+        let (transfer, leases) = (Arc::clone(&inner.transfer), inner.leases.clone());
         let work = move |store: &Store| {
-            let records = core.author.write(&core.name_locks, &core.roster, store, writes)?;
+            let records = transfer.core.author.write(
+                &transfer.core.name_locks,
+                &transfer.core.roster,
+                store,
+                writes,
+            )?;
             leases.release(store, &records);
             Ok::<_, WriteError>(records)
         };
-        let records = inner.core.disk.run(work).await?;
-        inner.core.applied();
+        let records = inner.transfer.core.disk.run(work).await?;
+        inner.transfer.core.applied();
         // What was damaged may be covered now.
-        inner.core.house.met();
+        inner.transfer.damage.look_again();
         Ok(self.send(records))
     }
 
@@ -249,11 +256,11 @@ impl Upload {
         let targets = inner.targets.iter().copied();
         let progress = Arc::clone(&inner.progress);
         progress.made();
-        let me = inner.core.me;
+        let me = inner.transfer.core.me;
         let shipment = Arc::new(Shipment::new(records, inner.wait, me, targets, progress));
         let lanes: Vec<NodeId> = inner.lanes.keys().copied().collect();
         for node in &lanes {
-            inner.core.in_flight.add(node, shipment.records());
+            inner.transfer.in_flight.add(node, shipment.records());
         }
         for node in inner.targets.iter().filter(|node| **node != me) {
             match inner.lanes.get(node) {
@@ -263,8 +270,8 @@ impl Upload {
                 None => shipment.missing(node, "not connected"),
             }
         }
-        let watch = under_replicated::watch(Arc::clone(&inner.core), Arc::clone(&shipment), lanes);
-        inner.core.tasks.spawn(watch);
+        let watch = lacking::watch(Arc::clone(&inner.transfer), Arc::clone(&shipment), lanes);
+        inner.transfer.core.tasks.spawn(watch);
         Pending { shipment }
     }
 

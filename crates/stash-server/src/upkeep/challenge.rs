@@ -17,7 +17,6 @@ use stash_p2p::Peer;
 use stash_store::{Batch, Store};
 use tokio::time::sleep;
 
-use crate::core::Core;
 use crate::ledger::LedgerError;
 use crate::message::{FindPuts, Refusal, Reply, Request, refused, unable};
 use crate::rpc::{AskError, ask, unexpected};
@@ -25,6 +24,7 @@ use crate::transfer::holders::Holding;
 use crate::transfer::proof::Question;
 use crate::transfer::suspects::{ASKED, Sample};
 use crate::transfer::{holders, local, under_replicated};
+use crate::upkeep::Upkeep;
 use crate::{ledger, message};
 
 /// Half of what is asked for is drawn among so many of the newest records.
@@ -34,19 +34,19 @@ const NEWEST: u64 = 1_024;
 const FIRST: Duration = Duration::from_secs(60);
 
 /// Challenges a member until the connection ends.
-pub(crate) async fn watch(core: Arc<Core>, node: NodeId, peer: Peer) {
-    let interval = core.house.options.challenge_interval;
+pub(crate) async fn watch(upkeep: Arc<Upkeep>, node: NodeId, peer: Peer) {
+    let interval = upkeep.house.options.challenge_interval;
     let mut pause = FIRST.min(interval);
     loop {
         tokio::select! {
             biased;
-            () = core.stop.cancelled() => return,
+            () = upkeep.core.tasks.stopped() => return,
             _ = peer.closed() => return,
             () = sleep(pause) => {}
         }
         pause = interval;
-        let stood = challenge(&core, node, &peer).await;
-        core.repairs.heard(node, &stood);
+        let stood = challenge(&upkeep, node, &peer).await;
+        upkeep.membership.last_met.heard(node, &stood);
         if let Err(error) = stood {
             tracing::debug!(peer = %node.short(), %error, "a challenge was interrupted");
         }
@@ -54,17 +54,17 @@ pub(crate) async fn watch(core: Arc<Core>, node: NodeId, peer: Peer) {
 }
 
 /// Challenges a member once.
-async fn challenge(core: &Arc<Core>, node: NodeId, peer: &Peer) -> Result<(), AskError> {
-    let again = core.suspects.again(&node);
-    let (mut shown, failed) = show(core, node, peer, Choice::Chance(again)).await?;
-    let mut claimed = claimed(core, peer, failed).await?;
+async fn challenge(upkeep: &Arc<Upkeep>, node: NodeId, peer: &Peer) -> Result<(), AskError> {
+    let again = upkeep.transfer.suspects.again(&node);
+    let (mut shown, failed) = show(upkeep, node, peer, Choice::Chance(again)).await?;
+    let mut claimed = claimed(upkeep, peer, failed).await?;
     if !claimed.is_empty() {
         // Proving finds damage, and it may be healed by the time the member says that all is whole.
-        let (late, failed) = show(core, node, peer, Choice::These(claimed)).await?;
+        let (late, failed) = show(upkeep, node, peer, Choice::These(claimed)).await?;
         shown.extend(late);
-        claimed = self::claimed(core, peer, failed).await?;
+        claimed = self::claimed(upkeep, peer, failed).await?;
     }
-    conclude(core, node, &shown, &claimed).await;
+    conclude(upkeep, node, &shown, &claimed).await;
     Ok(())
 }
 
@@ -78,22 +78,23 @@ enum Choice {
 
 /// Asks a member once. What it has shown, and what it has not.
 async fn show(
-    core: &Arc<Core>,
+    upkeep: &Arc<Upkeep>,
     node: NodeId,
     peer: &Peer,
     choice: Choice,
 ) -> Result<(Vec<Sample>, Vec<Sample>), AskError> {
     let mut nonce = [0; 32];
-    core.environment.rng().fill_bytes(&mut nonce);
-    let (session, shared) = (peer.handshake_hash(), Arc::clone(core));
+    upkeep.core.environment.rng().fill_bytes(&mut nonce);
+    let (session, shared) = (peer.handshake_hash(), Arc::clone(upkeep));
     let draw = move |store: &Store| {
-        let ours = Asked { core: &shared, prover: node, nonce, session };
+        let ours = Asked { upkeep: &shared, prover: node, nonce, session };
         match choice {
             Choice::Chance(again) => ours.draw(store, again),
             Choice::These(samples) => ours.expect_all(store, samples),
         }
     };
-    let drawn = core.disk.run(draw).await.map_err(|error| AskError::Gone(error.to_string()))?;
+    let drawn =
+        upkeep.core.disk.run(draw).await.map_err(|error| AskError::Gone(error.to_string()))?;
     let (mut shown, mut failed) = (Vec::new(), Vec::new());
     let (chunks, records): (Vec<_>, Vec<_>) =
         drawn.into_iter().partition(|(sample, _)| sample.chunk.is_some());
@@ -146,7 +147,7 @@ async fn found(peer: &Peer, hashes: &[RecordHash]) -> Result<BTreeSet<RecordHash
 
 /// Those of the samples that were not shown, and that the member says it has all the same.
 async fn claimed(
-    core: &Arc<Core>,
+    upkeep: &Arc<Upkeep>,
     peer: &Peer,
     failed: Vec<Sample>,
 ) -> Result<Vec<Sample>, AskError> {
@@ -161,7 +162,7 @@ async fn claimed(
         holders::tell(peer, &lacking).await;
     }
     let raw: Vec<[u8; 32]> = hashes.iter().map(|hash| *hash.as_bytes()).collect();
-    let held = core.disk.run(move |store| store.has_records(&raw)).await;
+    let held = upkeep.core.disk.run(move |store| store.has_records(&raw)).await;
     // One that was forgotten meanwhile, here and there, is not to be shown.
     let held = held.map_err(|error| AskError::Gone(error.to_string()))?;
     let said = failed.into_iter().zip(states).zip(held);
@@ -169,8 +170,9 @@ async fn claimed(
     Ok(said.map(|((sample, _), _)| sample).collect())
 }
 
-async fn conclude(core: &Arc<Core>, node: NodeId, shown: &[Sample], failed: &[Sample]) {
-    let changed = core.suspects.note(node, core.environment.seconds(), shown, failed);
+async fn conclude(upkeep: &Arc<Upkeep>, node: NodeId, shown: &[Sample], failed: &[Sample]) {
+    let changed =
+        upkeep.transfer.suspects.note(node, upkeep.core.environment.seconds(), shown, failed);
     if !failed.is_empty() {
         tracing::error!(peer = %node.short(), failed = failed.len(), shown = shown.len(),
             "a member did not show what it says that it has");
@@ -178,19 +180,19 @@ async fn conclude(core: &Arc<Core>, node: NodeId, shown: &[Sample], failed: &[Sa
     if !changed && failed.is_empty() {
         return;
     }
-    let batch = core.suspects.write(Batch::new().even_if_full(), &node);
-    if let Err(error) = core.disk.run(move |store| store.commit(batch)).await {
+    let batch = upkeep.transfer.suspects.write(Batch::new().even_if_full(), &node);
+    if let Err(error) = upkeep.core.disk.run(move |store| store.commit(batch)).await {
         tracing::warn!(%error, "that a member is in doubt could not be written down");
     }
     if changed {
         // There are more copies or fewer than it seemed.
-        core.repairs.look_again();
+        upkeep.repairs.look_again();
     }
 }
 
 /// A question to one member.
 struct Asked<'a> {
-    core: &'a Core,
+    upkeep: &'a Upkeep,
     prover: NodeId,
     nonce: [u8; 32],
     session: [u8; 32],
@@ -206,7 +208,7 @@ impl Asked<'_> {
     ) -> Result<Vec<(Sample, [u8; 32])>, LedgerError> {
         let mut drawn: BTreeMap<_, _> = self.expect_all(store, again)?.into_iter().collect();
         let last = store.last_sequence();
-        let mut rng = self.core.environment.rng();
+        let mut rng = self.upkeep.core.environment.rng();
         for turn in 0..ASKED {
             if drawn.len() >= ASKED || last == 0 {
                 break;
@@ -248,12 +250,12 @@ impl Asked<'_> {
         };
         let question = Question {
             nonce: &self.nonce,
-            stash: &self.core.stash,
-            verifier: &self.core.me,
+            stash: &self.upkeep.core.stash,
+            verifier: &self.upkeep.core.me,
             prover: &self.prover,
             session: &self.session,
         };
-        let sealed = read(self.core, store, &address);
+        let sealed = read(self.upkeep, store, &address);
         Ok(sealed.map(|sealed| (sample, question.answer(&sealed))))
     }
 }
@@ -281,14 +283,14 @@ fn chunk_of(
 }
 
 /// The sealed bytes of a chunk that is here whole. Blocking.
-fn read(core: &Core, store: &Store, address: &Address) -> Option<Vec<u8>> {
+fn read(upkeep: &Upkeep, store: &Store, address: &Address) -> Option<Vec<u8>> {
     let mut sealed = Vec::new();
-    matches!(local::read(core, store, address, &mut sealed), Ok(true)).then_some(sealed)
+    matches!(local::read(&upkeep.transfer, store, address, &mut sealed), Ok(true)).then_some(sealed)
 }
 
 /// Shows a member that chunks are here: 32 bytes each, zeros for those that are not.
 pub(crate) async fn prove(
-    core: &Arc<Core>,
+    upkeep: &Arc<Upkeep>,
     verifier: NodeId,
     session: [u8; 32],
     nonce: [u8; 32],
@@ -300,10 +302,10 @@ pub(crate) async fn prove(
         Err(error) => return refused(Refusal::Malformed, &error.to_string()),
     };
     // Each may be 4 MiB to read: members come in turn.
-    let _turn = core.proving.of(verifier).await;
-    let shared = Arc::clone(core);
+    let _turn = upkeep.transfer.proving.of(verifier).await;
+    let shared = Arc::clone(upkeep);
     let work = move |store: &Store| {
-        let (stash, prover) = (&shared.stash, &shared.me);
+        let (stash, prover) = (&shared.core.stash, &shared.core.me);
         let question =
             Question { nonce: &nonce, stash, verifier: &verifier, prover, session: &session };
         let prove = |address: &Address| {
@@ -311,9 +313,9 @@ pub(crate) async fn prove(
         };
         chunks.iter().map(prove).collect::<Vec<_>>()
     };
-    let proofs = core.disk.run(work).await;
+    let proofs = upkeep.core.disk.run(work).await;
     // Looked at after it was read: what was not read may only have been away.
-    if let Err(away) = core.disk.run(Store::look).await {
+    if let Err(away) = upkeep.core.disk.run(Store::look).await {
         return unable(&away.into());
     }
     Reply::Proofs { proofs: ByteBuf::from(proofs.concat()) }

@@ -8,13 +8,13 @@ use stash_crypto::{Address, NameId, NodeId, Record, RecordHash};
 use stash_p2p::Peer;
 use stash_store::{Batch, Blob, ChunkState, ReadError, Store, StoredRecord};
 
-use crate::core::Core;
 use crate::ledger::{self, Chunks, at};
 use crate::lock::lock;
 use crate::message::{FindPuts, Reply, Request};
 use crate::rpc::{AskError, ask, unexpected};
 use crate::transfer::damage::{Damage, Damaged, Open, SENTENCE};
 use crate::transfer::{accept, fetch};
+use crate::upkeep::Upkeep;
 
 /// What became of an attempt.
 enum Mended {
@@ -25,30 +25,30 @@ enum Mended {
 }
 
 /// Tries to heal everything that is damaged, from the members that are connected.
-pub(crate) async fn heal(core: &Arc<Core>) {
-    for (damage, _) in core.house.damage.all() {
-        if core.disk.store().away().is_some() {
+pub(crate) async fn heal(upkeep: &Arc<Upkeep>) {
+    for (damage, _) in upkeep.transfer.damage.all() {
+        if upkeep.core.disk.store().away().is_some() {
             // Nothing that would come could be kept.
             return;
         }
-        if core.stop.is_cancelled() {
+        if upkeep.core.tasks.is_stopping() {
             return;
         }
-        heal_one(core, damage).await;
+        heal_one(upkeep, damage).await;
     }
 }
 
 /// Tries to heal one thing that was noted.
-pub(crate) async fn heal_one(core: &Arc<Core>, damage: Damage) {
-    let _one_at_a_time = core.house.damage.attempt.lock().await;
-    let Some(open) = lock(&core.house.damage.open).get(&damage).cloned() else {
+pub(crate) async fn heal_one(upkeep: &Arc<Upkeep>, damage: Damage) {
+    let _one_at_a_time = upkeep.transfer.damage.attempt.lock().await;
+    let Some(open) = lock(&upkeep.transfer.damage.open).get(&damage).cloned() else {
         return;
     };
     let mended = match damage {
-        Damage::Chunk(address) => chunk(core, address).await,
-        Damage::Record(hash) => record(core, hash).await,
+        Damage::Chunk(address) => chunk(upkeep, address).await,
+        Damage::Record(hash) => record(upkeep, hash).await,
     };
-    let list = &core.house.damage;
+    let list = &upkeep.transfer.damage;
     match mended {
         Ok(mended) => {
             if lock(&list.open).remove(&damage).is_some() && matches!(mended, Mended::Whole) {
@@ -56,13 +56,13 @@ pub(crate) async fn heal_one(core: &Arc<Core>, damage: Damage) {
                 tracing::info!(?damage, "damage is healed");
             }
             if open.written {
-                write(core, &damage, None).await;
+                write(upkeep, &damage, None).await;
             }
         }
         Err(reason) if !open.written => {
             tracing::warn!(?damage, why = open.why, reason, "damage is not healed");
             let why = format!("{}; {reason}", open.why);
-            if write(core, &damage, Some(&why)).await
+            if write(upkeep, &damage, Some(&why)).await
                 && let Some(open) = lock(&list.open).get_mut(&damage)
             {
                 *open = Open { why, written: true };
@@ -73,48 +73,49 @@ pub(crate) async fn heal_one(core: &Arc<Core>, damage: Damage) {
 }
 
 /// Writes down that something is damaged, or is no longer. False if the store does not take it.
-async fn write(core: &Arc<Core>, damage: &Damage, why: Option<&str>) -> bool {
+async fn write(upkeep: &Arc<Upkeep>, damage: &Damage, why: Option<&str>) -> bool {
     let value = why.map(|why| why.as_bytes()[..why.floor_char_boundary(SENTENCE)].to_vec());
     let batch = Batch::new().row(&damage.row(), value.as_deref());
-    core.disk.run(move |store| store.commit(batch)).await.is_ok()
+    upkeep.core.disk.run(move |store| store.commit(batch)).await.is_ok()
 }
 
 /// Makes a chunk whole.
-async fn chunk(core: &Arc<Core>, address: Address) -> Result<Mended, String> {
-    let state = core.disk.run(move |store| store.chunk_state(&at(&address))).await;
+async fn chunk(upkeep: &Arc<Upkeep>, address: Address) -> Result<Mended, String> {
+    let state = upkeep.core.disk.run(move |store| store.chunk_state(&at(&address))).await;
     match state.map_err(|error| error.to_string())? {
         ChunkState::Here { .. } => return Ok(Mended::Whole),
         ChunkState::Evicted | ChunkState::Absent => return Ok(Mended::Gone),
         ChunkState::Quarantined => {}
     }
     // Its file may be back, or be read where it was not before.
-    let read = core.disk.run(move |store| store.read_into(&at(&address), &mut Vec::new())).await;
+    let read =
+        upkeep.core.disk.run(move |store| store.read_into(&at(&address), &mut Vec::new())).await;
     if matches!(read, Ok(true)) {
         return Ok(Mended::Whole);
     }
-    let (buffer, kept) = fetch::unmeasured(core, address).await?;
+    let (buffer, kept) = fetch::unmeasured(&upkeep.transfer, address).await?;
     let work = move |store: &Store| {
         let staged = kept.stage(Blob::assume(at(&address), buffer.freeze()));
         staged.map_err(|error| error.to_string())?;
         store.flush().map_err(|error| error.to_string())?;
         store.chunk_state(&at(&address)).map_err(|error| error.to_string())
     };
-    match core.disk.run(work).await? {
+    match upkeep.core.disk.run(work).await? {
         ChunkState::Here { .. } => Ok(Mended::Whole),
         state => Err(format!("the new copy was not kept: {state:?}")),
     }
 }
 
 /// Makes a record whole: the same bytes from another member replace those that are damaged.
-async fn record(core: &Arc<Core>, hash: RecordHash) -> Result<Mended, String> {
-    match core.disk.run(move |store| store.record(hash.as_bytes())).await {
+async fn record(upkeep: &Arc<Upkeep>, hash: RecordHash) -> Result<Mended, String> {
+    match upkeep.core.disk.run(move |store| store.record(hash.as_bytes())).await {
         Ok(Some(_)) => return Ok(Mended::Whole),
         Ok(None) => return Ok(Mended::Gone),
         Err(ReadError::RecordDamaged { .. }) => {}
         Err(error) => return Err(error.to_string()),
     }
     let mut why = "no other member is connected".to_owned();
-    for (node, peer) in core.connected() {
+    for (node, peer) in upkeep.core.connected() {
         let record = match find(&peer, hash).await {
             Ok(Some(record)) => record,
             Ok(None) => {
@@ -127,10 +128,10 @@ async fn record(core: &Arc<Core>, hash: RecordHash) -> Result<Mended, String> {
             }
         };
         let name = record.clear().name;
-        match replace(core, node, record).await {
+        match replace(upkeep, node, record).await {
             Ok(()) => {
                 // Whoever keeps an index of names passed the record over while it was damaged.
-                let _nobody_listens = core.mended.send(name);
+                let _nobody_listens = upkeep.transfer.damage.mended.send(name);
                 return Ok(Mended::Whole);
             }
             Err(reason) => why = reason,
@@ -139,11 +140,11 @@ async fn record(core: &Arc<Core>, hash: RecordHash) -> Result<Mended, String> {
     Err(why)
 }
 
-async fn replace(core: &Arc<Core>, node: NodeId, record: Record) -> Result<(), String> {
+async fn replace(upkeep: &Arc<Upkeep>, node: NodeId, record: Record) -> Result<(), String> {
     let hash = record.hash();
     let bytes = vec![ByteBuf::from(record.bytes())];
-    let results = accept::accept(core, node, bytes, Chunks::Later).await;
-    match core.disk.run(move |store| store.record(hash.as_bytes())).await {
+    let results = accept::accept(&upkeep.transfer, node, bytes, Chunks::Later).await;
+    match upkeep.core.disk.run(move |store| store.record(hash.as_bytes())).await {
         Ok(Some(_)) => Ok(()),
         Ok(None) => Err(format!("the record was not kept: {results:?}")),
         Err(error) => Err(error.to_string()),
@@ -153,24 +154,25 @@ async fn replace(core: &Arc<Core>, node: NodeId, record: Record) -> Result<(), S
 /// At most `limit` records after a sequence number. A damaged one is healed first; one that no
 /// member has whole is passed over, or else it would hide all that come after it.
 pub(crate) async fn records_after(
-    core: &Arc<Core>,
+    upkeep: &Arc<Upkeep>,
     after: u64,
     limit: u64,
 ) -> Result<Vec<StoredRecord>, ReadError> {
     let read = move |store: &Store| store.records_after(after, limit);
-    match core.disk.run(read).await {
+    match upkeep.core.disk.run(read).await {
         Err(ReadError::RecordDamaged { .. }) => {}
         result => return result,
     }
     let (mut after, mut whole) = (after, Vec::new());
     loop {
-        let page = core.disk.run(move |store| store.record_hashes_after(after, limit)).await?;
+        let page =
+            upkeep.core.disk.run(move |store| store.record_hashes_after(after, limit)).await?;
         let Some((last, _)) = page.last() else {
             return Ok(whole);
         };
         after = *last;
         for (_, hash) in page {
-            whole.extend(record_if_whole(core, hash).await?);
+            whole.extend(record_if_whole(upkeep, hash).await?);
         }
         // Nothing at all would say that there are no more.
         if !whole.is_empty() {
@@ -180,21 +182,21 @@ pub(crate) async fn records_after(
 }
 
 async fn record_if_whole(
-    core: &Arc<Core>,
+    upkeep: &Arc<Upkeep>,
     hash: [u8; 32],
 ) -> Result<Option<StoredRecord>, ReadError> {
     let read = move |store: &Store| store.record(&hash);
     let damage = Damage::Record(RecordHash::from_bytes(hash));
-    match core.disk.run(read).await {
+    match upkeep.core.disk.run(read).await {
         Err(error @ ReadError::RecordDamaged { .. }) => {
             // Not again and again: the housekeeping asks from time to time.
-            if core.house.damaged(damage, error.to_string()) {
-                heal_one(core, damage).await;
+            if upkeep.transfer.damage.met(damage, error.to_string()) {
+                heal_one(upkeep, damage).await;
             }
         }
         result => return result,
     }
-    match core.disk.run(read).await {
+    match upkeep.core.disk.run(read).await {
         Err(ReadError::RecordDamaged { .. }) => Ok(None),
         result => result,
     }
@@ -218,8 +220,8 @@ async fn find(peer: &Peer, hash: RecordHash) -> Result<Option<Record>, AskError>
 }
 
 /// What is not healed, the first `limit`, with the records and names that it concerns. Blocking.
-pub(crate) fn view(core: &Core, store: &Store, limit: usize) -> Vec<Damaged> {
-    let all = core.house.damage.all().into_iter().take(limit);
+pub(crate) fn view(upkeep: &Upkeep, store: &Store, limit: usize) -> Vec<Damaged> {
+    let all = upkeep.transfer.damage.all().into_iter().take(limit);
     let one = |(damage, open): (Damage, Open)| {
         let records = match damage {
             // What cannot be looked up is not named; the damage itself is.

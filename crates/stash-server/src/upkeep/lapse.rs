@@ -8,39 +8,39 @@ use std::sync::Arc;
 
 use stash_crypto::NodeId;
 
-use crate::core::Core;
 use crate::founder::change::{self, Fate};
-use crate::membership::standing;
+use crate::membership::may_sign;
+use crate::upkeep::Upkeep;
 
 /// Where the member log is signed: says of members who have been away for too long that they lapse, and of
 /// those who are back that they count again.
-pub(crate) async fn look(core: &Arc<Core>) {
-    if core.admission.is_none() {
+pub(crate) async fn look(upkeep: &Arc<Upkeep>) {
+    if upkeep.membership.admission.is_none() {
         return;
     }
-    let uptime = core.disk.store().stats().uptime;
-    let least = core.house.options.repair_lapse.as_secs();
-    let mut others = core.roster.members();
-    others.retain(|member| member.node != core.me);
+    let uptime = upkeep.core.disk.store().stats().uptime;
+    let least = upkeep.house.options.repair_lapse.as_secs();
+    let mut others = upkeep.core.roster.members();
+    others.retain(|member| member.node != upkeep.core.me);
     let is_away = |node: &NodeId| {
         // A store that was made anew has met nobody, and counts from its beginning.
-        let met = core.repairs.last_met(node).unwrap_or(0);
-        let away = uptime.saturating_sub(met.max(standing::knows_since(core)));
-        core.peer(node).is_none() && away >= least
+        let met = upkeep.membership.last_met.of(node).unwrap_or(0);
+        let away = uptime.saturating_sub(met.max(may_sign::knows_since(&upkeep.membership)));
+        upkeep.core.peer(node).is_none() && away >= least
     };
-    if !standing::may_lapse(core, is_away) {
+    if !may_sign::may_lapse(&upkeep.membership, is_away) {
         return;
     }
     for member in others {
-        let fate = match (member.lapsed, core.peer(&member.node).is_some()) {
+        let fate = match (member.lapsed, upkeep.core.peer(&member.node).is_some()) {
             (true, true) => Fate::Returns,
             (false, false) if is_away(&member.node) => Fate::Lapses,
             _ => continue,
         };
-        if !standing::may_lapse(core, is_away) {
+        if !may_sign::may_lapse(&upkeep.membership, is_away) {
             return;
         }
-        match change::change(core, member.node, fate).await {
+        match change::change(&upkeep.founder, member.node, fate).await {
             Ok(_) => {
                 tracing::info!(peer = %member.node.short(), ?fate, "a member counts otherwise")
             }

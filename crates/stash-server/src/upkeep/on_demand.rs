@@ -7,11 +7,11 @@ use stash_store::{
     CheckReport, CollectError, Collected, Finding, ReadError, ScrubError, Scrubbed, Store,
 };
 
-use crate::core::Core;
 use crate::ledger::LedgerError;
 use crate::transfer::damage::{Damage, Damaged};
-use crate::upkeep::heal;
-use crate::upkeep::housekeeping::{DAMAGE_LISTED, House, STEP, damaged, note_collected, note_pass};
+use crate::upkeep::house::House;
+use crate::upkeep::housekeeping::{DAMAGE_LISTED, STEP, damaged, found, note_collected, note_pass};
+use crate::upkeep::{Upkeep, heal};
 
 /// What a pass over everything found.
 #[derive(Clone, Debug, Default)]
@@ -73,28 +73,28 @@ pub enum HouseError {
 /// Collects at once, and without pauses. `progress` hears what was done so far after every step,
 /// and ends it with `false`.
 pub(crate) async fn collect(
-    core: &Arc<Core>,
+    upkeep: &Arc<Upkeep>,
     now: bool,
     mut progress: impl FnMut(&Collected) -> bool,
 ) -> Result<Collected, HouseError> {
-    writable(core)?;
-    let house = &core.house;
+    writable(upkeep)?;
+    let house = &upkeep.house;
     let waiting = Waiting::new(house);
     let _only_one = Arc::clone(&house.collecting).lock_owned().await;
     drop(waiting);
-    let mut collector = core.disk.store().collector(house.asked_options(now));
+    let mut collector = upkeep.core.disk.store().collector(house.asked_options(now));
     loop {
         let work = move |_: &Store| {
             let step = collector.step();
             (collector, step)
         };
-        let (stepped, step) = core.disk.run(work).await;
+        let (stepped, step) = upkeep.core.disk.run(work).await;
         collector = stepped;
         let ended = step?.is_none();
         let done = collector.done();
         let goes_on = progress(&done);
         if ended {
-            note_collected(core, &done).await;
+            note_collected(upkeep, &done).await;
             return Ok(done);
         }
         if !goes_on {
@@ -123,14 +123,14 @@ impl Drop for Waiting<'_> {
 /// Reads everything at once, and without pauses, and heals what is damaged. `progress` hears of
 /// every step, and ends it with `false`: it goes on from there by itself.
 pub(crate) async fn scrub(
-    core: &Arc<Core>,
+    upkeep: &Arc<Upkeep>,
     mut progress: impl FnMut(&Scrubbed) -> bool,
 ) -> Result<ScrubReport, HouseError> {
-    writable(core)?;
-    let _only_one = Arc::clone(&core.house.scrubbing).lock_owned().await;
-    let (_, healed_before, _) = core.house.damage.counts();
-    let began = core.environment.seconds();
-    let mut scrubber = core.disk.store().scrubber();
+    writable(upkeep)?;
+    let _only_one = Arc::clone(&upkeep.house.scrubbing).lock_owned().await;
+    let (_, healed_before, _) = upkeep.transfer.damage.counts();
+    let began = upkeep.core.environment.seconds();
+    let mut scrubber = upkeep.core.disk.store().scrubber();
     scrubber.restart();
     let mut report = ScrubReport::default();
     loop {
@@ -138,12 +138,12 @@ pub(crate) async fn scrub(
             let step = scrubber.step(STEP);
             (scrubber, step)
         };
-        let (stepped, step) = core.disk.run(work).await;
+        let (stepped, step) = upkeep.core.disk.run(work).await;
         scrubber = stepped;
         let Some(scrubbed) = step? else {
             break;
         };
-        core.house.found(&scrubbed.findings);
+        found(upkeep, &scrubbed.findings);
         report.bytes += scrubbed.bytes;
         report.found += scrubbed.findings.len() as u64;
         if !progress(&scrubbed) {
@@ -152,17 +152,17 @@ pub(crate) async fn scrub(
         let room = DAMAGE_LISTED.saturating_sub(report.findings.len());
         report.findings.extend(scrubbed.findings.into_iter().take(room));
     }
-    note_pass(core, began, core.environment.seconds()).await;
-    heal::heal(core).await;
-    report.damaged = damaged(core, DAMAGE_LISTED).await;
-    let (_, healed, unhealed) = core.house.damage.counts();
+    note_pass(upkeep, began, upkeep.core.environment.seconds()).await;
+    heal::heal(upkeep).await;
+    report.damaged = damaged(upkeep, DAMAGE_LISTED).await;
+    let (_, healed, unhealed) = upkeep.transfer.damage.counts();
     (report.healed, report.unhealed) = (healed - healed_before, unhealed);
     Ok(report)
 }
 
 /// Compares what the store says with what it holds, and heals what is damaged.
-pub(crate) async fn check(core: &Arc<Core>, read_data: bool) -> Result<Checked, HouseError> {
-    let (_, healed_before, _) = core.house.damage.counts();
+pub(crate) async fn check(upkeep: &Arc<Upkeep>, read_data: bool) -> Result<Checked, HouseError> {
+    let (_, healed_before, _) = upkeep.transfer.damage.counts();
     let look = move |store: &Store| {
         let report = store.check(read_data)?;
         let found = report.chunks_damaged.first.iter().chain(&report.records_damaged.first);
@@ -173,18 +173,18 @@ pub(crate) async fn check(core: &Arc<Core>, read_data: bool) -> Result<Checked, 
             .collect();
         Ok::<_, ReadError>((report, damage))
     };
-    let (report, damage) = core.disk.run(look).await?;
+    let (report, damage) = upkeep.core.disk.run(look).await?;
     for (damage, what) in damage {
-        core.house.damaged(damage, what);
+        upkeep.transfer.damage.met(damage, what);
     }
-    heal::heal(core).await;
-    let damaged = damaged(core, DAMAGE_LISTED).await;
-    let (_, healed, unhealed) = core.house.damage.counts();
+    heal::heal(upkeep).await;
+    let damaged = damaged(upkeep, DAMAGE_LISTED).await;
+    let (_, healed, unhealed) = upkeep.transfer.damage.counts();
     Ok(Checked { report, healed: healed - healed_before, damaged, unhealed })
 }
 
-fn writable(core: &Core) -> Result<(), HouseError> {
-    match core.disk.store().stats().read_only {
+fn writable(upkeep: &Upkeep) -> Result<(), HouseError> {
+    match upkeep.core.disk.store().stats().read_only {
         Some(reason) => Err(HouseError::ReadOnly { reason }),
         None => Ok(()),
     }

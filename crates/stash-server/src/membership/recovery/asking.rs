@@ -10,11 +10,10 @@ use stash_crypto::{EntryHash, MemberLog, NoiseSecret};
 use stash_p2p::{CloseReason, Peer};
 use tokio::time::sleep;
 
-use crate::core::Core;
 use crate::door::Hello;
 use crate::ledger::roster::{Known, holds};
-use crate::membership::cut_exchange;
 use crate::membership::join::{JoinError, Stranger, read_log};
+use crate::membership::{Membership, cut_exchange};
 use crate::message::{self, MAX_RECORD_BYTES, Request};
 use crate::rpc::ask;
 
@@ -29,80 +28,92 @@ const REACH: Duration = Duration::from_secs(10);
 
 /// Asks members that stay silent, now and then, until the engine stops. Nothing, but where the root
 /// secret is.
-pub(crate) async fn ask_the_silent(core: Arc<Core>) {
-    let Some(root) = core.admission.as_ref().and_then(|admission| admission.root_noise()) else {
+pub(crate) async fn ask_the_silent(membership: Arc<Membership>) {
+    let Some(root) = membership.admission.as_ref().and_then(|admission| admission.root_noise())
+    else {
         return;
     };
     let mut pause = FIRST;
     loop {
         tokio::select! {
             biased;
-            () = core.stop.cancelled() => return,
+            () = membership.core.tasks.stopped() => return,
             () = sleep(pause) => {}
         }
         pause = AGAIN;
-        round(&core, &root).await;
+        round(&membership, &root).await;
     }
 }
 
 /// Asks every member once that is not connected.
-pub(crate) async fn round(core: &Arc<Core>, root: &NoiseSecret) {
-    let silent = core.roster.members().into_iter().filter(|member| {
-        let connected = member.node == core.me || core.peer(&member.node).is_some();
+pub(crate) async fn round(membership: &Arc<Membership>, root: &NoiseSecret) {
+    let silent = membership.core.roster.members().into_iter().filter(|member| {
+        let connected =
+            member.node == membership.core.me || membership.core.peer(&member.node).is_some();
         !connected && !member.addresses.is_empty()
     });
     let silent: Vec<Known> = silent.collect();
     if silent.is_empty() {
         return;
     }
-    let stranger = match Stranger::bind(core.environment.clone(), root) {
+    let stranger = match Stranger::bind(membership.core.environment.clone(), root) {
         Ok(stranger) => stranger,
         Err(error) => return tracing::warn!(%error, "silent members are not asked"),
     };
     for member in silent {
-        if core.stop.is_cancelled() {
+        if membership.core.tasks.is_stopping() {
             break;
         }
-        if let Err(error) = ask_one(core, &stranger, &member).await {
+        if let Err(error) = ask_one(membership, &stranger, &member).await {
             tracing::debug!(peer = %member.node.short(), %error, "a member is silent to the root, too");
         }
     }
     stranger.close().await;
 }
 
-async fn ask_one(core: &Arc<Core>, stranger: &Stranger, member: &Known) -> Result<(), JoinError> {
+async fn ask_one(
+    membership: &Arc<Membership>,
+    stranger: &Stranger,
+    member: &Known,
+) -> Result<(), JoinError> {
     // Whoever was away knows the oldest of the keys.
-    let Some(realm) = core.door.member_realms().pop() else {
+    let Some(realm) = membership.core.door.member_realms().pop() else {
         return Ok(());
     };
     let peer = stranger.dial(&member.addresses, &member.noise, realm, REACH).await?;
-    let compared = compare(core, &peer).await;
+    let compared = compare(membership, &peer).await;
     peer.close(CloseReason::Shutdown);
     compared
 }
 
 /// Both sides see the log of the other, if it is another one.
-async fn compare(core: &Arc<Core>, peer: &Peer) -> Result<(), JoinError> {
+async fn compare(membership: &Arc<Membership>, peer: &Peer) -> Result<(), JoinError> {
     let hello: Option<Hello> = message::decode(&peer.hello()).ok();
     let told = hello.and_then(|hello| {
         let head = hello.head.first_chunk::<32>().copied().map(EntryHash::from_bytes)?;
         Some((hello.members, head))
     });
-    let length = core.roster.log(MemberLog::len);
+    let length = membership.core.roster.log(MemberLog::len);
     let same = told.is_some_and(|(members, head)| {
-        members == length && core.roster.log(|log| holds(log, members, &head))
+        members == length && membership.core.roster.log(|log| holds(log, members, &head))
     });
     if same {
         return Ok(());
     }
-    let mut log = MemberLog::new(core.stash);
+    let mut log = MemberLog::new(membership.core.stash);
     read_log(peer, &mut log).await?;
     let entries = log.entries().iter().map(|entry| entry.bytes().to_vec()).collect();
     // What parts raises the alarm here, and what is shown there raises it there.
-    let _ = cut_exchange::learn(core, peer, entries, Vec::new()).await;
-    let mine = core.roster.last_entries(MAX_RECORD_BYTES).into_iter().map(ByteBuf::from).collect();
+    let _ = cut_exchange::learn(membership, peer, entries, Vec::new()).await;
+    let mine = membership
+        .core
+        .roster
+        .last_entries(MAX_RECORD_BYTES)
+        .into_iter()
+        .map(ByteBuf::from)
+        .collect();
     let told = Request::Announce { entries: mine, addresses: Vec::new() };
-    let lists = core.roster.log(MemberLog::clone);
+    let lists = membership.core.roster.log(MemberLog::clone);
     tokio::select! {
         biased;
         told = ask(peer, &told) => told.map(drop)?,

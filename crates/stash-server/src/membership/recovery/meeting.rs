@@ -9,10 +9,9 @@ use std::time::Duration;
 use stash_crypto::{MemberLog, NetworkKey, NoisePublic, SignedAddresses, StashId};
 use stash_p2p::{CloseReason, Peer};
 
-use crate::core::Core;
 use crate::door::{Hello, meeting_realm};
 use crate::membership::join::{JoinError, Stranger, read_log};
-use crate::membership::{cut_exchange, exchange};
+use crate::membership::{Membership, cut_exchange, exchange};
 use crate::message::{Refusal, Request, refused};
 use crate::{message, rpc};
 
@@ -20,13 +19,15 @@ use crate::{message, rpc};
 const STAY: Duration = Duration::from_secs(60);
 
 /// Serves a connection of the meeting realm: the member log, and nothing else.
-pub(crate) async fn serve(core: Arc<Core>, peer: Peer) {
+pub(crate) async fn serve(membership: Arc<Membership>, peer: Peer) {
     let answer = async {
         while let Some(stream) = peer.accept().await {
             let (mut send, mut recv) = stream.split();
             let reply = match rpc::opening(&mut recv).await {
-                Ok(Some(Request::Members { from })) => exchange::member_log(&core, from),
-                Ok(Some(Request::Cuts { list, from })) => cut_exchange::answer(&core, list, from),
+                Ok(Some(Request::Members { from })) => exchange::member_log(&membership, from),
+                Ok(Some(Request::Cuts { list, from })) => {
+                    cut_exchange::answer(&membership, list, from)
+                }
                 Ok(_) => refused(Refusal::Unknown, "here only the member log is shown"),
                 Err(_) => continue,
             };

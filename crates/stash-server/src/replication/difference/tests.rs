@@ -39,7 +39,7 @@ struct Exchange {
     there: BTreeSet<Vec<u8>>,
 }
 
-/// Runs the whole comparison, as `catchup.rs` does over the network.
+/// Runs the whole comparison, as `replication/reconcile.rs` does over the network.
 fn exchange(mine: &Set, theirs: &Set) -> Exchange {
     let mut out = Exchange::default();
     let mut differing = vec![Vec::new()];

@@ -5,17 +5,28 @@ use std::sync::{Arc, Mutex};
 
 use stash_crypto::{Address, NodeId};
 
-use crate::core::Core;
 use crate::lock::lock;
 
 /// Members that an eviction has asked.
 type Asked = Mutex<BTreeSet<NodeId>>;
 
 /// Chunks with the evicting flag raised.
-#[derive(Debug, Default)]
-pub(crate) struct Evicting(Mutex<BTreeMap<Address, Arc<Asked>>>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Evicting(Arc<Mutex<BTreeMap<Address, Arc<Asked>>>>);
 
 impl Evicting {
+    /// Raises the flag of all of these chunks; `None` if that of one is raised already.
+    pub(crate) fn raise(&self, chunks: &BTreeSet<Address>) -> Option<Flag> {
+        let mut evicting = lock(&self.0);
+        if chunks.iter().any(|chunk| evicting.contains_key(chunk)) {
+            return None;
+        }
+        let asked = Arc::new(Asked::default());
+        evicting.extend(chunks.iter().map(|chunk| (*chunk, Arc::clone(&asked))));
+        let chunks = chunks.iter().copied().collect();
+        Some(Flag { evicting: self.clone(), chunks, asked })
+    }
+
     pub(crate) fn is_raised(&self, chunk: &Address) -> bool {
         lock(&self.0).contains_key(chunk)
     }
@@ -29,23 +40,12 @@ impl Evicting {
 
 /// The evicting flag of some chunks; dropping it takes it down.
 pub(crate) struct Flag {
-    core: Arc<Core>,
+    evicting: Evicting,
     pub(crate) chunks: Vec<Address>,
     asked: Arc<Asked>,
 }
 
 impl Flag {
-    pub(crate) fn raise(core: &Arc<Core>, chunks: &BTreeSet<Address>) -> Option<Flag> {
-        let mut evicting = lock(&core.evicting.0);
-        if chunks.iter().any(|chunk| evicting.contains_key(chunk)) {
-            return None;
-        }
-        let asked = Arc::new(Asked::default());
-        evicting.extend(chunks.iter().map(|chunk| (*chunk, Arc::clone(&asked))));
-        let chunks = chunks.iter().copied().collect();
-        Some(Flag { core: Arc::clone(core), chunks, asked })
-    }
-
     /// From now on this node gets none of the chunks from here.
     pub(crate) fn asks(&self, node: NodeId) {
         lock(&self.asked).insert(node);
@@ -54,7 +54,7 @@ impl Flag {
 
 impl Drop for Flag {
     fn drop(&mut self) {
-        let mut evicting = lock(&self.core.evicting.0);
+        let mut evicting = lock(&self.evicting.0);
         self.chunks.iter().for_each(|chunk| {
             evicting.remove(chunk);
         });

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use stash_crypto::{Address, ChunkRef, NodeId, RecordHash};
 use stash_store::{Batch, ChunkState, CommitError, Store};
 
-use crate::core::Core;
 use crate::ledger::{LedgerError, at};
+use crate::transfer::Transfer;
 use crate::transfer::evict::flag::Flag;
 use crate::transfer::evict::outcome::{EvictStop, Evicted};
 use crate::transfer::evict::question::{self, CHUNKS, Group, RECORDS};
@@ -25,16 +25,20 @@ impl Page {
     /// Looks the first of some chunks up whose flags are raised, as many as fit, and at least one.
     /// How many these were.
     pub(super) async fn look(
-        core: &Core,
+        transfer: &Transfer,
         chunks: &[Address],
     ) -> Result<(Page, usize), LedgerError> {
         let some = chunks[..chunks.len().min(CHUNKS)].to_vec();
-        core.disk.run(move |store| look(store, &some)).await
+        transfer.core.disk.run(move |store| look(store, &some)).await
     }
 
     /// Has the chunks proven, and drops them.
-    pub(super) async fn evict(self, core: &Arc<Core>, flag: &Flag) -> Result<Evicted, EvictStop> {
-        let proven_by = self.proven(core, flag).await?;
+    pub(super) async fn evict(
+        self,
+        transfer: &Arc<Transfer>,
+        flag: &Flag,
+    ) -> Result<Evicted, EvictStop> {
+        let proven_by = self.proven(transfer, flag).await?;
         let (mut batch, mut bytes) = (Batch::new(), 0);
         for group in &self.groups {
             bytes += group.chunks.iter().map(|chunk| u64::from(chunk.sealed_len)).sum::<u64>();
@@ -44,7 +48,7 @@ impl Page {
         if batch.is_empty() {
             return Ok(Evicted::default());
         }
-        match core.disk.run(move |store| store.commit(batch)).await {
+        match transfer.core.disk.run(move |store| store.commit(batch)).await {
             Ok(receipt) => Ok(Evicted { chunks: receipt.evicted, bytes, proven_by }),
             Err(CommitError::Named { record, .. }) => {
                 Err(EvictStop::Named { by: RecordHash::from_bytes(record) })
@@ -55,11 +59,15 @@ impl Page {
 
     /// Asks members one after the other until every chunk is proven. Who has not shown what it said
     /// that it has is not asked.
-    async fn proven(&self, core: &Arc<Core>, flag: &Flag) -> Result<BTreeSet<NodeId>, EvictStop> {
-        let doubted = core.suspects.doubted();
+    async fn proven(
+        &self,
+        transfer: &Arc<Transfer>,
+        flag: &Flag,
+    ) -> Result<BTreeSet<NodeId>, EvictStop> {
+        let doubted = transfer.suspects.doubted();
         let (mut proven, mut proven_by) = (BTreeSet::new(), BTreeSet::new());
         let mut asked = Vec::new();
-        for (node, peer) in core.connected() {
+        for (node, peer) in transfer.core.connected() {
             let left = self.without(&proven);
             if left.is_empty() {
                 break;
@@ -68,7 +76,7 @@ impl Page {
                 continue;
             }
             flag.asks(node);
-            match question::ask(core, &node, &peer, &left).await {
+            match question::ask(transfer, &node, &peer, &left).await {
                 Ok(answer) => {
                     if !answer.proven.is_empty() {
                         proven_by.insert(node);

@@ -9,12 +9,11 @@ use stash_crypto::{Address, ChunkRef, NodeId};
 use stash_p2p::Peer;
 use stash_store::{ReadError, Store};
 
-use crate::core::Core;
 use crate::ledger::at;
 use crate::message::{NamedBy, Refusal, Reply, Request, Together, refused, unable};
 use crate::rpc::{AskError, unexpected};
-use crate::transfer::local;
 use crate::transfer::proof::Question;
+use crate::transfer::{Transfer, local};
 use crate::{message, rpc};
 
 /// Chunks in one question, at most.
@@ -33,17 +32,17 @@ pub(crate) struct Answer {
 
 /// Asks one member. What it must answer is worked out here while it reads.
 pub(crate) async fn ask(
-    core: &Arc<Core>,
+    transfer: &Arc<Transfer>,
     node: &NodeId,
     peer: &Peer,
     groups: &[Group],
 ) -> Result<Answer, AskError> {
     let mut nonce = [0; 32];
-    core.environment.rng().fill_bytes(&mut nonce);
+    transfer.core.environment.rng().fill_bytes(&mut nonce);
     let chunks: Vec<Address> =
         groups.iter().flat_map(|group| &group.chunks).map(|chunk| chunk.address).collect();
     let request = Request::Evict { nonce, groups: groups.iter().map(together).collect() };
-    let expected = expected(core, *node, peer.handshake_hash(), nonce, chunks.clone());
+    let expected = expected(transfer, *node, peer.handshake_hash(), nonce, chunks.clone());
     let (reply, expected) = tokio::join!(rpc::ask(peer, &request), expected);
     let reply = reply?;
     let Reply::Kept { proofs, reason } = reply else {
@@ -98,34 +97,40 @@ fn digest(records: &BTreeSet<[u8; 32]>) -> [u8; 32] {
 
 /// The proofs of what is here; `None` for what is not here whole.
 async fn expected(
-    core: &Arc<Core>,
+    transfer: &Arc<Transfer>,
     prover: NodeId,
     session: [u8; 32],
     nonce: [u8; 32],
     chunks: Vec<Address>,
 ) -> Vec<Option<[u8; 32]>> {
-    let shared = Arc::clone(core);
+    let shared = Arc::clone(transfer);
     let work = move |store: &Store| {
-        let (stash, verifier) = (&shared.stash, &shared.me);
+        let (stash, verifier) = (&shared.core.stash, &shared.core.me);
         let (nonce, prover, session) = (&nonce, &prover, &session);
         let question = Question { nonce, stash, verifier, prover, session };
         chunks.iter().map(|chunk| prove(&shared, store, &question, chunk)).collect()
     };
-    core.disk.run(work).await
+    transfer.core.disk.run(work).await
 }
 
 /// The proof of a chunk that is here whole and durable.
-fn prove(core: &Core, store: &Store, question: &Question<'_>, chunk: &Address) -> Option<[u8; 32]> {
+fn prove(
+    transfer: &Transfer,
+    store: &Store,
+    question: &Question<'_>,
+    chunk: &Address,
+) -> Option<[u8; 32]> {
     let mut sealed = Vec::new();
     let is_durable = store.has(&[at(chunk)]).is_ok_and(|here| here[0]);
-    let is_whole = is_durable && matches!(local::read(core, store, chunk, &mut sealed), Ok(true));
+    let is_whole =
+        is_durable && matches!(local::read(transfer, store, chunk, &mut sealed), Ok(true));
     is_whole.then(|| question.answer(&sealed))
 }
 
 /// Answers a member that wants to evict. Nothing is written: what keeps the chunks here are the
 /// records that name them.
 pub(crate) async fn answer(
-    core: &Arc<Core>,
+    transfer: &Arc<Transfer>,
     verifier: NodeId,
     session: [u8; 32],
     nonce: [u8; 32],
@@ -135,19 +140,19 @@ pub(crate) async fn answer(
         Ok(wanted) => wanted,
         Err(reason) => return refused(Refusal::Malformed, &reason),
     };
-    if let Err(away) = core.disk.run(Store::look).await {
+    if let Err(away) = transfer.core.disk.run(Store::look).await {
         return unable(&away.into());
     }
     // Each chunk may be 4 MiB to read: members come in turn.
-    let _turn = core.proving.of(verifier).await;
-    let shared = Arc::clone(core);
+    let _turn = transfer.proving.of(verifier).await;
+    let shared = Arc::clone(transfer);
     let work = move |store: &Store| {
-        let (stash, prover) = (&shared.stash, &shared.me);
+        let (stash, prover) = (&shared.core.stash, &shared.core.me);
         let (nonce, verifier, session) = (&nonce, &verifier, &session);
         let question = Question { nonce, stash, verifier, prover, session };
         show(&shared, store, &question, &wanted)
     };
-    match core.disk.run(work).await {
+    match transfer.core.disk.run(work).await {
         Ok((proofs, reason)) => Reply::Kept { proofs: ByteBuf::from(proofs), reason },
         Err(error) => refused(Refusal::Failed, &error.to_string()),
     }
@@ -204,7 +209,7 @@ fn unpack(groups: &[Together]) -> Result<Vec<Wanted>, String> {
 
 /// The proofs side by side, and a sentence if some are missing.
 fn show(
-    core: &Core,
+    transfer: &Transfer,
     store: &Store,
     question: &Question<'_>,
     wanted: &[Wanted],
@@ -216,10 +221,10 @@ fn show(
         for (chunk, here) in chunks.iter().zip(here) {
             let shown = if !named.is_met_by(&here) {
                 Err("does not have all records that name them")
-            } else if core.evicting.is_raised(chunk) {
+            } else if transfer.evicting.is_raised(chunk) {
                 Err("is evicting the same bytes")
             } else {
-                prove(core, store, question, chunk).ok_or("does not have all of it")
+                prove(transfer, store, question, chunk).ok_or("does not have all of it")
             };
             proofs.extend(shown.unwrap_or([0; 32]));
             reason = shown.err().map_or(reason, str::to_owned);

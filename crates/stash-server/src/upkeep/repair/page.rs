@@ -7,25 +7,19 @@ use stash_crypto::{NodeId, RecordHash};
 use stash_p2p::Peer;
 use stash_store::{Batch, Store};
 
-use crate::core::Core;
-use crate::ledger::{LedgerError, rows};
+use crate::ledger::{self, LedgerError, rows};
 use crate::transfer::holders::Holding;
 use crate::transfer::{holders, under_replicated};
+use crate::upkeep::Upkeep;
 use crate::upkeep::counts::{Copies, Manner};
 use crate::upkeep::schedule::Housekeeping;
-use crate::{core, ledger};
 
 /// With fewer copies than this elsewhere, bytes that were given up here are brought back at once.
 const AT_ONCE: u64 = 2;
 
-/// The uptime in a row of what waits to be brought back.
-pub(crate) fn uptime(value: &[u8]) -> Option<u64> {
-    value.try_into().ok().map(u64::from_le_bytes)
-}
-
 /// Some records that are looked at together.
 pub(crate) struct Page<'a> {
-    pub(super) core: &'a Arc<Core>,
+    pub(super) upkeep: &'a Arc<Upkeep>,
     /// Members whose copies do not count.
     pub(super) lost: &'a BTreeSet<NodeId>,
     pub(super) manner: Manner,
@@ -40,7 +34,7 @@ impl Page<'_> {
         let here = move |store: &Store| {
             hashes.iter().map(|hash| holders::here(store, hash)).collect::<Result<Vec<_>, _>>()
         };
-        let here = self.core.disk.run(here).await?;
+        let here = self.upkeep.core.disk.run(here).await?;
         let mut copies: Vec<u64> =
             here.iter().map(|here| u64::from(*here == Holding::Whole)).collect();
         let mut missing = vec![false; here.len()];
@@ -84,7 +78,7 @@ impl Page<'_> {
     }
 
     async fn act(&self, work: Vec<Work>) -> Result<Done, LedgerError> {
-        let (manner, policy) = (self.manner, self.core.house.options.clone());
+        let (manner, policy) = (self.manner, self.upkeep.house.options.clone());
         let act = move |store: &Store| {
             let mut done = Done::default();
             for one in work {
@@ -95,14 +89,14 @@ impl Page<'_> {
             }
             Ok(done)
         };
-        self.core.disk.run(act).await
+        self.upkeep.core.disk.run(act).await
     }
 
     /// What every other member has of these records: those that are connected say so, and are told
     /// what they lack; the others have what they had.
     async fn others(&self) -> Result<Vec<(NodeId, bool, Vec<Holding>)>, LedgerError> {
-        let connected: BTreeMap<NodeId, Peer> = self.core.connected().into_iter().collect();
-        let others = core::counted(self.core).filter(|node| *node != self.core.me);
+        let connected: BTreeMap<NodeId, Peer> = self.upkeep.core.connected().into_iter().collect();
+        let others = self.upkeep.core.counted().filter(|node| *node != self.upkeep.core.me);
         let one = |node: NodeId| {
             let peer = connected.get(&node);
             async move {
@@ -122,7 +116,7 @@ impl Page<'_> {
         peer: &Peer,
     ) -> Result<(NodeId, bool, Vec<Holding>), LedgerError> {
         let answer = holders::there(peer, &self.hashes).await;
-        self.core.repairs.heard(node, &answer);
+        self.upkeep.membership.last_met.heard(node, &answer);
         let states = match answer {
             Ok(states) => states,
             Err(error) => {
@@ -150,7 +144,7 @@ impl Page<'_> {
             let state = |lacks| if lacks { Holding::Absent } else { Holding::Whole };
             hashes.iter().map(|hash| lacks(hash).map(state)).collect::<Result<_, LedgerError>>()
         };
-        Ok((node, false, self.core.disk.run(believe).await?))
+        Ok((node, false, self.upkeep.core.disk.run(believe).await?))
     }
 }
 
@@ -190,7 +184,7 @@ impl Done {
         let row = rows::due(&hash);
         let noted = store.row(&row)?;
         let now = store.stats().uptime;
-        match decide(policy, manner, copies, noted.as_deref().and_then(uptime), now) {
+        match decide(policy, manner, copies, noted.as_deref().and_then(rows::due_at), now) {
             Decision::Enough => {
                 if noted.is_some() {
                     self.put(&row, None);

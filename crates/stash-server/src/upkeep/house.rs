@@ -1,0 +1,96 @@
+//! What collections and scrubs share, and how the housekeeping stands.
+
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use stash_store::{CollectOptions, Collectable, ReadError, Store};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::ledger::rows;
+use crate::upkeep::schedule::Housekeeping;
+
+/// From how much of a segment's bytes on, in percent, a collection that somebody asked for writes it again.
+const ASKED_DEAD_PERCENT: u8 = 20;
+
+/// What the housekeeping and those who ask for it share.
+#[derive(Debug)]
+pub(crate) struct House {
+    pub options: Housekeeping,
+    pub(crate) collecting: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) scrubbing: Arc<tokio::sync::Mutex<()>>,
+    /// People who wait to collect: the collection under way gives way.
+    pub(crate) waiting: AtomicU32,
+    /// Somebody waits.
+    pub(crate) wake: Notify,
+    /// The log was found damaged.
+    pub(crate) log_damaged: AtomicBool,
+    pub(crate) notes: Mutex<Notes>,
+}
+
+/// What is known of the past.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notes {
+    /// When the last collection ended, in seconds since 1970, and what it gave back in bytes.
+    pub(crate) gc: Option<(u64, u64)>,
+    /// When the last pass began and ended, in seconds since 1970.
+    pub(crate) scrub: Option<(u64, u64)>,
+    /// A forecast of a collection, when it was made, and how long that took.
+    pub(crate) forecast: Option<(Collectable, Instant, Duration)>,
+}
+
+/// The state of the housekeeping. Times are seconds since 1970, counts are since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HouseStatus {
+    /// When the last collection ended.
+    pub collected_at: Option<u64>,
+    /// What it gave back, in bytes.
+    pub freed: u64,
+    /// What a collection would give back now; a few seconds old.
+    pub collectable: Collectable,
+    /// Whether a collection is under way.
+    pub collecting: bool,
+    /// When the last pass of scrubbing ended.
+    pub scrubbed_at: Option<u64>,
+    /// Chunks and records found damaged.
+    pub found: u64,
+    /// Of those, and of those of earlier runs, what is whole again.
+    pub healed: u64,
+    /// What is not.
+    pub unhealed: u64,
+}
+
+impl House {
+    pub(crate) fn open(store: &Store, options: Housekeeping) -> Result<House, ReadError> {
+        let pair = |key: &[u8]| -> Result<Option<(u64, u64)>, ReadError> {
+            let row = store.row(key)?.and_then(|row| <[u8; 16]>::try_from(row).ok());
+            Ok(row.map(|row| {
+                let (words, _) = row.as_chunks::<8>();
+                (u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1]))
+            }))
+        };
+        let notes =
+            Notes { gc: pair(rows::COLLECTION)?, scrub: pair(rows::SCRUB)?, forecast: None };
+        Ok(House {
+            options,
+            collecting: Arc::default(),
+            scrubbing: Arc::default(),
+            waiting: AtomicU32::new(0),
+            wake: Notify::new(),
+            log_damaged: AtomicBool::new(store.stats().scrub.suspects > 0),
+            notes: Mutex::new(notes),
+        })
+    }
+
+    /// What a node collects by itself.
+    pub(crate) fn collect_options(&self, strays: bool) -> CollectOptions {
+        CollectOptions { grace: self.options.gc_grace, strays, ..CollectOptions::default() }
+    }
+
+    /// What it collects when somebody asks for the room; with `now`, without waiting for any grace.
+    pub(crate) fn asked_options(&self, now: bool) -> CollectOptions {
+        let grace = if now { Duration::ZERO } else { self.options.gc_grace };
+        CollectOptions { grace, dead_percent: ASKED_DEAD_PERCENT, strays: true }
+    }
+}
