@@ -12,6 +12,7 @@ mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hints;
 mod log;
 mod output;
 mod passphrase;
@@ -55,5 +56,5 @@ fn fail(problem: &Problem, json: bool) -> ExitCode {
             output::say(&format!("  hint: {}", output::visible_lines(hint)));
         }
     }
-    ExitCode::from(problem.code.exit_code())
+    ExitCode::from(error::exit_status(problem.code))
 }

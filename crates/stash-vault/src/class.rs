@@ -1,8 +1,8 @@
-//! What an error means to the caller: the words and exit codes that every door shares.
+//! What an error means to the caller: the words that every door shares.
 
 use std::fmt;
 
-/// The class of a failure. Each has one word (in JSON) and one exit code (on the command line).
+/// The class of a failure. Each has one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     /// An internal failure or one without a class of its own.
@@ -51,26 +51,6 @@ impl Class {
             Class::Locked => "locked",
             Class::Passphrase => "passphrase",
             Class::Cancelled => "cancelled",
-        }
-    }
-
-    /// The exit code of a command that ends with this class.
-    #[must_use]
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Class::Failed => 1,
-            Class::Usage => 2,
-            Class::Unreadable => 3,
-            Class::NotFound => 4,
-            Class::Temporary => 5,
-            Class::Integrity => 6,
-            Class::Short => 7,
-            Class::Full => 8,
-            Class::Refused => 9,
-            Class::NoStore => 10,
-            Class::Locked => 11,
-            Class::Passphrase => 12,
-            Class::Cancelled => 130,
         }
     }
 

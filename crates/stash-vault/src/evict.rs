@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use stash_crypto::NodeId;
-use stash_server::{EvictError as ProofError, EvictStop, FetchError, LedgerError};
+use stash_server::{EvictError as ProofError, FetchError, LedgerError};
 use thiserror::Error;
 
 use crate::class::Class;
@@ -81,24 +81,6 @@ impl EvictError {
             EvictError::Refused(error) => faults::evict(&error.why),
             EvictError::Engine(error) => faults::engine(error),
             EvictError::Cancelled => Class::Cancelled,
-        }
-    }
-
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            EvictError::Lookup(error) => error.hint(),
-            EvictError::Tree { .. } => Some("add -r to evict every file under it".to_owned()),
-            EvictError::Manifest(_) => Some("`stash peers` shows who is connected".to_owned()),
-            EvictError::Refused(error) => match error.why {
-                EvictStop::NotProven { .. } => {
-                    Some("`stash where KEY` shows who holds it; connect another member".to_owned())
-                }
-                EvictStop::Named { .. } => Some("evict it again".to_owned()),
-                EvictStop::Busy | EvictStop::Ledger(_) => None,
-            },
-            EvictError::Engine(_) | EvictError::Cancelled => None,
         }
     }
 }

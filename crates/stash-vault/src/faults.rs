@@ -101,45 +101,12 @@ fn ask(error: &AskError) -> Class {
     }
 }
 
-pub(crate) fn join_hint(error: &JoinError) -> Option<String> {
-    Some(match error {
-        JoinError::Expired => {
-            "ask for a new ticket: `stash invite` on the founding node".to_owned()
-        }
-        JoinError::NoAnswer(_) => {
-            "check that the inviting node runs and that its address can be reached from here; if so, \
-             the ticket was used by another node, has expired or was taken back: `stash status` on the \
-             inviting node says who used it, and `stash invite` there makes a new one"
-                .to_owned()
-        }
-        JoinError::Name(_) => "a display name has at most 64 bytes".to_owned(),
-        _ => return None,
-    })
-}
-
 pub(crate) fn recover(error: &RecoverError) -> Class {
     match error {
         RecoverError::Nobody | RecoverError::Overtaken(_) => Class::Temporary,
         RecoverError::Parted(_) | RecoverError::Few(_) => Class::Refused,
         _ => Class::Failed,
     }
-}
-
-pub(crate) fn recover_hint(error: &RecoverError) -> Option<String> {
-    Some(match error {
-        RecoverError::Nobody => {
-            "start a member, and name its address if it has moved: --at HOST:PORT".to_owned()
-        }
-        RecoverError::Few(_) => "to read everything at once and sign nothing: --read. Start more \
-             members, or name them with --at HOST:PORT; if those that are silent are gone for good: \
-             --alone"
-            .to_owned(),
-        RecoverError::Parted(_) => {
-            "nothing was signed. To read what the most members follow: --read".to_owned()
-        }
-        RecoverError::Overtaken(_) => "try again".to_owned(),
-        _ => return None,
-    })
 }
 
 pub(crate) fn start(error: &StartError) -> Class {

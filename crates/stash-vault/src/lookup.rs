@@ -98,31 +98,6 @@ impl LookupError {
             LookupError::Engine(error) => faults::engine(error),
         }
     }
-
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            LookupError::NotFound { .. } => "`stash ls` shows what is stored".to_owned(),
-            LookupError::NoVersion { .. } | LookupError::Removal { .. } => {
-                "`stash history KEY` lists the versions".to_owned()
-            }
-            LookupError::ManyVersions { .. } => "give more digits of it".to_owned(),
-            LookupError::Key { source: KeyError::Empty, .. } => {
-                "nothing was changed; name a file or a directory. Is a variable of a script not set?"
-                    .to_owned()
-            }
-            LookupError::Key { .. } => "a key is a relative path such as photos/2024/a.jpg".into(),
-            LookupError::SetAside { .. } => "`stash status` lists the alarms".to_owned(),
-            LookupError::IndexBehind => "try again in a moment".to_owned(),
-            LookupError::Index { .. } => "look at the disk of the data directory".to_owned(),
-            LookupError::Engine(error) if error.is_damaged_record() => {
-                "`stash scrub` names the files; connect a member that has them, or put them again"
-                    .to_owned()
-            }
-            LookupError::Engine(_) => return None,
-        })
-    }
 }
 
 pub(crate) fn bad_key(name: &str) -> impl FnOnce(KeyError) -> LookupError + '_ {

@@ -50,12 +50,6 @@ impl RecoveryTextError {
     pub fn class(&self) -> Class {
         Class::Refused
     }
-
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some("ask for it on the founding node".to_owned())
-    }
 }
 
 impl Node {

@@ -71,17 +71,6 @@ impl RemoveError {
             RemoveError::Cancelled => Class::Cancelled,
         }
     }
-
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            RemoveError::ReadOnly { .. } => Some("remove it on an owner".to_owned()),
-            RemoveError::Lookup(error) => error.hint(),
-            RemoveError::Tree { .. } => Some("add -r to remove every file under it".to_owned()),
-            RemoveError::Upload(_) | RemoveError::Cancelled => None,
-        }
-    }
 }
 
 impl Vault {

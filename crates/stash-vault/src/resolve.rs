@@ -74,21 +74,6 @@ impl ResolveError {
             ResolveError::Put(error) => error.class(),
         }
     }
-
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            ResolveError::ReadOnly { .. } => Some("resolve it on an owner".to_owned()),
-            ResolveError::Lookup(LookupError::NotFound { .. }) => {
-                Some("`stash ls --conflicts` shows what can be resolved".to_owned())
-            }
-            ResolveError::Lookup(error) => error.hint(),
-            ResolveError::NotAFile { .. } => Some("name one file with --file".to_owned()),
-            ResolveError::Rewrite(error) => error.hint(),
-            ResolveError::Put(error) => error.hint(),
-        }
-    }
 }
 
 impl Vault {

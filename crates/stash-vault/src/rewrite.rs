@@ -61,21 +61,6 @@ impl RewriteError {
             RewriteError::Cancelled => Class::Cancelled,
         }
     }
-
-    pub(crate) fn hint(&self) -> Option<String> {
-        match self {
-            RewriteError::Fetch { .. } => {
-                Some("connect the other members: `stash peers` shows who is there".to_owned())
-            }
-            RewriteError::NotKept { .. } => {
-                Some("make room: `stash gc --now`, `stash evict`, or a higher quota".to_owned())
-            }
-            RewriteError::Moved { .. } => {
-                Some("`stash history KEY` shows what came in; then try again".to_owned())
-            }
-            RewriteError::Upload(_) | RewriteError::Engine(_) | RewriteError::Cancelled => None,
-        }
-    }
 }
 
 /// Gives up as soon as the caller cancels, wherever the work is then.

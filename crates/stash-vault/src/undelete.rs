@@ -84,27 +84,6 @@ impl UndeleteError {
             UndeleteError::Rewrite(error) => error.class(),
         }
     }
-
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            UndeleteError::ReadOnly { .. } => Some("bring it back on an owner".to_owned()),
-            UndeleteError::Lookup(LookupError::NotFound { .. }) => {
-                Some("`stash ls --deleted` shows what can be brought back".to_owned())
-            }
-            UndeleteError::Lookup(error) => error.hint(),
-            UndeleteError::Exists { .. } => Some(
-                "`stash history KEY` shows its versions; `stash resolve KEY --take VERSION` makes an \
-                 older one the file again"
-                    .to_owned(),
-            ),
-            UndeleteError::Tree { .. } => {
-                Some("add -r to bring back every removed file under it".to_owned())
-            }
-            UndeleteError::Rewrite(error) => error.hint(),
-        }
-    }
 }
 
 impl From<stash_server::LedgerError> for UndeleteError {

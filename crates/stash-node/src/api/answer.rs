@@ -7,15 +7,14 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
-use stash_vault::server::{
-    ChangeMemberError, HouseError, InviteError, LedgerError, NotMet, RevokeError,
-};
+use stash_vault::server::{ChangeMemberError, HouseError, InviteError, LedgerError, RevokeError};
 use stash_vault::{
     Class, EvictError, GetError, HomeError, Key, LookupError, PutError, RecoveryTextError,
     RemoveError, ResolveError, RetentionError, UndeleteError, VersionId, Wait,
 };
 
 use crate::error::{ErrorBody, Problem, http_status};
+use crate::hints::Hint as _;
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
@@ -47,55 +46,27 @@ problem_from!(
     UndeleteError
 );
 
-/// What to do where another member may know more of the member log.
-fn meet(why: NotMet) -> &'static str {
-    match why {
-        NotMet::Nobody => {
-            "wait until stash peers shows another member as connected, and repeat; if those that might know \
-             more are gone for good, add --alone"
-        }
-        _ => {
-            "start the members that stash peers shows as away, and repeat; if those that might know more are \
-             gone for good, add --alone"
-        }
-    }
-}
-
 impl From<InviteError> for Problem {
     fn from(error: InviteError) -> Self {
-        let problem = Self::new(Class::Refused, error.to_string());
-        match error {
-            InviteError::NotMet(why) => problem.hint(meet(why)),
-            _ => problem,
-        }
+        Self { code: Class::Refused, message: error.to_string(), hint: error.hint() }
     }
 }
 
 impl From<RevokeError> for Problem {
     fn from(error: RevokeError) -> Self {
-        let message = error.to_string();
-        match error {
-            RevokeError::Unknown(_) => Self::new(Class::NotFound, message),
-            RevokeError::Used { .. } => {
-                Self::new(Class::Refused, message).hint("stash peer remove")
-            }
-            RevokeError::NotFounder => {
-                Self::new(Class::Refused, message).hint("ask for it on the founding node")
-            }
-            _ => Self::new(Class::Failed, message),
-        }
+        let code = match error {
+            RevokeError::Unknown(_) => Class::NotFound,
+            RevokeError::Used { .. } | RevokeError::NotFounder => Class::Refused,
+            _ => Class::Failed,
+        };
+        Self { code, message: error.to_string(), hint: error.hint() }
     }
 }
 
 impl From<ChangeMemberError> for Problem {
     fn from(error: ChangeMemberError) -> Self {
         let code = stash_vault::change_member_class(&error);
-        let problem = Self::new(code, error.to_string());
-        match error {
-            ChangeMemberError::NotFounder => problem.hint("ask for it on the founding node"),
-            ChangeMemberError::NotMet(why) => problem.hint(meet(why)),
-            _ => problem,
-        }
+        Self { code, message: error.to_string(), hint: error.hint() }
     }
 }
 

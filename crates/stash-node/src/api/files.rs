@@ -22,6 +22,7 @@ use crate::body::{
 };
 use crate::daemon::{Daemon, Served};
 use crate::error::{Class, Problem};
+use crate::hints::Hint as _;
 use crate::output::time;
 
 /// Entries of one page of a listing, unless the client wants fewer.

@@ -27,7 +27,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::cli::{Cli, Command, Up};
 use crate::client::Client;
 use crate::config::{Settings, Sources};
-use crate::error::{Class, Problem};
+use crate::error::{Class, Problem, exit_status};
 use crate::output::Output;
 use crate::paths;
 use crate::signals::Signals;
@@ -45,7 +45,7 @@ impl From<Finish> for ExitCode {
     fn from(finish: Finish) -> Self {
         match finish {
             Finish::Done => Self::SUCCESS,
-            Finish::With(class) => Self::from(class.exit_code()),
+            Finish::With(class) => Self::from(exit_status(class)),
         }
     }
 }

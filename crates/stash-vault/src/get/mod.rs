@@ -184,27 +184,6 @@ impl GetError {
         }
     }
 
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            GetError::Lookup(error) => error.hint(),
-            GetError::Fetch(_) => {
-                Some("`stash where KEY` shows who holds it; connect one of them".to_owned())
-            }
-            GetError::OldVersion { .. } => Some(
-                "connect the other members; if none of them has these bytes, this version is lost, and \
-                 `stash history KEY` lists the others"
-                    .to_owned(),
-            ),
-            GetError::Exists { .. } => Some("add --overwrite, or name another output".to_owned()),
-            GetError::IsDirectory { .. } => Some("name the file itself with -o".to_owned()),
-            GetError::NoOutput => Some("add -o DIRECTORY".to_owned()),
-            GetError::Unsafe { .. } => Some("write into a fresh directory with -o".to_owned()),
-            _ => None,
-        }
-    }
-
     pub(crate) fn output(path: &Path, source: impl Into<std::io::Error>) -> GetError {
         GetError::Output { path: path.to_owned(), source: source.into() }
     }

@@ -143,40 +143,6 @@ impl HomeError {
             HomeError::Admit(_) => Class::Usage,
         }
     }
-
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            HomeError::NoStash { .. } => "`stash init` or `stash join TICKET`".to_owned(),
-            HomeError::Exists { .. } => "name another directory with --data-dir".to_owned(),
-            HomeError::Locked { .. } => "stop the other process, or use its socket".to_owned(),
-            HomeError::StoreMissing { .. } => {
-                "mount the disk that holds it; nothing was created in its place. If it is lost for \
-                 good, remove the file `opens` and what is left of `store`, and start again: \
-                 everything is taken back from the other members"
-                    .to_owned()
-            }
-            HomeError::KeyringMissing { .. } => {
-                "restore it from a backup, or recover into a new directory".to_owned()
-            }
-            HomeError::Exposed { .. } => {
-                "put it on a file system that keeps modes, mount this one for its owner alone (umask=077, \
-                 or file_mode=0600,dir_mode=0700), or keep it below a directory of mode 0700"
-                    .to_owned()
-            }
-            HomeError::WrongStore { .. } => "put the right directory back".to_owned(),
-            HomeError::Keyring { source, .. } => keyring_hint(source)?,
-            HomeError::HasRecords { .. } => "join with another --data-dir".to_owned(),
-            HomeError::Store(OpenError::Damaged { .. }) => {
-                "while no node runs: stash check --rebuild".to_owned()
-            }
-            HomeError::Join(error) => faults::join_hint(error)?,
-            HomeError::Recover(error) => faults::recover_hint(error)?,
-            HomeError::Admit(_) => "a display name has at most 64 bytes".to_owned(),
-            _ => return None,
-        })
-    }
 }
 
 fn keyring(error: &KeyringError) -> Class {
@@ -185,16 +151,4 @@ fn keyring(error: &KeyringError) -> Class {
         KeyringError::Version { .. } | KeyringError::Memory { .. } => Class::Failed,
         _ => Class::Integrity,
     }
-}
-
-fn keyring_hint(error: &KeyringError) -> Option<String> {
-    Some(match error {
-        KeyringError::NeedsPassphrase => "give the passphrase".to_owned(),
-        KeyringError::WrongPassphrase => "try again: nothing was changed".to_owned(),
-        KeyringError::Damaged | KeyringError::NotAKeyring => {
-            "restore it from a backup, or recover with the recovery text".to_owned()
-        }
-        KeyringError::Version { .. } => "use a newer version of stash".to_owned(),
-        _ => return None,
-    })
 }

@@ -173,27 +173,6 @@ impl PutError {
             PutError::Cancelled => Class::Cancelled,
         }
     }
-
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            PutError::ReadOnly { .. } => {
-                Some("store on an owner, or invite this node again with --role owner".to_owned())
-            }
-            PutError::PerProcess { .. } => {
-                Some("pass what it holds through stdin: stash put - --as KEY".to_owned())
-            }
-            PutError::Name { .. } => Some("name it yourself with --as KEY".to_owned()),
-            PutError::Lookup(error) => error.hint(),
-            _ if self.class() == Class::Full => Some(
-                "make room: `stash gc --now`, `stash evict`, a higher quota, or a larger disk"
-                    .to_owned(),
-            ),
-            PutError::Length { .. } => Some("nothing was stored; send it again".to_owned()),
-            _ => None,
-        }
-    }
 }
 
 impl Vault {

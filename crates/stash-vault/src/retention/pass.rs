@@ -77,12 +77,6 @@ impl RetentionError {
             RetentionError::Cancelled => Class::Cancelled,
         }
     }
-
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        None
-    }
 }
 
 impl Vault {
