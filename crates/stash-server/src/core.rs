@@ -1,4 +1,4 @@
-//! What all tasks of one engine share.
+//! The ground that all layers stand on.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use crate::ledger::roster::Roster;
 use crate::peers::Peers;
 use crate::tasks::Tasks;
 
+/// The identity of a node, its store and what follows from that, its door and its peers.
 pub(crate) struct Core {
     pub stash: StashId,
     pub me: NodeId,

@@ -1,20 +1,25 @@
 //! One exchange with a peer: a request, its answer, their deadlines and errors.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use stash_p2p::{Class, Frame, Peer, RecvStream, StreamError};
+use stash_store::{CommitError, ReadError};
 use tokio::time::timeout;
 
+use crate::ledger::LedgerError;
 use crate::message::{self, Refusal, Reply, Request};
 
 /// Longest wait for the next frame of a request or an answer: as long as the transport takes to
 /// find a dead connection.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 
-/// A peer did not answer as the protocol says. The peer or the network is at fault.
+/// An exchange with a peer came to nothing. The peer or the network is at fault, but for [`AskError::NotKept`] and
+/// [`AskError::Here`].
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AskError {
     /// The peer is not connected, or the connection broke.
     #[error("{0}")]
@@ -33,6 +38,30 @@ pub enum AskError {
     /// The peer answered something that does not belong here.
     #[error("the answer breaks the protocol: {0}")]
     Protocol(String),
+    /// What the peer has is not kept here, in words for people.
+    #[error("what it holds is not kept here: {0}")]
+    NotKept(String),
+    /// The store of this node failed.
+    #[error("the store here: {0}")]
+    Here(Arc<LedgerError>),
+}
+
+impl From<LedgerError> for AskError {
+    fn from(error: LedgerError) -> AskError {
+        AskError::Here(Arc::new(error))
+    }
+}
+
+impl From<ReadError> for AskError {
+    fn from(error: ReadError) -> AskError {
+        LedgerError::from(error).into()
+    }
+}
+
+impl From<CommitError> for AskError {
+    fn from(error: CommitError) -> AskError {
+        LedgerError::from(error).into()
+    }
 }
 
 /// The next frame within [`ANSWER`].
@@ -113,11 +142,6 @@ pub(crate) async fn opening(recv: &mut RecvStream) -> Result<Option<Request>, St
         Ok(Err(error)) => Err(error),
         Ok(Ok(_)) | Err(_) => Ok(None),
     }
-}
-
-/// A failure of the own store ends the exchange as a broken connection does: it is tried again.
-pub(crate) fn here(error: &dyn fmt::Display) -> AskError {
-    AskError::Gone(format!("the store here: {error}"))
 }
 
 /// The rate at which an answer must be taken, in bytes a second: a sixtieth of the least rate that a

@@ -96,7 +96,8 @@ pub(crate) fn join(error: &JoinError) -> Class {
 fn ask(error: &AskError) -> Class {
     match error {
         AskError::Gone(_) | AskError::Late => Class::Temporary,
-        AskError::Refused { code: Refusal::Failed, .. } => Class::Failed,
+        AskError::Here(error) => engine(error),
+        AskError::Refused { code: Refusal::Failed, .. } | AskError::NotKept(_) => Class::Failed,
         _ => Class::Integrity,
     }
 }

@@ -20,7 +20,7 @@ use crate::rpc::{AskError, ask, unexpected};
 /// over. One that takes longer counts as not reachable.
 const GATHER: Duration = Duration::from_secs(10);
 
-/// Answers which records of a node are the last that are held here, from an incarnation on.
+/// Answers which records of a node are the last that are held from an incarnation on.
 pub(crate) async fn writers(
     founder: &Founder,
     node: [u8; 32],
@@ -95,7 +95,7 @@ async fn gather_from(
     match no_room {
         0 => Ok(()),
         // They would lie past the cut: whoever changes the member is told, and may make room first.
-        n => Err(AskError::Gone(format!("there is no room here for {n} records that it holds"))),
+        n => Err(AskError::NotKept(format!("there is no room for {n} of them"))),
     }
 }
 

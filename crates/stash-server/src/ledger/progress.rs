@@ -16,7 +16,7 @@ pub(crate) fn doubt(store: &Store) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// The same of any store.
+/// Whether one full exchange of records has ended in a store.
 pub(crate) fn is_complete(store: &Store) -> bool {
     matches!(store.row(rows::COMPLETE), Ok(Some(_)))
 }

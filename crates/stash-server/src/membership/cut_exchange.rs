@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::ledger::cut_lists::{keep, missing, of_log};
 use crate::membership::{Membership, learn};
 use crate::message::{Refusal, Reply, Request, refused};
-use crate::rpc::{AskError, ask, here, unexpected};
+use crate::rpc::{AskError, ask, unexpected};
 use crate::{message, rpc};
 
 /// How long a member may take to tell a list: 768 KiB at most, at 8 KiB a second.
@@ -57,12 +57,7 @@ pub(crate) async fn learn(
         };
         let list = fetch(peer, list, count).await?;
         let batch = keep(Batch::new(), &list).even_if_full();
-        membership
-            .core
-            .disk
-            .run(move |store| store.commit(batch))
-            .await
-            .map_err(|error| here(&error))?;
+        membership.core.disk.run(move |store| store.commit(batch)).await?;
     }
 }
 

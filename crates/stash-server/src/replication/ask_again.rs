@@ -10,7 +10,7 @@ use stash_store::{Batch, Store};
 use crate::ledger::{FEW, rows};
 use crate::lock::lock;
 use crate::replication::{Replication, reconcile, records};
-use crate::rpc::{self, AskError};
+use crate::rpc::AskError;
 
 /// Asks connected members for everything that found no room, if there is some now. What none of them
 /// has is struck out: it has ended, or is found when somebody who has it comes.
@@ -44,7 +44,7 @@ pub(crate) async fn ask_again(replication: &Arc<Replication>) -> Result<(), AskE
         }
         let shared = Arc::clone(replication);
         let forget = move |store: &Store| shared.refused.forget(store, &asked);
-        replication.core.disk.run(forget).await.map_err(|error| rpc::here(&error))?;
+        replication.core.disk.run(forget).await?;
         replication.core.applied();
         if !again.is_empty() {
             return Ok(());
@@ -71,5 +71,5 @@ async fn compare_again(replication: &Arc<Replication>) -> Result<(), AskError> {
         }
         store.commit(Batch::new().row(rows::REFUSED_MORE, None).even_if_full()).map(drop)
     };
-    replication.core.disk.run(done).await.map_err(|error| rpc::here(&error))
+    replication.core.disk.run(done).await.map_err(AskError::from)
 }

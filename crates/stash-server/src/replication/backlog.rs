@@ -49,8 +49,8 @@ impl Settling {
         peer: &Peer,
     ) -> Result<Next, AskError> {
         let begun = Instant::now();
-        let page = self.lacked.next(&replication.transfer, self.questions * HOLDING_PAGE).await;
-        let Some(page) = page.map_err(|error| AskError::Gone(error.to_string()))? else {
+        let page = self.lacked.next(&replication.transfer, self.questions * HOLDING_PAGE).await?;
+        let Some(page) = page else {
             return Ok(Next::Ended);
         };
         let asked = page.chunks(HOLDING_PAGE).map(|some| holders::there(peer, some));

@@ -26,7 +26,7 @@ use crate::replication::records::take;
 use crate::replication::refused::plus;
 use crate::replication::{Replication, backlog, wants};
 use crate::rounds::Rounds;
-use crate::rpc::{AskError, ask, here, unexpected};
+use crate::rpc::{AskError, ask, unexpected};
 use crate::transfer::other_lives;
 
 /// How long news wait for more of them. What a connected member is sent directly does not wait.
@@ -213,7 +213,7 @@ impl Following {
             if self.knows_log && replication.membership.admission.is_some() {
                 let (shared, node) = (Arc::clone(replication), *node);
                 let met = move |store: &Store| may_sign::met(&shared.membership, store, node);
-                replication.core.disk.run(met).await.map_err(|error| here(&error))?;
+                replication.core.disk.run(met).await?;
             }
             other_lives::exchanged(&replication.transfer);
             self.audit_at = Instant::now() + self.audit;
@@ -233,7 +233,7 @@ async fn exchanged(replication: &Arc<Replication>) -> Result<(), AskError> {
         }
         shared.core.author.met(store)
     };
-    replication.core.disk.run(done).await.map_err(|error| here(&error))
+    replication.core.disk.run(done).await.map_err(AskError::from)
 }
 
 /// Whether the member holds the same records as this node. If it knows more of the member log, that is
@@ -248,7 +248,7 @@ async fn equal(replication: &Arc<Replication>, peer: &Peer) -> Result<bool, AskE
     }
     let shared = Arc::clone(replication);
     let totals = replication.core.disk.run(move |store| shared.refused.with_totals(store)).await;
-    let (mine, refused) = totals.map_err(|error| here(&error))?;
+    let (mine, refused) = totals?;
     let less: Option<[u8; 32]> =
         if less.is_empty() { Some([0; 32]) } else { less[..].try_into().ok() };
     let less = less.ok_or_else(|| AskError::Protocol("no sum of 32 bytes".to_owned()))?;
@@ -260,12 +260,7 @@ async fn equal(replication: &Arc<Replication>, peer: &Peer) -> Result<bool, AskE
 /// Reads a member's order from where this node had come to. How many records are new here.
 async fn pull(replication: &Arc<Replication>, node: NodeId, peer: &Peer) -> Result<u64, AskError> {
     let row = [rows::CURSOR, node.as_bytes()].concat();
-    let kept = replication
-        .core
-        .disk
-        .run(move |store| store.row(&row))
-        .await
-        .map_err(|error| here(&error))?;
+    let kept = replication.core.disk.run(move |store| store.row(&row)).await?;
     let from = kept.as_deref().and_then(decode).unwrap_or_default();
     walk(replication, node, peer, from).await
 }
@@ -334,5 +329,5 @@ pub(crate) async fn keep(
     let row = [rows::CURSOR, node.as_bytes()].concat();
     let batch = Batch::new().row(&row, Some(&encode(cursor))).even_if_full();
     let kept = replication.core.disk.run(move |store| store.commit(batch)).await;
-    kept.map(drop).map_err(|error| here(&error))
+    kept.map(drop).map_err(AskError::from)
 }

@@ -10,7 +10,7 @@ use crate::message::{self, Reply, Request};
 use crate::replication::records::take;
 use crate::replication::{Replication, difference};
 use crate::rounds::Rounds;
-use crate::rpc::{AskError, ask, here, unexpected};
+use crate::rpc::{AskError, ask, unexpected};
 
 /// Compares all that is held here and there; reads what is new, and tells the member what it lacks.
 /// How many records are new here.
@@ -78,7 +78,7 @@ async fn compare_sums(
     };
     let of = prefixes.clone();
     let mine = replication.core.disk.run(move |store| difference::sums(store, &of)).await;
-    let mine = mine.map_err(|error| here(&error))?;
+    let mine = mine?;
     if mine.len() != theirs.len() {
         return Err(AskError::Protocol("sums of other parts".to_owned()));
     }
@@ -118,7 +118,7 @@ async fn compare_parts(
         .disk
         .run(move |store| difference::difference(store, &parts, size, &ids))
         .await;
-    let difference = found.map_err(|error| here(&error))?.ok_or_else(wrong)?;
+    let difference = found?.ok_or_else(wrong)?;
     Ok(Told { difference, parts: done, bytes })
 }
 

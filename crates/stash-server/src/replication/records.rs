@@ -13,7 +13,7 @@ use crate::ledger::Chunks;
 use crate::membership::exchange;
 use crate::message::{FindPuts, RecordResult, Reply, Request};
 use crate::replication::Replication;
-use crate::rpc::{AskError, ask, here, unexpected};
+use crate::rpc::{AskError, ask, unexpected};
 use crate::transfer::accept;
 use crate::{ledger, message};
 
@@ -23,7 +23,7 @@ const FIND: usize = 128;
 /// Such messages under way. Signatures are verified on as many threads.
 const AT_ONCE: usize = 4;
 
-/// Reads those of a member's records that are not held here, but for those that are known to find no
+/// Reads those of a member's records that are not held but for those that are known to find no
 /// room.
 pub(crate) async fn take(
     replication: &Arc<Replication>,
@@ -39,7 +39,7 @@ pub(crate) async fn take(
         // Before the position moves on past them.
         let (shared, no_room) = (Arc::clone(replication), taken.no_room.clone());
         let keep = move |store: &Store| shared.refused.keep(store, &no_room);
-        replication.core.disk.run(keep).await.map_err(|error| here(&error))?;
+        replication.core.disk.run(keep).await?;
         replication.transfer.rooms.changed();
     }
     Ok(taken)
@@ -80,7 +80,7 @@ pub(crate) async fn take_from(
         let new = hashes.into_iter().zip(held).filter(|(_, held)| !held);
         Ok::<_, ReadError>(new.map(|(hash, _)| hash).collect::<Vec<_>>())
     };
-    let new = replication.core.disk.run(look).await.map_err(|error| here(&error))?;
+    let new = replication.core.disk.run(look).await?;
     // What is asked for at once may come at once, and is to find room.
     let (find_at_once, questions) = match replication.core.disk.run(ledger::is_roomy).await {
         true => (FIND, AT_ONCE),
@@ -172,7 +172,7 @@ async fn accept(
                 full.extend(Record::decode(record).ok().map(|record| record.hash()));
             }
             RecordResult::Failed { reason } => {
-                return Err(AskError::Gone(format!("records were not stored here: {reason}")));
+                return Err(AskError::NotKept(reason.clone()));
             }
             RecordResult::Need { .. } | RecordResult::Refused { .. } => {}
         }

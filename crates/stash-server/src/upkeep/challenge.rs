@@ -93,8 +93,7 @@ async fn show(
             Choice::These(samples) => ours.expect_all(store, samples),
         }
     };
-    let drawn =
-        upkeep.core.disk.run(draw).await.map_err(|error| AskError::Gone(error.to_string()))?;
+    let drawn = upkeep.core.disk.run(draw).await?;
     let (mut shown, mut failed) = (Vec::new(), Vec::new());
     let (chunks, records): (Vec<_>, Vec<_>) =
         drawn.into_iter().partition(|(sample, _)| sample.chunk.is_some());
@@ -162,9 +161,8 @@ async fn claimed(
         holders::tell(peer, &lacking).await;
     }
     let raw: Vec<[u8; 32]> = hashes.iter().map(|hash| *hash.as_bytes()).collect();
-    let held = upkeep.core.disk.run(move |store| store.has_records(&raw)).await;
+    let held = upkeep.core.disk.run(move |store| store.has_records(&raw)).await?;
     // One that was forgotten meanwhile, here and there, is not to be shown.
-    let held = held.map_err(|error| AskError::Gone(error.to_string()))?;
     let said = failed.into_iter().zip(states).zip(held);
     let said = said.filter(|((_, state), held)| *held && *state == Holding::Whole);
     Ok(said.map(|((sample, _), _)| sample).collect())
