@@ -266,6 +266,9 @@ pub(crate) struct SimulateArguments {
     /// Print what happens in every schedule
     #[arg(long)]
     pub(crate) trace: bool,
+    /// Print the hash of every schedule, beside that of all: what changes nothing leaves them as they are
+    #[arg(long)]
+    pub(crate) hashes: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -51,7 +51,15 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<()> {
 /// The run that is a part of `ci`.
 pub(crate) fn run_short() -> Result<()> {
     SHORT.into_iter().try_for_each(|(seeds, nodes)| {
-        run(&SimulateArguments { seeds, seed: None, nodes, jobs: 1, mutation: None, trace: false })
+        run(&SimulateArguments {
+            seeds,
+            seed: None,
+            nodes,
+            jobs: 1,
+            mutation: None,
+            trace: false,
+            hashes: false,
+        })
     })
 }
 
@@ -77,6 +85,9 @@ fn simulation(arguments: &SimulateArguments) -> Command {
     }
     if arguments.trace {
         simulation.env("STASH_TRACE", "1");
+    }
+    if arguments.hashes {
+        simulation.env("STASH_HASHES", "1");
     }
     if arguments.mutation.is_some() {
         simulation.env("STASH_FIRST", "1");

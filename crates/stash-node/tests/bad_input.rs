@@ -6,13 +6,11 @@
     reason = "a test ends at the first thing that goes wrong, and says what it skips"
 )]
 
-mod common;
-
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 
-use common::{Node, code, noise, private_dir, root_or_skip, stash, stderr};
+use crate::common::{Node, code, noise, private_dir, root_or_skip, stash, stderr};
 use rustix::fs::Mode;
 
 #[test]

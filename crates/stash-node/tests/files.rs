@@ -6,14 +6,12 @@
     reason = "a test ends at the first thing that goes wrong, and says what it skips"
 )]
 
-mod common;
-
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use common::disk::{files_below, flip};
-use common::{Node, code, noise};
+use crate::common::disk::{files_below, flip};
+use crate::common::{Node, code, noise};
 
 /// Sizes under test, each with its reason: empty, one byte, around the size that stands in the
 /// record, around one and two chunks.
@@ -181,11 +179,11 @@ fn a_rotten_last_chunk_breaks_the_transfer_after_right_bytes_only() {
 
     let node = Node::start_in(home, |_| {});
     let cat = node.run(&["cat", "big"]);
-    assert!([5, 6].contains(&code(&cat)), "{}", common::stderr(&cat));
+    assert!([5, 6].contains(&code(&cat)), "{}", crate::common::stderr(&cat));
     assert!(cat.stdout.len() < content.len());
     assert!(content.starts_with(&cat.stdout), "only right bytes");
     let get = node.run(&["get", "big", "-o", "out"]);
-    assert!([5, 6].contains(&code(&get)), "{}", common::stderr(&get));
+    assert!([5, 6].contains(&code(&get)), "{}", crate::common::stderr(&get));
     assert!(!node.path("out").exists());
 }
 

@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first thing that goes wrong")]
 
-mod common;
-
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Output;
 
-use common::{Node, code, private_dir, stash, stderr};
+use crate::common::{Node, code, private_dir, stash, stderr};
 
 fn up(home: &Path, data: &Path) -> Output {
     // The port is taken: a node that would serve ends all the same.

@@ -6,15 +6,13 @@
     reason = "a test ends at the first thing that goes wrong, and says what it skips"
 )]
 
-mod common;
-
 use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 
-use common::{Node, code, connected, noise, private_dir, send, stash, stderr, wait};
+use crate::common::{Node, code, connected, noise, private_dir, send, stash, stderr, wait};
 use rustix::process::Signal;
 
 #[test]

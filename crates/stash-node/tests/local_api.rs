@@ -6,15 +6,13 @@
     reason = "a test ends at the first thing that goes wrong, and says what it skips"
 )]
 
-mod common;
-
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use common::{Node, code, noise, root_or_skip, stderr};
+use crate::common::{Node, code, noise, root_or_skip, stderr};
 
 /// Sends bytes as they are and reads to the end.
 fn raw(node: &Node, request: &[u8]) -> String {
@@ -235,7 +233,7 @@ fn hostile_requests_are_refused_and_the_node_goes_on() {
 #[test]
 fn no_name_and_no_content_is_logged_at_trace_level() {
     const MARKER: &str = "zq7markerq7z";
-    let node = Node::start_in(common::private_dir(), |command| {
+    let node = Node::start_in(crate::common::private_dir(), |command| {
         command.env("STASH_LOG", "trace");
     });
     let tree = format!("{MARKER}-tree");

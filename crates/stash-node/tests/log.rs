@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first thing that goes wrong")]
 
-mod common;
-
 use std::io::Write;
 use std::process::{Child, Stdio};
 
-use common::{Node, code, noise, private_dir, send, stash, stderr, until, wait};
+use crate::common::{Node, code, noise, private_dir, send, stash, stderr, until, wait};
 use rustix::process::Signal;
 use tempfile::TempDir;
 

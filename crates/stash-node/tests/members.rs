@@ -1,14 +1,12 @@
 //! Members over the command line: removing them while they, or others, are away.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panic")]
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use common::{Node, code, private_dir, stderr, until};
+use crate::common::{Node, code, private_dir, stderr, until};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -19,7 +17,7 @@ fn peer(node: &Node, name: &str) -> Option<Value> {
 
 /// A node that has joined the founder's stash, and is connected to it.
 fn member(founder: &Node, role: &str, name: &str) -> Node {
-    let node = common::member(founder, role, name);
+    let node = crate::common::member(founder, role, name);
     until("it is connected", || connected(founder, name));
     node
 }

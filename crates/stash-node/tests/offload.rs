@@ -7,12 +7,10 @@
     reason = "a test ends at the first thing that goes wrong"
 )]
 
-mod common;
-
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use common::{Node, connected, member, noise, until};
+use crate::common::{Node, connected, member, noise, until};
 
 /// Bytes of disk that a directory takes.
 fn disk_use(directory: &Path) -> u64 {

@@ -1,11 +1,9 @@
 //! Bringing a stash back over the command line, and the founder's tickets.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-mod common;
-
 use std::process::Output;
 
-use common::{Node, code, member, private_dir, stash, stderr, until};
+use crate::common::{Node, code, member, private_dir, stash, stderr, until};
 
 #[test]
 fn one_keeper_in_reach_gives_everything_to_read_at_once_and_the_stash_when_told_so() {
@@ -14,7 +12,7 @@ fn one_keeper_in_reach_gives_everything_to_read_at_once_and_the_stash_when_told_
     let paper = founder.ok(&["key", "recovery"]);
     let keeper = member(&founder, "keeper", "attic");
     until("it is connected", || founder.json(&["status"])["connected"] == 2);
-    let content = common::noise(1, 200_000);
+    let content = crate::common::noise(1, 200_000);
     founder.file("photo", &content);
     founder.ok(&["put", "photo", "--wait", "all"]);
     let status = founder.json(&["status"]);

@@ -6,9 +6,7 @@
     reason = "a test ends at the first thing that goes wrong"
 )]
 
-mod common;
-
-use common::{Node, code, connected, member, noise, until};
+use crate::common::{Node, code, connected, member, noise, until};
 use serde_json::Value;
 
 /// What a status says of what is held.

@@ -7,13 +7,11 @@
     reason = "a test ends at the first thing that goes wrong"
 )]
 
-mod common;
-
 use std::path::Path;
 use std::process::Output;
 
-use common::disk::{copy, files_below, flip};
-use common::{Node, code, noise, private_dir, stash, stderr};
+use crate::common::disk::{copy, files_below, flip};
+use crate::common::{Node, code, noise, private_dir, stash, stderr};
 use tempfile::TempDir;
 
 /// Contents in a record, in the log, and in a file of their own.

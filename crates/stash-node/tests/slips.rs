@@ -3,15 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first thing that goes wrong")]
 
-mod common;
-
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
 
-use common::{Node, code, private_dir, stash, stderr};
+use crate::common::{Node, code, private_dir, stash, stderr};
 
 /// The answer of the local API to a request with a JSON body.
 fn post(node: &Node, method: &str, path: &str, body: &str) -> String {

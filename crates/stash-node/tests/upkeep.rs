@@ -6,15 +6,13 @@
     reason = "a test ends at the first thing that goes wrong"
 )]
 
-mod common;
-
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::disk::{files_below, flip};
-use common::{Node, code, connected, member, noise, private_dir, send, stash, stderr, wait};
+use crate::common::disk::{files_below, flip};
+use crate::common::{Node, code, connected, member, noise, private_dir, send, stash, stderr, wait};
 use rustix::process::Signal;
 use serde_json::Value;
 

@@ -6,12 +6,10 @@
     reason = "a test ends at the first thing that goes wrong, and says what it skips"
 )]
 
-mod common;
-
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Node, code, noise, private_dir, stderr};
+use crate::common::{Node, code, noise, private_dir, stderr};
 use stash_vault::{
     Home, InitOptions, JoinOptions, Key, Progress, PutOptions, Role, RunOptions, Wait,
 };

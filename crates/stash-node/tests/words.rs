@@ -6,9 +6,7 @@
     reason = "a test ends at the first thing that goes wrong, and says what it skips"
 )]
 
-mod common;
-
-use common::{code, private_dir, stash};
+use crate::common::{code, private_dir, stash};
 
 #[test]
 fn version_and_completions_need_neither_home_nor_daemon() {

@@ -3,14 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Node, Stash, addresses, all_connected, copy, now, until};
 use stash_crypto::{ChunkRef, Role};
 use stash_server::store::{Batch, Options, Store};
 use stash_server::{Rate, Wait};
-use support::{Node, Stash, addresses, all_connected, copy, now, until};
 
 /// Sizes of a file's chunks: in a file of its own, and in the log of the store.
 const SIZES: [usize; 2] = [1 << 20, 5_000];

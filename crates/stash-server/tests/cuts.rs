@@ -2,20 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
-#[path = "support/client.rs"]
-mod client;
-mod support;
-
 use std::time::Duration;
 
-use client::{Act, Answer, Ask, Client, Fate, Script, Session, clear, put_of, script, signed};
+use crate::client::{
+    Act, Answer, Ask, Client, Fate, Script, Session, clear, put_of, script, signed,
+};
+use crate::support::{Node, Stash, admit_entry, all_connected, now, until};
 use serde_bytes::ByteBuf;
 use stash_crypto::{
     Clear, Cut, Dot, Incarnation, JoinRequest, MAX_CUTS, MAX_LISTED, MemberChange, MemberLog,
     NodeKeys, Record, Role, TicketId, Writer,
 };
 use stash_server::{Environment, Sought, survey};
-use support::{Node, Stash, admit_entry, all_connected, now, until};
 
 /// More than one entry names by itself, and more than one message of the wire tells at once.
 const MANY: u64 = 4_096 + 77;

@@ -1,15 +1,13 @@
 //! Engines that find each other, replicate, fetch, evict and admit, over real sockets and disks.
 
-mod support;
-
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
+use crate::support::{Stash, addresses, all_connected, until};
 use stash_crypto::{Address, ChunkRef, RecordHash, RecordKind, Role};
 use stash_server::{EvictError, EvictStop, InviteError, PutError, Wait, WriteError};
-use support::{Stash, addresses, all_connected, until};
 
-async fn three(stash: &Stash) -> [support::Node; 3] {
+async fn three(stash: &Stash) -> [crate::support::Node; 3] {
     let founder = stash.founder().await;
     let keeper = stash.joined(&founder, Role::Keeper).await;
     let owner = stash.joined(&founder, Role::Owner).await;
@@ -130,7 +128,7 @@ async fn evicting_is_refused_without_a_proof_elsewhere() {
     let late = stash.joined(&alone, Role::Keeper).await;
     all_connected(&[&alone, &late]).await;
     until("the chunk is there", || {
-        support::now(late.engine.chunks_here(&addresses(&chunks))).unwrap() == [true]
+        crate::support::now(late.engine.chunks_here(&addresses(&chunks))).unwrap() == [true]
     })
     .await;
     assert_eq!(late.engine.evict(addresses(&chunks)).await.unwrap().chunks, 1);
@@ -187,7 +185,7 @@ async fn a_put_says_how_many_copies_there_are_when_a_member_is_away() {
     let (_, outcome) = stash.put(&founder, "three", &[100_000], Wait::Quorum).await;
     assert!(!outcome.short);
     until("the missing copies are written down", || {
-        support::now(founder.engine.status()).unwrap().missing_copies == 2
+        crate::support::now(founder.engine.status()).unwrap().missing_copies == 2
     })
     .await;
     let status = owner.engine.status().await.unwrap();
@@ -230,8 +228,10 @@ async fn a_late_member_takes_over_all_records() {
         stash.put(&founder, &format!("file {i}"), &[70_000], Wait::Local).await;
     }
     let late = stash.joined(&founder, Role::Owner).await;
-    until("the records have arrived", || support::now(late.engine.status()).unwrap().synchronised)
-        .await;
+    until("the records have arrived", || {
+        crate::support::now(late.engine.status()).unwrap().synchronised
+    })
+    .await;
     assert_eq!(late.engine.status().await.unwrap().records, 20);
     let held = late.engine.records_of(stash.name("file 7")).await.unwrap();
     let chunks = held[0].clear().manifest.refs().to_vec();

@@ -4,17 +4,14 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
-#[path = "support/client.rs"]
-mod client;
-mod support;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use client::{
+use crate::client::{
     Act, Answer, Ask, Client, NamedBy, Script, Session, Together, joined_up, proof, script, within,
 };
+use crate::support::{Node, Stash, addresses, all_connected, now, until};
 use futures::FutureExt;
 use serde_bytes::ByteBuf;
 use stash_crypto::{
@@ -24,7 +21,6 @@ use stash_crypto::{
 use stash_p2p::CloseReason;
 use stash_server::store::Batch;
 use stash_server::{EvictError, EvictStop, Position, Wait, Write};
-use support::{Node, Stash, addresses, all_connected, now, until};
 
 async fn here(node: &Node, chunks: &[ChunkRef]) -> Vec<bool> {
     node.engine.chunks_here(&addresses(chunks)).await.unwrap()

@@ -4,25 +4,21 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
-#[path = "support/client.rs"]
-mod client;
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use client::{
+use crate::client::{
     Act, Answer, Ask, Client, Fate, Hello, NamedBy, Session, Together, joined_up, put_of, script,
     sealed,
 };
+use crate::support::{Node, Stash, until};
 use serde_bytes::ByteBuf;
 use stash_crypto::{
     ChunkRef, Confirmation, EntryHash, NodeKeys, RecordHash, Role, SignedAddresses,
 };
 use stash_p2p::{Bandwidth, CloseReason, Limits, Rate};
 use stash_server::{JoinError, TicketView, join};
-use support::{Node, Stash, until};
 use tokio::time::timeout;
 
 /// Whoever is served beside others waits no longer than this for an answer, on a busy machine: a
@@ -141,11 +137,15 @@ impl Scene {
 }
 
 /// Asks and never reads; the streams stay open as long as they are kept.
-async fn ask_and_leave(session: &Session, ask: &Ask, times: usize) -> Vec<client::PutStream> {
+async fn ask_and_leave(
+    session: &Session,
+    ask: &Ask,
+    times: usize,
+) -> Vec<crate::client::PutStream> {
     let mut open = Vec::new();
     for _ in 0..times {
         let mut stream = session.open().await;
-        stream.send.message(client::pack(ask)).await.unwrap();
+        stream.send.message(crate::client::pack(ask)).await.unwrap();
         open.push(stream);
     }
     open
@@ -423,7 +423,7 @@ async fn differences_that_are_told_one_by_one_or_never_shown_are_not_compared_fo
         .await;
         // Whoever follows it listens to its news once it is through with the comparison.
         until("the node is through", || {
-            support::now(session.ask(&Ask::News {}));
+            crate::support::now(session.ask(&Ask::News {}));
             again.load(Ordering::Relaxed) > 1
         })
         .await;
@@ -460,7 +460,7 @@ async fn an_address_that_a_clock_ahead_has_signed_is_replaced_at_the_next_start(
     let stash = Stash::new();
     let founder = stash.founder().await;
     let keeper = stash.joined(&founder, Role::Keeper).await;
-    support::all_connected(&[&founder, &keeper]).await;
+    crate::support::all_connected(&[&founder, &keeper]).await;
     // What a clock that was years ahead would have signed.
     let (node, far) = (keeper.engine.node_id(), u64::MAX / 2);
     let there = vec!["127.0.0.1:9".parse().unwrap()];

@@ -2,20 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
-#[path = "support/client.rs"]
-mod client;
-mod support;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Answer, Ask, Client};
+use crate::client::{Answer, Ask, Client};
+use crate::support::{Node, Stash, all_connected, copy, now, until};
 use serde_bytes::ByteBuf;
 use stash_crypto::{Confirmation, NodeId, NodeKeys, Role};
 use stash_server::store::{Options, Store};
 use stash_server::{ChangeMemberError, InviteError, JoinError, NotMet, found, join};
-use support::{Node, Stash, all_connected, copy, now, until};
 use tempfile::TempDir;
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -3,14 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Node, Stash, addresses, all_connected, now, until};
 use stash_crypto::{ChunkRef, Clear, Manifest, RecordDraft, RecordKind, Role};
 use stash_server::store::{Quota, Room};
 use stash_server::{Wait, Write};
-use support::{Node, Stash, addresses, all_connected, now, until};
 
 const MIB: u64 = 1 << 20;
 

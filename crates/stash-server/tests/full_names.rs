@@ -2,22 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
-#[path = "support/client.rs"]
-mod client;
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use client::{Act, Answer, Ask, Client, Fate, clear, put_of, script, signed};
+use crate::client::{Act, Answer, Ask, Client, Fate, clear, put_of, script, signed};
+use crate::support::{Node, Stash, admit_entry, all_connected, now, until};
 use serde_bytes::ByteBuf;
 use stash_crypto::{
     Clear, Dot, ForgetKind, Incarnation, JoinRequest, MAX_SEEN, Manifest, NodeId, NodeKeys, Record,
     RecordDraft, RecordKind, Role, TicketId, Vector, Writer,
 };
 use stash_server::{NameFull, PutError, Wait, Write, WriteError};
-use support::{Node, Stash, admit_entry, all_connected, now, until};
 
 fn dot(node: NodeId, incarnation: u8, n: u64) -> Dot {
     Dot { writer: Writer { node, incarnation: Incarnation::from_bytes([incarnation; 8]) }, n }

@@ -3,22 +3,18 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
-#[path = "support/client.rs"]
-mod client;
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use client::{Act, Answer, Ask, Client, Script, Session, proof, script, sealed, within};
+use crate::client::{Act, Answer, Ask, Client, Script, Session, proof, script, sealed, within};
+use crate::support::{Node, Stash, addresses, all_connected, until};
 use futures::FutureExt;
 use serde_bytes::ByteBuf;
 use stash_crypto::{Address, ChunkRef, NodeId, NodeKeys, Role, StashId};
 use stash_p2p::CloseReason;
 use stash_server::{EvictError, EvictStop, FetchError, Wait};
-use support::{Node, Stash, addresses, all_connected, until};
 
 /// Sealed chunks by address.
 type Bytes = BTreeMap<Address, Vec<u8>>;
@@ -461,7 +457,7 @@ async fn a_replayed_proof_evicts_nothing() {
     scene.evict().await.unwrap();
     let mut back = scene.node.engine.fetch(vec![scene.chunk], true);
     within("the chunk", back.next()).await.unwrap().unwrap();
-    until("the chunk is here again", || support::now(scene.here())).await;
+    until("the chunk is here again", || crate::support::now(scene.here())).await;
     let given = scene.given.lock().unwrap().take();
     assert!(given.is_some());
     *recorded.lock().unwrap() = given;
@@ -487,7 +483,7 @@ async fn a_put_beside_a_member_that_answers_nonsense_is_short_and_ends() {
     let liar = Client::member(&stash, &node, Role::Keeper).await;
     let answers = [
         Answer::Refused { code: "role".to_owned(), reason: "no".to_owned() },
-        Answer::Results { results: vec![client::Fate::Stored {}] },
+        Answer::Results { results: vec![crate::client::Fate::Stored {}] },
         Answer::Want { chunks: ByteBuf::from(vec![0xff; 9]) },
         Answer::Done {},
     ];

@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::{Node, Stash, addresses, all_connected, until};
 use stash_crypto::{Address, ChunkRef, Role};
 use stash_server::store::{Batch, Blob};
 use stash_server::{Damage, Wait};
-use support::{Node, Stash, addresses, all_connected, until};
 
 /// Flips a byte of the file that has these bytes of a chunk in it.
 fn flip(node: &Node, chunk: &ChunkRef) {
@@ -139,7 +137,7 @@ async fn damage_that_a_read_meets_is_healed_though_the_reader_keeps_nothing() {
     until("the chunk is whole again", || founder.store.has(&[at(&chunks[0].address)]).unwrap()[0])
         .await;
     until("the healing is counted", || {
-        let house = support::now(founder.engine.status()).unwrap().house;
+        let house = crate::support::now(founder.engine.status()).unwrap().house;
         (house.found, house.healed, house.unhealed) == (1, 1, 0)
     })
     .await;
@@ -217,7 +215,7 @@ async fn damage_that_no_member_can_heal_is_named_until_one_can() {
     until("the chunk is whole again", || founder.store.has(&[at(&chunks[0].address)]).unwrap()[0])
         .await;
     until("nothing is unhealed", || {
-        support::now(founder.engine.status()).unwrap().house.unhealed == 0
+        crate::support::now(founder.engine.status()).unwrap().house.unhealed == 0
     })
     .await;
     until("nothing is written down", || founder.store.rows(b"damaged/").unwrap().is_empty()).await;

@@ -3,15 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{Node, Stash, until};
 use stash_crypto::{MemberEntry, NodeId, NodeKeys, Role};
 use stash_server::store::MAX_ROW_VALUE;
 use stash_server::{Full, InviteError, JoinError, join};
-use support::{Node, Stash, until};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

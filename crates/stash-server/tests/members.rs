@@ -2,23 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
-#[path = "support/client.rs"]
-mod client;
-mod support;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use client::{Act, Answer, Ask, Client, Fate, Script, clear, put_of, script, signed, within};
+use crate::client::{
+    Act, Answer, Ask, Client, Fate, Script, clear, put_of, script, signed, within,
+};
+use crate::support::{Node, Stash, all_connected, now, until};
 use serde_bytes::ByteBuf;
 use stash_crypto::{
     Clear, ForgetKind, MemberChange, MemberEntry, NodeId, NodeKeys, Record, RecordKind, Role,
     Vector,
 };
 use stash_server::{ChangeMemberError, PutError, Wait};
-use support::{Node, Stash, all_connected, now, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

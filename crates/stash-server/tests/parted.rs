@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Node, Stash, all_connected, now, until};
 use stash_crypto::{NodeId, Role};
 use stash_server::Wait;
 use stash_server::store::Batch;
-use support::{Node, Stash, all_connected, now, until};
 
 /// The rows about a member that a store has.
 fn about(node: &Node, member: &NodeId) -> Vec<&'static str> {

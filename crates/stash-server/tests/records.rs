@@ -3,21 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/scene.rs"]
-mod scene;
-mod support;
-
-use client::{Client, Fate, PutStream, clear, joined_up, put_of, sealed, signed};
-use scene::{Scene, scene, scene_of};
+use crate::client::{Client, Fate, PutStream, clear, joined_up, put_of, sealed, signed};
+use crate::scene::{Scene, scene, scene_of};
+use crate::support::Stash;
 use stash_crypto::{
     ChunkRef, Clear, Dot, ForgetKind, HEIGHT_MAX, Incarnation, Manifest, N_MAX, NodeId, NodeKeys,
     ReadRoot, Record, RecordDraft, RecordKind, Role, StashId, Vector, Writer, covered_vector,
     dead_vector,
 };
 use stash_server::Wait;
-use support::Stash;
 
 impl Scene {
     fn clear(&self, key: &str, n: u64) -> Clear {

@@ -3,21 +3,17 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
-#[path = "support/client.rs"]
-mod client;
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use client::{Act, Answer, Ask, Client, script};
+use crate::client::{Act, Answer, Ask, Client, script};
+use crate::support::{Node, Stash, addresses, all_connected, now, until};
 use serde_bytes::ByteBuf;
 use stash_crypto::{ChunkRef, Role};
 use stash_server::store::{Options, Store};
 use stash_server::{Copies, Wait, found};
-use support::{Node, Stash, addresses, all_connected, now, until};
 
 /// A stash whose members challenge each other all the time.
 fn distrustful() -> Stash {
@@ -43,7 +39,7 @@ fn alarms(node: &Node) -> Vec<String> {
 }
 
 /// A member that says that it has everything, and has nothing; how often it was challenged.
-async fn liar(stash: &Stash, node: &Node) -> (Client, client::Session, Arc<AtomicUsize>) {
+async fn liar(stash: &Stash, node: &Node) -> (Client, crate::client::Session, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let act = move |ask, _| match ask {

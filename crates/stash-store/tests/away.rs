@@ -3,12 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::{Random, chunk_path, dir, fixture, inline, put, read, record};
+use crate::common::{Random, chunk_path, dir, fixture, inline, put, read, record};
 use stash_store::{
     Address, Batch, Blob, CollectError, CollectOptions, CommitError, Disk, LeaseError, MemDisk,
     OpenMode, Options, ReadError, ScrubError, StageError, Store,
@@ -110,7 +108,7 @@ fn a_stray_that_a_record_names_is_taken_back_and_what_was_given_up_goes() {
     let (disk, options, store) = store(2);
     let write = |address: &Address, bytes: &[u8]| {
         let path = chunk_path(address);
-        common::make_dirs(&disk, path.parent().unwrap());
+        crate::common::make_dirs(&disk, path.parent().unwrap());
         disk.open(&path, OpenMode::Create).unwrap().write_at(0, bytes).unwrap();
     };
     // Collected, and the power went before the file did.
@@ -419,7 +417,7 @@ fn a_rebuild_goes_by_the_directory_that_is_there_and_takes_back_what_comes_later
 
 #[test]
 fn files_that_come_and_go_at_random_are_all_there_in_the_end() {
-    let seed = common::seed(11);
+    let seed = crate::common::seed(11);
     let mut random = Random(seed);
     for round in 0..12 {
         let disk = MemDisk::new(seed + round);
@@ -480,7 +478,7 @@ fn bring_back(disk: &MemDisk) {
     hidden.sort_by_key(|path| path.components().count());
     for path in hidden {
         // What holds it may have been made anew, or have gone with the place that it was in.
-        common::make_dirs(disk, path.parent().unwrap());
+        crate::common::make_dirs(disk, path.parent().unwrap());
         disk.show(&path).unwrap();
     }
 }

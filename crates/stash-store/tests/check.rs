@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::stock::Stock;
-use common::{Random, dir, inline, places, read, record};
+use crate::common::stock::Stock;
+use crate::common::{Random, dir, inline, places, read, record};
 use stash_store::{
     Address, Batch, Blob, CheckReport, ChunkState, DamagedRecord, Disk, Finding, LISTED, MemDisk,
     OpenMode, Options, ReadError, RecordEntry, Ref, Store,
@@ -108,10 +106,10 @@ fn what_is_wrong_is_told_by_kind() {
     let stray = Blob::hash(Random(99).bytes(5000));
     let other = stash_store::nest(&[0xab; 20], options(&disk).layout);
     let other = dir().join("chunks").join(other);
-    common::make_dirs(&disk, other.parent().unwrap());
+    crate::common::make_dirs(&disk, other.parent().unwrap());
     write(&disk, &other, b"what is this");
-    let place = common::chunk_path(&stray.address());
-    common::make_dirs(&disk, place.parent().unwrap());
+    let place = crate::common::chunk_path(&stray.address());
+    crate::common::make_dirs(&disk, place.parent().unwrap());
     write(&disk, &place, stray.bytes());
     // A record that names what is not here.
     let absent = Address::of(b"never seen");

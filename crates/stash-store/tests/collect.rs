@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Random, dir, inline, put, read, record};
+use crate::common::{Random, dir, inline, put, read, record};
 use stash_store::{
     Address, Batch, Blob, ChunkState, CollectOptions, Disk, MemDisk, OpenMode, Options, Ref, Store,
 };

@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
-mod common;
-
-use common::model::User;
-use common::{Random, dir, inline, seed};
+use crate::common::model::User;
+use crate::common::{Random, dir, inline, seed};
 use stash_store::{Fault, MemDisk, Store};
 
 const STEPS: u32 = 16;

@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use common::model::User;
-use common::{Random, dir, inline, put, read, record, seed};
+use crate::common::model::User;
+use crate::common::{Random, dir, inline, put, read, record, seed};
 use stash_store::{
     Address, Batch, ChunkState, Fault, MemDisk, OpenError, Options, ReadError, Store, Survival,
 };

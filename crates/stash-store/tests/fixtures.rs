@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
-mod common;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Random, dir, files_below, fixture, inline};
+use crate::common::{Random, dir, files_below, fixture, inline};
 use stash_store::{
     Address, CollectOptions, Disk, Fault, MemDisk, OpenError, OpenMode, Options, Store,
 };

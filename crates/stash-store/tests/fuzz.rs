@@ -1,11 +1,9 @@
 //! What fuzzers run over the whole store, without a fuzzer.
 
-mod common;
-
 #[path = "../../../xtask/fuzz/corpus.rs"]
 mod corpus;
 
-use common::{Random, directory, operations};
+use crate::common::{Random, directory, operations};
 use corpus::Corpus;
 
 type Seed = (String, Vec<u8>);

@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::seed;
+use crate::common::seed;
 use stash_store::{Disk, DiskFile, Fault, MemDisk, OpenMode, Part, Survival};
 
 const PARTS: [Part; 4] = [Part::Nothing, Part::OneByte, Part::AllButOne, Part::Random];

@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use common::stock::Stock;
-use common::{Random, chunk_path, dir, fixture, inline, make_dirs, places, put};
+use crate::common::stock::Stock;
+use crate::common::{Random, chunk_path, dir, fixture, inline, make_dirs, places, put};
 use stash_store::{
     Address, Batch, Blob, CollectError, CollectOptions, CommitError, Disk, Fault, MemDisk,
     OpenError, OpenMode, Options, StageError, Store,

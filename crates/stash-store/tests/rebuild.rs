@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::stock::Stock;
-use common::{Random, chunk_path, dir, fixture, inline, make_dirs, places, put};
+use crate::common::stock::Stock;
+use crate::common::{Random, chunk_path, dir, fixture, inline, make_dirs, places, put};
 use stash_store::{
     Address, Batch, Blob, ChunkState, Disk, Fault, MemDisk, OpenError, OpenMode, Options,
     RebuildReport, Store,
@@ -170,8 +168,8 @@ fn files_without_an_entry_are_taken_in_if_they_are_blobs() {
     put(&store, &stock.chunks[&missing]);
     drop(store);
     let store = Store::open(dir(), &options(&disk)).unwrap();
-    assert_eq!(common::read(&store, &small.address()).unwrap(), small.bytes());
-    assert_eq!(common::read(&store, &large.address()).unwrap(), large.bytes());
+    assert_eq!(crate::common::read(&store, &small.address()).unwrap(), small.bytes());
+    assert_eq!(crate::common::read(&store, &large.address()).unwrap(), large.bytes());
     stock.check_whole(&store, "taken in");
     assert!(store.check(true).unwrap().is_sound());
 }

@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
-mod common;
-
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::sick::SickDisk;
-use common::stock::Stock;
-use common::{Random, dir, inline, places, put, read, seed};
+use crate::common::sick::SickDisk;
+use crate::common::stock::Stock;
+use crate::common::{Random, dir, inline, places, put, read, seed};
 use stash_store::{
     Address, Batch, Blob, ChunkState, CollectOptions, Disk, Fault, Finding, MemDisk, OpenError,
     OpenMode, Options, Scrubbed, Store,

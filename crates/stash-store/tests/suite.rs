@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Random, places, put, read, record};
+use crate::common::{Random, places, put, read, record};
 use stash_store::{
     Address, Batch, Blob, ChunkState, CollectOptions, CommitError, OpenError, Options, Ref, Staged,
     Store,

@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::sick::SickDisk;
-use common::stress::{Stress, check, lively};
-use common::{Random, dir, put, read, record};
+use crate::common::sick::SickDisk;
+use crate::common::stress::{Stress, check, lively};
+use crate::common::{Random, dir, put, read, record};
 use stash_store::{Address, Batch, Blob, CommitError, MemDisk, Options, Store};
 
 #[test]
@@ -137,7 +135,7 @@ fn no_live_blob_is_lost_beside_collections() {
     // Fault cases 105, 106 and 109; `examples/stress_collect.rs` does a million.
     let options = lively(Options { disk: Arc::new(MemDisk::new(1)), ..Options::default() });
     let store = Store::create(dir(), &options).unwrap();
-    let stress = Stress { seed: common::seed(1), threads: 8, operations: 20_000 };
+    let stress = Stress { seed: crate::common::seed(1), threads: 8, operations: 20_000 };
     let (tally, needed) = stress.run(&store);
     assert_eq!(tally.lost, 0, "{tally:?}");
     assert!(tally.collections > 2 && tally.collected > 0 && tally.segments > 0, "{tally:?}");

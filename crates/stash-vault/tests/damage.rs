@@ -1,15 +1,13 @@
 //! Damage and forgery: never a wrong byte, never half a file, never a name that was not signed.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-mod common;
-
 use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{Place, all, close, files, get, noise, put, vault};
+use crate::common::{Place, all, close, files, get, noise, put, vault};
 use futures::StreamExt;
 use stash_vault::crypto::{
     CHUNK_OVERHEAD, ChunkRef, Clear, Keyring, Manifest, Meta, RecordDraft, RecordKind,

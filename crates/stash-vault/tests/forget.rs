@@ -1,14 +1,12 @@
 //! What is purged, or kept by nobody's rules any more, is gone on every member.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-mod common;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use common::{Place, all, close, connected, get, noise, open_at, put, vault};
+use crate::common::{Place, all, close, connected, get, noise, open_at, put, vault};
 use stash_vault::crypto::{ForgetKind, Record, RecordKind};
 use stash_vault::{
     Class, Clock, Home, Key, Moment, Names, Node, Progress, Retention, RetentionReport, Role,
@@ -119,7 +117,7 @@ async fn what_another_owner_wrote_meanwhile_survives_a_purge() {
     let other = open_at(&place.path("other"), listen).await;
     let (path, progress) = (place.file("a", b"second"), Progress::new());
     vault(&other).put_path(&path, None, put_local(), &progress).await.unwrap();
-    let founder = common::open(&place.path("founder")).await;
+    let founder = crate::common::open(&place.path("founder")).await;
     connected(&[&founder, &other]).await;
     // What one of them has, the other gets by a put of the same: nothing is new, it is sent again.
     vault(&other).put_path(&path, None, all(), &progress).await.unwrap();
@@ -291,7 +289,7 @@ async fn two_owners_that_forget_at_once_end_with_the_same() {
     let both = tokio::join!(retain(&scene.owner, 60, false), retain(&other, 60, false));
     assert!(both.0.versions + both.1.versions >= 20 * 14, "{both:?}");
     for key in &keys {
-        common::until(|| {
+        crate::common::until(|| {
             let held = |node| common_hashes(node, &scene.owner, key);
             held(&scene.owner) == held(&other)
         })

@@ -1,12 +1,10 @@
 //! Two nodes that hold the root secret, what the founder confirms, and its tickets.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-mod common;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::{Place, close, connected, open, open_at, until};
+use crate::common::{Place, close, connected, open, open_at, until};
 use stash_vault::crypto::{RecoveryText, TicketId};
 use stash_vault::server::{JoinError, RevokeError};
 use stash_vault::{Home, HomeError, JoinOptions, Node, RecoverOptions, Role};
@@ -22,7 +20,7 @@ async fn alarmed(node: &Node, words: &str) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let done = tokio::time::timeout(common::SOON, wait).await;
+    let done = tokio::time::timeout(crate::common::SOON, wait).await;
     if done.is_err() {
         panic!("{:?} and not {words:?}", alarms(node).await);
     }
@@ -63,7 +61,7 @@ async fn an_old_founder_that_comes_back_is_an_alarm_on_every_node() {
             }
         }
     };
-    tokio::time::timeout(common::SOON, settled()).await.unwrap();
+    tokio::time::timeout(crate::common::SOON, settled()).await.unwrap();
 }
 
 /// It was removed while it was away: no member answers it, and it finds out by the root's name.
@@ -186,7 +184,7 @@ async fn the_founder_knows_whether_the_text_on_paper_still_finds_somebody() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(common::SOON, named).await.unwrap();
+    tokio::time::timeout(crate::common::SOON, named).await.unwrap();
     // It moves.
     close(keeper).await;
     let keeper = open(&place.path("keeper")).await;
@@ -196,5 +194,5 @@ async fn the_founder_knows_whether_the_text_on_paper_still_finds_somebody() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(common::SOON, moved).await.unwrap();
+    tokio::time::timeout(crate::common::SOON, moved).await.unwrap();
 }

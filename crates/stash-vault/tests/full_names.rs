@@ -1,9 +1,7 @@
 //! Names in whose history somebody made writers up: they are written, removed, purged and resolved.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-mod common;
-
-use common::{Place, close, put, vault};
+use crate::common::{Place, close, put, vault};
 use stash_vault::crypto::{
     Clear, Dot, Incarnation, Keyring, MAX_SEEN, Manifest, Meta, RecordDraft, RecordKind, Vector,
     Writer,

@@ -1,11 +1,9 @@
 //! Data directories: made, opened, mixed up, damaged.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-mod common;
-
 use std::os::unix::fs::PermissionsExt;
 
-use common::{Place, close, copy, open, put, vault};
+use crate::common::{Place, close, copy, open, put, vault};
 use stash_vault::{Class, Home, HomeError, InitOptions, Role, RunOptions};
 use zeroize::Zeroizing;
 

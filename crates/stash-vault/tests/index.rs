@@ -1,9 +1,7 @@
 //! The index of names is derived: lost, damaged or swapped, it is built again.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-mod common;
-
-use common::{Place, close, noise, open, put, vault};
+use crate::common::{Place, close, noise, open, put, vault};
 use stash_vault::Node;
 
 async fn names(node: &Node) -> Vec<String> {

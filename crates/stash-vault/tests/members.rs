@@ -1,11 +1,9 @@
 //! Several nodes: who reads what, evict, remove, recover.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Place, all, close, connected, get, noise, open, planted, put, shows, vault};
+use crate::common::{Place, all, close, connected, get, noise, open, planted, put, shows, vault};
 use stash_vault::crypto::RecoveryText;
 use stash_vault::{
     Class, GetOptions, Here, Home, InitOptions, JoinOptions, Key, LocationState, Progress, Role,
@@ -154,16 +152,16 @@ async fn what_is_removed_is_gone_on_every_connected_node() {
     let report = vault.rm("t/c", false, Wait::All, &progress).await.unwrap();
     assert_eq!(report.removed, 1);
     for node in [&founder, &owner] {
-        let listed = common::vault(node).ls("", None, 10).await.unwrap();
+        let listed = crate::common::vault(node).ls("", None, 10).await.unwrap();
         let keys: Vec<_> = listed.iter().map(|entry| entry.key.as_str()).collect();
         assert_eq!(keys, ["t/a-b"]);
-        let gone = common::vault(node).stat(&Key::new("t/c").unwrap()).await;
+        let gone = crate::common::vault(node).stat(&Key::new("t/c").unwrap()).await;
         assert_eq!(gone.unwrap_err().class(), Class::NotFound);
     }
     let again = vault.rm("t/c", false, Wait::All, &progress).await;
     assert_eq!(again.unwrap_err().class(), Class::NotFound);
     put(&owner, &place.path("t")).await;
-    assert_eq!(common::vault(&founder).ls("", None, 10).await.unwrap().len(), 4);
+    assert_eq!(crate::common::vault(&founder).ls("", None, 10).await.unwrap().len(), 4);
     close(owner).await;
     close(founder).await;
 }

@@ -1,11 +1,9 @@
 //! What a put writes, and what it does not.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Place, all, close, noise, put, vault};
+use crate::common::{Place, all, close, noise, put, vault};
 use stash_vault::{Class, Key, Node, Progress, PutOptions, Role, Wait};
 
 const MIB: usize = 1 << 20;
@@ -55,7 +53,7 @@ async fn a_changed_byte_costs_one_record_and_at_most_two_chunks() {
         assert_eq!(chunks(&node).await, before.1 + more, "byte {at}");
     }
     let out = place.path("out");
-    common::get(&node, "file", &out).await;
+    crate::common::get(&node, "file", &out).await;
     assert!(std::fs::read(out).unwrap() == bytes);
     close(node).await;
 }
@@ -190,7 +188,7 @@ async fn a_put_without_a_member_is_short_and_names_it() {
     let report = put(&founder, &path).await;
     assert_eq!((report.copies, report.wanted, report.short), (2, 2, false));
     close(keeper).await;
-    common::until(|| founder.engine.members().iter().all(|m| m.connected == m.this)).await;
+    crate::common::until(|| founder.engine.members().iter().all(|m| m.connected == m.this)).await;
     let report = put(&founder, &place.file("b", &noise(2 * MIB, 2))).await;
     assert_eq!((report.copies, report.wanted, report.short), (1, 2, true));
     assert_eq!(report.missing.iter().map(|(node, _)| *node).collect::<Vec<_>>(), [id]);

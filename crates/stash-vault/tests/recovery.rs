@@ -1,11 +1,9 @@
 //! Coming back by the recovery text when some members are away, behind, or not named in it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-mod common;
-
 use std::net::SocketAddr;
 
-use common::{Place, close, connected, get, noise, open, open_at, put, shows, until, vault};
+use crate::common::{Place, close, connected, get, noise, open, open_at, put, shows, until, vault};
 use stash_vault::crypto::RecoveryText;
 use stash_vault::server::{Life, RecoverError};
 use stash_vault::{Home, HomeError, Node, Progress, PutOptions, RecoverOptions, Role, Wait};

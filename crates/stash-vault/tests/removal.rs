@@ -1,9 +1,7 @@
 //! Members that are removed: what the rest can read, and what is shown.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-mod common;
-
-use common::{Place, all, close, connected, get, lists, noise, open_at, put, shows, vault};
+use crate::common::{Place, all, close, connected, get, lists, noise, open_at, put, shows, vault};
 use stash_vault::{Class, Key, LookupError, Node, Progress, PutOptions, Role, Wait};
 
 const MIB: usize = 1 << 20;
@@ -38,7 +36,7 @@ async fn whoever_stays_or_joins_later_reads_what_every_epoch_sealed() {
     assert_eq!(founder.member_names().len(), 2);
     put(&founder, &place.file("new", &new)).await;
     assert_eq!((epoch_of(&founder, "old").await, epoch_of(&founder, "new").await), (0, 1));
-    common::until(|| owner.engine.epoch() == 1).await;
+    crate::common::until(|| owner.engine.epoch() == 1).await;
     put(&owner, &place.file("mine", b"mine")).await;
     assert_eq!(epoch_of(&founder, "mine").await, 1);
 
@@ -70,7 +68,7 @@ async fn a_keeper_that_is_promoted_reads_everything_and_a_demoted_one_nothing_ne
     put(&founder, &place.file("old", b"old")).await;
     let id = keeper.engine.node_id();
     founder.engine.set_role(id, Role::Owner).await.unwrap();
-    common::until(|| keeper.engine.role() == Role::Owner).await;
+    crate::common::until(|| keeper.engine.role() == Role::Owner).await;
     assert!(keeper.vault.is_none(), "names are opened at the start");
     let keeper = reopened(keeper).await;
     connected(&[&founder, &keeper]).await;
@@ -79,7 +77,7 @@ async fn a_keeper_that_is_promoted_reads_everything_and_a_demoted_one_nothing_ne
     shows(&founder, &["mine", "old"]).await;
 
     founder.engine.set_role(id, Role::Keeper).await.unwrap();
-    common::until(|| keeper.engine.role() == Role::Keeper).await;
+    crate::common::until(|| keeper.engine.role() == Role::Keeper).await;
     let path = place.file("late", b"late");
     let refused = vault(&keeper).put_path(&path, None, all(), &Progress::new()).await;
     assert_eq!(refused.unwrap_err().class(), Class::Refused);

@@ -2,11 +2,9 @@
 //! two things in silence, and nothing that it wrote is hidden by what nobody has seen.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-mod common;
-
 use std::path::Path;
 
-use common::{Place, close, connected, copy, open, open_at, vault};
+use crate::common::{Place, close, connected, copy, open, open_at, vault};
 use futures::TryStreamExt;
 use stash_vault::{Key, Node, Progress, PutOptions, Role, Standing, Wait};
 

@@ -1,9 +1,7 @@
 //! What goes in comes out.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-mod common;
-
-use common::{Place, all, close, files, get, noise, open, planted, put, vault};
+use crate::common::{Place, all, close, files, get, noise, open, planted, put, vault};
 use futures::StreamExt;
 use stash_vault::{Class, GetOptions, Here, Key, Progress, PutOptions, Role};
 

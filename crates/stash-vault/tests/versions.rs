@@ -1,14 +1,12 @@
 //! Every version of a file can be seen, read, brought back and resolved.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-mod common;
-
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use common::{Place, all, close, connected, files, get, noise, open, open_at, put, vault};
+use crate::common::{Place, all, close, connected, files, get, noise, open, open_at, put, vault};
 use futures::TryStreamExt;
 use stash_vault::{
     Class, Clock, GetError, GetOptions, Here, History, Home, Key, Names, Node, Progress,

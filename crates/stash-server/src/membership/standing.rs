@@ -18,7 +18,7 @@ use crate::ledger::roster::Roster;
 use crate::ledger::{progress, rows};
 
 /// Another member may know more of the member log than this node. Nothing changed. Connect those that
-/// were not met, and try again; or call [`Engine::vouch`].
+/// were not met, and try again; or call [`Engine::vouch`](crate::Engine::vouch).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotMet {

@@ -10,7 +10,7 @@ use crate::message::room::MemberRoom;
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Request {
-    /// Opens a put stream: [`Put`] messages and chunk bytes follow, [`PutReply`] comes back.
+    /// Opens a put stream: `Put` messages and chunk bytes follow, `PutReply` comes back.
     Put {},
     /// The sealed bytes of one chunk.
     Get {

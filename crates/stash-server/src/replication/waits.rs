@@ -1,8 +1,9 @@
 //! What the bringing of chunks waits for when there was no room.
 
-use stash_store::{Allowance, Store};
 use std::sync::Mutex;
 use std::time::Duration;
+
+use stash_store::{Allowance, Store};
 use tokio::time::Instant;
 
 use crate::lock::lock;

@@ -1,0 +1,25 @@
+//! The tests of the crate from outside, in one program: it is built once, and not once for each of them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test fails by panic"
+)]
+
+mod bad_input;
+mod common;
+mod files;
+mod homes;
+mod lifecycle;
+mod local_api;
+mod log;
+mod members;
+mod offload;
+mod recovery;
+mod repair;
+mod rot;
+mod slips;
+mod upkeep;
+mod versions;
+mod words;

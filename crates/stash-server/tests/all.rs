@@ -1,0 +1,24 @@
+//! The tests of the crate from outside, in one program: it is built once, and not once for each of them.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panic")]
+
+mod catchup;
+#[path = "support/client.rs"]
+mod client;
+mod cuts;
+mod engine;
+mod evicting;
+mod fair;
+mod founder;
+mod full;
+mod full_names;
+mod hostile;
+mod housekeeping;
+mod large;
+mod members;
+mod parted;
+mod records;
+mod repair;
+#[path = "support/scene.rs"]
+mod scene;
+mod support;
