@@ -427,7 +427,7 @@ impl Engine {
     ///
     /// [`ChangeMemberError`]; the member is one as before.
     pub async fn remove_member(&self, node: NodeId) -> Result<MembersChanged, ChangeMemberError> {
-        change::change(&self.layers.founder, node, Fate::Removed).await
+        self.change(node, Fate::Removed).await
     }
 
     /// Gives a member another role. If it was an owner and is one no more, its records end as those
@@ -441,7 +441,14 @@ impl Engine {
         node: NodeId,
         role: Role,
     ) -> Result<MembersChanged, ChangeMemberError> {
-        change::change(&self.layers.founder, node, Fate::Becomes(role)).await
+        self.change(node, Fate::Becomes(role)).await
+    }
+
+    async fn change(&self, node: NodeId, fate: Fate) -> Result<MembersChanged, ChangeMemberError> {
+        let founder = Arc::clone(&self.layers.founder);
+        // Once the entry is in the log, what follows from it has to follow.
+        let change = async move { change::change(&founder, node, fate).await };
+        self.layers.core.tasks.finish(change).await
     }
 
     /// The nodes that were removed, in that order.

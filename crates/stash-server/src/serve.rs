@@ -1,4 +1,6 @@
-//! What a node answers: one task a connected peer, one a request.
+//! What a node answers members and the holder of the root secret: one task a connected peer, one a request.
+//! Guests with a ticket are answered by `founder/admit.rs`, and who only asks who is here by
+//! `membership/recovery/meeting.rs`.
 
 use std::sync::Arc;
 

@@ -23,6 +23,19 @@ impl Tasks {
         self.tracker.spawn(task);
     }
 
+    /// Runs a task to its end, though whoever waits for it may be gone before.
+    pub(crate) async fn finish<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        match self.tracker.spawn(task).await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime is gone, and with it whoever waits.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// Ends once the engine stops.
     pub(crate) fn stopped(&self) -> WaitForCancellationFuture<'_> {
         self.stop.cancelled()

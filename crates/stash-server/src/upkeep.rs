@@ -1,4 +1,4 @@
-//! What a node does unasked: collection, scrub, repair, challenges.
+//! What a node does unasked: collection, scrub, healing, repair, challenges, lapses.
 
 pub(crate) mod challenge;
 pub(crate) mod counts;

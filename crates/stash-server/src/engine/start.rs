@@ -70,7 +70,7 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Layers, Events), StartErro
     let name_locks = NameLocks::default();
     let mut aside = Aside::default();
     let unfollowed =
-        match ledger::set_aside(&name_locks, &store, &roster, progress::doubt, &mut aside) {
+        match ledger::set_aside(&name_locks, &store, &roster, progress::with_doubt, &mut aside) {
             // A store that takes no writes is read as it is.
             Err(LedgerError::Commit(error)) => {
                 tracing::error!(%error, "records past a cut are still shown here");

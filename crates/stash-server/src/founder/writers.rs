@@ -20,7 +20,7 @@ use crate::rpc::{AskError, ask, unexpected};
 /// over. One that takes longer counts as not reachable.
 const GATHER: Duration = Duration::from_secs(10);
 
-/// Answers which records of a node are the last that are held from an incarnation on.
+/// Answers which records of a node are the last that are held here, from an incarnation on.
 pub(crate) async fn writers(
     founder: &Founder,
     node: [u8; 32],

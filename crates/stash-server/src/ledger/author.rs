@@ -84,7 +84,8 @@ fn given_up(store: &Store, current: Option<Writer>) -> Result<Batch, LedgerError
     let Some(writer) = current else { return Ok(Batch::new()) };
     let Some((n, hash)) = last_of(store, &writer)? else { return Ok(Batch::new()) };
     let opened = incarnation::agreed(store, &writer, n)?;
-    let past = Past { writer, n, hash, opened, sequence: store.last_sequence() };
+    let sequence = store.last_sequence();
+    let past = Past { writer, n, hash, opened, sequence, is_shown: false };
     Ok(incarnation::remember(Batch::new(), &past))
 }
 
@@ -168,7 +169,8 @@ impl Author {
         if !came.iter().any(|record| last.is_touched(record)) {
             return Ok(None);
         }
-        let past = Past { writer, n, hash, opened, sequence: store.last_sequence() };
+        let sequence = store.last_sequence();
+        let past = Past { writer, n, hash, opened, sequence, is_shown: true };
         let noted = incarnation::note(store, Batch::new().even_if_full(), &past)?;
         *last = Last::fresh(incarnation::begin(store, noted, writer.node, &self.environment)?);
         Ok(Some(writer))
@@ -361,8 +363,14 @@ mod tests {
         store.commit(row).unwrap();
         admit_now(&locks, &store, std::slice::from_ref(&put));
         assert_eq!(open(false), []);
-        let past =
-            Past { writer, n: 1, hash: put.hash(), opened: 1, sequence: store.last_sequence() };
+        let past = Past {
+            writer,
+            n: 1,
+            hash: put.hash(),
+            opened: 1,
+            sequence: store.last_sequence(),
+            is_shown: false,
+        };
         assert_eq!(open(true), [past]);
     }
 }

@@ -40,14 +40,14 @@ pub(crate) fn set_aside_count(store: &Store) -> Result<u64, ReadError> {
 }
 
 /// Looks through the records of every node that was cut and not looked through yet. The roster bars
-/// what comes from now on. `doubt` is called before the first record of a node is set aside: what
-/// the store lacks then has to be compared with others. What an error left undone is done by the next
+/// what comes from now on. `doubt` adds to each commit that sets records aside that what the store
+/// holds is to be compared with others. What an error left undone is done by the next
 /// call; `aside` has what was done before.
 pub(crate) fn set_aside(
     name_locks: &NameLocks,
     store: &Store,
     roster: &Roster,
-    doubt: impl Fn(&Store) -> Result<(), LedgerError>,
+    doubt: impl Fn(&Store, Batch) -> Result<Batch, LedgerError>,
     aside: &mut Aside,
 ) -> Result<(), LedgerError> {
     let _one_at_a_time = roster.cutting();
@@ -130,7 +130,7 @@ fn cut(
     roster: &Roster,
     writer: &Writer,
     aside: &mut Aside,
-    doubt: impl Fn(&Store) -> Result<(), LedgerError>,
+    doubt: impl Fn(&Store, Batch) -> Result<Batch, LedgerError>,
 ) -> Result<(), LedgerError> {
     // The record at the cut may have a twin that does not count.
     let from = roster.log(|log| log.cut_of(writer).map_or(1, |cut| cut.n));
@@ -144,8 +144,7 @@ fn cut(
         if past.is_empty() {
             return Ok(());
         }
-        doubt(store)?;
-        move_aside(name_locks, store, &past, aside)?;
+        move_aside(name_locks, store, &past, doubt(store, Batch::new())?, aside)?;
     }
 }
 
@@ -153,9 +152,10 @@ fn move_aside(
     name_locks: &NameLocks,
     store: &Store,
     hashes: &[[u8; 32]],
+    mut batch: Batch,
     aside: &mut Aside,
 ) -> Result<(), LedgerError> {
-    let (mut records, mut batch) = (Vec::new(), Batch::new());
+    let mut records = Vec::new();
     for hash in hashes {
         match store.record(hash) {
             Ok(Some(stored)) => records.push(decode(stored.sequence, &stored.bytes)?),

@@ -8,7 +8,7 @@ use stash_crypto::{
     Clear, Cut, Dot, EntryHash, Incarnation, Manifest, MemberChange, MemberEntry, MemberLog,
     NodeKeys, Record, RecordDraft, RecordHash, RecordKind, Role, RootSecret, Vector, Writer,
 };
-use stash_store::{Committer, MemDisk, Options, Quota, Store};
+use stash_store::{Batch, Committer, MemDisk, Options, Quota, Store};
 
 use crate::ledger::admit::admit;
 use crate::ledger::cuts::{Aside, set_aside, set_aside_count, take_back};
@@ -102,7 +102,7 @@ impl Scene {
 
     fn set_aside(
         &self,
-        doubt: impl Fn(&Store) -> Result<(), LedgerError>,
+        doubt: impl Fn(&Store, Batch) -> Result<Batch, LedgerError>,
     ) -> Result<usize, LedgerError> {
         let mut aside = Aside::default();
         set_aside(&self.name_locks, &self.store, &self.roster, doubt, &mut aside)?;
@@ -110,8 +110,8 @@ impl Scene {
     }
 }
 
-fn sure(_: &Store) -> Result<(), LedgerError> {
-    Ok(())
+fn sure(_: &Store, batch: Batch) -> Result<Batch, LedgerError> {
+    Ok(batch)
 }
 
 #[test]
@@ -187,11 +187,11 @@ fn what_was_interrupted_anywhere_is_finished_at_the_next_start() {
         let scene = scene();
         scene.demote();
         let calls = std::cell::Cell::new(0);
-        let fails = |_: &Store| {
+        let fails = |_: &Store, batch: Batch| {
             calls.set(calls.get() + 1);
             let reason = "a crash".to_owned();
             let crash = LedgerError::Damaged { sequence: 0, reason };
-            if calls.get() == fails_at { Err(crash) } else { Ok(()) }
+            if calls.get() == fails_at { Err(crash) } else { Ok(batch) }
         };
         assert!(scene.set_aside(fails).is_err());
         assert_eq!(scene.store.rows(rows::UNCUT).unwrap().len(), 1, "it is still to be done");

@@ -111,6 +111,66 @@ impl Tree {
     }
 }
 
+/// The records of a life, from its last one back along the hashes.
+struct Chain {
+    records: BTreeMap<u64, RecordHash>,
+    /// The number after which all are there.
+    end: u64,
+}
+
+impl Chain {
+    /// As far as they are held and readable, but not beyond the number `until`.
+    fn back(store: &Store, hash: RecordHash, last: u64, until: u64) -> Result<Chain, LedgerError> {
+        let (mut records, mut expected, mut end) = (BTreeMap::new(), hash, last);
+        for n in (until + 1..=last).rev().take(FAR) {
+            let Some(record) = whole(store, &expected)? else { break };
+            records.insert(n, expected);
+            expected = record.clear().previous;
+            end = n - 1;
+        }
+        Ok(Chain { records, end })
+    }
+
+    fn reaches(&self, common: u64) -> bool {
+        self.end <= common
+    }
+
+    fn has(&self, n: u64, hash: &RecordHash) -> bool {
+        self.records.get(&n) == Some(hash)
+    }
+}
+
+/// The least number, after which no lives have parted for certain, of a record that came after the
+/// writer was given up and is not of this life.
+fn stranger(
+    store: &Store,
+    past: &Past,
+    held: &[(u64, [u8; 32])],
+    chain: &Chain,
+) -> Result<Option<u64>, LedgerError> {
+    for (n, hash) in held.iter().filter(|(n, _)| (past.opened + 1..=past.n).contains(n)) {
+        let hash = RecordHash::from_bytes(*hash);
+        // One of this life that was damaged and healed has come anew.
+        let is_new =
+            || sequence(store, &hash).map(|came| came.is_some_and(|at| at > past.sequence));
+        if !chain.has(*n, &hash) && is_new()? {
+            return Ok(Some(*n));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a record that would be the next one follows on another one than the last of this life.
+fn parts_after(store: &Store, past: &Past, held: &[(u64, [u8; 32])]) -> Result<bool, LedgerError> {
+    for (_, hash) in held.iter().filter(|(n, _)| *n == past.n + 1) {
+        let next = whole(store, &RecordHash::from_bytes(*hash))?;
+        if next.is_some_and(|next| next.clear().previous != past.hash) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl Divergence {
     /// The lives have parted before the first number under which two records are held. What other lives
     /// had may have been forgotten: then it is the last number before which none can have parted.
@@ -120,6 +180,13 @@ impl Divergence {
         let held = store.dots_from(&writer.to_bytes(), from, 2 * FAR)?;
         let twice = held.windows(2).find(|two| two[0].0 == two[1].0).map(|two| two[0].0);
         let goes_on = held.last().is_some_and(|(n, _)| *n > last);
+        let chain = Chain::back(store, hash, last, opened)?;
+        let stranger = stranger(store, past, &held, &chain)?;
+        let is_shown = past.is_shown || twice.is_some_and(|n| n <= last) || stranger.is_some();
+        if !is_shown && !parts_after(store, past, &held)? {
+            // One life, as far as anybody can tell: nothing has two meanings.
+            return Ok(Divergence::new(writer, last, last, BTreeMap::new(), Tree::default()));
+        }
         let (mut common, before) = match twice {
             // Not where the last life parted: one that was put back more than once has others.
             Some(n) if n <= last => (n - 1, None),
@@ -134,24 +201,14 @@ impl Divergence {
         }
         // Whatever this life had under a lower number may have been forgotten, and so the first number
         // that two records have may be of a later parting than the first one.
-        let lower = held.iter().filter(|(n, _)| (opened + 1..=common).contains(n));
-        for (n, hash) in lower {
-            let came = sequence(store, &RecordHash::from_bytes(*hash))?;
-            if came.is_some_and(|came| came > past.sequence) {
-                common = opened.min(n - 1);
-                tree = Tree::read(store, writer, common)?;
-                break;
-            }
+        if stranger.is_some_and(|n| n <= common) {
+            common = opened;
+            tree = Tree::read(store, writer, common)?;
         }
-        let (mut ours, mut expected) = (BTreeMap::new(), hash);
-        for n in (common + 1..=last).rev().take(FAR) {
-            let Some(record) = whole(store, &expected)? else {
-                return Divergence::by_arrival(store, past, ours);
-            };
-            ours.insert(n, expected);
-            expected = record.clear().previous;
+        match chain.reaches(common) {
+            true => Ok(Divergence::new(writer, common, last, chain.records, tree)),
+            false => Divergence::by_arrival(store, past, chain.records),
         }
-        Ok(Divergence::new(writer, common, last, ours, tree))
     }
 
     fn new(
@@ -211,7 +268,7 @@ impl Divergence {
             // Another node may have seen either thing under that number: this one, as far as anybody can
             // tell, if what it wrote came later.
             let saw_it = |written: &u64, other: &Record| {
-                side || other.clear().dot.writer == self.writer || written > came
+                side || other.clear().dot.writer.node == self.writer.node || written > came
             };
             for (written, other) in held.iter().filter(|(_, other)| other.hash() != record.hash()) {
                 let covers = other.clear().seen.covers(&dot);
@@ -346,12 +403,15 @@ mod tests {
         locks: NameLocks,
         keys: NodeKeys,
         third: Owner,
+        /// Whether it was given up since a record showed another life.
+        is_shown: bool,
     }
 
     impl Scene {
         fn new() -> Scene {
             let (store, locks) = (store(Committer::Inline), NameLocks::default());
-            Scene { store, locks, keys: NodeKeys::from_seed([1; 32]), third: Owner::new(2) }
+            let (keys, third) = (NodeKeys::from_seed([1; 32]), Owner::new(2));
+            Scene { store, locks, keys, third, is_shown: true }
         }
 
         fn writer(&self) -> Writer {
@@ -395,7 +455,14 @@ mod tests {
         /// The versions to be written again if the node gave up after `last`, and `later` came then.
         fn again(&self, last: &Record, later: &[&Record]) -> Vec<RecordHash> {
             let (n, hash, sequence) = (last.clear().dot.n, last.hash(), self.store.last_sequence());
-            let past = Past { writer: self.writer(), n, hash, opened: 1, sequence };
+            let past = Past {
+                writer: self.writer(),
+                n,
+                hash,
+                opened: 1,
+                sequence,
+                is_shown: self.is_shown,
+            };
             self.admit(later);
             let divergence = Divergence::find(&self.store, &past).unwrap();
             let (stored, _) = self.store.records_of_and_damaged(name(1).as_bytes()).unwrap();
@@ -442,5 +509,24 @@ mod tests {
         let again = scene.again(&five, &[&purge, &first, &second]);
         assert!(!scene.store.has_records(&[*two.hash().as_bytes()]).unwrap()[0]);
         assert!(again.contains(&first.hash()), "five hides it and has not seen it");
+    }
+
+    /// A store that was put back, of a node that had one life.
+    #[test]
+    fn what_others_replaced_of_one_life_stays_replaced_when_its_store_is_put_back() {
+        for is_shown in [false, true] {
+            let scene = Scene { is_shown, ..Scene::new() };
+            let one = scene.put(1, 1, 1, None, 0);
+            let two = scene.put(1, 1, 2, Some(&one), 1);
+            let three = scene.put(1, 2, 3, Some(&two), 0);
+            // What came after the copy was made: a record was forgotten, and another one follows on it.
+            let gone = scene.put(1, 2, 4, Some(&three), 3);
+            let five = scene.put(1, 3, 5, Some(&gone), 0);
+            let third = scene.third.put(name(1), 1, &[&two]);
+            scene.admit(&[&one, &two, &three]);
+            let again = scene.again(&three, &[&third, &five]);
+            // With another life, nobody knows which of the two the third node had seen.
+            assert_eq!(again.is_empty(), !is_shown, "{again:?}");
+        }
     }
 }

@@ -107,13 +107,16 @@ pub(crate) struct Past {
     /// The last record of this store when it was given up: what is held of the writer up to there is of
     /// this life, and nothing that came later is.
     pub(crate) sequence: u64,
+    /// Whether a record has shown another life; else the store was not the one that the node had left.
+    pub(crate) is_shown: bool,
 }
 
 /// The row of a past incarnation.
 pub(crate) fn remember(batch: Batch, past: &Past) -> Batch {
-    let Past { writer, n, hash, opened, sequence } = past;
+    let Past { writer, n, hash, opened, sequence, is_shown } = past;
     let numbers = [opened.to_le_bytes(), sequence.to_le_bytes()].concat();
-    let value = [&n.to_le_bytes()[..], hash.as_bytes(), &numbers].concat();
+    let unshown: &[u8] = if *is_shown { &[] } else { &[0] };
+    let value = [&n.to_le_bytes()[..], hash.as_bytes(), &numbers, unshown].concat();
     batch.row(&[rows::PAST_INCARNATION, &writer.to_bytes()].concat(), Some(&value))
 }
 
@@ -134,13 +137,15 @@ pub(crate) fn pasts(store: &Store) -> Result<Vec<Past>, ReadError> {
         let writer = Writer::from_bytes(key.strip_prefix(rows::PAST_INCARNATION)?.try_into().ok()?);
         let (n, rest) = value.split_first_chunk::<8>()?;
         let (hash, rest) = rest.split_first_chunk::<32>()?;
-        let (opened, sequence) = rest.split_first_chunk::<8>()?;
+        let (opened, rest) = rest.split_first_chunk::<8>()?;
+        let (sequence, unshown) = rest.split_first_chunk::<8>()?;
         Some(Past {
             writer,
             n: u64::from_le_bytes(*n),
             hash: RecordHash::from_bytes(*hash),
             opened: u64::from_le_bytes(*opened),
-            sequence: u64::from_le_bytes(sequence.try_into().ok()?),
+            sequence: u64::from_le_bytes(*sequence),
+            is_shown: unshown.is_empty(),
         })
     };
     Ok(store.rows(rows::PAST_INCARNATION)?.into_iter().filter_map(decode).collect())

@@ -9,11 +9,14 @@ use crate::ledger::rows;
 /// The store may not be the one that this node had: what it holds is compared with others before it
 /// is called synchronised again.
 pub(crate) fn doubt(store: &Store) -> Result<(), LedgerError> {
-    let strike = |batch: Batch, (key, _): &(Vec<u8>, Vec<u8>)| batch.row(key, None);
-    let batch =
-        store.rows(rows::CURSOR)?.iter().fold(Batch::new().row(rows::COMPLETE, None), strike);
-    store.commit(batch.even_if_full())?;
+    store.commit(with_doubt(store, Batch::new())?.even_if_full())?;
     Ok(())
+}
+
+/// The same as a part of a batch.
+pub(crate) fn with_doubt(store: &Store, batch: Batch) -> Result<Batch, LedgerError> {
+    let strike = |batch: Batch, (key, _): &(Vec<u8>, Vec<u8>)| batch.row(key, None);
+    Ok(store.rows(rows::CURSOR)?.iter().fold(batch.row(rows::COMPLETE, None), strike))
 }
 
 /// Whether one full exchange of records has ended in a store.

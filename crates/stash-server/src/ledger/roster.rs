@@ -1,7 +1,7 @@
 //! Who belongs to the stash and where members can be reached.
 //!
 //! Membership is the signed member log and nothing else. Who is connected is another question,
-//! answered by [`crate::engine`].
+//! answered above, by `peers.rs`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -8,6 +8,7 @@ use stash_p2p::Peer;
 use stash_store::Batch;
 use tokio::time::timeout;
 
+use crate::ledger::RosterError;
 use crate::ledger::cut_lists::{keep, missing, of_log};
 use crate::membership::{Membership, learn};
 use crate::message::{Refusal, Reply, Request, refused};
@@ -53,7 +54,11 @@ pub(crate) async fn learn(
             return Ok(());
         };
         let Some((list, count)) = missing(&error) else {
-            return Err(AskError::Protocol(error.to_string()));
+            return Err(match error {
+                RosterError::Read(error) => error.into(),
+                RosterError::Commit(error) => error.into(),
+                error => AskError::Protocol(error.to_string()),
+            });
         };
         let list = fetch(peer, list, count).await?;
         let batch = keep(Batch::new(), &list).even_if_full();

@@ -1,4 +1,4 @@
-//! What a store keeps about a member goes when the member is removed.
+//! Dropping what the store keeps about a member once the log has removed it.
 //!
 //! All of it may be dropped at any time and in any order, so nothing says how far that has come: each
 //! start looks again. The counters of handshakes stay; they cost 40 bytes, and keep old messages out.

@@ -38,7 +38,7 @@ pub(crate) async fn meet(membership: &Arc<Membership>, node: NodeId, peer: &Peer
     is_known(membership, peer).await
 }
 
-/// Whether all of another node's member log is known once it is read from its beginning.
+/// Whether all of another node's member log is known here, once it is read from its beginning.
 pub(crate) async fn is_known(membership: &Arc<Membership>, peer: &Peer) -> bool {
     read_all(membership, peer).await.unwrap_or_else(|error| {
         tracing::debug!(%error, "the member logs were not compared");

@@ -1,4 +1,4 @@
-//! How nodes become members: tickets, admission, and the spread of the member log.
+//! The joiner's side of a join: it dials the inviter, asks, and reads the member log that it is given.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -49,19 +49,23 @@ pub(crate) async fn learn(
             store.commit(ledger::one_more(store, batch, FORK, &index.to_be_bytes(), &text)?)?;
         }
         let may_move = |node| shared.addresses.may_move(node);
-        let moved = shared.core.roster.learn(store, &claims, may_move)?;
-        if moved.contains(&shared.core.me) {
-            announce::sign_again(&shared, store)?;
-        }
-        Ok::<_, RosterError>((new?, moved))
+        let learn = || {
+            let moved = shared.core.roster.learn(store, &claims, may_move)?;
+            if moved.contains(&shared.core.me) {
+                announce::sign_again(&shared, store)?;
+            }
+            Ok::<_, RosterError>(moved)
+        };
+        // What the log says is done, whatever becomes of the addresses.
+        Ok::<_, RosterError>((new, learn()))
     };
-    let result = membership.core.disk.run(work).await;
-    if let Err(error) = &result
-        && cut_lists::missing(error).is_none()
-    {
-        tracing::error!(%error, "news about members were refused");
+    let (extended, moved) = membership.core.disk.run(work).await?;
+    for error in [extended.as_ref().err(), moved.as_ref().err()].into_iter().flatten() {
+        if cut_lists::missing(error).is_none() {
+            tracing::error!(%error, "news about members were refused");
+        }
     }
-    let (new, moved) = result?;
+    let new = *extended.as_ref().unwrap_or(&0);
     if new > 0 {
         if membership.admission.is_some() {
             // What this node did not sign in this life.
@@ -69,12 +73,14 @@ pub(crate) async fn learn(
         }
         follow(membership).await;
     }
-    if new > 0 || !moved.is_empty() {
+    let elsewhere = moved.as_deref().unwrap_or_default();
+    if new > 0 || !elsewhere.is_empty() {
         announce::dial_members(membership);
-        let news = if new > 0 { News::Log } else { News::Addresses(moved) };
+        let news = if new > 0 { News::Log } else { News::Addresses(elsewhere.to_vec()) };
         announce::spread(membership, &news);
     }
-    Ok(())
+    extended?;
+    moved.map(drop)
 }
 
 /// Writes down what speaks for or against this node's knowing the end of the log.
@@ -128,7 +134,7 @@ async fn set_aside(membership: &Arc<Membership>) -> bool {
         let mut aside = Aside::default();
         let locks = &shared.core.name_locks;
         let done =
-            ledger::set_aside(locks, store, &shared.core.roster, progress::doubt, &mut aside);
+            ledger::set_aside(locks, store, &shared.core.roster, progress::with_doubt, &mut aside);
         (aside, done)
     };
     let (aside, done) = membership.core.disk.run(work).await;

@@ -1,6 +1,7 @@
 //! Whether the founder may add to the member log now, by its [`Standing`](super::standing::Standing).
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use stash_crypto::{MemberLog, NodeId};
@@ -50,8 +51,8 @@ pub(crate) fn doubt(store: &Store) -> Result<(), LedgerError> {
 pub(crate) fn was_put_back(membership: &Membership, store: &Store) -> Result<(), LedgerError> {
     let _one_at_a_time = lock(&membership.standing.keeping);
     let known = membership.standing.known();
-    if known.doubt.is_some() {
-        return Ok(());
+    if let Some(doubt) = &known.doubt {
+        return keep(membership, store, doubt);
     }
     tracing::warn!("the root secret has signed what was not known here: this node was put back");
     // Whom it has met since its start, it has met since it was put back.
@@ -60,8 +61,18 @@ pub(crate) fn was_put_back(membership: &Membership, store: &Store) -> Result<(),
         (known.doubt, known.is_alone) = (Some(doubt.clone()), false);
     });
     membership.core.peers.compare_with_all();
-    store.commit(Batch::new().row(rows::STANDING, Some(&doubt.encode())).even_if_full())?;
+    membership.standing.is_unwritten.store(true, Ordering::Relaxed);
+    keep(membership, store, &doubt)?;
     settle(membership, store)
+}
+
+/// Writes a doubt down that the store did not take before.
+fn keep(membership: &Membership, store: &Store, doubt: &Doubt) -> Result<(), LedgerError> {
+    if membership.standing.is_unwritten.load(Ordering::Relaxed) {
+        store.commit(Batch::new().row(rows::STANDING, Some(&doubt.encode())).even_if_full())?;
+        membership.standing.is_unwritten.store(false, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 /// A full exchange has ended with a member whose log is the same or a part of this node's. Blocking.
@@ -72,6 +83,7 @@ pub(crate) fn met(membership: &Membership, store: &Store, node: NodeId) -> Resul
         && doubt.met.insert(node)
     {
         store.commit(Batch::new().row(rows::STANDING, Some(&doubt.encode())).even_if_full())?;
+        membership.standing.is_unwritten.store(false, Ordering::Relaxed);
     }
     membership.standing.known.send_modify(|known| {
         known.met.insert(node);
@@ -96,9 +108,9 @@ fn settle(membership: &Membership, store: &Store) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Whether the operator says that this node may sign, whoever it has met.
-pub(crate) fn is_vouched(membership: &Membership) -> bool {
-    membership.standing.known.borrow().is_vouched
+/// Whether the log here may be confirmed in place of another one that was.
+pub(crate) fn may_confirm_over(membership: &Membership) -> bool {
+    membership.standing.known.borrow().may_confirm_over
 }
 
 /// Whether this node may sign now.

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use stash_crypto::NodeId;
 use stash_store::{ReadError, Store};
@@ -53,6 +54,8 @@ pub enum NotMet {
 pub(crate) struct Known {
     /// The operator has said so.
     pub(crate) is_vouched: bool,
+    /// The operator has said so, and no confirmation of another log was confirmed over since.
+    pub(crate) may_confirm_over: bool,
     /// There was nobody to ask at the start, by a store that this node left.
     pub(crate) is_alone: bool,
     /// With whom a full exchange has ended since the start.
@@ -104,6 +107,8 @@ pub(crate) struct Standing {
     pub(crate) known: watch::Sender<Known>,
     /// Held while what is known is written down.
     pub(crate) keeping: Mutex<()>,
+    /// There is a doubt that the store did not take.
+    pub(crate) is_unwritten: AtomicBool,
 }
 
 impl Standing {
@@ -112,13 +117,31 @@ impl Standing {
         let doubt = store.row(rows::STANDING)?.map(|row| Doubt::decode(&row));
         let is_left = doubt.is_none() && progress::is_complete(store);
         let is_alone = roster.members().len() == 1 && is_left;
-        let known = Known { is_vouched: false, is_alone, met: BTreeSet::new(), doubt };
-        Ok(Standing { known: watch::Sender::new(known), keeping: Mutex::default() })
+        let known = Known {
+            is_vouched: false,
+            may_confirm_over: false,
+            is_alone,
+            met: BTreeSet::new(),
+            doubt,
+        };
+        Ok(Standing {
+            known: watch::Sender::new(known),
+            keeping: Mutex::default(),
+            is_unwritten: AtomicBool::new(false),
+        })
     }
 
     /// The operator says that this node may sign, whoever it has met, until it stops.
     pub(crate) fn vouch(&self) {
-        self.known.send_modify(|known| known.is_vouched = true);
+        self.known.send_modify(|known| {
+            (known.is_vouched, known.may_confirm_over) = (true, true);
+        });
+    }
+
+    /// This log was confirmed over another one. Once is enough: two who hold the root secret and are both
+    /// vouched for would take turns for ever.
+    pub(crate) fn confirmed_over(&self) {
+        self.known.send_modify(|known| known.may_confirm_over = false);
     }
 
     pub(crate) fn known(&self) -> Known {

@@ -17,7 +17,7 @@ use crate::transfer::lacking::{Lacked, QUESTIONS, strike};
 
 /// How much longer than a question took the rest after it is, when the member lacks most of what it was
 /// asked about: it looks up every chunk, and will be asked again.
-pub(crate) const REST: u32 = 10;
+const REST: u32 = 10;
 
 /// Asks a member about the records that it is known to lack: what it has by now is struck out, and it
 /// is told of the rest. In steps, each so short that nothing else that is to be done with the member
@@ -26,7 +26,7 @@ pub(crate) const REST: u32 = 10;
 pub(crate) struct Settling {
     lacked: Lacked,
     /// Questions of the next step.
-    pub(crate) questions: usize,
+    questions: usize,
 }
 
 /// What is to follow a step.
@@ -61,7 +61,7 @@ impl Settling {
             pairs.map(|(hash, _)| *hash).collect::<Vec<_>>()
         };
         let lacking = split(true);
-        strike(&replication.transfer, &self.lacked.nodes, split(false)).await;
+        strike(&replication.transfer, &self.lacked.nodes, split(false)).await?;
         if !lacking.is_empty() {
             holders::tell(peer, &lacking).await;
         }
@@ -70,12 +70,31 @@ impl Settling {
 
     /// What is struck out is never asked about again, so that it may take half of the time; other
     /// questions may have to be asked many times.
-    pub(crate) fn rest(&mut self, asked: usize, lacking: usize, took: Duration) -> Duration {
+    fn rest(&mut self, asked: usize, lacking: usize, took: Duration) -> Duration {
         if lacking * 2 > asked {
             self.questions = 1;
             return took * REST;
         }
         self.questions = (self.questions * 2).min(QUESTIONS);
         took
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_grow_while_a_member_has_most_and_are_few_and_rare_while_it_lacks_most() {
+        let took = Duration::from_millis(20);
+        let mut settling = Settling::with(NodeId::from_bytes([1; 32]));
+        let mut rest = |asked, lacking| (settling.rest(asked, lacking, took), settling.questions);
+        assert_eq!(rest(HOLDING_PAGE, 0), (took, 2));
+        assert_eq!(rest(2 * HOLDING_PAGE, HOLDING_PAGE), (took, 4));
+        assert_eq!(rest(4 * HOLDING_PAGE, 2 * HOLDING_PAGE + 1), (took * REST, 1));
+        for questions in [2, 4, 8, QUESTIONS, QUESTIONS] {
+            assert_eq!(rest(HOLDING_PAGE, 1), (took, questions));
+        }
+        assert_eq!(rest(0, 0), (took, QUESTIONS), "what others lack is passed over quickly");
     }
 }

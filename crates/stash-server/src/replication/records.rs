@@ -23,7 +23,7 @@ const FIND: usize = 128;
 /// Such messages under way. Signatures are verified on as many threads.
 const AT_ONCE: usize = 4;
 
-/// Reads those of a member's records that are not held but for those that are known to find no
+/// Reads those of a member's records that are not held here, but for those that are known to find no
 /// room.
 pub(crate) async fn take(
     replication: &Arc<Replication>,

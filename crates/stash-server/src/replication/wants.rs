@@ -1,7 +1,7 @@
 //! Records that are here without all of their chunks, and bringing the chunks.
 //!
 //! What is wanted stands in the store, so that a restart goes on where it was. Chunks come once
-//! their records are those first that the fewest connected members have.
+//! their records are here, those first that the fewest connected members have.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -234,7 +234,7 @@ struct Wanted {
     copies: u8,
 }
 
-/// The record and a chunk of it that is not if it is still wanted.
+/// The record and a chunk of it that is not here, if it is still wanted.
 fn lacking(store: &Store, hash: &RecordHash) -> Result<Option<(Record, Address)>, LedgerError> {
     // Forgotten; or damaged: its good copy is wanted again when it comes.
     let Some(record) = ledger::whole(store, hash)? else {

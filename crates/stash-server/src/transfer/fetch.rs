@@ -60,7 +60,7 @@ const AHEAD: usize = 8;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum FetchError {
     /// No reachable member has the chunk whole.
-    #[error("chunk {} is not and {}", .address.short(), who(.tried))]
+    #[error("chunk {} is not here, and {}", .address.short(), who(.tried))]
     Missing {
         /// The chunk.
         address: Address,
@@ -240,7 +240,7 @@ async fn one(
         Ok(buffer) => Ok(buffer),
         Err(buffer) => {
             if purpose == Purpose::CatchUp {
-                // It may be and what comes could not be kept.
+                // It may be here, and what comes could not be kept.
                 if transfer.core.disk.store().away().is_some() {
                     let (address, tried) = (chunk.address, vec![own_away(transfer)]);
                     return Err(FetchError::Missing { address, tried });

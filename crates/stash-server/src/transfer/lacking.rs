@@ -35,7 +35,9 @@ pub(crate) async fn watch(transfer: Arc<Transfer>, shipment: Arc<Shipment>, lane
             let counted: BTreeSet<NodeId> = shared.core.counted().collect();
             *nodes = lacking.intersection(&counted).copied().collect();
         };
-        change(&transfer, hashes.collect(), update).await;
+        if let Err(error) = change(&transfer, hashes.collect(), update).await {
+            tracing::warn!(%error, "missing copies could not be written down");
+        }
     }
     // One that is connected all the same has passed over them in this node's order.
     for follower in lacking.iter().filter_map(|node| transfer.core.peers.follower(node)) {
@@ -48,7 +50,7 @@ async fn change(
     transfer: &Arc<Transfer>,
     hashes: Vec<RecordHash>,
     update: impl Fn(&mut BTreeSet<NodeId>) + Send + 'static,
-) {
+) -> Result<(), LedgerError> {
     let shared = Arc::clone(transfer);
     let write = move |store: &Store| {
         let _turn = lock(&shared.under_replicated.turn);
@@ -74,9 +76,7 @@ async fn change(
         }
         Ok::<_, LedgerError>(())
     };
-    if let Err(error) = transfer.core.disk.run(write).await {
-        tracing::warn!(%error, "missing copies could not be written down");
-    }
+    transfer.core.disk.run(write).await
 }
 
 /// Goes through the records that any of some members are known to lack, some at a time.
@@ -120,10 +120,10 @@ impl Lacked {
 pub(crate) async fn part(
     transfer: &Arc<Transfer>,
     nodes: BTreeSet<NodeId>,
-) -> Result<(), ReadError> {
+) -> Result<(), LedgerError> {
     let mut lacked = Lacked::by(nodes);
     while let Some(page) = lacked.next(transfer, QUESTIONS * HOLDING_PAGE).await? {
-        strike(transfer, &lacked.nodes, page).await;
+        strike(transfer, &lacked.nodes, page).await?;
     }
     Ok(())
 }
@@ -132,9 +132,10 @@ pub(crate) async fn strike(
     transfer: &Arc<Transfer>,
     who: &BTreeSet<NodeId>,
     hashes: Vec<RecordHash>,
-) {
-    if !hashes.is_empty() {
-        let who = who.clone();
-        change(transfer, hashes, move |nodes| nodes.retain(|node| !who.contains(node))).await;
+) -> Result<(), LedgerError> {
+    if hashes.is_empty() {
+        return Ok(());
     }
+    let who = who.clone();
+    change(transfer, hashes, move |nodes| nodes.retain(|node| !who.contains(node))).await
 }

@@ -1,5 +1,5 @@
-//! When another life of this node has written under its numbers: it was restored from a copy, or it
-//! was cloned.
+//! The state of a node of which another life has written under its numbers: it was restored from a copy,
+//! or it was cloned. `other_lives.rs` notices it.
 //!
 //! A number says which record is meant only as long as it is used once. Once records show that this
 //! node's numbers were used elsewhere, it goes on under a new incarnation. What it had written since
@@ -47,14 +47,15 @@ impl Restored {
 
 pub(crate) fn reissues(store: &Store) -> Result<Vec<Reissue>, LedgerError> {
     let (pasts, own) = (pasts(store)?, incarnation::own(store)?);
-    let writers: BTreeSet<Writer> = pasts.iter().map(|past| past.writer).collect();
+    let shown = pasts.iter().filter(|past| past.is_shown);
+    let writers: BTreeSet<Writer> = shown.map(|past| past.writer).collect();
     let mut all = Vec::new();
     for past in &pasts {
-        let parting = Divergence::find(store, past)?;
-        for name in parting.names() {
+        let divergence = Divergence::find(store, past)?;
+        for name in divergence.names() {
             let held = held(store, &name)?;
             let later = |writer: &Writer| own.contains(writer) && !writers.contains(writer);
-            for reissue in parting.confused(&held, later) {
+            for reissue in divergence.confused(&held, later) {
                 let row = [rows::REISSUED, reissue.record.hash().as_bytes()].concat();
                 if store.row(&row)?.is_none() {
                     all.push(reissue);

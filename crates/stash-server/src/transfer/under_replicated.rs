@@ -54,28 +54,3 @@ pub(crate) fn without(store: &Store, record: &RecordHash) -> Result<BTreeSet<Nod
 pub(crate) fn nodes(value: &[u8]) -> BTreeSet<NodeId> {
     value.as_chunks().0.iter().copied().map(NodeId::from_bytes).collect()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    use std::time::Duration;
-
-    use crate::message::HOLDING_PAGE;
-    use crate::replication::backlog::{REST, Settling};
-    use crate::transfer::lacking::QUESTIONS;
-
-    #[test]
-    fn questions_grow_while_a_member_has_most_and_are_few_and_rare_while_it_lacks_most() {
-        let took = Duration::from_millis(20);
-        let mut settling = Settling::with(NodeId::from_bytes([1; 32]));
-        let mut rest = |asked, lacking| (settling.rest(asked, lacking, took), settling.questions);
-        assert_eq!(rest(HOLDING_PAGE, 0), (took, 2));
-        assert_eq!(rest(2 * HOLDING_PAGE, HOLDING_PAGE), (took, 4));
-        assert_eq!(rest(4 * HOLDING_PAGE, 2 * HOLDING_PAGE + 1), (took * REST, 1));
-        for questions in [2, 4, 8, QUESTIONS, QUESTIONS] {
-            assert_eq!(rest(HOLDING_PAGE, 1), (took, questions));
-        }
-        assert_eq!(rest(0, 0), (took, QUESTIONS), "what others lack is passed over quickly");
-    }
-}
