@@ -3,7 +3,8 @@
 use stash_vault::crypto::KeyringError;
 use stash_vault::server::store::OpenError;
 use stash_vault::server::{
-    ChangeMemberError, EvictStop, InviteError, JoinError, NotMet, RecoverError, RevokeError,
+    ChangeMemberError, EvictStop, FetchError, InviteError, JoinError, NotMet, RecoverError,
+    RevokeError,
 };
 use stash_vault::{
     Class, EvictError, GetError, HomeError, KeyError, LookupError, PutError, RecoveryTextError,
@@ -66,6 +67,10 @@ impl Hint for GetError {
     fn hint(&self) -> Option<String> {
         match self {
             GetError::Lookup(error) => error.hint(),
+            GetError::Fetch(FetchError::Here { .. }) => Some(
+                "look at the disk of the data directory; `stash where KEY` shows who else holds it"
+                    .to_owned(),
+            ),
             GetError::Fetch(_) => {
                 Some("`stash where KEY` shows who holds it; connect one of them".to_owned())
             }

@@ -206,6 +206,28 @@ async fn what_lies_past_the_cut_is_set_aside_and_what_it_forgot_comes_back() {
     assert_eq!(held(&keeper, &stash, "late").await, []);
 }
 
+/// The simulator's seed 9,720.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_counts_no_copy_once_its_node_hears_that_it_was_no_owner() {
+    let stash = Stash::new();
+    let founder = stash.founder().await;
+    let owner = stash.joined(&founder, Role::Owner).await;
+    all_connected(&[&founder, &owner]).await;
+    stopped(&owner).await;
+    founder.engine.set_role(owner.engine.node_id(), Role::Keeper).await.unwrap();
+    stopped(&founder).await;
+    let owner = stash.restarted(owner, Role::Owner).await;
+    let upload = owner.engine.upload(Wait::One);
+    let write = stash.write(&owner.keys, "late", vec![]);
+    let pending = upload.commit(vec![write]).await.unwrap();
+    let founder = founder_again(&stash, founder).await;
+    until("it hears what it is", || owner.engine.role() == Role::Keeper).await;
+    let outcome = pending.wait().await;
+    assert_eq!((outcome.copies, outcome.short, outcome.missing.len()), (0, true, 2), "{outcome:?}");
+    assert!(outcome.missing.iter().all(|(_, why)| why.contains("set aside")), "{outcome:?}");
+    drop(founder);
+}
+
 /// A member that says, of whoever is asked about, that it has this as its last record.
 fn claims(n: u64, record: &Record, gives: bool) -> Script {
     let incarnation = record.clear().dot.writer.incarnation;

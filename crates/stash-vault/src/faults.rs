@@ -71,6 +71,7 @@ fn write(error: &WriteError) -> Class {
 pub(crate) fn fetch(error: &FetchError) -> Class {
     match error {
         FetchError::Missing { .. } | FetchError::Stopping => Class::Temporary,
+        FetchError::Here { source, .. } => read(source),
         _ => Class::Integrity,
     }
 }

@@ -1,5 +1,7 @@
 //! Versions to be written again after another life of this node.
 
+use std::sync::Arc;
+
 use stash_crypto::RecordHash;
 use stash_store::Batch;
 use tokio::sync::watch;
@@ -23,7 +25,8 @@ impl Engine {
     ///
     /// [`LedgerError`] when the store cannot be read.
     pub async fn reissues(&self) -> Result<Vec<Reissue>, LedgerError> {
-        self.layers.core.disk.run(reissues).await
+        let transfer = Arc::clone(&self.layers.transfer);
+        self.layers.core.disk.run(move |store| reissues(&transfer, store)).await
     }
 
     /// Notes that a version was written again.

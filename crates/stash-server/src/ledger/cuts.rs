@@ -51,8 +51,9 @@ pub(crate) fn set_aside(
     aside: &mut Aside,
 ) -> Result<(), LedgerError> {
     let _one_at_a_time = roster.cutting();
+    // A row that is written meanwhile is of another entry, and stays for the next call.
     for (key, _) in store.rows(rows::UNCUT)? {
-        let node = key.strip_prefix(rows::UNCUT).and_then(|node| <[u8; 32]>::try_from(node).ok());
+        let node = key.strip_prefix(rows::UNCUT).and_then(|node| node.first_chunk::<32>().copied());
         let before = aside.records.len();
         for (writer, _, _) in node.map_or(Ok(Vec::new()), |node| store.writers(&node))? {
             cut(name_locks, store, roster, &Writer::from_bytes(&writer), aside, &doubt)?;
@@ -76,8 +77,9 @@ pub(crate) fn take_back(
     roster: &Roster,
     back: &mut Aside,
 ) -> Result<(), LedgerError> {
+    // Those that are written meanwhile are of other entries, and stay for the next call.
     let regained = store.rows(rows::REGAINED)?;
-    let node = |key: &[u8]| <[u8; 32]>::try_from(key.strip_prefix(rows::REGAINED)?).ok();
+    let node = |key: &[u8]| key.strip_prefix(rows::REGAINED)?.first_chunk::<32>().copied();
     let nodes: BTreeSet<NodeId> =
         regained.iter().filter_map(|(key, _)| node(key)).map(NodeId::from_bytes).collect();
     let (mut after, mut is_done) = (Vec::new(), true);

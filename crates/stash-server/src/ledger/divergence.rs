@@ -12,6 +12,9 @@ use crate::ledger::read::whole;
 /// Own records that are looked at, at most, on the way back to where the lives parted.
 const FAR: usize = 100_000;
 
+/// Numbers that are read at once.
+const PAGE: usize = 4096;
+
 /// A record, and the sequence number under which it is stored here.
 pub(crate) type Held = (u64, Record);
 
@@ -24,8 +27,26 @@ pub(crate) struct Divergence {
     last: u64,
     /// The records of this life after the common ones, by number.
     ours: BTreeMap<u64, RecordHash>,
+    /// If nothing tells which records are of this life: the last record of this store when it was noticed
+    /// that there were two.
+    noticed: Option<u64>,
     /// What is held of all lives after the common ones.
     tree: Tree,
+}
+
+/// The highest number of a writer that two records have.
+pub(crate) fn last_twice(store: &Store, writer: &Writer) -> Result<Option<u64>, LedgerError> {
+    let (mut from, mut last) = (1, None);
+    loop {
+        let page = store.dots_from(&writer.to_bytes(), from, PAGE)?;
+        let twice = page.windows(2).rev().find(|two| two[0].0 == two[1].0);
+        last = twice.map(|two| two[0].0).or(last);
+        match page.last() {
+            // The next one may have the number of the last one.
+            Some((n, _)) if page.len() == PAGE => from = (*n).max(from + 1),
+            _ => return Ok(last),
+        }
+    }
 }
 
 /// Records of one writer, each with the one before it.
@@ -179,6 +200,9 @@ impl Divergence {
         let from = last.saturating_sub(FAR as u64) + 1;
         let held = store.dots_from(&writer.to_bytes(), from, 2 * FAR)?;
         let twice = held.windows(2).find(|two| two[0].0 == two[1].0).map(|two| two[0].0);
+        if past.is_unknown() {
+            return Divergence::unknown(store, past, twice);
+        }
         let goes_on = held.last().is_some_and(|(n, _)| *n > last);
         let chain = Chain::back(store, hash, last, opened)?;
         let stranger = stranger(store, past, &held, &chain)?;
@@ -220,7 +244,21 @@ impl Divergence {
     ) -> Divergence {
         ours.retain(|n, _| *n > common);
         // Two other lives may have gone on for longer than this one.
-        Divergence { writer, common, last: last.max(tree.last_twice()), ours, tree }
+        let last = last.max(tree.last_twice());
+        Divergence { writer, common, last, ours, noticed: None, tree }
+    }
+
+    /// Nothing is known of either life: they parted before the first number that two records have.
+    fn unknown(store: &Store, past: &Past, twice: Option<u64>) -> Result<Divergence, LedgerError> {
+        let common = twice.map_or(past.n, |n| n - 1);
+        let tree = Tree::read(store, past.writer, common)?;
+        let divergence = Divergence::new(past.writer, common, past.n, BTreeMap::new(), tree);
+        Ok(Divergence { noticed: Some(past.sequence), ..divergence })
+    }
+
+    /// Whether no number has two meanings, as far as anybody can tell.
+    pub(crate) fn is_one_life(&self) -> bool {
+        self.tree.links.is_empty()
     }
 
     /// A forget has taken a record of the chain, of which this much is `shown`. What is held of this
@@ -273,12 +311,21 @@ impl Divergence {
             for (written, other) in held.iter().filter(|(_, other)| other.hash() != record.hash()) {
                 let covers = other.clear().seen.covers(&dot);
                 let chained = covers && other.clear().dot.writer == self.writer;
-                match chained.then(|| self.tree.follows(&other.hash(), &record.hash())).flatten() {
-                    Some(true) => rightly = true,
-                    Some(false) => wrongly = true,
-                    None if is_ours(other) == side => rightly |= covers && saw_it(written, other),
-                    None if side => wrongly |= covers || other.clear().dot == dot,
-                    None => {
+                let follows = chained.then(|| self.tree.follows(&other.hash(), &record.hash()));
+                match (follows.flatten(), self.noticed) {
+                    (Some(true), _) => rightly = true,
+                    (Some(false), _) => wrongly = true,
+                    // Of what came before that was noticed, either may have been seen.
+                    (None, Some(noticed)) => {
+                        let after = later(&other.clear().dot.writer) || *written > noticed;
+                        rightly |= covers && after && written > came;
+                        wrongly |= covers;
+                    }
+                    (None, None) if is_ours(other) == side => {
+                        rightly |= covers && saw_it(written, other)
+                    }
+                    (None, None) if side => wrongly |= covers || other.clear().dot == dot,
+                    (None, None) => {
                         // What was written here after it came covers it as it should.
                         rightly |= covers && written > came;
                         wrongly |= covers;
@@ -397,6 +444,27 @@ mod tests {
         assert!(!tree(&[]).is_whole(2, Some(hash(10))), "none can be read");
     }
 
+    /// The simulator's seed 9,861: the store is lost of a node that had two lives.
+    #[test]
+    fn what_one_of_two_lives_hid_of_the_other_is_written_again_though_the_store_knows_neither() {
+        let scene = Scene::new();
+        let one = scene.put(1, 1, 1, None, 0);
+        let (first, second) =
+            (scene.put(1, 1, 2, Some(&one), 1), scene.put(2, 2, 2, Some(&one), 0));
+        // Of the second life, which had seen the first record under 2 of another name.
+        let next = scene.put(2, 1, 3, Some(&second), 2);
+        let third = scene.third.put(name(1), 1, &[&next]);
+        scene.admit(&[&one, &first, &second, &next]);
+        let past = |sequence| Past::unknown(scene.writer(), 2, sequence);
+        let noticed = scene.store.last_sequence();
+        assert_eq!(scene.again_of(&past(noticed)), [first.hash()]);
+        // Whoever wrote after that was noticed had seen it.
+        scene.admit(&[&third]);
+        assert_eq!(scene.again_of(&past(noticed)), []);
+        let noticed = scene.store.last_sequence();
+        assert_eq!(scene.again_of(&past(noticed)), [first.hash()], "it came before");
+    }
+
     /// What a test has of a node that was put back, on one name of its own and one that is purged.
     struct Scene {
         store: Store,
@@ -464,7 +532,11 @@ mod tests {
                 is_shown: self.is_shown,
             };
             self.admit(later);
-            let divergence = Divergence::find(&self.store, &past).unwrap();
+            self.again_of(&past)
+        }
+
+        fn again_of(&self, past: &Past) -> Vec<RecordHash> {
+            let divergence = Divergence::find(&self.store, past).unwrap();
             let (stored, _) = self.store.records_of_and_damaged(name(1).as_bytes()).unwrap();
             let held = stored
                 .iter()

@@ -100,7 +100,7 @@ pub(crate) struct Past {
     pub(crate) writer: Writer,
     /// Its last number here.
     pub(crate) n: u64,
-    /// The hash of that record; zeros if there is none.
+    /// The hash of that record; zeros if there is none, or if this store knows nothing of any life of it.
     pub(crate) hash: RecordHash,
     /// The last number before which no two lives of this node can have parted.
     pub(crate) opened: u64,
@@ -109,6 +109,20 @@ pub(crate) struct Past {
     pub(crate) sequence: u64,
     /// Whether a record has shown another life; else the store was not the one that the node had left.
     pub(crate) is_shown: bool,
+}
+
+impl Past {
+    /// A writer under whose number `n` two records came, after the store was lost that either life wrote
+    /// to.
+    pub(crate) fn unknown(writer: Writer, n: u64, sequence: u64) -> Past {
+        let hash = RecordHash::from_bytes([0; 32]);
+        Past { writer, n, hash, opened: 0, sequence, is_shown: true }
+    }
+
+    /// Whether nothing tells which of its records are of which life.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.n > 0 && self.hash == RecordHash::from_bytes([0; 32])
+    }
 }
 
 /// The row of a past incarnation.

@@ -281,7 +281,8 @@ impl Roster {
             if log.len() > len {
                 batch = keep(batch, len, bytes);
                 if let Some((row, node)) = log.entries().last().and_then(to_look_through) {
-                    batch = batch.row(&[row, node.as_bytes()].concat(), Some(b""));
+                    let index = len.to_be_bytes();
+                    batch = batch.row(&[row, node.as_bytes(), &index].concat(), Some(b""));
                 }
             }
         }

@@ -149,12 +149,13 @@ pub(crate) fn under_replicated(record: &RecordHash) -> Vec<u8> {
 /// Store rows of versions whose local bytes were given up, by name id; the value is the record hash.
 pub(crate) const EVICTED: &[u8] = b"evicted/";
 
-/// Store rows of nodes whose records are to be looked through, by node id. Written with the entry
-/// of the log that cuts them, struck out when everything past the cut is aside.
+/// Store rows of nodes whose records are to be looked through, by node id and the index of the entry of
+/// the log that cuts them. Written with that entry, struck out when everything past the cut is aside.
 pub(crate) const UNCUT: &[u8] = b"uncut/";
 
-/// Store rows of nodes that are owners again, by node id: what was set aside of them is to be looked
-/// through. Written with the entry of the log that says so, struck out when it is done.
+/// Store rows of nodes that are owners again, by node id and the index of the entry of the log that says
+/// so: what was set aside of them is to be looked through. Written with that entry, struck out when it
+/// is done.
 pub(crate) const REGAINED: &[u8] = b"regained/";
 
 /// Store rows of records that were set aside, by record hash; the value is the record.

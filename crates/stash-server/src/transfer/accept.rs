@@ -27,11 +27,10 @@ pub(crate) async fn accept(
             checked.iter().filter_map(|one| one.as_ref().ok()).cloned().collect();
         let admitted = other_lives::look(&shared, store, &good)
             .and_then(|()| ledger::admit(&shared.core.name_locks, store, &good, chunks));
+        // Of several that could not all be stored, some were.
+        other_lives::came(&shared, &good);
         let stored = match admitted {
-            Ok(results) => {
-                other_lives::came(&shared, &good);
-                results
-            }
+            Ok(results) => results,
             Err(error) => {
                 tracing::warn!(from = %from.short(), %error, "records were not stored");
                 vec![RecordResult::Failed { reason: error.to_string() }; good.len()]

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use stash_crypto::{Address, ChunkRef, Manifest, ManifestError, NodeId, decode_manifest_chunk};
 use stash_p2p::{Class, Frame, Peer, RecvStream};
-use stash_store::{Blob, Reservation, StageError, Staged, Store};
+use stash_store::{Blob, ReadError, Reservation, StageError, Staged, Store};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -64,6 +64,16 @@ pub enum FetchError {
     Missing {
         /// The chunk.
         address: Address,
+        /// Who was asked, and the answer.
+        tried: Vec<(NodeId, String)>,
+    },
+    /// The own store cannot say whether it has the chunk, and no reachable member has it whole.
+    #[error("chunk {} cannot be read here: {source}; and {}", .address.short(), who(.tried))]
+    Here {
+        /// The chunk.
+        address: Address,
+        /// What is wrong with the store.
+        source: Arc<ReadError>,
         /// Who was asked, and the answer.
         tried: Vec<(NodeId, String)>,
     },
@@ -238,22 +248,22 @@ async fn one(
 ) -> Result<Buffer, FetchError> {
     match read_local(transfer, chunk, buffer).await {
         Ok(buffer) => Ok(buffer),
-        Err(buffer) => {
+        Err((buffer, fault)) => {
             if purpose == Purpose::CatchUp {
-                // It may be here, and what comes could not be kept.
-                if transfer.core.disk.store().away().is_some() {
-                    let (address, tried) = (chunk.address, vec![own_away(transfer)]);
-                    return Err(FetchError::Missing { address, tried });
+                return match fault {
+                    // It may be here, and what comes could not be kept.
+                    Some(fault @ ReadError::Away(_)) => {
+                        Err(fault_here(chunk.address, fault, Vec::new()))
+                    }
+                    _ => replicate(transfer, chunk, buffer).await,
+                };
+            }
+            let buffer = match (from_members(transfer, chunk, buffer).await, fault) {
+                (Err(FetchError::Missing { address, tried }), Some(fault)) => {
+                    return Err(fault_here(address, fault, tried));
                 }
-                return replicate(transfer, chunk, buffer).await;
-            }
-            let mut fetched = from_members(transfer, chunk, buffer).await;
-            if let Err(FetchError::Missing { tried, .. }) = &mut fetched
-                && transfer.core.disk.store().away().is_some()
-            {
-                tried.push(own_away(transfer));
-            }
-            let buffer = fetched?;
+                (fetched, _) => fetched?,
+            };
             if !purpose.keeps() || transfer.core.disk.store().away().is_some() {
                 return Ok(buffer);
             }
@@ -266,9 +276,8 @@ async fn one(
     }
 }
 
-/// What is said of this node's own copies while nobody can tell.
-fn own_away(transfer: &Transfer) -> (NodeId, String) {
-    (transfer.core.me, "its own chunk files are away".to_owned())
+fn fault_here(address: Address, fault: ReadError, tried: Vec<(NodeId, String)>) -> FetchError {
+    FetchError::Here { address, source: Arc::new(fault), tried }
 }
 
 /// Brings a chunk that this node should have: its room is kept before anybody sends it.

@@ -291,7 +291,8 @@ impl Lane {
         let buffer = self.transfer.pools.serve.take(self.node, len).await;
         match local::read_local(&self.transfer, chunk, buffer).await {
             Ok(buffer) => Ok(buffer.freeze().into()),
-            Err(_) => {
+            Err((_, Some(fault))) => Err(AskError::Here(Arc::new(fault.into()))),
+            Err((_, None)) => {
                 Err(AskError::Gone(format!("chunk {} is no longer here", chunk.address.short())))
             }
         }

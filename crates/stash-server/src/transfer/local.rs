@@ -27,21 +27,22 @@ pub(crate) fn read(
     read
 }
 
-/// Reads a chunk from the own store; gives the buffer back when it is not here whole.
+/// Reads a chunk from the own store. When it is not here whole, gives the buffer back, and what is wrong
+/// with the store if something is.
 pub(crate) async fn read_local(
     transfer: &Arc<Transfer>,
     chunk: ChunkRef,
     mut buffer: Buffer,
-) -> Result<Buffer, Buffer> {
+) -> Result<Buffer, (Buffer, Option<ReadError>)> {
     let shared = Arc::clone(transfer);
     let work = move |store: &Store| match buffer
         .fill(|bytes| read(&shared, store, &chunk.address, bytes))
     {
         Ok(true) => Ok(buffer),
-        Ok(false) | Err(ReadError::Damaged { .. }) => Err(buffer),
+        Ok(false) | Err(ReadError::Damaged { .. }) => Err((buffer, None)),
         Err(error) => {
             tracing::warn!(chunk = %chunk.address.short(), %error, "a local read failed");
-            Err(buffer)
+            Err((buffer, Some(error)))
         }
     };
     transfer.core.disk.run(work).await

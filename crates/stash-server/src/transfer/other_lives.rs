@@ -63,9 +63,7 @@ fn cloned(transfer: &Transfer, store: &Store, own: &BTreeSet<Writer>) -> Result<
 
 /// Records were taken in.
 pub(crate) fn came(transfer: &Transfer, records: &[Record]) {
-    if records.iter().any(|record| transfer.restored.concerns(record, transfer.core.me)) {
-        transfer.restored.changed.store(true, Ordering::Relaxed);
-    }
+    transfer.restored.came(records, transfer.core.me);
 }
 
 /// A full exchange has ended: what was written in another life is here, as far as anybody has it.

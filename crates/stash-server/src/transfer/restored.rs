@@ -9,16 +9,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use stash_crypto::{NameId, NodeId, Record, Writer};
-use stash_store::{ReadError, Store};
+use stash_store::{Batch, ReadError, Store};
 use tokio::sync::watch;
 
-use crate::ledger::divergence::{Divergence, Held, Reissue};
-use crate::ledger::incarnation::pasts;
+use crate::ledger::divergence::{Divergence, Held, Reissue, last_twice};
+use crate::ledger::incarnation::{Past, pasts};
 use crate::ledger::{self, LedgerError, incarnation, rows};
 use crate::lock::lock;
+use crate::transfer::Transfer;
 
 /// Tells whoever can write versions again.
 #[derive(Debug)]
@@ -28,33 +29,68 @@ pub(crate) struct Restored {
     pub(crate) told: watch::Sender<u64>,
     /// The incarnations that were given up.
     pub(crate) given_up: Mutex<BTreeSet<Writer>>,
+    /// Incarnations of this node that had one life, by all of their records that have come.
+    one_life: Mutex<BTreeSet<Writer>>,
 }
 
 impl Restored {
     pub(crate) fn load(store: &Store) -> Result<Restored, ReadError> {
         let given_up = pasts(store)?.into_iter().map(|past| past.writer).collect();
         let (changed, told) = (AtomicBool::new(true), watch::Sender::new(0));
-        Ok(Restored { changed, told, given_up: Mutex::new(given_up) })
+        let (given_up, one_life) = (Mutex::new(given_up), Mutex::default());
+        Ok(Restored { changed, told, given_up, one_life })
     }
 
-    /// Whether a record may hide what this node wrote in one of its lives, or be hidden by it.
-    pub(crate) fn concerns(&self, record: &Record, me: NodeId) -> bool {
-        let clear = record.clear();
-        clear.dot.writer.node == me
-            || lock(&self.given_up).iter().any(|writer| clear.seen.get(writer) > 0)
+    /// Records were taken in: some may hide what this node wrote in one of its lives, or be hidden by it.
+    pub(crate) fn came(&self, records: &[Record], me: NodeId) {
+        for record in records.iter().filter(|record| record.clear().dot.writer.node == me) {
+            lock(&self.one_life).remove(&record.clear().dot.writer);
+        }
+        let given_up = lock(&self.given_up);
+        let concerns = |record: &Record| {
+            let clear = record.clear();
+            clear.dot.writer.node == me || given_up.iter().any(|writer| clear.seen.get(writer) > 0)
+        };
+        if records.iter().any(concerns) {
+            self.changed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether that is still to be found out about a writer, unless `find` says that it had one life. What
+    /// comes meanwhile is looked at the next time.
+    fn look<T>(
+        &self,
+        writer: Writer,
+        find: impl FnOnce() -> Result<Option<T>, LedgerError>,
+    ) -> Result<Option<T>, LedgerError> {
+        if !lock(&self.one_life).insert(writer) {
+            return Ok(None);
+        }
+        let found = find();
+        if !matches!(found, Ok(None)) {
+            lock(&self.one_life).remove(&writer);
+        }
+        found
     }
 }
 
-pub(crate) fn reissues(store: &Store) -> Result<Vec<Reissue>, LedgerError> {
+/// What is to be written again. Blocking.
+pub(crate) fn reissues(transfer: &Transfer, store: &Store) -> Result<Vec<Reissue>, LedgerError> {
+    let restored = &transfer.restored;
+    notice_unknown(transfer, store)?;
     let (pasts, own) = (pasts(store)?, incarnation::own(store)?);
     let shown = pasts.iter().filter(|past| past.is_shown);
     let writers: BTreeSet<Writer> = shown.map(|past| past.writer).collect();
+    let later = |writer: &Writer| own.contains(writer) && !writers.contains(writer);
     let mut all = Vec::new();
     for past in &pasts {
-        let divergence = Divergence::find(store, past)?;
+        let find = || {
+            let divergence = Divergence::find(store, past)?;
+            Ok((!divergence.is_one_life()).then_some(divergence))
+        };
+        let Some(divergence) = restored.look(past.writer, find)? else { continue };
         for name in divergence.names() {
             let held = held(store, &name)?;
-            let later = |writer: &Writer| own.contains(writer) && !writers.contains(writer);
             for reissue in divergence.confused(&held, later) {
                 let row = [rows::REISSUED, reissue.record.hash().as_bytes()].concat();
                 if store.row(&row)?.is_none() {
@@ -64,6 +100,27 @@ pub(crate) fn reissues(store: &Store) -> Result<Vec<Reissue>, LedgerError> {
         }
     }
     Ok(all)
+}
+
+/// Two records under one number of a writer that was this node, of which this store remembers nothing: it
+/// was put back and used, and then its disk was lost.
+fn notice_unknown(transfer: &Transfer, store: &Store) -> Result<(), LedgerError> {
+    let restored = &transfer.restored;
+    for (writer, _, _) in store.writers(transfer.core.me.as_bytes())? {
+        let writer = Writer::from_bytes(&writer);
+        if lock(&restored.given_up).contains(&writer) || transfer.core.author.is(&writer) {
+            continue;
+        }
+        let Some(n) = restored.look(writer, || last_twice(store, &writer))? else { continue };
+        let past = Past::unknown(writer, n, store.last_sequence());
+        store.commit(incarnation::note(store, Batch::new().even_if_full(), &past)?)?;
+        lock(&restored.given_up).insert(writer);
+        tracing::error!(
+            n,
+            "another life of this node has used its numbers, before its store was lost"
+        );
+    }
+    Ok(())
 }
 
 /// What is held of a name and can be read.

@@ -108,6 +108,13 @@ impl Tally {
         }
     }
 
+    /// The batch counts no more, whoever has it.
+    pub fn void(&mut self, reason: &str) {
+        for copy in self.targets.values_mut() {
+            *copy = CopyState::Missing(reason.to_owned());
+        }
+    }
+
     /// Targets that have stored the batch.
     #[must_use]
     pub fn copies(&self) -> usize {
@@ -194,6 +201,16 @@ mod tests {
         tally.stored(&node(1));
         assert!(!tally.answers(STALL - Duration::from_millis(1)));
         assert!(tally.answers(STALL) && !tally.enough());
+    }
+
+    #[test]
+    fn what_counts_no_more_has_no_copies() {
+        let mut tally = Tally::new(Wait::One, [node(1), node(2)]);
+        tally.stored(&node(1));
+        tally.void("set aside");
+        assert!(tally.closed() && !tally.enough());
+        assert_eq!(tally.copies(), 0);
+        assert_eq!(tally.without().len(), 2);
     }
 
     #[test]

@@ -81,9 +81,15 @@ struct Lane {
 }
 
 /// Records that are durable here and on their way to other members.
-#[derive(Debug)]
 pub struct Pending {
+    transfer: Arc<Transfer>,
     shipment: Arc<Shipment>,
+}
+
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pending({} records)", self.shipment.records().len())
+    }
 }
 
 /// What became of a batch of records.
@@ -115,9 +121,20 @@ impl Pending {
     }
 
     async fn outcome(self, done: impl Fn(&Tally) -> bool) -> Outcome {
-        let tally = self.shipment.until(done).await;
+        let mut tally = self.shipment.until(done).await;
+        let records = self.shipment.records();
+        let counts = |record: &Record| {
+            let dot = record.clear().dot;
+            self.transfer.core.roster.log(|log| log.admits(&dot, &record.hash()).is_ok())
+        };
+        // The member log may have ended what this node writes while it waited.
+        if !records.iter().all(counts) {
+            tally.void(
+                "this node is not an owner any more, and its records after that are set aside",
+            );
+        }
         Outcome {
-            records: self.shipment.records().to_vec(),
+            records: records.to_vec(),
             copies: tally.copies(),
             wanted: tally.wanted(),
             short: !tally.enough(),
@@ -272,7 +289,7 @@ impl Upload {
         }
         let watch = lacking::watch(Arc::clone(&inner.transfer), Arc::clone(&shipment), lanes);
         inner.transfer.core.tasks.spawn(watch);
-        Pending { shipment }
+        Pending { transfer: Arc::clone(&inner.transfer), shipment }
     }
 
     async fn stage(

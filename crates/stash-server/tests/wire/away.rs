@@ -2,8 +2,10 @@
 
 use serde_bytes::ByteBuf;
 use stash_crypto::ChunkRef;
+use stash_server::FetchError;
+use stash_server::store::ReadError;
 
-use crate::client::{Answer, Ask, Fate, NamedBy, Together, joined_up, put_of, sealed};
+use crate::client::{Answer, Ask, Fate, NamedBy, Together, joined_up, put_of, sealed, within};
 use crate::scene::{Scene, scene};
 
 /// Puts a chunk that is a file of its own, and its record.
@@ -47,6 +49,12 @@ async fn whatever_is_asked_about_a_file_that_is_away_is_unavailable() {
     let have = Ask::Have { chunks: joined_up(&[small.address]) };
     let bits = Answer::Have { chunks: ByteBuf::from(vec![1]) };
     assert_eq!(scene.session.ask(&have).await, bits);
+    // Whoever reads it here hears what is wrong here, and not only that nobody else has it.
+    let mut fetch = scene.node.engine.fetch(vec![chunk], true);
+    let error = within("an error", fetch.next()).await.unwrap().unwrap_err();
+    let FetchError::Here { source, tried, .. } = error else { panic!("{error}") };
+    assert!(matches!(&*source, ReadError::Away(_)), "{source}");
+    assert_eq!(tried.len(), 1, "the owner was asked: {tried:?}");
     let inline = put_of(&scene.stash, &scene.owner.keys, "inline", 3, &[]);
     assert_eq!(scene.session.give(&[], &[inline.bytes()]).await, [Fate::Stored {}]);
     // Nothing that names a chunk of which it cannot tell is stored.
