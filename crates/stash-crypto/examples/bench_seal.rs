@@ -13,7 +13,8 @@ use std::time::Instant;
 
 use aes::Aes256;
 use ctr::cipher::{KeyIvInit, StreamCipher};
-use stash_crypto::{CHUNK_OVERHEAD, ChunkKeys, RootSecret};
+use stash_crypto::chunk::CHUNK_OVERHEAD;
+use stash_crypto::{ChunkKeys, RootSecret};
 
 /// Plaintext sizes: a small file's chunk, the default chunk, the chunk of very large files.
 const SIZES: [usize; 4] = [4 << 10, 64 << 10, 1 << 20, 4 << 20];
@@ -61,7 +62,7 @@ fn open(
     keys: &ChunkKeys,
     buffer: &mut [u8],
     rounds: usize,
-) -> Result<f64, stash_crypto::SealError> {
+) -> Result<f64, stash_crypto::chunk::SealError> {
     let mut seconds = 0.0;
     for _ in 0..rounds {
         keys.seal_in_place(buffer)?;

@@ -7,9 +7,10 @@
 
 use std::error::Error;
 
+use stash_crypto::chunk::{CHUNK_OVERHEAD, last_chunk_padding};
 use stash_crypto::{
-    CHUNK_OVERHEAD, ChunkRef, Clear, Dot, Incarnation, Key, Manifest, Meta, NodeKeys, Record,
-    RecordDraft, RecordHash, RecordKind, RootSecret, Vector, Writer, last_chunk_padding,
+    ChunkRef, Clear, Dot, Incarnation, Key, Manifest, Meta, NodeKeys, Record, RecordDraft,
+    RecordHash, RecordKind, RootSecret, Vector, Writer,
 };
 
 const CHUNK: usize = 64 << 10;

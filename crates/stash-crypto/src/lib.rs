@@ -9,10 +9,18 @@
 //! random generator is an argument. It does not decide who may write; it says who signed.
 //!
 //! Start with [`RootSecret`] (everything derives from it), [`ChunkKeys`] (sealing) and
-//! [`RecordDraft`] (what a writer signs).
+//! [`RecordDraft`] (what a writer signs). What callers name all the time stands here as well as in its
+//! module; limits, errors and functions stand in the modules:
+//!
+//! - [`keys`]: the root secret, the keys that derive from it, a node's own keys and its keyring file
+//! - [`chunk`]: sealed chunks, their padding, and the manifests that list them
+//! - [`record`]: names, records and their sealed part, vectors, and which records of a name count
+//! - [`member`]: the member log, what its entries change, cuts, epochs, labels and addresses
+//! - [`ticket`]: tickets, join requests, the recovery text, and where a typing mistake lies
 //!
 //! ```
-//! use stash_crypto::{CHUNK_OVERHEAD, RootSecret, padme};
+//! use stash_crypto::RootSecret;
+//! use stash_crypto::chunk::{CHUNK_OVERHEAD, padme};
 //!
 //! let root = RootSecret::generate(&mut rand::rng());
 //! let keys = root.read_root().chunk_keys();
@@ -28,88 +36,28 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod address;
-mod change;
-mod chunk;
-mod clear;
+pub mod chunk;
 mod codec;
-mod confirmation;
 mod contexts;
-mod cuts;
-mod entry;
-mod epoch;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod grant;
 mod ids;
-mod join;
-mod key;
-mod keyring;
-mod label;
-mod log;
-mod manifest;
-mod member;
-mod meta;
-mod node;
-mod padme;
+pub mod keys;
+pub mod member;
 mod random;
-mod record;
-mod recovery;
-mod secret;
-mod sign;
+pub mod record;
 mod siv;
-mod text;
-mod ticket;
-mod vector;
-mod version;
-mod wrap;
-mod x25519;
+pub mod ticket;
 
-pub use address::{AddressesError, MAX_ADDRESSES, SignedAddresses};
-pub use change::{
-    Cut, EntryError, EpochWrap, MAX_CUTS, MAX_EPOCH_WRAP, MAX_LISTED, MAX_WRAPS, MemberChange,
-    WrapKind,
-};
-pub use chunk::{
-    CHUNK_HEADER, CHUNK_OVERHEAD, ChunkHeader, ChunkKeys, ChunkKind, HeaderError, MAX_CHUNK_PLAIN,
-    OpenError, SealError, Sealed, chunk_header,
-};
-pub use clear::{Clear, ForgetKind, HEIGHT_MAX, RecordError, RecordKind};
-pub use confirmation::{CONFIRMATION, Confirmation, ConfirmationError};
-pub use cuts::CutList;
-pub use entry::{MAX_ENTRY, MemberEntry};
-pub use epoch::{ChangeError, EpochError, change_members, next_epoch};
-pub use grant::{GrantError, KeyGrant, MAX_EPOCHS};
+pub use chunk::{ChunkKeys, ChunkRef, Manifest};
 pub use ids::{
-    Address, ChunkTag, CutsHash, EntryHash, IdError, Incarnation, NameId, NodeId, NoisePublic,
-    RecordHash, StashId, TicketId, WrapPublic,
+    Address, EntryHash, IdError, Incarnation, NameId, NodeId, NoisePublic, RecordHash, StashId,
+    TicketId, WrapPublic,
 };
-pub use join::{JoinError, JoinRequest};
-pub use key::{Key, KeyError, MAX_KEY, NameKey};
-pub use keyring::{Keyring, KeyringError, Protection};
-pub use label::{LabelError, LabelKeys, MAX_DISPLAY_NAME, OpenLabelError, label_epoch};
-pub use log::{Barred, Member, MemberError, MemberLog, Misnamed, Removal};
-pub use manifest::{
-    ChunkRef, DIRECT_CHUNKS, MANIFEST_CHUNK_MAX, MANIFEST_ENTRIES_MAX, Manifest, ManifestError,
-    decode_manifest_chunk, manifest_chunks,
+pub use keys::{Keyring, NetworkKey, NodeKeys, ReadRoot, RootSecret};
+pub use member::{Cut, Identity, KeyGrant, Member, MemberChange, MemberEntry, MemberLog, Role};
+pub use record::{
+    Clear, Dot, ForgetKind, Key, Meta, Record, RecordDraft, RecordKind, Vector, Writer,
 };
-pub use member::{Identity, Role, RoleError};
-pub use meta::{
-    INLINE_MAX, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_VALUE, MAX_ATTRIBUTES, Meta, MetaError, MetaKeys,
-    OpenMetaError,
-};
-pub use node::{NodeKeys, NodeSigner, NoiseSecret, WrapSecret};
-pub use padme::{last_chunk_padding, padme};
-pub use record::{MAX_RECORD, Record, RecordDraft, SignError};
-pub use recovery::RecoveryText;
-pub use secret::{NetworkKey, NotAPrevious, ReadRoot, RootSecret};
-pub use sign::{RootSigner, SignatureError};
-pub use text::{TextError, Typo};
-pub use ticket::{Ticket, TicketError, TicketSecret};
-pub use vector::{Dot, MAX_SEEN, N_MAX, Reached, SeenFull, Vector, Writer};
-pub use version::{
-    Gone, Settled, compare_leaves, covered_vector, covers, dead_vector, forgets, head,
-    includes_forget, leaves, settle,
-};
-pub use wrap::{WRAP_OVERHEAD, WrapError, unwrap, wrap};
+pub use ticket::{JoinRequest, RecoveryText, Ticket};

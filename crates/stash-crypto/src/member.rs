@@ -1,110 +1,29 @@
-//! Who a member is: role and public keys.
+//! Members: who belongs to a stash, in which role, and which epoch keys each was given.
+//!
+//! Start with [`MemberLog`], which takes [`MemberEntry`]s one by one.
 
-use std::fmt;
-use std::str::FromStr;
+pub(crate) mod addresses;
+pub(crate) mod change;
+pub(crate) mod confirmation;
+pub(crate) mod cuts;
+pub(crate) mod entry;
+pub(crate) mod epoch;
+pub(crate) mod grant;
+pub(crate) mod identity;
+pub(crate) mod label;
+pub(crate) mod log;
 
-use thiserror::Error;
-
-use crate::codec::{Reader, Truncated};
-use crate::ids::{NodeId, NoisePublic, WrapPublic};
-use crate::sign::SignatureError;
-use crate::x25519::is_contributory;
-
-/// What a member may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// Reads and writes.
-    Owner,
-    /// Reads.
-    Reader,
-    /// Holds ciphertext.
-    Keeper,
-}
-
-/// A text that names no role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a role is owner, reader or keeper")]
-pub struct RoleError;
-
-impl Role {
-    const ALL: [Self; 3] = [Self::Owner, Self::Reader, Self::Keeper];
-
-    /// Whether it holds read roots.
-    pub fn reads(self) -> bool {
-        matches!(self, Self::Owner | Self::Reader)
-    }
-
-    /// Whether its records count.
-    pub fn writes(self) -> bool {
-        self == Self::Owner
-    }
-
-    pub(crate) fn code(self) -> u8 {
-        match self {
-            Self::Owner => 1,
-            Self::Reader => 2,
-            Self::Keeper => 3,
-        }
-    }
-
-    pub(crate) fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.code() == code)
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Owner => "owner",
-            Self::Reader => "reader",
-            Self::Keeper => "keeper",
-        })
-    }
-}
-
-impl FromStr for Role {
-    type Err = RoleError;
-
-    fn from_str(text: &str) -> Result<Self, RoleError> {
-        Self::ALL.into_iter().find(|role| role.to_string() == text).ok_or(RoleError)
-    }
-}
-
-/// The three public keys of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// Signs records.
-    pub node: NodeId,
-    /// Speaks to peers.
-    pub noise: NoisePublic,
-    /// Is wrapped to.
-    pub wrap: WrapPublic,
-}
-
-impl Identity {
-    pub(crate) fn put(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.node.as_bytes());
-        out.extend_from_slice(self.noise.as_bytes());
-        out.extend_from_slice(self.wrap.as_bytes());
-    }
-
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Truncated> {
-        Ok(Self {
-            node: NodeId::from_bytes(reader.array()?),
-            noise: NoisePublic::from_bytes(reader.array()?),
-            wrap: WrapPublic::from_bytes(reader.array()?),
-        })
-    }
-
-    pub(crate) fn check(&self) -> Result<(), SignatureError> {
-        check_keys(&self.noise, &self.wrap)
-    }
-}
-
-/// Keys of small order would let strangers speak or read in their owner's place.
-pub(crate) fn check_keys(noise: &NoisePublic, wrap: &WrapPublic) -> Result<(), SignatureError> {
-    [noise.as_bytes(), wrap.as_bytes()]
-        .into_iter()
-        .find(|key| !is_contributory(key))
-        .map_or(Ok(()), |key| Err(SignatureError::Key { key: *key }))
-}
+pub use crate::ids::CutsHash;
+pub use addresses::{AddressesError, MAX_ADDRESSES, SignedAddresses};
+pub use change::{
+    Cut, EntryError, EpochWrap, MAX_CUTS, MAX_EPOCH_WRAP, MAX_LISTED, MAX_WRAPS, MemberChange,
+    WrapKind,
+};
+pub use confirmation::{CONFIRMATION, Confirmation, ConfirmationError};
+pub use cuts::CutList;
+pub use entry::{MAX_ENTRY, MemberEntry};
+pub use epoch::{ChangeError, EpochError, change_members, next_epoch};
+pub use grant::{GrantError, KeyGrant, MAX_EPOCHS};
+pub use identity::{Identity, Role, RoleError};
+pub use label::{LabelError, LabelKeys, MAX_DISPLAY_NAME, OpenLabelError, label_epoch};
+pub use log::{Barred, Member, MemberError, MemberLog, Misnamed, Removal};

@@ -1,6 +1,6 @@
 //! What to type next, for each error that a user meets: the one table of such advice.
 
-use stash_vault::crypto::KeyringError;
+use stash_vault::crypto::keys::KeyringError;
 use stash_vault::server::store::OpenError;
 use stash_vault::server::{
     ChangeMemberError, EvictStop, FetchError, InviteError, JoinError, NotMet, RecoverError,

@@ -9,9 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stash_crypto::chunk::CHUNK_OVERHEAD;
+use stash_crypto::record::KeyError;
 use stash_crypto::{
-    CHUNK_OVERHEAD, ChunkRef, Clear, JoinRequest, Key, KeyError, KeyGrant, Manifest, MemberChange,
-    MemberEntry, MemberLog, Meta, NodeKeys, RecordDraft, RecordKind, Role, RootSecret, TicketId,
+    ChunkRef, Clear, JoinRequest, Key, KeyGrant, Manifest, MemberChange, MemberEntry, MemberLog,
+    Meta, NodeKeys, RecordDraft, RecordKind, Role, RootSecret, TicketId,
 };
 use stash_server::store::{Options, Store};
 use stash_server::{
@@ -30,13 +32,13 @@ impl Admission for Founder {
         let grant = KeyGrant { network: vec![self.0.network_key()], read: Vec::new() };
         let plain = grant.encode().map_err(|error| error.to_string())?;
         let (stash, rng) = (self.0.stash_id(), &mut rand::rng());
-        let wrapped = stash_crypto::wrap(&request.identity.wrap, &stash, &plain, rng);
+        let wrapped = stash_crypto::keys::wrap(&request.identity.wrap, &stash, &plain, rng);
         let wrapped = wrapped.map_err(|error| error.to_string())?;
         Ok((entry(&self.0, log, request, role)?, wrapped))
     }
 
     fn change(&self, log: &MemberLog, change: MemberChange) -> Result<Vec<MemberEntry>, String> {
-        let made = stash_crypto::change_members(log, &self.0, change, &mut rand::rng());
+        let made = stash_crypto::member::change_members(log, &self.0, change, &mut rand::rng());
         made.map_err(|error| error.to_string())
     }
 }

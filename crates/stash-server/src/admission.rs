@@ -1,8 +1,8 @@
 //! The interface of the root secret, which is not in this crate.
 
-use stash_crypto::{
-    Confirmation, JoinRequest, MAX_WRAPS, MemberChange, MemberEntry, MemberLog, NoiseSecret, Role,
-};
+use stash_crypto::keys::NoiseSecret;
+use stash_crypto::member::{Confirmation, MAX_WRAPS};
+use stash_crypto::{JoinRequest, MemberChange, MemberEntry, MemberLog, Role};
 
 /// The stash has as many members as the keys of one epoch can be given to. Nothing changed; there is
 /// room again when members are removed.
@@ -28,7 +28,7 @@ pub trait Admission: Send + Sync {
     ) -> Result<(MemberEntry, Vec<u8>), String>;
 
     /// The entry that makes a change at the end of `log`, and the one that begins the next epoch of
-    /// keys if the change calls for it ([`stash_crypto::change_members`]).
+    /// keys if the change calls for it ([`stash_crypto::member::change_members`]).
     ///
     /// # Errors
     ///

@@ -9,7 +9,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use stash_crypto::{Confirmation, NetworkKey, NoisePublic, StashId, Ticket, TicketId};
+use stash_crypto::member::Confirmation;
+use stash_crypto::{NetworkKey, NoisePublic, StashId, Ticket, TicketId};
 use stash_p2p::{Claim, Environment, Gate, GateError, PublicKey, Realm, SharedRealm, StaticSecret};
 use stash_store::{Batch, Store};
 

@@ -454,7 +454,7 @@ impl Engine {
     /// The nodes that were removed, in that order.
     #[must_use]
     pub fn removed(&self) -> Vec<RemovedView> {
-        let view = |gone: &stash_crypto::Removal| RemovedView {
+        let view = |gone: &stash_crypto::member::Removal| RemovedView {
             node: gone.member.identity.node,
             role: gone.member.role,
             label: gone.member.label.clone(),

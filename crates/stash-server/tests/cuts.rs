@@ -9,9 +9,10 @@ use crate::client::{
 };
 use crate::support::{Node, Stash, admit_entry, all_connected, now, until};
 use serde_bytes::ByteBuf;
+use stash_crypto::member::{MAX_CUTS, MAX_LISTED};
 use stash_crypto::{
-    Clear, Cut, Dot, Incarnation, JoinRequest, MAX_CUTS, MAX_LISTED, MemberChange, MemberLog,
-    NodeKeys, Record, Role, TicketId, Writer,
+    Clear, Cut, Dot, Incarnation, JoinRequest, MemberChange, MemberLog, NodeKeys, Record, Role,
+    TicketId, Writer,
 };
 use stash_server::{Environment, Sought, survey};
 

@@ -14,9 +14,8 @@ use crate::client::{
 };
 use crate::support::{Node, Stash, until};
 use serde_bytes::ByteBuf;
-use stash_crypto::{
-    ChunkRef, Confirmation, EntryHash, NodeKeys, RecordHash, Role, SignedAddresses,
-};
+use stash_crypto::member::{Confirmation, SignedAddresses};
+use stash_crypto::{ChunkRef, EntryHash, NodeKeys, RecordHash, Role};
 use stash_p2p::{Bandwidth, CloseReason, Limits, Rate};
 use stash_server::{JoinError, TicketView, join};
 use tokio::time::timeout;

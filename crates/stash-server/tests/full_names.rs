@@ -9,8 +9,9 @@ use std::time::Duration;
 use crate::client::{Act, Answer, Ask, Client, Fate, clear, put_of, script, signed};
 use crate::support::{Node, Stash, admit_entry, all_connected, now, until};
 use serde_bytes::ByteBuf;
+use stash_crypto::record::MAX_SEEN;
 use stash_crypto::{
-    Clear, Dot, ForgetKind, Incarnation, JoinRequest, MAX_SEEN, Manifest, NodeId, NodeKeys, Record,
+    Clear, Dot, ForgetKind, Incarnation, JoinRequest, Manifest, NodeId, NodeKeys, Record,
     RecordDraft, RecordKind, Role, TicketId, Vector, Writer,
 };
 use stash_server::{NameFull, PutError, Wait, Write, WriteError};
@@ -84,7 +85,7 @@ async fn writers_that_somebody_made_up_keep_nobody_from_a_name() {
         let put = write(&founder, stash.write(&founder.keys, key, vec![])).await.unwrap();
         assert!(put.clear().seen.covers(&record.clear().dot), "{key}: it covers what it saw");
         assert_eq!(put.clear().height, 10);
-        assert_eq!(stash_crypto::head(&held(&founder, &stash, key)), Some(&put), "{key}");
+        assert_eq!(stash_crypto::record::head(&held(&founder, &stash, key)), Some(&put), "{key}");
         let purged = write(&founder, purge(&stash, &founder.keys, key)).await.unwrap();
         assert_eq!(held(&founder, &stash, key), [purged], "{key}");
 

@@ -6,10 +6,10 @@
 use crate::client::{Client, Fate, PutStream, clear, joined_up, put_of, sealed, signed};
 use crate::scene::{Scene, scene, scene_of};
 use crate::support::Stash;
+use stash_crypto::record::{HEIGHT_MAX, N_MAX, covered_vector, dead_vector};
 use stash_crypto::{
-    ChunkRef, Clear, Dot, ForgetKind, HEIGHT_MAX, Incarnation, Manifest, N_MAX, NodeId, NodeKeys,
-    ReadRoot, Record, RecordDraft, RecordKind, Role, StashId, Vector, Writer, covered_vector,
-    dead_vector,
+    ChunkRef, Clear, Dot, ForgetKind, Incarnation, Manifest, NodeId, NodeKeys, ReadRoot, Record,
+    RecordDraft, RecordKind, Role, StashId, Vector, Writer,
 };
 use stash_server::Wait;
 
@@ -355,7 +355,7 @@ async fn a_number_at_the_cap_is_taken_and_others_write_on() {
     assert!(mine.seen.covers(&last.clear().dot));
     let held = scene.records_of("a").await;
     assert_eq!(held.len(), 2);
-    assert_eq!(stash_crypto::leaves(&held).len(), 1, "it covers the one at the cap");
+    assert_eq!(stash_crypto::record::leaves(&held).len(), 1, "it covers the one at the cap");
     let earlier = scene.put_of("b", 3, &[]);
     assert_eq!(scene.send(earlier.bytes()).await, Fate::Stored {}, "no frontier refuses");
     let mut beyond = last.bytes().to_vec();
@@ -375,7 +375,7 @@ async fn the_height_after_one_at_the_cap_stays_at_the_cap() {
         let mine = &outcome.records[0];
         assert_eq!(mine.clear().height, HEIGHT_MAX);
         let held = scene.records_of("a").await;
-        assert_eq!(stash_crypto::head(&held).map(Record::hash), Some(mine.hash()));
+        assert_eq!(stash_crypto::record::head(&held).map(Record::hash), Some(mine.hash()));
     }
     let (_, outcome) = scene.stash.put(&scene.node, "b", &[5_000], Wait::Local).await;
     assert_eq!(outcome.records[0].clear().height, 1, "other names are not concerned");
@@ -434,7 +434,7 @@ async fn chunks_behind_a_manifest_chunk_are_needed_too() {
     let scene = scene().await;
     let chunks: Vec<_> = (0..65).map(|i| sealed(&scene.stash, &format!("m{i}"), 4_096)).collect();
     let refs: Vec<ChunkRef> = chunks.iter().map(|(chunk, _)| *chunk).collect();
-    let manifest = stash_crypto::manifest_chunks(&refs);
+    let manifest = stash_crypto::chunk::manifest_chunks(&refs);
     let outer: Vec<ChunkRef> = manifest.iter().map(|(chunk, _)| *chunk).collect();
     let clear = Clear {
         manifest: Manifest::Indirect { chunks: outer.clone(), total: 65 },

@@ -1,9 +1,10 @@
 //! Signing the member log: the one thing that needs the root secret while a node runs.
 
+use stash_crypto::keys::{NoiseSecret, wrap};
+use stash_crypto::member::{Confirmation, EntryError, LabelError, change_members};
 use stash_crypto::{
-    Confirmation, EntryError, JoinRequest, KeyGrant, LabelError, MemberChange, MemberEntry,
-    MemberLog, NodeKeys, NoiseSecret, ReadRoot, Role, RootSecret, StashId, TicketId,
-    change_members, wrap,
+    JoinRequest, KeyGrant, MemberChange, MemberEntry, MemberLog, NodeKeys, ReadRoot, Role,
+    RootSecret, StashId, TicketId,
 };
 use stash_server::Admission;
 use thiserror::Error;
@@ -127,7 +128,7 @@ pub(crate) fn founding(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stash_crypto::unwrap;
+    use stash_crypto::keys::unwrap;
 
     fn admission(root: &RootSecret) -> RootAdmission {
         RootAdmission::new(root)

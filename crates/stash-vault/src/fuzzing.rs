@@ -13,7 +13,7 @@ mod corpus;
 #[cfg(test)]
 mod tests;
 
-use stash_crypto::ChunkTag;
+use stash_crypto::chunk::ChunkTag;
 
 use crate::home::Opens;
 use crate::index::{IndexEntry, Table, seal};

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use stash_crypto::{
-    ChunkKeys, Key, LabelKeys, MetaKeys, NameId, NameKey, NodeId, NodeKeys, ReadRoot,
-};
+use stash_crypto::member::LabelKeys;
+use stash_crypto::record::{MetaKeys, NameKey};
+use stash_crypto::{ChunkKeys, Key, NameId, NodeId, NodeKeys, ReadRoot};
 use stash_server::Engine;
 
 /// Everything derived from the read roots that a node holds. It grows when the member log begins
@@ -99,7 +99,7 @@ impl ReadKeys {
 
     /// A member's display name, whichever epoch sealed it.
     pub(crate) fn open_label(&self, label: &[u8], node: &NodeId) -> Option<String> {
-        let keys = self.epoch(stash_crypto::label_epoch(label)?)?;
+        let keys = self.epoch(stash_crypto::member::label_epoch(label)?)?;
         keys.labels.open(label, node).ok()
     }
 

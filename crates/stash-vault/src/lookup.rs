@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stash_crypto::{Key, KeyError, NameId};
+use stash_crypto::record::KeyError;
+use stash_crypto::{Key, NameId};
 use stash_server::LedgerError;
 use thiserror::Error;
 

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use stash_crypto::{CHUNK_OVERHEAD, ChunkRef, INLINE_MAX, last_chunk_padding};
+use stash_crypto::ChunkRef;
+use stash_crypto::chunk::{CHUNK_OVERHEAD, last_chunk_padding};
+use stash_crypto::record::INLINE_MAX;
 
 /// Chunk size of files up to [`LARGE_FILE`], and of streams of unknown length, in bytes.
 pub(crate) const CHUNK: u32 = 1 << 20;

@@ -7,9 +7,8 @@ mod tests;
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use stash_crypto::{
-    ForgetKind, Record, RecordHash, RecordKind, Vector, covered_vector, covers, dead_vector, leaves,
-};
+use stash_crypto::record::{covered_vector, covers, dead_vector, leaves};
+use stash_crypto::{ForgetKind, Record, RecordHash, RecordKind, Vector};
 
 use crate::keys::ReadKeys;
 

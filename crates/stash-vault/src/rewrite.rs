@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use stash_crypto::{ChunkRef, Key, Manifest, Reached, RecordError};
+use stash_crypto::record::{Reached, RecordError};
+use stash_crypto::{ChunkRef, Key, Manifest};
 use stash_server::{FetchError, LedgerError, PutError as UploadError, Upload, Write};
 use thiserror::Error;
 

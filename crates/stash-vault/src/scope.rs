@@ -19,13 +19,13 @@ pub(crate) enum Scope {
 
 impl Scope {
     /// The scope of a command that only looks or reads: an empty prefix is every name.
-    pub(crate) fn or_all(prefix: &str) -> Result<Scope, stash_crypto::KeyError> {
+    pub(crate) fn or_all(prefix: &str) -> Result<Scope, stash_crypto::record::KeyError> {
         if prefix.is_empty() { Ok(Scope::All) } else { Scope::named(prefix) }
     }
 
     /// The scope of a command that changes what it names. An empty name is an error: it is most
     /// likely a variable that a script did not set, and never stands for everything.
-    pub(crate) fn named(prefix: &str) -> Result<Scope, stash_crypto::KeyError> {
+    pub(crate) fn named(prefix: &str) -> Result<Scope, stash_crypto::record::KeyError> {
         let name = prefix.strip_suffix('/').unwrap_or(prefix);
         let key = Key::new(name)?;
         let under = format!("{name}/");

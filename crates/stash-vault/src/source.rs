@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use stash_crypto::{Key, KeyError};
+use stash_crypto::Key;
+use stash_crypto::record::KeyError;
 use thiserror::Error;
 
 /// Why a path of the local disk has no key. The caller can rename it or pass `--as`.

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use redb::{Durability, ReadableTable, ReadableTableMetadata, TableDefinition};
-use stash_crypto::{Address, ChunkRef, ChunkTag};
+use stash_crypto::chunk::ChunkTag;
+use stash_crypto::{Address, ChunkRef};
 
 use crate::index::{Binding, Guarded, IndexFault, Table, seal, unseal, with_table};
 

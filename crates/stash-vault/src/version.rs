@@ -3,10 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use stash_crypto::{
-    ForgetKind, Key, Meta, NameId, OpenMetaError, Reached, Record, RecordHash, RecordKind, forgets,
-    head, leaves,
-};
+use stash_crypto::record::{OpenMetaError, Reached, forgets, head, leaves};
+use stash_crypto::{ForgetKind, Key, Meta, NameId, Record, RecordHash, RecordKind};
 use thiserror::Error;
 
 use crate::keys::ReadKeys;

@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::{Place, all, close, files, get, noise, put, vault};
 use futures::StreamExt;
-use stash_vault::crypto::{
-    CHUNK_OVERHEAD, ChunkRef, Clear, Keyring, Manifest, Meta, RecordDraft, RecordKind,
-};
+use stash_vault::crypto::chunk::CHUNK_OVERHEAD;
+use stash_vault::crypto::{ChunkRef, Clear, Keyring, Manifest, Meta, RecordDraft, RecordKind};
 use stash_vault::server::{Position, Write};
 use stash_vault::{AlarmReason, Class, GetOptions, Key, Progress, Role, Wait};
 

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
 use crate::common::{Place, close, put, vault};
+use stash_vault::crypto::record::MAX_SEEN;
 use stash_vault::crypto::{
-    Clear, Dot, Incarnation, Keyring, MAX_SEEN, Manifest, Meta, RecordDraft, RecordKind, Vector,
-    Writer,
+    Clear, Dot, Incarnation, Keyring, Manifest, Meta, RecordDraft, RecordKind, Vector, Writer,
 };
 use stash_vault::server::{Position, Write};
 use stash_vault::{Key, Node, Progress, Role, Wait};

@@ -4,11 +4,12 @@ use std::sync::LazyLock;
 
 use super::ROOT;
 use super::input::Input;
-use crate::chunk::manifest_header;
-use crate::{
-    Address, CHUNK_HEADER, CHUNK_OVERHEAD, ChunkKeys, ChunkKind, MAX_CHUNK_PLAIN, chunk_header,
-    decode_manifest_chunk, last_chunk_padding, manifest_chunks, padme,
+use crate::chunk::seal::manifest_header;
+use crate::chunk::{
+    CHUNK_HEADER, CHUNK_OVERHEAD, ChunkKind, MAX_CHUNK_PLAIN, chunk_header, decode_manifest_chunk,
+    last_chunk_padding, manifest_chunks, padme,
 };
+use crate::{Address, ChunkKeys};
 
 static KEYS: LazyLock<ChunkKeys> = LazyLock::new(|| ROOT.read_root().chunk_keys());
 

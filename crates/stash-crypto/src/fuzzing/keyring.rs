@@ -3,8 +3,9 @@
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::keyring::checksum;
-use crate::{Keyring, KeyringError, Protection};
+use crate::Keyring;
+use crate::keys::keyring::checksum;
+use crate::keys::{KeyringError, Protection};
 
 /// Where a protected file says how much memory its passphrase takes, in KiB.
 const MEMORY: usize = 16;

@@ -4,7 +4,9 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::{NODES, ROOT, stash};
-use crate::{JoinRequest, KeyGrant, SignedAddresses, WRAP_OVERHEAD, label_epoch};
+use crate::keys::WRAP_OVERHEAD;
+use crate::member::{SignedAddresses, label_epoch};
+use crate::{JoinRequest, KeyGrant};
 
 /// A join request.
 pub fn join(bytes: &[u8]) -> bool {
@@ -36,12 +38,12 @@ pub fn grant(bytes: &[u8]) -> bool {
 /// A wrap that a stranger made; then the same bytes as what is wrapped.
 pub fn wrap(bytes: &[u8]) -> bool {
     let (to, secret) = (NODES[0].wrap_public(), NODES[0].wrap_secret());
-    let strange = crate::unwrap(secret, &stash(), bytes);
+    let strange = crate::keys::unwrap(secret, &stash(), bytes);
     if let Ok(plain) = &strange {
         assert_eq!(plain.len() + WRAP_OVERHEAD, bytes.len());
     }
-    let wrapped = crate::wrap(&to, &stash(), bytes, &mut StdRng::seed_from_u64(1));
-    let opened = crate::unwrap(secret, &stash(), &wrapped.expect("the key is a good one"));
+    let wrapped = crate::keys::wrap(&to, &stash(), bytes, &mut StdRng::seed_from_u64(1));
+    let opened = crate::keys::unwrap(secret, &stash(), &wrapped.expect("the key is a good one"));
     assert_eq!(opened.as_deref().map(Vec::as_slice), Ok(bytes));
     strange.is_ok()
 }

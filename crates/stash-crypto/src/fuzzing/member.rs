@@ -3,9 +3,8 @@
 use super::input::Input;
 use super::{NODES, ROOT, stash};
 use crate::codec::Reader;
-use crate::{
-    Cut, Dot, EntryHash, JoinRequest, MemberChange, MemberEntry, MemberLog, RootSigner, Writer,
-};
+use crate::keys::RootSigner;
+use crate::{Cut, Dot, EntryHash, JoinRequest, MemberChange, MemberEntry, MemberLog, Writer};
 
 /// Entries of one input: each is signed and verified, which takes a tenth of a millisecond.
 const ENTRIES: usize = 12;

@@ -4,9 +4,10 @@ use std::sync::LazyLock;
 
 use super::input::Input;
 use super::{NODES, ROOT, stash};
-use crate::clear::Clear;
 use crate::codec::Reader;
-use crate::{Meta, MetaKeys, Record, RecordDraft};
+use crate::record::MetaKeys;
+use crate::record::clear::Clear;
+use crate::{Meta, Record, RecordDraft};
 
 static KEYS: LazyLock<MetaKeys> = LazyLock::new(|| ROOT.read_root().meta_keys());
 

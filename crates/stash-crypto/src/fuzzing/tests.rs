@@ -6,7 +6,8 @@ use std::path::Path;
 use data_encoding::HEXLOWER;
 
 use super::corpus::{Corpus, Target};
-use crate::{MemberEntry, padme};
+use crate::MemberEntry;
+use crate::chunk::padme;
 
 type Seed = (String, Vec<u8>);
 

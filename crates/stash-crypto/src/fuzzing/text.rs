@@ -6,8 +6,10 @@ use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
-use crate::text::{self, TextError};
-use crate::{Incarnation, Key, MAX_KEY, NodeId, RecoveryText, Ticket, TicketId, Typo};
+use crate::record::MAX_KEY;
+use crate::ticket::Typo;
+use crate::ticket::text::{self, TextError};
+use crate::{Incarnation, Key, NodeId, RecoveryText, Ticket, TicketId};
 
 /// Bytes of a body at most: bech32m protects 1,023 characters of five bits.
 const BODY: usize = 600;

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
+use stash_crypto::chunk::*;
+use stash_crypto::keys::*;
 use stash_crypto::*;
 
 use crate::fixtures::*;

@@ -1,5 +1,8 @@
 //! Cuts, and the epochs of keys that a log hands out.
 
+use stash_crypto::keys::*;
+use stash_crypto::member::*;
+use stash_crypto::record::*;
 use stash_crypto::*;
 
 use crate::fixtures::*;

@@ -4,6 +4,11 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use rand::{TryCryptoRng, TryRng};
+use stash_crypto::chunk::*;
+use stash_crypto::keys::*;
+use stash_crypto::member::*;
+use stash_crypto::record::*;
+use stash_crypto::ticket::*;
 use stash_crypto::*;
 
 /// Counts: the same "random" bytes for ever, whatever the version of any library.

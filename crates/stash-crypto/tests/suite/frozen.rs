@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use data_encoding::HEXLOWER;
+use stash_crypto::chunk::*;
+use stash_crypto::keys::*;
+use stash_crypto::member::*;
 use stash_crypto::*;
 
 use crate::fixtures::*;

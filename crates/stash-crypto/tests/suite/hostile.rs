@@ -1,6 +1,9 @@
 //! Every decoder against flipped bits, truncation, more bytes, and noise.
 
 use proptest::prelude::*;
+use stash_crypto::keys::*;
+use stash_crypto::member::*;
+use stash_crypto::record::*;
 use stash_crypto::*;
 
 use crate::fixtures::*;

@@ -1,6 +1,7 @@
 //! The keyring file.
 
-use stash_crypto::*;
+use stash_crypto::keys::*;
+use stash_crypto::member::*;
 
 use crate::fixtures::*;
 

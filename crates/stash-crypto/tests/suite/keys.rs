@@ -3,6 +3,10 @@
 use std::collections::BTreeSet;
 
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
+use stash_crypto::chunk::*;
+use stash_crypto::keys::*;
+use stash_crypto::member::*;
+use stash_crypto::record::*;
 use stash_crypto::*;
 
 use crate::fixtures::*;

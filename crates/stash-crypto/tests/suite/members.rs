@@ -1,5 +1,8 @@
 //! The member log, joins and addresses.
 
+use stash_crypto::keys::*;
+use stash_crypto::member::*;
+use stash_crypto::record::*;
 use stash_crypto::*;
 
 use crate::fixtures::*;

@@ -1,5 +1,8 @@
 //! Records: what is refused, when signing and when reading.
 
+use stash_crypto::chunk::*;
+use stash_crypto::keys::*;
+use stash_crypto::record::*;
 use stash_crypto::*;
 
 use crate::fixtures::*;

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
+use stash_crypto::keys::*;
+use stash_crypto::record::*;
 use stash_crypto::*;
 
 use crate::fixtures::{clear, inline_meta, key, meta_keys};

@@ -2,6 +2,8 @@
 
 use bech32::primitives::iter::Fe32IterExt;
 use bech32::{Bech32m, Fe32, Hrp};
+use stash_crypto::keys::*;
+use stash_crypto::ticket::*;
 use stash_crypto::*;
 
 use crate::fixtures::*;

@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 
 use proptest::prelude::*;
+use stash_crypto::keys::*;
+use stash_crypto::record::*;
 use stash_crypto::*;
 
 use crate::fixtures::*;

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stash_vault::crypto::{Keyring, KeyringError, RecoveryText};
+use stash_vault::crypto::keys::KeyringError;
+use stash_vault::crypto::{Keyring, RecoveryText};
 use stash_vault::server::{Life, RecoverError};
 use stash_vault::{
     Clock, Home, HomeError, InitOptions, JoinOptions, Node, RecoverOptions, RunOptions, Ticket,

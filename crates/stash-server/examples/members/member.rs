@@ -151,7 +151,7 @@ impl Member {
     pub(crate) async fn join(ticket: &Ticket, limits: Limits) -> Result<Member, Failure> {
         let keys = NodeKeys::generate(&mut rand::rng());
         let joined = join(ticket, &keys, "many").await?;
-        let grant = stash_crypto::unwrap(keys.wrap_secret(), &joined.stash, &joined.grant)?;
+        let grant = stash_crypto::keys::unwrap(keys.wrap_secret(), &joined.stash, &joined.grant)?;
         let KeyGrant { network, read } = KeyGrant::decode(&grant)?;
         let inviter = PublicKey::from_bytes(*ticket.inviter.as_bytes());
         let node = (inviter, ticket.addresses.clone());

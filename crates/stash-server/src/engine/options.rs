@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use stash_crypto::{AddressesError, NetworkKey, NodeKeys, StashId};
+use stash_crypto::member::AddressesError;
+use stash_crypto::{NetworkKey, NodeKeys, StashId};
 use stash_p2p::{BindError, Environment};
 use stash_store::{CommitError, ReadError, Store};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stash_crypto::SignedAddresses;
+use stash_crypto::member::SignedAddresses;
 use stash_p2p::{CloseReason, Endpoint, Event, Events, Gate, Limits, Peer, StaticSecret};
 use tokio::sync::{Notify, watch};
 

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use stash_crypto::{
-    Cut, CutList, MAX_CUTS, MAX_LISTED, MemberChange, MemberEntry, MemberLog, NodeId, Role,
-};
+use stash_crypto::member::{CutList, MAX_CUTS, MAX_LISTED};
+use stash_crypto::{Cut, MemberChange, MemberEntry, MemberLog, NodeId, Role};
 use stash_store::{Batch, Store};
 
 use crate::admission::Admission;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
-use stash_crypto::{Role, Ticket, TicketId, TicketSecret};
+use stash_crypto::ticket::TicketSecret;
+use stash_crypto::{Role, Ticket, TicketId};
 use stash_store::{Batch, Store};
 
 use crate::admission::Full;
@@ -70,7 +71,7 @@ pub(crate) async fn invite(
     let ticket = Ticket {
         stash: founder.core.stash,
         inviter: founder.core.keys.noise_public(),
-        addresses: addresses.into_iter().take(stash_crypto::MAX_ADDRESSES).collect(),
+        addresses: addresses.into_iter().take(stash_crypto::member::MAX_ADDRESSES).collect(),
         id: TicketId::from_bytes(founder.core.environment.rng().random()),
         secret: TicketSecret::generate(&mut founder.core.environment.rng()),
         expires: now + lifetime.as_secs(),

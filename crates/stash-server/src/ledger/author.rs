@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError};
 
+use stash_crypto::record::{N_MAX, SignError, includes_forget};
 use stash_crypto::{
-    Dot, MemberLog, N_MAX, NameId, NodeId, Record, RecordHash, Role, SignError, StashId, Vector,
-    Writer, includes_forget,
+    Dot, MemberLog, NameId, NodeId, Record, RecordHash, Role, StashId, Vector, Writer,
 };
 use stash_p2p::Environment;
 use stash_store::{Batch, CommitError, DamagedRecord, Store};

@@ -2,7 +2,8 @@
 //! before the entry takes effect.
 
 use serde_bytes::ByteBuf;
-use stash_crypto::{Cut, CutList, CutsHash, MemberError, MemberLog, NodeId, RecordHash, Writer};
+use stash_crypto::member::{CutList, CutsHash, MemberError};
+use stash_crypto::{Cut, MemberLog, NodeId, RecordHash, Writer};
 use stash_store::{Batch, MAX_ROW_VALUE, ReadError, Store};
 
 use crate::ledger::error::{LedgerError, RosterError};

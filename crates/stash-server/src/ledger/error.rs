@@ -1,6 +1,8 @@
 //! Errors of the ledger, by operation.
 
-use stash_crypto::{Address, EntryError, MAX_SEEN, MemberError, NameId, NodeId, Role, SignError};
+use stash_crypto::member::{EntryError, MemberError};
+use stash_crypto::record::{MAX_SEEN, SignError};
+use stash_crypto::{Address, NameId, NodeId, Role};
 use stash_store::{CommitError, ReadError};
 
 /// Looking into the store failed. Our disk's fault; nothing changed.

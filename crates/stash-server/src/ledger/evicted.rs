@@ -52,7 +52,7 @@ pub(crate) fn in_use(store: &Store, address: &Address) -> Result<bool, LedgerErr
             continue;
         }
         let held = records_of(store, &record.clear().name)?;
-        if stash_crypto::leaves(&held).iter().any(|leaf| leaf.hash() == record.hash()) {
+        if stash_crypto::record::leaves(&held).iter().any(|leaf| leaf.hash() == record.hash()) {
             return Ok(true);
         }
     }

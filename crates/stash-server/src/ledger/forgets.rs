@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use stash_crypto::{Gone, NameId, Record, RecordHash, Writer, settle};
+use stash_crypto::record::{Gone, settle};
+use stash_crypto::{NameId, Record, RecordHash, Writer};
 use stash_store::{Batch, ReadError, Store};
 
 use crate::ledger::error::LedgerError;

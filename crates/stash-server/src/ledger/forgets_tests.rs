@@ -5,10 +5,10 @@ use std::sync::{Arc, Barrier};
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
+use stash_crypto::record::{covered_vector, dead_vector, settle};
 use stash_crypto::{
     Clear, Dot, ForgetKind, Incarnation, Manifest, Meta, NameId, NodeKeys, Record, RecordDraft,
-    RecordHash, RecordKind, RootSecret, StashId, Vector, Writer, covered_vector, dead_vector,
-    settle,
+    RecordHash, RecordKind, RootSecret, StashId, Vector, Writer,
 };
 use stash_p2p::Environment;
 use stash_store::{Batch, Committer, MemDisk, Options, Store};
@@ -227,11 +227,11 @@ fn a_writer_sees_the_vector_of_a_forget_and_not_its_dot() {
     let forget = other.record(COVERED, name(1), 4, vector(&[&old]));
     admit_now(&scene.name_locks, &scene.store, &[forget]);
     let written = scene.write(&[(1, RecordKind::Put)]).remove(0);
-    assert!(stash_crypto::covers(written.clear(), old.clear()));
-    assert!(!stash_crypto::covers(written.clear(), unseen.clear()));
+    assert!(stash_crypto::record::covers(written.clear(), old.clear()));
+    assert!(!stash_crypto::record::covers(written.clear(), unseen.clear()));
     admit_now(&scene.name_locks, &scene.store, std::slice::from_ref(&unseen));
     let all = held(&scene.store, 1);
-    let leaves = stash_crypto::leaves(&all).into_iter().map(Record::hash);
+    let leaves = stash_crypto::record::leaves(&all).into_iter().map(Record::hash);
     assert_eq!(leaves.collect::<BTreeSet<_>>(), hashes(&[written, unseen]));
 }
 
@@ -241,7 +241,7 @@ fn a_forget_of_numbers_to_come_does_not_keep_a_writer_from_writing() {
     let scene = scene();
     let first = scene.write(&[(1, RecordKind::Put)]).remove(0);
     let mut vector = Vector::new();
-    vector.insert(Dot { n: stash_crypto::N_MAX, ..first.clear().dot }).unwrap();
+    vector.insert(Dot { n: stash_crypto::record::N_MAX, ..first.clear().dot }).unwrap();
     let other = Owner::new(1);
     admit_now(&scene.name_locks, &scene.store, &[other.record(DEAD, name(1), 1, vector)]);
     let next = scene.write(&[(1, RecordKind::Put)]).remove(0);

@@ -1,6 +1,7 @@
 //! The chunks that a record names, directly or through manifest chunks.
 
-use stash_crypto::{Address, ChunkRef, Manifest, Record, decode_manifest_chunk};
+use stash_crypto::chunk::decode_manifest_chunk;
+use stash_crypto::{Address, ChunkRef, Manifest, Record};
 use stash_store::{Allowance, Batch, CommitError, ReadError, Ref, Store};
 
 use crate::ledger::error::{LedgerError, at};

@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
+use stash_crypto::member::{Confirmation, SignedAddresses};
 use stash_crypto::{
-    Confirmation, EntryHash, MemberChange, MemberEntry, MemberLog, NodeId, NoisePublic, Role,
-    SignedAddresses, StashId,
+    EntryHash, MemberChange, MemberEntry, MemberLog, NodeId, NoisePublic, Role, StashId,
 };
 use stash_store::{Batch, MAX_ROW_VALUE, ReadError, Store};
 use tokio::sync::futures::Notified;
@@ -411,7 +411,8 @@ fn push_listed(store: &Store, log: &mut MemberLog, bytes: &[u8]) -> Result<(), R
 /// For tests: the roster of a stash, whose root secret is [4; 32], that has one owner.
 #[cfg(test)]
 pub(crate) fn of_owner(store: &Store, keys: &stash_crypto::NodeKeys) -> Roster {
-    use stash_crypto::{JoinRequest, RootSecret, TicketId, change_members};
+    use stash_crypto::member::change_members;
+    use stash_crypto::{JoinRequest, RootSecret, TicketId};
 
     let root = RootSecret::from_bytes([4; 32]);
     let (stash, ticket) = (root.stash_id(), TicketId::from_bytes([0; 16]));

@@ -1,6 +1,7 @@
 //! The keys of all store rows, in the order of `docs/format.md`, part C.
 
-use stash_crypto::{CutsHash, NodeId, RecordHash, Writer};
+use stash_crypto::member::CutsHash;
+use stash_crypto::{NodeId, RecordHash, Writer};
 use stash_store::{Batch, ReadError, Store};
 
 /// Store rows of the member log, by index. An entry that is too long for one row goes on in the next

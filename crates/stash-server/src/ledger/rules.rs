@@ -3,7 +3,8 @@
 //! Records apply in any order and a gap in a writer's numbers blocks nothing, so every rule looks
 //! at one record and the member log alone.
 
-use stash_crypto::{Barred, Dot, Misnamed, Record, RecordHash, StashId, Vector};
+use stash_crypto::member::{Barred, Misnamed};
+use stash_crypto::{Dot, Record, RecordHash, StashId, Vector};
 
 /// Why a record is not accepted. Its sender or author is at fault; nothing was kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -238,7 +239,7 @@ mod tests {
     // Fault case 24.
     #[test]
     fn a_number_at_the_cap_is_accepted() {
-        let dot = Dot { n: stash_crypto::N_MAX, ..clear().dot };
+        let dot = Dot { n: stash_crypto::record::N_MAX, ..clear().dot };
         assert_eq!(by_owner(&signed(Clear { dot, ..clear() })), Ok(()));
     }
 }

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stash_crypto::{Dot, HEIGHT_MAX, NameId, NodeId, Reached, Record, Vector, Writer};
+use stash_crypto::record::{HEIGHT_MAX, Reached};
+use stash_crypto::{Dot, NameId, NodeId, Record, Vector, Writer};
 use stash_store::Store;
 
 use crate::ledger::error::{LedgerError, NameFull, WriteError};

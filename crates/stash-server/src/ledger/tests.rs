@@ -1,9 +1,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use stash_crypto::chunk::{CHUNK_OVERHEAD, manifest_chunks};
 use stash_crypto::{
-    Address, CHUNK_OVERHEAD, ChunkRef, Clear, Dot, Incarnation, Manifest, NameId, NodeKeys, Record,
-    RecordDraft, RecordHash, RecordKind, StashId, Vector, Writer, manifest_chunks,
+    Address, ChunkRef, Clear, Dot, Incarnation, Manifest, NameId, NodeKeys, Record, RecordDraft,
+    RecordHash, RecordKind, StashId, Vector, Writer,
 };
 use stash_store::{Batch, Blob, Committer, MemDisk, Options, Store};
 
@@ -91,7 +92,7 @@ fn name_it(store: &Store, chunk: &ChunkRef, record: &Record) -> bool {
 fn a_record_keeps_what_its_manifest_chunks_name() {
     let store = store();
     // One manifest chunk that is full, and one of two references.
-    let count = u32::try_from(stash_crypto::MANIFEST_ENTRIES_MAX).unwrap() + 2;
+    let count = u32::try_from(stash_crypto::chunk::MANIFEST_ENTRIES_MAX).unwrap() + 2;
     let (record, refs) = large(&store, count);
     assert_eq!(admit_one(&store, &record), RecordResult::Stored {});
     let manifests = record.clear().manifest.refs();

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use serde_bytes::ByteBuf;
-use stash_crypto::{NodeId, SignedAddresses};
+use stash_crypto::NodeId;
+use stash_crypto::member::SignedAddresses;
 use stash_store::Store;
 
 use crate::door::public;

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use serde_bytes::ByteBuf;
-use stash_crypto::{Confirmation, MemberLog};
+use stash_crypto::MemberLog;
+use stash_crypto::member::Confirmation;
 use stash_store::{Batch, Store};
 
 use crate::ledger::roster::holds;

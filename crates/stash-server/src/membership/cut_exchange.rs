@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stash_crypto::{Cut, CutList, CutsHash, MemberLog};
+use stash_crypto::member::{CutList, CutsHash};
+use stash_crypto::{Cut, MemberLog};
 use stash_p2p::Peer;
 use stash_store::Batch;
 use tokio::time::timeout;
@@ -95,9 +96,9 @@ async fn read(peer: &Peer, list: CutsHash, count: u32) -> Result<CutList, AskErr
 mod tests {
     use super::*;
 
+    use stash_crypto::member::MAX_LISTED;
     use stash_crypto::{
-        Incarnation, MAX_LISTED, MemberChange, MemberEntry, NodeKeys, RecordHash, RootSecret,
-        StashId, Writer,
+        Incarnation, MemberChange, MemberEntry, NodeKeys, RecordHash, RootSecret, StashId, Writer,
     };
     use stash_store::{Committer, MemDisk, Options, Store};
 

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_bytes::ByteBuf;
+use stash_crypto::keys::NoiseSecret;
+use stash_crypto::member::{LabelError, MemberError, SignedAddresses};
 use stash_crypto::{
-    JoinRequest, LabelError, MemberEntry, MemberError, MemberLog, NodeKeys, NoisePublic,
-    NoiseSecret, Role, SignedAddresses, StashId, Ticket,
+    JoinRequest, MemberEntry, MemberLog, NodeKeys, NoisePublic, Role, StashId, Ticket,
 };
 use stash_p2p::{
     Claim, DialError, Endpoint, Environment, Gate, GateError, Limits, Peer, PublicKey, Realm,

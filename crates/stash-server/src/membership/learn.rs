@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde_bytes::ByteBuf;
-use stash_crypto::{Identity, MemberEntry, MemberError, NodeId};
+use stash_crypto::member::MemberError;
+use stash_crypto::{Identity, MemberEntry, NodeId};
 use stash_p2p::{CloseReason, Peer};
 use stash_store::{Batch, Store};
 

@@ -12,7 +12,8 @@ pub(crate) mod survey;
 
 use std::collections::BTreeSet;
 
-use stash_crypto::{Confirmation, EntryHash, MemberLog, NoisePublic, StashId};
+use stash_crypto::member::Confirmation;
+use stash_crypto::{EntryHash, MemberLog, NoisePublic, StashId};
 use stash_store::Store;
 
 use crate::ledger::RosterError;

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use stash_crypto::{Address, ChunkRef, Manifest, ManifestError, NodeId, decode_manifest_chunk};
+use stash_crypto::chunk::{ManifestError, decode_manifest_chunk};
+use stash_crypto::{Address, ChunkRef, Manifest, NodeId};
 use stash_p2p::{Class, Frame, Peer, RecvStream};
 use stash_store::{Blob, ReadError, Reservation, StageError, Staged, Store};
 use tokio::sync::mpsc;

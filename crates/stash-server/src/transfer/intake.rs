@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_bytes::ByteBuf;
-use stash_crypto::{Address, CHUNK_OVERHEAD, ChunkRef, NodeId, Record, Role};
+use stash_crypto::chunk::CHUNK_OVERHEAD;
+use stash_crypto::{Address, ChunkRef, NodeId, Record, Role};
 use stash_p2p::{Frame, RecvStream, SendStream, StreamError};
 use stash_store::{Blob, Reservation, StageError, Store};
 use tokio::sync::mpsc;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use stash_crypto::{ForgetKind, NameId, Record, RecordHash, RecordKind, covers, leaves};
+use stash_crypto::record::{covers, leaves};
+use stash_crypto::{ForgetKind, NameId, Record, RecordHash, RecordKind};
 
 use crate::model::{Known, Model};
 

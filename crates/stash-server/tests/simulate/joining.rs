@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
-use stash_crypto::{KeyGrant, Role, Ticket, unwrap};
+use stash_crypto::keys::unwrap;
+use stash_crypto::{KeyGrant, Role, Ticket};
 use stash_server::{JoinError, Joined, join_on};
 use tokio::time::sleep;
 

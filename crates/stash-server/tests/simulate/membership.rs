@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use stash_crypto::keys::{NoiseSecret, wrap};
+use stash_crypto::member::{Confirmation, change_members};
 use stash_crypto::{
-    Confirmation, JoinRequest, KeyGrant, MemberChange, MemberEntry, MemberLog, NameId, NoiseSecret,
-    Record, RecordHash, Role, RootSecret, change_members, wrap,
+    JoinRequest, KeyGrant, MemberChange, MemberEntry, MemberLog, NameId, Record, RecordHash, Role,
+    RootSecret,
 };
 use stash_server::{Admission, ChangeMemberError, MembersChanged};
 

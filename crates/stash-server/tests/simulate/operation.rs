@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use stash_crypto::chunk::{CHUNK_OVERHEAD, padme};
+use stash_crypto::record::{covered_vector, covers, dead_vector, leaves};
 use stash_crypto::{
-    Address, CHUNK_OVERHEAD, ChunkRef, Clear, ForgetKind, Key, Manifest, MemberLog, Meta, NameId,
-    NodeKeys, Record, RecordDraft, RecordHash, RecordKind, Vector, covered_vector, covers,
-    dead_vector, leaves, padme,
+    Address, ChunkRef, Clear, ForgetKind, Key, Manifest, MemberLog, Meta, NameId, NodeKeys, Record,
+    RecordDraft, RecordHash, RecordKind, Vector,
 };
 use stash_server::store::Store;
 use stash_server::{Engine, Outcome, Position, Wait, Write};

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use stash_crypto::{Address, RecordHash, leaves};
+use stash_crypto::record::leaves;
+use stash_crypto::{Address, RecordHash};
 use stash_server::{Reissue, Wait};
 use tokio::time::{sleep, timeout};
 

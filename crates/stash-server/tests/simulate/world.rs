@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use stash_crypto::member::SignedAddresses;
 use stash_crypto::{
     Address, JoinRequest, MemberChange, MemberEntry, MemberLog, NameId, NodeKeys, RecordHash, Role,
-    SignedAddresses, Ticket, TicketId,
+    Ticket, TicketId,
 };
 use stash_server::store::{Batch, Fault};
 use tokio::task::JoinHandle;

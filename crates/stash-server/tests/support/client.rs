@@ -12,10 +12,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use stash_crypto::chunk::{CHUNK_OVERHEAD, padme};
 use stash_crypto::{
-    Address, CHUNK_OVERHEAD, ChunkRef, Clear, Dot, Incarnation, JoinRequest, Key, Manifest, Meta,
-    NodeId, NodeKeys, Record, RecordDraft, RecordHash, RecordKind, Role, StashId, Ticket, Vector,
-    Writer, padme,
+    Address, ChunkRef, Clear, Dot, Incarnation, JoinRequest, Key, Manifest, Meta, NodeId, NodeKeys,
+    Record, RecordDraft, RecordHash, RecordKind, Role, StashId, Ticket, Vector, Writer,
 };
 use stash_p2p::{
     Claim, Class, DialError, Endpoint, Frame, Gate, GateError, Limits, Peer, PublicKey, Realm,

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stash_crypto::chunk::{CHUNK_OVERHEAD, padme};
+use stash_crypto::member::change_members;
 use stash_crypto::{
-    Address, CHUNK_OVERHEAD, ChunkRef, Clear, JoinRequest, Key, KeyGrant, Manifest, MemberChange,
-    MemberEntry, MemberLog, Meta, NameId, NodeKeys, RecordDraft, RecordKind, Role, RootSecret,
-    StashId, TicketId, change_members, padme,
+    Address, ChunkRef, Clear, JoinRequest, Key, KeyGrant, Manifest, MemberChange, MemberEntry,
+    MemberLog, Meta, NameId, NodeKeys, RecordDraft, RecordKind, Role, RootSecret, StashId,
+    TicketId,
 };
 use stash_server::store::{Options, Store};
 use stash_server::{
@@ -39,7 +41,7 @@ impl Admission for Founder {
         let read = if role.reads() { read } else { vec![] };
         let grant = KeyGrant { network, read };
         let plain = grant.encode().map_err(|error| error.to_string())?;
-        let wrapped = stash_crypto::wrap(
+        let wrapped = stash_crypto::keys::wrap(
             &request.identity.wrap,
             &self.root.stash_id(),
             &plain,

@@ -133,7 +133,8 @@ async fn addresses_that_no_member_signed_change_nothing() {
     let claim = |keys: &NodeKeys, sequence| {
         let addresses = vec!["127.0.0.1:9".parse().unwrap()];
         let id = scene.stash.id();
-        let claim = stash_crypto::SignedAddresses::sign(keys.signer(), &id, sequence, addresses);
+        let claim =
+            stash_crypto::member::SignedAddresses::sign(keys.signer(), &id, sequence, addresses);
         claim.unwrap().encode()
     };
     let stranger = claim(&NodeKeys::generate(&mut rand::rng()), 1);

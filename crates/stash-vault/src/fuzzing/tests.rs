@@ -1,6 +1,7 @@
 //! Every target, from what a vault writes on: random, with a seed.
 
-use stash_crypto::{Address, ChunkRef, ChunkTag, NameId, RecordHash};
+use stash_crypto::chunk::ChunkTag;
+use stash_crypto::{Address, ChunkRef, NameId, RecordHash};
 
 use super::corpus::{Corpus, Target};
 use crate::home::Opens;

@@ -14,7 +14,7 @@ use super::{GetError, GetReport, Opened, Run, unfetched};
 use crate::progress::Progress;
 use crate::vault::Inner;
 use crate::version::Version;
-use stash_crypto::CHUNK_OVERHEAD;
+use stash_crypto::chunk::CHUNK_OVERHEAD;
 
 /// Chunks that are opened and written while the next one is fetched.
 const BEHIND: usize = 3;

@@ -7,7 +7,8 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 
-use stash_crypto::{ChunkRef, Key, OpenError, RecordHash};
+use stash_crypto::chunk::OpenError;
+use stash_crypto::{ChunkRef, Key, RecordHash};
 use stash_server::{FetchError, LedgerError};
 use thiserror::Error;
 
@@ -304,7 +305,7 @@ impl Inner {
         buffer: &mut [u8],
     ) -> Result<usize, GetError> {
         let wrong = |source| GetError::Chunk { key: key.clone(), chunk, source };
-        let header = stash_crypto::chunk_header(buffer).map_err(|e| wrong(e.into()))?;
+        let header = stash_crypto::chunk::chunk_header(buffer).map_err(|e| wrong(e.into()))?;
         let keys = self.keys.epoch(header.epoch).unwrap_or_else(|| self.keys.latest());
         let padded = keys.chunks.open_in_place(buffer).map_err(wrong)?;
         let plain = plan.plain_len(index) as usize;

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
-use stash_crypto::{CHUNK_OVERHEAD, Key, Meta};
+use stash_crypto::chunk::CHUNK_OVERHEAD;
+use stash_crypto::{Key, Meta};
 use stash_server::{Buffer, Fetch, FetchError};
 
 use super::{GetError, Opened, unfetched};

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use stash_crypto::{GrantError, KeyringError, NodeId, WrapError};
+use stash_crypto::NodeId;
+use stash_crypto::keys::{KeyringError, WrapError};
+use stash_crypto::member::GrantError;
 use stash_server::store::{CommitError, OpenError, ReadError};
 use stash_server::{JoinError, RecoverError, StartError};
 use thiserror::Error;

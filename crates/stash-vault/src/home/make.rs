@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use rand::Rng;
-use stash_crypto::{
-    KeyGrant, Keyring, MemberLog, NetworkKey, NodeKeys, Protection, Role, RootSecret, Ticket,
-    unwrap,
-};
+use stash_crypto::keys::{Protection, unwrap};
+use stash_crypto::{KeyGrant, Keyring, MemberLog, NetworkKey, NodeKeys, Role, RootSecret, Ticket};
 use stash_server::store::{Batch, Options, Store};
 use zeroize::Zeroizing;
 

@@ -4,7 +4,8 @@
 use std::io;
 use std::path::Path;
 
-use stash_crypto::{CutList, MemberEntry, MemberLog, StashId};
+use stash_crypto::member::CutList;
+use stash_crypto::{MemberEntry, MemberLog, StashId};
 use stash_server::Engine;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;

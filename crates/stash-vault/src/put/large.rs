@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use stash_crypto::{
-    CHUNK_OVERHEAD, ChunkRef, DIRECT_CHUNKS, INLINE_MAX, MANIFEST_ENTRIES_MAX, Manifest, Meta,
-    manifest_chunks,
-};
+use stash_crypto::chunk::{CHUNK_OVERHEAD, DIRECT_CHUNKS, MANIFEST_ENTRIES_MAX, manifest_chunks};
+use stash_crypto::record::INLINE_MAX;
+use stash_crypto::{ChunkRef, Manifest, Meta};
 use stash_server::Buffer;
 
 use super::run::{Done, Session};

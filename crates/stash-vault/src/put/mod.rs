@@ -12,7 +12,9 @@ mod walk;
 
 use std::path::{Path, PathBuf};
 
-use stash_crypto::{Key, NodeId, Role, SealError, SignError};
+use stash_crypto::chunk::SealError;
+use stash_crypto::record::SignError;
+use stash_crypto::{Key, NodeId, Role};
 use stash_server::{LedgerError, PutError as UploadError, Wait};
 use thiserror::Error;
 

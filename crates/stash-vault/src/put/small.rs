@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use stash_crypto::{INLINE_MAX, Manifest, Meta};
+use stash_crypto::record::INLINE_MAX;
+use stash_crypto::{Manifest, Meta};
 
 use super::run::{Done, Session};
 use super::walk::{FoundFile, Stat, open_file};

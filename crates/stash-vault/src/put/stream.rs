@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
-use stash_crypto::{CHUNK_OVERHEAD, ChunkRef, INLINE_MAX, Key, Manifest, Meta, last_chunk_padding};
+use stash_crypto::chunk::{CHUNK_OVERHEAD, last_chunk_padding};
+use stash_crypto::record::INLINE_MAX;
+use stash_crypto::{ChunkRef, Key, Manifest, Meta};
 use stash_server::Buffer;
 use tokio::io::{AsyncRead, AsyncReadExt};
 

@@ -1,6 +1,7 @@
+use stash_crypto::record::includes_forget;
 use stash_crypto::{
     Clear, Dot, Incarnation, Manifest, Meta, NameId, NodeKeys, RecordDraft, RootSecret, StashId,
-    Writer, includes_forget,
+    Writer,
 };
 
 use super::*;

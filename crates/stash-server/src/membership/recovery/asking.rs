@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_bytes::ByteBuf;
-use stash_crypto::{EntryHash, MemberLog, NoiseSecret};
+use stash_crypto::keys::NoiseSecret;
+use stash_crypto::{EntryHash, MemberLog};
 use stash_p2p::{CloseReason, Peer};
 use tokio::time::sleep;
 

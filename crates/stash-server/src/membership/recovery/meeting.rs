@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stash_crypto::{MemberLog, NetworkKey, NoisePublic, SignedAddresses, StashId};
+use stash_crypto::member::SignedAddresses;
+use stash_crypto::{MemberLog, NetworkKey, NoisePublic, StashId};
 use stash_p2p::{CloseReason, Peer};
 
 use crate::door::{Hello, meeting_realm};

@@ -9,10 +9,9 @@ use futures::future::{BoxFuture, join_all};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use serde_bytes::ByteBuf;
-use stash_crypto::{
-    Confirmation, EntryHash, MemberEntry, MemberLog, NetworkKey, NodeId, NoisePublic, NoiseSecret,
-    SignedAddresses, StashId,
-};
+use stash_crypto::keys::NoiseSecret;
+use stash_crypto::member::{Confirmation, SignedAddresses};
+use stash_crypto::{EntryHash, MemberEntry, MemberLog, NetworkKey, NodeId, NoisePublic, StashId};
 use stash_p2p::{Environment, Peer};
 use tokio::time::{Instant, sleep_until, timeout};
 

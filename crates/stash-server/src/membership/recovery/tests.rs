@@ -1,8 +1,8 @@
 //! The rules by which an entry is signed after a loss.
 
+use stash_crypto::member::Confirmation;
 use stash_crypto::{
-    Confirmation, JoinRequest, MemberChange, MemberEntry, MemberLog, NodeKeys, Role, RootSecret,
-    TicketId,
+    JoinRequest, MemberChange, MemberEntry, MemberLog, NodeKeys, Role, RootSecret, TicketId,
 };
 
 use super::*;

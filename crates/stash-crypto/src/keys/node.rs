@@ -9,9 +9,9 @@ use zeroize::Zeroizing;
 
 use crate::contexts;
 use crate::ids::{NodeId, NoisePublic, StashId, WrapPublic};
-use crate::member::Identity;
+use crate::keys::sign::{self, SIGNATURE};
+use crate::member::identity::Identity;
 use crate::random::random;
-use crate::sign::{self, SIGNATURE};
 
 macro_rules! x25519_secret {
     ($( $(#[$doc:meta])* $name:ident -> $public:ident; )*) => { $(

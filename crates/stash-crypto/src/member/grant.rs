@@ -4,7 +4,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::codec::{Reader, Truncated, len_u16};
-use crate::secret::{NetworkKey, ReadRoot};
+use crate::keys::secret::{NetworkKey, ReadRoot};
 
 /// Most epochs whose keys travel or are kept together: more than a removal a week for 19 years.
 pub const MAX_EPOCHS: usize = 1000;

@@ -5,10 +5,10 @@ use thiserror::Error;
 use crate::codec::{Reader, Truncated, count_u8};
 use crate::contexts;
 use crate::ids::{StashId, TicketId};
-use crate::label::{LabelError, check_display_name};
-use crate::member::Identity;
-use crate::node::NodeKeys;
-use crate::sign::{self, SIGNATURE, SignatureError};
+use crate::keys::node::NodeKeys;
+use crate::keys::sign::{self, SIGNATURE, SignatureError};
+use crate::member::identity::Identity;
+use crate::member::label::{LabelError, check_display_name};
 
 const MAGIC: [u8; 2] = *b"SJ";
 const FORMAT: u8 = 1;

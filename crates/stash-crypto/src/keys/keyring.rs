@@ -9,12 +9,12 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::codec::{Reader, Truncated};
 use crate::contexts;
-use crate::grant::{GrantError, encode_lists, read_lists};
 use crate::ids::StashId;
-use crate::member::Role;
-use crate::node::NodeKeys;
+use crate::keys::node::NodeKeys;
+use crate::keys::secret::{NetworkKey, ReadRoot, RootSecret};
+use crate::member::grant::{GrantError, encode_lists, read_lists};
+use crate::member::identity::Role;
 use crate::random::random;
-use crate::secret::{NetworkKey, ReadRoot, RootSecret};
 use crate::siv::{Siv, TAG};
 
 const MAGIC: [u8; 8] = *b"stashkey";

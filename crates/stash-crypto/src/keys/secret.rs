@@ -6,16 +6,16 @@ use rand::CryptoRng;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::chunk::ChunkKeys;
+use crate::chunk::seal::ChunkKeys;
 use crate::codec::Reader;
 use crate::contexts;
 use crate::ids::{StashId, WrapPublic};
-use crate::key::NameKey;
-use crate::label::LabelKeys;
-use crate::meta::MetaKeys;
-use crate::node::{NodeKeys, NoiseSecret, WrapSecret};
+use crate::keys::node::{NodeKeys, NoiseSecret, WrapSecret};
+use crate::keys::sign::RootSigner;
+use crate::member::label::LabelKeys;
 use crate::random::random;
-use crate::sign::RootSigner;
+use crate::record::key::NameKey;
+use crate::record::meta::MetaKeys;
 use crate::siv::Siv;
 
 /// S: the one secret of a stash. Whoever has it and one keeper's ciphertext has everything.

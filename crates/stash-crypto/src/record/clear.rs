@@ -2,10 +2,10 @@
 
 use thiserror::Error;
 
+use crate::chunk::manifest::{ChunkRef, DIRECT_CHUNKS, MANIFEST_ENTRIES_MAX, Manifest};
 use crate::codec::{Reader, Truncated, count_u8};
 use crate::ids::{NameId, NodeId, RecordHash, StashId};
-use crate::manifest::{ChunkRef, DIRECT_CHUNKS, MANIFEST_ENTRIES_MAX, Manifest};
-use crate::vector::{Dot, MAX_SEEN, N_MAX, Vector, Writer};
+use crate::record::vector::{Dot, MAX_SEEN, N_MAX, Vector, Writer};
 
 /// Greatest height. It only breaks ties, and saturates here.
 pub const HEIGHT_MAX: u64 = 1 << 48;
@@ -272,7 +272,7 @@ pub enum RecordError {
         /// How many.
         extra: usize,
     },
-    /// More than [`MAX_RECORD`](crate::MAX_RECORD) bytes.
+    /// More than [`MAX_RECORD`](crate::record::MAX_RECORD) bytes.
     #[error("a record of {len} bytes is beyond the limit")]
     TooLong {
         /// Bytes given.
@@ -301,7 +301,7 @@ pub enum RecordError {
         /// The stash that the record names.
         got: StashId,
     },
-    /// A number outside 1 to [`N_MAX`](crate::N_MAX), in the dot or in the vector.
+    /// A number outside 1 to [`N_MAX`](crate::record::N_MAX), in the dot or in the vector.
     #[error("record number {n} is outside 1 to 2^63 - 1")]
     Number {
         /// The number.
@@ -310,7 +310,7 @@ pub enum RecordError {
     /// A first record that names a previous one.
     #[error("the first record of a writer names a previous one")]
     PreviousOfFirst,
-    /// A height beyond [`HEIGHT_MAX`](crate::HEIGHT_MAX).
+    /// A height beyond [`HEIGHT_MAX`](crate::record::HEIGHT_MAX).
     #[error("height {height} is beyond 2^48")]
     Height {
         /// The height.

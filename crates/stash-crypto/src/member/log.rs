@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::change::{Cut, MemberChange};
-use crate::cuts::{self, CutList};
-use crate::entry::MemberEntry;
 use crate::ids::{
     CutsHash, EntryHash, NodeId, NoisePublic, RecordHash, StashId, TicketId, WrapPublic,
 };
-use crate::member::{Identity, Role};
-use crate::sign::SignatureError;
-use crate::vector::{Dot, Vector, Writer};
+use crate::keys::sign::SignatureError;
+use crate::member::change::{Cut, MemberChange};
+use crate::member::cuts::{self, CutList};
+use crate::member::entry::MemberEntry;
+use crate::member::identity::{Identity, Role};
+use crate::record::vector::{Dot, Vector, Writer};
 
 /// A current member.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use thiserror::Error;
 
 use crate::codec::{Reader, Truncated, len_u16};
 use crate::ids::{CutsHash, Incarnation, NodeId, NoisePublic, RecordHash, TicketId, WrapPublic};
-use crate::label::SEALED_LABEL;
-use crate::member::{Identity, Role};
-use crate::vector::N_MAX;
-use crate::wrap::WRAP_OVERHEAD;
+use crate::keys::wrap::WRAP_OVERHEAD;
+use crate::member::identity::{Identity, Role};
+use crate::member::label::SEALED_LABEL;
+use crate::record::vector::N_MAX;
 
 /// Most incarnations that one removal or change of role cuts by itself.
 pub const MAX_CUTS: usize = 1024;
@@ -107,7 +107,7 @@ pub enum MemberChange {
         role: Role,
         /// The ticket it came with; zeros for the founder.
         ticket: TicketId,
-        /// Its display name, sealed by [`LabelKeys`](crate::LabelKeys); empty for none.
+        /// Its display name, sealed by [`LabelKeys`](crate::member::LabelKeys); empty for none.
         label: Vec<u8>,
         /// The node's own signature over identity and ticket: a
         /// [`JoinRequest`](crate::JoinRequest)'s.
@@ -162,7 +162,7 @@ pub enum MemberChange {
         node: NodeId,
         /// How many incarnations.
         count: u32,
-        /// The hash of the [`CutList`](crate::CutList).
+        /// The hash of the [`CutList`](crate::member::CutList).
         list: CutsHash,
     },
 }
@@ -386,7 +386,7 @@ pub enum EntryError {
         /// How many.
         extra: usize,
     },
-    /// More than [`MAX_ENTRY`](crate::MAX_ENTRY) bytes.
+    /// More than [`MAX_ENTRY`](crate::member::MAX_ENTRY) bytes.
     #[error("a member entry of {len} bytes is beyond the limit")]
     TooLong {
         /// Bytes given.
@@ -431,7 +431,7 @@ pub enum EntryError {
         /// Its position.
         at: usize,
     },
-    /// A cut with a number outside 1 to [`N_MAX`](crate::N_MAX).
+    /// A cut with a number outside 1 to [`N_MAX`](crate::record::N_MAX).
     #[error("record number {n} is outside 1 to 2^63 - 1")]
     Number {
         /// The number.

@@ -9,15 +9,15 @@ use std::collections::BTreeMap;
 use rand::CryptoRng;
 use thiserror::Error;
 
-use crate::change::{EntryError, EpochWrap, MAX_WRAPS, MemberChange, WrapKind};
-use crate::entry::MemberEntry;
-use crate::grant::{GrantError, KeyGrant};
 use crate::ids::{NodeId, WrapPublic};
-use crate::log::{MemberError, MemberLog};
-use crate::member::Role;
-use crate::node::WrapSecret;
-use crate::secret::{NetworkKey, ReadRoot, RootSecret};
-use crate::wrap::{WrapError, unwrap, wrap};
+use crate::keys::node::WrapSecret;
+use crate::keys::secret::{NetworkKey, ReadRoot, RootSecret};
+use crate::keys::wrap::{WrapError, unwrap, wrap};
+use crate::member::change::{EntryError, EpochWrap, MAX_WRAPS, MemberChange, WrapKind};
+use crate::member::entry::MemberEntry;
+use crate::member::grant::{GrantError, KeyGrant};
+use crate::member::identity::Role;
+use crate::member::log::{MemberError, MemberLog};
 
 /// Why the next epoch cannot begin. Nothing was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

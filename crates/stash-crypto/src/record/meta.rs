@@ -6,12 +6,12 @@ use std::fmt;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::chunk::{CHUNK_OVERHEAD, MAX_CHUNK_PLAIN};
-use crate::clear::{Clear, RecordKind};
+use crate::chunk::manifest::{ChunkRef, Manifest};
+use crate::chunk::padme::last_chunk_padding;
+use crate::chunk::seal::{CHUNK_OVERHEAD, MAX_CHUNK_PLAIN};
 use crate::codec::{Reader, Truncated, count_u8, len_u16, len_u32};
-use crate::key::{Key, KeyError, MAX_KEY};
-use crate::manifest::{ChunkRef, Manifest};
-use crate::padme::last_chunk_padding;
+use crate::record::clear::{Clear, RecordKind};
+use crate::record::key::{Key, KeyError, MAX_KEY};
 use crate::siv::{Siv, TAG};
 
 /// Largest content in bytes that lives inside its record: one message, one sync, no inode.
@@ -428,7 +428,7 @@ const _: () = assert!(*CHUNK_SIZES.end() as usize == MAX_CHUNK_PLAIN);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::RootSecret;
+    use crate::keys::secret::RootSecret;
 
     fn keys() -> MetaKeys {
         RootSecret::from_bytes([1; 32]).read_root().meta_keys()

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::codec::Reader;
 use crate::contexts;
 use crate::ids::{StashId, WrapPublic};
-use crate::node::WrapSecret;
+use crate::keys::node::WrapSecret;
 use crate::random::random;
 use crate::siv::{Siv, TAG};
 

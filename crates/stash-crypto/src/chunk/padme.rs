@@ -26,7 +26,7 @@ mod tests {
 
     #[test]
     fn the_table_holds() {
-        let file = include_str!("../vectors/padme.txt");
+        let file = include_str!("../../vectors/padme.txt");
         let mut rows = 0;
         for line in file.lines().filter(|line| !line.starts_with('#')) {
             let (len, padded) = line.split_once(" = ").unwrap();

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use zeroize::Zeroizing;
 
-use crate::address::{put_addresses, read_addresses};
 use crate::codec::{Reader, count_u8};
 use crate::ids::NoisePublic;
-use crate::secret::RootSecret;
-use crate::text::{self, Case, TextError};
+use crate::keys::secret::RootSecret;
+use crate::member::addresses::{put_addresses, read_addresses};
+use crate::ticket::text::{self, Case, TextError};
 
 const PREFIX: &str = "stashrecovery";
 const VERSION: u8 = 1;

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::change::{EntryError, MemberChange};
 use crate::codec::Reader;
 use crate::contexts;
 use crate::ids::{EntryHash, StashId};
-use crate::join;
-use crate::member::check_keys;
-use crate::sign::{self, RootSigner, SIGNATURE, SignatureError};
+use crate::keys::sign::{self, RootSigner, SIGNATURE, SignatureError};
+use crate::member::change::{EntryError, MemberChange};
+use crate::member::identity::check_keys;
+use crate::ticket::join;
 
 /// Largest member entry in bytes: fits one message of the wire.
 pub const MAX_ENTRY: usize = 192 << 10;

@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::codec::{Reader, Truncated};
 use crate::contexts;
 use crate::ids::{EntryHash, StashId};
-use crate::sign::{self, RootSigner, SIGNATURE, SignatureError};
+use crate::keys::sign::{self, RootSigner, SIGNATURE, SignatureError};
 
 const MAGIC: [u8; 2] = *b"SF";
 const FORMAT: u8 = 1;

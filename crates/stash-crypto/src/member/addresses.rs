@@ -8,9 +8,9 @@ use thiserror::Error;
 use crate::codec::{Reader, Truncated, count_u8, put_socket_addr};
 use crate::contexts;
 use crate::ids::{NodeId, StashId};
-use crate::node::NodeSigner;
-use crate::sign::{self, SIGNATURE, SignatureError};
-use crate::text::TextError;
+use crate::keys::node::NodeSigner;
+use crate::keys::sign::{self, SIGNATURE, SignatureError};
+use crate::ticket::text::TextError;
 
 /// Most addresses of one node.
 pub const MAX_ADDRESSES: usize = 8;

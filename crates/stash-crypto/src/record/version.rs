@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::clear::{Clear, ForgetKind, RecordKind};
 use crate::ids::NameId;
-use crate::record::Record;
-use crate::vector::{Reached, SeenFull, Vector};
+use crate::record::clear::{Clear, ForgetKind, RecordKind};
+use crate::record::signed::Record;
+use crate::record::vector::{Reached, SeenFull, Vector};
 
 /// Whether version `r` covers version `s` of the same name. Forgets neither cover nor are covered.
 pub fn covers(r: &Clear, s: &Clear) -> bool {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::change::{Cut, EntryError, check_listed, check_order};
 use crate::codec::{Reader, len_u32};
 use crate::contexts;
 use crate::ids::{CutsHash, Incarnation};
+use crate::member::change::{Cut, EntryError, check_listed, check_order};
 
 /// Where many incarnations of one node end. Cloning is cheap.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct CutList {
 }
 
 impl CutList {
-    /// A list of 1 to [`MAX_LISTED`](crate::MAX_LISTED) cuts, their incarnations strictly ascending.
+    /// A list of 1 to [`MAX_LISTED`](crate::member::MAX_LISTED) cuts, their incarnations strictly ascending.
     ///
     /// # Errors
     ///

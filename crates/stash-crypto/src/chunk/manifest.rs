@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::chunk::{
+use crate::chunk::seal::{
     CHUNK_HEADER, CHUNK_OVERHEAD, ChunkKind, HeaderError, MAX_CHUNK_PLAIN, chunk_header,
     manifest_header,
 };
