@@ -4,7 +4,6 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,8 @@ use stash_crypto::{
 };
 use stash_server::store::{Options, Store};
 use stash_server::{
-    Admission, Engine, EngineOptions, Environment, Mode, Position, Wait, Write, found, join,
+    Admission, Engine, EngineOptions, Environment, Mode, Position, SignFailure, Wait, Write, found,
+    join,
 };
 
 struct Founder(RootSecret);
@@ -28,18 +28,20 @@ impl Admission for Founder {
         log: &MemberLog,
         request: &JoinRequest,
         role: Role,
-    ) -> Result<(MemberEntry, Vec<u8>), String> {
+    ) -> Result<(MemberEntry, Vec<u8>), SignFailure> {
         let grant = KeyGrant { network: vec![self.0.network_key()], read: Vec::new() };
-        let plain = grant.encode().map_err(|error| error.to_string())?;
+        let plain = grant.encode()?;
         let (stash, rng) = (self.0.stash_id(), &mut rand::rng());
-        let wrapped = stash_crypto::keys::wrap(&request.identity.wrap, &stash, &plain, rng);
-        let wrapped = wrapped.map_err(|error| error.to_string())?;
+        let wrapped = stash_crypto::keys::wrap(&request.identity.wrap, &stash, &plain, rng)?;
         Ok((entry(&self.0, log, request, role)?, wrapped))
     }
 
-    fn change(&self, log: &MemberLog, change: MemberChange) -> Result<Vec<MemberEntry>, String> {
-        let made = stash_crypto::member::change_members(log, &self.0, change, &mut rand::rng());
-        made.map_err(|error| error.to_string())
+    fn change(
+        &self,
+        log: &MemberLog,
+        change: MemberChange,
+    ) -> Result<Vec<MemberEntry>, SignFailure> {
+        Ok(stash_crypto::member::change_members(log, &self.0, change, &mut rand::rng())?)
     }
 }
 
@@ -48,7 +50,7 @@ fn entry(
     log: &MemberLog,
     request: &JoinRequest,
     role: Role,
-) -> Result<MemberEntry, String> {
+) -> Result<MemberEntry, SignFailure> {
     let change = MemberChange::Admit {
         identity: request.identity,
         role,
@@ -56,8 +58,7 @@ fn entry(
         label: Vec::new(),
         node_signature: request.signature,
     };
-    let signed = MemberEntry::sign(&root.root_signer(), log.len(), log.head(), change);
-    signed.map_err(|error| error.to_string())
+    Ok(MemberEntry::sign(&root.root_signer(), log.len(), log.head(), change)?)
 }
 
 async fn start(
@@ -67,7 +68,7 @@ async fn start(
     role: Role,
     log: &MemberLog,
     addresses: &[Vec<u8>],
-) -> Result<Engine, Box<dyn Error>> {
+) -> Result<Engine, SignFailure> {
     let store = Store::create(dir, &Options::default())?;
     found(&store, log, addresses, role == Role::Owner)?;
     let founder = Founder(RootSecret::from_bytes(*root.expose()));
@@ -112,7 +113,7 @@ fn record(root: &RootSecret, signer: &Arc<NodeKeys>, chunk: ChunkRef) -> Result<
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), SignFailure> {
     let dir = tempfile::tempdir()?;
     let root = RootSecret::generate(&mut rand::rng());
     let keys = NodeKeys::generate(&mut rand::rng());

@@ -13,27 +13,34 @@ use stash_crypto::{JoinRequest, MemberChange, MemberEntry, MemberLog, Role};
 )]
 pub struct Full;
 
+/// Why an entry could not be signed: an error of whoever implements [`Admission`].
+pub type SignFailure = Box<dyn std::error::Error + Send + Sync>;
+
 /// Signs the member log. Implemented where the root secret is, which is not in this crate.
 pub trait Admission: Send + Sync {
     /// The entry that admits the joiner at the end of `log`, and the keys of `role` wrapped to it.
     ///
     /// # Errors
     ///
-    /// A sentence for people, when the entry cannot be made.
+    /// When the entry cannot be made.
     fn admit(
         &self,
         log: &MemberLog,
         request: &JoinRequest,
         role: Role,
-    ) -> Result<(MemberEntry, Vec<u8>), String>;
+    ) -> Result<(MemberEntry, Vec<u8>), SignFailure>;
 
     /// The entry that makes a change at the end of `log`, and the one that begins the next epoch of
     /// keys if the change calls for it ([`stash_crypto::member::change_members`]).
     ///
     /// # Errors
     ///
-    /// A sentence for people, when an entry cannot be made.
-    fn change(&self, log: &MemberLog, change: MemberChange) -> Result<Vec<MemberEntry>, String>;
+    /// When an entry cannot be made.
+    fn change(
+        &self,
+        log: &MemberLog,
+        change: MemberChange,
+    ) -> Result<Vec<MemberEntry>, SignFailure>;
 
     /// The root's word that the log goes as far as this one, with a counter and a time in seconds since
     /// 1970. `None` from whoever gives no such word.

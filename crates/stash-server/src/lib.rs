@@ -48,7 +48,7 @@ mod transfer;
 mod turn;
 mod upkeep;
 
-pub use admission::{Admission, Full};
+pub use admission::{Admission, Full, SignFailure};
 pub use buffers::buffer::{Buffer, MAX_BUFFER, Shared};
 pub use buffers::pool::BufferPool;
 pub use disk::Mode;

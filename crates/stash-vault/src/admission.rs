@@ -6,7 +6,7 @@ use stash_crypto::{
     JoinRequest, KeyGrant, MemberChange, MemberEntry, MemberLog, NodeKeys, ReadRoot, Role,
     RootSecret, StashId, TicketId,
 };
-use stash_server::Admission;
+use stash_server::{Admission, SignFailure};
 use thiserror::Error;
 
 /// The ticket id of members that came without a ticket: the founder, and a recovered owner.
@@ -59,17 +59,19 @@ impl Admission for RootAdmission {
         log: &MemberLog,
         request: &JoinRequest,
         role: Role,
-    ) -> Result<(MemberEntry, Vec<u8>), String> {
-        let entry = entry(&self.root, log, request, role).map_err(|e| e.to_string())?;
-        let grant = self.grant(log, role).encode().map_err(|error| error.to_string())?;
+    ) -> Result<(MemberEntry, Vec<u8>), SignFailure> {
+        let entry = entry(&self.root, log, request, role)?;
+        let grant = self.grant(log, role).encode()?;
         let stash = self.root.stash_id();
-        let wrapped = wrap(&request.identity.wrap, &stash, &grant, &mut rand::rng());
-        Ok((entry, wrapped.map_err(|error| error.to_string())?))
+        Ok((entry, wrap(&request.identity.wrap, &stash, &grant, &mut rand::rng())?))
     }
 
-    fn change(&self, log: &MemberLog, change: MemberChange) -> Result<Vec<MemberEntry>, String> {
-        let made = change_members(log, &self.root, change, &mut rand::rng());
-        made.map_err(|error| error.to_string())
+    fn change(
+        &self,
+        log: &MemberLog,
+        change: MemberChange,
+    ) -> Result<Vec<MemberEntry>, SignFailure> {
+        Ok(change_members(log, &self.root, change, &mut rand::rng())?)
     }
 
     fn confirm(&self, log: &MemberLog, counter: u64, time: u64) -> Option<Confirmation> {

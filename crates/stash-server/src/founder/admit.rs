@@ -133,7 +133,7 @@ fn decide(
             let role = founder.core.roster.log(|log| log.member(&me).map(|member| member.role));
             let role = role.ok_or(None)?;
             let granted = founder.core.roster.log(|log| admission.admit(log, request, role));
-            let (_, grant) = granted.map_err(failed)?;
+            let (_, grant) = granted.map_err(|error| failed(error.to_string()))?;
             row.used =
                 Some(Used { node: *me.as_bytes(), grant: ByteBuf::from(grant.clone()), at: now });
             store.commit(row.put(Batch::new())).map_err(|error| failed(error.to_string()))?;
@@ -153,8 +153,8 @@ fn decide(
     if !founder.core.roster.log(|log| log.has_room_for(role)) {
         return Err(failed(Full.to_string()));
     }
-    let (entry, grant) =
-        founder.core.roster.log(|log| admission.admit(log, request, role)).map_err(failed)?;
+    let granted = founder.core.roster.log(|log| admission.admit(log, request, role));
+    let (entry, grant) = granted.map_err(|error| failed(error.to_string()))?;
     row.used = Some(Used { node: *me.as_bytes(), grant: ByteBuf::from(grant.clone()), at: now });
     let batch = roster::keep(row.put(Batch::new()), entry.index(), entry.bytes());
     founder.core.roster.check(&entry).map_err(|error| failed(error.to_string()))?;

@@ -6,7 +6,7 @@ use stash_crypto::member::{CutList, MAX_CUTS, MAX_LISTED};
 use stash_crypto::{Cut, MemberChange, MemberEntry, MemberLog, NodeId, Role};
 use stash_store::{Batch, Store};
 
-use crate::admission::Admission;
+use crate::admission::{Admission, SignFailure};
 use crate::founder::Founder;
 use crate::founder::writers::{Gathered, gather};
 use crate::ledger::cut_lists::keep;
@@ -53,9 +53,9 @@ pub enum ChangeMemberError {
         /// Its role.
         role: Role,
     },
-    /// The change cannot be signed, in words for people.
+    /// The change cannot be signed.
     #[error("the change cannot be signed: {0}")]
-    Sign(String),
+    Sign(SignFailure),
     /// The log did not take the entry, or could not be written.
     #[error(transparent)]
     Roster(#[from] RosterError),
@@ -148,12 +148,12 @@ pub(crate) fn entries(
     let (mut log, mut made) = (log.clone(), Vec::new());
     for part in cuts.chunks(MAX_LISTED) {
         let list = CutList::new(part.to_vec());
-        let list = list.map_err(|error| ChangeMemberError::Sign(error.to_string()))?;
+        let list = list.map_err(|error| ChangeMemberError::Sign(error.into()))?;
         store.commit(keep(Batch::new(), &list).even_if_full()).map_err(RosterError::from)?;
         let change = MemberChange::Cuts { node, count: list.count(), list: list.hash() };
         log.know(list);
         for entry in sign(&log, change)? {
-            log.push(entry.clone()).map_err(|error| ChangeMemberError::Sign(error.to_string()))?;
+            log.push(entry.clone()).map_err(|error| ChangeMemberError::Sign(error.into()))?;
             made.push(entry);
         }
     }

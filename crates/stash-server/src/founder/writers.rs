@@ -11,8 +11,8 @@ use stash_store::Store;
 use tokio::time::timeout;
 
 use crate::founder::Founder;
-use crate::ledger::{LedgerError, cut_lists};
-use crate::message::{self, Reply, Request};
+use crate::ledger::cut_lists;
+use crate::message::{self, Refusal, Reply, Request, refused};
 use crate::replication::records;
 use crate::rpc::{AskError, ask, unexpected};
 
@@ -21,16 +21,15 @@ use crate::rpc::{AskError, ask, unexpected};
 const GATHER: Duration = Duration::from_secs(10);
 
 /// Answers which records of a node are the last that are held here, from an incarnation on.
-pub(crate) async fn writers(
-    founder: &Founder,
-    node: [u8; 32],
-    from: [u8; 8],
-) -> Result<Reply, LedgerError> {
+pub(crate) async fn writers(founder: &Founder, node: [u8; 32], from: [u8; 8]) -> Reply {
     let look = move |store: &Store| cut_lists::last(store, &NodeId::from_bytes(node));
-    let last = founder.core.disk.run(look).await?.into_iter();
+    let last = match founder.core.disk.run(look).await {
+        Ok(last) => last.into_iter(),
+        Err(error) => return refused(Refusal::Failed, &error.to_string()),
+    };
     let last = last.skip_while(|cut| *cut.incarnation.as_bytes() < from).take(message::CUTS_PAGE);
     let last: Vec<u8> = last.flat_map(|cut| cut.to_bytes()).collect();
-    Ok(Reply::Writers { last: ByteBuf::from(last) })
+    Reply::Writers { last: ByteBuf::from(last) }
 }
 
 /// Members that said what they have of a node, and members that could not be asked.

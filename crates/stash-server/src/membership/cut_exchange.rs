@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_bytes::ByteBuf;
 use stash_crypto::member::{CutList, CutsHash};
-use stash_crypto::{Cut, MemberLog};
+use stash_crypto::{Cut, MemberLog, NodeId};
 use stash_p2p::Peer;
 use stash_store::Batch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::ledger::RosterError;
 use crate::ledger::cut_lists::{keep, missing, of_log};
 use crate::membership::{Membership, learn};
-use crate::message::{Refusal, Reply, Request, refused};
+use crate::message::{MAX_CLAIM_BYTES, MAX_ENTRY_BYTES, Refusal, Reply, Request, refused};
 use crate::rpc::{AskError, ask, unexpected};
 use crate::{message, rpc};
 
@@ -37,6 +38,27 @@ pub(crate) async fn serve(peer: &Peer, log: &MemberLog) {
         if send.message(message::encode(&reply)).await.is_ok() {
             send.finish();
         }
+    }
+}
+
+/// Takes what a peer announces of members, if that fits into what one announcement may have.
+pub(crate) async fn announced(
+    membership: &Arc<Membership>,
+    member: NodeId,
+    peer: &Peer,
+    entries: Vec<ByteBuf>,
+    addresses: Vec<ByteBuf>,
+) -> Reply {
+    let fit = message::together(&entries, MAX_ENTRY_BYTES)
+        .and_then(|()| message::together(&addresses, MAX_CLAIM_BYTES));
+    if let Err(error) = fit {
+        return refused(Refusal::Malformed, &error.to_string());
+    }
+    sleep(membership.addresses.announced(member)).await;
+    let raw = |list: Vec<ByteBuf>| list.into_iter().map(ByteBuf::into_vec).collect();
+    match learn(membership, peer, raw(entries), raw(addresses)).await {
+        Ok(()) => Reply::Done {},
+        Err(error) => refused(Refusal::Failed, &error.to_string()),
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde_bytes::ByteBuf;
 use stash_crypto::{MemberEntry, NodeId};
 use stash_p2p::Peer;
+use tokio::time::sleep;
 
+use crate::asker::Asker;
 use crate::door::Hello;
 use crate::membership::{Membership, confirmation, cut_exchange, learn};
 use crate::message::{self, MAX_CLAIM_BYTES, MAX_ENTRY_BYTES, Reply, Request, page};
@@ -111,6 +113,22 @@ async fn members_from(
     let raw = |list: Vec<ByteBuf>| list.into_iter().map(ByteBuf::into_vec).collect();
     cut_exchange::learn(membership, peer, raw(entries), raw(addresses)).await?;
     Ok(membership.core.roster.log(|log| log.len()))
+}
+
+/// Takes what a peer tells of the root's word on the member log.
+pub(crate) async fn confirmed(
+    membership: &Arc<Membership>,
+    asker: Asker,
+    peer: &Peer,
+    told: &[u8],
+) -> Reply {
+    sleep(membership.addresses.announced(asker.account())).await;
+    if confirmation::learn(membership, told).await
+        && let Asker::Member(..) = asker
+    {
+        read_more(membership, peer);
+    }
+    Reply::Done {}
 }
 
 /// Reads, in a task of its own, what a peer has more of the member log: more is known to exist.

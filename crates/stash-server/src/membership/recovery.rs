@@ -16,6 +16,7 @@ use stash_crypto::member::Confirmation;
 use stash_crypto::{EntryHash, MemberLog, NoisePublic, StashId};
 use stash_store::Store;
 
+use crate::admission::SignFailure;
 use crate::ledger::RosterError;
 use crate::ledger::roster::{Roster, holds};
 
@@ -58,9 +59,9 @@ pub enum RecoverError {
     /// While the log was read, somebody else signed.
     #[error("the member log grew while it was read: {0}")]
     Overtaken(String),
-    /// The entry cannot be made, in words for people.
+    /// The entry cannot be made.
     #[error("the entry cannot be signed: {0}")]
-    Sign(String),
+    Sign(SignFailure),
     /// The local network could not be used.
     #[error("this node cannot use the network: {0}")]
     Bind(#[from] stash_p2p::BindError),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_bytes::ByteBuf;
-use stash_crypto::{NodeId, Record, RecordHash};
+use stash_crypto::{MemberLog, NodeId, Record, RecordHash};
 use stash_store::{ReadError, Store};
 
 use crate::asker::Asker;
@@ -15,11 +15,38 @@ use crate::peers::Follower;
 use crate::replication::{Replication, difference};
 use crate::{ledger, message};
 
+/// A member has news: whoever follows it reads them.
+pub(crate) fn news(replication: &Replication, node: NodeId) -> Reply {
+    told(replication, node, Follower::news)
+}
+
+/// A member tells what it has and this node lacks.
+pub(crate) fn lack(replication: &Replication, node: NodeId, hashes: &[u8]) -> Reply {
+    match message::unpack_hashes(hashes) {
+        Ok(hashes) => told(replication, node, |follower| follower.lack(hashes)),
+        Err(error) => refused(Refusal::Malformed, &error.to_string()),
+    }
+}
+
 /// Wakes whoever follows a member; one that is gone already has nothing to tell.
-pub(crate) fn told(replication: &Replication, node: &NodeId, tell: impl FnOnce(&Follower)) {
-    let follower = replication.core.peers.follower(node);
-    if let Some(follower) = follower {
+fn told(replication: &Replication, node: NodeId, tell: impl FnOnce(&Follower)) -> Reply {
+    if let Some(follower) = replication.core.peers.follower(&node) {
         tell(&follower);
+    }
+    Reply::Done {}
+}
+
+/// All that is held, in a few figures.
+pub(crate) async fn totals(replication: &Arc<Replication>) -> Reply {
+    let log = replication.core.roster.log(MemberLog::len);
+    let shared = Arc::clone(replication);
+    match replication.core.disk.run(move |store| shared.refused.with_totals(store)).await {
+        Ok((held, refused)) => {
+            let less = if refused.count > 0 { refused.sum.to_vec() } else { Vec::new() };
+            let (n, sum, full) = (held.count, held.sum, refused.count);
+            Reply::All { n, sum, log, full, less: ByteBuf::from(less) }
+        }
+        Err(error) => refused(Refusal::Failed, &error.to_string()),
     }
 }
 
@@ -54,8 +81,12 @@ pub(crate) async fn page_of_log(
 pub(crate) async fn sums(
     replication: &Arc<Replication>,
     member: NodeId,
-    prefixes: Vec<Vec<u8>>,
+    prefixes: &[u8],
+    length: u8,
 ) -> Reply {
+    let Some(prefixes) = difference::prefixes(prefixes, length) else {
+        return refused(Refusal::Malformed, "no prefixes of 0 or 1 bytes, at most 64");
+    };
     let _turn = replication.transfer.comparing.of(member).await;
     match replication.core.disk.run(move |store| difference::sums(store, &prefixes)).await {
         Ok(sums) => Reply::Sums { sums: ByteBuf::from(sums) },
@@ -66,9 +97,13 @@ pub(crate) async fn sums(
 pub(crate) async fn ids(
     replication: &Arc<Replication>,
     member: NodeId,
-    parts: Vec<[u8; 2]>,
-    size: usize,
+    parts: &[u8],
+    size: u8,
 ) -> Reply {
+    let Some(parts) = difference::parts(parts, size) else {
+        return refused(Refusal::Malformed, "no parts, at most 4096, in 16 or 32 bytes");
+    };
+    let size = size.into();
     let _turn = replication.transfer.comparing.of(member).await;
     match replication.core.disk.run(move |store| difference::list(store, &parts, size)).await {
         Ok((ids, done)) => Reply::Ids { ids: ByteBuf::from(ids), parts: done as u64 },
@@ -79,8 +114,11 @@ pub(crate) async fn ids(
 pub(crate) async fn whole_hashes(
     replication: &Arc<Replication>,
     member: NodeId,
-    halves: Vec<[u8; difference::HALF]>,
+    halves: &[u8],
 ) -> Reply {
+    let Some(halves) = difference::halves(halves) else {
+        return refused(Refusal::Malformed, "no halves of hashes, at most 4096");
+    };
     let look = move |store: &Store| {
         let mut found = Vec::with_capacity(halves.len());
         for half in halves {
@@ -101,11 +139,11 @@ pub(crate) async fn whole_hashes(
 
 /// The records with these hashes that are here whole, as many as fit, without the puts that the asker
 /// has no room for.
-pub(crate) async fn find(
-    replication: &Arc<Replication>,
-    hashes: Vec<RecordHash>,
-    puts: FindPuts,
-) -> Reply {
+pub(crate) async fn find(replication: &Arc<Replication>, hashes: &[u8], puts: FindPuts) -> Reply {
+    let hashes = match message::unpack_hashes(hashes) {
+        Ok(hashes) => hashes,
+        Err(error) => return refused(Refusal::Malformed, &error.to_string()),
+    };
     let is_read = move |bytes: &[u8]| {
         puts == FindPuts::All
             || Record::decode(bytes).is_ok_and(|record| ledger::is_read(&record, puts))

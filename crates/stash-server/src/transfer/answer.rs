@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::buffers::buffer::MAX_BUFFER;
 use crate::buffers::places::Gone;
 use crate::ledger::at;
-use crate::message::{self, Reply, unable};
+use crate::message::{self, Refusal, Reply, refused, unable};
 use crate::rpc::time_for;
 use crate::transfer::{Transfer, local};
 
@@ -80,7 +80,8 @@ async fn taken(member: NodeId, peer: &Peer, gone: Gone, limit: Duration) {
     }
 }
 
-/// Gives a member a chunk, or says that it is not here.
+/// Gives a member a chunk, or says that it is not here. Whoever is asked to prove a chunk gets it elsewhere, or
+/// not at all.
 pub(crate) async fn chunk(
     transfer: &Arc<Transfer>,
     member: NodeId,
@@ -88,6 +89,9 @@ pub(crate) async fn chunk(
     address: Address,
     send: SendStream,
 ) -> Result<(), StreamError> {
+    if transfer.evicting.asks(&member, &address) {
+        return message(member, peer, send, &Reply::NotHere {}).await;
+    }
     // Whoever waits for a place holds its connection, whose queue holds the places: so the wait has to
     // end with the connection.
     let given = tokio::select! {
@@ -140,8 +144,12 @@ async fn give(
     }
 }
 
-pub(crate) async fn have(transfer: &Arc<Transfer>, chunks: &[Address]) -> Reply {
-    let addresses: Vec<_> = chunks.iter().map(at).collect();
+/// Which of these chunks are here.
+pub(crate) async fn have(transfer: &Arc<Transfer>, chunks: &[u8]) -> Reply {
+    let addresses: Vec<_> = match message::unpack(chunks) {
+        Ok(chunks) => chunks.iter().map(at).collect(),
+        Err(error) => return refused(Refusal::Malformed, &error.to_string()),
+    };
     match transfer.core.disk.run(move |store| store.has(&addresses)).await {
         Ok(here) => Reply::Have { chunks: message::bits(here) },
         Err(error) => unable(&error),

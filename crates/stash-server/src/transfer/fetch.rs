@@ -474,14 +474,14 @@ async fn receive_into(
 }
 
 /// A chunk whose length nobody here knows any more, from the first connected member that has it
-/// whole, with the room that is kept for it. `Err` says why none gave it.
+/// whole, with the room that is kept for it.
 pub(crate) async fn unmeasured(
     transfer: &Transfer,
     address: Address,
-) -> Result<(Buffer, Reservation), String> {
-    let mut why = "no other member is connected".to_owned();
+) -> Result<(Buffer, Reservation), FetchError> {
+    let mut tried = Vec::new();
     for (node, peer) in transfer.core.connected() {
-        match measure(transfer, &peer, address).await {
+        let why = match measure(transfer, &peer, address).await {
             Ok(Some((buffer, room))) if Address::of(&buffer) == address => {
                 return Ok((buffer, room));
             }
@@ -489,13 +489,14 @@ pub(crate) async fn unmeasured(
                 let mut sources = lock(&transfer.sources);
                 sources.pick(&[node], &[]);
                 sources.answered(&node, Answer::Damaged);
-                why = format!("{} served bytes that do not match the address", node.short());
+                "served bytes that do not match the address".to_owned()
             }
-            Ok(None) => why = format!("{} does not have it", node.short()),
-            Err(error) => why = format!("{}: {error}", node.short()),
-        }
+            Ok(None) => "does not have it".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        tried.push((node, why));
     }
-    Err(why)
+    Err(FetchError::Missing { address, tried })
 }
 
 async fn measure(

@@ -6,13 +6,16 @@ use std::sync::atomic::Ordering;
 use serde_bytes::ByteBuf;
 use stash_crypto::{Address, NameId, NodeId, Record, RecordHash};
 use stash_p2p::Peer;
-use stash_store::{Batch, Blob, ChunkState, ReadError, Store, StoredRecord};
+use stash_store::{
+    Batch, Blob, ChunkState, CommitError, ReadError, StageError, Store, StoredRecord,
+};
 
 use crate::ledger::{self, Chunks, at};
 use crate::lock::lock;
-use crate::message::{FindPuts, Reply, Request};
+use crate::message::{FindPuts, RecordResult, Reply, Request};
 use crate::rpc::{AskError, ask, unexpected};
 use crate::transfer::damage::{Damage, Damaged, Open, SENTENCE};
+use crate::transfer::fetch::FetchError;
 use crate::transfer::{accept, fetch};
 use crate::upkeep::Upkeep;
 
@@ -22,6 +25,29 @@ enum Mended {
     Whole,
     /// It is not damaged any more: given up, or collected.
     Gone,
+}
+
+/// Why something damaged is not whole yet.
+#[derive(Debug, thiserror::Error)]
+enum NotMended {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error("the new copy was not kept: {0:?}")]
+    NotKept(ChunkState),
+    #[error("{}: the record was not kept: {result:?}", .node.short())]
+    RecordNotKept { node: NodeId, result: Vec<RecordResult> },
+    #[error("no other member is connected")]
+    Alone,
+    #[error("{} does not have it", .0.short())]
+    NotThere(NodeId),
+    #[error("{}: {source}", .node.short())]
+    Ask { node: NodeId, source: AskError },
 }
 
 /// Tries to heal everything that is damaged, from the members that are connected.
@@ -59,16 +85,16 @@ pub(crate) async fn heal_one(upkeep: &Arc<Upkeep>, damage: Damage) {
                 write(upkeep, &damage, None).await;
             }
         }
-        Err(reason) if !open.written => {
-            tracing::warn!(?damage, why = open.why, reason, "damage is not healed");
-            let why = format!("{}; {reason}", open.why);
+        Err(error) if !open.written => {
+            tracing::warn!(?damage, why = open.why, %error, "damage is not healed");
+            let why = format!("{}; {error}", open.why);
             if write(upkeep, &damage, Some(&why)).await
                 && let Some(open) = lock(&list.open).get_mut(&damage)
             {
                 *open = Open { why, written: true };
             }
         }
-        Err(reason) => tracing::debug!(?damage, reason, "damage is still not healed"),
+        Err(error) => tracing::debug!(?damage, %error, "damage is still not healed"),
     }
 }
 
@@ -80,9 +106,9 @@ async fn write(upkeep: &Arc<Upkeep>, damage: &Damage, why: Option<&str>) -> bool
 }
 
 /// Makes a chunk whole.
-async fn chunk(upkeep: &Arc<Upkeep>, address: Address) -> Result<Mended, String> {
+async fn chunk(upkeep: &Arc<Upkeep>, address: Address) -> Result<Mended, NotMended> {
     let state = upkeep.core.disk.run(move |store| store.chunk_state(&at(&address))).await;
-    match state.map_err(|error| error.to_string())? {
+    match state? {
         ChunkState::Here { .. } => return Ok(Mended::Whole),
         ChunkState::Evicted | ChunkState::Absent => return Ok(Mended::Gone),
         ChunkState::Quarantined => {}
@@ -95,35 +121,34 @@ async fn chunk(upkeep: &Arc<Upkeep>, address: Address) -> Result<Mended, String>
     }
     let (buffer, kept) = fetch::unmeasured(&upkeep.transfer, address).await?;
     let work = move |store: &Store| {
-        let staged = kept.stage(Blob::assume(at(&address), buffer.freeze()));
-        staged.map_err(|error| error.to_string())?;
-        store.flush().map_err(|error| error.to_string())?;
-        store.chunk_state(&at(&address)).map_err(|error| error.to_string())
+        kept.stage(Blob::assume(at(&address), buffer.freeze()))?;
+        store.flush()?;
+        Ok::<_, NotMended>(store.chunk_state(&at(&address))?)
     };
     match upkeep.core.disk.run(work).await? {
         ChunkState::Here { .. } => Ok(Mended::Whole),
-        state => Err(format!("the new copy was not kept: {state:?}")),
+        state => Err(NotMended::NotKept(state)),
     }
 }
 
 /// Makes a record whole: the same bytes from another member replace those that are damaged.
-async fn record(upkeep: &Arc<Upkeep>, hash: RecordHash) -> Result<Mended, String> {
+async fn record(upkeep: &Arc<Upkeep>, hash: RecordHash) -> Result<Mended, NotMended> {
     match upkeep.core.disk.run(move |store| store.record(hash.as_bytes())).await {
         Ok(Some(_)) => return Ok(Mended::Whole),
         Ok(None) => return Ok(Mended::Gone),
         Err(ReadError::RecordDamaged { .. }) => {}
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(error.into()),
     }
-    let mut why = "no other member is connected".to_owned();
+    let mut why = NotMended::Alone;
     for (node, peer) in upkeep.core.connected() {
         let record = match find(&peer, hash).await {
             Ok(Some(record)) => record,
             Ok(None) => {
-                why = format!("{} does not have it", node.short());
+                why = NotMended::NotThere(node);
                 continue;
             }
-            Err(error) => {
-                why = format!("{}: {error}", node.short());
+            Err(source) => {
+                why = NotMended::Ask { node, source };
                 continue;
             }
         };
@@ -134,20 +159,20 @@ async fn record(upkeep: &Arc<Upkeep>, hash: RecordHash) -> Result<Mended, String
                 let _nobody_listens = upkeep.transfer.damage.mended.send(name);
                 return Ok(Mended::Whole);
             }
-            Err(reason) => why = reason,
+            Err(error) => why = error,
         }
     }
     Err(why)
 }
 
-async fn replace(upkeep: &Arc<Upkeep>, node: NodeId, record: Record) -> Result<(), String> {
+async fn replace(upkeep: &Arc<Upkeep>, node: NodeId, record: Record) -> Result<(), NotMended> {
     let hash = record.hash();
     let bytes = vec![ByteBuf::from(record.bytes())];
-    let results = accept::accept(&upkeep.transfer, node, bytes, Chunks::Later).await;
+    let result = accept::accept(&upkeep.transfer, node, bytes, Chunks::Later).await;
     match upkeep.core.disk.run(move |store| store.record(hash.as_bytes())).await {
         Ok(Some(_)) => Ok(()),
-        Ok(None) => Err(format!("the record was not kept: {results:?}")),
-        Err(error) => Err(error.to_string()),
+        Ok(None) => Err(NotMended::RecordNotKept { node, result }),
+        Err(error) => Err(error.into()),
     }
 }
 

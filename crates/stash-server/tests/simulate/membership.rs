@@ -11,7 +11,7 @@ use stash_crypto::{
     JoinRequest, KeyGrant, MemberChange, MemberEntry, MemberLog, NameId, Record, RecordHash, Role,
     RootSecret,
 };
-use stash_server::{Admission, ChangeMemberError, MembersChanged};
+use stash_server::{Admission, ChangeMemberError, MembersChanged, SignFailure};
 
 use crate::check::taken;
 use crate::machine::{Common, Machine};
@@ -35,15 +35,13 @@ impl Admission for Root {
         log: &MemberLog,
         request: &JoinRequest,
         role: Role,
-    ) -> Result<(MemberEntry, Vec<u8>), String> {
+    ) -> Result<(MemberEntry, Vec<u8>), SignFailure> {
         let mut network = vec![self.secret.network_key()];
         network.extend(log.network_keys(None, &self.secret.wrap_secret()));
         // Nobody here reads under the keys of a later epoch.
         let grant = KeyGrant { network, read: vec![] }.encode();
         let stash = self.secret.stash_id();
-        let plain = grant.map_err(|error| error.to_string())?;
-        let wrapped = wrap(&request.identity.wrap, &stash, &plain, &mut *lock(&self.random));
-        let wrapped = wrapped.map_err(|error| error.to_string())?;
+        let wrapped = wrap(&request.identity.wrap, &stash, &grant?, &mut *lock(&self.random))?;
         Ok((admit_entry(&self.secret, log, request, role), wrapped))
     }
 
@@ -56,9 +54,12 @@ impl Admission for Root {
         Some(self.secret.noise_static())
     }
 
-    fn change(&self, log: &MemberLog, change: MemberChange) -> Result<Vec<MemberEntry>, String> {
-        let made = change_members(log, &self.secret, change, &mut *lock(&self.random));
-        made.map_err(|error| error.to_string())
+    fn change(
+        &self,
+        log: &MemberLog,
+        change: MemberChange,
+    ) -> Result<Vec<MemberEntry>, SignFailure> {
+        Ok(change_members(log, &self.secret, change, &mut *lock(&self.random))?)
     }
 }
 

@@ -15,8 +15,8 @@ use stash_crypto::{
 };
 use stash_server::store::{Options, Store};
 use stash_server::{
-    Admission, Engine, EngineOptions, Environment, Housekeeping, Mode, Traffic, Upload, Wait,
-    Write, found, join,
+    Admission, Engine, EngineOptions, Environment, Housekeeping, Mode, SignFailure, Traffic,
+    Upload, Wait, Write, found, join,
 };
 
 /// Where a test waits for something to become true, it gives up after this.
@@ -32,7 +32,7 @@ impl Admission for Founder {
         log: &MemberLog,
         request: &JoinRequest,
         role: Role,
-    ) -> Result<(MemberEntry, Vec<u8>), String> {
+    ) -> Result<(MemberEntry, Vec<u8>), SignFailure> {
         let secret = self.root.wrap_secret();
         let mut read = vec![self.root.read_root()];
         read.extend(log.read_roots(None, &secret, &read));
@@ -40,21 +40,23 @@ impl Admission for Founder {
         network.extend(log.network_keys(None, &secret));
         let read = if role.reads() { read } else { vec![] };
         let grant = KeyGrant { network, read };
-        let plain = grant.encode().map_err(|error| error.to_string())?;
+        let plain = grant.encode()?;
         let wrapped = stash_crypto::keys::wrap(
             &request.identity.wrap,
             &self.root.stash_id(),
             &plain,
             &mut rand::rng(),
-        )
-        .map_err(|error| error.to_string())?;
+        )?;
         let entry = admit_entry(&self.root, log, request, role);
         Ok((entry, wrapped))
     }
 
-    fn change(&self, log: &MemberLog, change: MemberChange) -> Result<Vec<MemberEntry>, String> {
-        let made = change_members(log, &self.root, change, &mut rand::rng());
-        made.map_err(|error| error.to_string())
+    fn change(
+        &self,
+        log: &MemberLog,
+        change: MemberChange,
+    ) -> Result<Vec<MemberEntry>, SignFailure> {
+        Ok(change_members(log, &self.root, change, &mut rand::rng())?)
     }
 }
 

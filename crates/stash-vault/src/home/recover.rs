@@ -47,9 +47,7 @@ impl Home {
         let agreed = asked.agreed(alone)?;
         // The keys are kept from here on: what is signed and not written down, the next attempt finds.
         let place = place.keep(root.duplicate(), agreed, passphrase).await?;
-        let admit = |log: &MemberLog| {
-            entry(&root, log, &request, Role::Owner).map_err(|error| error.to_string())
-        };
+        let admit = |log: &MemberLog| Ok(entry(&root, log, &request, Role::Owner)?);
         let recovered = asked.sign(&me, alone, admit).await?;
         let life = recovered.life.clone();
         let home = blocking(move || {

@@ -15,6 +15,7 @@ use stash_crypto::{EntryHash, MemberEntry, MemberLog, NetworkKey, NodeId, NoiseP
 use stash_p2p::{Environment, Peer};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::admission::SignFailure;
 use crate::door::{Hello, member_realm};
 use crate::lock::lock;
 use crate::membership::cut_exchange;
@@ -91,7 +92,7 @@ pub async fn survey(sought: Sought<'_>) -> Result<Survey, RecoverError> {
     let stranger = Stranger::bind(environment.clone(), sought.root);
     let stranger = Arc::new(stranger.map_err(|error| match error {
         JoinError::Bind(error) => RecoverError::Bind(error),
-        other => RecoverError::Sign(other.to_string()),
+        other => RecoverError::Sign(other.into()),
     })?);
     let mut asking = Asking {
         environment,
@@ -373,7 +374,7 @@ impl Survey {
         self,
         node: &NodeId,
         alone: bool,
-        admit: impl FnOnce(&MemberLog) -> Result<MemberEntry, String>,
+        admit: impl FnOnce(&MemberLog) -> Result<MemberEntry, SignFailure>,
     ) -> Result<Recovered, RecoverError> {
         let signed = match self.agreed(alone) {
             Ok(found) if found.log.member(node).is_some() => Ok(found),
@@ -388,12 +389,12 @@ impl Survey {
         &self,
         life: Life,
         mut log: MemberLog,
-        admit: impl FnOnce(&MemberLog) -> Result<MemberEntry, String>,
+        admit: impl FnOnce(&MemberLog) -> Result<MemberEntry, SignFailure>,
     ) -> Result<Recovered, RecoverError> {
         // Members in the order of the log: whoever recovers beside this one begins with the same.
         let order: Vec<NoisePublic> = log.members().map(|member| member.identity.noise).collect();
         let entry = admit(&log).map_err(RecoverError::Sign)?;
-        log.push(entry).map_err(|error| RecoverError::Sign(error.to_string()))?;
+        log.push(entry).map_err(|error| RecoverError::Sign(error.into()))?;
         let others = self.shown.iter().filter(|shown| !order.contains(&shown.by));
         let others = others.map(|shown| shown.by);
         let mut listeners: Vec<(Shown, &Peer)> = order
