@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::Problem;
 pub(crate) use peers::{Peer, PeerChanged, PeerRemove, PeerRole, PeerRoom, Peers, RemovedPeer};
 pub(crate) use repair::{RepairDone, RepairMember, RepairRequest, RepairState};
-pub(crate) use status::{Confirmed, GcState, RecoveryTextState, Room, ScrubState, Status, Traffic};
+pub(crate) use status::{
+    Confirmed, GcState, RecoveryTextState, Room, ScrubState, Status, Task, Traffic,
+};
 pub(crate) use tickets::{Ticket, TicketRevoke, TicketRevoked, Tickets};
 pub(crate) use upkeep::{
     CheckDone, CheckRequest, Damaged, GcDone, GcRequest, Rebuilt, ScrubDone, ScrubRequest,

@@ -53,7 +53,7 @@ pub(crate) struct Global {
     /// Print results and errors only
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Log more (twice: everything) [env: STASH_LOG, a tracing filter]
+    /// Log more (twice: everything), and show more of a status [env: STASH_LOG, a tracing filter]
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }

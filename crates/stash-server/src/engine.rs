@@ -37,6 +37,7 @@ use crate::membership::{announce, departed, guests};
 use crate::message::{MAX_ADDRESSES, MemberRoom, Reply, Request};
 use crate::replication::{follow, room_news, wants};
 use crate::rpc::ask;
+use crate::tasks::{ListedTask, TaskStatus};
 use crate::transfer::background::{Replicated, Traffic};
 use crate::transfer::damage::Damage;
 use crate::transfer::evict::outcome::{EvictError, Evicted};
@@ -167,6 +168,18 @@ impl Engine {
     #[must_use]
     pub fn replicated(&self) -> Replicated {
         self.layers.transfer.background.replicated()
+    }
+
+    /// What this node does by itself, each task with when it last did it and will do it next.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<TaskStatus> {
+        self.layers.core.tasks.listed()
+    }
+
+    /// Lists a task of whoever drives this engine with the engine's own.
+    #[must_use]
+    pub fn list_task(&self, name: &'static str) -> ListedTask {
+        self.layers.core.tasks.list(name)
     }
 
     /// The member log as it is known here.

@@ -75,6 +75,7 @@ pub use rpc::AskError;
 pub use stash_p2p::Environment;
 pub use stash_p2p::{Bandwidth, MIN_RATE, PeerStats, Rate, RateTooLow};
 pub use stash_store as store;
+pub use tasks::{ListedTask, TaskStatus};
 pub use transfer::background::{Replicated, Traffic};
 pub use transfer::damage::{Damage, Damaged};
 pub use transfer::evict::outcome::{EvictError, EvictStop, Evicted};

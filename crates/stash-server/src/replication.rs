@@ -9,6 +9,7 @@ pub(crate) mod reconcile;
 pub(crate) mod records;
 pub(crate) mod refused;
 pub(crate) mod room_news;
+pub(crate) mod schedule;
 pub(crate) mod waits;
 pub(crate) mod wants;
 

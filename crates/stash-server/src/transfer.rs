@@ -14,6 +14,7 @@ pub(crate) mod lane;
 pub(crate) mod local;
 pub(crate) mod other_lives;
 pub(crate) mod proof;
+pub(crate) mod reissues;
 pub(crate) mod restored;
 pub(crate) mod rooms;
 pub(crate) mod shipment;

@@ -39,13 +39,16 @@ impl Reissuer {
                 changes.mark_changed();
             }
             let mut is_left = false;
+            let listed = inner.engine.list_task("reissue");
             let work = async {
                 loop {
                     let wait = if is_left { AGAIN } else { Duration::MAX };
+                    listed.ends(is_left.then_some(AGAIN));
                     // Another exchange may have brought what was missing; or the disk has room again.
                     if let Ok(Err(_)) = timeout(wait, changes.changed()).await {
                         return;
                     }
+                    listed.begins();
                     is_left = inner.engine.role().writes() && inner.reissue_all().await;
                 }
             };

@@ -1,17 +1,18 @@
 //! The node itself: its state, its recovery text, its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use stash_vault::Alarm;
-use stash_vault::server::{self, PeerStats, Rate};
+use stash_vault::server::{self, PeerStats, Rate, TaskStatus};
 
 use super::answer::number;
 use super::members::full_sentences;
 use super::{repair, tickets, upkeep};
-use crate::body::{Confirmed, Recovery, RecoveryTextState, Status, Traffic};
+use crate::body::{Confirmed, Recovery, RecoveryTextState, Status, Task, Traffic};
 use crate::daemon::Daemon;
 use crate::error::Problem;
 
@@ -66,8 +67,22 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         scrub: upkeep::scrub_state(&status.store.scrub, &status.house),
         repair: repair::state(&status.repair),
         damaged,
+        tasks: engine.tasks().iter().map(task).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }))
+}
+
+fn task(task: &TaskStatus) -> Task {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.unwrap_or_default();
+    let at = |at: Duration| upkeep::moment(at.as_secs());
+    Task {
+        name: task.name.to_owned(),
+        member: task.about.map(|node| node.to_string()),
+        state: if task.is_running { "running" } else { "waiting" }.to_owned(),
+        last_run: task.last_run.map(|ago| at(now.saturating_sub(ago))),
+        next_run: task.next_run.map(|wait| at(now.saturating_add(wait))),
+    }
 }
 
 fn traffic(limits: server::Traffic, transferred: PeerStats) -> Traffic {

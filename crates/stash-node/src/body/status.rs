@@ -54,7 +54,25 @@ pub(crate) struct Status {
     pub(crate) repair: RepairState,
     /// What is damaged and not healed, the first ten.
     pub(crate) damaged: Vec<Damaged>,
+    /// What the node does by itself, by name.
+    #[serde(default)]
+    pub(crate) tasks: Vec<Task>,
     pub(crate) version: String,
+}
+
+/// A background task of the node.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Task {
+    /// As `docs/operating.md` lists them.
+    pub(crate) name: String,
+    /// The id of the member that it is about; null of a task that there is once.
+    pub(crate) member: Option<String>,
+    /// `running` or `waiting`.
+    pub(crate) state: String,
+    /// When it last began to work, RFC 3339, UTC; null if it has not yet.
+    pub(crate) last_run: Option<String>,
+    /// When it works next, if nothing calls for it before; null if it waits for a call alone.
+    pub(crate) next_run: Option<String>,
 }
 
 /// What the founder last confirmed of the members.

@@ -31,7 +31,7 @@ struct Made<'a> {
 }
 
 pub(super) fn run(context: &Context, init: &Init) -> anyhow::Result<Finish> {
-    let Context { settings, output } = context;
+    let Context { settings, output, .. } = context;
     let text = init.recover.as_deref().map(recovery_text).transpose()?;
     let file = settings.passphrase_file.value.as_deref();
     let protect = init.passphrase || file.is_some();

@@ -54,6 +54,8 @@ impl From<Finish> for ExitCode {
 struct Context {
     settings: Settings,
     output: Output,
+    /// How often `--verbose` was said.
+    verbose: u8,
 }
 
 impl Context {
@@ -86,7 +88,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Finish> {
         system_file: Path::new(paths::SYSTEM_FILE),
         named_file_must_exist: !makes_file,
     })?;
-    let context = Context { settings, output };
+    let context = Context { settings, output, verbose: global.verbose };
     if let Command::Config(config) = &command {
         return config::run(&context, config.what);
     }

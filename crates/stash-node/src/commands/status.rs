@@ -4,8 +4,8 @@ use super::put::short;
 use super::upkeep::not_healed;
 use super::{Context, Finish};
 use crate::body::{
-    self, Confirmed, GcState, RecoveryTextState, RepairState, Room, ScrubState, Status, Ticket,
-    Traffic,
+    self, Confirmed, GcState, RecoveryTextState, RepairState, Room, ScrubState, Status, Task,
+    Ticket, Traffic,
 };
 use crate::cli;
 use crate::client::key_path;
@@ -13,8 +13,28 @@ use crate::output::{Side, grouped, size, table, visible};
 
 pub(super) async fn run(context: &Context) -> anyhow::Result<Finish> {
     let status: Status = context.client()?.get("/v1/status").await?;
-    context.output.result(&status, describe)?;
+    let with_tasks = context.verbose > 0;
+    context.output.result(&status, |status| match with_tasks {
+        true => describe(status) + "\n" + &tasks(&status.tasks),
+        false => describe(status),
+    })?;
     Ok(Finish::Done)
+}
+
+/// What the node does by itself, a line a task.
+fn tasks(tasks: &[Task]) -> String {
+    let head = ["task", "member", "state", "last run", "next run"].map(str::to_owned).to_vec();
+    let row = |task: &Task| {
+        vec![
+            task.name.clone(),
+            task.member.as_deref().map_or("-", short).to_owned(),
+            task.state.clone(),
+            task.last_run.clone().unwrap_or_else(|| "not yet".to_owned()),
+            task.next_run.clone().unwrap_or_else(|| "when called".to_owned()),
+        ]
+    };
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(tasks.iter().map(row)).collect();
+    table(&[Side::Left; 5], &rows)
 }
 
 /// Up to where a node counts records with missing copies, and those that lack chunks.

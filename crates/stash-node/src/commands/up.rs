@@ -19,7 +19,7 @@ use crate::signals::Signals;
 const THREADS: Duration = Duration::from_secs(1);
 
 pub(super) fn run(context: Context) -> anyhow::Result<Finish> {
-    let Context { settings, output } = context;
+    let Context { settings, output, .. } = context;
     // Keys are in memory: no core dumps, no debugger of the same user.
     if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "this process can be dumped");

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::engine::Engine;
 use crate::ledger::divergence::Reissue;
 use crate::ledger::{LedgerError, rows};
-use crate::transfer::restored::reissues;
+use crate::transfer::reissues::reissues;
 
 impl Engine {
     /// Changes whenever [`Engine::reissues`] may have something new.

@@ -29,29 +29,21 @@ pub(crate) struct Settling {
     questions: usize,
 }
 
-/// What is to follow a step.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Another step, after a rest.
-    Rest(Duration),
-    /// Nothing: the member was asked about all of them.
-    Ended,
-}
-
 impl Settling {
     pub(crate) fn with(node: NodeId) -> Settling {
         Settling { lacked: Lacked::by(BTreeSet::from([node])), questions: 1 }
     }
 
+    /// Asks some. How long to rest until the next step; `None` if the member was asked about all.
     pub(crate) async fn step(
         &mut self,
         replication: &Arc<Replication>,
         peer: &Peer,
-    ) -> Result<Next, AskError> {
+    ) -> Result<Option<Duration>, AskError> {
         let begun = Instant::now();
         let page = self.lacked.next(&replication.transfer, self.questions * HOLDING_PAGE).await?;
         let Some(page) = page else {
-            return Ok(Next::Ended);
+            return Ok(None);
         };
         let asked = page.chunks(HOLDING_PAGE).map(|some| holders::there(peer, some));
         let states = try_join_all(asked).await?.concat();
@@ -65,7 +57,7 @@ impl Settling {
         if !lacking.is_empty() {
             holders::tell(peer, &lacking).await;
         }
-        Ok(Next::Rest(self.rest(page.len(), lacking.len(), begun.elapsed())))
+        Ok(Some(self.rest(page.len(), lacking.len(), begun.elapsed())))
     }
 
     /// What is struck out is never asked about again, so that it may take half of the time; other

@@ -24,7 +24,8 @@ use crate::replication::backlog::Settling;
 use crate::replication::reconcile::compare_all;
 use crate::replication::records::take;
 use crate::replication::refused::plus;
-use crate::replication::{Replication, backlog, wants};
+use crate::replication::schedule::{Question, Schedule};
+use crate::replication::{Replication, wants};
 use crate::rounds::Rounds;
 use crate::rpc::{AskError, ask, unexpected};
 use crate::transfer::other_lives;
@@ -32,33 +33,25 @@ use crate::transfer::other_lives;
 /// How long news wait for more of them. What a connected member is sent directly does not wait.
 const NEWS: Duration = Duration::from_secs(1);
 
-/// How often all that is held is compared with a connected member: 48 bytes if it is the same.
-const AUDIT: Duration = Duration::from_secs(600);
-
-/// How often at least, while what differs is what there is no room for.
-const RARE_AUDIT: Duration = Duration::from_secs(6 * 3_600);
-
-/// From the end of the questions what a member still lacks to the next ones, at least.
-const SETTLE: Duration = Duration::from_secs(1);
-
-/// Pauses after a failure: twice as long each time.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-
 /// Tells connected members, a little later, that there may be news here.
 pub(crate) async fn tell(replication: Arc<Replication>) {
     let mut changes = replication.core.changes.subscribe();
     changes.borrow_and_update();
+    let task = replication.core.tasks.list("news");
     loop {
+        task.ends(None);
         tokio::select! {
             biased;
             () = replication.core.tasks.stopped() => return,
             changed = changes.changed() => if changed.is_err() { return },
         }
+        task.ends(Some(NEWS));
         tokio::select! {
             biased;
             () = replication.core.tasks.stopped() => return,
             () = sleep(NEWS) => {}
         }
+        task.begins();
         changes.borrow_and_update();
         for (node, peer) in replication.core.connected() {
             replication.core.tasks.spawn(async move {
@@ -73,23 +66,28 @@ pub(crate) async fn tell(replication: Arc<Replication>) {
 /// Keeps this node up to date with a member until the connection ends.
 pub(crate) async fn follow(replication: Arc<Replication>, node: NodeId, peer: Peer) {
     let follower = replication.core.peers.follow(node);
+    let task = replication.core.tasks.list_about("follow", node);
     let knows_log = exchange::meet(&replication.membership, node, &peer).await;
-    let mut following = Following::new(replication, node, peer, follower);
-    following.knows_log = knows_log;
+    let (began, schedule, settling) = (Instant::now(), Schedule::new(), None);
+    let mut following =
+        Following { replication, node, peer, follower, knows_log, began, schedule, settling };
+    let mut woken = true;
     loop {
-        let again = following.round().await;
+        task.begins();
+        let again = following.round(woken).await;
         let Following { replication, peer, follower, .. } = &following;
-        following.woken = tokio::select! {
+        task.ends(Some(again.saturating_sub(following.now())));
+        woken = tokio::select! {
             biased;
             () = replication.core.tasks.stopped() => return,
             _ = peer.closed() => return,
             () = follower.wake.notified() => true,
-            () = sleep_until(again) => false,
+            () = sleep_until(following.began + again) => false,
         };
     }
 }
 
-/// What one follower has to do, and when.
+/// Following one member.
 struct Following {
     replication: Arc<Replication>,
     node: NodeId,
@@ -97,87 +95,48 @@ struct Following {
     follower: Arc<Follower>,
     /// Whether this node knows all of the member log that the member had when it came.
     knows_log: bool,
-    /// When all that is held is compared next.
-    audit_at: Instant,
-    /// From one comparison to the next.
-    audit: Duration,
-    /// When the member is asked next what it still lacks.
-    settle_at: Instant,
-    /// How far these questions have come; `None` between the end of some and the begin of the next.
+    began: Instant,
+    schedule: Schedule,
+    /// How far the questions have come what the member lacks.
     settling: Option<Settling>,
-    /// Since they began, something may have changed.
-    unsettled: bool,
-    /// Somebody has news; else it is only time for something.
-    woken: bool,
-    pause: Duration,
 }
 
 impl Following {
-    fn new(
-        replication: Arc<Replication>,
-        node: NodeId,
-        peer: Peer,
-        follower: Arc<Follower>,
-    ) -> Following {
-        let now = Instant::now();
-        Following {
-            replication,
-            node,
-            peer,
-            follower,
-            knows_log: false,
-            audit_at: now,
-            audit: AUDIT,
-            settle_at: now,
-            settling: None,
-            unsettled: true,
-            woken: true,
-            pause: PAUSES.0,
-        }
+    /// Time since the connection began.
+    fn now(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// Does what is due, and says when something is due again.
-    async fn round(&mut self) -> Instant {
-        // What came with news may be what the member lacked.
-        self.unsettled |= self.woken || Instant::now() >= self.audit_at;
+    async fn round(&mut self, woken: bool) -> Duration {
+        self.schedule.begins(self.now(), woken);
         if let Err(error) = self.take_over().await {
             tracing::debug!(peer = %self.node.short(), %error, "catching up was interrupted");
-            self.pause = (self.pause * 2).min(PAUSES.1);
-            return Instant::now() + self.pause;
+            return self.schedule.failed(self.now());
         }
-        self.pause = PAUSES.0;
-        if Instant::now() >= self.settle_at {
-            self.settle().await;
-        }
-        let is_settling = self.unsettled || self.settling.is_some();
-        if is_settling { self.audit_at.min(self.settle_at) } else { self.audit_at }
+        self.settle().await;
+        self.schedule.next()
     }
 
     /// Asks the member some of what it lacked, if there is a reason to.
     async fn settle(&mut self) {
-        if self.replication.transfer.rooms.is_full(&self.node) {
-            // It knows what it lacks; it says so when it has room.
-            (self.settling, self.unsettled) = (None, false);
-            self.settle_at = Instant::now() + SETTLE;
-            return;
-        }
-        if self.settling.is_none() && !std::mem::take(&mut self.unsettled) {
-            return;
-        }
-        let settling = self.settling.get_or_insert_with(|| Settling::with(self.node));
-        let pause = match settling.step(&self.replication, &self.peer).await {
-            Ok(backlog::Next::Rest(rest)) => rest,
-            Ok(backlog::Next::Ended) => {
-                self.settling = None;
-                SETTLE
-            }
+        let is_full = self.replication.transfer.rooms.is_full(&self.node);
+        let settling = match self.schedule.question(self.now(), is_full) {
+            Question::None => return,
+            Question::First => self.settling.insert(Settling::with(self.node)),
+            Question::Next => self.settling.get_or_insert_with(|| Settling::with(self.node)),
+        };
+        let rest = match settling.step(&self.replication, &self.peer).await {
+            Ok(rest) => rest,
             Err(error) => {
                 tracing::debug!(peer = %self.node.short(), %error, "a member does not say what it lacks");
-                self.settling = None;
-                SETTLE
+                None
             }
         };
-        self.settle_at = Instant::now() + pause;
+        if rest.is_none() {
+            self.settling = None;
+        }
+        self.schedule.asked(self.now(), rest);
     }
 
     /// Reads what the member has; when it is time, makes sure that nothing was passed over.
@@ -195,15 +154,13 @@ impl Following {
         }
         let mut count = taken? + pull(replication, *node, peer).await?;
         if follower.compare.swap(false, Ordering::Relaxed) {
-            self.audit_at = Instant::now();
+            self.schedule.compare_now(self.began.elapsed());
         }
-        if Instant::now() >= self.audit_at {
+        if self.schedule.is_audit_due(self.began.elapsed()) {
             let no_room = replication.refused.some() || replication.transfer.rooms.is_full(node);
             if !equal(replication, peer).await? {
                 let found = compare_all(replication, *node, peer).await?;
-                // What there is no room for stays a difference.
-                let in_vain = found == 0 && no_room;
-                self.audit = if in_vain { (self.audit * 2).min(RARE_AUDIT) } else { AUDIT };
+                self.schedule.differed(found, no_room);
                 count += found;
             }
             exchanged(replication).await?;
@@ -216,7 +173,7 @@ impl Following {
                 replication.core.disk.run(met).await?;
             }
             other_lives::exchanged(&replication.transfer);
-            self.audit_at = Instant::now() + self.audit;
+            self.schedule.compared(self.began.elapsed());
         }
         if count > 0 {
             tracing::info!(peer = %node.short(), count, "took over records");

@@ -43,13 +43,16 @@ pub(crate) fn is_news(now: &MemberRoom, before: &MemberRoom) -> bool {
 
 /// Tells connected members how much room there is here, whenever that has changed.
 pub(crate) async fn run(replication: Arc<Replication>) {
+    let task = replication.core.tasks.list("room");
     loop {
+        task.ends(Some(LOOK));
         tokio::select! {
             biased;
             () = replication.core.tasks.stopped() => return,
             () = replication.transfer.rooms.changed.notified() => {}
             () = sleep(LOOK) => {}
         }
+        task.begins();
         let shared = Arc::clone(&replication);
         let look = move |store: &Store| here(store, shared.refused.count());
         let room = replication.core.disk.run(look).await;

@@ -88,7 +88,9 @@ async fn ask_again(replication: &Arc<Replication>) {
 /// Brings what is wanted until the engine stops. Without room nobody is asked for anything: only the
 /// own disk is looked at from time to time.
 pub(crate) async fn run(replication: Arc<Replication>) {
+    let task = replication.core.tasks.list("fetch");
     loop {
+        task.begins();
         ask_again(&replication).await;
         let shared = Arc::clone(&replication);
         let passed = match replication.core.disk.run(move |store| shared.waits.is_over(store)).await
@@ -104,6 +106,7 @@ pub(crate) async fn run(replication: Arc<Replication>) {
             }
         };
         let left = left.is_ok_and(|rows| !rows.is_empty()) || replication.refused.some();
+        task.ends(left.then_some(RETRY));
         let again = async { if left { sleep(RETRY).await } else { std::future::pending().await } };
         tokio::select! {
             biased;
@@ -210,7 +213,7 @@ impl Page {
         while let Some((hash, result)) = brought.next().await {
             match result {
                 Ok(()) => done.push(hash),
-                Err(reason) => tracing::debug!(reason, "a wanted record still lacks chunks"),
+                Err(error) => tracing::debug!(%error, "a wanted record still lacks chunks"),
             }
         }
         let count = done.len() as u64;
@@ -277,44 +280,59 @@ async fn count_copies(replication: &Replication, wanted: &mut [Wanted]) {
     }
 }
 
+/// Why a record still lacks chunks.
+#[derive(Debug, thiserror::Error)]
+enum Incomplete {
+    #[error("there is no room")]
+    NoRoom,
+    #[error("the store did not keep all of its chunks")]
+    NotKept,
+    #[error(transparent)]
+    Store(#[from] LedgerError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+}
+
 /// Brings a record, unless there was no room for another one since the pass began.
-async fn complete_if_room(replication: &Arc<Replication>, hash: RecordHash) -> Result<(), String> {
+async fn complete_if_room(
+    replication: &Arc<Replication>,
+    hash: RecordHash,
+) -> Result<(), Incomplete> {
     match replication.waits.some() {
-        true => Err("there is no room".to_owned()),
+        true => Err(Incomplete::NoRoom),
         false => complete(replication, hash).await,
     }
 }
 
 /// Brings every chunk of a record, through its manifest chunks, as far as there is room.
-async fn complete(replication: &Arc<Replication>, hash: RecordHash) -> Result<(), String> {
-    let words = |error: &dyn std::fmt::Display| error.to_string();
-    let wanted = replication.core.disk.run(move |store| lacking(store, &hash)).await;
-    let Some((record, _)) = wanted.map_err(|error| words(&error))? else {
+async fn complete(replication: &Arc<Replication>, hash: RecordHash) -> Result<(), Incomplete> {
+    let wanted = replication.core.disk.run(move |store| lacking(store, &hash)).await?;
+    let Some((record, _)) = wanted else {
         return Ok(());
     };
     let refs =
         fetch::manifest(&replication.transfer, &record.clear().manifest, Purpose::CatchUp).await;
-    let refs = refs.inspect_err(|error| heed(replication, error)).map_err(|error| words(&error))?;
+    let refs = refs.inspect_err(|error| heed(replication, error))?;
     let addresses: Vec<_> = refs.iter().map(|chunk| at(&chunk.address)).collect();
     let has = move |store: &Store| store.has(&addresses);
-    let here = replication.core.disk.run(has.clone()).await.map_err(|error| words(&error))?;
+    let here = replication.core.disk.run(has.clone()).await.map_err(LedgerError::from)?;
     let absent = refs.iter().zip(here).filter(|(_, here)| !here).map(|(chunk, _)| *chunk);
     let brought = bring_chunks(replication, absent.collect()).await;
     let flushed = replication.core.disk.run(Store::flush).await;
-    let longest = brought.map_err(|error| words(&error))?;
+    let longest = brought?;
     if let Err(error) = flushed {
         // It may be somebody else's chunk that was lost.
         if longest > 0 {
             replication.waits.note(longest, false);
         }
-        return Err(words(&error));
+        return Err(LedgerError::from(error).into());
     }
-    let here = replication.core.disk.run(has).await.map_err(|error| words(&error))?;
+    let here = replication.core.disk.run(has).await.map_err(LedgerError::from)?;
     match here.iter().all(|here| *here) {
         true => Ok(()),
         false => {
             replication.waits.note(longest, false);
-            Err("the store did not keep all of its chunks".to_owned())
+            Err(Incomplete::NotKept)
         }
     }
 }

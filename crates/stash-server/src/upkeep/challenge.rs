@@ -37,7 +37,9 @@ const FIRST: Duration = Duration::from_secs(60);
 pub(crate) async fn watch(upkeep: Arc<Upkeep>, node: NodeId, peer: Peer) {
     let interval = upkeep.house.options.challenge_interval;
     let mut pause = FIRST.min(interval);
+    let task = upkeep.core.tasks.list_about("challenge", node);
     loop {
+        task.ends(Some(pause));
         tokio::select! {
             biased;
             () = upkeep.core.tasks.stopped() => return,
@@ -45,6 +47,7 @@ pub(crate) async fn watch(upkeep: Arc<Upkeep>, node: NodeId, peer: Peer) {
             () = sleep(pause) => {}
         }
         pause = interval;
+        task.begins();
         let stood = challenge(&upkeep, node, &peer).await;
         upkeep.membership.last_met.heard(node, &stood);
         if let Err(error) = stood {

@@ -1,6 +1,7 @@
 //! What a node does by itself to keep its store in order: it counts its uptime, collects garbage,
 //! scrubs, and heals from other members what it found damaged.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::ledger::rows;
 use crate::lock::lock;
+use crate::tasks::ListedTask;
 use crate::transfer::damage::{Damage, Damaged};
 use crate::upkeep::house::HouseStatus;
 use crate::upkeep::schedule::{Duty, Schedule};
@@ -72,6 +74,7 @@ pub(crate) async fn note_pass(upkeep: &Upkeep, began: u64, ended: u64) {
 pub struct Housekeeper {
     upkeep: Arc<Upkeep>,
     schedule: Schedule,
+    listed: BTreeMap<Duty, ListedTask>,
     /// Up to when the uptime was told.
     told: Duration,
     collection: Option<(Collector, OwnedMutexGuard<()>)>,
@@ -89,7 +92,13 @@ impl Housekeeper {
         let collected = notes.gc.map(|(at, _)| ago(at));
         let scrubbed = notes.scrub.filter(|(_, ended)| *ended > 0);
         let scrubbed = scrubbed.map(|(began, _)| ago(began));
+        let list = |duty: Duty| (duty, upkeep.core.tasks.list(duty.name()));
+        let listed: BTreeMap<_, _> = Duty::ALL.into_iter().map(list).collect();
+        for (duty, ago) in [(Duty::Collect, collected), (Duty::Scrub, scrubbed)] {
+            ago.into_iter().for_each(|ago| listed[&duty].worked(ago));
+        }
         Housekeeper {
+            listed,
             schedule: Schedule::new(upkeep.house.options.clone(), collected, scrubbed),
             upkeep: Arc::clone(upkeep),
             told: Duration::ZERO,
@@ -104,7 +113,14 @@ impl Housekeeper {
     /// to call again.
     pub async fn step(&mut self, now: Duration) -> Duration {
         self.look(now).await;
-        self.work(now).await.min(now.saturating_add(LOOK))
+        let next = self.work(now).await.min(now.saturating_add(LOOK));
+        for (at, duty) in self.schedule.all() {
+            // A collection goes on in steps.
+            if duty != Duty::Collect || self.collection.is_none() {
+                self.listed[&duty].ends(Some(at.saturating_sub(now)));
+            }
+        }
+        next
     }
 
     /// Looks whether the directory of the chunk files is there.
@@ -139,6 +155,7 @@ impl Housekeeper {
             self.schedule.put_off(duty, now);
             return self.schedule.next().0;
         }
+        self.listed[&duty].begins();
         match duty {
             Duty::Uptime => self.uptime(now).await,
             Duty::Heal => {

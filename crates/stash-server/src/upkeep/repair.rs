@@ -27,6 +27,7 @@ use crate::message::HOLDING_PAGE;
 use crate::upkeep::counts::{Copies, Manner};
 use crate::upkeep::on_demand::HouseError;
 use crate::upkeep::repair::page::Page;
+use crate::upkeep::repairs::Moment;
 use crate::upkeep::{Upkeep, lapse};
 
 /// How often it is looked whether a pass is due.
@@ -41,7 +42,14 @@ const SHARE: u32 = 10;
 /// Looks after the copies until the engine stops.
 pub(crate) async fn run(upkeep: Arc<Upkeep>) {
     let mut pause = SETTLE;
+    let (looks, counts) = (upkeep.core.tasks.list("members"), upkeep.core.tasks.list("copies"));
+    let ended = lock(&upkeep.repairs.notes).ended;
+    if ended > 0 {
+        counts.worked(Duration::from_secs(upkeep.core.environment.seconds().saturating_sub(ended)));
+    }
     loop {
+        looks.ends(Some(pause));
+        counts.ends(Some(due_in(&upkeep)));
         let woken = tokio::select! {
             biased;
             () = upkeep.core.tasks.stopped() => return,
@@ -49,6 +57,7 @@ pub(crate) async fn run(upkeep: Arc<Upkeep>) {
             () = sleep(pause) => false,
         };
         pause = LOOK;
+        looks.begins();
         let due = match meet(&upkeep).await {
             Ok(due) => due,
             Err(error) => {
@@ -57,6 +66,8 @@ pub(crate) async fn run(upkeep: Arc<Upkeep>) {
             }
         };
         if woken || due {
+            looks.ends(Some(LOOK));
+            counts.begins();
             let ended = pass(&upkeep, Manner::Quiet, |_| !upkeep.core.tasks.is_stopping()).await;
             if let Err(error) = ended {
                 tracing::warn!(%error, "copies could not be counted");
@@ -80,16 +91,21 @@ pub(crate) async fn meet(upkeep: &Arc<Upkeep>) -> Result<bool, LedgerError> {
     learn::follow_again(&upkeep.membership).await;
     let lost = lost(upkeep);
     let quarantined = upkeep.core.disk.store().stats().quarantined;
-    let mut notes = lock(&upkeep.repairs.notes);
-    // Whoever met the damage may have been killed before it was healed, or have had no way to say so.
-    let damaged = notes.is_new_damage(quarantined);
-    let interval = upkeep.house.options.repair_interval.as_secs();
-    let since = upkeep.core.environment.seconds().saturating_sub(notes.began);
-    // A clock that was turned back is no reason to wait for years.
-    let again =
-        notes.ended == 0 || since >= interval || notes.began > upkeep.core.environment.seconds();
-    let due = notes.due.is_some_and(|due| due <= uptime);
-    Ok(due || again || damaged || lost != notes.lost)
+    let (seconds, interval) = (upkeep.core.environment.seconds(), interval(upkeep));
+    let moment = Moment { seconds, uptime, quarantined, lost: &lost, interval };
+    Ok(lock(&upkeep.repairs.notes).is_due(moment))
+}
+
+fn interval(upkeep: &Upkeep) -> u64 {
+    upkeep.house.options.repair_interval.as_secs()
+}
+
+/// In how long copies are counted, if nothing happens before.
+fn due_in(upkeep: &Upkeep) -> Duration {
+    let (seconds, uptime) =
+        (upkeep.core.environment.seconds(), upkeep.core.disk.store().stats().uptime);
+    let due = lock(&upkeep.repairs.notes).due_in(seconds, uptime, interval(upkeep));
+    Duration::from_secs(due).max(LOOK)
 }
 
 /// The members whose copies do not count.
@@ -103,12 +119,17 @@ fn lost(upkeep: &Upkeep) -> BTreeSet<NodeId> {
         let says =
             connected.contains(&member.node) && !upkeep.membership.last_met.is_away(&member.node);
         let here = member.node == upkeep.core.me || says;
-        let met = upkeep.membership.last_met.of(&member.node);
-        if !here && met.is_none_or(|met| uptime.saturating_sub(met) > grace) {
+        if is_lost(here, upkeep.membership.last_met.of(&member.node), uptime, grace) {
             lost.insert(member.node);
         }
     }
     lost
+}
+
+/// Whether the copies of a member do not count: it is away, and was last met more than the grace ago, in
+/// seconds for which this node has run.
+fn is_lost(is_here: bool, met: Option<u64>, uptime: u64, grace: u64) -> bool {
+    !is_here && met.is_none_or(|met| uptime.saturating_sub(met) > grace)
 }
 
 /// Looks at every record. `progress` hears what was found so far after every page, and ends the pass
@@ -211,17 +232,14 @@ pub struct Repaired {
 
 #[cfg(test)]
 mod tests {
-
-    use crate::upkeep::repairs::Notes;
+    use super::*;
 
     #[test]
-    fn damage_that_no_pass_has_seen_makes_one_due() {
-        let mut notes = Notes::default();
-        assert!(!notes.is_new_damage(0));
-        assert!(notes.is_new_damage(2), "an earlier process left it");
-        notes.quarantined = 2;
-        assert!(!notes.is_new_damage(2), "nobody has it whole: there is no use in looking again");
-        assert!(!notes.is_new_damage(1));
-        assert!(notes.is_new_damage(2), "one was healed, and another one came");
+    fn a_member_counts_while_it_is_here_and_for_its_grace() {
+        assert!(!is_lost(true, None, 500, 100));
+        assert!(is_lost(false, None, 500, 100), "it was never met");
+        assert!(!is_lost(false, Some(400), 500, 100));
+        assert!(is_lost(false, Some(399), 500, 100));
+        assert!(!is_lost(false, Some(600), 500, 100), "met by a process whose uptime was lost");
     }
 }

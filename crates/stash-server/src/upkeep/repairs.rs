@@ -44,9 +44,43 @@ pub(crate) struct Notes {
     pub(crate) quarantined: u64,
 }
 
+/// What decides whether copies are to be counted, beside the notes of the last pass.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment<'a> {
+    /// Seconds since 1970.
+    pub(crate) seconds: u64,
+    /// Seconds for which the node has run.
+    pub(crate) uptime: u64,
+    /// Damaged chunks.
+    pub(crate) quarantined: u64,
+    /// The members whose copies do not count.
+    pub(crate) lost: &'a BTreeSet<NodeId>,
+    /// From the begin of one pass to the begin of the next, in seconds.
+    pub(crate) interval: u64,
+}
+
 impl Notes {
+    /// In how many seconds a pass is due, if nothing happens before: an interval after the last one began,
+    /// or when the first of what waits for its grace is to be brought back.
+    pub(crate) fn due_in(&self, seconds: u64, uptime: u64, interval: u64) -> u64 {
+        // A clock that was turned back is no reason to wait for years.
+        if self.ended == 0 || self.began > seconds {
+            return 0;
+        }
+        let pass = self.began.saturating_add(interval).saturating_sub(seconds);
+        self.due.map_or(pass, |due| pass.min(due.saturating_sub(uptime)))
+    }
+
+    /// Whether a pass is due. Whoever met damage may have been killed before it was healed, or have had no
+    /// way to say so.
+    pub(crate) fn is_due(&mut self, moment: Moment<'_>) -> bool {
+        let Moment { seconds, uptime, quarantined, lost, interval } = moment;
+        let is_new_damage = self.is_new_damage(quarantined);
+        is_new_damage || *lost != self.lost || self.due_in(seconds, uptime, interval) == 0
+    }
+
     /// Whether there are damaged chunks that no pass has taken into account.
-    pub(crate) fn is_new_damage(&mut self, quarantined: u64) -> bool {
+    fn is_new_damage(&mut self, quarantined: u64) -> bool {
         let new = quarantined > self.quarantined;
         // What is healed since leaves room for new damage to be noticed.
         self.quarantined = self.quarantined.min(quarantined);
@@ -83,5 +117,44 @@ impl Repairs {
             last: notes.last.clone(),
             running: self.alone.try_lock().is_err(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_that_no_pass_has_seen_makes_one_due() {
+        let mut notes = Notes::default();
+        assert!(!notes.is_new_damage(0));
+        assert!(notes.is_new_damage(2), "an earlier process left it");
+        notes.quarantined = 2;
+        assert!(!notes.is_new_damage(2), "nobody has it whole: there is no use in looking again");
+        assert!(!notes.is_new_damage(1));
+        assert!(notes.is_new_damage(2), "one was healed, and another one came");
+    }
+
+    #[test]
+    fn a_pass_is_due_an_interval_after_the_last_or_when_a_grace_ends_or_a_member_is_lost() {
+        let nobody = BTreeSet::new();
+        let somebody = BTreeSet::from([NodeId::from_bytes([1; 32])]);
+        let at =
+            |seconds, uptime, lost| Moment { seconds, uptime, quarantined: 0, lost, interval: 100 };
+        let mut notes = Notes::default();
+        assert!(notes.is_due(at(5, 0, &nobody)), "none has ended");
+        (notes.began, notes.ended) = (1_000, 1_010);
+        assert!(!notes.is_due(at(1_099, 0, &nobody)));
+        assert_eq!(notes.due_in(1_099, 0, 100), 1);
+        assert!(notes.is_due(at(1_100, 0, &nobody)));
+        assert!(notes.is_due(at(999, 0, &nobody)), "the clock was turned back");
+        assert!(notes.is_due(at(1_001, 0, &somebody)));
+        notes.lost = somebody.clone();
+        assert!(!notes.is_due(at(1_001, 0, &somebody)));
+        assert!(notes.is_due(at(1_001, 0, &nobody)), "it is back");
+        notes.due = Some(50);
+        assert!(!notes.is_due(at(1_001, 49, &somebody)));
+        assert_eq!(notes.due_in(1_001, 49, 100), 1);
+        assert!(notes.is_due(at(1_001, 50, &somebody)));
     }
 }

@@ -66,7 +66,7 @@ impl Default for Housekeeping {
 }
 
 /// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Duty {
     /// Note how long the node has run.
     Uptime,
@@ -76,6 +76,20 @@ pub(crate) enum Duty {
     Collect,
     /// A step of a pass.
     Scrub,
+}
+
+impl Duty {
+    pub(crate) const ALL: [Duty; 4] = [Duty::Uptime, Duty::Heal, Duty::Collect, Duty::Scrub];
+
+    /// What the list of background tasks calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Duty::Uptime => "uptime",
+            Duty::Heal => "heal",
+            Duty::Collect => "gc",
+            Duty::Scrub => "scrub",
+        }
+    }
 }
 
 /// When each duty is due, as time since the start.
@@ -109,15 +123,19 @@ impl Schedule {
         Schedule { options, uptime: UPTIME, heal: SETTLE, collect, scrub, pass: None }
     }
 
-    /// What is due next, and when.
-    pub(crate) fn next(&self) -> (Duration, Duty) {
-        let all = [
+    /// When each duty is due.
+    pub(crate) fn all(&self) -> [(Duration, Duty); 4] {
+        [
             (self.uptime, Duty::Uptime),
             (self.heal, Duty::Heal),
             (self.collect, Duty::Collect),
             (self.scrub, Duty::Scrub),
-        ];
-        all.into_iter().min_by_key(|(at, _)| *at).expect("there are four")
+        ]
+    }
+
+    /// What is due next, and when.
+    pub(crate) fn next(&self) -> (Duration, Duty) {
+        self.all().into_iter().min_by_key(|(at, _)| *at).expect("there are four")
     }
 
     /// The store takes no writes, or somebody else is at it.

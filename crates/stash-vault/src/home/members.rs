@@ -130,13 +130,16 @@ pub(super) async fn keep(engine: Engine, directory: &Path) -> Keeping {
     refresh(&engine, &path).await;
     let stop = CancellationToken::new();
     let stopped = stop.clone();
+    let task = engine.list_task("member-file");
     let keep = async move {
         loop {
+            task.ends(None);
             let ends = tokio::select! {
                 biased;
                 () = stopped.cancelled() => true,
                 changed = changes.changed() => changed.is_err(),
             };
+            task.begins();
             refresh(&engine, &path).await;
             if ends {
                 return;

@@ -73,12 +73,15 @@ impl Follow {
         let mut changes = self.engine.changes();
         let mut moves = self.index.moves();
         let mut mended = self.engine.mended();
+        let task = self.engine.list_task("index");
         loop {
+            task.begins();
             changes.borrow_and_update();
             moves.borrow_and_update();
             match self.page().await {
                 Ok(true) => {}
                 Ok(false) => {
+                    task.ends(None);
                     tokio::select! {
                         changed = changes.changed() => if changed.is_err() { return },
                         _ = moves.changed() => {}
@@ -92,6 +95,7 @@ impl Follow {
                 Err(TailError::Index(IndexError::Rebuilding)) => {}
                 Err(error) => {
                     tracing::warn!(%error, "the index of names stands still");
+                    task.ends(Some(RETRY));
                     tokio::time::sleep(RETRY).await;
                 }
             }

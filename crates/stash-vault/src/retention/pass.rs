@@ -207,14 +207,18 @@ impl Retainer {
 }
 
 async fn go_on(vault: Vault) {
+    let task = vault.inner.engine.list_task("retention");
+    task.ends(Some(SETTLE));
     sleep(SETTLE).await;
     loop {
+        task.begins();
         let inner = &vault.inner;
         if inner.role().writes()
             && let Err(error) = pass_if_due(&vault).await
         {
             tracing::warn!(%error, "old versions were not forgotten");
         }
+        task.ends(Some(LOOK));
         sleep(LOOK).await;
     }
 }

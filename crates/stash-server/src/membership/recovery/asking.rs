@@ -35,13 +35,16 @@ pub(crate) async fn ask_the_silent(membership: Arc<Membership>) {
         return;
     };
     let mut pause = FIRST;
+    let task = membership.core.tasks.list("ask-silent");
     loop {
+        task.ends(Some(pause));
         tokio::select! {
             biased;
             () = membership.core.tasks.stopped() => return,
             () = sleep(pause) => {}
         }
         pause = AGAIN;
+        task.begins();
         round(&membership, &root).await;
     }
 }
