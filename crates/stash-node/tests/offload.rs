@@ -10,7 +10,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::common::{Node, connected, member, noise, until};
+use crate::common::{Node, code, connected, member, noise, stderr, until};
 
 /// Bytes of disk that a directory takes.
 fn disk_use(directory: &Path) -> u64 {
@@ -62,4 +62,32 @@ fn after_evict_purge_and_collection_every_disk_is_as_before() {
         assert!(full > before + (48 << 20), "{before} {full}");
         assert!(after <= before + (full - before) / 100, "{before} {full} {after}");
     }
+}
+
+/// The room that an evict has given back is said, and that it stopped.
+#[test]
+fn an_evict_that_loses_its_provers_half_way_says_how_far_it_came_and_goes_on_later() {
+    let founder = Node::start();
+    let keeper = member(&founder, "keeper", "keeper");
+    connected(&founder, 2);
+    founder.file("t/a", noise(1, 12 << 20));
+    founder.ok(&["put", "t", "--wait", "all"]);
+    let home = keeper.kill();
+    founder.file("t/b", noise(2, 24 << 20));
+    founder.ok(&["put", "t", "--wait", "local"]);
+    // A copy of the first file only: there is no room for the second one.
+    let keeper = Node::start_in(home, |command| {
+        command.args(["--quota-hard", "24 MiB"]);
+    });
+    connected(&founder, 2);
+    until("it is full", || {
+        founder.json(&["status"])["full"].as_array().is_some_and(|f| !f.is_empty())
+    });
+
+    let output = founder.run(&["evict", "-r", "t", "--json"]);
+    assert_eq!(code(&output), 5, "{}", stderr(&output));
+    let evicted: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(evicted["files"], 1, "{evicted}");
+    assert!(evicted["stopped"]["message"].as_str().is_some(), "{evicted}");
+    keeper.ok(&["status"]);
 }

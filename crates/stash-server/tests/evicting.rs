@@ -15,8 +15,8 @@ use crate::support::{Node, Stash, addresses, all_connected, now, until};
 use futures::FutureExt;
 use serde_bytes::ByteBuf;
 use stash_crypto::{
-    Address, ChunkRef, Clear, ForgetKind, Manifest, NodeId, RecordDraft, RecordHash, RecordKind,
-    Role, StashId,
+    Address, ChunkRef, Clear, ForgetKind, Manifest, NodeId, Record, RecordDraft, RecordHash,
+    RecordKind, Role, StashId,
 };
 use stash_p2p::CloseReason;
 use stash_server::store::Batch;
@@ -269,6 +269,43 @@ impl Honest {
         }
         Act::Say(Answer::Kept { proofs: ByteBuf::from(proofs), reason: String::new() })
     }
+}
+
+/// A keeper that asks for proofs without end keeps nobody from evicting what it asks about.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_asks_for_proofs_without_end_forbids_no_eviction() {
+    let scene = scene(&[300_000, 5_000]).await;
+    let named = {
+        let held = scene.node.engine.records_of(scene.stash.name("a")).await.unwrap();
+        records(&held.iter().map(Record::hash).collect::<Vec<_>>())
+    };
+    let verifier = Verifier::of(&scene.stash, &scene.node).await;
+    let (chunks, asked) = (scene.chunks.clone(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&asked);
+    let asking = tokio::spawn(async move {
+        loop {
+            for chunk in &chunks {
+                let chunks = joined_up(&[chunk.address]);
+                let answer = verifier.ask(vec![Together { chunks, named: named.clone() }]).await;
+                assert!(matches!(answer, Answer::Kept { .. }), "{answer:?}");
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    until("it asks", || asked.load(Ordering::Relaxed) > 20).await;
+    let honest = Honest::of(&scene);
+    let mind = script(move |ask, hash| match ask {
+        Ask::Evict { nonce, groups } => honest.answer(&nonce, &groups, hash),
+        _ => Act::Default,
+    });
+    let _session = scene.prover.connect_with(&scene.node, mind).await;
+    let before = asked.load(Ordering::Relaxed);
+    let evicted = within("an eviction", scene.node.engine.evict(addresses(&scene.chunks))).await;
+    assert_eq!(evicted.unwrap().chunks, 2);
+    assert_eq!(here(&scene.node, &scene.chunks).await, [false; 2]);
+    until("it still asks", || asked.load(Ordering::Relaxed) > before).await;
+    assert!(!asking.is_finished(), "it is answered all the time");
+    asking.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
