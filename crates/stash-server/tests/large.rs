@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::support::{Node, Stash, until};
 use stash_crypto::{MemberEntry, NodeId, NodeKeys, Role};
-use stash_server::store::MAX_ROW_VALUE;
+use stash_server::store::batch::MAX_ROW_VALUE;
 use stash_server::{Full, InviteError, JoinError, join};
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::chunk_dir::{Away, Marker};
 use crate::commit::Reclaim;
+use crate::disk::OpenMode;
 use crate::files::is_gone;
 use crate::index::{ChunkRow, IndexError};
 use crate::shared::Shared;
-use crate::{Address, CommitError, IoError, MAX_BLOB_BYTES, OpenError, OpenMode, ReadError, Store};
+use crate::{Address, CommitError, IoError, MAX_BLOB_BYTES, OpenError, ReadError, Store};
 
 /// Announced files that are looked for before a directory without a marker is held not to be this
 /// store's: one that is right is enough, and a store that lost half of its files has 1 in 2^64 of

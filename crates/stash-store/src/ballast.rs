@@ -3,10 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::IoError;
 use crate::budget::Claim;
+use crate::disk::{DiskFile, OpenMode};
 use crate::files::Files;
 use crate::sync::{Mutex, PoisonError};
-use crate::{DiskFile, IoError, OpenMode};
 
 /// The ballast is made only where so many times as much is left above the reserve: it is for bad
 /// times, and not to bring them.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use crate::Address;
 use crate::commit::Reclaim;
 use crate::entry::Place;
+use crate::room::Allowance;
 use crate::sync::Arc;
-use crate::{Address, Allowance};
 
 /// A blob that a record or a manifest names, with the length of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

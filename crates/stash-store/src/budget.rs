@@ -1,10 +1,12 @@
 //! Who may still take room: the figures that quota and reserve are held against.
 
+use crate::disk::Space;
 use crate::entry::entry_len;
 use crate::files::Files;
 use crate::log::mark_len;
+use crate::room::{Allowance, Resource, Shortage};
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use crate::{Allowance, Quota, Resource, Room, Shortage, Space};
+use crate::{Quota, Room};
 
 /// The part of what is left above the reserve that is given out before the disk is asked again:
 /// the less is left, the more often it is.

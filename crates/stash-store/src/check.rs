@@ -4,12 +4,13 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::chunk_dir::Marker;
+use crate::disk::OpenMode;
 use crate::entry::{HEADER, Header, Op, Place};
 use crate::error::is_unreadable;
 use crate::index::{AuditCursor, ChunkRow, State, Witness};
 use crate::shared::Shared;
 use crate::strays::StrayFile;
-use crate::{Address, Finding, IoError, OpenMode, ReadError, Store};
+use crate::{Address, Finding, IoError, ReadError, Store};
 
 /// Rows of the index looked at together: a row has 64 KiB at most.
 const PAGE: usize = 256;

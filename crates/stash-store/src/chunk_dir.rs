@@ -7,10 +7,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::disk::{Identity, OpenMode};
 use crate::error::{is_stale, is_unreadable};
 use crate::files::Files;
 use crate::sync::{AtomicU64, Mutex, Ordering};
-use crate::{Address, Disk, Identity, IoError, OpenMode};
+use crate::{Address, Disk, IoError};
 
 /// The file in the directory that says whose it is. It sorts behind every directory of digits.
 pub(crate) const MARKER: &str = "store-id";

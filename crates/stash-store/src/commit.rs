@@ -10,6 +10,7 @@ mod refusal;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use crate::batch::Receipt;
 use crate::budget::Claim;
 use crate::entry::Place;
 use crate::index::{Head, IndexError};
@@ -18,7 +19,7 @@ use crate::recover;
 use crate::shared::Shared;
 use crate::stage::Staging;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
-use crate::{Address, Batch, CommitError, Receipt};
+use crate::{Address, Batch, CommitError};
 
 use group::{Built, GroupError};
 pub(crate) use owner::CoreLock;

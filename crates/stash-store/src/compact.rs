@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::collect::CollectError;
 use crate::commit::{Core, Freed, MoveItem, Reclaim, lock};
+use crate::disk::OpenMode;
 use crate::entry::{Op, Place};
 use crate::error::is_unreadable;
 use crate::index::{GoesBy, Usage};
@@ -10,7 +12,7 @@ use crate::log::{SEGMENT_HEADER, SegmentFile};
 use crate::scan::{Scan, Scanned};
 use crate::shared::Shared;
 use crate::sync::Arc;
-use crate::{Address, CollectError, IoError, OpenMode, ReadError};
+use crate::{Address, IoError, ReadError};
 
 /// Bytes of entries that are written again in one batch; one entry may be longer. In a model of
 /// races, about one entry.

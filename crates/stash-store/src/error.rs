@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{Address, Away, Shortage};
+use crate::room::Shortage;
+use crate::{Address, Away};
 
 /// A disk operation that failed, with the path it was for.
 #[derive(Debug, thiserror::Error)]

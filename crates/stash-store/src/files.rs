@@ -5,10 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::chunk_dir::ChunkDir;
+use crate::disk::{DiskFile, OpenMode};
 use crate::error::is_stale;
 use crate::nest::{nest, sha1_of};
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, PoisonError, thread};
-use crate::{Address, Disk, DiskFile, IoError, Nest, OpenMode};
+use crate::{Address, Disk, IoError, Nest};
 
 /// Syncs in flight at once. A sync waits for the disk, not for a processor, and a journalling
 /// file system answers those that wait together with one journal commit. Decision 0012 has figures.

@@ -16,12 +16,13 @@ mod tests;
 
 use std::path::Path;
 
+use crate::disk::OpenMode;
 use crate::entry::{HEADER, Header, Op, entry_len, record_bytes};
 use crate::format::{FORMAT_LEN, Format};
 use crate::log::{SEGMENT_HEADER, read_segment_header};
 use crate::scan::{Scan, Scanned};
 use crate::scrub::Pass;
-use crate::{Disk, MemDisk, Nest, OpenMode};
+use crate::{Disk, MemDisk, Nest};
 use input::Input;
 
 /// The key under which headers of the log are tagged here.

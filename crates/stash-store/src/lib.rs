@@ -3,17 +3,17 @@
 mod address;
 mod adopt;
 mod ballast;
-mod batch;
+pub mod batch;
 mod blob;
 mod budget;
-mod check;
+pub mod check;
 mod chunk_dir;
-mod collect;
+pub mod collect;
 mod commit;
 mod compact;
-mod disk;
+pub mod disk;
 mod entry;
-mod error;
+pub mod error;
 mod files;
 mod finding;
 mod format;
@@ -28,9 +28,9 @@ mod nest;
 mod options;
 mod rebuild;
 mod recover;
-mod room;
+pub mod room;
 mod scan;
-mod scrub;
+pub mod scrub;
 mod shared;
 mod stage;
 mod stats;
@@ -40,26 +40,18 @@ mod sync;
 mod upkeep;
 
 pub use address::{Address, ParseAddressError};
-pub use batch::{
-    Batch, MAX_BATCH_BYTES, MAX_MANIFEST_REFS, MAX_RECORD_BYTES, MAX_RECORD_REFS, MAX_ROW_KEY,
-    MAX_ROW_VALUE, Receipt, RecordEntry, Ref,
-};
+pub use batch::{Batch, RecordEntry, Ref};
 pub use blob::{Blob, Mismatch};
-pub use check::{CheckReport, LISTED, Listed, Stray, WrongSum};
 pub use chunk_dir::Away;
-pub use collect::{CollectError, CollectOptions, Collectable, Collected, Collector};
-pub use disk::{
-    DirEntry, Disk, DiskFile, Fault, Identity, Lock, MemDisk, OpenMode, Part, RealDisk, Space,
-    Survival,
-};
-pub use error::{CommitError, IoError, OpenError, ReadError, ScrubError, StageError};
+pub use collect::CollectOptions;
+pub use disk::{Disk, MemDisk, RealDisk};
+pub use error::{CommitError, IoError, OpenError, ReadError, StageError};
 pub use finding::Finding;
 pub use lease::{Lease, LeaseError, MAX_LEASED};
 pub use nest::{Nest, NestError, nest};
 pub use options::{Committer, MAX_BLOB_BYTES, MAX_SMALL, Options};
 pub use rebuild::RebuildReport;
-pub use room::{Allowance, Quota, Resource, Room, Shortage};
-pub use scrub::{Scrubbed, Scrubber};
+pub use room::{Quota, Room};
 pub use stats::{
     ChunkState, DamagedRecord, OpenReport, RecordTotals, ScrubProgress, Staged, Stats, StoredRecord,
 };

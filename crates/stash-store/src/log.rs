@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::disk::{DiskFile, OpenMode};
 use crate::entry::{BatchDigest, HEADER, Header, Mark, Op, Place, entry_len};
 use crate::files::Files;
 use crate::format::{FORMAT_LEN, Format};
 use crate::sync::{Arc, Mutex, PoisonError};
-use crate::{DiskFile, IoError, OpenError, OpenMode};
+use crate::{IoError, OpenError};
 
 pub(crate) const SEGMENT_HEADER: u64 = 256;
 const SEGMENT_MAGIC: &[u8; 16] = b"stash-store log\n";

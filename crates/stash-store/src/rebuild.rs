@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::check::Listed;
 use crate::commit::Reclaim;
+use crate::disk::{DiskFile, OpenMode};
 use crate::index::ChunkRow;
 use crate::shared::Shared;
 use crate::strays::StrayFile;
 use crate::sync::Arc;
-use crate::{Address, DiskFile, IoError, OpenError, OpenMode, Options, ReadError, Store, recover};
+use crate::{Address, IoError, OpenError, Options, ReadError, Store, recover};
 
 /// Rows of the index read at once, and files announced in one batch: 18 KiB of log.
 const PAGE: usize = 256;

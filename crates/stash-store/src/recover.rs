@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::disk::{Lock, OpenMode};
 use crate::files::Files;
 use crate::format::{Features, Format};
 use crate::index::{Head, Index, IndexError};
 use crate::log::{AppendError, LogWriter, Position, SEGMENT_HEADER, SegmentFile, create_segment};
 use crate::sync::Arc;
-use crate::{Disk, IoError, Lock, OpenError, OpenMode, OpenReport, Options};
+use crate::{Disk, IoError, OpenError, OpenReport, Options};
 pub(crate) use rebuild::rebuild;
 use replay::Replay;
 use segments::Found;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Space;
+use crate::disk::Space;
 
 /// Bytes of a disk that puts leave, unless [`Quota::reserve_bytes`] says otherwise: the store's
 /// own upkeep needs them. Room for a log segment under way, for all changes of the index that may

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::DiskFile;
+use crate::disk::DiskFile;
 use crate::entry::{HEADER, Header, Kind, Op, Place, entry_len};
 use crate::sync::Arc;
 

@@ -8,11 +8,13 @@ use std::collections::BTreeSet;
 
 use crate::chunk_dir::Marker;
 use crate::commit::lock;
+use crate::disk::OpenMode;
+use crate::error::ScrubError;
 use crate::files::Files;
 use crate::index::{IndexError, TreeCursor, TreeError};
 use crate::shared::Shared;
 use crate::sync::Mutex;
-use crate::{Finding, IoError, OpenMode, ReadError, ScrubError, ScrubProgress, Store, recover};
+use crate::{Finding, IoError, ReadError, ScrubProgress, Store, recover};
 use pass::Cursor;
 pub(crate) use pass::Pass;
 #[cfg(test)]

@@ -5,22 +5,24 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::ballast::Ballast;
 use crate::batch::Step;
+use crate::batch::{
+    MAX_BATCH_BYTES, MAX_MANIFEST_REFS, MAX_RECORD_BYTES, MAX_RECORD_REFS, MAX_ROW_KEY,
+    MAX_ROW_VALUE, Receipt,
+};
 use crate::budget::{Budget, Claim, Used};
 use crate::commit::{Core, CoreLock, Done, Job, Queue, Reclaim, lock};
+use crate::disk::Lock;
 use crate::entry::{HEADER, Header, Op, Place, entry_len};
 use crate::files::Files;
 use crate::format::Format;
 use crate::index::{ChunkRow, Index, IndexError, State};
 use crate::log::{Position, Segments, mark_len};
+use crate::room::{Allowance, Shortage};
 use crate::scrub::Scrub;
 use crate::stage::{Leaving, Stage};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, PoisonError, RwLock, mpsc};
 use crate::upkeep::Upkeep;
-use crate::{
-    Address, Allowance, Batch, ChunkState, CommitError, Committer, Lock, MAX_BATCH_BYTES,
-    MAX_MANIFEST_REFS, MAX_RECORD_BYTES, MAX_RECORD_REFS, MAX_ROW_KEY, MAX_ROW_VALUE, OpenReport,
-    Options, ReadError, Receipt, Shortage,
-};
+use crate::{Address, Batch, ChunkState, CommitError, Committer, OpenReport, Options, ReadError};
 
 /// Sentences about damage in the log that are remembered, some 100 bytes each.
 const DAMAGE: usize = 64;

@@ -11,11 +11,12 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::budget::{Budget, Claim};
+use crate::disk::DiskFile;
 use crate::entry::Place;
 use crate::files::Files;
 use crate::index::ChunkRow;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use crate::{Address, Away, Batch, Blob, DiskFile, IoError};
+use crate::{Address, Away, Batch, Blob, IoError};
 
 /// Files that one round of the flusher makes durable together.
 const ROUND: usize = 16;

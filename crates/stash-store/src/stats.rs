@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::{Away, Quota, Room, Space};
+use crate::disk::Space;
+use crate::{Away, Quota, Room};
 
 /// Whether a blob is in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +122,7 @@ pub struct Stats {
     pub uptime: u64,
 }
 
-/// How far scrubbing has come; see [`crate::Scrubber`].
+/// How far scrubbing has come; see [`crate::scrub::Scrubber`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ScrubProgress {

@@ -9,13 +9,15 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use self::room::Reservation;
+use crate::batch::Receipt;
 use crate::budget::Look;
+use crate::collect::{CollectError, Collectable, Collected, Collector};
 use crate::commit::{Core, Reclaim, lock};
 use crate::shared::{Figures, Parts, Shared};
 use crate::sync::{Arc, thread};
 use crate::{
-    Batch, CollectError, CollectOptions, Collectable, Collected, Collector, CommitError, Committer,
-    IoError, OpenError, OpenReport, Options, ReadError, Receipt, Stats, recover,
+    Batch, CollectOptions, CommitError, Committer, IoError, OpenError, OpenReport, Options,
+    ReadError, Stats, recover,
 };
 
 /// Attempts to read what is written again elsewhere each time it is read: about a commit each.

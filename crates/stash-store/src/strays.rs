@@ -4,11 +4,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use crate::chunk_dir::MARKER;
+use crate::collect::CollectError;
+use crate::disk::OpenMode;
 use crate::error::is_unreadable;
 use crate::index::ChunkRow;
 use crate::nest::sha1_of;
 use crate::shared::Shared;
-use crate::{Address, CollectError, IoError, MAX_BLOB_BYTES, OpenMode, ReadError, hex};
+use crate::{Address, IoError, MAX_BLOB_BYTES, ReadError, hex};
 
 /// Names of announced files that are remembered at once, about 70 bytes each; with more of them,
 /// the index is read several times.

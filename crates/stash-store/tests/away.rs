@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::common::{Random, chunk_path, dir, fixture, inline, put, read, record};
+use stash_store::collect::CollectError;
+use stash_store::disk::OpenMode;
+use stash_store::error::ScrubError;
 use stash_store::{
-    Address, Batch, Blob, CollectError, CollectOptions, CommitError, Disk, LeaseError, MemDisk,
-    OpenMode, Options, ReadError, ScrubError, StageError, Store,
+    Address, Batch, Blob, CollectOptions, CommitError, Disk, LeaseError, MemDisk, Options,
+    ReadError, StageError, Store,
 };
 
 const EIO: i32 = 5;
@@ -315,7 +318,7 @@ fn directories_that_were_removed_under_an_open_store_are_made_again_below_the_fi
         put(&store, &large(n as u64));
         assert_eq!(read(&store, address), Some(large(n as u64)));
     }
-    disk.restart_with(stash_store::Survival::Nothing);
+    disk.restart_with(stash_store::disk::Survival::Nothing);
     drop(store);
     let store = Store::open(dir(), &inline(&disk)).unwrap();
     assert_eq!(store.has(&addresses).unwrap(), [true; 8], "they are durable");

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::stock::Stock;
 use crate::common::{Random, dir, inline, places, read, record};
+use stash_store::check::{CheckReport, LISTED};
+use stash_store::disk::OpenMode;
 use stash_store::{
-    Address, Batch, Blob, CheckReport, ChunkState, DamagedRecord, Disk, Finding, LISTED, MemDisk,
-    OpenMode, Options, ReadError, RecordEntry, Ref, Store,
+    Address, Batch, Blob, ChunkState, DamagedRecord, Disk, Finding, MemDisk, Options, ReadError,
+    RecordEntry, Ref, Store,
 };
 
 fn options(disk: &MemDisk) -> Options {

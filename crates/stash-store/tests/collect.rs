@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use crate::common::{Random, dir, inline, put, read, record};
+use stash_store::disk::OpenMode;
 use stash_store::{
-    Address, Batch, Blob, ChunkState, CollectOptions, Disk, MemDisk, OpenMode, Options, Ref, Store,
+    Address, Batch, Blob, ChunkState, CollectOptions, Disk, MemDisk, Options, Ref, Store,
 };
 
 /// Everything that may go goes now.

@@ -4,7 +4,8 @@
 
 use crate::common::model::User;
 use crate::common::{Random, dir, inline, seed};
-use stash_store::{Fault, MemDisk, Store};
+use stash_store::disk::Fault;
+use stash_store::{MemDisk, Store};
 
 const STEPS: u32 = 16;
 

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use stash_store::{Disk, DiskFile, MemDisk, OpenMode, RealDisk};
+use stash_store::disk::{DiskFile, OpenMode};
+use stash_store::{Disk, MemDisk, RealDisk};
 
 /// A disk and an empty directory on it.
 struct Ground {

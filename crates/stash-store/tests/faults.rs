@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use crate::common::model::User;
 use crate::common::{Random, dir, inline, put, read, record, seed};
-use stash_store::{
-    Address, Batch, ChunkState, Fault, MemDisk, OpenError, Options, ReadError, Store, Survival,
-};
+use stash_store::disk::{Fault, Survival};
+use stash_store::{Address, Batch, ChunkState, MemDisk, OpenError, Options, ReadError, Store};
 
 /// Runs a workload with an error at operation `at`; `false` once `at` is beyond its end.
 fn fail_once(seed: u64, kind: ErrorKind, times: u64, at: u64) -> bool {

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{Random, dir, files_below, fixture, inline};
-use stash_store::{
-    Address, CollectOptions, Disk, Fault, MemDisk, OpenError, OpenMode, Options, Store,
-};
+use stash_store::disk::{Fault, OpenMode};
+use stash_store::{Address, CollectOptions, Disk, MemDisk, OpenError, Options, Store};
 
 /// Where the features lie in FORMAT that a reader must know.
 const INCOMPATIBLE: usize = 40;

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use crate::common::stock::Stock;
 use crate::common::{Random, chunk_path, dir, fixture, inline, make_dirs, places, put};
+use stash_store::collect::CollectError;
+use stash_store::disk::{Fault, OpenMode};
 use stash_store::{
-    Address, Batch, Blob, CollectError, CollectOptions, CommitError, Disk, Fault, MemDisk,
-    OpenError, OpenMode, Options, StageError, Store,
+    Address, Batch, Blob, CollectOptions, CommitError, Disk, MemDisk, OpenError, Options,
+    StageError, Store,
 };
 
 fn options(disk: &MemDisk) -> Options {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::common::stock::Stock;
 use crate::common::{Random, chunk_path, dir, fixture, inline, make_dirs, places, put};
+use stash_store::disk::{Fault, OpenMode};
 use stash_store::{
-    Address, Batch, Blob, ChunkState, Disk, Fault, MemDisk, OpenError, OpenMode, Options,
-    RebuildReport, Store,
+    Address, Batch, Blob, ChunkState, Disk, MemDisk, OpenError, Options, RebuildReport, Store,
 };
 
 fn options(disk: &MemDisk) -> Options {

@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::common::sick::SickDisk;
 use crate::common::stock::Stock;
 use crate::common::{Random, dir, inline, places, put, read, seed};
+use stash_store::disk::{Fault, OpenMode};
+use stash_store::scrub::Scrubbed;
 use stash_store::{
-    Address, Batch, Blob, ChunkState, CollectOptions, Disk, Fault, Finding, MemDisk, OpenError,
-    OpenMode, Options, Scrubbed, Store,
+    Address, Batch, Blob, ChunkState, CollectOptions, Disk, Finding, MemDisk, OpenError, Options,
+    Store,
 };
 
 /// Bytes of a step: a pass over these stores takes many.

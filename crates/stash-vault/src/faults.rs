@@ -1,8 +1,8 @@
 //! What the errors of engine and store mean to a caller.
 
-use stash_server::store::{
-    CollectError, CommitError, OpenError, ReadError, ScrubError, StageError,
-};
+use stash_server::store::collect::CollectError;
+use stash_server::store::error::ScrubError;
+use stash_server::store::{CommitError, OpenError, ReadError, StageError};
 use stash_server::{
     AskError, ChangeMemberError, EvictStop, FetchError, HouseError, JoinError, LedgerError,
     PutError, RecoverError, Refusal, RosterError, StartError, WriteError,

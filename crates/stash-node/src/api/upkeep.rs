@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use stash_vault::server::store::{CheckReport, Finding, Room as StoreRoom, ScrubProgress, Stats};
+use stash_vault::server::store::check::CheckReport;
+use stash_vault::server::store::{Finding, Room as StoreRoom, ScrubProgress, Stats};
 use stash_vault::server::{Damage, Damaged as Damages, HouseStatus};
 
 use super::answer::Document;

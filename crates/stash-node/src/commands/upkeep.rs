@@ -1,7 +1,8 @@
 //! `stash gc`, `stash scrub` and `stash check`.
 
 use stash_vault::Home;
-use stash_vault::server::store::{Listed, RebuildReport};
+use stash_vault::server::store::RebuildReport;
+use stash_vault::server::store::check::Listed;
 
 use super::{Context, Finish};
 use crate::api::upkeep::checked_store;

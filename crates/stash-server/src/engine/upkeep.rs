@@ -1,6 +1,7 @@
 //! Collection, scrub and repair when somebody asks for them.
 
-use stash_store::{Collectable, Collected, Scrubbed};
+use stash_store::collect::{Collectable, Collected};
+use stash_store::scrub::Scrubbed;
 
 use crate::engine::Engine;
 use crate::ledger::{LedgerError, progress};

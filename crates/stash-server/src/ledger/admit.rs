@@ -4,7 +4,8 @@
 //! them under the store's own lock, because a chunk may have been evicted since it was looked up.
 
 use stash_crypto::{Record, RecordHash};
-use stash_store::{Allowance, Batch, CommitError, DamagedRecord, RecordEntry, Store};
+use stash_store::room::Allowance;
+use stash_store::{Batch, CommitError, DamagedRecord, RecordEntry, Store};
 
 use crate::ledger::alarms::equivocation;
 use crate::ledger::error::LedgerError;

@@ -4,7 +4,8 @@
 use serde_bytes::ByteBuf;
 use stash_crypto::member::{CutList, CutsHash, MemberError};
 use stash_crypto::{Cut, MemberLog, NodeId, RecordHash, Writer};
-use stash_store::{Batch, MAX_ROW_VALUE, ReadError, Store};
+use stash_store::batch::MAX_ROW_VALUE;
+use stash_store::{Batch, ReadError, Store};
 
 use crate::ledger::error::{LedgerError, RosterError};
 use crate::ledger::rows;

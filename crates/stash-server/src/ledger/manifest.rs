@@ -2,7 +2,8 @@
 
 use stash_crypto::chunk::decode_manifest_chunk;
 use stash_crypto::{Address, ChunkRef, Manifest, Record};
-use stash_store::{Allowance, Batch, CommitError, ReadError, Ref, Store};
+use stash_store::room::Allowance;
+use stash_store::{Batch, CommitError, ReadError, Ref, Store};
 
 use crate::ledger::error::{LedgerError, at};
 

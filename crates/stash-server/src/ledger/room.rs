@@ -1,7 +1,8 @@
 //! What becomes of records when there is no room for all of them.
 
 use stash_crypto::{Record, RecordKind};
-use stash_store::{Allowance, Batch, Store};
+use stash_store::room::Allowance;
+use stash_store::{Batch, Store};
 
 use crate::message::FindPuts;
 

@@ -12,7 +12,8 @@ use stash_crypto::member::{Confirmation, SignedAddresses};
 use stash_crypto::{
     EntryHash, MemberChange, MemberEntry, MemberLog, NodeId, NoisePublic, Role, StashId,
 };
-use stash_store::{Batch, MAX_ROW_VALUE, ReadError, Store};
+use stash_store::batch::MAX_ROW_VALUE;
+use stash_store::{Batch, ReadError, Store};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 

@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use stash_store::{Allowance, Store};
+use stash_store::Store;
+use stash_store::room::Allowance;
 use tokio::time::Instant;
 
 use crate::lock::lock;

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stash_store::{CollectOptions, Collectable, ReadError, Store};
+use stash_store::collect::Collectable;
+use stash_store::{CollectOptions, ReadError, Store};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 

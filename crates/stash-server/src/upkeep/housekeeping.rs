@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use stash_store::{Batch, Collected, Collector, Finding, ReadError, Scrubber, Store};
+use stash_store::collect::{Collected, Collector};
+use stash_store::scrub::Scrubber;
+use stash_store::{Batch, Finding, ReadError, Store};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep_until};
 

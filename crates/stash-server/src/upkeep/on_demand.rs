@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use stash_store::{
-    CheckReport, CollectError, Collected, Finding, ReadError, ScrubError, Scrubbed, Store,
-};
+use stash_store::check::CheckReport;
+use stash_store::collect::{CollectError, Collected};
+use stash_store::error::ScrubError;
+use stash_store::scrub::Scrubbed;
+use stash_store::{Finding, ReadError, Store};
 
 use crate::ledger::LedgerError;
 use crate::transfer::damage::{Damage, Damaged};

@@ -13,7 +13,8 @@ use stash_crypto::{
     Address, JoinRequest, MemberChange, MemberEntry, MemberLog, NameId, NodeKeys, RecordHash, Role,
     Ticket, TicketId,
 };
-use stash_server::store::{Batch, Fault};
+use stash_server::store::Batch;
+use stash_server::store::disk::Fault;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use serde::Serialize;
-use stash_store::{CollectOptions, Collected, Options, Store};
+use stash_store::collect::Collected;
+use stash_store::{CollectOptions, Options, Store};
 
 use fill::Filled;
 use measure::footprint::Footprint;

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use crate::batch::Receipt;
 use crate::batch::Step;
 use crate::budget::{Budget, Claim};
+use crate::disk::OpenMode;
 use crate::entry::{Op, Place, entry_len};
 use crate::index::{ChunkRow, IndexError, Referrers, Tables};
 use crate::log::{AppendError, Group, mark_len};
 use crate::shared::Shared;
 use crate::stage::Staging;
-use crate::{Address, Blob, CommitError, OpenMode, Receipt};
+use crate::{Address, Blob, CommitError};
 
 use super::{Waiting, answer};
 

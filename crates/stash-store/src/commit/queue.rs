@@ -1,8 +1,9 @@
 //! Batches that wait for the committer.
 
+use crate::batch::Receipt;
 use crate::budget::Claim;
 use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use crate::{Batch, CommitError, Receipt};
+use crate::{Batch, CommitError};
 
 /// Whom to tell how a batch went.
 pub(crate) type Done = Box<dyn FnOnce(Result<Receipt, CommitError>) + Send>;

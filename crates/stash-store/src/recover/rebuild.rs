@@ -4,13 +4,14 @@ use std::io;
 use std::path::Path;
 
 use crate::check::Listed;
+use crate::disk::OpenMode;
 use crate::files::Files;
 use crate::format::{Features, Format};
 use crate::index::{ChunkRow, Head, Index, Witness};
 use crate::log::{SEGMENT_HEADER, copy_of_format, create_segment};
 use crate::scan::{Scan, Scanned};
 use crate::sync::Arc;
-use crate::{Disk, OpenError, OpenMode, OpenReport, Options};
+use crate::{Disk, OpenError, OpenReport, Options};
 
 use super::segments::{self, Found};
 use super::{

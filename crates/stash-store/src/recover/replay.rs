@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::disk::{DiskFile, OpenMode};
 use crate::entry::{BatchDigest, Mark, Op, Place};
 use crate::files::Files;
 use crate::format::Format;
@@ -10,7 +11,7 @@ use crate::index::{ChunkRow, Head, Index, IndexError, TreeError};
 use crate::log::{Position, SEGMENT_HEADER};
 use crate::scan::{Scan, Scanned};
 use crate::sync::Arc;
-use crate::{Address, DiskFile, OpenError, OpenMode, OpenReport};
+use crate::{Address, OpenError, OpenReport};
 
 use super::segments::Found;
 use super::{LoadError, io_error};

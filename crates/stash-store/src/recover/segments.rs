@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use crate::disk::OpenMode;
 use crate::files::Files;
 use crate::format::{Features, Format};
 use crate::index::Usage;
 use crate::log::{SEGMENT_HEADER, copy_of_format, read_segment_header};
-use crate::{OpenError, OpenMode, OpenReport};
+use crate::{OpenError, OpenReport};
 
 use super::io_error;
 

@@ -3,8 +3,10 @@
 use std::io;
 
 use super::{Cursor, LEAST, Step};
+use crate::disk::OpenMode;
+use crate::error::ScrubError;
 use crate::index::ChunkRow;
-use crate::{Address, Finding, IoError, OpenMode, ReadError, ScrubError};
+use crate::{Address, Finding, IoError, ReadError};
 
 /// Rows of the index read at once.
 const PAGE: usize = 256;

@@ -5,13 +5,15 @@ use std::ops::Range;
 
 use super::{Cursor, LEAST, Step};
 use crate::commit::lock;
+use crate::disk::{DiskFile, OpenMode};
 use crate::entry::{BatchDigest, Mark, Op, Place};
+use crate::error::ScrubError;
 use crate::error::is_unreadable;
 use crate::index::{ChunkRow, Witness};
 use crate::log::{SEGMENT_HEADER, copy_of_format, read_segment_header};
 use crate::scan::{Scan, Scanned};
 use crate::sync::Arc;
-use crate::{Address, DiskFile, Finding, IoError, OpenMode, ReadError, ScrubError};
+use crate::{Address, Finding, IoError, ReadError};
 
 /// A damaged part of a segment.
 type Damage = (Range<u64>, String);

@@ -2,9 +2,10 @@
 
 use std::io;
 
+use crate::disk::OpenMode;
 use crate::files::Files;
 use crate::index::TreeCursor;
-use crate::{Address, Finding, OpenMode};
+use crate::{Address, Finding};
 
 const MAGIC: &[u8; 16] = b"stash-store scr\n";
 const VERSION: u32 = 1;

@@ -6,12 +6,14 @@ use std::io;
 use super::{READS, Store, is_misplaced};
 use crate::budget::Claim;
 use crate::chunk_dir::is_of_the_disk;
+use crate::disk::OpenMode;
 use crate::index::ChunkRow;
+use crate::room::Allowance;
 use crate::shared::Shared;
 use crate::stage::Admission;
 use crate::{
-    Address, Allowance, Blob, ChunkState, Committer, IoError, Lease, MAX_BLOB_BYTES, OpenMode,
-    ReadError, StageError, Staged,
+    Address, Blob, ChunkState, Committer, IoError, Lease, MAX_BLOB_BYTES, ReadError, StageError,
+    Staged,
 };
 
 impl Store {

@@ -2,7 +2,8 @@
 
 use super::Store;
 use crate::budget::Claim;
-use crate::{Allowance, Blob, Quota, StageError, Staged};
+use crate::room::Allowance;
+use crate::{Blob, Quota, StageError, Staged};
 
 impl Store {
     /// Sets how much the store may take from now on; it is not remembered, see

@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use stash_store::{
-    Address, Batch, Blob, Disk, MemDisk, OpenError, OpenMode, Options, ReadError, Store,
-};
+use stash_store::disk::OpenMode;
+use stash_store::{Address, Batch, Blob, Disk, MemDisk, OpenError, Options, ReadError, Store};
 
 use super::choices::{Choices, Script};
 use super::{Random, dir, inline, put, record};
@@ -150,7 +149,7 @@ fn pick(files: &[(PathBuf, u64)], script: &mut Script) -> (PathBuf, u64) {
 fn with(
     disk: &MemDisk,
     path: &Path,
-    f: impl FnOnce(&dyn stash_store::DiskFile) -> std::io::Result<()>,
+    f: impl FnOnce(&dyn stash_store::disk::DiskFile) -> std::io::Result<()>,
 ) {
     // A file that an earlier change removed stays removed.
     if let Ok(file) = disk.open(path, OpenMode::Write) {

@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use stash_store::{
-    Batch, Blob, ChunkState, CollectOptions, Disk, MemDisk, OpenMode, Options, Ref, Store,
-};
+use stash_store::disk::OpenMode;
+use stash_store::{Batch, Blob, ChunkState, CollectOptions, Disk, MemDisk, Options, Ref, Store};
 
 use super::{Random, dir, files_below, make_dirs, read, record};
 

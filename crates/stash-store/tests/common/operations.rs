@@ -2,7 +2,8 @@
 
 use std::io::ErrorKind;
 
-use stash_store::{Disk, Fault, MemDisk, Options, Store};
+use stash_store::disk::Fault;
+use stash_store::{Disk, MemDisk, Options, Store};
 
 use super::choices::Script;
 use super::model::{Model, User};

@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use stash_store::{DirEntry, Disk, DiskFile, Lock, MemDisk, OpenMode, Space};
+use stash_store::disk::{DirEntry, DiskFile, Lock, OpenMode, Space};
+use stash_store::{Disk, MemDisk};
 
 type Failing = Arc<Mutex<Option<(PathBuf, i32)>>>;
 

@@ -42,7 +42,8 @@ fn two_collections_at_once_do_the_work_of_one() {
         let collectors: Vec<_> = (0..2).map(|_| world.spawn(|store| collect(&store))).collect();
         let done: Vec<_> =
             collectors.into_iter().map(|collector| collector.join().unwrap()).collect();
-        let sum = |of: fn(&stash_store::Collected) -> u64| done.iter().map(of).sum::<u64>();
+        let sum =
+            |of: fn(&stash_store::collect::Collected) -> u64| done.iter().map(of).sum::<u64>();
         assert_eq!((sum(|done| done.chunks), sum(|done| done.file_bytes)), (8, 4 * 200));
         assert_eq!(world.store.stats().bytes, bytes - 4 * 240);
         all_readable(&world.store, &live);

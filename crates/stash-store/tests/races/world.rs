@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use shuttle::thread::{self, JoinHandle};
 
+use stash_store::collect::Collected;
+use stash_store::disk::Survival;
 use stash_store::{
-    Address, Batch, Blob, CollectOptions, Collected, CommitError, Committer, MemDisk, Options, Ref,
-    Store, Survival,
+    Address, Batch, Blob, CollectOptions, CommitError, Committer, MemDisk, Options, Ref, Store,
 };
 
 use crate::common::{Random, dir, read, record};
@@ -136,7 +137,7 @@ pub(crate) fn requiring(n: u64, things: &[Thing]) -> Batch {
 }
 
 /// Commits, unless a blob is missing.
-pub(crate) fn unless_missing(result: Result<stash_store::Receipt, CommitError>) -> bool {
+pub(crate) fn unless_missing(result: Result<stash_store::batch::Receipt, CommitError>) -> bool {
     match result {
         Ok(_) => true,
         Err(CommitError::MissingChunk { .. }) => false,

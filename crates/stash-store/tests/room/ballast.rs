@@ -1,8 +1,7 @@
 //! The ballast, which deletions live on when nothing else is left.
 
-use stash_store::{
-    Batch, Blob, ChunkState, CommitError, MemDisk, Options, Shortage, StageError, Store,
-};
+use stash_store::room::Shortage;
+use stash_store::{Batch, Blob, ChunkState, CommitError, MemDisk, Options, StageError, Store};
 
 use crate::common::{Random, dir, inline, put, read, record};
 use crate::{evict, inodes, is_settled, names, options, stored};

@@ -3,9 +3,9 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use stash_store::disk::{Fault, OpenMode};
 use stash_store::{
-    Address, Batch, Blob, CollectOptions, CommitError, Committer, Disk, Fault, MemDisk, OpenMode,
-    Options, Store,
+    Address, Batch, Blob, CollectOptions, CommitError, Committer, Disk, MemDisk, Options, Store,
 };
 
 use crate::common::{Random, dir, inline, put, read, record};

@@ -1,8 +1,8 @@
 //! Above a quota.
 
+use stash_store::room::{Allowance, Shortage};
 use stash_store::{
-    Allowance, Batch, Blob, CommitError, Committer, MemDisk, Options, Quota, Room, Shortage,
-    StageError, Store,
+    Batch, Blob, CommitError, Committer, MemDisk, Options, Quota, Room, StageError, Store,
 };
 
 use crate::common::{Random, dir, put, read, record};

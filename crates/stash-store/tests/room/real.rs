@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use stash_store::{Batch, Blob, Options, Resource, Shortage, StageError, Store};
+use stash_store::room::{Resource, Shortage};
+use stash_store::{Batch, Blob, Options, StageError, Store};
 
 use crate::common::{Random, put, read};
 use crate::{evict, is_settled, put_until_refused, stored};

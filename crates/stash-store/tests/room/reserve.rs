@@ -1,6 +1,7 @@
 //! Below the reserve that a store leaves of its disk.
 
-use stash_store::{Batch, Blob, MemDisk, Options, Resource, Room, Shortage, StageError, Store};
+use stash_store::room::{Resource, Shortage};
+use stash_store::{Batch, Blob, MemDisk, Options, Room, StageError, Store};
 
 use crate::common::{Random, dir, put, read, record};
 use crate::{RESERVE, evict, free, inodes, is_settled, names, options, put_until_refused, reserve};

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use stash_server::store::{CheckReport, CollectOptions, Options, RebuildReport, Store};
+use stash_server::store::check::CheckReport;
+use stash_server::store::{CollectOptions, Options, RebuildReport, Store};
 
 use super::opens::Opens;
 use super::{Home, HomeError, enter, store_path};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::codec::{Keys, Malformed, length, number, put_number};
 use super::directory::directory;
 use super::error::{TreeError, new_file_failed, read_failed, sync_failed, write_failed};
-use crate::OpenMode;
+use crate::disk::OpenMode;
 use crate::files::Files;
 
 const MAGIC: &[u8; 8] = b"stashidx";

@@ -16,9 +16,9 @@ use super::error::{TreeError, read_failed};
 use super::fences::{Fences, Place};
 use super::filter::{Filter, LINE};
 use super::layout::{FOOTER, Layout, pieces};
+use crate::disk::{DiskFile, OpenMode};
 use crate::files::Files;
 use crate::sync::Arc;
-use crate::{DiskFile, OpenMode};
 
 /// An open run.
 pub(super) struct Run {

@@ -9,9 +9,9 @@ use super::fences::{FenceWriter, Place};
 use super::filter::Filter;
 use super::layout::{Layout, PIECE};
 use super::run::{self, Run};
+use crate::disk::{DiskFile, OpenMode};
 use crate::files::Files;
 use crate::sync::Arc;
-use crate::{DiskFile, OpenMode};
 
 /// Bytes of a block, so that what its tag hashes has 4 KiB: what a look-up reads. An entry that is
 /// longer has a longer one to itself.

@@ -283,7 +283,7 @@ fn files_that_are_not_ours_are_removed_and_directories_left() {
     let before = disk.files();
     let high = format!("run-{:016x}", u64::from(u32::MAX) << 20);
     for name in [&high, "run-ffffffffffffffff", "run-x", "else"] {
-        disk.open(&directory::directory(&files).join(name), crate::OpenMode::Create).unwrap();
+        disk.open(&directory::directory(&files).join(name), crate::disk::OpenMode::Create).unwrap();
     }
     disk.create_dir(&directory::directory(&files).join("dir")).unwrap();
     drop(tree);

@@ -1,7 +1,7 @@
 //! Power cuts.
 
 use super::*;
-use crate::Fault;
+use crate::disk::Fault;
 
 /// Runs until the power goes at operation `at`: false once `at` is beyond the end.
 fn cut(seed: u64, disk_seed: u64, at: u64) -> bool {

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use super::*;
-use crate::Fault;
+use crate::disk::Fault;
 
 /// Runs with an error at operation `at`: false once `at` is beyond the end.
 fn fail(seed: u64, kind: ErrorKind, times: u64, at: u64) -> bool {

@@ -81,7 +81,7 @@ fn a_file_that_is_cut_or_longer_or_missing_is_found() {
     for (path, len) in disk.files() {
         for new in (0..len).chain([len + 1]) {
             let disk = disk.fork(0);
-            disk.open(&path, crate::OpenMode::Write).unwrap().set_len(new).unwrap();
+            disk.open(&path, crate::disk::OpenMode::Write).unwrap().set_len(new).unwrap();
             let context = format!("{new} bytes of {}", path.display());
             let found = damage(&disk, &map, &context);
             assert!(matches!(found, Some(TreeError::Damaged(_))), "{context}: {found:?}");
@@ -127,7 +127,7 @@ fn two_blocks_that_changed_places_are_found() {
     let mut take = || places.take(&run.fences).unwrap().unwrap();
     let (first, second, third) = (take(), take(), take());
     assert_eq!(second.len, third.len, "blocks of one length, so that all else is right");
-    let file = disk.open(&run.path, crate::OpenMode::Write).unwrap();
+    let file = disk.open(&run.path, crate::disk::OpenMode::Write).unwrap();
     let mut blocks = [vec![0; second.len], vec![0; third.len]];
     file.read_at(second.offset, &mut blocks[0]).unwrap();
     file.read_at(third.offset, &mut blocks[1]).unwrap();
@@ -147,7 +147,7 @@ fn a_footer_that_does_not_add_up_is_damage_whatever_its_tag() {
     let tree = Tree::open(&files, KEY, LIMITS).unwrap();
     let run = Arc::clone(&tree.below().runs[0]);
     let (id, at) = (run.layout.id, run.len - layout::FOOTER as u64);
-    let file = disk.open(&run.path, crate::OpenMode::Write).unwrap();
+    let file = disk.open(&run.path, crate::disk::OpenMode::Write).unwrap();
     let mut good = vec![0; layout::FOOTER - codec::TAG];
     file.read_at(at, &mut good).unwrap();
     for (word, value) in (0..7).flat_map(|n| [0, 1, 63, 1 << 40, u64::MAX].map(|v| (n, v))) {
