@@ -1,11 +1,10 @@
 //! What to type next, for each error that a user meets: the one table of such advice.
 
 use stash_vault::crypto::keys::KeyringError;
+use stash_vault::server::members::{ChangeMemberError, NotMet, RecoverError, RevokeError};
 use stash_vault::server::store::OpenError;
-use stash_vault::server::{
-    ChangeMemberError, EvictStop, FetchError, InviteError, JoinError, NotMet, RecoverError,
-    RevokeError,
-};
+use stash_vault::server::transfers::EvictStop;
+use stash_vault::server::{FetchError, InviteError, JoinError};
 use stash_vault::{
     Class, EvictError, GetError, HomeError, KeyError, LookupError, PutError, RecoveryTextError,
     RemoveError, ResolveError, RetentionError, RewriteError, UndeleteError,

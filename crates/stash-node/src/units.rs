@@ -5,7 +5,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use stash_vault::server::{MIN_RATE, Rate};
+use stash_vault::server::Rate;
+use stash_vault::server::transfers::MIN_RATE;
 
 /// Bytes, written as `500 GiB`, `64MiB` or `1.5 TiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -14,10 +14,10 @@ use stash_crypto::{
     ChunkRef, Clear, JoinRequest, Key, KeyGrant, Manifest, MemberChange, MemberEntry, MemberLog,
     Meta, NodeKeys, RecordDraft, RecordKind, Role, RootSecret, TicketId,
 };
+use stash_server::members::SignFailure;
 use stash_server::store::{Options, Store};
 use stash_server::{
-    Admission, Engine, EngineOptions, Environment, Mode, Position, SignFailure, Wait, Write, found,
-    join,
+    Admission, Engine, EngineOptions, Environment, Mode, Position, Wait, Write, found, join,
 };
 
 struct Founder(RootSecret);

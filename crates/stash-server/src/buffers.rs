@@ -4,3 +4,6 @@ pub(crate) mod buffer;
 pub(crate) mod places;
 pub(crate) mod pool;
 pub(crate) mod pools;
+
+pub use buffer::{Buffer, MAX_BUFFER, Shared};
+pub use pool::BufferPool;

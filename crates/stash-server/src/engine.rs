@@ -254,7 +254,7 @@ impl Engine {
     ///
     /// # Panics
     ///
-    /// When `len` is above [`crate::MAX_BUFFER`].
+    /// When `len` is above [`crate::buffers::MAX_BUFFER`].
     pub async fn buffer(&self, len: usize) -> Buffer {
         self.layers.transfer.pools.upload.take(len).await
     }

@@ -19,11 +19,19 @@
 //! # }
 //! ```
 //!
+//! What callers name all the time stands here as well as in its module; the rest stands in the modules:
+//!
+//! - [`members`]: to make and join a stash, to invite, change and recover
+//! - [`records`]: how a record is written, which are accepted, and the clock that dates them
+//! - [`transfers`]: puts, gets, evictions, damage, and the rates of it all
+//! - [`housekeeping`]: collection, scrubs, repair, counts of copies
+//! - [`buffers`]: buffers for sealed chunks
+//!
 //! What nodes say to each other is specified in `docs/protocol.md`, part B.
 
 mod admission;
 mod asker;
-mod buffers;
+pub mod buffers;
 mod core;
 mod disk;
 mod door;
@@ -48,46 +56,93 @@ mod transfer;
 mod turn;
 mod upkeep;
 
-pub use admission::{Admission, Full, SignFailure};
-pub use buffers::buffer::{Buffer, MAX_BUFFER, Shared};
+pub use admission::Admission;
+pub use buffers::buffer::Buffer;
 pub use buffers::pool::BufferPool;
 pub use disk::Mode;
 pub use engine::Engine;
 pub use engine::options::{EngineOptions, StartError};
-pub use engine::paper::Paper;
-pub use engine::view::{EngineStatus, MemberView, RemovedView};
-pub use founder::change::{ChangeMemberError, MembersChanged};
-pub use founder::invite::{InviteError, MAX_TICKET_LIFE};
-pub use founder::tickets::{RevokeError, TicketView};
-pub use ledger::author::{Draft, Position, Write};
-pub use ledger::clock::{ClockTrust, JUMP, PROBATION};
-pub use ledger::divergence::Reissue;
-pub use ledger::error::{LedgerError, NameFull, RosterError, WriteError};
-pub use ledger::rules::{Unacceptable, accept};
-pub use membership::confirmation::Confirmed;
-pub use membership::join::{JoinError, Joined, found, join, join_on};
-pub use membership::recovery::survey::{Recovered, Sought, Survey, survey};
-pub use membership::recovery::{Life, RecoverError, member_log};
-pub use membership::standing::NotMet;
+pub use engine::view::{EngineStatus, MemberView};
+pub use founder::invite::InviteError;
+pub use founder::tickets::TicketView;
+pub use ledger::author::{Position, Write};
+pub use ledger::error::{LedgerError, WriteError};
+pub use membership::join::{JoinError, found, join};
 pub use message::reply::Refusal;
-pub use message::room::MemberRoom;
 pub use rpc::AskError;
-pub use stash_p2p::Environment;
-pub use stash_p2p::{Bandwidth, MIN_RATE, PeerStats, Rate, RateTooLow};
+pub use stash_p2p::{Environment, PeerStats, Rate};
 pub use stash_store as store;
 pub use tasks::{ListedTask, TaskStatus};
-pub use transfer::background::{Replicated, Traffic};
-pub use transfer::damage::{Damage, Damaged};
-pub use transfer::evict::outcome::{EvictError, EvictStop, Evicted};
+pub use transfer::background::Traffic;
+pub use transfer::evict::outcome::{EvictError, Evicted};
 pub use transfer::fetch::{Fetch, FetchError};
-pub use transfer::holders::Holding;
-pub use transfer::suspects::Trial;
-pub use transfer::tally::{STALL, Tally, UnknownWait, Wait};
+pub use transfer::tally::Wait;
 pub use transfer::upload::{Outcome, Pending, PutError, Upload};
-pub use upkeep::counts::{Copies, MemberCopies};
-pub use upkeep::house::HouseStatus;
-pub use upkeep::housekeeping::{DAMAGE_LISTED, Housekeeper};
-pub use upkeep::on_demand::{Checked, HouseError, ScrubReport};
-pub use upkeep::repair::Repaired;
-pub use upkeep::repairs::RepairStatus;
+pub use upkeep::housekeeping::Housekeeper;
 pub use upkeep::schedule::Housekeeping;
+
+pub mod members {
+    //! Members: who makes and joins a stash, who invites and changes members, and who takes a lost
+    //! stash back from them.
+    //!
+    //! Start with [`found`] and [`join`]; [`survey`] is for a recovery.
+
+    pub use crate::admission::{Admission, Full, SignFailure};
+    pub use crate::engine::paper::Paper;
+    pub use crate::engine::view::{MemberView, RemovedView};
+    pub use crate::founder::change::{ChangeMemberError, MembersChanged};
+    pub use crate::founder::invite::{InviteError, MAX_TICKET_LIFE};
+    pub use crate::founder::tickets::{RevokeError, TicketView};
+    pub use crate::ledger::error::RosterError;
+    pub use crate::membership::confirmation::Confirmed;
+    pub use crate::membership::join::{JoinError, Joined, found, join, join_on};
+    pub use crate::membership::recovery::survey::{Recovered, Sought, Survey, survey};
+    pub use crate::membership::recovery::{Life, RecoverError, member_log};
+    pub use crate::membership::standing::NotMet;
+    pub use crate::message::room::MemberRoom;
+    pub use stash_p2p::PeerStats;
+}
+
+pub mod records {
+    //! Records: how one is written, which are accepted, and what the node's clock is worth for
+    //! their dates.
+    //!
+    //! Start with [`Write`], of which the engine makes a [`Draft`] at a [`Position`].
+
+    pub use crate::ledger::author::{Draft, Position, Write};
+    pub use crate::ledger::clock::{ClockTrust, JUMP, PROBATION};
+    pub use crate::ledger::divergence::Reissue;
+    pub use crate::ledger::error::{LedgerError, NameFull, WriteError};
+    pub use crate::ledger::rules::{Unacceptable, accept};
+}
+
+pub mod transfers {
+    //! What goes between nodes: puts and the copies that they wait for, gets, evictions, damage that
+    //! waits for a whole copy, and the rates of it all.
+    //!
+    //! Start with [`Upload`], [`Fetch`] and [`Traffic`].
+
+    pub use crate::transfer::background::{Replicated, Traffic};
+    pub use crate::transfer::damage::{Damage, Damaged};
+    pub use crate::transfer::evict::outcome::{EvictError, EvictStop, Evicted};
+    pub use crate::transfer::fetch::{Fetch, FetchError};
+    pub use crate::transfer::holders::Holding;
+    pub use crate::transfer::tally::{STALL, Tally, UnknownWait, Wait};
+    pub use crate::transfer::upload::{Outcome, Pending, PutError, Upload};
+    pub use stash_p2p::{Bandwidth, MIN_RATE, Rate, RateTooLow};
+}
+
+pub mod housekeeping {
+    //! What a node does unasked: collection, scrubs, repair, counts of copies, and challenges.
+    //!
+    //! Start with [`Housekeeping`], its settings; [`Housekeeper`] does it in steps.
+
+    pub use crate::transfer::suspects::Trial;
+    pub use crate::upkeep::counts::{Copies, MemberCopies};
+    pub use crate::upkeep::house::HouseStatus;
+    pub use crate::upkeep::housekeeping::{DAMAGE_LISTED, Housekeeper};
+    pub use crate::upkeep::on_demand::{Checked, HouseError, ScrubReport};
+    pub use crate::upkeep::repair::Repaired;
+    pub use crate::upkeep::repairs::RepairStatus;
+    pub use crate::upkeep::schedule::Housekeeping;
+}

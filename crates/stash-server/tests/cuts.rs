@@ -14,7 +14,8 @@ use stash_crypto::{
     Clear, Cut, Dot, Incarnation, JoinRequest, MemberChange, MemberLog, NodeKeys, Record, Role,
     TicketId, Writer,
 };
-use stash_server::{Environment, Sought, survey};
+use stash_server::Environment;
+use stash_server::members::{Sought, survey};
 
 /// More than one entry names by itself, and more than one message of the wire tells at once.
 const MANY: u64 = 4_096 + 77;

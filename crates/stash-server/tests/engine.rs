@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::support::{Stash, addresses, all_connected, until};
 use stash_crypto::{Address, ChunkRef, RecordHash, RecordKind, Role};
-use stash_server::{EvictError, EvictStop, InviteError, PutError, Wait, WriteError};
+use stash_server::transfers::EvictStop;
+use stash_server::{EvictError, InviteError, PutError, Wait, WriteError};
 
 async fn three(stash: &Stash) -> [crate::support::Node; 3] {
     let founder = stash.founder().await;

@@ -20,7 +20,8 @@ use stash_crypto::{
 };
 use stash_p2p::CloseReason;
 use stash_server::store::Batch;
-use stash_server::{EvictError, EvictStop, Position, Wait, Write};
+use stash_server::transfers::EvictStop;
+use stash_server::{EvictError, Position, Wait, Write};
 
 async fn here(node: &Node, chunks: &[ChunkRef]) -> Vec<bool> {
     node.engine.chunks_here(&addresses(chunks)).await.unwrap()

@@ -11,8 +11,9 @@ use crate::support::{Node, Stash, all_connected, copy, now, until};
 use serde_bytes::ByteBuf;
 use stash_crypto::member::Confirmation;
 use stash_crypto::{NodeId, NodeKeys, Role};
+use stash_server::members::{ChangeMemberError, NotMet};
 use stash_server::store::{Options, Store};
-use stash_server::{ChangeMemberError, InviteError, JoinError, NotMet, found, join};
+use stash_server::{InviteError, JoinError, found, join};
 use tempfile::TempDir;
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -14,7 +14,8 @@ use stash_crypto::{
     Clear, Dot, ForgetKind, Incarnation, JoinRequest, Manifest, NodeId, NodeKeys, Record,
     RecordDraft, RecordKind, Role, TicketId, Vector, Writer,
 };
-use stash_server::{NameFull, PutError, Wait, Write, WriteError};
+use stash_server::records::NameFull;
+use stash_server::{PutError, Wait, Write, WriteError};
 
 fn dot(node: NodeId, incarnation: u8, n: u64) -> Dot {
     Dot { writer: Writer { node, incarnation: Incarnation::from_bytes([incarnation; 8]) }, n }

@@ -14,7 +14,8 @@ use futures::FutureExt;
 use serde_bytes::ByteBuf;
 use stash_crypto::{Address, ChunkRef, NodeId, NodeKeys, Role, StashId};
 use stash_p2p::CloseReason;
-use stash_server::{EvictError, EvictStop, FetchError, Wait};
+use stash_server::transfers::EvictStop;
+use stash_server::{EvictError, FetchError, Wait};
 
 /// Sealed chunks by address.
 type Bytes = BTreeMap<Address, Vec<u8>>;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crate::support::{Node, Stash, addresses, all_connected, until};
 use stash_crypto::{Address, ChunkRef, Role};
+use stash_server::Wait;
 use stash_server::store::{Batch, Blob};
-use stash_server::{Damage, Wait};
+use stash_server::transfers::Damage;
 
 /// Flips a byte of the file that has these bytes of a chunk in it.
 fn flip(node: &Node, chunk: &ChunkRef) {

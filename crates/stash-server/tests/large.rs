@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crate::support::{Node, Stash, until};
 use stash_crypto::{MemberEntry, NodeId, NodeKeys, Role};
+use stash_server::members::Full;
 use stash_server::store::batch::MAX_ROW_VALUE;
-use stash_server::{Full, InviteError, JoinError, join};
+use stash_server::{InviteError, JoinError, join};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

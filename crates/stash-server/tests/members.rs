@@ -16,7 +16,8 @@ use stash_crypto::{
     Clear, ForgetKind, MemberChange, MemberEntry, NodeId, NodeKeys, Record, RecordKind, Role,
     Vector,
 };
-use stash_server::{ChangeMemberError, PutError, Wait};
+use stash_server::members::ChangeMemberError;
+use stash_server::{PutError, Wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

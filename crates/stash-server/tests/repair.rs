@@ -12,8 +12,9 @@ use crate::client::{Act, Answer, Ask, Client, script};
 use crate::support::{Node, Stash, addresses, all_connected, now, until};
 use serde_bytes::ByteBuf;
 use stash_crypto::{ChunkRef, Role};
+use stash_server::housekeeping::Copies;
 use stash_server::store::{Options, Store};
-use stash_server::{Copies, Wait, found};
+use stash_server::{Wait, found};
 
 /// A stash whose members challenge each other all the time.
 fn distrustful() -> Stash {

@@ -6,7 +6,8 @@ use stash_crypto::{
     JoinRequest, KeyGrant, MemberChange, MemberEntry, MemberLog, NodeKeys, ReadRoot, Role,
     RootSecret, StashId, TicketId,
 };
-use stash_server::{Admission, SignFailure};
+use stash_server::Admission;
+use stash_server::members::SignFailure;
 use thiserror::Error;
 
 /// The ticket id of members that came without a ticket: the founder, and a recovered owner.

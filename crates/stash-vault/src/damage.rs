@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stash_crypto::{Key, RecordHash};
-use stash_server::{Damage, Damaged};
+use stash_server::transfers::{Damage, Damaged};
 
 use crate::lookup::LookupError;
 use crate::vault::Vault;

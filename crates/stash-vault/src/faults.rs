@@ -1,11 +1,13 @@
 //! What the errors of engine and store mean to a caller.
 
+use stash_server::housekeeping::HouseError;
+use stash_server::members::{ChangeMemberError, RecoverError, RosterError};
 use stash_server::store::collect::CollectError;
 use stash_server::store::error::ScrubError;
 use stash_server::store::{CommitError, OpenError, ReadError, StageError};
+use stash_server::transfers::EvictStop;
 use stash_server::{
-    AskError, ChangeMemberError, EvictStop, FetchError, HouseError, JoinError, LedgerError,
-    PutError, RecoverError, Refusal, RosterError, StartError, WriteError,
+    AskError, FetchError, JoinError, LedgerError, PutError, Refusal, StartError, WriteError,
 };
 
 use crate::class::Class;

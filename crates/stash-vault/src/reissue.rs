@@ -1,12 +1,13 @@
 //! Writing versions again whose numbers turned out to be used twice: this node was brought back from a
-//! copy, or cloned. The engine says which (`stash_server::Reissue`); only whoever has the read keys can
+//! copy, or cloned. The engine says which (`stash_server::records::Reissue`); only whoever has the read keys can
 //! seal them anew.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use stash_crypto::RecordKind;
-use stash_server::{LedgerError, Position, Reissue, Wait, Write};
+use stash_server::records::Reissue;
+use stash_server::{LedgerError, Position, Wait, Write};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;

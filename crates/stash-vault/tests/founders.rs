@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::common::{Place, close, connected, open, open_at, until};
 use stash_vault::crypto::{RecoveryText, TicketId};
-use stash_vault::server::{JoinError, RevokeError};
+use stash_vault::server::JoinError;
+use stash_vault::server::members::RevokeError;
 use stash_vault::{Home, HomeError, JoinOptions, Node, RecoverOptions, Role};
 
 async fn alarms(node: &Node) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::common::{Place, close, connected, get, noise, open, open_at, put, shows, until, vault};
 use stash_vault::crypto::RecoveryText;
-use stash_vault::server::{Life, RecoverError};
+use stash_vault::server::members::{Life, RecoverError};
 use stash_vault::{Home, HomeError, Node, Progress, PutOptions, RecoverOptions, Role, Wait};
 
 async fn destroyed(place: &Place, founder: Node) {

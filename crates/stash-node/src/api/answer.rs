@@ -7,7 +7,9 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
-use stash_vault::server::{ChangeMemberError, HouseError, InviteError, LedgerError, RevokeError};
+use stash_vault::server::housekeeping::HouseError;
+use stash_vault::server::members::{ChangeMemberError, RevokeError};
+use stash_vault::server::{InviteError, LedgerError};
 use stash_vault::{
     Class, EvictError, GetError, HomeError, Key, LookupError, PutError, RecoveryTextError,
     RemoveError, ResolveError, RetentionError, UndeleteError, VersionId, Wait,

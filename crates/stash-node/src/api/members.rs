@@ -7,7 +7,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use stash_vault::server::{MemberRoom, MemberView, MembersChanged};
+use stash_vault::server::MemberView;
+use stash_vault::server::members::{MemberRoom, MembersChanged};
 use stash_vault::{NodeId, Role, Ticket};
 
 use super::answer::{Document, number};

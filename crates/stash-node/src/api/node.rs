@@ -97,7 +97,7 @@ fn traffic(limits: server::Traffic, transferred: PeerStats) -> Traffic {
 }
 
 /// What the founder last said of the member log, and how long ago.
-fn confirmed(told: server::Confirmed) -> Confirmed {
+fn confirmed(told: server::members::Confirmed) -> Confirmed {
     Confirmed { at: upkeep::moment(told.at), days: days_since(told.at), missing: told.missing }
 }
 
@@ -107,7 +107,7 @@ pub(super) fn days_since(at: u64) -> u64 {
     now.map_or(0, |now| now.as_secs().saturating_sub(at) / 86_400)
 }
 
-fn paper(found: Option<server::Paper>) -> RecoveryTextState {
+fn paper(found: Option<server::members::Paper>) -> RecoveryTextState {
     RecoveryTextState {
         printed: found.is_some(),
         named: number(found.map_or(0, |paper| paper.named)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use stash_vault::NodeId;
-use stash_vault::server::{MemberCopies, RepairStatus};
+use stash_vault::server::housekeeping::{MemberCopies, RepairStatus};
 
 use super::answer::Document;
 use super::operation;

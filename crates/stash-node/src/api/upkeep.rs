@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use stash_vault::server::housekeeping::HouseStatus;
 use stash_vault::server::store::check::CheckReport;
 use stash_vault::server::store::{Finding, Room as StoreRoom, ScrubProgress, Stats};
-use stash_vault::server::{Damage, Damaged as Damages, HouseStatus};
+use stash_vault::server::transfers::{Damage, Damaged as Damages};
 
 use super::answer::Document;
 use super::operation;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use stash_vault::Traffic;
-use stash_vault::server::Bandwidth;
+use stash_vault::server::transfers::Bandwidth;
 
 use super::{Lookup, Setting, or_default};
 use crate::cli::Up;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use stash_vault::crypto::keys::KeyringError;
 use stash_vault::crypto::{Keyring, RecoveryText};
-use stash_vault::server::{Life, RecoverError};
+use stash_vault::server::members::{Life, RecoverError};
 use stash_vault::{
     Clock, Home, HomeError, InitOptions, JoinOptions, Node, RecoverOptions, RunOptions, Ticket,
 };

@@ -87,7 +87,7 @@ impl Places {
     ///
     /// # Panics
     ///
-    /// When `len` is above [`crate::MAX_BUFFER`]: lengths from peers are checked before.
+    /// When `len` is above [`crate::buffers::MAX_BUFFER`]: lengths from peers are checked before.
     pub(crate) async fn take(&self, member: NodeId, len: usize) -> Buffer {
         self.take_watched(member, len).await.0
     }
@@ -279,7 +279,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_is_given_what_comes_back_in_turn_and_may_leave() {
         let places = Places::new(Bounds { own: 0, ..BOUNDS });
-        let mut held = places.take(node(9), crate::MAX_BUFFER).await;
+        let mut held = places.take(node(9), crate::buffers::MAX_BUFFER).await;
         let also_held = places.take(node(8), 1 << 20).await;
         let mut waiting: Vec<_> =
             [1, 1, 2].map(|n| Box::pin(places.take(node(n), 1 << 20))).into_iter().collect();

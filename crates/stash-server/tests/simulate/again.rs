@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use stash_crypto::RecordHash;
-use stash_server::{Reissue, Wait};
+use stash_server::Wait;
+use stash_server::records::Reissue;
 use tokio::time::timeout;
 
 use crate::network::lock;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use stash_crypto::{RecordHash, RecordKind};
+use stash_server::Wait;
 use stash_server::store::Quota;
-use stash_server::{Replicated, Wait};
+use stash_server::transfers::Replicated;
 use tokio::time::sleep;
 
 use crate::machine::{FOUNDER, Machine};

@@ -6,7 +6,8 @@ use std::time::Duration;
 use rand::RngExt;
 use stash_crypto::keys::unwrap;
 use stash_crypto::{KeyGrant, Role, Ticket};
-use stash_server::{JoinError, Joined, join_on};
+use stash_server::JoinError;
+use stash_server::members::{Joined, join_on};
 use tokio::time::sleep;
 
 use crate::machine::Welcome;

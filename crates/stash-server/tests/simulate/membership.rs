@@ -11,7 +11,8 @@ use stash_crypto::{
     JoinRequest, KeyGrant, MemberChange, MemberEntry, MemberLog, NameId, Record, RecordHash, Role,
     RootSecret,
 };
-use stash_server::{Admission, ChangeMemberError, MembersChanged, SignFailure};
+use stash_server::Admission;
+use stash_server::members::{ChangeMemberError, MembersChanged, SignFailure};
 
 use crate::check::taken;
 use crate::machine::{Common, Machine};

@@ -326,7 +326,7 @@ impl Hand {
         }
     }
 
-    async fn sealed(&self, which: u8) -> (ChunkRef, stash_server::Shared) {
+    async fn sealed(&self, which: u8) -> (ChunkRef, stash_server::buffers::Shared) {
         let plain = LENGTHS[usize::from(which) % LENGTHS.len()];
         let plain = usize::try_from(padme(plain as u64)).expect("a small length");
         let mut buffer = self.engine.buffer(CHUNK_OVERHEAD + plain).await;

@@ -12,7 +12,7 @@ use rand::RngExt;
 use stash_crypto::{
     EntryHash, JoinRequest, MemberChange, MemberLog, NoisePublic, RecordHash, Role, TicketId,
 };
-use stash_server::{RecoverError, Recovered, Sought, Survey, survey};
+use stash_server::members::{RecoverError, Recovered, Sought, Survey, survey};
 use tokio::time::sleep;
 
 use crate::machine::{Stop, Welcome};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use stash_crypto::record::leaves;
 use stash_crypto::{Address, RecordHash};
-use stash_server::{Reissue, Wait};
+use stash_server::Wait;
+use stash_server::records::Reissue;
 use tokio::time::{sleep, timeout};
 
 use crate::check::check_name;

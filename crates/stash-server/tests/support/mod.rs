@@ -13,10 +13,11 @@ use stash_crypto::{
     MemberLog, Meta, NameId, NodeKeys, RecordDraft, RecordKind, Role, RootSecret, StashId,
     TicketId,
 };
+use stash_server::members::SignFailure;
 use stash_server::store::{Options, Store};
 use stash_server::{
-    Admission, Engine, EngineOptions, Environment, Housekeeping, Mode, SignFailure, Traffic,
-    Upload, Wait, Write, found, join,
+    Admission, Engine, EngineOptions, Environment, Housekeeping, Mode, Traffic, Upload, Wait,
+    Write, found, join,
 };
 
 /// Where a test waits for something to become true, it gives up after this.

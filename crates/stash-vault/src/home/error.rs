@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use stash_crypto::NodeId;
 use stash_crypto::keys::{KeyringError, WrapError};
 use stash_crypto::member::GrantError;
+use stash_server::members::RecoverError;
 use stash_server::store::{CommitError, OpenError, ReadError};
-use stash_server::{JoinError, RecoverError, StartError};
+use stash_server::{JoinError, StartError};
 use thiserror::Error;
 
 use crate::admission::AdmitError;

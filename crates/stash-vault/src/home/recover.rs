@@ -6,8 +6,9 @@ use std::path::Path;
 use stash_crypto::{
     JoinRequest, KeyGrant, Keyring, MemberLog, NodeKeys, RecoveryText, Role, RootSecret, StashId,
 };
+use stash_server::members::{Life, Recovered, Sought, Survey, member_log, survey};
 use stash_server::store::{Options, Store};
-use stash_server::{Environment, Life, Recovered, Sought, StartError, Survey, member_log, survey};
+use stash_server::{Environment, StartError};
 use zeroize::Zeroizing;
 
 use super::make::{Made, absolute, check_replaceable, prepare, random_id};
