@@ -1,14 +1,15 @@
 //! What to type next, for each error that a user meets: the one table of such advice.
 
 use stash_vault::crypto::keys::KeyringError;
+use stash_vault::error::{
+    EvictError, KeyError, RecoveryTextError, RemoveError, ResolveError, RetentionError,
+    RewriteError, UndeleteError,
+};
 use stash_vault::server::members::{ChangeMemberError, NotMet, RecoverError, RevokeError};
 use stash_vault::server::store::OpenError;
 use stash_vault::server::transfers::EvictStop;
 use stash_vault::server::{FetchError, InviteError, JoinError};
-use stash_vault::{
-    Class, EvictError, GetError, HomeError, KeyError, LookupError, PutError, RecoveryTextError,
-    RemoveError, ResolveError, RetentionError, RewriteError, UndeleteError,
-};
+use stash_vault::{Class, GetError, HomeError, LookupError, PutError};
 
 /// Says what to do next.
 pub(crate) trait Hint {

@@ -55,7 +55,7 @@ fn read(path: &Path) -> Result<Zeroizing<String>, Problem> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_MAX + 1));
     let file = File::open(path).map_err(|e| cannot(&e.to_string()))?;
     let found = file.metadata().map_err(|e| cannot(&e.to_string()))?;
-    if stash_vault::is_exposed(path, &found) {
+    if stash_vault::home::is_exposed(path, &found) {
         let message = format!("the passphrase file {} can be read by other users", path.display());
         return Err(Problem::new(Class::Refused, message)
             .hint(format!("if nobody did read it: chmod 600 {}", path.display())));

@@ -10,7 +10,13 @@
 //! 0600). A keeper runs without it.
 //!
 //! Start with [`Home::init`] and [`Home::open`], which gives a [`Node`]; its [`Vault`] is where
-//! files go in and come out.
+//! files go in and come out. What callers name all the time stands here as well as in its module;
+//! the rest stands in the modules:
+//!
+//! - [`home`]: one data directory, made, joined, recovered, opened
+//! - [`names`]: what listings give: names, versions, alarms, locations
+//! - [`retention`]: when old versions are forgotten
+//! - [`error`]: why an operation failed, with all errors and their classes
 //!
 //! ```
 //! use stash_vault::{GetOptions, Home, InitOptions, Key, Progress, PutOptions, RunOptions};
@@ -51,7 +57,7 @@ mod faults;
 pub mod fuzzing;
 mod get;
 mod history;
-mod home;
+pub mod home;
 mod index;
 mod keys;
 mod list;
@@ -66,7 +72,7 @@ mod put;
 mod reissue;
 mod remove;
 mod resolve;
-mod retention;
+pub mod retention;
 mod rewrite;
 mod scope;
 mod source;
@@ -78,30 +84,56 @@ mod version_id;
 
 pub use class::Class;
 pub use clock::Clock;
-pub use evict::{EvictError, EvictReport};
-pub use faults::{change_member as change_member_class, house as house_class};
+pub use evict::EvictReport;
 pub use get::{GetError, GetOptions, GetReport, Reading};
-pub use history::{History, NameEntry, NamePage, Names, VersionEntry};
-pub use home::{
-    Examined, Home, HomeError, InitOptions, JoinOptions, Rebuilt, RecoverOptions, RunOptions,
-    is_exposed,
-};
+pub use home::{Home, HomeError, InitOptions, JoinOptions, RecoverOptions, RunOptions};
 pub use list::{Entry, Here};
-pub use locations::{Location, LocationState, Locations};
 pub use lookup::LookupError;
-pub use node::{Node, RecoveryTextError};
+pub use node::Node;
 pub use per_process::is_per_process;
 pub use progress::{Progress, Snapshot};
 pub use put::{PutError, PutOptions, PutReport};
-pub use remove::{RemoveError, RemoveReport};
-pub use resolve::{ResolveError, ResolveReport};
-pub use retention::{Moment, Retention, RetentionError, RetentionReport};
-pub use rewrite::RewriteError;
-pub use source::NamingError;
-pub use stash_crypto::record::KeyError;
+pub use remove::RemoveReport;
+pub use resolve::ResolveReport;
+pub use retention::Retention;
 pub use stash_crypto::{self as crypto, Key, Meta, NodeId, Role, StashId, Ticket};
 pub use stash_server::{self as server, Engine, Housekeeping, Traffic, Wait};
-pub use undelete::{UndeleteError, UndeleteReport};
+pub use undelete::UndeleteReport;
 pub use vault::Vault;
-pub use version::{Alarm, AlarmReason, Standing};
-pub use version_id::{VersionId, VersionIdError};
+pub use version_id::VersionId;
+
+pub mod error {
+    //! Why an operation failed: an error of its own for each, and the [`Class`] that a program acts on.
+
+    pub use crate::class::Class;
+    pub use crate::evict::EvictError;
+    pub use crate::faults::{change_member as change_member_class, house as house_class};
+    pub use crate::get::GetError;
+    pub use crate::home::HomeError;
+    pub use crate::lookup::LookupError;
+    pub use crate::node::RecoveryTextError;
+    pub use crate::put::PutError;
+    pub use crate::remove::RemoveError;
+    pub use crate::resolve::ResolveError;
+    pub use crate::retention::RetentionError;
+    pub use crate::rewrite::RewriteError;
+    pub use crate::source::NamingError;
+    pub use crate::undelete::UndeleteError;
+    pub use crate::version_id::VersionIdError;
+    pub use stash_crypto::record::KeyError;
+}
+
+pub mod names {
+    //! What names there are, which versions each has, what was set aside of it, and where its chunks
+    //! lie.
+    //!
+    //! [`Vault::ls`](crate::Vault::ls), [`Vault::names`](crate::Vault::names),
+    //! [`Vault::history`](crate::Vault::history) and [`Vault::locations`](crate::Vault::locations)
+    //! give these.
+
+    pub use crate::history::{History, NameEntry, NamePage, Names, VersionEntry};
+    pub use crate::list::{Entry, Here};
+    pub use crate::locations::{Location, LocationState, Locations};
+    pub use crate::version::{Alarm, AlarmReason, Standing};
+    pub use crate::version_id::VersionId;
+}

@@ -11,8 +11,9 @@ use crate::common::{Place, all, close, files, get, noise, put, vault};
 use futures::StreamExt;
 use stash_vault::crypto::chunk::CHUNK_OVERHEAD;
 use stash_vault::crypto::{ChunkRef, Clear, Keyring, Manifest, Meta, RecordDraft, RecordKind};
+use stash_vault::names::AlarmReason;
 use stash_vault::server::{Position, Write};
-use stash_vault::{AlarmReason, Class, GetOptions, Key, Progress, Role, Wait};
+use stash_vault::{Class, GetOptions, Key, Progress, Role, Wait};
 
 const MIB: usize = 1 << 20;
 

@@ -8,10 +8,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::common::{Place, all, close, connected, get, noise, open_at, put, vault};
 use stash_vault::crypto::{ForgetKind, Record, RecordKind};
-use stash_vault::{
-    Class, Clock, Home, Key, Moment, Names, Node, Progress, Retention, RetentionReport, Role,
-    RunOptions, Wait,
-};
+use stash_vault::names::Names;
+use stash_vault::retention::{Moment, RetentionReport};
+use stash_vault::{Class, Clock, Home, Key, Node, Progress, Retention, Role, RunOptions, Wait};
 
 const DAY: u64 = 86_400;
 const START: u64 = 1_800_000_000;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::common::{Place, all, close, connected, get, noise, open, planted, put, shows, vault};
 use stash_vault::crypto::RecoveryText;
+use stash_vault::names::LocationState;
 use stash_vault::{
-    Class, GetOptions, Here, Home, InitOptions, JoinOptions, Key, LocationState, Progress, Role,
-    Wait,
+    Class, GetOptions, Here, Home, InitOptions, JoinOptions, Key, Progress, Role, Wait,
 };
 
 const MIB: usize = 1 << 20;

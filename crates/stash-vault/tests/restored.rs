@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::common::{Place, close, connected, copy, open, open_at, vault};
 use futures::TryStreamExt;
-use stash_vault::{Key, Node, Progress, PutOptions, Role, Standing, Wait};
+use stash_vault::names::Standing;
+use stash_vault::{Key, Node, Progress, PutOptions, Role, Wait};
 
 fn key(text: &str) -> Key {
     Key::new(text).unwrap()

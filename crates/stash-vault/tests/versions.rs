@@ -8,9 +8,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::common::{Place, all, close, connected, files, get, noise, open, open_at, put, vault};
 use futures::TryStreamExt;
+use stash_vault::names::{History, Names, Standing};
 use stash_vault::{
-    Class, Clock, GetError, GetOptions, Here, History, Home, Key, Names, Node, Progress,
-    PutOptions, ResolveReport, Role, RunOptions, Standing, UndeleteReport, VersionId, Wait,
+    Class, Clock, GetError, GetOptions, Here, Home, Key, Node, Progress, PutOptions, ResolveReport,
+    Role, RunOptions, UndeleteReport, VersionId, Wait,
 };
 
 fn key(text: &str) -> Key {
@@ -41,7 +42,7 @@ async fn take(node: &Node, name: &str, version: VersionId) -> ResolveReport {
 }
 
 /// The bytes of one version, read by the short form of its id.
-async fn content(node: &Node, name: &str, version: &stash_vault::VersionEntry) -> Vec<u8> {
+async fn content(node: &Node, name: &str, version: &stash_vault::names::VersionEntry) -> Vec<u8> {
     let id: VersionId = VersionId::short(&version.version).parse().unwrap();
     let reading = vault(node).read_version(&key(name), &id, None, true).await.unwrap();
     let pieces: Vec<_> = reading.try_collect().await.unwrap();

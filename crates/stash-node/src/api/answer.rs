@@ -7,13 +7,13 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
+use stash_vault::error::{
+    EvictError, RecoveryTextError, RemoveError, ResolveError, RetentionError, UndeleteError,
+};
 use stash_vault::server::housekeeping::HouseError;
 use stash_vault::server::members::{ChangeMemberError, RevokeError};
 use stash_vault::server::{InviteError, LedgerError};
-use stash_vault::{
-    Class, EvictError, GetError, HomeError, Key, LookupError, PutError, RecoveryTextError,
-    RemoveError, ResolveError, RetentionError, UndeleteError, VersionId, Wait,
-};
+use stash_vault::{Class, GetError, HomeError, Key, LookupError, PutError, VersionId, Wait};
 
 use crate::error::{ErrorBody, Problem, http_status};
 use crate::hints::Hint as _;
@@ -67,7 +67,7 @@ impl From<RevokeError> for Problem {
 
 impl From<ChangeMemberError> for Problem {
     fn from(error: ChangeMemberError) -> Self {
-        let code = stash_vault::change_member_class(&error);
+        let code = stash_vault::error::change_member_class(&error);
         Self { code, message: error.to_string(), hint: error.hint() }
     }
 }
@@ -80,7 +80,7 @@ impl From<LedgerError> for Problem {
 
 impl From<HouseError> for Problem {
     fn from(error: HouseError) -> Self {
-        let problem = Self::new(stash_vault::house_class(&error), error.to_string());
+        let problem = Self::new(stash_vault::error::house_class(&error), error.to_string());
         match error {
             HouseError::ReadOnly { .. } => problem
                 .hint("look at the disk; then restart the node, which makes the store writable"),
@@ -157,7 +157,7 @@ pub(crate) fn key(text: &str) -> Result<Key, Problem> {
 
 /// A version that the user typed.
 pub(super) fn version(text: &str) -> Result<VersionId, Problem> {
-    let problem = |error: stash_vault::VersionIdError| {
+    let problem = |error: stash_vault::error::VersionIdError| {
         Problem::usage(error.to_string()).hint("`stash history KEY` lists the versions")
     };
     text.parse().map_err(problem)

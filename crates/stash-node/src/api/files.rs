@@ -8,8 +8,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use stash_vault::names::Names;
 use stash_vault::{
-    GetOptions, Key, Names, NodeId, Progress, PutError, PutOptions, PutReport, RemoveReport, Vault,
+    GetOptions, Key, NodeId, Progress, PutError, PutOptions, PutReport, RemoveReport, Vault,
 };
 
 use super::answer::{self, Document, KeyOfPath, Parameters, number};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use stash_vault::Alarm;
+use stash_vault::names::Alarm;
 use stash_vault::server::{self, PeerStats, Rate, TaskStatus};
 
 use super::answer::number;

@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
-use stash_vault::{NamePage, ResolveReport, UndeleteReport, VersionEntry};
+use stash_vault::names::{NamePage, VersionEntry};
+use stash_vault::{ResolveReport, UndeleteReport};
 
 use super::answer::{self, Document, KeyOfPath, Parameters, number};
 use super::files::{absolute, here, missing, same_to_all};

@@ -93,7 +93,7 @@ fn recovery_text(path: &Path) -> Result<RecoveryText, Problem> {
         std::io::stdin().take(RECOVERY_MAX).read_to_string(&mut text).map_err(cannot)?;
     } else {
         let file = File::open(path).map_err(cannot)?;
-        if stash_vault::is_exposed(path, &file.metadata().map_err(cannot)?) {
+        if stash_vault::home::is_exposed(path, &file.metadata().map_err(cannot)?) {
             say(&format!(
                 "others can read {}: it is the whole stash to whoever has it",
                 path.display()
