@@ -19,7 +19,7 @@ const EXAMPLE: Duration = Duration::from_secs(15 * 60);
 
 /// The libraries, each of which must build and show itself alone.
 const LIBRARIES: &[&str] =
-    &["stash-crypto", "stash-store", "stash-p2p", "stash-server", "stash-vault"];
+    &["stash-crypto", "stash-disk", "stash-store", "stash-p2p", "stash-server", "stash-vault"];
 
 /// One thing that must hold.
 struct Step {

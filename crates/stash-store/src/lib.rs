@@ -11,7 +11,6 @@ mod chunk_dir;
 pub mod collect;
 mod commit;
 mod compact;
-pub mod disk;
 mod entry;
 pub mod error;
 mod files;
@@ -44,7 +43,6 @@ pub use batch::{Batch, RecordEntry, Ref};
 pub use blob::{Blob, Mismatch};
 pub use chunk_dir::Away;
 pub use collect::CollectOptions;
-pub use disk::{Disk, MemDisk, RealDisk};
 pub use error::{CommitError, IoError, OpenError, ReadError, StageError};
 pub use finding::Finding;
 pub use lease::{Lease, LeaseError, MAX_LEASED};
@@ -52,6 +50,8 @@ pub use nest::{Nest, NestError, nest};
 pub use options::{Committer, MAX_BLOB_BYTES, MAX_SMALL, Options};
 pub use rebuild::RebuildReport;
 pub use room::{Quota, Room};
+pub use stash_disk as disk;
+pub use stash_disk::{Disk, MemDisk, RealDisk};
 pub use stats::{
     ChunkState, DamagedRecord, OpenReport, RecordTotals, ScrubProgress, Staged, Stats, StoredRecord,
 };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::content::{FileNode, lock};
 use super::survival::Fate;
-use crate::disk::DirEntry;
+use crate::DirEntry;
 
 #[derive(Debug, Clone)]
 pub(super) enum Node {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{self, AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, StatVfs};
 use rustix::io::Errno;
 
-use super::{DirEntry, Disk, DiskFile, Identity, Lock, OpenMode, Space};
+use crate::{DirEntry, Disk, DiskFile, Identity, Lock, OpenMode, Space};
 
 /// Files are for their owner alone.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);

@@ -1,8 +1,9 @@
-//! The one seam to the disk: the log, blob files and the index all go through it.
+#![doc = include_str!("../README.md")]
 
 mod mem;
 mod overlay;
 mod real;
+mod sync;
 
 use std::fmt;
 use std::io;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use mem::{Fault, MemDisk, Part, Survival};
-pub(crate) use overlay::Overlay;
+pub use overlay::Overlay;
 pub use real::RealDisk;
 
 /// How a file is opened. A symbolic link anywhere below the resolved directory is an error.

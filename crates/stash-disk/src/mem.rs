@@ -12,15 +12,15 @@ mod world;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Arc, MutexGuard};
 
-use super::{DirEntry, Disk, DiskFile, Lock, OpenMode, Space};
+use crate::{DirEntry, Disk, DiskFile, Lock, OpenMode, Space};
 use content::FileNode;
 use handle::{MemFile, MemLock};
 use random::Random;
 use survival::Fate;
 use tree::{DirNode, Node};
-use world::World;
+use world::{Shared, World};
 
 pub use fault::{Fault, Part};
 pub use survival::Survival;
@@ -38,17 +38,17 @@ pub use survival::Survival;
 /// Clones are the same disk. Everything random comes from the seed.
 #[derive(Debug, Clone)]
 pub struct MemDisk {
-    world: Arc<Mutex<World>>,
+    world: Shared,
 }
 
 impl MemDisk {
     /// An empty disk with a root directory, `/`.
     pub fn new(seed: u64) -> MemDisk {
-        MemDisk { world: Arc::new(Mutex::new(World::new(seed))) }
+        MemDisk { world: Shared::new(World::new(seed)) }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+        self.world.lock()
     }
 
     /// Operations that change the disk so far: writes, syncs, and changes of lengths and names.
@@ -158,6 +158,46 @@ impl MemDisk {
         world.root.file(path)?.flip(bit);
         Ok(())
     }
+
+    /// Takes a file or directory away, as somebody does who moves it elsewhere, durably. One with a
+    /// name that is hidden already stays.
+    pub fn hide(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.world();
+        if world.hidden.taken.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let taken = world.root.take(path)?;
+        world.hidden.taken.insert(path.to_owned(), taken);
+        Ok(())
+    }
+
+    /// Brings back what was hidden, durably. Of two files with one name, the one that has taken its
+    /// place meanwhile stays.
+    pub fn show(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.world();
+        let taken = world.hidden.taken.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        world.root.give(path, &taken)
+    }
+
+    /// Paths that are hidden.
+    pub fn hidden(&self) -> Vec<PathBuf> {
+        self.world().hidden.taken.keys().cloned().collect()
+    }
+
+    /// Puts a directory, and what is below it, on another device; the others are on 0.
+    pub fn set_device(&self, dir: &Path, device: u64) {
+        self.world().hidden.devices.insert(dir.to_owned(), device);
+    }
+
+    /// From now on, whatever is done at or below a path fails with this error of the system; `None`
+    /// ends that.
+    pub fn fail_below(&self, path: &Path, code: Option<i32>) {
+        let sick = &mut self.world().hidden.sick;
+        match code {
+            Some(code) => drop(sick.insert(path.to_owned(), code)),
+            None => drop(sick.remove(path)),
+        }
+    }
 }
 
 impl Disk for MemDisk {
@@ -180,7 +220,7 @@ impl Disk for MemDisk {
             world.look(boot)?;
             world.root.file(path)?
         };
-        let disk = self.clone();
+        let disk = self.world.clone();
         let (path, writable) = (path.to_owned(), mode != OpenMode::Read);
         Ok(Arc::new(MemFile { disk, node, path, boot, writable }))
     }
@@ -274,6 +314,6 @@ impl Disk for MemDisk {
         if !world.locks.insert(path.to_owned()) {
             return Ok(None);
         }
-        Ok(Some(Box::new(MemLock { disk: self.clone(), path: path.to_owned(), boot })))
+        Ok(Some(Box::new(MemLock { disk: self.world.clone(), path: path.to_owned(), boot })))
     }
 }

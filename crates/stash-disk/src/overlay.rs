@@ -4,18 +4,29 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{DirEntry, Disk, DiskFile, Lock, OpenMode, Space};
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::{DirEntry, Disk, DiskFile, Lock, OpenMode, Space};
 
 /// Bytes that are kept together once one of them was written.
 const PAGE: usize = 4096;
 
 /// Shows another disk with changes on top that are never written to it, and are gone with this.
 ///
-/// A file that was opened for reading before it is first written shows the bytes below it for
-/// good: a store does not do that.
+/// A file that was opened for reading before it is first written goes on to show the bytes below it. Nobody
+/// else may write to the disk below meanwhile.
+///
+/// ```
+/// use stash_disk::{Disk, MemDisk, OpenMode, Overlay};
+/// use std::{path::Path, sync::Arc};
+///
+/// let below = MemDisk::new(1);
+/// let disk = Overlay::new(Arc::new(below.clone()));
+/// disk.open(Path::new("/a"), OpenMode::Create)?.write_at(0, b"seen here alone")?;
+/// assert!(below.open(Path::new("/a"), OpenMode::Read).is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
-pub(crate) struct Overlay {
+pub struct Overlay {
     below: Arc<dyn Disk>,
     names: Mutex<BTreeMap<PathBuf, Node>>,
 }
@@ -29,7 +40,8 @@ enum Node {
 }
 
 impl Overlay {
-    pub(crate) fn new(below: Arc<dyn Disk>) -> Overlay {
+    /// Nothing is changed yet.
+    pub fn new(below: Arc<dyn Disk>) -> Overlay {
         Overlay { below, names: Mutex::default() }
     }
 

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use stash_store::disk::{DiskFile, OpenMode};
-use stash_store::{Disk, MemDisk, RealDisk};
+use stash_disk::{Disk, DiskFile, MemDisk, OpenMode, RealDisk};
 
 /// A disk and an empty directory on it.
 struct Ground {

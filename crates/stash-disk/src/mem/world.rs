@@ -9,6 +9,21 @@ use super::fault::{Part, Schedule, Step};
 use super::hidden::Hidden;
 use super::random::Random;
 use super::tree::{DirNode, Node};
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The state, by all of its handles.
+#[derive(Debug, Clone)]
+pub(super) struct Shared(Arc<Mutex<World>>);
+
+impl Shared {
+    pub(super) fn new(world: World) -> Shared {
+        Shared(Arc::new(Mutex::new(world)))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct World {

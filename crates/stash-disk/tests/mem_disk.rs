@@ -8,8 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::common::seed;
-use stash_store::disk::{DiskFile, Fault, OpenMode, Part, Survival};
-use stash_store::{Disk, MemDisk};
+use stash_disk::{Disk, DiskFile, Fault, MemDisk, OpenMode, Part, Survival};
 
 const PARTS: [Part; 4] = [Part::Nothing, Part::OneByte, Part::AllButOne, Part::Random];
 

@@ -3,18 +3,17 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::MemDisk;
 use super::content::FileNode;
-use super::world::World;
-use crate::disk::{DiskFile, Lock};
+use super::world::{Shared, World};
 use crate::sync::MutexGuard;
+use crate::{DiskFile, Lock};
 
 /// What the buffer of a failed read is filled with: neither zeros nor what was there before.
 const SCRIBBLE: u8 = 0x5a;
 
 #[derive(Debug)]
 pub(super) struct MemFile {
-    pub(super) disk: MemDisk,
+    pub(super) disk: Shared,
     pub(super) node: FileNode,
     pub(super) path: PathBuf,
     pub(super) boot: u64,
@@ -26,7 +25,7 @@ impl MemFile {
         if !self.writable {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "opened for reading"));
         }
-        let world = self.disk.world();
+        let world = self.disk.lock();
         world.alive(self.boot)?;
         Ok(world)
     }
@@ -34,13 +33,13 @@ impl MemFile {
 
 impl DiskFile for MemFile {
     fn len(&self) -> io::Result<u64> {
-        self.disk.world().look(self.boot)?;
+        self.disk.lock().look(self.boot)?;
         Ok(self.node.len())
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let read = {
-            let mut world = self.disk.world();
+            let mut world = self.disk.lock();
             world.look(self.boot).and_then(|()| world.hidden.check(&self.path))
         };
         if let Err(error) = read {
@@ -68,7 +67,7 @@ impl DiskFile for MemFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut world = self.disk.world();
+        let mut world = self.disk.lock();
         world.alive(self.boot)?;
         let done = world.operate(self.boot);
         if done.is_ok() {
@@ -82,7 +81,7 @@ impl DiskFile for MemFile {
 
 #[derive(Debug)]
 pub(super) struct MemLock {
-    pub(super) disk: MemDisk,
+    pub(super) disk: Shared,
     pub(super) path: PathBuf,
     pub(super) boot: u64,
 }
@@ -91,7 +90,7 @@ impl Lock for MemLock {}
 
 impl Drop for MemLock {
     fn drop(&mut self) {
-        let mut world = self.disk.world();
+        let mut world = self.disk.lock();
         if world.boot == self.boot {
             world.locks.remove(&self.path);
         }

@@ -1,0 +1,42 @@
+//! Names that are taken away and brought back, other devices, and places that the disk fails to read.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::tree::Taken;
+
+/// What is not as it was.
+#[derive(Debug, Default)]
+pub(super) struct Hidden {
+    pub(super) taken: BTreeMap<PathBuf, Taken>,
+    pub(super) devices: BTreeMap<PathBuf, u64>,
+    pub(super) sick: BTreeMap<PathBuf, i32>,
+}
+
+impl Hidden {
+    /// The device of a directory: that of the nearest one above it which has one of its own.
+    pub(super) fn device(&self, dir: &Path) -> u64 {
+        dir.ancestors().find_map(|dir| self.devices.get(dir)).copied().unwrap_or(0)
+    }
+
+    /// Fails what is at, or below, a sick place.
+    pub(super) fn check(&self, path: &Path) -> io::Result<()> {
+        if self.sick.is_empty() {
+            return Ok(());
+        }
+        let sick = path.ancestors().find_map(|path| self.sick.get(path));
+        sick.map_or(Ok(()), |code| Err(io::Error::from_raw_os_error(*code)))
+    }
+
+    /// The same names away, of a disk of its own.
+    pub(super) fn copy(&self) -> Hidden {
+        let taken = self.taken.iter().map(|(path, taken)| (path.clone(), taken.copy())).collect();
+        Hidden { taken, devices: self.devices.clone(), sick: BTreeMap::new() }
+    }
+
+    /// All of them, for a power cut: what is not there is lost or kept as what is.
+    pub(super) fn taken(&self) -> impl Iterator<Item = &Taken> {
+        self.taken.values()
+    }
+}
