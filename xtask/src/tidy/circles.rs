@@ -116,7 +116,7 @@ fn longest(path: &[String], sources: &BTreeMap<Module, String>) -> Option<Module
 }
 
 /// Words and the marks that paths are made of, without comments; what stands in quotes is one mark.
-fn tokens(text: &str) -> Vec<String> {
+pub(super) fn tokens(text: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     for line in text.lines() {
         let line = line.split("//").next().unwrap_or_default();
@@ -153,7 +153,7 @@ fn paths(tokens: &[String]) -> Vec<Vec<String>> {
 }
 
 /// Reads one branch from its first name on; where the next one begins.
-fn branch(
+pub(super) fn branch(
     tokens: &[String],
     mut at: usize,
     before: &[String],

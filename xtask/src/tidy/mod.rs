@@ -7,6 +7,7 @@ mod files;
 mod floors;
 mod links;
 mod manifests;
+mod pages;
 mod replay;
 mod unused;
 mod words;
@@ -56,6 +57,7 @@ pub(crate) fn run(report: &Report) -> Result<()> {
     unused::check(&root, &tracked, &metadata, &mut findings)?;
     circles::check(&root, &tracked, &metadata, &mut findings)?;
     floors::check(&root, &tracked, &metadata, &mut findings)?;
+    pages::check(&root, &tracked, &metadata, &mut findings)?;
     for note in &findings.notes {
         report.line(format_args!("note: {note}"));
     }
