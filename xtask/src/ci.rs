@@ -18,8 +18,15 @@ const TESTS: Duration = Duration::from_secs(2 * 60 * 60);
 const EXAMPLE: Duration = Duration::from_secs(15 * 60);
 
 /// The libraries, each of which must build and show itself alone.
-const LIBRARIES: &[&str] =
-    &["stash-crypto", "stash-disk", "stash-store", "stash-p2p", "stash-server", "stash-vault"];
+const LIBRARIES: &[&str] = &[
+    "stash-crypto",
+    "stash-disk",
+    "stash-store",
+    "stash-p2p",
+    "stash-server",
+    "stash-vault",
+    "stash-api",
+];
 
 /// One thing that must hold.
 struct Step {

@@ -1,7 +1,8 @@
 //! `cargo xtask`: checks, clusters, benches and chaos of the stash workspace.
 //!
-//! It drives the built `stash` binary as a user would: arguments, exit codes, `--json`, `ready.json`. It links no
-//! stash crate, so nothing here can reach around the program's surface. `cargo xtask --help` lists the commands.
+//! It drives the built `stash` binary as a user would: arguments, exit codes, `--json`, `ready.json`. Of the stash
+//! crates it links `stash-api` alone, which has the shapes of what the program prints and answers, so nothing here
+//! can reach around the program's surface. `cargo xtask --help` lists the commands.
 
 mod bench;
 mod build;
@@ -20,7 +21,6 @@ mod process;
 mod races;
 mod report;
 mod scratch;
-mod shapes;
 mod simulate;
 mod tidy;
 mod tools;

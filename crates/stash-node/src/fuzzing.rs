@@ -16,17 +16,9 @@ mod tests;
 
 use std::path::Path;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use crate::api::range::Range;
-use crate::body::{
-    Event, EvictDone, EvictRequest, GetDone, GetRequest, InviteDone, InviteRequest, JoinDone,
-    JoinRequest, Listing, PeerChanged, PeerRemove, PeerRole, Peers, PutDone, PutRequest, Recovery,
-    RmDone, RmRequest, Status, Where,
-};
 use crate::config::of_text;
-use crate::error::{Class, ErrorBody};
+use crate::error::Class;
 use input::Input;
 
 /// A configuration file: settings that make sense, or a usage error that names the file.
@@ -52,42 +44,6 @@ pub fn config(bytes: &[u8]) -> bool {
             false
         }
     }
-}
-
-/// A JSON document of the local API: 1 byte of which, then its text. What was understood says the
-/// same once it is written again.
-pub fn body(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let which = input.u8() % 16;
-    let text = input.rest();
-    match which {
-        0 => same::<PutRequest>(text),
-        1 => same::<GetRequest>(text),
-        2 => same::<EvictRequest>(text),
-        3 => same::<RmRequest>(text),
-        4 => same::<InviteRequest>(text) || same::<PeerRemove>(text) || same::<PeerRole>(text),
-        5 => same::<JoinRequest>(text),
-        6 => same::<Status>(text),
-        7 => same::<Peers>(text),
-        8 => same::<Listing>(text),
-        9 => same::<Where>(text),
-        10 => same::<Event<PutDone>>(text),
-        11 => same::<Event<GetDone>>(text),
-        12 => same::<Event<EvictDone>>(text),
-        13 => same::<Event<RmDone>>(text) || same::<Event<JoinDone>>(text),
-        14 => same::<InviteDone>(text) || same::<Recovery>(text) || same::<PeerChanged>(text),
-        _ => same::<ErrorBody>(text),
-    }
-}
-
-fn same<T: Serialize + DeserializeOwned>(text: &[u8]) -> bool {
-    let Ok(document) = serde_json::from_slice::<T>(text) else {
-        return false;
-    };
-    let written = serde_json::to_string(&document).expect("it was read from JSON");
-    let read: T = serde_json::from_str(&written).expect("it was written here");
-    assert_eq!(serde_json::to_string(&read).ok(), Some(written));
-    true
 }
 
 /// A `Range` header: 8 bytes of the size of the file, then the text.

@@ -2,9 +2,7 @@
 //! daemon. It decides nothing about files, keys or peers.
 
 mod api;
-mod body;
 mod cli;
-mod client;
 mod commands;
 mod config;
 mod daemon;
@@ -25,8 +23,9 @@ use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::Parser;
+use stash_api::error::ErrorBody;
 
-use crate::error::{ErrorBody, Problem};
+use crate::error::Problem;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
@@ -46,7 +45,7 @@ fn reader_left(error: &anyhow::Error) -> bool {
 
 fn fail(problem: &Problem, json: bool) -> ExitCode {
     if json {
-        let body = ErrorBody { error: problem.clone() };
+        let body = ErrorBody::from(problem.clone());
         let document = serde_json::to_string(&body).unwrap_or_default();
         // The exit status tells of the failure even if nobody reads this.
         let _nobody_reads = output::Output::new(true, true).raw(&format!("{document}\n"));

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use crate::body::Progress;
+use stash_api::operation::Progress;
 
 const KNOWN: &str = "{msg} {bytes}/{total_bytes} [{bar:30}] {binary_bytes_per_sec} {eta}";
 const UNKNOWN: &str = "{spinner} {msg} {bytes} {binary_bytes_per_sec}";

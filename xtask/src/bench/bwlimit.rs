@@ -7,8 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use serde::Deserialize;
 use serde_json::{Value, json};
+use stash_api::files::Where;
+use stash_api::node::Status;
 
 use crate::bench::client::Client;
 use crate::bench::figures::mib;
@@ -34,17 +35,6 @@ const SLACK: f64 = 0.1;
 const ANSWER: f64 = 50.0;
 /// The file that is asked for; it has a chunk, so that the other node is asked, too.
 const ASKED: &str = "asked";
-
-#[derive(Debug, Deserialize)]
-struct Status {
-    traffic: Traffic,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-struct Traffic {
-    sent: u64,
-    received: u64,
-}
 
 /// Which way the bytes go, as the limited node sees it.
 #[derive(Clone, Copy, Debug)]
@@ -159,7 +149,7 @@ fn watch(socket: &Path, way: Way, done: &AtomicBool) -> Result<Vec<(f64, u64)>> 
     let mut looks = Vec::new();
     while !done.load(Ordering::Relaxed) {
         interrupt::check()?;
-        let status: Status = serde_json::from_slice(&client.ask("GET", "/v1/status", b"")?)?;
+        let status = client.get(&Status::route())?;
         let bytes = match way {
             Way::Sent => status.traffic.sent,
             Way::Received => status.traffic.received,
@@ -173,11 +163,11 @@ fn watch(socket: &Path, way: Way, done: &AtomicBool) -> Result<Vec<(f64, u64)>> 
 /// How long each question took.
 fn ask(socket: &Path, done: &AtomicBool) -> Result<Vec<Duration>> {
     let mut client = Client::connect(socket)?;
-    let path = format!("/v1/where/{ASKED}");
+    let place = Where::route(ASKED);
     let mut took = Vec::new();
     while !done.load(Ordering::Relaxed) {
         let begun = Instant::now();
-        client.ask("GET", &path, b"")?;
+        client.ask("GET", place.path(), b"")?;
         took.push(begun.elapsed());
         thread::sleep(PAUSE);
     }

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use serde::Deserialize;
 use serde_json::json;
+use stash_api::node::Status;
 
 use crate::bench::client::Client;
 use crate::bench::figures::mib;
@@ -53,19 +53,6 @@ const LOOKS: usize = 120;
 const ASKED_SECONDS: u32 = 15;
 const ASKED_NEWS_MS: u32 = 1000;
 const ASKED_MEMORY_MIB: u32 = 64;
-
-#[derive(Debug, Deserialize)]
-struct Status {
-    records: u64,
-    incomplete: u64,
-    missing_copies: u64,
-    traffic: Traffic,
-}
-
-#[derive(Debug, Deserialize)]
-struct Traffic {
-    received: u64,
-}
 
 pub(super) fn run(records: u32, json: bool) -> Result<()> {
     let report = Report::new(json);
@@ -231,7 +218,7 @@ fn client(node: &Node) -> Result<Client> {
 }
 
 fn status(client: &mut Client) -> Result<Status> {
-    Ok(serde_json::from_slice(&client.ask("GET", "/v1/status", b"")?)?)
+    client.get(&Status::route())
 }
 
 #[cfg(test)]

@@ -1,4 +1,7 @@
 //! A client of the local API that waits for every answer.
+//!
+//! It is none of `stash_api`: that one has a runtime, and a connection for each request, which would be
+//! measured with what the node does. Here a thread keeps one connection, and writes and reads it itself.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -6,6 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::de::DeserializeOwned;
+use stash_api::route::Get;
 
 /// An answer takes no longer, or the node hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,6 +26,11 @@ impl Client {
         let to = UnixStream::connect(socket).with_context(|| socket.display().to_string())?;
         to.set_read_timeout(Some(PATIENCE))?;
         Ok(Self { from: BufReader::new(to.try_clone()?), to })
+    }
+
+    /// One document.
+    pub(super) fn get<T: DeserializeOwned>(&mut self, what: &Get<T>) -> Result<T> {
+        Ok(serde_json::from_slice(&self.ask("GET", what.path(), b"")?)?)
     }
 
     /// One request with its answer; an answer that is no success is an error.

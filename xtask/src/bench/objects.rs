@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use rand::Rng;
 use serde_json::json;
+use stash_api::files::object_path;
 
 use crate::bench::client::Client;
 use crate::bench::times::Times;
@@ -92,7 +93,7 @@ fn mine_all(socket: &Path, verb: Verb, mine: impl Iterator<Item = u32>) -> Resul
 
 /// A thousand in each directory.
 fn path(number: u32) -> String {
-    format!("/v1/objects/bench/{:03}/{number:06}", number / 1000)
+    object_path(&format!("bench/{:03}/{number:06}", number / 1000))
 }
 
 fn object(number: u32) -> Vec<u8> {

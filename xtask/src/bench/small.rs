@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use rand::Rng;
 use serde_json::json;
+use stash_api::files::PutDone;
 
 use crate::bench::{median, rounded};
 use crate::build;
 use crate::cluster::{self, Cluster, Plan, Role};
 use crate::compare;
 use crate::report::Report;
-use crate::shapes::Put;
 use crate::tree::{self, Tree};
 
 /// Bytes of a file.
@@ -33,7 +33,7 @@ pub(super) fn run(files: u32, rounds: u32, json: bool) -> Result<()> {
         rustix::fs::sync();
         let reply =
             cluster.nodes[0].ok(&["put", cluster::text(&root)?, "--wait", "all", "--json"])?;
-        let put: Put = reply.json()?;
+        let put: PutDone = reply.json()?;
         if put.roots.iter().any(|root| root.files != u64::from(files) || root.copies != 3) {
             bail!("not every file has three copies: {put:?}");
         }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rand::Rng;
 use serde::Deserialize;
+use stash_api::files::PutDone;
 
 use crate::bench::figures::{Rates, document, mib, summary};
 use crate::build;
@@ -26,7 +27,6 @@ use crate::cluster::{self, Cluster, Node, Plan, Role};
 use crate::compare;
 use crate::process::Running;
 use crate::report::Report;
-use crate::shapes::Put;
 use crate::tree;
 
 /// The longest that one transfer may take.
@@ -147,7 +147,7 @@ impl Bench<'_> {
         let node = &self.cluster.nodes[0];
         let running = node.begin(&["put", cluster::text(source)?, "--wait", "all", "--json"])?;
         let reply = running.finish(TRANSFER)?.expect(&[0])?;
-        let put: Put = reply.json()?;
+        let put: PutDone = reply.json()?;
         if put.roots.iter().any(|root| root.copies != 3 || root.bytes != self.size) {
             bail!("not three copies of every byte: {put:?}");
         }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
+use stash_api::files::Listing;
 
 use crate::cluster::{self, Cluster, Node, Plan, Role};
 use crate::report::Report;
@@ -315,7 +316,7 @@ fn is_listed(node: &Node, key: &str) -> Result<bool> {
     if reply.code != 0 {
         return Ok(false);
     }
-    let listing: crate::shapes::Listing = reply.json()?;
+    let listing: Listing = reply.json()?;
     Ok(!listing.entries.is_empty())
 }
 

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rand::Rng;
+use stash_api::members::InviteDone;
+use stash_api::node::Status;
 
 use crate::cluster::{self, Cluster, Node, Plan, Role};
 use crate::process::Owned;
 use crate::report::Report;
-use crate::shapes::{Invited, Status};
 use crate::{build, interrupt, machine, tree};
 
 /// Chunks of 1 MiB that members get: a keeper on a slow line takes five minutes for them.
@@ -101,7 +102,7 @@ fn invite(node: &Node, members: usize) -> Result<Vec<String>> {
 }
 
 fn ticket(node: &Node, role: Role) -> Result<String> {
-    let invited: Invited = node.json(&["invite", "--role", &role.to_string()])?;
+    let invited: InviteDone = node.json(&["invite", "--role", &role.to_string()])?;
     Ok(invited.ticket)
 }
 

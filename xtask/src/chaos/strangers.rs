@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rand::{Rng, RngExt};
+use stash_api::members::Peers;
 
 use crate::cluster::{self, Cluster, Node, Plan, Role};
 use crate::report::Report;
-use crate::shapes::Peers;
 use crate::{build, compare, interrupt, machine, tree};
 
 /// Connections at the same time.

@@ -6,10 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use stash_api::files::{Entry, Listing};
 
 use crate::cluster::{Node, POLL};
 use crate::interrupt;
-use crate::shapes::{Entry, Listing};
 
 /// From an acknowledged write to its name being listed at another node.
 const LISTED: Duration = Duration::from_secs(20);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
+use stash_api::error::ErrorBody;
 
 use crate::cluster::Node;
 use crate::process::{Reply, Running};
-use crate::shapes::Failure;
 
 /// The longest that one command may take.
 pub(crate) const COMMAND: Duration = Duration::from_secs(180);
@@ -50,8 +50,8 @@ impl Node {
             if reply.stdout.is_empty() { reply.stderr.clone().into_bytes() } else { reply.stdout };
         // The document may follow warnings on stderr.
         let start = text.iter().position(|byte| *byte == b'{').unwrap_or(0);
-        let failure: Failure = serde_json::from_slice(&text[start..])
+        let failure: ErrorBody = serde_json::from_slice(&text[start..])
             .with_context(|| format!("`{}` failed without the documented JSON", reply.what))?;
-        Ok((failure.error.code, failure.error.message))
+        Ok((failure.error.code.to_string(), failure.error.message))
     }
 }

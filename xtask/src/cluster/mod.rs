@@ -11,11 +11,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use stash_api::members::{InviteDone, Peers};
+use stash_api::node::Status;
 
 use crate::interrupt;
 use crate::report::{Report, seconds};
 use crate::scratch::RunDirectory;
-use crate::shapes::{Invited, Peers, Status};
 
 pub(crate) use ask::{fresh, list, text, wait_listed};
 pub(crate) use node::{Node, Place};
@@ -129,7 +130,7 @@ impl Cluster {
     }
 
     fn invite(&self, role: Role) -> Result<String> {
-        let invited: Invited = self.nodes[0].json(&["invite", "--role", &role.to_string()])?;
+        let invited: InviteDone = self.nodes[0].json(&["invite", "--role", &role.to_string()])?;
         if invited.role != role.to_string() {
             bail!("asked for a ticket for {role}, got one for {}", invited.role);
         }

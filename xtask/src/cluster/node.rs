@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use stash_api::node::Ready;
 
 use crate::cluster::role::Role;
 use crate::process::Owned;
-use crate::shapes::Ready;
 use crate::{guard, interrupt, machine};
 
 /// From start to `ready.json`. The design asks for 0.5 s with a million objects and 1 s after a SIGKILL; the rest is for
@@ -204,7 +204,7 @@ impl Node {
     }
 
     fn note(&mut self, ready: Ready) -> Result<()> {
-        self.listen = ready.listen.first().context("ready.json names no address")?.to_owned();
+        self.listen = ready.listen.first().context("ready.json names no address")?.to_string();
         self.id = ready.node_id;
         Ok(())
     }

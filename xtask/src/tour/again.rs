@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use rand::Rng;
+use stash_api::files::{EvictDone, GetDone, Here};
 
 use crate::cluster;
 use crate::report::seconds;
-use crate::shapes::{Evicted, Got};
 use crate::tour::store::INLINE;
 use crate::tour::{Tour, plural};
 
@@ -23,20 +23,22 @@ const NOT_FOUND: i32 = 4;
 
 pub(super) fn evicted_and_back(tour: &mut Tour<'_>) -> Result<String> {
     let tree = tour.tree;
-    let evicted: Evicted = tour.founder().json(&["evict", "-r", &tree.key])?;
-    let expect = |tour: &Tour<'_>, state: &str| -> Result<()> {
+    let evicted: EvictDone = tour.founder().json(&["evict", "-r", &tree.key])?;
+    let expect = |tour: &Tour<'_>, here: Here| -> Result<()> {
         let entries = cluster::list(tour.founder(), &tree.key)?;
         if entries.len() != tree.files.len() {
             bail!("{} of {} files are still listed", entries.len(), tree.files.len());
         }
-        match entries.iter().find(|entry| entry.size > INLINE && entry.here != state) {
-            Some(entry) => bail!("{} is {} where {state} was expected", entry.key, entry.here),
+        match entries.iter().find(|entry| entry.size > INLINE && entry.here != here) {
+            Some(entry) => {
+                bail!("{} is {} where {} was expected", entry.key, entry.here.word(), here.word())
+            }
             None => Ok(()),
         }
     };
-    expect(tour, "evicted")?;
+    expect(tour, Here::Evicted)?;
     let took = tour.whole_tree_back(0)?;
-    expect(tour, "local")?;
+    expect(tour, Here::Local)?;
     Ok(format!(
         "{} chunks, {} MiB given up and listed; every byte back in {}",
         evicted.chunks,
@@ -52,7 +54,7 @@ pub(super) fn by_name(tour: &mut Tour<'_>) -> Result<String> {
     for index in &readers {
         let output = tour.output();
         let node = &tour.cluster.nodes[*index];
-        let got: Got = node.json(&["get", &tree.key, "-o", cluster::text(&output)?])?;
+        let got: GetDone = node.json(&["get", &tree.key, "-o", cluster::text(&output)?])?;
         if got.files != tree.files.len() as u64 || got.bytes != tree.bytes() {
             bail!("{} got {got:?}", node.name());
         }

@@ -5,9 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use stash_api::files::{Listing, Where};
+use stash_api::node::Status;
+use stash_api::versions::History;
 
 use crate::cluster::{self, Node, POLL};
-use crate::shapes::{History, Listing, Status, Where};
 use crate::tour::Tour;
 use crate::tour::outage::random_file;
 use crate::tour::store::complete_everywhere;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rand::RngExt;
 use rand::rngs::StdRng;
+use stash_api::node::Status;
 
-use crate::shapes::Status;
 use crate::tour::apart::until;
 use crate::tour::{Tour, plural};
 

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use stash_api::files::Where;
+use stash_api::node::Status;
 
 use crate::cluster::{self, Role};
 use crate::report::seconds;
-use crate::shapes::{Status, Where};
 use crate::tour::Tour;
 use crate::tour::apart::until;
 use crate::tour::outage::random_file;

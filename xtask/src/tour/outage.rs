@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use rand::Rng;
+use stash_api::files::{PutDone, Where};
 
 use crate::cluster;
 use crate::report::seconds;
-use crate::shapes::{Put, Where};
 use crate::tour::Tour;
 use crate::tour::store::{all_copies, complete_everywhere, only_root};
 
@@ -25,7 +25,7 @@ pub(super) fn killed(tour: &mut Tour<'_>) -> Result<String> {
     let (first, second) = (random_file(tour, "outage-1")?, random_file(tour, "outage-2")?);
 
     let expected = if left >= quorum { 0 } else { SHORT };
-    let put: Put = tour
+    let put: PutDone = tour
         .founder()
         .run(&["put", cluster::text(&first)?, "--json"])?
         .expect(&[expected])?

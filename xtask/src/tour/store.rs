@@ -1,9 +1,9 @@
 //! Storing the tree, and what every node then has of it.
 
 use anyhow::{Context, Result, bail};
+use stash_api::files::{PutDone, PutRoot, Where};
 
 use crate::cluster::{self, Node};
-use crate::shapes::{Put, PutRoot, Where};
 use crate::tour::{Tour, plural};
 
 /// At most this many keys are asked for one by one.
@@ -22,7 +22,7 @@ pub(super) fn stored(tour: &mut Tour<'_>) -> Result<String> {
         bail!("the answer does not describe the tree: {root:?}");
     }
     all_copies(&root, count)?;
-    let again: Put = tour.founder().run(&arguments)?.expect(codes)?.json()?;
+    let again: PutDone = tour.founder().run(&arguments)?.expect(codes)?.json()?;
     let again = only_root(again)?;
     if again.new != 0 || again.unchanged != root.files {
         bail!("storing the same tree again wrote records: {again:?}");
@@ -35,7 +35,7 @@ pub(super) fn stored(tour: &mut Tour<'_>) -> Result<String> {
     ))
 }
 
-pub(super) fn only_root(put: Put) -> Result<PutRoot> {
+pub(super) fn only_root(put: PutDone) -> Result<PutRoot> {
     let mut roots = put.roots.into_iter();
     roots.next().context("put answered with no root")
 }

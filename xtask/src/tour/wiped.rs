@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use stash_api::node::Status;
 
 use crate::report::seconds;
-use crate::shapes::Status;
 use crate::tour::Tour;
 use crate::tour::apart::until;
 

@@ -7,6 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
+use stash_api::error::ErrorBody;
 use stash_vault::error::{
     EvictError, RecoveryTextError, RemoveError, ResolveError, RetentionError, UndeleteError,
 };
@@ -15,12 +16,12 @@ use stash_vault::server::members::{ChangeMemberError, RevokeError};
 use stash_vault::server::{InviteError, LedgerError};
 use stash_vault::{Class, GetError, HomeError, Key, LookupError, PutError, VersionId, Wait};
 
-use crate::error::{ErrorBody, Problem, http_status};
+use crate::error::{Problem, http_status};
 use crate::hints::Hint as _;
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (http_status(self.code), Json(ErrorBody { error: self })).into_response()
+        (http_status(self.code), Json(ErrorBody::from(self))).into_response()
     }
 }
 

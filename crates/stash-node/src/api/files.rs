@@ -8,6 +8,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use stash_api::files::{
+    Entry, EvictDone, EvictRequest, GetDone, GetRequest, Here, Holder, Listing, Missing, PutDone,
+    PutRequest, PutRoot, RmDone, RmRequest, Skipped, Where,
+};
 use stash_vault::names::Names;
 use stash_vault::{
     GetOptions, Key, NodeId, Progress, PutError, PutOptions, PutReport, RemoveReport, Vault,
@@ -17,10 +21,6 @@ use super::answer::{self, Document, KeyOfPath, Parameters, number};
 use super::members::full_sentences;
 use super::node::days_since;
 use super::{operation, versions};
-use crate::body::{
-    Entry, EvictDone, EvictRequest, GetDone, GetRequest, Here, Holder, Listing, Missing, PutDone,
-    PutRequest, PutRoot, RmDone, RmRequest, Skipped, Where,
-};
 use crate::daemon::{Daemon, Served};
 use crate::error::{Class, Problem};
 use crate::hints::Hint as _;
@@ -311,10 +311,8 @@ pub(super) async fn evict(
     operation::run(served.place(), |progress| async move {
         let report = vault.evict(&request.key, request.recursive, &progress).await?;
         let class = report.stopped_class();
-        let stopped = report.stopped.zip(class).map(|(error, code)| Problem {
-            code,
-            message: error.to_string(),
-            hint: error.hint(),
+        let stopped = report.stopped.zip(class).map(|(error, code)| {
+            Problem { code, message: error.to_string(), hint: error.hint() }.into()
         });
         Ok(EvictDone {
             key: request.key,

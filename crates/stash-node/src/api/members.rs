@@ -7,6 +7,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use stash_api::members::{
+    InviteDone, InviteRequest, JoinRequest, Peer, PeerChanged, PeerRemove, PeerRole, PeerRoom,
+    Peers, RemovedPeer,
+};
 use stash_vault::server::MemberView;
 use stash_vault::server::members::{MemberRoom, MembersChanged};
 use stash_vault::{NodeId, Role, Ticket};
@@ -15,13 +19,9 @@ use super::answer::{Document, number};
 use super::operation::{self, Place};
 use super::tickets;
 use super::upkeep::moment;
-use crate::body::{
-    InviteDone, InviteRequest, JoinRequest, Peer, PeerChanged, PeerRemove, PeerRole, PeerRoom,
-    Peers, RemovedPeer,
-};
 use crate::daemon::{Daemon, Served, home};
 use crate::error::{Class, Problem};
-use crate::output::time;
+use crate::output::{grouped, size, time};
 
 /// Digits of a node id that name a member, at least.
 const ID_DIGITS: usize = 8;
@@ -71,13 +71,29 @@ fn peer_room(room: &MemberRoom, lacks: Option<&u64>) -> PeerRoom {
     }
 }
 
+/// What people are told of a member that is full, behind its name and `is`.
+pub(crate) fn full_sentence(room: &PeerRoom) -> String {
+    let of = room.limit.map(|limit| {
+        let (used, limit) = (size(room.used), size(limit));
+        let unit = |text: &str| text.split_once(' ').map(|(_, unit)| unit.to_owned());
+        let short = used.split_once(' ').filter(|_| unit(&used) == unit(&limit));
+        format!(" ({} of {limit})", short.map_or(&used[..], |(number, _)| number))
+    });
+    let lacks = match room.lacks {
+        0 => String::new(),
+        1 => ": 1 file has no copy there".to_owned(),
+        more => format!(": {} files have no copy there", grouped(more)),
+    };
+    format!("full{}{lacks}", of.unwrap_or_default())
+}
+
 /// One sentence for each member that is full, by its node id.
 pub(super) async fn full_sentences(served: &Served) -> Result<BTreeMap<NodeId, String>, Problem> {
     let full = served.node.engine.full_members().await?.into_iter();
     let sentence = |(member, room): (MemberView, MemberRoom)| {
         let name = served.display_name(&member);
         let name = name.unwrap_or_else(|| member.node.short().to_string());
-        (member.node, format!("{name} is {}", peer_room(&room, None).sentence()))
+        (member.node, format!("{name} is {}", full_sentence(&peer_room(&room, None))))
     };
     Ok(full.map(sentence).collect())
 }
@@ -190,4 +206,21 @@ pub(super) async fn join(
     // Once begun, it goes on without its client: there is no half of a join.
     operation::run(place, |_| async move { home::rejoin(&joining, &ticket, request.name).await })
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_member_is_told_with_its_room_and_what_it_lacks() {
+        let room = |used, lacks| PeerRoom { used, limit: Some(1 << 30), full: true, lacks };
+        let full = "full (1.0 of 1.0 GiB): 2,202 files have no copy there";
+        assert_eq!(full_sentence(&room(1 << 30, 2_202)), full);
+        assert_eq!(
+            full_sentence(&room(1 << 29, 1)),
+            "full (512.0 MiB of 1.0 GiB): 1 file has no copy there"
+        );
+        assert_eq!(full_sentence(&PeerRoom { limit: None, ..room(9, 0) }), "full");
+    }
 }

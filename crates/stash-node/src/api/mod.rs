@@ -2,7 +2,7 @@
 
 pub(crate) mod answer;
 mod files;
-mod members;
+pub(crate) mod members;
 mod node;
 pub(crate) mod objects;
 pub(crate) mod operation;

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
+use stash_api::node::{Confirmed, Recovery, RecoveryTextState, Status, Stopping, Task, Traffic};
 use stash_vault::names::Alarm;
 use stash_vault::server::{self, PeerStats, Rate, TaskStatus};
 
 use super::answer::number;
 use super::members::full_sentences;
 use super::{repair, tickets, upkeep};
-use crate::body::{Confirmed, Recovery, RecoveryTextState, Status, Task, Traffic};
 use crate::daemon::Daemon;
 use crate::error::Problem;
 
@@ -123,12 +122,6 @@ fn describe(alarm: &Alarm) -> String {
 pub(super) async fn recovery(State(daemon): State<Arc<Daemon>>) -> Result<Json<Recovery>, Problem> {
     let text = daemon.served()?.node.print_recovery_text().await?;
     Ok(Json(Recovery { recovery: text.to_string() }))
-}
-
-/// The answer to a shutdown.
-#[derive(Serialize)]
-pub(super) struct Stopping {
-    stopping: bool,
 }
 
 /// `POST /v1/shutdown`: what SIGTERM does.

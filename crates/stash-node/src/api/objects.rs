@@ -15,6 +15,8 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use serde::Deserialize;
+use stash_api::error::ErrorBody;
+use stash_api::files::{CONFLICTS, PutDone, RmDone};
 use stash_vault::{GetError, PutOptions, Reading};
 use tokio_util::io::StreamReader;
 use tokio_util::sync::CancellationToken;
@@ -23,9 +25,8 @@ use super::answer::{self, KeyOfPath, Parameters};
 use super::files::{confirmed_days, removed, root};
 use super::operation;
 use super::range::Range;
-use crate::body::{PutDone, RmDone};
 use crate::daemon::Daemon;
-use crate::error::{ErrorBody, Problem};
+use crate::error::Problem;
 
 /// The longest pause within a body that is sent: a slow pipe may feed it, a dead one may not hold
 /// its chunks for ever.
@@ -33,9 +34,6 @@ const PAUSE: Duration = Duration::from_secs(3600);
 
 /// How long a client may take to hear that its body is refused.
 const REFUSAL: Duration = Duration::from_secs(10);
-
-/// How many concurrent versions stand beside the one that is read.
-pub(crate) const CONFLICTS: HeaderName = HeaderName::from_static("stash-conflicts");
 
 /// The query of a read.
 #[derive(Deserialize)]
@@ -91,7 +89,7 @@ fn head(reading: &Reading, ranged: bool) -> (StatusCode, HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(part.end - part.start));
-    headers.insert(CONFLICTS, HeaderValue::from(reading.conflicts()));
+    headers.insert(HeaderName::from_static(CONFLICTS), HeaderValue::from(reading.conflicts()));
     if !ranged {
         return (StatusCode::OK, headers);
     }
@@ -130,7 +128,7 @@ fn unsatisfiable(size: u64) -> Response {
     let problem =
         Problem::usage(format!("the range lies outside of the file, which has {size} bytes"));
     let range = [(CONTENT_RANGE, format!("bytes */{size}"))];
-    (StatusCode::RANGE_NOT_SATISFIABLE, range, Json(ErrorBody { error: problem })).into_response()
+    (StatusCode::RANGE_NOT_SATISFIABLE, range, Json(ErrorBody::from(problem))).into_response()
 }
 
 /// The query of a write.

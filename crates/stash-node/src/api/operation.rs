@@ -9,13 +9,13 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use serde::Serialize;
+use stash_api::operation::{self as api, Event};
 use stash_vault::Progress;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::body::{self, Event};
 use crate::error::{Class, Problem};
 
 /// An operation that fails this early answers with an HTTP status of its own.
@@ -90,7 +90,7 @@ struct Running<T> {
     end: oneshot::Receiver<Result<T, Problem>>,
     progress: Progress,
     _cancel: DropGuard,
-    last: Option<body::Progress>,
+    last: Option<api::Progress>,
     at: Instant,
 }
 
@@ -108,7 +108,7 @@ impl<T: Serialize + Send + 'static> Running<T> {
     async fn next(&mut self) -> Event<T> {
         loop {
             match timeout(TICK, &mut self.end).await {
-                Ok(end) => return end.unwrap_or_else(|_| Err(lost())).into(),
+                Ok(end) => return last(end.unwrap_or_else(|_| Err(lost()))),
                 Err(_) if self.worth_telling() => return Event::Progress(self.now()),
                 Err(_) => {}
             }
@@ -131,17 +131,16 @@ impl<T> Running<T> {
         (&mut self.end).await.unwrap_or_else(|_| Err(lost()))
     }
 
-    fn now(&self) -> body::Progress {
+    fn now(&self) -> api::Progress {
         let now = self.progress.snapshot();
         let total_bytes = (now.total_bytes > 0).then_some(now.total_bytes);
-        body::Progress { files: now.files, bytes: now.bytes, total_bytes }
+        api::Progress { files: now.files, bytes: now.bytes, total_bytes }
     }
 }
 
-impl<T> From<Result<T, Problem>> for Event<T> {
-    fn from(end: Result<T, Problem>) -> Self {
-        end.map_or_else(Self::Error, Self::Done)
-    }
+/// The last line of an answer.
+fn last<T>(end: Result<T, Problem>) -> Event<T> {
+    end.map_or_else(|problem| Event::Error(problem.into()), Event::Done)
 }
 
 /// The operation was cancelled, and not by its client.

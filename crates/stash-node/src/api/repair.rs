@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use stash_api::repair::{RepairDone, RepairMember, RepairRequest, RepairState};
 use stash_vault::NodeId;
 use stash_vault::server::housekeeping::{MemberCopies, RepairStatus};
 
 use super::answer::Document;
 use super::operation;
 use super::upkeep::moment;
-use crate::body::{RepairDone, RepairMember, RepairRequest, RepairState};
 use crate::daemon::{Daemon, Served};
 use crate::error::Problem;
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use stash_api::tickets::{Ticket, TicketRevoke, TicketRevoked, Tickets};
 use stash_vault::server::TicketView;
 
 use super::answer::Document;
 use super::upkeep::moment;
-use crate::body::{Ticket, TicketRevoke, TicketRevoked, Tickets};
 use crate::daemon::{Daemon, Served};
 use crate::error::{Class, Problem};
 

@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use stash_api::node::{GcState, Room, ScrubState};
+use stash_api::upkeep::{
+    CheckDone, CheckRequest, Damaged, GcDone, GcRequest, ScrubDone, ScrubRequest,
+};
 use stash_vault::server::housekeeping::HouseStatus;
 use stash_vault::server::store::check::CheckReport;
 use stash_vault::server::store::{Finding, Room as StoreRoom, ScrubProgress, Stats};
@@ -11,10 +15,6 @@ use stash_vault::server::transfers::{Damage, Damaged as Damages};
 
 use super::answer::Document;
 use super::operation;
-use crate::body::{
-    CheckDone, CheckRequest, Damaged, GcDone, GcRequest, GcState, Room, ScrubDone, ScrubRequest,
-    ScrubState,
-};
 use crate::daemon::{Daemon, Served};
 use crate::error::Problem;
 use crate::output::time;

@@ -6,16 +6,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
+use stash_api::versions::{
+    History, Name, Names, ResolveDone, ResolveRequest, SetAside, Unavailable, UndeleteDone,
+    UndeleteRequest, Version,
+};
 use stash_vault::names::{NamePage, VersionEntry};
 use stash_vault::{ResolveReport, UndeleteReport};
 
 use super::answer::{self, Document, KeyOfPath, Parameters, number};
 use super::files::{absolute, here, missing, same_to_all};
 use super::operation;
-use crate::body::{
-    History, Name, Names, ResolveDone, ResolveRequest, SetAside, Unavailable, UndeleteDone,
-    UndeleteRequest, Version,
-};
 use crate::daemon::{Daemon, Served};
 use crate::error::Problem;
 use crate::output::time;

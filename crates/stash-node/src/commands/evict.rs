@@ -1,20 +1,20 @@
 //! `stash evict`.
 
+use stash_api::files::{EvictDone, EvictRequest};
+
 use super::put::short;
 use super::{Context, Finish};
-use crate::body::{EvictDone, EvictRequest};
 use crate::cli::Evict;
-use crate::output;
 use crate::progress::Bar;
+use crate::{error, output};
 
 pub(super) async fn run(context: &Context, evict: Evict) -> anyhow::Result<Finish> {
     let request = EvictRequest { key: evict.key, recursive: evict.recursive };
     let mut bar = Bar::new(context.output.bars(), "evict");
-    let done: EvictDone =
-        context.client()?.operate("/v1/evict", &request, |far| bar.show(far)).await?;
+    let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
     drop(bar);
     context.output.result(&done, |done| text(&context.output.shown(&done.key), done))?;
-    Ok(done.stopped.map_or(Finish::Done, |stopped| Finish::With(stopped.code)))
+    Ok(done.stopped.map_or(Finish::Done, |stopped| Finish::With(error::class(stopped.code))))
 }
 
 fn text(key: &str, done: &EvictDone) -> String {
@@ -47,7 +47,7 @@ mod tests {
             chunks: 64,
             bytes: 64 << 20,
             proven_by: vec!["0123456789abcdef".to_owned()],
-            stopped: Some(Problem::new(Class::Temporary, "no proof")),
+            stopped: Some(Problem::new(Class::Temporary, "no proof").into()),
         };
         let said = "k: 0 files, 64.0 MiB freed, proven by 0123456789\nstopped after 64 chunks: no \
                     proof\nwhat is left is still here; evict again to go on\n";

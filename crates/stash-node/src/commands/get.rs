@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 
 use http_body_util::BodyExt;
 use hyper::{Request, Response, StatusCode, body::Incoming, header};
+use stash_api::files::{CONFLICTS, GetRequest, object_path};
+use stash_api::route::query_value;
+use stash_api::{Client, client};
 use tokio::io::AsyncWriteExt;
 
 use super::put::absolute;
 use super::{Context, Finish};
-use crate::api::objects::CONFLICTS;
 use crate::api::range::Range;
-use crate::body::{GetDone, GetRequest};
 use crate::cli::{Cat, Get};
-use crate::client::{self, Client};
-use crate::error::{Class, Problem};
+use crate::error::{self, Class, Problem};
 use crate::output::{self, Output};
 use crate::progress::Bar;
 
@@ -36,7 +36,7 @@ pub(super) async fn run(context: &Context, get: Get) -> anyhow::Result<Finish> {
         version: get.version,
     };
     let mut bar = Bar::new(context.output.bars(), "get");
-    let done: GetDone = context.client()?.operate("/v1/get", &request, |far| bar.show(far)).await?;
+    let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
     drop(bar);
     context.output.result(&done, |done| {
         let target = context.output.shown(&target.to_string_lossy());
@@ -73,15 +73,15 @@ fn base_name(key: &str) -> Result<PathBuf, Problem> {
 pub(super) async fn cat(context: &Context, cat: Cat) -> anyhow::Result<Finish> {
     let client = context.client()?;
     let version = match &cat.version {
-        Some(version) => format!("&version={}", client::query_value(version)),
+        Some(version) => format!("&version={}", query_value(version)),
         None => String::new(),
     };
-    let key = client::key_path("/v1/objects", &cat.key);
+    let key = object_path(&cat.key);
     let path = format!("{key}?keep={}{version}", !cat.no_keep);
     let range = cat.range.as_deref().map(range).transpose()?;
     let response = request(&client, &path, range).await?;
     if range.is_some() && response.status() != StatusCode::PARTIAL_CONTENT {
-        return Err(client::gone_away().into());
+        return Err(error::gone_away().into());
     }
     let conflicts = response.headers().get(CONFLICTS).is_some_and(|number| number != "0");
     let copied = copy(response).await?;
@@ -112,7 +112,7 @@ async fn request(
     if let Some(range) = range {
         request = request.header(header::RANGE, format!("bytes={range}"));
     }
-    client.send(request.body(client::empty())?, None).await
+    Ok(client.send(request.body(client::empty())?, None).await?)
 }
 
 /// How a copy ended whose every byte is right.

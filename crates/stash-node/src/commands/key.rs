@@ -1,9 +1,9 @@
 //! `stash key`.
 
 use serde::Serialize;
+use stash_api::node::{Recovery, Status};
 
 use super::{Context, Finish};
-use crate::body::{Recovery, Status};
 use crate::cli::KeyCommand;
 use crate::output::{Side, table};
 
@@ -19,14 +19,14 @@ pub(super) async fn run(context: &Context, what: KeyCommand) -> anyhow::Result<F
     let client = context.client()?;
     match what {
         KeyCommand::Recovery => {
-            let recovery: Recovery = client.get("/v1/recovery").await?;
+            let recovery = client.get(&Recovery::route()).await?;
             context.output.result(&recovery, |r| format!("{}\n", r.recovery.trim_end()))?;
             context.output.note(
                 "whoever has this text has the stash: write it down, keep it away from this machine",
             );
         }
         KeyCommand::Show => {
-            let status: Status = client.get("/v1/status").await?;
+            let status = client.get(&Status::route()).await?;
             let Status { node_id, stash_id, role, .. } = status;
             let ids = Ids { node_id, stash_id, role };
             context.output.result(&ids, |ids| {

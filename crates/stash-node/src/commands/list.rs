@@ -1,18 +1,23 @@
 //! `stash ls`.
 
+use stash_api::Client;
+use stash_api::files::{Entry, Listing};
+use stash_api::versions::Which;
+
 use super::{Context, Finish, versions};
-use crate::body::{Entry, Listing};
 use crate::cli::Ls;
-use crate::client::{Client, query_value};
 use crate::output::{self, Output, Side, table};
 
 /// Entries asked for at once.
-const PAGE: usize = 1000;
+const PAGE: u64 = 1000;
 
 pub(super) async fn run(context: &Context, ls: Ls) -> anyhow::Result<Finish> {
     let client = context.client()?;
-    let by_versions =
-        [("conflicts", ls.conflicts), ("deleted", ls.deleted), ("versions", ls.versions)];
+    let by_versions = [
+        (Which::Conflicts, ls.conflicts),
+        (Which::Deleted, ls.deleted),
+        (Which::Versions, ls.versions),
+    ];
     if let Some((which, _)) = by_versions.into_iter().find(|(_, wanted)| *wanted) {
         let prefix = ls.prefix.unwrap_or_default();
         return versions::names(&context.output, &client, which, &prefix).await;
@@ -45,9 +50,7 @@ pub(super) async fn page(
     prefix: &str,
     after: Option<&str>,
 ) -> anyhow::Result<Listing> {
-    let after = after.map(|after| format!("&after={}", query_value(after))).unwrap_or_default();
-    let prefix = query_value(prefix);
-    client.get(&format!("/v1/ls?prefix={prefix}&limit={PAGE}{after}")).await
+    Ok(client.get(&Listing::route(prefix, after, PAGE)).await?)
 }
 
 fn lines(output: &Output, entries: &[Entry], long: bool) -> String {
@@ -76,7 +79,7 @@ fn lines(output: &Output, entries: &[Entry], long: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::body::Here;
+    use stash_api::files::Here;
 
     fn entry(key: &str, size: u64, here: Here, conflicts: u64) -> Entry {
         let modified = Some("2023-11-14T22:13:20Z".to_owned());

@@ -3,15 +3,15 @@
 use std::io::{IsTerminal, Read};
 
 use anyhow::Context as _;
+use stash_api::members::{
+    InviteRequest, JoinDone, JoinRequest, Peer, PeerRemove, PeerRole, Peers, RemovedPeer,
+};
 use stash_vault::Ticket;
 
 use super::put::short;
 use super::remove::confirmed;
 use super::{Context, Finish, tickets};
-use crate::body::{
-    InviteDone, InviteRequest, JoinDone, JoinRequest, Peer, PeerChanged, PeerRemove, PeerRole,
-    Peers, RemovedPeer,
-};
+use crate::api::members::full_sentence;
 use crate::cli::{self, Invite, Join, PeerCommand};
 use crate::config::Origin;
 use crate::daemon;
@@ -27,7 +27,7 @@ pub(super) async fn invite(context: &Context, invite: Invite) -> anyhow::Result<
         expires_seconds: invite.expires.as_secs(),
         alone: invite.alone,
     };
-    let done: InviteDone = context.client()?.post("/v1/invite", &request).await?;
+    let done = context.client()?.call(&request).await?;
     context.output.result(&done, |done| format!("{}\n", done.ticket))?;
     if !context.output.json() {
         let role = invite.role.word();
@@ -53,7 +53,7 @@ pub(super) async fn join(context: &Context, join: Join) -> anyhow::Result<Finish
         let chosen = settings.name.origin != Origin::Default;
         let name = chosen.then(|| settings.name.value.clone());
         let request = JoinRequest { ticket: text.trim().to_owned(), name };
-        client.operate("/v1/join", &request, |_| {}).await?
+        client.operate(&request, |_| {}).await?
     } else {
         daemon::home::join(settings, &ticket, &context.output).await?
     };
@@ -76,7 +76,7 @@ async fn from_stdin() -> anyhow::Result<String> {
 }
 
 pub(super) async fn peers(context: &Context, which: &cli::Peers) -> anyhow::Result<Finish> {
-    let peers: Peers = context.client()?.get("/v1/peers").await?;
+    let peers = context.client()?.get(&Peers::route()).await?;
     context.output.result(&peers, |peers| {
         let rows: Vec<Vec<String>> = match which.removed {
             true => peers.removed.iter().map(removed_row).collect(),
@@ -90,16 +90,16 @@ pub(super) async fn peers(context: &Context, which: &cli::Peers) -> anyhow::Resu
 /// `stash peer remove` and `stash peer role`.
 pub(super) async fn change(context: &Context, what: PeerCommand) -> anyhow::Result<Finish> {
     let client = context.client()?;
-    let done: PeerChanged = match what {
+    let done = match what {
         PeerCommand::Remove { name: peer, yes, alone } => {
             if !yes {
                 may_remove(&peer).await?;
             }
-            client.post("/v1/peers/remove", &PeerRemove { peer, alone }).await?
+            client.call(&PeerRemove { peer, alone }).await?
         }
         PeerCommand::Role { name: peer, role, alone } => {
             let role = role.word().to_owned();
-            client.post("/v1/peers/role", &PeerRole { peer, role, alone }).await?
+            client.call(&PeerRole { peer, role, alone }).await?
         }
     };
     context.output.result(&done, |done| {
@@ -150,7 +150,7 @@ fn row(peer: &Peer) -> Vec<String> {
         (false, false) => "not connected",
     };
     let full = peer.room.as_ref().filter(|room| room.full && !peer.this);
-    let full = full.map(|room| format!(", {}", room.sentence())).unwrap_or_default();
+    let full = full.map(|room| format!(", {}", full_sentence(room))).unwrap_or_default();
     let addresses: Vec<String> = peer.addresses.iter().map(ToString::to_string).collect();
     vec![
         short(&peer.node_id).to_owned(),

@@ -22,10 +22,10 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use serde::Serialize;
+use stash_api::Client;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::cli::{Cli, Command, Up};
-use crate::client::Client;
 use crate::config::{Settings, Sources};
 use crate::error::{Class, Problem, exit_status};
 use crate::output::Output;
@@ -60,7 +60,9 @@ struct Context {
 
 impl Context {
     fn client(&self) -> Result<Client, Problem> {
-        Client::new(&self.settings.socket.value)
+        let socket = &self.settings.socket.value;
+        paths::check_socket(socket)?;
+        Ok(Client::new(socket))
     }
 }
 

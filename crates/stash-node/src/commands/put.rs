@@ -8,16 +8,16 @@ use futures::TryStreamExt;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::Request;
 use hyper::body::Frame;
+use stash_api::files::{Missing, PutDone, PutRequest, PutRoot, object_path};
+use stash_api::{Client, client};
 use tokio::sync::oneshot;
 use tokio_util::io::ReaderStream;
 
 use super::status::OLD_DAYS;
 use super::{Context, Finish};
 use crate::api::answer;
-use crate::body::{Missing, PutDone, PutRequest, PutRoot};
 use crate::cli::Put;
-use crate::client::{self, Client};
-use crate::error::{Class, Problem};
+use crate::error::{self, Class, Problem};
 use crate::output::{self, Output};
 use crate::progress::Bar;
 
@@ -44,7 +44,7 @@ pub(super) async fn run(context: &Context, put: Put) -> anyhow::Result<Finish> {
         let paths = put.paths.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?;
         let wait = Some(put.wait.word().to_owned());
         let request = PutRequest { paths, key: put.key, wait };
-        let done = client.operate("/v1/put", &request, |far| bar.show(far)).await?;
+        let done = client.operate(&request, |far| bar.show(far)).await?;
         drop(bar);
         done
     };
@@ -73,15 +73,15 @@ async fn from_stdin(client: &Client, key: &str, wait: &str, bar: Bar) -> anyhow:
     let body = StreamBody::new(pieces.map_ok(Frame::data).map_err(|e| {
         io::Error::other(Problem::new(Class::Unreadable, format!("cannot read stdin: {e}")))
     }));
-    let path = format!("{}?wait={wait}", client::key_path("/v1/objects", key));
+    let path = format!("{}?wait={wait}", object_path(key));
     let request = Request::put(path).body(body.boxed_unsync())?;
     let patience = async {
         let _dropped = sent.await;
         tokio::time::sleep(AFTER_THE_END).await;
     };
     tokio::select! {
-        response = client.send(request, None) => client::document(response?).await,
-        () = patience => Err(client::gone_away().into()),
+        response = client.send(request, None) => Ok(client::document(response?).await?),
+        () = patience => Err(error::gone_away().into()),
     }
 }
 
@@ -142,7 +142,7 @@ fn finish(done: &PutDone) -> Finish {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::body::Skipped;
+    use stash_api::files::Skipped;
 
     fn root(new: u64, copies: u64, short: bool) -> PutRoot {
         PutRoot {

@@ -2,12 +2,13 @@
 
 use std::io::{IsTerminal, Write};
 
+use stash_api::Client;
+use stash_api::files::RmRequest;
+
 use super::list::page;
 use super::put::note_missing;
 use super::{Context, Finish};
-use crate::body::{RmDone, RmRequest};
 use crate::cli::Rm;
-use crate::client::Client;
 use crate::error::{Class, Problem};
 use crate::output;
 
@@ -33,7 +34,7 @@ pub(super) async fn run(context: &Context, rm: Rm) -> anyhow::Result<Finish> {
     let wait = Some(rm.wait.word().to_owned());
     let Rm { key, recursive, purge, .. } = rm;
     let request = RmRequest { key, recursive, purge, wait };
-    let done: RmDone = client.operate("/v1/rm", &request, |_| {}).await?;
+    let done = client.operate(&request, |_| {}).await?;
     context.output.result(&done, |done| {
         let removed = output::count(done.removed, "file");
         let word = if purge { "purged" } else { "removed" };

@@ -1,8 +1,9 @@
 //! `stash repair`.
 
+use stash_api::repair::{RepairDone, RepairMember, RepairRequest};
+
 use super::put::short;
 use super::{Context, Finish};
-use crate::body::{RepairDone, RepairMember, RepairRequest};
 use crate::cli::Repair;
 use crate::error::Class;
 use crate::output::{count, visible};
@@ -11,8 +12,7 @@ use crate::progress::Bar;
 pub(super) async fn run(context: &Context, repair: Repair) -> anyhow::Result<Finish> {
     let request = RepairRequest { dry_run: repair.dry_run };
     let mut bar = Bar::new(context.output.bars(), "repair");
-    let done: RepairDone =
-        context.client()?.operate("/v1/repair", &request, |far| bar.show(far)).await?;
+    let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
     drop(bar);
     context.output.result(&done, repaired)?;
     let short = done.left > 0 || done.members.iter().any(|member| lacking(member) > 0);

@@ -1,18 +1,20 @@
 //! `stash status` and `stash where`.
 
+use stash_api::files::Where;
+use stash_api::node::{
+    Confirmed, GcState, RecoveryTextState, Room, ScrubState, Status, Task, Traffic,
+};
+use stash_api::repair::RepairState;
+use stash_api::tickets::Ticket;
+
 use super::put::short;
 use super::upkeep::not_healed;
 use super::{Context, Finish};
-use crate::body::{
-    self, Confirmed, GcState, RecoveryTextState, RepairState, Room, ScrubState, Status, Task,
-    Ticket, Traffic,
-};
 use crate::cli;
-use crate::client::key_path;
 use crate::output::{Side, grouped, size, table, visible};
 
 pub(super) async fn run(context: &Context) -> anyhow::Result<Finish> {
-    let status: Status = context.client()?.get("/v1/status").await?;
+    let status = context.client()?.get(&Status::route()).await?;
     let with_tasks = context.verbose > 0;
     context.output.result(&status, |status| match with_tasks {
         true => describe(status) + "\n" + &tasks(&status.tasks),
@@ -209,13 +211,12 @@ fn scrub(scrub: &ScrubState) -> String {
 }
 
 pub(super) async fn locate(context: &Context, place: cli::Where) -> anyhow::Result<Finish> {
-    let path = key_path("/v1/where", &place.key);
-    let found: body::Where = context.client()?.get(&path).await?;
+    let found = context.client()?.get(&Where::route(&place.key)).await?;
     context.output.result(&found, holders)?;
     Ok(Finish::Done)
 }
 
-fn holders(found: &body::Where) -> String {
+fn holders(found: &Where) -> String {
     let rows: Vec<Vec<String>> = found
         .nodes
         .iter()
@@ -240,7 +241,7 @@ fn holders(found: &body::Where) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::body::Holder;
+    use stash_api::files::Holder;
 
     #[test]
     fn a_ticket_says_who_used_it() {
@@ -294,7 +295,7 @@ mod tests {
             chunks: Some(3),
             state: "partial".into(),
         };
-        let found = body::Where { key: "k".into(), chunks: 4, inline: false, nodes: vec![node] };
+        let found = Where { key: "k".into(), chunks: 4, inline: false, nodes: vec![node] };
         assert_eq!(holders(&found), "0123456789  x\\u{1b}]0;  keeper  3/4  partial\n");
     }
 }

@@ -1,8 +1,9 @@
 //! `stash tickets`.
 
+use stash_api::tickets::{Ticket, TicketRevoke, Tickets};
+
 use super::put::short;
 use super::{Context, Finish};
-use crate::body::{Ticket, TicketRevoke, TicketRevoked, Tickets};
 use crate::cli::TicketsCommand;
 use crate::output::{Side, table, visible};
 
@@ -10,7 +11,7 @@ pub(super) async fn run(context: &Context, what: Option<TicketsCommand>) -> anyh
     let client = context.client()?;
     match what {
         None => {
-            let tickets: Tickets = client.get("/v1/tickets").await?;
+            let tickets = client.get(&Tickets::route()).await?;
             context.output.result(&tickets, |tickets| {
                 let rows: Vec<Vec<String>> = tickets.tickets.iter().map(row).collect();
                 table(&[Side::Left; 6], &rows)
@@ -18,7 +19,7 @@ pub(super) async fn run(context: &Context, what: Option<TicketsCommand>) -> anyh
         }
         Some(TicketsCommand::Revoke { id }) => {
             let request = TicketRevoke { id };
-            let done: TicketRevoked = client.post("/v1/tickets/revoke", &request).await?;
+            let done = client.call(&request).await?;
             context.output.result(&done, |done| {
                 format!("ticket {} for one {} is void\n", short(&done.id), done.role)
             })?;

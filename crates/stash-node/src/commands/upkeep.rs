@@ -1,14 +1,14 @@
 //! `stash gc`, `stash scrub` and `stash check`.
 
+use stash_api::upkeep::{
+    CheckDone, CheckRequest, Damaged, GcDone, GcRequest, Rebuilt, ScrubRequest,
+};
 use stash_vault::Home;
 use stash_vault::server::store::RebuildReport;
 use stash_vault::server::store::check::Listed;
 
 use super::{Context, Finish};
 use crate::api::upkeep::checked_store;
-use crate::body::{
-    CheckDone, CheckRequest, Damaged, GcDone, GcRequest, Rebuilt, ScrubDone, ScrubRequest,
-};
 use crate::cli::{Check, Gc};
 use crate::error::{Class, Problem};
 use crate::output::{count, size, visible};
@@ -17,7 +17,7 @@ use crate::progress::Bar;
 pub(super) async fn gc(context: &Context, gc: Gc) -> anyhow::Result<Finish> {
     let request = GcRequest { dry_run: gc.dry_run, now: gc.now };
     let mut bar = Bar::new(context.output.bars(), "gc");
-    let done: GcDone = context.client()?.operate("/v1/gc", &request, |far| bar.show(far)).await?;
+    let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
     drop(bar);
     context.output.result(&done, collected)?;
     Ok(Finish::Done)
@@ -59,8 +59,7 @@ fn collected(done: &GcDone) -> String {
 pub(super) async fn scrub(context: &Context) -> anyhow::Result<Finish> {
     let mut bar = Bar::new(context.output.bars(), "scrub");
     let client = context.client()?;
-    let done: ScrubDone =
-        client.operate("/v1/scrub", &ScrubRequest {}, |far| bar.show(far)).await?;
+    let done = client.operate(&ScrubRequest {}, |far| bar.show(far)).await?;
     drop(bar);
     context.output.result(&done, |done| {
         let mut text = format!("read {}: ", size(done.bytes));
@@ -114,7 +113,7 @@ pub(super) async fn check(context: &Context, check: Check) -> anyhow::Result<Fin
         (true, false) => {
             let request = CheckRequest { read_data: check.read_data };
             let mut bar = Bar::new(context.output.bars(), "check");
-            client.operate("/v1/check", &request, |far| bar.show(far)).await?
+            client.operate(&request, |far| bar.show(far)).await?
         }
         (false, rebuild) => alone(context, check.read_data, rebuild).await?,
     };

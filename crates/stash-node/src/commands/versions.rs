@@ -1,18 +1,19 @@
 //! `stash history`, `undelete`, `resolve`, and the listings by versions.
 
+use stash_api::Client;
+use stash_api::versions::{
+    History, Name, Names, ResolveDone, ResolveRequest, UndeleteRequest, Version, Which,
+};
+
 use super::put::{absolute, note_missing, short};
 use super::{Context, Finish};
-use crate::body::{
-    History, Name, Names, ResolveDone, ResolveRequest, UndeleteDone, UndeleteRequest, Version,
-};
 use crate::cli;
-use crate::client::{self, Client, query_value};
 use crate::error::Class;
 use crate::output::{self, Output, Side, table};
 use crate::progress::Bar;
 
 /// Versions, or names, asked for at once.
-const PAGE: usize = 100;
+const PAGE: u64 = 100;
 
 /// The columns of a version.
 const COLUMNS: [Side; 7] =
@@ -20,15 +21,12 @@ const COLUMNS: [Side; 7] =
 
 pub(super) async fn history(context: &Context, history: cli::History) -> anyhow::Result<Finish> {
     let (client, output) = (context.client()?, &context.output);
-    let route = client::key_path("/v1/history", &history.key);
     let mut all: Option<History> = None;
-    let mut after = String::new();
+    let mut after = None;
     loop {
-        let page: History = client.get(&format!("{route}?limit={PAGE}{after}")).await?;
-        if let Some(next) = &page.next {
-            after = format!("&after={}", query_value(next));
-        }
-        let more = page.next.is_some();
+        let route = History::route(&history.key, after.as_deref(), PAGE);
+        let page = client.get(&route).await?;
+        after = page.next.clone();
         match &mut all {
             None => all = Some(page),
             Some(all) => {
@@ -36,7 +34,7 @@ pub(super) async fn history(context: &Context, history: cli::History) -> anyhow:
                 all.next = None;
             }
         }
-        if !more {
+        if after.is_none() {
             break;
         }
     }
@@ -73,26 +71,24 @@ fn row(output: &Output, version: &Version) -> Vec<String> {
 pub(super) async fn names(
     output: &Output,
     client: &Client,
-    which: &str,
+    which: Which,
     prefix: &str,
 ) -> anyhow::Result<Finish> {
-    let prefix = query_value(prefix);
     let mut all = Names { entries: Vec::new(), next: None };
-    let mut after = String::new();
+    let mut after = None;
     loop {
-        let path = format!("/v1/ls?{which}=true&prefix={prefix}&limit={PAGE}{after}");
-        let page: Names = client.get(&path).await?;
+        let page = client.get(&Names::route(which, prefix, after.as_deref(), PAGE)).await?;
         if output.json() {
             all.entries.extend(page.entries);
-        } else if which == "deleted" {
+        } else if which == Which::Deleted {
             output.raw(&removed(output, &page.entries))?;
         } else {
             let texts = page.entries.iter().map(|name| versions(output, name));
             output.raw(&texts.collect::<String>())?;
         }
-        match page.next {
-            Some(next) => after = format!("&after={}", query_value(&next)),
-            None => break,
+        after = page.next;
+        if after.is_none() {
+            break;
         }
     }
     if output.json() {
@@ -134,8 +130,7 @@ pub(super) async fn undelete(context: &Context, undelete: cli::Undelete) -> anyh
     let wait = Some(undelete.wait.word().to_owned());
     let request = UndeleteRequest { key: undelete.key, recursive: undelete.recursive, wait };
     let mut bar = Bar::new(output.bars(), "undelete");
-    let done: UndeleteDone =
-        context.client()?.operate("/v1/undelete", &request, |far| bar.show(far)).await?;
+    let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
     drop(bar);
     output.result(&done, |done| {
         let (files, bytes) = (output::count(done.restored, "file"), output::size(done.bytes));
@@ -161,8 +156,7 @@ pub(super) async fn resolve(context: &Context, resolve: cli::Resolve) -> anyhow:
     let wait = Some(resolve.wait.word().to_owned());
     let request = ResolveRequest { key: resolve.key, take: resolve.take, file, wait };
     let mut bar = Bar::new(output.bars(), "resolve");
-    let done: ResolveDone =
-        context.client()?.operate("/v1/resolve", &request, |far| bar.show(far)).await?;
+    let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
     drop(bar);
     output.result(&done, |done| line(output, done))?;
     note_missing(output, &done.missing);

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stash_api::members::JoinDone;
+use stash_api::node::Ready;
 use stash_vault::crypto::keys::KeyringError;
 use stash_vault::crypto::{Keyring, RecoveryText};
 use stash_vault::server::members::{Life, RecoverError};
@@ -15,9 +17,8 @@ use stash_vault::{
 };
 use zeroize::Zeroizing;
 
-use super::ready::{self, Ready, ReadyFile};
+use super::ready::{self, ReadyFile};
 use super::{Daemon, Served, known};
-use crate::body::JoinDone;
 use crate::config::{Origin, Settings, TEMPLATE};
 use crate::error::{Class, Problem};
 use crate::output::{Output, time};

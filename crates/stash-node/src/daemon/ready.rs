@@ -1,24 +1,14 @@
 //! `ready.json`: the sign that a node serves, for scripts that start one.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
+use stash_api::node::Ready;
 
 /// The name of the file in the data directory.
 pub(crate) const READY: &str = "ready.json";
-
-/// What the file says.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Ready {
-    pub(crate) pid: u32,
-    pub(crate) node_id: String,
-    pub(crate) listen: Vec<SocketAddr>,
-    pub(crate) socket: PathBuf,
-}
 
 /// The file while the node serves; dropping it removes the file.
 pub(crate) struct ReadyFile(PathBuf);

@@ -9,13 +9,14 @@ use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use stash_api::error::ErrorBody;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::error::{Class, ErrorBody, Problem};
+use crate::error::{Class, Problem};
 
 /// Connections served at once; more wait in the socket's backlog.
 const CONNECTIONS: usize = 64;
@@ -132,6 +133,6 @@ async fn connection(stream: UnixStream, router: Router, stop: Stop, _place: Owne
 fn forbidden() -> Router {
     Router::new().fallback(|| async {
         let error = Problem::new(Class::Refused, "this socket serves its own user only");
-        (StatusCode::FORBIDDEN, Json(ErrorBody { error }))
+        (StatusCode::FORBIDDEN, Json(ErrorBody::from(error)))
     })
 }

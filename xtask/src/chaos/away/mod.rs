@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
+use stash_api::node::Status;
 
 use crate::cluster::{self, Cluster, Node, Plan, Role};
 use crate::report::Report;
-use crate::shapes::Status;
 use crate::{build, compare, interrupt, tree};
 use hidden::{Hidden, WAYS, Way};
 

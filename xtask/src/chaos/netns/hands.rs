@@ -10,14 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rand::RngExt;
 use rand::rngs::StdRng;
-use serde::Deserialize;
+use stash_api::versions::{History, ResolveDone, Version};
 
 use super::content::Contents;
 use super::events::Events;
 use super::model::{Begun, Deed, Model};
 use crate::cluster::{Cluster, Node, Role, command, text};
 use crate::process::{Reply, Running};
-use crate::shapes::{History, Version};
 
 /// Names that are written to; those that are purged are others, since a purge excuses much.
 pub(super) const KEPT: [&str; 6] = ["one", "two", "three", "deep/four", "deep/five", "deep/er/six"];
@@ -76,12 +75,6 @@ pub(super) struct Hands {
 }
 
 /// As `stash resolve` answers.
-#[derive(Debug, Deserialize)]
-struct Resolved {
-    version: String,
-    covered: u64,
-}
-
 impl Hands {
     /// One at every node that reads; files to put lie in `work`.
     pub(super) fn new(cluster: &Cluster, contents: Contents, rng: StdRng, work: PathBuf) -> Self {
@@ -214,7 +207,7 @@ impl Hands {
         match request {
             Request::Deed(Deed::Put(_)) => fs::remove_file(self.source(request))?,
             Request::Deed(Deed::Take) if done => {
-                let resolved: Resolved = reply.json()?;
+                let resolved: ResolveDone = reply.json()?;
                 // It was the only one already, and nothing was written.
                 done = resolved.covered > 0;
                 self.model.show(key, [resolved.version]);

@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use stash_api::node::Status;
+use stash_api::upkeep::CheckDone;
+use stash_api::versions::{History, Version};
 
 use super::content::Contents;
 use super::hands::{KEPT, PURGED};
 use super::model::{Model, Shown};
 use crate::cluster::{Cluster, Node};
 use crate::interrupt;
-use crate::shapes::{Checked, History, Status};
 
 /// The longest until all nodes agree. Dials back off up to a minute, and a connection that died in silence is noticed
 /// after some tens of seconds.
@@ -113,7 +115,7 @@ fn read(node: &Node, key: &str, contents: Contents) -> Result<Vec<Shown>> {
     if reply.code != 0 {
         return Ok(vec![]);
     }
-    let read = |version: crate::shapes::Version| {
+    let read = |version: Version| {
         let id = version.version;
         let content = match version.kind.as_str() {
             "put" => {
@@ -133,7 +135,7 @@ fn sound(node: &Node) -> Result<()> {
     ensure!(status.alarms.is_empty(), "it raises alarms: {:?}", status.alarms);
     ensure!(status.quarantined == 0, "{} chunks are quarantined", status.quarantined);
     ensure!(status.read_only.is_none(), "it is read-only: {:?}", status.read_only);
-    let checked: Checked = node.json(&["check"])?;
+    let checked: CheckDone = node.json(&["check"])?;
     ensure!(checked.found == 0, "its check finds damage: {checked:?}");
     Ok(())
 }

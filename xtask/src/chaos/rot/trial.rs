@@ -4,6 +4,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use stash_api::node::Status;
+use stash_api::upkeep::{CheckDone, ScrubDone};
 
 use super::site::{Kind, Site};
 use super::stash::{Stash, is_alone, listing};
@@ -11,7 +13,6 @@ use crate::cluster::node::Started;
 use crate::cluster::{self, Node};
 use crate::interrupt;
 use crate::process::Reply;
-use crate::shapes::{Checked, Scrubbed, Status};
 
 /// An index of names that is built again lists everything this soon.
 const REBUILT: Duration = Duration::from_secs(20);
@@ -194,7 +195,7 @@ impl<'a> Trial<'a> {
         let scrubbed = self.scrub()?;
         self.noticed |= scrubbed.found > 0;
         let reply = self.node().run(&["check", "--read-data", "--json"])?.expect(&[0, 6])?;
-        let checked: Checked = reply.json()?;
+        let checked: CheckDone = reply.json()?;
         self.noticed |= checked.found > 0;
         let named = |key: &str| {
             let damaged = scrubbed.damaged.iter().chain(&checked.damaged);
@@ -226,7 +227,7 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    fn scrub(&self) -> Result<Scrubbed> {
+    fn scrub(&self) -> Result<ScrubDone> {
         self.node().run(&["scrub", "--json"])?.expect(&[0, 6])?.json()
     }
 

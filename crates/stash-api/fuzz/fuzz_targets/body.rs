@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    stash_node::fuzzing::body(bytes);
+    stash_api::fuzzing::body(bytes);
 });

@@ -1,0 +1,299 @@
+//! Files and trees by key: put, get, list, where, remove, evict.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Problem;
+use crate::operation::Operation;
+use crate::route::{Get, key_path, query_value};
+
+/// The header of `GET /v1/objects/{key}` that says how many concurrent versions stand beside the one
+/// that is read.
+pub const CONFLICTS: &str = "stash-conflicts";
+
+/// The path of `/v1/objects/{key}`, whose bodies are the bytes themselves.
+#[must_use]
+pub fn object_path(key: &str) -> String {
+    key_path("/v1/objects", key)
+}
+
+/// `POST /v1/put`: absolute paths that the node reads itself.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutRequest {
+    /// Files and directories, each a root of its own.
+    pub paths: Vec<String>,
+    /// The key in place of the path's last part. It needs exactly one path.
+    #[serde(rename = "as", default)]
+    pub key: Option<String>,
+    /// The members to wait for.
+    #[serde(default)]
+    pub wait: Option<String>,
+}
+
+impl Operation for PutRequest {
+    const ROUTE: &'static str = "/v1/put";
+    type Done = PutDone;
+}
+
+/// The end of a put, also of `PUT /v1/objects/{key}`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct PutDone {
+    /// In the order of the request.
+    pub roots: Vec<PutRoot>,
+    /// Days since the founder confirmed the members last; null if it never did.
+    #[serde(default)]
+    pub confirmed_days: Option<u64>,
+}
+
+/// The outcome for one root.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PutRoot {
+    /// The key of the file, or of the root of the tree.
+    pub key: String,
+    /// Files stored or found unchanged.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files for which a record was written.
+    pub new: u64,
+    /// Files for which none was needed.
+    pub unchanged: u64,
+    /// Inputs that were left out.
+    pub skipped: Vec<Skipped>,
+    /// The fewest members that have any of the records, the node included.
+    pub copies: u64,
+    /// Members that should; 0 where nothing was stored.
+    pub wanted: u64,
+    /// True if `copies` fell below what `wait` asked for.
+    pub short: bool,
+    /// Members that do not have all of it.
+    pub missing: Vec<Missing>,
+}
+
+/// A path that was not stored.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Skipped {
+    /// As the node names it.
+    pub path: String,
+    /// A sentence.
+    pub why: String,
+}
+
+/// A member that does not have it yet.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Missing {
+    /// Its id.
+    pub node_id: String,
+    /// A sentence.
+    pub why: String,
+}
+
+/// `POST /v1/get`: an absolute path that the node writes itself.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GetRequest {
+    /// A file or a tree; everything if it is empty.
+    pub key: String,
+    /// The path at which the file or the root of the tree is written.
+    pub output: String,
+    /// True to replace what is there. Left out: false.
+    #[serde(default)]
+    pub overwrite: bool,
+    /// False to keep no copy of what is fetched. Left out: true.
+    #[serde(default = "yes")]
+    pub keep: bool,
+    /// Another version than the head: its first 12 to 64 digits.
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+impl Operation for GetRequest {
+    const ROUTE: &'static str = "/v1/get";
+    type Done = GetDone;
+}
+
+/// The end of a get.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct GetDone {
+    /// Files written.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Their paths, the first hundred.
+    pub outputs: Vec<String>,
+    /// Files with concurrent versions beside the one that was written.
+    pub conflicts: u64,
+}
+
+/// `GET /v1/ls`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Listing {
+    /// In the order of their keys' bytes.
+    pub entries: Vec<Entry>,
+    /// The end of this page: pass it as `after` for the next one. Null on the last page.
+    pub next: Option<String>,
+}
+
+impl Listing {
+    /// The files below `prefix`, or that one file: `limit` of them, 1,000 at most, behind the key `after`.
+    #[must_use]
+    pub fn route(prefix: &str, after: Option<&str>, limit: u64) -> Get<Self> {
+        Get::page(&format!("/v1/ls?prefix={}", query_value(prefix)), '&', after, limit)
+    }
+}
+
+/// A stored file.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its key.
+    pub key: String,
+    /// Bytes of its content.
+    pub size: u64,
+    /// Time at which the file was changed before it was stored; null if it is not known.
+    pub modified: Option<String>,
+    /// The permission bits of Unix; null if they are not known.
+    pub mode: Option<u32>,
+    /// Chunks of its content; 0 if it stands in the record.
+    pub chunks: u64,
+    /// The part of it that is on the node.
+    pub here: Here,
+    /// Concurrent versions beside the one that is listed.
+    pub conflicts: u64,
+}
+
+/// The part of a file that is on the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Here {
+    /// All of it.
+    Local,
+    /// Some of its chunks.
+    Partial,
+    /// None of its chunks.
+    Evicted,
+    /// The record cannot be read here, and no member that could be asked has it whole.
+    Damaged,
+}
+
+impl Here {
+    /// The word in tables and JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Partial => "partial",
+            Self::Evicted => "evicted",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+/// `GET /v1/where/{key}`: what members say that they hold, not what they prove.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Where {
+    /// The key.
+    pub key: String,
+    /// Chunks of the file.
+    pub chunks: u64,
+    /// True if the content stands in the record.
+    pub inline: bool,
+    /// Every member.
+    pub nodes: Vec<Holder>,
+}
+
+impl Where {
+    /// The members and what they hold of the file of this key.
+    #[must_use]
+    pub fn route(key: &str) -> Get<Self> {
+        Get::new(key_path("/v1/where", key))
+    }
+}
+
+/// A member, and the part of a file that it holds.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its id.
+    pub node_id: String,
+    /// Its display name; null if it has none.
+    pub name: Option<String>,
+    /// Its role.
+    pub role: String,
+    /// Chunks that it holds; null if it could not be asked.
+    pub chunks: Option<u64>,
+    /// `complete`, `partial`, `none` or `unreachable`.
+    pub state: String,
+}
+
+/// `POST /v1/evict`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvictRequest {
+    /// A file, or with `recursive` a tree. Not empty.
+    pub key: String,
+    /// Every file below the key as well. Left out: false.
+    #[serde(default)]
+    pub recursive: bool,
+}
+
+impl Operation for EvictRequest {
+    const ROUTE: &'static str = "/v1/evict";
+    type Done = EvictDone;
+}
+
+/// The end of an evict.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EvictDone {
+    /// As it was asked for.
+    pub key: String,
+    /// Files that are evicted as a whole.
+    pub files: u64,
+    /// Chunks dropped.
+    pub chunks: u64,
+    /// Sealed bytes freed.
+    pub bytes: u64,
+    /// Node ids of the members that proved their copies.
+    pub proven_by: Vec<String>,
+    /// The reason why it went no further, if it stopped after it had dropped something; else null.
+    pub stopped: Option<Problem>,
+}
+
+/// `POST /v1/rm`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RmRequest {
+    /// A file, or with `recursive` a tree. Not empty.
+    pub key: String,
+    /// Every file below the key as well. Left out: false.
+    #[serde(default)]
+    pub recursive: bool,
+    /// With all versions, for good. Left out: false.
+    #[serde(default)]
+    pub purge: bool,
+    /// The members to wait for.
+    #[serde(default)]
+    pub wait: Option<String>,
+}
+
+impl Operation for RmRequest {
+    const ROUTE: &'static str = "/v1/rm";
+    type Done = RmDone;
+}
+
+/// The end of an rm, also of `DELETE /v1/objects/{key}`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RmDone {
+    /// Files removed.
+    pub removed: u64,
+    /// As in [`PutRoot`].
+    pub copies: u64,
+    /// As in [`PutRoot`].
+    pub wanted: u64,
+    /// As in [`PutRoot`].
+    pub short: bool,
+    /// As in [`PutRoot`].
+    pub missing: Vec<Missing>,
+}
+
+fn yes() -> bool {
+    true
+}

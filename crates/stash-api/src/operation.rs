@@ -1,0 +1,55 @@
+//! Operations: requests that take a while, and tell how far they are.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Problem;
+
+/// A body for a `POST` that starts an operation. The answer is NDJSON: lines of [`Event`], of which
+/// the last one is its end. The operation is cancelled when its client closes the connection, except
+/// a join.
+pub trait Operation: Serialize {
+    /// The path, percent-encoded.
+    const ROUTE: &'static str;
+    /// The document at its end.
+    type Done: DeserializeOwned;
+}
+
+/// The progress of an operation so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Files that are done.
+    pub files: u64,
+    /// Bytes that are done.
+    pub bytes: u64,
+    /// Bytes that there are to do; null while unknown.
+    pub total_bytes: Option<u64>,
+}
+
+/// A line of an NDJSON answer: any number of `progress`, then exactly one of the others.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Event<T> {
+    /// It goes on. A line comes at least every 5 s.
+    Progress(Progress),
+    /// It has ended as it should.
+    Done(T),
+    /// It has failed. One that fails within 200 ms answers with an HTTP status in place of lines.
+    Error(Problem),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::GetDone;
+
+    #[test]
+    fn events_are_objects_of_one_field() {
+        let progress = Progress { files: 1, bytes: 2, total_bytes: Some(3) };
+        let line = serde_json::to_string(&Event::<GetDone>::Progress(progress)).unwrap();
+        assert_eq!(line, r#"{"progress":{"files":1,"bytes":2,"total_bytes":3}}"#);
+        let event = Event::Done(GetDone { files: 0, bytes: 0, outputs: Vec::new(), conflicts: 0 });
+        let line = serde_json::to_string(&event).unwrap();
+        assert_eq!(line, r#"{"done":{"files":0,"bytes":0,"outputs":[],"conflicts":0}}"#);
+    }
+}
