@@ -135,9 +135,18 @@ fn every_json_document_has_the_documented_fields() {
     );
     let status = "alarms away bytes chunks confirmed connected damaged files full gc incomplete listen members \
                   missing_copies name node_id quarantined read_only records recovery_text refused repair role scrub \
-                  stash_id store synchronised tickets traffic version visits";
+                  stash_id store synchronised tasks tickets traffic version visits";
     assert_eq!(fields(&node.json(&["status"])).join(" "), status);
     let status = node.json(&["status"]);
+    let tasks = status["tasks"].as_array().unwrap();
+    let manual = include_str!("../../../docs/operating.md");
+    for task in tasks {
+        assert_eq!(fields(task).join(" "), "last_run member name next_run state");
+        let name = format!("`{}`", task["name"].as_str().unwrap());
+        let row = |line: &str| line.split(" | ").next().is_some_and(|first| first.contains(&name));
+        assert!(manual.lines().any(row), "operating.md has no row for {name}");
+    }
+    assert!(tasks.iter().any(|task| task["name"] == "retention"), "those of the vault, too");
     let room = "disk_free hard reserve soft state used why";
     assert_eq!(fields(&status["store"]).join(" "), room);
     let gc = "chunks collectable freed last running waiting waiting_chunks";

@@ -64,9 +64,8 @@ fn after_evict_purge_and_collection_every_disk_is_as_before() {
     }
 }
 
-/// The room that an evict has given back is said, and that it stopped.
 #[test]
-fn an_evict_that_loses_its_provers_half_way_says_how_far_it_came_and_goes_on_later() {
+fn an_evict_that_finds_no_copy_of_the_rest_ends_with_5_and_says_how_far_it_came() {
     let founder = Node::start();
     let keeper = member(&founder, "keeper", "keeper");
     connected(&founder, 2);
@@ -89,5 +88,5 @@ fn an_evict_that_loses_its_provers_half_way_says_how_far_it_came_and_goes_on_lat
     let evicted: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(evicted["files"], 1, "{evicted}");
     assert!(evicted["stopped"]["message"].as_str().is_some(), "{evicted}");
-    keeper.ok(&["status"]);
+    drop(keeper);
 }

@@ -275,7 +275,7 @@ impl Honest {
 /// A keeper that asks for proofs without end keeps nobody from evicting what it asks about.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_asks_for_proofs_without_end_forbids_no_eviction() {
-    let scene = scene(&[300_000, 5_000]).await;
+    let scene = scene(&[1 << 20, 5_000]).await;
     let named = {
         let held = scene.node.engine.records_of(scene.stash.name("a")).await.unwrap();
         records(&held.iter().map(Record::hash).collect::<Vec<_>>())

@@ -89,7 +89,17 @@ fn of_all(hashes: &BTreeMap<u64, blake3::Hash>) -> blake3::Hash {
 }
 
 /// Seeds that showed a defect, and what that was.
-const FOUND: [(u64, &str); 13] = [
+const FOUND: [(u64, &str); 15] = [
+    (
+        9_720,
+        "a put counted the copy of its own node, which had heard meanwhile that it was an owner no more \
+         and had set the record aside",
+    ),
+    (
+        9_861,
+        "a copy was used and its disk lost before it met anybody: the new store knew of neither life, and \
+         a version of the first stayed hidden",
+    ),
     (
         3_898,
         "a disk had no room for a moment while a node set records past a cut aside, and it tried again \
