@@ -67,7 +67,8 @@ impl Hint for GetError {
     fn hint(&self) -> Option<String> {
         match self {
             GetError::Lookup(error) => error.hint(),
-            GetError::Fetch(FetchError::Here { .. }) => Some(
+            GetError::Fetch(FetchError::Here { .. })
+            | GetError::OldVersion { source: FetchError::Here { .. }, .. } => Some(
                 "look at the disk of the data directory; `stash where KEY` shows who else holds it"
                     .to_owned(),
             ),

@@ -237,3 +237,23 @@ async fn what_is_wanted_is_still_wanted_after_a_restart() {
     until("nothing is wanted any more", || now(status(&owner)).incomplete == 0).await;
     assert_eq!(records(&founder), records(&owner));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wanted_while_the_chunk_files_are_away_comes_as_soon_as_they_are_back() {
+    let stash = Stash::new();
+    let founder = stash.founder().await;
+    let keeper = stash.joined(&founder, Role::Keeper).await;
+    all_connected(&[&founder, &keeper]).await;
+    let store = keeper.dir.path().join("store");
+    std::fs::rename(store.join("chunks"), store.join("elsewhere")).unwrap();
+    let (chunks, _) = stash.put(&founder, "a file", &[300_000], Wait::Local).await;
+    until("it is wanted", || now(keeper.engine.status()).unwrap().incomplete == 1).await;
+    // Nobody is asked for it, and it is not put off until there is room.
+    assert_eq!(keeper.engine.repair(false, |_| true).await.unwrap().left, 1);
+    std::fs::rename(store.join("elsewhere"), store.join("chunks")).unwrap();
+    // Whoever comes is a reason to look again, as the directory is that is back.
+    let other = stash.joined(&founder, Role::Keeper).await;
+    all_connected(&[&founder, &keeper, &other]).await;
+    until("it is whole", || now(keeper.engine.status()).unwrap().incomplete == 0).await;
+    assert_eq!(now(keeper.engine.chunks_here(&addresses(&chunks))).unwrap(), [true]);
+}

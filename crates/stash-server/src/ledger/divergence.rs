@@ -34,17 +34,18 @@ pub(crate) struct Divergence {
     tree: Tree,
 }
 
-/// The highest number of a writer that two records have.
-pub(crate) fn last_twice(store: &Store, writer: &Writer) -> Result<Option<u64>, LedgerError> {
-    let (mut from, mut last) = (1, None);
+/// The lowest and the highest number of a writer that two records have.
+pub(crate) fn twice(store: &Store, writer: &Writer) -> Result<Option<(u64, u64)>, LedgerError> {
+    let (mut from, mut found) = (1, None);
     loop {
         let page = store.dots_from(&writer.to_bytes(), from, PAGE)?;
-        let twice = page.windows(2).rev().find(|two| two[0].0 == two[1].0);
-        last = twice.map(|two| two[0].0).or(last);
+        for n in page.windows(2).filter(|two| two[0].0 == two[1].0).map(|two| two[0].0) {
+            found = Some(found.map_or((n, n), |(first, _)| (first, n)));
+        }
         match page.last() {
             // The next one may have the number of the last one.
             Some((n, _)) if page.len() == PAGE => from = (*n).max(from + 1),
-            _ => return Ok(last),
+            _ => return Ok(found),
         }
     }
 }
@@ -248,9 +249,10 @@ impl Divergence {
         Divergence { writer, common, last, ours, noticed: None, tree }
     }
 
-    /// Nothing is known of either life: they parted before the first number that two records have.
+    /// Nothing is known of either life: they parted before the first number that two records had, which a
+    /// forget may have taken since.
     fn unknown(store: &Store, past: &Past, twice: Option<u64>) -> Result<Divergence, LedgerError> {
-        let common = twice.map_or(past.n, |n| n - 1);
+        let common = past.opened.min(twice.map_or(past.n, |n| n - 1));
         let tree = Tree::read(store, past.writer, common)?;
         let divergence = Divergence::new(past.writer, common, past.n, BTreeMap::new(), tree);
         Ok(Divergence { noticed: Some(past.sequence), ..divergence })
@@ -455,7 +457,7 @@ mod tests {
         let next = scene.put(2, 1, 3, Some(&second), 2);
         let third = scene.third.put(name(1), 1, &[&next]);
         scene.admit(&[&one, &first, &second, &next]);
-        let past = |sequence| Past::unknown(scene.writer(), 2, sequence);
+        let past = |sequence| Past::unknown(scene.writer(), (2, 2), sequence);
         let noticed = scene.store.last_sequence();
         assert_eq!(scene.again_of(&past(noticed)), [first.hash()]);
         // Whoever wrote after that was noticed had seen it.
@@ -463,6 +465,16 @@ mod tests {
         assert_eq!(scene.again_of(&past(noticed)), []);
         let noticed = scene.store.last_sequence();
         assert_eq!(scene.again_of(&past(noticed)), [first.hash()], "it came before");
+        // A purge takes the other one of the two, before the first could be written again.
+        let purge = scene.third.record(
+            RecordKind::Forget(ForgetKind::Dead),
+            name(2),
+            2,
+            vector(&[&second]),
+        );
+        scene.admit(&[&purge]);
+        assert!(!scene.store.has_records(&[*second.hash().as_bytes()]).unwrap()[0]);
+        assert_eq!(scene.again_of(&past(noticed)), [first.hash()], "what was noticed stands");
     }
 
     /// What a test has of a node that was put back, on one name of its own and one that is purged.

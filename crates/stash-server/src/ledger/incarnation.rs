@@ -112,11 +112,11 @@ pub(crate) struct Past {
 }
 
 impl Past {
-    /// A writer under whose number `n` two records came, after the store was lost that either life wrote
-    /// to.
-    pub(crate) fn unknown(writer: Writer, n: u64, sequence: u64) -> Past {
+    /// A writer under whose numbers two records came, after the store was lost that either life wrote to:
+    /// the first such number and the last.
+    pub(crate) fn unknown(writer: Writer, (first, last): (u64, u64), sequence: u64) -> Past {
         let hash = RecordHash::from_bytes([0; 32]);
-        Past { writer, n, hash, opened: 0, sequence, is_shown: true }
+        Past { writer, n: last, hash, opened: first - 1, sequence, is_shown: true }
     }
 
     /// Whether nothing tells which of its records are of which life.

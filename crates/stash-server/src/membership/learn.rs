@@ -158,6 +158,7 @@ async fn take_back(membership: &Arc<Membership>) {
     let (back, done) = membership.core.disk.run(work).await;
     if !back.records.is_empty() {
         shown_otherwise(membership, back);
+        membership.transfer.restored.regained();
         membership.transfer.wanted.notify_one();
     }
     if let Err(error) = done {

@@ -251,15 +251,18 @@ async fn one(
         Ok(buffer) => Ok(buffer),
         Err((buffer, fault)) => {
             if purpose == Purpose::CatchUp {
-                return match fault {
+                return match away(transfer).await {
                     // It may be here, and what comes could not be kept.
-                    Some(fault @ ReadError::Away(_)) => {
-                        Err(fault_here(chunk.address, fault, Vec::new()))
-                    }
-                    _ => replicate(transfer, chunk, buffer).await,
+                    Some(fault) => Err(fault_here(chunk.address, fault, Vec::new())),
+                    None => replicate(transfer, chunk, buffer).await,
                 };
             }
-            let buffer = match (from_members(transfer, chunk, buffer).await, fault) {
+            let fetched = from_members(transfer, chunk, buffer).await;
+            let fault = match fault {
+                None => away(transfer).await,
+                fault => fault,
+            };
+            let buffer = match (fetched, fault) {
                 (Err(FetchError::Missing { address, tried }), Some(fault)) => {
                     return Err(fault_here(address, fault, tried));
                 }
@@ -275,6 +278,12 @@ async fn one(
             Ok(buffer)
         }
     }
+}
+
+/// Says if the directory of the chunk files is away. It may be back since somebody last looked.
+async fn away(transfer: &Transfer) -> Option<ReadError> {
+    transfer.core.disk.store().away()?;
+    transfer.core.disk.run(Store::look).await.err().map(ReadError::Away)
 }
 
 fn fault_here(address: Address, fault: ReadError, tried: Vec<(NodeId, String)>) -> FetchError {

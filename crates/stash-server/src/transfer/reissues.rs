@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use stash_crypto::{NameId, Writer};
 use stash_store::{Batch, Store};
 
-use crate::ledger::divergence::{Divergence, Held, Reissue, last_twice};
+use crate::ledger::divergence::{Divergence, Held, Reissue, twice};
 use crate::ledger::incarnation::{Past, pasts};
 use crate::ledger::{self, LedgerError, incarnation, rows};
 use crate::lock::lock;
@@ -24,7 +24,8 @@ pub(crate) fn reissues(transfer: &Transfer, store: &Store) -> Result<Vec<Reissue
     for past in &pasts {
         let find = || {
             let divergence = Divergence::find(store, past)?;
-            Ok((!divergence.is_one_life()).then_some(divergence))
+            // Of one that is shown, what is not held now may be held later.
+            Ok((past.is_shown || !divergence.is_one_life()).then_some(divergence))
         };
         let Some(divergence) = restored.look(past.writer, find)? else { continue };
         for name in divergence.names() {
@@ -44,17 +45,22 @@ pub(crate) fn reissues(transfer: &Transfer, store: &Store) -> Result<Vec<Reissue
 /// was put back and used, and then its disk was lost.
 fn notice_unknown(transfer: &Transfer, store: &Store) -> Result<(), LedgerError> {
     let restored = &transfer.restored;
+    let known: BTreeSet<Writer> = pasts(store)?.into_iter().map(|past| past.writer).collect();
     for (writer, _, _) in store.writers(transfer.core.me.as_bytes())? {
         let writer = Writer::from_bytes(&writer);
-        if lock(&restored.given_up).contains(&writer) || transfer.core.author.is(&writer) {
+        if known.contains(&writer) || transfer.core.author.is(&writer) {
             continue;
         }
-        let Some(n) = restored.look(writer, || last_twice(store, &writer))? else { continue };
-        let past = Past::unknown(writer, n, store.last_sequence());
+        let Some(numbers) = restored.look(writer, || twice(store, &writer))? else { continue };
+        // Whoever gave it up meanwhile knows more of it.
+        if pasts(store)?.iter().any(|past| past.writer == writer) {
+            continue;
+        }
+        let past = Past::unknown(writer, numbers, store.last_sequence());
         store.commit(incarnation::note(store, Batch::new().even_if_full(), &past)?)?;
         lock(&restored.given_up).insert(writer);
         tracing::error!(
-            n,
+            ?numbers,
             "another life of this node has used its numbers, before its store was lost"
         );
     }

@@ -54,6 +54,12 @@ impl Restored {
         }
     }
 
+    /// What had been set aside counts again.
+    pub(crate) fn regained(&self) {
+        lock(&self.one_life).clear();
+        self.changed.store(true, Ordering::Relaxed);
+    }
+
     /// Whether that is still to be found out about a writer, unless `find` says that it had one life. What
     /// comes meanwhile is looked at the next time.
     pub(crate) fn look<T>(

@@ -129,9 +129,7 @@ impl Pending {
         };
         // The member log may have ended what this node writes while it waited.
         if !records.iter().all(counts) {
-            tally.void(
-                "this node is not an owner any more, and its records after that are set aside",
-            );
+            tally.void("the member log has ended what its writer writes, and it is set aside");
         }
         Outcome {
             records: records.to_vec(),
