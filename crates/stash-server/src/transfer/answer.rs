@@ -1,8 +1,8 @@
 //! Giving members their answers, and giving up those that are not taken.
 //!
 //! An answer holds its place until its last byte has left this process: the member's place among
-//! buffers (`buffers/places.rs`), and one of the requests that this node answers it at once. All of them end
-//! with the connection.
+//! buffers (`buffers/places.rs`), and one of the requests that this node answers it at once. All of
+//! them end with the connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ async fn queue_message(
     }
 }
 
-/// Waits until an answer has left. Whoever does not take it in time is cut off.
+/// Waits until an answer has left. A member that does not take it in time is cut off.
 async fn taken(member: NodeId, peer: &Peer, gone: Gone, limit: Duration) {
     tokio::select! {
         biased;
@@ -80,8 +80,8 @@ async fn taken(member: NodeId, peer: &Peer, gone: Gone, limit: Duration) {
     }
 }
 
-/// Gives a member a chunk, or says that it is not here. Whoever is asked to prove a chunk gets it elsewhere, or
-/// not at all.
+/// Gives a member a chunk, or says that it is not here. A member that is asked to prove a chunk
+/// gets it elsewhere, or not at all.
 pub(crate) async fn chunk(
     transfer: &Arc<Transfer>,
     member: NodeId,
@@ -144,7 +144,7 @@ async fn give(
     }
 }
 
-/// Which of these chunks are here.
+/// Tells of each of these chunks if it is here.
 pub(crate) async fn have(transfer: &Arc<Transfer>, chunks: &[u8]) -> Reply {
     let addresses: Vec<_> = match message::unpack(chunks) {
         Ok(chunks) => chunks.iter().map(at).collect(),

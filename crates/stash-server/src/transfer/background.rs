@@ -1,4 +1,4 @@
-//! How much of the line a node takes: all of it together, and what nobody waits for.
+//! Limits on the line: for all that a node sends and receives, and for what nobody waits for.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

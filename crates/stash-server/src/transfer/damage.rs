@@ -1,4 +1,4 @@
-//! The list of what was found damaged here and is not whole again.
+//! The list of damage that was found here and is not healed.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -34,9 +34,9 @@ pub enum Damage {
 /// Damage that is not healed, and what it concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damaged {
-    /// What is damaged.
+    /// The damaged part.
     pub damage: Damage,
-    /// What was wrong with it, and why it is not healed.
+    /// The fault, and why it is not healed.
     pub why: String,
     /// The records that name the chunk; of a damaged record, itself.
     pub records: Vec<RecordHash>,
@@ -44,7 +44,7 @@ pub struct Damaged {
     pub names: Vec<NameId>,
 }
 
-/// What was found damaged and is not whole again, and how much was found and healed since the start.
+/// Damage that was found and is not healed, with counts of damage found and healed since the start.
 #[derive(Debug)]
 pub(crate) struct DamageList {
     pub(crate) open: Mutex<BTreeMap<Damage, Open>>,
@@ -65,8 +65,8 @@ pub(crate) struct Open {
 }
 
 impl DamageList {
-    /// What the store remembers, and what its scrub found and nobody dealt with before the process
-    /// ended.
+    /// Loads what the store remembers, and what its scrub found and nobody dealt with before the
+    /// process ended.
     pub(crate) fn load(store: &Store) -> Result<DamageList, ReadError> {
         let rows = store.rows(rows::DAMAGED)?.into_iter();
         let open = rows.filter_map(|(key, value)| {
@@ -101,7 +101,7 @@ impl DamageList {
         true
     }
 
-    /// Notes damage that somebody met, and has it healed. False if it is known already.
+    /// Notes damage that was met, and has it healed. False if it is known already.
     pub(crate) fn met(&self, damage: Damage, why: String) -> bool {
         let new = self.note(damage, why);
         if new {
@@ -150,7 +150,7 @@ impl Damage {
         Some(Damage::Record(RecordHash::from_bytes(hash)))
     }
 
-    /// Whether it is damaged now.
+    /// True if it is damaged now.
     pub(crate) fn is_real(&self, store: &Store) -> bool {
         match self {
             Damage::Chunk(address) => {
@@ -162,7 +162,7 @@ impl Damage {
         }
     }
 
-    /// Looks at it as a reader does, who has the store deal with damage. Whether it is damaged.
+    /// Looks at it as a reader does, so that the store deals with damage. True if it is damaged.
     pub(crate) fn confirm(&self, store: &Store) -> bool {
         if let Damage::Chunk(address) = self {
             // The answer is in the state from now on.

@@ -1,4 +1,4 @@
-//! Getting sealed chunks: from the own store, else from whichever member has them.
+//! Getting sealed chunks: from the own store, else from any member that has them.
 //!
 //! Chunks come out in order and verified. Several are under way at once, spread over the members;
 //! one that is late is asked for a second time elsewhere.
@@ -28,12 +28,12 @@ use crate::transfer::local::read_local;
 use crate::transfer::sources::{Answer, patience};
 use crate::{ledger, message};
 
-/// What chunks are fetched for.
+/// The purpose of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Somebody reads them; whether they are kept here as well.
+    /// Somebody reads the chunks.
     Read {
-        /// Whether what comes from members is kept.
+        /// True if chunks that come from members are kept here.
         keep: bool,
     },
     /// A copy that this node should have. Nobody waits for it, so it has buffers of its own.
@@ -65,7 +65,7 @@ pub enum FetchError {
     Missing {
         /// The chunk.
         address: Address,
-        /// Who was asked, and the answer.
+        /// The members asked, and their answers.
         tried: Vec<(NodeId, String)>,
     },
     /// The own store cannot say whether it has the chunk, and no reachable member has it whole.
@@ -73,9 +73,9 @@ pub enum FetchError {
     Here {
         /// The chunk.
         address: Address,
-        /// What is wrong with the store.
+        /// The fault of the store.
         source: Arc<ReadError>,
-        /// Who was asked, and the answer.
+        /// The members asked, and their answers.
         tried: Vec<(NodeId, String)>,
     },
     /// The chunk is longer than any sealed chunk: the record that names it is at fault.
@@ -91,19 +91,19 @@ pub enum FetchError {
     Manifest {
         /// The chunk.
         address: Address,
-        /// What is wrong with it.
+        /// The fault in it.
         source: ManifestError,
     },
     /// The manifest chunks name another number of chunks than the record says.
     #[error("the manifest names {got} chunks, the record says {expected}")]
     Total {
-        /// What the record says.
+        /// The number in the record.
         expected: u64,
-        /// What the manifest chunks hold.
+        /// The number in the manifest chunks.
         got: u64,
     },
-    /// The own store does not keep what is brought for it: it is full, or takes no writes. Nothing is
-    /// brought until it does.
+    /// The own store does not keep what is brought for it: it is full, or takes no writes. Nothing
+    /// is brought until it does.
     #[error("chunk {} is not kept here: {why}", .address.short())]
     NotKept {
         /// The chunk.
@@ -183,7 +183,7 @@ impl Fetch {
 struct Kept {
     left: AtomicUsize,
     any: bool,
-    /// One was not kept that should be: no more are brought.
+    /// True once a chunk could not be kept that should be: no more are brought.
     full: AtomicBool,
 }
 
@@ -240,7 +240,7 @@ pub(crate) async fn manifest(
     }
 }
 
-/// One chunk, from here or from a member.
+/// Gets a chunk, from here or from a member.
 async fn one(
     transfer: &Arc<Transfer>,
     chunk: ChunkRef,
@@ -441,8 +441,8 @@ async fn receive(peer: &Peer, chunk: ChunkRef, buffer: &mut Buffer) -> Result<bo
     }
 }
 
-/// Asks a member for a chunk. Its length, and the stream on which its bytes follow; `None` if the
-/// member does not have it.
+/// Asks a member for a chunk. Returns its length, and the stream on which its bytes follow; `None`
+/// if the member does not have it.
 async fn request(peer: &Peer, address: Address) -> Result<Option<(u32, RecvStream)>, AskError> {
     let opened = timeout(ANSWER, peer.open(Class::Bulk)).await.map_err(|_| AskError::Late)?;
     let gone = |error: String| AskError::Gone(error);

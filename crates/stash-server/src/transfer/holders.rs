@@ -1,4 +1,4 @@
-//! How much of a record a node has.
+//! The state of a record at a node: asked of others, and answered.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::rpc::{AskError, ask, unexpected};
 use crate::transfer::Transfer;
 use crate::{ledger, message};
 
-/// How much of a record a node says that it has. The number is what stands on the wire.
+/// State of a record at a node, by its own word. The number is the byte on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holding {
     /// It does not hold the record, or cannot read it.
@@ -33,13 +33,13 @@ impl Holding {
             .find(|holding| *holding as u8 == byte)
     }
 
-    /// Whether it should have bytes that it does not have.
+    /// True if the node should have bytes that it does not have.
     pub(crate) fn is_lacking(self) -> bool {
         matches!(self, Holding::Absent | Holding::Incomplete)
     }
 }
 
-/// What is here of a record. Blocking.
+/// State of a record here. Blocking.
 pub(crate) fn here(store: &Store, hash: &RecordHash) -> Result<Holding, LedgerError> {
     let Some(record) = ledger::whole(store, hash)? else {
         return Ok(Holding::Absent);

@@ -8,7 +8,7 @@ use stash_crypto::{NodeId, Record, RecordHash};
 
 use crate::lock::lock;
 
-/// Who is being sent what. One record may be in several puts at once.
+/// Records on their way to each member. A record may be in several puts at once.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight(Mutex<HashMap<NodeId, HashMap<RecordHash, u32>>>);
 

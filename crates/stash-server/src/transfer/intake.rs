@@ -38,7 +38,7 @@ const COMMITS: usize = 8;
 /// Chunks offered and wanted and not yet here, per stream.
 const EXPECTED: usize = 2 * message::MAX_ADDRESSES;
 
-/// Why a put stream was given up. The sender's fault but for [`Fault::Store`].
+/// Reason why a put stream was given up. The sender's fault but for [`Fault::Store`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
     #[error("the stream broke: {0}")]
@@ -111,9 +111,10 @@ struct Filling {
 struct Intake {
     transfer: Arc<Transfer>,
     from: NodeId,
-    /// What was offered and no record names yet. Only owners put, and only they lease.
+    /// Leases on chunks that were offered and no record names yet. Only owners put, and only they
+    /// lease.
     leases: Leases,
-    /// What was asked for, each with the room that is kept for it.
+    /// Chunks that were asked for, each with the room that is kept for it.
     expected: VecDeque<(ChunkRef, Reservation)>,
     asked: BTreeSet<Address>,
     filling: Option<Filling>,

@@ -1,4 +1,4 @@
-//! Who lacks which records: noted when a put ends, struck out when they have them.
+//! Records that members lack: noted when a put ends, struck out when the members have them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::transfer::Transfer;
 use crate::transfer::shipment::Shipment;
 use crate::transfer::under_replicated::nodes;
 
-/// Questions that a member is asked at once, while most of what it is asked about is there: what it has
-/// then goes in one commit.
+/// Questions that a member is asked at once, while most of what it is asked about is there: what it
+/// has then goes in one commit.
 pub(crate) const QUESTIONS: usize = 8;
 
 /// Waits until no target of a shipment can still report, then writes down what is missing, or

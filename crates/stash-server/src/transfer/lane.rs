@@ -38,10 +38,10 @@ const AWAITED: usize = 32;
 /// Why a member that has no room has no copy.
 const FULL: &str = "it is full";
 
-/// How often a shipment's missing chunks are sent again.
+/// Times that chunks which the peer lacks are sent again for one message of records.
 const RETRIES: u32 = 3;
 
-/// What goes down a lane, in order.
+/// An item in the queue of a lane.
 pub(crate) enum Item {
     /// A chunk; its bytes and a place among those held in memory, or its address alone.
     Chunk(ChunkRef, Option<(Shared, OwnedSemaphorePermit)>),
@@ -49,8 +49,8 @@ pub(crate) enum Item {
     Records(Arc<Shipment>),
 }
 
-/// What the reading half may have to tell before the writing half listens: one answer a record
-/// message, one an offer.
+/// Messages of the reading half that may wait for the writing half: one a record message, one an
+/// offer.
 const NEWS: usize = AWAITED + OFFERS;
 
 /// Records under way, and how often they have been sent.
@@ -60,7 +60,7 @@ struct Awaited {
     attempt: u32,
 }
 
-/// What the reading half tells the writing half.
+/// A message of the reading half to the writing half.
 enum News {
     Want(Vec<u8>),
     /// A record message is done with.
@@ -133,7 +133,7 @@ struct Lane {
     inbox: mpsc::Receiver<News>,
     awaited: mpsc::Sender<Awaited>,
     offers: VecDeque<Vec<Chunk>>,
-    /// What was taken from the queue and is not done with.
+    /// The item that was taken from the queue and is not done with.
     held: Option<Item>,
     /// Record messages without an answer.
     unanswered: usize,
@@ -170,8 +170,8 @@ impl Lane {
         }
     }
 
-    /// Offers a chunk and those that wait behind it; holds what comes after them. A member that is full is
-    /// offered nothing.
+    /// Offers a chunk and those that wait behind it; holds what comes after them. A member that is
+    /// full is offered nothing.
     async fn offer(
         &mut self,
         first: Chunk,
@@ -389,7 +389,7 @@ async fn read(
     outcome
 }
 
-/// What of a shipment says that something has ended: a full member takes it, too.
+/// Tombstones and forgets in a shipment: a full member takes them, too.
 fn endings(shipment: &Shipment) -> Vec<Record> {
     let is_ending = |record: &&Record| record.clear().kind != RecordKind::Put;
     shipment.records().iter().filter(is_ending).cloned().collect()

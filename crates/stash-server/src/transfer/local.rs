@@ -10,8 +10,8 @@ use crate::ledger::at;
 use crate::transfer::Transfer;
 use crate::transfer::damage::Damage;
 
-/// Reads the sealed bytes of a chunk as every part of the engine does: damage that it meets is noted, so that it
-/// is healed. False if the chunk is not here whole. Blocking.
+/// Reads the sealed bytes of a chunk as every part of the engine does: damage that it meets is
+/// noted, so that it is healed. False if the chunk is not here whole. Blocking.
 pub(crate) fn read(
     transfer: &Transfer,
     store: &Store,
@@ -27,8 +27,8 @@ pub(crate) fn read(
     read
 }
 
-/// Reads a chunk from the own store. When it is not here whole, gives the buffer back, and what is wrong
-/// with the store if something is.
+/// Reads a chunk from the own store. When it is not here whole, gives the buffer back, and what is
+/// wrong with the store if something is.
 pub(crate) async fn read_local(
     transfer: &Arc<Transfer>,
     chunk: ChunkRef,

@@ -10,9 +10,9 @@ use crate::ledger::{self, LedgerError, incarnation, progress};
 use crate::lock::lock;
 use crate::transfer::Transfer;
 
-/// Looks whether records that others offer, and that are not here, show that this node's numbers were
-/// used elsewhere. Before they are stored: what comes of it is durable first, or else a process that
-/// ends in between would go on with those numbers. Blocking.
+/// Looks whether records that others offer, and that are not here, show that this node's numbers
+/// were used elsewhere. Before they are stored: what comes of it is durable first, or else a
+/// process that ends in between would go on with those numbers. Blocking.
 pub(crate) fn look(
     transfer: &Transfer,
     store: &Store,
@@ -42,8 +42,8 @@ pub(crate) fn look(
     Ok(())
 }
 
-/// Raises an alarm if records come of a life of this node of which nothing is known: before the first
-/// exchange has ended, it is what this node wrote before it lost its store.
+/// Raises an alarm if records come of a life of this node of which nothing is known: before the
+/// first exchange has ended, it is what this node wrote before it lost its store.
 fn cloned(transfer: &Transfer, store: &Store, own: &BTreeSet<Writer>) -> Result<(), LedgerError> {
     if !transfer.core.synchronised() {
         return Ok(());

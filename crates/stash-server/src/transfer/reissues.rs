@@ -1,4 +1,4 @@
-//! Which versions have to be written again because their numbers mean two things, after
+//! Versions to be written again because their numbers mean two things, after
 //! [`other_lives`](crate::transfer::other_lives) has noticed that.
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use crate::ledger::{self, LedgerError, incarnation, rows};
 use crate::lock::lock;
 use crate::transfer::Transfer;
 
-/// What is to be written again. Blocking.
+/// Versions to be written again. Blocking.
 pub(crate) fn reissues(transfer: &Transfer, store: &Store) -> Result<Vec<Reissue>, LedgerError> {
     let restored = &transfer.restored;
     notice_unknown(transfer, store)?;
@@ -41,8 +41,8 @@ pub(crate) fn reissues(transfer: &Transfer, store: &Store) -> Result<Vec<Reissue
     Ok(all)
 }
 
-/// Two records under one number of a writer that was this node, of which this store remembers nothing: it
-/// was put back and used, and then its disk was lost.
+/// Notes writers of this node that its store does not remember, and that have two records under one
+/// number: the store was put back and used, and then its disk was lost.
 fn notice_unknown(transfer: &Transfer, store: &Store) -> Result<(), LedgerError> {
     let restored = &transfer.restored;
     let known: BTreeSet<Writer> = pasts(store)?.into_iter().map(|past| past.writer).collect();
@@ -67,7 +67,7 @@ fn notice_unknown(transfer: &Transfer, store: &Store) -> Result<(), LedgerError>
     Ok(())
 }
 
-/// What is held of a name and can be read.
+/// The readable records of a name.
 fn held(store: &Store, name: &NameId) -> Result<Vec<Held>, LedgerError> {
     let (stored, _) = store.records_of_and_damaged(name.as_bytes())?;
     stored.iter().map(|one| Ok((one.sequence, ledger::decode(one.sequence, &one.bytes)?))).collect()

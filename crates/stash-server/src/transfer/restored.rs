@@ -1,11 +1,12 @@
-//! The state of a node of which another life has written under its numbers: it was restored from a copy,
-//! or it was cloned. `other_lives.rs` notices it.
+//! State of a node whose numbers another life has used as well: it was restored from a copy, or
+//! cloned. `other_lives.rs` notices it.
 //!
-//! A number says which record is meant only as long as it is used once. Once records show that this
-//! node's numbers were used elsewhere, it goes on under a new incarnation. What it had written since
-//! the two lives parted may be hidden by what has seen the other record of the same number, and the
-//! other way round; so after the next full exchange, what is hidden without having been seen is written
-//! again, under new numbers, with the `seen` it had before the lives parted.
+//! A number names one record only as long as it is used once. When records show that this node's
+//! numbers were used elsewhere, it goes on under a new incarnation. A version that it wrote since
+//! the two lives diverged may be hidden by one whose author had seen the other record of the same
+//! number, and the other way round. So after the next full exchange, versions that are hidden
+//! without having been seen are written again: under new numbers, with the `seen` that they had
+//! before the lives diverged.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -19,10 +20,10 @@ use crate::ledger::LedgerError;
 use crate::ledger::incarnation::pasts;
 use crate::lock::lock;
 
-/// Tells whoever can write versions again.
+/// Tells its listeners that versions may have to be written again.
 #[derive(Debug)]
 pub(crate) struct Restored {
-    /// Something came, since that was looked at, that may make a difference.
+    /// True if something came since the last look that may make a difference.
     pub(crate) changed: AtomicBool,
     pub(crate) told: watch::Sender<u64>,
     /// The incarnations that were given up.
@@ -39,7 +40,8 @@ impl Restored {
         Ok(Restored { changed, told, given_up, one_life })
     }
 
-    /// Records were taken in: some may hide what this node wrote in one of its lives, or be hidden by it.
+    /// Records were taken in: some may hide what this node wrote in one of its lives, or be hidden
+    /// by it.
     pub(crate) fn came(&self, records: &[Record], me: NodeId) {
         for record in records.iter().filter(|record| record.clear().dot.writer.node == me) {
             lock(&self.one_life).remove(&record.clear().dot.writer);
@@ -54,14 +56,14 @@ impl Restored {
         }
     }
 
-    /// What had been set aside counts again.
+    /// Records that had been set aside count again.
     pub(crate) fn regained(&self) {
         lock(&self.one_life).clear();
         self.changed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether that is still to be found out about a writer, unless `find` says that it had one life. What
-    /// comes meanwhile is looked at the next time.
+    /// Runs `find` for a writer that is not known to have had one life; `None` from it says that it
+    /// had one. Records that come meanwhile are looked at the next time.
     pub(crate) fn look<T>(
         &self,
         writer: Writer,

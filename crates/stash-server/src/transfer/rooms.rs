@@ -1,8 +1,9 @@
-//! How much room members have: each says it of itself when it meets another one, and when it fills or
-//! has room again.
+//! Room of members: each says it when it meets another one, when it fills, and when it has room
+//! again.
 //!
-//! What a member says is shown to people. Nothing is decided by it: whoever says that it is full lacks
-//! what it lacks, and one that says it has room may still refuse.
+//! A member that says it is full is offered no chunks, is sent only tombstones and forgets, and is
+//! not asked what it lacks. Its missing copies count as for any other member, and a member that
+//! says it has room may still refuse.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -14,7 +15,7 @@ use crate::lock::lock;
 use crate::message::MemberRoom;
 use crate::peers::Peers;
 
-/// What members say of their room, and what of this node's they were told.
+/// Room of members, by their word or by what they refused.
 #[derive(Debug, Default)]
 pub(crate) struct Rooms {
     members: Mutex<BTreeMap<NodeId, MemberRoom>>,

@@ -1,4 +1,4 @@
-//! One batch of records on its way to all targets, shared by the lanes and by whoever waits.
+//! A batch of records on its way to all targets, shared by the lanes and by those who wait for it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Which peer to ask for a chunk, and when to ask a second one.
+//! The choice of a peer to ask for a chunk, and of the moment to ask a second one.
 //!
 //! Pure: what was asked, what came back and the time come in; the next peer comes out.
 
@@ -14,10 +14,10 @@ use crate::rpc::ANSWER;
 /// that a loaded peer on a slow link is not doubled at once, short enough for a person at a screen.
 const HEDGE: Duration = Duration::from_secs(2);
 
-/// What a node may have asked for at once, in bytes: the buffers of readers and of catching up.
+/// Bytes that a node may have asked for at once: the buffers of readers and of catching up.
 const ASKED: u64 = 20 << 20;
 
-/// How long a chunk may take before a second peer is asked. Behind a limit of its own a node waits
+/// Longest time for a chunk before a second peer is asked. Behind a limit of its own, a node waits
 /// for what it asked for before: asking twice would only make the line longer. A peer that sends
 /// nothing is given up after [`ANSWER`].
 pub(crate) fn patience(down: Option<Rate>) -> Duration {
@@ -38,7 +38,7 @@ struct Source {
     absent: u32,
 }
 
-/// How one request to a peer ended.
+/// The end of a request to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// The chunk came and matches its address.

@@ -1,4 +1,4 @@
-//! What is known of how members have stood up to challenges.
+//! Results of challenges to members.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -12,7 +12,8 @@ use crate::lock::lock;
 /// Challenges in a row that a member in doubt has to stand.
 const CLEARED: u32 = 10;
 
-/// How a member has stood up to challenges. Counts are since the start.
+/// Results of challenges to a member. Counts are since the start; `failed` of a member in doubt
+/// outlives a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trial {
     /// When it was last challenged, in seconds since 1970.
@@ -21,24 +22,24 @@ pub struct Trial {
     pub shown: u64,
     /// Chunks and records that it said it had, and did not show.
     pub failed: u64,
-    /// Since when it is in doubt, in seconds since 1970.
+    /// Time since which it is in doubt, in seconds since 1970.
     pub doubted: Option<u64>,
 }
 
-/// What is known of all members.
+/// Results of challenges to all members.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects(Mutex<BTreeMap<NodeId, Kept>>);
 
 #[derive(Clone, Debug, Default)]
 struct Kept {
     trial: Trial,
-    /// What it failed to show, of this run: it is asked for again.
+    /// Samples that it failed to show, in this run: they are asked for again.
     again: BTreeSet<Sample>,
     /// Challenges that it has stood since.
     stood: u32,
 }
 
-/// One thing to show.
+/// A record or chunk to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Sample {
     /// The record.
@@ -48,7 +49,7 @@ pub(crate) struct Sample {
 }
 
 impl Suspects {
-    /// What the store remembers.
+    /// Loads the members that are in doubt.
     pub(crate) fn load(store: &Store) -> Result<Suspects, ReadError> {
         let kept = |(key, value): (Vec<u8>, Vec<u8>)| {
             let node = NodeId::from_bytes(key.strip_prefix(rows::SUSPECT)?.try_into().ok()?);
@@ -76,12 +77,12 @@ impl Suspects {
         lock(&self.0).remove(node);
     }
 
-    /// What a member failed to show.
+    /// Samples that a member failed to show.
     pub(crate) fn again(&self, node: &NodeId) -> Vec<Sample> {
         lock(&self.0).get(node).map(|kept| kept.again.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// Notes the outcome of a challenge. Whether the member came into doubt with it, or out of it.
+    /// Notes the outcome of a challenge. True if the member came into doubt with it, or out of it.
     pub(crate) fn note(&self, node: NodeId, now: u64, shown: &[Sample], failed: &[Sample]) -> bool {
         let mut all = lock(&self.0);
         let kept = all.entry(node).or_default();
@@ -126,7 +127,7 @@ impl Suspects {
     }
 }
 
-/// What one challenge asks for, at most: 64 MiB are read on either side, if all are the largest.
+/// Samples in a challenge, at most: 64 MiB are read on either side, if all are the largest.
 pub(crate) const ASKED: usize = 16;
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use stash_crypto::NodeId;
 /// A put stops waiting when nothing has come back for this long.
 pub const STALL: Duration = Duration::from_secs(30);
 
-/// How many copies a put waits for.
+/// Number of copies that a put waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// The copy of this node.
@@ -108,7 +108,7 @@ impl Tally {
         }
     }
 
-    /// The batch counts no more, whoever has it.
+    /// The batch counts no more, even where it is stored.
     pub fn void(&mut self, reason: &str) {
         for copy in self.targets.values_mut() {
             *copy = CopyState::Missing(reason.to_owned());
@@ -127,19 +127,19 @@ impl Tally {
         self.targets.len()
     }
 
-    /// Whether the copies reached what `--wait` asks for.
+    /// True if the copies reached what `--wait` asks for.
     #[must_use]
     pub fn enough(&self) -> bool {
         self.copies() >= self.wait.copies(self.wanted())
     }
 
-    /// Whether no target can still report.
+    /// True if no target can still report.
     #[must_use]
     pub fn closed(&self) -> bool {
         self.targets.values().all(|copy| *copy != CopyState::Outstanding)
     }
 
-    /// Whether the put may answer: enough copies, nobody left to wait for, or `idle` (the time
+    /// True if the put may answer: enough copies, nobody left to wait for, or `idle` (the time
     /// since the last report or sent byte) above [`STALL`].
     #[must_use]
     pub fn answers(&self, idle: Duration) -> bool {

@@ -1,8 +1,7 @@
-//! Which records have fewer copies than members: remembered, so that `status` can say so, and made
+//! Records that have fewer copies than members: remembered, so that `status` can say so, and made
 //! good when the members without a copy are there.
 //!
-//! What is remembered stands in the store and nowhere else: while a member is away, it may be every
-//! record.
+//! They stand in the store and nowhere else: while a member is away, it may be every record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -16,12 +15,12 @@ use crate::ledger::rows;
 /// Records with missing copies that a status counts.
 const COUNTED: usize = 10_000;
 
-/// What goes with the rows.
+/// State beside the rows.
 #[derive(Debug)]
 pub(crate) struct UnderReplicated {
     /// Reading a row and writing it is one step.
     pub(crate) turn: Mutex<()>,
-    /// Whether there may be rows at all: mostly there are none, and nothing to look up.
+    /// False if there are no rows, and so nothing to look up.
     pub(crate) some: AtomicBool,
 }
 
@@ -32,12 +31,12 @@ impl UnderReplicated {
     }
 }
 
-/// How many records have missing copies; at most 10,000 are counted.
+/// Number of records with missing copies; at most 10,000 are counted.
 pub(crate) fn count(store: &Store) -> Result<u64, ReadError> {
     Ok(store.rows_after(rows::UNDER_REPLICATED, &[], COUNTED)?.len() as u64)
 }
 
-/// How many records each member is known to lack; at most 10,000 records are looked at.
+/// Number of records that each member is known to lack, among the first 10,000 with missing copies.
 pub(crate) fn count_by_member(store: &Store) -> Result<BTreeMap<NodeId, u64>, ReadError> {
     let mut counts = BTreeMap::new();
     for (_, value) in store.rows_after(rows::UNDER_REPLICATED, &[], COUNTED)? {

@@ -23,8 +23,8 @@ use crate::transfer::{Transfer, lacking, lane};
 /// Chunks of one lane that are held in memory at once.
 const HELD: usize = 6;
 
-/// How long a put that does not wait for every copy waits for one lane before it lets the lane
-/// fall behind.
+/// Longest wait of a put for one lane, unless it waits for every copy; then the lane falls
+/// behind.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Chunks that one lane may be behind: 64 bytes each. Beyond it the lane is given up.
@@ -54,7 +54,7 @@ pub enum PutError {
     Stopping,
 }
 
-/// One put of any number of files. Cheap to share between tasks.
+/// A put of any number of files. Cheap to share between tasks.
 #[derive(Clone)]
 pub struct Upload {
     inner: Arc<Inner>,
@@ -67,7 +67,7 @@ struct Inner {
     lanes: BTreeMap<NodeId, Lane>,
     staging: Mutex<JoinSet<Result<Staged, StageError>>>,
     progress: Arc<Progress>,
-    /// What was handed over, or found here, and is not named by a record yet.
+    /// Leases on chunks that were handed over, or found here, and no record names yet.
     leases: Leases,
 }
 
@@ -92,7 +92,7 @@ impl std::fmt::Debug for Pending {
     }
 }
 
-/// What became of a batch of records.
+/// Outcome of a batch of records.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The records as they were written.
@@ -101,7 +101,7 @@ pub struct Outcome {
     pub copies: usize,
     /// Members that should, connected or not.
     pub wanted: usize,
-    /// Whether `copies` is below what the put waits for.
+    /// True if `copies` is below what the put waits for.
     pub short: bool,
     /// Members without a copy, and why.
     pub missing: Vec<(NodeId, String)>,

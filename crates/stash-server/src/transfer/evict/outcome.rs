@@ -1,4 +1,4 @@
-//! What an eviction came to.
+//! The outcome of an eviction.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,7 +7,7 @@ use stash_crypto::{NodeId, RecordHash};
 
 use crate::ledger::LedgerError;
 
-/// What an eviction did.
+/// Work that an eviction did.
 #[derive(Clone, Debug, Default)]
 pub struct Evicted {
     /// Chunks dropped.
@@ -30,9 +30,9 @@ impl Evicted {
 /// other byte is still here.
 #[derive(Debug)]
 pub struct EvictError {
-    /// How far it came.
+    /// Work that it did before it stopped.
     pub done: Box<Evicted>,
-    /// Why it went no further.
+    /// The reason why it stopped.
     pub why: EvictStop,
 }
 
@@ -60,7 +60,7 @@ pub enum EvictStop {
     /// No other member proved that it has every chunk, and will keep it.
     #[error("no other member has proven that it has the bytes{}", answers(.asked))]
     NotProven {
-        /// Who was asked, and what came of it.
+        /// The members asked, and their answers.
         asked: Vec<(NodeId, String)>,
     },
     /// A record that uses the same bytes came while others were asked. They may be evicted again.

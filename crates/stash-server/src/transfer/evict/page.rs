@@ -16,14 +16,14 @@ use crate::transfer::evict::question::{self, CHUNKS, Group, RECORDS};
 /// reads 4 MiB a second brings within half of the 30 seconds that it may take.
 const BYTES: u64 = 64 << 20;
 
-/// One page.
+/// A page of an eviction.
 pub(crate) struct Page {
     groups: Vec<Group>,
 }
 
 impl Page {
-    /// Looks the first of some chunks up whose flags are raised, as many as fit, and at least one.
-    /// How many these were.
+    /// Looks up the first of some chunks whose flags are raised: as many as fit, and at least one.
+    /// Returns their number as well.
     pub(super) async fn look(
         transfer: &Transfer,
         chunks: &[Address],
@@ -57,8 +57,8 @@ impl Page {
         }
     }
 
-    /// Asks members one after the other until every chunk is proven. Who has not shown what it said
-    /// that it has is not asked.
+    /// Asks members one after the other until every chunk is proven. Members in doubt are not
+    /// asked.
     async fn proven(
         &self,
         transfer: &Arc<Transfer>,
@@ -93,7 +93,7 @@ impl Page {
         }
     }
 
-    /// What is left when some chunks are proven.
+    /// The groups, without the chunks that are proven.
     fn without(&self, proven: &BTreeSet<Address>) -> Vec<Group> {
         let left = self.groups.iter().map(|group| {
             let left = group.chunks.iter().filter(|chunk| !proven.contains(&chunk.address));

@@ -19,18 +19,18 @@ use crate::{message, rpc};
 /// Chunks in one question, at most.
 pub(crate) const CHUNKS: usize = 64;
 
-/// Record hashes in one question, at most: half of what a message may have. Chunks that more records
-/// name are asked for with a digest of their hashes.
+/// Record hashes in one question, at most: half of what a message may have. Chunks that more
+/// records name are asked for with a digest of their hashes.
 pub(crate) const RECORDS: usize = 4_096;
 
-/// What a member answered.
+/// A member's answer.
 pub(crate) struct Answer {
     pub(super) proven: Vec<Address>,
     /// For people.
     pub(super) text: String,
 }
 
-/// Asks one member. What it must answer is worked out here while it reads.
+/// Asks one member. The expected proofs are worked out here while it reads.
 pub(crate) async fn ask(
     transfer: &Arc<Transfer>,
     node: &NodeId,
@@ -127,7 +127,7 @@ fn prove(
     is_whole.then(|| question.answer(&sealed))
 }
 
-/// Answers a member that wants to evict. Nothing is written: what keeps the chunks here are the
+/// Answers a member that wants to evict. Nothing is written: the chunks are kept here by the
 /// records that name them.
 pub(crate) async fn answer(
     transfer: &Arc<Transfer>,
@@ -158,7 +158,7 @@ pub(crate) async fn answer(
     }
 }
 
-/// What the asker says of the records that name some chunks.
+/// The records that name some chunks, as the asker tells them.
 enum Named {
     Records(BTreeSet<[u8; 32]>),
     Digest([u8; 32]),
