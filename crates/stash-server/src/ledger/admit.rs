@@ -17,12 +17,12 @@ use crate::ledger::room::{LEAST, Whose, allowance, with_room};
 use crate::ledger::rows;
 use crate::message::{RecordResult, pack};
 
-/// How often a batch is tried again when a chunk vanishes between look-up and commit.
+/// Times that a batch is tried, as a chunk may vanish between look-up and commit.
 const ATTEMPTS: usize = 3;
 
 /// Makes accepted records durable, all that can be in one commit, and carries out what they forget.
-/// Without room for all of them, those that say that something has ended go first, and each is taken
-/// that there is room for. One result a record.
+/// Without room for all of them, those that say that something has ended go first, and each is
+/// taken that there is room for. One result a record.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ fn admit_together(
     Ok(vec![RecordResult::Failed { reason }; records.len()])
 }
 
-/// Those of these records that are not here, and that no forget which is held or among them takes.
+/// The records that are not here, and that no forget takes: neither a held one nor one among them.
 pub(crate) fn unknown(store: &Store, records: Vec<Record>) -> Result<Vec<Record>, LedgerError> {
     let hashes: Vec<[u8; 32]> = records.iter().map(|record| *record.hash().as_bytes()).collect();
     let held = store.has_records(&hashes)?;
@@ -121,9 +121,9 @@ fn drop_damaged(store: &Store, damaged: &[DamagedRecord]) -> Result<(), LedgerEr
 }
 
 /// Commits records in one batch, and drops what they forget in the same one. What their manifest
-/// chunks name is required in batches before, one manifest chunk at a time; the last batch only asks
-/// that nothing has left the store since, or else a file of 1 TiB would hold up every other commit
-/// while its 262,144 chunks are looked up.
+/// chunks name is required in batches before, one manifest chunk at a time; the last batch only
+/// asks that nothing has left the store since, or else a file of 1 TiB would hold up every other
+/// commit while its 262,144 chunks are looked up.
 fn commit(
     store: &Store,
     turn: &mut NameGuard<'_>,
@@ -195,8 +195,8 @@ pub(crate) fn entry(record: &Record) -> RecordEntry {
     }
 }
 
-/// Takes of these records what there is room for: endings first, then what says little, then what has
-/// content in it.
+/// Takes of these records what there is room for: endings first, then what says little, then what
+/// has content in it.
 pub(crate) fn admit_apart(
     name_locks: &NameLocks,
     store: &Store,

@@ -14,11 +14,11 @@ pub(crate) fn equivocation(store: &Store, batch: Batch, dot: &Dot) -> Result<Bat
     one_more(store, batch, b"equivocation/", &about, &text)
 }
 
-/// Alarms of one kind that are kept, at most: whoever can cause one can cause any number.
+/// Alarms of one kind that are kept, at most: a node that can cause one can cause any number.
 pub(crate) const MAX_ALARMS: usize = 64;
 
-/// Adds an alarm of a kind about something. Beyond [`MAX_ALARMS`] of that kind, one says that there are
-/// more.
+/// Adds an alarm of a kind about something. Beyond [`MAX_ALARMS`] of that kind, one says that there
+/// are more.
 pub(crate) fn one_more(
     store: &Store,
     batch: Batch,
@@ -41,5 +41,5 @@ pub(crate) fn alarm(batch: Batch, key: &[u8], text: &str) -> Batch {
     batch.row(&[rows::ALARM, key].concat(), Some(text.as_bytes()))
 }
 
-/// Alarms about another continuation of the member log, by the entry from which on it is another one.
+/// Alarms about another continuation of the member log, by the first entry that differs.
 pub(crate) const FORK: &[u8] = b"fork/";

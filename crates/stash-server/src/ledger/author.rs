@@ -1,8 +1,8 @@
-//! Where this node's own records get their numbers.
+//! Numbering of this node's own records.
 //!
-//! One writer at a time: a record carries the hash of the one before, so numbering, signing and
-//! committing a batch are one step. A number is used up only by a record that is durable. Batches
-//! that wait for their turn are one batch, with one sync of the disk.
+//! A record carries the hash of the one before, so numbering, signing and committing a batch are
+//! one step. A number is used up only by a record that is durable. Batches that wait for their turn
+//! are committed as one, with one sync of the disk.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -30,8 +30,8 @@ use crate::ledger::{incarnation, seen};
 /// store may have (16 MiB), at 65 KiB a record.
 const TOGETHER: usize = 128;
 
-/// Where in the history of its name a new record stands. The vault adds the kind, the manifest and
-/// the sealed meta, and signs.
+/// Place of a new record in the history of its name. The vault adds the kind, the manifest and the
+/// sealed meta, and signs.
 #[derive(Clone, Debug)]
 pub struct Position {
     /// The stash.
@@ -44,10 +44,10 @@ pub struct Position {
     pub dot: Dot,
     /// Hash of the writer's record before this one; zeros for the first.
     pub previous: RecordHash,
-    /// One more than the greatest height held of the name.
+    /// The greatest height held of the name, plus one.
     pub height: u64,
-    /// The join of the dots and `seen` of every version held of the name, and of the vectors of every
-    /// forget. For a forget of all that is held, its vector.
+    /// The join of the dots and `seen` of every version held of the name, and of the vectors of
+    /// every forget. For a forget of all that is held, its vector.
     pub seen: Vector,
 }
 
@@ -55,7 +55,7 @@ pub struct Position {
 /// that were to be committed together with its own could not be.
 pub type Draft = Box<dyn Fn(Position) -> Result<Record, SignError> + Send>;
 
-/// One record to be written.
+/// A record to be written.
 pub struct Write {
     /// The name id.
     pub name: NameId,
@@ -78,8 +78,8 @@ pub(crate) struct Author {
     joint: GroupCommit<Vec<Write>, Result<Vec<Record>, WriteError>>,
 }
 
-/// What the store remembers of the writer that it was: records of another life may come under its
-/// numbers, after a copy was put back, used, and put back again.
+/// The row that remembers the writer that this node was. Records of another life may still come
+/// under its numbers: after a copy was put back, used, and put back again.
 fn given_up(store: &Store, current: Option<Writer>) -> Result<Batch, LedgerError> {
     let Some(writer) = current else { return Ok(Batch::new()) };
     let Some((n, hash)) = last_of(store, &writer)? else { return Ok(Batch::new()) };
@@ -89,7 +89,7 @@ fn given_up(store: &Store, current: Option<Writer>) -> Result<Batch, LedgerError
     Ok(incarnation::remember(Batch::new(), &past))
 }
 
-/// Where records are written.
+/// The store to write to, with its locks and the member log.
 struct Place<'a> {
     name_locks: &'a NameLocks,
     roster: &'a Roster,
@@ -101,14 +101,14 @@ struct Last {
     writer: Writer,
     n: u64,
     hash: RecordHash,
-    /// The last number before which no two lives of this node can have parted.
+    /// The last number that certainly means the same in all lives of this node.
     opened: u64,
-    /// Whether that is durable, together with all records having been exchanged with a member since.
+    /// True once the store notes that all records were exchanged with a member since it was opened.
     met: bool,
 }
 
 impl Last {
-    /// Of a writer that has written nothing yet.
+    /// A writer that has written nothing yet.
     fn fresh(writer: Writer) -> Last {
         Last { writer, n: 0, hash: zeros(), opened: 0, met: false }
     }
@@ -141,7 +141,7 @@ impl Author {
         Ok(Author { stash, environment, last, joint: GroupCommit::new(TOGETHER) })
     }
 
-    /// Whether this is the writer of what is written now.
+    /// True if new records are written as this writer.
     pub(crate) fn is(&self, writer: &Writer) -> bool {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).writer == *writer
     }
@@ -156,9 +156,10 @@ impl Author {
         Ok(())
     }
 
-    /// Takes a new incarnation if records that came from others show that this one's numbers were used
-    /// elsewhere: a number that it has not used, or another record under one that it has. The one that
-    /// was given up. None of these records is here or was forgotten here.
+    /// Takes a new incarnation if records from others show that this one's numbers were used
+    /// elsewhere: a number that it has not used, or another record under one that it has. Returns
+    /// the incarnation that was given up. None of these records may be here, or have been forgotten
+    /// here.
     pub(crate) fn overtaken(
         &self,
         store: &Store,
@@ -176,13 +177,14 @@ impl Author {
         Ok(Some(writer))
     }
 
-    /// Whether a record has to do with the current writer's numbers, or with those that it has not used.
+    /// True if a record is of the current writer, or its author has seen a number that this writer
+    /// has not used.
     pub(crate) fn is_touched(&self, record: &Record) -> bool {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).is_touched(record)
     }
 
-    /// Numbers, signs and commits a batch. Durable here when it returns. A forget of which a held one
-    /// brings about all is left out: it takes no number.
+    /// Numbers, signs and commits a batch. Durable here when it returns. A forget that adds nothing
+    /// to a held one is left out: it takes no number.
     pub(crate) fn write(
         &self,
         name_locks: &NameLocks,
@@ -221,7 +223,7 @@ impl Author {
         admit(place.store, &mut turn, last, signed)
     }
 
-    /// Commits batches as one; `None` if that cannot be.
+    /// Commits batches as one; `None` if that cannot be done.
     fn together(
         &self,
         place: &Place<'_>,
@@ -312,9 +314,9 @@ impl Author {
 /// Records that are not stored yet.
 struct Signed {
     records: Vec<Record>,
-    /// Damaged ones that they cover.
+    /// Damaged records that they cover.
     overtaken: Vec<DamagedRecord>,
-    /// Where their writer stands once they are durable.
+    /// State of their writer once they are durable.
     next: Last,
 }
 

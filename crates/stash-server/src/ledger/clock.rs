@@ -1,4 +1,4 @@
-//! Whether the wall clock is to be believed where an error would delete something.
+//! Trust in the wall clock, where a wrong time would delete something.
 //!
 //! Nothing here is ordered by a clock, but retention counts age by it, and a clock that jumps ahead
 //! by a year makes everything old. So it is compared with the time that the store was open. A node
@@ -17,7 +17,7 @@ pub const JUMP: Duration = Duration::from_secs(24 * 3_600);
 /// For so long of uptime it must run evenly before it is believed, at first and after a jump.
 pub const PROBATION: Duration = Duration::from_secs(24 * 3_600);
 
-/// What was seen of the wall clock.
+/// The wall clock as last seen, since when it runs evenly, and when work last relied on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockTrust {
     wall: i64,
@@ -27,8 +27,8 @@ pub struct ClockTrust {
 }
 
 impl ClockTrust {
-    /// Looks at the clock: `wall` is in seconds since 1970, `uptime` the seconds that this store has
-    /// been open in all its life.
+    /// Looks at the clock: `wall` is in seconds since 1970, `uptime` the seconds that this store
+    /// has been open in all its life.
     #[must_use]
     pub fn look(last: Option<ClockTrust>, wall: i64, uptime: u64) -> ClockTrust {
         let fresh = ClockTrust { wall, uptime, even_since: uptime, used: 0 };
@@ -43,14 +43,14 @@ impl ClockTrust {
         ClockTrust { even_since, used: last.used, ..fresh }
     }
 
-    /// How much longer the store has to be open until the clock is believed; `None` once it is.
+    /// Time that the store must still be open until the clock is believed; `None` once it is.
     #[must_use]
     pub fn waits(&self) -> Option<Duration> {
         let even = Duration::from_secs(self.uptime - self.even_since);
         PROBATION.checked_sub(even).filter(|left| !left.is_zero())
     }
 
-    /// Whether it was used within this time by its own count, and not in the future.
+    /// True if work relied on it within this time, by its own count, and not in the future.
     #[must_use]
     pub fn used_within(&self, time: Duration) -> bool {
         let ago = u64::try_from(self.wall.saturating_sub(self.used));
@@ -82,8 +82,9 @@ impl ClockTrust {
     }
 }
 
-/// A time that has certainly come, in seconds since 1970: what the wall clock says, if it is believed
-/// beside what was seen of it last, or what it said when it was believed then. 0 if it never was.
+/// A time that has certainly come, in seconds since 1970: what the wall clock says, if it is
+/// believed beside what was seen of it last, or what it said when it was believed then. 0 if it
+/// never was.
 pub(crate) fn certain(store: &Store, wall: u64, uptime: u64) -> Result<u64, ReadError> {
     let Some(last) = store.row(rows::CLOCK)?.and_then(|row| ClockTrust::decode(&row)) else {
         return Ok(0);

@@ -11,8 +11,8 @@ use stash_store::{Batch, ReadError, Store};
 use crate::ledger::rows;
 use crate::message::LogId;
 
-/// Stretches that are remembered, 24 bytes each. Whoever comes back with an older one compares all
-/// that it holds.
+/// Stretches that are remembered, 24 bytes each. A member that comes back with an older one
+/// compares all that it holds.
 const MOST: usize = 1_024;
 
 /// A position in the order of another store: what comes after it has not been seen.
@@ -56,7 +56,7 @@ impl Stretches {
         Ok(Stretches(stretches))
     }
 
-    /// Whether a position was given by this store as it is, which has come to `last`.
+    /// True if a position was given by this store as it is, whose last sequence number is `last`.
     pub(crate) fn knows(&self, cursor: &Cursor, last: u64) -> bool {
         if *cursor == Cursor::default() {
             return true;

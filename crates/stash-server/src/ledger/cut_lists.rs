@@ -1,5 +1,5 @@
-//! Lists of cuts that entries of the member log name by count and hash, as rows of the store: durable
-//! before the entry takes effect.
+//! Lists of cuts that entries of the member log name by count and hash, as rows of the store:
+//! durable before the entry takes effect.
 
 use serde_bytes::ByteBuf;
 use stash_crypto::member::{CutList, CutsHash, MemberError};
@@ -44,8 +44,8 @@ pub(crate) fn tidy(store: &Store, log: &MemberLog) -> Result<(), RosterError> {
     Ok(())
 }
 
-/// Where the records of a node end: at the last that is held here of each incarnation that is not
-/// cut already, by ascending incarnation.
+/// The ends of a node's records: the last one held here of each incarnation that is not cut
+/// already, by ascending incarnation.
 pub(crate) fn ends(log: &MemberLog, store: &Store, node: &NodeId) -> Result<Vec<Cut>, LedgerError> {
     let mut cuts = last(store, node)?;
     cuts.retain(|cut| {

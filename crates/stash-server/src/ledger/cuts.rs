@@ -1,10 +1,10 @@
-//! Setting records aside that lie past a cut of the member log, and taking them back if a later entry lets
-//! them count again.
+//! Setting records aside that lie past a cut of the member log, and taking them back if a later
+//! entry lets them count again.
 //!
-//! They leave the order, the names and the counts, and go into rows of their own in the same commit:
-//! what a node holds afterwards is what it would hold had it known of the cut before they came. A node
-//! that hears of the log piece by piece may set aside what counts by the whole of it: records of an owner
-//! that was none for a while.
+//! They leave the order, the names and the counts, and go into rows of their own in the same
+//! commit: what a node holds afterwards is what it would hold had it known of the cut before they
+//! came. A node that hears of the log piece by piece may set aside what counts by the whole of it:
+//! records of an owner that was none for a while.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ use crate::message::RecordResult;
 /// Records set aside in one batch: with their rows, 6 MiB of the 16 that a batch may have.
 const PAGE: usize = 64;
 
-/// What was set aside.
+/// Records that were set aside, or taken back.
 #[derive(Debug, Default)]
 pub(crate) struct Aside {
     /// The records.
@@ -33,7 +33,7 @@ pub(crate) struct Aside {
     pub(crate) names: BTreeSet<NameId>,
 }
 
-/// How many records were ever set aside in this store.
+/// Number of records ever set aside in this store.
 pub(crate) fn set_aside_count(store: &Store) -> Result<u64, ReadError> {
     let row = store.row(rows::ASIDE_COUNT)?.and_then(|row| row.try_into().ok());
     Ok(row.map_or(0, u64::from_le_bytes))
@@ -68,9 +68,9 @@ pub(crate) fn set_aside(
     Ok(())
 }
 
-/// Takes back what was set aside of nodes that are owners again and counts by the log as it is now. What a
-/// full store does not take stays aside until the next call, as does what an error left; `back` has what
-/// was taken back before.
+/// Takes back what was set aside of nodes that are owners again and counts by the log as it is now.
+/// Records that a full store does not take stay aside until the next call, as do those that an
+/// error left; `back` has those that were taken back before.
 pub(crate) fn take_back(
     name_locks: &NameLocks,
     store: &Store,

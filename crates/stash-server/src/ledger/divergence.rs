@@ -1,4 +1,4 @@
-//! Where the lives of a writer parted, and which of its records belong to which.
+//! The number at which the lives of a writer diverged, and the records of each life.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::ledger::error::LedgerError;
 use crate::ledger::incarnation::Past;
 use crate::ledger::read::whole;
 
-/// Own records that are looked at, at most, on the way back to where the lives parted.
+/// Own records that are looked at, at most, on the way back to that number.
 const FAR: usize = 100_000;
 
 /// Numbers that are read at once.
@@ -18,7 +18,7 @@ const PAGE: usize = 4096;
 /// A record, and the sequence number under which it is stored here.
 pub(crate) type Held = (u64, Record);
 
-/// Where the lives of one writer parted: the first time, if they did more than once.
+/// The number at which the lives of a writer diverged: the first one, if they did more than once.
 pub(crate) struct Divergence {
     writer: Writer,
     /// The last number that means the same in all lives.
@@ -27,10 +27,10 @@ pub(crate) struct Divergence {
     last: u64,
     /// The records of this life after the common ones, by number.
     ours: BTreeMap<u64, RecordHash>,
-    /// If nothing tells which records are of this life: the last record of this store when it was noticed
-    /// that there were two.
+    /// The last record of this store when two lives were noticed, if nothing tells which records
+    /// are of this life.
     noticed: Option<u64>,
-    /// What is held of all lives after the common ones.
+    /// Records held of all lives after the common ones.
     tree: Tree,
 }
 
@@ -73,7 +73,7 @@ struct Lane {
 }
 
 impl Tree {
-    /// Of all records of a writer that are held, those after a number.
+    /// Reads all records of a writer that are held after a number.
     fn read(store: &Store, writer: Writer, after: u64) -> Result<Tree, LedgerError> {
         let mut tree = Tree::default();
         for (n, hash) in store.dots_from(&writer.to_bytes(), after + 1, 2 * FAR)? {
@@ -101,8 +101,8 @@ impl Tree {
         self.links.insert(hash, Link { n, name, previous, lane });
     }
 
-    /// Whether there are records, and all follow on one that lies before them: either `before`, or the
-    /// same.
+    /// True if there are records, and every chain of them follows on the same record with the
+    /// number `after`: on `before`, if that is given.
     fn is_whole(&self, after: u64, before: Option<RecordHash>) -> bool {
         let roots = || self.links.values().filter(|link| !self.links.contains_key(&link.previous));
         let before = before.or_else(|| roots().next().map(|root| root.previous));
@@ -117,8 +117,8 @@ impl Tree {
         numbers.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]).max().unwrap_or(0)
     }
 
-    /// Whether whoever wrote the later one of two records of this writer had written the earlier one.
-    /// `None` if something between them is not held any more.
+    /// True if the author of the later one of two records of this writer had written the earlier
+    /// one in the same life. `None` if something between them is not held any more.
     fn follows(&self, later: &RecordHash, earlier: &RecordHash) -> Option<bool> {
         let (at, to) = (self.links.get(later)?, self.links.get(earlier)?);
         let (mut lane, mut until) = (at.lane, at.n);
@@ -141,7 +141,7 @@ struct Chain {
 }
 
 impl Chain {
-    /// As far as they are held and readable, but not beyond the number `until`.
+    /// Reads them as far as they are held and readable, but not beyond the number `until`.
     fn back(store: &Store, hash: RecordHash, last: u64, until: u64) -> Result<Chain, LedgerError> {
         let (mut records, mut expected, mut end) = (BTreeMap::new(), hash, last);
         for n in (until + 1..=last).rev().take(FAR) {
@@ -162,8 +162,8 @@ impl Chain {
     }
 }
 
-/// The least number, after which no lives have parted for certain, of a record that came after the
-/// writer was given up and is not of this life.
+/// The lowest number after `past.opened` of a record that is not of this life and came after the
+/// writer was given up.
 fn stranger(
     store: &Store,
     past: &Past,
@@ -182,7 +182,7 @@ fn stranger(
     Ok(None)
 }
 
-/// Whether a record that would be the next one follows on another one than the last of this life.
+/// True if a record with the next number follows on another record than the last of this life.
 fn parts_after(store: &Store, past: &Past, held: &[(u64, [u8; 32])]) -> Result<bool, LedgerError> {
     for (_, hash) in held.iter().filter(|(n, _)| *n == past.n + 1) {
         let next = whole(store, &RecordHash::from_bytes(*hash))?;
@@ -194,8 +194,9 @@ fn parts_after(store: &Store, past: &Past, held: &[(u64, [u8; 32])]) -> Result<b
 }
 
 impl Divergence {
-    /// The lives have parted before the first number under which two records are held. What other lives
-    /// had may have been forgotten: then it is the last number before which none can have parted.
+    /// Finds it: right before the first number under which two records are held. If records of
+    /// other lives may have been forgotten, it is `past.opened`, the last number that certainly
+    /// means the same in all lives.
     pub(crate) fn find(store: &Store, past: &Past) -> Result<Divergence, LedgerError> {
         let Past { writer, n: last, hash, opened, .. } = *past;
         let from = last.saturating_sub(FAR as u64) + 1;
@@ -249,8 +250,8 @@ impl Divergence {
         Divergence { writer, common, last, ours, noticed: None, tree }
     }
 
-    /// Nothing is known of either life: they parted before the first number that two records had, which a
-    /// forget may have taken since.
+    /// The divergence when nothing is known of either life: before the first number that two
+    /// records had, which a forget may have taken since.
     fn unknown(store: &Store, past: &Past, twice: Option<u64>) -> Result<Divergence, LedgerError> {
         let common = past.opened.min(twice.map_or(past.n, |n| n - 1));
         let tree = Tree::read(store, past.writer, common)?;
@@ -258,13 +259,14 @@ impl Divergence {
         Ok(Divergence { noticed: Some(past.sequence), ..divergence })
     }
 
-    /// Whether no number has two meanings, as far as anybody can tell.
+    /// True if no number has two meanings, as far as anybody can tell.
     pub(crate) fn is_one_life(&self) -> bool {
         self.tree.links.is_empty()
     }
 
-    /// A forget has taken a record of the chain, of which this much is `shown`. What is held of this
-    /// writer and was here when it was given up is of this life, since nothing of the other one was.
+    /// The divergence when a forget has taken a record of the chain, of which `shown` is left.
+    /// Records of this writer that were here when it was given up are of this life: none of the
+    /// other life was here.
     fn by_arrival(
         store: &Store,
         past: &Past,
@@ -287,14 +289,15 @@ impl Divergence {
         Ok(Divergence::new(writer, common, last, ours, Tree::read(store, writer, common)?))
     }
 
-    /// Names that any life has written since.
+    /// Names that any life has written since the lives diverged.
     pub(crate) fn names(&self) -> BTreeSet<NameId> {
         let doubtful = self.tree.links.values().filter(|link| link.n <= self.last);
         doubtful.map(|link| link.name).collect()
     }
 
-    /// Versions of one name under numbers that mean two things, which somebody covers who has seen the
-    /// other thing; or may come to, of this life's. `later` says which writers this life is now.
+    /// Versions of one name to be written again. Their number means two things, and a version
+    /// covers them whose author has seen the other record; for versions of this life, it is enough
+    /// that such a version may come. `later` is true of the writers that this life is now.
     pub(crate) fn confused(&self, held: &[Held], later: impl Fn(&Writer) -> bool) -> Vec<Reissue> {
         let is_ours = |record: &Record| {
             let dot = record.clear().dot;
@@ -342,14 +345,14 @@ impl Divergence {
         again
     }
 
-    /// Whether it is a version under a number that means two things.
+    /// True if it is a version under a number that may mean two things.
     fn doubtful(&self, record: &Record) -> bool {
         let (dot, kind) = (record.clear().dot, record.clear().kind);
         let range = self.common + 1..=self.last;
         kind.is_version() && dot.writer == self.writer && range.contains(&dot.n)
     }
 
-    /// What was seen, without the numbers of this writer after the parting.
+    /// A `seen` without this writer's numbers after the divergence.
     fn before(&self, seen: &Vector) -> Vector {
         let mut before = Vector::new();
         let fits = seen.nodes().try_for_each(|(node, at)| before.insert_node(node, at));
@@ -363,7 +366,7 @@ impl Divergence {
     }
 }
 
-/// Under which number a record is stored here, if it is and can be read.
+/// The sequence number of a record here; `None` if it is not here or cannot be read.
 fn sequence(store: &Store, hash: &RecordHash) -> Result<Option<u64>, LedgerError> {
     match store.record(hash.as_bytes()) {
         Ok(stored) => Ok(stored.map(|stored| stored.sequence)),
@@ -377,7 +380,7 @@ fn sequence(store: &Store, hash: &RecordHash) -> Result<Option<u64>, LedgerError
 pub struct Reissue {
     /// The version as it was written.
     pub record: Record,
-    /// What the new record has to have seen: what this one had, without numbers that mean two things.
+    /// The `seen` of the new record: that of this one, without numbers that mean two things.
     pub seen: Vector,
 }
 
@@ -477,13 +480,13 @@ mod tests {
         assert_eq!(scene.again_of(&past(noticed)), [first.hash()], "what was noticed stands");
     }
 
-    /// What a test has of a node that was put back, on one name of its own and one that is purged.
+    /// A node that was put back, with one name of its own and one that is purged.
     struct Scene {
         store: Store,
         locks: NameLocks,
         keys: NodeKeys,
         third: Owner,
-        /// Whether it was given up since a record showed another life.
+        /// True if it was given up since a record showed another life.
         is_shown: bool,
     }
 
@@ -532,7 +535,8 @@ mod tests {
             }
         }
 
-        /// The versions to be written again if the node gave up after `last`, and `later` came then.
+        /// The versions to be written again if the node gave up after `last`, and `later` came
+        /// then.
         fn again(&self, last: &Record, later: &[&Record]) -> Vec<RecordHash> {
             let (n, hash, sequence) = (last.clear().dot.n, last.hash(), self.store.last_sequence());
             let past = Past {

@@ -19,7 +19,7 @@ pub enum LedgerError {
     Damaged {
         /// Its sequence number in this store.
         sequence: u64,
-        /// What is wrong with it.
+        /// The fault in it.
         reason: String,
     },
 }
@@ -30,13 +30,13 @@ pub(crate) fn at(address: &Address) -> stash_store::Address {
 }
 
 impl LedgerError {
-    /// Whether a record is damaged here, and nothing else is wrong.
+    /// True if a record is damaged here, and nothing else is wrong.
     #[must_use]
     pub fn is_damaged_record(&self) -> bool {
         matches!(self, LedgerError::Read(ReadError::RecordDamaged { .. }))
     }
 
-    /// Whether it is only that the directory of the chunk files is away.
+    /// True if the only fault is that the directory of the chunk files is away.
     #[must_use]
     pub fn is_away(&self) -> bool {
         matches!(
@@ -45,7 +45,7 @@ impl LedgerError {
         )
     }
 
-    /// Whether there was no room for it.
+    /// True if there was no room for it.
     pub(crate) fn is_full(&self) -> bool {
         matches!(self, LedgerError::Commit(error) if error.is_full())
     }
@@ -60,12 +60,12 @@ pub enum RosterError {
     /// The store could not be written.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// An entry of the member log is malformed: whoever sent it is at fault.
+    /// An entry of the member log is malformed: its sender is at fault.
     #[error("member log entry {index} is malformed: {source}")]
     Malformed {
-        /// Where it would stand in the log.
+        /// Its index in the log.
         index: u64,
-        /// What is wrong with it.
+        /// The fault in it.
         source: EntryError,
     },
     /// An entry does not extend the log; a fork is an alarm.
@@ -73,7 +73,7 @@ pub enum RosterError {
     Entry {
         /// Position in the log.
         index: u64,
-        /// What is wrong with it.
+        /// The fault in it.
         source: MemberError,
     },
 }
@@ -116,8 +116,8 @@ pub struct NameFull {
     pub name: NameId,
     /// The node with most of the writers.
     pub node: NodeId,
-    /// How many these are.
+    /// Number of its writers.
     pub count: usize,
-    /// Whether the member log has removed it.
+    /// True if the member log has removed it.
     pub removed: bool,
 }

@@ -35,13 +35,13 @@ pub(crate) fn given_up_row(
     Ok(is_given_up(store, &record)?.then_some(row))
 }
 
-/// Whether the local bytes of this version are given up.
+/// True if the local bytes of this version are given up.
 pub(crate) fn is_given_up(store: &Store, record: &Record) -> Result<bool, ReadError> {
     let given_up = store.row(&[rows::EVICTED, record.clear().name.as_bytes()].concat())?;
     Ok(given_up.as_deref() == Some(record.hash().as_bytes().as_slice()))
 }
 
-/// Whether a current version whose local bytes are not given up uses this chunk.
+/// True if a current version whose local bytes are not given up uses this chunk.
 pub(crate) fn in_use(store: &Store, address: &Address) -> Result<bool, LedgerError> {
     for hash in store.referrers(&at(address))? {
         let Some(stored) = store.record(&hash)? else {

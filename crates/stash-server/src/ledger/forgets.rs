@@ -1,4 +1,4 @@
-//! Carrying out forgets: what goes of the records held, and which arrivals are refused.
+//! Carrying out forgets: the held records that go, and the arrivals that are refused.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,7 +14,7 @@ use crate::ledger::rows;
 /// 16 MiB.
 const DROPS: usize = 256;
 
-/// What becomes of some arrivals, and of what is held of their names.
+/// The effect of forgets on some arrivals, and on the records held of their names.
 #[derive(Default)]
 pub(crate) struct Judgement {
     /// Arrivals that a held forget, or one that arrives with them, does not let in.
@@ -72,7 +72,7 @@ pub(crate) fn judge<'a>(
 }
 
 impl Judgement {
-    /// How many held records go.
+    /// Number of held records that go.
     pub(super) fn drops(&self) -> usize {
         self.drops.len()
     }

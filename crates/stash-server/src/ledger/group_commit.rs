@@ -1,5 +1,5 @@
-//! Work that only one does at a time, and that is cheaper done together: whoever comes while it is
-//! under way waits, and the first of those who wait does it for all of them.
+//! Work that is done by one caller at a time and is cheaper done together: callers that come while
+//! it is under way wait, and the first of them does it for all.
 
 use std::collections::VecDeque;
 use std::mem;

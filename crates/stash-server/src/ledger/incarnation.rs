@@ -1,8 +1,8 @@
 //! The writers that this node has been, as its store remembers them.
 //!
 //! A copy of the whole directory that is put back remembers what was so when the copy was made, and
-//! nothing of what came after. So nothing here is taken for what others know, only for what this life
-//! of the node has done itself.
+//! nothing of what came after. So nothing here is taken for what others know, only for what this
+//! life of the node has done itself.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ pub(crate) fn begin(
     Ok(writer)
 }
 
-/// The incarnations that this life of the node has begun.
+/// The incarnations of this life of the node.
 pub(crate) fn own(store: &Store) -> Result<BTreeSet<Writer>, ReadError> {
     let writer = |(key, _): (Vec<u8>, Vec<u8>)| {
         Some(Writer::from_bytes(key.strip_prefix(rows::OWN_INCARNATION)?.try_into().ok()?))
@@ -44,14 +44,15 @@ pub(crate) fn own(store: &Store) -> Result<BTreeSet<Writer>, ReadError> {
     Ok(store.rows(rows::OWN_INCARNATION)?.into_iter().filter_map(writer).collect())
 }
 
-/// Whether this life of the node began that incarnation.
+/// True if the incarnation is one of this life of the node.
 pub(crate) fn is_own(store: &Store, writer: &Writer) -> Result<bool, ReadError> {
     Ok(store.row(&rows::own_incarnation(writer))?.is_some())
 }
 
-/// The last number of the current incarnation before which no two lives can have parted, if its last
-/// number is `n` and the store has just been opened: it may be a copy, put back. One that has met
-/// nobody since the last time may have been put back twice, and what it wrote in between is nowhere.
+/// The last number of the current incarnation that certainly means the same in all lives, when the
+/// store has just been opened and holds `n` as the last number. The store may be a copy that was
+/// put back. If it has met nobody since it was opened before, it may have been put back twice, and
+/// what it wrote in between is nowhere: then it is at most the number that was noted before.
 pub(crate) fn agreed(store: &Store, writer: &Writer, n: u64) -> Result<u64, ReadError> {
     let noted = store.row(rows::AGREED)?.and_then(|row| decode(&row, writer));
     Ok(match noted {
@@ -76,8 +77,8 @@ pub(crate) fn opened(store: &Store, writer: &Writer, n: u64) -> Result<u64, Ledg
     Ok(agreed)
 }
 
-/// This node has exchanged all records with a member: whatever another life of it had told that member
-/// has come here, and would have ended this incarnation.
+/// Notes that this node has exchanged all records with a member. Whatever another life had told
+/// that member has come here, and would have ended this incarnation.
 pub(crate) fn met(store: &Store, writer: &Writer, opened: u64) -> Result<(), LedgerError> {
     let batch = Batch::new().row(rows::AGREED, Some(&encode(writer, opened, true)));
     store.commit(batch.even_if_full())?;
@@ -100,26 +101,28 @@ pub(crate) struct Past {
     pub(crate) writer: Writer,
     /// Its last number here.
     pub(crate) n: u64,
-    /// The hash of that record; zeros if there is none, or if this store knows nothing of any life of it.
+    /// The hash of that record; zeros if there is none, or if this store knows nothing of any life
+    /// of it.
     pub(crate) hash: RecordHash,
-    /// The last number before which no two lives of this node can have parted.
+    /// The last number that certainly means the same in all lives of this node.
     pub(crate) opened: u64,
-    /// The last record of this store when it was given up: what is held of the writer up to there is of
-    /// this life, and nothing that came later is.
+    /// The last record of this store when it was given up: what is held of the writer up to there
+    /// is of this life, and nothing that came later is.
     pub(crate) sequence: u64,
-    /// Whether a record has shown another life; else the store was not the one that the node had left.
+    /// True if a record has shown another life. False if it was given up only because the store may
+    /// not be the one that the node had left.
     pub(crate) is_shown: bool,
 }
 
 impl Past {
-    /// A writer under whose numbers two records came, after the store was lost that either life wrote to:
-    /// the first such number and the last.
+    /// A writer that this store does not remember, with the lowest and the highest number under
+    /// which two records came: the store that either life wrote to was lost.
     pub(crate) fn unknown(writer: Writer, (first, last): (u64, u64), sequence: u64) -> Past {
         let hash = RecordHash::from_bytes([0; 32]);
         Past { writer, n: last, hash, opened: first - 1, sequence, is_shown: true }
     }
 
-    /// Whether nothing tells which of its records are of which life.
+    /// True if nothing tells which of its records are of which life.
     pub(crate) fn is_unknown(&self) -> bool {
         self.n > 0 && self.hash == RecordHash::from_bytes([0; 32])
     }
@@ -134,7 +137,8 @@ pub(crate) fn remember(batch: Batch, past: &Past) -> Batch {
     batch.row(&[rows::PAST_INCARNATION, &writer.to_bytes()].concat(), Some(&value))
 }
 
-/// The row of a past incarnation whose numbers were used elsewhere, and the alarm that goes with it.
+/// The row of a past incarnation whose numbers were used elsewhere, and the alarm that goes with
+/// it.
 pub(crate) fn note(store: &Store, batch: Batch, past: &Past) -> Result<Batch, ReadError> {
     one_more(
         store,

@@ -7,7 +7,7 @@ use stash_store::{Batch, CommitError, ReadError, Ref, Store};
 
 use crate::ledger::error::{LedgerError, at};
 
-/// Whether records may be kept without their chunks.
+/// Need for the chunks of a record when the record is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Chunks {
     /// Every chunk must be here, durably: what *stored* means.
@@ -44,8 +44,8 @@ pub(crate) fn require(batch: Batch, chunks: &[ChunkRef]) -> Batch {
 }
 
 /// Tells the store which chunks a manifest chunk names, or else a collection would take them for
-/// garbage. In a commit of its own: several together may be larger than a batch, and saying it twice
-/// or too early does no harm.
+/// garbage. In a commit of its own: several together may be larger than a batch, and saying it
+/// twice or too early does no harm.
 pub(crate) fn announce(
     store: &Store,
     manifest: &Address,
@@ -61,7 +61,7 @@ pub(crate) fn announce(
     Ok(())
 }
 
-/// What a manifest chunk names that was here a moment ago.
+/// Chunks that a manifest chunk names, which was here a moment ago.
 pub(crate) fn children(store: &Store, manifest: &Address) -> Result<Vec<ChunkRef>, LedgerError> {
     let gone = || CommitError::MissingChunk { address: at(manifest) };
     Ok(read_manifest(store, manifest)?.ok_or_else(gone)?)
@@ -71,7 +71,7 @@ pub(crate) fn reference(chunk: &ChunkRef) -> Ref {
     Ref { address: at(&chunk.address), sealed_len: chunk.sealed_len }
 }
 
-/// What a manifest names, as far as this store can tell.
+/// Chunks that a manifest names, as far as this store can tell.
 #[derive(Default)]
 pub(crate) struct Named {
     /// Chunks that stand in the record: file chunks, or manifest chunks.

@@ -1,4 +1,4 @@
-//! Who may change which name: looking at a name's records and changing them is one step.
+//! Locks on names: looking at a name's records and changing them is one step.
 //!
 //! Commits run at once, and one sync of the disk serves many of them, so there is no lock over all:
 //! a commit takes its turn on the names that it is about, and only another one on the same names

@@ -1,4 +1,4 @@
-//! Rows of how far this node has come in the orders of others, and of what it still lacks.
+//! Rows that say how far this node has come in the orders of others, and what it still lacks.
 
 use stash_store::{Batch, ReadError, Store};
 
@@ -19,7 +19,7 @@ pub(crate) fn with_doubt(store: &Store, batch: Batch) -> Result<Batch, LedgerErr
     Ok(store.rows(rows::CURSOR)?.iter().fold(batch.row(rows::COMPLETE, None), strike))
 }
 
-/// Whether one full exchange of records has ended in a store.
+/// True once a full exchange of records has ended in a store.
 pub(crate) fn is_complete(store: &Store) -> bool {
     matches!(store.row(rows::COMPLETE), Ok(Some(_)))
 }
@@ -36,7 +36,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Cursor> {
 /// Wanted records that a status counts.
 const COUNTED: usize = 10_000;
 
-/// How many records lack chunks here; at most 10,000 are counted.
+/// Number of records that lack chunks here; at most 10,000 are counted.
 pub(crate) fn count_wanted(store: &Store) -> Result<u64, ReadError> {
     Ok(store.rows_after(rows::WANT, &[], COUNTED)?.len() as u64)
 }

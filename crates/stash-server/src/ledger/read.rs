@@ -21,11 +21,12 @@ pub(crate) fn records_of(store: &Store, name: &NameId) -> Result<Vec<Record>, Le
     }
 }
 
-/// What is held of one name.
+/// The records held of a name.
 pub(crate) struct Held {
     pub whole: Vec<Record>,
-    /// Versions whose entries are damaged, with their dots. A damaged forget is not among them: what
-    /// it forgets has gone, and it is kept until a good copy takes its place, or a larger forget.
+    /// Versions whose entries are damaged, with their dots. A damaged forget is not among them:
+    /// what it forgets has gone, and it is kept until a good copy takes its place, or a larger
+    /// forget.
     pub damaged: Vec<(Dot, DamagedRecord)>,
 }
 
@@ -50,7 +51,8 @@ pub(crate) fn decode(sequence: u64, bytes: &[u8]) -> Result<Record, LedgerError>
     Record::decode(bytes).map_err(|error| damaged(error.to_string()))
 }
 
-/// A record that is held and can be read: a damaged one is as good as none until its good copy comes.
+/// A record that is held and can be read: a damaged one is as good as none until its good copy
+/// comes.
 pub(crate) fn whole(store: &Store, hash: &RecordHash) -> Result<Option<Record>, LedgerError> {
     match store.record(hash.as_bytes()) {
         Ok(Some(stored)) => Ok(Some(decode(stored.sequence, &stored.bytes)?)),
@@ -63,7 +65,7 @@ pub(crate) fn names_of(records: &[Record]) -> BTreeSet<NameId> {
     records.iter().map(|record| record.clear().name).collect()
 }
 
-/// Whether a record is here whole: one whose stored bytes are damaged is replaced by a good copy.
+/// True if a record is here whole. A damaged one counts as absent: a good copy replaces it.
 pub(crate) fn is_stored(store: &Store, hash: &RecordHash) -> Result<bool, ReadError> {
     match store.record(hash.as_bytes()) {
         Ok(stored) => Ok(stored.is_some()),

@@ -1,4 +1,4 @@
-//! What becomes of records when there is no room for all of them.
+//! Rules for records when there is no room for all of them.
 
 use stash_crypto::{Record, RecordKind};
 use stash_store::room::Allowance;
@@ -6,8 +6,8 @@ use stash_store::{Batch, Store};
 
 use crate::message::FindPuts;
 
-/// Bytes of a record that only says something about content: the longest clear part, and a sealed one
-/// with the longest key and some attributes. What is longer has content in it.
+/// Bytes of a record that only says something about content: the longest clear part, and a sealed
+/// one with the longest key and some attributes. What is longer has content in it.
 const SAYS_ONLY: usize = 8 << 10;
 
 /// Bytes of the least record, with what the store writes beside it.
@@ -22,12 +22,12 @@ const FEW_BYTES: u64 = (FEW * SAYS_ONLY) as u64;
 /// Of what a small store may have, so much has to be left for a question to be of use.
 const PART: u64 = 256;
 
-/// How much has to be left for a few records to be asked for.
+/// Room that must be left for a few records to be asked for.
 fn enough(store: &Store) -> u64 {
     (store.stats().limit_bytes / PART).clamp(LEAST, FEW_BYTES)
 }
 
-/// Which puts may be asked for: what comes should find room.
+/// The puts that may be asked for: those that should find room.
 pub(crate) fn readable(store: &Store) -> FindPuts {
     let enough = enough(store);
     if store.has_room(enough, Allowance::None) {
@@ -39,12 +39,12 @@ pub(crate) fn readable(store: &Store) -> FindPuts {
     }
 }
 
-/// Whether there is room for several questions at once.
+/// True if there is room for several questions at once.
 pub(crate) fn is_roomy(store: &Store) -> bool {
     store.has_room(8 * enough(store), Allowance::None)
 }
 
-/// Whether a record is among those that are to be read.
+/// True if a record is among those that are to be read.
 pub(crate) fn is_read(record: &Record, puts: FindPuts) -> bool {
     match allowance(record) {
         Allowance::Endings => true,
@@ -53,8 +53,8 @@ pub(crate) fn is_read(record: &Record, puts: FindPuts) -> bool {
     }
 }
 
-/// What a record may use beyond the quota. A put that names no chunks may have its content in
-/// itself, where nobody but its readers sees how much: that counts as a chunk would.
+/// Room beyond the quota that a record may use. A put that names no chunks may have its content in
+/// itself, where only its readers see how much: that counts as a chunk would.
 pub(crate) fn allowance(record: &Record) -> Allowance {
     let clear = record.clear();
     let says_only = record.bytes().len() <= SAYS_ONLY;
@@ -70,8 +70,8 @@ fn is_ending(record: &Record) -> bool {
     record.clear().kind != RecordKind::Put
 }
 
-/// Lets a batch with these new records use the room that is for them. Endings of this node's own, and
-/// those that let as many held records go, are written whatever the quota says: there is less
+/// Lets a batch with these new records use the room that is for them. Endings of this node's own,
+/// and those that let as many held records go, are written whatever the quota says: there is less
 /// afterwards.
 pub(crate) fn with_room(batch: Batch, new: &[&Record], drops: usize, whose: Whose) -> Batch {
     let endings = new.iter().all(|record| is_ending(record));
@@ -93,7 +93,7 @@ fn rank(allowance: Allowance) -> u8 {
     }
 }
 
-/// Who wrote the records that are to be stored.
+/// The author of records that are to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whose {
     /// This node, whose owner sees what they take.

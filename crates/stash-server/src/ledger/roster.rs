@@ -1,4 +1,4 @@
-//! Who belongs to the stash and where members can be reached.
+//! The members of a stash and their addresses.
 //!
 //! Membership is the signed member log and nothing else. Who is connected is another question,
 //! answered above, by `peers.rs`.
@@ -21,8 +21,8 @@ use crate::ledger::error::RosterError;
 use crate::ledger::{cut_lists, rows};
 use crate::lock::lock;
 
-/// Entries at which other logs part from the own one, of which one is kept: one more tells nobody
-/// anything. Each takes a message at most.
+/// Entries kept, at most, at which other logs part from the own one: more tell nobody anything.
+/// Each takes a message at most.
 const MAX_FORKS: usize = 16;
 
 /// The members of one stash.
@@ -30,18 +30,18 @@ const MAX_FORKS: usize = 16;
 pub(crate) struct Roster {
     state: RwLock<State>,
     changes: watch::Sender<u64>,
-    /// Wakes many in the order in which they came, which a watch does not: a schedule of the simulator is
-    /// replayed.
+    /// Wakes many in the order in which they came, which a watch does not: a schedule of the
+    /// simulator is replayed.
     grown: Notify,
     /// Held for reading from the check of a record to the end of its commit, for writing while the
     /// log grows: what was checked by the shorter log is in the store when a cut looks through it.
     growing: RwLock<()>,
-    /// One at a time looks through what a cut sets aside.
+    /// Held while records past a cut are set aside: one caller at a time.
     cutting: Mutex<()>,
     /// A record was refused that a longer log may accept.
     refused: AtomicBool,
-    /// Entries that other nodes showed since the start and from which on a log parts from the own one, by
-    /// their index.
+    /// Entries that other nodes showed since the start and from which on a log parts from the own
+    /// one, by their index.
     forks: Mutex<BTreeMap<u64, Vec<u8>>>,
 }
 
@@ -52,7 +52,7 @@ struct State {
     confirmed: Option<Confirmation>,
 }
 
-/// One member as the roster knows it.
+/// A member as the roster knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
     pub node: NodeId,
@@ -95,7 +95,8 @@ impl Roster {
         self.grown.notify_waiters();
     }
 
-    /// Ends with the next entry or address that is learned, from when it is first polled or enabled.
+    /// Ends with the next entry or address that is learned, from when it is first polled or
+    /// enabled.
     pub(crate) fn grown(&self) -> Notified<'_> {
         self.grown.notified()
     }
@@ -106,18 +107,18 @@ impl Roster {
         self.growing.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whoever sets aside what lies past cuts does it alone.
+    /// Lets one caller at a time set aside what lies past cuts.
     pub(crate) fn cutting(&self) -> MutexGuard<'_, ()> {
         lock(&self.cutting)
     }
 
-    /// A record was refused that a longer log may accept: it is asked for again when there is one. After
-    /// a restart everything is compared in any case.
+    /// A record was refused that a longer log may accept: it is asked for again when there is one.
+    /// After a restart everything is compared in any case.
     pub(crate) fn refused_for_now(&self) {
         self.refused.store(true, Ordering::Relaxed);
     }
 
-    /// Whether there was one since this was asked last.
+    /// True if one was refused since the last call.
     pub(crate) fn was_refused(&self) -> bool {
         self.refused.swap(false, Ordering::Relaxed)
     }
@@ -131,8 +132,8 @@ impl Roster {
         self.read(|state| view(&state.log))
     }
 
-    /// Keeps an entry from which on a log parts from the own one, for those who have not seen it. False if
-    /// one is kept of that index already, or enough of all.
+    /// Keeps an entry from which on a log parts from the own one, for those who have not seen it.
+    /// False if one is kept of that index already, or enough of all.
     pub(crate) fn note_fork(&self, index: u64, shown: &[u8]) -> bool {
         let mut forks = lock(&self.forks);
         let new = !forks.contains_key(&index) && forks.len() < MAX_FORKS;
@@ -152,7 +153,7 @@ impl Roster {
         self.read(|state| state.confirmed)
     }
 
-    /// Keeps a confirmation, durably, if it is newer than the one that is known. Whether it is. The
+    /// Keeps a confirmation, durably, if it is newer than the one that is known; true if it is. The
     /// caller has verified it.
     pub(crate) fn confirm(&self, store: &Store, told: Confirmation) -> Result<bool, RosterError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -173,12 +174,12 @@ impl Roster {
         self.log(|log| log.by_noise(noise).map(|member| (member.identity.node, member.role)))
     }
 
-    /// Whether this is the Noise static of a node that was removed.
+    /// True if this is the Noise static of a node that was removed.
     pub(crate) fn is_removed(&self, noise: &NoisePublic) -> bool {
         self.log(|log| log.removals().any(|gone| gone.member.identity.noise == *noise))
     }
 
-    /// Whether this is the root's Noise static, which members always accept.
+    /// True if this is the root's Noise static, which members always accept.
     pub(crate) fn is_root(&self, noise: &NoisePublic) -> bool {
         self.log(|log| log.root_noise() == Some(noise))
     }
@@ -297,7 +298,7 @@ impl Roster {
         Ok(new)
     }
 
-    /// Whether an entry would extend the log.
+    /// Checks that an entry would extend the log.
     pub(crate) fn check(&self, entry: &MemberEntry) -> Result<(), RosterError> {
         push(&mut self.log(MemberLog::clone), entry.bytes())
     }
@@ -310,15 +311,15 @@ impl Roster {
         Ok(())
     }
 
-    /// The sequence number with which a node's addresses replace those that are known of it: the time,
-    /// or the next one if the clock was ahead once.
+    /// The sequence number with which a node's addresses replace those that are known of it: the
+    /// time, or the next one if the clock was ahead once.
     pub(crate) fn next_sequence(&self, node: &NodeId, now: u64) -> u64 {
         let known = self.read(|state| state.addresses.get(node).map(|claim| claim.sequence));
         known.map_or(now, |known| now.max(known.saturating_add(1)))
     }
 
-    /// Learns addresses of members: signed by them, newer than what is known, and of members that may
-    /// move now. Returns the members whose addresses changed.
+    /// Learns addresses of members: signed by them, newer than what is known, and of members that
+    /// may move now. Returns the members whose addresses changed.
     pub(crate) fn learn(
         &self,
         store: &Store,
@@ -437,8 +438,8 @@ pub(crate) fn of_owner(store: &Store, keys: &stash_crypto::NodeKeys) -> Roster {
     roster
 }
 
-/// Whether the log has this entry at the end of its first `length` ones. With it go all before: each
-/// names the one before it.
+/// True if this entry is the last of the log's first `length` ones. Then all before it are there as
+/// well: each names the one before it.
 pub(crate) fn holds(log: &MemberLog, length: u64, head: &EntryHash) -> bool {
     let last = length.checked_sub(1).and_then(|last| usize::try_from(last).ok());
     match last {

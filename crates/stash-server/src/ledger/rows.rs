@@ -4,8 +4,8 @@ use stash_crypto::member::CutsHash;
 use stash_crypto::{NodeId, RecordHash, Writer};
 use stash_store::{Batch, ReadError, Store};
 
-/// Store rows of the member log, by index. An entry that is too long for one row goes on in the next
-/// ones, whose keys have one byte more: 1, 2.
+/// Store rows of the member log, by index. An entry that is too long for one row goes on in the
+/// next ones, whose keys have one byte more: 1, 2.
 pub(crate) const MEMBER: &[u8] = b"member/";
 
 /// Store rows of the lists, by hash and page (one byte).
@@ -26,7 +26,7 @@ pub(crate) fn address(node: &NodeId) -> Vec<u8> {
 /// Store row of the newest confirmation of the member log that this node was told.
 pub(crate) const CONFIRMED: &[u8] = b"confirmed";
 
-/// Store row of whom the text names that was printed last.
+/// Store row of the members that the text names that was printed last.
 pub(crate) const RECOVERY_TEXT: &[u8] = b"recovery-text";
 
 /// Store rows of the counters that others have used towards us, by Noise static.
@@ -49,11 +49,11 @@ pub(crate) const INCARNATION: &[u8] = b"writer/incarnation";
 pub(crate) const LAST_RECORD: &[u8] = b"writer/last";
 
 /// Store rows of incarnations that were given up because their numbers were used elsewhere, by
-/// writer: the last number, its hash, the last number before which no lives can have parted, and the
-/// last sequence number in the store.
+/// writer: the last number, its hash, the last number that certainly means the same in all lives,
+/// and the last sequence number in the store.
 pub(crate) const PAST_INCARNATION: &[u8] = b"writer/past/";
 
-/// Store rows of the incarnations that this life of the node has begun, by writer; the value is empty.
+/// Store rows of the incarnations of this life of the node, by writer; the value is empty.
 pub(crate) const OWN_INCARNATION: &[u8] = b"writer/own/";
 
 pub(crate) fn own_incarnation(writer: &Writer) -> Vec<u8> {
@@ -61,8 +61,8 @@ pub(crate) fn own_incarnation(writer: &Writer) -> Vec<u8> {
 }
 
 /// The store row of how far the current incarnation's numbers certainly mean one record each: its
-/// writer, the number (little-endian), and whether this node has exchanged all records with a member
-/// since.
+/// writer, the number (little-endian), and whether this node has exchanged all records with a
+/// member since.
 pub(crate) const AGREED: &[u8] = b"writer/agreed";
 
 /// Store rows of records that were written again, by hash; the value is empty.
@@ -93,8 +93,8 @@ pub(crate) fn refused(hash: &RecordHash) -> Vec<u8> {
     [REFUSED, hash.as_bytes()].concat()
 }
 
-/// Store row that says that more were refused than are kept: all that is held is compared once there
-/// is room.
+/// Store row that says that more were refused than are kept: all that is held is compared once
+/// there is room.
 pub(crate) const REFUSED_MORE: &[u8] = b"refused-more";
 
 /// Store rows of records that lack chunks here, by record hash; the value is how many connected
@@ -147,16 +147,18 @@ pub(crate) fn under_replicated(record: &RecordHash) -> Vec<u8> {
     [UNDER_REPLICATED, record.as_bytes()].concat()
 }
 
-/// Store rows of versions whose local bytes were given up, by name id; the value is the record hash.
+/// Store rows of versions whose local bytes were given up, by name id; the value is the record
+/// hash.
 pub(crate) const EVICTED: &[u8] = b"evicted/";
 
-/// Store rows of nodes whose records are to be looked through, by node id and the index of the entry of
-/// the log that cuts them. Written with that entry, struck out when everything past the cut is aside.
+/// Store rows of nodes whose records are to be looked through, by node id and the index of the
+/// entry of the log that cuts them. Written with that entry, struck out when everything past the
+/// cut is aside.
 pub(crate) const UNCUT: &[u8] = b"uncut/";
 
-/// Store rows of nodes that are owners again, by node id and the index of the entry of the log that says
-/// so: what was set aside of them is to be looked through. Written with that entry, struck out when it
-/// is done.
+/// Store rows of nodes that are owners again, by node id and the index of the entry of the log that
+/// says so: what was set aside of them is to be looked through. Written with that entry, struck out
+/// when it is done.
 pub(crate) const REGAINED: &[u8] = b"regained/";
 
 /// Store rows of records that were set aside, by record hash; the value is the record.

@@ -1,4 +1,4 @@
-//! Which records a node accepts. Pure: no store, no network, no clock.
+//! Rules by which a node accepts records. Pure: no store, no network, no clock.
 //!
 //! Records apply in any order and a gap in a writer's numbers blocks nothing, so every rule looks
 //! at one record and the member log alone.
@@ -15,7 +15,8 @@ pub enum Unacceptable {
     /// The record belongs to another stash.
     #[error("the record belongs to stash {}", .0.short())]
     OtherStash(StashId),
-    /// The member log does not let it count: its writer may not write, or its records end before it.
+    /// The member log does not let it count: its writer may not write, or its records end before
+    /// it.
     #[error(transparent)]
     Barred(#[from] Barred),
     /// The member log does not let its vector stand.
@@ -35,7 +36,7 @@ pub enum Unacceptable {
 }
 
 impl Unacceptable {
-    /// Whether a longer member log may accept it: it is asked for again once there is one.
+    /// True if a longer member log may accept it: it is asked for again once there is one.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Unacceptable::Misnamed(why) => why.is_passing(),
@@ -47,9 +48,9 @@ impl Unacceptable {
 }
 
 /// Checks one record; `names` is what the member log says of its vector
-/// ([`MemberLog::names`](stash_crypto::MemberLog::names)), and `admits` is what the member log says of its dot and hash
-/// ([`MemberLog::admits`](stash_crypto::MemberLog::admits)). The signature, the dearest test, comes
-/// last.
+/// ([`MemberLog::names`](stash_crypto::MemberLog::names)), and `admits` is what the member log says
+/// of its dot and hash ([`MemberLog::admits`](stash_crypto::MemberLog::admits)). The signature, the
+/// dearest test, comes last.
 ///
 /// # Errors
 ///

@@ -1,5 +1,4 @@
-//! What a new record of a name has seen; and when that is more than a record can name, what of it may
-//! be left out.
+//! The `seen` of a new record, and what may be left out of it when a record cannot name it all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +12,7 @@ use crate::ledger::progress;
 use crate::ledger::read::held;
 use crate::ledger::roster::Roster;
 
-/// What is held of a name, and what this batch adds.
+/// The records held of a name, and those that this batch adds.
 pub(crate) struct Known {
     pub(crate) records: Vec<Record>,
     /// Dots of records that are damaged here, and that no member had whole when the name was looked
@@ -21,22 +20,23 @@ pub(crate) struct Known {
     pub(crate) lost: Vec<Dot>,
 }
 
-/// What a new record of a name has seen.
+/// The `seen` and the height of a new record.
 pub(crate) struct Seen {
     pub(crate) vector: Vector,
-    /// One more than the greatest height that is held, within its limit.
+    /// The greatest height that is held, plus one, within its limit.
     pub(crate) height: u64,
     /// Present if the vector names removed nodes as a whole, for want of room: what they wrote and
     /// nobody here has seen is among it. Fit for a forget, and not for a version.
     pub(crate) full: Option<NameFull>,
 }
 
-/// What a new record of a name has seen. Of more writers than a record can name, these are left out:
+/// The `seen` of a new record of a name. Of more writers than a record can name, these are left
+/// out:
 ///
 /// 1. those of which no record counts by the member log, now or later;
-/// 2. those of which nothing is held here, under whatever name, though all records were exchanged with
-///    a member: an owner can make up as many as it likes, and says to have seen them. If one is real,
-///    what it wrote is shown beside the new record when it comes;
+/// 2. those of which nothing is held here, under whatever name, though all records were exchanged
+///    with a member: an owner can make up as many as it likes, and says to have seen them. If one
+///    is real, what it wrote is shown beside the new record when it comes;
 /// 3. for a forget, all writers of a removed node: it names the node instead.
 pub(crate) fn seen(
     roster: &Roster,
@@ -71,7 +71,7 @@ pub(crate) fn seen(
     Ok(Seen { vector, height, full: Some(full) })
 }
 
-/// Whether a name takes another version.
+/// True if a name takes another version.
 pub(crate) fn has_room(roster: &Roster, store: &Store, name: &NameId) -> Result<bool, LedgerError> {
     let held = held(store, name)?;
     let lost = held.damaged.iter().map(|(dot, _)| *dot).collect();
@@ -83,8 +83,8 @@ pub(crate) fn has_room(roster: &Roster, store: &Store, name: &NameId) -> Result<
 }
 
 /// All that is known of a name. The dot of a forget is left out: the forget says that its vector is
-/// known here, and its author may have written, before it and under the same writer, versions that it
-/// does not name and that nobody here has seen.
+/// known here, and its author may have written, before it and under the same writer, versions that
+/// it does not name and that nobody here has seen.
 fn reached(known: &Known) -> Reached {
     let mut all = Reached::default();
     known.lost.iter().for_each(|dot| all.insert(*dot));
@@ -113,7 +113,7 @@ fn made_up(store: &Store, known: &Known, all: &Reached) -> Result<BTreeSet<Write
     Ok(none)
 }
 
-/// How many writers are incarnations of each node.
+/// Number of writers that are incarnations of each node.
 fn nodes(all: &Reached) -> BTreeMap<NodeId, usize> {
     let mut nodes = BTreeMap::new();
     for writer in all.writers() {

@@ -1,8 +1,8 @@
 //! The inviter's table of tickets: role, expiry, and who used them.
 //!
 //! A ticket that is used is answered to the node that used it, and to nobody else; one that has
-//! expired unused to nobody. Both stay for [`REMEMBERED`]: the node may not have heard the answer, and
-//! whoever invited may ask who used it.
+//! expired unused to nobody. Both stay for [`REMEMBERED`]: the node may not have heard the answer,
+//! and the inviter may ask who used it.
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -18,7 +18,7 @@ pub(crate) const REMEMBERED: u64 = 30 * 24 * 3_600;
 /// Open and remembered tickets at most: each costs one keyed hash per knock.
 pub(crate) const MAX_TICKETS: usize = 256;
 
-/// One ticket as its inviter remembers it.
+/// A ticket as its inviter remembers it.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Row {
     #[serde(with = "serde_bytes")]
@@ -40,7 +40,7 @@ pub(crate) struct Row {
     pub struck: bool,
 }
 
-/// What the joiner got; the same joiner may ask again until the ticket expires.
+/// The joiner and the grant that it got; it may ask again until the ticket expires.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Used {
     #[serde(with = "serde_bytes")]
@@ -51,13 +51,13 @@ pub(crate) struct Used {
     pub at: u64,
 }
 
-/// What the inviter knows of the time.
+/// The time as the inviter knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Now {
     /// The wall clock, Unix seconds.
     pub wall: u64,
-    /// A time that has certainly come, Unix seconds: the wall clock, or what it said when it was last
-    /// believed; 0 if it never was.
+    /// A time that has certainly come, Unix seconds: the wall clock, or what it said when it was
+    /// last believed; 0 if it never was.
     pub certain: u64,
     /// Seconds that the store has been open in all its life.
     pub uptime: u64,
@@ -78,18 +78,18 @@ impl std::fmt::Debug for Row {
     }
 }
 
-/// To whom the door opens under one ticket.
+/// The node to which the door opens under one ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Guest {
-    /// To whoever comes first, until then. Unix seconds.
+    /// The node that comes first, until then. Unix seconds.
     Anybody { until: u64 },
-    /// To the node that used the ticket, as long as it is a member.
+    /// The node that used the ticket, as long as it is a member.
     Only(NodeId),
-    /// To nobody: it was seen expired, whatever the clock says now.
+    /// No node: the ticket was seen expired, whatever the clock says now.
     Nobody,
 }
 
-/// What to do with a join request.
+/// Answer to a join request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Admit the joiner with this role.
@@ -105,8 +105,8 @@ pub(crate) enum Verdict {
 }
 
 impl Row {
-    /// Who used it: as the row says, or as the member log does, which a store that was put back from a copy
-    /// has learned again.
+    /// The node that used it: by the row, or by the member log, which a store that was put back
+    /// from a copy has learned again.
     fn user(&self, admitted: Option<NodeId>) -> Option<NodeId> {
         self.used.as_ref().map(|used| NodeId::from_bytes(used.node)).or(admitted)
     }
@@ -127,7 +127,7 @@ impl Row {
         }
     }
 
-    /// To whom the door opens. `admitted` came with this ticket, by the member log.
+    /// The node to which the door opens. `admitted` came with this ticket, by the member log.
     pub(crate) fn guest(&self, admitted: Option<NodeId>) -> Guest {
         match self.user(admitted) {
             Some(user) => Guest::Only(user),
@@ -136,27 +136,28 @@ impl Row {
         }
     }
 
-    /// Whether it admits nobody now. A clock that is not believed, too, ends it, though not for good.
+    /// True if it admits nobody now. A clock that is not believed also ends it, though not for
+    /// good.
     pub(crate) fn is_over(&self, now: &Now) -> bool {
         now.wall >= self.expires || self.is_over_for_good(now)
     }
 
-    /// Whether it admits nobody ever again: by a clock that is believed, or since the inviter has run for
-    /// as long as it was to live.
+    /// True if it admits nobody ever again: by a clock that is believed, or since the inviter has
+    /// run for as long as it was to live.
     fn is_over_for_good(&self, now: &Now) -> bool {
         let lived = self.made_at_uptime.map(|made| now.uptime.saturating_sub(made));
         let outlived = lived.is_some_and(|lived| lived >= self.expires.saturating_sub(self.made));
         self.struck || now.certain >= self.expires || outlived
     }
 
-    /// Strikes it if it is over and that is not noted yet. Whether it was.
+    /// Strikes it if it is over and that is not noted yet; true if it did.
     pub(crate) fn strike(&mut self, now: &Now) -> bool {
         let new = !self.struck && self.is_over_for_good(now);
         self.struck |= new;
         new
     }
 
-    /// Whether the row may be dropped at `now`.
+    /// True if the row may be dropped at `now`.
     pub(crate) fn forgotten(&self, now: u64) -> bool {
         now >= self.expires.saturating_add(REMEMBERED)
     }
@@ -179,8 +180,8 @@ pub(crate) fn all(store: &Store) -> Result<Vec<Row>, ReadError> {
     Ok(rows.filter_map(|(_, bytes)| rmp_serde::from_slice(&bytes).ok()).collect())
 }
 
-/// Strikes every ticket that is over: each is looked at before a clock can be turned back behind its end,
-/// if the inviter runs then. Whether one was.
+/// Strikes every ticket that is over; true if one was. Each is looked at before a clock can be
+/// turned back behind its end, if the inviter runs then.
 pub(crate) fn strike(store: &Store, now: &Now) -> Result<bool, LedgerError> {
     let mut batch = Batch::new();
     for mut row in all(store)? {
@@ -212,7 +213,7 @@ mod tests {
         }
     }
 
-    /// What becomes of a node that comes with a ticket with which the log admits nobody.
+    /// The verdict on a node that comes with a ticket with which the log admits nobody.
     fn judge(row: &Row, n: u8, now: &Now) -> Verdict {
         row.judge(&node(n), None, now)
     }
