@@ -15,7 +15,7 @@ use crate::peers::Follower;
 use crate::replication::{Replication, difference};
 use crate::{ledger, message};
 
-/// A member has news: whoever follows it reads them.
+/// A member has news: the task that follows it reads them.
 pub(crate) fn news(replication: &Replication, node: NodeId) -> Reply {
     told(replication, node, Follower::news)
 }
@@ -28,7 +28,7 @@ pub(crate) fn lack(replication: &Replication, node: NodeId, hashes: &[u8]) -> Re
     }
 }
 
-/// Wakes whoever follows a member; one that is gone already has nothing to tell.
+/// Wakes the task that follows a member; one that is gone already has nothing to tell.
 fn told(replication: &Replication, node: NodeId, tell: impl FnOnce(&Follower)) -> Reply {
     if let Some(follower) = replication.core.peers.follower(&node) {
         tell(&follower);
@@ -137,8 +137,8 @@ pub(crate) async fn whole_hashes(
     }
 }
 
-/// The records with these hashes that are here whole, as many as fit, without the puts that the asker
-/// has no room for.
+/// The records with these hashes that are here whole, as many as fit, without the puts that the
+/// asker has no room for.
 pub(crate) async fn find(replication: &Arc<Replication>, hashes: &[u8], puts: FindPuts) -> Reply {
     let hashes = match message::unpack_hashes(hashes) {
         Ok(hashes) => hashes,

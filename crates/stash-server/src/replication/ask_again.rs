@@ -12,8 +12,8 @@ use crate::lock::lock;
 use crate::replication::{Replication, reconcile, records};
 use crate::rpc::AskError;
 
-/// Asks connected members for everything that found no room, if there is some now. What none of them
-/// has is struck out: it has ended, or is found when somebody who has it comes.
+/// Asks connected members for everything that found no room, if there is some now. What none of
+/// them has is struck out: it has ended, or is found when somebody who has it comes.
 pub(crate) async fn ask_again(replication: &Arc<Replication>) -> Result<(), AskError> {
     let _alone = replication.refused.asking.lock().await;
     let all: Vec<RecordHash> = lock(&replication.refused.kept).iter().copied().collect();

@@ -15,13 +15,13 @@ use crate::rpc::AskError;
 use crate::transfer::holders;
 use crate::transfer::lacking::{Lacked, QUESTIONS, strike};
 
-/// How much longer than a question took the rest after it is, when the member lacks most of what it was
-/// asked about: it looks up every chunk, and will be asked again.
+/// Rest after a question, in times that it took, when the member lacks most of what it was asked
+/// about: it looks up every chunk, and will be asked again.
 const REST: u32 = 10;
 
-/// Asks a member about the records that it is known to lack: what it has by now is struck out, and it
-/// is told of the rest. In steps, each so short that nothing else that is to be done with the member
-/// waits for it.
+/// Asks a member about the records that it is known to lack: those that it has by now are struck
+/// out, and it is told of the rest. Each step is short, so that other work with the member need not
+/// wait for it.
 #[derive(Debug)]
 pub(crate) struct Settling {
     lacked: Lacked,
@@ -34,7 +34,8 @@ impl Settling {
         Settling { lacked: Lacked::by(BTreeSet::from([node])), questions: 1 }
     }
 
-    /// Asks some. How long to rest until the next step; `None` if the member was asked about all.
+    /// Asks about some. Returns the rest until the next step; `None` if the member was asked about
+    /// all.
     pub(crate) async fn step(
         &mut self,
         replication: &Arc<Replication>,
@@ -60,8 +61,8 @@ impl Settling {
         Ok(Some(self.rest(page.len(), lacking.len(), begun.elapsed())))
     }
 
-    /// What is struck out is never asked about again, so that it may take half of the time; other
-    /// questions may have to be asked many times.
+    /// The rest after a step. A record that is struck out is never asked about again, so such
+    /// questions may take half of the time; others may have to be asked many times.
     fn rest(&mut self, asked: usize, lacking: usize, took: Duration) -> Duration {
         if lacking * 2 > asked {
             self.questions = 1;

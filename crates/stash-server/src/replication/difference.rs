@@ -2,16 +2,16 @@
 //!
 //! Record hashes spread evenly, so they fall into 256 parts by their first byte and into 65,536 by
 //! the first two. Parts are compared by the sums of what they hold, from the whole to the small; of
-//! the smallest that differ, the hashes themselves are told. A million records against a million that
-//! differ in ten cost about 27 KiB; in a hundred thousand, about 18 MB. Pure: what is held comes
-//! through [`Hashes`].
+//! the smallest that differ, the hashes themselves are told. A million records against a million
+//! that differ in ten cost about 27 KiB; in a hundred thousand, about 18 MB. Pure: what is held
+//! comes through [`Hashes`].
 
 use std::collections::BTreeSet;
 
 use stash_crypto::RecordHash;
 
-/// Bytes of a sum on the wire. Members do not cheat each other with it: what a sum hides is only
-/// not brought to whoever made it.
+/// Bytes of a sum on the wire. Cheating with it is of no use: a forged sum only keeps records from
+/// the member that forged it.
 pub(crate) const SUM: usize = 8;
 
 /// Parts that one question goes into: their sums fill half of a message.
@@ -20,18 +20,18 @@ pub(crate) const PARTS: usize = 64;
 /// Smallest parts whose hashes one question asks for.
 pub(crate) const SMALL: usize = 4_096;
 
-/// Bytes of hashes in one answer, counts left out. A part that has more is told up to here: who makes
-/// so many records that begin alike has them compared in part.
+/// Bytes of hashes in one answer, counts left out. A part that has more is told up to here: who
+/// makes so many records that begin alike has them compared in part.
 const ANSWER: usize = 192 << 10;
 
-/// Up to so many differing parts, whole hashes are told, which saves a question; beyond, half of
-/// each, which saves bytes.
+/// Most differing parts of which whole hashes are told, which saves a question; of more, half of
+/// each hash is told, which saves bytes.
 const FEW: usize = 256;
 
 /// Bytes of half a hash: enough that no two records share it unless somebody made them so.
 pub(crate) const HALF: usize = 16;
 
-/// What a member holds: record hashes, by prefix, in order.
+/// Record hashes that a member holds, by prefix, in order.
 pub(crate) trait Hashes {
     type Error;
 
@@ -99,13 +99,14 @@ pub(crate) fn differing(prefixes: &[Vec<u8>], mine: &[u8], theirs: &[u8]) -> Vec
     differ.filter_map(part).collect()
 }
 
-/// How many bytes of each hash are told, given how many parts differ.
+/// Bytes of each hash that are told, given how many parts differ.
 pub(crate) fn told(parts: usize) -> usize {
     if parts <= FEW { 32 } else { HALF }
 }
 
 /// The hashes, or the first `size` bytes of each, in the first of these parts, as many as fit: for
-/// each part a count (u16, little-endian), then the hashes in order. And how many parts these are.
+/// each part a count (u16, little-endian), then the hashes in order. Returns also the number of
+/// these parts.
 pub(crate) fn list<H: Hashes>(
     hashes: &H,
     parts: &[[u8; 2]],
@@ -132,7 +133,7 @@ pub(crate) fn list<H: Hashes>(
     Ok((bytes, done))
 }
 
-/// What two members have of some parts that the other has not.
+/// Records in some parts that one of two members has and the other has not.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Difference {
     /// Held here and not there.

@@ -1,7 +1,7 @@
 //! Getting what others have and this node has not: records by their hashes, in the order of each
 //! member, from where this node had come to; chunks come after them (`replication/wants.rs`).
 //!
-//! What a node knows is the set of records that it holds. A position in a member's order only saves
+//! A node knows the records that it holds, and no more. A position in a member's order only saves
 //! asking again: when it is lost, or the member's store is not what it was, everything is compared.
 
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::rounds::Rounds;
 use crate::rpc::{AskError, ask, unexpected};
 use crate::transfer::other_lives;
 
-/// How long news wait for more of them. What a connected member is sent directly does not wait.
+/// Time that news wait for more of them. What a connected member is sent directly does not wait.
 const NEWS: Duration = Duration::from_secs(1);
 
 /// Tells connected members, a little later, that there may be news here.
@@ -93,11 +93,11 @@ struct Following {
     node: NodeId,
     peer: Peer,
     follower: Arc<Follower>,
-    /// Whether this node knows all of the member log that the member had when it came.
+    /// True if this node knows all of the member log that the member had when it came.
     knows_log: bool,
     began: Instant,
     schedule: Schedule,
-    /// How far the questions have come what the member lacks.
+    /// Progress of the questions about what the member lacks.
     settling: Option<Settling>,
 }
 
@@ -107,7 +107,7 @@ impl Following {
         self.began.elapsed()
     }
 
-    /// Does what is due, and says when something is due again.
+    /// Does what is due, and returns when something is due again.
     async fn round(&mut self, woken: bool) -> Duration {
         self.schedule.begins(self.now(), woken);
         if let Err(error) = self.take_over().await {
@@ -193,8 +193,9 @@ async fn exchanged(replication: &Arc<Replication>) -> Result<(), AskError> {
     replication.core.disk.run(done).await.map_err(AskError::from)
 }
 
-/// Whether the member holds the same records as this node. If it knows more of the member log, that is
-/// read: an entry may have come there after its hello had left, and before it knew of this connection.
+/// True if the member holds the same records as this node. If it knows more of the member log, that
+/// is read: an entry may have come there after its hello had left, and before it knew of this
+/// connection.
 async fn equal(replication: &Arc<Replication>, peer: &Peer) -> Result<bool, AskError> {
     let reply = ask(peer, &Request::All {}).await?;
     let Reply::All { n, sum, log, full, less } = reply else {
@@ -214,7 +215,7 @@ async fn equal(replication: &Arc<Replication>, peer: &Peer) -> Result<bool, AskE
     Ok(mine == (n.saturating_add(full), plus(&sum, &less)))
 }
 
-/// Reads a member's order from where this node had come to. How many records are new here.
+/// Reads a member's order from where this node had come to. Returns how many records are new here.
 async fn pull(replication: &Arc<Replication>, node: NodeId, peer: &Peer) -> Result<u64, AskError> {
     let row = [rows::CURSOR, node.as_bytes()].concat();
     let kept = replication.core.disk.run(move |store| store.row(&row)).await?;
@@ -222,8 +223,8 @@ async fn pull(replication: &Arc<Replication>, node: NodeId, peer: &Peer) -> Resu
     walk(replication, node, peer, from).await
 }
 
-/// Reads a member's order from a position to its end, or as far as that teaches something. How many
-/// records are new here. How far it has come is kept with every page that brought some, so that a
+/// Reads a member's order from a position to its end, or as far as that teaches something. Returns
+/// how many records are new here. The position is kept with every page that brought some, so that a
 /// failure costs no more than a page, and at the end.
 async fn walk(
     replication: &Arc<Replication>,

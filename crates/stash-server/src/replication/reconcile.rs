@@ -1,4 +1,5 @@
-//! Comparing all that is held here with what a member holds: the questions of `difference.rs`, asked.
+//! Comparing all that is held here with what a member holds: the questions of `difference.rs`,
+//! asked.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::rounds::Rounds;
 use crate::rpc::{AskError, ask, unexpected};
 
 /// Compares all that is held here and there; reads what is new, and tells the member what it lacks.
-/// How many records are new here.
+/// Returns how many records are new here.
 pub(crate) async fn compare_all(
     replication: &Arc<Replication>,
     node: NodeId,
@@ -85,10 +86,10 @@ async fn compare_sums(
     Ok(difference::differing(&prefixes, &mine, &theirs))
 }
 
-/// What a member told of the first of some parts.
+/// A member's answer about the first of some parts.
 struct Told {
     difference: difference::Difference,
-    /// How many parts those are.
+    /// Number of those parts.
     parts: usize,
     bytes: usize,
 }
@@ -96,7 +97,7 @@ struct Told {
 /// An answer of so many bytes is a long one: a third of what an answer may have.
 const LONG: usize = 64 << 10;
 
-/// What differs in the first of these parts.
+/// Compares the first of these parts.
 async fn compare_parts(
     replication: &Arc<Replication>,
     peer: &Peer,

@@ -23,7 +23,7 @@ const FIND: usize = 128;
 /// Such messages under way. Signatures are verified on as many threads.
 const AT_ONCE: usize = 4;
 
-/// Reads those of a member's records that are not held here, but for those that are known to find no
+/// Reads the records of a member that are not held here, but for those that are known to find no
 /// room.
 pub(crate) async fn take(
     replication: &Arc<Replication>,
@@ -45,14 +45,14 @@ pub(crate) async fn take(
     Ok(taken)
 }
 
-/// What came of reading some records.
+/// Outcome of reading some records.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
-    /// How many are here now that were not.
+    /// Number of records that are here now and were not.
     pub(crate) count: u64,
-    /// How many the member showed, whether the rules took them or not.
+    /// Number that the member showed, whether the rules took them or not.
     pub(crate) shown: u64,
-    /// How many were not asked for: they are known to find no room here.
+    /// Number that were not asked for: they are known to find no room here.
     pub(crate) struck: usize,
     /// Those that may be there and find no room here.
     pub(crate) no_room: Vec<RecordHash>,
@@ -67,7 +67,7 @@ impl Taken {
     }
 }
 
-/// Reads those of these records that are not held here.
+/// Reads the records among `hashes` that are not held here.
 pub(crate) async fn take_from(
     replication: &Arc<Replication>,
     node: NodeId,
@@ -141,12 +141,12 @@ async fn find(
     Ok(taken)
 }
 
-/// Whether there is room for any put at all. Blocking.
+/// True if there is room for any put at all. Blocking.
 pub(crate) fn has_room(store: &Store) -> bool {
     ledger::readable(store) == FindPuts::All
 }
 
-/// How many records are stored here now, and which found no room.
+/// Stores records. Returns how many are here now, and which found no room.
 async fn accept(
     replication: &Arc<Replication>,
     node: NodeId,

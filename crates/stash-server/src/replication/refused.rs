@@ -1,6 +1,6 @@
-//! Records of others that found no room here: kept by their hashes, and asked for again once there is
-//! room. The position in a member's order moves on past them, or else what has ended would never be
-//! learned behind them.
+//! Records of others that found no room here: kept by their hashes, and asked for again once there
+//! is room. The position in a member's order moves on past them, or else what has ended would never
+//! be learned behind them.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -23,7 +23,7 @@ const ROWS_AT_ONCE: usize = 1_024;
 pub(crate) struct Refused {
     pub(crate) kept: Mutex<BTreeSet<RecordHash>>,
     pub(crate) more: AtomicBool,
-    /// One at a time asks for them again.
+    /// Held while they are asked for again: one caller at a time.
     pub(crate) asking: tokio::sync::Mutex<()>,
 }
 
@@ -37,12 +37,12 @@ impl Refused {
         Ok(Refused { kept: Mutex::new(kept), more, asking: tokio::sync::Mutex::default() })
     }
 
-    /// How many are kept.
+    /// Number of hashes that are kept.
     pub(crate) fn count(&self) -> u64 {
         lock(&self.kept).len() as u64
     }
 
-    /// Whether there is anything to be asked for again.
+    /// True if there is anything to be asked for again.
     pub(crate) fn some(&self) -> bool {
         self.more.load(Ordering::Relaxed) || !lock(&self.kept).is_empty()
     }

@@ -11,7 +11,7 @@ use crate::message::{MemberRoom, Request};
 use crate::replication::Replication;
 use crate::rpc::ask;
 
-/// How often it is looked how much room there is, if nothing was refused and nothing became free.
+/// Time between two looks at the room here, if nothing was refused and nothing became free.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// Between two announcements, at least: while a collection goes on, room grows all the time.

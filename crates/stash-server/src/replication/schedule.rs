@@ -1,14 +1,15 @@
-//! When what a node does with one member is due: reading its order, comparing all that is held, asking
-//! what it still lacks.
+//! Times at which work with one member is due: reading its order, comparing all that is held,
+//! asking what it still lacks.
 //!
 //! Pure: time since the connection began comes in with every call, what is due comes out.
 
 use std::time::Duration;
 
-/// How often all that is held is compared with a connected member: 48 bytes if it is the same.
+/// Time between two comparisons of all that is held with a connected member: 48 bytes if it is the
+/// same.
 const AUDIT: Duration = Duration::from_secs(600);
 
-/// How often at least, while what differs is what there is no room for.
+/// Longest time between them, while what differs is what there is no room for.
 const RARE_AUDIT: Duration = Duration::from_secs(6 * 3_600);
 
 /// From the end of the questions what a member still lacks to the next ones, at least.
@@ -17,7 +18,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// Pauses after a failure: twice as long each time.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// When each thing that is done with one member is due, as time since the connection began.
+/// The time at which each kind of work with one member is due, since the connection began.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     /// When all that is held is compared next.
@@ -26,21 +27,22 @@ pub(crate) struct Schedule {
     interval: Duration,
     /// When the member is asked next what it still lacks.
     settle: Duration,
-    /// Whether these questions are under way; else they have ended, and the next ones have not begun.
+    /// True while these questions are under way; else they have ended, and the next ones have not
+    /// begun.
     is_settling: bool,
-    /// Since they began, something may have changed.
+    /// True if something may have changed since they began.
     is_unsettled: bool,
     pause: Duration,
 }
 
-/// What to ask a member about what it lacks.
+/// Next question to a member about what it lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
     /// Nothing now.
     None,
     /// About all of it, from the beginning.
     First,
-    /// Where the last question ended.
+    /// From where the last question ended.
     Next,
 }
 
@@ -71,8 +73,8 @@ impl Schedule {
         now >= self.audit
     }
 
-    /// A comparison has found so many records that were not here, while there was no room for some here
-    /// or there: what there is no room for stays a difference.
+    /// A comparison has found so many records that were not here, while there was no room for some
+    /// here or there: what there is no room for stays a difference.
     pub(crate) fn differed(&mut self, found: u64, no_room: bool) {
         let in_vain = found == 0 && no_room;
         self.interval = if in_vain { (self.interval * 2).min(RARE_AUDIT) } else { AUDIT };
@@ -83,13 +85,13 @@ impl Schedule {
         self.audit = now.saturating_add(self.interval);
     }
 
-    /// The member could not be read. When to try again.
+    /// The member could not be read. Returns when to try again.
     pub(crate) fn failed(&mut self, now: Duration) -> Duration {
         self.pause = (self.pause * 2).min(PAUSES.1);
         now.saturating_add(self.pause)
     }
 
-    /// All that the member has told was read: what to ask it now.
+    /// All that the member has told was read. Returns what to ask it now.
     pub(crate) fn question(&mut self, now: Duration, is_full: bool) -> Question {
         self.pause = PAUSES.0;
         if now < self.settle {
@@ -108,8 +110,8 @@ impl Schedule {
         if self.is_settling { Question::First } else { Question::None }
     }
 
-    /// A question was answered; the next one follows after a rest. `None`: the member was asked about all,
-    /// or did not answer.
+    /// A question was answered; the next one follows after a rest. `None`: the member was asked
+    /// about all, or did not answer.
     pub(crate) fn asked(&mut self, now: Duration, rest: Option<Duration>) {
         self.is_settling = rest.is_some();
         self.settle = now.saturating_add(rest.unwrap_or(SETTLE));

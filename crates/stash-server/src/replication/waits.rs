@@ -1,4 +1,4 @@
-//! What the bringing of chunks waits for when there was no room.
+//! Waits for room, after a pass over wanted chunks ended for want of it.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use crate::lock::lock;
 
-/// When to try again what the disk did not take though there seemed to be room.
+/// Time until the disk is tried again, if it refused a chunk though there seemed to be room.
 const AGAIN: Duration = Duration::from_secs(3_600);
 
-/// What is waited for when a pass ended for want of room.
+/// The room that is waited for, if a pass ended for want of it.
 #[derive(Debug, Default)]
 pub(crate) struct Waits(Mutex<Option<Want>>);
 
@@ -20,9 +20,10 @@ pub(crate) struct Waits(Mutex<Option<Want>>);
 struct Want {
     /// Bytes of the chunk that found no room.
     len: u64,
-    /// Whether asking tells if there is room for it: a disk may refuse what it seemed to have room for.
+    /// True if the store can tell that there is room for it: a disk may refuse what it seemed to
+    /// have room for.
     asks: bool,
-    /// It is tried again then in any case.
+    /// The time at which it is tried again in any case.
     until: Instant,
 }
 
@@ -45,7 +46,7 @@ impl Waits {
         *lock(&self.0) = None;
     }
 
-    /// Whether it is of use to begin.
+    /// True if a new pass may find room.
     pub(crate) fn is_over(&self, store: &Store) -> bool {
         let want = *lock(&self.0);
         want.is_none_or(|Want { len, asks, until }| {

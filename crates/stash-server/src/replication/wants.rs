@@ -1,7 +1,7 @@
 //! Records that are here without all of their chunks, and bringing the chunks.
 //!
-//! What is wanted stands in the store, so that a restart goes on where it was. Chunks come once
-//! their records are here, those first that the fewest connected members have.
+//! The list of wanted records stands in the store, so that a restart goes on where it was. Chunks
+//! come once their records are here, those first that the fewest connected members have.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,8 @@ const AT_ONCE: usize = 16;
 /// So many copies or more are no danger.
 const MANY: u8 = 3;
 
-/// When to try again what no connected member had, if nobody came or told anything new.
+/// Time until wanted chunks are asked for again that no connected member had, if nothing new
+/// happens.
 const RETRY: Duration = Duration::from_secs(60);
 
 /// Bytes of a manifest chunk, which are about what the store takes to note what it names.
@@ -63,7 +64,7 @@ pub(crate) async fn look_at(
     Ok(())
 }
 
-/// Lets what waits for room know when there is some.
+/// Wakes what waits for room when there is some.
 pub(crate) fn hear_of_room(replication: &Arc<Replication>) {
     let listener = Arc::downgrade(replication);
     replication.core.disk.store().on_room(move || {
@@ -85,8 +86,8 @@ async fn ask_again(replication: &Arc<Replication>) {
     }
 }
 
-/// Brings what is wanted until the engine stops. Without room nobody is asked for anything: only the
-/// own disk is looked at from time to time.
+/// Brings what is wanted until the engine stops. Without room nobody is asked for anything: only
+/// the own disk is looked at from time to time.
 pub(crate) async fn run(replication: Arc<Replication>) {
     let task = replication.core.tasks.list("fetch");
     loop {
@@ -118,7 +119,8 @@ pub(crate) async fn run(replication: Arc<Replication>) {
 }
 
 /// Brings what is wanted, as far as connected members have it: first all of which one of them has a
-/// copy, then all of which two have. How many records are whole now, or not wanted any more.
+/// copy, then all of which two have. Returns how many records are whole now, or not wanted any
+/// more.
 pub(crate) async fn pass(replication: &Arc<Replication>) -> Result<u64, LedgerError> {
     let _alone = replication.wanting.lock().await;
     let mut done = 0;
@@ -171,7 +173,8 @@ impl Page {
         Ok(Some(Page(rows.iter().filter_map(wanted).collect())))
     }
 
-    /// Looks who has what these records lack, and notes it. How many are not wanted any more.
+    /// Counts the members that have what these records lack, and notes it. Returns how many are not
+    /// wanted any more.
     async fn look(self, replication: &Arc<Replication>) -> Result<u64, LedgerError> {
         let rows = self.0;
         let look = move |store: &Store| {
@@ -202,8 +205,8 @@ impl Page {
         Ok(count)
     }
 
-    /// Brings those of which so many members have a copy, and those that were not looked at yet. How
-    /// many are whole now.
+    /// Brings those of which so many members have a copy, and those that were not looked at yet.
+    /// Returns how many are whole now.
     async fn bring(self, replication: &Arc<Replication>, copies: u8) -> Result<u64, LedgerError> {
         let due = |noted: Option<u8>| noted.is_none_or(|noted| noted.min(MANY) == copies);
         let due = self.0.into_iter().filter(|(_, noted)| due(*noted));
@@ -229,7 +232,7 @@ impl Page {
 /// A record that lacks chunks.
 struct Wanted {
     hash: RecordHash,
-    /// How many copies were noted.
+    /// Copies that were noted.
     noted: Option<u8>,
     /// A chunk of it that is not here.
     lacking: Address,
@@ -280,7 +283,7 @@ async fn count_copies(replication: &Replication, wanted: &mut [Wanted]) {
     }
 }
 
-/// Why a record still lacks chunks.
+/// Reason why a record still lacks chunks.
 #[derive(Debug, thiserror::Error)]
 enum Incomplete {
     #[error("there is no room")]

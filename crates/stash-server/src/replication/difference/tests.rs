@@ -30,7 +30,7 @@ fn set(numbers: impl Iterator<Item = u64>) -> Set {
     Set(hashes)
 }
 
-/// What an exchange came to.
+/// Outcome of an exchange.
 #[derive(Debug, Default)]
 struct Exchange {
     trips: u32,
