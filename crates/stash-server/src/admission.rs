@@ -4,8 +4,8 @@ use stash_crypto::keys::NoiseSecret;
 use stash_crypto::member::{Confirmation, MAX_WRAPS};
 use stash_crypto::{JoinRequest, MemberChange, MemberEntry, MemberLog, Role};
 
-/// The stash has as many members as the keys of one epoch can be given to. Nothing changed; there is
-/// room again when members are removed.
+/// The stash has as many members as the keys of one epoch can be given to. Nothing changed; there
+/// is room again when members are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the stash is full: it has room for {} owners and readers, two keepers in the place of one",
@@ -13,7 +13,7 @@ use stash_crypto::{JoinRequest, MemberChange, MemberEntry, MemberLog, Role};
 )]
 pub struct Full;
 
-/// Why an entry could not be signed: an error of whoever implements [`Admission`].
+/// Reason why an entry could not be signed: an error of the implementation of [`Admission`].
 pub type SignFailure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Signs the member log. Implemented where the root secret is, which is not in this crate.
@@ -42,14 +42,14 @@ pub trait Admission: Send + Sync {
         change: MemberChange,
     ) -> Result<Vec<MemberEntry>, SignFailure>;
 
-    /// The root's word that the log goes as far as this one, with a counter and a time in seconds since
-    /// 1970. `None` from whoever gives no such word.
+    /// The root's confirmation that the log goes as far as this one, with a counter and a time in
+    /// seconds since 1970. `None` from an implementation that gives none.
     fn confirm(&self, _: &MemberLog, _counter: u64, _time: u64) -> Option<Confirmation> {
         None
     }
 
-    /// The root's Noise secret, whom members answer that are silent to this node. `None` from whoever
-    /// does not ask them.
+    /// The root's Noise secret, which members answer that are silent to this node. `None` from an
+    /// implementation that does not ask them.
     fn root_noise(&self) -> Option<NoiseSecret> {
         None
     }

@@ -1,4 +1,4 @@
-//! What only the holder of the root secret does: invite, admit, change, end.
+//! Work that only the holder of the root secret does: invite, admit, change, end.
 
 pub(crate) mod admit;
 pub(crate) mod change;
@@ -18,6 +18,7 @@ pub(crate) struct Founder {
     pub core: Arc<Core>,
     pub membership: Arc<Membership>,
     pub replication: Arc<Replication>,
-    /// One admission at a time: an entry of the member log follows the one before.
+    /// Held while members or tickets are changed: one change at a time, since an entry of the member
+    /// log follows the one before.
     pub admitting: tokio::sync::Mutex<()>,
 }

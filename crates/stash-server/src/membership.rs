@@ -1,4 +1,4 @@
-//! Who is a member, where members are, and how a node comes to know it.
+//! Members, their addresses, and how a node comes to know both.
 
 pub(crate) mod addresses;
 pub(crate) mod announce;
@@ -30,12 +30,12 @@ use crate::transfer::Transfer;
 pub(crate) struct Membership {
     pub core: Arc<Core>,
     pub transfer: Arc<Transfer>,
-    /// How often members move, and by what they are dialled.
+    /// Limits on the moves of members, and what they are dialled by.
     pub addresses: Addresses,
     pub last_met: LastMet,
     /// Signs the member log, where the root secret is.
     pub admission: Option<Arc<dyn Admission>>,
-    /// Whether the admission may be asked.
+    /// Facts for and against signing now.
     pub standing: Standing,
     /// The store failed while this node did what the member log says: it is to be done again.
     pub unfollowed: AtomicBool,

@@ -106,8 +106,8 @@ async fn admit(
     }
 }
 
-/// Burns the ticket and admits the joiner in one durable step; from then on the ticket opens the door
-/// to nobody else. Returns the grant, and whether the member is new; the error is the answer.
+/// Burns the ticket and admits the joiner in one durable step; from then on the ticket opens the
+/// door to nobody else. Returns the grant, and whether the member is new; the error is the answer.
 fn decide(
     founder: &Founder,
     store: &Store,

@@ -16,14 +16,14 @@ use crate::membership::learn::follow;
 use crate::membership::standing::NotMet;
 use crate::membership::{announce, confirmation, may_sign};
 
-/// What became of a change among members.
+/// Outcome of a change among members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MembersChanged {
     /// Members that said what they have of the node, of which this one has the most recent now.
     pub asked: Vec<NodeId>,
     /// Members that could not be asked: what only they have lies past the cut.
     pub silent: Vec<NodeId>,
-    /// Whether a new epoch of keys began.
+    /// True if a new epoch of keys began.
     pub new_epoch: bool,
 }
 
@@ -64,7 +64,7 @@ pub enum ChangeMemberError {
     Ledger(#[from] LedgerError),
 }
 
-/// What is to become of a member.
+/// Change to a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Removed,
@@ -73,8 +73,8 @@ pub(crate) enum Fate {
     Returns,
 }
 
-/// Changes a member, where the root secret is. Asks connected members first for what they have of an
-/// owner that is to write no more.
+/// Changes a member, where the root secret is. Asks connected members first for what they have of
+/// an owner that is to write no more.
 pub(crate) async fn change(
     founder: &Arc<Founder>,
     node: NodeId,

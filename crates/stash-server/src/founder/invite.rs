@@ -30,7 +30,7 @@ pub enum InviteError {
     /// Another member may know more of the member log. Connect one, or vouch for this node's.
     #[error(transparent)]
     NotMet(#[from] NotMet),
-    /// One more member would be one too many.
+    /// There is no room for one more member.
     #[error(transparent)]
     Full(#[from] Full),
     /// Too many tickets are open or remembered.

@@ -1,4 +1,4 @@
-//! The founder's tickets, as people ask for them: which there are, and taking one back.
+//! The founder's tickets: listing them, and taking one back.
 
 use std::sync::Arc;
 
@@ -10,25 +10,25 @@ use crate::ledger::tickets::{Now, Row};
 use crate::ledger::{LedgerError, tickets};
 use crate::membership::guests;
 
-/// One ticket of the founder's table. Times are seconds since 1970.
+/// A ticket of the founder's table. Times are seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TicketView {
     /// The ticket.
     pub id: TicketId,
-    /// What it admits to.
+    /// The role that it admits to.
     pub role: Role,
     /// When it was made; rows of older programs do not say.
     pub made: Option<u64>,
     /// When it expires.
     pub expires: u64,
-    /// Who joined with it, and when, if the row says so.
+    /// The node that joined with it, and when, if the row says so.
     pub used: Option<(NodeId, Option<u64>)>,
-    /// Whether it admits nobody any more, used or not.
+    /// True if it admits nobody any more, used or not.
     pub over: bool,
 }
 
 impl TicketView {
-    /// Whether somebody can still join with it.
+    /// True if somebody can still join with it.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.used.is_none() && !self.over
@@ -62,7 +62,7 @@ pub enum RevokeError {
     Used {
         /// The ticket.
         ticket: TicketId,
-        /// Who joined with it.
+        /// The node that joined with it.
         node: NodeId,
     },
     /// The store failed.
@@ -70,7 +70,7 @@ pub enum RevokeError {
     Ledger(#[from] LedgerError),
 }
 
-/// Notes of tickets that are over that they are, on the node that makes them.
+/// Notes which tickets are over, on the node that makes them.
 pub(crate) async fn look(founder: &Arc<Founder>) {
     if founder.membership.admission.is_none() {
         return;

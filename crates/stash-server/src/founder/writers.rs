@@ -16,11 +16,11 @@ use crate::message::{self, Refusal, Reply, Request, refused};
 use crate::replication::records;
 use crate::rpc::{AskError, ask, unexpected};
 
-/// How long a member may take to say what it has of one that is about to be cut, and to hand it
+/// Longest time for a member to say what it has of one that is about to be cut, and to hand it
 /// over. One that takes longer counts as not reachable.
 const GATHER: Duration = Duration::from_secs(10);
 
-/// Answers which records of a node are the last that are held here, from an incarnation on.
+/// Answers with the last records of a node that are held here, from an incarnation on.
 pub(crate) async fn writers(founder: &Founder, node: [u8; 32], from: [u8; 8]) -> Reply {
     let look = move |store: &Store| cut_lists::last(store, &NodeId::from_bytes(node));
     let last = match founder.core.disk.run(look).await {

@@ -1,8 +1,8 @@
-//! Where members say that they can be reached, and whether this node dials there.
+//! Addresses that members say they have, and the choice of those that this node dials.
 //!
-//! A member signs its own addresses, and nobody else vouches for them: it may name any host and port.
-//! So what a member may make others do is bounded: how often it may move, which addresses are dialled
-//! at all, and that a node dials anew only when something has changed.
+//! A member signs its own addresses, and nobody else vouches for them: it may name any host and
+//! port. So limits hold for what a member may make others do: how often it may move, which
+//! addresses are dialled at all, and that a node dials again only when something has changed.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -18,28 +18,28 @@ use crate::meter::Meter;
 /// Addresses of a member that are dialled: one that is at home in several networks has a few.
 const DIALLED: usize = 8;
 
-/// Moves of one member that are taken at once: a node that is started again and again while somebody
-/// sets it up. Each is written down here, and passed on to every connected member.
+/// Moves of one member that are taken at once: a node that is started again and again while
+/// somebody sets it up. Each is written down here, and passed on to every connected member.
 const MOVES: u32 = 8;
 
 /// After them, one is taken so often.
 const MOVE: Duration = Duration::from_secs(60);
 
-/// Announcements of one member that are looked at at once: as many as there are when 64 members that
-/// were away come together.
+/// Announcements of one member that are looked at at once: as many as there are when 64 members
+/// that were away come together.
 const ANNOUNCEMENTS: u32 = 64;
 
 /// After them, one is looked at so often: each may have some hundred signatures to verify.
 const ANNOUNCEMENT: Duration = Duration::from_millis(125);
 
-/// What is known of the addresses of members, beside the addresses themselves.
+/// State for the addresses of members, beside the addresses themselves.
 #[derive(Debug)]
 pub(crate) struct Addresses {
-    /// How often the addresses of a member change.
+    /// Limits how often the addresses of a member change.
     moves: Meter,
-    /// How often a member announces something.
+    /// Limits how often a member announces something.
     announcements: Meter,
-    /// What each member was last dialled by: addresses, and how many network keys there were.
+    /// Addresses and number of network keys by which each member was last dialled.
     dialled: Mutex<BTreeMap<NodeId, (Vec<SocketAddr>, usize)>>,
 }
 
@@ -54,17 +54,17 @@ impl Default for Addresses {
 }
 
 impl Addresses {
-    /// Whether a member's new addresses are taken now; if not, they come with what is told later.
+    /// True if a member's new addresses are taken now; if not, they come with what is told later.
     pub(crate) fn may_move(&self, member: NodeId) -> bool {
         self.moves.take(member, Instant::now())
     }
 
-    /// How long an announcement of a member has to wait before it is looked at.
+    /// Time that an announcement of a member has to wait before it is looked at.
     pub(crate) fn announced(&self, member: NodeId) -> Duration {
         self.announcements.wait(member, Instant::now())
     }
 
-    /// Notes by what a member is dialled; whether that is something new.
+    /// Notes by what a member is dialled; true if that is new.
     pub(crate) fn is_news(&self, member: NodeId, addresses: &[SocketAddr], keys: usize) -> bool {
         let now = (addresses.to_vec(), keys);
         let mut dialled = lock(&self.dialled);
@@ -79,8 +79,9 @@ pub(crate) fn dialled(claimed: &[SocketAddr], own: &[SocketAddr]) -> Vec<SocketA
     claimed.iter().filter(|addr| may_dial(addr, own)).take(DIALLED).copied().collect()
 }
 
-/// Addresses that mean another machine to each node, or one of its own, are dialled only by a node that
-/// has such ones itself: else a member could make others knock at doors that are open to them alone.
+/// Addresses that mean another machine to each node, or one of its own, are dialled only by a node
+/// that has such ones itself: else a member could make others knock at doors that are open to them
+/// alone.
 fn may_dial(addr: &SocketAddr, own: &[SocketAddr]) -> bool {
     let ip = addr.ip().to_canonical();
     let nowhere = match ip {

@@ -13,8 +13,8 @@ use crate::membership::{Membership, addresses};
 use crate::message::{self, MAX_CLAIM_BYTES, Request, page};
 use crate::rpc::ask;
 
-/// Keeps a connection to every member whose address is known. Of whom nothing has changed, the pauses
-/// between dials go on as they are.
+/// Keeps a connection to every member whose address is known. If nothing has changed for a member,
+/// the pauses between its dials go on as they are.
 pub(crate) fn dial_members(membership: &Membership) {
     let (members, realms) =
         (membership.core.roster.members(), membership.core.door.member_realms());
@@ -35,12 +35,12 @@ pub(crate) fn dial_members(membership: &Membership) {
     }
 }
 
-/// What has changed about members.
+/// A change about members.
 pub(crate) enum News {
-    /// The member log: whoever has none of the last entries needs those before as well, and the
-    /// addresses of whoever is new.
+    /// The member log: a member that has none of the last entries needs those before as well, and
+    /// the addresses of new members.
     Log,
-    /// Where these are, as every start of a node tells.
+    /// Addresses of these members, as every start of a node tells.
     Addresses(Vec<NodeId>),
 }
 
@@ -65,8 +65,8 @@ pub(crate) fn spread(membership: &Arc<Membership>, news: &News) {
     }
 }
 
-/// Signs this node's own addresses anew, so that they replace those that others know of it: another
-/// life of it, or a clock that was ahead, has used a higher sequence number.
+/// Signs this node's own addresses again, so that they replace those that others know of it:
+/// another life of it, or a clock that was ahead, has used a higher sequence number.
 pub(crate) fn sign_again(membership: &Arc<Membership>, store: &Store) -> Result<(), RosterError> {
     let Ok(own) = SignedAddresses::decode(&membership.core.door.own_addresses()) else {
         return Ok(());

@@ -1,9 +1,10 @@
-//! How recent the member log is that a node follows: what the founder confirms of it, day by day.
+//! The founder's confirmations of the member log, day by day: they show how recent a node's log is.
 //!
-//! A member can show less of the log than there is, and a node that meets nobody else cannot know. So the
-//! root signs how far the log goes, once a day and with every change, and members pass the newest of these
-//! words on. Whoever holds one that says more than its log has knows that it is behind, and one that is
-//! cut off sees the last one grow old. No rule follows from the age: clocks may be wrong.
+//! A member can show less of the log than there is, and a node that meets nobody else cannot know.
+//! So the root signs how far the log goes, once a day and with every change, and members pass the
+//! newest confirmation on. A node that holds one which says more than its log has knows that it is
+//! behind, and one that is cut off sees the last one grow old. No rule follows from the age: clocks
+//! may be wrong.
 
 use std::sync::Arc;
 
@@ -18,19 +19,21 @@ use crate::membership::{Membership, may_sign};
 use crate::message::Request;
 use crate::rpc::ask;
 
-/// How often the founder says that nothing has changed, in seconds: once a day.
+/// Seconds between two confirmations when nothing has changed: a day.
 const EVERY: u64 = 24 * 3_600;
 
-/// What the founder last confirmed, as far as this node was told.
+/// The founder's last confirmation, as far as this node was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirmed {
-    /// When, in seconds since 1970 by the founder's clock, and never later than this node's: for people.
+    /// Time of it, in seconds since 1970 by the founder's clock, and never later than this node's:
+    /// for people.
     pub at: u64,
     /// Entries of the log that exist and are not here.
     pub missing: u64,
 }
 
-/// Confirms the member log where it is signed, if that is due and this node knows that nobody has more.
+/// Confirms the member log where it is signed, if that is due and this node knows that nobody has
+/// more.
 pub(crate) async fn look(membership: &Arc<Membership>) {
     let Some(admission) = membership.admission.clone() else {
         return;
@@ -59,10 +62,10 @@ pub(crate) async fn look(membership: &Arc<Membership>) {
     }
 }
 
-/// The counter of the next confirmation, if one is due: the log is another one than the last one says, or
-/// that is a day old, or of a clock that was ahead. None where more is confirmed than is here, or another
-/// log: that is confirmed over only if the operator vouches for this one, once it is as long, since
-/// members take no confirmation of less.
+/// The counter of the next confirmation, if one is due: the log is another one than the last one
+/// says, or that is a day old, or of a clock that was ahead. None where more is confirmed than is
+/// here, or another log: that is confirmed over only if the operator vouches for this one, once it
+/// is as long, since members take no confirmation of less.
 fn due(log: &MemberLog, known: Option<&Confirmation>, now: u64, may_over: bool) -> Option<u64> {
     if log.is_empty() {
         return None;
@@ -81,8 +84,8 @@ fn due(log: &MemberLog, known: Option<&Confirmation>, now: u64, may_over: bool) 
     (is_old || !holds).then_some(known.counter.saturating_add(1))
 }
 
-/// Takes what another node tells: nothing, if it is no newer than what is known, or the root did not sign
-/// it. Whether it says that more of the log exists than is here.
+/// Takes what another node tells: nothing, if it is no newer than what is known, or the root did
+/// not sign it. True if it says that more of the log exists than is here.
 pub(crate) async fn learn(membership: &Arc<Membership>, told: &[u8]) -> bool {
     let Ok(told) = Confirmation::decode(told) else {
         return false;
@@ -116,7 +119,8 @@ pub(crate) async fn learn(membership: &Arc<Membership>, told: &[u8]) -> bool {
     told.length > length
 }
 
-/// Keeps a confirmation, and passes it on if it is news. One of another log raises the alarm of a fork.
+/// Keeps a confirmation, and passes it on if it is news. One of another log raises the alarm of a
+/// fork.
 async fn keep(membership: &Arc<Membership>, told: Confirmation) -> Result<(), RosterError> {
     let shared = Arc::clone(membership);
     let work = move |store: &Store| {

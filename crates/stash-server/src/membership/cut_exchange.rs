@@ -1,4 +1,5 @@
-//! Lists of cuts on the wire: told to others in pages, and fetched before the entry that names them.
+//! Lists of cuts on the wire: told to others in pages, and fetched before the entry that names
+//! them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::message::{MAX_CLAIM_BYTES, MAX_ENTRY_BYTES, Refusal, Reply, Request, 
 use crate::rpc::{AskError, ask, unexpected};
 use crate::{message, rpc};
 
-/// How long a member may take to tell a list: 768 KiB at most, at 8 KiB a second.
+/// Longest time for a member to tell a list: 768 KiB at most, at 8 KiB a second.
 const TELL: Duration = Duration::from_secs(96);
 
 /// Answers with the cuts of a list from a position on: none at its end, or if it is not known here.
@@ -25,8 +26,8 @@ pub(crate) fn answer(membership: &Membership, list: [u8; 32], from: u64) -> Repl
     membership.core.roster.log(|log| of_log(log, list, from))
 }
 
-/// Answers whoever is told entries of this log from an endpoint that else answers nothing, and asks back
-/// for the lists that they name. Until the peer is gone.
+/// Answers a peer that is told entries of this log and asks back for the lists that they name. For
+/// an endpoint that else answers nothing. Ends when the peer is gone.
 pub(crate) async fn serve(peer: &Peer, log: &MemberLog) {
     while let Some(stream) = peer.accept().await {
         let (mut send, mut recv) = stream.split();

@@ -1,7 +1,8 @@
 //! Dropping what the store keeps about a member once the log has removed it.
 //!
-//! All of it may be dropped at any time and in any order, so nothing says how far that has come: each
-//! start looks again. The counters of handshakes stay; they cost 40 bytes, and keep old messages out.
+//! All of it may be dropped at any time and in any order, so nothing says how far that has come:
+//! each start looks again. The counters of handshakes stay; they cost 40 bytes, and keep old
+//! messages out.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

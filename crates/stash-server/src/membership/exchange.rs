@@ -1,4 +1,4 @@
-//! What nodes tell each other when they meet: the member log and addresses.
+//! Exchange of the member log and of addresses when nodes meet.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use crate::membership::{Membership, confirmation, cut_exchange, learn};
 use crate::message::{self, MAX_CLAIM_BYTES, MAX_ENTRY_BYTES, Reply, Request, page};
 use crate::rpc::{AskError, ask, unexpected};
 
-/// Learns about members from one that has just come up. Whether all of its member log is known here.
+/// Learns about members from one that has just come up. True if all of its member log is known
+/// here.
 pub(crate) async fn meet(membership: &Arc<Membership>, node: NodeId, peer: &Peer) -> bool {
     let Ok(hello) = message::decode::<Hello>(&peer.hello()) else {
         return false;
@@ -40,7 +41,7 @@ pub(crate) async fn meet(membership: &Arc<Membership>, node: NodeId, peer: &Peer
     is_known(membership, peer).await
 }
 
-/// Whether all of another node's member log is known here, once it is read from its beginning.
+/// True if all of another node's member log is known here, once it is read from its beginning.
 pub(crate) async fn is_known(membership: &Arc<Membership>, peer: &Peer) -> bool {
     read_all(membership, peer).await.unwrap_or_else(|error| {
         tracing::debug!(%error, "the member logs were not compared");
@@ -48,7 +49,7 @@ pub(crate) async fn is_known(membership: &Arc<Membership>, peer: &Peer) -> bool 
     })
 }
 
-/// How another node's member log looks beside the own one, as far as its hello says.
+/// Another node's member log, compared with the own one as far as its hello says.
 #[derive(Debug, PartialEq)]
 enum Beside {
     /// It is the same, or an earlier state of it.
@@ -72,10 +73,10 @@ fn log_beside(membership: &Membership, hello: &Hello) -> Beside {
 }
 
 /// Reads another node's member log from the beginning, up to the entry that is another one here:
-/// that raises the alarm. The log here stays as it is. Whether it was read to its end.
+/// that raises the alarm. The log here stays as it is. True if it was read to its end.
 ///
-/// What is held here is shown once: an answer begins where it was asked to, and what lies beyond is
-/// signed by the root. So the member cannot go on for ever.
+/// The member cannot go on for ever: each answer begins where it was asked to, so that what is held
+/// here is shown once, and what lies beyond is signed by the root.
 async fn read_all(membership: &Arc<Membership>, peer: &Peer) -> Result<bool, AskError> {
     let mut from = 0;
     loop {
@@ -100,7 +101,7 @@ async fn read_all(membership: &Arc<Membership>, peer: &Peer) -> Result<bool, Ask
     }
 }
 
-/// Reads the member log of a peer from an index on. How many entries are known then.
+/// Reads the member log of a peer from an index on. Returns how many entries are known then.
 async fn members_from(
     membership: &Arc<Membership>,
     peer: &Peer,
@@ -115,7 +116,7 @@ async fn members_from(
     Ok(membership.core.roster.log(|log| log.len()))
 }
 
-/// Takes what a peer tells of the root's word on the member log.
+/// Takes the root's confirmation of the member log from a peer.
 pub(crate) async fn confirmed(
     membership: &Arc<Membership>,
     asker: Asker,
@@ -151,7 +152,7 @@ pub(crate) async fn members(membership: &Arc<Membership>, peer: &Peer) -> Result
     }
 }
 
-/// What is known of the members: the log from an index on, as much as fits, and addresses.
+/// Answers with the log from an index on, as much as fits, and addresses of members.
 pub(crate) fn member_log(membership: &Membership, from: u64) -> Reply {
     let entries = page(membership.core.roster.entries(from), MAX_ENTRY_BYTES);
     Reply::Members { entries, addresses: page(membership.core.roster.claims(), MAX_CLAIM_BYTES) }

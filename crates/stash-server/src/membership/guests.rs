@@ -7,7 +7,7 @@ use crate::ledger::tickets::Row;
 use crate::ledger::{LedgerError, tickets};
 use crate::membership::Membership;
 
-/// Opens the door to whoever may still come by a ticket in the table.
+/// Opens the door to all that may still come by a ticket in the table.
 pub(crate) fn open_to_tickets(membership: &Membership) -> Result<(), LedgerError> {
     let tickets = tickets::all(membership.core.disk.store())?;
     let open = membership.core.roster.log(|log| {

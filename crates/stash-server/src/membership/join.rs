@@ -1,4 +1,5 @@
-//! The joiner's side of a join: it dials the inviter, asks, and reads the member log that it is given.
+//! The joiner's side of a join: it dials the inviter, asks, and reads the member log that it is
+//! given.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -26,25 +27,27 @@ use crate::membership::cut_exchange;
 use crate::message::{Refusal, Reply, Request};
 use crate::rpc::{AskError, ask, unexpected};
 
-/// How long a join may take to reach the inviter.
+/// Longest time for a join to reach the inviter.
 pub(crate) const REACH: Duration = Duration::from_secs(20);
 
-/// Dials of a stranger under way at once: of a large stash, most members may be silent for ten seconds.
+/// Dials of a stranger under way at once: of a large stash, most members may be silent for ten
+/// seconds.
 const DIALS: usize = 64;
 
-/// Bytes that all members together may send to a stranger at once, who holds a connection to each that
-/// answers: there is room for 819, which begin with 320 KiB each, and a log names fewer.
+/// Bytes that all members together may send to a stranger at once, who holds a connection to each
+/// that answers: there is room for 819, which begin with 320 KiB each, and a log names fewer.
 const BUDGET: usize = 256 << 20;
 
 /// Bytes that the member log may have for a join. A joiner keeps it in one batch, and every node in
-/// memory. Room for a removal a week for a year in the largest stash, and for 19 years among 16 members.
+/// memory. Room for a removal a week for a year in the largest stash, and for 19 years among 16
+/// members.
 pub(crate) const MAX_LOG_BYTES: usize = 8 << 20;
 
-/// Bytes of the member log in a welcome: beside them, the grant and the addresses fit into a message.
-/// The rest is asked for.
+/// Bytes of the member log in a welcome: beside them, the grant and the addresses fit into a
+/// message. The rest is asked for.
 pub(crate) const WELCOME: usize = 96 << 10;
 
-/// What a joiner receives, not yet written anywhere.
+/// Data that a joiner receives, not yet written anywhere.
 pub struct Joined {
     /// The stash.
     pub stash: StashId,
@@ -71,9 +74,9 @@ pub enum JoinError {
     /// The ticket's time is over.
     #[error("the ticket has expired")]
     Expired,
-    /// The inviter cannot be reached, or no node with its identity answers, or the ticket was used by
-    /// another node, has expired or was taken back: whoever holds such a ticket gets no answer, so
-    /// these cannot be told apart.
+    /// The inviter cannot be reached, or no node with its identity answers, or the ticket was used
+    /// by another node, has expired or was taken back: the holder of such a ticket gets no answer,
+    /// so these cannot be told apart.
     #[error("the inviter does not answer: {0}")]
     NoAnswer(#[from] DialError),
     /// The inviter answered something else than a welcome.
@@ -82,7 +85,7 @@ pub enum JoinError {
     /// The display name is not allowed.
     #[error(transparent)]
     Name(#[from] LabelError),
-    /// What the inviter sent does not verify. The inviter is at fault.
+    /// The inviter's member log is not valid. The inviter is at fault.
     #[error("the inviter's member log is not valid: {0}")]
     Log(String),
     /// The local network could not be used.
@@ -142,7 +145,7 @@ async fn extend(peer: &Peer, log: &mut MemberLog, entries: &[ByteBuf]) -> Result
     Ok(())
 }
 
-/// Reads what a member has more of the log; where members can be reached, as it says.
+/// Reads what a member has more of the log. Returns the addresses of members, as it says.
 async fn read_on(peer: &Peer, log: &mut MemberLog) -> Result<Vec<ByteBuf>, JoinError> {
     let reply = ask(peer, &Request::Members { from: log.len() }).await?;
     let Reply::Members { entries, addresses } = reply else {
@@ -152,8 +155,8 @@ async fn read_on(peer: &Peer, log: &mut MemberLog) -> Result<Vec<ByteBuf>, JoinE
     Ok(addresses)
 }
 
-/// Reads a member's log from where the given one ends to its own end; where members can be reached, as it
-/// says.
+/// Reads a member's log from where the given one ends to its own end. Returns the addresses of
+/// members, as it says.
 pub(crate) async fn read_log(peer: &Peer, log: &mut MemberLog) -> Result<Vec<ByteBuf>, JoinError> {
     loop {
         let known = log.len();
@@ -257,7 +260,7 @@ impl Gate for Shut {
 ///
 /// # Errors
 ///
-/// What the store says.
+/// The error of the store.
 pub fn found(
     store: &Store,
     log: &MemberLog,

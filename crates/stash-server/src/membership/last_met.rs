@@ -22,8 +22,8 @@ struct Notes {
     met: BTreeMap<NodeId, u64>,
     /// Members of whom that is not written down yet.
     unwritten: BTreeSet<NodeId>,
-    /// Members whose chunk files are away, as they said when they were asked last: they are as good as
-    /// not connected.
+    /// Members whose chunk files are away, as they said when they were asked last: they are as good
+    /// as not connected.
     away: BTreeSet<NodeId>,
 }
 
@@ -49,7 +49,8 @@ impl LastMet {
         }
     }
 
-    /// A member has answered what it has, or that its chunk files are away. Another error says nothing.
+    /// A member has answered what it has, or that its chunk files are away. Another error says
+    /// nothing.
     pub(crate) fn heard<T>(&self, node: NodeId, answer: &Result<T, AskError>) {
         let away = &mut lock(&self.notes).away;
         match answer {

@@ -1,4 +1,4 @@
-//! Learning from others what has changed among members, and following it.
+//! Learning from others about changes among members, and following these changes.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -84,7 +84,7 @@ pub(crate) async fn learn(
     moved.map(drop)
 }
 
-/// Writes down what speaks for or against this node's knowing the end of the log.
+/// Writes down facts for and against this node's knowing the end of the log.
 async fn stand(
     membership: &Arc<Membership>,
     write: fn(&Membership, &Store) -> Result<(), LedgerError>,
@@ -95,8 +95,8 @@ async fn stand(
     }
 }
 
-/// Shows a node the entry from which on a log parts from the one here, so that it raises the alarm, too,
-/// whichever log it follows.
+/// Shows a node the entry from which on a log parts from the one here, so that it raises the alarm,
+/// too, whichever log it follows.
 fn show_fork(membership: &Arc<Membership>, peer: &Peer, entry: Vec<u8>) {
     let entries = vec![ByteBuf::from(entry)];
     let (request, peer) = (Request::Announce { entries, addresses: Vec::new() }, peer.clone());
@@ -108,7 +108,7 @@ fn show_fork(membership: &Arc<Membership>, peer: &Peer, entry: Vec<u8>) {
     });
 }
 
-/// Shows a member that has come what was shown here before that parts from the log.
+/// Shows a member that has come the entries, shown here before, that part from the log.
 pub(crate) fn show_forks(membership: &Arc<Membership>, peer: &Peer) {
     for entry in membership.core.roster.forks() {
         show_fork(membership, peer, entry);
@@ -166,8 +166,8 @@ async fn take_back(membership: &Arc<Membership>) {
     }
 }
 
-/// Does again what a failure of the store has left undone of [`follow`], and takes back what there was
-/// no room for.
+/// Does again what a failure of the store has left undone of [`follow`], and takes back what there
+/// was no room for.
 pub(crate) async fn follow_again(membership: &Arc<Membership>) {
     if membership.unfollowed.swap(false, Ordering::Relaxed) {
         follow(membership).await;
@@ -176,8 +176,8 @@ pub(crate) async fn follow_again(membership: &Arc<Membership>) {
     }
 }
 
-/// Does what the member log says by now: parts with whoever was removed, speaks under the newest
-/// network key, counts no copies of members that have lapsed, sets aside what was cut, takes back what
+/// Does what the member log says by now: cuts off removed members, speaks under the newest network
+/// key, counts no copies of members that have lapsed, sets aside what was cut, takes back what
 /// counts again.
 pub(crate) async fn follow(membership: &Arc<Membership>) {
     learn_keys(membership);

@@ -1,4 +1,5 @@
-//! Whether the founder may add to the member log now, by its [`Standing`](super::standing::Standing).
+//! Rules for when the founder may add to the member log, by its
+//! [`Standing`](super::standing::Standing).
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -13,10 +14,10 @@ use crate::lock::lock;
 use crate::membership::Membership;
 use crate::membership::standing::{Doubt, Known, NotMet};
 
-/// How long a change waits for exchanges with members that are connected already.
+/// Longest wait of a change for exchanges with members that are connected already.
 const EXCHANGE: Duration = Duration::from_secs(10);
 
-/// Whether this is enough to sign, of the members that `counts` lets count.
+/// Checks that this is enough to sign, of the members that `counts` lets count.
 fn suffices(
     known: &Known,
     membership: &Membership,
@@ -45,9 +46,9 @@ pub(crate) fn doubt(store: &Store) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Somebody shows what the root secret has signed and this node, which holds it, did not know: it was
-/// put back and could not notice, or another one signs. It is in doubt from then on, also if that cannot
-/// be written. Blocking.
+/// Somebody shows what the root secret has signed and this node, which holds it, did not know: it
+/// was put back and could not notice, or another one signs. It is in doubt from then on, also if
+/// that cannot be written. Blocking.
 pub(crate) fn was_put_back(membership: &Membership, store: &Store) -> Result<(), LedgerError> {
     let _one_at_a_time = lock(&membership.standing.keeping);
     let known = membership.standing.known();
@@ -75,7 +76,8 @@ fn keep(membership: &Membership, store: &Store, doubt: &Doubt) -> Result<(), Led
     Ok(())
 }
 
-/// A full exchange has ended with a member whose log is the same or a part of this node's. Blocking.
+/// A full exchange has ended with a member whose log is the same or a part of this node's.
+/// Blocking.
 pub(crate) fn met(membership: &Membership, store: &Store, node: NodeId) -> Result<(), LedgerError> {
     let _one_at_a_time = lock(&membership.standing.keeping);
     let mut doubt = membership.standing.known().doubt;
@@ -92,13 +94,13 @@ pub(crate) fn met(membership: &Membership, store: &Store, node: NodeId) -> Resul
     settle(membership, store)
 }
 
-/// Who is a member has changed, or what is known of the log: that may end the doubt. Blocking.
+/// The members have changed, or what is known of the log: that may end the doubt. Blocking.
 pub(crate) fn log_changed(membership: &Membership, store: &Store) -> Result<(), LedgerError> {
     let _one_at_a_time = lock(&membership.standing.keeping);
     settle(membership, store)
 }
 
-/// Ends the doubt if this node has met enough members. Called by whoever keeps.
+/// Ends the doubt if this node has met enough members. The caller holds `keeping`.
 fn settle(membership: &Membership, store: &Store) -> Result<(), LedgerError> {
     let known = membership.standing.known();
     if known.doubt.is_some() && suffices(&known, membership, |_| true).is_ok() {
@@ -108,18 +110,18 @@ fn settle(membership: &Membership, store: &Store) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Whether the log here may be confirmed in place of another one that was.
+/// True if the log here may be confirmed in place of another one that was.
 pub(crate) fn may_confirm_over(membership: &Membership) -> bool {
     membership.standing.known.borrow().may_confirm_over
 }
 
-/// Whether this node may sign now.
+/// Checks that this node may sign now.
 pub(crate) fn check(membership: &Membership) -> Result<(), NotMet> {
     check_without(membership, None)
 }
 
-/// The same for an entry that removes a member. Nobody waits for one that is `leaving`: what it alone
-/// knows goes with it.
+/// The same for an entry that removes a member. Nobody waits for one that is `leaving`: what it
+/// alone knows goes with it.
 pub(crate) fn check_without(
     membership: &Membership,
     leaving: Option<NodeId>,
@@ -149,8 +151,8 @@ pub(crate) async fn assure(membership: &Membership, leaving: Option<NodeId>) -> 
     check_without(membership, leaving)
 }
 
-/// Whether a lapse may be said: as any change, but nobody waits for members that are away for as long as
-/// that takes. Waiting for them would mean that nobody ever lapses.
+/// True if a lapse may be said: as any change, but nobody waits for members that are away for as
+/// long as that takes. Waiting for them would mean that nobody ever lapses.
 pub(crate) fn may_lapse(membership: &Membership, is_away: impl Fn(&NodeId) -> bool) -> bool {
     let known = membership.standing.known();
     let mut others = membership
@@ -167,8 +169,8 @@ pub(crate) fn may_lapse(membership: &Membership, is_away: impl Fn(&NodeId) -> bo
         || nobody_is_left && is_left
 }
 
-/// Since which uptime this node knows for itself who was away: what the store says of before may be of
-/// another life.
+/// The uptime since which this node knows for itself who was away: what the store says of before
+/// may be of another life.
 pub(crate) fn knows_since(membership: &Membership) -> u64 {
     membership.standing.known().doubt.map_or(0, |doubt| doubt.since)
 }

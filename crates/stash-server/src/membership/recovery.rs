@@ -1,10 +1,11 @@
 //! Coming back by the root secret after a loss: what members show of the member log, and whether an
 //! entry may be signed at its end.
 //!
-//! The member log has no other protection against parting than that one node signs at its end, and that
-//! this node knows the end. After a loss nobody knows for certain: a member may be stale, or show less
-//! than it has. So all are asked, and nothing is signed unless all that answer agree and they are most of
-//! those that the log names. Whoever only reads needs none of this, since it signs nothing.
+//! Only one node signs at the end of the member log, and it knows the end: nothing else keeps the
+//! log from parting. After a loss nobody knows the end for certain: a member may be stale, or show
+//! less than it has. So all are asked, and nothing is signed unless all that answer agree and they
+//! are most of those that the log names. A node that only reads needs none of this, since it signs
+//! nothing.
 
 pub(crate) mod asking;
 pub(crate) mod meeting;
@@ -26,7 +27,7 @@ const MAX_LIVES: usize = 8;
 /// A member log that was shown, of which no longer one was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {
-    /// How many entries it has.
+    /// Number of its entries.
     pub length: u64,
     /// Hash of the last of them.
     pub head: EntryHash,
@@ -34,13 +35,13 @@ pub struct Life {
     pub members: usize,
     /// Its members, without those that have lapsed.
     pub counted: usize,
-    /// How many of these showed it, or an earlier state of it.
+    /// Number of these that showed it, or an earlier state of it.
     pub answered: usize,
     /// When the founder last confirmed it, in seconds since 1970, if a member could say so.
     pub confirmed: Option<u64>,
 }
 
-/// Why the stash was not brought back. Nothing was signed, and nothing was written here.
+/// Reason why the stash was not brought back. Nothing was signed, and nothing was written here.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecoverError {
@@ -76,7 +77,7 @@ pub fn member_log(store: &Store, stash: StashId) -> Result<MemberLog, RosterErro
     Ok(Roster::open(store, stash)?.log(MemberLog::clone))
 }
 
-/// What one member showed: that it follows the log up to here.
+/// A member's word that it follows the log up to here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
     by: NoisePublic,
@@ -119,7 +120,7 @@ impl Lives {
         }
     }
 
-    /// What is known of each, the most shown first.
+    /// A view of each log, the most shown first.
     fn views(&self, shown: &[Shown]) -> Vec<(Life, &MemberLog)> {
         let mut views: Vec<_> = self.logs.iter().map(|log| (self.view(log, shown), log)).collect();
         views.sort_by_key(|(life, _)| std::cmp::Reverse((life.answered, life.length)));

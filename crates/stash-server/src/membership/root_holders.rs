@@ -1,5 +1,6 @@
-//! Nodes that hold the root secret: the one that founded the stash, and one more for each recovery. Two of
-//! them that run can sign two different continuations of the member log, so whoever sees both says so.
+//! Nodes that hold the root secret: the one that founded the stash, and one more for each recovery.
+//! Two of them that run can sign two different continuations of the member log; a node that sees
+//! both raises an alarm.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,8 +17,8 @@ const TWICE: &[u8] = b"founders/";
 /// The alarm of a node that reads in the log that it is no member any more.
 const REMOVED: &[u8] = b"removed";
 
-/// The members that hold the root secret, in the order in which they came to it: owners that were admitted
-/// without a ticket.
+/// The members that hold the root secret, in the order in which they came to it: owners that were
+/// admitted without a ticket.
 fn holders(log: &MemberLog) -> Vec<NodeId> {
     let mut holders = admitted_by_root(log);
     holders.retain(|node| log.member(node).is_some());
@@ -37,13 +38,13 @@ fn admitted_by_root(log: &MemberLog) -> Vec<NodeId> {
     by_root.collect()
 }
 
-/// Whether more than one node was ever given the root secret.
+/// True if more than one node was ever given the root secret.
 pub(crate) fn may_concern(membership: &Membership) -> bool {
     membership.core.roster.log(|log| admitted_by_root(log).len() > 1)
 }
 
-/// Raises the alarm about every founder that runs although another one came after it, and takes back what
-/// a removal has settled.
+/// Raises the alarm about every founder that runs although another one came after it, and takes
+/// back what a removal has settled.
 pub(crate) async fn look(membership: &Arc<Membership>) {
     let (ever, holders, removed_at) = membership.core.roster.log(|log| {
         let removed_at = log.removal(&membership.core.me).map(|removal| removal.removed_at);

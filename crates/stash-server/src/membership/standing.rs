@@ -1,11 +1,11 @@
-//! Whether the founder may add to the member log.
+//! Facts for and against signing, by which the founder adds to the member log or waits.
 //!
-//! An entry goes to the end of the log as this node knows it. A founder that was brought back from a
-//! copy, or whose store was made anew, may know less of it than others do, and would give a second
-//! meaning to a place that has one: a fork, which nothing mends. So it signs nothing before a full
-//! exchange with another member has ended since its start; and where its store is not the one that it
-//! left, with more than half of them, as a recovery does, since one may be behind as well. From then on
-//! nobody is known to know more: this node alone adds to the log.
+//! An entry goes to the end of the log as this node knows it. A founder that was brought back from
+//! a copy, or whose store was made anew, may know less of it than others do, and would give a
+//! second meaning to a place that has one: a fork, which nothing mends. So it signs nothing before
+//! a full exchange with another member has ended since its start; and where its store is not the
+//! one that it left, with more than half of them, as a recovery does, since one may be behind as
+//! well. From then on nobody is known to know more: this node alone adds to the log.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use crate::ledger::roster::Roster;
 use crate::ledger::{progress, rows};
 
-/// Another member may know more of the member log than this node. Nothing changed. Connect those that
-/// were not met, and try again; or call [`Engine::vouch`](crate::Engine::vouch).
+/// Another member may know more of the member log than this node. Nothing changed. Connect those
+/// that were not met, and try again; or call [`Engine::vouch`](crate::Engine::vouch).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotMet {
@@ -36,7 +36,7 @@ pub enum NotMet {
          members"
     )]
     Few {
-        /// How many of them it has met.
+        /// Number of them that it has met.
         met: usize,
         /// Other members that count: those that have not lapsed.
         others: usize,
@@ -49,7 +49,7 @@ pub enum NotMet {
     Behind(u64),
 }
 
-/// What speaks for it that nobody knows more of the member log than this node.
+/// Facts for and against trusting that nobody knows more of the member log than this node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
     /// The operator has said so.
@@ -58,7 +58,7 @@ pub(crate) struct Known {
     pub(crate) may_confirm_over: bool,
     /// There was nobody to ask at the start, by a store that this node left.
     pub(crate) is_alone: bool,
-    /// With whom a full exchange has ended since the start.
+    /// Members with which a full exchange has ended since the start.
     pub(crate) met: BTreeSet<NodeId>,
     /// The store may not be the one that this node left.
     pub(crate) doubt: Option<Doubt>,
@@ -68,7 +68,7 @@ pub(crate) struct Known {
 pub(crate) struct Doubt {
     /// The uptime when it began, in seconds.
     pub(crate) since: u64,
-    /// With whom a full exchange has ended since then.
+    /// Members with which a full exchange has ended since then.
     pub(crate) met: BTreeSet<NodeId>,
 }
 
@@ -78,7 +78,7 @@ impl Doubt {
         self.since.to_le_bytes().into_iter().chain(met).collect()
     }
 
-    /// What cannot be read is a doubt since ever.
+    /// A doubt from a row. A row that cannot be read is a doubt since ever.
     fn decode(bytes: &[u8]) -> Doubt {
         let Some((since, met)) = bytes.split_first_chunk::<8>() else {
             return Doubt::default();
@@ -89,7 +89,7 @@ impl Doubt {
 }
 
 impl Known {
-    /// Whether that is enough, if these are the other members that count.
+    /// Checks that this is enough, if these are the other members that count.
     pub(crate) fn judge(&self, others: &BTreeSet<NodeId>) -> Result<(), NotMet> {
         if let Some(doubt) = self.doubt.as_ref().filter(|_| !others.is_empty()) {
             let met = doubt.met.intersection(others).count();
@@ -101,7 +101,7 @@ impl Known {
     }
 }
 
-/// Whether nobody knows more of the member log than this node.
+/// The known facts, and if a doubt among them is still to be written down.
 #[derive(Debug)]
 pub(crate) struct Standing {
     pub(crate) known: watch::Sender<Known>,
@@ -138,8 +138,8 @@ impl Standing {
         });
     }
 
-    /// This log was confirmed over another one. Once is enough: two who hold the root secret and are both
-    /// vouched for would take turns for ever.
+    /// This log was confirmed over another one. Once is enough: two who hold the root secret and
+    /// are both vouched for would take turns for ever.
     pub(crate) fn confirmed_over(&self) {
         self.known.send_modify(|known| known.may_confirm_over = false);
     }

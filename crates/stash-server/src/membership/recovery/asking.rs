@@ -1,6 +1,6 @@
-//! Whoever holds the root secret asks members that stay silent under its own identity once more in the
-//! name of the root, which every member answers: it was removed, or follows a log that parts from theirs.
-//! Else two halves of a stash would never say so.
+//! A node that holds the root secret asks silent members once more in the name of the root, which
+//! every member answers. Members do not answer its own identity if it was removed, or follows a log
+//! that parts from theirs: without this, two halves of a stash would never say so.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,17 +18,17 @@ use crate::membership::{Membership, cut_exchange};
 use crate::message::{self, MAX_RECORD_BYTES, Request};
 use crate::rpc::ask;
 
-/// From the start to the first questions: whoever is there has connected by then.
+/// Time from the start to the first questions: members that are there have connected by then.
 const FIRST: Duration = Duration::from_secs(60);
 
 /// Between two rounds of questions.
 const AGAIN: Duration = Duration::from_secs(600);
 
-/// How long one member may take to answer.
+/// Longest time for one member to answer.
 const REACH: Duration = Duration::from_secs(10);
 
-/// Asks members that stay silent, now and then, until the engine stops. Nothing, but where the root
-/// secret is.
+/// Asks members that stay silent, now and then, until the engine stops. Does nothing without the
+/// root secret.
 pub(crate) async fn ask_the_silent(membership: Arc<Membership>) {
     let Some(root) = membership.admission.as_ref().and_then(|admission| admission.root_noise())
     else {

@@ -1,6 +1,7 @@
-//! Finding out who listens at an address: members answer the root there under a key that all of them
-//! have, and show the member log and who they are. Whoever once was a member can answer so, too: what is
-//! shown is signed by the root, and who answers is asked again under the key that the log names.
+//! Finding out who listens at an address: members answer the root there under a key that all of
+//! them have, and show the member log and who they are. A node that was a member once can answer
+//! so, too: what is shown is signed by the root, and the node is asked again under the key that the
+//! log names.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::membership::{Membership, cut_exchange, exchange};
 use crate::message::{Refusal, Request, refused};
 use crate::{message, rpc};
 
-/// How long one who asks may stay.
+/// Longest stay of a node that asks.
 const STAY: Duration = Duration::from_secs(60);
 
 /// Serves a connection of the meeting realm: the member log, and nothing else.
@@ -42,8 +43,9 @@ pub(crate) async fn serve(membership: Arc<Membership>, peer: Peer) {
     peer.close(CloseReason::Shutdown);
 }
 
-/// Asks at an address who listens there: the log that is shown, and the key under which whoever shows it
-/// is to be asked, if that log names it. The endpoint is for this address alone: the same key answers at all.
+/// Asks at an address who listens there. Returns the log that is shown, and the key under which the
+/// node that shows it is to be asked, if that log names it. The endpoint is for this address alone:
+/// the same key answers at all.
 pub(crate) async fn who_is_at(
     stranger: &Stranger,
     (stash, first): (StashId, &NetworkKey),

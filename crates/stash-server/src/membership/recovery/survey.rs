@@ -25,10 +25,10 @@ use crate::membership::recovery::{Life, Lives, RecoverError, Shown};
 use crate::message::{self, MAX_CLAIM_BYTES, MAX_RECORD_BYTES, Reply, Request, page};
 use crate::rpc::{AskError, ask, unexpected};
 
-/// How long all members together may take to answer.
+/// Longest time for all members together to answer.
 const ANSWERS: Duration = Duration::from_secs(60);
 
-/// How long the members may take to hear of the entry that was signed.
+/// Longest time for the members to hear of the entry that was signed.
 const TELLING: Duration = Duration::from_secs(60);
 
 /// Keys and addresses that are tried, at most: the largest stash with eight addresses a member.
@@ -37,11 +37,11 @@ const MAX_TARGETS: usize = 8_192;
 /// Member logs that are read at once: each may have 8 MiB.
 const READ_AT_ONCE: usize = 8;
 
-/// Whom to look for.
+/// Members to look for, and keys that they answer.
 pub struct Sought<'a> {
     /// Network, clock and randomness.
     pub environment: Environment,
-    /// The root's Noise secret, whom members always answer.
+    /// The root's Noise secret, which members always answer.
     pub root: &'a NoiseSecret,
     /// The stash.
     pub stash: StashId,
@@ -49,13 +49,13 @@ pub struct Sought<'a> {
     pub network: &'a NetworkKey,
     /// Members and where they were once.
     pub members: &'a [(NoisePublic, Vec<SocketAddr>)],
-    /// Where some member listens, whichever it is.
+    /// Addresses at which some member listens, whichever it is.
     pub at: &'a [SocketAddr],
     /// The member log as it is known here already, if it is.
     pub held: Option<MemberLog>,
 }
 
-/// What members showed, who can still be told something.
+/// Answers of members, and the connections to tell them something.
 pub struct Survey {
     stranger: Arc<Stranger>,
     lives: Lives,
@@ -64,14 +64,14 @@ pub struct Survey {
     claims: BTreeMap<NodeId, SignedAddresses>,
 }
 
-/// A member log, and where its members can be reached.
+/// A member log, and addresses of its members.
 #[derive(Clone, Debug)]
 pub struct Recovered {
     /// The log, verified.
     pub log: MemberLog,
     /// Signed addresses of members, encoded.
     pub addresses: Vec<Vec<u8>>,
-    /// How many of its members agree.
+    /// Counts of its members, and of those that agree.
     pub life: Life,
 }
 
@@ -81,8 +81,8 @@ impl std::fmt::Debug for Survey {
     }
 }
 
-/// Asks the members that are named, and those whom their logs name, for the member log. Takes 60 s at
-/// most, and less once everybody has answered or cannot be reached.
+/// Asks the members that are named, and those whom their logs name, for the member log. Takes 60 s
+/// at most, and less once everybody has answered or cannot be reached.
 ///
 /// # Errors
 ///
@@ -126,22 +126,22 @@ pub async fn survey(sought: Sought<'_>) -> Result<Survey, RecoverError> {
     Ok(Survey { stranger, lives, shown, peers, claims })
 }
 
-/// Whom to ask.
+/// Node to ask.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Target {
     Member(NoisePublic, Vec<SocketAddr>),
     Anybody(SocketAddr),
 }
 
-/// What came of it.
+/// Answer of a target.
 enum Heard {
     /// This member showed what it follows.
     Showed { shown: Shown, peer: Peer, claims: Vec<ByteBuf>, confirmed: Option<Confirmation> },
-    /// Somebody showed a log, and this is who says so, if the log names it.
+    /// Somebody showed a log: the node `who`, if the log names it.
     Is { who: Option<NoisePublic>, addr: SocketAddr },
 }
 
-/// Who was asked, if that is known, and what came of it.
+/// The target, if it is known who it is, and its answer.
 type Asked = (Option<NoisePublic>, Result<Heard, JoinError>);
 
 struct Asking {
@@ -154,8 +154,8 @@ struct Asking {
     lives: Arc<Mutex<Lives>>,
     reading: Arc<tokio::sync::Semaphore>,
     targets: BTreeSet<Target>,
-    /// Members that are being asked, and where else each is to be asked if that fails: of two connections to
-    /// one member, the later one ends the earlier.
+    /// Members that are being asked, each with other addresses for it if that fails: of two
+    /// connections to one member, the later one ends the earlier.
     busy: BTreeMap<NoisePublic, Vec<Vec<SocketAddr>>>,
     running: FuturesUnordered<BoxFuture<'static, Asked>>,
     shown: Vec<Shown>,
@@ -293,7 +293,8 @@ impl Asking {
     }
 }
 
-/// What a member shows. A log that is known already is not read again: its hello says which one it is.
+/// Hears what a member shows. A log that is known already is not read again: its hello says which
+/// one it is.
 async fn hear(
     stash: StashId,
     by: NoisePublic,
@@ -322,7 +323,7 @@ async fn hear(
     Ok(Heard::Showed { shown, peer, claims, confirmed })
 }
 
-/// Where members can be reached, as one of them says.
+/// Addresses of members, as one of them says.
 async fn claims(peer: &Peer, from: u64) -> Result<Vec<ByteBuf>, AskError> {
     match ask(peer, &Request::Members { from }).await? {
         Reply::Members { addresses, .. } => Ok(addresses),
@@ -331,7 +332,8 @@ async fn claims(peer: &Peer, from: u64) -> Result<Vec<ByteBuf>, AskError> {
 }
 
 impl Survey {
-    /// What was shown, the most shown first. More than one: the root secret has had two lives.
+    /// The logs that were shown, the most shown first. More than one: the root secret has had two
+    /// lives.
     #[must_use]
     pub fn lives(&self) -> Vec<Life> {
         self.lives.views(&self.shown).into_iter().map(|(life, _)| life).collect()
@@ -352,8 +354,8 @@ impl Survey {
         Ok(Recovered { log, addresses, life })
     }
 
-    /// The log at whose end an entry may be signed: all that answered agree, and more than half of its
-    /// members did or `alone` says that the others are gone for good.
+    /// The log at whose end an entry may be signed: all that answered agree, and more than half of
+    /// its members did or `alone` says that the others are gone for good.
     ///
     /// # Errors
     ///
@@ -363,9 +365,9 @@ impl Survey {
         Ok(Recovered { log: log.clone(), addresses: self.addresses(), life })
     }
 
-    /// Signs the entry that admits `node` at the end of the log that is [agreed](Survey::agreed) upon; nothing,
-    /// if it stands there already: an earlier attempt was interrupted. The first member that hears of it decides:
-    /// of two that sign at the same time, it takes one.
+    /// Signs the entry that admits `node` at the end of the log that is [agreed](Survey::agreed)
+    /// upon; nothing, if it stands there already: an earlier attempt was interrupted. The first
+    /// member that hears of it decides: of two that sign at the same time, it takes one.
     ///
     /// # Errors
     ///
