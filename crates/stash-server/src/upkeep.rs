@@ -1,4 +1,4 @@
-//! What a node does unasked: collection, scrub, healing, repair, challenges, lapses.
+//! Work that a node does unasked: collection, scrub, healing, repair, challenges, lapses.
 
 pub(crate) mod challenge;
 pub(crate) mod counts;
@@ -20,7 +20,7 @@ use crate::transfer::Transfer;
 use crate::upkeep::house::House;
 use crate::upkeep::repairs::Repairs;
 
-/// The state of what a node does unasked.
+/// The state of the work that a node does unasked.
 #[derive(Debug)]
 pub(crate) struct Upkeep {
     pub core: Arc<Core>,

@@ -1,10 +1,10 @@
 //! Finding members that lie about what they hold, or whose disks rot: now and then each connected
 //! member is asked to show some of what it says that it has.
 //!
-//! What is asked for is drawn by chance, half of it among the newest records. A member that says
-//! openly that it has not got a chunk does not lie; nor does one that has given up the bytes. A member
-//! that fails is in doubt: what it says is not counted as a copy until it has shown again what it
-//! failed to show, and more.
+//! The samples are drawn by chance, half of them among the newest records. A member that says
+//! openly that it has not got a chunk does not lie; nor does one that has given up the bytes. A
+//! member that fails is in doubt: what it says is not counted as a copy until it has shown again
+//! what it failed to show, and more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::transfer::{holders, local, under_replicated};
 use crate::upkeep::Upkeep;
 use crate::{ledger, message};
 
-/// Half of what is asked for is drawn among so many of the newest records.
+/// Half of the samples are drawn among so many of the newest records.
 const NEWEST: u64 = 1_024;
 
 /// A member that has just come has better things to do.
@@ -71,7 +71,7 @@ async fn challenge(upkeep: &Arc<Upkeep>, node: NodeId, peer: &Peer) -> Result<()
     Ok(())
 }
 
-/// What a member is asked to show.
+/// Samples that a member is asked to show.
 enum Choice {
     /// These, which it failed to show before, and others by chance.
     Chance(Vec<Sample>),
@@ -79,7 +79,7 @@ enum Choice {
     These(Vec<Sample>),
 }
 
-/// Asks a member once. What it has shown, and what it has not.
+/// Asks a member once. Returns the samples that it has shown, and those that it has not.
 async fn show(
     upkeep: &Arc<Upkeep>,
     node: NodeId,
@@ -126,7 +126,7 @@ async fn show(
     Ok((shown, failed))
 }
 
-/// Those of a member's records that it can show.
+/// The records that a member can show.
 async fn found(peer: &Peer, hashes: &[RecordHash]) -> Result<BTreeSet<RecordHash>, AskError> {
     let mut found = BTreeSet::new();
     // Each answer shows one at least, unless none of them is there.
@@ -147,7 +147,7 @@ async fn found(peer: &Peer, hashes: &[RecordHash]) -> Result<BTreeSet<RecordHash
     Ok(found)
 }
 
-/// Those of the samples that were not shown, and that the member says it has all the same.
+/// The samples that were not shown, and that the member says it has all the same.
 async fn claimed(
     upkeep: &Arc<Upkeep>,
     peer: &Peer,
@@ -200,8 +200,8 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// What to ask for, with the proofs that are expected of chunks: those of earlier challenges that
-    /// were not shown, and others by chance.
+    /// Draws the samples, with the proofs that are expected of chunks: those of earlier challenges
+    /// that were not shown, and others by chance.
     fn draw(
         &self,
         store: &Store,
@@ -229,7 +229,7 @@ impl Asked<'_> {
         Ok(drawn.into_iter().collect())
     }
 
-    /// Those of the samples that can be checked here.
+    /// The samples that can be checked here.
     fn expect_all(
         &self,
         store: &Store,

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use stash_crypto::NodeId;
 
-/// What was found of the copies of all records.
+/// Copies of all records, as a pass found them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Copies {
     /// Records looked at.
     pub records: u64,
-    /// How many of them have no copy at all that counts, one, two, and three or more; the one here
+    /// Records with no copy that counts, with one, with two, and with three or more; the one here
     /// counts.
     pub copies: [u64; 4],
     /// Records of which some member that should have a copy has none.
@@ -20,16 +20,16 @@ pub struct Copies {
     pub brought_back: u64,
     /// Records whose bytes were given up here, and will be brought back after the grace.
     pub waiting: u64,
-    /// What each other member said, or is taken to have.
+    /// Counts of each other member, by its word or as it is believed.
     pub members: BTreeMap<NodeId, MemberCopies>,
 }
 
-/// What one member has of the records looked at.
+/// Copies of the looked-at records that one member has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberCopies {
-    /// Whether it was asked; else it is taken to have what it had.
+    /// True if it was asked; else it is believed to have what it had.
     pub asked: bool,
-    /// Whether what it has counts. One that is away for too long, or in doubt, does not.
+    /// True if its copies count. They do not if it is away for too long, or in doubt.
     pub counts: bool,
     /// Records that it has with every chunk.
     pub whole: u64,
@@ -41,7 +41,7 @@ pub struct MemberCopies {
     pub given_up: u64,
 }
 
-/// How a pass is made.
+/// Manner of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
     /// In the background, with rests.

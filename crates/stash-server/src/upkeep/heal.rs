@@ -1,4 +1,4 @@
-//! Making whole from other members what was found damaged here.
+//! Healing from other members what was found damaged here.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,7 +19,7 @@ use crate::transfer::fetch::FetchError;
 use crate::transfer::{accept, fetch};
 use crate::upkeep::Upkeep;
 
-/// What became of an attempt.
+/// Result of an attempt.
 enum Mended {
     /// It is whole here.
     Whole,
@@ -27,7 +27,7 @@ enum Mended {
     Gone,
 }
 
-/// Why something damaged is not whole yet.
+/// Reason why something damaged is not whole yet.
 #[derive(Debug, thiserror::Error)]
 enum NotMended {
     #[error(transparent)]
@@ -244,7 +244,8 @@ async fn find(peer: &Peer, hash: RecordHash) -> Result<Option<Record>, AskError>
     }
 }
 
-/// What is not healed, the first `limit`, with the records and names that it concerns. Blocking.
+/// Damage that is not healed, the first `limit`, with the records and names that it concerns.
+/// Blocking.
 pub(crate) fn view(upkeep: &Upkeep, store: &Store, limit: usize) -> Vec<Damaged> {
     let all = upkeep.transfer.damage.all().into_iter().take(limit);
     let one = |(damage, open): (Damage, Open)| {

@@ -1,4 +1,4 @@
-//! What collections and scrubs share, and how the housekeeping stands.
+//! The state that collections and scrubs share, and the status of the housekeeping.
 
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex};
@@ -12,10 +12,11 @@ use tokio::time::Instant;
 use crate::ledger::rows;
 use crate::upkeep::schedule::Housekeeping;
 
-/// From how much of a segment's bytes on, in percent, a collection that somebody asked for writes it again.
+/// Dead bytes of a segment, in percent, from which on a collection that was asked for writes it
+/// again.
 const ASKED_DEAD_PERCENT: u8 = 20;
 
-/// What the housekeeping and those who ask for it share.
+/// The state that the housekeeping and those who ask for it share.
 #[derive(Debug)]
 pub(crate) struct House {
     pub options: Housekeeping,
@@ -30,7 +31,7 @@ pub(crate) struct House {
     pub(crate) notes: Mutex<Notes>,
 }
 
-/// What is known of the past.
+/// Times and results of past work.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Notes {
     /// When the last collection ended, in seconds since 1970, and what it gave back in bytes.
@@ -41,24 +42,24 @@ pub(crate) struct Notes {
     pub(crate) forecast: Option<(Collectable, Instant, Duration)>,
 }
 
-/// The state of the housekeeping. Times are seconds since 1970, counts are since the start.
+/// Status of the housekeeping. Times are seconds since 1970, counts are since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HouseStatus {
     /// When the last collection ended.
     pub collected_at: Option<u64>,
-    /// What it gave back, in bytes.
+    /// Bytes that it gave back.
     pub freed: u64,
-    /// What a collection would give back now; a few seconds old.
+    /// Forecast of what a collection would give back now; a few seconds old.
     pub collectable: Collectable,
-    /// Whether a collection is under way.
+    /// True if a collection is under way.
     pub collecting: bool,
     /// When the last pass of scrubbing ended.
     pub scrubbed_at: Option<u64>,
     /// Chunks and records found damaged.
     pub found: u64,
-    /// Of those, and of those of earlier runs, what is whole again.
+    /// Of these, and of those of earlier runs, the ones that are whole again.
     pub healed: u64,
-    /// What is not.
+    /// Chunks and records that are damaged now.
     pub unhealed: u64,
 }
 
@@ -84,12 +85,12 @@ impl House {
         })
     }
 
-    /// What a node collects by itself.
+    /// Options of the collections that a node makes by itself.
     pub(crate) fn collect_options(&self, strays: bool) -> CollectOptions {
         CollectOptions { grace: self.options.gc_grace, strays, ..CollectOptions::default() }
     }
 
-    /// What it collects when somebody asks for the room; with `now`, without waiting for any grace.
+    /// Options of a collection that was asked for; with `now`, without waiting for any grace.
     pub(crate) fn asked_options(&self, now: bool) -> CollectOptions {
         let grace = if now { Duration::ZERO } else { self.options.gc_grace };
         CollectOptions { grace, dead_percent: ASKED_DEAD_PERCENT, strays: true }

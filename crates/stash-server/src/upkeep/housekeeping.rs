@@ -1,4 +1,4 @@
-//! What a node does by itself to keep its store in order: it counts its uptime, collects garbage,
+//! Work by which a node keeps its store in order unasked: it counts its uptime, collects garbage,
 //! scrubs, and heals from other members what it found damaged.
 
 use std::collections::BTreeMap;
@@ -27,11 +27,12 @@ pub(crate) const STEP: u64 = 4 << 20;
 /// Damage that a status or a report lists; the rest is counted.
 pub const DAMAGE_LISTED: usize = 100;
 
-/// How old a forecast of a collection may be, and how much longer than it took to make it.
+/// Age of a forecast after which a new one is made: this, or so many times what it took to make it,
+/// if that is longer.
 const FORECAST: (Duration, u32) = (Duration::from_secs(10), 100);
 
-/// How often it is looked whether the directory of the chunk files is there, beside all who ask for
-/// what is in it: so long does it stay unnoticed, at most, that it is gone or back.
+/// Time between two looks for the directory of the chunk files: so long, at most, does nobody
+/// notice that it is gone or back. Any use of a file in it is such a look, too.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Notes what a pass of scrubbing found, and has it healed.
@@ -71,13 +72,13 @@ pub(crate) async fn note_pass(upkeep: &Upkeep, began: u64, ended: u64) {
 }
 
 /// Does the housekeeping of one engine, in steps. An engine in [`crate::Mode::Threads`] runs it by
-/// itself; a simulator calls [`Housekeeper::step`], and so decides what time it is.
+/// itself; a simulator calls [`Housekeeper::step`], and so decides the time.
 #[derive(Debug)]
 pub struct Housekeeper {
     upkeep: Arc<Upkeep>,
     schedule: Schedule,
     listed: BTreeMap<Duty, ListedTask>,
-    /// Up to when the uptime was told.
+    /// The time up to which the uptime was told.
     told: Duration,
     collection: Option<(Collector, OwnedMutexGuard<()>)>,
     scrubber: Option<Scrubber>,
@@ -275,13 +276,13 @@ pub(crate) async fn run(upkeep: Arc<Upkeep>) {
     keeper.uptime(begun.elapsed()).await;
 }
 
-/// What is damaged and not healed.
+/// Damage that is not healed.
 pub(crate) async fn damaged(upkeep: &Arc<Upkeep>, limit: usize) -> Vec<Damaged> {
     let shared = Arc::clone(upkeep);
     upkeep.core.disk.run(move |store| heal::view(&shared, store, limit)).await
 }
 
-/// How things stand.
+/// Status of the housekeeping.
 pub(crate) async fn status(upkeep: &Arc<Upkeep>) -> Result<HouseStatus, ReadError> {
     let house = &upkeep.house;
     let notes = lock(&house.notes).clone();

@@ -1,8 +1,8 @@
 //! Members that have been away for so long that nobody should wait for them: they do not count as
 //! copies until they are back.
 //!
-//! The member log says who has lapsed, so that all members count alike. Nothing else follows from it:
-//! a lapsed member is let in, its records are taken, and it is brought up to date as any other.
+//! The member log says who has lapsed, so that all members count alike. Nothing else follows from
+//! it: a lapsed member is let in, its records are taken, and it is brought up to date as any other.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::founder::change::{self, Fate};
 use crate::membership::may_sign;
 use crate::upkeep::Upkeep;
 
-/// Where the member log is signed: says of members who have been away for too long that they lapse, and of
-/// those who are back that they count again.
+/// Signs, where the root secret is, that members lapse which have been away for too long, and that
+/// those which are back count again.
 pub(crate) async fn look(upkeep: &Arc<Upkeep>) {
     if upkeep.membership.admission.is_none() {
         return;

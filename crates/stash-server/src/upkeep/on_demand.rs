@@ -15,33 +15,33 @@ use crate::upkeep::house::House;
 use crate::upkeep::housekeeping::{DAMAGE_LISTED, STEP, damaged, found, note_collected, note_pass};
 use crate::upkeep::{Upkeep, heal};
 
-/// What a pass over everything found.
+/// Report of a pass over everything.
 #[derive(Clone, Debug, Default)]
 pub struct ScrubReport {
     /// Bytes read.
     pub bytes: u64,
     /// Everything that was found, the first [`DAMAGE_LISTED`].
     pub findings: Vec<Finding>,
-    /// How much was found.
+    /// Number of findings.
     pub found: u64,
-    /// How much of it, or of what was found before, is whole again.
+    /// Number of those found now or before that are whole again.
     pub healed: u64,
-    /// What is not healed, the first [`DAMAGE_LISTED`].
+    /// Damage that is not healed, the first [`DAMAGE_LISTED`].
     pub damaged: Vec<Damaged>,
-    /// How much is not healed.
+    /// Number of chunks and records that are not healed.
     pub unhealed: u64,
 }
 
-/// What a check found.
+/// Report of a check.
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
-    /// What the store found.
+    /// Findings of the store.
     pub report: CheckReport,
-    /// How much of it, or of what was found before, is whole again.
+    /// Number of those found now or before that are whole again.
     pub healed: u64,
-    /// What is not healed, the first [`DAMAGE_LISTED`].
+    /// Damage that is not healed, the first [`DAMAGE_LISTED`].
     pub damaged: Vec<Damaged>,
-    /// How much is not healed.
+    /// Number of chunks and records that are not healed.
     pub unhealed: u64,
 }
 
@@ -64,7 +64,7 @@ pub enum HouseError {
     /// The store takes no writes; restart the node, and see why.
     #[error("the store is read-only: {reason}")]
     ReadOnly {
-        /// What turned it read-only.
+        /// The reason why it turned read-only.
         reason: String,
     },
     /// The caller cancelled.

@@ -2,12 +2,13 @@
 //! telling those who lack something.
 //!
 //! Every member should hold everything, so each repairs itself: it wants the chunks of every record
-//! that it holds (`replication/wants.rs`), keepers as well as owners. What this pass adds: it finds what is
-//! missing here and not yet wanted; it tells others what they miss and do not know of; it counts
-//! copies; and where bytes were given up here and too few others have them, it brings them back.
+//! that it holds (`replication/wants.rs`), keepers as well as owners. What this pass adds: it finds
+//! what is missing here and not yet wanted; it tells others what they miss and do not know of; it
+//! counts copies; and where bytes were given up here and too few others have them, it brings them
+//! back.
 //!
-//! Nobody's word is taken for long. A member that was away for longer than the grace, or that did not
-//! show what it says it has, counts as nobody.
+//! Nobody's word is taken for long. A member that was away for longer than the grace, or that did
+//! not show what it says it has, counts as nobody.
 
 pub(crate) mod page;
 
@@ -30,7 +31,7 @@ use crate::upkeep::repair::page::Page;
 use crate::upkeep::repairs::Moment;
 use crate::upkeep::{Upkeep, lapse};
 
-/// How often it is looked whether a pass is due.
+/// Time between two looks whether a pass is due.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// A node that has just started has better things to do.
@@ -76,7 +77,8 @@ pub(crate) async fn run(upkeep: Arc<Upkeep>) {
     }
 }
 
-/// Notes who is connected, and who has lapsed or is back. Whether a pass is due.
+/// Notes the members that are connected, and those that have lapsed or are back. True if a pass is
+/// due.
 pub(crate) async fn meet(upkeep: &Arc<Upkeep>) -> Result<bool, LedgerError> {
     let uptime = upkeep.core.disk.store().stats().uptime;
     for (node, _) in upkeep.core.connected() {
@@ -100,7 +102,7 @@ fn interval(upkeep: &Upkeep) -> u64 {
     upkeep.house.options.repair_interval.as_secs()
 }
 
-/// In how long copies are counted, if nothing happens before.
+/// Time until copies are counted, if nothing happens before.
 fn due_in(upkeep: &Upkeep) -> Duration {
     let (seconds, uptime) =
         (upkeep.core.environment.seconds(), upkeep.core.disk.store().stats().uptime);
@@ -126,14 +128,14 @@ fn lost(upkeep: &Upkeep) -> BTreeSet<NodeId> {
     lost
 }
 
-/// Whether the copies of a member do not count: it is away, and was last met more than the grace ago, in
-/// seconds for which this node has run.
+/// True if the copies of a member do not count: it is away, and was last met more than the grace
+/// ago, in seconds for which this node has run.
 fn is_lost(is_here: bool, met: Option<u64>, uptime: u64, grace: u64) -> bool {
     !is_here && met.is_none_or(|met| uptime.saturating_sub(met) > grace)
 }
 
-/// Looks at every record. `progress` hears what was found so far after every page, and ends the pass
-/// with `false`.
+/// Looks at every record. `progress` hears what was found so far after every page, and ends the
+/// pass with `false`.
 pub(crate) async fn pass(
     upkeep: &Arc<Upkeep>,
     manner: Manner,
@@ -192,8 +194,8 @@ pub(crate) async fn pass(
     Ok(found)
 }
 
-/// Strikes out what was to be brought back before this pass began, and was not met: it is here again,
-/// or was brought back by somebody else.
+/// Strikes out what was to be brought back before this pass began, and was not met: it is here
+/// again, or was brought back by somebody else.
 async fn strike_old(upkeep: &Arc<Upkeep>, began: u64) -> Result<(), LedgerError> {
     let strike = move |store: &Store| {
         let rows = store.rows(rows::DUE)?;
@@ -219,14 +221,14 @@ async fn note(upkeep: &Arc<Upkeep>, began: u64, ended: u64, after: u64) {
     }
 }
 
-/// What a repair that somebody asked for came to.
+/// Outcome of a repair that somebody asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Repaired {
-    /// What was found.
+    /// Copies that were found.
     pub found: Copies,
     /// Records that lacked chunks here, and are whole now.
     pub completed: u64,
-    /// Records that still do: no connected member gave what they lack.
+    /// Records that still lack chunks: no connected member gave them.
     pub left: u64,
 }
 

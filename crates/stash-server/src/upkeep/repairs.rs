@@ -1,4 +1,4 @@
-//! What passes over all copies share, and how the repair stands.
+//! The state that passes over all copies share, and the status of the repair.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -11,18 +11,18 @@ use crate::ledger::rows;
 use crate::lock::lock;
 use crate::upkeep::counts::Copies;
 
-/// How the repair stands.
+/// Status of the repair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RepairStatus {
     /// When the last pass that has ended did so, in seconds since 1970.
     pub ended_at: Option<u64>,
-    /// What that pass found, if this process made it.
+    /// Copies that this pass found, if this process made it.
     pub last: Option<Copies>,
-    /// Whether a pass is under way.
+    /// True if a pass is under way.
     pub running: bool,
 }
 
-/// What passes of one engine share.
+/// The state that the passes of one engine share.
 #[derive(Debug)]
 pub(crate) struct Repairs {
     pub(crate) alone: tokio::sync::Mutex<()>,
@@ -44,7 +44,7 @@ pub(crate) struct Notes {
     pub(crate) quarantined: u64,
 }
 
-/// What decides whether copies are to be counted, beside the notes of the last pass.
+/// Facts that decide if copies are to be counted, beside the notes of the last pass.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment<'a> {
     /// Seconds since 1970.
@@ -60,8 +60,8 @@ pub(crate) struct Moment<'a> {
 }
 
 impl Notes {
-    /// In how many seconds a pass is due, if nothing happens before: an interval after the last one began,
-    /// or when the first of what waits for its grace is to be brought back.
+    /// Seconds until a pass is due, if nothing happens before: an interval after the last one
+    /// began, or when the first of what waits for its grace is to be brought back.
     pub(crate) fn due_in(&self, seconds: u64, uptime: u64, interval: u64) -> u64 {
         // A clock that was turned back is no reason to wait for years.
         if self.ended == 0 || self.began > seconds {
@@ -71,15 +71,15 @@ impl Notes {
         self.due.map_or(pass, |due| pass.min(due.saturating_sub(uptime)))
     }
 
-    /// Whether a pass is due. Whoever met damage may have been killed before it was healed, or have had no
-    /// way to say so.
+    /// True if a pass is due. New damage makes one due: the process that met it may have been
+    /// killed before it was healed, or may have had no way to say so.
     pub(crate) fn is_due(&mut self, moment: Moment<'_>) -> bool {
         let Moment { seconds, uptime, quarantined, lost, interval } = moment;
         let is_new_damage = self.is_new_damage(quarantined);
         is_new_damage || *lost != self.lost || self.due_in(seconds, uptime, interval) == 0
     }
 
-    /// Whether there are damaged chunks that no pass has taken into account.
+    /// True if there are damaged chunks that no pass has taken into account.
     fn is_new_damage(&mut self, quarantined: u64) -> bool {
         let new = quarantined > self.quarantined;
         // What is healed since leaves room for new damage to be noticed.

@@ -1,4 +1,4 @@
-//! When the duties of the housekeeping are due.
+//! Times at which the duties of the housekeeping are due.
 //!
 //! Pure: time since the start comes in with every call, the next duty comes out.
 
@@ -20,12 +20,12 @@ const SOON: Duration = Duration::from_secs(60);
 /// is due, and nobody notices it.
 const COLLECT_SHARE: u8 = 20;
 
-/// How a node keeps its store in order.
+/// Settings by which a node keeps its store in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Housekeeping {
     /// From the end of one collection to the next.
     pub gc_interval: Duration,
-    /// How long no record may have named a chunk before it is collected, in time that the node ran.
+    /// Time for which no record may have named a chunk before it is collected, while the node ran.
     pub gc_grace: Duration,
     /// Share of the disk's time that scrubbing may take, in percent, at most 100. With 0 the node
     /// scrubs only when it is asked to.
@@ -35,15 +35,15 @@ pub struct Housekeeping {
     /// From the start of one count of all copies to the start of the next, at most: events that may
     /// have cost copies begin one sooner.
     pub repair_interval: Duration,
-    /// For how long a member that is away still counts as a copy, and for how long fewer copies than
+    /// Time for which a member that is away still counts as a copy, and for which fewer copies than
     /// wanted are borne before bytes that were given up here are brought back; time that the node
     /// ran.
     pub repair_grace: Duration,
-    /// After which time without having met it the founder says that a member has lapsed: it does not
-    /// count as a copy until it is back; time that the founder ran.
+    /// Time after which the founder says that a member has lapsed which it has not met: that member
+    /// does not count as a copy until it is back; time that the founder ran.
     pub repair_lapse: Duration,
-    /// Copies that others should have of what was given up here. With fewer than two, it is brought
-    /// back without any grace.
+    /// Copies that others should have of bytes that were given up here. With fewer than two, they
+    /// are brought back without any grace.
     pub repair_copies: u64,
     /// Between two challenges to each connected member.
     pub challenge_interval: Duration,
@@ -65,7 +65,7 @@ impl Default for Housekeeping {
     }
 }
 
-/// What is to be done.
+/// A kind of work that is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Duty {
     /// Note how long the node has run.
@@ -81,7 +81,7 @@ pub(crate) enum Duty {
 impl Duty {
     pub(crate) const ALL: [Duty; 4] = [Duty::Uptime, Duty::Heal, Duty::Collect, Duty::Scrub];
 
-    /// What the list of background tasks calls it.
+    /// Its name in the list of background tasks.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Duty::Uptime => "uptime",
@@ -92,7 +92,7 @@ impl Duty {
     }
 }
 
-/// When each duty is due, as time since the start.
+/// The time at which each duty is due, since the start.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     options: Housekeeping,
@@ -133,7 +133,7 @@ impl Schedule {
         ]
     }
 
-    /// What is due next, and when.
+    /// The duty that is due next, and when.
     pub(crate) fn next(&self) -> (Duration, Duty) {
         self.all().into_iter().min_by_key(|(at, _)| *at).expect("there are four")
     }
@@ -183,7 +183,7 @@ impl Schedule {
     }
 }
 
-/// How long to rest after a step, so that work takes this share of the time.
+/// Rest after a step, so that work takes this share of the time.
 fn pause(took: Duration, percent: u8) -> Duration {
     let percent = u32::from(percent.clamp(1, 100));
     took.saturating_mul(100 - percent) / percent

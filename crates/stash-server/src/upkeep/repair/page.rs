@@ -1,4 +1,4 @@
-//! One page of a pass: who has what, and what is to be done about it.
+//! A page of a pass: the copies of some records, and what is to be done about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,8 +27,8 @@ pub(crate) struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// Looks, adds to what was found, and does what is to be done. At which uptime something is to
-    /// be brought back, if it waits.
+    /// Looks, adds to what was found, and does what is to be done. Returns the uptime at which
+    /// something is to be brought back, if it waits.
     pub(super) async fn look(&self, found: &mut Copies) -> Result<Option<u64>, LedgerError> {
         let hashes = self.hashes.clone();
         let here = move |store: &Store| {
@@ -92,8 +92,8 @@ impl Page<'_> {
         self.upkeep.core.disk.run(act).await
     }
 
-    /// What every other member has of these records: those that are connected say so, and are told
-    /// what they lack; the others have what they had.
+    /// States of these records at every other member. Members that are connected say so, and are
+    /// told what they lack; the others are believed to have what they had.
     async fn others(&self) -> Result<Vec<(NodeId, bool, Vec<Holding>)>, LedgerError> {
         let connected: BTreeMap<NodeId, Peer> = self.upkeep.core.connected().into_iter().collect();
         let others = self.upkeep.core.counted().filter(|node| *node != self.upkeep.core.me);
@@ -109,7 +109,7 @@ impl Page<'_> {
         futures::future::try_join_all(others.map(one)).await
     }
 
-    /// One that does not answer is taken for one that is away.
+    /// Asks a member. One that does not answer is taken for one that is away.
     async fn ask(
         &self,
         node: NodeId,
@@ -136,7 +136,8 @@ impl Page<'_> {
         Ok((node, true, states))
     }
 
-    /// What a member that cannot be asked is taken to have: everything that it is not known to lack.
+    /// States at a member that cannot be asked: it is believed to have all that it is not known to
+    /// lack.
     async fn believed(&self, node: NodeId) -> Result<(NodeId, bool, Vec<Holding>), LedgerError> {
         let hashes = self.hashes.clone();
         let believe = move |store: &Store| {
@@ -148,11 +149,11 @@ impl Page<'_> {
     }
 }
 
-/// Something to be done about one record.
+/// Work to be done about one record.
 enum Work {
     /// It lacks chunks here.
     Want(RecordHash),
-    /// Its bytes were given up here; so many others have them.
+    /// Its bytes were given up here; the number is of others that have them.
     GivenUp(RecordHash, u64),
 }
 
@@ -222,7 +223,7 @@ impl Done {
     }
 }
 
-/// What becomes of bytes that were given up here.
+/// Decision on bytes that were given up here.
 #[derive(Debug, PartialEq, Eq)]
 enum Decision {
     /// Others have them.
