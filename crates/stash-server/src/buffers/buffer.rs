@@ -1,4 +1,4 @@
-//! One buffer for a sealed chunk, which returns to its owner when it is dropped.
+//! A buffer for a sealed chunk, which returns to its owner when it is dropped.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -60,7 +60,7 @@ pub(crate) fn class_of(len: usize) -> usize {
     class.expect("buffer lengths are checked against MAX_BUFFER by the caller")
 }
 
-/// One exclusive buffer; it returns to its pool when dropped.
+/// An exclusive buffer; it returns to its pool when dropped.
 pub struct Buffer {
     bytes: Vec<u8>,
     len: usize,
@@ -75,7 +75,7 @@ pub(crate) trait Home: Send + Sync {
 }
 
 impl Buffer {
-    /// One of `bytes`, of which the first `len` are visible.
+    /// A buffer of `bytes`, of which the first `len` are visible.
     pub(crate) fn new(bytes: Vec<u8>, len: usize, class: usize, home: Box<dyn Home>) -> Buffer {
         Buffer { bytes, len, class, home: Some(home) }
     }
@@ -95,11 +95,11 @@ impl Buffer {
         Buffer { bytes: bytes.to_vec(), len: bytes.len(), class: 0, home: None }
     }
 
-    /// Lets `read` replace the content; whether it found some of exactly the visible length.
+    /// Lets `read` replace the content; true if it found some of exactly the visible length.
     ///
     /// # Errors
     ///
-    /// What `read` returns; the content is then unspecified.
+    /// The error of `read`; the content is then unspecified.
     pub(crate) fn fill<E>(
         &mut self,
         read: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>,

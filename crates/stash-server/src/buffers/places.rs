@@ -1,5 +1,6 @@
-//! Buffers for chunks on their way to members or from them. Each member has one of its own, whatever
-//! the others do; the rest is shared, and whoever keeps a buffer for long gets no more of it.
+//! Buffers for chunks on their way to members or from them. Each member has one of its own,
+//! whatever the others do; the rest is shared, and a member that keeps a buffer for long gets no
+//! more of it.
 //!
 //! A buffer is out until its last byte has left this process. How long that takes is the member's
 //! affair, so it must not be the others' as well.
@@ -23,7 +24,7 @@ const QUICK: Duration = Duration::from_millis(500);
 /// Buffers that a member may have out before it is known how long it keeps them.
 const FIRST: usize = 2;
 
-/// How many buffers members may have out.
+/// Limits on the buffers that members may have out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// Bytes of all members' own buffers, one each.
@@ -57,7 +58,7 @@ struct State {
     free: Free,
 }
 
-/// What one member has out and waits for.
+/// Buffers that one member has out and waits for.
 struct Member {
     has_own: bool,
     out: usize,
@@ -165,8 +166,8 @@ impl Inner {
 }
 
 impl State {
-    /// The next of those who wait that may have a buffer, and the place that it takes: of the member
-    /// that has the fewest out, and among such ones of the one whose turn is longest ago.
+    /// The next of those who wait that may have a buffer, and the place that it takes: of the
+    /// member that has the fewest out, and among such ones of the one whose turn is longest ago.
     fn next(&mut self, inner: &Arc<Inner>) -> Option<(oneshot::Sender<Buffer>, Place)> {
         self.forget_those_who_left();
         let (bounds, own_out, shared_out) = (&inner.bounds, self.own_out, self.shared_out);
@@ -203,14 +204,14 @@ impl State {
     }
 }
 
-/// One member's place, taken by a buffer.
+/// A member's place, taken by a buffer.
 pub(crate) struct Place {
     inner: Arc<Inner>,
     member: NodeId,
     class: usize,
     is_own: bool,
     since: Instant,
-    /// Dropped with the place: whoever watches is told.
+    /// Dropped with the place, which tells the watcher.
     _gone: oneshot::Sender<()>,
 }
 

@@ -1,7 +1,7 @@
 //! Reused buffers for sealed chunks, bounded in bytes.
 //!
 //! Touching fresh memory costs more than encrypting it, so a buffer that is dropped goes back to
-//! its pool. The bound is what keeps a node's memory flat: whoever wants a buffer waits for one.
+//! its pool. The bound keeps a node's memory flat: a task that wants a buffer waits for one.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};

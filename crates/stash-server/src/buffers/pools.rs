@@ -26,8 +26,8 @@ pub(crate) struct Pools {
 const INTAKE: Bounds =
     Bounds { own: 32 * CLASSES[1], shared: 12 << 20, least: usize::MAX, most: usize::MAX };
 
-/// Of the chunks that leave: one of 1 MiB for each of the 64 members that may be connected, or one of
-/// 4 MiB for sixteen, and eight more of 1 MiB for those who take them fast.
+/// Of the chunks that leave: one of 1 MiB for each of the 64 members that may be connected, or one
+/// of 4 MiB for sixteen, and eight more of 1 MiB for those who take them fast.
 const SERVE: Bounds = Bounds { own: 64 * CLASSES[1], shared: 8 << 20, least: 1, most: 8 };
 
 impl Default for Pools {

@@ -1,6 +1,6 @@
 //! Every list in a message, with its limit. A new one does not compile until it is named here; then
-//! it has to be in `docs/protocol.md`, B.2, with its limit, and `tests/wire/lists.rs` asks a node for
-//! one more than that.
+//! it has to be in `docs/protocol.md`, B.2, with its limit, and `tests/wire/lists.rs` asks a node
+//! for one more than that.
 
 use serde_bytes::ByteBuf;
 
@@ -51,7 +51,7 @@ fn lists(request: &Request) -> (&'static str, Vec<(&'static str, &'static str)>)
     }
 }
 
-/// One of each request.
+/// A request of each kind.
 fn requests() -> Vec<Request> {
     let (hash, list) = ([0; 32], ByteBuf::new);
     vec![
@@ -105,8 +105,8 @@ fn every_list_of_a_request_stands_in_the_document_with_its_limit() {
     assert_eq!(names, documented);
 }
 
-/// Where lists come from in answers and on put streams. No `..`, as above: whoever adds a list says
-/// here what bounds it.
+/// Bounds of the lists in answers and on put streams. No `..`, as above: a list that is added needs
+/// its bound here.
 fn bounds_of_reply(reply: &Reply) -> &'static [&'static str] {
     match reply {
         Reply::Chunk { length: 0..=u32::MAX } | Reply::NotHere {} | Reply::Done {} => &[],

@@ -25,7 +25,7 @@ pub(crate) enum Put {
 pub(crate) enum PutReply {
     /// Answers an offer: bit i (lowest bit of the first byte first) asks for chunk i.
     Want {
-        /// One bit a chunk.
+        /// A bit for each chunk.
         chunks: ByteBuf,
     },
     /// Answers records, one result each.
@@ -35,7 +35,7 @@ pub(crate) enum PutReply {
     },
 }
 
-/// What became of one record.
+/// Result for a record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RecordResult {

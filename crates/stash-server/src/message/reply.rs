@@ -6,7 +6,7 @@ use stash_store::ReadError;
 
 use crate::message::limits::{ITEM, LogId};
 
-/// What a stream other than a put stream answers.
+/// An answer on any stream but a put stream.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reply {
@@ -17,15 +17,15 @@ pub(crate) enum Reply {
     },
     /// The chunk is not here.
     NotHere {},
-    /// One bit a chunk, lowest bit of the first byte first.
+    /// A bit for each chunk, lowest bit of the first byte first.
     Have {
         /// The bits.
         chunks: ByteBuf,
     },
     /// Proofs of chunks that stay as long as a record that was named.
     Kept {
-        /// 32 bytes a chunk, in the order of the groups and of the chunks in each; zeros for one that
-        /// is not proven.
+        /// 32 bytes a chunk, in the order of the groups and of the chunks in each; zeros for one
+        /// that is not proven.
         proofs: ByteBuf,
         /// Why chunks are not proven, for people; empty when all are.
         reason: String,
@@ -35,14 +35,14 @@ pub(crate) enum Reply {
         /// 32 bytes a chunk; zeros for one that is not here.
         proofs: ByteBuf,
     },
-    /// How much is held of records.
+    /// States of records: the part of each that is held.
     Holding {
-        /// One byte a record: 0 absent, 1 incomplete, 2 whole, 3 given up.
+        /// A byte for each record: 0 absent, 1 incomplete, 2 whole, 3 given up.
         states: ByteBuf,
     },
     /// Done; nothing to report.
     Done {},
-    /// Entries of the member log, and where members can be reached.
+    /// Entries of the member log, and addresses of members.
     Members {
         /// Encoded entries in log order; fewer than there are when they do not fit.
         entries: Vec<ByteBuf>,
@@ -56,7 +56,7 @@ pub(crate) enum Reply {
     },
     /// A page of the responder's order.
     Log {
-        /// Whether the position that was asked for is one of this store as it is.
+        /// True if the position that was asked for is one of this store as it is.
         known: bool,
         /// Record hashes, 32 bytes each, at most 4,096; none if the position is not known.
         hashes: ByteBuf,
@@ -66,16 +66,17 @@ pub(crate) enum Reply {
         /// Sequence number of the last record in the page; the request's at the end of the order.
         last: u64,
     },
-    /// All records held, and the member log. UnderReplicated names: that two members are equal costs 64 bytes.
+    /// All records held, and the member log. Short names: equal members learn that they are equal
+    /// for 64 bytes.
     All {
-        /// How many records.
+        /// Number of records.
         n: u64,
         /// The sum of their hashes as 256-bit little-endian numbers, modulo 2^256.
         #[serde(with = "serde_bytes")]
         sum: [u8; 32],
         /// Entries in the member log.
         log: u64,
-        /// How many records found no room here, and are known.
+        /// Number of records that are known and found no room here.
         #[serde(default, skip_serializing_if = "is_zero")]
         full: u64,
         /// The sum of their hashes; empty if there are none.
@@ -91,7 +92,7 @@ pub(crate) enum Reply {
     Ids {
         /// For each part a count (u16, little-endian), then its hashes in order.
         ids: ByteBuf,
-        /// How many parts these are: as many as fit, one at least.
+        /// Number of these parts: as many as fit, one at least.
         parts: u64,
     },
     /// The last record of each incarnation of a node, by ascending incarnation: the first of those
@@ -128,7 +129,7 @@ pub(crate) enum Reply {
     },
 }
 
-/// Why a request is refused.
+/// Reason why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
@@ -142,8 +143,8 @@ pub enum Refusal {
     TicketExpired,
     /// The responder cannot do it now.
     Failed,
-    /// The directory of the responder's chunk files is away: whether it has what was asked for is not
-    /// known before that is back.
+    /// The directory of the responder's chunk files is away: whether it has what was asked for is
+    /// not known before that is back.
     Unavailable,
 }
 

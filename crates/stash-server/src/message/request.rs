@@ -18,7 +18,7 @@ pub(crate) enum Request {
         #[serde(with = "serde_bytes")]
         address: [u8; 32],
     },
-    /// Which of these chunks are here, durably?
+    /// Asks which of these chunks are here, durably.
     Have {
         /// Addresses, 32 bytes each.
         chunks: ByteBuf,
@@ -52,7 +52,7 @@ pub(crate) enum Request {
         /// Signed addresses of members.
         addresses: Vec<ByteBuf>,
     },
-    /// What the root confirms of the member log.
+    /// The root's confirmation of the member log.
     Confirmed {
         /// The encoded confirmation.
         confirmation: ByteBuf,
@@ -93,7 +93,7 @@ pub(crate) enum Request {
         /// Record hashes, 32 bytes each.
         hashes: ByteBuf,
     },
-    /// How much is held of these records?
+    /// Asks for the states of these records: the part of each that is held.
     Holding {
         /// Record hashes, 32 bytes each, at most 256.
         hashes: ByteBuf,
@@ -119,11 +119,11 @@ pub(crate) enum Request {
     Find {
         /// Record hashes, 32 bytes each.
         hashes: ByteBuf,
-        /// Which puts are to be left out.
+        /// Puts that may come.
         #[serde(default, skip_serializing_if = "FindPuts::is_all")]
         puts: FindPuts,
     },
-    /// How much room the initiator has.
+    /// Room of the initiator.
     Room(MemberRoom),
     /// A signed join request; only on a connection of a ticket's realm.
     Join {
@@ -158,7 +158,7 @@ pub(crate) enum NamedBy {
     },
 }
 
-/// Which puts a question for records is about; it is always about those that end something.
+/// Puts that a question for records is about; it is always about those that end something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum FindPuts {

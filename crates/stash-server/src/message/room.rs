@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How much room a member has, by its own word.
+/// Room of a member, by its own word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberRoom {
     /// Bytes that its store takes.
