@@ -4,19 +4,19 @@ use stash_crypto::{NodeId, Role};
 
 use crate::core::Core;
 
-/// Who asks.
+/// The sender of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Asker {
     /// A member.
     Member(NodeId, Role),
-    /// Whoever holds the root secret: admits itself again after a loss.
+    /// The holder of the root secret, which admits itself again after a loss.
     Root,
     /// A member that was removed while it was connected.
     Nobody,
 }
 
 impl Asker {
-    /// On whose account the answer goes. Whoever holds the root secret has one of its own.
+    /// The account that the answer is charged to. The holder of the root secret has one of its own.
     pub(crate) fn account(self) -> NodeId {
         match self {
             Asker::Member(node, _) => node,

@@ -23,7 +23,7 @@ pub(crate) struct Core {
     /// This node is no member: it reads in the name of the root, and signs nothing.
     pub visits: bool,
     pub keys: Arc<NodeKeys>,
-    /// What this node runs on.
+    /// The network, the clock and the randomness of this node.
     pub environment: Environment,
     pub disk: Disk,
     pub roster: Arc<Roster>,
@@ -45,14 +45,15 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
-    /// What this node may do, as the member log says now. One that reads there that it was removed
+    /// The role of this node, as the member log says now. A visitor reads. A node that was removed
     /// may do as little as a keeper, and nobody speaks to it.
     pub(crate) fn role(&self) -> Role {
         let stranger = if self.visits { Role::Reader } else { Role::Keeper };
         self.roster.role(&self.me).unwrap_or(stranger)
     }
 
-    /// To whom the log wraps the keys that this node opens: itself, or the root that it speaks for.
+    /// The node to which the log wraps the keys that this node opens: itself, or the root that it
+    /// speaks for.
     pub(crate) fn recipient(&self) -> Option<&NodeId> {
         (!self.visits).then_some(&self.me)
     }
@@ -66,12 +67,12 @@ impl Core {
         self.peers.get(node)
     }
 
-    /// Tells whoever tails the records that there are new ones.
+    /// Tells those who tail the records that there are new ones.
     pub(crate) fn applied(&self) {
         self.changes.send_replace(self.disk.store().last_sequence());
     }
 
-    /// Whether one full exchange of records has ended in this store.
+    /// True once a full exchange of records has ended in this store.
     pub(crate) fn synchronised(&self) -> bool {
         is_complete(self.disk.store())
     }

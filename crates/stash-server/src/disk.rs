@@ -4,7 +4,7 @@
 
 use stash_store::Store;
 
-/// Where store work runs.
+/// Place where store work runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// On tokio's blocking threads.

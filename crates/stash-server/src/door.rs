@@ -1,4 +1,4 @@
-//! Who may speak to this node: what the transport asks before it answers a stranger.
+//! The gate of this node: the transport asks it who may speak, before it answers a stranger.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use crate::message::{self, MemberRoom};
 /// Opens every prologue; a change of the protocol that old nodes cannot speak changes it.
 const PROTOCOL: &[u8] = b"stash/1";
 
-/// What a node says in its hello: enough for the other side to see that it is behind.
+/// Data of a node in its hello: enough for the other side to see that it is behind.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Hello {
     /// Entries in the member log.
@@ -33,7 +33,7 @@ pub(crate) struct Hello {
     pub head: ByteBuf,
     /// Addresses of the sender, signed by it.
     pub addresses: ByteBuf,
-    /// How much room the sender has, if it tells.
+    /// Room of the sender, if it tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room: Option<MemberRoom>,
     /// The newest confirmation of the member log that the sender knows; empty if it knows none.
@@ -46,7 +46,7 @@ fn is_empty(bytes: &ByteBuf) -> bool {
 }
 
 impl Hello {
-    /// What the root confirmed, as far as the sender knows; `None` unless the root signed it.
+    /// The newest confirmation that the sender knows; `None` unless the root signed it.
     pub(crate) fn confirmed(&self, stash: &StashId) -> Option<Confirmation> {
         let confirmed = Confirmation::decode(&self.confirmed).ok()?;
         confirmed.verify(stash).is_ok().then_some(confirmed)
@@ -56,7 +56,7 @@ impl Hello {
 /// The gate of one stash.
 pub(crate) struct Door {
     me: NoisePublic,
-    /// Where the root finds out who listens here; every member was given the key of epoch 0.
+    /// Realm in which the root finds out who listens here. Every member was given its key.
     meeting: Option<Arc<SharedRealm>>,
     label: [u8; 32],
     network: RwLock<Vec<NetworkKey>>,
@@ -139,7 +139,7 @@ impl Door {
         self.make_realms();
     }
 
-    /// The newest first: whoever is up to date costs one keyed hash.
+    /// Builds the list, newest first: a member that is up to date costs one keyed hash.
     fn make_realms(&self) {
         let members = self.member_realms().into_iter();
         let tickets = self.tickets.read().unwrap_or_else(PoisonError::into_inner);
@@ -148,8 +148,8 @@ impl Door {
         *self.realms.write().unwrap_or_else(PoisonError::into_inner) = realms;
     }
 
-    /// Whether somebody may come under a ticket: the one who used it, or, while it is good and unused,
-    /// anybody but a node that was removed.
+    /// True if `remote` may come under a ticket: the node that used it, or, while it is good and
+    /// unused, any node but one that was removed.
     fn is_guest(&self, realm: &[u8; 32], remote: &NoisePublic) -> bool {
         let tickets = self.tickets.read().unwrap_or_else(PoisonError::into_inner);
         let guest = tickets.iter().find(|(ticket, _)| ticket.label == *realm);
@@ -181,7 +181,7 @@ impl Door {
         *self.room.write().unwrap_or_else(PoisonError::into_inner) = room;
     }
 
-    /// What members were told last of this node's room.
+    /// The room that members were told last.
     pub(crate) fn room(&self) -> MemberRoom {
         *self.room.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -266,8 +266,8 @@ impl Gate for Door {
         std::future::ready(admitted).boxed()
     }
 
-    /// Whoever holds a ticket is a guest: a join may be asked for again and changes nothing then. The
-    /// root is none: it is to hear in the hello who answers it.
+    /// A holder of a ticket is a guest: a join may be asked for again, and then changes nothing.
+    /// The root is no guest: it is to hear in the hello who answers it.
     fn is_for_guests(&self, realm: &[u8; 32]) -> bool {
         *realm != self.label && !is_meeting(realm)
     }
@@ -341,7 +341,7 @@ pub(crate) fn meeting_realm(stash: &StashId, first: &NetworkKey) -> Realm {
     Realm { label: LABEL, prologue, tag_key, psk }
 }
 
-/// Whether a label is that of the meeting realm.
+/// True if a label is that of the meeting realm.
 pub(crate) fn is_meeting(label: &[u8; 32]) -> bool {
     *label == LABEL
 }

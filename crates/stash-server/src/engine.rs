@@ -48,7 +48,7 @@ use crate::transfer::{evict, fetch, under_replicated};
 use crate::upkeep::{heal, housekeeping, repair};
 use crate::{ledger, message};
 
-/// One running node of one stash. Cheap to clone.
+/// A running node of one stash. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Engine {
     pub(crate) layers: Layers,
@@ -88,13 +88,13 @@ impl Engine {
         self.layers.core.me
     }
 
-    /// What this node may do, as the member log says now.
+    /// The role of this node, as the member log says now.
     #[must_use]
     pub fn role(&self) -> Role {
         self.layers.core.role()
     }
 
-    /// Whether this node is no member and reads in the name of the root: it signs nothing.
+    /// True if this node is no member and reads in the name of the root: it signs nothing.
     #[must_use]
     pub fn visits(&self) -> bool {
         self.layers.core.visits
@@ -112,7 +112,7 @@ impl Engine {
         self.layers.core.stash
     }
 
-    /// Where this node listens.
+    /// The addresses on which this node listens.
     #[must_use]
     pub fn listen(&self) -> Vec<SocketAddr> {
         self.layers.core.endpoint.local_addresses()
@@ -148,8 +148,8 @@ impl Engine {
         self.layers.core.roster.members().into_iter().map(view).collect()
     }
 
-    /// The members that say that they are full, or have refused something for want of room, with how
-    /// many records have no whole copy there, by their own word or as it is known here.
+    /// The members that say that they are full, or have refused something for want of room, with
+    /// how many records have no whole copy there, by their own word or as it is known here.
     ///
     /// # Errors
     ///
@@ -170,13 +170,13 @@ impl Engine {
         self.layers.transfer.background.replicated()
     }
 
-    /// What this node does by itself, each task with when it last did it and will do it next.
+    /// The background tasks of this node, each with when it last ran and when it runs next.
     #[must_use]
     pub fn tasks(&self) -> Vec<TaskStatus> {
         self.layers.core.tasks.listed()
     }
 
-    /// Lists a task of whoever drives this engine with the engine's own.
+    /// Lists a task of the program that drives this engine with the engine's own.
     #[must_use]
     pub fn list_task(&self, name: &'static str) -> ListedTask {
         self.layers.core.tasks.list(name)
@@ -188,7 +188,7 @@ impl Engine {
         self.layers.core.roster.log(MemberLog::clone)
     }
 
-    /// Where members say that they can be reached, signed by them, encoded.
+    /// The addresses of members, signed by them, encoded.
     #[must_use]
     pub fn signed_addresses(&self) -> Vec<Vec<u8>> {
         self.layers.core.roster.claims()
@@ -259,7 +259,7 @@ impl Engine {
         self.layers.transfer.pools.upload.take(len).await
     }
 
-    /// Whether a name takes another version: not if its history has more writers than one can name.
+    /// True if a name takes another version: not if its history has more writers than one can name.
     ///
     /// # Errors
     ///
@@ -290,8 +290,8 @@ impl Engine {
         self.layers.core.disk.run(move |store| ledger::records_of(store, &name)).await
     }
 
-    /// Names of which a record was damaged here, and is whole again: whoever derives something from
-    /// the records looks at them once more. Bounded: whoever lags behind looks at all of them.
+    /// Names of which a record was damaged here and is whole again: anything derived from their
+    /// records is to be derived again. Bounded: a receiver that lags behind looks at all names.
     #[must_use]
     pub fn mended(&self) -> broadcast::Receiver<NameId> {
         self.layers.transfer.damage.mended.subscribe()
@@ -331,7 +331,7 @@ impl Engine {
         fetch::manifest(&self.layers.transfer, manifest, Purpose::Read { keep: true }).await
     }
 
-    /// Which chunks are here, durably.
+    /// Tells of each chunk if it is here, durably.
     ///
     /// # Errors
     ///
@@ -369,8 +369,8 @@ impl Engine {
         Fetch::open(&self.layers.transfer, chunks, Purpose::Read { keep })
     }
 
-    /// Drops the local bytes of chunks that records name, once another member has proven that it has
-    /// them, and all records that name them here.
+    /// Drops the local bytes of chunks that records name, once another member has proven that it
+    /// has them, and all records that name them here.
     ///
     /// # Errors
     ///
@@ -384,8 +384,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`EvictError`], which says how many were dropped before. If any were, the version stays given
-    /// up, and evicting it again goes on.
+    /// [`EvictError`], which says how many were dropped before. If any were, the version stays
+    /// given up, and evicting it again goes on.
     pub async fn evict_version(
         &self,
         name: NameId,
@@ -433,8 +433,9 @@ impl Engine {
         invite::invite(&self.layers.founder, role, lifetime, mine.collect()).await
     }
 
-    /// Removes a member, for good: its connections are cut, its records end at the last that a member
-    /// which can be reached holds, and a new epoch of keys begins for the rest. Takes up to 10 s.
+    /// Removes a member, for good: its connections are cut, its records end at the last that a
+    /// member which can be reached holds, and a new epoch of keys begins for the rest. Takes up to
+    /// 10 s.
     ///
     /// # Errors
     ///
@@ -475,8 +476,8 @@ impl Engine {
         self.layers.core.roster.log(|log| log.removals().map(view).collect())
     }
 
-    /// How many records were ever set aside here, as they lay past a cut of the member log: whoever
-    /// derives something from the records begins anew when it changes.
+    /// Number of records ever set aside here because they lay past a cut of the member log. When it
+    /// changes, anything derived from records is to be derived again.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What a fuzzer runs: one function for each message, which panics when a promise is broken.
+//! Functions for a fuzzer: one for each message, which panics when a promise is broken.
 //!
 //! Compiled for tests and with `cfg(fuzzing)` only. `fuzz/` has a target for each function, and
 //! the inputs from which both the fuzzer and the tests below begin.
@@ -36,7 +36,7 @@ pub fn put_reply(bytes: &[u8]) -> bool {
     same::<PutReply>(bytes)
 }
 
-/// What any other stream answers.
+/// The answer on any other stream.
 pub fn reply(bytes: &[u8]) -> bool {
     same::<Reply>(bytes)
 }

@@ -19,7 +19,7 @@
 //! # }
 //! ```
 //!
-//! What callers name all the time stands here as well as in its module; the rest stands in the modules:
+//! The most used names stand here as well as in their modules; the rest stands in the modules only:
 //!
 //! - [`members`]: to make and join a stash, to invite, change and recover
 //! - [`records`]: how a record is written, which are accepted, and the clock that dates them
@@ -27,7 +27,7 @@
 //! - [`housekeeping`]: collection, scrubs, repair, counts of copies
 //! - [`buffers`]: buffers for sealed chunks
 //!
-//! What nodes say to each other is specified in `docs/protocol.md`, part B.
+//! The messages between nodes are specified in `docs/protocol.md`, part B.
 
 mod admission;
 mod asker;
@@ -117,8 +117,8 @@ pub mod records {
 }
 
 pub mod transfers {
-    //! What goes between nodes: puts and the copies that they wait for, gets, evictions, damage that
-    //! waits for a whole copy, and the rates of it all.
+    //! Exchanges between nodes: puts and the copies that they wait for, gets, evictions, damage
+    //! that waits for a whole copy, and the rates of it all.
     //!
     //! Start with [`Upload`], [`Fetch`] and [`Traffic`].
 
@@ -133,7 +133,7 @@ pub mod transfers {
 }
 
 pub mod housekeeping {
-    //! What a node does unasked: collection, scrubs, repair, counts of copies, and challenges.
+    //! Work that a node does unasked: collection, scrubs, repair, counts of copies, and challenges.
     //!
     //! Start with [`Housekeeping`], its settings; [`Housekeeper`] does it in steps.
 

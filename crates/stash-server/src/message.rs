@@ -1,4 +1,4 @@
-//! What stash nodes say to each other: MessagePack maps, one request a stream.
+//! Messages between stash nodes: MessagePack maps, one request a stream.
 //!
 //! Byte tables and the order of messages are in `docs/protocol.md`, part B. Lists of addresses
 //! travel as one byte string, so a decoder never allocates by a count that a peer chose.

@@ -1,4 +1,4 @@
-//! How often each member may do something that costs others.
+//! A limit on how often each member may do something that costs others.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use crate::lock::lock;
 
-/// So many at once, and then one an interval: the rate algorithm of virtual scheduling (ITU-T I.371),
-/// which needs one moment a member.
+/// So many at once, and then one an interval: the rate algorithm of virtual scheduling (ITU-T
+/// I.371), which needs one moment a member.
 #[derive(Debug)]
 pub(crate) struct Meter {
     interval: Duration,
@@ -24,7 +24,7 @@ impl Meter {
         Meter { interval, burst, due: Mutex::default() }
     }
 
-    /// Counts one more of a member, whatever it did before; how long that one has to wait.
+    /// Counts one more of a member, whatever it did before; returns how long that one has to wait.
     pub(crate) fn wait(&self, member: NodeId, now: Instant) -> Duration {
         let mut due = lock(&self.due);
         let at = self.begin(&mut due, member, now);
@@ -32,7 +32,7 @@ impl Meter {
         (at - now).saturating_sub(self.interval * (self.burst - 1))
     }
 
-    /// Counts one more of a member if it need not wait; whether it was counted.
+    /// Counts one more of a member if it need not wait; true if it was counted.
     pub(crate) fn take(&self, member: NodeId, now: Instant) -> bool {
         let mut due = lock(&self.due);
         let at = self.begin(&mut due, member, now);

@@ -1,4 +1,4 @@
-//! The connected members, and what wakes those who follow them.
+//! The connected members, and the signals that wake the tasks that follow them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,7 +54,7 @@ impl Peers {
         follower
     }
 
-    /// What wakes the task that follows a member; `None` if there never was one.
+    /// The signals to the task that follows a member; `None` if there never was one.
     pub(crate) fn follower(&self, node: &NodeId) -> Option<Arc<Follower>> {
         lock(&self.followers).get(node).cloned()
     }
@@ -66,7 +66,7 @@ impl Peers {
     }
 }
 
-/// What wakes whoever follows a member.
+/// Signals to the task that follows a member.
 #[derive(Debug, Default)]
 pub(crate) struct Follower {
     pub(crate) wake: Notify,
@@ -92,7 +92,7 @@ impl Follower {
         self.wake.notify_one();
     }
 
-    /// What could not be read now is read with the next round.
+    /// Keeps what could not be read now for the next round.
     pub(crate) fn put_back(&self, hashes: impl IntoIterator<Item = RecordHash>) {
         let mut lacking = lock(&self.lacking);
         let room = LACKING.saturating_sub(lacking.len());

@@ -32,8 +32,8 @@ pub(crate) struct Replication {
     pub stretches: Stretches,
     /// Records that found no room here.
     pub refused: Refused,
-    /// What the bringing of chunks waits for when there was no room.
+    /// Waits for room, of the pass that brings chunks.
     pub waits: Waits,
-    /// One pass over what is wanted at a time.
+    /// Held during a pass over what is wanted: one at a time.
     pub wanting: tokio::sync::Mutex<()>,
 }

@@ -1,8 +1,8 @@
-//! How long a node goes on asking a member whose answers teach it nothing.
+//! A limit on questions to a member whose answers teach this node nothing.
 //!
-//! An honest member's answers may teach nothing as well: what it names came by another way meanwhile,
-//! or is being sent. So some such rounds are allowed, and a walk that is broken off goes on with the
-//! next news, from where it was.
+//! An honest member's answers may teach nothing as well: what it names came by another way
+//! meanwhile, or is being sent. So some such rounds are allowed, and a walk that is broken off goes
+//! on with the next news, from where it was.
 
 use crate::message::MAX_ADDRESSES;
 
@@ -17,16 +17,16 @@ pub(crate) struct Rounds {
 }
 
 impl Rounds {
-    /// Whether to ask on after a page of an order: it named so many records, of which so many were
-    /// new, and so many are held here by now. An order names each record once, so more than are held
-    /// are not known.
+    /// True if a walk should ask on after a page of an order. The page named `named` records, of
+    /// which `new` were new; `held` are held here by now. An order names each record once, so it
+    /// cannot name more known records than are held.
     pub(crate) fn page(&mut self, named: usize, new: u64, held: u64) -> bool {
         self.known += (named as u64).saturating_sub(new);
         let is_short = named < MAX_ADDRESSES;
         self.answer(new > 0 || !is_short) && self.known <= held + MAX_ADDRESSES as u64
     }
 
-    /// Whether to ask on after an answer.
+    /// True if a walk should ask on after an answer.
     pub(crate) fn answer(&mut self, taught: bool) -> bool {
         self.fruitless = if taught { 0 } else { self.fruitless + 1 };
         self.fruitless < FRUITLESS

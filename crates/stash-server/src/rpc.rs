@@ -1,4 +1,4 @@
-//! One exchange with a peer: a request, its answer, their deadlines and errors.
+//! An exchange with a peer: a request, its answer, their deadlines and errors.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::message::{self, Refusal, Reply, Request};
 /// find a dead connection.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 
-/// An exchange with a peer came to nothing. The peer or the network is at fault, but for [`AskError::NotKept`] and
-/// [`AskError::Here`].
+/// An exchange with a peer came to nothing. The peer or the network is at fault, but for
+/// [`AskError::NotKept`] and [`AskError::Here`].
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AskError {
@@ -38,7 +38,7 @@ pub enum AskError {
     /// The peer answered something that does not belong here.
     #[error("the answer breaks the protocol: {0}")]
     Protocol(String),
-    /// What the peer has is not kept here, in words for people.
+    /// The store here does not take what the peer has, in words for people.
     #[error("what it holds is not kept here: {0}")]
     NotKept(String),
     /// The store of this node failed.
@@ -89,12 +89,12 @@ pub(crate) async fn next_in_line(
     Err(AskError::Late)
 }
 
-/// Longest wait in a line, in times [`ANSWER`]: ten minutes, in which the least rate of a node brings
-/// several times what a node asks for at once.
+/// Longest wait in a line, in times [`ANSWER`]: ten minutes, in which the least rate of a node
+/// brings several times what a node asks for at once.
 const LINE: u32 = 20;
 
-/// A peer that sends more than this within [`ANSWER`] is at work on what was asked before. Bytes: far
-/// above what pings and credit take, and a sixtieth of what the least rate of a node brings.
+/// A peer that sends more than this within [`ANSWER`] is at work on what was asked before. Bytes:
+/// far above what pings and credit take, and a sixtieth of what the least rate of a node brings.
 const BUSY: u64 = 64 << 10;
 
 /// The next message, decoded.
@@ -144,12 +144,11 @@ pub(crate) async fn opening(recv: &mut RecvStream) -> Result<Option<Request>, St
     }
 }
 
-/// The rate at which an answer must be taken, in bytes a second: a sixtieth of the least rate that a
-/// node may be limited to. Below it, the largest chunk takes more than half an hour.
+/// The rate at which an answer must be taken, in bytes a second: a sixtieth of the least rate that
+/// a node may be limited to. Below it, the largest chunk takes more than half an hour.
 const LEAST_RATE: u64 = 2 << 10;
 
-/// Longest time for an answer of `len` bytes, from its first byte to its last, as the one who gives it
-/// and the one who takes it see it.
+/// Longest time for an answer of `len` bytes, from its first byte to its last, at either end.
 pub(crate) fn time_for(len: usize) -> Duration {
     ANSWER + Duration::from_millis(len as u64 * 1000 / LEAST_RATE)
 }

@@ -1,6 +1,6 @@
-//! What a node answers members and the holder of the root secret: one task a connected peer, one a request.
-//! Guests with a ticket are answered by `founder/admit.rs`, and who only asks who is here by
-//! `membership/recovery/meeting.rs`.
+//! Answers to members and to the holder of the root secret: one task a connected peer, one a
+//! request. `founder/admit.rs` answers guests with a ticket, and `membership/recovery/meeting.rs`
+//! nodes that only ask who is here.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! The background tasks of an engine, the list of them that `status` shows, and the sign at which they end.
+//! The background tasks of an engine, the list of them that `status` shows, and the sign at which
+//! they end.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -35,25 +36,25 @@ struct Times {
     next_run: Option<Instant>,
 }
 
-/// A background task as `status` lists it. Its times are how long ago and in how long, as a clock that
-/// is set anew changes neither.
+/// A background task as `status` lists it. Its times are how long ago and in how long, as a clock
+/// that is set anew changes neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskStatus {
-    /// What it is called in `docs/operating.md`.
+    /// Its name in `docs/operating.md`.
     pub name: &'static str,
     /// The member that it is about, of a task that there is for each connected one.
     pub about: Option<NodeId>,
-    /// Whether it works; else it waits.
+    /// True while it works; else it waits.
     pub is_running: bool,
-    /// How long ago it last began to work.
+    /// Time since it last began to work.
     pub last_run: Option<Duration>,
-    /// In how long it begins to work, if nothing calls for it before; `None` if it waits for a call
-    /// alone.
+    /// Time until it next begins to work, if nothing calls for it before; `None` if it waits for a
+    /// call alone.
     pub next_run: Option<Duration>,
 }
 
-/// The place of one background task in the list. It says when it works and until when it waits; dropped,
-/// it is listed no more.
+/// The place of one background task in the list. It says when it works and until when it waits;
+/// dropped, it is listed no more.
 #[derive(Debug)]
 pub struct ListedTask {
     list: Arc<Mutex<List>>,
@@ -136,7 +137,7 @@ impl Tasks {
         self.tracker.spawn(task);
     }
 
-    /// Runs a task to its end, though whoever waits for it may be gone before.
+    /// Runs a task to its end, even if the caller that waits for it is dropped before.
     pub(crate) async fn finish<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,

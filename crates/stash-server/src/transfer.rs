@@ -60,15 +60,15 @@ pub(crate) struct Transfer {
     pub comparing: Turn,
     /// Members who have chunks proven come in turn: each may have 64 MiB read.
     pub proving: Turn,
-    /// How members have stood up to challenges.
+    /// Results of challenges to members.
     pub suspects: Suspects,
     /// Another life of this node that has used its numbers.
     pub restored: Restored,
-    /// How much room members have.
+    /// Room of members, by their word.
     pub rooms: Rooms,
     /// Damage that was found here and is not healed.
     pub damage: DamageList,
-    /// Wakes whoever brings chunks that are wanted.
+    /// Wakes the task that brings chunks that are wanted.
     pub wanted: Notify,
 }
 

@@ -11,13 +11,13 @@ use crate::lock::lock;
 /// Pieces of work of one kind under way: the second goes on when the first meets a disk that hangs.
 const AT_ONCE: usize = 2;
 
-/// Whose turn it is: each member has one piece of work under way or in the queue, and the queue is
-/// served in order. So whoever asks waits for one piece of each other member at most, however many
-/// those ask for.
+/// Turns of members: each has one piece of work under way or in the queue, and the queue is served
+/// in order. So a member waits for one piece of each other member at most, however many those ask
+/// for.
 #[derive(Debug)]
 pub(crate) struct Turn {
     all: Arc<Semaphore>,
-    /// Who is at work or waits.
+    /// A permit for each member that works or waits.
     each: Mutex<BTreeMap<NodeId, Arc<Semaphore>>>,
 }
 

@@ -11,7 +11,7 @@ use crate::membership::confirmation::Confirmed;
 use crate::membership::guests;
 
 impl Engine {
-    /// What the founder last confirmed of the member log; `None` if it never did.
+    /// The founder's last confirmation of the member log; `None` if there never was one.
     #[must_use]
     pub fn confirmed(&self) -> Option<Confirmed> {
         let layers = &self.layers;
@@ -22,8 +22,9 @@ impl Engine {
     }
 
     /// The caller says that no member knows more of the member log than this node, since those that
-    /// might are gone for good: until this engine stops, the founder signs without having met them. If
-    /// that is wrong, the log forks: an alarm on every member that sees both sides, which does not end.
+    /// might are gone for good: until this engine stops, the founder signs without having met them.
+    /// If that is wrong, the log forks: an alarm on every member that sees both sides, which does
+    /// not end.
     pub fn vouch(&self) {
         self.layers.membership.standing.vouch();
     }
@@ -46,7 +47,8 @@ impl Engine {
         Ok(tickets)
     }
 
-    /// Takes a ticket back that nobody has used: it is unknown from now on, as if it had never been made.
+    /// Takes a ticket back that nobody has used: it is unknown from now on, as if it had never been
+    /// made.
     ///
     /// # Errors
     ///

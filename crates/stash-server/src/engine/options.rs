@@ -1,4 +1,4 @@
-//! What an engine is started with, and why it may not start.
+//! Options of an engine, and the reasons why it may not start.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,32 +14,32 @@ use crate::ledger::{LedgerError, RosterError};
 use crate::transfer::background::Traffic;
 use crate::upkeep::schedule::Housekeeping;
 
-/// What an engine needs to run.
+/// Options of an engine.
 pub struct EngineOptions {
     /// The opened store of this node.
     pub store: Store,
-    /// Where its blocking work runs.
+    /// Place where its blocking work runs.
     pub mode: Mode,
-    /// What it runs on.
+    /// The network, the clock and the randomness that it runs on.
     pub environment: Environment,
     /// This node's keys.
     pub keys: Arc<NodeKeys>,
     /// The stash.
     pub stash: StashId,
-    /// Network keys that this node was granted, oldest first; at least one. Those of later epochs it
-    /// finds in the member log.
+    /// Network keys that this node was granted, oldest first; at least one. Those of later epochs
+    /// it finds in the member log.
     pub network: Vec<NetworkKey>,
-    /// Where to listen; port 0 lets the system choose.
+    /// Addresses to listen on; port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
-    /// What to tell others instead of the listening addresses; may be empty.
+    /// Addresses to tell others instead of the listening ones; may be empty.
     pub advertise: Vec<SocketAddr>,
     /// Signs admissions, on the node that holds the root secret.
     pub admission: Option<Arc<dyn Admission>>,
     /// The store may not be the one that this node last wrote to: take a new writer incarnation.
     pub fresh_writer: bool,
-    /// How it keeps its store in order.
+    /// Settings of its housekeeping.
     pub housekeeping: Housekeeping,
-    /// How much of the line it takes.
+    /// Limits of its traffic.
     pub traffic: Traffic,
 }
 

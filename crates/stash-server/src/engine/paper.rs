@@ -1,4 +1,5 @@
-//! Whom the recovery text on paper names, beside where these are now: paper does not follow a move.
+//! The members that the recovery text on paper names, compared with where they are now: paper does
+//! not follow a move.
 
 use std::net::SocketAddr;
 
@@ -9,7 +10,7 @@ use stash_store::{Batch, Store};
 use crate::engine::Engine;
 use crate::ledger::{LedgerError, rows};
 
-/// One member that the text names.
+/// A member that the text names.
 #[derive(Serialize, Deserialize)]
 struct Named {
     #[serde(with = "serde_bytes")]
@@ -17,17 +18,17 @@ struct Named {
     addresses: Vec<SocketAddr>,
 }
 
-/// How much the recovery text is worth that was printed last.
+/// Worth of the recovery text that was printed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paper {
-    /// Members that it names, beside the node that printed it.
+    /// Members that it names, without the node that printed it.
     pub named: usize,
-    /// How many of them are members still, and say that they can be reached at an address that it names.
+    /// Those that are still members, and say that they can be reached at an address that it names.
     pub found: usize,
 }
 
 impl Engine {
-    /// Notes whom a recovery text names that was just printed.
+    /// Notes the members that a recovery text names, which was just printed.
     ///
     /// # Errors
     ///
@@ -51,8 +52,7 @@ impl Engine {
         Ok(())
     }
 
-    /// What the recovery text finds that was printed last on this node; `None` if none was, as far as is
-    /// known.
+    /// Worth of the recovery text that was printed last on this node; `None` if none is known.
     ///
     /// # Errors
     ///

@@ -4,8 +4,9 @@ use crate::engine::Engine;
 use crate::membership::recovery::asking::round;
 
 impl Engine {
-    /// Asks members that are silent once in the root's name, as the node does by itself now and then, where
-    /// the root secret is: whoever was removed, or follows a log that parts from theirs, learns it so.
+    /// Asks silent members once in the root's name, where the root secret is, as the node does by
+    /// itself now and then. If this node was removed, or follows a log that parts from theirs, it
+    /// learns it so.
     pub async fn ask_silent_members(&self) {
         let layers = &self.layers;
         if let Some(root) =

@@ -18,8 +18,8 @@ impl Engine {
         self.layers.transfer.restored.told.subscribe()
     }
 
-    /// Versions that have to be written again because their numbers were used twice: each with its own
-    /// content, with this `seen` and the height it had. Only owners write.
+    /// Versions that have to be written again because their numbers were used twice: each with its
+    /// own content, with this `seen` and the height it had. Only owners write.
     ///
     /// # Errors
     ///

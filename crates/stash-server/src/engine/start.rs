@@ -1,4 +1,4 @@
-//! How an engine comes up, and how it follows its peers as they come and go.
+//! Start of an engine, and of the tasks for each peer as peers come and go.
 
 use std::sync::Arc;
 

@@ -41,13 +41,14 @@ impl Engine {
         Ok(Repaired { found, completed, left })
     }
 
-    /// How the repair stands.
+    /// State of the repair.
     #[must_use]
     pub fn repair_status(&self) -> RepairStatus {
         self.layers.upkeep.repairs.status()
     }
 
-    /// What [`Engine::collect`] would give back now; with `now`, without waiting for any grace.
+    /// The room that [`Engine::collect`] would give back now; with `now`, without waiting for any
+    /// grace.
     ///
     /// # Errors
     ///
@@ -58,8 +59,9 @@ impl Engine {
     }
 
     /// Collects what no record needs, at once and without pauses; with `now`, without waiting for
-    /// any grace. Segments of the log are written again from a fifth of dead entries on, and not from a
-    /// half as the node does by itself. `progress` hears after every step what was done so far, and ends it by `false`.
+    /// any grace. Segments of the log are written again from a fifth of dead entries on, and not
+    /// from a half as the node does by itself. `progress` hears after every step what was done so
+    /// far, and ends it by `false`.
     ///
     /// # Errors
     ///
@@ -95,12 +97,12 @@ impl Engine {
         check(&self.layers.upkeep, read_data).await
     }
 
-    /// What was found damaged and is not healed, the first `limit`.
+    /// Damage that was found and is not healed, the first `limit`.
     pub async fn damaged(&self, limit: usize) -> Vec<Damaged> {
         damaged(&self.layers.upkeep, limit).await
     }
 
-    /// The housekeeping of an engine in [`crate::Mode::Inline`], for whoever drives it.
+    /// The housekeeping of an engine in [`crate::Mode::Inline`], for the caller that drives it.
     #[must_use]
     pub fn housekeeper(&self) -> Housekeeper {
         Housekeeper::new(&self.layers.upkeep)

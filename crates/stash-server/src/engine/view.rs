@@ -1,4 +1,4 @@
-//! What an engine shows of itself and of the members.
+//! Views of an engine and of its members.
 
 use std::net::SocketAddr;
 
@@ -12,28 +12,28 @@ use crate::transfer::suspects::Trial;
 use crate::upkeep::house::HouseStatus;
 use crate::upkeep::repairs::RepairStatus;
 
-/// One member as this node sees it.
+/// A member as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberView {
     /// The member.
     pub node: NodeId,
     /// Its Noise static key.
     pub noise: NoisePublic,
-    /// What it may do.
+    /// Its role.
     pub role: Role,
     /// Its sealed display name.
     pub label: Vec<u8>,
-    /// Whether it is this node.
+    /// True if it is this node.
     pub this: bool,
-    /// Whether it is connected now; true for this node.
+    /// True if it is connected now, or is this node.
     pub connected: bool,
-    /// Where it says that it can be reached.
+    /// Addresses at which it says that it can be reached.
     pub addresses: Vec<SocketAddr>,
-    /// Whether it has been away for so long that it does not count as a copy until it is back.
+    /// True if it has been away for so long that it does not count as a copy until it is back.
     pub lapsed: bool,
-    /// How it stood up to challenges of this node.
+    /// Results of this node's challenges to it.
     pub trial: Trial,
-    /// How much room it has, if it has said so since this node started.
+    /// Its room, if it has said so since this node started.
     pub room: Option<MemberRoom>,
 }
 
@@ -42,7 +42,7 @@ pub struct MemberView {
 pub struct RemovedView {
     /// The node.
     pub node: NodeId,
-    /// What it could do at the end.
+    /// Its last role.
     pub role: Role,
     /// Its sealed display name.
     pub label: Vec<u8>,
@@ -57,7 +57,7 @@ pub struct EngineStatus {
     pub stash: StashId,
     /// This node's role.
     pub role: Role,
-    /// Whether this store has been through one full exchange of records.
+    /// True once this store has been through a full exchange of records.
     pub synchronised: bool,
     /// Members in all.
     pub members: usize,
@@ -77,17 +77,17 @@ pub struct EngineStatus {
     pub refused: u64,
     /// Why the store takes no writes, if so.
     pub read_only: Option<String>,
-    /// What somebody should look into.
+    /// Alarms that somebody should look into.
     pub alarms: Vec<String>,
     /// Chunks found damaged and not yet replaced.
     pub quarantined: u64,
     /// The figures of the store.
     pub store: Stats,
-    /// How the housekeeping stands.
+    /// State of the housekeeping.
     pub house: HouseStatus,
-    /// How the repair stands.
+    /// State of the repair.
     pub repair: RepairStatus,
-    /// How much of the line it takes.
+    /// Limits of its traffic.
     pub traffic: Traffic,
     /// Bytes sent to other nodes since the start, and received from them.
     pub transferred: PeerStats,
