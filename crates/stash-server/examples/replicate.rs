@@ -89,7 +89,7 @@ async fn start(
     Ok(Engine::start(options).await?)
 }
 
-/// What a vault does: a record whose sealed meta names the file.
+/// The work of a vault: a record whose sealed meta names the file.
 fn record(root: &RootSecret, signer: &Arc<NodeKeys>, chunk: ChunkRef) -> Result<Write, KeyError> {
     let key = Key::new("example")?;
     let read = root.read_root();

@@ -1,4 +1,5 @@
-//! The tests of the crate from outside, in one program: it is built once, and not once for each of them.
+//! The tests of the crate from outside, in one program: it is built once, and not once for each of
+//! them.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 

@@ -1,4 +1,5 @@
-//! Removing an owner that has written under more incarnations than one entry of the member log names.
+//! Removing an owner that has written under more incarnations than one entry of the member log
+//! names.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
@@ -183,7 +184,8 @@ async fn after_a_loss_lists_are_read_where_a_member_listens_and_told_to_who_was_
     assert_eq!(away.engine.member_log().head(), signed.log.head());
 }
 
-/// A member that tells the last records of whoever is asked about, one an answer, and hands them over.
+/// A member that tells the last records of whoever is asked about, one an answer, and hands them
+/// over.
 fn tells(records: Vec<Record>) -> Script {
     script(move |ask, _| match ask {
         Ask::Writers { from, .. } => {

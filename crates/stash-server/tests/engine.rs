@@ -41,8 +41,8 @@ async fn a_put_is_on_every_member_and_any_member_reads_it() {
     assert!(located.iter().all(|(_, answer)| *answer == Ok(vec![true; 4])), "{located:?}");
 }
 
-/// Batches that wait are committed together: one that cannot be is no reason for others to fail, and
-/// the records stand in one chain without a gap.
+/// Batches that wait are committed together: one that cannot be is no reason for others to fail,
+/// and the records stand in one chain without a gap.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn puts_at_once_are_one_chain_and_one_that_fails_fails_alone() {
     const PUTS: usize = 24;

@@ -1,6 +1,6 @@
 //! Evicting without holds: when a chunk is proven, when it is dropped, and that its room is back
-//! everywhere once nothing names it. The other side speaks `docs/protocol.md` by an implementation of
-//! its own.
+//! everywhere once nothing names it. The other side speaks `docs/protocol.md` by an implementation
+//! of its own.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
@@ -241,7 +241,7 @@ async fn scene(lens: &[usize]) -> Scene {
     Scene { stash, node, chunks, bytes: Arc::new(bytes), prover }
 }
 
-/// What an honest member answers to the question of evicting.
+/// The answers of an honest member to the question of evicting.
 #[derive(Clone)]
 struct Honest {
     stash: StashId,

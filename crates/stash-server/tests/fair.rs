@@ -1,5 +1,5 @@
-//! Members that take what others need as well: places, turns, patience. After each of them, and while
-//! it is at it, another member asks everything that a member can ask. All of them speak
+//! Members that take what others need as well: places, turns, patience. After each of them, and
+//! while it is at it, another member asks everything that a member can ask. All of them speak
 //! `docs/protocol.md` by an implementation of their own.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
@@ -150,8 +150,8 @@ async fn ask_and_leave(
     open
 }
 
-/// Small answers fill the first window of a connection (320 KiB); large ones, of which a member is given
-/// two at first, the first windows of two streams (64 KiB each).
+/// Small answers fill the first window of a connection (320 KiB); large ones, of which a member is
+/// given two at first, the first windows of two streams (64 KiB each).
 const SMALL_ANSWERS: u64 = 300 << 10;
 const LARGE_ANSWERS: u64 = 120 << 10;
 
@@ -277,8 +277,8 @@ async fn whoever_asks_without_pause_holds_up_nobody_who_asks_once() {
     drop(open);
 }
 
-/// A member whose answers are what `act` says of a question and of how many it got for its order and
-/// its member log before; and that number.
+/// A member whose answers are what `act` says of a question and of how many it got for its order
+/// and its member log before; and that number.
 async fn scripted(
     scene: &Scene,
     hello: Hello,

@@ -1,4 +1,5 @@
-//! A founder that may know less of the member log than others do: it signs nothing that could fork it.
+//! A founder that may know less of the member log than others do: it signs nothing that could fork
+//! it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
@@ -45,7 +46,7 @@ impl Stopped {
     }
 }
 
-/// Whether the founder refuses every change among members, and has changed nothing.
+/// Checks that the founder refuses every change among members, and has changed nothing.
 async fn signs_nothing(founder: &Node, keeper: &Node) {
     let (id, before) = (keeper.engine.node_id(), founder.engine.member_log().head());
     for refused in

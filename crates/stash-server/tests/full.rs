@@ -1,5 +1,5 @@
-//! Members that are full: they ask nobody for what they cannot keep, learn what has ended, and take the
-//! rest once there is room.
+//! Members that are full: they ask nobody for what they cannot keep, learn what has ended, and take
+//! the rest once there is room.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 

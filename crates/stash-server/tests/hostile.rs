@@ -99,7 +99,7 @@ impl Scene {
     }
 }
 
-/// What to answer for a chunk when all chunks are at hand.
+/// Answer for a chunk when all chunks are at hand.
 type Lie = fn(&Bytes, Address) -> Act;
 
 fn said(bytes: &Bytes, address: Address) -> u32 {
@@ -314,7 +314,7 @@ async fn a_late_first_chunk_does_not_wait_for_buffers_that_later_chunks_hold() {
     read(&node, &refs).await;
 }
 
-/// What a scripted prover knows when it is asked.
+/// Knowledge of a scripted prover when it is asked.
 struct Asked<'a> {
     nonce: &'a [u8],
     stash: StashId,

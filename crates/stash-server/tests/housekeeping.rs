@@ -1,4 +1,4 @@
-//! What a node does by itself: it collects, and heals from others what it finds damaged.
+//! Work that a node does by itself: it collects, and heals from others what it finds damaged.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 

@@ -1,5 +1,5 @@
-//! A stash of hundreds of members: entries of the member log that fill several rows of a store, and a
-//! log that fills several messages.
+//! A stash of hundreds of members: entries of the member log that fill several rows of a store, and
+//! a log that fills several messages.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 

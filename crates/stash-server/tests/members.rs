@@ -133,8 +133,9 @@ async fn only_the_founder_removes_and_not_itself() {
     assert_eq!(founder.engine.epoch(), 0);
 }
 
-/// A founder that knows one record of an owner, and a keeper that was given two more of it while the
-/// founder was away, the second of which forgets what the founder had written. Both are stopped.
+/// A founder that knows one record of an owner, and a keeper that was given two more of it while
+/// the founder was away, the second of which forgets what the founder had written. Both are
+/// stopped.
 struct Parted {
     stash: Stash,
     owner: Client,

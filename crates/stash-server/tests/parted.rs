@@ -1,4 +1,4 @@
-//! What a node keeps about a member is gone once the member is removed.
+//! Rows that a node keeps about a member are gone once the member is removed.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 

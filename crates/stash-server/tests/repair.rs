@@ -1,5 +1,5 @@
-//! Copies that are lost, and members that lie about theirs: found, counted as they are, and made good
-//! with no owner online.
+//! Copies that are lost, and members that lie about theirs: found, counted as they are, and made
+//! good with no owner online.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 

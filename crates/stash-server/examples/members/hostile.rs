@@ -16,7 +16,7 @@ const CATCHING_UP: usize = 7;
 /// Streams that a member may have open on a connection.
 const STREAMS: usize = 1_024;
 
-/// How long each hostile thing lasts.
+/// Time that each hostile act lasts.
 const ACT: Duration = Duration::from_secs(2);
 
 /// Gets everything, several chunks at once, as fast as its line allows.

@@ -26,10 +26,10 @@ use crate::member::{Member, Session, narrow, usual};
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
-/// What a member asks for must be there within this time.
+/// Longest wait for anything that a member asks for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the others are at it before what they do to the rest is measured.
+/// Time that the others are at it before their effect on the rest is measured.
 const BEFORE: Duration = Duration::from_secs(2);
 
 fn main() -> Result<(), Failure> {
@@ -144,7 +144,7 @@ async fn gets(
     Ok(took)
 }
 
-/// How many there were; the median and the 99th of a hundred, in microseconds.
+/// The number of them; the median and the 99th of a hundred, in microseconds.
 fn figures(took: &[Duration]) -> String {
     let mut sorted = took.to_vec();
     sorted.sort_unstable();

@@ -1,4 +1,4 @@
-//! One member that speaks `docs/protocol.md`, without a store.
+//! A member that speaks `docs/protocol.md`, without a store.
 
 use std::future::ready;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::{Failure, PATIENCE};
 
-/// What a member asks (B.2, B.3).
+/// A question of a member (B.2, B.3).
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ask {
@@ -69,7 +69,7 @@ impl Together {
     }
 }
 
-/// What a member is answered. Most of it is not looked at.
+/// An answer to a member. Most of it is not looked at.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {

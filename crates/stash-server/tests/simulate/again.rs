@@ -1,4 +1,4 @@
-//! What a vault does beside an engine: it writes versions again whose numbers were used twice.
+//! The work of a vault beside an engine: it writes versions again whose numbers were used twice.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

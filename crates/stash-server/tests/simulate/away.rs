@@ -11,15 +11,15 @@ use tokio::time::sleep;
 
 use crate::world::World;
 
-/// One in so many seeds has it; the others are the schedules that they were before. Two of them also
-/// have guests or members that change.
+/// Seeds that have it: all that leave the second number when divided by the first. The others are
+/// the schedules that they were before. Two of them also have guests or members that change.
 const SEEDS: (u64, u64) = (5, 2);
 
-/// After everything is back, nodes take back by themselves what they took for lost: whatever was found
-/// damaged is looked at every ten minutes.
+/// After everything is back, nodes take back by themselves what they took for lost: whatever was
+/// found damaged is looked at every ten minutes.
 const TAKEN_BACK: Duration = Duration::from_secs(1_300);
 
-/// Who takes files away in one schedule. It draws from its own numbers.
+/// A thief that takes files away in one schedule. It draws from its own numbers.
 pub(crate) struct Thief(StdRng);
 
 impl Thief {

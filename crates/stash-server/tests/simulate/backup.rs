@@ -17,14 +17,14 @@ use crate::world::World;
 /// The state of a disk as it was.
 pub(crate) struct Backup {
     disk: MemDisk,
-    /// How often the machine had been started.
+    /// Number of times that the machine had been started.
     starts: u64,
-    /// What the node had noted of its opens.
+    /// The node's note of its opens.
     opens: Option<Opens>,
     disks: u32,
-    /// What it had written.
+    /// Records that it had written.
     written: BTreeSet<RecordHash>,
-    /// What it held.
+    /// Records that it held.
     records: BTreeSet<RecordHash>,
 }
 
@@ -61,7 +61,7 @@ impl World {
         (0..self.machines.len()).filter(|other| *other != at && self.is_member(*other)).collect()
     }
 
-    /// What no other member that runs has is lost if a machine is.
+    /// Notes what is lost if a machine is: what no other member that runs has.
     pub(crate) fn note_losses(&mut self, at: usize) {
         let mut model = lock(&self.model);
         let running =
@@ -144,8 +144,8 @@ impl World {
         }
     }
 
-    /// A copy of everything that a node has is put back, its note of the opens as well: it cannot know
-    /// before it meets somebody.
+    /// A copy of everything that a node has is put back, its note of the opens as well: it cannot
+    /// know before it meets somebody.
     pub(crate) async fn rewind(&mut self) {
         let backed_up: Vec<usize> = self.backups.keys().copied().collect();
         if backed_up.is_empty() {

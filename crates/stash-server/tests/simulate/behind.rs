@@ -1,5 +1,5 @@
-//! The founder is put back to before its last change of members, and all that it reaches then is a member
-//! that has not heard of that change.
+//! The founder is put back to before its last change of members, and all that it reaches then is a
+//! member that has not heard of that change.
 
 use std::time::Duration;
 

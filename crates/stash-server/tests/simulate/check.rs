@@ -1,4 +1,4 @@
-//! What must hold, while things go wrong and after they have.
+//! Checks of what must hold, while things go wrong and after they have.
 
 use std::collections::BTreeSet;
 
@@ -7,20 +7,21 @@ use stash_crypto::{ForgetKind, NameId, Record, RecordHash, RecordKind};
 
 use crate::model::{Known, Model};
 
-/// Whether a node that holds these records of the name may have dropped this one, now or in the past.
+/// True if a node that holds these records of the name may have dropped this one, now or in the
+/// past.
 pub(crate) fn may_be_gone(model: &Model, held: &[Record], gone: &RecordHash) -> bool {
     let Some(known) = model.records.get(gone) else { return true };
     known.is_past() || taken(model, held, (gone, known), Known::is_past)
 }
 
-/// Whether it is gone for good: what lies past a cut took nothing that the founder had.
+/// True if it is gone for good: what lies past a cut took nothing that the founder had.
 fn rightly_gone(model: &Model, held: &[Record], gone: &RecordHash) -> bool {
     let Some(known) = model.records.get(gone) else { return true };
     let was = |other: &Known| model.may_have_taken(other, gone);
     known.is_past() || taken(model, held, (gone, known), was)
 }
 
-/// Whether records that are held took this one away, or others that were.
+/// True if records that are held took this one away, or others that were.
 pub(crate) fn taken(
     model: &Model,
     held: &[Record],

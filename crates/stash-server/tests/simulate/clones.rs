@@ -1,5 +1,5 @@
-//! Two machines that run with the keys of one node: a copy of everything that it has is started on a
-//! second one, and both run on, until the user stops one of them for good.
+//! Two machines that run with the keys of one node: a copy of everything that it has is started on
+//! a second one, and both run on, until the user stops one of them for good.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ const BOTH: Duration = Duration::from_secs(600);
 pub(crate) struct Twins {
     /// The first machine, and the one that got the copy.
     machines: [usize; 2],
-    /// How many disks each had had then.
+    /// Number of disks that each had had then.
     disks: [u32; 2],
-    /// Whether the node had been through a full exchange then. What comes before that may be what it
-    /// has written itself, and raises no alarm.
+    /// True if the node had been through a full exchange then. What comes before that may be what
+    /// it has written itself, and raises no alarm.
     synchronised: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a stash of many members costs when nothing is wrong.
+//! The cost of a stash of many members when nothing is wrong.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Evictions whose chunk is named a second time, or forgotten, at the worst moment; and the room that
-//! must be back at the end.
+//! Evictions whose chunk is named a second time, or forgotten, at the worst moment; and the room
+//! that must be back at the end.
 //!
 //! Every fifth seed has some of these between its other events, drawn by a generator of their own.
 
@@ -18,7 +18,7 @@ use crate::operation::Content;
 use crate::profile::Profile;
 use crate::world::World;
 
-/// How likely one of them follows an event.
+/// Chance that one of them follows an event.
 const OFTEN: f64 = 0.1;
 
 /// Until those who are not cut off have learned of a forget.

@@ -1,5 +1,5 @@
-//! Members that run out of room, at any time and for as long as it pleases the seed, and what must hold of
-//! them: they bring no more than they keep, and they learn whatever has ended.
+//! Members that run out of room, at any time and for as long as it pleases the seed, and what must
+//! hold of them: they bring no more than they keep, and they learn whatever has ended.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -27,11 +27,12 @@ const EVERY: (u64, u64) = (7, 2);
 /// Bytes beyond what a store has that it may still take, at most: a few records, or some chunks.
 const ROOM: u64 = 24 << 10;
 
-/// Bytes that a life of a node may bring in vain: what was on its way when there was room for it, one
-/// look at each record, and what a disk that fails does not take.
+/// Bytes that a life of a node may bring in vain: what was on its way when there was room for it,
+/// one look at each record, and what a disk that fails does not take.
 const IN_VAIN: u64 = 40 << 10;
 
-/// Bytes that come in vain each time that chunk files go away, before the node sees it: a chunk or two.
+/// Bytes that come in vain each time that chunk files go away, before the node sees it: a chunk or
+/// two.
 const IN_VAIN_AWAY: u64 = 8 << 10;
 
 /// So long are members full at the end: whoever brings the same again and again is noticed.
@@ -150,8 +151,8 @@ const FILES: u8 = 200;
 /// Bytes that the keeper may take of it.
 const QUOTA: u64 = 256 << 10;
 
-/// Bytes that a keeper received from the only other member in an hour in which it was full, and what its
-/// store grew by.
+/// Bytes that a keeper received from the only other member in an hour in which it was full, and
+/// what its store grew by.
 pub(crate) fn bytes_of_a_full_hour() -> (u64, u64) {
     simulated(async {
         let mut world = World::new(1, Profile::of(1, 2..=2));

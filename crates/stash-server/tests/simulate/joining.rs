@@ -15,7 +15,7 @@ use crate::network::{Life, lock};
 use crate::profile::Guest;
 use crate::world::World;
 
-/// How long tickets are good for: not for long, or for longer than a schedule takes.
+/// Lifetimes of tickets: not for long, or for longer than a schedule takes.
 const LIFETIMES: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(24 * 3_600)];
 
 /// At the end, when everything is healed, whoever has a ticket joins in so many attempts.
@@ -28,7 +28,8 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub(crate) struct Invited {
     machine: usize,
     ticket: Arc<Ticket>,
-    /// The founder, and how many disks it had had: what is on the one that it has now knows the ticket.
+    /// The founder, and how many disks it had had: what is on the one that it has now knows the
+    /// ticket.
     founder: (usize, u32),
 }
 

@@ -1,4 +1,4 @@
-//! One machine of a schedule: a disk, keys, a clock, and at times an engine that runs on them.
+//! A machine of a schedule: a disk, keys, a clock, and at times an engine that runs on them.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -27,22 +27,22 @@ pub(crate) const SMALL: u32 = 2_048;
 /// The machine that holds the root secret, until it is lost.
 pub(crate) const FOUNDER: usize = 0;
 
-/// What all machines of a schedule share.
+/// State that all machines of a schedule share.
 pub(crate) struct Common {
     pub(crate) stash: Stash,
     pub(crate) log: MemberLog,
     /// The members, in order of their machines.
     pub(crate) nodes: Vec<NodeId>,
-    /// Where every member listens, signed by it.
+    /// Addresses of every member, signed by it.
     pub(crate) addresses: Vec<Vec<u8>>,
     pub(crate) switch: Switch,
-    /// How many seconds were left out since the schedule began: all clocks are so much later, and every
+    /// Seconds that were left out since the schedule began: all clocks are so much later, and every
     /// node that ran has run for so much longer.
     pub(crate) skipped: Arc<AtomicU64>,
     pub(crate) seed: u64,
 }
 
-/// How a machine stops.
+/// The way in which a machine stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// The process is killed: its system keeps what it has written, and says that nobody is there.
@@ -59,23 +59,23 @@ pub(crate) struct Machine {
     pub(crate) keys: Arc<NodeKeys>,
     pub(crate) disk: MemDisk,
     pub(crate) running: Option<Running>,
-    /// Whether it is there: a guest is not before it has come, and one of two machines with the same
-    /// keys is not any more once it is stopped for good.
+    /// True if it is there: a guest is not before it has come, and one of two machines with the
+    /// same keys is not any more once it is stopped for good.
     pub(crate) is_present: bool,
-    /// Whether the root secret is on it.
+    /// True if the root secret is on it.
     pub(crate) is_founder: bool,
-    /// What a node that joined was given.
+    /// Data that a node that joined was given.
     pub(crate) welcome: Option<Welcome>,
-    /// What the node noted beside its store: the store's id, and how often it was opened.
+    /// The node's note beside its store: the store's id, and how often it was opened.
     pub(crate) opens: Option<Opens>,
-    /// How much its clock is wrong, in seconds.
+    /// Error of its clock, in seconds.
     pub(crate) wrong: Arc<AtomicI64>,
     starts: u64,
-    /// What its store may take.
+    /// Quota of its store.
     pub(crate) quota: Quota,
 }
 
-/// What a node keeps beside its store of what it was given when it joined.
+/// Data that a node was given when it joined, and keeps beside its store.
 pub(crate) struct Welcome {
     pub(crate) log: MemberLog,
     pub(crate) addresses: Vec<Vec<u8>>,
@@ -88,7 +88,7 @@ pub(crate) struct Running {
     pub(crate) engine: Engine,
     pub(crate) store: Store,
     house: JoinHandle<()>,
-    /// What a vault does beside it.
+    /// The work of a vault beside it.
     pub(crate) vault: Option<JoinHandle<()>>,
 }
 
@@ -133,7 +133,7 @@ impl Machine {
         }
     }
 
-    /// How often it was started.
+    /// Number of times that it was started.
     pub(crate) fn starts(&self) -> u64 {
         self.starts
     }
@@ -182,7 +182,7 @@ impl Machine {
         Ok(())
     }
 
-    /// What a node takes from this machine in one of its lives.
+    /// The environment of a node on this machine in one of its lives.
     pub(crate) fn environment(
         &self,
         common: &Common,

@@ -1,6 +1,6 @@
 //! Whole nodes, 3 to 30 of them, in one thread and in simulated time: each seed is one schedule of
-//! writes, crashes, cuts, faulty disks, lost disks, lies, clones and changes of members, and every run of it
-//! is the same.
+//! writes, crashes, cuts, faulty disks, lost disks, lies, clones and changes of members, and every
+//! run of it is the same.
 //!
 //! `cargo xtask simulate` runs many; `docs/testing.md` says what is checked and how to replay.
 
@@ -76,7 +76,7 @@ fn one_seed_is_one_schedule() {
     }
 }
 
-/// One hash of all schedules: a change that is to change nothing leaves it as it is.
+/// A hash of all schedules: a change that is to change nothing leaves it as it is.
 fn of_all(hashes: &BTreeMap<u64, blake3::Hash>) -> blake3::Hash {
     let mut all = blake3::Hasher::new();
     for (seed, hash) in hashes {

@@ -65,14 +65,14 @@ impl Admission for Root {
 }
 
 impl Common {
-    /// What the founder signs member entries with.
+    /// The founder's means to sign member entries.
     pub(crate) fn admission(&self, seed: u64) -> Arc<dyn Admission> {
         let random = Mutex::new(StdRng::seed_from_u64(seed ^ 2));
         Arc::new(Root { secret: self.stash.root(), random })
     }
 }
 
-/// What is to become of a member.
+/// Change to a member.
 #[derive(Clone, Copy, Debug)]
 enum Change {
     Remove,
@@ -85,7 +85,7 @@ impl World {
         self.log.member(&self.common.nodes[at]).map(|member| member.role)
     }
 
-    /// Whether a machine is there, and a member.
+    /// True if a machine is there, and a member.
     pub(crate) fn is_member(&self, at: usize) -> bool {
         self.machines[at].is_present && self.role(at).is_some()
     }
@@ -99,15 +99,16 @@ impl World {
         self.members().filter(|machine| self.hollow != Some(machine.index))
     }
 
-    /// Whether a machine runs and knows the whole member log.
+    /// True if a machine runs and knows the whole member log.
     pub(crate) fn is_current(&self, at: usize) -> bool {
         let log = self.machines[at].up().map(|running| running.engine.member_log());
         log.is_some_and(|log| log.head() == self.log.head())
     }
 
-    /// Whether a founder that follows the rules signs at the end of the log, if it signs: it knows the
-    /// whole, or whoever it has to meet before includes one that has known it since before the founder's
-    /// disk was replaced. It may have met enough before, or all that it waits for without the one that leaves.
+    /// True if a founder that follows the rules signs at the end of the log, if it signs: it knows
+    /// the whole, or the members that it has to meet before include one that has known it since
+    /// before the founder's disk was replaced. It may have met enough before, or all that it waits
+    /// for without the one that leaves.
     pub(crate) fn signs_at_the_end(&self, leaving: Option<usize>) -> bool {
         if self.is_current(self.founder) {
             return true;
@@ -136,9 +137,9 @@ impl World {
         is_met(&mut others.iter().copied()) && is_met(&mut staying)
     }
 
-    /// Whether everybody comes to know the whole log though a machine loses what it knows of it: each,
-    /// and that machine, which begins with what it knew first, knows a member that has it. To whoever
-    /// is in nobody's log, nobody answers.
+    /// True if everybody comes to know the whole log though a machine loses what it knows of it:
+    /// each, and that machine, which begins with what it knew first, knows a member that has it. A
+    /// node that is in nobody's log is answered by nobody.
     pub(crate) fn is_told_without(&self, at: usize) -> bool {
         let others = self.others(at).into_iter();
         let (current, behind): (Vec<_>, Vec<_>) = others.partition(|other| self.is_current(*other));
@@ -228,7 +229,7 @@ impl World {
         }
     }
 
-    /// What each machine that runs holds of what another one has written.
+    /// Records that each machine that runs holds of another one's writing.
     fn written_by(&self, author: usize) -> BTreeMap<usize, BTreeSet<RecordHash>> {
         let model = lock(&self.model);
         let by = |record: &Record| {

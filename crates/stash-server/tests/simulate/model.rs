@@ -1,5 +1,5 @@
-//! What the schedule knows and no node does: every record that was written, what its author had
-//! seen, what was acknowledged, and what no disk has any more.
+//! Facts that the schedule knows and no node does: every record that was written, what its author
+//! had seen, what was acknowledged, and what no disk has any more.
 //!
 //! "Had seen" is kept as sets of records, without vectors, numbers and writers: a twin of the
 //! product's rules that shares none of their shortcuts.
@@ -17,7 +17,7 @@ pub(crate) struct Known {
     pub(crate) record: Record,
     /// The machine that signed it.
     pub(crate) by: usize,
-    /// Who signed it, and a number for people.
+    /// Its author, and a number for people.
     pub(crate) title: String,
     /// Everything of the name that the author had seen; of a forget, all that it names.
     pub(crate) past: BTreeSet<RecordHash>,
@@ -29,7 +29,7 @@ pub(crate) struct Known {
     pub(crate) fate: Fate,
 }
 
-/// What a change of members has made of a record.
+/// Effect of a change of members on a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// Its author has been an owner all the time.
@@ -67,7 +67,7 @@ pub(crate) struct Model {
     ended: BTreeMap<usize, usize>,
     /// Counters of machines that were made to write no more: each is used no more.
     ended_writers: BTreeMap<Writer, usize>,
-    /// What the founder held at each ending.
+    /// Records that the founder held at each ending.
     founder_held: Vec<BTreeSet<RecordHash>>,
     /// Machines that were removed.
     pub(crate) removed: BTreeSet<usize>,
@@ -77,9 +77,9 @@ pub(crate) struct Model {
     twins: Option<([usize; 2], BTreeSet<RecordHash>)>,
     /// Versions that were written again, and as what.
     pub(crate) again: BTreeMap<RecordHash, BTreeSet<RecordHash>>,
-    /// How many entries the member log has by now.
+    /// Number of entries that the member log has by now.
     pub(crate) log_len: u64,
-    /// What must never be, and was.
+    /// Violations of what must hold.
     pub(crate) violations: Vec<String>,
 }
 
@@ -142,12 +142,13 @@ impl Model {
         self.twins = Some((machines, common));
     }
 
-    /// Whether a machine is one of two with the same keys.
+    /// True if a machine is one of two with the same keys.
     pub(crate) fn is_twin(&self, at: usize) -> bool {
         self.twins.as_ref().is_some_and(|(machines, _)| machines.contains(&at))
     }
 
-    /// Whether one of two machines with the same keys has signed a record, and the other one has not.
+    /// True if one of two machines with the same keys has signed a record, and the other one has
+    /// not.
     pub(crate) fn is_of_twin(&self, at: usize, hash: &RecordHash) -> bool {
         let own = |(_, common): &(_, BTreeSet<RecordHash>)| !common.contains(hash);
         let by = self.records.get(hash).map(|known| known.by);
@@ -199,8 +200,8 @@ impl Model {
         !self.ended.contains_key(&at)
     }
 
-    /// What a machine that holds these records has written until now. What it has signed in vain, it may
-    /// sign again, in one life or in two.
+    /// Records that a machine that holds these has written until now. What it has signed in vain,
+    /// it may sign again, in one life or in two.
     pub(crate) fn written_by(
         &self,
         at: usize,
@@ -211,8 +212,8 @@ impl Model {
         written.map(|(hash, _)| *hash).collect()
     }
 
-    /// A machine is back where it had signed these: what it signed since and signs from now on, under
-    /// the same counters, may have the same numbers.
+    /// A machine is back where it had signed these: what it signed since and signs from now on,
+    /// under the same counters, may have the same numbers.
     pub(crate) fn parts(&mut self, at: usize, common: &BTreeSet<RecordHash>) {
         for known in self.records.values().filter(|known| known.by == at) {
             let of = self.parted.entry(known.record.clear().dot.writer);
@@ -228,7 +229,7 @@ impl Model {
         (!common.contains(hash)).then_some(writer)
     }
 
-    /// Whether a vector names this record, and certainly no other one by its number.
+    /// True if a vector names this record, and certainly no other one by its number.
     pub(crate) fn is_named(&self, hash: &RecordHash, vector: &Vector) -> bool {
         let dot = |known: &Known| known.record.clear().dot;
         let Some(named) = self.records.get(hash).map(dot) else { return false };
@@ -241,7 +242,7 @@ impl Model {
         forget.past.iter().filter_map(|hash| self.doubtful(hash)).collect()
     }
 
-    /// Whether a forget may have taken a record for another one of the same number.
+    /// True if a forget may have taken a record for another one of the same number.
     pub(crate) fn may_mistake(&self, forget: &Known, hash: &RecordHash, known: &Known) -> bool {
         let named = self.named_twice(forget);
         if known.kind().is_version() {
@@ -250,12 +251,12 @@ impl Model {
         !named.is_disjoint(&self.named_twice(known))
     }
 
-    /// Whether a record is one that was written again.
+    /// True if a record is one that was written again.
     pub(crate) fn is_again(&self, hash: &RecordHash) -> bool {
         self.again.values().any(|again| again.contains(hash))
     }
 
-    /// Whether a version under a number that means two things was written again, or cannot be.
+    /// True if a version under a number that means two things was written again, or cannot be.
     pub(crate) fn shows_again(&self, hash: &RecordHash) -> bool {
         let acknowledged =
             |again: &RecordHash| self.records.get(again).is_some_and(|known| known.acknowledged);
@@ -273,14 +274,14 @@ impl Model {
         self.records.get(hash).map(|known| known.past.clone()).unwrap_or_default()
     }
 
-    /// Whether a record that lies past an ending may have taken this one away: it may, if the founder
-    /// had not got it when it cut.
+    /// True if a record that lies past an ending may have taken this one away: it may, if the
+    /// founder had not got it when it cut.
     pub(crate) fn may_have_taken(&self, past: &Known, gone: &RecordHash) -> bool {
         matches!(past.fate, Fate::Past(ending) if !self.founder_held[ending].contains(gone))
     }
 
-    /// Chunks that need not be anywhere: their last copies went with a disk, or with the record that
-    /// named them while a forget counted that does no more.
+    /// Chunks that need not be anywhere: their last copies went with a disk, or with the record
+    /// that named them while a forget counted that does no more.
     pub(crate) fn excused_chunks(&self) -> BTreeSet<Address> {
         let past = self.records.values().filter(|known| known.is_past());
         let hidden = past.flat_map(|known| &known.past).filter_map(|hash| self.records.get(hash));

@@ -37,7 +37,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One run of a machine, from its start to its end. What belongs to one that has ended sends nothing
+/// A run of a machine, from its start to its end. What belongs to one that has ended sends nothing
 /// and hears nothing.
 #[derive(Clone)]
 pub(crate) struct Life(Arc<Run>);
@@ -67,12 +67,12 @@ impl Life {
     }
 }
 
-/// How the network of one schedule behaves.
+/// Behaviour of the network of one schedule.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Weather {
     /// Longest way of a packet, in milliseconds.
     pub(crate) delay: u64,
-    /// How many packets of a thousand are lost at first.
+    /// Packets of a thousand that are lost at first.
     pub(crate) lost: u32,
 }
 
@@ -116,7 +116,7 @@ impl Switch {
         lock(&self.state).cut.insert((from, to));
     }
 
-    /// Whether two machines reach each other.
+    /// True if two machines reach each other.
     pub(crate) fn is_open(&self, one: usize, other: usize) -> bool {
         let cut = &lock(&self.state).cut;
         !cut.contains(&(one, other)) && !cut.contains(&(other, one))
@@ -174,7 +174,7 @@ impl Switch {
         lock(&self.state).sent.get(&(from, to)).copied().unwrap_or_default()
     }
 
-    /// How long a packet takes.
+    /// Time that a packet takes.
     fn way(&self) -> Duration {
         let mut state = lock(&self.state);
         let Weather { delay, lost } = state.weather;
@@ -201,7 +201,7 @@ impl Switch {
     }
 }
 
-/// Where a machine listens.
+/// Address at which a machine listens.
 pub(crate) fn address(machine: usize) -> SocketAddr {
     let last = u8::try_from(machine + 1).expect("a schedule has 30 machines at most");
     SocketAddr::from(([10, 0, 0, last], 7_979))
@@ -259,7 +259,7 @@ impl Listen for Listener {
     }
 }
 
-/// One direction of a connection.
+/// A direction of a connection.
 struct Pipe {
     from: Life,
     to: Life,

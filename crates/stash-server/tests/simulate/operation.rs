@@ -1,4 +1,4 @@
-//! What users and owners do on one node, each as a task of its own beside everything else.
+//! Operations of users and owners on one node, each as a task of its own beside everything else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -44,12 +44,12 @@ pub(crate) struct Up {
 pub(crate) struct New {
     pub(crate) kind: RecordKind,
     pub(crate) refs: Vec<ChunkRef>,
-    /// What it has seen; what is held of its name if that is not said.
+    /// The records that it has seen; those held of its name if that is not said.
     pub(crate) seen: Option<Seen>,
     pub(crate) height: Option<u64>,
 }
 
-/// What a record has seen: as it says it, and as the model does.
+/// The records that a record has seen: as it says it, and as the model does.
 pub(crate) struct Seen {
     pub(crate) vector: Vector,
     pub(crate) past: BTreeSet<RecordHash>,
@@ -61,7 +61,7 @@ impl New {
     }
 }
 
-/// One node in the hand of a user.
+/// A node in the hand of a user.
 #[derive(Clone)]
 pub(crate) struct Hand {
     pub(crate) common: Arc<Common>,
@@ -69,7 +69,7 @@ pub(crate) struct Hand {
     pub(crate) life: Life,
     pub(crate) engine: Engine,
     pub(crate) store: Store,
-    /// Who is a member, as the node knows it when the user begins.
+    /// The member log, as the node knows it when the user begins.
     pub(crate) log: MemberLog,
     pub(crate) keys: Arc<NodeKeys>,
     pub(crate) model: Arc<Mutex<Model>>,
@@ -78,7 +78,7 @@ pub(crate) struct Hand {
     pub(crate) seed: u64,
 }
 
-/// What a put stores.
+/// Content of a put.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Content {
     /// A few bytes in the record.
@@ -157,7 +157,7 @@ impl Hand {
         self.commit(upload, write, signed, format!("purge {key}"), wait).await;
     }
 
-    /// What retention does: a removed name ends, old versions go.
+    /// Work of retention: a removed name ends, old versions go.
     pub(crate) async fn retain(self, key: String) {
         let Ok(records) = held(&self.store, &self.name(&key)) else { return };
         let top = leaves(&records);

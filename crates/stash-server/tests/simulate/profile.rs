@@ -1,4 +1,4 @@
-//! What kind of schedule a seed makes: how many machines, what weather, which things happen often.
+//! The kind of schedule that a seed makes: its machines, its weather, the events that are frequent.
 
 use std::ops::RangeInclusive;
 
@@ -49,7 +49,7 @@ pub(crate) enum Event {
     Recover,
 }
 
-/// How often each event happens in a schedule that draws it, against the others.
+/// Weight of each event in a schedule that draws it, against the others.
 const EVENTS: [(Event, u32); 22] = [
     (Event::Put, 30),
     (Event::Remove, 8),
@@ -78,7 +78,7 @@ const EVENTS: [(Event, u32); 22] = [
 /// Every third seed has some of these as well: the others are the schedules that they were before.
 const RARE: [(Event, u32); 2] = [(Event::Member, 8), (Event::Rewind, 4)];
 
-/// Who is there beside the founding members.
+/// Machines beside those of the founding members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Guest {
     /// A machine that will run with the keys of this owner.
@@ -103,14 +103,14 @@ pub(crate) struct Profile {
     liar: bool,
     names: usize,
     pub(crate) events: Vec<(Event, u32)>,
-    /// How many events there are.
+    /// Number of events.
     pub(crate) length: usize,
     /// Longest pause between two, in milliseconds.
     pub(crate) pause: u64,
-    /// How long the nodes have to meet before anything happens, in milliseconds.
+    /// Time that the nodes have to meet before anything happens, in milliseconds.
     pub(crate) calm: u64,
     pub(crate) weather: Weather,
-    /// One member is away for more than a year.
+    /// True if a member is away for more than a year.
     pub(crate) year: bool,
     /// Machines beside those of the founding members, which come later.
     pub(crate) guests: Vec<Guest>,
@@ -170,12 +170,12 @@ impl Profile {
         }
     }
 
-    /// Whether copies are put back of which a node cannot know.
+    /// True if copies are put back of which a node cannot know.
     pub(crate) fn rewinds(&self) -> bool {
         self.events.iter().any(|(event, _)| *event == Event::Rewind)
     }
 
-    /// Whether numbers are used by two lives of a node.
+    /// True if numbers are used by two lives of a node.
     pub(crate) fn parts(&self) -> bool {
         self.rewinds() || self.clone_of().is_some()
     }
@@ -238,9 +238,9 @@ fn guests(seed: u64, owners: usize, events: &mut Vec<(Event, u32)>) -> Vec<Guest
     guests
 }
 
-/// Whether somebody is away for more than a year in this schedule, beside a keeper that drops all the
-/// time what it says that it has. Whoever gives up bytes because that one shows them loses them, so
-/// nobody does.
+/// True if somebody is away for more than a year in this schedule, beside a keeper that drops all
+/// the time what it says that it has. A node that gives up bytes because that one shows them loses
+/// them, so nobody does.
 fn is_year(seed: u64, events: &mut Vec<(Event, u32)>) -> bool {
     const NEVER: [Event; 9] = [
         Event::Evict,

@@ -1,8 +1,9 @@
-//! The machine that holds the root secret is lost, and somebody comes back by that secret alone, while members
-//! are away or show an old state of the member log.
+//! The machine that holds the root secret is lost, and somebody comes back by that secret alone,
+//! while members are away or show an old state of the member log.
 //!
-//! It is lost only while every other member knows the whole log, so whoever follows the rules signs at
-//! its end: what members lose of it later, more than half of them would have to lose at the same time.
+//! It is lost only while every other member knows the whole log, so whoever follows the rules signs
+//! at its end: what members lose of it later, more than half of them would have to lose at the same
+//! time.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -32,7 +33,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// So long do two machines with the root secret run until somebody looks at the alarms.
 const BOTH: Duration = Duration::from_secs(900);
 
-/// What became of the machine that held the root secret.
+/// Fate of the machine that held the root secret.
 #[derive(Default)]
 pub(crate) struct Loss {
     lost: Option<Lost>,
@@ -47,13 +48,13 @@ struct Lost {
     machine: usize,
     /// It is not broken: somebody finds it and starts it.
     returns: bool,
-    /// What it held.
+    /// Records that it held.
     held: BTreeSet<RecordHash>,
     /// The member log of which the recovery text names members.
     text: MemberLog,
 }
 
-/// What the heir wants.
+/// Aim of the heir.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manner {
     Read,
@@ -62,7 +63,7 @@ enum Manner {
     Alone,
 }
 
-/// Who could have been asked what.
+/// Members that could have been asked.
 struct Reach {
     /// Members that run, and whom the heir reaches.
     running: Vec<usize>,
@@ -122,8 +123,8 @@ impl World {
         self.loss.lost = Some(Lost { machine: at, returns, held, text });
     }
 
-    /// A member shows the member log as it was once, on an older copy of its disk or an empty one, and
-    /// nobody but the heir reaches it.
+    /// A member shows the member log as it was once, on an older copy of its disk or an empty one,
+    /// and nobody but the heir reaches it.
     async fn show_less(&mut self) {
         let Some(heir) = self.heir() else { return };
         let others = self.others(self.founder);
@@ -307,8 +308,8 @@ impl World {
         let _ = self.start(heir).await;
     }
 
-    /// At the end, when everything is healed: the stash comes back, by most members, or by all that there
-    /// are.
+    /// At the end, when everything is healed: the stash comes back, by most members, or by all that
+    /// there are.
     pub(crate) async fn all_recover(&mut self) {
         let Some(lost) = self.loss.lost.clone() else { return };
         for _ in 0..ATTEMPTS {
@@ -330,8 +331,8 @@ impl World {
         lock(&self.model).violation("the stash does not come back by the root secret".to_owned());
     }
 
-    /// The machine that was lost is found and started: whoever sees both says so, and then it is stopped
-    /// for good. It is removed in any case.
+    /// The machine that was lost is found and started: whoever sees both says so, and then it is
+    /// stopped for good. It is removed in any case.
     pub(crate) async fn clear_up_after(&mut self) {
         let Some(Lost { machine: at, returns, held, .. }) = self.loss.lost.clone() else { return };
         if !self.loss.is_back || self.loss.forked_at.is_some() {
@@ -382,8 +383,8 @@ impl World {
         self.machines[at].is_present = false;
     }
 
-    /// At the end of a schedule in which the root signed two continuations of the log: everybody who
-    /// runs has raised the alarm, if members of both met.
+    /// At the end of a schedule in which the root signed two continuations of the log: everybody
+    /// who runs has raised the alarm, if members of both met.
     pub(crate) async fn check_fork(&mut self) {
         let Some(index) = self.loss.forked_at else { return };
         if let Some(lost) = self.loss.lost.clone().filter(|lost| lost.returns) {
@@ -425,7 +426,7 @@ impl World {
     }
 }
 
-/// Whether everything in the first log is in the second one.
+/// True if everything in the first log is in the second one.
 fn is_beginning(first: &MemberLog, second: &MemberLog) -> bool {
     second.entries().starts_with(first.entries())
 }

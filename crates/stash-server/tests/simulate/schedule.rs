@@ -1,4 +1,4 @@
-//! One schedule, from its first event to the checks at its end.
+//! A schedule, from its first event to the checks at its end.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::settle::settle;
 use crate::world::World;
 use crate::year::year;
 
-/// What came of a schedule.
+/// Outcome of a schedule.
 pub(crate) struct Report {
     pub(crate) hash: blake3::Hash,
     pub(crate) lines: Vec<String>,

@@ -24,7 +24,8 @@ pub(crate) const SETTLED: Duration = Duration::from_secs(2 * 3_600);
 /// Between two looks whether they are.
 pub(crate) const LOOK: Duration = Duration::from_secs(10);
 
-/// Chunks come after records: so long after the last one at most, with all of them tried again twice.
+/// Chunks come after records: so long after the last one at most, with all of them tried again
+/// twice.
 const CHUNKS: Duration = Duration::from_secs(150);
 
 /// The longest that anything may take that a user began.
@@ -105,14 +106,14 @@ async fn hear_nothing(world: &mut World) {
     }
 }
 
-/// Whether all ran, and all members hold the same records and know the same members.
+/// True if all ran, and all members hold the same records and know the same members.
 async fn is_settled(world: &mut World) -> bool {
     let all = world.run_all().await;
     all && unequal(world).is_empty() && Box::pin(to_write_again(world)).await.is_none()
 }
 
 impl World {
-    /// Runs what does not, or not as it should, on disks that are whole. Whether all ran before.
+    /// Runs what does not, or not as it should, on disks that are whole. True if all ran before.
     pub(crate) async fn run_all(&mut self) -> bool {
         let mut all = true;
         for at in self.present() {
@@ -153,7 +154,7 @@ async fn to_write_again(world: &World) -> Option<usize> {
     None
 }
 
-/// What some members hold or know and others do not.
+/// Records and members that some members hold or know and others do not.
 pub(crate) fn unequal(world: &World) -> String {
     let mut text = String::new();
     for machine in world.honest().filter(|one| one.up().is_some() && !world.is_current(one.index)) {

@@ -1,4 +1,4 @@
-//! What happened, in order: a hash of all of it, and lines for people.
+//! The trace of events, in order: a hash of all of it, and lines for people.
 
 use std::sync::{Arc, Mutex};
 

@@ -33,7 +33,8 @@ use crate::recovery::Loss;
 use crate::support::{Stash, admit_entry};
 use crate::trace::Trace;
 
-/// What a node has set aside comes back, once it knows the log that says that it counts.
+/// Time until records that a node has set aside come back, once it knows the log by which they
+/// count.
 const TAKEN_BACK: Duration = Duration::from_secs(30);
 
 pub(crate) struct World {
@@ -46,21 +47,21 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     pub(crate) tasks: Vec<JoinHandle<()>>,
     pub(crate) begun: Instant,
-    /// What each machine held when it was looked at last.
+    /// Records that each machine held when it was looked at last.
     pub(crate) seen: BTreeMap<(usize, NameId), BTreeSet<RecordHash>>,
     /// Since when each machine has known the whole member log, and how many entries that were.
     pub(crate) current_since: BTreeMap<usize, (u64, Instant)>,
     pub(crate) backups: BTreeMap<usize, Backup>,
-    /// How many disks each machine has had.
+    /// Number of disks that each machine has had.
     pub(crate) disks: Vec<u32>,
     /// The log of members as the founder has made it.
     pub(crate) log: MemberLog,
     /// The machine that signs changes of members, or did until it was lost.
     pub(crate) founder: usize,
-    /// When the disk of the founder was last replaced by what may know less of the log, and whether it
-    /// can see that.
+    /// When the disk of the founder was last replaced by what may know less of the log, and whether
+    /// it can see that.
     pub(crate) put_back: Option<(Instant, bool)>,
-    /// What became of the founder's machine.
+    /// Fate of the founder's machine.
     pub(crate) loss: Loss,
     /// Machines that are owners, or were.
     pub(crate) writers: Vec<usize>,
@@ -74,11 +75,11 @@ pub(crate) struct World {
     pub(crate) invited: Option<Invited>,
     /// Tickets that were used, or that have expired.
     pub(crate) old_tickets: Vec<Arc<Ticket>>,
-    /// Who takes chunk files away for a while.
+    /// The thief that takes chunk files away for a while.
     pub(crate) thief: Option<Thief>,
-    /// How often each machine's chunk files were taken away.
+    /// Number of times that each machine's chunk files were taken away.
     pub(crate) taken: BTreeMap<usize, u64>,
-    /// Who is short of room, and when.
+    /// Machines that are short of room, and when.
     pub(crate) full: Full,
 }
 
@@ -165,7 +166,7 @@ impl World {
         keys[at].clone()
     }
 
-    /// What some put stores.
+    /// Content for some put.
     pub(crate) fn content(&mut self) -> Content {
         match Content::draw(&mut self.random) {
             // What is named after a pause is given up meanwhile.
@@ -218,7 +219,7 @@ impl World {
         }
     }
 
-    /// One node for a user.
+    /// A node for a user.
     pub(crate) fn hand(&mut self, at: usize) -> Option<Hand> {
         let seed = self.random.random();
         self.hand_with(at, seed)
@@ -288,7 +289,7 @@ impl World {
         }
     }
 
-    /// Whether a machine has known the whole member log for so long.
+    /// True if a machine has known the whole member log for so long.
     fn knows_log_for(&self, at: usize, long: Duration) -> bool {
         let since = self.current_since.get(&at);
         since.is_some_and(|(length, since)| *length == self.log.len() && since.elapsed() >= long)

@@ -1,5 +1,5 @@
-//! A member that is away for more than a year, and a keeper that drops all the time what it says that
-//! it has: when the member is back, nothing rises and nothing is lost.
+//! A member that is away for more than a year, and a keeper that drops all the time what it says
+//! that it has: when the member is back, nothing rises and nothing is lost.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::schedule::go_on;
 use crate::settle::{LOOK, SETTLED, check, settle, unequal};
 use crate::world::World;
 
-/// How long the member is away: so many steps of so many seconds.
+/// Time that the member is away: so many steps of so many seconds.
 const AWAY: (u32, u64) = (40, 10 * 24 * 3_600);
 
 /// Between two steps: whatever is due by then is done.
@@ -30,14 +30,15 @@ const SAID: Duration = Duration::from_secs(1_800);
 /// Versions of one name, more than retention leaves.
 const VERSIONS: usize = 12;
 
-/// Between two looks of the keeper at what it may drop: everybody has been told by then that it has it.
+/// Between two looks of the keeper at what it may drop: everybody has been told by then that it has
+/// it.
 const DROPS: Duration = Duration::from_millis(500);
 
-/// What the keeper drops.
+/// Records that the keeper drops.
 #[derive(Clone, Copy, Debug)]
 enum Hollow {
     Everything,
-    /// What says that something is gone: old versions are as good as new to it.
+    /// Records that say that something is gone: old versions are as good as new to it.
     Endings,
     Versions,
 }
@@ -98,8 +99,8 @@ async fn leave(world: &mut World, at: usize) {
     world.trace.line(&format!("node {at} is away"));
 }
 
-/// More than a year goes by. Everything that has a name is written more often than retention leaves, is
-/// removed, purged or forgotten.
+/// More than a year goes by. Everything that has a name is written more often than retention
+/// leaves, is removed, purged or forgotten.
 async fn pass(world: &mut World, mode: Hollow) {
     let (steps, seconds) = AWAY;
     for step in 0..steps {

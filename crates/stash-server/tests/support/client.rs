@@ -224,14 +224,14 @@ fn join_realm(ticket: &Ticket) -> Realm {
     }
 }
 
-/// What a scripted member does with a request of the engine's.
+/// Act of a scripted member on a request of the engine's.
 pub(crate) enum Act {
     Say(Answer),
     /// Says a length, then sends these bytes, whether they fit or not.
     Send(u32, Vec<u8>),
     /// Leaves the stream open and never answers.
     Nothing,
-    /// What a polite member without any chunk does.
+    /// Acts as a polite member without any chunk.
     Default,
 }
 
@@ -419,7 +419,7 @@ fn polite(ask: Ask) -> Answer {
     }
 }
 
-/// One connection.
+/// A connection.
 pub(crate) struct Session {
     pub(crate) peer: Peer,
 }

@@ -20,7 +20,7 @@ use stash_server::{
     Write, found, join,
 };
 
-/// Where a test waits for something to become true, it gives up after this.
+/// Longest wait of a test for something to become true.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Founder {
@@ -77,7 +77,7 @@ pub(crate) fn admit_entry(
     MemberEntry::sign(&root.root_signer(), log.len(), log.head(), change).unwrap()
 }
 
-/// One running node of a test stash.
+/// A running node of a test stash.
 pub(crate) struct Node {
     pub(crate) engine: Engine,
     pub(crate) keys: Arc<NodeKeys>,
@@ -88,9 +88,9 @@ pub(crate) struct Node {
 /// A stash for tests: its root secret, and everything that a vault would know.
 pub(crate) struct Stash {
     pub(crate) root: [u8; 32],
-    /// How every node of it keeps its store in order.
+    /// Settings of the housekeeping of every node of it.
     pub(crate) housekeeping: Housekeeping,
-    /// How much of the line nodes take that are started from now on.
+    /// Limits of the traffic of nodes that are started from now on.
     pub(crate) traffic: Traffic,
 }
 
@@ -241,8 +241,8 @@ impl Stash {
         }
     }
 
-    /// Seals one chunk of at least `len` pseudo-random bytes, of a length that needs no padding, and
-    /// hands it to an upload.
+    /// Seals one chunk of at least `len` pseudo-random bytes, of a length that needs no padding,
+    /// and hands it to an upload.
     pub(crate) async fn chunk(
         &self,
         node: &Node,

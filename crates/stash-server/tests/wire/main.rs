@@ -1,5 +1,5 @@
-//! What a node answers on the wire, and what it makes of an initiator that breaks
-//! `docs/protocol.md` part B: put streams, requests, joins and news of members.
+//! Answers of a node on the wire, and its treatment of an initiator that breaks `docs/protocol.md`
+//! part B: put streams, requests, joins and news of members.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
