@@ -18,7 +18,7 @@ pub(crate) struct Founder {
     pub core: Arc<Core>,
     pub membership: Arc<Membership>,
     pub replication: Arc<Replication>,
-    /// Held while members or tickets are changed: one change at a time, since an entry of the member
-    /// log follows the one before.
+    /// Held while members or tickets are changed: one change at a time, since an entry of the
+    /// member log follows the one before.
     pub admitting: tokio::sync::Mutex<()>,
 }

@@ -15,7 +15,7 @@ use crate::lock::lock;
 pub(crate) struct Meter {
     interval: Duration,
     burst: u32,
-    /// When each member would be through with what it did, at the rate alone.
+    /// Time at which each member would be through with what it did, at the rate alone.
     due: Mutex<BTreeMap<NodeId, Instant>>,
 }
 
@@ -43,7 +43,7 @@ impl Meter {
         may
     }
 
-    /// When what a member did before is through.
+    /// The time at which a member is through with what it did before.
     fn begin(&self, due: &mut BTreeMap<NodeId, Instant>, member: NodeId, now: Instant) -> Instant {
         // Of whoever is through, nothing needs to be known.
         due.retain(|_, at| *at > now);

@@ -22,7 +22,7 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    /// In order of their ids.
+    /// The connected members, in order of their ids.
     pub(crate) fn connected(&self) -> Vec<(NodeId, Peer)> {
         lock(&self.connected).iter().map(|(node, peer)| (*node, peer.clone())).collect()
     }

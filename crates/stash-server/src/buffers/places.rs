@@ -63,7 +63,7 @@ struct Member {
     has_own: bool,
     out: usize,
     allowed: usize,
-    /// When it was last given something, by the count of what was given.
+    /// Time of its last turn, by the count of what was given.
     turn: u64,
     waiting: VecDeque<Waiting>,
 }

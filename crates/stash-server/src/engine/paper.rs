@@ -23,7 +23,7 @@ struct Named {
 pub struct Paper {
     /// Members that it names, without the node that printed it.
     pub named: usize,
-    /// Those that are still members, and say that they can be reached at an address that it names.
+    /// Number of them that are still members, and say that they can be reached at a named address.
     pub found: usize,
 }
 

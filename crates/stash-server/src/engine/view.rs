@@ -75,7 +75,7 @@ pub struct EngineStatus {
     pub incomplete: u64,
     /// Records of others that found no room here; at most 65,536 are counted.
     pub refused: u64,
-    /// Why the store takes no writes, if so.
+    /// The reason why the store takes no writes, if so.
     pub read_only: Option<String>,
     /// Alarms that somebody should look into.
     pub alarms: Vec<String>,

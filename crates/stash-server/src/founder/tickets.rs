@@ -17,9 +17,9 @@ pub struct TicketView {
     pub id: TicketId,
     /// The role that it admits to.
     pub role: Role,
-    /// When it was made; rows of older programs do not say.
+    /// Time at which it was made; rows of older programs do not say.
     pub made: Option<u64>,
-    /// When it expires.
+    /// Time at which it expires.
     pub expires: u64,
     /// The node that joined with it, and when, if the row says so.
     pub used: Option<(NodeId, Option<u64>)>,

@@ -14,7 +14,7 @@ use crate::ledger::rows;
 /// so long is a node off in a day.
 pub const JUMP: Duration = Duration::from_secs(24 * 3_600);
 
-/// For so long of uptime it must run evenly before it is believed, at first and after a jump.
+/// Uptime for which the clock must run evenly before it is believed, at first and after a jump.
 pub const PROBATION: Duration = Duration::from_secs(24 * 3_600);
 
 /// The wall clock as last seen, since when it runs evenly, and when work last relied on it.

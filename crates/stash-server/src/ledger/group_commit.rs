@@ -20,7 +20,7 @@ pub(crate) struct GroupCommit<Q, A> {
 struct Queue<Q, A> {
     /// Bounded by the threads that wait.
     waiting: VecDeque<Waiting<Q, A>>,
-    /// Somebody does the work, or has been told to. If not, nobody waits.
+    /// True if somebody does the work, or has been told to. If not, nobody waits.
     led: bool,
 }
 
@@ -49,7 +49,7 @@ impl<Q, A> GroupCommit<Q, A> {
     ///
     /// # Panics
     ///
-    /// If the work does, for all whose work it was.
+    /// If the work panics, for all callers whose work it was.
     pub(crate) fn take(&self, request: Q, weight: usize, work: impl FnOnce(Vec<Q>) -> Vec<A>) -> A {
         let (tell, hear) = sync_channel(1);
         let led = {

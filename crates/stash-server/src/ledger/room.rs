@@ -19,7 +19,7 @@ pub(crate) const FEW: usize = 16;
 /// Bytes that such a question brings at most, of records that say something only.
 const FEW_BYTES: u64 = (FEW * SAYS_ONLY) as u64;
 
-/// Of what a small store may have, so much has to be left for a question to be of use.
+/// Part of a small store, one in so many, that has to be left for a question to be of use.
 const PART: u64 = 256;
 
 /// Room that must be left for a few records to be asked for.
@@ -98,6 +98,6 @@ fn rank(allowance: Allowance) -> u8 {
 pub(crate) enum Whose {
     /// This node, whose owner sees what they take.
     Own,
-    /// Some member.
+    /// Any member.
     Others,
 }

@@ -6,7 +6,7 @@
 use stash_crypto::member::{Barred, Misnamed};
 use stash_crypto::{Dot, Record, RecordHash, StashId, Vector};
 
-/// Why a record is not accepted. Its sender or author is at fault; nothing was kept.
+/// Reason why a record is not accepted. Its sender or author is at fault; nothing was kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unacceptable {
     /// The bytes are no record.

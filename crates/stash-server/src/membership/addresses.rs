@@ -22,14 +22,15 @@ const DIALLED: usize = 8;
 /// somebody sets it up. Each is written down here, and passed on to every connected member.
 const MOVES: u32 = 8;
 
-/// After them, one is taken so often.
+/// Interval at which more moves are taken, one each time.
 const MOVE: Duration = Duration::from_secs(60);
 
 /// Announcements of one member that are looked at at once: as many as there are when 64 members
 /// that were away come together.
 const ANNOUNCEMENTS: u32 = 64;
 
-/// After them, one is looked at so often: each may have some hundred signatures to verify.
+/// Interval at which more announcements are looked at, one each time: each may have some hundred
+/// signatures to verify.
 const ANNOUNCEMENT: Duration = Duration::from_millis(125);
 
 /// State for the addresses of members, beside the addresses themselves.
@@ -74,7 +75,7 @@ impl Addresses {
     }
 }
 
-/// Those of a member's addresses that a node dials, which can itself be reached at `own`.
+/// The addresses of a member that are dialled by a node which can itself be reached at `own`.
 pub(crate) fn dialled(claimed: &[SocketAddr], own: &[SocketAddr]) -> Vec<SocketAddr> {
     claimed.iter().filter(|addr| may_dial(addr, own)).take(DIALLED).copied().collect()
 }

@@ -1,4 +1,5 @@
-//! When members were last connected, and which of them say that their chunk files are away.
+//! Times at which members were last connected, and members that say that their chunk files are
+//! away.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;

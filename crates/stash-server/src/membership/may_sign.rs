@@ -46,9 +46,9 @@ pub(crate) fn doubt(store: &Store) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Somebody shows what the root secret has signed and this node, which holds it, did not know: it
-/// was put back and could not notice, or another one signs. It is in doubt from then on, also if
-/// that cannot be written. Blocking.
+/// Notes that somebody shows what the root secret has signed and this node, which holds it, did not
+/// know: it was put back and could not notice, or another one signs. It is in doubt from then on,
+/// also if that cannot be written. Blocking.
 pub(crate) fn was_put_back(membership: &Membership, store: &Store) -> Result<(), LedgerError> {
     let _one_at_a_time = lock(&membership.standing.keeping);
     let known = membership.standing.known();

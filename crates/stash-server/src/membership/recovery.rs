@@ -37,7 +37,8 @@ pub struct Life {
     pub counted: usize,
     /// Number of these that showed it, or an earlier state of it.
     pub answered: usize,
-    /// When the founder last confirmed it, in seconds since 1970, if a member could say so.
+    /// Time at which the founder last confirmed it, in seconds since 1970, if a member could say
+    /// so.
     pub confirmed: Option<u64>,
 }
 
@@ -51,7 +52,7 @@ pub enum RecoverError {
     /// Two members show logs of which neither is the beginning of the other.
     #[error("the member logs that were shown part: the root secret has had two lives")]
     Parted(Vec<Life>),
-    /// Those that answered agree, and are too few to know that nobody has more.
+    /// The members that answered agree, and are too few to know that nobody has more.
     #[error(
         "{} of the {} members of the log answered, and more than half must: another one may know more of it",
         .0.answered, .0.counted

@@ -30,7 +30,7 @@ pub(crate) enum PutReply {
     },
     /// Answers records, one result each.
     Results {
-        /// In the order of the records.
+        /// The results, in the order of the records.
         results: Vec<RecordResult>,
     },
 }
@@ -53,7 +53,7 @@ pub(crate) enum RecordResult {
     },
     /// The responder cannot store now (a disk that fails, read-only); the record may be good.
     Failed {
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
     },
     /// The responder has no room for it now.

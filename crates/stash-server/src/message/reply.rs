@@ -27,7 +27,7 @@ pub(crate) enum Reply {
         /// 32 bytes a chunk, in the order of the groups and of the chunks in each; zeros for one
         /// that is not proven.
         proofs: ByteBuf,
-        /// Why chunks are not proven, for people; empty when all are.
+        /// The reason why chunks are not proven, for people; empty when all are.
         reason: String,
     },
     /// Proofs of possession.

@@ -164,7 +164,7 @@ pub(crate) enum NamedBy {
 pub(crate) enum FindPuts {
     /// None.
     None,
-    /// Those that name chunks: their content is elsewhere.
+    /// Puts that name chunks: their content is elsewhere.
     Naming,
     /// All.
     #[default]

@@ -54,7 +54,7 @@ pub(crate) struct Taken {
     pub(crate) shown: u64,
     /// Number that were not asked for: they are known to find no room here.
     pub(crate) struck: usize,
-    /// Those that may be there and find no room here.
+    /// Records that may be there and find no room here.
     pub(crate) no_room: Vec<RecordHash>,
 }
 

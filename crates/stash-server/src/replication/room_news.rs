@@ -14,10 +14,10 @@ use crate::rpc::ask;
 /// Time between two looks at the room here, if nothing was refused and nothing became free.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// Between two announcements, at least: while a collection goes on, room grows all the time.
+/// Pause between two announcements, at least: while a collection goes on, room grows all the time.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Between two looks, at least: counting what is lacking reads a part of the index.
+/// Pause between two looks, at least: counting what is lacking reads a part of the index.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// While there is room, it is told again when it has changed by one part in so many of the whole.

@@ -21,11 +21,11 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 /// The time at which each kind of work with one member is due, since the connection began.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    /// When all that is held is compared next.
+    /// The time at which all that is held is compared next.
     audit: Duration,
     /// From one comparison to the next.
     interval: Duration,
-    /// When the member is asked next what it still lacks.
+    /// The time at which the member is asked next what it still lacks.
     settle: Duration,
     /// True while these questions are under way; else they have ended, and the next ones have not
     /// begun.
@@ -117,7 +117,7 @@ impl Schedule {
         self.settle = now.saturating_add(rest.unwrap_or(SETTLE));
     }
 
-    /// When something is due next.
+    /// The time at which something is due next.
     pub(crate) fn next(&self) -> Duration {
         match self.is_unsettled || self.is_settling {
             true => self.audit.min(self.settle),

@@ -27,7 +27,7 @@ const BATCH: usize = 256;
 /// Records whose chunks are brought at once. Their buffers are bounded besides.
 const AT_ONCE: usize = 16;
 
-/// So many copies or more are no danger.
+/// Copies with which a record is in no danger.
 const MANY: u8 = 3;
 
 /// Time until wanted chunks are asked for again that no connected member had, if nothing new

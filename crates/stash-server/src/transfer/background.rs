@@ -11,19 +11,19 @@ use crate::lock::lock;
 /// The limits of a node. The default has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// For everything that goes between this node and others.
+    /// Limit for everything that goes between this node and others.
     pub bandwidth: Bandwidth,
-    /// For chunks that this node lacks and nobody waits for: catching up and repair. What they take
-    /// counts for `bandwidth` as well.
+    /// Limit for chunks that this node lacks and nobody waits for: catching up and repair. What
+    /// they take counts for `bandwidth` as well.
     pub background_down: Option<Rate>,
 }
 
 /// Bytes of chunks and records that came from members to be kept here, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replicated {
-    /// All of them.
+    /// All that came.
     pub came: u64,
-    /// Those that the store took, or had.
+    /// Bytes that the store took, or had.
     pub kept: u64,
 }
 

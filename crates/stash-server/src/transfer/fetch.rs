@@ -110,7 +110,7 @@ pub enum FetchError {
         address: Address,
         /// Its length in bytes.
         sealed_len: u32,
-        /// Why not.
+        /// The reason.
         why: Arc<StageError>,
     },
     /// There is no room to note what a manifest chunk names, so that nothing of it would be kept.

@@ -118,7 +118,7 @@ struct Intake {
     expected: VecDeque<(ChunkRef, Reservation)>,
     asked: BTreeSet<Address>,
     filling: Option<Filling>,
-    /// Some chunk found no room since the last records.
+    /// True if some chunk found no room since the last records.
     full: Arc<AtomicBool>,
     staging: JoinSet<Result<(), Fault>>,
     wants: mpsc::Sender<PutReply>,

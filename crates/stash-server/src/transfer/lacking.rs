@@ -91,7 +91,8 @@ impl Lacked {
         Lacked { nodes, after: Vec::new() }
     }
 
-    /// Those among the next `limit` that somebody lacks, which may be none; `None` after the last.
+    /// The records among the next `limit` that somebody lacks, which may be none; `None` after the
+    /// last.
     pub(crate) async fn next(
         &mut self,
         transfer: &Transfer,

@@ -35,7 +35,7 @@ const PIECE: usize = 256 << 10;
 /// Record messages that wait for their result.
 const AWAITED: usize = 32;
 
-/// Why a member that has no room has no copy.
+/// The reason why a member that has no room has no copy.
 const FULL: &str = "it is full";
 
 /// Times that chunks which the peer lacks are sent again for one message of records.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::lock::lock;
 use crate::transfer::tally::{STALL, Tally, Wait};
 
-/// When an upload last moved: a put gives up only when nothing has for [`STALL`].
+/// Time at which an upload last moved: a put gives up only when nothing has for [`STALL`].
 #[derive(Debug)]
 pub(crate) struct Progress(Mutex<Instant>);
 

@@ -16,7 +16,7 @@ const CLEARED: u32 = 10;
 /// outlives a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trial {
-    /// When it was last challenged, in seconds since 1970.
+    /// Time of its last challenge, in seconds since 1970.
     pub at: Option<u64>,
     /// Chunks and records that it has shown.
     pub shown: u64,

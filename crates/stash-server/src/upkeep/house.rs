@@ -34,18 +34,19 @@ pub(crate) struct House {
 /// Times and results of past work.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Notes {
-    /// When the last collection ended, in seconds since 1970, and what it gave back in bytes.
+    /// Time at which the last collection ended, in seconds since 1970, and the bytes that it gave
+    /// back.
     pub(crate) gc: Option<(u64, u64)>,
-    /// When the last pass began and ended, in seconds since 1970.
+    /// Times at which the last pass began and ended, in seconds since 1970.
     pub(crate) scrub: Option<(u64, u64)>,
-    /// A forecast of a collection, when it was made, and how long that took.
+    /// A forecast of a collection, the time at which it was made, and the time that this took.
     pub(crate) forecast: Option<(Collectable, Instant, Duration)>,
 }
 
 /// Status of the housekeeping. Times are seconds since 1970, counts are since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HouseStatus {
-    /// When the last collection ended.
+    /// Time at which the last collection ended.
     pub collected_at: Option<u64>,
     /// Bytes that it gave back.
     pub freed: u64,
@@ -53,7 +54,7 @@ pub struct HouseStatus {
     pub collectable: Collectable,
     /// True if a collection is under way.
     pub collecting: bool,
-    /// When the last pass of scrubbing ended.
+    /// Time at which the last pass of scrubbing ended.
     pub scrubbed_at: Option<u64>,
     /// Chunks and records found damaged.
     pub found: u64,

@@ -45,7 +45,7 @@ pub struct Checked {
     pub unhealed: u64,
 }
 
-/// Why housekeeping that somebody asked for ended early. What was done until then stays done.
+/// Reason why housekeeping that was asked for ended early. What was done until then stays done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HouseError {

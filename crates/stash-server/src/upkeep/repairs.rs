@@ -14,7 +14,7 @@ use crate::upkeep::counts::Copies;
 /// Status of the repair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RepairStatus {
-    /// When the last pass that has ended did so, in seconds since 1970.
+    /// Time at which the last pass that has ended did so, in seconds since 1970.
     pub ended_at: Option<u64>,
     /// Copies that this pass found, if this process made it.
     pub last: Option<Copies>,

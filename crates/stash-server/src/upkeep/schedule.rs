@@ -4,16 +4,16 @@
 
 use std::time::Duration;
 
-/// Between two notes of how long the node has run: a crash loses as much of a chunk's grace.
+/// Time between two notes of how long the node has run: a crash loses as much of a chunk's grace.
 pub(crate) const UPTIME: Duration = Duration::from_secs(600);
 
-/// Between two attempts to heal what no member had before.
+/// Time between two attempts to heal what no member had before.
 const HEAL: Duration = Duration::from_secs(600);
 
 /// A node that has just started has better things to do than to collect or to scrub.
 const SETTLE: Duration = Duration::from_secs(60);
 
-/// Until a collection begins that saves what is left of a damaged part of the log.
+/// Time until a collection begins that saves what is left of a damaged part of the log.
 const SOON: Duration = Duration::from_secs(60);
 
 /// Share of the disk's time that a collection takes, in percent: it ends long before the next one
@@ -23,17 +23,17 @@ const COLLECT_SHARE: u8 = 20;
 /// Settings by which a node keeps its store in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Housekeeping {
-    /// From the end of one collection to the next.
+    /// Time from the end of one collection to the next.
     pub gc_interval: Duration,
     /// Time for which no record may have named a chunk before it is collected, while the node ran.
     pub gc_grace: Duration,
     /// Share of the disk's time that scrubbing may take, in percent, at most 100. With 0 the node
     /// scrubs only when it is asked to.
     pub scrub_share: u8,
-    /// From the start of one pass over everything to the start of the next, at least.
+    /// Time from the start of one pass over everything to the start of the next, at least.
     pub scrub_interval: Duration,
-    /// From the start of one count of all copies to the start of the next, at most: events that may
-    /// have cost copies begin one sooner.
+    /// Time from the start of one count of all copies to the start of the next, at most: events
+    /// that may have cost copies begin one sooner.
     pub repair_interval: Duration,
     /// Time for which a member that is away still counts as a copy, and for which fewer copies than
     /// wanted are borne before bytes that were given up here are brought back; time that the node
@@ -45,7 +45,7 @@ pub struct Housekeeping {
     /// Copies that others should have of bytes that were given up here. With fewer than two, they
     /// are brought back without any grace.
     pub repair_copies: u64,
-    /// Between two challenges to each connected member.
+    /// Time between two challenges to each connected member.
     pub challenge_interval: Duration,
 }
 
@@ -100,7 +100,7 @@ pub(crate) struct Schedule {
     heal: Duration,
     collect: Duration,
     scrub: Duration,
-    /// When the pass under way began, if it began here.
+    /// Time at which the pass under way began, if it began here.
     pass: Option<Duration>,
 }
 
@@ -123,7 +123,7 @@ impl Schedule {
         Schedule { options, uptime: UPTIME, heal: SETTLE, collect, scrub, pass: None }
     }
 
-    /// When each duty is due.
+    /// The time at which each duty is due.
     pub(crate) fn all(&self) -> [(Duration, Duty); 4] {
         [
             (self.uptime, Duty::Uptime),

@@ -21,7 +21,7 @@ use crate::rpc::ask;
 /// Time from the start to the first questions: members that are there have connected by then.
 const FIRST: Duration = Duration::from_secs(60);
 
-/// Between two rounds of questions.
+/// Pause between two rounds of questions.
 const AGAIN: Duration = Duration::from_secs(600);
 
 /// Longest time for one member to answer.

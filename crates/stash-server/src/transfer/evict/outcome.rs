@@ -54,7 +54,7 @@ impl std::error::Error for EvictError {
     }
 }
 
-/// Why an eviction stopped.
+/// Reason why an eviction stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum EvictStop {
     /// No other member proved that it has every chunk, and will keep it.

@@ -1,4 +1,4 @@
-//! Some chunks of an eviction: looked up, proven and dropped together.
+//! A page of an eviction: chunks that are looked up, proven and dropped together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::transfer::evict::question::{self, CHUNKS, Group, RECORDS};
 /// reads 4 MiB a second brings within half of the 30 seconds that it may take.
 const BYTES: u64 = 64 << 20;
 
-/// A page of an eviction.
+/// Chunks that are proven and dropped together.
 pub(crate) struct Page {
     groups: Vec<Group>,
 }

@@ -26,7 +26,7 @@ pub(crate) const RECORDS: usize = 4_096;
 /// A member's answer.
 pub(crate) struct Answer {
     pub(super) proven: Vec<Address>,
-    /// For people.
+    /// A sentence for people.
     pub(super) text: String,
 }
 

@@ -17,7 +17,7 @@ use crate::upkeep::schedule::Housekeeping;
 /// With fewer copies than this elsewhere, bytes that were given up here are brought back at once.
 const AT_ONCE: u64 = 2;
 
-/// Some records that are looked at together.
+/// Records that are looked at together.
 pub(crate) struct Page<'a> {
     pub(super) upkeep: &'a Arc<Upkeep>,
     /// Members whose copies do not count.
