@@ -92,7 +92,7 @@ table! { TAGS:
     TAG_JOIN = "stash v1 join";
     /// Addresses, by the node that listens there.
     TAG_ADDRESSES = "stash v1 addresses";
-    /// How far the member log goes, by the root.
+    /// The length of the member log, by the root.
     TAG_CONFIRMATION = "stash v1 confirmation";
 }
 

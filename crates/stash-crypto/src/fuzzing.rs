@@ -1,4 +1,4 @@
-//! What a fuzzer runs: one function a format, which panics when a promise is broken.
+//! The functions that a fuzzer runs, one for each format. Each panics when a promise is broken.
 //!
 //! Compiled for tests and with `cfg(fuzzing)` only. `fuzz/` has a target for each function, and
 //! the inputs from which both the fuzzer and the tests below begin.

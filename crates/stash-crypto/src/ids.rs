@@ -86,7 +86,7 @@ id! {
     StashId(32);
     /// A node: its Ed25519 public key.
     NodeId(32);
-    /// What peers see of a file's name: keyed BLAKE3 of the [`Key`](crate::Key).
+    /// A file's name as peers see it: keyed BLAKE3 of the [`Key`](crate::Key).
     NameId(32);
     /// BLAKE3-256 of the sealed bytes of a chunk.
     Address(32);
@@ -98,7 +98,7 @@ id! {
     CutsHash(32);
     /// T: the authentication tag of a sealed chunk, a function of keys, header and plaintext.
     ChunkTag(32);
-    /// One life of a writer's counter: 8 random bytes.
+    /// An incarnation of a node, under which it numbers its records from 1: 8 random bytes.
     Incarnation(8);
     /// A ticket, used once.
     TicketId(16);

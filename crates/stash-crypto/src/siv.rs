@@ -16,7 +16,7 @@ use crate::contexts;
 /// Length of T in bytes.
 pub(crate) const TAG: usize = 32;
 
-/// One pair of keys for one purpose.
+/// A pair of keys for one purpose.
 pub(crate) struct Siv {
     mac: Zeroizing<[u8; 32]>,
     enc: Zeroizing<[u8; 32]>,

@@ -1,4 +1,4 @@
-//! What lets a node in: tickets and join requests; and the recovery text, for paper.
+//! Tickets, join requests, and the recovery text, for paper.
 //!
 //! Start with [`Ticket`] to invite, [`JoinRequest`] to join, and [`RecoveryText`] to recover a stash.
 

@@ -16,10 +16,10 @@ pub const MANIFEST_CHUNK_MAX: usize = 1 << 20;
 /// Most references in one manifest chunk.
 pub const MANIFEST_ENTRIES_MAX: usize = (MANIFEST_CHUNK_MAX - CHUNK_HEADER) / ChunkRef::ENCODED;
 
-/// One chunk of a version.
+/// A chunk of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkRef {
-    /// Where the chunk is kept.
+    /// The address under which the chunk is kept.
     pub address: Address,
     /// Its length in bytes as kept, header included.
     pub sealed_len: u32,
@@ -38,12 +38,12 @@ impl ChunkRef {
         Ok(Self { address: Address::from_bytes(reader.array()?), sealed_len: reader.u32()? })
     }
 
-    /// Whether a sealed file chunk can have this length.
+    /// True if a sealed file chunk can have this length.
     pub(crate) fn has_file_length(&self) -> bool {
         (CHUNK_OVERHEAD..=CHUNK_OVERHEAD + MAX_CHUNK_PLAIN).contains(&(self.sealed_len as usize))
     }
 
-    /// Whether a manifest chunk can have this length.
+    /// True if a manifest chunk can have this length.
     pub(crate) fn has_manifest_length(&self) -> bool {
         let len = self.sealed_len as usize;
         len > CHUNK_HEADER
@@ -61,7 +61,7 @@ pub enum Manifest {
     Indirect {
         /// The manifest chunks, in order.
         chunks: Vec<ChunkRef>,
-        /// How many file chunks they name together.
+        /// The number of file chunks that they name together.
         total: u64,
     },
 }
@@ -70,14 +70,14 @@ impl Manifest {
     /// No chunks.
     pub const EMPTY: Self = Self::Direct(Vec::new());
 
-    /// What the record names directly: file chunks or manifest chunks.
+    /// The chunks that the record names directly: file chunks or manifest chunks.
     pub fn refs(&self) -> &[ChunkRef] {
         match self {
             Self::Direct(refs) | Self::Indirect { chunks: refs, .. } => refs,
         }
     }
 
-    /// How many file chunks the version has.
+    /// The number of file chunks of the version.
     pub fn file_chunks(&self) -> u64 {
         match self {
             Self::Direct(refs) => refs.len() as u64,

@@ -22,7 +22,7 @@ const SUITE_SIV: u8 = 1;
 const KIND_FILE: u8 = 1;
 const KIND_MANIFEST: u8 = 2;
 
-/// What a chunk holds.
+/// The content of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChunkKind {
     /// A sealed piece of a file.
@@ -34,7 +34,7 @@ pub enum ChunkKind {
 /// The header of a chunk, readable without keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkHeader {
-    /// What follows.
+    /// The content of the chunk.
     pub kind: ChunkKind,
     /// The epoch of the read root that sealed it; 0 for manifests.
     pub epoch: u32,
@@ -131,12 +131,12 @@ pub enum OpenError {
     NotAuthentic,
 }
 
-/// What sealing yields beside the sealed bytes.
+/// The tag and the address of a chunk that was just sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sealed {
     /// T: finds an equal chunk again without sealing it.
     pub tag: ChunkTag,
-    /// Where the sealed bytes are kept.
+    /// The address of the sealed bytes.
     pub address: Address,
 }
 

@@ -7,7 +7,7 @@ use crate::Keyring;
 use crate::keys::keyring::checksum;
 use crate::keys::{KeyringError, Protection};
 
-/// Where a protected file says how much memory its passphrase takes, in KiB.
+/// The position, in a protected file, of the memory that its passphrase takes, in KiB.
 const MEMORY: usize = 16;
 
 /// The file as it is, and with its checksum put right behind it.

@@ -1,4 +1,4 @@
-//! What nodes hand to each other: join requests, addresses, grants, wraps, labels.
+//! The messages of nodes to each other: join requests, addresses, grants, wraps, labels.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;

@@ -29,7 +29,7 @@ pub fn member_entry(bytes: &[u8]) -> bool {
 
 /// Any row of changes, all of them signed by the root: a log takes each whole or is as it was.
 ///
-/// Of each change: 1 byte of kind, 1 of place (0 is where it belongs), 1 of node, then its fields
+/// For each change: 1 byte of kind, 1 of place (0 is where it belongs), 1 of node, then its fields
 /// with their length (u16) before them. The node's keys and signature are put right where the
 /// change says which node it is about.
 pub fn member_log(bytes: &[u8]) -> bool {

@@ -33,8 +33,8 @@ pub fn record(bytes: &[u8]) -> bool {
     true
 }
 
-/// What an author may seal and sign: a clear part with its length (u16) before it, then the
-/// padded plaintext of the meta. The author's identity is put right.
+/// A draft as an author may seal and sign it: a clear part with its length (u16) before it, then
+/// the padded plaintext of the meta. The author's identity is put right.
 pub fn meta(bytes: &[u8]) -> bool {
     let mut input = Input::new(bytes);
     let mut clear = Reader::new(input.block());

@@ -24,7 +24,7 @@ pub fn recovery(bytes: &[u8]) -> bool {
     both("stashrecovery", bytes, |text| RecoveryText::parse(text).map(|read| read.to_text()))
 }
 
-/// What a text is read as, written again.
+/// The text of the value that was read.
 type Again = Result<Zeroizing<String>, TextError>;
 
 fn both(prefix: &'static str, bytes: &[u8], read: fn(&str) -> Again) -> bool {

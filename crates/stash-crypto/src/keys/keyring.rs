@@ -47,7 +47,7 @@ impl Cost {
     }
 }
 
-/// How the file is protected.
+/// The protection of the file.
 #[derive(Clone, Copy)]
 pub enum Protection<'a> {
     /// By nothing but the file's mode.
@@ -244,7 +244,7 @@ impl Keyring {
         Ok(keyring)
     }
 
-    /// Who holds what, as the roles demand.
+    /// Checks that the keys fit the stash and the role.
     fn check(&self) -> Result<(), KeyringError> {
         let wrong_root = self.root.as_ref().is_some_and(|root| root.stash_id() != self.stash);
         let rules = [

@@ -187,7 +187,7 @@ impl ReadRoot {
         LabelKeys::new(self.epoch, self.siv(contexts::LABEL_MAC, contexts::LABEL_ENC))
     }
 
-    /// Seals R_(e-1) so that whoever holds R_e reads what is older.
+    /// Seals the read root before, so that a holder of this one can read what is older.
     ///
     /// # Panics
     /// If `previous` is not of the epoch just before this one.

@@ -17,10 +17,11 @@ pub const MAX_ADDRESSES: usize = 8;
 const MAGIC: [u8; 2] = *b"SA";
 const FORMAT: u8 = 1;
 
-/// Where a node listens. Of two with good signatures, the greater sequence replaces the smaller.
+/// The addresses of a node, signed by it. Of two that verify, the greater sequence replaces the
+/// smaller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedAddresses {
-    /// Whose addresses.
+    /// The node that listens there.
     pub node: NodeId,
     /// Grows with every change.
     pub sequence: u64,
@@ -39,7 +40,7 @@ pub enum AddressesError {
     /// Bytes follow after the signature.
     #[error("{extra} bytes follow after the addresses")]
     Trailing {
-        /// How many.
+        /// Bytes too many.
         extra: usize,
     },
     /// Another kind of object.
@@ -71,7 +72,7 @@ impl From<Truncated> for AddressesError {
     }
 }
 
-/// What is wrong with a list of addresses, before it is told as the operation's own error.
+/// A fault in a list of addresses. Each operation turns it into its own error.
 pub(crate) enum ListError {
     Truncated,
     Count(usize),
@@ -140,7 +141,7 @@ impl SignedAddresses {
         Ok(signed)
     }
 
-    /// Whether the node signed these addresses for this stash.
+    /// Checks that the node signed these addresses for this stash.
     pub fn verify(&self, stash: &StashId) -> Result<(), SignatureError> {
         let (key, body) = (self.node.as_bytes(), self.body());
         sign::verify(key, contexts::TAG_ADDRESSES, stash, &body, &self.signature)

@@ -1,4 +1,4 @@
-//! What a member entry changes.
+//! The changes that a member entry can make.
 
 use thiserror::Error;
 
@@ -21,8 +21,8 @@ pub const MAX_EPOCH_WRAP: usize = 128;
 /// Length of a sealed previous read root: T and the key.
 const SEALED_PREVIOUS: usize = 64;
 
-/// Where the records of one incarnation of a node that may not write any more end: what lies past
-/// `n` is set aside.
+/// The end of one incarnation of a node that may no longer write. Later records of it are set
+/// aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     /// The writer's incarnation.
@@ -61,7 +61,7 @@ impl Cut {
     }
 }
 
-/// Which key a wrap holds.
+/// The kind of key in a wrap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WrapKind {
     /// A network key.
@@ -79,12 +79,12 @@ impl WrapKind {
     }
 }
 
-/// One key of the new epoch, wrapped to one member or to the root.
+/// A key of the new epoch, wrapped to one member or to the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpochWrap {
-    /// Who can open it; `None` is the root. On the wire the root is 32 zeros.
+    /// The member that can open it; `None` is the root. On the wire the root is 32 zeros.
     pub to: Option<NodeId>,
-    /// Which key it holds.
+    /// The kind of key.
     pub kind: WrapKind,
     /// The wrap of a [`KeyGrant`](crate::KeyGrant) with this one key.
     pub sealed: Vec<u8>,
@@ -96,14 +96,14 @@ impl EpochWrap {
     }
 }
 
-/// What an entry changes.
+/// The change that an entry makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemberChange {
     /// A node becomes a member.
     Admit {
         /// Its keys.
         identity: Identity,
-        /// What it may do.
+        /// Its role.
         role: Role,
         /// The ticket it came with; zeros for the founder.
         ticket: TicketId,
@@ -117,17 +117,17 @@ pub enum MemberChange {
     SetRole {
         /// The member.
         node: NodeId,
-        /// What it may do from now on.
+        /// Its role from now on.
         role: Role,
-        /// Where its records end, as for a removal; none if it was no owner. What is listed stays
-        /// cut, should it become an owner again: it then writes under a new incarnation.
+        /// The ends of its records, as for a removal; none if it was no owner. These incarnations
+        /// stay cut, even if it becomes an owner again: it then writes under a new incarnation.
         cuts: Vec<Cut>,
     },
     /// A member is removed, for good.
     Remove {
         /// The member.
         node: NodeId,
-        /// Where its records end, sorted by incarnation. An incarnation that is not listed ends
+        /// The ends of its records, sorted by incarnation. An incarnation that no entry lists ends
         /// before its first record.
         cuts: Vec<Cut>,
     },
@@ -142,9 +142,9 @@ pub enum MemberChange {
     },
     /// The root tells its own public keys, once: members accept its Noise static always.
     Root {
-        /// By which the root speaks to members.
+        /// The Noise key with which the root speaks to members.
         noise: NoisePublic,
-        /// To which epochs are wrapped for the root.
+        /// The key to which the keys of an epoch are wrapped for the root.
         wrap: WrapPublic,
     },
     /// A member that has been away for long does not count as a copy, or does again. What it may do, and
@@ -152,7 +152,7 @@ pub enum MemberChange {
     Lapse {
         /// The member.
         node: NodeId,
-        /// Whether it has lapsed; else it is back.
+        /// True if it has lapsed, false if it is back.
         lapsed: bool,
     },
     /// More incarnations of a member end than fit into its removal or change of role. It stands
@@ -160,7 +160,7 @@ pub enum MemberChange {
     Cuts {
         /// The member.
         node: NodeId,
-        /// How many incarnations.
+        /// The number of incarnations.
         count: u32,
         /// The hash of the [`CutList`](crate::member::CutList).
         list: CutsHash,
@@ -383,7 +383,7 @@ pub enum EntryError {
     /// Bytes follow after the signature.
     #[error("{extra} bytes follow after the member entry")]
     Trailing {
-        /// How many.
+        /// Bytes too many.
         extra: usize,
     },
     /// More than [`MAX_ENTRY`](crate::member::MAX_ENTRY) bytes.
@@ -437,7 +437,7 @@ pub enum EntryError {
         /// The number.
         n: u64,
     },
-    /// Whether a member has lapsed is neither 0 nor 1.
+    /// The byte for a lapse is neither 0 nor 1.
     #[error("{found} does not say whether a member has lapsed")]
     Lapsed {
         /// The byte.

@@ -13,9 +13,9 @@ const FORMAT: u8 = 1;
 /// Bytes of an encoded confirmation.
 pub const CONFIRMATION: usize = 4 + 8 + 32 + 8 + 8 + SIGNATURE;
 
-/// That the member log had this length and head when the root looked at it.
+/// The length and head of the member log at a time when the root looked at it.
 ///
-/// A member that is shown less than a confirmation says knows that more exists.
+/// A member that is shown a shorter log than that knows that more exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Confirmation {
     /// Entries of the member log: one at least.
@@ -39,7 +39,7 @@ pub enum ConfirmationError {
     /// Bytes follow after the signature.
     #[error("{extra} bytes follow after the confirmation")]
     Trailing {
-        /// How many.
+        /// Bytes too many.
         extra: usize,
     },
     /// Another kind of object.
@@ -79,13 +79,13 @@ impl Confirmation {
         signed
     }
 
-    /// Whether the root of this stash signed it.
+    /// Checks that the root of this stash signed it.
     pub fn verify(&self, stash: &StashId) -> Result<(), SignatureError> {
         let (tag, body) = (contexts::TAG_CONFIRMATION, self.body());
         sign::verify(stash.as_bytes(), tag, stash, &body, &self.signature)
     }
 
-    /// Whether it replaces another one: it is of a longer log, or a later one of the same length.
+    /// True if it replaces `other`: its log is longer, or as long and its counter is higher.
     pub fn is_newer_than(&self, other: &Self) -> bool {
         (self.length, self.counter) > (other.length, other.counter)
     }

@@ -7,7 +7,7 @@ use crate::contexts;
 use crate::ids::{CutsHash, Incarnation};
 use crate::member::change::{Cut, EntryError, check_listed, check_order};
 
-/// Where many incarnations of one node end. Cloning is cheap.
+/// A list of cuts of one node's incarnations. Cloning is cheap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CutList {
     cuts: Arc<[Cut]>,
@@ -52,7 +52,7 @@ impl CutList {
         &self.cuts
     }
 
-    /// How many cuts: the count that an entry states beside the hash.
+    /// The number of cuts, which an entry states together with the hash.
     pub fn count(&self) -> u32 {
         len_u32(self.cuts.len())
     }
@@ -68,7 +68,7 @@ impl CutList {
     }
 }
 
-/// Where this incarnation ends by a list that is sorted.
+/// The cut of this incarnation in a sorted list.
 pub(crate) fn find<'a>(cuts: &'a [Cut], incarnation: &Incarnation) -> Option<&'a Cut> {
     let at = cuts.binary_search_by_key(incarnation, |cut| cut.incarnation).ok()?;
     cuts.get(at)

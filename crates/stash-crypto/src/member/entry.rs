@@ -18,8 +18,8 @@ const MAGIC: [u8; 2] = *b"SM";
 const FORMAT: u8 = 1;
 const HEAD: usize = 76;
 
-/// One entry of the member log. Well-formed; its signatures hold only once
-/// [`verify`](Self::verify) said so. Cloning is cheap.
+/// An entry of the member log. It is well-formed; [`verify`](Self::verify) checks its signatures.
+/// Cloning is cheap.
 #[derive(Clone)]
 pub struct MemberEntry(Arc<Inner>);
 
@@ -96,7 +96,7 @@ impl MemberEntry {
         Self(Arc::new(Inner { stash, index, previous, change, hash, bytes }))
     }
 
-    /// Whether the root of this stash signed, and for an admission whether the node did too.
+    /// Checks the root's signature, and for an admission also the node's.
     pub fn verify(&self, stash: &StashId) -> Result<(), SignatureError> {
         let (body, signature) = self
             .0
@@ -128,7 +128,7 @@ impl MemberEntry {
         self.0.previous
     }
 
-    /// What it changes.
+    /// The change that it makes.
     pub fn change(&self) -> &MemberChange {
         &self.0.change
     }

@@ -69,8 +69,8 @@ fn wraps_to(role: Role) -> usize {
 }
 
 impl MemberLog {
-    /// Whether the next epoch could begin, were one more member admitted: its entry has room for
-    /// [`MAX_WRAPS`] keys, two of them for the root, two for each member that reads, and one for each
+    /// True if the next epoch could begin with one more member in this role. Its entry has room for
+    /// [`MAX_WRAPS`] keys: two for the root, two for each member that reads, and one for each
     /// keeper.
     pub fn has_room_for(&self, role: Role) -> bool {
         let taken: usize = self.members().map(|member| wraps_to(member.role)).sum();
@@ -78,14 +78,15 @@ impl MemberLog {
     }
 
     /// The network keys that the log wraps to a node, or to the root (`None`), by ascending epoch.
-    /// What does not open is left out.
+    /// Those that do not open are left out.
     pub fn network_keys(&self, to: Option<&NodeId>, secret: &WrapSecret) -> Vec<NetworkKey> {
         let opened = self.wrapped(to, secret, WrapKind::Network);
         opened.into_iter().flat_map(|grant| grant.network).collect()
     }
 
-    /// The read roots that a node, or the root (`None`), has from the log beside those that it
-    /// `held`, by ascending epoch: those wrapped to it, and those that they open in turn.
+    /// The read roots that the log gives to a node, or to the root
+    /// (`None`), besides those that it `held`, by ascending epoch: those wrapped to it, and those
+    /// that they open in turn.
     pub fn read_roots(
         &self,
         to: Option<&NodeId>,
@@ -113,7 +114,8 @@ impl MemberLog {
         })
     }
 
-    /// What epochs wrap to this recipient: a grant with the one key that its place in the log says.
+    /// The keys that epochs wrap to this recipient. A grant counts only if it holds one key, of the
+    /// kind and epoch of its place in the log.
     fn wrapped(&self, to: Option<&NodeId>, secret: &WrapSecret, kind: WrapKind) -> Vec<KeyGrant> {
         let mut grants = Vec::new();
         for entry in self.entries() {

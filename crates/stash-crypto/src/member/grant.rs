@@ -28,7 +28,7 @@ pub enum GrantError {
     /// Bytes follow after the grant.
     #[error("{extra} bytes follow after the key grant")]
     Trailing {
-        /// How many.
+        /// Bytes too many.
         extra: usize,
     },
     /// A format of a later version.

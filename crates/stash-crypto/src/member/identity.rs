@@ -1,4 +1,4 @@
-//! Who a member is: role and public keys.
+//! The identity of a member: its role and public keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use crate::ids::{NodeId, NoisePublic, WrapPublic};
 use crate::keys::sign::SignatureError;
 use crate::keys::x25519::is_contributory;
 
-/// What a member may do.
+/// The role of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Reads and writes.
@@ -29,12 +29,12 @@ pub struct RoleError;
 impl Role {
     const ALL: [Self; 3] = [Self::Owner, Self::Reader, Self::Keeper];
 
-    /// Whether it holds read roots.
+    /// True if it holds read roots.
     pub fn reads(self) -> bool {
         matches!(self, Self::Owner | Self::Reader)
     }
 
-    /// Whether its records count.
+    /// True if its records count.
     pub fn writes(self) -> bool {
         self == Self::Owner
     }
@@ -73,11 +73,11 @@ impl FromStr for Role {
 /// The three public keys of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
-    /// Signs records.
+    /// The key that signs its records.
     pub node: NodeId,
-    /// Speaks to peers.
+    /// The key with which it speaks to peers.
     pub noise: NoisePublic,
-    /// Is wrapped to.
+    /// The key to which secrets are wrapped for it.
     pub wrap: WrapPublic,
 }
 

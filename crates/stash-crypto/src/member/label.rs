@@ -24,7 +24,7 @@ pub enum LabelError {
     /// A control character, NUL included.
     #[error("control character at byte {at}")]
     Control {
-        /// Where it stands.
+        /// Its position.
         at: usize,
     },
 }

@@ -20,24 +20,24 @@ use crate::record::vector::{Dot, Vector, Writer};
 pub struct Member {
     /// Its keys.
     pub identity: Identity,
-    /// What it may do.
+    /// Its role.
     pub role: Role,
     /// Its sealed display name; empty for none.
     pub label: Vec<u8>,
     /// Index of the entry that admitted it.
     pub admitted_at: u64,
-    /// Whether it has lapsed: it has been away for so long that it does not count as a copy.
+    /// True if it has lapsed: it has been away for so long that it does not count as a copy.
     pub lapsed: bool,
 }
 
-/// What the log says of a removed node.
+/// A removed node, as the log tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removal {
     /// The member it was.
     pub member: Member,
     /// Index of the entry that removed it.
     pub removed_at: u64,
-    /// Where its records end, for incarnations that no entry before cut.
+    /// The ends of its records, for incarnations that no earlier entry cut.
     pub cuts: Vec<Cut>,
 }
 
@@ -82,7 +82,7 @@ pub enum MemberError {
     /// The node is, or was, a member already.
     #[error("{} is or was a member already", .0.short())]
     Known(NodeId),
-    /// One of the node's keys is, or was, another member's.
+    /// A key of the node is, or was, another member's.
     #[error("a key of {} belongs to another member", .0.short())]
     SharedKey(NodeId),
     /// The ticket has admitted another node.
@@ -91,12 +91,12 @@ pub enum MemberError {
     /// The node is no current member.
     #[error("{} is no member", .0.short())]
     NotAMember(NodeId),
-    /// It is said of a member that has lapsed that it lapses, or of another that it is back.
+    /// A member that has lapsed is said to lapse, or one that has not lapsed is said to be back.
     #[error("{} {}", .node.short(), if *.lapsed { "has lapsed already" } else { "has not lapsed" })]
     SameLapse {
         /// The member.
         node: NodeId,
-        /// What was said.
+        /// The claim: true for lapsed.
         lapsed: bool,
     },
     /// The list that the entry names is not known here: get it first ([`MemberLog::know`]) and retry.
@@ -104,7 +104,7 @@ pub enum MemberError {
     ListMissing {
         /// Its name.
         list: CutsHash,
-        /// How many cuts it has.
+        /// The number of its cuts.
         count: u32,
     },
     /// The epoch is not one more than the last.
@@ -151,7 +151,7 @@ pub enum Misnamed {
     /// An entry names a removal that this log has not come to.
     #[error("it names entry {index} of the member log, and {len} are known here")]
     Early {
-        /// Where the removal is said to be.
+        /// The entry that is said to remove the node.
         index: u64,
         /// Entries of this log.
         len: u64,
@@ -167,7 +167,7 @@ pub enum Misnamed {
 }
 
 impl Misnamed {
-    /// Whether a longer log may let it stand.
+    /// True if a longer log may let it stand.
     pub fn is_passing(&self) -> bool {
         !matches!(self, Misnamed::NotRemoved { .. })
     }
@@ -180,9 +180,9 @@ pub struct MemberLog {
     entries: Vec<MemberEntry>,
     members: BTreeMap<NodeId, Member>,
     removed: BTreeMap<NodeId, Removal>,
-    /// Of each node, the cuts of every entry that made some, in the order of the log.
+    /// The cuts of each node, one list for each entry that made some, in the order of the log.
     cuts: BTreeMap<NodeId, Vec<Arc<[Cut]>>>,
-    /// Lists that are known, whether or not an entry names them.
+    /// Lists that are known, named by an entry or not.
     lists: BTreeMap<CutsHash, CutList>,
     epoch: u32,
     root: Option<(NoisePublic, WrapPublic)>,
@@ -355,12 +355,12 @@ impl MemberLog {
         &self.entries
     }
 
-    /// How many entries; the index of the next one.
+    /// The number of entries, which is the index of the next one.
     pub fn len(&self) -> u64 {
         self.entries.len() as u64
     }
 
-    /// Whether there is no entry yet.
+    /// True if there is no entry yet.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -402,8 +402,9 @@ impl MemberLog {
         members.into_iter()
     }
 
-    /// Whether a record with this dot and hash counts: by the writer's role, or, if the writer's
-    /// incarnation has been cut, by that alone. Says nothing of the record's own signature.
+    /// Checks that a record with this dot and hash counts. If the writer's incarnation has been
+    /// cut, the cut alone decides; otherwise the writer's role does. The record's own signature is
+    /// not checked.
     pub fn admits(&self, dot: &Dot, hash: &RecordHash) -> Result<(), Barred> {
         let writer = dot.writer;
         if let Some(cut) = self.cut_of(&writer) {
@@ -417,8 +418,9 @@ impl MemberLog {
         }
     }
 
-    /// Whether a vector stands: it names writers of nodes that are or were members, and as a whole only
-    /// nodes that the entry which it names has removed. Their records are finitely many.
+    /// Checks that a vector stands. Its writers must belong to nodes that are or were members. A
+    /// node that it names as a whole must have been removed by the entry that it gives: the records
+    /// of such a node are finitely many.
     pub fn names(&self, seen: &Vector) -> Result<(), Misnamed> {
         for (node, index) in seen.nodes() {
             let removed = self.removed.get(&node).is_some_and(|gone| gone.removed_at == index);
@@ -434,19 +436,19 @@ impl MemberLog {
         unknown.map_or(Ok(()), |node| Err(Misnamed::Unknown(node)))
     }
 
-    /// Whether a node is or was a member.
+    /// True if the node is or was a member.
     pub fn knows(&self, node: &NodeId) -> bool {
         self.members.contains_key(node) || self.removed.contains_key(node)
     }
 
-    /// Whether a record of this writer may count, now or later: not if its node was removed, or is not
-    /// known, and no cut says where this incarnation ends.
+    /// True if a record of this writer may count, now or later. False if its node was removed or is
+    /// not known, and no cut says where this incarnation ends.
     pub fn may_count(&self, writer: &Writer) -> bool {
         self.members.contains_key(&writer.node) || self.cut_of(writer).is_some()
     }
 
-    /// Where the records of this writer end, if they do. It never writes again. Of two cuts of one
-    /// writer the first stands: what lay past it was refused everywhere since.
+    /// The cut at which the records of this writer end, if there is one. The writer never writes
+    /// again. Of two cuts, the first stands: what lay past it was refused everywhere since.
     pub fn cut_of(&self, writer: &Writer) -> Option<&Cut> {
         let lists = self.cuts.get(&writer.node)?;
         lists.iter().find_map(|cuts| cuts::find(cuts, &writer.incarnation))
@@ -459,7 +461,7 @@ impl MemberLog {
         removals.into_iter()
     }
 
-    /// What the log says of a removed node.
+    /// The removal of a node.
     pub fn removal(&self, node: &NodeId) -> Option<&Removal> {
         self.removed.get(node)
     }

@@ -17,7 +17,7 @@ const FORMAT_WITH_NODES: u8 = 2;
 const MANIFEST_DIRECT: u8 = 0;
 const MANIFEST_INDIRECT: u8 = 1;
 
-/// How a forget works.
+/// The effect of a forget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ForgetKind {
     /// Permission to drop a named record while a held record covers it.
@@ -26,7 +26,7 @@ pub enum ForgetKind {
     Dead,
 }
 
-/// What a record states.
+/// The statement of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RecordKind {
     /// The name has this content.
@@ -58,30 +58,30 @@ impl RecordKind {
         .find(|kind| kind.code() == code)
     }
 
-    /// Whether it is a version of the file, which covers and is covered.
+    /// True for a put or a tombstone: a version of the file, which can cover others and be covered.
     pub fn is_version(self) -> bool {
         matches!(self, Self::Put | Self::Tombstone)
     }
 }
 
-/// What every member can read of a record: enough to verify, count, repair and collect.
+/// The part of a record that every member can read: enough to verify, count, repair and collect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clear {
     /// The stash it belongs to.
     pub stash: StashId,
-    /// What it states.
+    /// The kind of statement.
     pub kind: RecordKind,
-    /// About which name.
+    /// The name that it is about.
     pub name: NameId,
-    /// Whose record it is, and which of theirs.
+    /// The writer, and the number of the record.
     pub dot: Dot,
     /// Hash of the same writer's record `n - 1`; zeros for `n` = 1 or when unknown.
     pub previous: RecordHash,
-    /// One more than the greatest height that the author held of this name, at most [`HEIGHT_MAX`].
+    /// The greatest height that the author held of this name, plus one, at most [`HEIGHT_MAX`].
     pub height: u64,
     /// Epoch of the read root that sealed the meta.
     pub epoch: u32,
-    /// For this name, what the author held. For a forget, what it names.
+    /// The records of this name that the author knew. For a forget, those that it names.
     pub seen: Vector,
     /// The chunks of the version.
     pub manifest: Manifest,
@@ -193,8 +193,8 @@ fn check_number(n: u64) -> Result<(), RecordError> {
     if (1..=N_MAX).contains(&n) { Ok(()) } else { Err(RecordError::Number { n }) }
 }
 
-/// One encoding per list of chunks: manifest chunks only where the record has no room, each full
-/// but the last. Their lengths tell how many references they hold.
+/// Allows one encoding of a list of chunks: manifest chunks only where the record has no room, each
+/// full but the last. Their lengths tell how many references they hold.
 fn check_indirect(chunks: &[ChunkRef], total: u64) -> Result<(), RecordError> {
     let entries = |chunk: &ChunkRef| u64::from(chunk.sealed_len) / ChunkRef::ENCODED as u64;
     let full = |chunk: &ChunkRef| entries(chunk) == MANIFEST_ENTRIES_MAX as u64;
@@ -269,7 +269,7 @@ pub enum RecordError {
     /// Bytes follow after the signature.
     #[error("{extra} bytes follow after the record")]
     Trailing {
-        /// How many.
+        /// Bytes too many.
         extra: usize,
     },
     /// More than [`MAX_RECORD`](crate::record::MAX_RECORD) bytes.

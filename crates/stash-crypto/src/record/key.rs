@@ -26,19 +26,19 @@ pub enum KeyError {
     /// Two slashes in a row, or one at either end.
     #[error("empty path segment at byte {at}")]
     EmptySegment {
-        /// Where the segment would begin.
+        /// The position at which the segment would begin.
         at: usize,
     },
     /// A segment is `.` or `..`.
     #[error("path segment '.' or '..' at byte {at}")]
     DotSegment {
-        /// Where the segment begins.
+        /// The position at which the segment begins.
         at: usize,
     },
     /// A NUL byte.
     #[error("NUL at byte {at}")]
     Nul {
-        /// Where it stands.
+        /// Its position.
         at: usize,
     },
 }
@@ -113,7 +113,7 @@ impl NameKey {
         Self(bytes)
     }
 
-    /// What peers see of this key.
+    /// The name of this key as peers see it.
     pub fn name_id(&self, key: &Key) -> NameId {
         NameId::from_bytes(*blake3::keyed_hash(&self.0, key.0.as_bytes()).as_bytes())
     }

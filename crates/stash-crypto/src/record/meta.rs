@@ -47,7 +47,8 @@ const LONGEST: usize = 4
 /// Largest sealed meta: T and the padded plaintext.
 pub(crate) const MAX_SEALED_META: usize = TAG + LONGEST.next_multiple_of(STEP);
 
-/// What only those who may read know about a version. `Debug` shows no name and no content.
+/// The part of a version that only members with read keys know. `Debug` shows no name and no
+/// content.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Meta {
     /// The true name.
@@ -83,7 +84,7 @@ impl fmt::Debug for Meta {
     }
 }
 
-/// What is wrong with a meta. On opening, its author is at fault; on signing, the caller.
+/// A fault of a meta. On opening, its author is at fault; on signing, the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum MetaError {
     /// The plaintext ends inside a field.
@@ -200,7 +201,7 @@ impl Meta {
         }
     }
 
-    /// Whether meta and clear part say the same.
+    /// Checks that the meta and the clear part agree.
     pub(crate) fn check(&self, clear: &Clear) -> Result<(), MetaError> {
         self.check_limits()?;
         if clear.kind == RecordKind::Tombstone {
@@ -225,9 +226,9 @@ impl Meta {
         }
     }
 
-    /// Whether the sealed lengths of file chunks, the first of which is chunk `first` of the file,
-    /// are what size and chunk size demand. For references out of manifest chunks: those in the
-    /// record itself have been checked.
+    /// Checks the sealed lengths of file chunks against size and chunk size. `first` is the place
+    /// in the file of the first of them. For references from manifest chunks: those in the record
+    /// itself have been checked.
     pub fn check_lengths(&self, refs: &[ChunkRef], first: u64) -> Result<(), MetaError> {
         for (at, chunk) in refs.iter().enumerate() {
             let expected = self.sealed_len(first + at as u64);
@@ -444,7 +445,7 @@ mod tests {
         }
     }
 
-    /// What opening says of a plaintext that an author with the right keys sealed.
+    /// The result of opening a plaintext that an author with the right keys sealed.
     fn open(plain: &[u8]) -> Result<Meta, OpenMetaError> {
         keys().open(b"clear", &keys().siv.seal(b"clear", plain))
     }

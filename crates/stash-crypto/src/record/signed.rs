@@ -25,9 +25,9 @@ const META_STEP: usize = 256;
 /// A record before it is sealed and signed.
 #[derive(Debug, Clone)]
 pub struct RecordDraft {
-    /// What all will see.
+    /// The part that all will see.
     pub clear: Clear,
-    /// What is sealed: required for versions, absent for forgets.
+    /// The part that is sealed: required for versions, absent for forgets.
     pub meta: Option<Meta>,
 }
 
@@ -94,9 +94,9 @@ pub enum SignError {
     /// The signer is not the writer.
     #[error("{} signs a record of {}", signer.short(), writer.short())]
     Signer {
-        /// Who would sign.
+        /// The node that would sign.
         signer: NodeId,
-        /// Who the dot names.
+        /// The node that the dot names.
         writer: NodeId,
     },
 }
@@ -141,8 +141,8 @@ impl Record {
         Self(Arc::new(Inner { clear, clear_len, hash, bytes }))
     }
 
-    /// Whether the writer that the dot names signed exactly these bytes for this stash. Whether
-    /// that writer may write is the member log's to say.
+    /// Checks that the writer that the dot names signed exactly these bytes for this stash. The
+    /// member log says if that writer may write.
     pub fn verify(&self) -> Result<(), SignatureError> {
         let bytes = &self.0.bytes;
         let (body, signature) =
@@ -151,7 +151,7 @@ impl Record {
         sign::verify(writer.as_bytes(), contexts::TAG_RECORD, &self.0.clear.stash, body, signature)
     }
 
-    /// What all may read.
+    /// The part that all may read.
     pub fn clear(&self) -> &Clear {
         &self.0.clear
     }

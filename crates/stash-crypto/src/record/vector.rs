@@ -13,7 +13,7 @@ pub const MAX_SEEN: usize = 64;
 /// Greatest number of a record: leaves the top bit free, so that counting can never wrap.
 pub const N_MAX: u64 = (1 << 63) - 1;
 
-/// One life of one node's record counter.
+/// A node in one incarnation. Each writer numbers its own records from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Writer {
     /// The node that signs.
@@ -54,12 +54,12 @@ impl fmt::Display for Writer {
     }
 }
 
-/// Which record of which writer. Two records under one dot are equivocation.
+/// The name of a record: its writer and its number. Two records under one dot are equivocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dot {
-    /// Who wrote.
+    /// The writer of the record.
     pub writer: Writer,
-    /// The writer's count, from 1 to [`N_MAX`].
+    /// The number that the writer gave it, from 1 to [`N_MAX`].
     pub n: u64,
 }
 
@@ -75,8 +75,8 @@ impl fmt::Display for Dot {
 #[error("this name has been written by more than {MAX_SEEN} writers")]
 pub struct SeenFull;
 
-/// For each writer, the greatest number of its records that is included; and the nodes of which
-/// everything is. At most [`MAX_SEEN`] entries of both kinds, sorted.
+/// A set of records: of some writers all records up to a number, of some nodes all records. At most
+/// [`MAX_SEEN`] writers and nodes together, sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Vector {
     writers: Vec<(Writer, u64)>,
@@ -133,12 +133,12 @@ impl Vector {
         Ok(())
     }
 
-    /// Whether the dot is included.
+    /// True if the dot is included.
     pub fn covers(&self, dot: &Dot) -> bool {
         self.get(&dot.writer) >= dot.n
     }
 
-    /// Whether everything that `other` includes is included.
+    /// True if everything that `other` includes is included.
     pub fn includes(&self, other: &Vector) -> bool {
         other.nodes().all(|(node, _)| self.has_node(&node))
             && other.iter().all(|dot| self.covers(&dot))
@@ -156,12 +156,12 @@ impl Vector {
         self.nodes.iter().copied()
     }
 
-    /// How many entries.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.writers.len() + self.nodes.len()
     }
 
-    /// Whether nothing is included.
+    /// True if nothing is included.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -194,7 +194,7 @@ impl Vector {
     }
 }
 
-/// What several vectors include together, without the limit of one: nobody writes it down as it is.
+/// The union of several vectors, without the limit of one. It has no encoding.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reached {
     writers: BTreeMap<Writer, u64>,
@@ -232,13 +232,13 @@ impl Reached {
         self.writers.keys()
     }
 
-    /// Whether the dot is included.
+    /// True if the dot is included.
     pub fn covers(&self, dot: &Dot) -> bool {
         self.nodes.contains_key(&dot.writer.node)
             || self.writers.get(&dot.writer).is_some_and(|n| *n >= dot.n)
     }
 
-    /// Whether everything that a vector includes is included.
+    /// True if everything that a vector includes is included.
     pub fn includes(&self, vector: &Vector) -> bool {
         vector.nodes().all(|(node, _)| self.nodes.contains_key(&node))
             && vector.iter().all(|dot| self.covers(&dot))

@@ -1,4 +1,4 @@
-//! Which versions of a name count: covering, leaves, head; and which records of it stay.
+//! The versions of a name that count (covering, leaves, head), and the records of it that stay.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use crate::record::clear::{Clear, ForgetKind, RecordKind};
 use crate::record::signed::Record;
 use crate::record::vector::{Reached, SeenFull, Vector};
 
-/// Whether version `r` covers version `s` of the same name. Forgets neither cover nor are covered.
+/// True if version `r` covers version `s` of the same name. Forgets neither cover nor are covered.
 pub fn covers(r: &Clear, s: &Clear) -> bool {
     r.kind.is_version()
         && s.kind.is_version()
@@ -17,7 +17,7 @@ pub fn covers(r: &Clear, s: &Clear) -> bool {
         && r.seen.covers(&s.dot)
 }
 
-/// Whether forget `f` names version `s`.
+/// True if forget `f` names version `s`.
 pub fn forgets(f: &Clear, s: &Clear) -> bool {
     !f.kind.is_version()
         && s.kind.is_version()
@@ -77,12 +77,12 @@ impl fmt::Display for Gone {
     }
 }
 
-/// What a node that holds some records of one name keeps of them.
+/// The records of one name, sorted into those that a node keeps and those that go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settled {
-    /// What stays, in the order given, each record once.
+    /// The records that stay, in the order given, each once.
     pub keep: Vec<Record>,
-    /// What goes, and why.
+    /// The records that go, and why.
     pub drop: Vec<(Record, Gone)>,
 }
 
@@ -162,8 +162,8 @@ pub fn covered_vector<'a>(
     Ok(vector)
 }
 
-/// Whether all that forget `f` brings about, forget `by` of the same name brings about as well. Equal
-/// ones do so for each other.
+/// True if forget `by` does all that forget `f` of the same name does. Of two equal forgets, each
+/// includes the other.
 pub fn includes_forget(by: &Clear, f: &Clear) -> bool {
     let dead = RecordKind::Forget(ForgetKind::Dead);
     !by.kind.is_version()
@@ -172,13 +172,13 @@ pub fn includes_forget(by: &Clear, f: &Clear) -> bool {
         && by.seen.includes(&f.seen)
 }
 
-/// Whether forget `f` goes where `by` is held.
+/// True if forget `f` goes where `by` is held.
 fn replaces(by: &Record, f: &Record) -> bool {
     let equal = (by.clear().kind, &by.clear().seen) == (f.clear().kind, &f.clear().seen);
     includes_forget(by.clear(), f.clear()) && (!equal || by.hash() < f.hash())
 }
 
-/// What vectors include together, by the names that they are about.
+/// The union of vectors of each name.
 struct Reach(BTreeMap<NameId, Reached>);
 
 impl Reach {

@@ -60,7 +60,7 @@ pub struct Ticket {
     pub stash: StashId,
     /// The node that invites.
     pub inviter: NoisePublic,
-    /// Where it listens: 1 to 8 addresses, none with port 0.
+    /// The addresses at which it listens: 1 to 8, none with port 0.
     pub addresses: Vec<SocketAddr>,
     /// Names the ticket in the inviter's table.
     pub id: TicketId,

@@ -1,4 +1,4 @@
-//! What a node asks with, to be admitted.
+//! The request of a node to be admitted.
 
 use thiserror::Error;
 
@@ -21,7 +21,7 @@ pub struct JoinRequest {
     pub identity: Identity,
     /// The ticket it came with.
     pub ticket: TicketId,
-    /// How it would like to be shown; not signed, and sealed before it enters the log.
+    /// The name that it would like to have; not signed, and sealed before it enters the log.
     pub display_name: String,
     /// The joiner's signature over identity and ticket id.
     pub signature: [u8; 64],
@@ -36,7 +36,7 @@ pub enum JoinError {
     /// Bytes follow after the signature.
     #[error("{extra} bytes follow after the join request")]
     Trailing {
-        /// How many.
+        /// Bytes too many.
         extra: usize,
     },
     /// Another kind of object.
@@ -95,7 +95,7 @@ impl JoinRequest {
         Ok(Self { identity, ticket, display_name: display_name.to_owned(), signature })
     }
 
-    /// Whether the node signed for this stash. Whether the ticket is good is the inviter's to say.
+    /// Checks that the node signed for this stash. The inviter decides if the ticket is good.
     pub fn verify(&self, stash: &StashId) -> Result<(), SignatureError> {
         verify(stash, &self.identity, &self.ticket, &self.signature)
     }

@@ -14,30 +14,30 @@ const CHECKSUM: usize = 6;
 /// as given, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Typo {
-    /// One character is wrong.
+    /// A wrong character.
     Wrong {
-        /// Where.
+        /// Its position.
         at: usize,
-        /// What stands there.
+        /// The character that stands there.
         found: char,
-        /// What should.
+        /// The character that should stand there.
         expected: char,
     },
     /// Two neighbours are exchanged.
     Swapped {
-        /// Where the first of the two stands.
+        /// The position of the first of the two.
         at: usize,
     },
-    /// One character too many (in a run of equal ones, any of them).
+    /// A character too many (in a run of equal ones, any of them).
     Extra {
-        /// Where.
+        /// Its position.
         at: usize,
     },
-    /// One character is left out.
+    /// A missing character.
     Missing {
         /// The character before which it belongs; one past the end if it was the last.
         at: usize,
-        /// What is missing.
+        /// The character that is missing.
         expected: char,
     },
     /// More than one mistake.
@@ -71,7 +71,7 @@ pub enum TextError {
     Prefix {
         /// The first character that differs, or one past the end.
         at: usize,
-        /// What the text begins with, before the `1`.
+        /// The beginning that it must have, before the `1`.
         expected: &'static str,
     },
     /// Capital and small letters are mixed.
@@ -83,9 +83,9 @@ pub enum TextError {
     /// A character that never occurs.
     #[error("character {at}, '{found}', never occurs in such a text")]
     Character {
-        /// Where.
+        /// Its position.
         at: usize,
-        /// What stands there.
+        /// The character that stands there.
         found: char,
     },
     /// Longer than any such text.
@@ -132,7 +132,7 @@ impl From<crate::codec::Truncated> for TextError {
     }
 }
 
-/// Whether letters may change between capital and small.
+/// The rule for capital and small letters.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Case {
     /// As bech32 has it: all the same.
@@ -148,7 +148,7 @@ pub(crate) fn encode(prefix: &'static str, bytes: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(text)
 }
 
-/// One character of the text, folded, and where it stood.
+/// A character of the text, folded, with its position.
 struct Place {
     at: usize,
     found: char,
@@ -243,7 +243,7 @@ fn to_bytes(values: &[u8]) -> Result<Zeroizing<Vec<u8>>, TextError> {
     Ok(bytes)
 }
 
-/// One step of the checksum: the polynomial times x plus the value.
+/// A step of the checksum: the polynomial times x plus the value.
 fn step(residue: u32, value: u8) -> u32 {
     let top = residue >> 25;
     let mut next = ((residue & 0x01ff_ffff) << 5) ^ u32::from(value);
