@@ -1,10 +1,10 @@
-//! What waits to be sent: bounded on each connection, and on all connections of an endpoint together.
+//! The queue of bytes to be sent: bounded on each connection, and on all connections together.
 //!
-//! A connection has four accounts, because nothing that is urgent may wait for room behind what is
-//! large, and nothing that this side asks for behind answers that the remote does not take. An account
-//! may hold up to half of what the endpoint has left, so those that hold much leave room to others,
-//! however many they are. One frame finds room in an empty account whatever the others hold: whoever
-//! takes its bytes goes on.
+//! A connection has four accounts, so that urgent frames never wait for room behind large ones, and
+//! requests of this side never behind answers that the remote does not take. An account may hold up
+//! to half of what the endpoint has left. So connections that hold much leave room to others,
+//! however many they are. An empty account always has room for one frame: a stream whose bytes are
+//! taken goes on.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl SendBudget {
     }
 }
 
-/// Which account a stream's bytes stand on.
+/// The account of a stream's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lane {
     /// The remote opened the stream.
@@ -52,7 +52,7 @@ impl Lane {
     }
 }
 
-/// What one connection has queued.
+/// The bytes that one connection has queued.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     shared: Arc<SendBudget>,
@@ -73,13 +73,13 @@ impl Backlog {
         Self { shared: Arc::clone(shared), limit, accounts: <[Account; 4]>::default() }
     }
 
-    /// What an account may hold now.
+    /// The bytes that an account may hold now.
     fn most(&self) -> usize {
         self.limit.min(self.shared.left() / 2)
     }
 
-    /// Whether there is room for a frame of a stream that has so much queued and may have `most`.
-    /// Those that waited before go first, unless this one is `next`, or small.
+    /// True if there is room for a frame of a stream that has `queued` bytes and may have `most`.
+    /// Streams that waited before go first, unless this one is `next`, or the frame is small.
     pub(crate) fn has_room(
         &self,
         lane: Lane,
@@ -111,8 +111,8 @@ impl Backlog {
         self.accounts[lane.index()].waiting.push_back((key, cost));
     }
 
-    /// The next stream that finds room, beside those that were `promised` some. All find some in an
-    /// empty account, so that none is forgotten behind one that has gone.
+    /// The next stream that finds room, after those that were `promised` some. An empty account has
+    /// room for every stream, so that none is forgotten behind one that has gone.
     pub(crate) fn next(&mut self, lane: Lane, promised: &mut usize) -> Option<StreamKey> {
         let most = self.most();
         let account = &mut self.accounts[lane.index()];
@@ -122,7 +122,7 @@ impl Backlog {
         room.then(|| account.waiting.pop_front()).flatten().map(|_| key)
     }
 
-    /// Whether answers of a class wait for room, or will soon.
+    /// True if answers of a class wait for room, or will soon.
     pub(crate) fn is_clogged(&self, class: Class) -> bool {
         let account = &self.accounts[Lane { answer: true, class }.index()];
         let much = account.queued > 0 && account.queued >= self.most() / 2;

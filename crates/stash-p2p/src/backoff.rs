@@ -1,4 +1,4 @@
-//! How long to wait before the next dial.
+//! Pauses between dials.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! What all connections of an endpoint may have under way together, and how many there may be.
+//! The bytes that all connections of an endpoint together may have under way, and the number of
+//! connections.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,12 +12,12 @@ use crate::limits::{
 };
 use crate::{Limits, PublicKey};
 
-/// For whom a connection is.
+/// The remote for whom a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holder {
     /// A peer, on either side of the connection.
     Peer(PublicKey),
-    /// Somebody who came under a guests' realm, which has this label.
+    /// A guest, who came under the guests' realm with this label.
     Guest([u8; 32]),
 }
 
@@ -43,7 +44,7 @@ struct State {
     realms: HashMap<[u8; 32], usize>,
 }
 
-/// One connection's place and its window; given back on drop.
+/// The place of one connection and its window; given back on drop.
 pub(crate) struct Place {
     budget: Arc<Budget>,
     /// `None`: the connection is over, and only bytes are left.
@@ -68,14 +69,14 @@ impl Budget {
         self.lock().windows
     }
 
-    /// Whether places are so many that a bulk connection takes none that a member might need.
+    /// True if a bulk connection would leave a quarter of the budget to control connections.
     pub(crate) fn has_room_for_bulk(&self) -> bool {
         let firsts = self.lock().firsts + self.first as usize;
         firsts <= self.bytes - self.bytes / KEPT_FOR_CONTROL
     }
 
-    /// A place with a window that may grow to `most` bytes; a guest's is beside the peers' budget and does
-    /// not grow. `None`: there is no room.
+    /// A place with a window that may grow to `most` bytes. A guest's counts apart from the peers'
+    /// budget and does not grow. `None`: there is no room.
     pub(crate) fn take(
         self: &Arc<Self>,
         holder: Holder,
@@ -109,7 +110,7 @@ impl Budget {
         Some(Place { budget: Arc::clone(self), holder: Some(holder), first, most, window: first })
     }
 
-    /// What all windows leave for one of them to grow by.
+    /// The bytes that all windows leave for one of them to grow by.
     fn left(&self, state: &State) -> u32 {
         let kept = self.bytes / KEPT_FOR_NEWCOMERS;
         let left = self.bytes.saturating_sub(state.windows + kept);
@@ -140,7 +141,7 @@ impl Place {
         self.window
     }
 
-    /// By how much it has grown, in bytes.
+    /// The bytes by which it has grown.
     pub(crate) fn grown(&self) -> u32 {
         self.window - self.first
     }
@@ -149,7 +150,7 @@ impl Place {
         matches!(self.holder, Some(Holder::Guest(_)))
     }
 
-    /// Grows by so much, or by what there is; returns it.
+    /// Grows by `by` bytes, or by as many as there are; returns their number.
     pub(crate) fn grow(&mut self, by: u32) -> u32 {
         let by = by.min(self.most - self.window);
         if by == 0 {
@@ -162,8 +163,8 @@ impl Place {
         by
     }
 
-    /// By how much the window is larger than what it should be now: nothing up to twice its part, so
-    /// that it does not follow every connection that comes or goes.
+    /// The bytes by which the window is too large. None up to twice its part, so that it does not
+    /// follow every connection that comes or goes.
     pub(crate) fn excess(&self) -> u32 {
         if self.grown() == 0 {
             return 0;
@@ -181,7 +182,7 @@ impl Place {
         }
     }
 
-    /// Gives the place back, and all of the window but so much.
+    /// Gives the place back, and all of the window but `held` bytes.
     pub(crate) fn close(&mut self, held: u32) {
         let Some(holder) = self.holder.take() else {
             return;

@@ -52,7 +52,7 @@ pub(crate) async fn dial(
     result
 }
 
-/// One whole attempt on one address, within the handshake's deadline.
+/// Tries one address, within the handshake's deadline.
 async fn dial_addr(
     inner: &Inner,
     remote: PublicKey,

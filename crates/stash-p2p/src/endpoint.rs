@@ -22,7 +22,7 @@ use crate::peer::{Peer, PeerStats};
 use crate::tasks::deadline;
 use crate::{PublicKey, StaticSecret};
 
-/// One node's end. Cheap to clone. When the last clone is dropped without
+/// The network end of one node. Cheap to clone. When the last clone is dropped without
 /// [`shutdown`](Self::shutdown), every connection is cut off.
 #[derive(Clone, Debug)]
 pub struct Endpoint(Arc<Handle>);
@@ -135,7 +135,7 @@ impl Endpoint {
         self.0.0.table().keeps.remove(remote);
     }
 
-    /// Dials a kept peer now, if it is not up, and starts its pauses anew.
+    /// Dials a kept peer now, if it is not up, and starts again with the shortest pause.
     pub fn redial(&self, remote: &PublicKey) {
         if let Some(keep) = self.0.0.table().keeps.get(remote) {
             keep.now.notify_one();
@@ -166,7 +166,7 @@ impl Endpoint {
         peer.unwrap_or(Err(DialError::TimedOut)).map(Peer)
     }
 
-    /// How fast this endpoint may send and receive now.
+    /// The rates now in force.
     #[must_use]
     pub fn bandwidth(&self) -> Bandwidth {
         self.0.0.throttle.bandwidth()

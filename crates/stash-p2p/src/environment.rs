@@ -1,5 +1,5 @@
-//! What a node takes from the machine that it runs on, besides its disk: a network, a wall clock,
-//! randomness. A simulator gives it others, so that one seed makes one run.
+//! The machine that a node runs on, but for its disk: a network, a wall clock, randomness. A
+//! simulator gives other ones, so that one seed makes one run.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub trait Clock: Send + Sync + 'static {
     fn since_epoch(&self) -> Duration;
 }
 
-/// Where random bytes come from: keys, tokens and names are made of them, so nobody may guess them.
+/// The source of random bytes. Keys, tokens and names are made of them, so nobody may guess them.
 pub trait Entropy: Send + Sync + 'static {
     /// Fills `bytes`. Without randomness there is no safe way on: it panics.
     fn fill(&self, bytes: &mut [u8]);
@@ -42,10 +42,11 @@ impl Entropy for SystemEntropy {
     }
 }
 
-/// What a node runs on. `Environment::default()` is the machine itself. Cheap to clone.
+/// The network, clock and randomness of a node. `Environment::default()` is the machine itself.
+/// Cheap to clone.
 #[derive(Clone)]
 pub struct Environment {
-    /// Where connections come from and lead to.
+    /// The network.
     pub network: Arc<dyn Network>,
     /// The wall clock. Pauses and deadlines are tokio's.
     pub clock: Arc<dyn Clock>,

@@ -1,4 +1,4 @@
-//! What can go wrong, and whose fault it is.
+//! Errors, and whose fault each of them is.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use crate::gate::GateError;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// One side is shutting down. Nobody's fault; dial again later.
+    /// A node is shutting down. Nobody's fault; dial again later.
     #[error("the node shuts down")]
     Shutdown,
     /// Another connection of the same two nodes won. Nobody's fault; use that one.
@@ -33,7 +33,7 @@ pub enum CloseReason {
     /// The remote says that we broke the protocol, with its code.
     #[error("the remote says that we broke the protocol (code {0})")]
     Accused(u32),
-    /// A message failed to decrypt: the link or somebody on it changed bytes.
+    /// A message failed to decrypt: it was changed on the way.
     #[error("a message did not decrypt: it was changed on the way")]
     Decrypt,
     /// Nothing arrived for too long. The network's or the remote's fault.
@@ -67,7 +67,7 @@ impl CloseReason {
         }
     }
 
-    /// What a received go-away code means to us.
+    /// The meaning of a go-away code that was received.
     pub(crate) fn from_code(code: u32) -> Self {
         match code {
             0 => Self::Shutdown,
@@ -90,7 +90,7 @@ pub enum BindError {
     Listen {
         /// The address asked for.
         addr: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A limit has a value with which nothing can work.
@@ -113,7 +113,7 @@ pub enum DialError {
     Unreachable {
         /// The last address tried.
         addr: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Something accepts connections and gave no valid answer: another node, another network, or
@@ -176,8 +176,8 @@ impl From<StreamError> for io::Error {
     }
 }
 
-/// How a remote broke the protocol. Always the remote's fault; the connection is closed and
-/// dialling it again leads to the same end until one side is repaired.
+/// A breach of the protocol. Always the remote's fault; the connection is closed, and dialling it
+/// again leads to the same end until one side is repaired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {

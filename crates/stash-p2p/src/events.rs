@@ -1,4 +1,4 @@
-//! What the application hears of, in order.
+//! Events for the application, in order.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,7 +47,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether new peers should be turned away until the application catches up.
+    /// True if new peers should be turned away until the application catches up.
     pub(crate) fn full(&self) -> bool {
         self.lock().events.len() >= MAX_EVENTS
     }

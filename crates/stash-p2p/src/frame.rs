@@ -1,8 +1,8 @@
-//! What a stream carries, how urgent it is, and its handle on this side.
+//! The frames of a stream, its class, and its handle on this side.
 
 use bytes::Bytes;
 
-/// How urgent a stream is, and on which connection it prefers to travel.
+/// The urgency of a stream, and with it the connection on which it prefers to travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Small and urgent: the control connection, ahead of everything else.
@@ -12,7 +12,7 @@ pub enum Class {
     Bulk,
 }
 
-/// What a stream carries.
+/// A message, or a piece of raw data, of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     /// A whole message, as it was sent.
@@ -22,7 +22,7 @@ pub enum Frame {
 }
 
 impl Frame {
-    /// What it weighs in a queue, in bytes.
+    /// Its weight in a queue, in bytes.
     pub(crate) fn queue_cost(&self) -> usize {
         match self {
             Self::Message(bytes) => bytes.len() + 64,

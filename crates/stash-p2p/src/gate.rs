@@ -1,4 +1,4 @@
-//! What the layer above decides: under which networks to speak, with whom, and what it remembers.
+//! The decisions of the layer above (under which networks to speak, and with whom) and its memory.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{PublicKey, StaticSecret};
 
-/// One network under which peers may speak: constants that the layer above derives.
+/// A network under which peers may speak: constants that the layer above derives.
 ///
 /// Two nodes meet only if prologue, tag key and pre-shared key are equal on both sides.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -31,9 +31,9 @@ impl fmt::Debug for Realm {
     }
 }
 
-/// A realm in which every node answers under one key pair instead of under its own: whoever dials need
-/// not know which node listens at an address. Whoever has the realm can answer in it, so a connection
-/// proves no more than that.
+/// A realm in which every node answers under one shared key pair instead of its own: the dialling
+/// side need not know which node listens at an address. Every holder of the realm can answer in it,
+/// so a connection proves no more than that.
 pub struct SharedRealm {
     pub(crate) realm: Realm,
     pub(crate) secret: StaticSecret,
@@ -54,7 +54,7 @@ impl fmt::Debug for SharedRealm {
     }
 }
 
-/// What a connection is for; stands in the first message.
+/// The purpose of a connection; stands in the first message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Purpose {
     /// The connection that makes two nodes peers; carries everything until a bulk one is up.
@@ -63,18 +63,18 @@ pub enum Purpose {
     Bulk,
 }
 
-/// What an initiator has proven and said by its first message.
+/// The key that an initiator has proven, and the fields of its first message.
 #[derive(Debug, Clone)]
 pub struct Claim {
     /// Label of the realm whose keys opened the message.
     pub realm: [u8; 32],
     /// The initiator's static key, proven by the handshake.
     pub remote: PublicKey,
-    /// What the connection is for.
+    /// The purpose of the connection.
     pub purpose: Purpose,
     /// The initiator's counter. Checked against the replay window after [`Gate::admit`].
     pub counter: u64,
-    /// Where it came from.
+    /// The address that it came from.
     pub addr: SocketAddr,
 }
 
@@ -108,14 +108,14 @@ pub trait Gate: Send + Sync + 'static {
         None
     }
 
-    /// Whether this initiator may speak under this realm. `false` gives it silence.
+    /// True if this initiator may speak under this realm. `false` gives it silence.
     fn admit(&self, claim: Claim) -> BoxFuture<'_, bool>;
 
-    /// Whether whoever comes under this realm is a guest: somebody who is let in for one exchange, as
-    /// with an invitation. Guests have a few places of their own ([`Limits::guests`]) and no bulk
-    /// connection; nothing is kept of them, so neither [`floor`](Gate::floor) nor
-    /// [`raise`](Gate::raise) is asked, and they are told nothing in the hello. What guests ask for
-    /// must be harmless when it is asked twice.
+    /// True if initiators under this realm are guests, let in for one exchange, as with an
+    /// invitation. Guests have a few places of their own ([`Limits::guests`]) and no bulk
+    /// connection. Nothing is kept of them: neither [`floor`](Gate::floor) nor
+    /// [`raise`](Gate::raise) is asked. They are told nothing in the hello. A request of a guest
+    /// must be harmless when it comes twice.
     ///
     /// [`Limits::guests`]: crate::Limits::guests
     fn is_for_guests(&self, _realm: &[u8; 32]) -> bool {
@@ -136,7 +136,7 @@ pub trait Gate: Send + Sync + 'static {
         now_micros: u64,
     ) -> BoxFuture<'_, Result<u64, GateError>>;
 
-    /// What this node tells `remote` in its hello: opaque here, at most
+    /// The application's part of the hello to `remote`: opaque here, at most
     /// [`MAX_HELLO_APP`](crate::MAX_HELLO_APP) bytes (more is cut to nothing).
     fn hello(&self, remote: &PublicKey) -> Bytes;
 }

@@ -58,7 +58,7 @@ pub(crate) struct Asked {
     pub(crate) realm: [u8; 32],
     /// The initiator's static key.
     pub(crate) remote: PublicKey,
-    /// What it offers.
+    /// The fields of its first message.
     pub(crate) offer: Offer,
     version: u16,
 }

@@ -19,7 +19,7 @@ use crate::limits::{
     MAX_CAPABILITIES, MAX_CREDIT, MAX_HELLO_APP, MIN_CONNECTION_WINDOW, MIN_STREAM_WINDOW,
 };
 
-/// What one side tells the other first.
+/// The first frame of each side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) run: u64,

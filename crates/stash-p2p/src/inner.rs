@@ -1,4 +1,5 @@
-//! What all tasks of an endpoint share: the table of peers, and what enters and leaves it.
+//! The state that all tasks of an endpoint share: the table of peers, and the connections that come
+//! and go.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -34,8 +35,8 @@ use crate::tasks::{LAST_WORD, deadline, read_loop, write_loop};
 use crate::tiebreak::{Verdict, tie_break};
 use crate::{Limits, PublicKey, StaticSecret};
 
-/// How long a remote may be silent while this endpoint shuts down: whoever is there answers a ping long
-/// before.
+/// Time for which a remote may be silent while this endpoint shuts down: one that is there answers
+/// a ping long before.
 const SILENCE: Duration = Duration::from_secs(2);
 
 pub(crate) type PeerId = (PublicKey, [u8; 32]);
@@ -95,11 +96,11 @@ pub(crate) struct Keep {
     pub(crate) now: Arc<Notify>,
 }
 
-/// Whom to dial, and how.
+/// The address and realms of a peer to dial.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) addresses: Vec<SocketAddr>,
-    /// One at least; all with one label.
+    /// At least one; all have one label.
     pub(crate) realms: Vec<Arc<Realm>>,
 }
 
@@ -439,7 +440,7 @@ impl fmt::Debug for Inner {
     }
 }
 
-/// Whether the transport broke, and nobody said why.
+/// True if the transport broke, and nobody said why.
 fn broke(reason: &CloseReason) -> bool {
     matches!(reason, CloseReason::Lost | CloseReason::Io(_))
 }

@@ -23,7 +23,7 @@ const BUSY: usize = 32 * 1024;
 /// application holds, pieces are copied out instead, so this bounds what pieces can pin.
 const BLOCKS: usize = 12;
 
-/// One unit for the connection machine.
+/// A unit for the connection machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Inbound {
     /// A whole frame of any kind but data.
@@ -67,7 +67,7 @@ impl Intake {
         &mut self.block
     }
 
-    /// Whether memory is held that a quiet connection does not need.
+    /// True if it holds memory that a quiet connection does not need.
     pub(crate) fn is_large(&self) -> bool {
         self.grown
     }
@@ -81,7 +81,7 @@ impl Intake {
         self.busy = false;
     }
 
-    /// Whether pieces should be copied because too many blocks are pinned.
+    /// True if pieces should be copied because too many blocks are pinned.
     fn crowded(&self) -> bool {
         self.retired.len() >= BLOCKS
     }
@@ -133,7 +133,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Whether the bytes so far end between two frames.
+    /// True if the bytes so far end between two frames.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn at_boundary(&self) -> bool {
         self.block.is_empty() && self.deframer.at_boundary()
@@ -216,7 +216,7 @@ impl Deframer {
         }
     }
 
-    /// Whether the bytes so far end between two frames.
+    /// True if the bytes so far end between two frames.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn at_boundary(&self) -> bool {
         self.current.is_none() && self.header_len == 0

@@ -1,13 +1,12 @@
 //! Authenticated, framed, multiplexed TCP peers for any protocol.
 //!
 //! Two nodes that know each other's X25519 key keep one encrypted connection up between them,
-//! whoever dialled, and open streams on it. A stream is one request and its response, each a row
-//! of messages (at most [`MAX_MESSAGE`] bytes, delivered whole) and raw data (any length,
-//! delivered in pieces). A stranger gets no byte back.
+//! whichever of them dialled, and open streams on it. A stream is one request and its response.
+//! Each is a series of messages (at most [`MAX_MESSAGE`] bytes, delivered whole) and raw data (any
+//! length, delivered in pieces). A stranger gets no byte back.
 //!
-//! What it is not: it discovers nobody, crosses no NAT, and knows nothing of what is sent. It
-//! decides neither whom to trust nor where to keep counters: that is the [`Gate`], which the
-//! program implements.
+//! The crate discovers no peers, crosses no NAT, and knows nothing of what is sent. Nor does it
+//! decide whom to trust or where to keep counters: the program does, as the [`Gate`].
 //!
 //! Start with [`Endpoint::bind`]; it gives [`Events`], which give [`Peer`]s, which open and accept
 //! [`Stream`]s. The wire format is part A of `docs/protocol.md`.

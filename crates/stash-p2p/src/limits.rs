@@ -13,11 +13,11 @@ pub const MAX_DATA: usize = 256 * 1024;
 /// Longest application part of a hello, in bytes.
 pub const MAX_HELLO_APP: usize = 64 * 1024;
 
-/// What this crate's writer puts into one data frame, in bytes: with its header it fills one Noise
+/// Payload of a data frame from this crate's writer, in bytes: with its header it fills one Noise
 /// message exactly (65,535 - 16 - 12), 5 ms at 100 Mbit/s.
 pub(crate) const DATA_FRAME: usize = 65_535 - 16 - 12;
-/// What one message or data frame costs in credit beyond its payload, in bytes: about what the
-/// bookkeeping of a received frame takes, so that many empty frames cannot take memory for free.
+/// Credit that a message or data frame costs beyond its payload, in bytes: about the memory that a
+/// received frame takes, so that many empty frames cannot take memory for free.
 pub(crate) const FRAME_COST: u32 = 64;
 /// Smallest stream window a peer may announce, in bytes: one data frame of this crate's writer.
 pub(crate) const MIN_STREAM_WINDOW: u32 = 64 * 1024;
@@ -26,15 +26,17 @@ pub(crate) const MIN_CONNECTION_WINDOW: u32 = 320 * 1024;
 /// Credit of a stream that suffices for a message of any length, in bytes: half of the smallest window,
 /// of which a quarter may not be given back yet.
 pub(crate) const MESSAGE_CREDIT: u64 = 32 * 1024;
-/// What part of the budget bulk connections leave for control connections: places for 51 members.
+/// Part of the budget, one in so many, that bulk connections leave to control connections: places
+/// for 51 members.
 pub(crate) const KEPT_FOR_CONTROL: usize = 4;
-/// What part of the budget windows do not grow into: places for 25 connections that come at once.
+/// Part of the budget, one in so many, that windows do not grow into: places for 25 connections
+/// that come at once.
 pub(crate) const KEPT_FOR_NEWCOMERS: usize = 8;
 /// Largest credit a stream or a connection may hold, in bytes; more is a peer's mistake.
 pub(crate) const MAX_CREDIT: u64 = 1 << 31;
 /// Payload of a Noise message at most, in bytes (65,535 with its tag).
 pub(crate) const NOISE_PLAIN: usize = 65_535 - 16;
-/// What the writer gathers into one write, in bytes: beyond it loopback gains nothing.
+/// Bytes that the writer gathers into one write: beyond it loopback gains nothing.
 pub(crate) const WRITE_BATCH: usize = 256 * 1024;
 /// Size of one read block, in bytes.
 pub(crate) const READ_BLOCK: usize = 512 * 1024;
@@ -51,8 +53,8 @@ pub const MAX_BULK: usize = 4;
 /// Connections of one peer: a control connection and all bulk ones, and as many more as may still be
 /// about to end when it dials again.
 pub(crate) const MAX_PLACES: usize = 1 + MAX_BULK + 3;
-/// Connections of one guests' realm: one guest, and what is left of a few tries before, so that whoever
-/// holds one invitation leaves places to those who hold others.
+/// Connections of one guests' realm: one guest, and the remains of a few tries before. So the
+/// holder of one invitation leaves places to the holders of others.
 pub(crate) const GUESTS_OF_A_REALM: usize = 4;
 /// Streams that a guest may have open: it asks for one thing, and reads what follows.
 pub(crate) const GUEST_STREAMS: u32 = 8;
@@ -62,13 +64,13 @@ pub(crate) const MAX_CAPABILITIES: usize = 64;
 pub(crate) const MAX_ADDRESSES: usize = 16;
 /// Events that wait for the application; beyond it new connections are turned away.
 pub(crate) const MAX_EVENTS: usize = 4096;
-/// How long a bulk token stays good.
+/// Lifetime of a bulk token.
 pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(30);
 
 /// Lowest rate, in bytes a second: one megabit. Below it a few peers that share the rate would wait
 /// longer for what is under way than the 30 s after which a silent peer counts as gone.
 pub const MIN_RATE: u64 = 128 * 1024;
-/// What a connection sends or reads before the next one has its turn, as a part of a second.
+/// Turns in a second: a connection sends or reads for one of them before the next connection does.
 const TURNS: u64 = 50;
 /// The least worth a turn, in bytes: below it headers and system calls outweigh the rest.
 const MIN_TURN: usize = 2048;
@@ -98,21 +100,21 @@ impl Rate {
         self.0.get()
     }
 
-    /// How long so many bytes take.
+    /// The time that so many bytes take.
     #[must_use]
     pub fn time(self, bytes: u64) -> Duration {
         let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.0.get());
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// How many bytes go in so long a time.
+    /// The bytes that go in this time.
     #[must_use]
     pub fn bytes(self, time: Duration) -> u64 {
         let bytes = time.as_nanos() * u128::from(self.0.get()) / 1_000_000_000;
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 
-    /// What one connection sends or reads at a time, in bytes.
+    /// The bytes that one connection sends or reads at a time.
     pub(crate) fn turn(self) -> usize {
         let turn = usize::try_from(self.0.get() / TURNS).unwrap_or(usize::MAX);
         turn.clamp(MIN_TURN, WRITE_BATCH)
@@ -125,12 +127,12 @@ impl fmt::Display for Rate {
     }
 }
 
-/// How fast an endpoint may send and receive, all peers together; `None`: as fast as it goes.
+/// The rates at which an endpoint may send and receive, all peers together; `None`: no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bandwidth {
-    /// What this node sends.
+    /// Rate of sending.
     pub up: Option<Rate>,
-    /// What this node receives.
+    /// Rate of receiving.
     pub down: Option<Rate>,
 }
 
@@ -159,12 +161,12 @@ pub struct Limits {
     pub guests: usize,
     /// Bytes an application may queue on one stream before `message` and `data` wait.
     pub send_queue: usize,
-    /// Bytes that may be queued on one connection before they wait: of urgent and of large streams,
-    /// and of those opened here and there, this much each. While answers hold half of it, streams
-    /// that the remote opened are not handed out.
+    /// Bytes that may be queued on one connection before they wait. Urgent and large streams have
+    /// this much each, and of both those opened here and those opened by the remote. While answers
+    /// hold half of it, streams that the remote opened are not handed out.
     pub connection_queue: usize,
-    /// Bytes that may be queued on all connections together, beside one frame of each: an account of a
-    /// connection (see above) holds at most half of what the others left.
+    /// Bytes that may be queued on all connections together, apart from one frame of each: an
+    /// account of a connection (see above) holds at most half of what the others left.
     pub send_budget: usize,
     /// Streams that the remote may have open on one connection.
     pub streams: u32,
@@ -179,7 +181,7 @@ pub struct Limits {
     pub rekey_after: u64,
     /// A connection older than this is drained and dialled again.
     pub max_age: Duration,
-    /// How long streams may take to end once a connection is draining.
+    /// Time for streams to end once a connection is draining.
     pub drain: Duration,
     /// Bulk connections to one peer, 0 to [`MAX_BULK`]; more help only across long fat links.
     pub bulk_connections: usize,
@@ -189,18 +191,19 @@ pub struct Limits {
     pub backoff_max: Duration,
     /// Dials under way at once, so that a node with many peers does not storm at its start.
     pub dials: usize,
-    /// How fast this node may send and receive at its start; [`Endpoint::set_bandwidth`] changes it.
+    /// Rates at which this node may send and receive at its start; [`Endpoint::set_bandwidth`]
+    /// changes them.
     ///
     /// [`Endpoint::set_bandwidth`]: crate::Endpoint::set_bandwidth
     pub bandwidth: Bandwidth,
 }
 
-/// What an incoming connection may have under way lasts no longer than this at the rate in force, so
-/// that a question asked on it is heard in time.
+/// A window grows no further than to the bytes that come in this time at the rate in force, so that
+/// a question asked on the connection is heard in time.
 const UNDER_WAY: Duration = Duration::from_secs(2);
 
 impl Limits {
-    /// What the window of a new connection may grow to, in bytes, while this node receives at a rate.
+    /// Largest window of a new connection, in bytes, while this node receives at a rate.
     pub(crate) fn window(&self, down: Option<Rate>) -> u32 {
         let wanted = down.map_or(u64::MAX, |rate| rate.bytes(UNDER_WAY));
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);

@@ -1,5 +1,5 @@
-//! One connection as its tasks and the handles of its streams share it: the machine behind a
-//! lock, and who waits for what.
+//! A connection as its tasks and the handles of its streams share it: the machine behind a lock,
+//! and the wakers of those that wait for it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::frame::{Class, Frame, StreamKey};
 use crate::mux::{Mux, MuxEvent};
 use crate::tiebreak::Contender;
 
-/// What stands fixed about a connection once it is confirmed.
+/// The fixed facts of a confirmed connection.
 #[derive(Debug, Clone)]
 pub(crate) struct LinkInfo {
     pub(crate) addr: SocketAddr,
@@ -26,7 +26,7 @@ pub(crate) struct LinkInfo {
     pub(crate) contender: Contender,
 }
 
-/// One connection.
+/// A connection.
 pub(crate) struct Link {
     pub(crate) info: LinkInfo,
     state: Mutex<State>,
@@ -34,9 +34,9 @@ pub(crate) struct Link {
     pub(crate) writer: Notify,
     /// Wakes those who wait to open a stream.
     pub(crate) slots: Notify,
-    /// Whether the remote leaves its answers of a class untaken, urgent ones first.
+    /// True for a class if the remote leaves its answers of that class untaken: control, then bulk.
     clogged: [AtomicBool; 2],
-    /// Wakes whoever takes the remote's streams.
+    /// Wakes the task that takes the remote's streams.
     pub(crate) incoming: OnceLock<Arc<Notify>>,
     /// Ends both tasks without another word.
     pub(crate) cancel: CancellationToken,
@@ -48,7 +48,7 @@ pub(crate) struct Link {
 struct State {
     mux: Mux,
     wakers: BTreeMap<StreamKey, Wakers>,
-    /// For the layer above; taken by the reader and the writer after each of their calls.
+    /// Events for the layer above; taken by the reader and the writer after each of their calls.
     upward: Vec<MuxEvent>,
     closed: Option<CloseReason>,
 }
@@ -133,12 +133,12 @@ impl Link {
         }
     }
 
-    /// Whether streams of a class that the remote opened are to wait until it has taken answers.
+    /// True if streams of a class that the remote opened are to wait until it has taken answers.
     pub(crate) fn is_clogged(&self, class: Class) -> bool {
         self.clogged[usize::from(class == Class::Bulk)].load(Ordering::Relaxed)
     }
 
-    /// What the layer above has to hear of.
+    /// The events for the layer above.
     pub(crate) fn take_upward(&self) -> Vec<MuxEvent> {
         std::mem::take(&mut self.lock().upward)
     }
@@ -161,7 +161,7 @@ impl Link {
         self.lock().closed.clone()
     }
 
-    /// Whether a new stream may go here.
+    /// True if a new stream may go here.
     pub(crate) fn accepts_streams(&self) -> bool {
         let state = self.lock();
         state.closed.is_none() && state.mux.draining().is_none()

@@ -18,7 +18,7 @@ struct State {
 }
 
 impl LogLimit {
-    /// Whether to log now, and how many lines were left out since the last one.
+    /// The number of lines left out since the last one, if a line may be written now.
     pub(crate) fn allow(&self) -> Option<u64> {
         let mut state = self.0.lock().ok()?;
         if state.last.is_some_and(|last| last.elapsed() < PAUSE) {

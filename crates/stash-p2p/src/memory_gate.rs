@@ -56,7 +56,7 @@ impl MemoryGate {
         state.realms.push(realm);
     }
 
-    /// What to say in every hello.
+    /// Sets the application's part of every hello.
     pub fn set_hello(&self, hello: Bytes) {
         self.lock().hello = hello;
     }

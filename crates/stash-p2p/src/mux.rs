@@ -26,7 +26,7 @@ pub(crate) use frames::last_word;
 use stream::{BULK, CONTROL, RecvEnd, SendEnd, StreamState, class_of};
 pub(crate) use window::Window;
 
-/// What one connection is run with.
+/// The settings of one connection.
 #[derive(Debug)]
 pub(crate) struct MuxConfig {
     pub(crate) initiator: bool,
@@ -35,7 +35,7 @@ pub(crate) struct MuxConfig {
     pub(crate) send_queue: usize,
     pub(crate) backlog: Backlog,
     pub(crate) window: Window,
-    /// What a stream that is used may have under way, in bytes.
+    /// Largest window of a stream, in bytes.
     pub(crate) stream_window: u32,
     pub(crate) ping_interval: Duration,
     pub(crate) dead_after: Duration,
@@ -43,7 +43,7 @@ pub(crate) struct MuxConfig {
     pub(crate) drain: Duration,
 }
 
-/// What happened.
+/// An event of the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MuxEvent {
     /// The remote opened a stream.
@@ -58,7 +58,7 @@ pub(crate) enum MuxEvent {
     Draining(CloseReason),
     /// Both sides have said their last word: close the transport.
     Finished(CloseReason),
-    /// The remote, which was dialled from here's other end, wants a bulk connection from us.
+    /// The remote, which this side dialled, wants a bulk connection.
     BulkWanted,
     /// The remote asks for a bulk token.
     BulkAsked,
@@ -66,7 +66,7 @@ pub(crate) enum MuxEvent {
     BulkToken([u8; 32]),
 }
 
-/// How far this side is with saying goodbye.
+/// The state of the goodbye in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Goodbye {
     None,
@@ -109,7 +109,7 @@ pub(crate) struct Mux {
     finished: bool,
 
     heard: Duration,
-    /// When something was last sent.
+    /// The time at which something was last sent.
     said: Duration,
     rtt: Option<Duration>,
     events: VecDeque<MuxEvent>,
@@ -154,7 +154,7 @@ impl Mux {
         }
     }
 
-    /// What the remote said first, once it has.
+    /// The remote's hello, once it has come.
     pub(crate) fn remote_hello(&self) -> Option<&Hello> {
         self.remote.as_ref()
     }
@@ -164,19 +164,19 @@ impl Mux {
         self.config.hello.encode()
     }
 
-    /// How much the remote may have under way, and how much of it it may send now.
+    /// The size of the remote's window, and the credit that it has now.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn window(&self) -> (u32, u64) {
         (self.config.window.size(), self.config.window.allowed())
     }
 
-    /// What may be sent now.
+    /// The credit that this side has for sending.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn credit_left(&self) -> u64 {
         self.send_credit
     }
 
-    /// What the received frames that wait for the application cost in credit.
+    /// The cost in credit of received frames that wait for the application.
     pub(crate) fn held(&self) -> u64 {
         let received = self.streams.values().flat_map(|stream| &stream.received);
         received.map(|(_, cost)| cost).sum()
@@ -186,7 +186,7 @@ impl Mux {
         self.rtt
     }
 
-    /// Whether the connection takes no new streams, and why.
+    /// The reason for which the connection takes no new streams, if it takes none.
     pub(crate) fn draining(&self) -> Option<&CloseReason> {
         self.drain_reason.as_ref()
     }
@@ -372,7 +372,7 @@ impl Mux {
         self.wake = true;
     }
 
-    /// Sends a ping, whether one is due or not: whoever is there answers it at once.
+    /// Sends a ping, due or not: a remote that is there answers it at once.
     pub(crate) fn ask_for_life(&mut self, now: Duration) {
         self.ping = Some(now);
         self.ping_sent.get_or_insert(now);
@@ -387,7 +387,7 @@ impl Mux {
         }
     }
 
-    /// When [`Mux::handle_timeout`] wants to be called next.
+    /// The time at which [`Mux::handle_timeout`] wants to be called.
     pub(crate) fn poll_timeout(&self) -> Duration {
         let quiet = if self.ping_sent.is_some() { self.said } else { self.said.min(self.heard) };
         let ping = quiet + self.config.ping_interval;
@@ -432,7 +432,7 @@ impl Mux {
         self.events.pop_front()
     }
 
-    /// Whether there may be something new to transmit since the last call.
+    /// True if there may be something new to transmit since the last call.
     pub(crate) fn take_wake(&mut self) -> bool {
         std::mem::take(&mut self.wake)
     }
@@ -507,7 +507,7 @@ impl Mux {
     }
 }
 
-/// What a frame with `len` bytes of payload costs in credit.
+/// The cost in credit of a frame with `len` bytes of payload.
 fn cost(len: usize) -> u64 {
     u64::from(FRAME_COST) + len as u64
 }

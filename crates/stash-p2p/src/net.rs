@@ -13,9 +13,9 @@ use tokio::sync::mpsc;
 
 /// The two halves of a byte stream, and who is at the other end.
 pub struct Wire {
-    /// What arrives.
+    /// The bytes that arrive.
     pub read: Box<dyn AsyncRead + Send + Unpin>,
-    /// What leaves.
+    /// The bytes that leave.
     pub write: Box<dyn AsyncWrite + Send + Unpin>,
     /// The address of the other end.
     pub remote: SocketAddr,
@@ -27,12 +27,12 @@ impl fmt::Debug for Wire {
     }
 }
 
-/// Where connections come from and lead to.
+/// A network, on which a node listens and dials.
 pub trait Network: Send + Sync + 'static {
     /// Starts to listen; port 0 picks a free one. Called inside a tokio runtime.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn listen(&self, addr: SocketAddr) -> io::Result<Box<dyn Listen>>;
 
     /// Connects. May wait for long: the caller sets the deadline.
@@ -44,7 +44,7 @@ pub trait Listen: Send + Sync {
     /// The address bound.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn local(&self) -> io::Result<SocketAddr>;
 
     /// The next connection. An error leaves the listener usable.

@@ -18,7 +18,7 @@ pub(crate) struct Throttle {
     pub(crate) down: Arc<Direction>,
 }
 
-/// One direction of an endpoint, shared by all its connections.
+/// A direction of an endpoint, shared by all its connections.
 #[derive(Debug)]
 pub(crate) struct Direction {
     /// The rate in bytes a second, 0 for none: an endpoint without a limit takes no lock.
@@ -29,11 +29,11 @@ pub(crate) struct Direction {
     start: Instant,
 }
 
-/// How one connection keeps to the rate in one direction.
+/// The pace of one connection in one direction, which keeps it to the rate.
 #[derive(Debug)]
 pub(crate) struct Pace {
     direction: Arc<Direction>,
-    /// When all that this connection let go is paid for, as the direction counts time.
+    /// The time at which all that this connection let go is paid for, as the direction counts time.
     free: Duration,
 }
 
@@ -89,7 +89,7 @@ impl Pace {
         Self { direction: Arc::clone(direction), free: Duration::ZERO }
     }
 
-    /// What may be sent now.
+    /// The bytes that may be sent now.
     pub(crate) fn room(&self) -> Room {
         match self.direction.rate() {
             Some(rate) => Room::at(rate, self.direction.start.elapsed(), self.free),
@@ -97,7 +97,7 @@ impl Pace {
         }
     }
 
-    /// What may be read at once, in bytes.
+    /// The bytes that may be read at once.
     pub(crate) fn turn(&self) -> usize {
         self.direction.rate().map_or(usize::MAX, Rate::turn)
     }
@@ -110,7 +110,7 @@ impl Pace {
         }
     }
 
-    /// When bytes of a class may go again.
+    /// The time from which bytes of a class may go.
     pub(crate) fn free_at(&self, class: Class) -> Instant {
         if self.direction.rate().is_none() {
             return self.direction.start;

@@ -35,10 +35,10 @@ pub struct PeerStats {
 #[derive(Clone)]
 pub struct Peer(pub(crate) Arc<PeerInner>);
 
-/// How long after a failed bulk connection another is tried, and how long one may take.
+/// Pause before a bulk connection is asked for again, if none came.
 const BULK_PAUSE: Duration = Duration::from_secs(10);
-/// How long a large stream waits for a bulk connection that was asked for, before it travels on the
-/// control connection: three round trips of half the way around the world.
+/// Time that a large stream waits for a bulk connection that was asked for, before it travels on
+/// the control connection: three round trips of half the way around the world.
 const BULK_WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) struct PeerInner {
@@ -77,14 +77,14 @@ struct Incoming {
     stream: Stream,
 }
 
-/// Where a new stream travels.
+/// The way of a new stream.
 enum Choice {
     Go(Arc<Link>),
     /// Something is about to change, at the latest then.
     Wait(Option<Instant>),
 }
 
-/// What the end of a connection means for its peer.
+/// The consequence, for a peer, of the end of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Aftermath {
     /// The peer stays up.
@@ -141,7 +141,7 @@ impl PeerInner {
         self.lock().down.clone()
     }
 
-    /// Whether a further confirmed connection may join this peer instead of following it.
+    /// True if a further confirmed connection may join this peer instead of following it.
     pub(crate) fn may_merge(&self) -> bool {
         let state = self.lock();
         if state.given_up {
@@ -169,7 +169,7 @@ impl PeerInner {
         self.changed.notify_waiters();
     }
 
-    /// The new connection lost; it drains beside the old one.
+    /// Drains the new connection, which lost against the old one.
     pub(crate) fn add_draining(&self, new: Arc<Link>) {
         new.start_drain(&CloseReason::Duplicate);
         self.lock().draining.push(new);
@@ -221,7 +221,7 @@ impl PeerInner {
         std::mem::take(&mut self.lock().announced)
     }
 
-    /// One connection began to drain: with the control connection all do.
+    /// Takes note that a connection began to drain: with the control connection all do.
     pub(crate) fn link_draining(&self, link: &Arc<Link>, reason: &CloseReason) {
         let mut state = self.lock();
         let is_control = state.control.as_ref() == Some(link);
@@ -236,7 +236,7 @@ impl PeerInner {
         self.changed.notify_waiters();
     }
 
-    /// One connection is over.
+    /// Takes note that a connection is over.
     pub(crate) fn link_closed(&self, link: &Arc<Link>, reason: &CloseReason) -> Aftermath {
         let mut state = self.lock();
         state.bulk.retain(|other| other != link);
@@ -357,7 +357,7 @@ impl Peer {
         self.0.lock().last_control.info.hash
     }
 
-    /// What the remote's application said in its hello.
+    /// The application's part of the remote's hello.
     #[must_use]
     pub fn hello(&self) -> Bytes {
         self.0.hello.clone()

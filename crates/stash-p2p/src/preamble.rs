@@ -1,4 +1,4 @@
-//! What stands before and inside the handshake: the tag, and the fixed payloads of both messages.
+//! The preamble and the inside of the handshake: the tag, and the fixed payloads of both messages.
 //!
 //! Payload of message 1, 512 bytes, little-endian:
 //!
@@ -34,7 +34,7 @@ pub(crate) const PREAMBLE_LEN: usize = TAG_LEN + MSG1_LEN;
 /// Length of Noise message 2: ephemeral, sealed payload.
 pub(crate) const MSG2_LEN: usize = 32 + CHOICE_LEN + 16;
 
-/// What the initiator offers and says in message 1.
+/// The fields of message 1, by the initiator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Offer {
     pub(crate) lowest: u16,
@@ -71,7 +71,7 @@ pub(crate) fn find_realm<'a>(
 }
 
 impl SharedRealm {
-    /// Whether the preamble was made for this realm.
+    /// True if the preamble was made for this realm.
     pub(crate) fn is_meant(&self, preamble: &[u8; PREAMBLE_LEN]) -> bool {
         find_realm(std::slice::from_ref(&self.realm), &self.public, preamble).is_some()
     }

@@ -1,19 +1,20 @@
-//! How many bytes may go in one direction, and when. No clock: time since some start is an
-//! argument.
+//! The bytes that may go in one direction, and the time at which they may. No clock: time since
+//! some start is an argument.
 //!
-//! What goes is paid for afterwards: [`Bucket::pay`] says when it is paid for at the rate, and
-//! whoever paid waits until then. Payments queue up in the order in which they came, so that those
-//! who share a bucket share its rate evenly, and nobody holds what he does not use.
+//! Bytes are paid for after they went: [`Bucket::pay`] returns the time at which they are paid for
+//! at the rate, and the payer waits until then. Payments queue up in the order in which they came.
+//! So all who share a bucket share its rate evenly, and none holds a part that it does not use.
 
 use std::time::Duration;
 
 use crate::frame::Class;
 use crate::limits::{DATA_FRAME, Rate};
 
-/// What a pause saves up: a timer that fires late costs nothing, an idle minute gives no burst.
+/// Longest time that a pause saves up: a timer that fires late costs nothing, an idle minute gives
+/// no burst.
 const BURST: Duration = Duration::from_millis(50);
-/// How far urgent bytes run ahead of the rate before they wait, too. With [`BURST`] it is less
-/// than a tenth of five seconds.
+/// Time by which urgent bytes run ahead of the rate before they wait, too. With [`BURST`] it is
+/// less than a tenth of five seconds.
 const RESERVE: Duration = Duration::from_millis(400);
 
 /// The account of one direction. Within any `t` seconds, bytes worth at most `t` seconds and a
@@ -21,7 +22,7 @@ const RESERVE: Duration = Duration::from_millis(400);
 #[derive(Debug, Clone)]
 pub struct Bucket {
     rate: Option<Rate>,
-    /// When all that went is paid for.
+    /// The time at which all that went is paid for.
     paid: Duration,
 }
 
@@ -64,36 +65,36 @@ impl Bucket {
 /// No payment counts for more than this, so that sums of times stay finite.
 const MAX_DEBT: Duration = Duration::from_secs(1 << 20);
 
-/// When urgent bytes may go that would wait until `free` if they were not.
+/// The time from which urgent bytes may go, if others wait until `free`.
 pub(crate) fn urgent(free: Duration) -> Duration {
     free.saturating_sub(RESERVE)
 }
 
-/// What one call of the connection machine may send, in bytes.
+/// The bytes that one call of the connection machine may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Room {
     /// For all streams together.
     pub(crate) bytes: usize,
-    /// Whether streams of [`Class::Bulk`] may take part.
+    /// True if streams of [`Class::Bulk`] may take part.
     pub(crate) bulk: bool,
     /// The longest payload of a data frame.
     pub(crate) frame: usize,
 }
 
 impl Room {
-    /// So much, for any streams.
+    /// Room for `bytes` of any streams.
     pub(crate) const fn of(bytes: usize) -> Self {
         Self { bytes, bulk: true, frame: DATA_FRAME }
     }
 
-    /// What may go under a rate at `now`, for a connection that has to wait until `free`.
+    /// The room under a rate at `now`, for a connection that has to wait until `free`.
     pub(crate) fn at(rate: Rate, now: Duration, free: Duration) -> Self {
         let turn = rate.turn();
         let bytes = if now >= urgent(free) { turn } else { 0 };
         Self { bytes, bulk: now >= free, frame: turn.min(DATA_FRAME) }
     }
 
-    /// Whether a stream of this class has to wait.
+    /// True if a stream of this class has to wait.
     pub(crate) fn holds(&self, class: Class) -> bool {
         self.bytes == 0 || (class == Class::Bulk && !self.bulk)
     }

@@ -41,7 +41,7 @@ pub struct SendStream {
 pub struct RecvStream {
     link: Arc<Link>,
     key: StreamKey,
-    /// What is left of raw bytes that were read in part.
+    /// The rest of raw bytes that were read in part.
     rest: Bytes,
 }
 

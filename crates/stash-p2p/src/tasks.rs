@@ -19,7 +19,7 @@ use crate::mux::MuxEvent;
 use crate::pace::Pace;
 use crate::packer::{Segment, pack};
 
-/// How long the last word of a failing connection may take to leave.
+/// Time for the last word of a failing connection to leave.
 pub(crate) const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// A connection on which nothing arrived for this long gives its large blocks back.

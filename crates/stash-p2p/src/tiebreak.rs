@@ -1,8 +1,8 @@
-//! Which of two control connections between the same two nodes stays.
+//! The choice between two control connections of the same two nodes.
 
 use crate::PublicKey;
 
-/// What one side knows of a confirmed control connection.
+/// The facts that decide between confirmed control connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Contender {
     /// The key of the side that dialled.
@@ -11,7 +11,7 @@ pub(crate) struct Contender {
     pub(crate) remote_run: u64,
 }
 
-/// What to do with the connection that was there, now that another is confirmed.
+/// The fate of two control connections, now that the newer one is confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The old one belongs to a run or a dial that the remote has given up: it is dead.

@@ -19,7 +19,7 @@ pub(crate) const MAX_HELLO: usize = MAX_HELLO_APP + 8 * 1024;
 /// Longest payload of an unknown, optional frame, which is skipped.
 pub(crate) const MAX_UNKNOWN: usize = 256 * 1024;
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// A whole message of a stream.

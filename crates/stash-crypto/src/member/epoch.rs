@@ -84,9 +84,8 @@ impl MemberLog {
         opened.into_iter().flat_map(|grant| grant.network).collect()
     }
 
-    /// The read roots that the log gives to a node, or to the root
-    /// (`None`), besides those that it `held`, by ascending epoch: those wrapped to it, and those
-    /// that they open in turn.
+    /// The read roots that the log gives to a node, or to the root (`None`), besides those that it
+    /// `held`, by ascending epoch: those wrapped to it, and those that they open in turn.
     pub fn read_roots(
         &self,
         to: Option<&NodeId>,

@@ -61,7 +61,7 @@ pub fn pair(bytes: &[u8]) -> bool {
     !ended
 }
 
-/// What happens next on one side.
+/// The next event on one side.
 enum Step {
     Open { class: Class },
     Message { stream: u8, len: u16 },
@@ -93,10 +93,10 @@ impl Step {
     }
 }
 
-/// One direction of a stream, as its sender or its receiver knows it.
+/// A direction of a stream, as its sender or its receiver knows it.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Row {
-    /// Whose stream it is, once a message said it.
+    /// The side that sends the stream, and its key there, once a message said them.
     mark: Option<(u8, StreamKey)>,
     messages: u32,
     data: u64,
@@ -248,7 +248,7 @@ impl Side {
         self.mux.finished().is_some()
     }
 
-    /// What was sent and not cut short has arrived.
+    /// Asserts that all arrived that was sent and not cut short.
     fn delivered_to(&self, other: &Side) {
         for (key, sent) in self.sent.iter().filter(|(_, row)| row.messages > 0 && !row.cut) {
             let there = other.got.values().find(|row| row.mark == Some((self.name, *key)));

@@ -1,4 +1,4 @@
-//! What waits to be sent, as the application fills it: streams queue frames while there is room, and
+//! The sending queue, as the application fills it. Streams queue frames while there is room, and
 //! wait for it in turn.
 
 use super::stream::{SendEnd, class_of};
@@ -65,7 +65,7 @@ impl Mux {
         }
     }
 
-    /// Whether the remote does not take its answers of a class as fast as it asks.
+    /// True if the remote takes its answers of a class more slowly than it asks.
     pub(crate) fn is_clogged(&self, class: Class) -> bool {
         self.config.backlog.is_clogged(class)
     }

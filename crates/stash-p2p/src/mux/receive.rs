@@ -1,4 +1,4 @@
-//! What arrives, and everything that can be wrong with it.
+//! Frames that arrive, and everything that can be wrong with them.
 
 use std::time::Duration;
 

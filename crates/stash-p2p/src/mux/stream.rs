@@ -1,4 +1,4 @@
-//! One stream's state.
+//! The state of one stream.
 
 use std::collections::VecDeque;
 
@@ -10,12 +10,12 @@ use crate::limits::MESSAGE_CREDIT;
 pub(super) const CONTROL: u8 = 128;
 pub(super) const BULK: u8 = 16;
 
-/// Which limits a stream of this priority keeps to.
+/// The class whose limits hold for a stream of this priority.
 pub(super) fn class_of(priority: u8) -> Class {
     if priority >= CONTROL { Class::Control } else { Class::Bulk }
 }
 
-/// How far the sending direction is.
+/// The state of the sending direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SendEnd {
     Open,
@@ -27,7 +27,7 @@ pub(super) enum SendEnd {
     Done,
 }
 
-/// How far the receiving direction is.
+/// The state of the receiving direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RecvEnd {
     Open,
@@ -44,26 +44,26 @@ pub(super) struct StreamState {
 
     pub(super) queue: VecDeque<Frame>,
     pub(super) queued: usize,
-    /// Below zero after a message that cost more than there was.
+    /// Credit for sending; below zero after a message that cost more than there was.
     pub(super) send_credit: i64,
     pub(super) send_end: SendEnd,
     pub(super) stopped: Option<u32>,
-    /// Told when a frame has left.
+    /// True if the application is told when a frame has left.
     pub(super) room_wanted: bool,
-    /// Stands in the row of those that want room on the connection.
+    /// True if it stands in the row of those that want room on the connection.
     pub(super) waiting: bool,
-    /// Was told that there is room on the connection.
+    /// True if it was told that there is room on the connection.
     pub(super) next: bool,
     pub(super) scheduled: bool,
     pub(super) send_handle: bool,
 
     pub(super) received: VecDeque<(Frame, u64)>,
-    /// What the remote may send; below zero after a message that cost more.
+    /// The credit that the remote has; below zero after a message that cost more.
     pub(super) recv_allowed: i64,
-    /// What it may have under way, in bytes.
+    /// The window of the remote, in bytes.
     pub(super) window: u64,
     pub(super) unreturned: u64,
-    /// Taken since the window grew.
+    /// Cost of what was taken since the window grew.
     pub(super) used: u64,
     /// Large, and new: the window becomes as large as the connection's allows.
     pub(super) wide: bool,
@@ -110,7 +110,7 @@ impl StreamState {
         }
     }
 
-    /// Where its queued bytes count.
+    /// The account of its queued bytes.
     pub(super) fn lane(&self) -> Lane {
         Lane { answer: self.remote_opened, class: class_of(self.priority) }
     }
@@ -162,7 +162,7 @@ impl StreamState {
         self.received.drain(..).map(|(_, cost)| cost).sum()
     }
 
-    /// Whether a message, data or END waits to be sent.
+    /// True if a message, data or END waits to be sent.
     pub(super) fn has_frames(&self) -> bool {
         match self.send_end {
             SendEnd::Open => !self.queue.is_empty(),

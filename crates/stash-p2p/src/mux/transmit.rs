@@ -1,4 +1,4 @@
-//! What leaves, and in which order: the connection's own frames, then streams by priority.
+//! Frames that leave, in their order: the connection's own, then those of streams by priority.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::packer::Segment;
 use crate::rate::Room;
 use crate::wire::{ACK, END, Header, Kind};
 
-/// What became of a try to send one frame of a stream.
+/// The result of a try to send one frame of a stream.
 enum Try {
     Sent,
     /// The stream's own credit is used up.

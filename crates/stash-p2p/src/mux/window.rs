@@ -1,5 +1,5 @@
-//! How much the remote may send on a connection: the window grows while it is used, and what nobody
-//! uses is asked back.
+//! The window of a connection: the bytes that the remote may send. It grows while it is used, and
+//! unused credit is asked back.
 
 use std::time::Duration;
 
@@ -9,31 +9,32 @@ use crate::limits::{FRAME_COST, MAX_MESSAGE};
 
 /// A window that brought nothing for this long goes back to its first size.
 const IDLE: Duration = Duration::from_secs(10);
-/// How often a window that has grown is compared with what others need.
+/// Pause between two checks of a window that has grown.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long the remote may take to give credit back: as long as it may be silent.
+/// Time in which the remote must give credit back: as long as it may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What the longest message costs: so much the remote must get together once all is taken.
+/// The cost of the longest message. The remote must have this much credit once all is taken.
 const DEAREST: u64 = MAX_MESSAGE as u64 + FRAME_COST as u64;
 
-/// The receiving side of a connection's credit. What the remote may send, what waits here to be taken
-/// and what is not given back yet make up the window, which stands in the process's budget.
+/// The receiving side of a connection's credit. The window is the sum of three parts: the credit
+/// that the remote has, the bytes that wait here to be taken, and the credit not given back yet.
+/// The process's budget counts it.
 #[derive(Debug)]
 pub(crate) struct Window {
     place: Place,
-    /// What the remote may send.
+    /// The credit that the remote has.
     allowed: u64,
-    /// Taken here, or thrown away, and not given back yet.
+    /// Cost of what was taken here, or thrown away, and is not given back yet.
     unreturned: u64,
-    /// Taken since the window grew.
+    /// Cost of what was taken since the window grew.
     used: u64,
-    /// When something came that costs credit.
+    /// The last time at which something came that costs credit.
     last_use: Duration,
-    /// When to look whether the window is too large; none while it has its first size.
+    /// The time of the next check of the window; none while it has its first size.
     look: Option<Duration>,
-    /// To be asked back with the next transmission.
+    /// The credit to ask back with the next transmission.
     ask: Option<u32>,
-    /// What was asked back and not answered yet, and until when it must be.
+    /// The credit that was asked back and is not answered yet, and the deadline for it.
     asked: Option<(u32, Duration)>,
 }
 
@@ -56,7 +57,7 @@ impl Window {
         self.place.window()
     }
 
-    /// One of a connection that is alone in its process.
+    /// The window of a connection that is alone in its process.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn alone(limits: &crate::Limits) -> Self {
         let holder = crate::budget::Holder::Peer(crate::PublicKey::from_bytes([0; 32]));
@@ -78,7 +79,7 @@ impl Window {
         Ok(())
     }
 
-    /// What came was taken, or thrown away. True if credit is to be given.
+    /// Frees the credit of bytes that were taken, or thrown away. True if credit is to be given.
     pub(super) fn take(&mut self, cost: u64) -> bool {
         self.unreturned += cost;
         self.used += cost;
@@ -120,7 +121,7 @@ impl Window {
         by - kept
     }
 
-    /// When [`Window::handle_timeout`] wants to be called next.
+    /// The time at which [`Window::handle_timeout`] wants to be called.
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         self.asked.map(|(_, until)| until).or(self.look)
     }
@@ -145,7 +146,7 @@ impl Window {
         Ok(missing > 0)
     }
 
-    /// What is to be asked back now.
+    /// The credit to ask back now.
     pub(super) fn poll_ask(&mut self) -> Option<u32> {
         self.ask.take()
     }

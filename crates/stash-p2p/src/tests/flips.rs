@@ -28,7 +28,7 @@ fn start() -> (Box<[u8; PREAMBLE_LEN]>, Dial) {
     Dial::start(&initiator(), &remote, &realm(), &offer(1), Zeroizing::new([5; 32])).unwrap()
 }
 
-/// What an initiator sends in a session with three messages and some data.
+/// The bytes and the frames of an initiator's session: three messages and some data.
 fn record() -> (Vec<u8>, Vec<Frame>) {
     let (preamble, dial) = start();
     let (msg2, _) = answer(&preamble).unwrap();

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::node::{Node, ask, echo, networks, test_limits, within};
 use crate::{Class, CloseReason, Frame, Limits, MemoryNetwork, Network, Peer};
 
-/// What operating.md promises.
+/// Members that operating.md promises.
 const MEMBERS: u8 = 64;
 
 /// A node, and members that dialled it.

@@ -130,7 +130,7 @@ async fn echo_stream(stream: Stream) -> Option<()> {
     Some(())
 }
 
-/// One echo; the answer must be right.
+/// Asks for one echo; the answer must be right.
 pub(super) async fn ask(peer: &Peer, class: Class, text: &[u8]) {
     let (mut send, mut recv) = within(peer.open(class)).await.unwrap().split();
     send.message(text.to_vec()).await.unwrap();

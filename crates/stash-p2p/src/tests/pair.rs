@@ -67,7 +67,7 @@ pub(super) fn config(initiator: bool, limits: &Limits) -> MuxConfig {
     }
 }
 
-/// One side.
+/// A side of a connection.
 pub(super) struct Side {
     pub(super) mux: Mux,
     sealer: Sealer,

@@ -37,7 +37,7 @@ fn hello() -> Inbound {
     whole(Kind::Hello, 0, 0, &hello.encode())
 }
 
-/// What an acceptor (the remote initiates, so its ids are odd) says to these frames.
+/// The verdict of an acceptor (the remote initiates, so its ids are odd) on these frames.
 fn judge(frames: impl IntoIterator<Item = Inbound>) -> Result<(), ProtocolError> {
     let limits = Limits { streams: 3, ..Limits::default() };
     let mut mux = Mux::new(config(false, &limits));
@@ -172,7 +172,7 @@ fn credit_that_is_asked_for_or_comes_back_out_of_turn_closes_the_connection() {
     assert_eq!(twice, Err(CloseReason::Protocol(ProtocolError::ReclaimOutOfTurn)));
 }
 
-/// What the machine sends now: header and payload of each frame.
+/// The frames that the machine sends now: header and payload of each.
 fn said(mux: &mut Mux, now: Duration) -> Vec<(Header, Vec<u8>)> {
     let mut segments = Vec::new();
     mux.poll_transmit(now, &mut segments, Room::of(1 << 20));

@@ -50,7 +50,7 @@ fn first_message(
     Dial::start(secret, to, realm, offer, ephemeral).unwrap().0.to_vec()
 }
 
-/// Whether a node answers a first message under a realm with a counter.
+/// True if a node answers a first message under a realm with a counter.
 pub(super) async fn shakes(
     network: &Arc<dyn Network>,
     node: &Node,
