@@ -14,7 +14,8 @@ pub use mem::{Fault, MemDisk, Part, Survival};
 pub use overlay::Overlay;
 pub use real::RealDisk;
 
-/// How a file is opened. A symbolic link anywhere below the resolved directory is an error.
+/// The way in which a file is opened. A symbolic link anywhere below the resolved directory is an
+/// error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
     /// An existing file, for reading.
@@ -34,7 +35,7 @@ pub struct DirEntry {
     pub is_dir: bool,
 }
 
-/// What a file system has left.
+/// The room that a file system has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
     /// Bytes that a user without privileges may still write; `u64::MAX` if there is no limit.
@@ -47,14 +48,14 @@ pub struct Space {
     pub total_inodes: Option<u64>,
 }
 
-/// What tells one state of a file from any other file and state.
+/// The identity of a file and of its state: two states, or two files, never have the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     /// The device on which it lies, and its number there.
     pub file: (u64, u64),
-    /// When its bytes were last written, and when anything about it was: seconds and nanoseconds.
+    /// The times of the last write and of the last change of any kind: seconds and nanoseconds.
     pub changed: [(i64, i64); 2],
-    /// Its bytes.
+    /// Its length in bytes.
     pub len: u64,
 }
 
@@ -66,31 +67,30 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
     /// Makes one directory; its parent exists.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
-    /// What is in a directory, in no order. Names that are not UTF-8 are left out.
+    /// The names in a directory, in no order. Names that are not UTF-8 are left out.
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Gives a file another name, replacing the file that has it; whoever looks finds one or the
-    /// other under `to`. Nothing happens if both names already are the same file.
+    /// Gives a file another name, replacing the file that has it: at any time `to` names one or the
+    /// other. Nothing happens if both names already are the same file.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Removes a file. Who has it open can go on reading and writing.
+    /// Removes a file. Those who have it open can go on reading and writing.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes a directory; one that is not empty stays, with
     /// [`io::ErrorKind::DirectoryNotEmpty`]. Durable when the directory above is synced.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// The number of the device on which a directory lies: the same as long as it is mounted.
     fn device(&self, dir: &Path) -> io::Result<u64>;
-    /// What tells the file at this path from any other that may come to lie there: two that are equal
-    /// are of one file that nobody has written to in between. Costs less than to read the file. `None`
-    /// where the disk does not tell.
+    /// The identity of the file at this path, at less cost than reading it. Two equal ones are of
+    /// the same file, with no write in between. `None` where the disk does not tell.
     fn identity(&self, file: &Path) -> io::Result<Option<Identity>> {
         let _ = file;
         Ok(None)
     }
-    /// What the file system of this directory has left, as of now: others may take it. Must not
-    /// promise more than is there; less is allowed.
+    /// The room that the file system of this directory has left, as of now: others may take it. It
+    /// must not promise more than is there; less is allowed.
     fn space(&self, dir: &Path) -> io::Result<Space>;
-    /// Takes the lock on a file, creating it. `None` if somebody has it. Ends when dropped.
+    /// Takes the lock on a file, creating it. `None` if another holder has it. Ends when dropped.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
 }
 

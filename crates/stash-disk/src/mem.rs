@@ -30,10 +30,10 @@ pub use survival::Survival;
 /// directory is synced; a failed sync loses the bytes for good.
 ///
 /// Where real file systems differ, it takes the side that is harder for its user. Unsynced changes
-/// survive in any order, also across files and directories. A name that something was renamed to
-/// is the old file or the new one, but the two names of a rename are two changes: a power cut may
-/// leave both, or, where nothing had the new name, neither. ext4 and xfs, which journal a rename
-/// as one change, leave exactly one.
+/// survive in any order, also across files and directories. After a rename, the new name is the old
+/// file or the new one. But the two names of a rename are two changes: a power cut may leave both,
+/// or, if no file had the new name, neither. ext4 and xfs, which journal a rename as one change,
+/// leave exactly one.
 ///
 /// Clones are the same disk. Everything random comes from the seed.
 #[derive(Debug, Clone)]
@@ -66,10 +66,9 @@ impl MemDisk {
         self.world().changes.inject(after, fault);
     }
 
-    /// Lets the operation that is `after` reads from now fail, and as many reads after it as
-    /// `times` says, itself included; 1 is the next one, [`u64::MAX`] times is until
-    /// [`MemDisk::heal`]. A sick disk says [`io::ErrorKind::Other`], as the kind that the system's
-    /// EIO has cannot be named.
+    /// Lets `times` reads fail, the first of them `after` reads from now; 1 is the next one.
+    /// [`u64::MAX`] times is until [`MemDisk::heal`]. A sick disk says [`io::ErrorKind::Other`], as
+    /// the kind that the system's EIO has cannot be named.
     pub fn inject_read(&self, after: u64, kind: io::ErrorKind, times: u64) {
         self.world().reads.inject(after, Fault::Error { kind, times });
     }
@@ -131,8 +130,8 @@ impl MemDisk {
         world.locks.clear();
     }
 
-    /// A disk of its own with a copy of every file as it is now, all of it durable. What is hidden is
-    /// hidden in the copy, and can be brought back there.
+    /// A separate disk with a copy of every file as it is now, all of it durable. Hidden files are
+    /// hidden in the copy, too, and can be brought back there.
     pub fn fork(&self, seed: u64) -> MemDisk {
         let copy = MemDisk::new(seed);
         let from = self.world();
@@ -159,8 +158,8 @@ impl MemDisk {
         Ok(())
     }
 
-    /// Takes a file or directory away, as somebody does who moves it elsewhere, durably. One with a
-    /// name that is hidden already stays.
+    /// Takes a file or directory away durably, as if it were moved elsewhere. It stays if one of
+    /// this name is hidden already.
     pub fn hide(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world();
         if world.hidden.taken.contains_key(path) {
@@ -171,8 +170,8 @@ impl MemDisk {
         Ok(())
     }
 
-    /// Brings back what was hidden, durably. Of two files with one name, the one that has taken its
-    /// place meanwhile stays.
+    /// Brings back what was hidden, durably. If another file has taken its place meanwhile, that
+    /// one stays.
     pub fn show(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world();
         let taken = world.hidden.taken.remove(path).ok_or(io::ErrorKind::NotFound)?;
@@ -189,8 +188,8 @@ impl MemDisk {
         self.world().hidden.devices.insert(dir.to_owned(), device);
     }
 
-    /// From now on, whatever is done at or below a path fails with this error of the system; `None`
-    /// ends that.
+    /// Makes every operation at or below a path fail with this error of the system from now on;
+    /// `None` ends that.
     pub fn fail_below(&self, path: &Path, code: Option<i32>) {
         let sick = &mut self.world().hidden.sick;
         match code {

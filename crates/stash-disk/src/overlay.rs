@@ -10,10 +10,10 @@ use crate::{DirEntry, Disk, DiskFile, Lock, OpenMode, Space};
 /// Bytes that are kept together once one of them was written.
 const PAGE: usize = 4096;
 
-/// Shows another disk with changes on top that are never written to it, and are gone with this.
+/// Another disk with changes on top. They are never written to it, and are gone with this one.
 ///
-/// A file that was opened for reading before it is first written goes on to show the bytes below it. Nobody
-/// else may write to the disk below meanwhile.
+/// A file that was opened for reading before it is first written goes on to show the bytes below
+/// it. No one else may write to the disk below meanwhile.
 ///
 /// ```
 /// use stash_disk::{Disk, MemDisk, OpenMode, Overlay};
@@ -176,8 +176,8 @@ impl Disk for Overlay {
         self.below.space(dir)
     }
 
-    /// The lock below, if there is a file for it: making one would be writing. Where nobody can
-    /// write, nobody needs it.
+    /// The lock below, if there is a file for it: making one would be writing. On a disk that
+    /// cannot be written to, no lock is needed.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         if !self.exists(path) {
             return Ok(Some(Box::new(NoLock)));
@@ -359,7 +359,7 @@ mod tests {
         all
     }
 
-    /// One random operation; what it answers, if not `Ok`.
+    /// Does one random operation; returns its error, if it fails.
     fn step(disk: &dyn Disk, random: &mut u64) -> Option<io::ErrorKind> {
         let mut pick = |n: u64| next(random) % n;
         let index = |n: u64| usize::try_from(n).unwrap();

@@ -1,29 +1,29 @@
-//! What can go wrong, and when it is due.
+//! Faults, and when they are due.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use super::random::Random;
 
-/// What goes wrong at an operation of a [`MemDisk`](super::MemDisk) that changes it.
+/// A fault at an operation of a [`MemDisk`](super::MemDisk) that changes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The power goes: this operation and all later ones fail, until
     /// [`MemDisk::restart`](super::MemDisk::restart).
     PowerCut,
-    /// This operation, and as many after it as `times` says, fail with an error of this kind. A
-    /// write has written [`Part::Random`]; a sync loses what it was to make durable.
+    /// This operation and those after it, `times` in all, fail with an error of this kind. A write
+    /// has written [`Part::Random`]; a sync loses what it was to make durable.
     Error {
         /// The kind of error, such as [`io::ErrorKind::StorageFull`].
         kind: io::ErrorKind,
-        /// How many operations fail, this one included. With [`u64::MAX`] all do, until
+        /// The number of operations that fail, this one included. With [`u64::MAX`] all do, until
         /// [`MemDisk::heal`](super::MemDisk::heal).
         times: u64,
     },
     /// This operation if it is a write, or else the next write, writes only a part and fails. The
     /// operations after it succeed.
     ShortWrite {
-        /// How much it writes.
+        /// The part that it writes.
         part: Part,
         /// The kind of error: [`io::ErrorKind::WriteZero`] where the system takes no more bytes
         /// without saying why, [`io::ErrorKind::StorageFull`] where it says.
@@ -31,7 +31,7 @@ pub enum Fault {
     },
 }
 
-/// How much of its bytes, from the front, a write has written when it fails: never all of them.
+/// The bytes, from the front, that a write has written when it fails: never all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// No byte.
@@ -40,12 +40,12 @@ pub enum Part {
     OneByte,
     /// All but the last byte.
     AllButOne,
-    /// One of the other three, or any number of bytes: each in a quarter of all cases.
+    /// Any of the other three, or any number of bytes: each in a quarter of all cases.
     Random,
 }
 
 impl Part {
-    /// How many of `len` bytes are written.
+    /// The number of bytes that are written, of `len`.
     pub(super) fn of(self, len: usize, random: &mut Random) -> usize {
         let most = len.saturating_sub(1);
         match self {
@@ -62,7 +62,7 @@ impl Part {
     }
 }
 
-/// How an operation goes on.
+/// The outcome of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Goes,
@@ -75,9 +75,9 @@ pub(super) enum Step {
 pub(super) struct Schedule {
     count: u64,
     due: BTreeMap<u64, Fault>,
-    /// What fails now, and how many times more.
+    /// The error that operations fail with now, and for how many more.
     error: Option<(io::ErrorKind, u64)>,
-    /// Waits for a write.
+    /// The short write that waits for a write.
     short: Option<(Part, io::ErrorKind)>,
 }
 
@@ -113,7 +113,7 @@ impl Schedule {
         }
     }
 
-    /// How the write that was just counted falls short, if it does.
+    /// The part and the error of the write that was just counted, if it falls short.
     pub(super) fn take_short(&mut self) -> Option<(Part, io::ErrorKind)> {
         self.short.take()
     }

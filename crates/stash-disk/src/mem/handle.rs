@@ -1,4 +1,4 @@
-//! What a disk in memory hands out: open files and locks.
+//! Open files and locks of a disk in memory.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use super::world::{Shared, World};
 use crate::sync::MutexGuard;
 use crate::{DiskFile, Lock};
 
-/// What the buffer of a failed read is filled with: neither zeros nor what was there before.
+/// The byte that fills the buffer of a failed read: neither zeros nor what was there before.
 const SCRIBBLE: u8 = 0x5a;
 
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::tree::Taken;
 
-/// What is not as it was.
+/// Names that are taken away, set devices, and places that fail.
 #[derive(Debug, Default)]
 pub(super) struct Hidden {
     pub(super) taken: BTreeMap<PathBuf, Taken>,
@@ -15,7 +15,7 @@ pub(super) struct Hidden {
 }
 
 impl Hidden {
-    /// The device of a directory: that of the nearest one above it which has one of its own.
+    /// The device of a directory: the one set for it, or for the nearest directory above it.
     pub(super) fn device(&self, dir: &Path) -> u64 {
         dir.ancestors().find_map(|dir| self.devices.get(dir)).copied().unwrap_or(0)
     }
@@ -29,7 +29,7 @@ impl Hidden {
         sick.map_or(Ok(()), |code| Err(io::Error::from_raw_os_error(*code)))
     }
 
-    /// The same names away, of a disk of its own.
+    /// A copy of the hidden names and the devices, for another disk.
     pub(super) fn copy(&self) -> Hidden {
         let taken = self.taken.iter().map(|(path, taken)| (path.clone(), taken.copy())).collect();
         Hidden { taken, devices: self.devices.clone(), sick: BTreeMap::new() }

@@ -1,8 +1,8 @@
-//! What outlives a power cut.
+//! The changes that outlive a power cut.
 
 use super::random::Random;
 
-/// What of the unsynced survives a power cut, for [`MemDisk::restart_with`].
+/// The unsynced changes that survive a power cut, for [`MemDisk::restart_with`].
 ///
 /// [`MemDisk::restart_with`]: super::MemDisk::restart_with
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,8 +11,8 @@ pub enum Survival {
     Everything,
     /// None of it: every name, length and byte is as it was last synced.
     Nothing,
-    /// Any part of it, in any order. Each name, each length and each sector of 512 bytes has a
-    /// fate of its own; a length that is changing may stop anywhere on its way.
+    /// Any part of it, in any order. Each name, each length and each sector of 512 bytes has a fate
+    /// of its own; a length that is changing may stop anywhere on its way.
     Random,
 }
 

@@ -16,7 +16,7 @@ pub(super) enum Node {
 }
 
 impl Node {
-    /// One of its own, as it is now, all of it durable.
+    /// A separate copy of it as it is now, all of it durable.
     fn copy(&self) -> Node {
         match self {
             Node::File(file) => Node::File(file.copy()),
@@ -50,7 +50,7 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// As it is now, all of it durable.
+    /// A copy of it as it is now, all of it durable.
     pub(super) fn copy(&self) -> Taken {
         let now = self.now.as_ref().map(Node::copy);
         Taken { durable: now.clone(), now }
