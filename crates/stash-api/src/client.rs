@@ -33,7 +33,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// among its sources.
 pub type Sent = UnsyncBoxBody<Bytes, io::Error>;
 
-/// The way to the node that listens on one socket. Each request has a connection of its own, which ends
+/// A client of the node that listens on one socket. Each request has its own connection, which ends
 /// with it: to drop the future of a request is to cancel it.
 #[derive(Clone, Debug)]
 pub struct Client {

@@ -32,7 +32,7 @@ pub enum Code {
     Locked,
     /// The passphrase is missing or wrong.
     Passphrase,
-    /// Whoever asked has cancelled it.
+    /// The client has cancelled it.
     Cancelled,
 }
 

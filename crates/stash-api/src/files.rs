@@ -6,7 +6,7 @@ use crate::error::Problem;
 use crate::operation::Operation;
 use crate::route::{Get, key_path, query_value};
 
-/// The header of `GET /v1/objects/{key}` that says how many concurrent versions stand beside the one
+/// The header of `GET /v1/objects/{key}` that gives the number of versions concurrent with the one
 /// that is read.
 pub const CONFLICTS: &str = "stash-conflicts";
 
@@ -20,7 +20,7 @@ pub fn object_path(key: &str) -> String {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PutRequest {
-    /// Files and directories, each a root of its own.
+    /// Files and directories. Each is one root.
     pub paths: Vec<String>,
     /// The key in place of the path's last part. It needs exactly one path.
     #[serde(rename = "as", default)]
@@ -121,7 +121,7 @@ pub struct GetDone {
     pub bytes: u64,
     /// Their paths, the first hundred.
     pub outputs: Vec<String>,
-    /// Files with concurrent versions beside the one that was written.
+    /// Files with versions concurrent with the one that was written.
     pub conflicts: u64,
 }
 
@@ -157,7 +157,7 @@ pub struct Entry {
     pub chunks: u64,
     /// The part of it that is on the node.
     pub here: Here,
-    /// Concurrent versions beside the one that is listed.
+    /// Versions concurrent with the one that is listed.
     pub conflicts: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What a fuzzer runs, which panics when a promise is broken.
+//! The function that a fuzzer runs. It panics when a promise is broken.
 //!
 //! Compiled for tests and with `cfg(fuzzing)` only. `fuzz/` has the target, and the inputs from which
 //! both the fuzzer and the tests below begin.
@@ -27,8 +27,8 @@ use crate::node::{Recovery, Status};
 use crate::operation::Event;
 use input::Input;
 
-/// A JSON document of the local API: 1 byte of which, then its text. What was understood says the
-/// same once it is written again.
+/// A JSON document of the local API: 1 byte for its type, then its text. A document that is
+/// understood says the same once it is written again.
 pub fn body(bytes: &[u8]) -> bool {
     let mut input = Input::new(bytes);
     let which = input.u8() % 16;

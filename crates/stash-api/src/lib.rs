@@ -1,14 +1,14 @@
 //! The local API of a stash node: the bodies of its routes as types, and a client over the Unix socket.
 //!
-//! A node answers HTTP/1.1 with JSON on a Unix socket of its own user. `docs/api.md` is the
-//! reference; this crate is what the program `stash` and everything else in Rust speaks it with.
+//! A node answers HTTP/1.1 with JSON on a Unix socket that only its user can open. `docs/api.md` is
+//! the reference. The program `stash`, like every other client in Rust, speaks it with this crate.
 //! With `--json` the command line prints the same bodies.
 //!
-//! What it is not: it knows no other crate of stash, so it parses no key, id or ticket: these are
-//! text here. It gives no advice and no exit status, and it starts no node.
+//! It knows no other crate of stash, so it parses no key, id or ticket: these are text here. It
+//! gives no advice and no exit status, and it starts no node.
 //!
-//! Start with [`Client`]. Every answer has its route beside it, as in [`node::Status::route`], and
-//! every request body says what it is answered with ([`route::Call`], [`operation::Operation`]).
+//! Start with [`Client`]. Every answer knows its route, as in [`node::Status::route`], and every
+//! request body knows the type of its answer ([`route::Call`], [`operation::Operation`]).
 //!
 //! ```no_run
 //! use stash_api::Client;

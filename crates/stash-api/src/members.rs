@@ -1,4 +1,4 @@
-//! Members: who belongs, who did, and changing it.
+//! Members: current and former ones, and changes among them.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use crate::tickets::Ticket;
 pub struct Peers {
     /// The members, the node included, in the order of their admission.
     pub peers: Vec<Peer>,
-    /// Those that were removed, in that order.
+    /// The former members, in the order of their removal.
     #[serde(default)]
     pub removed: Vec<RemovedPeer>,
 }
@@ -128,9 +128,10 @@ pub struct PeerChanged {
     pub epoch: u32,
     /// Number of members that said what they hold of an owner that writes no more.
     pub asked: u64,
-    /// Node ids of members that could not be asked: what only they hold of it does not count.
+    /// Node ids of members that could not be asked. If only they hold a record of that owner, it
+    /// does not count.
     pub silent: Vec<String>,
-    /// Tickets with which somebody can still join: the node may have seen them.
+    /// Tickets that can still be used to join: the removed node may have seen them.
     #[serde(default)]
     pub open_tickets: Vec<Ticket>,
 }
@@ -141,7 +142,7 @@ pub struct PeerChanged {
 pub struct InviteRequest {
     /// The role of the node that joins with it.
     pub role: String,
-    /// For how long the ticket is good: 1 to 2,592,000 s.
+    /// Seconds for which the ticket is good: 1 to 2,592,000.
     pub expires_seconds: u64,
     /// As in [`PeerRemove`].
     #[serde(default)]

@@ -125,9 +125,9 @@ pub struct Confirmed {
 pub struct RecoveryTextState {
     /// True if one was printed, as far as this node knows.
     pub printed: bool,
-    /// Members that it names beside this node.
+    /// Other members that it names.
     pub named: u64,
-    /// Those of them that can still be reached where it says.
+    /// Members among these that can still be reached at the addresses that it says.
     pub found: u64,
 }
 
@@ -142,7 +142,7 @@ pub struct Traffic {
     pub up: Option<u64>,
     /// Bytes a second that may be received; null without a limit.
     pub down: Option<u64>,
-    /// Bytes a second that may be received for what nobody waits for; null without a limit.
+    /// Bytes a second that may be received in the background; null without a limit.
     pub background_down: Option<u64>,
 }
 
@@ -157,7 +157,7 @@ pub struct Room {
     pub hard: Option<u64>,
     /// Bytes that puts leave free of the disk; null where the store chooses by the size of the disk.
     pub reserve: Option<u64>,
-    /// Bytes free on the disk; null as long as nobody has asked it.
+    /// Bytes free on the disk; null until the node has asked the disk.
     pub disk_free: Option<u64>,
     /// `enough`, `above_soft` or `refusing`.
     pub state: String,

@@ -1,4 +1,4 @@
-//! Versions of a key, and what is written anew from one: history, undelete and resolve.
+//! Versions of a key, and new ones made from them: history, undelete and resolve.
 
 use serde::{Deserialize, Serialize};
 

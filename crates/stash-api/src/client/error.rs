@@ -18,7 +18,7 @@ pub enum ClientError {
     /// The node was reached, and answered with an error.
     #[error("{}", .0.message)]
     Answered(Problem),
-    /// Nobody listens on the socket. Try again once a node runs.
+    /// No process listens on the socket. Try again once a node runs.
     #[error("the stash daemon is not running: nobody answers at {}", socket.display())]
     NotRunning {
         /// The path of the socket.

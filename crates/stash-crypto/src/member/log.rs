@@ -454,7 +454,7 @@ impl MemberLog {
         lists.iter().find_map(|cuts| cuts::find(cuts, &writer.incarnation))
     }
 
-    /// The nodes that were removed, in that order.
+    /// The removed nodes, in the order of their removal.
     pub fn removals(&self) -> impl Iterator<Item = &Removal> + '_ {
         let mut removals: Vec<_> = self.removed.values().collect();
         removals.sort_by_key(|removal| removal.removed_at);
