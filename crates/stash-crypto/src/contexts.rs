@@ -182,7 +182,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Writes the table anew: for a new context only, never to make a failing test pass.
+    /// Writes the table again: for a new context only, never to make a failing test pass.
     #[test]
     #[ignore = "writes vectors/derived-keys.txt"]
     fn write_derived_keys() {

@@ -86,7 +86,7 @@ impl Manifest {
     }
 }
 
-/// Why bytes are no manifest chunk. Its author, or whoever kept it, is at fault.
+/// Why bytes are no manifest chunk. Its author, or the node that kept it, is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ManifestError {
     /// The header is malformed.

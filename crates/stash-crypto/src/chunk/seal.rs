@@ -42,7 +42,7 @@ pub struct ChunkHeader {
     pub padded_len: u32,
 }
 
-/// Why 16 bytes are no chunk header. Whoever made or kept the chunk is at fault.
+/// Why 16 bytes are no chunk header. The node that made or kept the chunk is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum HeaderError {
     /// Fewer than 16 bytes.
@@ -100,8 +100,8 @@ pub enum SealError {
     },
 }
 
-/// Why a chunk cannot be opened. Unless a variant says otherwise, whoever kept the bytes is at fault,
-/// nothing of the plaintext was released, and another copy may be good.
+/// Why a chunk cannot be opened. Unless a variant says otherwise, the node that kept the bytes is
+/// at fault, nothing of the plaintext was released, and another copy may be good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum OpenError {
     /// The header is malformed.
@@ -134,7 +134,7 @@ pub enum OpenError {
 /// The tag and the address of a chunk that was just sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sealed {
-    /// T: finds an equal chunk again without sealing it.
+    /// T, the tag: an equal chunk is found again by it without being sealed.
     pub tag: ChunkTag,
     /// The address of the sealed bytes.
     pub address: Address,

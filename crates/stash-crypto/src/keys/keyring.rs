@@ -74,7 +74,7 @@ pub struct Keyring {
     pub stash: StashId,
     /// The role in which the node was admitted; the member log has the last word.
     pub role: Role,
-    /// S, on the node that founded the stash.
+    /// The root secret S, on the node that founded the stash.
     pub root: Option<RootSecret>,
     /// Network keys by ascending epoch: at least one.
     pub network: Vec<NetworkKey>,
@@ -94,11 +94,12 @@ pub enum KeyringError {
         /// The byte that is not known.
         found: u8,
     },
-    /// The checksum does not match: the disk, or whoever edited the file, is at fault. Restore it
+    /// The checksum does not match: the disk, or an editor of the file, is at fault. Restore it
     /// from a backup.
     #[error("the keyring file is damaged: its checksum does not match")]
     Damaged,
-    /// The checksum matches, but the fields contradict the format: whoever wrote it is at fault.
+    /// The checksum matches, but the fields contradict the format: the writer of the file is at
+    /// fault.
     #[error("the keyring's fields do not fit: {0}")]
     Fields(&'static str),
     /// The epoch keys break a rule.

@@ -18,7 +18,7 @@ use crate::record::key::NameKey;
 use crate::record::meta::MetaKeys;
 use crate::siv::Siv;
 
-/// S: the one secret of a stash. Whoever has it and one keeper's ciphertext has everything.
+/// S: the one secret of a stash. With it and one keeper's ciphertext, everything can be read.
 pub struct RootSecret(Zeroizing<[u8; 32]>);
 
 impl RootSecret {
@@ -73,12 +73,12 @@ impl RootSecret {
         node.speaking_by(self.noise_static(), self.wrap_secret())
     }
 
-    /// N_0.
+    /// N_0, the network key of epoch 0.
     pub fn network_key(&self) -> NetworkKey {
         NetworkKey::from_parts(0, *contexts::derive(contexts::NETWORK_0, &*self.0))
     }
 
-    /// R_0.
+    /// R_0, the read root of epoch 0.
     pub fn read_root(&self) -> ReadRoot {
         ReadRoot::from_parts(0, *contexts::derive(contexts::READ_0, &*self.0))
     }
@@ -134,10 +134,10 @@ macro_rules! epoch_key {
 }
 
 epoch_key! {
-    /// N_i: who holds it may knock at members' doors. It opens no content.
+    /// N_i: with it, a node can start handshakes with members. It opens no content.
     NetworkKey;
-    /// R_e: who holds it can read what was sealed in epoch e and, through
-    /// [`open_previous`](ReadRoot::open_previous), before.
+    /// R_e: with it, all that was sealed in epoch e can be read and, through
+    /// [`open_previous`](ReadRoot::open_previous), all before.
     ReadRoot;
 }
 
@@ -147,8 +147,8 @@ impl NetworkKey {
         *contexts::derive(contexts::PEER_TAG, &*self.key)
     }
 
-    /// The Noise static under which every member answers the root when that knows an address and not
-    /// whose it is. Use the key of epoch 0, which every member holds and the root derives.
+    /// The Noise static under which every member answers the root, which may know an address but
+    /// not whose it is. Use the key of epoch 0, which every member holds and the root derives.
     pub fn meeting_static(&self) -> NoiseSecret {
         NoiseSecret::from_bytes(*contexts::derive(contexts::MEETING_NOISE, &*self.key))
     }
@@ -159,8 +159,8 @@ impl NetworkKey {
     }
 }
 
-/// These bytes are not the sealed read root of the epoch before. Whoever signed the entry is at fault, or
-/// the caller took the read root of another epoch.
+/// These bytes are not the sealed read root of the epoch before. The signer of the entry is at
+/// fault, or the caller took the read root of another epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("this is not the read root of the epoch before, sealed for this one")]
 pub struct NotAPrevious;

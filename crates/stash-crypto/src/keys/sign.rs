@@ -10,7 +10,7 @@ use crate::ids::StashId;
 
 pub(crate) const SIGNATURE: usize = 64;
 
-/// Why a signature does not hold. The signer or whoever relayed the bytes is at fault.
+/// Why a signature does not hold. The signer, or a relay of the bytes, is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SignatureError {
     /// The claimed public key is no point of the curve, or of small order.

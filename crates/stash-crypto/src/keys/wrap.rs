@@ -23,8 +23,8 @@ pub const WRAP_OVERHEAD: usize = 1 + 32 + TAG;
 /// Why something cannot be wrapped or unwrapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum WrapError {
-    /// A public key of small order: with it, anyone could open the wrap. Whoever chose it is at
-    /// fault.
+    /// A public key of small order: with it, anyone could open the wrap. The node that chose it is
+    /// at fault.
     #[error("the public key is of small order")]
     WeakKey,
     /// Fewer bytes than any wrap has.

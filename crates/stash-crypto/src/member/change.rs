@@ -11,8 +11,8 @@ use crate::record::vector::N_MAX;
 
 /// Most incarnations that one removal or change of role cuts by itself.
 pub const MAX_CUTS: usize = 1024;
-/// Most incarnations in a list that an entry names: 768 KiB, which a node holds whole until its hash
-/// is right. An entry for each list takes as many as there are.
+/// Most cuts in a list that an entry names: 768 KiB, which a node holds whole until the hash is
+/// checked. More cuts take several lists, each with its own entry.
 pub const MAX_LISTED: usize = 16_384;
 /// Most wrapped keys in one epoch entry.
 pub const MAX_WRAPS: usize = 1024;
@@ -373,8 +373,8 @@ fn read_epoch_wrap(reader: &mut Reader<'_>) -> Result<EpochWrap, EntryError> {
     Ok(EpochWrap { to, kind, sealed: read_sealed(reader, is_epoch_wrap)? })
 }
 
-/// Why bytes are no member entry, or a change cannot be signed. For bytes, whoever made or relayed
-/// them is at fault; for a change, the caller.
+/// Why bytes are no member entry, or a change cannot be signed. For bytes, their maker or a relay
+/// is at fault; for a change, the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EntryError {
     /// The bytes end inside a field.

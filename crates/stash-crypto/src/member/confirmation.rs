@@ -1,4 +1,4 @@
-//! The root's word on how far the member log goes.
+//! The root's statement of the length of the member log.
 
 use thiserror::Error;
 
@@ -15,7 +15,7 @@ pub const CONFIRMATION: usize = 4 + 8 + 32 + 8 + 8 + SIGNATURE;
 
 /// The length and head of the member log at a time when the root looked at it.
 ///
-/// A member that is shown a shorter log than that knows that more exists.
+/// A member that is shown a shorter log knows that more exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Confirmation {
     /// Entries of the member log: one at least.
@@ -51,7 +51,7 @@ pub enum ConfirmationError {
         /// The format byte.
         found: u8,
     },
-    /// A log without an entry is confirmed by nobody.
+    /// The length is 0: an empty log is never confirmed.
     #[error("a confirmation of an empty log")]
     Empty,
 }
@@ -63,7 +63,7 @@ impl From<Truncated> for ConfirmationError {
 }
 
 impl Confirmation {
-    /// Signs how far the log goes.
+    /// Signs the length and the head of the log.
     ///
     /// # Panics
     /// If `length` is 0.

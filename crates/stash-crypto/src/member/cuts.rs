@@ -1,4 +1,4 @@
-//! Lists of cuts: what a member entry has no room for, and names by count and hash.
+//! Lists of cuts that are too long for a member entry, which names them by count and hash.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl CutList {
     ///
     /// # Errors
     ///
-    /// [`EntryError`]: whoever sent or kept the bytes is at fault.
+    /// [`EntryError`]: the node that sent or kept the bytes is at fault.
     pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
         check_listed(bytes.len().div_ceil(Cut::ENCODED))?;
         let mut reader = Reader::new(bytes);

@@ -1,4 +1,4 @@
-//! Member entries: what the root says about who belongs.
+//! Member entries: the root's statements on who belongs to the stash.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Epochs of keys: how the log hands them out, and how the next one begins.
 //!
 //! Epoch 0 derives from the root secret and is granted with an admission. Every later epoch is an
-//! entry of the member log that wraps fresh keys to whoever is entitled, so that a member that was
-//! away finds in the log alone what it missed.
+//! entry of the member log, with fresh keys wrapped to each member that may have them. So a member
+//! that was away finds the keys that it missed in the log.
 
 use std::collections::BTreeMap;
 
@@ -25,8 +25,8 @@ pub enum EpochError {
     /// The log was told no key to which the root's copy is wrapped. Its founder is at fault.
     #[error("the member log does not tell the root's keys")]
     NoRoot,
-    /// The root cannot open its own copy of the read root of this epoch. Whoever signed that epoch is
-    /// at fault.
+    /// The root cannot open its own copy of the read root of this epoch. The signer of that epoch
+    /// is at fault.
     #[error("the read root of epoch {epoch} is not to be had from the member log")]
     NoReadRoot {
         /// The epoch.
@@ -180,8 +180,8 @@ pub fn next_epoch(
     Ok(MemberChange::Epoch { epoch, previous_read, wraps })
 }
 
-/// The entry that makes a change at the end of this log, and the one that begins the next epoch if
-/// the change calls for it: a removal does, and a role that takes reading away or gives it.
+/// The entry that makes a change at the end of this log, and the entry of the next epoch if the
+/// change calls for one: a removal does, and a role that gives reading or takes it away.
 pub fn change_members(
     log: &MemberLog,
     root: &RootSecret,

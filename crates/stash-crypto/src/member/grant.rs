@@ -13,13 +13,13 @@ const FORMAT: u8 = 1;
 /// Keys for a member: a keeper gets no read roots.
 #[derive(Debug, Default)]
 pub struct KeyGrant {
-    /// N_i, by ascending epoch.
+    /// Network keys, by ascending epoch.
     pub network: Vec<NetworkKey>,
-    /// R_e, by ascending epoch.
+    /// Read roots, by ascending epoch.
     pub read: Vec<ReadRoot>,
 }
 
-/// Why bytes are no grant, or a grant has no encoding. Whoever made it is at fault.
+/// Why bytes are no grant, or a grant has no encoding. Its maker is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum GrantError {
     /// The bytes end inside a field.

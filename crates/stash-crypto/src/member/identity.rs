@@ -101,7 +101,7 @@ impl Identity {
     }
 }
 
-/// Keys of small order would let strangers speak or read in their owner's place.
+/// Refuses keys of small order, which would let strangers speak or read in their owner's place.
 pub(crate) fn check_keys(noise: &NoisePublic, wrap: &WrapPublic) -> Result<(), SignatureError> {
     [noise.as_bytes(), wrap.as_bytes()]
         .into_iter()

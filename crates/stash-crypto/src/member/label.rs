@@ -32,7 +32,7 @@ pub enum LabelError {
 /// Why a sealed display name cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum OpenLabelError {
-    /// No sealed display name has so many bytes. Whoever signed the entry is at fault.
+    /// No sealed display name has so many bytes. The signer of the entry is at fault.
     #[error("a sealed display name has {expected} bytes, this one has {got}")]
     Length {
         /// Bytes that each has.
@@ -48,7 +48,7 @@ pub enum OpenLabelError {
         /// Epoch of the keys.
         keys: u32,
     },
-    /// The tag differs, or what it seals is no text: another node's, or whoever sealed it is at fault.
+    /// The tag differs, or the content is no text: it is another node's, or its sealer is at fault.
     #[error("the sealed display name is not authentic: its tag does not match")]
     NotAuthentic,
 }

@@ -63,13 +63,13 @@ pub enum MemberError {
         /// The index offered.
         got: u64,
     },
-    /// An entry of another stash. Whoever relayed it is at fault.
+    /// An entry of another stash. The node that relayed it is at fault.
     #[error("a member entry of stash {}", got.short())]
     OtherStash {
         /// The stash it names.
         got: StashId,
     },
-    /// A signature does not hold. Whoever made or relayed it is at fault.
+    /// A signature does not hold. The maker of the entry, or a relay, is at fault.
     #[error("bad signature in a member entry: {0}")]
     BadSignature(#[from] SignatureError),
     /// Entry 0 neither admits an owner nor tells the root's keys, or names a previous entry. The
@@ -117,11 +117,11 @@ pub enum MemberError {
     },
 }
 
-/// Why the log lets a record not count. Its writer, or whoever passed it on, is at fault; or this log
+/// Why a record does not count. Its writer, or the node that passed it on, is at fault; or this log
 /// is not up to date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Barred {
-    /// The writer never was a member, or has been removed and this incarnation was not known then.
+    /// The writer never was a member, or it was removed and this incarnation was not known then.
     #[error("the writer {} is no member", .0.short())]
     NotMember(NodeId),
     /// The writer may not write.
@@ -142,7 +142,7 @@ pub enum Barred {
     },
 }
 
-/// Why the log lets a vector not stand. The record's writer is at fault; or this log is not up to date.
+/// Why a vector does not stand. The record's writer is at fault; or this log is not up to date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Misnamed {
     /// An entry names a node that never was a member, as far as this log goes.
@@ -173,7 +173,7 @@ impl Misnamed {
     }
 }
 
-/// The verified log of one stash and what it amounts to.
+/// The verified log of one stash, and the members that follow from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberLog {
     stash: StashId,

@@ -259,8 +259,8 @@ fn read_manifest(reader: &mut Reader<'_>) -> Result<Manifest, RecordError> {
     }
 }
 
-/// Why bytes are no record, or a clear part can be none's. For bytes, whoever made or relayed them is
-/// at fault; for a draft, the caller. Nothing changed; the same input never becomes right.
+/// Why bytes are no record, or a clear part can belong to none. For bytes, their maker or a relay
+/// is at fault; for a draft, the caller. Nothing changed; the same input never becomes right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RecordError {
     /// The bytes end inside a field.

@@ -172,7 +172,7 @@ pub enum OpenMetaError {
         /// Epoch of the keys.
         keys: u32,
     },
-    /// The tag differs: other keys, or another record's meta. Whoever signed the record is at fault.
+    /// The tag differs: other keys, or another record's meta. The signer of the record is at fault.
     #[error("the sealed part is not authentic: its tag does not match")]
     NotAuthentic,
     /// The sealed part is authentic and yet against the rules: its author is at fault.
@@ -315,7 +315,7 @@ impl Meta {
         (64 + self.key.as_str().len() + attributes + inline).next_multiple_of(STEP)
     }
 
-    /// Reads the padded plaintext. Limits that [`Meta::check`] knows are not looked at.
+    /// Reads the padded plaintext. The limits are left to [`Meta::check`].
     pub(crate) fn decode(plain: &[u8]) -> Result<Self, MetaError> {
         let mut reader = Reader::new(plain);
         match reader.u8()? {

@@ -94,11 +94,11 @@ pub struct Settled {
 /// - A forget goes when another of its kind, or a dead one, includes its vector. Of two with one
 ///   kind and one vector, the one with the smaller hash stays.
 ///
-/// Settling what stayed together with later arrivals gives what settling all of it at once gives,
-/// if every `seen` and every vector is closed (see [`covered_vector`]): nodes that received the
-/// same records hold the same ones, in whatever order they came. Vectors that are not closed can
-/// only come from an owner that breaks the rules; nodes may then differ until one offers the other
-/// what it lacks.
+/// Settling step by step, as records arrive, gives the same as settling all at once, if every
+/// `seen` and every vector is closed (see [`covered_vector`]). So nodes that received the same
+/// records hold the same ones, in whatever order they came. Vectors that are not closed can only
+/// come from an owner that breaks the rules; nodes may then differ until one offers the other the
+/// records that it lacks.
 pub fn settle(records: &[Record]) -> Settled {
     let [dead, covered] = [ForgetKind::Dead, ForgetKind::Covered].map(|kind| {
         let forgets =
@@ -143,10 +143,10 @@ pub fn dead_vector(tombstone: &Clear) -> Result<Vector, SeenFull> {
 
 /// The vector of a covered forget of these versions.
 ///
-/// It names what they cover, too: it is *closed* under `seen`. A later record that knows one of these
-/// versions only through the forget has the forget's vector in its `seen`. Were it not closed, that
-/// record would cover the version, and not what the version covered, which would then be a leaf
-/// again where it still lies.
+/// It also names all versions that these cover: it is *closed* under `seen`. A later record that
+/// knows one of these versions only through the forget has the forget's vector in its `seen`. If
+/// the vector were not closed, that record would cover the version, but not the older ones below
+/// it. Such an older one would be a leaf again wherever it is still stored.
 ///
 /// # Errors
 ///
