@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::frame::{Class, StreamKey};
 
-/// A frame of at most so many bytes does not wait behind others that want room: a request among large
+/// Largest frame that does not wait behind others that want room, in bytes: a request among large
 /// pieces.
 const SMALL: usize = 4 * 1024;
 
@@ -63,7 +63,7 @@ pub(crate) struct Backlog {
 #[derive(Debug, Default)]
 struct Account {
     queued: usize,
-    /// Streams with nothing queued that want room, with what they want.
+    /// Streams with an empty queue that want room, and the bytes that they want.
     waiting: VecDeque<(StreamKey, usize)>,
 }
 
@@ -106,7 +106,7 @@ impl Backlog {
         self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// A stream without anything queued waits for room.
+    /// Puts a stream with an empty queue in line for room.
     pub(crate) fn wait(&mut self, lane: Lane, key: StreamKey, cost: usize) {
         self.accounts[lane.index()].waiting.push_back((key, cost));
     }

@@ -23,9 +23,9 @@ pub(crate) enum Holder {
 
 /// The places of an endpoint, and the bytes of the windows on them.
 ///
-/// A connection starts with a small window. What all of them leave is for those that are used: each may
-/// grow by as much as is left, but for a part that newcomers find at once. So the more are used, the less
-/// each has, and one that has twice its part gives back.
+/// A connection starts with a small window. The rest of the budget is for those that are used: each
+/// may grow by as much as is left, minus a part that is kept for newcomers. So the more are used,
+/// the less each has, and one that has twice its part gives back.
 pub(crate) struct Budget {
     bytes: usize,
     guests: usize,

@@ -24,8 +24,8 @@ use crate::preamble::{MSG2_LEN, Offer, VERSION};
 /// A peer that was up for less than this is dialled again with a pause.
 const STABLE: Duration = Duration::from_secs(5);
 
-/// Tries the addresses in turn until one answers as `remote`. `unanswered` is how many such dials in a row
-/// nobody answered before.
+/// Tries the addresses in turn until one answers as `remote`. `unanswered` is the number of such
+/// dials in a row, before this one, that had no answer.
 pub(crate) async fn dial(
     inner: &Arc<Inner>,
     remote: PublicKey,

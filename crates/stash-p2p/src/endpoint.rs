@@ -104,9 +104,9 @@ impl Endpoint {
         self.keep_under_any(remote, addresses, vec![realm]);
     }
 
-    /// As [`keep`](Self::keep), for a peer that may not know the first of these realms yet: while nobody
-    /// answers, every other dial is under one of the others, in turn. All have one label. Does nothing
-    /// without a realm.
+    /// As [`keep`](Self::keep), for a peer that may not know the first of these realms yet. As long
+    /// as no dial is answered, every other one is under one of the other realms, in turn. All have
+    /// one label. Does nothing without a realm.
     pub fn keep_under_any(
         &self,
         remote: PublicKey,
@@ -179,10 +179,11 @@ impl Endpoint {
         PeerStats { bytes_in: throttle.down.total(), bytes_out: throttle.up.total() }
     }
 
-    /// Limits what all peers together send and receive from now on: every byte of every confirmed
-    /// connection counts. Streams of [`Class::Control`](crate::Class::Control) do not wait for
-    /// those of [`Class::Bulk`](crate::Class::Bulk). Windows of connections that are open may
-    /// have grown beyond what it asks for, so a rate set before them keeps questions on a slow link quicker than one set later.
+    /// Limits the bytes that all peers together send and receive from now on: every byte of every
+    /// confirmed connection counts. Streams of [`Class::Control`](crate::Class::Control) do not
+    /// wait for those of [`Class::Bulk`](crate::Class::Bulk). Windows of open connections may be
+    /// larger already than the rate asks for. So on a slow link, requests are answered sooner if
+    /// the rate was set before the connections were opened.
     pub fn set_bandwidth(&self, bandwidth: Bandwidth) {
         self.0.0.throttle.set(bandwidth);
     }

@@ -61,7 +61,8 @@ pub(crate) async fn establish(
     Ok(Established { link, remote, hello, purpose, read, write, sealer, intake })
 }
 
-/// Answers whoever may speak and finds no room here, so that it knows why and tries again later.
+/// Answers a remote that may speak and finds no room here, so that it knows why and tries again
+/// later.
 pub(crate) async fn turn_away(wire: Wire, session: Session, msg2: &[u8]) {
     let (Wire { mut read, mut write, .. }, mut sealer) = (wire, session.sealer);
     let mut out = msg2.to_vec();

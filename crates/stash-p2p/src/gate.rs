@@ -96,8 +96,8 @@ impl GateError {
 /// For an incoming connection the calls come in this order: [`realms`](Gate::realms),
 /// [`admit`](Gate::admit), [`is_for_guests`](Gate::is_for_guests), [`floor`](Gate::floor) (the
 /// first time a remote is seen), [`raise`](Gate::raise), [`hello`](Gate::hello). The second message
-/// leaves only when `raise` has succeeded, so a first message that was answered once is refused for
-/// ever, restarts included; one of a guest until a restart.
+/// leaves only when `raise` has succeeded. So a first message that was answered once is refused for
+/// ever, restarts included; that of a guest until a restart.
 pub trait Gate: Send + Sync + 'static {
     /// The realms under which an incoming first message may be tagged. A handful at most: each
     /// costs one keyed hash per stranger.

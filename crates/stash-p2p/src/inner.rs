@@ -105,8 +105,8 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The realm to dial under after so many dials in a row that nobody answered: the first every other
-    /// time, the others in turn between.
+    /// The realm to dial under, after `unanswered` dials in a row without an answer: the first
+    /// realm every other time, the others in turn between.
     pub(crate) fn realm(&self, unanswered: usize) -> &Arc<Realm> {
         let others = self.realms.len() - 1;
         match unanswered % 2 {

@@ -1,4 +1,4 @@
-//! X25519 static keys: who a peer is.
+//! X25519 static keys, which identify peers.
 
 use std::fmt;
 use std::str::FromStr;

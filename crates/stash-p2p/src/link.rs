@@ -236,13 +236,13 @@ impl Link {
         }
     }
 
-    /// Nobody receives on this stream any more. Whoever sends on it, from another task, goes on waiting.
+    /// Ends receiving on this stream. Another task that waits to send on it goes on waiting.
     pub(crate) fn drop_receiver(&self, key: StreamKey) {
         self.forget(key, |wakers| wakers.read = None);
         self.run(|mux, _| mux.drop_receiver(key));
     }
 
-    /// Nobody sends on this stream any more.
+    /// Takes note that nothing sends on this stream any more.
     pub(crate) fn drop_sender(&self, key: StreamKey) {
         self.forget(key, |wakers| wakers.write = None);
     }

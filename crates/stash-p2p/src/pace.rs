@@ -1,5 +1,4 @@
-//! The limits of an endpoint as its connections keep to them: the accounts of both directions, and
-//! what each connection has to wait for.
+//! The rates of an endpoint: the accounts of both directions, and the waiting of each connection.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

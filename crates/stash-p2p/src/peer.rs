@@ -30,8 +30,9 @@ pub struct PeerStats {
 
 /// A remote node that has proven its identity. Cheap to clone; all clones are the same peer.
 ///
-/// A peer outlives the exchange of its connections when both sides dialled at once, and nothing
-/// else: a remote that restarts, or is dialled again after a loss, is a new `Peer`.
+/// If both sides dial at once, the peer stays while one connection takes the place of the other. In
+/// every other case, such as a restart of the remote or a dial after a loss, the remote is a new
+/// `Peer`.
 #[derive(Clone)]
 pub struct Peer(pub(crate) Arc<PeerInner>);
 
@@ -49,7 +50,7 @@ pub(crate) struct PeerInner {
     pub(crate) realm: Option<Arc<Realm>>,
     bulk_wanted: usize,
     state: Mutex<State>,
-    /// Connections, streams or the end: something changed.
+    /// Told of every change of connections or streams, and of the end.
     changed: Notify,
     pub(crate) incoming: Arc<Notify>,
 }
@@ -60,13 +61,13 @@ struct State {
     bulk: Vec<Arc<Link>>,
     draining: Vec<Arc<Link>>,
     bulk_asked: Option<Instant>,
-    /// Large streams wait for a bulk connection until then.
+    /// The time until which large streams wait for a bulk connection.
     bulk_due: Option<Instant>,
     incoming: VecDeque<Incoming>,
     closing: Option<CloseReason>,
     down: Option<CloseReason>,
     announced: bool,
-    /// Whoever holds the peer has closed it: no connection brings it back.
+    /// True if the application has closed it: no connection brings it back.
     given_up: bool,
 }
 

@@ -54,7 +54,7 @@ pub(crate) fn tag(realm: &Realm, responder: &PublicKey, msg1: &[u8]) -> [u8; TAG
 }
 
 /// The realm under whose tag key the preamble was made for us, if any. All are tried, so the time
-/// says nothing about which.
+/// does not tell which one it was.
 pub(crate) fn find_realm<'a>(
     realms: &'a [Realm],
     responder: &PublicKey,

@@ -174,8 +174,7 @@ impl RecvStream {
 }
 
 /// Raw bytes, without the pieces in which they came. A message in their place is
-/// [`io::ErrorKind::InvalidData`], and is lost: whoever expects one asks for it by
-/// [`next`](RecvStream::next).
+/// [`io::ErrorKind::InvalidData`], and is lost: ask for messages by [`next`](RecvStream::next).
 impl AsyncRead for RecvStream {
     fn poll_read(
         mut self: Pin<&mut Self>,

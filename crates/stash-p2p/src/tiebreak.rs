@@ -22,8 +22,8 @@ pub(crate) enum Verdict {
     DrainNew,
 }
 
-/// Both sides come to the same end whatever order they saw the connections in, because the
-/// verdict of a simultaneous dial depends on the two keys only.
+/// Both sides come to the same verdict, in whatever order they saw the connections: after a
+/// simultaneous dial it depends on the two keys only.
 pub(crate) fn tie_break(old: &Contender, new: &Contender) -> Verdict {
     if old.remote_run != new.remote_run || old.dialler == new.dialler {
         Verdict::ReplaceOld

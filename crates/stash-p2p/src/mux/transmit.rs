@@ -25,8 +25,9 @@ enum Try {
 }
 
 impl Mux {
-    /// Appends frames worth about as many bytes as there is room for to `out`; none: nothing is to
-    /// be sent now. Returns the class of the most urgent stream that waits for nothing but room.
+    /// Appends frames to `out`, about as many bytes as there is room for. If it appends none,
+    /// nothing is to be sent now. Returns the class of the most urgent stream that waits for
+    /// nothing but room.
     pub(crate) fn poll_transmit(
         &mut self,
         now: Duration,

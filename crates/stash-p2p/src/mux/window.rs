@@ -71,7 +71,7 @@ impl Window {
         self.allowed
     }
 
-    /// Something came that costs credit.
+    /// Pays for what came out of the remote's credit.
     pub(super) fn pay(&mut self, now: Duration, cost: u64) -> Result<(), ProtocolError> {
         let left = self.allowed.checked_sub(cost);
         self.allowed = left.ok_or(ProtocolError::ConnectionCreditExceeded)?;
@@ -163,7 +163,7 @@ impl Window {
         Ok(self.is_due())
     }
 
-    /// The connection is over: of its window remains what waits to be taken.
+    /// Ends the window with the connection, but for the bytes that wait to be taken.
     pub(super) fn close(&mut self, held: u64) {
         self.place.close(u32::try_from(held).unwrap_or(u32::MAX));
     }
