@@ -29,11 +29,11 @@ pub use survival::Survival;
 /// power cut, or not, or in part, in units of 512 bytes; a name is not durable before its
 /// directory is synced; a failed sync loses the bytes for good.
 ///
-/// Where real file systems differ, it takes the side that is harder for its user. Unsynced changes
-/// survive in any order, also across files and directories. After a rename, the new name is the old
-/// file or the new one. But the two names of a rename are two changes: a power cut may leave both,
-/// or, if no file had the new name, neither. ext4 and xfs, which journal a rename as one change,
-/// leave exactly one.
+/// It takes the side that is harder for its user wherever real file systems differ. Unsynced
+/// changes survive in any order, also across files and directories. After a rename, the new name is
+/// the old file or the new one. But the two names of a rename are two changes: a power cut may
+/// leave both, or, if no file had the new name, neither. ext4 and xfs, which journal a rename as
+/// one change, leave exactly one.
 ///
 /// Clones are the same disk. Everything random comes from the seed.
 #[derive(Debug, Clone)]
