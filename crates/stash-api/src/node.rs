@@ -64,7 +64,7 @@ pub struct Status {
     pub alarms: Vec<String>,
     /// Chunks found damaged and not replaced.
     pub quarantined: u64,
-    /// Tickets of this node that are open, or were used or expired in the last 30 days.
+    /// Tickets of this node. One goes with the first that is made later than 30 days after its time.
     #[serde(default)]
     pub tickets: Vec<Ticket>,
     /// Bytes between this node and others.
