@@ -46,7 +46,8 @@ pub struct TaskStatus {
     pub about: Option<NodeId>,
     /// True while it works; else it waits.
     pub is_running: bool,
-    /// Time since it last began to work.
+    /// Time since it last began to work. For a run before this start of the node: since it began or
+    /// ended, as far as that is written down.
     pub last_run: Option<Duration>,
     /// Time until it next begins to work, if nothing calls for it before; `None` if it waits for a
     /// call alone.

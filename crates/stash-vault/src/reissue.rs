@@ -87,10 +87,11 @@ impl Inner {
         for reissue in self.engine.reissues().await? {
             let record = reissue.record.hash();
             match self.write_again(reissue).await {
-                Ok(()) => {
+                Ok(true) => {
                     self.engine.reissued(record).await?;
                     written += 1;
                 }
+                Ok(false) => left += 1,
                 // Its bytes are not to be had now, or the disk is full.
                 Err(error) => {
                     left += 1;
@@ -101,11 +102,12 @@ impl Inner {
         Ok((written, left))
     }
 
-    async fn write_again(self: &Arc<Self>, reissue: Reissue) -> Result<(), RewriteError> {
+    /// Writes a version again. Whether that is done with.
+    async fn write_again(self: &Arc<Self>, reissue: Reissue) -> Result<bool, RewriteError> {
         let Reissue { record, seen } = reissue;
         let Some(version) = versions(&self.keys, &[record]).all.into_iter().next() else {
             // It does not open: it is set aside, with an alarm of its own.
-            return Ok(());
+            return Ok(true);
         };
         let upload = self.engine.upload(Wait::Local);
         let clear = version.record.clear();
@@ -121,7 +123,7 @@ impl Inner {
         let again =
             move |position: Position| draft(Position { height, seen: seen.clone(), ..position });
         let write = Write { name, draft: Box::new(again) };
-        upload.commit(vec![write]).await?.wait().await;
-        Ok(())
+        // What the member log has ended meanwhile is set aside, and counts as not written.
+        Ok(!upload.commit(vec![write]).await?.wait().await.short)
     }
 }

@@ -115,8 +115,10 @@ impl Housekeeper {
     /// Does what is due now, if anything is: `now` is the time since the first call. Says when
     /// to call again.
     pub async fn step(&mut self, now: Duration) -> Duration {
+        let begun = Instant::now();
         self.look(now).await;
         let next = self.work(now).await.min(now.saturating_add(LOOK));
+        let now = now.saturating_add(begun.elapsed());
         for (at, duty) in self.schedule.all() {
             // A collection goes on in steps.
             if duty != Duty::Collect || self.collection.is_none() {

@@ -13,12 +13,15 @@
 pub(crate) mod page;
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::{Fuse, FusedFuture};
 use stash_crypto::{NodeId, RecordHash};
 use stash_store::{Batch, Store};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::founder::tickets;
 use crate::ledger::{LedgerError, rows};
@@ -40,24 +43,31 @@ const SETTLE: Duration = Duration::from_secs(60);
 /// Share of the time that a pass takes for itself, one part in so many.
 const SHARE: u32 = 10;
 
-/// Looks after the copies until the engine stops.
+/// Looks after the copies until the engine stops. While they are counted, which may take hours, the
+/// members are looked at as ever.
 pub(crate) async fn run(upkeep: Arc<Upkeep>) {
-    let mut pause = SETTLE;
+    let mut next = Instant::now() + SETTLE;
     let (looks, counts) = (upkeep.core.tasks.list("members"), upkeep.core.tasks.list("copies"));
-    let ended = lock(&upkeep.repairs.notes).ended;
-    if ended > 0 {
-        counts.worked(Duration::from_secs(upkeep.core.environment.seconds().saturating_sub(ended)));
+    let began = lock(&upkeep.repairs.notes).began;
+    if began > 0 {
+        counts.worked(Duration::from_secs(upkeep.core.environment.seconds().saturating_sub(began)));
     }
+    counts.ends(Some(due_in(&upkeep)));
+    let mut counting = pin!(Fuse::terminated());
     loop {
-        looks.ends(Some(pause));
-        counts.ends(Some(due_in(&upkeep)));
+        looks.ends(Some(next.saturating_duration_since(Instant::now())));
+        let is_counting = !counting.is_terminated();
         let woken = tokio::select! {
             biased;
             () = upkeep.core.tasks.stopped() => return,
-            () = upkeep.repairs.wake.notified() => true,
-            () = sleep(pause) => false,
+            () = counting.as_mut(), if is_counting => {
+                counts.ends(Some(due_in(&upkeep)));
+                continue;
+            }
+            () = upkeep.repairs.wake.notified(), if !is_counting => true,
+            () = sleep_until(next) => false,
         };
-        pause = LOOK;
+        next = Instant::now() + LOOK;
         looks.begins();
         let due = match meet(&upkeep).await {
             Ok(due) => due,
@@ -66,14 +76,22 @@ pub(crate) async fn run(upkeep: Arc<Upkeep>) {
                 continue;
             }
         };
-        if woken || due {
-            looks.ends(Some(LOOK));
-            counts.begins();
-            let ended = pass(&upkeep, Manner::Quiet, |_| !upkeep.core.tasks.is_stopping()).await;
-            if let Err(error) = ended {
-                tracing::warn!(%error, "copies could not be counted");
+        if !is_counting {
+            match woken || due {
+                true => {
+                    counts.begins();
+                    counting.set(count(&upkeep).fuse());
+                }
+                false => counts.ends(Some(due_in(&upkeep))),
             }
         }
+    }
+}
+
+async fn count(upkeep: &Arc<Upkeep>) {
+    let ended = pass(upkeep, Manner::Quiet, |_| !upkeep.core.tasks.is_stopping()).await;
+    if let Err(error) = ended {
+        tracing::warn!(%error, "copies could not be counted");
     }
 }
 
