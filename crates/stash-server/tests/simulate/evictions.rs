@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use stash_crypto::Address;
+use stash_crypto::record::leaves;
+use stash_crypto::{Address, NameId};
 use stash_server::Wait;
 use tokio::time::sleep;
 
-use crate::model::{held, here};
+use crate::model::{Known, held, here};
 use crate::network::lock;
-use crate::operation::Content;
+use crate::operation::{Content, Hand};
 use crate::profile::Profile;
 use crate::world::World;
 
@@ -24,12 +25,16 @@ const OFTEN: f64 = 0.1;
 /// Until those who are not cut off have learned of a forget.
 const SPREAD: Duration = Duration::from_secs(20);
 
+/// How often, and after what pauses, a node is looked at until it is connected.
+const LOOKS: usize = 20_000;
+const LOOK: Duration = Duration::from_millis(1);
+
 /// Contents of these schedules, beside those that all draw.
 const CONTENTS: std::ops::Range<u8> = 100..250;
 
 /// The draws of a schedule that has such evictions.
 pub(crate) fn draws(seed: u64, profile: &Profile) -> Option<StdRng> {
-    let has = seed % 5 == 2 && !profile.year;
+    let has = seed % 5 == 4 && !profile.year;
     has.then(|| StdRng::seed_from_u64(seed ^ 0x0065_7669_6374))
 }
 
@@ -49,9 +54,9 @@ pub(crate) async fn perhaps(world: &mut World) {
 /// When a second file with the same bytes is stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Again {
-    /// Just before the eviction: others have not heard of it when they are asked.
+    /// Before the eviction, and the member that is asked has not heard of it.
     Before,
-    /// While others are asked.
+    /// While that member is asked.
     Meanwhile,
 }
 
@@ -77,11 +82,13 @@ async fn evict_and_purge(world: &mut World, random: &mut StdRng) {
     }
 }
 
-/// A writer gives a chunk up that a second file of its own names, of which others have not heard;
-/// they hear no more of it, but of the end of the first file, and collect.
+/// A writer gives a chunk up that a second file of its own names. The one member that it reaches is asked,
+/// has not heard of that file, and hears no more of it until it has learned of the end of the first file, and
+/// collected.
 async fn name_it_again(world: &mut World, random: &mut StdRng, again: Again) {
     let keys: Vec<String> = world.profile.keys().collect();
-    let writers = world.writers.clone();
+    let writes = |at: &usize| world.role(*at).is_some_and(|role| role.writes());
+    let writers: Vec<usize> = world.writers.iter().copied().filter(writes).collect();
     if keys.len() < 2 || writers.len() < 2 {
         return;
     }
@@ -90,32 +97,40 @@ async fn name_it_again(world: &mut World, random: &mut StdRng, again: Again) {
     let by = random.random_range(0..writers.len());
     let (writer, other) = (writers[by], writers[(by + 1) % writers.len()]);
     let content = Content::Chunk(random.random_range(CONTENTS));
-    let way = world.profile.weather.delay * 3;
-    let (pause, cut) = (random.random_range(0..=way), random.random_range(0..=2 * way));
+    let pause = random.random_range(0..=world.profile.weather.delay * 3);
     let (Some(putting), Some(evicting)) = (world.hand(writer), world.hand(writer)) else { return };
     let Some(naming) = world.hand(writer) else { return };
+    let switch = world.common.switch.clone();
     world.trace.line(&format!("{second} is to be {first} {again:?} it is evicted on {writer}"));
     putting.put(first.clone(), content, Wait::All).await;
+    let second_name = naming.name(&second);
     let name = naming.put(second.clone(), content, Wait::Local);
-    let to_evict = first.clone();
-    world.run(async move {
-        match again {
-            Again::Before => {
-                name.await;
-                evicting.clone().evict(to_evict).await;
-                evicting.evict(second).await;
-            }
-            Again::Meanwhile => {
-                let later = async {
-                    sleep(Duration::from_millis(pause)).await;
-                    name.await;
-                };
-                tokio::join!(evicting.evict(to_evict), later);
-            }
-        }
-    });
-    sleep(Duration::from_millis(cut)).await;
     world.cut_off(writer);
+    switch.open(writer, other);
+    // Nobody else is asked, and nothing of the second file is under way when these two meet again.
+    let is_kept = |at: &usize| again == Again::Meanwhile && *at == other;
+    let broken = world.present().into_iter().filter(|at| *at != writer && !is_kept(at));
+    broken.for_each(|at| switch.break_between(writer, at));
+    match again {
+        Again::Before => {
+            name.await;
+            evicting.reaches(other).await;
+            evicting.clone().evict(first.clone()).await;
+            evicting.evict(second).await;
+            world.cut_off(writer);
+        }
+        Again::Meanwhile => {
+            let later = async {
+                sleep(Duration::from_millis(pause)).await;
+                name.await;
+            };
+            let evict = async {
+                evicting.evict(first.clone()).await;
+                world.cut_off(writer);
+            };
+            tokio::join!(evict, later);
+        }
+    }
     if let Some(hand) = world.hand(other) {
         hand.purge(first, Wait::Local).await;
     }
@@ -125,8 +140,51 @@ async fn name_it_again(world: &mut World, random: &mut StdRng, again: Again) {
             hand.collect().await;
         }
     }
+    check_second(world, writer, &second_name);
     world.trace.line("all ways are open");
     world.common.switch.heal();
+}
+
+impl Hand {
+    /// Waits until this node is connected with another, or gives up.
+    async fn reaches(&self, other: usize) {
+        let node = self.common.nodes[other];
+        for _ in 0..LOOKS {
+            let members = self.engine.members();
+            if members.iter().any(|member| member.node == node && member.connected) {
+                return;
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+/// The bytes of a version that a writer has just put are somewhere: at the end of the schedule, others may
+/// have replaced it.
+fn check_second(world: &World, writer: usize, name: &NameId) {
+    if !world.honest().all(|machine| machine.up().is_some()) {
+        return;
+    }
+    let Some(running) = world.machines[writer].up() else { return };
+    let held = held(&running.store, name).unwrap_or_default();
+    let Some(last) = leaves(&held).first().map(|last| (*last).clone()) else { return };
+    let mut model = lock(&world.model);
+    let ends = |other: &&Known| !other.kind().is_version() && other.past.contains(&last.hash());
+    if last.clear().dot.writer.node != world.common.nodes[writer]
+        || model.records.values().any(|other| ends(&other))
+    {
+        return;
+    }
+    let excused = model.excused_chunks();
+    let chunks: Vec<Address> =
+        last.clear().manifest.refs().iter().map(|chunk| chunk.address).collect();
+    for chunk in chunks.into_iter().filter(|chunk| !excused.contains(chunk)) {
+        let mut stores = world.honest().filter_map(|one| Some(&one.up()?.store));
+        if !stores.any(|store| here(store, &[chunk]) == [true]) {
+            let title = model.title(&last.hash());
+            model.violation(format!("chunk {} of {title} is on no node", chunk.short()));
+        }
+    }
 }
 
 /// After a collection, nothing is left on a member that none of its records names.
