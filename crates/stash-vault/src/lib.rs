@@ -44,82 +44,61 @@
 //! # }
 //! ```
 
-mod admission;
 mod blocking;
 mod class;
 mod clock;
-mod commits;
-mod damage;
-mod evict;
 mod faults;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod get;
-mod history;
 pub mod home;
 mod index;
-mod keys;
-mod list;
-mod locations;
 mod lookup;
-mod node;
-mod pages;
-mod per_process;
-mod plan;
+mod model;
+mod operations;
 mod progress;
-mod put;
-mod reissue;
-mod remove;
-mod resolve;
-pub mod retention;
-mod rewrite;
-mod scope;
-mod source;
 mod tags;
-mod undelete;
 mod vault;
-mod version;
-mod version_id;
 
 pub use class::Class;
 pub use clock::Clock;
-pub use evict::EvictReport;
-pub use get::{GetError, GetOptions, GetReport, Reading};
+pub use home::node::Node;
 pub use home::{Home, HomeError, InitOptions, JoinOptions, RecoverOptions, RunOptions};
-pub use list::{Entry, Here};
 pub use lookup::LookupError;
-pub use node::Node;
-pub use per_process::is_per_process;
+pub use model::retention::Retention;
+pub use model::version::Here;
+pub use model::version_id::VersionId;
+pub use operations::evict::EvictReport;
+pub use operations::get::{GetError, GetOptions, GetReport, Reading};
+pub use operations::list::Entry;
+pub use operations::put::per_process::is_per_process;
+pub use operations::put::{PutError, PutOptions, PutReport};
+pub use operations::remove::RemoveReport;
+pub use operations::resolve::ResolveReport;
+pub use operations::undelete::UndeleteReport;
 pub use progress::{Progress, Snapshot};
-pub use put::{PutError, PutOptions, PutReport};
-pub use remove::RemoveReport;
-pub use resolve::ResolveReport;
-pub use retention::Retention;
 pub use stash_crypto::{self as crypto, Key, Meta, NodeId, Role, StashId, Ticket};
 pub use stash_server::{self as server, Engine, Housekeeping, Traffic, Wait};
-pub use undelete::UndeleteReport;
 pub use vault::Vault;
-pub use version_id::VersionId;
 
 pub mod error {
     //! Why an operation failed: an error of its own for each, and the [`Class`] that a program acts on.
 
     pub use crate::class::Class;
-    pub use crate::evict::EvictError;
     pub use crate::faults::{change_member as change_member_class, house as house_class};
-    pub use crate::get::GetError;
     pub use crate::home::HomeError;
+    pub use crate::home::node::RecoveryTextError;
     pub use crate::lookup::LookupError;
-    pub use crate::node::RecoveryTextError;
-    pub use crate::put::PutError;
-    pub use crate::remove::RemoveError;
-    pub use crate::resolve::ResolveError;
-    pub use crate::retention::RetentionError;
-    pub use crate::rewrite::RewriteError;
-    pub use crate::source::NamingError;
-    pub use crate::undelete::UndeleteError;
-    pub use crate::version_id::VersionIdError;
+    pub use crate::model::source::NamingError;
+    pub use crate::model::version_id::VersionIdError;
+    pub use crate::operations::evict::EvictError;
+    pub use crate::operations::get::GetError;
+    pub use crate::operations::put::PutError;
+    pub use crate::operations::remove::RemoveError;
+    pub use crate::operations::resolve::ResolveError;
+    pub use crate::operations::retain::RetentionError;
+    pub use crate::operations::rewrite::RewriteError;
+    pub use crate::operations::undelete::UndeleteError;
     pub use stash_crypto::record::KeyError;
 }
 
@@ -131,9 +110,16 @@ pub mod names {
     //! [`Vault::history`](crate::Vault::history) and [`Vault::locations`](crate::Vault::locations)
     //! give these.
 
-    pub use crate::history::{History, NameEntry, NamePage, Names, VersionEntry};
-    pub use crate::list::{Entry, Here};
-    pub use crate::locations::{Location, LocationState, Locations};
-    pub use crate::version::{Alarm, AlarmReason, Standing};
-    pub use crate::version_id::VersionId;
+    pub use crate::model::version::{Alarm, AlarmReason, Here, Standing};
+    pub use crate::model::version_id::VersionId;
+    pub use crate::operations::history::{History, NameEntry, NamePage, Names, VersionEntry};
+    pub use crate::operations::list::Entry;
+    pub use crate::operations::locations::{Location, LocationState, Locations};
+}
+
+pub mod retention {
+    //! When old versions are forgotten: the rules, and a pass of [`Vault::retain`](crate::Vault::retain).
+
+    pub use crate::model::retention::Retention;
+    pub use crate::operations::retain::{Moment, RetentionError, RetentionReport};
 }

@@ -1,109 +1,27 @@
 //! Finding files: by key in the records themselves, by prefix in the index of names.
 
+mod error;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use stash_crypto::record::KeyError;
-use stash_crypto::{Key, NameId};
-use stash_server::LedgerError;
-use thiserror::Error;
+use stash_crypto::{ChunkRef, Key, Manifest, NameId};
+use stash_server::FetchError;
+
+pub use error::LookupError;
+pub(crate) use error::bad_key;
 
 use crate::blocking::blocking;
-use crate::class::Class;
-use crate::faults;
-use crate::history::position;
 use crate::index::{IndexEntry, IndexError, NameIndex};
-use crate::scope::Scope;
+use crate::model::scope::Scope;
+use crate::model::version::{Here, NameView, Version, Versions, versions, view};
+use crate::model::version_id::VersionId;
 use crate::vault::{Inner, Vault};
-use crate::version::{NameView, Version, Versions, versions, view};
-use crate::version_id::VersionId;
 
 /// How long a listing waits for an index that is behind, or is built again from a million records.
 const CATCH_UP: Duration = Duration::from_secs(60);
 /// Times that a question is asked again after the index had to be started anew.
 const ATTEMPTS: u32 = 3;
-
-/// Why a file was not found. Nothing was changed.
-#[derive(Debug, Error)]
-pub enum LookupError {
-    /// No file has this name, and nothing lies under it.
-    #[error("nothing is stored under '{name}'")]
-    NotFound {
-        /// The name or prefix that was asked for.
-        name: String,
-    },
-    /// The text can be no key.
-    #[error("'{name}' is no key: {source}")]
-    Key {
-        /// The text given.
-        name: String,
-        /// What is wrong with it.
-        source: KeyError,
-    },
-    /// Every record of this name was set aside: somebody changed them.
-    #[error("the records of '{key}' are not authentic and were set aside")]
-    SetAside {
-        /// The key that was asked for.
-        key: Key,
-    },
-    /// No version of this name has this id.
-    #[error("'{key}' has no version {version}")]
-    NoVersion {
-        /// The name.
-        key: Key,
-        /// The id given.
-        version: String,
-    },
-    /// Several versions of this name begin with these digits.
-    #[error("several versions of '{key}' begin with {version}")]
-    ManyVersions {
-        /// The name.
-        key: Key,
-        /// The id given.
-        version: String,
-    },
-    /// The version is a removal, and so has no content.
-    #[error("version {version} of '{key}' is a removal: it has no content")]
-    Removal {
-        /// The name.
-        key: Key,
-        /// The id given.
-        version: String,
-    },
-    /// The index of names has not caught up with the records within a minute: ask again.
-    #[error("the index of names is still being built")]
-    IndexBehind,
-    /// The disk does not let the index of names be used.
-    #[error("the index of names cannot be used: {why}")]
-    Index {
-        /// What the disk or the database said.
-        why: String,
-    },
-    /// The engine failed.
-    #[error(transparent)]
-    Engine(#[from] LedgerError),
-}
-
-impl LookupError {
-    /// What it means to the caller.
-    #[must_use]
-    pub fn class(&self) -> Class {
-        match self {
-            LookupError::NotFound { .. }
-            | LookupError::NoVersion { .. }
-            | LookupError::Removal { .. } => Class::NotFound,
-            LookupError::Key { .. } | LookupError::ManyVersions { .. } => Class::Usage,
-            LookupError::SetAside { .. } => Class::Integrity,
-            LookupError::IndexBehind => Class::Temporary,
-            LookupError::Index { .. } => Class::Failed,
-            LookupError::Engine(error) => faults::engine(error),
-        }
-    }
-}
-
-pub(crate) fn bad_key(name: &str) -> impl FnOnce(KeyError) -> LookupError + '_ {
-    move |source| LookupError::Key { name: name.to_owned(), source }
-}
 
 /// What a name or prefix means right now.
 pub(crate) enum Target {
@@ -209,6 +127,30 @@ impl Inner {
         }
     }
 
+    /// Where the content of a manifest is.
+    pub(crate) async fn here(&self, manifest: &Manifest) -> Result<Here, LookupError> {
+        let refs = match self.chunks(manifest).await {
+            Ok(refs) => refs,
+            // Without its manifest chunks nobody can say which chunks a file has.
+            Err(_) => return Ok(Here::Evicted),
+        };
+        let addresses: Vec<_> = refs.iter().map(|chunk| chunk.address).collect();
+        let here = self.engine.chunks_here(&addresses).await?;
+        Ok(match here.iter().filter(|here| **here).count() {
+            count if count == here.len() => Here::Local,
+            0 => Here::Evicted,
+            _ => Here::Partial,
+        })
+    }
+
+    /// The file chunks of a manifest, fetched where only other members have its manifest chunks.
+    pub(crate) async fn chunks(&self, manifest: &Manifest) -> Result<Vec<ChunkRef>, FetchError> {
+        match manifest {
+            Manifest::Direct(refs) => Ok(refs.clone()),
+            indirect @ Manifest::Indirect { .. } => self.engine.manifest(indirect).await,
+        }
+    }
+
     /// One page of the index.
     pub(crate) async fn page(
         &self,
@@ -226,5 +168,17 @@ impl Vault {
     #[must_use]
     pub fn name_id(&self, key: &Key) -> NameId {
         self.inner.keys.name_id(key)
+    }
+}
+
+/// Where a version stands in a list of all of them.
+pub(crate) fn position(key: &Key, all: &[Version], id: &VersionId) -> Result<usize, LookupError> {
+    let mut matching = (0..all.len()).filter(|at| id.matches(&all[*at].record.hash()));
+    match (matching.next(), matching.next()) {
+        (Some(at), None) => Ok(at),
+        (Some(_), Some(_)) => {
+            Err(LookupError::ManyVersions { key: key.clone(), version: id.to_string() })
+        }
+        (None, _) => Err(LookupError::NoVersion { key: key.clone(), version: id.to_string() }),
     }
 }

@@ -7,15 +7,11 @@ use stash_crypto::{NodeId, NodeKeys, ReadRoot, Role};
 use stash_server::Engine;
 
 use crate::clock::Clock;
-use crate::index::{Binding, IndexError, NameIndex, Tail, run};
-use crate::keys::ReadKeys;
-use crate::lookup::LookupError;
-use crate::retention::Retention;
+use crate::index::tail::{Tail, run};
+use crate::index::{Binding, IndexError, NameIndex};
+use crate::model::keys::ReadKeys;
+use crate::model::retention::Retention;
 use crate::tags::TagIndex;
-use crate::version::{Alarm, view};
-
-/// Names of which [`Vault::alarms`] looks at the records.
-const ALARMED_NAMES: usize = 100;
 
 /// Files and names of one stash, on a node that may read. Clones share everything.
 #[derive(Clone)]
@@ -97,27 +93,10 @@ impl Vault {
         Ok((Vault { inner: Arc::new(inner) }, tail))
     }
 
-    /// How many files are listed.
-    pub async fn files(&self) -> Result<u64, LookupError> {
-        self.inner.indexed(|names| names.len()).await
-    }
-
     /// A member's display name, opened.
     #[must_use]
     pub fn display_name(&self, label: &[u8], node: &NodeId) -> Option<String> {
         self.inner.keys.open_label(label, node)
-    }
-
-    /// Records that were set aside because their sealed part does not belong to them: somebody
-    /// made them so, or changed them. Looks at 100 names at most.
-    pub async fn alarms(&self) -> Result<Vec<Alarm>, LookupError> {
-        let names = self.inner.indexed(|names| names.alarmed(ALARMED_NAMES)).await?;
-        let mut alarms = Vec::new();
-        for name in names {
-            let records = self.inner.engine.records_of(name).await?;
-            alarms.extend(view(&self.inner.keys, &records).alarms);
-        }
-        Ok(alarms)
     }
 
     /// Closes the indexes if no other clone is left.

@@ -11,7 +11,7 @@ use stash_server::store::{CommitError, OpenError, ReadError};
 use stash_server::{JoinError, StartError};
 use thiserror::Error;
 
-use crate::admission::AdmitError;
+use super::admission::AdmitError;
 use crate::class::Class;
 use crate::faults;
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use stash_server::store::check::CheckReport;
 use stash_server::store::{CollectOptions, Options, RebuildReport, Store};
 
+use super::directory::{Home, enter, store_path};
+use super::error::HomeError;
 use super::opens::Opens;
-use super::{Home, HomeError, enter, store_path};
 use crate::blocking::blocking;
 
 /// What a check of a directory found.

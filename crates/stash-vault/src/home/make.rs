@@ -8,13 +8,14 @@ use stash_crypto::{KeyGrant, Keyring, MemberLog, NetworkKey, NodeKeys, Role, Roo
 use stash_server::store::{Batch, Options, Store};
 use zeroize::Zeroizing;
 
+use super::admission::founding;
+use super::directory::{HOME_ROW, Home, binding, enter, open_store};
+use super::disk::{self, Lock};
+use super::error::HomeError;
 use super::members::Members;
 use super::opens::Opens;
-use super::{
-    HOME_ROW, Home, HomeError, InitOptions, JoinOptions, binding, disk, enter, open_store, private,
-    swap,
-};
-use crate::admission::founding;
+use super::options::{InitOptions, JoinOptions};
+use super::{private, swap};
 use crate::blocking::blocking;
 
 impl Home {
@@ -84,7 +85,7 @@ pub(super) fn random_id() -> String {
 }
 
 /// Makes the directory if need be and enters it.
-pub(super) fn prepare(directory: &Path) -> Result<super::Lock, HomeError> {
+pub(super) fn prepare(directory: &Path) -> Result<Lock, HomeError> {
     let io = |source| HomeError::Io { path: directory.to_owned(), source };
     disk::make_directory(directory).map_err(io)?;
     let lock = enter(directory)?;

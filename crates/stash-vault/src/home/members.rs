@@ -174,7 +174,7 @@ mod tests {
     use stash_crypto::{Cut, Incarnation, MemberChange, NodeKeys, RecordHash, RootSecret};
 
     use super::*;
-    use crate::admission::founding;
+    use crate::home::admission::founding;
 
     fn members() -> (StashId, Members) {
         let root = RootSecret::generate(&mut rand::rng());

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use super::HomeError;
+use super::error::HomeError;
 
 /// The bits of group and others.
 const OTHERS: u32 = 0o077;

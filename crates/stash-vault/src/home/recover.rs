@@ -11,9 +11,12 @@ use stash_server::store::{Options, Store};
 use stash_server::{Environment, StartError};
 use zeroize::Zeroizing;
 
+use super::admission::{AdmitError, NO_TICKET, entry, root_keys};
+use super::directory::{Home, open_store, read_keyring, store_path};
+use super::disk::Lock;
+use super::error::HomeError;
+use super::examine;
 use super::make::{Made, absolute, check_replaceable, prepare, random_id};
-use super::{Home, HomeError, Lock, examine, open_store, read_keyring, store_path};
-use crate::admission::{AdmitError, NO_TICKET, entry, root_keys};
 use crate::blocking::blocking;
 
 /// A stash whose owners were lost.

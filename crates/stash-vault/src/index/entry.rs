@@ -19,7 +19,7 @@ use std::ops::Range;
 use stash_crypto::{NameId, RecordHash};
 
 use super::check::{CHECK, Table, seal, unseal};
-use crate::version::Version;
+use crate::model::version::Version;
 
 const FORMAT: u8 = 1;
 const FLAG_MODIFIED: u8 = 1;

@@ -7,7 +7,7 @@
 mod check;
 mod entry;
 mod guard;
-mod tail;
+pub(crate) mod tail;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::ManuallyDrop;
@@ -22,9 +22,8 @@ use tokio::sync::watch;
 pub(crate) use check::{Table, seal, unseal};
 pub(crate) use entry::IndexEntry;
 pub(crate) use guard::{Guarded, IndexFault, with_table};
-pub(crate) use tail::{Tail, run};
 
-use crate::scope::Scope;
+use crate::model::scope::Scope;
 
 /// Page cache of the database in bytes: the index serves listings, not every read.
 const CACHE: usize = 4 << 20;

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{IndexEntry, IndexError, NameIndex, NameUpdate, Shown};
 use crate::blocking::blocking;
-use crate::keys::ReadKeys;
-use crate::version::versions;
+use crate::model::keys::ReadKeys;
+use crate::model::version::versions;
 
 /// Records applied in one transaction: a few MiB of records at most.
 const PAGE: usize = 256;

@@ -1,0 +1,9 @@
+//! What names, versions and files are, decided without a disk and a network.
+
+pub(crate) mod keys;
+pub(crate) mod plan;
+pub(crate) mod retention;
+pub(crate) mod scope;
+pub(crate) mod source;
+pub(crate) mod version;
+pub(crate) mod version_id;

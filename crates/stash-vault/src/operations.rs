@@ -1,0 +1,19 @@
+//! What a vault does, an operation a file or a folder.
+
+mod commits;
+mod damage;
+mod draft;
+pub(crate) mod evict;
+pub(crate) mod get;
+pub(crate) mod history;
+pub(crate) mod list;
+pub(crate) mod locations;
+mod pages;
+pub(crate) mod put;
+pub(crate) mod reissue;
+pub(crate) mod remove;
+pub(crate) mod resolve;
+pub(crate) mod retain;
+pub(crate) mod rewrite;
+mod tally;
+pub(crate) mod undelete;

@@ -1,0 +1,134 @@
+//! Why a file did not come back.
+
+use std::path::{Path, PathBuf};
+
+use stash_crypto::chunk::OpenError;
+use stash_crypto::{ChunkRef, Key, RecordHash};
+use stash_server::{FetchError, LedgerError};
+use thiserror::Error;
+
+use crate::class::Class;
+use crate::faults;
+use crate::lookup::LookupError;
+use crate::model::version_id::VersionId;
+
+/// Why a file did not come back. No part of it is visible under its name.
+#[derive(Debug, Error)]
+pub enum GetError {
+    /// No such file.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// A chunk is neither here nor with any reachable member.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The same of a version that is not the head: its bytes may be nowhere any more.
+    #[error(
+        "the bytes of version {} of '{key}' are not to be had: {source}",
+        VersionId::short(version)
+    )]
+    OldVersion {
+        /// The file.
+        key: Key,
+        /// The version.
+        version: RecordHash,
+        /// What is missing.
+        source: FetchError,
+    },
+    /// A chunk is not what an owner of this stash sealed.
+    #[error("chunk {} of '{key}' does not open: {source}", chunk.address.short())]
+    Chunk {
+        /// The file.
+        key: Key,
+        /// The chunk.
+        chunk: ChunkRef,
+        /// What is wrong with it.
+        source: OpenError,
+    },
+    /// The record names other chunks than its sealed part says: its author is at fault.
+    #[error("the manifest of '{key}' does not fit its size of {size} bytes")]
+    Manifest {
+        /// The file.
+        key: Key,
+        /// The size that the sealed part states.
+        size: u64,
+    },
+    /// The padding of a chunk is not zero: its author is at fault.
+    #[error("chunk {} of '{key}' has a padding that is not zero", chunk.address.short())]
+    Padding {
+        /// The file.
+        key: Key,
+        /// The chunk.
+        chunk: ChunkRef,
+    },
+    /// The range lies beyond the end of the file.
+    #[error("the file has {size} bytes: a range cannot begin at {begin}")]
+    Range {
+        /// Where the range begins.
+        begin: u64,
+        /// The size of the file.
+        size: u64,
+    },
+    /// Something is at the output already.
+    #[error("'{}' exists already", path.display())]
+    Exists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The output is a directory, and a file is to be written.
+    #[error("'{}' is a directory", path.display())]
+    IsDirectory {
+        /// The output.
+        path: PathBuf,
+    },
+    /// Everything was asked for, without a place to put it.
+    #[error("name the directory to write everything into")]
+    NoOutput,
+    /// A component of the path below the output is a link or no directory: what is written through
+    /// it would land elsewhere.
+    #[error("'{}' is no directory of the output", path.display())]
+    Unsafe {
+        /// The component.
+        path: PathBuf,
+    },
+    /// The output cannot be written.
+    #[error("cannot write '{}': {source}", path.display())]
+    Output {
+        /// The output.
+        path: PathBuf,
+        /// What the disk said.
+        source: std::io::Error,
+    },
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] LedgerError),
+    /// The caller cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl GetError {
+    /// What it means to the caller.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            GetError::Lookup(error) => error.class(),
+            GetError::Fetch(error) | GetError::OldVersion { source: error, .. } => {
+                faults::fetch(error)
+            }
+            GetError::Chunk { .. } | GetError::Manifest { .. } | GetError::Padding { .. } => {
+                Class::Integrity
+            }
+            GetError::Range { .. } | GetError::IsDirectory { .. } | GetError::NoOutput => {
+                Class::Usage
+            }
+            GetError::Exists { .. } | GetError::Unsafe { .. } => Class::Refused,
+            GetError::Output { source, .. } => Class::of_io(source, Class::Failed),
+            GetError::Engine(error) => faults::engine(error),
+            GetError::Cancelled => Class::Cancelled,
+        }
+    }
+
+    pub(crate) fn output(path: &Path, source: impl Into<std::io::Error>) -> GetError {
+        GetError::Output { path: path.to_owned(), source: source.into() }
+    }
+}

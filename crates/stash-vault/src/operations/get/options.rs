@@ -1,0 +1,50 @@
+//! How to get, and what was written.
+
+use std::path::PathBuf;
+
+use crate::model::version::Standing;
+use crate::model::version_id::VersionId;
+
+/// Paths that a report names at most.
+pub(super) const OUTPUTS: usize = 100;
+
+/// How to get.
+#[derive(Clone, Copy, Debug)]
+pub struct GetOptions {
+    /// Replace what is at the output already.
+    pub overwrite: bool,
+    /// Keep chunks that had to be fetched from other members.
+    pub keep: bool,
+    /// This version of a file, whatever the head is.
+    pub version: Option<VersionId>,
+}
+
+impl Default for GetOptions {
+    fn default() -> GetOptions {
+        GetOptions { overwrite: false, keep: true, version: None }
+    }
+}
+
+/// What was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GetReport {
+    /// Files written.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Where they are: the file, or the first hundred files of a tree.
+    pub outputs: Vec<PathBuf>,
+    /// How many of them have concurrent versions beside the one that was written.
+    pub conflicts: u64,
+}
+
+impl GetReport {
+    pub(super) fn wrote(&mut self, path: PathBuf, bytes: u64, standing: Standing) {
+        self.files += 1;
+        self.bytes += bytes;
+        self.conflicts += u64::from(standing.siblings() > 0);
+        if self.outputs.len() < OUTPUTS {
+            self.outputs.push(path);
+        }
+    }
+}

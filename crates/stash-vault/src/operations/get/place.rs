@@ -1,0 +1,281 @@
+//! Where a file is written: beside its final name, unseen, then renamed. Nothing is ever written
+//! outside the directory that was opened, whatever the keys and whatever links lie there.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rand::Rng;
+use rustix::fs::{
+    AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, futimens, linkat,
+    mkdirat, openat, renameat, renameat_with, unlinkat,
+};
+use rustix::io::Errno;
+use stash_crypto::Meta;
+
+use super::error::GetError;
+
+/// Mode of a file while it is being written.
+const UNSEEN: Mode = Mode::RUSR.union(Mode::WUSR);
+/// Permission bits that are given back. Set-user-id and the like are not: a file that comes from
+/// another machine gains no privilege here.
+const MODE_BITS: u32 = 0o777;
+
+/// A directory that is held open: what is done in it cannot be led elsewhere.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Opens the directory that the caller named; links in its path are the caller's.
+    pub(crate) fn open(path: &Path) -> Result<Directory, GetError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(path, flags, Mode::empty());
+        let fd = opened.map_err(|error| GetError::output(path, error))?;
+        Ok(Directory { fd, path: path.to_owned() })
+    }
+
+    /// Opens the directory below this one, making what is missing. Links are refused.
+    pub(crate) fn descend(&self, segments: &[&str]) -> Result<Directory, GetError> {
+        let mut at = Directory { fd: self.duplicate()?, path: self.path.clone() };
+        for segment in segments {
+            at = at.child(segment)?;
+        }
+        Ok(at)
+    }
+
+    fn duplicate(&self) -> Result<OwnedFd, GetError> {
+        self.fd.try_clone().map_err(|error| GetError::output(&self.path, error))
+    }
+
+    fn child(&self, name: &str) -> Result<Directory, GetError> {
+        let path = self.path.join(name);
+        let all = Mode::RWXU | Mode::RWXG | Mode::RWXO;
+        match mkdirat(&self.fd, name, all) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(GetError::output(&path, error)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Directory { fd, path }),
+            Err(Errno::LOOP | Errno::NOTDIR) => Err(GetError::Unsafe { path }),
+            Err(error) => Err(GetError::output(&path, error)),
+        }
+    }
+
+    /// Whether something has this name, links included.
+    pub(crate) fn holds(&self, name: &OsStr) -> bool {
+        rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// A new file that nobody sees under `name` before [`Unseen::publish`].
+    pub(crate) fn create(self, name: &OsStr) -> Result<Unseen, GetError> {
+        let temporary = format!(".stash-{:016x}.part", rand::rng().next_u64());
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = self.path.join(name);
+        let fd = openat(&self.fd, &temporary, flags, UNSEEN)
+            .map_err(|error| GetError::output(&path, error))?;
+        Ok(Unseen { directory: self, temporary, file: File::from(fd), path, published: false })
+    }
+}
+
+/// A file under a temporary name, removed when dropped unless published.
+#[derive(Debug)]
+pub(crate) struct Unseen {
+    directory: Directory,
+    temporary: String,
+    file: File,
+    path: PathBuf,
+    published: bool,
+}
+
+impl Unseen {
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The final path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file its mode and time and its name, and returns the directory for the next one.
+    /// Without `overwrite`, a file that has the name by now is left as it is.
+    pub(crate) fn publish(mut self, meta: &Meta, overwrite: bool) -> Result<PathBuf, GetError> {
+        let written = self.file.metadata().map_err(|error| self.failed(error))?.len();
+        if written != meta.size {
+            let why = format!("{written} bytes were written of {}", meta.size);
+            return Err(self.failed(io::Error::other(why)));
+        }
+        if let Some(mode) = meta.mode {
+            let mode = Mode::from_raw_mode(mode & MODE_BITS);
+            fchmod(&self.file, mode).map_err(|error| self.failed(error))?;
+        }
+        if let Some((seconds, nanos)) = meta.modified {
+            let now = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+            let modified = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanos) };
+            let times = Timestamps { last_access: now, last_modification: modified };
+            futimens(&self.file, &times).map_err(|error| self.failed(error))?;
+        }
+        self.rename(overwrite)?;
+        self.published = true;
+        Ok(self.path.clone())
+    }
+
+    fn rename(&self, overwrite: bool) -> Result<(), GetError> {
+        let name = self.path.file_name().unwrap_or_default();
+        let directory = self.directory.fd.as_fd();
+        let renamed = if overwrite {
+            renameat(directory, &self.temporary, directory, name)
+        } else {
+            rename_new(directory, &self.temporary, name)
+        };
+        match renamed {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => Err(GetError::Exists { path: self.path.clone() }),
+            Err(Errno::ISDIR | Errno::NOTEMPTY) => {
+                Err(GetError::IsDirectory { path: self.path.clone() })
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    fn failed(&self, error: impl Into<io::Error>) -> GetError {
+        GetError::output(&self.path, error)
+    }
+}
+
+/// Renames and never replaces. File systems without that flag get a link and an unlink.
+fn rename_new(directory: impl AsFd, from: &str, to: &OsStr) -> Result<(), Errno> {
+    let directory = directory.as_fd();
+    match renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            linkat(directory, from, directory, to, AtFlags::empty())?;
+            unlinkat(directory, from, AtFlags::empty())
+        }
+        renamed => renamed,
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        if !self.published {
+            // If even this fails, an invisible file is left: nothing more can be done about it.
+            let _ = unlinkat(&self.directory.fd, &self.temporary, AtFlags::empty());
+        }
+    }
+}
+
+/// Renames a whole new directory into its place, unless something is there by now.
+pub(crate) fn publish_tree(from: &Path, to: &Path) -> Result<(), GetError> {
+    let cwd = rustix::fs::CWD;
+    match renameat_with(cwd, from, cwd, to, RenameFlags::NOREPLACE) {
+        // Without the flag: a rename replaces an empty directory at most.
+        Err(Errno::INVAL | Errno::NOSYS) => renameat(cwd, from, cwd, to),
+        renamed => renamed,
+    }
+    .map_err(|error| match error {
+        Errno::EXIST | Errno::NOTEMPTY => GetError::Exists { path: to.to_owned() },
+        error => GetError::output(to, error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stash_crypto::Key;
+    use std::io::Write;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    fn meta(size: u64) -> Meta {
+        let mut meta = Meta::new(Key::new("k").unwrap(), size);
+        meta.mode = Some(0o4751);
+        meta.modified = Some((-5, 7));
+        meta
+    }
+
+    fn write(dir: &Path, name: &str, bytes: &[u8], overwrite: bool) -> Result<PathBuf, GetError> {
+        let unseen = Directory::open(dir)?.create(OsStr::new(name))?;
+        unseen.file().write_all(bytes).unwrap();
+        unseen.publish(&meta(4), overwrite)
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(dir).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_file_gets_its_mode_and_time_and_no_privilege() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = write(dir.path(), "a", b"1234", false).unwrap();
+        let metadata = std::fs::metadata(&path).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o7777, 0o751);
+        assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (-5, 7));
+        assert_eq!(names(dir.path()), ["a"]);
+    }
+
+    #[test]
+    fn an_existing_output_is_only_replaced_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a"), b"old").unwrap();
+        let refused = write(dir.path(), "a", b"1234", false);
+        assert!(matches!(refused, Err(GetError::Exists { .. })));
+        assert_eq!(std::fs::read(dir.path().join("a")).unwrap(), b"old");
+        assert_eq!(names(dir.path()), ["a"], "the temporary file is gone");
+        write(dir.path(), "a", b"1234", true).unwrap();
+        assert_eq!(std::fs::read(dir.path().join("a")).unwrap(), b"1234");
+    }
+
+    /// Fault case 14: a file that ends early is never visible.
+    #[test]
+    fn a_file_of_another_size_than_its_meta_says_is_not_published() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(write(dir.path(), "a", b"123", true).is_err());
+        assert!(names(dir.path()).is_empty());
+    }
+
+    /// Fault case 82: a link at the output is replaced, never followed.
+    #[test]
+    fn overwriting_a_link_leaves_its_target_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("target");
+        std::fs::write(&target, b"precious").unwrap();
+        symlink(&target, dir.path().join("a")).unwrap();
+        write(dir.path(), "a", b"1234", true).unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"precious");
+        assert!(!dir.path().join("a").is_symlink());
+    }
+
+    /// Fault case 84: a link inside the tree leads nothing outside it.
+    #[test]
+    fn descending_through_a_link_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        symlink(outside.path(), dir.path().join("link")).unwrap();
+        std::fs::write(dir.path().join("file"), b"").unwrap();
+        let root = Directory::open(dir.path()).unwrap();
+        assert!(matches!(root.descend(&["link"]), Err(GetError::Unsafe { .. })));
+        assert!(matches!(root.descend(&["file", "x"]), Err(GetError::Unsafe { .. })));
+        root.descend(&["new", "deep"]).unwrap();
+        assert!(dir.path().join("new/deep").is_dir());
+        assert!(names(outside.path()).is_empty());
+    }
+
+    #[test]
+    fn a_tree_never_replaces_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        std::fs::create_dir_all(from.join("x")).unwrap();
+        std::fs::write(&to, b"mine").unwrap();
+        assert!(matches!(publish_tree(&from, &to), Err(GetError::Exists { .. })));
+        std::fs::remove_file(&to).unwrap();
+        publish_tree(&from, &to).unwrap();
+        assert!(to.join("x").is_dir());
+    }
+}

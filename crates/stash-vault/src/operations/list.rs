@@ -1,0 +1,129 @@
+//! Listing.
+
+use futures::{StreamExt, TryStreamExt, stream};
+use stash_crypto::Key;
+
+use crate::index::IndexEntry;
+use crate::lookup::{LookupError, bad_key};
+use crate::model::scope::Scope;
+use crate::model::version::{Alarm, Here, NameView, Version, view};
+use crate::vault::{Inner, Vault};
+
+/// Files whose chunks are looked up at once for one listing.
+const LOOKUPS: usize = 16;
+/// Names of which [`Vault::alarms`] looks at the records.
+const ALARMED_NAMES: usize = 100;
+
+/// One listed file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub key: Key,
+    /// Its true size in bytes.
+    pub size: u64,
+    /// Seconds and nanoseconds since the Unix epoch, if it was stored with a time.
+    pub modified: Option<(i64, u32)>,
+    /// Unix permission bits, if it was stored with them.
+    pub mode: Option<u32>,
+    /// Chunks; 0 when the content stands in the record.
+    pub chunks: u64,
+    /// Whether the content is on this node.
+    pub here: Here,
+    /// Concurrent versions beside the one that is shown.
+    pub conflicts: usize,
+}
+
+impl Entry {
+    /// What the index has noted of a file whose record cannot be read.
+    fn noted(key: Key, indexed: &IndexEntry) -> Entry {
+        Entry {
+            key,
+            size: indexed.size,
+            modified: indexed.modified,
+            mode: indexed.mode,
+            chunks: indexed.chunks,
+            here: Here::Damaged,
+            conflicts: usize::try_from(indexed.siblings).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+impl Vault {
+    /// Up to `limit` files of a name and the tree under it, in order, after the key `after`. An
+    /// empty prefix lists everything; a prefix without files lists nothing.
+    pub async fn ls(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, LookupError> {
+        let scope = Scope::or_all(prefix).map_err(bad_key(prefix))?;
+        let (mut found, mut after) = (Vec::new(), after.map(str::to_owned));
+        loop {
+            let left = limit - found.len();
+            let page = self.inner.page(&scope, after.as_deref(), left).await?;
+            let full = page.len() == left;
+            after = page.last().map(|(key, _)| key.to_string());
+            let entries = page.into_iter().map(|(key, indexed)| async move {
+                match self.inner.view_of(indexed.name).await {
+                    Err(LookupError::Engine(error)) if error.is_damaged_record() => {
+                        Ok(Some(Entry::noted(key, &indexed)))
+                    }
+                    view => self.inner.entry(view?).await,
+                }
+            });
+            let entries: Vec<Option<Entry>> =
+                stream::iter(entries).buffered(LOOKUPS).try_collect().await?;
+            // What vanished between the index and the records is simply no longer there; what follows
+            // takes its place, so that fewer than `limit` files always mean the end.
+            found.extend(entries.into_iter().flatten());
+            if !full || found.len() == limit {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// How many files are listed.
+    pub async fn files(&self) -> Result<u64, LookupError> {
+        self.inner.indexed(|names| names.len()).await
+    }
+
+    /// One file.
+    pub async fn stat(&self, key: &Key) -> Result<Entry, LookupError> {
+        let view = self.inner.view_of(self.inner.keys.name_id(key)).await?;
+        match self.inner.entry(view).await? {
+            Some(entry) => Ok(entry),
+            None => Err(LookupError::NotFound { name: key.to_string() }),
+        }
+    }
+    /// Records that were set aside because their sealed part does not belong to them: somebody
+    /// made them so, or changed them. Looks at 100 names at most.
+    pub async fn alarms(&self) -> Result<Vec<Alarm>, LookupError> {
+        let names = self.inner.indexed(|names| names.alarmed(ALARMED_NAMES)).await?;
+        let mut alarms = Vec::new();
+        for name in names {
+            let records = self.inner.engine.records_of(name).await?;
+            alarms.extend(view(&self.inner.keys, &records).alarms);
+        }
+        Ok(alarms)
+    }
+}
+
+impl Inner {
+    async fn entry(&self, view: NameView) -> Result<Option<Entry>, LookupError> {
+        let Some(Version { record, meta, .. }) = view.head else {
+            return Ok(None);
+        };
+        let manifest = &record.clear().manifest;
+        let here = self.here(manifest).await?;
+        Ok(Some(Entry {
+            key: meta.key,
+            size: meta.size,
+            modified: meta.modified,
+            mode: meta.mode,
+            chunks: manifest.file_chunks(),
+            here,
+            conflicts: view.siblings,
+        }))
+    }
+}

@@ -1,0 +1,246 @@
+//! Files of more than one record: cut, sealed and sent chunk by chunk.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use stash_crypto::chunk::{CHUNK_OVERHEAD, DIRECT_CHUNKS, MANIFEST_ENTRIES_MAX, manifest_chunks};
+use stash_crypto::record::INLINE_MAX;
+use stash_crypto::{ChunkRef, Manifest, Meta};
+use stash_server::Buffer;
+
+use super::common::{CHANGED, READS, finish, inline_meta};
+use super::error::PutError;
+use super::session::{Done, Session};
+use super::walk::{FoundFile, Stat, open_file};
+use crate::blocking::blocking;
+use crate::model::plan::{Plan, is_inline};
+use crate::operations::draft::Content;
+use crate::vault::Inner;
+
+/// Most chunks of one file: what 64 manifest chunks can name.
+const MOST_CHUNKS: u64 = (DIRECT_CHUNKS * MANIFEST_ENTRIES_MAX) as u64;
+
+/// Stores the chunks of one file and prepares its record.
+pub(super) async fn put(session: Arc<Session>, file: FoundFile) -> Result<Done, PutError> {
+    let mut why = CHANGED.to_owned();
+    for _ in 0..READS {
+        match read(&session, &file).await? {
+            Reading::Whole(content) => return finish(&session, *content, true).await,
+            Reading::Changed => {}
+            Reading::Failed(error) => {
+                why = error.to_string();
+                break;
+            }
+        }
+    }
+    Ok(Done { skipped: vec![(file.path, why)], ..Done::default() })
+}
+
+enum Reading {
+    Whole(Box<Content>),
+    Changed,
+    Failed(io::Error),
+}
+
+async fn read(session: &Arc<Session>, found: &FoundFile) -> Result<Reading, PutError> {
+    let path = found.path.clone();
+    let (file, before) = match blocking(move || open_file(&path)).await {
+        Ok((file, stat)) => (Arc::new(file), stat),
+        Err(error) => return Ok(Reading::Failed(error)),
+    };
+    let content = if is_inline(before.size) {
+        shrunk(&file, found, before).await
+    } else {
+        chunked(session, &file, found, before).await
+    };
+    let content = match content {
+        Ok(content) => content,
+        Err(ReadError::Put(error)) => return Err(error),
+        Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Ok(Reading::Changed);
+        }
+        Err(ReadError::Io(error)) => return Ok(Reading::Failed(error)),
+    };
+    match blocking(move || file.metadata()).await {
+        Ok(metadata) if Stat::of(&metadata) == before => Ok(Reading::Whole(Box::new(content))),
+        Ok(_) => Ok(Reading::Changed),
+        Err(error) => Ok(Reading::Failed(error)),
+    }
+}
+
+/// The input failed, or everything else did.
+pub(super) enum ReadError {
+    Io(io::Error),
+    Put(PutError),
+}
+
+impl<E: Into<PutError>> From<E> for ReadError {
+    fn from(error: E) -> ReadError {
+        ReadError::Put(error.into())
+    }
+}
+
+/// A file that became small since the walk.
+async fn shrunk(file: &Arc<File>, found: &FoundFile, stat: Stat) -> Result<Content, ReadError> {
+    let handle = Arc::clone(file);
+    let len = usize::try_from(stat.size).unwrap_or(INLINE_MAX);
+    let bytes = blocking(move || {
+        let mut bytes = vec![0; len];
+        handle.read_exact_at(&mut bytes, 0).map(|()| bytes)
+    })
+    .await
+    .map_err(ReadError::Io)?;
+    Ok(Content::put(Manifest::EMPTY, inline_meta(found.key.clone(), bytes, Some(&stat))))
+}
+
+async fn chunked(
+    session: &Arc<Session>,
+    file: &Arc<File>,
+    found: &FoundFile,
+    stat: Stat,
+) -> Result<Content, ReadError> {
+    let view = session.inner.view_to_cover(session.inner.keys.name_id(&found.key)).await;
+    let previous = view.map_err(PutError::from)?.head.map(|head| head.meta.chunk_size);
+    let plan = Plan::new(stat.size, previous.filter(|size| *size > 0));
+    if plan.chunks() > MOST_CHUNKS {
+        return Err(PutError::TooLarge { chunks: plan.chunks() }.into());
+    }
+    // What was stored before is likely to be met again: then one hash saves a seal.
+    let sealer = Arc::new(Sealer::new(session, previous.is_some()));
+    let refs: Vec<ChunkRef> = stream::iter(0..plan.chunks())
+        .map(|index| one(Arc::clone(&sealer), Arc::clone(file), plan, index))
+        .buffered(session.depth.min(4))
+        .try_collect()
+        .await?;
+    let mut meta = Meta::new(found.key.clone(), stat.size);
+    meta.chunk_size = plan.chunk_size();
+    meta.modified = Some(stat.modified);
+    meta.mode = Some(stat.mode);
+    Ok(Content::put(manifest(session, refs).await?, meta))
+}
+
+async fn one(
+    sealer: Arc<Sealer>,
+    file: Arc<File>,
+    plan: Plan,
+    index: u64,
+) -> Result<ChunkRef, ReadError> {
+    let mut buffer = sealer.session.inner.engine.buffer(plan.sealed_len(index)).await;
+    let worker = Arc::clone(&sealer);
+    let (buffer, found) = blocking(move || {
+        let plain = plan.plain_len(index) as usize;
+        let body = &mut buffer[CHUNK_OVERHEAD..];
+        let read = file.read_exact_at(&mut body[..plain], plan.offset(index));
+        body[plain..].fill(0);
+        read.map_err(ReadError::Io)?;
+        Ok::<_, ReadError>(worker.look_up_or_seal(buffer)?)
+    })
+    .await?;
+    let chunk = sealer.store(buffer, found).await?;
+    sealer.session.progress.moved(u64::from(plan.plain_len(index)));
+    Ok(chunk)
+}
+
+/// The manifest of these chunks; beyond 64, its manifest chunks are stored.
+pub(super) async fn manifest(session: &Session, refs: Vec<ChunkRef>) -> Result<Manifest, PutError> {
+    if refs.len() <= DIRECT_CHUNKS {
+        return Ok(Manifest::Direct(refs));
+    }
+    let total = refs.len() as u64;
+    if total > MOST_CHUNKS {
+        return Err(PutError::TooLarge { chunks: total });
+    }
+    let mut chunks = Vec::new();
+    for (chunk, bytes) in manifest_chunks(&refs) {
+        session.upload.manifest_chunk(chunk.address, bytes).await?;
+        chunks.push(chunk);
+    }
+    Ok(Manifest::Indirect { chunks, total })
+}
+
+/// Seals the chunks of one file, unless they were sealed before.
+pub(super) struct Sealer {
+    session: Arc<Session>,
+    /// Whether chunks are looked up before they are sealed: a miss costs a hash, a hit saves the
+    /// encryption.
+    probe: AtomicBool,
+    probed_once: AtomicBool,
+}
+
+/// What became of one padded plaintext.
+pub(super) enum Found {
+    /// An equal chunk was sealed before; the buffer still holds the plaintext.
+    Known(ChunkRef),
+    /// The buffer holds the sealed chunk.
+    Sealed(ChunkRef),
+}
+
+impl Sealer {
+    pub(super) fn new(session: &Arc<Session>, probe: bool) -> Sealer {
+        Sealer {
+            session: Arc::clone(session),
+            probe: AtomicBool::new(probe),
+            probed_once: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Blocking: `buffer` is 48 bytes of room and the padded plaintext.
+    pub(super) fn look_up_or_seal(&self, mut buffer: Buffer) -> Result<(Buffer, Found), PutError> {
+        let first = !self.probed_once.swap(true, Ordering::Relaxed);
+        if (first || self.probe.load(Ordering::Relaxed))
+            && let Some(tags) = &self.session.inner.tags
+        {
+            let tag = self.session.inner.keys.latest().chunks.tag(&buffer);
+            let known = tags.get(&tag).filter(|chunk| chunk.sealed_len as usize == buffer.len());
+            if first {
+                self.probe.fetch_or(known.is_some(), Ordering::Relaxed);
+            }
+            if let Some(chunk) = known {
+                return Ok((buffer, Found::Known(chunk)));
+            }
+        }
+        let chunk = seal(&self.session.inner, &mut buffer)?;
+        Ok((buffer, Found::Sealed(chunk)))
+    }
+
+    /// Hands the chunk over, sealing it after all if the store does not have it any more.
+    pub(super) async fn store(
+        &self,
+        mut buffer: Buffer,
+        found: Found,
+    ) -> Result<ChunkRef, PutError> {
+        let upload = &self.session.upload;
+        let chunk = match found {
+            Found::Known(chunk) if upload.known(chunk).await? => return Ok(chunk),
+            Found::Known(_) => {
+                let inner = Arc::clone(&self.session.inner);
+                let sealed =
+                    blocking(move || seal(&inner, &mut buffer).map(|chunk| (buffer, chunk)));
+                let (sealed, chunk) = sealed.await?;
+                buffer = sealed;
+                chunk
+            }
+            Found::Sealed(chunk) => chunk,
+        };
+        upload.chunk(chunk.address, buffer.freeze()).await?;
+        Ok(chunk)
+    }
+}
+
+fn seal(inner: &Inner, buffer: &mut Buffer) -> Result<ChunkRef, PutError> {
+    let sealed = inner.keys.latest().chunks.seal_in_place(buffer)?;
+    let sealed_len = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
+    let chunk = ChunkRef { address: sealed.address, sealed_len };
+    if let Some(tags) = &inner.tags {
+        tags.insert(sealed.tag, chunk);
+    }
+    Ok(chunk)
+}

@@ -1,0 +1,56 @@
+//! How to store, and what was stored.
+
+use std::path::PathBuf;
+
+use stash_crypto::{Key, NodeId};
+use stash_server::Wait;
+
+/// How to store.
+#[derive(Clone, Copy, Debug)]
+pub struct PutOptions {
+    /// How many copies to wait for.
+    pub wait: Wait,
+    /// Files that are read and sealed at once; 0 for as many as the machine has cores.
+    pub jobs: usize,
+}
+
+impl Default for PutOptions {
+    fn default() -> PutOptions {
+        PutOptions { wait: Wait::Quorum, jobs: 0 }
+    }
+}
+
+impl PutOptions {
+    pub(super) fn jobs(&self) -> usize {
+        match self.jobs {
+            0 => std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8),
+            jobs => jobs,
+        }
+    }
+}
+
+/// What was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutReport {
+    /// The key of the file, or of the root of the tree.
+    pub key: Key,
+    /// Files stored, those that were there unchanged included.
+    pub files: u64,
+    /// Their bytes of plaintext.
+    pub bytes: u64,
+    /// Files for which a record was written.
+    pub new_records: u64,
+    /// Files that were there already, equal in content and meta: nothing was written for them.
+    pub unchanged: u64,
+    /// What was left out, and why: links, special files, names that are no keys, and files that
+    /// cannot be read or changed while they were.
+    pub skipped: Vec<(PathBuf, String)>,
+    /// The fewest members that have any of the new records; 0 if there are none.
+    pub copies: usize,
+    /// Members that should have them, this node included; 0 if there are no new records.
+    pub wanted: usize,
+    /// Whether the copies fell below what [`PutOptions::wait`] asked for.
+    pub short: bool,
+    /// Members that do not have all of it yet, and why.
+    pub missing: Vec<(NodeId, String)>,
+}
