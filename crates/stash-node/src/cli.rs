@@ -2,11 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use stash_vault::{Role, Wait};
 
-use crate::units::{Percent, Size, Span, Speeds};
+use crate::units::{Percent, Size, Span, Speeds, seconds};
 
 mod founding;
 
@@ -182,32 +185,6 @@ pub(crate) struct Up {
     pub(crate) retention_forget_at_once: bool,
 }
 
-/// How many members must have a thing stored before the command returns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Wait {
-    /// This node
-    Local,
-    /// One other member
-    One,
-    /// Half of the members, and one
-    #[default]
-    Quorum,
-    /// Every member
-    All,
-}
-
-impl Wait {
-    /// The word on the command line and in JSON.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::One => "one",
-            Self::Quorum => "quorum",
-            Self::All => "all",
-        }
-    }
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct Put {
     /// Files and directories, or `-` for stdin (needs --as)
@@ -217,7 +194,7 @@ pub(crate) struct Put {
     #[arg(long = "as", value_name = "KEY")]
     pub(crate) key: Option<String>,
     /// Return once this many members have stored it
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, default_value = "quorum", value_parser = words::<Wait>(WAITS))]
     pub(crate) wait: Wait,
 }
 
@@ -286,7 +263,7 @@ pub(crate) struct Undelete {
     #[arg(short, long)]
     pub(crate) recursive: bool,
     /// Return once this many members have stored it
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, default_value = "quorum", value_parser = words::<Wait>(WAITS))]
     pub(crate) wait: Wait,
 }
 
@@ -302,7 +279,7 @@ pub(crate) struct Resolve {
     #[arg(long, value_name = "PATH", group = "what")]
     pub(crate) file: Option<PathBuf>,
     /// Return once this many members have stored it
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, default_value = "quorum", value_parser = words::<Wait>(WAITS))]
     pub(crate) wait: Wait,
 }
 
@@ -320,7 +297,7 @@ pub(crate) struct Rm {
     #[arg(short, long)]
     pub(crate) yes: bool,
     /// Return once this many members know
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, default_value = "quorum", value_parser = words::<Wait>(WAITS))]
     pub(crate) wait: Wait,
 }
 
@@ -366,32 +343,10 @@ pub(crate) struct Where {
     pub(crate) key: String,
 }
 
-/// What a member may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Role {
-    /// Reads and writes
-    Owner,
-    /// Reads
-    Reader,
-    /// Stores, and can read neither names nor contents
-    Keeper,
-}
-
-impl Role {
-    /// The word on the command line and in JSON.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Owner => "owner",
-            Self::Reader => "reader",
-            Self::Keeper => "keeper",
-        }
-    }
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct Invite {
     /// What the new member may do
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = words::<Role>(ROLES))]
     pub(crate) role: Role,
     /// How long the ticket is good: a number with s, m, h or d
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = lifetime)]
@@ -442,7 +397,7 @@ pub(crate) enum PeerCommand {
         /// Its name, or the beginning of its id as `stash peers` shows it
         name: String,
         /// What it may do from now on
-        #[arg(value_enum)]
+        #[arg(value_parser = words::<Role>(ROLES))]
         role: Role,
         /// Although no other member was met since the start: those that might know more are gone for
         /// good
@@ -485,35 +440,43 @@ pub(crate) struct Completions {
     pub(crate) shell: clap_complete::Shell,
 }
 
+/// How many members must have a thing stored before the command returns, each with its help.
+const WAITS: &[[&str; 2]] = &[
+    ["local", "This node"],
+    ["one", "One other member"],
+    ["quorum", "Half of the members, and one"],
+    ["all", "Every member"],
+];
+
+/// The roles of a member, each with its help.
+const ROLES: &[[&str; 2]] = &[
+    ["owner", "Reads and writes"],
+    ["reader", "Reads"],
+    ["keeper", "Stores, and can read neither names nor contents"],
+];
+
+/// One of these words, shown with their help, as the type that it stands for.
+fn words<T>(words: &[[&'static str; 2]]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync> + Clone + Send + Sync + 'static,
+{
+    let words = words.iter().map(|[word, help]| PossibleValue::new(*word).help(*help));
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<T>())
+}
+
 /// The longest life of a ticket.
 const LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// `90s`, `15m`, `24h`, `7d`.
 fn lifetime(text: &str) -> Result<Duration, String> {
-    let expected = "expected a number with s, m, h or d, as in 24h";
-    let unit = text.chars().last().ok_or(expected)?;
-    let seconds: u64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 24 * 3600,
-        _ => return Err(expected.into()),
+    let Some(seconds) = seconds(text) else {
+        return Err("expected a number with s, m, h or d, as in 24h".to_owned());
     };
-    let number = &text[..text.len() - 1];
-    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(expected.into());
-    }
-    let lifetime = number
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(seconds))
-        .map(Duration::from_secs)
-        .filter(|lifetime| *lifetime <= LIFETIME_MAX)
-        .ok_or("at most 30d")?;
-    if lifetime.is_zero() {
-        Err("a ticket must live longer than that".into())
-    } else {
-        Ok(lifetime)
+    let lifetime = u64::try_from(seconds).ok().map(Duration::from_secs);
+    match lifetime.filter(|lifetime| *lifetime <= LIFETIME_MAX) {
+        None => Err("at most 30d".to_owned()),
+        Some(Duration::ZERO) => Err("a ticket must live longer than that".to_owned()),
+        Some(lifetime) => Ok(lifetime),
     }
 }
 

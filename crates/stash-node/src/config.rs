@@ -1,89 +1,30 @@
 //! The settings: flag, environment, user file, system file, default, in this order.
 
+mod file;
+mod lookup;
 mod network;
 mod upkeep;
 
-use std::fmt;
-use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::cli::{Global, Up};
-use crate::error::{Class, Problem};
+use crate::error::Problem;
 use crate::paths::{self, Environment};
+use file::{File, read_file};
+use lookup::{Lookup, absolute, addresses, boolean, many, optional, or_default, text};
 
+pub(crate) use lookup::{Origin, Setting};
 pub(crate) use network::Network;
 pub(crate) use upkeep::{RetentionSettings, Upkeep};
 
 /// The port on which nodes listen for each other.
 pub(crate) const PORT: u16 = 7979;
 
-/// Bytes of a configuration file; far above any that makes sense.
-const FILE_MAX: u64 = 256 * 1024;
-
 /// Bytes of a display name, as the member log has it.
 const NAME_MAX: usize = 64;
-
-/// What a configuration file may say.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    data_dir: Option<PathBuf>,
-    socket: Option<PathBuf>,
-    listen: Option<Vec<SocketAddr>>,
-    advertise: Option<Vec<SocketAddr>>,
-    name: Option<String>,
-    log: Option<String>,
-    passphrase_file: Option<PathBuf>,
-    create: Option<bool>,
-    network: Option<network::NetworkFile>,
-    quota: Option<upkeep::QuotaFile>,
-    gc: Option<upkeep::GcFile>,
-    scrub: Option<upkeep::ScrubFile>,
-    repair: Option<upkeep::RepairFile>,
-    retention: Option<upkeep::RetentionFile>,
-}
-
-/// Where a value comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// The command line.
-    Flag,
-    /// This variable.
-    Environment(&'static str),
-    /// This file.
-    File(PathBuf),
-    /// Nobody said anything.
-    Default,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag => f.write_str("flag"),
-            Self::Environment(variable) => write!(f, "environment {variable}"),
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Default => f.write_str("default"),
-        }
-    }
-}
-
-impl Serialize for Origin {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// A value and where it comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Setting<T> {
-    /// The value.
-    pub(crate) value: T,
-    /// Its source.
-    pub(crate) origin: Origin,
-}
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Serialize)]
@@ -173,12 +114,6 @@ fn user_file(sources: &Sources<'_>) -> Option<Setting<PathBuf>> {
         })
 }
 
-/// Finds one setting after the other in the sources below the flags.
-struct Lookup<'a> {
-    env: Environment<'a>,
-    files: &'a [(PathBuf, File)],
-}
-
 impl Lookup<'_> {
     fn settings(
         &self,
@@ -220,79 +155,6 @@ impl Lookup<'_> {
             files: self.files.iter().map(|(path, _)| path.clone()).collect(),
         })
     }
-
-    /// The first source that has a value.
-    fn find<T>(
-        &self,
-        variable: &'static str,
-        flag: Option<T>,
-        parse: impl Fn(&str) -> Result<T, String>,
-        file: impl Fn(&File) -> Option<T>,
-    ) -> Result<Option<Setting<T>>, Problem> {
-        if let Some(value) = flag {
-            return Ok(Some(Setting { value, origin: Origin::Flag }));
-        }
-        if let Some(raw) = (self.env)(variable).filter(|raw| !raw.is_empty()) {
-            let value = raw
-                .to_str()
-                .ok_or_else(|| "not UTF-8".to_owned())
-                .and_then(parse)
-                .map_err(|why| Problem::usage(format!("environment {variable}: {why}")))?;
-            return Ok(Some(Setting { value, origin: Origin::Environment(variable) }));
-        }
-        Ok(self.files.iter().find_map(|(path, content)| {
-            let origin = Origin::File(path.clone());
-            file(content).map(|value| Setting { value, origin })
-        }))
-    }
-}
-
-fn or_default<T>(
-    found: Option<Setting<T>>,
-    default: impl FnOnce() -> Result<T, Problem>,
-) -> Result<Setting<T>, Problem> {
-    match found {
-        Some(setting) => Ok(setting),
-        None => Ok(Setting { value: default()?, origin: Origin::Default }),
-    }
-}
-
-fn optional<T>(found: Option<Setting<T>>) -> Setting<Option<T>> {
-    match found {
-        Some(Setting { value, origin }) => Setting { value: Some(value), origin },
-        None => Setting { value: None, origin: Origin::Default },
-    }
-}
-
-/// Relative paths mean: below the file that says so, or below the working directory.
-fn absolute(setting: Setting<PathBuf>) -> Result<Setting<PathBuf>, Problem> {
-    let Setting { value, origin } = setting;
-    let value = match &origin {
-        Origin::File(file) => file.parent().map_or(value.clone(), |dir| dir.join(&value)),
-        _ => value,
-    };
-    let value = std::path::absolute(&value)
-        .map_err(|e| Problem::usage(format!("{} ({origin}): {e}", value.display())))?;
-    Ok(Setting { value, origin })
-}
-
-fn many(flags: &[SocketAddr]) -> Option<Vec<SocketAddr>> {
-    (!flags.is_empty()).then(|| flags.to_vec())
-}
-
-fn text(value: &str) -> Result<String, String> {
-    Ok(value.to_owned())
-}
-
-fn addresses(value: &str) -> Result<Vec<SocketAddr>, String> {
-    value
-        .split(',')
-        .map(|one| one.trim().parse().map_err(|_| format!("{one:?} is not ADDRESS:PORT")))
-        .collect()
-}
-
-fn boolean(value: &str) -> Result<bool, String> {
-    value.parse().map_err(|_| format!("{value:?} is neither true nor false"))
 }
 
 fn check_name(name: Setting<String>) -> Result<Setting<String>, Problem> {
@@ -313,40 +175,6 @@ fn host_name() -> String {
     if (1..=NAME_MAX).contains(&name.len()) { name.to_owned() } else { "stash".to_owned() }
 }
 
-/// `None` if there is no such file.
-fn read_file(path: &Path) -> Result<Option<File>, Problem> {
-    let cannot = |e: std::io::Error| {
-        Problem::new(Class::Unreadable, format!("cannot read {}: {e}", path.display()))
-    };
-    let mut bytes = Vec::new();
-    match std::fs::File::open(path) {
-        Ok(file) => {
-            file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
-        Err(e) => return Err(cannot(e)),
-    }
-    if bytes.len() as u64 > FILE_MAX {
-        let message = format!("{} has more than {FILE_MAX} bytes", path.display());
-        return Err(Problem::usage(message));
-    }
-    let text = String::from_utf8(bytes).map_err(|e| {
-        let read = &e.as_bytes()[..e.utf8_error().valid_up_to()];
-        let line = 1 + read.iter().filter(|byte| **byte == b'\n').count();
-        Problem::usage(format!("{}, line {line}: a byte that is no UTF-8", path.display()))
-    })?;
-    parse(path, &text).map(Some)
-}
-
-/// The parser's own message names line, column and key.
-fn parse(path: &Path, text: &str) -> Result<File, Problem> {
-    toml::from_str(text).map_err(|e| {
-        Problem::usage(format!("{}: {}", path.display(), e.to_string().trim_end()))
-            .hint("`stash config show` lists every setting")
-    })
-}
-
 /// The settings of one file for a user whose home is `/home/u`, and nothing else.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn of_text(path: &Path, text: &str) -> Result<Settings, Problem> {
@@ -357,7 +185,7 @@ pub(crate) fn of_text(path: &Path, text: &str) -> Result<Settings, Problem> {
         system_file: path,
         named_file_must_exist: false,
     };
-    let files = [(path.to_owned(), parse(path, text)?)];
+    let files = [(path.to_owned(), file::parse(path, text)?)];
     Lookup { env: sources.env, files: &files }.settings(&sources, None)
 }
 

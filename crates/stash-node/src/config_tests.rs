@@ -4,6 +4,7 @@ use stash_vault::Traffic;
 use stash_vault::server::Rate;
 
 use super::*;
+use crate::error::Class;
 use crate::units::Size;
 
 struct Case {

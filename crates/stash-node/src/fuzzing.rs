@@ -16,9 +16,9 @@ mod tests;
 
 use std::path::Path;
 
-use crate::api::range::Range;
 use crate::config::of_text;
 use crate::error::Class;
+use crate::range::Range;
 use input::Input;
 
 /// A configuration file: settings that make sense, or a usage error that names the file.

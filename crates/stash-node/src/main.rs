@@ -2,6 +2,7 @@
 //! daemon. It decides nothing about files, keys or peers.
 
 mod api;
+mod check;
 mod cli;
 mod commands;
 mod config;
@@ -16,7 +17,9 @@ mod output;
 mod passphrase;
 mod paths;
 mod progress;
+mod range;
 mod signals;
+mod typed;
 mod units;
 
 use std::io::ErrorKind;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
+use stash_api::members::PeerRoom;
 
 /// Writes results to stdout. A reader that has seen enough (`| head`) is no error: the writer stops
 /// quietly.
@@ -156,6 +157,11 @@ pub(crate) fn mode(mode: Option<u32>) -> String {
     text
 }
 
+/// The first digits of an id, as people tell nodes apart.
+pub(crate) fn short(id: &str) -> &str {
+    id.get(..10).unwrap_or(id)
+}
+
 /// `1 file`, `20 files`.
 pub(crate) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
@@ -172,6 +178,22 @@ pub(crate) fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// What people are told of a member that is full, behind its name and `is`.
+pub(crate) fn full_sentence(room: &PeerRoom) -> String {
+    let of = room.limit.map(|limit| {
+        let (used, limit) = (size(room.used), size(limit));
+        let unit = |text: &str| text.split_once(' ').map(|(_, unit)| unit.to_owned());
+        let short = used.split_once(' ').filter(|_| unit(&used) == unit(&limit));
+        format!(" ({} of {limit})", short.map_or(&used[..], |(number, _)| number))
+    });
+    let lacks = match room.lacks {
+        0 => String::new(),
+        1 => ": 1 file has no copy there".to_owned(),
+        more => format!(": {} files have no copy there", grouped(more)),
+    };
+    format!("full{}{lacks}", of.unwrap_or_default())
 }
 
 /// On which side of its column a cell stands.
@@ -290,5 +312,16 @@ mod tests {
     fn thousands_stand_apart() {
         let numbers = [0, 999, 1_000, 2_202, 1_234_567];
         assert_eq!(numbers.map(grouped), ["0", "999", "1,000", "2,202", "1,234,567"]);
+    }
+    #[test]
+    fn a_full_member_is_told_with_its_room_and_what_it_lacks() {
+        let room = |used, lacks| PeerRoom { used, limit: Some(1 << 30), full: true, lacks };
+        let full = "full (1.0 of 1.0 GiB): 2,202 files have no copy there";
+        assert_eq!(full_sentence(&room(1 << 30, 2_202)), full);
+        assert_eq!(
+            full_sentence(&room(1 << 29, 1)),
+            "full (512.0 MiB of 1.0 GiB): 1 file has no copy there"
+        );
+        assert_eq!(full_sentence(&PeerRoom { limit: None, ..room(9, 0) }), "full");
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Span(pub(crate) Duration);
 pub(crate) struct Percent(pub(crate) u8);
 
 const BYTES: [(&str, u32); 5] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
-const SECONDS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+const SECONDS: [(&str, u128); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
 
 impl FromStr for Size {
     type Err = String;
@@ -58,19 +58,23 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let seconds = seconds(text).and_then(|seconds| u64::try_from(seconds).ok());
         let wrong = || format!("{text:?} is no span of time: write it as 90s, 15m, 24h or 7d");
-        let (number, unit) = SECONDS
-            .iter()
-            .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?.trim_end(), *seconds)))
-            .ok_or_else(wrong)?;
-        let seconds = digits(number).and_then(|n| n.checked_mul(unit)).ok_or_else(wrong)?;
-        Ok(Self(Duration::from_secs(seconds)))
+        seconds.map(Duration::from_secs).map(Self).ok_or_else(wrong)
     }
+}
+
+/// The seconds of a number with a unit, however many; `None` of any other text.
+pub(crate) fn seconds(text: &str) -> Option<u128> {
+    let (number, unit) = SECONDS
+        .iter()
+        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?.trim_end(), *seconds)))?;
+    is_digits(number).then(|| number.parse().unwrap_or(u128::MAX).saturating_mul(unit))
 }
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs();
+        let seconds = u128::from(self.0.as_secs());
         let whole = SECONDS.iter().find(|(_, unit)| seconds > 0 && seconds.is_multiple_of(*unit));
         let (name, unit) = whole.unwrap_or(&("s", 1));
         write!(f, "{}{name}", seconds / unit)
@@ -139,10 +143,13 @@ impl FromStr for Speeds {
     }
 }
 
-/// Digits and nothing else: a number type's own parser takes a sign.
 fn digits(text: &str) -> Option<u64> {
-    let only = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if only { text.parse().ok() } else { None }
+    if is_digits(text) { text.parse().ok() } else { None }
+}
+
+/// True of digits and nothing else: a number type's own parser takes a sign.
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 macro_rules! as_text {

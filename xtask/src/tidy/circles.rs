@@ -10,8 +10,15 @@ use cargo_metadata::{Metadata, Package};
 use crate::tidy::{Findings, files};
 
 /// Crates that have none. The others are on their way.
-const FREE: &[&str] =
-    &["stash-crypto", "stash-disk", "stash-p2p", "stash-server", "stash-api", "stash-vault"];
+const FREE: &[&str] = &[
+    "stash-crypto",
+    "stash-disk",
+    "stash-p2p",
+    "stash-server",
+    "stash-api",
+    "stash-vault",
+    "stash-node",
+];
 
 /// Folders and files of a crate's sources that only tests and fuzzers build.
 const ASIDE: &[&str] = &["tests", "fuzzing"];

@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use stash_api::error::ErrorBody;
+use stash_api::files::Here;
 use stash_vault::error::{
     EvictError, RecoveryTextError, RemoveError, ResolveError, RetentionError, UndeleteError,
 };
@@ -18,6 +19,7 @@ use stash_vault::{Class, GetError, HomeError, Key, LookupError, PutError, Versio
 
 use crate::error::{Problem, http_status};
 use crate::hints::Hint as _;
+use crate::typed;
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
@@ -133,27 +135,8 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyOfPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path = Path::<String>::from_request_parts(parts, state).await;
         let Path(text) = path.map_err(|_| Problem::usage("the key in the path is not UTF-8"))?;
-        key(&text).map(Self)
+        typed::key(&text).map(Self)
     }
-}
-
-/// Refuses a path that is another file to the node than to its client.
-pub(crate) fn same_to_all(path: &std::path::Path) -> Result<(), Problem> {
-    if !stash_vault::is_per_process(path) {
-        return Ok(());
-    }
-    Err(Problem::usage(format!("{} is another file to each process", path.display()))
-        .hint("use -: stash put - --as KEY for stdin, stash get KEY -o - for stdout"))
-}
-
-/// A key that the user typed.
-pub(crate) fn key(text: &str) -> Result<Key, Problem> {
-    Key::new(text).map_err(|e| {
-        // A key of a megabyte is not repeated.
-        let shown: String = text.chars().take(80).collect();
-        Problem::usage(format!("'{shown}' is no key: {e}"))
-            .hint("a key is a relative path such as photos/2024/a.jpg")
-    })
 }
 
 /// A version that the user typed.
@@ -170,6 +153,16 @@ pub(super) fn wait(word: Option<&str>) -> Result<Wait, Problem> {
     wait.map_err(|_| Problem::usage("wait must be local, one, quorum or all"))
 }
 
+/// The word for what is on this node.
+pub(super) fn here(here: stash_vault::Here) -> Here {
+    match here {
+        stash_vault::Here::Local => Here::Local,
+        stash_vault::Here::Partial => Here::Partial,
+        stash_vault::Here::Evicted => Here::Evicted,
+        stash_vault::Here::Damaged => Here::Damaged,
+    }
+}
+
 /// A number that counts things in memory.
 pub(super) fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
@@ -178,17 +171,6 @@ pub(super) fn number(count: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    // Fault case 83.
-    #[test]
-    fn what_can_be_no_key_is_a_usage_error_that_does_not_repeat_all_of_it() {
-        for text in ["", "/etc/passwd", "../x", "a//b", "a\0b", &"x".repeat(1025)] {
-            let problem = key(text).unwrap_err();
-            assert_eq!(problem.code, Class::Usage);
-            assert!(problem.message.len() < 300);
-        }
-        assert!(key(&"x".repeat(1024)).is_ok());
-    }
 
     #[test]
     fn the_default_wait_is_quorum() {

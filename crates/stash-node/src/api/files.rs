@@ -1,6 +1,5 @@
 //! Files and trees by name: put, get, list, where, remove, evict.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,22 +8,24 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use stash_api::files::{
-    Entry, EvictDone, EvictRequest, GetDone, GetRequest, Here, Holder, Listing, Missing, PutDone,
-    PutRequest, PutRoot, RmDone, RmRequest, Skipped, Where,
+    Entry, EvictDone, EvictRequest, GetDone, GetRequest, Holder, Listing, PutDone, PutRequest,
+    PutRoot, RmDone, RmRequest, Skipped, Where,
 };
 use stash_vault::names::Names;
 use stash_vault::{
-    GetOptions, Key, NodeId, Progress, PutError, PutOptions, PutReport, RemoveReport, Vault,
+    GetOptions, Key, Progress, PutError, PutOptions, PutReport, RemoveReport, Vault,
 };
 
-use super::answer::{self, Document, KeyOfPath, Parameters, number};
-use super::members::full_sentences;
+use super::answer::{self, Document, KeyOfPath, Parameters, here, number};
+use super::members::missing;
 use super::node::days_since;
+use super::paths::{absolute, same_to_all};
 use super::{operation, versions};
 use crate::daemon::{Daemon, Served};
 use crate::error::{Class, Problem};
 use crate::hints::Hint as _;
 use crate::output::time;
+use crate::typed;
 
 /// Entries of one page of a listing, unless the client wants fewer.
 const PAGE: usize = 1000;
@@ -39,7 +40,7 @@ pub(super) async fn put(
     let served = daemon.served()?;
     let vault = served.vault()?;
     let options = PutOptions { wait: answer::wait(request.wait.as_deref())?, jobs: 0 };
-    let key = request.key.as_deref().map(answer::key).transpose()?;
+    let key = request.key.as_deref().map(typed::key).transpose()?;
     let paths: Vec<PathBuf> =
         request.paths.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?;
     let paths = same_to_all(paths).await?;
@@ -121,20 +122,6 @@ fn skipped(path: &Path, why: String) -> Skipped {
     Skipped { path: path.display().to_string(), why }
 }
 
-/// The members without a copy, each with the reason; of one that is full, how full, and what it lacks.
-pub(super) async fn missing(served: &Served, members: Vec<(NodeId, String)>) -> Vec<Missing> {
-    let full = match members.is_empty() {
-        true => BTreeMap::new(),
-        // Without it, the reason is as short as it was told.
-        false => full_sentences(served).await.unwrap_or_default(),
-    };
-    let one = |(node, why): (NodeId, String)| {
-        let why = full.get(&node).cloned().unwrap_or(why);
-        Missing { node_id: node.to_string(), why }
-    };
-    members.into_iter().map(one).collect()
-}
-
 /// `POST /v1/get`.
 pub(super) async fn get(
     State(daemon): State<Arc<Daemon>>,
@@ -156,28 +143,6 @@ pub(super) async fn get(
         })
     })
     .await
-}
-
-/// The daemon's working directory is not the client's.
-pub(super) fn absolute(path: &str) -> Result<PathBuf, Problem> {
-    let path = PathBuf::from(path);
-    if path.is_absolute() {
-        Ok(path)
-    } else {
-        Err(Problem::usage(format!("{} is not an absolute path", path.display())))
-    }
-}
-
-/// Refuses paths that mean something else to the client. Off the runtime: a disk may be slow.
-pub(super) async fn same_to_all<P>(paths: P) -> Result<P, Problem>
-where
-    P: AsRef<[PathBuf]> + Send + 'static,
-{
-    let check = move || {
-        paths.as_ref().iter().try_for_each(|path| answer::same_to_all(path)).map(|()| paths)
-    };
-    let checked = tokio::task::spawn_blocking(check).await;
-    checked.map_err(|error| Problem::new(Class::Failed, error.to_string()))?
 }
 
 /// The query of a listing.
@@ -238,15 +203,6 @@ fn entry(entry: stash_vault::Entry) -> Entry {
         chunks: entry.chunks,
         here: here(entry.here),
         conflicts: number(entry.conflicts),
-    }
-}
-
-pub(super) fn here(here: stash_vault::Here) -> Here {
-    match here {
-        stash_vault::Here::Local => Here::Local,
-        stash_vault::Here::Partial => Here::Partial,
-        stash_vault::Here::Evicted => Here::Evicted,
-        stash_vault::Here::Damaged => Here::Damaged,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use stash_api::files::Missing;
 use stash_api::members::{
     InviteDone, InviteRequest, JoinRequest, Peer, PeerChanged, PeerRemove, PeerRole, PeerRoom,
     Peers, RemovedPeer,
@@ -16,12 +17,12 @@ use stash_vault::server::members::{MemberRoom, MembersChanged};
 use stash_vault::{NodeId, Role, Ticket};
 
 use super::answer::{Document, number};
-use super::operation::{self, Place};
+use super::operation;
 use super::tickets;
 use super::upkeep::moment;
-use crate::daemon::{Daemon, Served, home};
+use crate::daemon::{Daemon, Place, Served, home};
 use crate::error::{Class, Problem};
-use crate::output::{grouped, size, time};
+use crate::output::{full_sentence, time};
 
 /// Digits of a node id that name a member, at least.
 const ID_DIGITS: usize = 8;
@@ -71,22 +72,6 @@ fn peer_room(room: &MemberRoom, lacks: Option<&u64>) -> PeerRoom {
     }
 }
 
-/// What people are told of a member that is full, behind its name and `is`.
-pub(crate) fn full_sentence(room: &PeerRoom) -> String {
-    let of = room.limit.map(|limit| {
-        let (used, limit) = (size(room.used), size(limit));
-        let unit = |text: &str| text.split_once(' ').map(|(_, unit)| unit.to_owned());
-        let short = used.split_once(' ').filter(|_| unit(&used) == unit(&limit));
-        format!(" ({} of {limit})", short.map_or(&used[..], |(number, _)| number))
-    });
-    let lacks = match room.lacks {
-        0 => String::new(),
-        1 => ": 1 file has no copy there".to_owned(),
-        more => format!(": {} files have no copy there", grouped(more)),
-    };
-    format!("full{}{lacks}", of.unwrap_or_default())
-}
-
 /// One sentence for each member that is full, by its node id.
 pub(super) async fn full_sentences(served: &Served) -> Result<BTreeMap<NodeId, String>, Problem> {
     let full = served.node.engine.full_members().await?.into_iter();
@@ -96,6 +81,20 @@ pub(super) async fn full_sentences(served: &Served) -> Result<BTreeMap<NodeId, S
         (member.node, format!("{name} is {}", full_sentence(&peer_room(&room, None))))
     };
     Ok(full.map(sentence).collect())
+}
+
+/// The members without a copy, each with the reason; of one that is full, how full, and what it lacks.
+pub(super) async fn missing(served: &Served, members: Vec<(NodeId, String)>) -> Vec<Missing> {
+    let full = match members.is_empty() {
+        true => BTreeMap::new(),
+        // Without it, the reason is as short as it was told.
+        false => full_sentences(served).await.unwrap_or_default(),
+    };
+    let one = |(node, why): (NodeId, String)| {
+        let why = full.get(&node).cloned().unwrap_or(why);
+        Missing { node_id: node.to_string(), why }
+    };
+    members.into_iter().map(one).collect()
 }
 
 /// `POST /v1/peers/remove`: on the node that founded the stash.
@@ -206,21 +205,4 @@ pub(super) async fn join(
     // Once begun, it goes on without its client: there is no half of a join.
     operation::run(place, |_| async move { home::rejoin(&joining, &ticket, request.name).await })
         .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_member_is_told_with_its_room_and_what_it_lacks() {
-        let room = |used, lacks| PeerRoom { used, limit: Some(1 << 30), full: true, lacks };
-        let full = "full (1.0 of 1.0 GiB): 2,202 files have no copy there";
-        assert_eq!(full_sentence(&room(1 << 30, 2_202)), full);
-        assert_eq!(
-            full_sentence(&room(1 << 29, 1)),
-            "full (512.0 MiB of 1.0 GiB): 1 file has no copy there"
-        );
-        assert_eq!(full_sentence(&PeerRoom { limit: None, ..room(9, 0) }), "full");
-    }
 }

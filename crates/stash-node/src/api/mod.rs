@@ -1,15 +1,15 @@
 //! The local API: what the daemon answers on its Unix socket. `docs/api.md` specifies it.
 
-pub(crate) mod answer;
+mod answer;
 mod files;
-pub(crate) mod members;
+mod members;
 mod node;
-pub(crate) mod objects;
-pub(crate) mod operation;
-pub(crate) mod range;
+mod objects;
+mod operation;
+mod paths;
 mod repair;
 mod tickets;
-pub(crate) mod upkeep;
+mod upkeep;
 mod versions;
 
 use std::sync::Arc;

@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 use super::answer::{self, KeyOfPath, Parameters};
 use super::files::{confirmed_days, removed, root};
 use super::operation;
-use super::range::Range;
 use crate::daemon::Daemon;
 use crate::error::Problem;
+use crate::range::Range;
 
 /// The longest pause within a body that is sent: a slow pipe may feed it, a dead one may not hold
 /// its chunks for ever.

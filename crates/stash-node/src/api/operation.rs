@@ -13,9 +13,9 @@ use stash_api::operation::{self as api, Event};
 use stash_vault::Progress;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
+use tokio_util::sync::DropGuard;
 
+use crate::daemon::Place;
 use crate::error::{Class, Problem};
 
 /// An operation that fails this early answers with an HTTP status of its own.
@@ -26,14 +26,6 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// A line is sent this often even if nothing moved, so that the client knows that somebody works.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-
-/// Where an operation runs and what ends it early.
-pub(crate) struct Place<'a> {
-    /// Waits for it when the node stops.
-    pub(crate) tracker: &'a TaskTracker,
-    /// Cancels it when the node stops.
-    pub(crate) cancel: &'a CancellationToken,
-}
 
 /// Starts `work` and answers with its progress and its end. A client that goes away cancels it.
 pub(super) async fn run<T, F>(
@@ -171,6 +163,8 @@ fn ndjson(body: Body) -> Response {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
 
     use super::*;
 

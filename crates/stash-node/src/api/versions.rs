@@ -13,12 +13,14 @@ use stash_api::versions::{
 use stash_vault::names::{NamePage, VersionEntry};
 use stash_vault::{ResolveReport, UndeleteReport};
 
-use super::answer::{self, Document, KeyOfPath, Parameters, number};
-use super::files::{absolute, here, missing, same_to_all};
+use super::answer::{self, Document, KeyOfPath, Parameters, here, number};
+use super::members::missing;
 use super::operation;
+use super::paths::{absolute, same_to_all};
 use crate::daemon::{Daemon, Served};
 use crate::error::Problem;
 use crate::output::time;
+use crate::typed;
 
 /// Versions of one page of a history, unless the client wants fewer.
 const PAGE: usize = 1000;
@@ -123,7 +125,7 @@ pub(super) async fn resolve(
 ) -> Result<Response, Problem> {
     let served = daemon.served()?;
     let vault = served.vault()?;
-    let key = answer::key(&request.key)?;
+    let key = typed::key(&request.key)?;
     let wait = answer::wait(request.wait.as_deref())?;
     let with = match (request.take, request.file) {
         (Some(take), None) => With::Version(answer::version(&take)?),

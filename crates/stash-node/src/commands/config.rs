@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Context, Finish};
+use super::context::{Context, Finish};
 use crate::cli::ConfigCommand;
 use crate::config::{Network, Origin, RetentionSettings, Setting, Settings, Upkeep};
 use crate::error::Problem;

@@ -2,9 +2,9 @@
 
 use stash_api::files::{EvictDone, EvictRequest};
 
-use super::put::short;
-use super::{Context, Finish};
+use super::context::{Context, Finish};
 use crate::cli::Evict;
+use crate::output::short;
 use crate::progress::Bar;
 use crate::{error, output};
 

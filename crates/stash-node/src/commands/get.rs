@@ -9,13 +9,13 @@ use stash_api::route::query_value;
 use stash_api::{Client, client};
 use tokio::io::AsyncWriteExt;
 
+use super::context::{Context, Finish};
 use super::put::absolute;
-use super::{Context, Finish};
-use crate::api::range::Range;
 use crate::cli::{Cat, Get};
 use crate::error::{self, Class, Problem};
 use crate::output::{self, Output};
 use crate::progress::Bar;
+use crate::range::Range;
 
 pub(super) async fn run(context: &Context, get: Get) -> anyhow::Result<Finish> {
     if get.output.as_deref() == Some(Path::new("-")) {

@@ -10,12 +10,11 @@ use stash_vault::crypto::RecoveryText;
 use stash_vault::{Home, RecoverOptions};
 use zeroize::Zeroizing;
 
-use super::put::short;
-use super::{Context, Finish, client_runtime, with_signals};
+use super::context::{Context, Finish, client_runtime, with_signals};
 use crate::cli::Init;
 use crate::daemon::home::{self, Recovery};
 use crate::error::{Class, Problem};
-use crate::output::say;
+use crate::output::{say, short};
 use crate::passphrase::Source;
 
 /// Bytes of a recovery text, far more than any has.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use stash_api::node::{Recovery, Status};
 
-use super::{Context, Finish};
+use super::context::{Context, Finish};
 use crate::cli::KeyCommand;
 use crate::output::{Side, table};
 

@@ -4,7 +4,8 @@ use stash_api::Client;
 use stash_api::files::{Entry, Listing};
 use stash_api::versions::Which;
 
-use super::{Context, Finish, versions};
+use super::context::{Context, Finish};
+use super::versions;
 use crate::cli::Ls;
 use crate::output::{self, Output, Side, table};
 

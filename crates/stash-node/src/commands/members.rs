@@ -8,29 +8,28 @@ use stash_api::members::{
 };
 use stash_vault::Ticket;
 
-use super::put::short;
+use super::context::{Context, Finish};
 use super::remove::confirmed;
-use super::{Context, Finish, tickets};
-use crate::api::members::full_sentence;
+use super::tickets;
 use crate::cli::{self, Invite, Join, PeerCommand};
 use crate::config::Origin;
 use crate::daemon;
 use crate::error::{Class, Problem};
-use crate::output::{Side, table, visible};
+use crate::output::{Side, full_sentence, short, table, visible};
 
 /// Bytes of a ticket on stdin, far more than any has.
 const TICKET_MAX: u64 = 16 * 1024;
 
 pub(super) async fn invite(context: &Context, invite: Invite) -> anyhow::Result<Finish> {
     let request = InviteRequest {
-        role: invite.role.word().to_owned(),
+        role: invite.role.to_string(),
         expires_seconds: invite.expires.as_secs(),
         alone: invite.alone,
     };
     let done = context.client()?.call(&request).await?;
     context.output.result(&done, |done| format!("{}\n", done.ticket))?;
     if !context.output.json() {
-        let role = invite.role.word();
+        let role = invite.role;
         let expires = &done.expires;
         context.output.note(&format!(
             "good for one {role} until {expires}; on the other machine: stash join TICKET"
@@ -98,7 +97,7 @@ pub(super) async fn change(context: &Context, what: PeerCommand) -> anyhow::Resu
             client.call(&PeerRemove { peer, alone }).await?
         }
         PeerCommand::Role { name: peer, role, alone } => {
-            let role = role.word().to_owned();
+            let role = role.to_string();
             client.call(&PeerRole { peer, role, alone }).await?
         }
     };

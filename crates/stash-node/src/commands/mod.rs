@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod config;
+mod context;
 mod evict;
 mod get;
 mod init;
@@ -16,55 +17,16 @@ mod up;
 mod upkeep;
 mod versions;
 
-use std::future::Future;
 use std::path::Path;
-use std::process::ExitCode;
 
 use clap::CommandFactory;
 use serde::Serialize;
-use stash_api::Client;
-use tokio::runtime::{Builder, Runtime};
 
 use crate::cli::{Cli, Command, Up};
 use crate::config::{Settings, Sources};
-use crate::error::{Class, Problem, exit_status};
 use crate::output::Output;
 use crate::paths;
-use crate::signals::Signals;
-
-/// How a command ended that gave its result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Finish {
-    /// All of it is done.
-    Done,
-    /// It is done, less what this class says.
-    With(Class),
-}
-
-impl From<Finish> for ExitCode {
-    fn from(finish: Finish) -> Self {
-        match finish {
-            Finish::Done => Self::SUCCESS,
-            Finish::With(class) => Self::from(exit_status(class)),
-        }
-    }
-}
-
-/// What every command needs.
-struct Context {
-    settings: Settings,
-    output: Output,
-    /// How often `--verbose` was said.
-    verbose: u8,
-}
-
-impl Context {
-    fn client(&self) -> Result<Client, Problem> {
-        let socket = &self.settings.socket.value;
-        paths::check_socket(socket)?;
-        Ok(Client::new(socket))
-    }
-}
+use context::{Context, Finish, client_runtime, with_signals};
 
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<Finish> {
@@ -135,34 +97,6 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Finish>
         | Command::Completions(_)
         | Command::Version => unreachable!("these are no clients"),
     }
-}
-
-/// Commands that work in the data directory themselves need a whole runtime, clients one thread.
-fn client_runtime(whole: bool) -> std::io::Result<Runtime> {
-    let mut builder =
-        if whole { Builder::new_multi_thread() } else { Builder::new_current_thread() };
-    builder.enable_all().build()
-}
-
-/// Runs `command` until it ends or a signal cancels it. Dropping it closes its connection, at which
-/// the daemon abandons what it did for it.
-fn with_signals(
-    runtime: Runtime,
-    command: impl Future<Output = anyhow::Result<Finish>>,
-) -> anyhow::Result<Finish> {
-    let end = runtime.block_on(async {
-        let mut signals = Signals::install()?;
-        tokio::select! {
-            finish = command => finish,
-            signal = signals.next() => {
-                let message = format!("cancelled by {signal}");
-                Err(Problem::new(Class::Cancelled, message).into())
-            }
-        }
-    });
-    // A thread may still wait for a line of stdin that nobody will type.
-    runtime.shutdown_background();
-    end
 }
 
 fn complete(output: &Output, shell: clap_complete::Shell) -> anyhow::Result<Finish> {

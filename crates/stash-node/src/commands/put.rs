@@ -10,16 +10,17 @@ use hyper::Request;
 use hyper::body::Frame;
 use stash_api::files::{Missing, PutDone, PutRequest, PutRoot, object_path};
 use stash_api::{Client, client};
+use stash_vault::Wait;
 use tokio::sync::oneshot;
 use tokio_util::io::ReaderStream;
 
+use super::context::{Context, Finish};
 use super::status::OLD_DAYS;
-use super::{Context, Finish};
-use crate::api::answer;
 use crate::cli::Put;
 use crate::error::{self, Class, Problem};
-use crate::output::{self, Output};
+use crate::output::{self, Output, short};
 use crate::progress::Bar;
+use crate::typed;
 
 /// Bytes read from stdin at once.
 const PIECE: usize = 256 * 1024;
@@ -38,11 +39,11 @@ pub(super) async fn run(context: &Context, put: Put) -> anyhow::Result<Finish> {
         let key = put.key.as_deref().ok_or_else(|| {
             Problem::usage("stdin has no name").hint("name it: stash put - --as KEY")
         })?;
-        answer::key(key)?;
-        from_stdin(&client, key, put.wait.word(), bar).await?
+        typed::key(key)?;
+        from_stdin(&client, key, put.wait, bar).await?
     } else {
         let paths = put.paths.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?;
-        let wait = Some(put.wait.word().to_owned());
+        let wait = Some(put.wait.to_string());
         let request = PutRequest { paths, key: put.key, wait };
         let done = client.operate(&request, |far| bar.show(far)).await?;
         drop(bar);
@@ -54,7 +55,7 @@ pub(super) async fn run(context: &Context, put: Put) -> anyhow::Result<Finish> {
 
 /// The path as the daemon can use it, whose working directory is another, and whose open files are.
 pub(super) fn absolute(path: &Path) -> Result<String, Problem> {
-    answer::same_to_all(path)?;
+    typed::same_to_all(path)?;
     let absolute: PathBuf = std::path::absolute(path)
         .map_err(|e| Problem::usage(format!("{:?} is no path: {e}", path.display())))?;
     absolute.into_os_string().into_string().map_err(|raw| {
@@ -63,7 +64,7 @@ pub(super) fn absolute(path: &Path) -> Result<String, Problem> {
     })
 }
 
-async fn from_stdin(client: &Client, key: &str, wait: &str, bar: Bar) -> anyhow::Result<PutDone> {
+async fn from_stdin(client: &Client, key: &str, wait: Wait, bar: Bar) -> anyhow::Result<PutDone> {
     // Dropped with the body, when the daemon has all of it.
     let (unsent, sent) = oneshot::channel::<()>();
     let pieces = ReaderStream::with_capacity(tokio::io::stdin(), PIECE).inspect_ok(move |piece| {
@@ -121,11 +122,6 @@ pub(super) fn note_missing(output: &Output, missing: &[Missing]) {
     for Missing { node_id, why } in missing {
         output.note(&format!("not on {}: {}", short(node_id), output::visible(why)));
     }
-}
-
-/// The first digits of an id, as people tell nodes apart.
-pub(super) fn short(id: &str) -> &str {
-    id.get(..10).unwrap_or(id)
 }
 
 /// Missing copies weigh more than inputs that were skipped: the user was told of both.

@@ -5,9 +5,9 @@ use std::io::{IsTerminal, Write};
 use stash_api::Client;
 use stash_api::files::RmRequest;
 
+use super::context::{Context, Finish};
 use super::list::page;
 use super::put::note_missing;
-use super::{Context, Finish};
 use crate::cli::Rm;
 use crate::error::{Class, Problem};
 use crate::output;
@@ -31,7 +31,7 @@ pub(super) async fn run(context: &Context, rm: Rm) -> anyhow::Result<Finish> {
             return Err(Problem::new(Class::Cancelled, "nothing was removed").into());
         }
     }
-    let wait = Some(rm.wait.word().to_owned());
+    let wait = Some(rm.wait.to_string());
     let Rm { key, recursive, purge, .. } = rm;
     let request = RmRequest { key, recursive, purge, wait };
     let done = client.operate(&request, |_| {}).await?;

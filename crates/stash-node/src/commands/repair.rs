@@ -2,11 +2,10 @@
 
 use stash_api::repair::{RepairDone, RepairMember, RepairRequest};
 
-use super::put::short;
-use super::{Context, Finish};
+use super::context::{Context, Finish};
 use crate::cli::Repair;
 use crate::error::Class;
-use crate::output::{count, visible};
+use crate::output::{count, short, visible};
 use crate::progress::Bar;
 
 pub(super) async fn run(context: &Context, repair: Repair) -> anyhow::Result<Finish> {

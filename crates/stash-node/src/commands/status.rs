@@ -7,11 +7,10 @@ use stash_api::node::{
 use stash_api::repair::RepairState;
 use stash_api::tickets::Ticket;
 
-use super::put::short;
+use super::context::{Context, Finish};
 use super::upkeep::not_healed;
-use super::{Context, Finish};
 use crate::cli;
-use crate::output::{Side, grouped, size, table, visible};
+use crate::output::{Side, grouped, short, size, table, visible};
 
 pub(super) async fn run(context: &Context) -> anyhow::Result<Finish> {
     let status = context.client()?.get(&Status::route()).await?;

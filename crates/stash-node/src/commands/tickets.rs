@@ -2,10 +2,9 @@
 
 use stash_api::tickets::{Ticket, TicketRevoke, Tickets};
 
-use super::put::short;
-use super::{Context, Finish};
+use super::context::{Context, Finish};
 use crate::cli::TicketsCommand;
-use crate::output::{Side, table, visible};
+use crate::output::{Side, short, table, visible};
 
 pub(super) async fn run(context: &Context, what: Option<TicketsCommand>) -> anyhow::Result<Finish> {
     let client = context.client()?;

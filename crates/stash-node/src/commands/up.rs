@@ -7,12 +7,11 @@ use anyhow::Context as _;
 use rustix::process::DumpableBehavior;
 use tokio::runtime::Builder;
 
-use super::put::short;
-use super::{Context, Finish};
+use super::context::{Context, Finish};
 use crate::api;
 use crate::daemon::{Daemon, Served, Serving, Socket, home, ready};
 use crate::error::{Class, Problem};
-use crate::output::Output;
+use crate::output::{Output, short};
 use crate::signals::Signals;
 
 /// Threads that still run when everything else has stopped get this long.

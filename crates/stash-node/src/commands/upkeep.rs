@@ -7,8 +7,8 @@ use stash_vault::Home;
 use stash_vault::server::store::RebuildReport;
 use stash_vault::server::store::check::Listed;
 
-use super::{Context, Finish};
-use crate::api::upkeep::checked_store;
+use super::context::{Context, Finish};
+use crate::check::checked_store;
 use crate::cli::{Check, Gc};
 use crate::error::{Class, Problem};
 use crate::output::{count, size, visible};

@@ -5,11 +5,11 @@ use stash_api::versions::{
     History, Name, Names, ResolveDone, ResolveRequest, UndeleteRequest, Version, Which,
 };
 
-use super::put::{absolute, note_missing, short};
-use super::{Context, Finish};
+use super::context::{Context, Finish};
+use super::put::{absolute, note_missing};
 use crate::cli;
 use crate::error::Class;
-use crate::output::{self, Output, Side, table};
+use crate::output::{self, Output, Side, short, table};
 use crate::progress::Bar;
 
 /// Versions, or names, asked for at once.
@@ -127,7 +127,7 @@ fn versions(output: &Output, name: &Name) -> String {
 
 pub(super) async fn undelete(context: &Context, undelete: cli::Undelete) -> anyhow::Result<Finish> {
     let output = &context.output;
-    let wait = Some(undelete.wait.word().to_owned());
+    let wait = Some(undelete.wait.to_string());
     let request = UndeleteRequest { key: undelete.key, recursive: undelete.recursive, wait };
     let mut bar = Bar::new(output.bars(), "undelete");
     let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
@@ -153,7 +153,7 @@ pub(super) async fn undelete(context: &Context, undelete: cli::Undelete) -> anyh
 pub(super) async fn resolve(context: &Context, resolve: cli::Resolve) -> anyhow::Result<Finish> {
     let output = &context.output;
     let file = resolve.file.as_deref().map(absolute).transpose()?;
-    let wait = Some(resolve.wait.word().to_owned());
+    let wait = Some(resolve.wait.to_string());
     let request = ResolveRequest { key: resolve.key, take: resolve.take, file, wait };
     let mut bar = Bar::new(output.bars(), "resolve");
     let done = context.client()?.operate(&request, |far| bar.show(far)).await?;

@@ -1,22 +1,14 @@
 //! How much of the line a node takes.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use stash_vault::Traffic;
 use stash_vault::server::transfers::Bandwidth;
 
-use super::{Lookup, Setting, or_default};
+use super::file::NetworkFile;
+use super::lookup::{Lookup, Setting, or_default};
 use crate::cli::Up;
 use crate::error::Problem;
 use crate::units::{Speed, Speeds};
-
-/// `[network]` of a file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NetworkFile {
-    bwlimit_up: Option<Speed>,
-    bwlimit_down: Option<Speed>,
-    background_down: Option<Speed>,
-}
 
 /// `[network]`: how much of the line the node takes.
 #[derive(Clone, Debug, Serialize)]

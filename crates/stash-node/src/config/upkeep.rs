@@ -1,58 +1,14 @@
 //! What a node may take of its disk, and how it keeps its store in order.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use stash_vault::server::store::Quota;
 use stash_vault::{Housekeeping, Retention};
 
-use super::{Lookup, Setting, boolean, optional, or_default};
+use super::file::{QuotaFile, RepairFile};
+use super::lookup::{Lookup, Setting, boolean, optional, or_default};
 use crate::cli::Up;
 use crate::error::Problem;
 use crate::units::{Percent, Size, Span};
-
-/// `[quota]` of a file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct QuotaFile {
-    soft: Option<Size>,
-    hard: Option<Size>,
-    reserve: Option<Size>,
-}
-
-/// `[gc]` of a file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct GcFile {
-    interval: Option<Span>,
-    grace: Option<Span>,
-}
-
-/// `[scrub]` of a file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ScrubFile {
-    share: Option<Percent>,
-    interval: Option<Span>,
-}
-
-/// `[repair]` of a file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RepairFile {
-    interval: Option<Span>,
-    grace: Option<Span>,
-    lapse: Option<Span>,
-    copies: Option<u32>,
-    challenge: Option<Span>,
-}
-
-/// `[retention]` of a file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RetentionFile {
-    age: Option<Span>,
-    versions: Option<u32>,
-    forget_at_once: Option<bool>,
-}
 
 /// `[quota]`: how much of the disk the store may take.
 #[derive(Clone, Debug, Serialize)]

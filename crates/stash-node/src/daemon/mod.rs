@@ -17,7 +17,7 @@ use crate::config::Settings;
 use crate::error::{Class, Problem};
 
 pub(crate) use serve::Serving;
-pub(crate) use served::Served;
+pub(crate) use served::{Place, Served};
 pub(crate) use socket::Socket;
 
 /// The process that serves one data directory. The node inside changes when it joins a stash

@@ -9,7 +9,6 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::operation::Place;
 use crate::daemon::ready::ReadyFile;
 use crate::error::{Class, Problem};
 
@@ -21,6 +20,14 @@ const CLOSE: Duration = Duration::from_secs(5);
 
 /// Between two looks at whether the last request let go of the node.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Where an operation runs and what ends it early.
+pub(crate) struct Place<'a> {
+    /// Waits for it when the node stops.
+    pub(crate) tracker: &'a TaskTracker,
+    /// Cancels it when the node stops.
+    pub(crate) cancel: &'a CancellationToken,
+}
 
 /// A node while it is served.
 pub(crate) struct Served {
