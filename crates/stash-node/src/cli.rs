@@ -502,6 +502,7 @@ mod tests {
     fn lifetimes_are_numbers_with_a_unit_up_to_thirty_days() {
         assert_eq!(lifetime("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(lifetime("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(lifetime("24 h"), lifetime("24h"));
         assert_eq!(lifetime("30d"), Ok(LIFETIME_MAX));
         for bad in ["", "h", "24", "-1h", "1.5h", "31d", "0h", "99999999999999999999d", "2é"] {
             assert!(lifetime(bad).is_err(), "{bad:?}");

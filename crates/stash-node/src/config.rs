@@ -14,7 +14,7 @@ use crate::cli::{Global, Up};
 use crate::error::Problem;
 use crate::paths::{self, Environment};
 use file::{File, read_file};
-use lookup::{Lookup, absolute, addresses, boolean, many, optional, or_default, text};
+use lookup::{Lookup, absolute, addresses, boolean, many, optional, or, or_default, text};
 
 pub(crate) use lookup::{Origin, Setting};
 pub(crate) use network::Network;
@@ -142,12 +142,12 @@ impl Lookup<'_> {
         Ok(Settings {
             data_dir,
             socket,
-            listen: or_default(listen, || Ok(vec![SocketAddr::from(([0, 0, 0, 0], PORT))]))?,
-            advertise: or_default(advertise, || Ok(Vec::new()))?,
+            listen: or(listen, vec![SocketAddr::from(([0, 0, 0, 0], PORT))]),
+            advertise: or(advertise, Vec::new()),
             name: check_name(or_default(name, || Ok(host_name()))?)?,
             log: optional(log),
             passphrase_file: optional(passphrase),
-            create: or_default(create, || Ok(true))?,
+            create: or(create, true),
             network: self.network(up)?,
             upkeep: self.upkeep(up)?,
             user_file,

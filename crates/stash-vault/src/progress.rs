@@ -75,6 +75,20 @@ impl Progress {
         self.cancel.is_cancelled()
     }
 
+    /// Does the work; gives up with this error as soon as the caller cancels, wherever the work is then.
+    pub(crate) async fn or_cancelled<T, E>(
+        &self,
+        cancelled: E,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(cancelled),
+            // On the heap, as these are large.
+            done = Box::pin(work) => done,
+        }
+    }
+
     /// There is more to do.
     pub fn found(&self, files: u64, bytes: u64) {
         self.counters.total_files.fetch_add(files, Ordering::Relaxed);

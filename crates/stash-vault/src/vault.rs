@@ -61,6 +61,12 @@ impl Inner {
     pub(crate) fn role(&self) -> Role {
         self.engine.role()
     }
+
+    /// Refuses a node that may not write, with the error that is made of its role.
+    pub(crate) fn may_write<E>(&self, refused: impl FnOnce(Role) -> E) -> Result<(), E> {
+        let role = self.role();
+        if role.writes() { Ok(()) } else { Err(refused(role)) }
+    }
 }
 
 impl Vault {

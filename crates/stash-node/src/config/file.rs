@@ -14,7 +14,7 @@ const FILE_MAX: u64 = 256 * 1024;
 
 /// What a configuration file may say.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct File {
     pub(super) data_dir: Option<PathBuf>,
     pub(super) socket: Option<PathBuf>,
@@ -24,12 +24,12 @@ pub(super) struct File {
     pub(super) log: Option<String>,
     pub(super) passphrase_file: Option<PathBuf>,
     pub(super) create: Option<bool>,
-    pub(super) network: Option<NetworkFile>,
-    pub(super) quota: Option<QuotaFile>,
-    pub(super) gc: Option<GcFile>,
-    pub(super) scrub: Option<ScrubFile>,
-    pub(super) repair: Option<RepairFile>,
-    pub(super) retention: Option<RetentionFile>,
+    pub(super) network: NetworkFile,
+    pub(super) quota: QuotaFile,
+    pub(super) gc: GcFile,
+    pub(super) scrub: ScrubFile,
+    pub(super) repair: RepairFile,
+    pub(super) retention: RetentionFile,
 }
 
 /// `[network]` of a file.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use serde::Serialize;
 
@@ -80,23 +81,32 @@ impl Lookup<'_> {
             file(content).map(|value| Setting { value, origin })
         }))
     }
+
+    /// The same of a value that is written as its type says.
+    pub(super) fn read<T: FromStr<Err = String>>(
+        &self,
+        variable: &'static str,
+        flag: Option<T>,
+        file: impl Fn(&File) -> Option<T>,
+    ) -> Result<Option<Setting<T>>, Problem> {
+        self.find(variable, flag, str::parse, file)
+    }
 }
 
 pub(super) fn or_default<T>(
     found: Option<Setting<T>>,
     default: impl FnOnce() -> Result<T, Problem>,
 ) -> Result<Setting<T>, Problem> {
-    match found {
-        Some(setting) => Ok(setting),
-        None => Ok(Setting { value: default()?, origin: Origin::Default }),
-    }
+    found.map_or_else(|| Ok(Setting { value: default()?, origin: Origin::Default }), Ok)
+}
+
+/// What was found, or else this value.
+pub(super) fn or<T>(found: Option<Setting<T>>, value: T) -> Setting<T> {
+    found.unwrap_or(Setting { value, origin: Origin::Default })
 }
 
 pub(super) fn optional<T>(found: Option<Setting<T>>) -> Setting<Option<T>> {
-    match found {
-        Some(Setting { value, origin }) => Setting { value: Some(value), origin },
-        None => Setting { value: None, origin: Origin::Default },
-    }
+    or(found.map(|Setting { value, origin }| Setting { value: Some(value), origin }), None)
 }
 
 /// Relative paths mean: below the file that says so, or below the working directory.
@@ -124,6 +134,10 @@ pub(super) fn addresses(value: &str) -> Result<Vec<SocketAddr>, String> {
         .split(',')
         .map(|one| one.trim().parse().map_err(|_| format!("{one:?} is not ADDRESS:PORT")))
         .collect()
+}
+
+pub(super) fn count(value: &str) -> Result<u32, String> {
+    value.parse().map_err(|_| format!("{value:?} is no count"))
 }
 
 pub(super) fn boolean(value: &str) -> Result<bool, String> {

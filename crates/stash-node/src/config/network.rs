@@ -4,8 +4,8 @@ use serde::Serialize;
 use stash_vault::Traffic;
 use stash_vault::server::transfers::Bandwidth;
 
-use super::file::NetworkFile;
-use super::lookup::{Lookup, Setting, or_default};
+use super::file::File;
+use super::lookup::{Lookup, Setting, or};
 use crate::cli::Up;
 use crate::error::Problem;
 use crate::units::{Speed, Speeds};
@@ -23,19 +23,18 @@ pub(crate) struct Network {
 
 impl Lookup<'_> {
     pub(super) fn network(&self, up: &Up) -> Result<Network, Problem> {
-        let limit = |direction: fn(Speeds) -> Speed, file: fn(&NetworkFile) -> Option<Speed>| {
+        let limit = |direction: fn(Speeds) -> Speed, file: fn(&File) -> Option<Speed>| {
             let parse = |text: &str| text.parse().map(direction);
             let flag = up.bwlimit.map(direction);
-            let found = self.find("STASH_BWLIMIT", flag, parse, |f| file(f.network.as_ref()?))?;
-            or_default(found, || Ok(Speed(None)))
+            let found = self.find("STASH_BWLIMIT", flag, parse, file)?;
+            Ok::<_, Problem>(or(found, Speed(None)))
         };
-        let background = self.find("STASH_BACKGROUND_DOWN", None, str::parse, |file| {
-            file.network.as_ref()?.background_down
-        })?;
+        let background =
+            self.read("STASH_BACKGROUND_DOWN", None, |file| file.network.background_down)?;
         Ok(Network {
-            bwlimit_up: limit(|speeds| speeds.up, |file| file.bwlimit_up)?,
-            bwlimit_down: limit(|speeds| speeds.down, |file| file.bwlimit_down)?,
-            background_down: or_default(background, || Ok(Speed(None)))?,
+            bwlimit_up: limit(|speeds| speeds.up, |file| file.network.bwlimit_up)?,
+            bwlimit_down: limit(|speeds| speeds.down, |file| file.network.bwlimit_down)?,
+            background_down: or(background, Speed(None)),
         })
     }
 }

@@ -4,8 +4,8 @@ use serde::Serialize;
 use stash_vault::server::store::Quota;
 use stash_vault::{Housekeeping, Retention};
 
-use super::file::{QuotaFile, RepairFile};
-use super::lookup::{Lookup, Setting, boolean, optional, or_default};
+use super::file::{File, RepairFile};
+use super::lookup::{Lookup, Setting, boolean, count, optional, or};
 use crate::cli::Up;
 use crate::error::Problem;
 use crate::units::{Percent, Size, Span};
@@ -80,98 +80,66 @@ const LEAST: u64 = 60;
 
 impl Lookup<'_> {
     pub(super) fn upkeep(&self, up: &Up) -> Result<Upkeep, Problem> {
-        let size = |name, flag, file: fn(&QuotaFile) -> Option<Size>| {
-            let found = self.find(name, flag, str::parse, |f| file(f.quota.as_ref()?))?;
-            Ok::<_, Problem>(optional(found))
-        };
+        let soft = self.read("STASH_QUOTA_SOFT", up.quota_soft, |file| file.quota.soft)?;
+        let hard = self.read("STASH_QUOTA_HARD", up.quota_hard, |file| file.quota.hard)?;
+        let reserve =
+            self.read("STASH_QUOTA_RESERVE", up.quota_reserve, |file| file.quota.reserve)?;
+        let interval = self.read("STASH_GC_INTERVAL", up.gc_interval, |file| file.gc.interval)?;
+        let grace = self.read("STASH_GC_GRACE", up.gc_grace, |file| file.gc.grace)?;
+        let share = self.read("STASH_SCRUB_SHARE", up.scrub_share, |file| file.scrub.share)?;
+        let pass =
+            self.read("STASH_SCRUB_INTERVAL", up.scrub_interval, |file| file.scrub.interval)?;
+        let house = Housekeeping::default();
         let quota = QuotaSettings {
-            soft: size("STASH_QUOTA_SOFT", up.quota_soft, |quota| quota.soft)?,
-            hard: size("STASH_QUOTA_HARD", up.quota_hard, |quota| quota.hard)?,
-            reserve: size("STASH_QUOTA_RESERVE", up.quota_reserve, |quota| quota.reserve)?,
+            soft: optional(soft),
+            hard: optional(hard),
+            reserve: optional(reserve),
         };
-        let default = Housekeeping::default();
-        let (interval, grace) = (Span(default.gc_interval), Span(default.gc_grace));
-        let (share, pass) = (Percent(default.scrub_share), Span(default.scrub_interval));
-        let found = self.find("STASH_GC_INTERVAL", up.gc_interval, str::parse, |file| {
-            file.gc.as_ref()?.interval
-        })?;
-        let interval = or_default(found, || Ok(interval))?;
-        let found =
-            self.find("STASH_GC_GRACE", up.gc_grace, str::parse, |file| file.gc.as_ref()?.grace)?;
-        let grace = or_default(found, || Ok(grace))?;
-        let found = self.find("STASH_SCRUB_SHARE", up.scrub_share, str::parse, |file| {
-            file.scrub.as_ref()?.share
-        })?;
-        let share = or_default(found, || Ok(share))?;
-        let found = self.find("STASH_SCRUB_INTERVAL", up.scrub_interval, str::parse, |file| {
-            file.scrub.as_ref()?.interval
-        })?;
-        let pass = or_default(found, || Ok(pass))?;
-        let gc = GcSettings { interval, grace };
-        let scrub = ScrubSettings { share, interval: pass };
+        let gc = GcSettings {
+            interval: or(interval, Span(house.gc_interval)),
+            grace: or(grace, Span(house.gc_grace)),
+        };
+        let scrub = ScrubSettings {
+            share: or(share, Percent(house.scrub_share)),
+            interval: or(pass, Span(house.scrub_interval)),
+        };
         let (repair, retention) = (self.repair(up)?, self.retention(up)?);
-        let upkeep = Upkeep { quota, gc, scrub, repair, retention };
-        upkeep.checked()
+        Upkeep { quota, gc, scrub, repair, retention }.checked()
     }
 
     fn repair(&self, up: &Up) -> Result<RepairSettings, Problem> {
-        let default = Housekeeping::default();
-        let span = |name, flag, file: fn(&RepairFile) -> Option<Span>, default| {
-            let found = self.find(name, flag, str::parse, |f| file(f.repair.as_ref()?))?;
-            or_default(found, || Ok(Span(default)))
+        let span = |name, flag, file: fn(&RepairFile) -> Option<Span>| {
+            self.read(name, flag, |all| file(&all.repair))
         };
-        let parse = |text: &str| text.parse().map_err(|_| format!("{text:?} is no count"));
-        let copies = self.find("STASH_REPAIR_COPIES", up.repair_copies, parse, |file| {
-            file.repair.as_ref()?.copies
-        })?;
-        let least = u32::try_from(default.repair_copies).unwrap_or(u32::MAX);
+        let copies =
+            self.find("STASH_REPAIR_COPIES", up.repair_copies, count, |file| file.repair.copies)?;
+        let interval = span("STASH_REPAIR_INTERVAL", up.repair_interval, |file| file.interval)?;
+        let grace = span("STASH_REPAIR_GRACE", up.repair_grace, |file| file.grace)?;
+        let lapse = span("STASH_REPAIR_LAPSE", up.repair_lapse, |file| file.lapse)?;
+        let challenge = span("STASH_REPAIR_CHALLENGE", up.repair_challenge, |file| file.challenge)?;
+        let house = Housekeeping::default();
         Ok(RepairSettings {
-            interval: span(
-                "STASH_REPAIR_INTERVAL",
-                up.repair_interval,
-                |file| file.interval,
-                default.repair_interval,
-            )?,
-            grace: span(
-                "STASH_REPAIR_GRACE",
-                up.repair_grace,
-                |file| file.grace,
-                default.repair_grace,
-            )?,
-            lapse: span(
-                "STASH_REPAIR_LAPSE",
-                up.repair_lapse,
-                |file| file.lapse,
-                default.repair_lapse,
-            )?,
-            copies: or_default(copies, || Ok(least))?,
-            challenge: span(
-                "STASH_REPAIR_CHALLENGE",
-                up.repair_challenge,
-                |file| file.challenge,
-                default.challenge_interval,
-            )?,
+            interval: or(interval, Span(house.repair_interval)),
+            grace: or(grace, Span(house.repair_grace)),
+            lapse: or(lapse, Span(house.repair_lapse)),
+            copies: or(copies, u32::try_from(house.repair_copies).unwrap_or(u32::MAX)),
+            challenge: or(challenge, Span(house.challenge_interval)),
         })
     }
 
     fn retention(&self, up: &Up) -> Result<RetentionSettings, Problem> {
-        let default = Retention::default();
-        let age = self.find("STASH_RETENTION_AGE", up.retention_age, str::parse, |file| {
-            file.retention.as_ref()?.age
-        })?;
-        let age = or_default(age, || Ok(Span(default.age)))?;
-        let parse = |text: &str| text.parse().map_err(|_| format!("{text:?} is no count"));
-        let versions =
-            self.find("STASH_RETENTION_VERSIONS", up.retention_versions, parse, |file| {
-                file.retention.as_ref()?.versions
-            })?;
-        let versions = or_default(versions, || Ok(default.versions))?;
+        let age = self.read("STASH_RETENTION_AGE", up.retention_age, |file| file.retention.age)?;
+        let (flag, of_file) = (up.retention_versions, |file: &File| file.retention.versions);
+        let versions = self.find("STASH_RETENTION_VERSIONS", flag, count, of_file)?;
         let flag = up.retention_forget_at_once.then_some(true);
-        let meant = self.find("STASH_RETENTION_FORGET_AT_ONCE", flag, boolean, |file| {
-            file.retention.as_ref()?.forget_at_once
-        })?;
-        let forget_at_once = or_default(meant, || Ok(false))?;
-        Ok(RetentionSettings { age, versions, forget_at_once })
+        let of_file = |file: &File| file.retention.forget_at_once;
+        let meant = self.find("STASH_RETENTION_FORGET_AT_ONCE", flag, boolean, of_file)?;
+        let default = Retention::default();
+        Ok(RetentionSettings {
+            age: or(age, Span(default.age)),
+            versions: or(versions, default.versions),
+            forget_at_once: or(meant, false),
+        })
     }
 }
 

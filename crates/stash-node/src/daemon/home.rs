@@ -13,7 +13,8 @@ use stash_vault::crypto::keys::KeyringError;
 use stash_vault::crypto::{Keyring, RecoveryText};
 use stash_vault::server::members::{Life, RecoverError};
 use stash_vault::{
-    Clock, Home, HomeError, InitOptions, JoinOptions, Node, RecoverOptions, RunOptions, Ticket,
+    Clock, Home, HomeError, InitOptions, JoinOptions, Node, NodeId, RecoverOptions, Role,
+    RunOptions, StashId, Ticket,
 };
 use zeroize::Zeroizing;
 
@@ -85,6 +86,12 @@ fn remember(settings: &Settings, output: &Output) {
     }
 }
 
+/// Notes outside of the data directory that a stash was made in it.
+fn note_made(settings: &Settings, output: &Output) -> Result<(), Problem> {
+    remember(settings, output);
+    write_configuration(settings, output)
+}
+
 /// Makes a new stash in the data directory, and the configuration if there is none.
 pub(crate) fn create(
     settings: &Settings,
@@ -92,16 +99,13 @@ pub(crate) fn create(
     output: &Output,
 ) -> Result<Home, Problem> {
     let dir = &settings.data_dir.value;
-    if !Home::exists(dir) {
-        vacant(dir)?;
-    }
+    usable(dir)?;
     let display_name = settings.name.value.clone();
     let home =
         Home::init(dir, InitOptions { display_name, passphrase }).map_err(|e| explained(e, dir))?;
     output.note(&format!("made an identity and an empty stash in {}", dir.display()));
     output.note("its recovery text, to keep on paper: stash key recovery");
-    remember(settings, output);
-    write_configuration(settings, output)?;
+    note_made(settings, output)?;
     Ok(home)
 }
 
@@ -121,9 +125,7 @@ pub(crate) async fn recover(
 ) -> Result<Home, Problem> {
     let Recovery { text, options, read } = recovery;
     let dir = &settings.data_dir.value;
-    if !Home::exists(dir) {
-        vacant(dir)?;
-    }
+    usable(dir)?;
     let found = match read {
         true => Home::visit(dir, &text, options).await,
         false => Home::recover(dir, &text, options).await,
@@ -140,8 +142,7 @@ pub(crate) async fn recover(
         false => "recovered the stash into",
     };
     output.note(&format!("{done} {}", dir.display()));
-    remember(settings, output);
-    write_configuration(settings, output)?;
+    note_made(settings, output)?;
     Ok(home)
 }
 
@@ -159,8 +160,11 @@ fn shown(life: &Life) -> String {
     )
 }
 
-/// Makes the data directory, or checks that nothing of somebody else's lies in it.
-fn vacant(dir: &Path) -> Result<(), Problem> {
+/// Makes the data directory, or checks that a stash lies in it, or nothing of somebody else's.
+fn usable(dir: &Path) -> Result<(), Problem> {
+    if Home::exists(dir) {
+        return Ok(());
+    }
     let cannot = |e: io::Error| {
         let class = crate::error::io_class(&e);
         Problem::new(class, format!("cannot use the data directory {}: {e}", dir.display()))
@@ -319,7 +323,8 @@ pub(crate) async fn rejoin(
     // Joined or not, the node serves what it now has.
     let served = serve(daemon).await.map_err(|e| Problem::of(&e))?;
     joined?;
-    Ok(done(&served.node))
+    let engine = &served.node.engine;
+    Ok(done(engine.stash(), engine.node_id(), engine.role()))
 }
 
 /// Opens the node anew whenever the member log has given it reading or taken it away, which decides whether
@@ -369,27 +374,15 @@ pub(crate) async fn join(
     output: &Output,
 ) -> anyhow::Result<JoinDone> {
     let dir = &settings.data_dir.value;
-    if !Home::exists(dir) {
-        vacant(dir)?;
-    }
+    usable(dir)?;
     let ask = settings.clone();
     let passphrase = tokio::task::spawn_blocking(move || passphrase(&ask)).await??;
     let options = JoinOptions { display_name: settings.name.value.clone(), passphrase };
     let home = Home::join(dir, ticket, options).await.map_err(|e| explained(e, dir))?;
-    remember(settings, output);
-    write_configuration(settings, output)?;
-    Ok(JoinDone {
-        stash_id: home.stash_id().to_string(),
-        node_id: home.node_id().to_string(),
-        role: home.role().to_string(),
-    })
+    note_made(settings, output)?;
+    Ok(done(home.stash_id(), home.node_id(), home.role()))
 }
 
-fn done(node: &Node) -> JoinDone {
-    let engine = &node.engine;
-    JoinDone {
-        stash_id: engine.stash().to_string(),
-        node_id: engine.node_id().to_string(),
-        role: engine.role().to_string(),
-    }
+fn done(stash: StashId, node: NodeId, role: Role) -> JoinDone {
+    JoinDone { stash_id: stash.to_string(), node_id: node.to_string(), role: role.to_string() }
 }

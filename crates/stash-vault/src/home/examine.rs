@@ -60,7 +60,7 @@ impl Home {
         blocking(move || {
             let _lock = enter(&directory)?;
             let path = store_path(&directory)?;
-            let noted = |store: &Store| note(&directory, store);
+            let noted = |store: &Store| Opens::note(&directory, store).map(|_| ());
             salvage(&path, noted)?;
             let (store, rebuilt) = Store::rebuild(&path, &Options::default())?;
             noted(&store)?;
@@ -82,14 +82,4 @@ fn salvage(path: &Path, noted: impl Fn(&Store) -> Result<(), HomeError>) -> Resu
         tracing::warn!(%error, "what lies around damage was not saved before the rebuild");
     }
     Ok(())
-}
-
-/// Counts an open of this process. That the store is another one than the node left must still be
-/// noticed when the node starts.
-pub(super) fn note(directory: &Path, store: &Store) -> Result<(), HomeError> {
-    let io = |source| HomeError::Io { path: directory.to_owned(), source };
-    let now = Opens { store: store.store_id(), count: store.opens() };
-    let follows = now.follows(Opens::read(directory).map_err(io)?);
-    let noted = if follows { now } else { now.in_doubt() };
-    noted.write(directory).map_err(io)
 }

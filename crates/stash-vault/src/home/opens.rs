@@ -4,7 +4,10 @@
 use std::io;
 use std::path::Path;
 
+use stash_server::store::Store;
+
 use super::disk;
+use super::error::HomeError;
 
 const LEN: usize = 16 + 8;
 const SUM: usize = 8;
@@ -21,12 +24,23 @@ impl Opens {
         directory.join("opens")
     }
 
-    /// What was noted last; `None` if nothing was, or the note is damaged.
     /// Whether there is a note, damaged or not.
     pub(super) fn exists(directory: &Path) -> io::Result<bool> {
         Opens::path(directory).try_exists()
     }
 
+    /// Notes an open by this process. If the store is not the one that the node left, its opens, to be
+    /// noted once the node has begun a new incarnation in it: until then every start notices.
+    pub(super) fn note(directory: &Path, store: &Store) -> Result<Option<Opens>, HomeError> {
+        let io = |source| HomeError::Io { path: directory.to_owned(), source };
+        let now = Opens { store: store.store_id(), count: store.opens() };
+        let follows = now.follows(Opens::read(directory).map_err(io)?);
+        let noted = if follows { now } else { now.in_doubt() };
+        noted.write(directory).map_err(io)?;
+        Ok((!follows).then_some(now))
+    }
+
+    /// What was noted last; `None` if nothing was, or the note is damaged.
     pub(super) fn read(directory: &Path) -> io::Result<Option<Opens>> {
         let bytes = disk::read(&Opens::path(directory))?;
         Ok(bytes.and_then(|bytes| Opens::decode(&bytes)))

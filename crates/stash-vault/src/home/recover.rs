@@ -15,8 +15,8 @@ use super::admission::{AdmitError, NO_TICKET, entry, root_keys};
 use super::directory::{Home, open_store, read_keyring, store_path};
 use super::disk::Lock;
 use super::error::HomeError;
-use super::examine;
 use super::make::{Made, absolute, check_replaceable, prepare, random_id};
+use super::opens::Opens;
 use crate::blocking::blocking;
 
 /// A stash whose owners were lost.
@@ -210,7 +210,7 @@ impl Place {
         if found.log.entries().starts_with(held) {
             stash_server::found(&store, &found.log, &found.addresses, false)?;
         }
-        examine::note(&self.path, &store)
+        Opens::note(&self.path, &store).map(|_| ())
     }
 
     fn home(&self, stash: StashId, role: Role) -> Home {

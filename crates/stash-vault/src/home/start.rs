@@ -58,15 +58,11 @@ impl Opened {
         make::replace_lost_store(&directory, &keyring)?;
         let store = open_store(&directory)?;
         check_binding(&store, &keyring)?;
-        let io = |source| HomeError::Io { path: directory.clone(), source };
-        let now = Opens { store: store.store_id(), count: store.opens() };
-        let follows = now.follows(Opens::read(&directory).map_err(io)?);
-        let noted = if follows { now } else { now.in_doubt() };
-        noted.write(&directory).map_err(io)?;
-        if !follows {
+        let doubted = Opens::note(&directory, &store)?;
+        if doubted.is_some() {
             tracing::warn!("the store is not as this node left it: taking a new incarnation");
         }
-        Ok(Opened { directory, lock, keyring, store, doubted: (!follows).then_some(now) })
+        Ok(Opened { directory, lock, keyring, store, doubted })
     }
 
     async fn run(self, options: RunOptions) -> Result<Node, HomeError> {

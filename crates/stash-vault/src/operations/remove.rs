@@ -85,24 +85,19 @@ impl Vault {
         progress: &Progress,
     ) -> Result<RemoveReport, RemoveError> {
         let inner = &self.inner;
-        if !inner.role().writes() {
-            return Err(RemoveError::ReadOnly { role: inner.role() });
-        }
+        inner.may_write(|role| RemoveError::ReadOnly { role })?;
         let ending = Ending::Tombstone;
-        let target = match (inner.target(name).await, Key::new(name)) {
+        let key = match (inner.target(name).await, Key::new(name)) {
             // It is there, whatever it says: the removal covers it.
-            (Err(LookupError::Engine(error)), Ok(key)) if error.is_damaged_record() => {
-                return self.end_one(key, wait, ending, progress).await;
-            }
-            (target, _) => target?,
+            (Err(LookupError::Engine(error)), Ok(key)) if error.is_damaged_record() => key,
+            (target, _) => match target? {
+                Target::File(head) => head.meta.key,
+                Target::Tree(scope) => {
+                    return self.end_tree(name, scope, recursive, wait, ending, progress).await;
+                }
+            },
         };
-        let scope = match target {
-            Target::File(head) => {
-                return self.end_one(head.meta.key, wait, ending, progress).await;
-            }
-            Target::Tree(scope) => scope,
-        };
-        self.end_tree(name, scope, recursive, wait, ending, progress).await
+        self.end_one(key, wait, ending, progress).await
     }
 
     /// Removes a file with all its versions, or with `recursive` every file under a prefix. Nobody can
@@ -117,9 +112,7 @@ impl Vault {
         progress: &Progress,
     ) -> Result<RemoveReport, RemoveError> {
         let inner = &self.inner;
-        if !inner.role().writes() {
-            return Err(RemoveError::ReadOnly { role: inner.role() });
-        }
+        inner.may_write(|role| RemoveError::ReadOnly { role })?;
         let scope = Scope::named(name).map_err(bad_key(name))?;
         if let Some(key) = scope.exact()
             && inner.is_one_name(key, &scope, recursive).await?
@@ -167,9 +160,7 @@ impl Vault {
         progress: &Progress,
     ) -> Result<RemoveReport, RemoveError> {
         let upload = self.inner.engine.upload(wait);
-        let mut tally = Tally::default();
-        tally.add(self.end(&upload, vec![key], ending, progress).await?);
-        Ok(report(tally))
+        Ok(report(self.end(&upload, vec![key], ending, progress).await?.into()))
     }
 
     async fn end(

@@ -12,7 +12,7 @@ use crate::lookup::{LookupError, position};
 use crate::model::version_id::VersionId;
 use crate::operations::draft::Content;
 use crate::operations::put::{PutError, PutOptions};
-use crate::operations::rewrite::{RewriteError, Unmoved, unless_cancelled};
+use crate::operations::rewrite::{RewriteError, Unmoved};
 use crate::progress::Progress;
 use crate::vault::Vault;
 
@@ -86,7 +86,8 @@ impl Vault {
         wait: Wait,
         progress: &Progress,
     ) -> Result<ResolveReport, ResolveError> {
-        unless_cancelled(progress, self.take(key, take, wait, progress)).await
+        let work = self.take(key, take, wait, progress);
+        progress.or_cancelled(RewriteError::Cancelled.into(), work).await
     }
 
     async fn take(
@@ -97,7 +98,7 @@ impl Vault {
         progress: &Progress,
     ) -> Result<ResolveReport, ResolveError> {
         let inner = &self.inner;
-        self.may_resolve()?;
+        inner.may_write(|role| ResolveError::ReadOnly { role })?;
         let looked = inner.look(key).await?;
         let versions = &looked.versions;
         if versions.all.is_empty() {
@@ -139,7 +140,7 @@ impl Vault {
         wait: Wait,
         progress: &Progress,
     ) -> Result<ResolveReport, ResolveError> {
-        self.may_resolve()?;
+        self.inner.may_write(|role| ResolveError::ReadOnly { role })?;
         let versions = self.inner.versions_of(key).await?;
         if versions.all.is_empty() {
             return Err(LookupError::NotFound { name: key.to_string() }.into());
@@ -160,13 +161,6 @@ impl Vault {
             short: put.short,
             missing: put.missing,
         })
-    }
-
-    fn may_resolve(&self) -> Result<(), ResolveError> {
-        match self.inner.role() {
-            role if role.writes() => Ok(()),
-            role => Err(ResolveError::ReadOnly { role }),
-        }
     }
 }
 

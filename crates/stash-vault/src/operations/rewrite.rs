@@ -64,19 +64,6 @@ impl RewriteError {
     }
 }
 
-/// Gives up as soon as the caller cancels, wherever the work is then.
-pub(crate) async fn unless_cancelled<T, E: From<RewriteError>>(
-    progress: &Progress,
-    work: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
-    tokio::select! {
-        biased;
-        () = progress.token().cancelled() => Err(RewriteError::Cancelled.into()),
-        // On the heap, as these are large.
-        done = Box::pin(work) => done,
-    }
-}
-
 /// The versions of a name, and all that was seen of it when they were looked at.
 pub(crate) struct Looked {
     pub(crate) versions: Versions,

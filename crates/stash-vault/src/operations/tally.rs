@@ -36,6 +36,14 @@ impl Tally {
     }
 }
 
+impl From<Outcome> for Tally {
+    fn from(outcome: Outcome) -> Tally {
+        let mut tally = Tally::default();
+        tally.add(outcome);
+        tally
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

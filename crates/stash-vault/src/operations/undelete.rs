@@ -11,7 +11,7 @@ use crate::operations::commits::Commits;
 use crate::operations::draft::Content;
 use crate::operations::history::Names;
 use crate::operations::pages::Pages;
-use crate::operations::rewrite::{RewriteError, Unmoved, unless_cancelled};
+use crate::operations::rewrite::{RewriteError, Unmoved};
 use crate::operations::tally::Tally;
 use crate::progress::Progress;
 use crate::vault::Vault;
@@ -104,7 +104,8 @@ impl Vault {
         wait: Wait,
         progress: &Progress,
     ) -> Result<UndeleteReport, UndeleteError> {
-        unless_cancelled(progress, self.undelete_inner(name, recursive, wait, progress)).await
+        let work = self.undelete_inner(name, recursive, wait, progress);
+        progress.or_cancelled(RewriteError::Cancelled.into(), work).await
     }
 
     async fn undelete_inner(
@@ -115,16 +116,13 @@ impl Vault {
         progress: &Progress,
     ) -> Result<UndeleteReport, UndeleteError> {
         let inner = &self.inner;
-        if !inner.role().writes() {
-            return Err(UndeleteError::ReadOnly { role: inner.role() });
-        }
+        inner.may_write(|role| UndeleteError::ReadOnly { role })?;
         let scope = Scope::named(name).map_err(bad_key(name))?;
         let upload = inner.engine.upload(wait);
         let mut run = Run { vault: self, upload, progress, report: UndeleteReport::default() };
         if recursive {
             return run.tree(name, &scope).await;
         }
-        let missing = || LookupError::NotFound { name: name.to_owned() };
         let exact = match scope.exact() {
             None => None,
             Some(key) => run.one(key).await?,
@@ -132,7 +130,7 @@ impl Vault {
         match exact {
             Some(tally) => Ok(run.finish(tally)),
             None if inner.keys_of(Names::Removed, &scope, None, 1).await?.is_empty() => {
-                Err(missing().into())
+                Err(LookupError::NotFound { name: name.to_owned() }.into())
             }
             None => Err(UndeleteError::Tree { name: name.to_owned() }),
         }
@@ -156,9 +154,7 @@ impl Run<'_> {
             };
             if let Some(pending) = writes.commit(&self.upload).await? {
                 self.restored(1, bytes);
-                let mut tally = Tally::default();
-                tally.add(pending.wait().await);
-                return Ok(Some(tally));
+                return Ok(Some(pending.wait().await.into()));
             }
         }
         Err(RewriteError::Moved { key: key.clone() }.into())

@@ -34,12 +34,8 @@ impl Vault {
         progress: &Progress,
     ) -> Result<GetReport, GetError> {
         let run = Run { options, progress: progress.clone(), jobs: Jobs::default() };
-        let cancelled = progress.token().cancelled();
-        let report = tokio::select! {
-            biased;
-            () = cancelled => Err(GetError::Cancelled),
-            report = Box::pin(self.get_inner(name, output, &run)) => report,
-        };
+        let work = self.get_inner(name, output, &run);
+        let report = progress.or_cancelled(GetError::Cancelled, work).await;
         run.jobs.ended().await;
         report
     }

@@ -50,8 +50,8 @@ impl Inner {
     /// Resolves the chunks of a version and checks that they are those of its size.
     pub(crate) async fn opened(&self, version: Version) -> Result<Opened, GetError> {
         let Version { record, meta, .. } = &version;
-        let refs = self.chunks(&record.clear().manifest).await;
-        let refs = refs.map_err(|source| unfetched(&version, source))?;
+        let unfetched = |source| unfetched(&version, source);
+        let refs = self.chunks(&record.clear().manifest).await.map_err(unfetched)?;
         let wrong = || GetError::Manifest { key: meta.key.clone(), size: meta.size };
         let plan = match &meta.inline {
             Some(_) => Plan::new(meta.size, None),

@@ -103,8 +103,9 @@ async fn chunked(
     found: &FoundFile,
     stat: Stat,
 ) -> Result<Content, ReadError> {
-    let view = session.inner.view_to_cover(session.inner.keys.name_id(&found.key)).await;
-    let previous = view.map_err(PutError::from)?.head.map(|head| head.meta.chunk_size);
+    let name = session.inner.keys.name_id(&found.key);
+    let view = session.inner.view_to_cover(name).await.map_err(PutError::from)?;
+    let previous = view.head.map(|head| head.meta.chunk_size);
     let plan = Plan::new(stat.size, previous.filter(|size| *size > 0));
     if plan.chunks() > MOST_CHUNKS {
         return Err(PutError::TooLarge { chunks: plan.chunks() }.into());

@@ -35,11 +35,6 @@ impl Vault {
         progress: &Progress,
     ) -> Result<PutReport, PutError> {
         let work = run::put_path(self, source, as_key, options, progress);
-        let cancelled = progress.token().cancelled();
-        tokio::select! {
-            biased;
-            () = cancelled => Err(PutError::Cancelled),
-            report = Box::pin(work) => report,
-        }
+        progress.or_cancelled(PutError::Cancelled, work).await
     }
 }

@@ -50,9 +50,7 @@ pub(super) fn session(
     progress: &Progress,
 ) -> Result<Session, PutError> {
     let inner = Arc::clone(&vault.inner);
-    if !inner.role().writes() {
-        return Err(PutError::ReadOnly { role: inner.role() });
-    }
+    inner.may_write(|role| PutError::ReadOnly { role })?;
     let upload = inner.engine.upload(options.wait);
     Ok(Session { inner, upload, progress: progress.clone(), depth: options.jobs() })
 }

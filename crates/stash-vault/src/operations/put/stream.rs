@@ -39,12 +39,7 @@ impl Vault {
         progress: &Progress,
     ) -> Result<PutReport, PutError> {
         let work = put(self, key, reader, size, options, progress);
-        let cancelled = progress.token().cancelled();
-        tokio::select! {
-            biased;
-            () = cancelled => Err(PutError::Cancelled),
-            report = Box::pin(work) => report,
-        }
+        progress.or_cancelled(PutError::Cancelled, work).await
     }
 }
 
