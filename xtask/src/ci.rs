@@ -21,6 +21,7 @@ const EXAMPLE: Duration = Duration::from_secs(15 * 60);
 const LIBRARIES: &[&str] = &[
     "stash-crypto",
     "stash-disk",
+    "stash-runs",
     "stash-store",
     "stash-p2p",
     "stash-server",

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod error;
 mod mem;
 mod overlay;
 mod real;
@@ -10,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use error::IoError;
 pub use mem::{Fault, MemDisk, Part, Survival};
 pub use overlay::Overlay;
 pub use real::RealDisk;

@@ -1,50 +1,11 @@
 //! One error type an operation. Each variant says who is at fault and what changed.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::room::Shortage;
 use crate::{Address, Away};
-
-/// A disk operation that failed, with the path it was for.
-#[derive(Debug, thiserror::Error)]
-#[error("{op} {}: {source}", path.display())]
-pub struct IoError {
-    /// What was attempted, as a verb: "open", "sync", "rename".
-    pub op: &'static str,
-    /// The file or directory it was attempted on.
-    pub path: PathBuf,
-    /// What the disk answered.
-    pub source: io::Error,
-}
-
-impl IoError {
-    pub(crate) fn new(op: &'static str, path: &Path, source: io::Error) -> IoError {
-        IoError { op, path: path.to_owned(), source }
-    }
-
-    /// The same error again, for the next one who has to hear of it.
-    pub(crate) fn again(&self) -> IoError {
-        let source = match self.source.raw_os_error() {
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => io::Error::new(self.source.kind(), self.source.to_string()),
-        };
-        IoError { op: self.op, path: self.path.clone(), source }
-    }
-
-    /// True if the disk says that it cannot read what is there: `EIO`.
-    pub fn is_unreadable(&self) -> bool {
-        is_unreadable(&self.source)
-    }
-
-    /// True if the disk is full (space, inodes or quota).
-    pub fn is_full(&self) -> bool {
-        matches!(
-            self.source.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-        )
-    }
-}
+pub use stash_disk::IoError;
 
 /// True if the disk says that it cannot read what is there.
 pub(crate) fn is_unreadable(error: &io::Error) -> bool {

@@ -1,4 +1,4 @@
-//! The index: a checkpoint of the log, in sorted files. How they are kept is behind [`tree`].
+//! The index: a checkpoint of the log, in the sorted files of `stash-runs`.
 
 mod audit;
 mod dots;
@@ -6,7 +6,6 @@ mod read;
 mod referrers;
 mod state;
 mod tables;
-mod tree;
 mod write;
 
 use std::path::PathBuf;
@@ -17,10 +16,10 @@ use crate::{IoError, ReadError};
 pub(crate) use audit::{AuditCursor, Witness};
 pub(crate) use read::GoesBy;
 pub(crate) use referrers::Referrers;
+use stash_runs::{Directory, Tree, TreeLimits};
+pub(crate) use stash_runs::{TreeCursor, TreeError, TreeStats};
 pub(crate) use state::{Head, State, Usage};
 pub(crate) use tables::{ChunkRow, Located, ManifestRow};
-use tree::{Tree, TreeLimits};
-pub(crate) use tree::{TreeCursor, TreeError, TreeStats};
 pub(crate) use write::Tables;
 
 const KEY_CONTEXT: &str = "stash-store 2026-11 index block key";
@@ -46,6 +45,11 @@ fn bad_value(key: &[u8]) -> IndexError {
     IndexError(format!("a value in table {table} of the index is not as this version writes it"))
 }
 
+/// Where the files of the index lie.
+fn directory(files: &Files) -> Directory {
+    Directory::new(Arc::clone(&files.disk), files.dir.join("index"))
+}
+
 /// An open index.
 pub(crate) struct Index {
     tree: Tree,
@@ -61,14 +65,14 @@ impl std::fmt::Debug for Index {
 impl Index {
     /// Opens the index, or makes one if there is none. `None` for an index that is empty.
     pub(crate) fn open(
-        files: &Arc<Files>,
+        files: &Files,
         log_key: &[u8; 32],
         store_id: [u8; 16],
         cache_bytes: usize,
         salt: u64,
     ) -> Result<(Index, Option<Head>), IndexError> {
         let key = blake3::derive_key(KEY_CONTEXT, log_key);
-        let tree = Tree::open(files, key, TreeLimits { cache_bytes, salt })?;
+        let tree = Tree::open(&directory(files), key, TreeLimits { cache_bytes, salt })?;
         let head = match tree.head() {
             None => None,
             Some(bytes) => Some(
@@ -82,7 +86,7 @@ impl Index {
     /// Removes every file of an index, also of one as older versions had it.
     pub(crate) fn wipe(files: &Files) -> Result<(), IoError> {
         Index::remove_old(files)?;
-        Tree::wipe(files)
+        Tree::wipe(&directory(files))
     }
 
     /// Removes the index of version 1, which was one file.

@@ -4,8 +4,8 @@
 #[cfg(not(shuttle))]
 pub(crate) use std::{
     sync::{
-        Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        Condvar, Mutex, MutexGuard, RwLock,
+        atomic::{AtomicU64, AtomicUsize},
         mpsc,
     },
     thread,
@@ -14,8 +14,8 @@ pub(crate) use std::{
 #[cfg(shuttle)]
 pub(crate) use shuttle::{
     sync::{
-        Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        Condvar, Mutex, MutexGuard, RwLock,
+        atomic::{AtomicU64, AtomicUsize},
         mpsc,
     },
     thread,

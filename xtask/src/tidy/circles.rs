@@ -14,6 +14,7 @@ const FREE: &[&str] = &[
     "stash-crypto",
     "stash-disk",
     "stash-p2p",
+    "stash-runs",
     "stash-server",
     "stash-api",
     "stash-vault",

@@ -23,7 +23,8 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule { name: "stash-crypto", may: &[], tests_may: &[] },
     Rule { name: "stash-disk", may: &[], tests_may: &[] },
-    Rule { name: "stash-store", may: &["stash-disk"], tests_may: &[] },
+    Rule { name: "stash-runs", may: &["stash-disk"], tests_may: &[] },
+    Rule { name: "stash-store", may: &["stash-disk", "stash-runs"], tests_may: &[] },
     Rule { name: "stash-p2p", may: &[], tests_may: &[] },
     Rule {
         name: "stash-server",
