@@ -7,7 +7,7 @@ use crate::IoError;
 use crate::budget::Claim;
 use crate::disk::{DiskFile, OpenMode};
 use crate::files::Files;
-use crate::sync::{Mutex, PoisonError};
+use crate::sync::{Mutex, lock};
 
 /// The ballast is made only where so many times as much is left above the reserve: it is for bad
 /// times, and not to bring them.
@@ -42,7 +42,7 @@ impl Ballast {
     }
 
     fn is_held(&self) -> bool {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.held)
     }
 
     /// True if it should be made, once there is room for [`Ballast::needs`].
@@ -64,7 +64,7 @@ impl Ballast {
 
     /// Makes it. Not synced: what a power cut leaves of it is looked at by the next open.
     pub(crate) fn make(&self, files: &Files) -> Result<(), IoError> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&self.held);
         if self.bytes == 0 || *held {
             return Ok(());
         }
@@ -84,7 +84,7 @@ impl Ballast {
 
     /// Gives the room back, for what must be written. False if there was none.
     pub(crate) fn give(&self, files: &Files) -> bool {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&self.held);
         if !std::mem::take(&mut *held) {
             return false;
         }

@@ -1,21 +1,16 @@
 //! What one commit changes, as a whole or not at all.
 
+mod limits;
+mod reclaim;
+
 use std::collections::BTreeSet;
 
 use crate::Address;
-use crate::commit::Reclaim;
+pub use crate::blob::Ref;
 use crate::entry::Place;
 use crate::room::Allowance;
 use crate::sync::Arc;
-
-/// A blob that a record or a manifest names, with the length of its bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ref {
-    /// The blob named.
-    pub address: Address,
-    /// Its length in bytes.
-    pub sealed_len: u32,
-}
+pub(crate) use reclaim::{Freed, MoveItem, Reclaim};
 
 /// One record, opaque to the store but for the fields it indexes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +105,11 @@ impl Batch {
     pub fn with_allowance(mut self, allowance: Allowance) -> Batch {
         self.allowance = allowance;
         self
+    }
+
+    /// A batch that the store itself adds.
+    pub(crate) fn of_store(step: Step) -> Batch {
+        Batch { steps: vec![step], ..Batch::default() }
     }
 
     pub(crate) fn allowance(&self) -> Allowance {

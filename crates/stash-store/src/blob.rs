@@ -23,6 +23,15 @@ pub struct Mismatch {
     pub got: Address,
 }
 
+/// A blob that a record or a manifest names, with the length of its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ref {
+    /// The blob named.
+    pub address: Address,
+    /// Its length in bytes.
+    pub sealed_len: u32,
+}
+
 impl Blob {
     /// Hashes the bytes: one BLAKE3 pass.
     pub fn hash<B: AsRef<[u8]> + Send + 'static>(bytes: B) -> Blob {

@@ -5,7 +5,7 @@ use crate::entry::entry_len;
 use crate::files::Files;
 use crate::log::mark_len;
 use crate::room::{Allowance, Resource, Shortage};
-use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, lock};
 use crate::{Quota, Room};
 
 /// The part of what is left above the reserve that is given out before the disk is asked again:
@@ -204,7 +204,7 @@ impl Budget {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn space(&self) -> Option<Space> {

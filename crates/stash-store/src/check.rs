@@ -6,42 +6,17 @@ use std::path::PathBuf;
 use crate::chunk_dir::Marker;
 use crate::disk::OpenMode;
 use crate::entry::{HEADER, Header, Op, Place};
-use crate::error::is_unreadable;
+use crate::error::{is_misplaced, is_unreadable};
+pub use crate::finding::{LISTED, Listed};
 use crate::index::{AuditCursor, ChunkRow, State, Witness};
-use crate::shared::Shared;
-use crate::strays::StrayFile;
-use crate::{Address, Finding, IoError, ReadError, Store};
+use crate::open::Open;
+use crate::strays::{StrayFile, Strays};
+use crate::{Address, Finding, IoError, ReadError};
 
 /// Rows of the index looked at together: a row has 64 KiB at most.
 const PAGE: usize = 256;
-/// Findings of one kind that a report lists; the others are counted.
-pub const LISTED: usize = 100;
 /// How often a row is looked up again that was changed while it was checked.
 const TRIES: usize = 4;
-
-/// How many there are, and the first [`LISTED`] of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed<T> {
-    /// All of them.
-    pub total: u64,
-    /// The first.
-    pub first: Vec<T>,
-}
-
-impl<T> Default for Listed<T> {
-    fn default() -> Listed<T> {
-        Listed { total: 0, first: Vec::new() }
-    }
-}
-
-impl<T> Listed<T> {
-    pub(crate) fn add(&mut self, item: T) {
-        self.total += 1;
-        if self.first.len() < LISTED {
-            self.first.push(item);
-        }
-    }
-}
 
 /// A file below `chunks/` that nothing announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,32 +80,24 @@ impl CheckReport {
     }
 }
 
-impl Store {
-    /// Compares everything that the index says with the log and the files, and changes nothing.
-    /// With `read_data`, also reads all blobs. The store can be used meanwhile. Memory is bounded;
-    /// the time is that of reading the index, a place in the log for each row, and the
-    /// directories, and with `read_data` everything.
-    ///
-    /// What is damaged is only reported: reading it, or scrubbing, deals with it. A damaged index
-    /// is made anew, unless the store is read-only.
-    pub fn check(&self, read_data: bool) -> Result<CheckReport, ReadError> {
-        self.look()?;
-        let depth = if read_data { Depth::Data } else { Depth::Names };
-        let mut check = Check { shared: self.shared(), depth, report: CheckReport::default() };
-        if let Marker::Damaged(what) = self.shared().files.marker()? {
-            check.report.chunks_damaged.add(Finding::Marker { what });
-        }
-        let checked = check.rows().and_then(|()| check.missing()).and_then(|()| check.strays());
-        match checked {
-            // What else there is, nobody can say without it.
-            Err(ReadError::Index { what }) => {
-                let anew = if self.shared().mend(&what) { "; it was made anew" } else { "" };
-                check.report.rows_damaged.add(format!("the index is damaged: {what}{anew}"));
-            }
-            checked => checked?,
-        }
-        Ok(check.report)
+/// See [`crate::Store::check`].
+pub(crate) fn check(open: &Open, read_data: bool) -> Result<CheckReport, ReadError> {
+    open.ground.look()?;
+    let depth = if read_data { Depth::Data } else { Depth::Names };
+    let mut check = Check { open, depth, report: CheckReport::default() };
+    if let Marker::Damaged(what) = open.ground.files.chunks.marker()? {
+        check.report.chunks_damaged.add(Finding::Marker { what });
     }
+    let checked = check.rows().and_then(|()| check.missing()).and_then(|()| check.strays());
+    match checked {
+        // What else there is, nobody can say without it.
+        Err(ReadError::Index { what }) => {
+            let anew = if open.mend(&what) { "; it was made anew" } else { "" };
+            check.report.rows_damaged.add(format!("the index is damaged: {what}{anew}"));
+        }
+        checked => checked?,
+    }
+    Ok(check.report)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +107,7 @@ enum Depth {
 }
 
 struct Check<'a> {
-    shared: &'a Shared,
+    open: &'a Open,
     depth: Depth,
     report: CheckReport,
 }
@@ -154,10 +121,10 @@ enum Found {
 impl Check<'_> {
     /// Every row against its entry; the sums, if nothing was committed meanwhile.
     fn rows(&mut self) -> Result<(), ReadError> {
-        let (before, mut counted) = (self.shared.settled_state(), State::default());
+        let (before, mut counted) = (self.open.commits.settled_state(), State::default());
         let mut cursor = AuditCursor::default();
         loop {
-            let rows = self.shared.index().witnesses(&mut cursor, PAGE)?;
+            let rows = self.open.ground.index().witnesses(&mut cursor, PAGE)?;
             if rows.is_empty() {
                 break;
             }
@@ -166,7 +133,7 @@ impl Check<'_> {
                 self.row(row)?;
             }
         }
-        self.report.sums_compared = before.position == self.shared.settled_state().position;
+        self.report.sums_compared = before.position == self.open.commits.settled_state().position;
         if self.report.sums_compared {
             self.sums(&before, &counted);
         }
@@ -198,11 +165,11 @@ impl Check<'_> {
             };
             // Its file goes before the index says so.
             if let Witness::Chunk(address, _) = &row
-                && self.shared.stage.is_evicting(address)
+                && self.open.stage.is_evicting(address)
             {
                 return Ok(());
             }
-            match self.shared.index().again(&row)? {
+            match self.open.ground.index().again(&row)? {
                 None => return Ok(()),
                 Some(now) if now != row => row = now,
                 Some(_) => {
@@ -237,7 +204,7 @@ impl Check<'_> {
             return Ok(Some("its log entry says something else".to_owned()));
         }
         match row {
-            Witness::Record(found) if !self.shared.index().finds(&op, found)? => {
+            Witness::Record(found) if !self.open.ground.index().finds(&op, found)? => {
                 Ok(Some("the index does not find it by all that it says".to_owned()))
             }
             Witness::Chunk(address, ChunkRow::File { len, .. }) => self.file(address, *len),
@@ -254,7 +221,7 @@ impl Check<'_> {
         let len = usize::try_from(place.len).unwrap_or(0);
         let mut entry = vec![0; HEADER + len];
         let at = u64::from(place.offset);
-        let read = match self.shared.segments.get(place.segment) {
+        let read = match self.open.ground.segments.get(place.segment) {
             Ok((file, path)) => {
                 file.read_at(at, &mut entry).map_err(|e| IoError::new("read", &path, e))
             }
@@ -271,7 +238,9 @@ impl Check<'_> {
             };
         }
         self.report.bytes_read += entry.len() as u64;
-        let Some(header) = Header::decode(&entry, &self.shared.log_key, place.segment, at) else {
+        let Some(header) =
+            Header::decode(&entry, &self.open.ground.format.log_key, place.segment, at)
+        else {
             return Ok(Found::Damaged("the header of its log entry does not match its tag"));
         };
         let body = &entry[HEADER..];
@@ -287,16 +256,14 @@ impl Check<'_> {
     /// What is wrong with the file of a blob, if something is.
     fn file(&mut self, address: &Address, len: u32) -> Result<Option<String>, ReadError> {
         self.report.files += 1;
-        let path = self.shared.files.chunk(address);
-        let file = match self.shared.files.disk.open(&path, OpenMode::Read) {
+        let path = self.open.ground.files.chunk(address);
+        let file = match self.open.ground.files.disk.open(&path, OpenMode::Read) {
             Ok(file) => file,
             Err(error) => {
-                self.shared.look()?;
+                self.open.ground.look()?;
                 return match error.kind() {
                     io::ErrorKind::NotFound => Ok(Some("its file is missing".to_owned())),
-                    _ if crate::store::is_misplaced(&error) => {
-                        Ok(Some("its path is not a file's".to_owned()))
-                    }
+                    _ if is_misplaced(&error) => Ok(Some("its path is not a file's".to_owned())),
                     _ => Err(ReadError::Io(IoError::new("open", &path, error))),
                 };
             }
@@ -328,12 +295,12 @@ impl Check<'_> {
     fn missing(&mut self) -> Result<(), ReadError> {
         let mut after = None;
         loop {
-            let named = self.shared.index().named_after(after, PAGE)?;
+            let named = self.open.ground.index().named_after(after, PAGE)?;
             let Some(last) = named.last() else {
                 return Ok(());
             };
             after = Some(*last);
-            let here = self.shared.here(&named)?;
+            let here = self.open.here(&named)?;
             for (address, _) in named.iter().zip(here).filter(|(_, here)| !here) {
                 self.report.missing.add(*address);
             }
@@ -342,16 +309,16 @@ impl Check<'_> {
 
     /// Files that nothing announces.
     fn strays(&mut self) -> Result<(), ReadError> {
-        let (shared, report) = (self.shared, &mut self.report);
-        let mut strays = shared.strays()?;
+        let (open, report) = (self.open, &mut self.report);
+        let mut strays = Strays::begin(open)?;
         let mut take = |stray: StrayFile| {
-            if !is_coming_or_going(shared, &stray)? {
+            if !is_coming_or_going(open, &stray)? {
                 report.stray_bytes += stray.len;
                 report.strays.add(Stray { path: stray.path, bytes: stray.len });
             }
             Ok::<_, ReadError>(())
         };
-        while strays.step(shared, &mut take)?.is_some() {}
+        while strays.step(open, &mut take)?.is_some() {}
         Ok(())
     }
 }
@@ -377,23 +344,24 @@ fn count(sums: &mut State, row: &Witness) {
 }
 
 /// Whether a file is about to be announced, was announced just now, is being removed, or is gone.
-fn is_coming_or_going(shared: &Shared, stray: &StrayFile) -> Result<bool, ReadError> {
+fn is_coming_or_going(open: &Open, stray: &StrayFile) -> Result<bool, ReadError> {
     let Some(address) = stray.address else {
         return Ok(false);
     };
     let moves = || -> Result<bool, ReadError> {
-        let moving = shared.stage.is_coming(&address) || shared.stage.is_evicting(&address);
-        Ok(moving || matches!(shared.index().chunk(&address)?, Some(ChunkRow::File { .. })))
+        let moving = open.stage.is_coming(&address) || open.stage.is_evicting(&address);
+        Ok(moving || matches!(open.ground.index().chunk(&address)?, Some(ChunkRow::File { .. })))
     };
     // It may have come and gone again since it was seen: twice still, with the file there in
     // between, is a file that nothing announces.
-    Ok(moves()? || shared.files.disk.open(&stray.path, OpenMode::Read).is_err() || moves()?)
+    Ok(moves()? || open.ground.files.disk.open(&stray.path, OpenMode::Read).is_err() || moves()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Batch, Blob, MemDisk, Options, RecordEntry};
+    use crate::writer::Writer;
+    use crate::{Batch, Blob, MemDisk, Options, RecordEntry, Store};
     use std::path::Path;
     use std::sync::Arc;
 
@@ -416,10 +384,12 @@ mod tests {
 
     /// What the index believes, beside what the log says.
     fn pretend(store: &Store, op: &Op, place: Place) {
-        let shared = store.shared();
-        let mut core = shared.core.lock();
-        let index = shared.index();
-        index.write(&mut core.head, |tables| tables.apply(op, 1, place)).unwrap();
+        let open = store.parts();
+        let index = open.ground.index();
+        let write = |writer: &mut Writer| {
+            index.write(&mut writer.head, |tables| tables.apply(op, 1, place))
+        };
+        open.commits.with_writer(write).unwrap();
     }
 
     #[test]
@@ -433,7 +403,7 @@ mod tests {
         ];
         for (op, rows, chunks) in ops {
             let store = store();
-            let place = store.shared().index().records_after(0, 1).unwrap()[0].place;
+            let place = store.parts().ground.index().records_after(0, 1).unwrap()[0].place;
             pretend(&store, &op, place);
             let report = store.check(false).unwrap();
             let found = (report.rows_damaged.total, report.chunks_damaged.total);
@@ -449,7 +419,7 @@ mod tests {
     #[test]
     fn a_record_that_is_not_found_by_its_name_is_told() {
         let store = store();
-        let index = store.shared().index();
+        let index = store.parts().ground.index();
         let first = index.records_after(0, 1).unwrap()[0];
         let RecordEntry { name, writer, n, .. } = record(1);
         // Takes the second record away, and the first from under its name and writer.

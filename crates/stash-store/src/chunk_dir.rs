@@ -8,9 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Identity, OpenMode};
-use crate::error::{is_stale, is_unreadable};
-use crate::files::Files;
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::error::{Away, is_misplaced, is_stale, is_unreadable};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 use crate::{Address, Disk, IoError};
 
 /// The file in the directory that says whose it is. It sorts behind every directory of digits.
@@ -21,17 +20,6 @@ const MARKER_LEN: usize = 64;
 /// Blobs in a row that the disk fails to read before it, and not they, is held to be at fault: a bad
 /// place on a disk takes one, a disk that drops out takes all.
 const STRIKES: u64 = 8;
-
-/// The directory of the files of blobs is not there, is another store's, or cannot be read. Nothing is
-/// lost by it: blobs in the log are read, all others wait until it is back.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the directory {} is away: {why}", dir.display())]
-pub struct Away {
-    /// The directory.
-    pub dir: PathBuf,
-    /// What was found in its place.
-    pub why: String,
-}
 
 /// What the marker says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +42,11 @@ enum Cause {
 }
 
 /// What is known of the directory, as of the last look.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ChunkDir {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    store_id: [u8; 16],
     state: Mutex<State>,
     /// Blobs in a row that the disk failed to read.
     strikes: AtomicU64,
@@ -73,34 +64,37 @@ struct State {
     tried: Option<Address>,
 }
 
-impl Files {
-    pub(crate) fn chunk_dir(&self) -> PathBuf {
-        self.dir.join("chunks")
+impl ChunkDir {
+    pub(crate) fn new(disk: Arc<dyn Disk>, path: PathBuf, store_id: [u8; 16]) -> ChunkDir {
+        let (state, strikes, departures) = Default::default();
+        ChunkDir { disk, path, store_id, state, strikes, departures }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the marker lies, and its bytes.
+    pub(crate) fn right_marker(&self) -> (PathBuf, Vec<u8>) {
+        (self.path.join(MARKER), encode(&self.store_id))
     }
 
     /// What the marker says now.
     pub(crate) fn marker(&self) -> Result<Marker, IoError> {
-        let path = self.chunk_dir().join(MARKER);
+        let path = self.path.join(MARKER);
         read(&*self.disk, &path, &self.store_id).map_err(|e| IoError::new("read", &path, e))
-    }
-
-    /// Makes the marker, or makes it anew, durably.
-    pub(crate) fn write_marker(&self) -> Result<(), IoError> {
-        let (tmp, file) = self.write_tmp(&encode(&self.store_id))?;
-        file.sync().map_err(|e| IoError::new("sync", &tmp, e))?;
-        self.settle(&[(tmp, self.chunk_dir().join(MARKER))])?.into_iter().collect()
     }
 
     /// Looks whether the directory is there and the one that it was: three system calls if it is.
     pub(crate) fn look(&self) -> Result<(), Away> {
-        let marker = self.disk.identity(&self.chunk_dir().join(MARKER)).unwrap_or_default();
+        let marker = self.disk.identity(&self.path.join(MARKER)).unwrap_or_default();
         if marker.is_some() && self.is_as_it_was(marker) {
             return Ok(());
         }
         let found = self.found();
         let is_right = matches!(found, Ok((_, Marker::Right)));
         let found = found.map(|(device, _)| device);
-        let mut state = crate::commit::lock(&self.chunks.state);
+        let mut state = lock(&self.state);
         let found = found.and_then(|device| match state.device {
             Some(known) if known != device => {
                 Err("it lies on another device than before".to_owned())
@@ -122,13 +116,12 @@ impl Files {
 
     /// Whether the directory was there at the last look, with this marker.
     fn is_as_it_was(&self, marker: Option<Identity>) -> bool {
-        let state = crate::commit::lock(&self.chunks.state);
+        let state = lock(&self.state);
         state.away.is_none() && state.marker == marker
     }
 
     fn found(&self) -> Result<(u64, Marker), String> {
-        let dir = self.chunk_dir();
-        let device = self.disk.device(&dir).map_err(|error| in_words(&error))?;
+        let device = self.disk.device(&self.path).map_err(|error| in_words(&error))?;
         match self.marker().map_err(|error| in_words(&error.source))? {
             // The device tells, too, and chunk files, if they cannot be read.
             marker @ (Marker::Right | Marker::Damaged(_)) => Ok((device, marker)),
@@ -141,10 +134,10 @@ impl Files {
         if state.away.is_some() != cause.is_some() {
             match &cause {
                 Some(cause) => {
-                    self.chunks.departures.fetch_add(1, Ordering::AcqRel);
+                    self.departures.fetch_add(1, Ordering::AcqRel);
                     tracing::error!("{}: no chunk is judged until it is back", self.away(cause));
                 }
-                None => tracing::warn!(dir = %self.chunk_dir().display(), "the directory is back"),
+                None => tracing::warn!(dir = %self.path.display(), "the directory is back"),
             }
         }
         state.away = cause;
@@ -153,52 +146,52 @@ impl Files {
 
     fn away(&self, cause: &Cause) -> Away {
         let (Cause::Gone(why) | Cause::Sick(why)) = cause;
-        Away { dir: self.chunk_dir(), why: why.clone() }
+        Away { dir: self.path.clone(), why: why.clone() }
     }
 
     /// What the last look found.
     pub(crate) fn is_away(&self) -> Option<Away> {
-        let state = crate::commit::lock(&self.chunks.state);
+        let state = lock(&self.state);
         state.away.as_ref().map(|cause| self.away(cause))
     }
 
     /// The blob after which to try one, if the disk reads nothing.
     pub(crate) fn is_sick(&self) -> Option<Option<Address>> {
-        let state = crate::commit::lock(&self.chunks.state);
+        let state = lock(&self.state);
         matches!(state.away, Some(Cause::Sick(_))).then_some(state.tried)
     }
 
     pub(crate) fn tried(&self, address: Option<Address>) {
-        crate::commit::lock(&self.chunks.state).tried = address;
+        lock(&self.state).tried = address;
     }
 
     /// How often it went away since the store was opened.
     pub(crate) fn departures(&self) -> u64 {
-        self.chunks.departures.load(Ordering::Acquire)
+        self.departures.load(Ordering::Acquire)
     }
 
     /// A blob was read.
     pub(crate) fn could_read(&self) {
-        if self.chunks.strikes.load(Ordering::Relaxed) > 0 {
-            self.chunks.strikes.store(0, Ordering::Relaxed);
+        if self.strikes.load(Ordering::Relaxed) > 0 {
+            self.strikes.store(0, Ordering::Relaxed);
         }
     }
 
     /// The disk failed to read a blob: `Err` if it fails too often to blame the blob for it.
     pub(crate) fn could_not_read(&self, error: &IoError) -> Result<(), Away> {
-        if self.chunks.strikes.fetch_add(1, Ordering::Relaxed) + 1 < STRIKES {
+        if self.strikes.fetch_add(1, Ordering::Relaxed) + 1 < STRIKES {
             return Ok(());
         }
         let why =
             format!("the disk failed to read {STRIKES} chunks in a row, the last with {error}");
-        let mut state = crate::commit::lock(&self.chunks.state);
+        let mut state = lock(&self.state);
         self.changes(&mut state, Some(Cause::Sick(why)))
     }
 
     /// The disk reads again.
     pub(crate) fn recovered(&self) {
         self.could_read();
-        let mut state = crate::commit::lock(&self.chunks.state);
+        let mut state = lock(&self.state);
         if matches!(state.away, Some(Cause::Sick(_))) {
             // It is there: that was looked at before a blob was tried.
             let _ = self.changes(&mut state, None);
@@ -214,9 +207,7 @@ pub(crate) fn is_of_the_disk(error: &io::Error) -> bool {
 fn in_words(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such directory".to_owned(),
-        _ if crate::store::is_misplaced(error) => {
-            "something else, such as a link, is in its place".to_owned()
-        }
+        _ if is_misplaced(error) => "something else, such as a link, is in its place".to_owned(),
         _ => error.to_string(),
     }
 }

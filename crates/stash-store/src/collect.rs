@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::commit::{Freed, Reclaim, lock};
-use crate::compact::Compaction;
+use crate::batch::{Freed, Reclaim};
+use crate::compact::{self, Compaction};
 use crate::entry::Op;
+pub use crate::error::CollectError;
 use crate::index::{ChunkRow, ManifestRow, Usage};
-use crate::shared::Shared;
+use crate::open::Open;
 use crate::strays::Strays;
 use crate::sync::{Arc, AtomicU64, Ordering};
-use crate::{Address, CommitError, IoError, ReadError, Store};
+use crate::{Address, ReadError};
 
 /// Blobs looked at in one step, and given up in one batch: 16 KiB of log. A model of races has few,
 /// and takes several steps, too.
@@ -37,21 +38,6 @@ impl Default for CollectOptions {
     fn default() -> CollectOptions {
         CollectOptions { grace: Duration::from_secs(24 * 60 * 60), dead_percent: 50, strays: false }
     }
-}
-
-/// Why a collection stopped. What it did until then stays done; begin another one.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CollectError {
-    /// The store could not be asked.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The store could not be changed.
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    /// The disk failed.
-    #[error(transparent)]
-    Io(#[from] IoError),
 }
 
 /// What a collection has done.
@@ -120,9 +106,8 @@ enum Phase {
 /// the next step happens, and so how much of the disk's time collecting takes.
 #[derive(Debug)]
 pub struct Collector {
-    /// Keeps the store open.
-    _store: Store,
-    shared: Arc<Shared>,
+    /// Kept open by it.
+    open: Arc<Open>,
     options: CollectOptions,
     phase: Phase,
     freed: Arc<Freed>,
@@ -133,12 +118,11 @@ pub struct Collector {
 }
 
 impl Collector {
-    pub(crate) fn new(store: Store, options: CollectOptions) -> Collector {
-        let until = store.shared().with_core(|core| core.log.end.segment);
+    pub(crate) fn new(open: Arc<Open>, options: CollectOptions) -> Collector {
+        let until = open.commits.with_writer(|writer| writer.log.end.segment);
         Collector {
             until,
-            shared: Arc::clone(store.shared()),
-            _store: store,
+            open,
             options,
             phase: Phase::Chunks { after: None },
             freed: Arc::default(),
@@ -164,14 +148,14 @@ impl Collector {
     /// done.
     pub fn step(&mut self) -> Result<Option<u64>, CollectError> {
         // What is not there is not collected; and it would be there again when it is back.
-        self.shared.look().map_err(ReadError::from)?;
+        self.open.ground.look().map_err(ReadError::from)?;
         let (next, work) = match std::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Chunks { after } => self.chunks(after)?,
             Phase::Manifests { after, ended } => self.manifests(after, ended)?,
             Phase::Strays(strays) => self.strays(strays)?,
             Phase::Log { todo, current } => self.log(todo, current)?,
             Phase::Settle => {
-                self.shared.settle()?;
+                compact::settle(&self.open)?;
                 (Phase::Done, 0)
             }
             Phase::Done => return Ok(None),
@@ -181,9 +165,9 @@ impl Collector {
     }
 
     fn chunks(&self, after: Option<Address>) -> Result<(Phase, u64), CollectError> {
-        let page = self.shared.index().unnamed_after(after, PAGE).map_err(ReadError::from)?;
+        let page = self.open.ground.index().unnamed_after(after, PAGE).map_err(ReadError::from)?;
         let (Some((last, _)), Some(due)) =
-            (page.last(), self.shared.grace_ends(self.options.grace))
+            (page.last(), grace_ends(&self.open, self.options.grace))
         else {
             return Ok((Phase::Manifests { after: None, ended: false }, 0));
         };
@@ -193,15 +177,16 @@ impl Collector {
         let work = addresses.len() as u64 * 4096;
         if !addresses.is_empty() {
             let freed = Arc::clone(&self.freed);
-            self.shared.reclaim(Reclaim::Collect { addresses, freed })?;
-            self.shared.remove_doomed();
+            self.open.commits.reclaim(Reclaim::Collect { addresses, freed })?;
+            self.open.upkeep.remove_doomed();
         }
         Ok((Phase::Chunks { after }, work))
     }
 
     /// Ends references of manifests that were given up, a part of one manifest at a time.
     fn manifests(&self, after: Option<Address>, ended: bool) -> Result<(Phase, u64), CollectError> {
-        let page = self.shared.index().manifests_after(after, PAGE).map_err(ReadError::from)?;
+        let page =
+            self.open.ground.index().manifests_after(after, PAGE).map_err(ReadError::from)?;
         let dying = page
             .iter()
             .find_map(|(address, row)| row.dying.map(|(next, _)| (*address, *row, next)));
@@ -210,13 +195,13 @@ impl Collector {
                 Some((last, _)) => Phase::Manifests { after: Some(*last), ended },
                 // What they named may be given up now.
                 None if ended => Phase::Chunks { after: None },
-                None if self.options.strays => Phase::Strays(self.shared.strays()?),
+                None if self.options.strays => Phase::Strays(Strays::begin(&self.open)?),
                 None => self.begin_log()?,
             };
             return Ok((next, 0));
         };
-        let Some(refs) = self.shared.manifest_refs(&manifest, &row) else {
-            self.shared.salvage_manifest(manifest, &row)?;
+        let Some(refs) = manifest_refs(&self.open, &manifest, &row) else {
+            salvage_manifest(&self.open, manifest, &row)?;
             return Ok((Phase::Manifests { after, ended: true }, 0));
         };
         let start = usize::try_from(first).unwrap_or(usize::MAX).min(refs.len());
@@ -224,14 +209,14 @@ impl Collector {
         let addresses = refs[start..end].to_vec();
         let work = addresses.len() as u64 * 64;
         let last = end == refs.len();
-        self.shared.reclaim(Reclaim::Unref { manifest, first, last, addresses })?;
+        self.open.commits.reclaim(Reclaim::Unref { manifest, first, last, addresses })?;
         Ok((Phase::Manifests { after, ended: true }, work))
     }
 
     /// What is damaged goes first, before more of it is.
     fn begin_log(&self) -> Result<Phase, CollectError> {
-        let mut todo = VecDeque::from(self.shared.damaged_segments()?);
-        let wasteful = self.shared.wasteful(self.options.dead_percent);
+        let mut todo = VecDeque::from(compact::damaged_segments(&self.open)?);
+        let wasteful = compact::wasteful(&self.open, self.options.dead_percent);
         let new = |id: &u64| *id < self.until && !todo.contains(id);
         let more: Vec<u64> = wasteful.into_iter().filter(new).collect();
         todo.extend(more);
@@ -239,7 +224,7 @@ impl Collector {
     }
 
     fn strays(&mut self, mut strays: Strays) -> Result<(Phase, u64), CollectError> {
-        match strays.remove(&self.shared)? {
+        match strays.remove(&self.open)? {
             Some(found) => {
                 self.done.strays += found.files;
                 self.done.stray_bytes += found.bytes;
@@ -260,7 +245,7 @@ impl Collector {
             None => match todo.pop_front() {
                 Some(segment) => {
                     let freed = Arc::clone(&self.freed);
-                    match Compaction::new(&self.shared, segment, freed)? {
+                    match Compaction::new(&self.open, segment, freed)? {
                         Some(compaction) => Box::new(compaction),
                         None => return Ok((Phase::Log { todo, current: None }, 0)),
                     }
@@ -281,51 +266,43 @@ impl Collector {
     }
 }
 
-impl Shared {
-    /// The uptime up to which a blob must have been unnamed for its grace to be over.
-    fn grace_ends(&self, grace: Duration) -> Option<u64> {
-        lock(&self.figures).state.uptime.checked_sub(grace.as_secs())
-    }
+/// The uptime up to which a blob must have been unnamed for its grace to be over.
+fn grace_ends(open: &Open, grace: Duration) -> Option<u64> {
+    open.commits.figures().state.uptime.checked_sub(grace.as_secs())
+}
 
-    /// Commits work of the store's own.
-    pub(crate) fn reclaim(&self, work: Reclaim) -> Result<(), CommitError> {
-        self.commit(work.batch()).map(drop)
-    }
-
-    /// The blobs that a manifest names, in the order in which its references end. `None` if its
-    /// entry is damaged.
-    fn manifest_refs(&self, manifest: &Address, row: &ManifestRow) -> Option<Vec<Address>> {
-        match self.read_entry(row.place) {
-            Some(Op::Manifest { address, refs }) if address == *manifest => {
-                Some(refs.iter().map(|r| r.address).collect())
-            }
-            _ => None,
+/// The blobs that a manifest names, in the order in which its references end. `None` if its
+/// entry is damaged.
+fn manifest_refs(open: &Open, manifest: &Address, row: &ManifestRow) -> Option<Vec<Address>> {
+    match open.ground.read_entry(row.place) {
+        Some(Op::Manifest { address, refs }) if address == *manifest => {
+            Some(refs.iter().map(|r| r.address).collect())
         }
+        _ => None,
     }
+}
 
-    /// Says a manifest anew whose entry is damaged, with what the index still has of it.
-    fn salvage_manifest(&self, address: Address, row: &ManifestRow) -> Result<(), CollectError> {
-        let refs = self.index().children_of(&address).map_err(ReadError::from)?;
-        let ops = vec![(Op::Manifest { address, refs }, row.place)];
-        Ok(self.reclaim(Reclaim::Salvage { ops })?)
-    }
+/// Says a manifest anew whose entry is damaged, with what the index still has of it.
+fn salvage_manifest(open: &Open, address: Address, row: &ManifestRow) -> Result<(), CollectError> {
+    let refs = open.ground.index().children_of(&address).map_err(ReadError::from)?;
+    let ops = vec![(Op::Manifest { address, refs }, row.place)];
+    Ok(open.commits.reclaim(Reclaim::Salvage { ops })?)
+}
 
-    /// What a collection would do now.
-    pub(crate) fn collectable(&self, options: &CollectOptions) -> Result<Collectable, ReadError> {
-        let due = self.grace_ends(options.grace);
-        let mut forecast =
-            Forecast { shared: self, due, sum: Collectable::default(), dead: Usage::default() };
-        forecast.unnamed()?;
-        forecast.dying()?;
-        let Forecast { mut sum, dead, .. } = forecast;
-        sum.log_bytes = self.wasted(options.dead_percent, &dead);
-        Ok(sum)
-    }
+/// What a collection would do now.
+pub(crate) fn forecast(open: &Open, options: &CollectOptions) -> Result<Collectable, ReadError> {
+    let due = grace_ends(open, options.grace);
+    let mut forecast = Forecast { open, due, sum: Collectable::default(), dead: Usage::default() };
+    forecast.unnamed()?;
+    forecast.dying()?;
+    let Forecast { mut sum, dead, .. } = forecast;
+    sum.log_bytes = compact::wasted(open, options.dead_percent, &dead);
+    Ok(sum)
 }
 
 /// Adds up what a collection would do, without doing it.
 struct Forecast<'a> {
-    shared: &'a Shared,
+    open: &'a Open,
     /// Unnamed since then or before: the grace is over.
     due: Option<u64>,
     sum: Collectable,
@@ -335,11 +312,11 @@ struct Forecast<'a> {
 
 impl Forecast<'_> {
     fn unnamed(&mut self) -> Result<(), ReadError> {
-        let (index, mut after) = (self.shared.index(), None);
+        let (index, mut after) = (self.open.ground.index(), None);
         loop {
             let page = index.unnamed_after(after, PAGE)?;
             for (address, since) in &page {
-                if index.is_needed(address)? || self.shared.stage.is_leased(address) {
+                if index.is_needed(address)? || self.open.stage.is_leased(address) {
                     continue;
                 }
                 if self.due.is_some_and(|due| *since <= due) {
@@ -358,7 +335,7 @@ impl Forecast<'_> {
 
     /// Manifests that an earlier collection gave up, and did not come to an end with.
     fn dying(&mut self) -> Result<(), ReadError> {
-        let (index, mut after) = (self.shared.index(), None);
+        let (index, mut after) = (self.open.ground.index(), None);
         loop {
             let page = index.manifests_after(after, PAGE)?;
             for (address, row) in &page {
@@ -374,7 +351,7 @@ impl Forecast<'_> {
     }
 
     fn goes(&mut self, address: &Address) -> Result<(), ReadError> {
-        let index = self.shared.index();
+        let index = self.open.ground.index();
         if let Some(row) = index.chunk(address)? {
             self.dead.dead(&row.place());
             if row.is_here() {
@@ -394,7 +371,7 @@ impl Forecast<'_> {
     /// A manifest goes, and with it what only such manifests name.
     fn manifest_goes(&mut self, manifest: &Address, row: &ManifestRow) -> Result<(), ReadError> {
         self.dead.dead(&row.place);
-        for child in self.shared.manifest_refs(manifest, row).unwrap_or_default() {
+        for child in manifest_refs(self.open, manifest, row).unwrap_or_default() {
             if self.goes_with(&child, manifest)? {
                 self.goes(&child)?;
             }
@@ -405,8 +382,8 @@ impl Forecast<'_> {
     /// Whether a blob goes because this manifest does. Of several manifests that name it, it is
     /// counted with the first.
     fn goes_with(&self, child: &Address, manifest: &Address) -> Result<bool, ReadError> {
-        let index = self.shared.index();
-        if self.shared.stage.is_leased(child) {
+        let index = self.open.ground.index();
+        if self.open.stage.is_leased(child) {
             return Ok(false);
         }
         let named_by = index.named_by(child, usize::MAX)?;
@@ -425,12 +402,12 @@ impl Forecast<'_> {
     }
 
     fn is_going(&self, manifest: &Address) -> Result<bool, ReadError> {
-        let index = self.shared.index();
+        let index = self.open.ground.index();
         if index.manifest(manifest)?.is_some_and(|row| row.dying.is_some()) {
             return Ok(true);
         }
         let since = index.unnamed_since(manifest)?;
         let due = since.zip(self.due).is_some_and(|(since, due)| since <= due);
-        Ok(due && !index.is_needed(manifest)? && !self.shared.stage.is_leased(manifest))
+        Ok(due && !index.is_needed(manifest)? && !self.open.stage.is_leased(manifest))
     }
 }

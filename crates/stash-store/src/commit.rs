@@ -1,282 +1,233 @@
 //! Committing: batches that wait are written together, with one sync.
 
 mod count;
+mod failure;
+mod figures;
 mod group;
-mod owner;
-mod queue;
-mod reclaim;
 mod refusal;
+mod run;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::batch::Receipt;
-use crate::budget::Claim;
-use crate::entry::Place;
-use crate::index::{Head, IndexError};
-use crate::log::{AppendError, LogWriter};
-use crate::recover;
-use crate::shared::Shared;
-use crate::stage::Staging;
-use crate::sync::{Mutex, MutexGuard, PoisonError};
-use crate::{Address, Batch, CommitError};
+use crate::batch::{Receipt, Reclaim, Step};
+use crate::budget::{Budget, Claim};
+use crate::ground::Ground;
+use crate::health::Health;
+use crate::index::{IndexError, State};
+use crate::log::Position;
+use crate::queue::{Done, Job, Queue};
+use crate::stage::Stage;
+use crate::sync::{Arc, Mutex, MutexGuard, lock, mpsc};
+use crate::upkeep::Upkeep;
+use crate::writer::{Writer, WriterLock};
+use crate::{Batch, CommitError};
+use figures::Figures;
 
-use group::{Built, GroupError};
-pub(crate) use owner::CoreLock;
-pub(crate) use queue::{Done, Job, Queue};
-pub(crate) use reclaim::{Freed, MoveItem, Reclaim};
-pub(crate) use refusal::Failure;
-
-/// What only the writer touches.
+/// Commits batches, on a thread of its own or on that of the caller.
 #[derive(Debug)]
-pub(crate) struct Core {
-    pub(crate) log: LogWriter,
-    pub(crate) head: Head,
-    /// Bytes of log that are not set aside for the durable index yet.
-    pub(crate) behind: u64,
-    /// Directories of removed files, to be synced before the index forgets that they are to be
-    /// removed.
-    pub(crate) emptied: BTreeSet<PathBuf>,
-    /// Segments that are no longer part of the log, and not removed yet.
-    pub(crate) retired: Vec<u64>,
-    /// The log says how often the store was opened, this time included.
-    pub(crate) counted: bool,
+pub(crate) struct Commits {
+    writer: WriterLock,
+    figures: Mutex<Figures>,
+    /// How often the store was opened, this time included.
+    pub(crate) opens: u64,
+    queue: Arc<Queue>,
+    upkeep: Arc<Upkeep>,
+    health: Arc<Health>,
+    budget: Arc<Budget>,
+    stage: Arc<Stage>,
+    ground: Arc<Ground>,
 }
 
-impl Core {
-    pub(crate) fn new(log: LogWriter, head: Head) -> Core {
-        let (emptied, retired) = (BTreeSet::new(), Vec::new());
-        Core { log, head, behind: 0, emptied, retired, counted: false }
-    }
-
-    /// Segments that are part of the log.
-    pub(crate) fn live_segments(&self) -> BTreeSet<u64> {
-        let ids = self.log.segments.keys();
-        ids.copied().filter(|id| !self.head.usage.is_retired(*id)).collect()
-    }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A batch with whom to tell.
-pub(super) struct Waiting {
-    batch: Batch,
-    bytes: u64,
-    claim: Claim,
-    done: Option<Done>,
-}
-
-fn answer(done: Option<Done>, result: Result<Receipt, CommitError>) {
-    if let Some(done) = done {
-        done(result);
-    }
-}
-
-impl Shared {
-    /// Commits these batches, and announces what was staged before them.
-    pub(crate) fn run(&self, core: &mut Core, mut staging: Staging, jobs: Vec<Job>) {
-        let waiting = |job: Job| {
-            let Job { batch, log_bytes, claim, done } = job;
-            Waiting { batch, bytes: log_bytes, claim, done }
-        };
-        let mut jobs: Vec<Waiting> = jobs.into_iter().rev().map(waiting).collect();
-        self.tell_lost(&mut jobs);
-        while !(jobs.is_empty() && staging.is_empty()) {
-            if let Some(reason) = self.read_only() {
-                self.fail_all(staging, jobs, &Failure::ReadOnly(reason));
-                return;
-            }
-            let Err(failure) = self.one_group(core, &mut staging, &mut jobs) else {
-                continue;
-            };
-            if !(failure.is_full() && self.make_way(core, &mut staging, &mut jobs, &failure)) {
-                self.fail_all(staging, jobs, &failure);
-                return;
-            }
+impl Commits {
+    pub(crate) fn new(
+        ground: &Arc<Ground>,
+        stage: &Arc<Stage>,
+        health: &Arc<Health>,
+        budget: &Arc<Budget>,
+        upkeep: &Arc<Upkeep>,
+        writer: Writer,
+    ) -> Commits {
+        Commits {
+            figures: Mutex::new(Figures::of(&writer)),
+            opens: writer.head.state.opens + u64::from(!ground.options.read_only),
+            writer: WriterLock::new(writer),
+            queue: Arc::clone(&upkeep.queue),
+            upkeep: Arc::clone(upkeep),
+            health: Arc::clone(health),
+            budget: Arc::clone(budget),
+            stage: Arc::clone(stage),
+            ground: Arc::clone(ground),
         }
     }
 
-    /// Writes as much as belongs into one group. What goes into it is taken from `staging` and
-    /// from the end of `jobs`; put back if it fails.
-    fn one_group(
-        &self,
-        core: &mut Core,
-        staging: &mut Staging,
-        jobs: &mut Vec<Waiting>,
-    ) -> Result<(), Failure> {
-        self.forget_gone(core);
-        if let Some(error) = self.index_full() {
-            return Err(Failure::Io(error));
-        }
-        self.count_open(core)?;
-        let index = self.index();
-        let first = group::first_len(staging, jobs.last().map_or(0, |job| job.bytes));
-        let group = match core.log.group(first) {
-            Ok(group) => group,
-            Err(error) => return Err(self.append_failed(error)),
+    /// The figures, as of the last group.
+    pub(crate) fn figures(&self) -> MutexGuard<'_, Figures> {
+        lock(&self.figures)
+    }
+
+    /// Lets the committer look whether there is something to do.
+    pub(crate) fn nudge(&self) {
+        self.queue.nudge();
+    }
+
+    /// Lets the committer end once nothing waits any more.
+    pub(crate) fn end(&self) {
+        self.queue.close();
+    }
+
+    /// Commits a batch, and waits for it.
+    pub(crate) fn commit(&self, batch: Batch) -> Result<Receipt, CommitError> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let done = move |result| {
+            // The receiver waits just below.
+            let _ = sender.send(result);
         };
-        let mut built = Built::new(group);
-        let before = core.log.end;
-        let Core { log, head, emptied, .. } = core;
-        let result = index.write(head, |tables| {
-            built.fill(self, tables, staging, jobs)?;
-            let group = built.take_group();
-            if !group.is_empty() {
-                log.append(group)?;
-                built.remove_files(self, emptied);
-            }
-            tables.state.position = log.end;
-            tables.state.next_sequence = log.next_sequence;
-            Ok(())
-        });
-        self.stage.evicted(&built.leaving);
-        match result {
-            Ok(()) => {
-                let appended = core.log.end != before;
-                core.behind += core.log.end.offset.saturating_sub(before.offset);
-                self.publish(core, &built, appended);
-                core.retired.append(&mut built.retired);
-                self.doom(std::mem::take(&mut built.doomed));
-                built.answer();
-                self.checkpoint_if_due(core);
-                Ok(())
+        self.submit(batch, Some(Box::new(done)), true);
+        receiver.recv().unwrap_or_else(|_| {
+            let reason = self.health.read_only();
+            let reason = reason.unwrap_or_else(|| "the committer has stopped".to_owned());
+            Err(CommitError::ReadOnly { reason })
+        })
+    }
+
+    /// Hands a batch to the committer, whoever that is.
+    pub(crate) fn submit(&self, batch: Batch, done: Option<Done>, wait: bool) {
+        match self.admit(&batch) {
+            Ok((log_bytes, claim)) => {
+                let options = &self.ground.options;
+                let job = Job { batch, log_bytes, claim, done };
+                self.queue.push(job, options.queue_bytes, options.queue_ops, wait);
+                if self.ground.is_inline() {
+                    self.serve_inline();
+                }
             }
             Err(error) => {
-                self.stage.evicted(&built.doomed);
-                built.put_back(staging, jobs);
-                Err(match error {
-                    GroupError::Append(error) => self.append_failed(error),
-                    GroupError::Index(error) => match self.heal(core, &error) {
-                        Ok(()) => Failure::Index(error),
-                        Err(failure) => failure,
-                    },
-                })
+                if let Some(done) = done {
+                    done(Err(error));
+                }
             }
         }
     }
 
-    fn publish(&self, core: &Core, built: &Built, appended: bool) {
-        self.reckon(core, built.claims(&self.budget));
-        self.stage.announced(&built.announced, &built.small_announced());
-        self.stage.absolve(&built.quarantined);
-        let mut figures = lock(&self.figures);
-        if !built.retired.is_empty() {
-            figures.log = core.live_segments();
-            lock(&self.suspects).retain(|id| !core.head.usage.is_retired(*id));
+    /// Bytes of log that a batch takes, and the room that it was granted.
+    fn admit(&self, batch: &Batch) -> Result<(u64, Claim), CommitError> {
+        let log_bytes = batch.log_bytes()?;
+        if !batch.takes_room() {
+            return Ok((log_bytes, Claim::default()));
         }
-        figures.groups += u64::from(appended);
-        figures.batches += built.batches();
+        let claim = Claim::of_log(batch.room_taken(log_bytes));
+        Ok((log_bytes, self.upkeep.take_room(claim, batch.allowance())?))
     }
 
-    /// Forgets segments whose files are gone.
-    pub(crate) fn forget_gone(&self, core: &mut Core) {
-        let gone = self.upkeep.take_gone();
-        if gone.is_empty() {
-            return;
-        }
-        for id in gone {
-            core.log.forget(id);
-        }
-        self.reckon(core, (Claim::default(), Claim::default()));
+    /// Commits work of the store's own.
+    pub(crate) fn reclaim(&self, work: Reclaim) -> Result<(), CommitError> {
+        self.commit(Batch::of_store(Step::Reclaim(work))).map(drop)
     }
 
-    /// The figures after a group; what was granted to it, in the log and in files, is used.
-    fn reckon(&self, core: &Core, (in_log, in_files): (Claim, Claim)) {
-        self.budget.wrote(in_log);
-        let log_bytes = core.log.full_bytes + core.log.end.offset;
-        self.budget.settle(core.head.state.file_bytes, log_bytes, in_log.plus(in_files));
-        let mut figures = lock(&self.figures);
-        figures.state = core.head.state;
-        figures.segments = core.log.segments.len() as u64;
-        figures.log_bytes = log_bytes;
-        if !figures.log.contains(&core.log.end.segment) {
-            figures.log = core.live_segments();
+    /// Runs `f` with the writer, and then serves those who found it taken meanwhile.
+    pub(crate) fn with_writer<T>(&self, f: impl FnOnce(&mut Writer) -> T) -> T {
+        let value = f(&mut self.writer.lock());
+        if self.ground.is_inline() {
+            self.serve_inline();
         }
+        value
     }
 
-    fn append_failed(&self, error: AppendError) -> Failure {
-        match error {
-            AppendError::Undone(error) => Failure::Io(error),
-            AppendError::Broken(error) => {
-                self.poison(error.to_string());
-                Failure::ReadOnly(error.to_string())
-            }
-        }
+    /// True if the calling thread commits: then it cannot wait for a commit.
+    pub(crate) fn is_committer(&self) -> bool {
+        self.writer.is_mine()
     }
 
-    /// The index is damaged: makes it anew from the log.
-    pub(crate) fn heal(&self, core: &mut Core, error: &IndexError) -> Result<(), Failure> {
-        tracing::warn!(error = %error.0, "rebuilding the index from the log");
-        let _one = lock(&self.upkeep.writing);
-        match recover::reload(&core.log, &self.options) {
-            Ok((index, head, damage)) => {
-                self.note_log_damage(damage);
-                self.replace_index(index);
-                core.head = head;
-                core.behind = 0;
-                Ok(())
-            }
-            Err(again) => {
-                let reason = format!("the index is damaged: {}; {again}", error.0);
-                self.poison(reason.clone());
-                Err(Failure::ReadOnly(reason))
-            }
-        }
-    }
-
-    /// The end of a clean close: everything is durable, and said to be.
-    pub(crate) fn seal(&self, core: &mut Core) {
-        // Where the opening could not be written down, nothing was: there is no end to mark.
-        if self.read_only().is_some() || !core.counted {
-            return;
-        }
-        let Ok(mut group) = core.log.group(crate::log::mark_len()) else {
-            return;
+    /// Segments that are part of the log, missing ones included, and where the log ends.
+    pub(crate) fn log_now(&self) -> (BTreeSet<u64>, Position) {
+        let (mut log, end) = {
+            let figures = self.figures();
+            (figures.log.clone(), figures.state.position)
         };
-        let (_, mark) = group.mark();
-        // A store that is not sealed is recovered like after a crash: nothing is lost.
-        if core.log.append(group).is_err() {
-            return;
-        }
-        let Core { log, head, .. } = core;
-        let stated = self.index().write(head, |tables| {
-            tables.dead(&mark);
-            tables.state.position = log.end;
-            tables.state.next_sequence = log.next_sequence;
-            Ok::<_, IndexError>(())
-        });
-        if let Err(IndexError(error)) = stated {
-            tracing::warn!(%error, "the index was not closed cleanly");
-            return;
-        }
-        self.checkpoint(core);
+        log.extend(self.health.suspects());
+        (log, end)
     }
 
-    /// Tells the index that a blob was found damaged which it has at `place`. Nothing happens if it
-    /// has another copy by now.
-    pub(crate) fn note_damage(&self, address: Address, place: Place) {
-        let is_there = || {
-            let row = self.index().chunk(&address);
-            row.is_ok_and(|row| row.is_some_and(|row| row.is_here() && row.place() == place))
-        };
-        let set_aside = || {
-            if self.read_only().is_none() {
-                let from = self.files.chunk(&address);
-                let name = from.file_name().and_then(|name| name.to_str()).unwrap_or("chunk");
-                // A small blob has no file; a missing one is the damage itself.
-                let _ = self.files.disk.rename(&from, &self.files.quarantine(name));
+    /// Serves all that waits, also what was added meanwhile by another thread, or by a callback, that
+    /// found the writer taken.
+    fn serve_inline(&self) {
+        while !self.queue.is_empty() {
+            let Some(mut writer) = self.writer.try_lock() else {
+                return;
+            };
+            let jobs = self.queue.take_now();
+            self.serve(&mut writer, jobs);
+        }
+    }
+
+    /// The sums, once every group whose changes can be seen in the index is counted in.
+    pub(crate) fn settled_state(&self) -> State {
+        // Who writes a group has the writer until the sums say so.
+        drop(self.writer.lock());
+        if self.ground.is_inline() {
+            self.serve_inline();
+        }
+        self.figures().state
+    }
+
+    /// Makes durable what is staged, on the calling thread.
+    pub(crate) fn flush_inline(&self) {
+        self.submit(Batch::new(), None, false);
+    }
+
+    fn serve(&self, writer: &mut Writer, jobs: Vec<Job>) {
+        if let Some(what) = self.upkeep.work.take_damaged() {
+            // Why it could not be mended stands in the log, and in the answers from now on.
+            let _ = self.heal(writer, &IndexError(what));
+        }
+        let ticket = self.stage.ticket();
+        if self.ground.is_inline() {
+            self.flush_all_files();
+        }
+        let staging = self.stage.collect(ticket, || self.health.is_read_only());
+        self.run(writer, staging, jobs);
+    }
+
+    fn flush_all_files(&self) {
+        while self.stage.has_files() {
+            let refused = self.health.is_read_only();
+            if let Err(error) = self.stage.flush_files(&self.ground.files, &self.budget, refused) {
+                self.health.poison(error.to_string());
+            }
+        }
+    }
+
+    /// The flusher's thread: makes staged files durable as they come.
+    pub(crate) fn flusher(&self) {
+        let run = || {
+            while self.stage.wait_for_files() {
+                self.flush_all_files();
             }
         };
-        let condemned = self.stage.condemn(&address, place, is_there, set_aside);
-        if condemned {
-            self.lose();
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            self.health.poison("the flusher panicked".to_owned());
         }
-        if condemned && self.read_only().is_none() {
-            let mut batch = Batch::new();
-            batch.steps.push(crate::batch::Step::Quarantine { address, place });
-            self.submit(batch, None, false);
+    }
+
+    /// The committer's thread: takes all batches that wait, commits them, and looks again.
+    pub(crate) fn committer(&self) {
+        while let Some(jobs) = self.queue.take() {
+            let mut writer = self.writer.lock();
+            if catch_unwind(AssertUnwindSafe(|| self.serve(&mut writer, jobs))).is_err() {
+                self.health.poison("the committer panicked".to_owned());
+            }
         }
+        self.stage.close();
+        self.ground.index().stop_merging();
+        self.upkeep.work.close();
+        self.close();
+    }
+
+    /// What remains to be done when nobody uses the store any more.
+    pub(crate) fn close(&self) {
+        let mut writer = self.writer.lock();
+        self.serve(&mut writer, Vec::new());
+        self.seal(&mut writer);
     }
 }

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::collect::CollectError;
-use crate::commit::{Core, Freed, MoveItem, Reclaim, lock};
+use crate::batch::{Freed, MoveItem, Reclaim};
 use crate::disk::OpenMode;
 use crate::entry::{Op, Place};
-use crate::error::is_unreadable;
+use crate::error::{CollectError, is_unreadable};
 use crate::index::{GoesBy, Usage};
 use crate::log::{SEGMENT_HEADER, SegmentFile};
+use crate::open::Open;
 use crate::scan::{Scan, Scanned};
-use crate::shared::Shared;
 use crate::sync::Arc;
-use crate::{Address, IoError, ReadError};
+use crate::writer::Writer;
+use crate::{Address, CommitError, IoError, ReadError};
 
 /// Bytes of entries that are written again in one batch; one entry may be longer. In a model of
 /// races, about one entry.
@@ -27,7 +27,7 @@ const SETTLE: usize = 4;
 /// so what is dead in it stays dead.
 #[derive(Debug)]
 pub(crate) struct Compaction {
-    shared: Arc<Shared>,
+    open: Arc<Open>,
     segment: u64,
     len: u64,
     /// `None` if the file is missing.
@@ -43,56 +43,56 @@ pub(crate) struct Compaction {
 /// The right to write a segment again, for one at a time.
 #[derive(Debug)]
 struct Claim {
-    shared: Arc<Shared>,
+    open: Arc<Open>,
     segment: u64,
 }
 
 impl Claim {
-    fn take(shared: &Arc<Shared>, segment: u64) -> Option<Claim> {
-        let taken = lock(&shared.compacting).insert(segment);
-        taken.then(|| Claim { shared: Arc::clone(shared), segment })
+    fn take(open: &Arc<Open>, segment: u64) -> Option<Claim> {
+        let taken = open.upkeep.begin_compacting(segment);
+        taken.then(|| Claim { open: Arc::clone(open), segment })
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        lock(&self.shared.compacting).remove(&self.segment);
+        self.open.upkeep.end_compacting(self.segment);
     }
 }
 
 impl Compaction {
     /// `None` if another collection is at it, or has been.
     pub(crate) fn new(
-        shared: &Arc<Shared>,
+        open: &Arc<Open>,
         segment: u64,
         freed: Arc<Freed>,
     ) -> Result<Option<Compaction>, CollectError> {
-        let Some(claim) = Claim::take(shared, segment) else {
+        let Some(claim) = Claim::take(open, segment) else {
             return Ok(None);
         };
-        let begun = shared.with_core(|core| {
-            let is_retired = |id: &u64| core.head.usage.is_retired(*id);
+        let begun = open.commits.with_writer(|writer| {
+            let is_retired = |id: &u64| writer.head.usage.is_retired(*id);
             let left = |id: &&u64| **id != segment && !is_retired(id);
-            let floor = core.log.segments.keys().find(left).copied().unwrap_or(segment);
-            (!is_retired(&segment)).then(|| (core.log.segments.clone(), floor))
+            let floor = writer.log.segments.keys().find(left).copied().unwrap_or(segment);
+            (!is_retired(&segment)).then(|| (writer.log.segments.clone(), floor))
         });
         let Some((mut others, floor)) = begun else {
             return Ok(None);
         };
         let len = others.remove(&segment).map_or(0, |file| file.len);
-        let path = shared.files.segment(segment);
-        let scan = match shared.files.disk.open(&path, OpenMode::Read) {
+        let path = open.ground.files.segment(segment);
+        let scan = match open.ground.files.disk.open(&path, OpenMode::Read) {
             Ok(file) => Some(
-                Scan::new(file, shared.log_key, segment, SEGMENT_HEADER)
+                Scan::new(file, open.ground.format.log_key, segment, SEGMENT_HEADER)
                     .map_err(|e| IoError::new("read", &path, e))?,
             ),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             Err(e) => return Err(IoError::new("open", &path, e).into()),
         };
-        let shared = Arc::clone(shared);
+        let open = Arc::clone(open);
         let (damaged, is_retired) = (scan.is_none(), false);
         Ok(Some(Compaction {
-            shared,
+            open,
             segment,
             len,
             scan,
@@ -128,7 +128,7 @@ impl Compaction {
             }
         }
         if !items.is_empty() {
-            self.shared.reclaim(Reclaim::Move { items, freed: Arc::clone(&self.freed) })?;
+            self.open.commits.reclaim(Reclaim::Move { items, freed: Arc::clone(&self.freed) })?;
         }
         let work = self.at() - begin + bytes;
         if ended {
@@ -152,7 +152,7 @@ impl Compaction {
                 return Ok(Next::End);
             }
             Err(error) => {
-                let path = self.shared.files.segment(self.segment);
+                let path = self.open.ground.files.segment(self.segment);
                 return Err(IoError::new("read", &path, error).into());
             }
         };
@@ -186,7 +186,7 @@ impl Compaction {
         if let Op::Retire { segment, .. } = op {
             return Ok(*segment >= self.floor);
         }
-        let index = self.shared.index();
+        let index = self.open.ground.index();
         Ok(index.peek(|tables| tables.goes_by(op, place)).map_err(ReadError::from)?)
     }
 
@@ -196,8 +196,8 @@ impl Compaction {
             return Ok(());
         }
         let (segment, floor) = (self.segment, self.floor);
-        self.shared.reclaim(Reclaim::Retire { segment, floor })?;
-        lock(&self.shared.suspects).remove(&segment);
+        self.open.commits.reclaim(Reclaim::Retire { segment, floor })?;
+        self.open.health.clear(|id| id == segment);
         self.is_retired = true;
         Ok(())
     }
@@ -205,7 +205,7 @@ impl Compaction {
     /// Writes anew what the index knows of entries that are damaged. False if records are among
     /// them: the segment stays until these were committed again.
     fn salvage(&self) -> Result<bool, CollectError> {
-        let rows = self.shared.index().going_by(self.segment).map_err(ReadError::from)?;
+        let rows = self.open.ground.index().going_by(self.segment).map_err(ReadError::from)?;
         let (mut ops, mut lost) = (Vec::new(), 0);
         for (row, place) in rows {
             match row.again() {
@@ -214,7 +214,7 @@ impl Compaction {
             }
         }
         for ops in ops.chunks(64) {
-            self.shared.reclaim(Reclaim::Salvage { ops: ops.to_vec() })?;
+            self.open.commits.reclaim(Reclaim::Salvage { ops: ops.to_vec() })?;
         }
         Ok(lost == 0)
     }
@@ -229,14 +229,14 @@ impl Compaction {
                         let op = Op::SmallChunk { address: *address };
                         let items = vec![MoveItem { op, sequence: 0, place, payload }];
                         let freed = Arc::clone(&self.freed);
-                        self.shared.reclaim(Reclaim::Move { items, freed })?;
+                        self.open.commits.reclaim(Reclaim::Move { items, freed })?;
                     }
-                    None => self.shared.note_damage(*address, place),
+                    None => self.open.note_damage(*address, place),
                 }
                 Ok(true)
             }
             GoesBy::Record { hash } => {
-                self.shared.note_broken(*hash);
+                self.open.health.note_broken(*hash);
                 Ok(false)
             }
             _ => Ok(true),
@@ -245,7 +245,7 @@ impl Compaction {
 
     /// The bytes of a small blob whose entry is damaged, if they are not.
     fn blob_at(&self, address: &Address, place: Place) -> Option<Vec<u8>> {
-        let (file, _) = self.shared.segments.get(self.segment).ok()?;
+        let (file, _) = self.open.ground.segments.get(self.segment).ok()?;
         let (at, len) = place.body();
         let mut bytes = vec![0; usize::try_from(len.checked_sub(32)?).ok()?];
         file.read_at(at + 32, &mut bytes).ok()?;
@@ -259,65 +259,66 @@ enum Next {
     End,
 }
 
-impl Shared {
-    /// Segments that compaction would shorten enough, the oldest first.
-    pub(crate) fn wasteful(&self, percent: u8) -> Vec<u64> {
-        self.waste(percent, &Usage::default()).into_iter().map(|(id, _)| id).collect()
-    }
+/// Segments that compaction would shorten enough, the oldest first.
+pub(crate) fn wasteful(open: &Open, percent: u8) -> Vec<u64> {
+    waste(open, percent, &Usage::default()).into_iter().map(|(id, _)| id).collect()
+}
 
-    /// Segments in which damage was found, or that are missing, the oldest first. One that is
-    /// still written to is ended first.
-    pub(crate) fn damaged_segments(&self) -> Result<Vec<u64>, CollectError> {
-        let suspects = lock(&self.suspects).clone();
-        if suspects.is_empty() {
-            return Ok(Vec::new());
-        }
-        let is_last = self.with_core(|core| {
-            let is_last = suspects.contains(&core.log.end.segment);
-            core.log.stale |= is_last;
-            is_last
-        });
-        if is_last {
-            let uptime = lock(&self.figures).state.uptime;
-            self.reclaim(Reclaim::Uptime(uptime))?;
-        }
-        Ok(suspects.into_iter().collect())
+/// Segments in which damage was found, or that are missing, the oldest first. One that is
+/// still written to is ended first.
+pub(crate) fn damaged_segments(open: &Open) -> Result<Vec<u64>, CollectError> {
+    let suspects = open.health.suspects();
+    if suspects.is_empty() {
+        return Ok(Vec::new());
     }
-
-    /// Bytes that compaction would give back, were these dead, too.
-    pub(crate) fn wasted(&self, percent: u8, more: &Usage) -> u64 {
-        self.waste(percent, more).into_iter().map(|(_, bytes)| bytes).sum()
+    let is_last = open.commits.with_writer(|writer| {
+        let is_last = suspects.contains(&writer.log.end.segment);
+        writer.log.stale |= is_last;
+        is_last
+    });
+    if is_last {
+        let uptime = open.commits.figures().state.uptime;
+        open.commits.reclaim(Reclaim::Uptime(uptime))?;
     }
+    Ok(suspects.into_iter().collect())
+}
 
-    fn waste(&self, percent: u8, more: &Usage) -> Vec<(u64, u64)> {
-        self.with_core(|core| waste_of(core, percent, more))
+/// Bytes that compaction would give back, were these dead, too.
+pub(crate) fn wasted(open: &Open, percent: u8, more: &Usage) -> u64 {
+    waste(open, percent, more).into_iter().map(|(_, bytes)| bytes).sum()
+}
+
+fn waste(open: &Open, percent: u8, more: &Usage) -> Vec<(u64, u64)> {
+    open.commits.with_writer(|writer| waste_of(writer, percent, more))
+}
+
+/// Makes the index durable as it is now, so that segments it needs no longer are removed.
+/// Nobody who commits waits for it.
+pub(crate) fn settle(open: &Open) -> Result<(), CollectError> {
+    for _ in 0..SETTLE {
+        // What was set aside before goes first.
+        open.upkeep.write_index();
+        if open
+            .commits
+            .with_writer(|writer| writer.retired.is_empty() || open.upkeep.set_aside(writer))
+        {
+            open.upkeep.write_index();
+            break;
+        }
     }
-
-    /// Makes the index durable as it is now, so that segments it needs no longer are removed.
-    /// Nobody who commits waits for it.
-    pub(crate) fn settle(&self) -> Result<(), CollectError> {
-        for _ in 0..SETTLE {
-            // What was set aside before goes first.
-            self.write_index();
-            if self.with_core(|core| core.retired.is_empty() || self.set_aside(core)) {
-                self.write_index();
-                break;
-            }
-        }
-        self.with_core(|core| self.forget_gone(core));
-        match self.read_only() {
-            Some(reason) => Err(crate::CommitError::ReadOnly { reason }.into()),
-            None => Ok(()),
-        }
+    open.commits.with_writer(|writer| open.commits.forget_gone(writer));
+    match open.health.read_only() {
+        Some(reason) => Err(CommitError::ReadOnly { reason }.into()),
+        None => Ok(()),
     }
 }
 
 /// Segments that compaction would shorten enough, were these bytes dead, too, and by how much.
-fn waste_of(core: &Core, percent: u8, more: &Usage) -> Vec<(u64, u64)> {
-    let usage = &core.head.usage;
-    let last = core.log.end.segment;
+fn waste_of(writer: &Writer, percent: u8, more: &Usage) -> Vec<(u64, u64)> {
+    let usage = &writer.head.usage;
+    let last = writer.log.end.segment;
     let mut segments =
-        core.log.segments.iter().filter(|(id, _)| !usage.is_retired(**id)).peekable();
+        writer.log.segments.iter().filter(|(id, _)| !usage.is_retired(**id)).peekable();
     let oldest = segments.peek().map(|(id, _)| **id);
     let waste = |id: &u64, file: &SegmentFile| {
         let (now, then) = (usage.waste.get(id), more.waste.get(id));

@@ -3,9 +3,20 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::Address;
 use crate::room::Shortage;
-use crate::{Address, Away};
 pub use stash_disk::IoError;
+
+/// The directory of the files of blobs is not there, is another store's, or cannot be read. Nothing is
+/// lost by it: blobs in the log are read, all others wait until it is back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the directory {} is away: {why}", dir.display())]
+pub struct Away {
+    /// The directory.
+    pub dir: PathBuf,
+    /// What was found in its place.
+    pub why: String,
+}
 
 /// True if the disk says that it cannot read what is there.
 pub(crate) fn is_unreadable(error: &io::Error) -> bool {
@@ -15,6 +26,19 @@ pub(crate) fn is_unreadable(error: &io::Error) -> bool {
 /// True if a file or directory that was open is not what the file system has under its name any more.
 pub(crate) fn is_stale(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::STALE.raw_os_error())
+}
+
+/// A link, a directory or something else is where a file should be.
+pub(crate) fn is_misplaced(error: &io::Error) -> bool {
+    let link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    let kinds =
+        [io::ErrorKind::NotADirectory, io::ErrorKind::IsADirectory, io::ErrorKind::InvalidInput];
+    link || kinds.contains(&error.kind())
+}
+
+/// True for errors of a directory that is not there to be synced: none of a sync.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || is_stale(error) || is_misplaced(error)
 }
 
 /// Why a directory could not be opened, made into a store, or rebuilt. What was in it still is.
@@ -239,4 +263,19 @@ pub enum ScrubError {
     /// The disk failed in another way than by not reading what is there.
     #[error(transparent)]
     Io(IoError),
+}
+
+/// Why a collection stopped. What it did until then stays done; begin another one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CollectError {
+    /// The store could not be asked.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The store could not be changed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The disk failed.
+    #[error(transparent)]
+    Io(#[from] IoError),
 }

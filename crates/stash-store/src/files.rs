@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::chunk_dir::ChunkDir;
 use crate::disk::{DiskFile, OpenMode};
-use crate::error::is_stale;
+use crate::error::is_gone;
 use crate::nest::{nest, sha1_of};
-use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, PoisonError, thread};
+use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, lock, thread};
 use crate::{Address, Disk, IoError, Nest};
 
 /// Syncs in flight at once. A sync waits for the disk, not for a processor, and a journalling
@@ -25,7 +25,7 @@ pub(crate) struct Files {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
     pub(crate) layout: Nest,
-    pub(crate) store_id: [u8; 16],
+    /// The directory of the files of blobs.
     pub(crate) chunks: ChunkDir,
     /// False keeps every operation on the calling thread, in an order that can be replayed.
     parallel: bool,
@@ -43,12 +43,12 @@ impl Files {
         store_id: [u8; 16],
         parallel: bool,
     ) -> Files {
+        let chunks = ChunkDir::new(Arc::clone(&disk), dir.join("chunks"), store_id);
         Files {
             disk,
             dir,
             layout,
-            store_id,
-            chunks: ChunkDir::default(),
+            chunks,
             parallel,
             next_tmp: AtomicU64::new(0),
             durable: Mutex::default(),
@@ -56,7 +56,7 @@ impl Files {
     }
 
     pub(crate) fn chunk(&self, address: &Address) -> PathBuf {
-        self.chunk_dir().join(nest(&sha1_of(address.as_bytes()), self.layout))
+        self.chunks.path().join(nest(&sha1_of(address.as_bytes()), self.layout))
     }
 
     pub(crate) fn segment(&self, id: u64) -> PathBuf {
@@ -86,6 +86,26 @@ impl Files {
             return Err(IoError::new("write", &path, error));
         }
         Ok((path, file))
+    }
+
+    /// Makes the marker of the directory of the files of blobs, or makes it anew, durably.
+    pub(crate) fn write_marker(&self) -> Result<(), IoError> {
+        let (path, bytes) = self.chunks.right_marker();
+        self.replace(&path, &bytes)
+    }
+
+    /// Replaces a file as a whole, durably: whoever looks, also after a cut, finds the old one or the
+    /// new one.
+    pub(crate) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+        let (tmp, file) = self.write_tmp(bytes)?;
+        file.sync().map_err(|e| IoError::new("sync", &tmp, e))?;
+        self.settle(&[(tmp, path.to_owned())])?.into_iter().collect()
+    }
+
+    /// The directories above a file, up to that of the store, which is not among them.
+    pub(crate) fn above(&self, path: &Path) -> BTreeSet<PathBuf> {
+        let below = path.ancestors().skip(1).take_while(|dir| *dir != self.dir);
+        below.map(Path::to_owned).collect()
     }
 
     /// Gives files their final names and makes the names durable: missing directories are made,
@@ -138,7 +158,7 @@ impl Files {
 
     /// Forgets which directories are there.
     fn forget_dirs(&self) {
-        self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        lock(&self.durable).clear();
     }
 
     fn relative<'a>(&self, dir: &'a Path) -> Option<&'a str> {
@@ -151,14 +171,14 @@ impl Files {
         let Some(relative) = self.relative(dir).filter(|r| !r.is_empty()) else {
             return Ok(());
         };
-        if self.durable.lock().unwrap_or_else(PoisonError::into_inner).contains(relative) {
+        if lock(&self.durable).contains(relative) {
             return Ok(());
         }
         let parent = dir.parent().unwrap_or(&self.dir);
         if changed.contains(parent) && changed.contains(dir) {
             return Ok(());
         }
-        if dir == self.chunk_dir() {
+        if dir == self.chunks.path() {
             // It was made with the store. One that is not there is away, and another one in its place
             // would take what belongs into it.
             changed.insert(parent.to_owned());
@@ -181,7 +201,7 @@ impl Files {
     }
 
     fn remember<'a>(&self, files: impl Iterator<Item = &'a PathBuf>) {
-        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut durable = lock(&self.durable);
         if durable.len() > KNOWN_DIRS {
             durable.clear();
         }
@@ -195,6 +215,17 @@ impl Files {
                 dir = dir.and_then(Path::parent);
             }
         }
+    }
+
+    /// Removes the file of a blob that is gone: the directory to be synced for it.
+    pub(crate) fn remove_chunk(&self, address: &Address) -> Option<PathBuf> {
+        let path = self.chunk(address);
+        if let Err(error) = self.disk.remove(&path) {
+            // Invisible already; only its room is not free.
+            tracing::warn!(%address, %error, "the file of a chunk that is gone stays");
+            return None;
+        }
+        path.parent().map(Path::to_owned)
     }
 
     /// Removes files, and makes that durable. One that is gone already is no error.
@@ -308,9 +339,4 @@ impl Files {
             results
         })
     }
-}
-
-/// True for errors of a directory that is not there to be synced: none of a sync.
-pub(crate) fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || is_stale(error) || crate::store::is_misplaced(error)
 }

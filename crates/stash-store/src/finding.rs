@@ -7,6 +7,33 @@ use crate::Address;
 /// Bytes of a sentence that are kept when a finding is written down.
 const MAX_TEXT: usize = 1024;
 
+/// Findings of one kind that a report lists; the others are counted.
+pub const LISTED: usize = 100;
+
+/// How many there are, and the first [`LISTED`] of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// All of them.
+    pub total: u64,
+    /// The first.
+    pub first: Vec<T>,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Listed<T> {
+        Listed { total: 0, first: Vec::new() }
+    }
+}
+
+impl<T> Listed<T> {
+    pub(crate) fn add(&mut self, item: T) {
+        self.total += 1;
+        if self.first.len() < LISTED {
+            self.first.push(item);
+        }
+    }
+}
+
 /// Damage, with what it concerns. [`fmt::Display`] says it in a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -1,7 +1,8 @@
 //! Keeping blobs from being collected while a record that names them is on its way.
 
-use crate::sync::Mutex;
-use crate::{Address, ReadError, Store};
+use crate::open::Open;
+use crate::sync::{Arc, Mutex, lock};
+use crate::{Address, ReadError};
 
 /// Blobs that one lease may name: those of a file of 1 TiB in chunks of 4 MiB four times over;
 /// about 100 bytes of memory each.
@@ -27,31 +28,31 @@ pub enum LeaseError {
 /// stays open as long as there is one.
 #[derive(Debug)]
 pub struct Lease {
-    store: Store,
+    open: Arc<Open>,
     held: Mutex<Vec<Address>>,
 }
 
 impl Lease {
-    pub(crate) fn new(store: Store) -> Lease {
-        Lease { store, held: Mutex::default() }
+    pub(crate) fn new(open: Arc<Open>) -> Lease {
+        Lease { open, held: Mutex::default() }
     }
 
     /// Adds blobs; tells of each whether it is durable and here.
     pub fn add(&self, addresses: &[Address]) -> Result<Vec<bool>, LeaseError> {
-        let mut held = crate::commit::lock(&self.held);
+        let mut held = lock(&self.held);
         if held.len() + addresses.len() > MAX_LEASED {
             return Err(LeaseError::TooMany);
         }
         // First the lease, then the question: or else it could be collected in between.
-        self.store.shared().stage.lease(addresses);
+        self.open.stage.lease(addresses);
         held.extend_from_slice(addresses);
         drop(held);
-        Ok(self.store.shared().here(addresses)?)
+        Ok(self.open.here(addresses)?)
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.store.shared().stage.end_lease(&crate::commit::lock(&self.held));
+        self.open.stage.end_lease(&lock(&self.held));
     }
 }

@@ -7,7 +7,7 @@ use crate::disk::{DiskFile, OpenMode};
 use crate::entry::{BatchDigest, HEADER, Header, Mark, Op, Place, entry_len};
 use crate::files::Files;
 use crate::format::{FORMAT_LEN, Format};
-use crate::sync::{Arc, Mutex, PoisonError};
+use crate::sync::{Arc, Mutex, lock};
 use crate::{IoError, OpenError};
 
 pub(crate) const SEGMENT_HEADER: u64 = 256;
@@ -74,7 +74,7 @@ impl Segments {
 
     pub(crate) fn get(&self, id: u64) -> Result<(Arc<dyn DiskFile>, PathBuf), IoError> {
         let path = self.files.segment(id);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
         if let Some(file) = open.get(&id) {
             return Ok((Arc::clone(file), path));
         }
@@ -89,7 +89,7 @@ impl Segments {
 
     /// Closes a segment that is no longer part of the log.
     pub(crate) fn forget(&self, id: u64) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        lock(&self.open).remove(&id);
     }
 }
 

@@ -2,21 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::check::Listed;
-use crate::commit::Reclaim;
+use crate::batch::Reclaim;
 use crate::disk::{DiskFile, OpenMode};
+use crate::error::is_misplaced;
+use crate::finding::Listed;
 use crate::index::ChunkRow;
-use crate::shared::Shared;
-use crate::strays::StrayFile;
+use crate::open::Open;
+use crate::recover::Salvaged;
+use crate::strays::{StrayFile, Strays};
 use crate::sync::Arc;
-use crate::{Address, IoError, OpenError, Options, ReadError, Store, recover};
+use crate::{Address, IoError, OpenError, ReadError};
 
 /// Rows of the index read at once, and files announced in one batch: 18 KiB of log.
 const PAGE: usize = 256;
 
-/// What [`Store::rebuild`] did, and what it could not save.
+/// What [`crate::Store::rebuild`] did, and what it could not save.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RebuildReport {
@@ -46,35 +48,21 @@ impl RebuildReport {
     }
 }
 
-impl Store {
-    /// Opens a store that is closed, and trusts nothing in it but the log and the files of blobs.
-    /// FORMAT, if it is lost or damaged, is restored from a copy in the log; the index is thrown
-    /// away and made anew, entry by entry; files that no entry announces are hashed, and announced
-    /// if they are blobs. What could not be saved is in the report.
-    ///
-    /// The index also knows what damaged parts of the log said: where it can still be opened, have
-    /// a collection write that anew first. A rebuild can be cut short, and done again. With
-    /// [`Options::read_only`] it only tells what it would do, and takes no file in.
-    pub fn rebuild(dir: &Path, options: &Options) -> Result<(Store, RebuildReport), OpenError> {
-        let options = &options.for_opening();
-        let (opened, salvaged) = recover::rebuild(dir, options)?;
-        let mut report = RebuildReport {
-            format_restored: salvaged.format_restored,
-            log_begun: salvaged.log_begun,
-            lost: salvaged.lost,
-            entries: opened.report.replayed,
-            damage: opened.report.damage.clone(),
-            ..RebuildReport::default()
-        };
-        let store = Store::begin(opened, options)?;
-        store.shared().claim_chunk_dir()?;
-        take_in(store.shared(), &mut report)?;
-        miss(store.shared(), &mut report)?;
-        if !options.read_only {
-            store.flush()?;
-        }
-        Ok((store, report))
-    }
+/// Takes in what the log does not tell, once the index has been made anew; see
+/// [`crate::Store::rebuild`].
+pub(crate) fn complete(open: &Open, salvaged: Salvaged) -> Result<RebuildReport, OpenError> {
+    let mut report = RebuildReport {
+        format_restored: salvaged.format_restored,
+        log_begun: salvaged.log_begun,
+        lost: salvaged.lost,
+        entries: open.report.replayed,
+        damage: open.report.damage.clone(),
+        ..RebuildReport::default()
+    };
+    open.claim_chunk_dir()?;
+    take_in(open, &mut report)?;
+    miss(open, &mut report)?;
+    Ok(report)
 }
 
 /// A blob's file, found where it belongs.
@@ -85,44 +73,44 @@ struct Stranded {
 }
 
 /// Announces files that the log does not, and moves away what is no blob.
-fn take_in(shared: &Shared, report: &mut RebuildReport) -> Result<(), OpenError> {
-    let mut strays = shared.strays()?;
+fn take_in(open: &Open, report: &mut RebuildReport) -> Result<(), OpenError> {
+    let mut strays = Strays::begin(open)?;
     let mut found = Vec::new();
     let mut take = |stray: StrayFile| {
         match (stray.address, u32::try_from(stray.len)) {
             (Some(address), Ok(len)) => found.push(Stranded { address, len, path: stray.path }),
             _ => {
-                stray.set_aside(shared)?;
+                stray.set_aside(open)?;
                 report.set_aside.add(stray.path);
             }
         }
         if found.len() >= PAGE {
-            announce(shared, &mut found, report)?;
+            announce(open, &mut found, report)?;
         }
         Ok::<_, OpenError>(())
     };
-    while strays.step(shared, &mut take)?.is_some() {}
-    announce(shared, &mut found, report)
+    while strays.step(open, &mut take)?.is_some() {}
+    announce(open, &mut found, report)
 }
 
 /// Files first, then names, then the log: as for a blob that is put.
 fn announce(
-    shared: &Shared,
+    open: &Open,
     found: &mut Vec<Stranded>,
     report: &mut RebuildReport,
 ) -> Result<(), OpenError> {
-    let (mut open, mut dirs): (Vec<(PathBuf, Arc<dyn DiskFile>)>, _) =
+    let (mut files, mut dirs): (Vec<(PathBuf, Arc<dyn DiskFile>)>, _) =
         (Vec::new(), BTreeSet::new());
     for Stranded { path, .. } in found.iter() {
-        let file = shared.files.disk.open(path, OpenMode::Read);
-        open.push((path.clone(), file.map_err(|e| IoError::new("open", path, e))?));
-        dirs.extend(shared.above(path));
+        let file = open.ground.files.disk.open(path, OpenMode::Read);
+        files.push((path.clone(), file.map_err(|e| IoError::new("open", path, e))?));
+        dirs.extend(open.ground.files.above(path));
     }
-    if !shared.options.read_only {
-        shared.files.sync_files(&open)?.into_iter().collect::<Result<(), _>>()?;
-        shared.files.sync_dirs(&dirs)?;
+    if !open.ground.options.read_only {
+        open.ground.files.sync_files(&files)?.into_iter().collect::<Result<(), _>>()?;
+        open.ground.files.sync_dirs(&dirs)?;
         let files = found.iter().map(|stray| (stray.address, stray.len)).collect();
-        shared.reclaim(Reclaim::Announce { files })?;
+        open.commits.reclaim(Reclaim::Announce { files })?;
     }
     for stray in found.drain(..) {
         report.announced.add(stray.address);
@@ -131,35 +119,33 @@ fn announce(
 }
 
 /// Quarantines blobs whose files are not there.
-fn miss(shared: &Shared, report: &mut RebuildReport) -> Result<(), OpenError> {
+fn miss(open: &Open, report: &mut RebuildReport) -> Result<(), OpenError> {
     let mut after = None;
     loop {
-        let rows = shared.index().chunks_after(after, PAGE).map_err(ReadError::from)?;
+        let rows = open.ground.index().chunks_after(after, PAGE).map_err(ReadError::from)?;
         let Some((last, _)) = rows.last() else {
             return Ok(());
         };
         after = Some(*last);
         for (address, row) in &rows {
             if let ChunkRow::File { len, place } = row
-                && !is_there(shared, address, *len)?
+                && !is_there(open, address, *len)?
             {
                 report.missing.add(*address);
-                shared.note_damage(*address, *place);
+                open.note_damage(*address, *place);
             }
         }
     }
 }
 
-fn is_there(shared: &Shared, address: &Address, len: u32) -> Result<bool, IoError> {
-    let path = shared.files.chunk(address);
-    match shared.files.disk.open(&path, OpenMode::Read) {
+fn is_there(open: &Open, address: &Address, len: u32) -> Result<bool, IoError> {
+    let path = open.ground.files.chunk(address);
+    match open.ground.files.disk.open(&path, OpenMode::Read) {
         Ok(file) => {
             let there = file.len().map_err(|e| IoError::new("read", &path, e))?;
             Ok(there >= u64::from(len))
         }
-        Err(e) if e.kind() == io::ErrorKind::NotFound || crate::store::is_misplaced(&e) => {
-            Ok(false)
-        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound || is_misplaced(&e) => Ok(false),
         Err(e) => Err(IoError::new("open", &path, e)),
     }
 }

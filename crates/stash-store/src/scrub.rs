@@ -7,14 +7,13 @@ mod pass;
 use std::collections::BTreeSet;
 
 use crate::chunk_dir::Marker;
-use crate::commit::lock;
 use crate::disk::OpenMode;
 use crate::error::ScrubError;
 use crate::files::Files;
 use crate::index::{IndexError, TreeCursor, TreeError};
-use crate::shared::Shared;
-use crate::sync::Mutex;
-use crate::{Finding, IoError, ReadError, ScrubProgress, Store, recover};
+use crate::open::Open;
+use crate::sync::{Arc, Mutex, lock};
+use crate::{Finding, IoError, ReadError, ScrubProgress, recover};
 use pass::Cursor;
 pub(crate) use pass::Pass;
 #[cfg(test)]
@@ -52,7 +51,8 @@ pub struct Scrubbed {
 /// the store open as a clone does.
 #[derive(Debug)]
 pub struct Scrubber {
-    store: Store,
+    open: Arc<Open>,
+    scrub: Arc<Scrub>,
 }
 
 /// The pass that all scrubbers of a store share.
@@ -80,17 +80,20 @@ impl Scrub {
         };
         pass.findings.iter().flatten().filter_map(segment).collect()
     }
-}
 
-impl Store {
-    pub(crate) fn scrub_progress(&self) -> ScrubProgress {
-        let shared = self.shared();
-        let index_bytes = shared.index().stats().disk_bytes;
+    /// Findings of the last pass and of this one.
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        lock(&self.shown).findings.iter().rev().flatten().cloned().collect()
+    }
+
+    /// How far it has come with this store.
+    pub(crate) fn progress(&self, open: &Open) -> ScrubProgress {
+        let index_bytes = open.ground.index().stats().disk_bytes;
         let stored_bytes = {
-            let figures = lock(&shared.figures);
+            let figures = open.commits.figures();
             figures.log_bytes + figures.state.file_bytes
         };
-        let pass = lock(&shared.scrub.shown);
+        let pass = lock(&self.shown);
         let [findings, last_findings] = pass.found;
         ScrubProgress {
             passes: pass.passes,
@@ -98,48 +101,34 @@ impl Store {
             total_bytes: (stored_bytes + index_bytes).max(pass.done_bytes),
             findings,
             last_findings,
-            suspects: lock(&shared.suspects).len() as u64,
+            suspects: open.health.suspects().len() as u64,
         }
-    }
-
-    /// Goes on with scrubbing where it was; see [`crate::Stats::scrub`].
-    pub fn scrubber(&self) -> Scrubber {
-        Scrubber { store: self.clone() }
-    }
-
-    /// What scrubbing found in this pass and the last, oldest first: of each pass the first 100
-    /// findings. They survive the end of the process, if not always a power cut.
-    pub fn scrub_findings(&self) -> Vec<Finding> {
-        let pass = lock(&self.shared().scrub.shown);
-        pass.findings.iter().rev().flatten().cloned().collect()
     }
 }
 
 impl Scrubber {
+    pub(crate) fn new(open: Arc<Open>, scrub: Arc<Scrub>) -> Scrubber {
+        Scrubber { open, scrub }
+    }
+
     /// Gives up the pass under way: the next step begins another. What was found is known as that
     /// of the last pass.
     pub fn restart(&mut self) {
-        let shared = self.store.shared();
-        let mut pass = lock(&shared.scrub.pass);
+        let mut pass = lock(&self.scrub.pass);
         pass.give_up();
-        *lock(&shared.scrub.shown) = pass.clone();
+        *lock(&self.scrub.shown) = pass.clone();
     }
 
     /// Reads about `max_bytes` more: at most 16 MiB beyond, and where the log is damaged, up to
     /// the end of a segment. `None`: the pass has come to its end, and the next call begins a new
-    /// one. After an error, what was found before it is in [`Store::scrub_findings`], and the next
+    /// one. After an error, what was found before it is in [`crate::Store::scrub_findings`], and the next
     /// call tries again.
     pub fn step(&mut self, max_bytes: u64) -> Result<Option<Scrubbed>, ScrubError> {
-        let shared = self.store.shared();
-        let mut pass = lock(&shared.scrub.pass);
-        let mut step = Step {
-            store: &self.store,
-            pass: &mut pass,
-            max_bytes,
-            stop: false,
-            done: Scrubbed::default(),
-        };
-        if let Some(what) = Pass::inspect(&shared.files, &shared.store_id) {
+        let open = &*self.open;
+        let mut pass = lock(&self.scrub.pass);
+        let mut step =
+            Step { open, pass: &mut pass, max_bytes, stop: false, done: Scrubbed::default() };
+        if let Some(what) = Pass::inspect(&open.ground.files, &open.ground.format.store_id) {
             // It is replaced at the end of this step.
             step.note(Finding::Progress { what });
         }
@@ -152,19 +141,19 @@ impl Scrubber {
         };
         let done = step.done;
         pass.done_bytes += done.bytes;
-        if shared.read_only().is_none()
-            && let Err(error) = pass.save(&shared.files, &shared.store_id)
+        if open.health.read_only().is_none()
+            && let Err(error) = pass.save(&open.ground.files, &open.ground.format.store_id)
         {
             tracing::debug!(%error, "how far scrubbing has come is not remembered");
         }
-        *lock(&shared.scrub.shown) = pass.clone();
+        *lock(&self.scrub.shown) = pass.clone();
         result.map(|()| (!ended).then_some(done))
     }
 }
 
 /// One step of a pass.
 struct Step<'a> {
-    store: &'a Store,
+    open: &'a Open,
     pass: &'a mut Pass,
     max_bytes: u64,
     /// Nothing more can be done now.
@@ -188,10 +177,6 @@ impl Step<'_> {
         }
     }
 
-    fn shared(&self) -> &Shared {
-        self.store.shared()
-    }
-
     fn is_enough(&self) -> bool {
         self.done.bytes >= self.max_bytes
     }
@@ -204,16 +189,16 @@ impl Step<'_> {
 
     /// FORMAT, against what is in memory.
     fn format(&mut self) -> Result<(), ScrubError> {
-        let shared = self.shared();
-        let (files, may_write) = (&shared.files, shared.read_only().is_none());
+        let open = self.open;
+        let (files, may_write) = (&open.ground.files, open.health.read_only().is_none());
         let mut mended = Ok(());
         let format = match read_whole(files, "FORMAT") {
-            Ok(bytes) if bytes == shared.format.encode() => None,
+            Ok(bytes) if bytes == open.ground.format.encode() => None,
             Ok(_) => Some("it is not as it was when the store was opened".to_owned()),
             Err(error) => Some(error.to_string()),
         };
         if format.is_some() && may_write {
-            mended = recover::write_format(files, &shared.format);
+            mended = recover::write_format(files, &open.ground.format);
         }
         self.done.bytes += LEAST;
         if let Some(what) = format {
@@ -226,10 +211,10 @@ impl Step<'_> {
     /// The marker of the directory of files. It is made anew if it has rotted, and not if it is
     /// missing: then the directory is not known to be the right one.
     fn marker(&mut self) -> Result<(), IoError> {
-        if let Ok(Marker::Damaged(what)) = self.shared().files.marker() {
+        if let Ok(Marker::Damaged(what)) = self.open.ground.files.chunks.marker() {
             self.note(Finding::Marker { what });
-            if self.shared().read_only().is_none() {
-                return self.shared().files.write_marker();
+            if self.open.health.read_only().is_none() {
+                return self.open.ground.files.write_marker();
             }
         }
         Ok(())
@@ -238,7 +223,7 @@ impl Step<'_> {
     /// The files of the index.
     fn index(&mut self, cursor: TreeCursor) -> Result<(), ScrubError> {
         let left = self.max_bytes.saturating_sub(self.done.bytes).max(1);
-        match self.shared().index().verify(cursor, left) {
+        match self.open.ground.index().verify(cursor, left) {
             Ok(Some((cursor, bytes))) => {
                 self.done.bytes += bytes.max(1);
                 self.pass.cursor = Cursor::Index(cursor);
@@ -267,19 +252,19 @@ impl Step<'_> {
     fn index_is_damaged(&mut self, error: IndexError) -> Result<(), ScrubError> {
         let IndexError(what) = error;
         self.stop = true;
-        if self.shared().read_only().is_some() {
+        if self.open.health.read_only().is_some() {
             return Err(ScrubError::Read(ReadError::Index { what }));
         }
         let finding = Finding::Index { what: what.clone() };
         if self.pass.findings[0].last() != Some(&finding) {
             self.note(finding);
         }
-        let shared = self.shared();
-        shared.upkeep.damaged(what);
-        if shared.is_inline() {
-            shared.flush_inline();
+        let open = self.open;
+        open.upkeep.work.damaged(what);
+        if open.ground.is_inline() {
+            open.commits.flush_inline();
         } else {
-            shared.queue.nudge();
+            open.commits.nudge();
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::disk::DiskFile;
 use crate::entry::Place;
 use crate::files::Files;
 use crate::index::ChunkRow;
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
 use crate::{Address, Away, Batch, Blob, IoError};
 
 /// Files that one round of the flusher makes durable together.
@@ -154,11 +154,11 @@ pub(crate) struct Stage {
 
 impl Stage {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+        wait(&self.changed, state)
     }
 
     /// Wakes everybody who waits, to look again.
@@ -525,11 +525,11 @@ fn into_place(
     files: &Files,
     moves: &[(PathBuf, PathBuf)],
 ) -> Result<Vec<Result<(), IoError>>, IoError> {
-    let outcomes = match files.look() {
+    let outcomes = match files.chunks.look() {
         Ok(()) => files.settle(moves)?,
         Err(away) => return Ok(all_away(&away, moves)),
     };
-    match files.look() {
+    match files.chunks.look() {
         Ok(()) => Ok(outcomes),
         Err(away) => Ok(all_away(&away, moves)),
     }

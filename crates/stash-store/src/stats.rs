@@ -42,6 +42,9 @@ pub struct StoredRecord {
     pub bytes: Arc<[u8]>,
 }
 
+/// A writer, with the number and hash of its last record.
+pub type WriterEnd = ([u8; 40], u64, [u8; 32]);
+
 /// All records of a store in two figures; see [`crate::Store::record_totals`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RecordTotals {

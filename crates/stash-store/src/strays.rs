@@ -4,12 +4,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use crate::chunk_dir::MARKER;
-use crate::collect::CollectError;
 use crate::disk::OpenMode;
-use crate::error::is_unreadable;
+use crate::error::{CollectError, is_misplaced, is_unreadable};
 use crate::index::ChunkRow;
 use crate::nest::sha1_of;
-use crate::shared::Shared;
+use crate::open::Open;
 use crate::{Address, IoError, MAX_BLOB_BYTES, ReadError, hex};
 
 /// Names of announced files that are remembered at once, about 70 bytes each; with more of them,
@@ -53,11 +52,27 @@ pub(crate) struct Removed {
 }
 
 impl Strays {
+    /// Begins to look for files that nothing announces.
+    pub(crate) fn begin(open: &Open) -> Result<Strays, ReadError> {
+        open.ground.look()?;
+        let path = open.ground.files.chunks.path();
+        let entries =
+            open.ground.files.disk.list(path).map_err(|e| IoError::new("list", path, e))?;
+        let names = entries.into_iter().map(|entry| entry.name);
+        let mut todo: Vec<String> = names.filter(|name| name != MARKER).collect();
+        todo.sort_unstable();
+        let chunks = open.commits.figures().state.chunks;
+        let parts = usize::try_from(chunks.div_ceil(REMEMBERED)).unwrap_or(usize::MAX).max(1);
+        let at_once = todo.len().div_ceil(parts).max(1);
+        let (known, announced) = (BTreeSet::new(), BTreeSet::new());
+        Ok(Strays { todo: todo.into(), known, announced, at_once })
+    }
+
     /// Looks at one name below `chunks/`, and removes what nothing announces. `None` once there is
     /// no name left.
-    pub(crate) fn remove(&mut self, shared: &Shared) -> Result<Option<Removed>, CollectError> {
+    pub(crate) fn remove(&mut self, open: &Open) -> Result<Option<Removed>, CollectError> {
         let mut removed = Removed::default();
-        let work = self.step(shared, &mut |stray| removed.add(shared, &stray))?;
+        let work = self.step(open, &mut |stray| removed.add(open, &stray))?;
         Ok(work.map(|work| Removed { work, ..removed }))
     }
 
@@ -65,31 +80,31 @@ impl Strays {
     /// about; `None` once there is no name left.
     pub(crate) fn step<E: From<ReadError>>(
         &mut self,
-        shared: &Shared,
+        open: &Open,
         take: &mut dyn FnMut(StrayFile) -> Result<(), E>,
     ) -> Result<Option<u64>, E> {
         let Some(name) = self.todo.pop_front() else {
             return Ok(None);
         };
         if !self.known.contains(&name) {
-            self.learn(shared, &name)?;
+            self.learn(open, &name)?;
         }
-        let path = shared.files.dir.join("chunks").join(&name);
-        self.walk(shared, &path, take).map(Some)
+        let path = open.ground.files.chunks.path().join(&name);
+        self.walk(open, &path, take).map(Some)
     }
 
     /// Reads from the index which files are announced below `name` and those after it.
-    fn learn(&mut self, shared: &Shared, name: &str) -> Result<(), ReadError> {
+    fn learn(&mut self, open: &Open, name: &str) -> Result<(), ReadError> {
         let next = self.todo.iter().take(self.at_once.saturating_sub(1)).cloned();
         self.known = std::iter::once(name.to_owned()).chain(next).collect();
         self.announced.clear();
         let mut after = None;
         loop {
-            let index = shared.index();
+            let index = open.ground.index();
             let page = index.chunks_after(after, PAGE)?;
             for (address, row) in &page {
-                let path = shared.files.chunk(address);
-                if matches!(row, ChunkRow::File { .. }) && self.knows(shared, &path) {
+                let path = open.ground.files.chunk(address);
+                if matches!(row, ChunkRow::File { .. }) && self.knows(open, &path) {
                     self.announced.insert(sha1_of(address.as_bytes()));
                 }
             }
@@ -100,22 +115,22 @@ impl Strays {
         }
     }
 
-    fn knows(&self, shared: &Shared, path: &Path) -> bool {
-        let below = path.strip_prefix(shared.files.dir.join("chunks")).ok();
+    fn knows(&self, open: &Open, path: &Path) -> bool {
+        let below = path.strip_prefix(open.ground.files.chunks.path()).ok();
         let name = below.and_then(|path| path.iter().next()?.to_str());
         name.is_some_and(|name| self.known.contains(name))
     }
 
     fn walk<E: From<ReadError>>(
         &self,
-        shared: &Shared,
+        open: &Open,
         path: &Path,
         take: &mut dyn FnMut(StrayFile) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let entries = match shared.files.disk.list(path) {
+        let entries = match open.ground.files.disk.list(path) {
             Ok(entries) => entries,
             // A file, in a layout without directories; or a link.
-            Err(e) if crate::store::is_misplaced(&e) => return self.look(shared, path, take),
+            Err(e) if is_misplaced(&e) => return self.look(open, path, take),
             Err(e) => return Err(ReadError::from(IoError::new("list", path, e)).into()),
         };
         let mut work = 0;
@@ -123,8 +138,8 @@ impl Strays {
             let path = path.join(&entry.name);
             work += 64;
             work += match entry.is_dir {
-                true => self.walk(shared, &path, take)?,
-                false => self.look(shared, &path, take)?,
+                true => self.walk(open, &path, take)?,
+                false => self.look(open, &path, take)?,
             };
         }
         Ok(work)
@@ -132,7 +147,7 @@ impl Strays {
 
     fn look<E: From<ReadError>>(
         &self,
-        shared: &Shared,
+        open: &Open,
         path: &Path,
         take: &mut dyn FnMut(StrayFile) -> Result<(), E>,
     ) -> Result<u64, E> {
@@ -141,7 +156,7 @@ impl Strays {
         if digits.is_some_and(|digits| self.announced.contains(&digits)) {
             return Ok(0);
         }
-        let Some(stray) = identify(shared, path)? else {
+        let Some(stray) = identify(open, path)? else {
             return Ok(0);
         };
         let len = stray.len;
@@ -151,27 +166,27 @@ impl Strays {
 }
 
 impl Removed {
-    fn add(&mut self, shared: &Shared, stray: &StrayFile) -> Result<(), CollectError> {
+    fn add(&mut self, open: &Open, stray: &StrayFile) -> Result<(), CollectError> {
         let path = &stray.path;
         let Some(address) = stray.address else {
-            return Ok(stray.set_aside(shared)?);
+            return Ok(stray.set_aside(open)?);
         };
         // Taken for lost when it was not there, or never heard of here, and named by a record.
         let len = u32::try_from(stray.len).unwrap_or(u32::MAX);
-        if shared.take_back(address, len, path)? {
+        if open.take_back(address, len, path)? {
             self.back += 1;
             return Ok(());
         }
         let is_announced = || {
-            let row = shared.index().chunk(&address).map_err(ReadError::from)?;
+            let row = open.ground.index().chunk(&address).map_err(ReadError::from)?;
             Ok::<_, ReadError>(matches!(row, Some(ChunkRow::File { .. })))
         };
         // Announced since the index was read, or about to be.
-        if !shared.stage.removing(&address, is_announced)? {
+        if !open.stage.removing(&address, is_announced)? {
             return Ok(());
         }
-        let removed = remove_if_there(shared, path);
-        shared.stage.evicted(&[address]);
+        let removed = remove_if_there(open, path);
+        open.stage.evicted(&[address]);
         if removed? {
             let len = stray.len;
             tracing::info!(path = %path.display(), len, "removed a file that nothing announces");
@@ -184,33 +199,33 @@ impl Removed {
 
 impl StrayFile {
     /// Moves it to `quarantine/`.
-    pub(crate) fn set_aside(&self, shared: &Shared) -> Result<(), ReadError> {
+    pub(crate) fn set_aside(&self, open: &Open) -> Result<(), ReadError> {
         let name = self.path.file_name().and_then(|name| name.to_str());
-        let aside = shared.files.quarantine(name.unwrap_or("stray"));
-        let renamed = shared.files.disk.rename(&self.path, &aside);
+        let aside = open.ground.files.quarantine(name.unwrap_or("stray"));
+        let renamed = open.ground.files.disk.rename(&self.path, &aside);
         renamed.map_err(|e| IoError::new("rename", &self.path, e))?;
         // A power cut may have left the file under both names; then nothing was renamed.
-        let _ = shared.files.disk.remove(&self.path);
+        let _ = open.ground.files.disk.remove(&self.path);
         tracing::warn!(path = %self.path.display(), "a file that is no blob was quarantined");
         Ok(())
     }
 }
 
 /// False if somebody else has removed it.
-fn remove_if_there(shared: &Shared, path: &Path) -> Result<bool, IoError> {
-    match shared.files.disk.open(path, OpenMode::Read) {
+fn remove_if_there(open: &Open, path: &Path) -> Result<bool, IoError> {
+    match open.ground.files.disk.open(path, OpenMode::Read) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        _ => shared.files.remove_durably(std::iter::once(path.to_owned())).map(|()| true),
+        _ => open.ground.files.remove_durably(std::iter::once(path.to_owned())).map(|()| true),
     }
 }
 
 /// What a file is; no blob if it is too long for one, or cannot be read. `None` if it is gone.
-fn identify(shared: &Shared, path: &Path) -> Result<Option<StrayFile>, ReadError> {
+fn identify(open: &Open, path: &Path) -> Result<Option<StrayFile>, ReadError> {
     let stray = |len, address| Ok(Some(StrayFile { path: path.to_owned(), len, address }));
-    let file = match shared.files.disk.open(path, OpenMode::Read) {
+    let file = match open.ground.files.disk.open(path, OpenMode::Read) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) if crate::store::is_misplaced(&e) => return stray(0, None),
+        Err(e) if is_misplaced(&e) => return stray(0, None),
         Err(e) => return Err(IoError::new("open", path, e).into()),
     };
     let failed = |e| ReadError::from(IoError::new("read", path, e));
@@ -225,22 +240,5 @@ fn identify(shared: &Shared, path: &Path) -> Result<Option<StrayFile>, ReadError
         Err(error) => return Err(failed(error)),
     }
     let address = Address::of(&bytes);
-    stray(len, (shared.files.chunk(&address) == *path).then_some(address))
-}
-
-impl Shared {
-    /// Begins to look for files that nothing announces.
-    pub(crate) fn strays(&self) -> Result<Strays, ReadError> {
-        self.look()?;
-        let path = self.files.dir.join("chunks");
-        let entries = self.files.disk.list(&path).map_err(|e| IoError::new("list", &path, e))?;
-        let names = entries.into_iter().map(|entry| entry.name);
-        let mut todo: Vec<String> = names.filter(|name| name != MARKER).collect();
-        todo.sort_unstable();
-        let chunks = crate::commit::lock(&self.figures).state.chunks;
-        let parts = usize::try_from(chunks.div_ceil(REMEMBERED)).unwrap_or(usize::MAX).max(1);
-        let at_once = todo.len().div_ceil(parts).max(1);
-        let (known, announced) = (BTreeSet::new(), BTreeSet::new());
-        Ok(Strays { todo: todo.into(), known, announced, at_once })
-    }
+    stray(len, (open.ground.files.chunk(&address) == *path).then_some(address))
 }

@@ -22,3 +22,13 @@ pub(crate) use shuttle::{
 };
 
 pub(crate) use std::sync::{Arc, PoisonError, atomic::Ordering};
+
+/// Takes a lock, also one that somebody panicked with: what it guards is changed in whole steps.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits on a condition, with the lock given up meanwhile.
+pub(crate) fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,14 +1,21 @@
 //! Writing the index down, beside the commits.
 
+mod room;
+
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::budget::Claim;
-use crate::commit::{Core, lock};
+use crate::ballast::Ballast;
+use crate::budget::{Budget, Claim};
+use crate::ground::Ground;
+use crate::health::Health;
 use crate::index::TreeError;
-use crate::shared::Shared;
-use crate::sync::{Condvar, Mutex, PoisonError};
+use crate::queue::Queue;
+use crate::stage::Stage;
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
+use crate::work::Work;
+use crate::writer::Writer;
 use crate::{Address, IoError};
 
 /// Memory that changes of the index may take while they cannot be written, in multiples of
@@ -20,182 +27,137 @@ const RUNS: u64 = 64;
 /// Files removed before those who wait to stage one of them are told.
 const REMOVED: usize = 16;
 
-#[derive(Debug, Default)]
-struct State {
-    nudged: bool,
-    closing: bool,
-    /// Directories whose names must be durable before what is frozen is.
-    emptied: BTreeSet<PathBuf>,
-    /// Segments that what is frozen needs no longer.
-    retired: Vec<u64>,
-    /// Collected blobs whose files are still there: of each collection that runs, those of a step.
-    doomed: Vec<Address>,
-    /// Retired segments whose files are gone for good.
-    gone: Vec<u64>,
-    /// The last attempt found no room.
-    full: Option<IoError>,
-    /// Bytes for which a merge of the index waits.
-    waits_to_merge: Option<u64>,
-    /// Damage in the index, for the committer to mend.
-    damaged: Option<String>,
-}
-
-/// What waits to be written down, and who waits for it.
-#[derive(Debug, Default)]
+/// Writes the index down, removes files that nothing needs any more, and keeps the ballast.
+#[derive(Debug)]
 pub(crate) struct Upkeep {
-    state: Mutex<State>,
-    changed: Condvar,
+    pub(crate) work: Arc<Work>,
     /// One at a time writes files of the index.
-    pub(crate) writing: Mutex<()>,
+    writing: Mutex<()>,
     /// One at a time removes files of collected blobs. Taken after `writing`.
     removing: Mutex<()>,
+    /// Segments that a collection is writing again: each for one collection at a time.
+    compacting: Mutex<BTreeSet<u64>>,
+    ballast: Ballast,
+    budget: Arc<Budget>,
+    /// Of the committer, which mends the index.
+    pub(crate) queue: Arc<Queue>,
+    health: Arc<Health>,
+    stage: Arc<Stage>,
+    ground: Arc<Ground>,
 }
 
 impl Upkeep {
-    /// Lets the indexer look whether there is something to do.
-    pub(crate) fn nudge(&self) {
-        lock(&self.state).nudged = true;
-        self.changed.notify_all();
-    }
-
-    /// Wakes everybody who waits, to look again. Under the lock, or else somebody who is about to
-    /// wait would miss it.
-    pub(crate) fn notify(&self) {
-        let _state = lock(&self.state);
-        self.changed.notify_all();
-    }
-
-    pub(crate) fn close(&self) {
-        lock(&self.state).closing = true;
-        self.changed.notify_all();
-    }
-
-    /// Waits for something to do; false once there will be nothing more.
-    fn wait(&self) -> bool {
-        let mut state = lock(&self.state);
-        while !state.nudged && !state.closing {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn new(
+        ground: &Arc<Ground>,
+        stage: &Arc<Stage>,
+        health: &Arc<Health>,
+        budget: &Arc<Budget>,
+        work: Arc<Work>,
+    ) -> Upkeep {
+        Upkeep {
+            work,
+            writing: Mutex::default(),
+            removing: Mutex::default(),
+            compacting: Mutex::default(),
+            ballast: Ballast::find(&ground.files, ground.options.ballast_bytes),
+            budget: Arc::clone(budget),
+            queue: Arc::default(),
+            health: Arc::clone(health),
+            stage: Arc::clone(stage),
+            ground: Arc::clone(ground),
         }
-        std::mem::take(&mut state.nudged)
     }
 
-    /// The last attempt to write the index found no room.
-    pub(crate) fn full(&self) -> Option<IoError> {
-        lock(&self.state).full.as_ref().map(IoError::again)
+    /// Keeps everybody from writing files of the index.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
+        lock(&self.writing)
     }
 
-    pub(crate) fn damaged(&self, what: String) {
-        lock(&self.state).damaged.get_or_insert(what);
+    /// Takes the right to write a segment again. False if somebody has it.
+    pub(crate) fn begin_compacting(&self, segment: u64) -> bool {
+        lock(&self.compacting).insert(segment)
     }
 
-    pub(crate) fn take_damaged(&self) -> Option<String> {
-        lock(&self.state).damaged.take()
+    pub(crate) fn end_compacting(&self, segment: u64) {
+        lock(&self.compacting).remove(&segment);
     }
 
-    /// Retired segments whose files are gone since this was last asked.
-    pub(crate) fn take_gone(&self) -> Vec<u64> {
-        std::mem::take(&mut lock(&self.state).gone)
-    }
-}
-
-impl Shared {
     /// The indexer's thread: writes what was set aside, and merges.
     pub(crate) fn indexer(&self) {
         let run = || {
-            while self.upkeep.wait() {
+            while self.work.take_nudge() {
                 self.remove_doomed();
                 self.write_index();
             }
         };
         if catch_unwind(AssertUnwindSafe(run)).is_err() {
-            self.poison("the indexer panicked".to_owned());
+            self.health.poison("the indexer panicked".to_owned());
         }
     }
 
     /// Sets changes of the index aside to be written, once there are enough of them.
-    pub(crate) fn checkpoint_if_due(&self, core: &mut Core) {
-        let index = self.index();
-        let memory = self.options.memory_bytes;
-        if core.behind < self.options.checkpoint_bytes && index.waiting_bytes() < memory {
+    pub(crate) fn checkpoint_if_due(&self, writer: &mut Writer) {
+        let index = self.ground.index();
+        let memory = self.ground.options.memory_bytes;
+        if writer.behind < self.ground.options.checkpoint_bytes && index.waiting_bytes() < memory {
             return;
         }
-        self.set_aside(core);
-        if self.is_inline() {
+        self.set_aside(writer);
+        if self.ground.is_inline() {
             self.write_index();
             return;
         }
-        self.upkeep.nudge();
+        self.work.nudge();
         if index.waiting_bytes() < BACKLOG * memory {
             return;
         }
-        let mut state = lock(&self.upkeep.state);
-        while index.is_frozen() && state.full.is_none() && self.read_only().is_none() {
-            state = self.upkeep.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.work.lock();
+        while index.is_frozen() && state.full.is_none() && !self.health.is_read_only() {
+            state = self.work.wait(state);
         }
     }
 
     /// Sets changes aside; false, and nothing is done, while older ones are still waiting.
-    pub(crate) fn set_aside(&self, core: &mut Core) -> bool {
+    pub(crate) fn set_aside(&self, writer: &mut Writer) -> bool {
         // Changes and what goes with them in one step, or else whoever writes them down takes one
         // without the other.
-        let mut state = lock(&self.upkeep.state);
-        let frozen = self.index().freeze(&core.head);
+        let mut state = self.work.lock();
+        let frozen = self.ground.index().freeze(&writer.head);
         if frozen {
-            core.behind = 0;
-            state.emptied.append(&mut core.emptied);
-            state.retired.append(&mut core.retired);
+            writer.behind = 0;
+            state.emptied.append(&mut writer.emptied);
+            state.retired.append(&mut writer.retired);
         }
         frozen
     }
 
     /// True if no more changes of the index may be kept in memory.
     fn is_behind(&self) -> bool {
-        self.index().waiting_bytes() >= BACKLOG * self.options.memory_bytes
+        self.ground.index().waiting_bytes() >= BACKLOG * self.ground.options.memory_bytes
     }
 
     /// Why no more changes of the index can be kept in memory, if so. Tries to write them again,
     /// since there may be room meanwhile; with threads, who asks next has the benefit.
     pub(crate) fn index_full(&self) -> Option<IoError> {
-        let full = self.upkeep.full()?;
+        let full = self.work.full()?;
         if !self.is_behind() {
             return None;
         }
-        if self.is_inline() {
+        if self.ground.is_inline() {
             self.write_index();
-            return self.upkeep.full();
+            return self.work.full();
         }
-        self.upkeep.nudge();
+        self.work.nudge();
         Some(full)
-    }
-
-    /// Makes the ballast, if it is missing and there is room for it.
-    pub(crate) fn keep_ballast(&self) {
-        let wanted = self.ballast.is_missing() && self.read_only().is_none();
-        if !wanted || !self.budget.has_left(self.ballast.needs(&self.files)) {
-            return;
-        }
-        match self.ballast.make(&self.files) {
-            Ok(()) => self.budget.set_spent(Claim::default()),
-            Err(error) => tracing::warn!(%error, "there is no ballast"),
-        }
-    }
-
-    /// Gives the room of the ballast to what must be written. False if there was none.
-    pub(crate) fn spend_ballast(&self) -> bool {
-        let given = self.ballast.give(&self.files);
-        if given {
-            self.budget.set_spent(self.ballast.claim(&self.files));
-        }
-        given
     }
 
     /// Writes what was set aside, and merges as far as that is due. What cannot be written now
     /// stays in memory.
     pub(crate) fn write_index(&self) {
-        let _one = lock(&self.upkeep.writing);
-        if self.read_only().is_none() {
+        let _one = lock(&self.writing);
+        if !self.health.is_read_only() {
             let written = self.write_frozen().and_then(|()| {
-                let index = self.index();
+                let index = self.ground.index();
                 while self.may_merge() && index.merge(&|| self.write_meanwhile())? {}
                 Ok(())
             });
@@ -204,28 +166,26 @@ impl Shared {
                 Err(TreeError::Full(error) | TreeError::Io(error)) => {
                     tracing::warn!(%error, "the index could not be written");
                 }
-                Err(TreeError::Sync(error)) => self.poison(error.to_string()),
+                Err(TreeError::Sync(error)) => self.health.poison(error.to_string()),
                 Err(TreeError::Damaged(what)) => {
-                    self.upkeep.damaged(what);
+                    self.work.damaged(what);
                     self.queue.nudge();
                 }
             }
-            self.budget.set_index(self.index().stats().disk_bytes);
+            self.budget.set_index(self.ground.index().stats().disk_bytes);
         }
-        self.upkeep.notify();
+        self.work.notify();
     }
 
     /// True if there is room for the next merge above the reserve: one that fills the disk takes the room of
     /// the log, and ends with nothing. Without, there are more runs, until there is room.
     fn may_merge(&self) -> bool {
-        let Some(bytes) = self.index().merge_bytes() else {
+        let Some(bytes) = self.ground.index().merge_bytes() else {
             return true;
         };
         let room = self.budget.leaves_reserve(Claim::of_log(bytes));
-        let waited = std::mem::replace(
-            &mut lock(&self.upkeep.state).waits_to_merge,
-            (!room).then_some(bytes),
-        );
+        let waited =
+            std::mem::replace(&mut self.work.lock().waits_to_merge, (!room).then_some(bytes));
         if !room && waited.is_none() {
             tracing::warn!(bytes, "a merge of the index waits for room above the reserve");
         }
@@ -234,43 +194,44 @@ impl Shared {
 
     /// Bytes for which a merge of the index waits.
     pub(crate) fn waits_to_merge(&self) -> Option<u64> {
-        lock(&self.upkeep.state).waits_to_merge
+        self.work.lock().waits_to_merge
     }
 
     /// Writes what was set aside while runs are merged: callers would wait for the whole merge, once
     /// memory is full.
     fn write_meanwhile(&self) -> Result<(), TreeError> {
-        let index = self.index();
+        let index = self.ground.index();
         if !index.is_frozen() || index.stats().runs >= RUNS {
             return Ok(());
         }
         let written = self.write_frozen();
-        self.upkeep.notify();
+        self.work.notify();
         written
     }
 
     fn write_frozen(&self) -> Result<(), TreeError> {
-        if !self.index().is_frozen() {
+        if !self.ground.index().is_frozen() {
             return Ok(());
         }
         // Once the index on disk says that they are gone, nobody looks for their files any more.
         self.remove_doomed();
         let (mut emptied, mut retired) = {
-            let mut state = lock(&self.upkeep.state);
+            let mut state = self.work.lock();
             (std::mem::take(&mut state.emptied), std::mem::take(&mut state.retired))
         };
-        let synced = self.files.sync_emptied(&emptied).map_err(|error| match error.is_full() {
-            // They are still to be synced: what they had is named by nobody.
-            true => TreeError::Full(error),
-            false => TreeError::Sync(error),
-        });
-        let mut written = synced.and_then(|()| self.index().checkpoint());
+        let synced =
+            self.ground.files.sync_emptied(&emptied).map_err(|error| match error.is_full() {
+                // They are still to be synced: what they had is named by nobody.
+                true => TreeError::Full(error),
+                false => TreeError::Sync(error),
+            });
+        let mut written = synced.and_then(|()| self.ground.index().checkpoint());
         // The ballast is for the log, unless memory takes no more changes, or room comes of it.
         let is_worth_it = self.is_behind() || !retired.is_empty();
         if matches!(written, Err(TreeError::Full(_))) && is_worth_it && self.spend_ballast() {
-            written = self.index().checkpoint();
+            written = self.ground.index().checkpoint();
         }
-        let mut state = lock(&self.upkeep.state);
+        let mut state = self.work.lock();
         if let Err(error) = written {
             // Still frozen: it is for the next attempt.
             state.emptied.append(&mut emptied);
@@ -291,44 +252,34 @@ impl Shared {
         if addresses.is_empty() {
             return;
         }
-        lock(&self.upkeep.state).doomed.append(&mut addresses);
-        if self.is_inline() {
+        self.work.lock().doomed.append(&mut addresses);
+        if self.ground.is_inline() {
             // Whoever is told next may want to stage one of them, on this thread.
             self.remove_doomed();
         } else {
-            self.upkeep.nudge();
+            self.work.nudge();
         }
     }
 
     /// Removes the files of blobs that were collected. False if there were none.
     pub(crate) fn remove_doomed(&self) -> bool {
-        let _one = lock(&self.upkeep.removing);
+        let _one = lock(&self.removing);
         let mut any = false;
         loop {
             let doomed: Vec<Address> = {
-                let mut state = lock(&self.upkeep.state);
+                let mut state = self.work.lock();
                 let n = state.doomed.len().min(REMOVED);
                 state.doomed.drain(..n).collect()
             };
             if doomed.is_empty() {
                 return any;
             }
-            let dirs: Vec<PathBuf> = doomed.iter().filter_map(|a| self.remove_file(a)).collect();
-            lock(&self.upkeep.state).emptied.extend(dirs);
+            let dirs: Vec<PathBuf> =
+                doomed.iter().filter_map(|a| self.ground.files.remove_chunk(a)).collect();
+            self.work.lock().emptied.extend(dirs);
             self.stage.evicted(&doomed);
             any = true;
         }
-    }
-
-    /// Removes the file of a blob that is gone: the directory to be synced for it.
-    pub(crate) fn remove_file(&self, address: &Address) -> Option<PathBuf> {
-        let path = self.files.chunk(address);
-        if let Err(error) = self.files.disk.remove(&path) {
-            // Invisible already; only its room is not free.
-            tracing::warn!(%address, %error, "the file of a chunk that is gone stays");
-            return None;
-        }
-        path.parent().map(Path::to_owned)
     }
 
     /// Removes segments that neither the log nor the index on disk needs.
@@ -336,33 +287,33 @@ impl Shared {
         if retired.is_empty() {
             return Ok(());
         }
-        let paths = retired.iter().map(|id| self.files.segment(*id));
+        let paths = retired.iter().map(|id| self.ground.files.segment(*id));
         // Before they are removed: some file systems give a file that is open another name instead.
-        retired.iter().for_each(|id| self.segments.forget(*id));
+        retired.iter().for_each(|id| self.ground.segments.forget(*id));
         // What is not removed now, the next open removes.
-        self.files.remove_durably(paths).map_err(TreeError::Io)?;
+        self.ground.files.remove_durably(paths).map_err(TreeError::Io)?;
         // And now that nobody can open them any more: an open file keeps its room.
-        retired.iter().for_each(|id| self.segments.forget(*id));
-        lock(&self.upkeep.state).gone.extend(retired);
+        retired.iter().for_each(|id| self.ground.segments.forget(*id));
+        self.work.lock().gone.extend(retired);
         Ok(())
     }
 
     /// Writes the index, if segments wait for that to be removed. True if any were.
-    pub(crate) fn remove_waiting(&self, core: &mut Core) -> bool {
+    pub(crate) fn remove_waiting(&self, writer: &mut Writer) -> bool {
         // Whoever writes it now may be removing them.
-        drop(lock(&self.upkeep.writing));
-        if core.retired.is_empty() && lock(&self.upkeep.state).retired.is_empty() {
-            return !lock(&self.upkeep.state).gone.is_empty();
+        drop(lock(&self.writing));
+        if writer.retired.is_empty() && self.work.lock().retired.is_empty() {
+            return !self.work.lock().gone.is_empty();
         }
-        self.checkpoint(core);
-        !lock(&self.upkeep.state).gone.is_empty()
+        self.checkpoint(writer);
+        !self.work.lock().gone.is_empty()
     }
 
     /// Makes everything in the index durable: at the end.
-    pub(crate) fn checkpoint(&self, core: &mut Core) {
+    pub(crate) fn checkpoint(&self, writer: &mut Writer) {
         // What was set aside before goes first.
         self.write_index();
-        if self.set_aside(core) {
+        if self.set_aside(writer) {
             self.write_index();
         }
     }

@@ -4,21 +4,22 @@ use crate::budget::Claim;
 use crate::entry::{Op, entry_len};
 use crate::index::IndexError;
 use crate::log::mark_len;
-use crate::shared::Shared;
+use crate::writer::Writer;
 
-use super::{Core, Failure};
+use super::Commits;
+use super::failure::Failure;
 
-impl Shared {
+impl Commits {
     /// Counts this opening. On a full disk that waits until there is something to write and room
     /// for it; for anything else that stands in the way, the store can only be read.
     pub(crate) fn count_this_open(&self) {
-        if self.read_only().is_some() {
+        if self.health.is_read_only() {
             return;
         }
-        let mut core = self.core.lock();
-        let mut counted = self.count_open(&mut core);
-        if matches!(&counted, Err(failure) if failure.is_full()) && self.spend_ballast() {
-            counted = self.count_open(&mut core);
+        let mut writer = self.writer.lock();
+        let mut counted = self.count_open(&mut writer);
+        if matches!(&counted, Err(failure) if failure.is_full()) && self.upkeep.spend_ballast() {
+            counted = self.count_open(&mut writer);
         }
         match counted {
             Ok(()) => {}
@@ -26,25 +27,25 @@ impl Shared {
                 tracing::warn!(%error, "the store was opened on a full disk");
             }
             Err(Failure::Io(error)) => {
-                self.poison(format!("it could not be opened for writing: {error}"));
+                self.health.poison(format!("it could not be opened for writing: {error}"));
             }
             // It says why already.
             Err(Failure::ReadOnly(_) | Failure::Index(_)) => {}
         }
     }
 
-    pub(super) fn count_open(&self, core: &mut Core) -> Result<(), Failure> {
-        if core.counted {
+    pub(super) fn count_open(&self, writer: &mut Writer) -> Result<(), Failure> {
+        if writer.counted {
             return Ok(());
         }
-        let Core { log, head, .. } = core;
+        let Writer { log, head, .. } = writer;
         let op = Op::Open { opens: self.opens };
         let group = log.group(entry_len(8) + mark_len());
         let mut group = group.map_err(|error| self.append_failed(error))?;
         let (_, place) = group.push(&op, &[]);
         let (_, mark) = group.mark();
         log.append(group).map_err(|error| self.append_failed(error))?;
-        let noted = self.index().write(head, |tables| {
+        let noted = self.ground.index().write(head, |tables| {
             tables.apply(&op, 0, place)?;
             tables.dead(&mark);
             tables.state.position = log.end;
@@ -52,10 +53,10 @@ impl Shared {
             Ok::<_, IndexError>(())
         });
         if let Err(error) = noted {
-            self.heal(core, &error)?;
+            self.heal(writer, &error)?;
         }
-        core.counted = true;
-        self.reckon(core, (Claim::default(), Claim::default()));
+        writer.counted = true;
+        self.reckon(writer, (Claim::default(), Claim::default()));
         Ok(())
     }
 }

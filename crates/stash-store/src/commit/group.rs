@@ -1,5 +1,7 @@
 //! One group: what is staged, then batches, each whole or not at all.
 
+mod reclaim;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -8,13 +10,13 @@ use crate::batch::Step;
 use crate::budget::{Budget, Claim};
 use crate::disk::OpenMode;
 use crate::entry::{Op, Place, entry_len};
+use crate::ground::Ground;
+use crate::health::Health;
 use crate::index::{ChunkRow, IndexError, Referrers, Tables};
 use crate::log::{AppendError, Group, mark_len};
-use crate::shared::Shared;
-use crate::stage::Staging;
+use crate::queue::Job;
+use crate::stage::{Stage, Staging};
 use crate::{Address, Blob, CommitError};
-
-use super::{Waiting, answer};
 
 /// Why a group was given up.
 pub(super) enum GroupError {
@@ -51,14 +53,16 @@ pub(super) fn first_len(staging: &Staging, batch: u64) -> u64 {
 }
 
 /// A group that is being built, with all that went into it.
-pub(super) struct Built {
+pub(super) struct Built<'a> {
+    ground: &'a Ground,
+    stage: &'a Stage,
+    health: &'a Health,
     group: Option<Group>,
     files: Vec<(Address, u32)>,
     small: Vec<Blob>,
-    done: Vec<(Waiting, Result<Receipt, CommitError>)>,
+    done: Vec<(Job, Result<Receipt, CommitError>)>,
     /// Of the batch under way.
     new_records: u64,
-    pub(super) announced: Vec<Address>,
     pub(super) quarantined: Vec<(Address, Place)>,
     /// Files that go once the group is durable.
     evicted_files: Vec<Address>,
@@ -70,15 +74,22 @@ pub(super) struct Built {
     pub(super) retired: Vec<u64>,
 }
 
-impl Built {
-    pub(super) fn new(group: Group) -> Built {
+impl<'a> Built<'a> {
+    pub(super) fn new(
+        ground: &'a Ground,
+        stage: &'a Stage,
+        health: &'a Health,
+        group: Group,
+    ) -> Built<'a> {
         Built {
+            ground,
+            stage,
+            health,
             group: Some(group),
             files: Vec::new(),
             small: Vec::new(),
             done: Vec::new(),
             new_records: 0,
-            announced: Vec::new(),
             quarantined: Vec::new(),
             evicted_files: Vec::new(),
             leaving: Vec::new(),
@@ -115,6 +126,11 @@ impl Built {
         )
     }
 
+    /// Files that the group announces.
+    pub(super) fn announced(&self) -> Vec<Address> {
+        self.files.iter().map(|(address, _)| *address).collect()
+    }
+
     pub(super) fn small_announced(&self) -> Vec<(Address, u64)> {
         self.small.iter().map(|blob| (blob.address(), blob.bytes().len() as u64)).collect()
     }
@@ -122,17 +138,15 @@ impl Built {
     /// Takes what fits: announcements first, so that a batch finds its blobs here.
     pub(super) fn fill(
         &mut self,
-        shared: &Shared,
         tables: &mut Tables<'_>,
         staging: &mut Staging,
-        jobs: &mut Vec<Waiting>,
+        jobs: &mut Vec<Job>,
     ) -> Result<(), IndexError> {
         while !staging.ready.is_empty() && self.group().fits(FILE_LEN + mark_len()) {
             let Some((address, len)) = staging.ready.pop() else {
                 break;
             };
             self.files.push((address, len));
-            self.announced.push(address);
             self.write(tables, &Op::FileChunk { address, len }, &[])?;
         }
         while let Some(blob) = staging.small.pop() {
@@ -151,11 +165,11 @@ impl Built {
             return Ok(());
         }
         while let Some(job) = jobs.pop() {
-            if !self.group().fits(job.bytes) {
+            if !self.group().fits(job.log_bytes) {
                 jobs.push(job);
                 break;
             }
-            let result = self.batch(shared, tables, &job)?;
+            let result = self.batch(tables, &job)?;
             self.done.push((job, result));
         }
         Ok(())
@@ -180,18 +194,17 @@ impl Built {
     /// One batch: checked first, then written and applied.
     fn batch(
         &mut self,
-        shared: &Shared,
         tables: &mut Tables<'_>,
-        job: &Waiting,
+        job: &Job,
     ) -> Result<Result<Receipt, CommitError>, IndexError> {
-        if let Some(refusal) = check(shared, tables, &job.batch.steps)? {
+        if let Some(refusal) = self.check(tables, &job.batch.steps)? {
             return Ok(Err(refusal));
         }
         let first_sequence = self.group().next_sequence();
         self.new_records = 0;
         let mut evicted = 0;
         for step in &job.batch.steps {
-            evicted += self.step(shared, tables, step)?;
+            evicted += self.step(tables, step)?;
         }
         let wrote = self.group().next_sequence() > first_sequence;
         let last_sequence =
@@ -201,12 +214,7 @@ impl Built {
     }
 
     /// Writes and applies a step. How many blobs it evicted.
-    fn step(
-        &mut self,
-        shared: &Shared,
-        tables: &mut Tables<'_>,
-        step: &Step,
-    ) -> Result<u64, IndexError> {
+    fn step(&mut self, tables: &mut Tables<'_>, step: &Step) -> Result<u64, IndexError> {
         match step {
             Step::Record(r) => {
                 let refs = r.refs.clone();
@@ -218,7 +226,7 @@ impl Built {
                         self.new_records += 1;
                     }
                     // The bytes that were stored are damaged: these replace them.
-                    Some(old) if shared.mend_record(&hash) => {
+                    Some(old) if self.health.mend_record(&hash) => {
                         let op = Op::Moved { sequence: old.sequence, op: Box::new(op) };
                         self.write(tables, &op, &r.bytes)?;
                     }
@@ -235,15 +243,13 @@ impl Built {
                     self.write(tables, &op, &[])?;
                 }
             }
-            Step::Drop(hash) => self.drop_record(shared, tables, hash)?,
-            Step::Reclaim(work) => self.reclaim(shared, tables, work)?,
+            Step::Drop(hash) => self.drop_record(tables, hash)?,
+            Step::Reclaim(work) => self.reclaim(tables, work)?,
             Step::Evict { addresses, .. } => {
-                shared.lose();
+                self.health.lose();
                 return self.evict(tables, addresses);
             }
-            Step::Quarantine { address, place } => {
-                self.quarantine(shared, tables, address, *place)?
-            }
+            Step::Quarantine { address, place } => self.quarantine(tables, address, *place)?,
         }
         Ok(0)
     }
@@ -251,19 +257,18 @@ impl Built {
     /// A blob was found damaged as of `place`: another copy that came since stays.
     fn quarantine(
         &mut self,
-        shared: &Shared,
         tables: &mut Tables<'_>,
         address: &Address,
         place: Place,
     ) -> Result<(), IndexError> {
         let damaged = match tables.chunk(address)?.filter(ChunkRow::is_here) {
             // Nothing can be said of it any more.
-            Some(ChunkRow::File { .. }) if shared.files.look().is_err() => false,
+            Some(ChunkRow::File { .. }) if self.ground.files.chunks.look().is_err() => false,
             Some(row) if row.place() == place => true,
             // Compaction has written the announcement again, and its file has been set aside.
             Some(row @ ChunkRow::File { .. }) if row.place().moved => {
-                let path = shared.files.chunk(address);
-                let file = shared.files.disk.open(&path, OpenMode::Read);
+                let path = self.ground.files.chunk(address);
+                let file = self.ground.files.disk.open(&path, OpenMode::Read);
                 file.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
             }
             _ => false,
@@ -291,88 +296,85 @@ impl Built {
 
     /// Removes the files of blobs that were evicted: after the log says so durably, and before a
     /// reader or a stager can see the index say so.
-    pub(super) fn remove_files(&mut self, shared: &Shared, emptied: &mut BTreeSet<PathBuf>) {
-        let evicted = shared.stage.evicting(&self.evicted_files, &self.announced);
-        emptied.extend(evicted.iter().filter_map(|address| shared.remove_file(address)));
+    pub(super) fn remove_files(&mut self, emptied: &mut BTreeSet<PathBuf>) {
+        let evicted = self.stage.evicting(&self.evicted_files, &self.announced());
+        let files = &self.ground.files;
+        emptied.extend(evicted.iter().filter_map(|address| files.remove_chunk(address)));
         self.leaving.extend(evicted);
     }
 
     pub(super) fn answer(self) {
         for (job, result) in self.done {
-            answer(job.done, result);
+            job.answer(result);
         }
     }
 
     /// The group failed: everything goes back to where it came from, to be told so.
-    pub(super) fn put_back(self, staging: &mut Staging, jobs: &mut Vec<Waiting>) {
+    pub(super) fn put_back(self, staging: &mut Staging, jobs: &mut Vec<Job>) {
         staging.ready.extend(self.files);
         staging.small.extend(self.small);
         jobs.extend(self.done.into_iter().rev().map(|(job, _)| job));
     }
-}
 
-/// Whether all conditions of a batch hold, its own earlier steps counted in.
-fn check(
-    shared: &Shared,
-    tables: &Tables<'_>,
-    steps: &[Step],
-) -> Result<Option<CommitError>, IndexError> {
-    if let Some(refusal) = away(shared, tables, steps)? {
-        return Ok(Some(refusal));
-    }
-    let mut gone: BTreeSet<Address> = BTreeSet::new();
-    let mut referrers = Referrers::new(tables);
-    for step in steps {
-        match step {
-            Step::Require(address) => {
-                let sound =
-                    |row: ChunkRow| row.is_here() && !shared.stage.is_damaged(address, &row);
-                if !tables.chunk(address)?.is_some_and(sound) || gone.contains(address) {
-                    return Ok(Some(CommitError::MissingChunk { address: *address }));
-                }
-            }
-            Step::NoneLostSince(losses) if shared.losses() != *losses => {
-                return Ok(Some(CommitError::Lost));
-            }
-            Step::Evict { addresses, known } => {
-                for address in addresses {
-                    if let Some(known) = known
-                        && let Some(record) = referrers.other_than(address, known)?
-                    {
-                        return Ok(Some(CommitError::Named { address: *address, record }));
+    /// Whether all conditions of a batch hold, its own earlier steps counted in.
+    fn check(
+        &self,
+        tables: &Tables<'_>,
+        steps: &[Step],
+    ) -> Result<Option<CommitError>, IndexError> {
+        if let Some(refusal) = self.away(tables, steps)? {
+            return Ok(Some(refusal));
+        }
+        let mut gone: BTreeSet<Address> = BTreeSet::new();
+        let mut referrers = Referrers::new(tables);
+        for step in steps {
+            match step {
+                Step::Require(address) => {
+                    let sound =
+                        |row: ChunkRow| row.is_here() && !self.stage.is_damaged(address, &row);
+                    if !tables.chunk(address)?.is_some_and(sound) || gone.contains(address) {
+                        return Ok(Some(CommitError::MissingChunk { address: *address }));
                     }
-                    gone.insert(*address);
                 }
+                Step::NoneLostSince(losses) if self.health.losses() != *losses => {
+                    return Ok(Some(CommitError::Lost));
+                }
+                Step::Evict { addresses, known } => {
+                    for address in addresses {
+                        if let Some(known) = known
+                            && let Some(record) = referrers.other_than(address, known)?
+                        {
+                            return Ok(Some(CommitError::Named { address: *address, record }));
+                        }
+                        gone.insert(*address);
+                    }
+                }
+                _ => {}
             }
-            _ => {}
         }
+        Ok(None)
     }
-    Ok(None)
-}
 
-/// The refusal of a batch that relies on files, or gives some up, while their directory is away.
-fn away(
-    shared: &Shared,
-    tables: &Tables<'_>,
-    steps: &[Step],
-) -> Result<Option<CommitError>, IndexError> {
-    let is_file = |address: &Address| -> Result<bool, IndexError> {
-        Ok(matches!(tables.chunk(address)?, Some(ChunkRow::File { .. })))
-    };
-    for step in steps {
-        let relies = match step {
-            Step::Require(address) => is_file(address)?,
-            Step::NoneLostSince(_) => true,
-            Step::Evict { addresses, .. } => {
-                addresses.iter().map(is_file).find(|is| !matches!(is, Ok(false))).transpose()?
-                    == Some(true)
-            }
-            Step::Reclaim(work) => work.is_about_files(),
-            _ => false,
+    /// The refusal of a batch that relies on files, or gives some up, while their directory is away.
+    fn away(&self, tables: &Tables<'_>, steps: &[Step]) -> Result<Option<CommitError>, IndexError> {
+        let is_file = |address: &Address| -> Result<bool, IndexError> {
+            Ok(matches!(tables.chunk(address)?, Some(ChunkRow::File { .. })))
         };
-        if relies {
-            return Ok(shared.files.look().err().map(CommitError::Away));
+        for step in steps {
+            let relies = match step {
+                Step::Require(address) => is_file(address)?,
+                Step::NoneLostSince(_) => true,
+                Step::Evict { addresses, .. } => {
+                    addresses.iter().map(is_file).find(|is| !matches!(is, Ok(false))).transpose()?
+                        == Some(true)
+                }
+                Step::Reclaim(work) => work.is_about_files(),
+                _ => false,
+            };
+            if relies {
+                return Ok(self.ground.files.chunks.look().err().map(CommitError::Away));
+            }
         }
+        Ok(None)
     }
-    Ok(None)
 }

@@ -1,53 +1,15 @@
 //! Batches that are refused, and what is done before, on a full disk.
 
-use std::io;
-
-use crate::index::IndexError;
-use crate::shared::Shared;
+use super::Commits;
+use super::failure::Failure;
+use crate::queue::Job;
 use crate::stage::Staging;
-use crate::{Batch, CommitError, IoError};
+use crate::writer::Writer;
+use crate::{Batch, CommitError};
 
-use super::{Core, Waiting, answer};
-
-/// Why a whole group failed, in a form that every batch of it can be told.
-pub(crate) enum Failure {
-    Io(IoError),
-    ReadOnly(String),
-    Index(IndexError),
-}
-
-impl Failure {
-    fn error(&self) -> CommitError {
-        match self {
-            Failure::Io(error) if error.is_full() => CommitError::Full(error.again()),
-            Failure::Io(error) => CommitError::Io(error.again()),
-            Failure::ReadOnly(reason) => CommitError::ReadOnly { reason: reason.clone() },
-            Failure::Index(error) => CommitError::Read(error.clone().into()),
-        }
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        matches!(self, Failure::Io(error) if error.is_full())
-    }
-
-    /// Why what was staged is lost by it. `None` if it may have been kept: after a failed sync,
-    /// the log may announce it after all.
-    fn loss(&self, shared: &Shared) -> Option<IoError> {
-        match self {
-            _ if shared.read_only().is_some() => None,
-            Failure::Io(error) => Some(error.again()),
-            Failure::ReadOnly(_) => None,
-            Failure::Index(error) => {
-                let source = io::Error::other(error.0.clone());
-                Some(IoError::new("change", &shared.files.dir.join("index"), source))
-            }
-        }
-    }
-}
-
-impl Shared {
+impl Commits {
     /// Fails batches that count on a blob that was lost.
-    pub(super) fn tell_lost(&self, jobs: &mut Vec<Waiting>) {
+    pub(super) fn tell_lost(&self, jobs: &mut Vec<Job>) {
         for job in std::mem::take(jobs).into_iter().rev() {
             // Whom nobody waits for, nobody hears.
             let lost = job.done.as_ref().and_then(|_| self.stage.tell_lost(&job.batch));
@@ -66,12 +28,12 @@ impl Shared {
     /// again, at last with the room of the ballast. False if there is nothing more to be done.
     pub(super) fn make_way(
         &self,
-        core: &mut Core,
+        writer: &mut Writer,
         staging: &mut Staging,
-        jobs: &mut Vec<Waiting>,
+        jobs: &mut Vec<Job>,
         failure: &Failure,
     ) -> bool {
-        if self.remove_doomed() || self.remove_waiting(core) {
+        if self.upkeep.remove_doomed() || self.upkeep.remove_waiting(writer) {
             return true;
         }
         let tiers: [fn(&Batch) -> bool; 2] = [Batch::takes_room, |batch| !batch.is_worth_ballast()];
@@ -85,12 +47,13 @@ impl Shared {
                 return true;
             }
         }
-        !jobs.is_empty() && self.spend_ballast()
+        !jobs.is_empty() && self.upkeep.spend_ballast()
     }
 
-    pub(super) fn fail_all(&self, staging: Staging, jobs: Vec<Waiting>, failure: &Failure) {
-        let lost = failure.loss(self);
-        self.stage.dropped(&self.files, &self.budget, staging, lost.as_ref());
+    pub(super) fn fail_all(&self, staging: Staging, jobs: Vec<Job>, failure: &Failure) {
+        let index = self.ground.files.dir.join("index");
+        let lost = failure.loss(&index).filter(|_| !self.health.is_read_only());
+        self.stage.dropped(&self.ground.files, &self.budget, staging, lost.as_ref());
         if failure.is_full() {
             self.budget.found_full();
         }
@@ -101,8 +64,8 @@ impl Shared {
         }
     }
 
-    fn refuse(&self, job: Waiting, error: CommitError) {
-        self.give_back(job.claim);
-        answer(job.done, Err(error));
+    fn refuse(&self, job: Job, error: CommitError) {
+        self.upkeep.give_back(job.claim);
+        job.answer(Err(error));
     }
 }

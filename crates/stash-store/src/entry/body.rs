@@ -1,7 +1,7 @@
 //! The body of a log entry.
 
+use super::op::{Kind, MOVED_PREFIX, Mark, Op, REF};
 use super::reader::Reader;
-use super::{Kind, MOVED_PREFIX, Mark, Op, REF};
 use crate::Ref;
 
 const RECORD_FIXED: usize = 120;

@@ -1,7 +1,7 @@
 //! The header of a log entry, and the digest over the headers of a batch.
 
+use super::op::{HEADER, MAX_BODY};
 use super::reader::Reader;
-use super::{HEADER, MAX_BODY};
 
 /// A header whose tag was right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

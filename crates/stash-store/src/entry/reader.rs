@@ -1,6 +1,6 @@
 //! Reads the fields of a log entry, one after the other.
 
-use super::REF;
+use super::op::REF;
 use crate::{Address, Ref};
 
 /// What is left to read. `None` where it is too short, or what stands there is no such field.

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use crate::check::Listed;
 use crate::disk::OpenMode;
 use crate::files::Files;
+use crate::finding::Listed;
 use crate::format::{Features, Format};
 use crate::index::{ChunkRow, Head, Index, Witness};
 use crate::log::{SEGMENT_HEADER, copy_of_format, create_segment};
@@ -13,11 +13,12 @@ use crate::scan::{Scan, Scanned};
 use crate::sync::Arc;
 use crate::{Disk, OpenError, OpenReport, Options};
 
-use super::segments::{self, Found};
-use super::{
-    DIRS, Opened, admit, assemble, clear, files, from_append, io_error, lock, make_dirs,
-    read_format, resolve, write_format,
+use super::directory::{
+    DIRS, admit, clear, files, from_append, io_error, lock, make_dirs, read_format, resolve,
+    write_format,
 };
+use super::open::{Opened, assemble};
+use super::segments::{self, Found};
 
 /// What was done before the index was made anew.
 #[derive(Debug, Default)]

@@ -13,8 +13,8 @@ use crate::scan::{Scan, Scanned};
 use crate::sync::Arc;
 use crate::{Address, OpenError, OpenReport};
 
+use super::directory::io_error;
 use super::segments::Found;
-use super::{LoadError, io_error};
 
 /// Bytes of entries applied in one transaction of the index.
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
@@ -23,6 +23,23 @@ const STEP_ENTRIES: usize = 8192;
 /// Files of blobs that are gone and may have been left by a cut, remembered to be removed; 40 bytes
 /// each. Beyond, they wait for the next full collection.
 const GONE: usize = 262_144;
+
+pub(super) enum LoadError {
+    Open(OpenError),
+    Index(IndexError),
+}
+
+impl From<OpenError> for LoadError {
+    fn from(error: OpenError) -> LoadError {
+        LoadError::Open(error)
+    }
+}
+
+impl From<IndexError> for LoadError {
+    fn from(error: IndexError) -> LoadError {
+        LoadError::Index(error)
+    }
+}
 
 type Applied = (Op, u64, Place);
 

@@ -9,7 +9,7 @@ use crate::index::Usage;
 use crate::log::{SEGMENT_HEADER, copy_of_format, read_segment_header};
 use crate::{OpenError, OpenReport};
 
-use super::io_error;
+use super::directory::io_error;
 
 /// A segment of the log, by its id.
 #[derive(Debug, Clone, PartialEq, Eq)]

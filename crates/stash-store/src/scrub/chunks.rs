@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::{Cursor, LEAST, Step};
+use super::pass::Cursor;
+use super::{LEAST, Step};
 use crate::disk::OpenMode;
 use crate::error::ScrubError;
 use crate::index::ChunkRow;
@@ -13,8 +14,8 @@ const PAGE: usize = 256;
 
 impl Step<'_> {
     pub(super) fn chunks(&mut self, after: Option<Address>) -> Result<(), ScrubError> {
-        self.shared().look().map_err(ReadError::from)?;
-        let rows = match self.shared().index().chunks_after(after, PAGE) {
+        self.open.ground.look().map_err(ReadError::from)?;
+        let rows = match self.open.ground.index().chunks_after(after, PAGE) {
             Ok(rows) => rows,
             Err(error) => return self.index_is_damaged(error),
         };
@@ -31,13 +32,13 @@ impl Step<'_> {
                     self.done.bytes += u64::from(len).max(LEAST);
                     let right = self.is_right(&address, len, &mut bytes)?;
                     // It may have been found damaged, which the index does not say yet.
-                    if !right || self.shared().stage.is_damaged(&address, &row) {
+                    if !right || self.open.stage.is_damaged(&address, &row) {
                         self.chunk(&address)?;
                     }
                 }
                 ChunkRow::Quarantined { len, .. } => {
                     self.done.bytes += u64::from(len).max(LEAST);
-                    self.shared().second_look(&address);
+                    self.open.second_look(&address);
                 }
                 _ => {}
             }
@@ -53,7 +54,7 @@ impl Step<'_> {
         len: u32,
         bytes: &mut Vec<u8>,
     ) -> Result<bool, ScrubError> {
-        let files = &self.shared().files;
+        let files = &self.open.ground.files;
         let path = files.chunk(address);
         let Ok(file) = files.disk.open(&path, OpenMode::Read) else {
             return Ok(false);
@@ -77,12 +78,12 @@ impl Step<'_> {
     fn cut(&mut self, address: &Address, len: u32, more: u64) -> Result<(), ScrubError> {
         let what = format!("its file is {more} bytes too long");
         self.note(Finding::Chunk { address: *address, what });
-        let shared = self.shared();
-        if shared.read_only().is_some() {
+        let open = self.open;
+        if open.health.read_only().is_some() {
             return Ok(());
         }
-        let path = shared.files.chunk(address);
-        let cut = shared.files.disk.open(&path, OpenMode::Write);
+        let path = open.ground.files.chunk(address);
+        let cut = open.ground.files.disk.open(&path, OpenMode::Write);
         match cut.and_then(|file| file.set_len(u64::from(len))) {
             // It was evicted meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -93,7 +94,7 @@ impl Step<'_> {
     /// Reads a blob as any reader does, which quarantines it if it is damaged. It may have been
     /// evicted, or replaced, since it was looked at.
     pub(super) fn chunk(&mut self, address: &Address) -> Result<(), ScrubError> {
-        match self.store.read_into(address, &mut Vec::new()) {
+        match self.open.read_into(address, &mut Vec::new()) {
             Ok(_) => Ok(()),
             Err(ReadError::Damaged { address, what }) => {
                 self.note(Finding::Chunk { address, what });

@@ -3,12 +3,11 @@
 use std::io;
 use std::ops::Range;
 
-use super::{Cursor, LEAST, Step};
-use crate::commit::lock;
+use super::pass::Cursor;
+use super::{LEAST, Step};
 use crate::disk::{DiskFile, OpenMode};
 use crate::entry::{BatchDigest, Mark, Op, Place};
-use crate::error::ScrubError;
-use crate::error::is_unreadable;
+use crate::error::{ScrubError, is_misplaced, is_unreadable};
 use crate::index::{ChunkRow, Witness};
 use crate::log::{SEGMENT_HEADER, copy_of_format, read_segment_header};
 use crate::scan::{Scan, Scanned};
@@ -54,14 +53,14 @@ impl Step<'_> {
         offset: u64,
         damaged: bool,
     ) -> Result<(), ScrubError> {
-        let (ids, end) = self.shared().log_now();
+        let (ids, end) = self.open.commits.log_now();
         let Some(&id) = ids.range(segment..).next() else {
             self.pass.cursor = Cursor::Chunks { after: None };
             return Ok(());
         };
         let (offset, damaged) = if id == segment { (offset, damaged) } else { (0, false) };
-        let path = self.shared().files.segment(id);
-        let file = match self.shared().files.disk.open(&path, OpenMode::Read) {
+        let path = self.open.ground.files.segment(id);
+        let file = match self.open.ground.files.disk.open(&path, OpenMode::Read) {
             Ok(file) => file,
             Err(error) => return self.unopened(id, error),
         };
@@ -79,16 +78,16 @@ impl Step<'_> {
     fn unopened(&mut self, id: u64, error: io::Error) -> Result<(), ScrubError> {
         let what = match error.kind() {
             io::ErrorKind::NotFound => "its file is missing".to_owned(),
-            _ if crate::store::is_misplaced(&error) => "its path is not a file's".to_owned(),
+            _ if is_misplaced(&error) => "its path is not a file's".to_owned(),
             _ => {
-                let path = self.shared().files.segment(id);
+                let path = self.open.ground.files.segment(id);
                 return Err(ScrubError::Io(IoError::new("open", &path, error)));
             }
         };
         self.done.bytes += LEAST;
         self.pass.cursor = Cursor::Log { segment: id + 1, offset: 0, damaged: false };
         // Unless it was retired meanwhile.
-        if self.shared().log_now().0.contains(&id) {
+        if self.open.commits.log_now().0.contains(&id) {
             self.tell(id, vec![(0..0, what)])?;
         }
         Ok(())
@@ -104,9 +103,9 @@ impl Step<'_> {
         damaged: bool,
         found: &mut Vec<Damage>,
     ) -> Result<(), ScrubError> {
-        let path = self.shared().files.segment(id);
+        let path = self.open.ground.files.segment(id);
         let failed = |e| ScrubError::Io(IoError::new("read", &path, e));
-        let log_key = self.shared().log_key;
+        let log_key = self.open.ground.format.log_key;
         let mut from = part.start;
         if from == 0 {
             self.done.bytes += LEAST;
@@ -167,13 +166,13 @@ impl Step<'_> {
             }
             Err(error) => return Err(error),
         }
-        let format = &self.shared().format;
+        let format = &self.open.ground.format;
         match read_segment_header(format, &header) {
             Ok((found, _)) if found == id => {}
             Ok(_) => note(0..128, "its header is of another segment"),
             Err(what) => note(0..128, what),
         }
-        let copy = copy_of_format(&header, &self.shared().files.dir);
+        let copy = copy_of_format(&header, &self.open.ground.files.dir);
         if !copy.is_ok_and(|copy| copy.is_of_same_store(format)) {
             note(128..SEGMENT_HEADER, "its copy of FORMAT is damaged");
         }
@@ -192,7 +191,7 @@ impl Step<'_> {
                 if !batch.damaged && !batch.fits(&mark) {
                     found.push((batch.start..end, "a mark does not fit its batch".to_owned()));
                 }
-                *batch = Batch::new(&self.shared().log_key, end, false);
+                *batch = Batch::new(&self.open.ground.format.log_key, end, false);
                 Ok(())
             }
             Scanned::Entry { op, sequence, place, tag, .. } => {
@@ -217,7 +216,7 @@ impl Step<'_> {
         if Address::of(&scan.payload(op, place)) == *address {
             return Ok(());
         }
-        match self.shared().index().chunk(address) {
+        match self.open.ground.index().chunk(address) {
             Ok(Some(ChunkRow::Log { place: now })) if now == place => self.chunk(address),
             Ok(_) => Ok(()),
             Err(error) => self.index_is_damaged(error),
@@ -229,11 +228,11 @@ impl Step<'_> {
         if found.is_empty() {
             return Ok(());
         }
-        let shared = self.shared();
-        lock(&shared.suspects).insert(id);
-        if shared.read_only().is_none() {
+        let open = self.open;
+        open.health.suspect(id);
+        if open.health.read_only().is_none() {
             for (range, _) in &found {
-                if let Err(error) = shared.files.keep_copy(id, range.start, range.end) {
+                if let Err(error) = open.ground.files.keep_copy(id, range.start, range.end) {
                     tracing::warn!(%error, "no copy of damage in the log could be kept");
                 }
             }
@@ -247,7 +246,7 @@ impl Step<'_> {
             let (from, to) = (range.start, range.end);
             self.note(Finding::Log { segment: id, from, to, what });
         }
-        match self.shared().index().witnesses_in(id, &ranges) {
+        match self.open.ground.index().witnesses_in(id, &ranges) {
             Ok(rows) => rows.iter().try_for_each(|row| self.witness(row)),
             Err(error) => self.index_is_damaged(error),
         }
@@ -258,7 +257,7 @@ impl Step<'_> {
     fn witness(&mut self, row: &Witness) -> Result<(), ScrubError> {
         match row {
             Witness::Chunk(address, ChunkRow::Log { .. }) => self.chunk(address),
-            Witness::Record(found) => match self.store.record(&found.hash) {
+            Witness::Record(found) => match self.open.record(&found.hash) {
                 Ok(_) => Ok(()),
                 Err(ReadError::RecordDamaged { hash, what }) => {
                     self.note(Finding::Record { hash, what });

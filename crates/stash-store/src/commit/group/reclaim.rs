@@ -1,117 +1,21 @@
-//! What the store itself puts into a group, to get room back.
+//! What the store itself puts into a group.
 
-use crate::sync::{AtomicU64, Ordering};
-
-use crate::batch::Step;
-use crate::entry::{HEADER, MOVED_PREFIX, Op, Place, entry_len};
+use super::Built;
+use crate::Address;
+use crate::batch::{Freed, MoveItem, Reclaim};
+use crate::entry::{HEADER, Op, Place};
 use crate::index::{ChunkRow, IndexError, Tables};
-use crate::shared::Shared;
-use crate::sync::Arc;
-use crate::{Address, Batch};
 
-use super::group::Built;
-
-/// Work on what nothing needs any more. Every condition is checked again in the group itself,
-/// under the lock under which batches check theirs.
-#[derive(Debug, Clone)]
-pub(crate) enum Reclaim {
-    /// Gives up blobs that nothing needs.
-    Collect { addresses: Vec<Address>, freed: Arc<Freed> },
-    /// Ends some references of a manifest that was given up.
-    Unref { manifest: Address, first: u32, last: bool, addresses: Vec<Address> },
-    /// Writes entries of an old segment again.
-    Move { items: Vec<MoveItem>, freed: Arc<Freed> },
-    /// Writes anew what the index still knows of entries that are damaged.
-    Salvage { ops: Vec<(Op, Place)> },
-    /// Says of files that lie in their places that they are here, unless the log says so.
-    Announce { files: Vec<(Address, u32)> },
-    /// The file of a blob lies in its place, and is right: it is here again, if it was found damaged,
-    /// or if nothing is known of it and something names it.
-    TakeBack { address: Address, len: u32 },
-    /// A segment is no longer part of the log.
-    Retire { segment: u64, floor: u64 },
-    /// The store has been open for so many seconds, in all its life.
-    Uptime(u64),
-}
-
-/// An entry of an old segment.
-#[derive(Debug, Clone)]
-pub(crate) struct MoveItem {
-    pub(crate) op: Op,
-    pub(crate) sequence: u64,
-    pub(crate) place: Place,
-    /// What follows the fields that `op` has: a record's or a blob's bytes.
-    pub(crate) payload: Vec<u8>,
-}
-
-impl MoveItem {
-    pub(crate) fn log_bytes(&self) -> u64 {
-        entry_len(u64::from(MOVED_PREFIX) + self.op.body_len(self.payload.len()))
-    }
-}
-
-/// Counts what was given up.
-#[derive(Debug, Default)]
-pub(crate) struct Freed {
-    pub(crate) chunks: AtomicU64,
-    pub(crate) file_bytes: AtomicU64,
-    pub(crate) moved_bytes: AtomicU64,
-    pub(crate) manifests: AtomicU64,
-}
-
-impl Freed {
-    fn add(counter: &AtomicU64, more: u64) {
-        counter.fetch_add(more, Ordering::Relaxed);
-    }
-}
-
-impl Reclaim {
-    pub(crate) fn batch(self) -> Batch {
-        let mut batch = Batch::new();
-        batch.steps.push(Step::Reclaim(self));
-        batch
-    }
-
-    /// True if there is more room once it is done, or the work that it belongs to.
-    pub(crate) fn gives_back(&self) -> bool {
-        match self {
-            Reclaim::Collect { .. } | Reclaim::Unref { .. } | Reclaim::Retire { .. } => true,
-            Reclaim::Move { .. } | Reclaim::Salvage { .. } => true,
-            Reclaim::Announce { .. } | Reclaim::TakeBack { .. } | Reclaim::Uptime(_) => false,
-        }
-    }
-
-    /// True if it is right only while the directory of the files of blobs is there.
-    pub(crate) fn is_about_files(&self) -> bool {
-        matches!(self, Reclaim::Collect { .. } | Reclaim::TakeBack { .. })
-    }
-
-    /// Bytes of log that it takes at most.
-    pub(crate) fn log_bytes(&self) -> u64 {
-        match self {
-            Reclaim::Collect { addresses, .. } => addresses.len() as u64 * entry_len(36),
-            Reclaim::Unref { addresses, .. } => entry_len(44 + addresses.len() as u64 * 32),
-            Reclaim::Move { items, .. } => items.iter().map(MoveItem::log_bytes).sum(),
-            Reclaim::Salvage { ops } => ops.iter().map(|(op, _)| entry_len(op.body_len(0))).sum(),
-            Reclaim::Announce { files } => files.len() as u64 * entry_len(36),
-            Reclaim::TakeBack { .. } => entry_len(36),
-            Reclaim::Retire { .. } => entry_len(16) + 2 * entry_len(8),
-            Reclaim::Uptime(_) => entry_len(8),
-        }
-    }
-}
-
-impl Built {
+impl Built<'_> {
     pub(super) fn reclaim(
         &mut self,
-        shared: &Shared,
         tables: &mut Tables<'_>,
         work: &Reclaim,
     ) -> Result<(), IndexError> {
         match work {
             Reclaim::Collect { addresses, freed } => {
                 for address in addresses {
-                    self.collect(shared, tables, address, freed)?;
+                    self.collect(tables, address, freed)?;
                 }
             }
             Reclaim::Unref { manifest, first, last, addresses } => {
@@ -144,7 +48,7 @@ impl Built {
                 }
             }
             Reclaim::TakeBack { address, len } => {
-                if tables.wants_back(address, |row| shared.stage.is_damaged(address, row))? {
+                if tables.wants_back(address, |row| self.stage.is_damaged(address, row))? {
                     self.write(tables, &Op::FileChunk { address: *address, len: *len }, &[])?;
                 }
             }
@@ -166,7 +70,6 @@ impl Built {
     /// Gives up one blob, unless it is needed after all.
     fn collect(
         &mut self,
-        shared: &Shared,
         tables: &mut Tables<'_>,
         address: &Address,
         freed: &Freed,
@@ -177,10 +80,10 @@ impl Built {
             tables.named(address);
             return Ok(());
         }
-        if !shared.stage.collecting(address) {
+        if !self.stage.collecting(address) {
             return Ok(());
         }
-        shared.lose();
+        self.health.lose();
         if let Some(ChunkRow::File { len, .. }) = row {
             self.doomed.push(*address);
             Freed::add(&freed.file_bytes, u64::from(len));
@@ -217,14 +120,13 @@ impl Built {
     /// Drops a record, and with it all that the index has under it.
     pub(super) fn drop_record(
         &mut self,
-        shared: &Shared,
         tables: &mut Tables<'_>,
         hash: &[u8; 32],
     ) -> Result<(), IndexError> {
         let Some(found) = tables.record(hash)? else {
             return Ok(());
         };
-        let op = match self.read_record(shared, found.place) {
+        let op = match self.read_record(found.place) {
             Some(Op::Record { hash: named, name, writer, n, refs }) if named == *hash => {
                 let (hash, sequence) = (*hash, found.sequence);
                 Op::Drop { hash, name, writer, n, sequence, refs }
@@ -236,11 +138,11 @@ impl Built {
     }
 
     /// The entry of a record that is in the log, or in this very group.
-    fn read_record(&self, shared: &Shared, place: Place) -> Option<Op> {
+    fn read_record(&self, place: Place) -> Option<Op> {
         let mut entry = vec![0; HEADER + usize::try_from(place.len).ok()?];
         if !self.copy_of(place, &mut entry) {
-            return shared.read_entry(place);
+            return self.ground.read_entry(place);
         }
-        shared.decode_entry(place, &entry)
+        self.ground.decode_entry(place, &entry)
     }
 }

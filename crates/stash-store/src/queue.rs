@@ -2,7 +2,7 @@
 
 use crate::batch::Receipt;
 use crate::budget::Claim;
-use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use crate::{Batch, CommitError};
 
 /// Whom to tell how a batch went.
@@ -16,6 +16,15 @@ pub(crate) struct Job {
     /// The room that it was granted.
     pub(crate) claim: Claim,
     pub(crate) done: Option<Done>,
+}
+
+impl Job {
+    /// Tells how it went, if somebody waits for that.
+    pub(crate) fn answer(self, result: Result<Receipt, CommitError>) {
+        if let Some(done) = self.done {
+            done(result);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -42,11 +51,11 @@ impl std::fmt::Debug for Queue {
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+        wait(&self.changed, state)
     }
 
     /// Adds a batch; with `wait`, once there is room for it.

@@ -1,0 +1,150 @@
+//! Reading blobs back.
+
+use std::io;
+
+use super::{Open, READS};
+use crate::chunk_dir::{ChunkDir, is_of_the_disk};
+use crate::disk::OpenMode;
+use crate::error::is_misplaced;
+use crate::index::ChunkRow;
+use crate::{Address, IoError, ReadError};
+
+impl Open {
+    /// See [`crate::Store::read_into`].
+    pub(crate) fn read_into(
+        &self,
+        address: &Address,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, ReadError> {
+        out.clear();
+        let result = self.read_chunk(address, out);
+        if !matches!(result, Ok(true)) {
+            out.clear();
+        }
+        result
+    }
+
+    fn read_chunk(&self, address: &Address, out: &mut Vec<u8>) -> Result<bool, ReadError> {
+        let mut failed = None;
+        for _ in 0..READS {
+            let row = self.chunk_rows(&[*address])?[0];
+            if let Some(ChunkRow::Quarantined { .. }) = row
+                && self.second_look(address)
+            {
+                continue;
+            }
+            let Some(row) = row.filter(ChunkRow::is_here) else {
+                return Ok(false);
+            };
+            let what = self.read_row(address, &row, out)?;
+            if self.stage.is_evicting(address) {
+                return Ok(false);
+            }
+            if self.stage.is_damaged(address, &row) {
+                // That the log does not say so yet is no reason not to look again.
+                match self.second_look(address) {
+                    true => continue,
+                    false => return Ok(false),
+                }
+            }
+            let Some(what) = what else {
+                return Ok(true);
+            };
+            // One that was evicted, replaced or written again elsewhere while it was read is not
+            // damaged: the index had the same row before and after.
+            if failed.replace(row) == Some(row) {
+                what.strike(&self.ground.files.chunks)?;
+                self.note_damage(*address, row.place());
+                return Err(ReadError::Damaged { address: *address, what: what.text });
+            }
+        }
+        let what = "it changes all the time".to_owned();
+        Err(ReadError::Damaged { address: *address, what })
+    }
+
+    fn chunk_rows(&self, addresses: &[Address]) -> Result<Vec<Option<ChunkRow>>, ReadError> {
+        self.ask(|index| index.chunks(addresses))
+    }
+
+    /// Reads what a row names. What is wrong with it, if something is.
+    fn read_row(
+        &self,
+        address: &Address,
+        row: &ChunkRow,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Wrong>, ReadError> {
+        let read = match *row {
+            ChunkRow::File { len, .. } => self.read_file(address, len, out),
+            _ => {
+                let (place, (at, len)) = (row.place(), row.place().body());
+                self.read_log(place.segment, at + 32, len.saturating_sub(32), out)
+            }
+        };
+        let is_file = matches!(row, ChunkRow::File { .. });
+        let error = match read {
+            Ok(()) => {
+                if is_file {
+                    self.ground.files.chunks.could_read();
+                }
+                let right = Address::of(out) == *address;
+                let text = || "its bytes do not hash to its address".to_owned();
+                return Ok((!right).then(|| Wrong { text: text(), by_disk: None }));
+            }
+            Err(error) => error,
+        };
+        if is_file {
+            // Of a file in a directory that is away, nothing is known.
+            self.ground.look()?;
+        }
+        let what = match error.source.kind() {
+            io::ErrorKind::NotFound => "its file is missing",
+            io::ErrorKind::UnexpectedEof => "its file is too short",
+            _ if is_misplaced(&error.source) => "its path is not a file's",
+            _ if error.is_unreadable() => "the disk cannot read it",
+            _ if is_file && is_of_the_disk(&error.source) => {
+                self.ground.files.chunks.could_not_read(&error)?;
+                return Err(ReadError::Io(error));
+            }
+            _ => return Err(ReadError::Io(error)),
+        };
+        let text = what.to_owned();
+        Ok(Some(Wrong { text, by_disk: (is_file && error.is_unreadable()).then_some(error) }))
+    }
+
+    fn read_file(&self, address: &Address, len: u32, out: &mut Vec<u8>) -> Result<(), IoError> {
+        let path = self.ground.files.chunk(address);
+        let file = self.ground.files.disk.open(&path, OpenMode::Read);
+        let file = file.map_err(|e| IoError::new("open", &path, e))?;
+        out.resize(usize::try_from(len).unwrap_or(0), 0);
+        file.read_at(0, out).map_err(|e| IoError::new("read", &path, e))
+    }
+
+    pub(super) fn read_log(
+        &self,
+        segment: u64,
+        at: u64,
+        len: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<(), IoError> {
+        let (file, path) = self.ground.segments.get(segment)?;
+        out.resize(usize::try_from(len).unwrap_or(0), 0);
+        file.read_at(at, out).map_err(|e| IoError::new("read", &path, e))
+    }
+}
+
+/// What is wrong with a blob.
+struct Wrong {
+    text: String,
+    /// What the disk answered, if it failed to read the file.
+    by_disk: Option<IoError>,
+}
+
+impl Wrong {
+    /// Counts a failure of the disk. `Err` if that, and not the blob, is to blame.
+    fn strike(&self, chunks: &ChunkDir) -> Result<(), ReadError> {
+        match &self.by_disk {
+            Some(error) => Ok(chunks.could_not_read(error)?),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Asking the index of an open store.
+
+use super::Open;
+use crate::batch::Reclaim;
+use crate::index::{ChunkRow, Index, IndexError};
+use crate::stage::Leaving;
+use crate::{Address, ChunkState, ReadError};
+
+impl Open {
+    /// Asks the index. If it is damaged, it is made anew from the log, and asked once more.
+    pub(crate) fn ask<T>(
+        &self,
+        question: impl Fn(&Index) -> Result<T, IndexError>,
+    ) -> Result<T, ReadError> {
+        match question(&self.ground.index()) {
+            Ok(answer) => Ok(answer),
+            Err(error) if self.mend(&error.0) => Ok(question(&self.ground.index())?),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Has the index made anew from the log. False if it cannot be, here and now.
+    pub(crate) fn mend(&self, what: &str) -> bool {
+        // The committer mends it; while it runs a callback, it cannot.
+        if self.health.is_read_only() || self.commits.is_committer() {
+            return false;
+        }
+        self.upkeep.work.damaged(what.to_owned());
+        // Nothing to write; not a flush, which would be told what others have lost.
+        self.commits.reclaim(Reclaim::Salvage { ops: Vec::new() }).is_ok()
+    }
+
+    /// For each blob, whether it is durable and here.
+    pub(crate) fn here(&self, addresses: &[Address]) -> Result<Vec<bool>, ReadError> {
+        let states = self.states(addresses)?;
+        Ok(states.iter().map(|state| matches!(state, ChunkState::Here { .. })).collect())
+    }
+
+    /// For each blob, whether it is durable and here, and if not, why.
+    pub(crate) fn states(&self, addresses: &[Address]) -> Result<Vec<ChunkState>, ReadError> {
+        // Before the index is asked, and after: a mark goes once the index says the same, and the
+        // rows may be older than that.
+        let before = self.stage.leaving(addresses);
+        let rows = self.ask(|index| index.chunks(addresses))?;
+        // What the index says of files holds where they should be.
+        if rows.iter().flatten().any(|row| matches!(row, ChunkRow::File { .. })) {
+            self.ground.look()?;
+        }
+        let after = self.stage.leaving(addresses);
+        let state = |(row, (before, after)): (Option<ChunkRow>, (Leaving, Leaving))| match row {
+            None => ChunkState::Absent,
+            Some(ChunkRow::Evicted { .. }) => ChunkState::Evicted,
+            Some(ChunkRow::Quarantined { .. }) => ChunkState::Quarantined,
+            Some(_) if before.evicting || after.evicting => ChunkState::Evicted,
+            Some(row) if before.is_damaged(&row) || after.is_damaged(&row) => {
+                ChunkState::Quarantined
+            }
+            Some(row) => ChunkState::Here { len: row.len() },
+        };
+        Ok(rows.into_iter().zip(before.into_iter().zip(after)).map(state).collect())
+    }
+}
