@@ -1,14 +1,15 @@
 //! Checking a store against itself: the index, the log, the files, and the sums.
 
-use std::io;
 use std::path::PathBuf;
 
 use crate::chunk_dir::Marker;
 use crate::disk::OpenMode;
 use crate::entry::{HEADER, Header, Op, Place};
-use crate::error::{is_misplaced, is_unreadable};
+use crate::error::is_unreadable;
+use crate::files::Seen;
 pub use crate::finding::{LISTED, Listed};
 use crate::index::{AuditCursor, ChunkRow, State, Witness};
+use crate::log::Unread;
 use crate::open::Open;
 use crate::strays::{StrayFile, Strays};
 use crate::{Address, Finding, IoError, ReadError};
@@ -218,36 +219,17 @@ impl Check<'_> {
     }
 
     fn entry(&mut self, place: Place) -> Result<Found, ReadError> {
-        let len = usize::try_from(place.len).unwrap_or(0);
-        let mut entry = vec![0; HEADER + len];
-        let at = u64::from(place.offset);
-        let read = match self.open.ground.segments.get(place.segment) {
-            Ok((file, path)) => {
-                file.read_at(at, &mut entry).map_err(|e| IoError::new("read", &path, e))
-            }
-            Err(error) => Err(error),
+        let entry = match self.open.ground.segments.read(place) {
+            Ok(entry) => entry,
+            Err(Unread::Damaged(what)) => return Ok(Found::Damaged(what)),
+            Err(Unread::Failed(error)) => return Err(ReadError::Io(error)),
         };
-        if let Err(error) = read {
-            return match error.source.kind() {
-                io::ErrorKind::NotFound => Ok(Found::Damaged("its segment of the log is missing")),
-                io::ErrorKind::UnexpectedEof => {
-                    Ok(Found::Damaged("its segment of the log is too short"))
-                }
-                _ if error.is_unreadable() => Ok(Found::Damaged("the disk cannot read it")),
-                _ => Err(ReadError::Io(error)),
-            };
-        }
         self.report.bytes_read += entry.len() as u64;
-        let Some(header) =
-            Header::decode(&entry, &self.open.ground.format.log_key, place.segment, at)
-        else {
-            return Ok(Found::Damaged("the header of its log entry does not match its tag"));
+        let header = match Header::of_entry(&entry, &self.open.ground.format.log_key, place) {
+            Ok(header) => header,
+            Err(what) => return Ok(Found::Damaged(what)),
         };
-        let body = &entry[HEADER..];
-        if header.len != place.len || crc32fast::hash(body) != header.crc {
-            return Ok(Found::Damaged("the checksum of its log entry does not match"));
-        }
-        match Op::decode(header.kind, body) {
+        match Op::decode(header.kind, &entry[HEADER..]) {
             Some(op) => Ok(Found::Entry { op, sequence: header.sequence, entry }),
             None => Ok(Found::Damaged("its log entry is not understood")),
         }
@@ -257,15 +239,13 @@ impl Check<'_> {
     fn file(&mut self, address: &Address, len: u32) -> Result<Option<String>, ReadError> {
         self.report.files += 1;
         let path = self.open.ground.files.chunk(address);
-        let file = match self.open.ground.files.disk.open(&path, OpenMode::Read) {
-            Ok(file) => file,
-            Err(error) => {
+        let file = match self.open.ground.files.see(&path) {
+            Ok(Seen::File(file)) => file,
+            seen => {
                 self.open.ground.look()?;
-                return match error.kind() {
-                    io::ErrorKind::NotFound => Ok(Some("its file is missing".to_owned())),
-                    _ if is_misplaced(&error) => Ok(Some("its path is not a file's".to_owned())),
-                    _ => Err(ReadError::Io(IoError::new("open", &path, error))),
-                };
+                let nothing = matches!(seen?, Seen::Nothing);
+                let what = if nothing { "its file is missing" } else { "its path is not a file's" };
+                return Ok(Some(what.to_owned()));
             }
         };
         let failed = |e| ReadError::Io(IoError::new("read", &path, e));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::batch::{Freed, MoveItem, Reclaim};
 use crate::disk::OpenMode;
 use crate::entry::{Op, Place};
-use crate::error::{CollectError, is_unreadable};
+use crate::error::CollectError;
 use crate::index::{GoesBy, Usage};
 use crate::log::{SEGMENT_HEADER, SegmentFile};
 use crate::open::Open;
@@ -82,10 +82,9 @@ impl Compaction {
         let len = others.remove(&segment).map_or(0, |file| file.len);
         let path = open.ground.files.segment(segment);
         let scan = match open.ground.files.disk.open(&path, OpenMode::Read) {
-            Ok(file) => Some(
-                Scan::new(file, open.ground.format.log_key, segment, SEGMENT_HEADER)
-                    .map_err(|e| IoError::new("read", &path, e))?,
-            ),
+            Ok(file) => {
+                Some(Scan::new((file, &path), open.ground.format.log_key, segment, SEGMENT_HEADER)?)
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             Err(e) => return Err(IoError::new("open", &path, e).into()),
         };
@@ -147,14 +146,11 @@ impl Compaction {
         };
         let scanned = match scan.next() {
             Ok(scanned) => scanned,
-            Err(error) if is_unreadable(&error) => {
+            Err(error) if error.is_unreadable() => {
                 self.damaged = true;
                 return Ok(Next::End);
             }
-            Err(error) => {
-                let path = self.open.ground.files.segment(self.segment);
-                return Err(IoError::new("read", &path, error).into());
-            }
+            Err(error) => return Err(error.into()),
         };
         let (op, sequence, place) = match scanned {
             Scanned::Entry { op, sequence, place, .. } => (op, sequence, place),

@@ -7,4 +7,4 @@ mod reader;
 
 pub(crate) use body::record_bytes;
 pub(crate) use header::{BatchDigest, Header};
-pub(crate) use op::{HEADER, HEADER_U32, Kind, MOVED_PREFIX, Mark, Op, Place, entry_len};
+pub(crate) use op::{HEADER, Kind, MOVED_PREFIX, Mark, Op, Place, entry_len};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::chunk_dir::ChunkDir;
 use crate::disk::{DiskFile, OpenMode};
-use crate::error::is_gone;
+use crate::error::{is_gone, is_misplaced};
 use crate::nest::{nest, sha1_of};
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, lock, thread};
 use crate::{Address, Disk, IoError, Nest};
@@ -18,6 +18,31 @@ const SYNCS_AT_ONCE: usize = 8;
 const COPY: usize = 1024 * 1024;
 /// Directories remembered as durable, about 100 bytes each; beyond, all are forgotten.
 const KNOWN_DIRS: usize = 70_000;
+
+/// What lies in the place of a file.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    File(Arc<dyn DiskFile>),
+    Nothing,
+    /// A link, a directory or something else.
+    Other,
+}
+
+/// Calls `visit` with the path of every file below a directory.
+pub(crate) fn each_below<E: From<IoError>>(
+    disk: &dyn Disk,
+    dir: &Path,
+    visit: &mut dyn FnMut(PathBuf) -> Result<(), E>,
+) -> Result<(), E> {
+    for entry in disk.list(dir).map_err(|e| IoError::new("list", dir, e))? {
+        let path = dir.join(&entry.name);
+        match entry.is_dir {
+            true => each_below(disk, &path, visit)?,
+            false => visit(path)?,
+        }
+    }
+    Ok(())
+}
 
 /// Knows where everything lies.
 #[derive(Debug)]
@@ -71,6 +96,16 @@ impl Files {
 
     pub(crate) fn quarantine(&self, name: &str) -> PathBuf {
         self.dir.join("quarantine").join(name)
+    }
+
+    /// Looks at what lies in the place of a file.
+    pub(crate) fn see(&self, path: &Path) -> Result<Seen, IoError> {
+        match self.disk.open(path, OpenMode::Read) {
+            Ok(file) => Ok(Seen::File(file)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Seen::Nothing),
+            Err(e) if is_misplaced(&e) => Ok(Seen::Other),
+            Err(e) => Err(IoError::new("open", path, e)),
+        }
     }
 
     /// Writes a new file and leaves it unsynced. Removes it again if it cannot be written whole.

@@ -147,7 +147,8 @@ fn check(file: &[u8], pieces: &[Piece]) -> bool {
     let (disk, path) = (MemDisk::new(1), Path::new("/segment"));
     let handle = disk.open(path, OpenMode::Create).expect("an empty disk");
     handle.write_at(0, file).expect("an empty disk");
-    let mut scan = Scan::new(handle, KEY, SEGMENT, SEGMENT_HEADER).expect("the file is there");
+    let scan = Scan::new((handle, path), KEY, SEGMENT, SEGMENT_HEADER);
+    let mut scan = scan.expect("the file is there");
     let mut expected = pieces.iter();
     let (mut last, mut understood) = (SEGMENT_HEADER, true);
     loop {

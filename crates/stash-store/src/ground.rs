@@ -7,10 +7,12 @@ use crate::format::Format;
 use crate::index::{ChunkRow, Index};
 use crate::log::Segments;
 use crate::sync::{Arc, PoisonError, RwLock};
-use crate::{Address, Away, Committer, Options};
+use crate::{Address, Away, Committer, Options, ReadError};
 
-/// Rows of the index read at once.
-const PAGE: usize = 256;
+/// Rows of the index read at once, to try one.
+const TRIED: usize = 256;
+/// Rows of the index read at once, to see all.
+const PAGE: usize = 4096;
 
 /// What all parts of an open store stand on. Every part that has it has it last: so the store stays
 /// locked until all of them are gone.
@@ -53,23 +55,36 @@ impl Ground {
 
     /// The entry at a place, the original one if it was moved. `None` if it is damaged or gone.
     pub(crate) fn read_entry(&self, place: Place) -> Option<Op> {
-        let mut entry = vec![0; HEADER + usize::try_from(place.len).ok()?];
-        let (file, _) = self.segments.get(place.segment).ok()?;
-        file.read_at(u64::from(place.offset), &mut entry).ok()?;
-        self.decode_entry(place, &entry)
+        self.decode_entry(place, &self.segments.read(place).ok()?)
     }
 
     /// An entry, header and body, that was read from a place.
     pub(crate) fn decode_entry(&self, place: Place, entry: &[u8]) -> Option<Op> {
-        let at = u64::from(place.offset);
-        let header = Header::decode(entry, &self.format.log_key, place.segment, at)?;
-        let body = entry.get(HEADER..)?;
-        if header.len != place.len || crc32fast::hash(body) != header.crc {
-            return None;
-        }
-        match Op::decode(header.kind, body)? {
+        let header = Header::of_entry(entry, &self.format.log_key, place).ok()?;
+        match Op::decode(header.kind, &entry[HEADER..])? {
             Op::Moved { op, .. } => Some(*op),
             op => Some(op),
+        }
+    }
+
+    /// Calls `visit` with every blob that is announced to lie in a file of its own, until it says
+    /// false.
+    pub(crate) fn each_file<E: From<ReadError>>(
+        &self,
+        mut visit: impl FnMut(&Address, &ChunkRow) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let mut after = None;
+        loop {
+            let rows = self.index().chunks_after(after, PAGE).map_err(ReadError::from)?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(());
+            };
+            after = Some(*last);
+            for (address, row) in &rows {
+                if matches!(row, ChunkRow::File { .. }) && !visit(address, row)? {
+                    return Ok(());
+                }
+            }
         }
     }
 
@@ -92,9 +107,9 @@ impl Ground {
     /// Tries to read one blob, another one each time. True if the disk reads it.
     fn reads_one(&self, after: Option<Address>) -> bool {
         let (index, chunks) = (self.index(), &self.files.chunks);
-        let mut next = index.chunks_after(after, PAGE).unwrap_or_default();
+        let mut next = index.chunks_after(after, TRIED).unwrap_or_default();
         if next.is_empty() {
-            next = index.chunks_after(None, PAGE).unwrap_or_default();
+            next = index.chunks_after(None, TRIED).unwrap_or_default();
         }
         chunks.tried(next.last().map(|(address, _)| *address));
         let is_file = |row: &ChunkRow| matches!(row, ChunkRow::File { .. });

@@ -1,6 +1,7 @@
 //! The log: segments that only grow, and the one who writes at their end.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{DiskFile, OpenMode};
@@ -87,10 +88,39 @@ impl Segments {
         Ok((file, path))
     }
 
+    /// The entry at a place, header and body, as it is there.
+    pub(crate) fn read(&self, place: Place) -> Result<Vec<u8>, Unread> {
+        let mut entry = vec![0; HEADER + usize::try_from(place.len).unwrap_or(0)];
+        let read = self.get(place.segment).and_then(|(file, path)| {
+            let read = file.read_at(u64::from(place.offset), &mut entry);
+            read.map_err(|e| IoError::new("read", &path, e))
+        });
+        match read {
+            Ok(()) => Ok(entry),
+            Err(error) => Err(match error.source.kind() {
+                io::ErrorKind::NotFound => Unread::Damaged("its segment of the log is missing"),
+                io::ErrorKind::UnexpectedEof => {
+                    Unread::Damaged("its segment of the log is too short")
+                }
+                _ if error.is_unreadable() => Unread::Damaged("the disk cannot read it"),
+                _ => Unread::Failed(error),
+            }),
+        }
+    }
+
     /// Closes a segment that is no longer part of the log.
     pub(crate) fn forget(&self, id: u64) {
         lock(&self.open).remove(&id);
     }
+}
+
+/// The reason for which an entry could not be read.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// It is not there, or not as it should be.
+    Damaged(&'static str),
+    /// The disk failed, which says nothing of the entry.
+    Failed(IoError),
 }
 
 /// A segment's file.

@@ -1,21 +1,19 @@
 //! Making a store anew from its log and its files.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::PathBuf;
 
 use crate::batch::Reclaim;
 use crate::disk::{DiskFile, OpenMode};
-use crate::error::is_misplaced;
+use crate::files::Seen;
 use crate::finding::Listed;
-use crate::index::ChunkRow;
 use crate::open::Open;
 use crate::recover::Salvaged;
 use crate::strays::{StrayFile, Strays};
 use crate::sync::Arc;
-use crate::{Address, IoError, OpenError, ReadError};
+use crate::{Address, IoError, OpenError};
 
-/// Rows of the index read at once, and files announced in one batch: 18 KiB of log.
+/// Files announced in one batch: 18 KiB of log.
 const PAGE: usize = 256;
 
 /// What [`crate::Store::rebuild`] did, and what it could not save.
@@ -120,32 +118,20 @@ fn announce(
 
 /// Quarantines blobs whose files are not there.
 fn miss(open: &Open, report: &mut RebuildReport) -> Result<(), OpenError> {
-    let mut after = None;
-    loop {
-        let rows = open.ground.index().chunks_after(after, PAGE).map_err(ReadError::from)?;
-        let Some((last, _)) = rows.last() else {
-            return Ok(());
-        };
-        after = Some(*last);
-        for (address, row) in &rows {
-            if let ChunkRow::File { len, place } = row
-                && !is_there(open, address, *len)?
-            {
-                report.missing.add(*address);
-                open.note_damage(*address, *place);
-            }
+    open.ground.each_file(|address, row| {
+        if !is_there(open, address, row.len())? {
+            report.missing.add(*address);
+            open.note_damage(*address, row.place());
         }
-    }
+        Ok(true)
+    })
 }
 
 fn is_there(open: &Open, address: &Address, len: u32) -> Result<bool, IoError> {
     let path = open.ground.files.chunk(address);
-    match open.ground.files.disk.open(&path, OpenMode::Read) {
-        Ok(file) => {
-            let there = file.len().map_err(|e| IoError::new("read", &path, e))?;
-            Ok(there >= u64::from(len))
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound || is_misplaced(&e) => Ok(false),
-        Err(e) => Err(IoError::new("open", &path, e)),
-    }
+    let Seen::File(file) = open.ground.files.see(&path)? else {
+        return Ok(false);
+    };
+    let there = file.len().map_err(|e| IoError::new("read", &path, e))?;
+    Ok(there >= u64::from(len))
 }

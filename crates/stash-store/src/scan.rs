@@ -1,9 +1,11 @@
 //! Reading a segment from front to back, past damage.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
+use crate::IoError;
 use crate::disk::DiskFile;
-use crate::entry::{HEADER, Header, Kind, Op, Place, entry_len};
+use crate::entry::{BatchDigest, HEADER, Header, Kind, Mark, Op, Place, entry_len};
 use crate::sync::Arc;
 
 /// Bytes read at once.
@@ -20,10 +22,44 @@ pub(crate) enum Scanned {
     End { at: u64 },
 }
 
+/// A batch that is being read.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// Where it begins.
+    pub(crate) start: u64,
+    /// A part of it is damaged: its mark cannot be judged.
+    pub(crate) damaged: bool,
+    first: Option<u64>,
+    count: u64,
+    digest: BatchDigest,
+}
+
+impl Batch {
+    pub(crate) fn new(log_key: &[u8; 32], start: u64) -> Batch {
+        let digest = BatchDigest::new(log_key);
+        Batch { start, damaged: false, first: None, count: 0, digest }
+    }
+
+    pub(crate) fn add(&mut self, sequence: u64, tag: &[u8; 8]) {
+        self.first.get_or_insert(sequence);
+        self.count += 1;
+        self.digest.add_tag(tag);
+    }
+
+    /// True if all that the mark speaks of was read, and nothing else.
+    pub(crate) fn is_whole(&self, mark: &Mark) -> bool {
+        !self.damaged
+            && u64::from(mark.count) == self.count
+            && self.first.is_none_or(|first| first == mark.first)
+            && self.digest.finish() == mark.digest
+    }
+}
+
 /// Reads a segment's entries in order.
 #[derive(Debug)]
 pub(crate) struct Scan {
     file: Arc<dyn DiskFile>,
+    path: PathBuf,
     log_key: [u8; 32],
     segment: u64,
     len: u64,
@@ -36,22 +72,14 @@ pub(crate) struct Scan {
 
 impl Scan {
     pub(crate) fn new(
-        file: Arc<dyn DiskFile>,
+        (file, path): (Arc<dyn DiskFile>, &Path),
         log_key: [u8; 32],
         segment: u64,
         at: u64,
-    ) -> std::io::Result<Scan> {
-        let len = file.len()?;
-        Ok(Scan {
-            file,
-            log_key,
-            segment,
-            len,
-            at,
-            window: Vec::new(),
-            window_start: 0,
-            padding: 0..0,
-        })
+    ) -> Result<Scan, IoError> {
+        let len = file.len().map_err(|e| IoError::new("read", path, e))?;
+        let (path, window) = (path.to_owned(), Vec::new());
+        Ok(Scan { file, path, log_key, segment, len, at, window, window_start: 0, padding: 0..0 })
     }
 
     /// Reads no further than to `end`.
@@ -85,7 +113,7 @@ impl Scan {
     }
 
     /// Makes `n` bytes from `at` available, or as many as there are.
-    fn fill(&mut self, at: u64, n: usize) -> std::io::Result<Range<usize>> {
+    fn fill(&mut self, at: u64, n: usize) -> Result<Range<usize>, IoError> {
         let end = self.len.min(at.saturating_add(n as u64));
         let have = self.window_start..self.window_start + self.window.len() as u64;
         if !(at >= have.start && end <= have.end) {
@@ -93,14 +121,15 @@ impl Scan {
             let size = self.len.saturating_sub(at).min(want);
             self.window.resize(usize::try_from(size).unwrap_or(0), 0);
             self.window_start = at;
-            self.file.read_at(at, &mut self.window)?;
+            let read = self.file.read_at(at, &mut self.window);
+            read.map_err(|e| IoError::new("read", &self.path, e))?;
         }
         let start = usize::try_from(at - self.window_start).unwrap_or(usize::MAX);
         let end = usize::try_from(end.max(at) - self.window_start).unwrap_or(usize::MAX);
         Ok(start..end)
     }
 
-    fn header(&mut self, at: u64) -> std::io::Result<Option<(Header, [u8; 8])>> {
+    fn header(&mut self, at: u64) -> Result<Option<(Header, [u8; 8])>, IoError> {
         let range = self.fill(at, HEADER)?;
         let bytes = &self.window[range];
         let header = Header::decode(bytes, &self.log_key, self.segment, at);
@@ -111,7 +140,7 @@ impl Scan {
         }))
     }
 
-    pub(crate) fn next(&mut self) -> std::io::Result<Scanned> {
+    pub(crate) fn next(&mut self) -> Result<Scanned, IoError> {
         let at = self.at;
         if at >= self.len {
             return Ok(Scanned::End { at: self.len });
@@ -143,7 +172,7 @@ impl Scan {
     }
 
     /// Looks for the next valid header. Stored bytes cannot pass for one: the tag is keyed.
-    fn skip(&mut self, from: u64) -> std::io::Result<Scanned> {
+    fn skip(&mut self, from: u64) -> Result<Scanned, IoError> {
         let mut at = from + 8;
         while at + HEADER as u64 <= self.len {
             if self.header(at)?.is_some() {

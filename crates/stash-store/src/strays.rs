@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use crate::chunk_dir::MARKER;
-use crate::disk::OpenMode;
 use crate::error::{CollectError, is_misplaced, is_unreadable};
+use crate::files::Seen;
 use crate::index::ChunkRow;
 use crate::nest::sha1_of;
 use crate::open::Open;
@@ -14,8 +14,6 @@ use crate::{Address, IoError, MAX_BLOB_BYTES, ReadError, hex};
 /// Names of announced files that are remembered at once, about 70 bytes each; with more of them,
 /// the index is read several times.
 const REMEMBERED: u64 = 131_072;
-/// Rows of the index read at once.
-const PAGE: usize = 4096;
 
 /// Looks through `chunks/`, a directory at a time.
 #[derive(Debug)]
@@ -98,21 +96,12 @@ impl Strays {
         let next = self.todo.iter().take(self.at_once.saturating_sub(1)).cloned();
         self.known = std::iter::once(name.to_owned()).chain(next).collect();
         self.announced.clear();
-        let mut after = None;
-        loop {
-            let index = open.ground.index();
-            let page = index.chunks_after(after, PAGE)?;
-            for (address, row) in &page {
-                let path = open.ground.files.chunk(address);
-                if matches!(row, ChunkRow::File { .. }) && self.knows(open, &path) {
-                    self.announced.insert(sha1_of(address.as_bytes()));
-                }
+        open.ground.each_file(|address, _| {
+            if self.knows(open, &open.ground.files.chunk(address)) {
+                self.announced.insert(sha1_of(address.as_bytes()));
             }
-            match page.last() {
-                Some((last, _)) => after = Some(*last),
-                None => return Ok(()),
-            }
-        }
+            Ok(true)
+        })
     }
 
     fn knows(&self, open: &Open, path: &Path) -> bool {
@@ -213,8 +202,8 @@ impl StrayFile {
 
 /// False if somebody else has removed it.
 fn remove_if_there(open: &Open, path: &Path) -> Result<bool, IoError> {
-    match open.ground.files.disk.open(path, OpenMode::Read) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+    match open.ground.files.see(path) {
+        Ok(Seen::Nothing) => Ok(false),
         _ => open.ground.files.remove_durably(std::iter::once(path.to_owned())).map(|()| true),
     }
 }
@@ -222,11 +211,10 @@ fn remove_if_there(open: &Open, path: &Path) -> Result<bool, IoError> {
 /// What a file is; no blob if it is too long for one, or cannot be read. `None` if it is gone.
 fn identify(open: &Open, path: &Path) -> Result<Option<StrayFile>, ReadError> {
     let stray = |len, address| Ok(Some(StrayFile { path: path.to_owned(), len, address }));
-    let file = match open.ground.files.disk.open(path, OpenMode::Read) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) if is_misplaced(&e) => return stray(0, None),
-        Err(e) => return Err(IoError::new("open", path, e).into()),
+    let file = match open.ground.files.see(path)? {
+        Seen::File(file) => file,
+        Seen::Nothing => return Ok(None),
+        Seen::Other => return stray(0, None),
     };
     let failed = |e| ReadError::from(IoError::new("read", path, e));
     let len = file.len().map_err(failed)?;

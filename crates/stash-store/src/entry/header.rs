@@ -1,6 +1,6 @@
 //! The header of a log entry, and the digest over the headers of a batch.
 
-use super::op::{HEADER, MAX_BODY};
+use super::op::{HEADER, MAX_BODY, Place};
 use super::reader::Reader;
 
 /// A header whose tag was right.
@@ -24,6 +24,20 @@ fn tag(log_key: &[u8; 32], segment: u64, offset: u64, fields: &[u8]) -> [u8; 8] 
 }
 
 impl Header {
+    /// The header of a whole entry that was read from a place. `Err` says what is wrong with the entry.
+    pub(crate) fn of_entry(
+        entry: &[u8],
+        log_key: &[u8; 32],
+        place: Place,
+    ) -> Result<Header, &'static str> {
+        let header = Header::decode(entry, log_key, place.segment, u64::from(place.offset))
+            .ok_or("the header of its log entry does not match its tag")?;
+        if header.len != place.len || crc32fast::hash(&entry[HEADER..]) != header.crc {
+            return Err("the checksum of its log entry does not match");
+        }
+        Ok(header)
+    }
+
     pub(crate) fn encode(&self, log_key: &[u8; 32], segment: u64, offset: u64) -> [u8; HEADER] {
         let mut out = [0; HEADER];
         out[..4].copy_from_slice(&self.len.to_le_bytes());

@@ -3,7 +3,6 @@
 use crate::{Address, Ref};
 
 pub(crate) const HEADER: usize = 32;
-pub(crate) const HEADER_U32: u32 = 32;
 /// Bytes of a body at most: a manifest of [`crate::batch::MAX_MANIFEST_REFS`], or a blob of
 /// [`crate::MAX_SMALL`], with room.
 pub(crate) const MAX_BODY: u32 = 2 * 1024 * 1024;

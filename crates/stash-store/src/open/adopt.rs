@@ -2,15 +2,12 @@
 
 use super::Open;
 use crate::chunk_dir::Marker;
-use crate::index::ChunkRow;
 use crate::{IoError, OpenError, ReadError};
 
 /// Announced files that are looked for before a directory without a marker is held not to be this
 /// store's: one that is right is enough, and a store that lost half of its files has 1 in 2^64 of
 /// finding none.
 const LOOKED_FOR: usize = 64;
-/// Rows of the index read at once.
-const PAGE: usize = 256;
 
 impl Open {
     /// Marks the directory of a store that is being opened, if it has no marker and is this store's:
@@ -61,20 +58,12 @@ impl Open {
 
     /// True if any of some announced files is there and right.
     fn has_any(&self) -> Result<bool, ReadError> {
-        let (mut after, mut left) = (None, LOOKED_FOR);
-        loop {
-            let rows = self.ground.index().chunks_after(after, PAGE)?;
-            let Some((last, _)) = rows.last().filter(|_| left > 0) else {
-                return Ok(false);
-            };
-            after = Some(*last);
-            let files = rows.iter().filter(|(_, row)| matches!(row, ChunkRow::File { .. }));
-            for (address, _) in files.take(left) {
-                left -= 1;
-                if self.right(address, &self.ground.files.chunk(address)).is_some() {
-                    return Ok(true);
-                }
-            }
-        }
+        let (mut left, mut any) = (LOOKED_FOR, false);
+        self.ground.each_file(|address, _| {
+            any = self.right(address, &self.ground.files.chunk(address)).is_some();
+            left -= 1;
+            Ok::<_, ReadError>(!any && left > 0)
+        })?;
+        Ok(any)
     }
 }

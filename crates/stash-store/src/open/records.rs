@@ -1,10 +1,9 @@
 //! Reading records back.
 
-use std::io;
-
 use super::{Open, READS};
-use crate::entry::{HEADER, HEADER_U32, Header, record_bytes};
+use crate::entry::{HEADER, Header, record_bytes};
 use crate::index::Located;
+use crate::log::Unread;
 use crate::{ReadError, StoredRecord};
 
 impl Open {
@@ -43,30 +42,14 @@ impl Open {
     }
 
     fn load_once(&self, found: &Located) -> Result<StoredRecord, ReadError> {
-        let hash = found.hash;
+        let (hash, place) = (found.hash, found.place);
         let damaged = |what: &str| ReadError::RecordDamaged { hash, what: what.to_owned() };
-        let place = found.place;
-        let mut entry = Vec::new();
-        let len = place.len.saturating_add(HEADER_U32);
-        match self.read_log(place.segment, u64::from(place.offset), len, &mut entry) {
-            Err(e) if e.source.kind() == io::ErrorKind::NotFound => {
-                return Err(damaged("its segment of the log is missing"));
-            }
-            Err(e) if e.source.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(damaged("its segment of the log is too short"));
-            }
-            Err(error) if error.is_unreadable() => {
-                return Err(damaged("the disk cannot read it"));
-            }
-            result => result?,
-        }
-        let offset = u64::from(place.offset);
-        let header = Header::decode(&entry, &self.ground.format.log_key, place.segment, offset)
-            .ok_or_else(|| damaged("the header of its log entry does not match its tag"))?;
+        let entry = self.ground.segments.read(place).map_err(|unread| match unread {
+            Unread::Damaged(what) => damaged(what),
+            Unread::Failed(error) => ReadError::Io(error),
+        })?;
+        Header::of_entry(&entry, &self.ground.format.log_key, place).map_err(damaged)?;
         let body = &entry[HEADER..];
-        if header.len != place.len || crc32fast::hash(body) != header.crc {
-            return Err(damaged("the checksum of its log entry does not match"));
-        }
         let skip = body.len() - usize::try_from(place.body().1).unwrap_or(0).min(body.len());
         let bytes =
             record_bytes(&body[skip..], &hash).ok_or_else(|| damaged("its entry is another's"))?;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Lock, OpenMode};
-use crate::files::Files;
+use crate::files::{Files, each_below};
 use crate::format::Format;
 use crate::log::AppendError;
 use crate::sync::Arc;
@@ -80,15 +80,10 @@ pub(super) fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<PathBuf, OpenError
 /// Removes all files below a directory. How many there were.
 pub(super) fn clear(disk: &dyn Disk, dir: &Path) -> Result<u64, OpenError> {
     let mut removed = 0;
-    for entry in disk.list(dir).map_err(io_error("list", dir))? {
-        let path = dir.join(&entry.name);
-        if entry.is_dir {
-            removed += clear(disk, &path)?;
-        } else {
-            disk.remove(&path).map_err(io_error("remove", &path))?;
-            removed += 1;
-        }
-    }
+    each_below(disk, dir, &mut |path| {
+        removed += 1;
+        disk.remove(&path).map_err(io_error("remove", &path))
+    })?;
     Ok(removed)
 }
 

@@ -67,7 +67,7 @@ fn try_load(
     report: &mut OpenReport,
 ) -> Result<(Index, Head), LoadError> {
     if anew {
-        Index::wipe(files).map_err(OpenError::Io)?;
+        Index::wipe(files)?;
     }
     let (index, head) = Index::open(
         files,

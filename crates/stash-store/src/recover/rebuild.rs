@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use crate::disk::OpenMode;
-use crate::files::Files;
+use crate::files::{Files, each_below};
 use crate::finding::Listed;
 use crate::format::{Features, Format};
 use crate::index::{ChunkRow, Head, Index, Witness};
@@ -90,24 +90,16 @@ fn restore(disk: &dyn Disk, dir: &Path, why: OpenError) -> Result<Format, OpenEr
 }
 
 fn find_copies(disk: &dyn Disk, dir: &Path, copies: &mut Vec<Format>) -> Result<(), OpenError> {
-    for entry in disk.list(dir).map_err(io_error("list", dir))? {
-        let path = dir.join(&entry.name);
-        if entry.is_dir {
-            find_copies(disk, &path, copies)?;
-            continue;
-        }
+    each_below(disk, dir, &mut |path| {
         let mut header = [0; 256];
-        let Ok(()) = disk.open(&path, OpenMode::Read).and_then(|file| file.read_at(0, &mut header))
-        else {
-            continue;
-        };
-        match copy_of_format(&header, &path) {
-            Ok(copy) => copies.push(copy),
-            Err(error @ OpenError::NewerFormat { .. }) => return Err(error),
-            Err(_) => {}
+        let read = disk.open(&path, OpenMode::Read).and_then(|file| file.read_at(0, &mut header));
+        match read.map(|()| copy_of_format(&header, &path)) {
+            Ok(Ok(copy)) => copies.push(copy),
+            Ok(Err(error @ OpenError::NewerFormat { .. })) => return Err(error),
+            _ => {}
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// The index as it is, if it can be opened: only to say what is lost.
@@ -170,12 +162,11 @@ fn name_lost(
 /// Damaged parts of a segment that others follow.
 fn damage_in(files: &Files, format: &Format, id: u64) -> Result<Vec<(u64, u64)>, OpenError> {
     let path = files.segment(id);
-    let failed = |e| io_error("read", &path)(e);
-    let file = files.disk.open(&path, OpenMode::Read).map_err(failed)?;
-    let mut scan = Scan::new(file, format.log_key, id, SEGMENT_HEADER).map_err(failed)?;
+    let file = files.disk.open(&path, OpenMode::Read).map_err(io_error("read", &path))?;
+    let mut scan = Scan::new((file, &path), format.log_key, id, SEGMENT_HEADER)?;
     let mut ranges = Vec::new();
     loop {
-        match scan.next().map_err(failed)? {
+        match scan.next()? {
             Scanned::Entry { .. } => {}
             Scanned::Damaged { from, to, .. } => ranges.push((from, to)),
             Scanned::End { at } => {

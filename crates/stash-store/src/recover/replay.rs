@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::disk::{DiskFile, OpenMode};
-use crate::entry::{BatchDigest, Mark, Op, Place};
+use crate::entry::{Op, Place};
 use crate::files::Files;
 use crate::format::Format;
 use crate::index::{ChunkRow, Head, Index, IndexError, TreeError};
 use crate::log::{Position, SEGMENT_HEADER};
-use crate::scan::{Scan, Scanned};
+use crate::scan::{Batch, Scan, Scanned};
 use crate::sync::Arc;
-use crate::{Address, OpenError, OpenReport};
+use crate::{Address, IoError, OpenError, OpenReport};
 
 use super::directory::io_error;
 use super::segments::Found;
@@ -35,6 +35,12 @@ impl From<OpenError> for LoadError {
     }
 }
 
+impl From<IoError> for LoadError {
+    fn from(error: IoError) -> LoadError {
+        LoadError::Open(error.into())
+    }
+}
+
 impl From<IndexError> for LoadError {
     fn from(error: IndexError) -> LoadError {
         LoadError::Index(error)
@@ -45,10 +51,8 @@ type Applied = (Op, u64, Place);
 
 /// A batch that is being read.
 struct Open {
-    start: u64,
     ops: Vec<Applied>,
-    digest: BatchDigest,
-    damaged: bool,
+    batch: Batch,
 }
 
 /// Reads the log into the index.
@@ -110,7 +114,7 @@ impl<'a> Replay<'a> {
                     let above = path.ancestors().skip(1);
                     let above = above.take_while(|dir| *dir != self.files.dir);
                     let dirs = above.map(Path::to_owned).collect();
-                    self.files.sync_dirs(&dirs).map_err(OpenError::Io)?;
+                    self.files.sync_dirs(&dirs)?;
                 }
             }
             let next = &mut self.head.state.next_sequence;
@@ -142,19 +146,16 @@ impl<'a> Replay<'a> {
 
     fn scan(&self, id: u64, from: u64) -> Result<Scan, LoadError> {
         let file = self.open(id, OpenMode::Read)?;
-        let path = self.files.segment(id);
-        let scan = Scan::new(file, self.format.log_key, id, from);
-        Ok(scan.map_err(io_error("read", &path))?)
+        Ok(Scan::new((file, &self.files.segment(id)), self.format.log_key, id, from)?)
     }
 
     /// Up to where a segment that more may have been written to was certainly durable once: what
     /// its commit marks say, and all before the sequence number with which the next was `begun`.
     fn durable_end(&self, id: u64, from: u64, begun: u64) -> Result<u64, LoadError> {
         let mut scan = self.scan(id, from)?;
-        let path = self.files.segment(id);
         let (mut durable, mut next) = (0, self.head.state.next_sequence);
         loop {
-            match scan.next().map_err(io_error("read", &path))? {
+            match scan.next()? {
                 Scanned::Entry { op, sequence, end, .. } => {
                     next = next.max(sequence + 1);
                     if sequence < begun {
@@ -173,40 +174,37 @@ impl<'a> Replay<'a> {
     }
 
     fn new_batch(&self, start: u64) -> Open {
-        let digest = BatchDigest::new(&self.format.log_key);
-        Open { start, ops: Vec::new(), digest, damaged: false }
+        Open { ops: Vec::new(), batch: Batch::new(&self.format.log_key, start) }
     }
 
     /// Reads one segment. Where it ends: behind the last batch that counts.
     fn segment(&mut self, id: u64, from: u64, trusted: u64) -> Result<u64, LoadError> {
         let mut scan = self.scan(id, from)?;
-        let path = self.files.segment(id);
-        let mut batch = self.new_batch(from);
+        let mut open = self.new_batch(from);
         loop {
-            match scan.next().map_err(io_error("read", &path))? {
+            match scan.next()? {
                 Scanned::Entry { op: Op::Commit(mark), sequence, place, end, .. } => {
-                    let whole = is_whole(&batch, &mark);
-                    if !whole && batch.start >= trusted {
-                        return Ok(batch.start);
+                    if !open.batch.is_whole(&mark) && open.batch.start >= trusted {
+                        return Ok(open.batch.start);
                     }
-                    batch.ops.push((Op::Commit(mark), sequence, place));
-                    self.accept(batch.ops);
-                    batch = self.new_batch(end);
+                    open.ops.push((Op::Commit(mark), sequence, place));
+                    self.accept(open.ops);
+                    open = self.new_batch(end);
                     self.step(Position { segment: id, offset: end })?;
                 }
                 Scanned::Entry { op, sequence, place, tag, .. } => {
-                    batch.digest.add_tag(&tag);
-                    batch.ops.push((op, sequence, place));
+                    open.batch.add(sequence, &tag);
+                    open.ops.push((op, sequence, place));
                 }
                 Scanned::Damaged { from, to, what } => {
                     if from >= trusted {
-                        return Ok(batch.start);
+                        return Ok(open.batch.start);
                     }
-                    batch.damaged = true;
+                    open.batch.damaged = true;
                     self.damage(id, from, to, what)?;
                 }
                 Scanned::End { at } => {
-                    return self.segment_end(id, at, scan.len(), trusted, batch);
+                    return self.segment_end(id, at, scan.len(), trusted, open);
                 }
             }
         }
@@ -218,7 +216,7 @@ impl<'a> Replay<'a> {
         at: u64,
         len: u64,
         trusted: u64,
-        batch: Open,
+        Open { ops, batch }: Open,
     ) -> Result<u64, LoadError> {
         if batch.start >= trusted || (at == len && batch.start == len) {
             return Ok(batch.start);
@@ -232,13 +230,13 @@ impl<'a> Replay<'a> {
                     "segment {id} of the log ends in a batch without its mark, at offset {at}"
                 ));
             }
-            self.accept(batch.ops);
+            self.accept(ops);
             return Ok(len);
         }
         // The last segment, and the batch began before the durable end: its mark is damaged, and
         // nothing valid follows the durable end.
         let end = trusted.min(len).max(batch.start);
-        let keep = batch.ops.into_iter().filter(|(_, _, place)| u64::from(place.offset) < end);
+        let keep = ops.into_iter().filter(|(_, _, place)| u64::from(place.offset) < end);
         let keep = keep.collect();
         self.accept(keep);
         Ok(if at < len { end } else { len })
@@ -354,12 +352,4 @@ impl<'a> Replay<'a> {
         }
         Ok(self.head)
     }
-}
-
-fn is_whole(batch: &Open, mark: &Mark) -> bool {
-    let count = batch.ops.len() as u64;
-    !batch.damaged
-        && u64::from(mark.count) == count
-        && batch.ops.first().is_none_or(|(_, sequence, _)| *sequence == mark.first)
-        && batch.digest.finish() == mark.digest
 }

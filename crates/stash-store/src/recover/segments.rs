@@ -1,9 +1,9 @@
 //! Which segments there are.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::disk::OpenMode;
-use crate::files::Files;
+use crate::files::{Files, each_below};
 use crate::format::{Features, Format};
 use crate::index::Usage;
 use crate::log::{SEGMENT_HEADER, copy_of_format, read_segment_header};
@@ -39,7 +39,9 @@ pub(super) fn find(
     report: &mut OpenReport,
 ) -> Result<Vec<Found>, OpenError> {
     let (mut found, mut nameless) = (Vec::new(), Vec::new());
-    walk(files, format, &files.dir.join("log"), &mut found, &mut nameless)?;
+    each_below(&*files.disk, &files.dir.join("log"), &mut |path| {
+        look_at(files, format, path, &mut found, &mut nameless)
+    })?;
     let highest = found.iter().map(|f: &Found| f.id).max().unwrap_or(0);
     for (path, len, what) in nameless {
         let id = (1..=highest + GUESSES).find(|id| files.segment(*id) == path);
@@ -73,42 +75,35 @@ pub(super) fn report_gaps(found: &[Found], usage: &Usage, report: &mut OpenRepor
     missing
 }
 
-type Nameless = Vec<(std::path::PathBuf, u64, &'static str)>;
+type Nameless = Vec<(PathBuf, u64, &'static str)>;
 
-fn walk(
+fn look_at(
     files: &Files,
     format: &Format,
-    dir: &Path,
+    path: PathBuf,
     found: &mut Vec<Found>,
     nameless: &mut Nameless,
 ) -> Result<(), OpenError> {
-    for entry in files.disk.list(dir).map_err(io_error("list", dir))? {
-        let path = dir.join(&entry.name);
-        if entry.is_dir {
-            walk(files, format, &path, found, nameless)?;
-            continue;
+    if !path.file_name().and_then(|name| name.to_str()).is_some_and(is_segment_name) {
+        // Of a file manager, or of a network file system that keeps what somebody has open.
+        tracing::debug!(path = %path.display(), "a file of somebody else in the log's directory");
+        return Ok(());
+    }
+    let file = files.disk.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
+    let len = file.len().map_err(io_error("read", &path))?;
+    let mut header = [0; 256];
+    if len < SEGMENT_HEADER {
+        nameless.push((path, len, "it is shorter than its header"));
+        return Ok(());
+    }
+    file.read_at(0, &mut header).map_err(io_error("read", &path))?;
+    match read_segment_header(format, &header) {
+        Ok((id, first_sequence)) if files.segment(id) == path => {
+            let features = features_in(format, &header, &path)?;
+            found.push(Found { id, len, first_sequence, features });
         }
-        if !is_segment_name(&entry.name) {
-            // Of a file manager, or of a network file system that keeps what somebody has open.
-            tracing::debug!(path = %path.display(), "a file of somebody else in the log's directory");
-            continue;
-        }
-        let file = files.disk.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
-        let len = file.len().map_err(io_error("read", &path))?;
-        let mut header = [0; 256];
-        if len < SEGMENT_HEADER {
-            nameless.push((path, len, "it is shorter than its header"));
-            continue;
-        }
-        file.read_at(0, &mut header).map_err(io_error("read", &path))?;
-        match read_segment_header(format, &header) {
-            Ok((id, first_sequence)) if files.segment(id) == path => {
-                let features = features_in(format, &header, &path)?;
-                found.push(Found { id, len, first_sequence, features });
-            }
-            Ok(_) => nameless.push((path, len, "its header is of another segment")),
-            Err(what) => nameless.push((path, len, what)),
-        }
+        Ok(_) => nameless.push((path, len, "its header is of another segment")),
+        Err(what) => nameless.push((path, len, what)),
     }
     Ok(())
 }

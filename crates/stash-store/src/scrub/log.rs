@@ -5,45 +5,18 @@ use std::ops::Range;
 
 use super::pass::Cursor;
 use super::{LEAST, Step};
-use crate::disk::{DiskFile, OpenMode};
-use crate::entry::{BatchDigest, Mark, Op, Place};
-use crate::error::{ScrubError, is_misplaced, is_unreadable};
+use crate::disk::DiskFile;
+use crate::entry::{Op, Place};
+use crate::error::{ScrubError, is_unreadable};
+use crate::files::Seen;
 use crate::index::{ChunkRow, Witness};
 use crate::log::{SEGMENT_HEADER, copy_of_format, read_segment_header};
-use crate::scan::{Scan, Scanned};
+use crate::scan::{Batch, Scan, Scanned};
 use crate::sync::Arc;
 use crate::{Address, Finding, IoError, ReadError};
 
 /// A damaged part of a segment.
 type Damage = (Range<u64>, String);
-
-/// A batch that is being read.
-struct Batch {
-    start: u64,
-    first: Option<u64>,
-    count: u64,
-    digest: BatchDigest,
-    /// A part of it is damaged: its mark cannot be judged.
-    damaged: bool,
-}
-
-impl Batch {
-    fn new(log_key: &[u8; 32], start: u64, damaged: bool) -> Batch {
-        Batch { start, first: None, count: 0, digest: BatchDigest::new(log_key), damaged }
-    }
-
-    fn add(&mut self, sequence: u64, tag: &[u8; 8]) {
-        self.first.get_or_insert(sequence);
-        self.count += 1;
-        self.digest.add_tag(tag);
-    }
-
-    fn fits(&self, mark: &Mark) -> bool {
-        u64::from(mark.count) == self.count
-            && self.first.is_none_or(|first| first == mark.first)
-            && self.digest.finish() == mark.digest
-    }
-}
 
 impl Step<'_> {
     /// Goes on in a segment, or in the next one that there is.
@@ -60,9 +33,10 @@ impl Step<'_> {
         };
         let (offset, damaged) = if id == segment { (offset, damaged) } else { (0, false) };
         let path = self.open.ground.files.segment(id);
-        let file = match self.open.ground.files.disk.open(&path, OpenMode::Read) {
-            Ok(file) => file,
-            Err(error) => return self.unopened(id, error),
+        let file = match self.open.ground.files.see(&path).map_err(ScrubError::Io)? {
+            Seen::File(file) => file,
+            Seen::Nothing => return self.unopened(id, "its file is missing"),
+            Seen::Other => return self.unopened(id, "its path is not a file's"),
         };
         // What is in memory says nothing of the disk.
         file.advise_done();
@@ -75,20 +49,12 @@ impl Step<'_> {
     }
 
     /// A segment whose file cannot be opened.
-    fn unopened(&mut self, id: u64, error: io::Error) -> Result<(), ScrubError> {
-        let what = match error.kind() {
-            io::ErrorKind::NotFound => "its file is missing".to_owned(),
-            _ if is_misplaced(&error) => "its path is not a file's".to_owned(),
-            _ => {
-                let path = self.open.ground.files.segment(id);
-                return Err(ScrubError::Io(IoError::new("open", &path, error)));
-            }
-        };
+    fn unopened(&mut self, id: u64, what: &str) -> Result<(), ScrubError> {
         self.done.bytes += LEAST;
         self.pass.cursor = Cursor::Log { segment: id + 1, offset: 0, damaged: false };
         // Unless it was retired meanwhile.
         if self.open.commits.log_now().0.contains(&id) {
-            self.tell(id, vec![(0..0, what)])?;
+            self.tell(id, vec![(0..0, what.to_owned())])?;
         }
         Ok(())
     }
@@ -112,18 +78,19 @@ impl Step<'_> {
             self.header(id, file, found).map_err(failed)?;
             from = SEGMENT_HEADER;
         }
-        let scan = Scan::new(Arc::clone(file), log_key, id, from).map_err(failed)?;
-        let mut scan = scan.until(part.end);
-        let mut batch = Batch::new(&log_key, from, damaged);
+        let scan = Scan::new((Arc::clone(file), &path), log_key, id, from);
+        let mut scan = scan.map_err(ScrubError::Io)?.until(part.end);
+        let mut batch = Batch::new(&log_key, from);
+        batch.damaged = damaged;
         loop {
             let before = scan.at();
             let scanned = match scan.next() {
                 Ok(scanned) => scanned,
-                Err(error) if is_unreadable(&error) => {
+                Err(error) if error.is_unreadable() => {
                     found.push((before..scan.len(), "the disk cannot read it".to_owned()));
                     break;
                 }
-                Err(error) => return Err(failed(error)),
+                Err(error) => return Err(ScrubError::Io(error)),
             };
             self.done.bytes += scan.at() - before;
             if let Scanned::End { at } = scanned {
@@ -188,10 +155,10 @@ impl Step<'_> {
     ) -> Result<(), ScrubError> {
         match scanned {
             Scanned::Entry { op: Op::Commit(mark), end, .. } => {
-                if !batch.damaged && !batch.fits(&mark) {
+                if !batch.damaged && !batch.is_whole(&mark) {
                     found.push((batch.start..end, "a mark does not fit its batch".to_owned()));
                 }
-                *batch = Batch::new(&self.open.ground.format.log_key, end, false);
+                *batch = Batch::new(&self.open.ground.format.log_key, end);
                 Ok(())
             }
             Scanned::Entry { op, sequence, place, tag, .. } => {
