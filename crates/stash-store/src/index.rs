@@ -1,8 +1,9 @@
 //! The index: a checkpoint of the log, in the sorted files of `stash-runs`.
 
-mod audit;
+pub(crate) mod audit;
 mod dots;
-mod read;
+mod error;
+pub(crate) mod read;
 mod referrers;
 mod state;
 mod tables;
@@ -10,11 +11,10 @@ mod write;
 
 use std::path::PathBuf;
 
+use crate::IoError;
 use crate::files::Files;
 use crate::sync::Arc;
-use crate::{IoError, ReadError};
-pub(crate) use audit::{AuditCursor, Witness};
-pub(crate) use read::GoesBy;
+pub(crate) use error::IndexError;
 pub(crate) use referrers::Referrers;
 use stash_runs::{Directory, Tree, TreeLimits};
 pub(crate) use stash_runs::{TreeCursor, TreeError, TreeStats};
@@ -23,27 +23,6 @@ pub(crate) use tables::{ChunkRow, Located, ManifestRow};
 pub(crate) use write::Tables;
 
 const KEY_CONTEXT: &str = "stash-store 2026-11 index block key";
-
-/// The index is damaged, or cannot be read: nothing it says can be used any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct IndexError(pub(crate) String);
-
-impl From<IndexError> for ReadError {
-    fn from(error: IndexError) -> ReadError {
-        ReadError::Index { what: error.0 }
-    }
-}
-
-impl From<TreeError> for IndexError {
-    fn from(error: TreeError) -> IndexError {
-        IndexError(error.to_string())
-    }
-}
-
-fn bad_value(key: &[u8]) -> IndexError {
-    let table = key.first().copied().unwrap_or(0);
-    IndexError(format!("a value in table {table} of the index is not as this version writes it"))
-}
 
 /// Where the files of the index lie.
 fn directory(files: &Files) -> Directory {

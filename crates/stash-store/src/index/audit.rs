@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use super::Index;
+use super::error::{IndexError, bad_value};
 use super::tables::{
     BY_RECORD, ChunkRow, Located, ManifestRow, PLACE, address_of, decode_order, decode_record, key,
     place, table,
 };
-use super::{Index, IndexError, bad_value};
+
 use crate::Address;
 use crate::entry::{Op, Place};
 

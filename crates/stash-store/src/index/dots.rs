@@ -1,7 +1,8 @@
 //! Records by their writers and numbers.
 
+use super::Index;
+use super::error::{IndexError, bad_value};
 use super::tables::{key, table};
-use super::{Index, IndexError, bad_value};
 use crate::WriterEnd;
 
 impl Index {

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use crate::entry::{Op, Place};
 use crate::{Address, Ref};
 
+use super::Index;
+use super::error::{IndexError, bad_value};
+use super::referrers::Referrers;
 use super::tables::{
     BY_MANIFEST, BY_RECORD, ChunkRow, Located, ManifestRow, PLACE, address_of, decode_order,
     decode_record, key, place, sequence_at_end, table,
 };
-use super::{Index, IndexError, Referrers, bad_value};
 
 type Pair = (Vec<u8>, Vec<u8>);
 

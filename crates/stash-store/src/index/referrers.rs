@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::error::{IndexError, bad_value};
 use super::tables::{BY_MANIFEST, BY_RECORD, key, table};
 use super::write::Tables;
-use super::{IndexError, bad_value};
 use crate::Address;
 
 /// What names one blob, next to it.

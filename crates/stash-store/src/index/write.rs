@@ -3,12 +3,12 @@
 use crate::entry::{Op, Place};
 use crate::{Address, Ref};
 
+use super::error::{IndexError, bad_value};
 use super::state::{State, Usage};
 use super::tables::{
     BY_MANIFEST, BY_RECORD, ChunkRow, Located, ManifestRow, PLACE, address_of, decode_record, key,
     order_value, place, put_place, record_value, table,
 };
-use super::{IndexError, bad_value};
 use stash_runs::{Changes, Tree};
 
 /// The tables of the index, with changes that nobody else sees yet.
