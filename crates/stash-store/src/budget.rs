@@ -119,6 +119,17 @@ impl State {
         Ok(free.minus(need).minus(kept))
     }
 
+    /// Says whether so much would be granted with this space, or none that is known.
+    fn may_grant(
+        &self,
+        space: Option<&Space>,
+        claim: Claim,
+        allowance: Allowance,
+    ) -> Result<(), Shortage> {
+        self.within_quota(claim, allowance)?;
+        space.map_or(Ok(()), |space| self.left(space, claim, allowance).map(drop))
+    }
+
     /// Counts anew what lies beyond the quota: what was there before may be the index as well, and
     /// then it is the half of all records that has less.
     fn count_beyond(&mut self) {
@@ -303,10 +314,7 @@ impl Budget {
     pub(crate) fn fits(&self, claim: Claim, allowance: Allowance) -> bool {
         let space = self.space();
         let mut state = self.lock();
-        let fits = state.within_quota(claim, allowance).and_then(|_| match &space {
-            Some(space) => state.left(space, claim, allowance).map(drop),
-            None => Ok(()),
-        });
+        let fits = state.may_grant(space.as_ref(), claim, allowance);
         if fits.is_err() && allowance == Allowance::None && state.refused.is_none() {
             state.refused = Some(claim);
         }
@@ -357,10 +365,7 @@ impl Budget {
         let one = Claim { bytes: 1, inodes: 1, beyond: 0 };
         // What was asked for and is not granted counts in no figure.
         let claim = state.refused.unwrap_or(one);
-        let within = state.within_quota(claim, Allowance::None).and_then(|_| match &space {
-            Some(space) => state.left(space, claim, Allowance::None).map(drop),
-            None => Ok(()),
-        });
+        let within = state.may_grant(space.as_ref(), claim, Allowance::None);
         if within.is_ok() {
             state.refused = None;
         }

@@ -98,6 +98,10 @@ impl Files {
         self.dir.join("quarantine").join(name)
     }
 
+    pub(crate) fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn DiskFile>, IoError> {
+        self.disk.open(path, mode).map_err(|e| IoError::new("open", path, e))
+    }
+
     /// Looks at what lies in the place of a file.
     pub(crate) fn see(&self, path: &Path) -> Result<Seen, IoError> {
         match self.disk.open(path, OpenMode::Read) {

@@ -79,8 +79,7 @@ impl Segments {
         if let Some(file) = open.get(&id) {
             return Ok((Arc::clone(file), path));
         }
-        let file = self.files.disk.open(&path, OpenMode::Read);
-        let file = file.map_err(|e| IoError::new("open", &path, e))?;
+        let file = self.files.open(&path, OpenMode::Read)?;
         if open.len() >= OPEN_SEGMENTS {
             open.pop_first();
         }

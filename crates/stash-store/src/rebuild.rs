@@ -100,8 +100,7 @@ fn announce(
     let (mut files, mut dirs): (Vec<(PathBuf, Arc<dyn DiskFile>)>, _) =
         (Vec::new(), BTreeSet::new());
     for Stranded { path, .. } in found.iter() {
-        let file = open.ground.files.disk.open(path, OpenMode::Read);
-        files.push((path.clone(), file.map_err(|e| IoError::new("open", path, e))?));
+        files.push((path.clone(), open.ground.files.open(path, OpenMode::Read)?));
         dirs.extend(open.ground.files.above(path));
     }
     if !open.ground.options.read_only {

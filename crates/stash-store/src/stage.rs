@@ -400,26 +400,11 @@ impl Stage {
         state.evicting.insert(*address)
     }
 
-    /// Begins to remove the file of a blob that nothing announces: it cannot be staged until
-    /// [`Stage::evicted`]. `is_announced` asks the index, under the lock: what leaves `pending` is
-    /// there already. False, and nothing is done, if it is announced, or on its way in or out.
-    pub(crate) fn removing<E>(
-        &self,
-        address: &Address,
-        is_announced: impl FnOnce() -> Result<bool, E>,
-    ) -> Result<bool, E> {
-        let mut state = self.lock();
-        let moves = state.pending.contains_key(address) || state.evicting.contains(address);
-        if moves || is_announced()? {
-            return Ok(false);
-        }
-        Ok(state.evicting.insert(*address))
-    }
-
-    /// Begins to take back a blob whose file is right: it is not here, and cannot be staged, until
-    /// [`Stage::evicted`]. `wanted` asks the index, under the lock, and is told how to know what was
-    /// found damaged. False, and nothing is done, if it is not wanted, or on its way in or out.
-    pub(crate) fn taking_back<E>(
+    /// Holds a blob that is at rest, to remove its file or to take it back: it is not here, and cannot be
+    /// staged, until [`Stage::evicted`]. `wanted` asks the index, under the lock: what leaves `pending` is
+    /// there already; it is told how to know what was found damaged. False, and nothing is done, if it is
+    /// not wanted, or on its way in or out.
+    pub(crate) fn hold<E>(
         &self,
         address: &Address,
         wanted: impl FnOnce(&dyn Fn(&ChunkRow) -> bool) -> Result<bool, E>,

@@ -166,12 +166,12 @@ impl Removed {
             self.back += 1;
             return Ok(());
         }
-        let is_announced = || {
+        let is_stray = |_: &dyn Fn(&ChunkRow) -> bool| {
             let row = open.ground.index().chunk(&address).map_err(ReadError::from)?;
-            Ok::<_, ReadError>(matches!(row, Some(ChunkRow::File { .. })))
+            Ok::<_, ReadError>(!matches!(row, Some(ChunkRow::File { .. })))
         };
         // Announced since the index was read, or about to be.
-        if !open.stage.removing(&address, is_announced)? {
+        if !open.stage.hold(&address, is_stray)? {
             return Ok(());
         }
         let removed = remove_if_there(open, path);

@@ -1,6 +1,7 @@
 //! Damage in the index.
 
-use super::tree::TreeError;
+use stash_runs::TreeError;
+
 use crate::ReadError;
 
 /// The index is damaged, or cannot be read: nothing it says can be used any more.

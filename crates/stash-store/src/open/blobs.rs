@@ -113,8 +113,7 @@ impl Open {
 
     fn read_file(&self, address: &Address, len: u32, out: &mut Vec<u8>) -> Result<(), IoError> {
         let path = self.ground.files.chunk(address);
-        let file = self.ground.files.disk.open(&path, OpenMode::Read);
-        let file = file.map_err(|e| IoError::new("open", &path, e))?;
+        let file = self.ground.files.open(&path, OpenMode::Read)?;
         out.resize(usize::try_from(len).unwrap_or(0), 0);
         file.read_at(0, out).map_err(|e| IoError::new("read", &path, e))
     }

@@ -70,7 +70,7 @@ impl Open {
         let wanted = |is_damaged: &dyn Fn(&ChunkRow) -> bool| {
             self.ground.index().peek(|tables| tables.wants_back(&address, is_damaged))
         };
-        if !self.stage.taking_back(&address, wanted).map_err(|e: IndexError| ReadError::from(e))? {
+        if !self.stage.hold(&address, wanted).map_err(|e: IndexError| ReadError::from(e))? {
             return Ok(false);
         }
         let taken = self.keep_file(&address, path).and_then(|()| {
@@ -84,8 +84,7 @@ impl Open {
 
     /// Makes a file durable in the place of its blob.
     fn keep_file(&self, address: &Address, path: &Path) -> Result<(), CommitError> {
-        let open = |e| CommitError::Io(IoError::new("open", path, e));
-        let file = self.ground.files.disk.open(path, OpenMode::Read).map_err(open)?;
+        let file = self.ground.files.open(path, OpenMode::Read).map_err(CommitError::Io)?;
         let failed = |error: IoError| {
             if !is_gone(&error.source) {
                 self.health.poison(error.to_string());

@@ -84,8 +84,7 @@ pub(super) fn assemble(
     let missing = segments::report_gaps(&found, &head.usage, &mut report);
     remove_retired(&files, &head, &index, &mut found)?;
     let end = head.state.position;
-    let path = files.segment(end.segment);
-    let file = disk.open(&path, OpenMode::Write).map_err(io_error("open", &path))?;
+    let file = files.open(&files.segment(end.segment), OpenMode::Write)?;
     let stale = found.last().is_none_or(|last| last.features != Some(format.features));
     let segment = |s: &Found| (s.id, SegmentFile { first_sequence: s.first_sequence, len: s.len });
     let log = LogWriter {

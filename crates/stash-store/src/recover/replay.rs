@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::disk::{DiskFile, OpenMode};
+use crate::disk::OpenMode;
 use crate::entry::{Op, Place};
 use crate::files::Files;
 use crate::format::Format;
@@ -108,7 +108,7 @@ impl<'a> Replay<'a> {
                 // What is there may not be durable: the process died between write and sync. The
                 // index may not get ahead of the log.
                 let path = self.files.segment(segment.id);
-                self.open(segment.id, OpenMode::Write)?.sync().map_err(io_error("sync", &path))?;
+                self.files.open(&path, OpenMode::Write)?.sync().map_err(io_error("sync", &path))?;
                 if segment.is_only_begun() {
                     // Nor may its name be, where the sync of its directory failed.
                     let above = path.ancestors().skip(1);
@@ -139,14 +139,10 @@ impl<'a> Replay<'a> {
         Ok(end)
     }
 
-    fn open(&self, id: u64, mode: OpenMode) -> Result<Arc<dyn DiskFile>, LoadError> {
-        let path = self.files.segment(id);
-        Ok(self.files.disk.open(&path, mode).map_err(io_error("open", &path))?)
-    }
-
     fn scan(&self, id: u64, from: u64) -> Result<Scan, LoadError> {
-        let file = self.open(id, OpenMode::Read)?;
-        Ok(Scan::new((file, &self.files.segment(id)), self.format.log_key, id, from)?)
+        let path = self.files.segment(id);
+        let file = self.files.open(&path, OpenMode::Read)?;
+        Ok(Scan::new((file, &path), self.format.log_key, id, from)?)
     }
 
     /// Up to where a segment that more may have been written to was certainly durable once: what
@@ -317,7 +313,7 @@ impl<'a> Replay<'a> {
     /// is written over them, be taken for one valid batch.
     fn cut(&mut self, end: Position) -> Result<(), LoadError> {
         let path = self.files.segment(end.segment);
-        let file = self.open(end.segment, OpenMode::Write)?;
+        let file = self.files.open(&path, OpenMode::Write)?;
         let len = file.len().map_err(io_error("read", &path))?;
         if len > end.offset {
             file.set_len(end.offset).map_err(io_error("truncate", &path))?;

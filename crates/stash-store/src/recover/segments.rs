@@ -89,7 +89,7 @@ fn look_at(
         tracing::debug!(path = %path.display(), "a file of somebody else in the log's directory");
         return Ok(());
     }
-    let file = files.disk.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
+    let file = files.open(&path, OpenMode::Read)?;
     let len = file.len().map_err(io_error("read", &path))?;
     let mut header = [0; 256];
     if len < SEGMENT_HEADER {
