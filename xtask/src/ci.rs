@@ -27,6 +27,7 @@ const LIBRARIES: &[&str] = &[
     "stash-server",
     "stash-vault",
     "stash-api",
+    "stash-fuzz",
 ];
 
 /// One thing that must hold.

@@ -29,6 +29,8 @@ pub(crate) enum Task {
     /// Hurt a running cluster and check what must hold
     #[command(subcommand)]
     Chaos(Chaos),
+    /// Check what `cargo package` makes: it compiles, and each library runs in a new project (not part of ci)
+    Packages,
     /// Run the fuzz targets, each for a while (needs cargo-fuzz; not part of ci)
     Fuzz(FuzzArguments),
     /// Run the races of the store under many schedules

@@ -16,6 +16,7 @@ mod guard;
 mod interrupt;
 mod machine;
 mod needles;
+mod packages;
 mod powercut;
 mod process;
 mod races;
@@ -62,6 +63,7 @@ fn run(task: Task) -> Result<()> {
         Task::Cluster(arguments) => cluster::run(&arguments),
         Task::Bench(bench) => bench::run(&bench),
         Task::Chaos(chaos) => chaos::run(&chaos),
+        Task::Packages => packages::run(&Report::text()),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Races(arguments) => races::run(&arguments),
         Task::Simulate(arguments) => simulate::run(&arguments),

@@ -3,15 +3,10 @@
 //! Compiled for tests and with `cfg(fuzzing)` only. `fuzz/` has the target, and the inputs from which
 //! both the fuzzer and the tests below begin.
 
-#[path = "../../../xtask/fuzz/input.rs"]
-mod input;
-
-#[cfg(test)]
-#[path = "../../../xtask/fuzz/corpus.rs"]
-mod corpus;
 #[cfg(test)]
 mod tests;
 
+use arbitrary::Unstructured;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -25,15 +20,14 @@ use crate::members::{
 };
 use crate::node::{Recovery, Status};
 use crate::operation::Event;
-use input::Input;
 
 /// A JSON document of the local API: 1 byte for its type, then its text. A document that is
 /// understood says the same once it is written again.
 pub fn body(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let which = input.u8() % 16;
-    let text = input.rest();
-    match which {
+    let mut input = Unstructured::new(bytes);
+    let which: u8 = input.arbitrary().unwrap_or_default();
+    let text = input.take_rest();
+    match which % 16 {
         0 => same::<PutRequest>(text),
         1 => same::<GetRequest>(text),
         2 => same::<EvictRequest>(text),

@@ -10,12 +10,6 @@ mod member;
 mod record;
 mod text;
 
-#[path = "../../../xtask/fuzz/input.rs"]
-mod input;
-
-#[cfg(test)]
-#[path = "../../../xtask/fuzz/corpus.rs"]
-mod corpus;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +22,8 @@ pub use text::{id, key, recovery, ticket};
 
 use std::sync::LazyLock;
 
+use arbitrary::Unstructured;
+
 use crate::{NodeKeys, RootSecret, StashId};
 
 static ROOT: LazyLock<RootSecret> = LazyLock::new(|| RootSecret::from_bytes([1; 32]));
@@ -37,4 +33,10 @@ static NODES: LazyLock<[NodeKeys; 4]> =
 fn stash() -> StashId {
     static STASH: LazyLock<StashId> = LazyLock::new(|| ROOT.stash_id());
     *STASH
+}
+
+/// Bytes with their length, a little-endian u16, before them; as many as there are.
+fn block<'a>(input: &mut Unstructured<'a>) -> &'a [u8] {
+    let len: u16 = input.arbitrary().unwrap_or_default();
+    input.bytes(input.len().min(len.into())).unwrap_or_default()
 }

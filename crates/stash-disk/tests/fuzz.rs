@@ -1,10 +1,8 @@
 //! What the fuzzer runs, without a fuzzer.
 
-#[path = "../../../xtask/fuzz/corpus.rs"]
-mod corpus;
+use stash_fuzz::{Corpus, seed};
 
 use crate::common::power;
-use corpus::Corpus;
 
 #[test]
 fn a_power_cut_leaves_nothing_that_nobody_has_written() {
@@ -21,6 +19,6 @@ fn a_power_cut_leaves_nothing_that_nobody_has_written() {
         ("torn", row(&[first.clone(), sync, write(0, 700, 2, 200), cut.clone(), cut.clone()])),
         ("several", row(&[first, write(1, 9, 3, 9), write(2, 4000, 4, 9), all, cut, none])),
     ]
-    .map(|(name, bytes)| (name.to_owned(), bytes));
-    Corpus::open("power_cuts", power::run, &seeds).run(2_000);
+    .map(|(name, bytes): (_, Vec<u8>)| seed(name, bytes));
+    Corpus::open(env!("CARGO_MANIFEST_DIR"), "power_cuts", power::run, &seeds).run(2_000);
 }

@@ -5,21 +5,16 @@
 //! the inputs from which both the fuzzer and the tests below begin. This is a program: the fuzz
 //! package has its `main.rs` as a library.
 
-#[path = "../../../xtask/fuzz/input.rs"]
-mod input;
-
-#[cfg(test)]
-#[path = "../../../xtask/fuzz/corpus.rs"]
-mod corpus;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
+use arbitrary::Unstructured;
+
 use crate::config::of_text;
 use crate::error::Class;
 use crate::range::Range;
-use input::Input;
 
 /// A configuration file: settings that make sense, or a usage error that names the file.
 pub fn config(bytes: &[u8]) -> bool {
@@ -48,9 +43,10 @@ pub fn config(bytes: &[u8]) -> bool {
 
 /// A `Range` header: 8 bytes of the size of the file, then the text.
 pub fn range(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let size = input.u64();
-    let Some(range) = std::str::from_utf8(input.rest()).ok().and_then(Range::from_header) else {
+    let mut input = Unstructured::new(bytes);
+    let size: u64 = input.arbitrary().unwrap_or_default();
+    let Some(range) = std::str::from_utf8(input.take_rest()).ok().and_then(Range::from_header)
+    else {
         return false;
     };
     assert_eq!(range.to_string().parse(), Ok(range));

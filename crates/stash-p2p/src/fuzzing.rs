@@ -10,12 +10,6 @@ mod mux;
 mod pair;
 mod session;
 
-#[path = "../../../xtask/fuzz/input.rs"]
-mod input;
-
-#[cfg(test)]
-#[path = "../../../xtask/fuzz/corpus.rs"]
-mod corpus;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +21,7 @@ pub use session::session;
 
 use std::time::Duration;
 
+use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
 
 use crate::Limits;
@@ -84,4 +79,15 @@ fn whole(items: &[Inbound]) -> Vec<(Header, Vec<u8>)> {
         }
     }
     frames
+}
+
+/// The next value, little-endian. An input that is used up reads as zeros, so that every input is one.
+fn read<'a, T: Arbitrary<'a> + Default>(input: &mut Unstructured<'a>) -> T {
+    input.arbitrary().unwrap_or_default()
+}
+
+/// Bytes with their length, a u16, before them; as many as there are.
+fn block<'a>(input: &mut Unstructured<'a>) -> &'a [u8] {
+    let len: u16 = read(input);
+    input.bytes(input.len().min(len.into())).unwrap_or_default()
 }

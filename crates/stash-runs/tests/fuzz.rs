@@ -1,10 +1,8 @@
 //! What the fuzzer runs, without a fuzzer.
 
-#[path = "../../../xtask/fuzz/corpus.rs"]
-mod corpus;
+use stash_fuzz::{Corpus, seed};
 
 use crate::common::operations;
-use corpus::Corpus;
 
 /// One change: key `name` of a table, removed if `len` is 0.
 fn publish(changes: &[[u8; 4]]) -> Vec<u8> {
@@ -28,6 +26,6 @@ fn a_tree_is_what_its_head_says_whatever_the_order_of_operations_cuts_and_rot() 
         ("cut-merge", row(&[vec![written.clone(); 6].concat(), fewer, cut(5), merge])),
         ("refused-rot", row(&[written, flip, reopen])),
     ]
-    .map(|(name, bytes)| (name.to_owned(), bytes));
-    Corpus::open("operations", operations::run, &seeds).run(10_000);
+    .map(|(name, bytes): (_, Vec<u8>)| seed(name, bytes));
+    Corpus::open(env!("CARGO_MANIFEST_DIR"), "sorted_runs", operations::run, &seeds).run(10_000);
 }

@@ -8,7 +8,7 @@
 
 use std::fmt::Debug;
 
-use input::Input;
+use arbitrary::Unstructured;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stash_crypto::NodeId;
@@ -17,9 +17,6 @@ use crate::door::Hello;
 use crate::founder::writers::unpack_cuts;
 use crate::ledger::tickets;
 use crate::message::{self, MAX_ADDRESSES, Put, PutReply, Reply, Request};
-
-#[path = "../../../xtask/fuzz/input.rs"]
-mod input;
 
 /// The first message of a stream.
 pub fn request(bytes: &[u8]) -> bool {
@@ -90,9 +87,9 @@ fn same<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> bo
 
 /// Lists inside messages: 2 bytes of count, then the bytes of the list.
 pub fn lists(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let count = usize::from(input.u16());
-    let list = input.rest();
+    let mut input = Unstructured::new(bytes);
+    let count: u16 = input.arbitrary().unwrap_or_default();
+    let (count, list) = (usize::from(count), input.take_rest());
     let addresses = message::unpack(list);
     if let Ok(addresses) = &addresses {
         assert!(addresses.len() <= MAX_ADDRESSES);
@@ -116,10 +113,6 @@ pub fn lists(bytes: &[u8]) -> bool {
     }
     addresses.is_ok() || references.is_ok() || flags.is_ok() || cuts.is_some()
 }
-
-#[cfg(test)]
-#[path = "../../../xtask/fuzz/corpus.rs"]
-mod corpus;
 
 #[cfg(test)]
 mod tests;

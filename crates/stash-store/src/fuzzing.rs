@@ -5,16 +5,12 @@
 //! the inputs from which both the fuzzer and the tests below begin. Whole directories and rows of
 //! operations need no more than what everybody sees: they are in `tests/common`.
 
-#[path = "../../../xtask/fuzz/input.rs"]
-mod input;
-
-#[cfg(test)]
-#[path = "../../../xtask/fuzz/corpus.rs"]
-mod corpus;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
+
+use arbitrary::Unstructured;
 
 use crate::disk::OpenMode;
 use crate::entry::{HEADER, Header, Op, entry_len, record_bytes};
@@ -23,7 +19,6 @@ use crate::log::{SEGMENT_HEADER, read_segment_header};
 use crate::scan::{Scan, Scanned};
 use crate::scrub::Pass;
 use crate::{Disk, MemDisk, Nest};
-use input::Input;
 
 /// The key under which headers of the log are tagged here.
 const KEY: [u8; 32] = [7; 32];
@@ -80,9 +75,9 @@ pub fn segment_header(bytes: &[u8]) -> bool {
 
 /// An entry of the log: 1 byte of kind, then its body.
 pub fn log_entry(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let kind = input.u8();
-    let body = input.rest();
+    let mut input = Unstructured::new(bytes);
+    let kind: u8 = input.arbitrary().unwrap_or_default();
+    let body = input.take_rest();
     let Some(op) = Op::decode(kind, body) else {
         return false;
     };
@@ -109,14 +104,15 @@ struct Piece {
 /// before them. An entry with the right tag is found behind any garbage, and only as it was
 /// written; nothing else is found. What is cut off ends the segment.
 pub fn scan(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let cut = u64::from(input.u16());
+    let mut input = Unstructured::new(bytes);
+    let cut: u16 = input.arbitrary().unwrap_or_default();
     let (mut file, mut pieces) = (vec![0; 256], Vec::new());
     for sequence in 0..PIECES as u64 {
         if input.is_empty() {
             break;
         }
-        let (kind, entry, content) = (input.u8(), input.u8(), input.block());
+        let (kind, entry, len): (u8, u8, u16) = input.arbitrary().unwrap_or_default();
+        let content = input.bytes(input.len().min(len.into())).unwrap_or_default();
         let at = file.len() as u64;
         match kind % 4 {
             0 | 1 => {
@@ -137,7 +133,7 @@ pub fn scan(bytes: &[u8]) -> bool {
         }
         file.resize(file.len().next_multiple_of(8), 0);
     }
-    let len = (file.len() as u64).saturating_sub(cut).max(SEGMENT_HEADER);
+    let len = (file.len() as u64).saturating_sub(cut.into()).max(SEGMENT_HEADER);
     file.truncate(usize::try_from(len).unwrap_or(0));
     check(&file, &pieces)
 }
@@ -188,9 +184,8 @@ fn check(file: &[u8], pieces: &[Piece]) -> bool {
 
 /// A header of the log: 8 bytes of offset, then 32 of header, whose tag is put right.
 pub fn log_header(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let offset = input.u64();
-    let raw: [u8; HEADER] = input.array();
+    let mut input = Unstructured::new(bytes);
+    let (offset, raw): (u64, [u8; HEADER]) = input.arbitrary().unwrap_or_default();
     let field = |at: usize| u32::from_le_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
     let sequence = u64::from(field(8)) | u64::from(field(12)) << 32;
     let header = Header { len: field(0), kind: raw[4], sequence, crc: field(16) };

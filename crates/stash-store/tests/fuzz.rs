@@ -1,16 +1,8 @@
 //! What fuzzers run over the whole store, without a fuzzer.
 
-#[path = "../../../xtask/fuzz/corpus.rs"]
-mod corpus;
+use stash_fuzz::{Corpus, seed};
 
 use crate::common::{Random, directory, operations};
-use corpus::Corpus;
-
-type Seed = (String, Vec<u8>);
-
-fn seed(name: &str, bytes: impl AsRef<[u8]>) -> Seed {
-    (name.to_owned(), bytes.as_ref().to_vec())
-}
 
 /// Steps of the user, each with its decisions.
 fn steps(seed: u64, count: usize) -> Vec<u8> {
@@ -31,7 +23,7 @@ fn a_store_and_its_model_agree_through_any_row_of_operations() {
         seed("refused-full", row(&[&some, &[22, 0, 8], &more, &[23], &some])),
         seed("refused-errors", row(&[&some, &[20, 3, 1], &more, &[17], &[21, 5, 2], &some])),
     ];
-    Corpus::open("operations", operations::run, &seeds).run(300);
+    Corpus::open(env!("CARGO_MANIFEST_DIR"), "operations", operations::run, &seeds).run(300);
 }
 
 // Fault cases 51, 78.
@@ -52,5 +44,5 @@ fn no_change_of_its_files_makes_a_store_panic_or_give_a_wrong_byte() {
         seed("unexpected", open(0, &[change(3, 0, 0, 9, &[0x82, 1]), change(1, 0, 0, 9, &[1, 7])])),
         seed("another-key", open(0, &[change(0, 0, 0, 11, &[64, 1])])),
     ];
-    Corpus::open("directory", directory::run, &seeds).run(300);
+    Corpus::open(env!("CARGO_MANIFEST_DIR"), "directory", directory::run, &seeds).run(300);
 }

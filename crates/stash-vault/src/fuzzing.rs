@@ -4,30 +4,26 @@
 //! Compiled for tests and with `cfg(fuzzing)` only. `fuzz/` has a target for each function, and
 //! the inputs from which both the fuzzer and the tests below begin.
 
-#[path = "../../../xtask/fuzz/input.rs"]
-mod input;
-
-#[cfg(test)]
-#[path = "../../../xtask/fuzz/corpus.rs"]
-mod corpus;
 #[cfg(test)]
 mod tests;
 
+use arbitrary::Unstructured;
 use stash_crypto::chunk::ChunkTag;
 
 use crate::home::Opens;
 use crate::index::{IndexEntry, Table, seal};
 use crate::tags;
-use input::Input;
 
 /// A value of the index of names: 2 bytes of length and the key, then the value, which is read as
 /// it is and with its checksum put right behind it.
 pub fn index_entry(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let Ok(key) = std::str::from_utf8(input.block()) else {
+    let mut input = Unstructured::new(bytes);
+    let len: u16 = input.arbitrary().unwrap_or_default();
+    let key = input.bytes(input.len().min(len.into())).unwrap_or_default();
+    let Ok(key) = std::str::from_utf8(key) else {
         return false;
     };
-    let plain = input.rest();
+    let plain = input.take_rest();
     let mut sealed = plain.to_vec();
     seal(Table::Names, key.as_bytes(), &mut sealed);
     let read = |value: &[u8]| {
@@ -42,9 +38,9 @@ pub fn index_entry(bytes: &[u8]) -> bool {
 
 /// A row of the cache of tags: 32 bytes of tag, then the value, likewise.
 pub fn tag_row(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let tag = ChunkTag::from_bytes(input.array());
-    let plain = input.rest();
+    let mut input = Unstructured::new(bytes);
+    let tag = ChunkTag::from_bytes(input.arbitrary().unwrap_or_default());
+    let plain = input.take_rest();
     let mut sealed = plain.to_vec();
     seal(Table::Tags, tag.as_bytes(), &mut sealed);
     let read = |value: &[u8]| {

@@ -19,6 +19,7 @@ const FREE: &[&str] = &[
     "stash-api",
     "stash-vault",
     "stash-node",
+    "stash-fuzz",
 ];
 
 /// Folders and files of a crate's sources that only tests and fuzzers build.

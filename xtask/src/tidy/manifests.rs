@@ -10,6 +10,9 @@ use crate::tidy::Findings;
 /// Keys of `[package]` that a crate must inherit.
 const INHERITED: &[&str] = &["version", "edition", "rust-version", "license", "publish"];
 
+/// Stands in the manifest of a crate that nobody outside of the workspace uses, in place of what it would inherit.
+const UNPUBLISHED: (&str, &str) = ("publish", "false");
+
 pub(super) fn check(metadata: &Metadata, findings: &mut Findings) -> Result<()> {
     for package in &metadata.packages {
         let path = package.manifest_path.as_std_path();
@@ -44,6 +47,7 @@ fn problems(manifest: &str) -> Vec<String> {
             let (key, value) = (key.trim(), value.trim());
             match section {
                 "package" if value == "true" => inherited.extend(key.strip_suffix(".workspace")),
+                "package" if (key, value) == UNPUBLISHED => inherited.push(key),
                 "lints" if key == "workspace" => lints = value == "true",
                 "dependencies" | "dev-dependencies" | "build-dependencies" => {
                     let from_workspace =
@@ -80,6 +84,14 @@ mod tests {
     #[test]
     fn a_manifest_that_inherits_everything_is_in_order() {
         assert_eq!(problems(GOOD), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_crate_of_the_workspace_alone_says_so() {
+        let own = GOOD.replace("publish.workspace = true", "publish = false");
+        assert_eq!(problems(&own), Vec::<String>::new());
+        let open = GOOD.replace("publish.workspace = true", "publish = true");
+        assert_eq!(problems(&open), ["does not inherit publish"]);
     }
 
     #[test]

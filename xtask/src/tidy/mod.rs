@@ -20,6 +20,7 @@ use cargo_metadata::MetadataCommand;
 
 use crate::report::Report;
 use crate::scratch;
+pub(crate) use unused::names as names_crate;
 
 /// What tidy found: problems fail it, notes do not.
 #[derive(Debug, Default)]

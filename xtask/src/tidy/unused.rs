@@ -53,7 +53,7 @@ pub(super) fn check(
 }
 
 /// True if the word begins a path in the text, or is the whole of what is used, or of a text in quotes.
-fn names(text: &str, word: &str) -> bool {
+pub(crate) fn names(text: &str, word: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(word).any(|(at, _)| {
         let (before, after) = (&text[..at], &text[at + word.len()..]);

@@ -1,6 +1,6 @@
 //! The target, from texts that are in order on: random, with a seed.
 
-use super::corpus::Corpus;
+use stash_fuzz::Corpus;
 
 #[test]
 fn bodies_hold_their_promises_whatever_the_bytes() {
@@ -51,5 +51,5 @@ fn bodies_hold_their_promises_whatever_the_bytes() {
         body("refused-key", 0, r#"{"paths":["/a"],"wiat":"all"}"#),
         body("refused-deep", 0, &"[".repeat(200)),
     ];
-    Corpus::open("body", super::body, &seeds).run(4000);
+    Corpus::open(env!("CARGO_MANIFEST_DIR"), "body", super::body, &seeds).run(4000);
 }

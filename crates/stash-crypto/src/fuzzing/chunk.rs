@@ -2,8 +2,9 @@
 
 use std::sync::LazyLock;
 
+use arbitrary::Unstructured;
+
 use super::ROOT;
-use super::input::Input;
 use crate::chunk::seal::manifest_header;
 use crate::chunk::{
     CHUNK_HEADER, CHUNK_OVERHEAD, ChunkKind, MAX_CHUNK_PLAIN, chunk_header, decode_manifest_chunk,
@@ -41,15 +42,15 @@ fn sealed(plain: &[u8]) -> Vec<u8> {
 
 /// Any plaintext, and any one change to what it was sealed to: 4 bytes of place, 1 of change.
 pub fn seal(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let (place, change) = (input.u32() as usize, input.u8());
-    let plain = input.rest();
+    let mut input = Unstructured::new(bytes);
+    let (place, change): (u32, u8) = input.arbitrary().unwrap_or_default();
+    let plain = input.take_rest();
     let sealed = sealed(plain);
     let mut opened = sealed.clone();
     assert_eq!(KEYS.open_in_place(&mut opened), Ok(plain));
     if change != 0 {
         let mut changed = sealed;
-        let place = place % changed.len();
+        let place = place as usize % changed.len();
         changed[place] ^= change;
         assert!(KEYS.open_in_place(&mut changed).is_err(), "byte {place} xor {change}");
         assert!(changed.iter().all(|byte| *byte == 0));
@@ -71,8 +72,8 @@ pub fn manifest(bytes: &[u8]) -> bool {
 
 /// Lengths: padding never shrinks, costs little, and is done at once.
 pub fn padding(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let (len, other) = (input.u64(), input.u64());
+    let mut input = Unstructured::new(bytes);
+    let (len, other): (u64, u64) = input.arbitrary().unwrap_or_default();
     let padded = padme(len);
     assert!(padded >= len && (padded == u64::MAX || padded - len <= len.div_ceil(8)));
     assert!(padded == u64::MAX || padme(padded) == padded);

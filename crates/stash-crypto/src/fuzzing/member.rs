@@ -1,7 +1,8 @@
 //! Member entries, and the log that they make.
 
-use super::input::Input;
-use super::{NODES, ROOT, stash};
+use arbitrary::Unstructured;
+
+use super::{NODES, ROOT, block, stash};
 use crate::codec::Reader;
 use crate::keys::RootSigner;
 use crate::{Cut, Dot, EntryHash, JoinRequest, MemberChange, MemberEntry, MemberLog, Writer};
@@ -34,7 +35,7 @@ pub fn member_entry(bytes: &[u8]) -> bool {
 /// change says which node it is about.
 pub fn member_log(bytes: &[u8]) -> bool {
     let signer = ROOT.root_signer();
-    let mut input = Input::new(bytes);
+    let mut input = Unstructured::new(bytes);
     let mut log = MemberLog::new(stash());
     let mut refused = false;
     for _ in 0..ENTRIES {
@@ -88,9 +89,9 @@ fn push(log: &mut MemberLog, entry: MemberEntry) -> bool {
     pushed.is_ok()
 }
 
-fn next(input: &mut Input<'_>, log: &MemberLog, signer: &RootSigner) -> Option<MemberEntry> {
-    let (code, place, node) = (input.u8(), input.u8(), input.u8());
-    let mut fields = Reader::new(input.block());
+fn next(input: &mut Unstructured<'_>, log: &MemberLog, signer: &RootSigner) -> Option<MemberEntry> {
+    let (code, place, node): (u8, u8, u8) = input.arbitrary().unwrap_or_default();
+    let mut fields = Reader::new(block(input));
     let change = MemberChange::read(code, &mut fields).ok().filter(|_| fields.is_empty())?;
     let change = about(change, node);
     let (index, previous) = match place % 8 {

@@ -2,8 +2,9 @@
 
 use std::sync::LazyLock;
 
-use super::input::Input;
-use super::{NODES, ROOT, stash};
+use arbitrary::Unstructured;
+
+use super::{NODES, ROOT, block, stash};
 use crate::codec::Reader;
 use crate::record::MetaKeys;
 use crate::record::clear::Clear;
@@ -36,9 +37,9 @@ pub fn record(bytes: &[u8]) -> bool {
 /// A draft as an author may seal and sign it: a clear part with its length (u16) before it, then
 /// the padded plaintext of the meta. The author's identity is put right.
 pub fn meta(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let mut clear = Reader::new(input.block());
-    let plain = input.rest();
+    let mut input = Unstructured::new(bytes);
+    let mut clear = Reader::new(block(&mut input));
+    let plain = input.take_rest();
     let meta = Meta::decode(plain);
     if let Ok(meta) = &meta {
         assert_eq!(meta.encode().as_slice(), plain, "the meta has another encoding");

@@ -4,12 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
+use stash_fuzz::{Corpus, Seed, Target, seed};
 
-use super::corpus::{Corpus, Target};
 use crate::MemberEntry;
 use crate::chunk::padme;
-
-type Seed = (String, Vec<u8>);
 
 /// The frozen encodings whose file names begin so, without the `.txt`.
 fn vectors(prefix: &str) -> Vec<Seed> {
@@ -32,12 +30,8 @@ fn vector(name: &str) -> Vec<u8> {
     found.unwrap().1
 }
 
-fn seed(name: &str, bytes: impl Into<Vec<u8>>) -> Seed {
-    (name.to_owned(), bytes.into())
-}
-
 fn replay(target: &'static str, mutations: u32, run: Target, seeds: &[Seed]) {
-    Corpus::open(target, run, seeds).run(mutations);
+    Corpus::open(env!("CARGO_MANIFEST_DIR"), target, run, seeds).run(mutations);
 }
 
 fn block(bytes: &[u8]) -> Vec<u8> {

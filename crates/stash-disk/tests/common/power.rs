@@ -1,14 +1,11 @@
 //! Files that are written, synced, and lose power: every byte is one that was written there since the last
 //! sync, or the one that was synced.
 
-#[path = "../../../../xtask/fuzz/input.rs"]
-mod input;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use input::Input;
+use arbitrary::Unstructured;
 use stash_disk::{Disk, DiskFile, MemDisk, OpenMode, Survival};
 
 /// Files of one run.
@@ -66,8 +63,8 @@ impl Known {
 
 /// Runs a row of operations. True if all of the bytes were used.
 pub fn run(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let disk = MemDisk::new(u64::from_le_bytes(input.array()));
+    let mut input = Unstructured::new(bytes);
+    let disk = MemDisk::new(input.arbitrary().unwrap_or_default());
     let mut files: Vec<Known> = (0..FILES)
         .map(|n| {
             let path = Path::new("/").join(n.to_string());
@@ -77,12 +74,12 @@ pub fn run(bytes: &[u8]) -> bool {
         .collect();
     disk.sync_dir(Path::new("/")).unwrap();
     while !input.is_empty() {
-        let [op, which] = input.array();
+        let (op, which): (u8, u8) = input.arbitrary().unwrap_or_default();
         let known = &mut files[usize::from(which) % FILES];
         match op % 4 {
             0 | 1 => {
-                let at = usize::from(u16::from_le_bytes(input.array())) % LONGEST;
-                let [byte, len] = input.array();
+                let (at, byte, len): (u16, u8, u8) = input.arbitrary().unwrap_or_default();
+                let at = usize::from(at) % LONGEST;
                 // A write of nothing does not extend a file.
                 let len = (usize::from(len) * 16 + 1).min(LONGEST - at);
                 known.write(at, &vec![byte; len]);

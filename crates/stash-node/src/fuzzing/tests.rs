@@ -1,16 +1,11 @@
 //! Every target, from texts that are in order on: random, with a seed.
 
-use super::corpus::{Corpus, Target};
+use stash_fuzz::{Corpus, Seed, Target, seed};
+
 use crate::config::TEMPLATE;
 
-type Seed = (String, Vec<u8>);
-
-fn seed(name: &str, bytes: impl AsRef<[u8]>) -> Seed {
-    (name.to_owned(), bytes.as_ref().to_vec())
-}
-
 fn replay(target: &'static str, run: Target, seeds: &[Seed]) {
-    Corpus::open(target, run, seeds).run(4000);
+    Corpus::open(env!("CARGO_MANIFEST_DIR"), target, run, seeds).run(4000);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Frames and the hello: what a peer says after the handshake.
 
+use arbitrary::Unstructured;
 use bytes::Bytes;
 
-use super::input::Input;
 use super::whole;
 use crate::error::ProtocolError;
 use crate::hello::Hello;
@@ -12,9 +12,9 @@ use crate::wire::{HEADER, Header, Kind};
 /// Any text, cut into pieces of as many bytes as its first byte says (0: whole), gives the same
 /// frames, or the same error behind them.
 pub fn frames(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let step = usize::from(input.u8());
-    let text = input.rest();
+    let mut input = Unstructured::new(bytes);
+    let step: u8 = input.arbitrary().unwrap_or_default();
+    let (step, text) = (usize::from(step), input.take_rest());
     let (frames, at_boundary, end) = deframe(text, 0);
     let (cut, ..) = deframe(text, step);
     assert_eq!(whole(&cut), whole(&frames));

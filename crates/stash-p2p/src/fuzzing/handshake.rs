@@ -1,8 +1,8 @@
 //! The first bytes of a connection: what a stranger can make a node compute.
 
+use arbitrary::Unstructured;
 use zeroize::Zeroizing;
 
-use super::input::Input;
 use crate::gate::Purpose;
 use crate::handshake::{Asked, Dial, HandshakeError};
 use crate::preamble::{
@@ -15,8 +15,9 @@ const REKEY: u64 = 1 << 20;
 
 /// The payloads of both messages: 512 bytes, of which the first 32 are also read as the second.
 pub fn offer(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let payload: [u8; OFFER_LEN] = input.array();
+    let mut payload = [0; OFFER_LEN];
+    let given = bytes.len().min(OFFER_LEN);
+    payload[..given].copy_from_slice(&bytes[..given]);
     let mut choice = [0; CHOICE_LEN];
     choice.copy_from_slice(&payload[..CHOICE_LEN]);
     if let Some(version) = decode_choice(&choice) {
@@ -38,11 +39,14 @@ fn realm() -> Realm {
 /// the first, 1: the first with its tag put right, 2: the second, 3: the first is made up of what
 /// follows), 2 of place, 1 of change, then the fields of the offer.
 pub fn handshake(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let (which, place, change) = (input.u8() % 4, usize::from(input.u16()), input.u8());
+    let mut input = Unstructured::new(bytes);
+    let (which, place, change): (u8, u16, u8) = input.arbitrary().unwrap_or_default();
+    let (which, place) = (which % 4, usize::from(place));
     let (ours, theirs) = (StaticSecret::from_bytes([3; 32]), StaticSecret::from_bytes([4; 32]));
     if which == 3 {
-        made_up(&theirs, input.array());
+        let mut message = [0; PREAMBLE_LEN - TAG_LEN];
+        input.fill_buffer(&mut message).unwrap_or_default();
+        made_up(&theirs, message);
         return false;
     }
     let offer = read_offer(&mut input);
@@ -108,8 +112,9 @@ fn made_up(theirs: &StaticSecret, message: [u8; PREAMBLE_LEN - TAG_LEN]) {
     assert_eq!(read(&preamble), Err(HandshakeError::Noise));
 }
 
-fn read_offer(input: &mut Input<'_>) -> Offer {
-    let purpose = if input.u8().is_multiple_of(2) { Purpose::Control } else { Purpose::Bulk };
-    let (lowest, highest) = (input.u16(), input.u16());
-    Offer { lowest, highest, purpose, counter: input.u64(), token: input.array() }
+fn read_offer(input: &mut Unstructured<'_>) -> Offer {
+    let purpose: u8 = input.arbitrary().unwrap_or_default();
+    let purpose = if purpose.is_multiple_of(2) { Purpose::Control } else { Purpose::Bulk };
+    let (lowest, highest, counter, token) = input.arbitrary().unwrap_or_default();
+    Offer { lowest, highest, purpose, counter, token }
 }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use arbitrary::Unstructured;
 use bytes::Bytes;
 
-use super::config;
-use super::input::Input;
+use super::{block, config, read};
 use crate::error::CloseReason;
 use crate::frame::{Class, Frame, StreamKey};
 use crate::hello::Hello;
@@ -34,8 +34,8 @@ const KINDS: [Kind; 10] = [
 
 /// 1 byte: bit 0 says who dialled, bit 1 leaves the hello out; then step after step.
 pub fn mux(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let start = input.u8();
+    let mut input = Unstructured::new(bytes);
+    let start: u8 = read(&mut input);
     let mut run = Run {
         mux: Mux::new(config(start & 1 == 1, STREAMS)),
         deframer: Deframer::default(),
@@ -67,20 +67,24 @@ struct Run {
 }
 
 impl Run {
-    fn step(&mut self, input: &mut Input<'_>) -> Result<(), CloseReason> {
-        match input.below(16) {
+    fn step(&mut self, input: &mut Unstructured<'_>) -> Result<(), CloseReason> {
+        match read::<u8>(input) % 16 {
             0..=5 => self.read_frame(input)?,
             6 => {
-                let text = Bytes::copy_from_slice(input.block());
+                let text = Bytes::copy_from_slice(block(input));
                 self.arrive(text)?;
             }
             7 => {
-                let class = if input.u8().is_multiple_of(2) { Class::Control } else { Class::Bulk };
+                let class = match read::<u8>(input) % 2 {
+                    0 => Class::Control,
+                    _ => Class::Bulk,
+                };
                 self.keys.extend(self.mux.open(class));
             }
             8 => {
-                let (key, message, len) = (self.key(input), input.u8(), input.u16().max(1));
-                let bytes = Bytes::from(vec![1; len.into()]);
+                let key = self.key(input);
+                let (message, len): (u8, u16) = read(input);
+                let bytes = Bytes::from(vec![1; len.max(1).into()]);
                 let frame =
                     if message % 2 == 0 { Frame::Message(bytes) } else { Frame::Data(bytes) };
                 // A full queue and a stream that has ended are answers, too.
@@ -91,7 +95,7 @@ impl Run {
                 self.mux.finish(key);
             }
             10 => {
-                let (key, code) = (self.key(input), input.u8());
+                let (key, code) = (self.key(input), read::<u8>(input));
                 self.mux.reset(key, code.into());
             }
             11 => {
@@ -100,53 +104,49 @@ impl Run {
             }
             12 => {
                 let key = self.key(input);
-                for _ in 0..=input.u8() {
+                for _ in 0..=read::<u8>(input) {
                     if !matches!(self.mux.recv(key), Some(Ok(Some(_)))) {
                         break;
                     }
                 }
             }
-            13 => match input.below(4) {
+            13 => match read::<u8>(input) % 4 {
                 0 => self.mux.want_bulk(),
                 1 => self.mux.give_token(&[7; 32]),
                 _ => self.mux.start_drain(self.now, CloseReason::Aged),
             },
             14 => {
-                self.now += Duration::from_millis(u64::from(input.u8()) * 100);
+                self.now += Duration::from_millis(u64::from(read::<u8>(input)) * 100);
                 self.mux.handle_timeout(self.now)?;
                 assert!(self.mux.poll_timeout() > self.now, "a timer that never rests");
             }
-            _ => drop(self.transmit(usize::from(input.u16()))),
+            _ => drop(self.transmit(read::<u16>(input).into())),
         }
         Ok(())
     }
 
     /// Some known stream, or one that never was.
-    fn key(&self, input: &mut Input<'_>) -> StreamKey {
-        let at = usize::from(input.u8());
+    fn key(&self, input: &mut Unstructured<'_>) -> StreamKey {
+        let at = usize::from(read::<u8>(input));
         self.keys.get(at % (self.keys.len() + 1)).copied().unwrap_or(at as u64)
     }
 
     /// A frame whose length fits its kind; the rest is as the input says.
-    fn read_frame(&mut self, input: &mut Input<'_>) -> Result<(), CloseReason> {
-        let kind = KINDS[input.at(&[0; KINDS.len()])];
-        let (flags, stream) = (input.u8(), u32::from(input.u8() % 16));
+    fn read_frame(&mut self, input: &mut Unstructured<'_>) -> Result<(), CloseReason> {
+        let (kind, flags, stream): (u8, u8, u8) = read(input);
+        let (kind, stream) = (KINDS[usize::from(kind) % KINDS.len()], u32::from(stream % 16));
         let payload = match kind {
-            Kind::Credit | Kind::Reset | Kind::GoAway | Kind::Reclaim => {
-                input.array::<4>().to_vec()
-            }
-            Kind::Ping => input.array::<8>().to_vec(),
-            Kind::Bulk if flags & 2 == 0 => input.array::<1>().to_vec(),
-            Kind::Bulk => input.array::<33>().to_vec(),
+            Kind::Credit | Kind::Reset | Kind::GoAway | Kind::Reclaim => fields(input, 4),
+            Kind::Ping => fields(input, 8),
+            Kind::Bulk if flags & 2 == 0 => fields(input, 1),
+            Kind::Bulk => fields(input, 33),
             Kind::Hello => {
-                let hello = Hello {
-                    stream_window: MIN_STREAM_WINDOW + u32::from(input.u16()),
-                    ..config(false, u32::from(input.u8()).max(1)).hello
-                };
-                hello.encode()
+                let (window, streams): (u16, u8) = read(input);
+                let hello = config(false, u32::from(streams).max(1)).hello;
+                Hello { stream_window: MIN_STREAM_WINDOW + u32::from(window), ..hello }.encode()
             }
             // Long ones cost no input: windows are to be filled.
-            Kind::Message | Kind::Data | Kind::Skip => vec![0; usize::from(input.u16()) * 2],
+            Kind::Message | Kind::Data | Kind::Skip => vec![0; usize::from(read::<u16>(input)) * 2],
         };
         self.frame(kind, flags, stream, &payload)
     }
@@ -190,4 +190,11 @@ impl Run {
         let theirs = self.mux.remote_hello().map_or(0, |hello| hello.streams);
         assert!(self.mux.load() <= STREAMS + theirs, "{} streams", self.mux.load());
     }
+}
+
+/// A payload of `len` bytes; zeros once the input is used up.
+fn fields(input: &mut Unstructured<'_>, len: usize) -> Vec<u8> {
+    let mut payload = vec![0; len];
+    input.fill_buffer(&mut payload).unwrap_or_default();
+    payload
 }

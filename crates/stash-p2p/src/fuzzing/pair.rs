@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use arbitrary::Unstructured;
 use bytes::Bytes;
 
-use super::config;
-use super::input::Input;
+use super::{config, read};
 use crate::cipher::{Opener, Sealer};
 use crate::error::CloseReason;
 use crate::frame::{Class, Frame, StreamKey};
@@ -30,14 +30,14 @@ const MARK: usize = 1 + 8 + 4;
 
 /// 1 byte of streams to begin with, then step after step: of each, 1 byte of side and step.
 pub fn pair(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
+    let mut input = Unstructured::new(bytes);
     let (ours, theirs) = ([1; 32], [2; 32]);
     let mut sides = [Side::new(0, &ours, &theirs), Side::new(1, &theirs, &ours)];
     let mut now = Duration::ZERO;
     let mut ended = false;
     settle(&mut sides, now);
     while !input.is_empty() && !ended {
-        let choice = input.u8();
+        let choice: u8 = read(&mut input);
         let at = usize::from(choice & 1);
         // Far below what makes a side give the other up.
         now += Duration::from_millis(1);
@@ -76,19 +76,19 @@ enum Step {
 }
 
 impl Step {
-    fn read(choice: u8, input: &mut Input<'_>) -> Step {
+    fn read(choice: u8, input: &mut Unstructured<'_>) -> Step {
         match choice % 16 {
             0 => Step::Open { class: Class::Control },
             1 => Step::Open { class: Class::Bulk },
-            2 | 3 => Step::Message { stream: input.u8(), len: input.u16() },
-            4 | 5 => Step::Data { stream: input.u8(), len: input.u16() },
-            6 => Step::Finish { stream: input.u8() },
-            7 => Step::Reset { stream: input.u8() },
-            8 => Step::DropReceiver { stream: input.u8() },
-            9 | 10 => Step::Receive { stream: input.u8(), frames: input.u8() },
-            11 if input.u8() == 0xff => Step::Drain,
-            12 | 13 => Step::Leave { budget: usize::from(input.u16()) * 4 },
-            _ => Step::Arrive { bytes: usize::from(input.u16()) * 4 },
+            2 | 3 => Step::Message { stream: read(input), len: read(input) },
+            4 | 5 => Step::Data { stream: read(input), len: read(input) },
+            6 => Step::Finish { stream: read(input) },
+            7 => Step::Reset { stream: read(input) },
+            8 => Step::DropReceiver { stream: read(input) },
+            9 | 10 => Step::Receive { stream: read(input), frames: read(input) },
+            11 if read::<u8>(input) == 0xff => Step::Drain,
+            12 | 13 => Step::Leave { budget: usize::from(read::<u16>(input)) * 4 },
+            _ => Step::Arrive { bytes: usize::from(read::<u16>(input)) * 4 },
         }
     }
 }

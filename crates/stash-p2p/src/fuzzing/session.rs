@@ -1,8 +1,8 @@
 //! Sealed messages: what a session gives, cut and changed on the way.
 
+use arbitrary::Unstructured;
 use bytes::Bytes;
 
-use super::input::Input;
 use super::whole;
 use crate::cipher::{Opener, Sealer};
 use crate::error::CloseReason;
@@ -22,15 +22,16 @@ const READ: usize = 70_000;
 /// 1 byte of rekeying, 2 of cut, 4 of place, 1 of change, then of each frame 1 byte of kind and 2
 /// of length.
 pub fn session(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let rekey_after = 1 + u64::from(input.u8() % 8);
-    let cut = usize::from(input.u16()).clamp(1, READ);
-    let (place, change) = (input.u32() as usize, input.u8());
+    let mut input = Unstructured::new(bytes);
+    let (rekey, cut): (u8, u16) = input.arbitrary().unwrap_or_default();
+    let (place, change): (u32, u8) = input.arbitrary().unwrap_or_default();
+    let rekey_after = 1 + u64::from(rekey % 8);
+    let cut = usize::from(cut).clamp(1, READ);
     let (mut segments, mut sent) = (Vec::new(), Vec::new());
     while !input.is_empty() && sent.len() < FRAMES {
-        let (kind, len) = (input.u8(), usize::from(input.u16()));
+        let (kind, len): (u8, u16) = input.arbitrary().unwrap_or_default();
         let kind = if kind % 2 == 0 { Kind::Message } else { Kind::Data };
-        let len = if kind == Kind::Data { len.max(1) } else { len };
+        let len = usize::from(if kind == Kind::Data { len.max(1) } else { len });
         let payload: Vec<u8> = (0..len).map(|n| n.to_le_bytes()[0]).collect();
         let wire_len = u32::try_from(len).expect("it was 16 bits");
         let header = Header { kind, flags: 0, priority: 0, stream: 1, len: wire_len };
@@ -42,7 +43,7 @@ pub fn session(bytes: &[u8]) -> bool {
     let (items, end, at_boundary) = arrive(&sealed, cut, rekey_after);
     assert_eq!((whole(&items), end, at_boundary), (sent.clone(), Ok(()), true));
     if change != 0 && !sealed.is_empty() {
-        let place = place % sealed.len();
+        let place = place as usize % sealed.len();
         sealed[place] ^= change;
         let (items, end, at_boundary) = arrive(&sealed, cut, rekey_after);
         assert!(end.is_err() || !at_boundary, "byte {place} xor {change} was not noticed");

@@ -1,19 +1,14 @@
 //! Every target, from inputs that reach its end on: random, with a seed.
 
+use stash_fuzz::{Corpus, Seed, Target, seed};
+
 use super::config;
-use super::corpus::{Corpus, Target};
 use crate::gate::Purpose;
 use crate::preamble::{Offer, encode_choice};
 use crate::wire::{END, Header, Kind, OPTIONAL};
 
-type Seed = (String, Vec<u8>);
-
-fn seed(name: &str, bytes: impl Into<Vec<u8>>) -> Seed {
-    (name.to_owned(), bytes.into())
-}
-
 fn replay(target: &'static str, mutations: u32, run: Target, seeds: &[Seed]) {
-    Corpus::open(target, run, seeds).run(mutations);
+    Corpus::open(env!("CARGO_MANIFEST_DIR"), target, run, seeds).run(mutations);
 }
 
 fn offer() -> Offer {

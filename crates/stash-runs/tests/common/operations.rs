@@ -1,13 +1,10 @@
 //! Rows of operations on a tree, with power cuts and rot, against a map in memory that does the same.
 
-#[path = "../../../../xtask/fuzz/input.rs"]
-mod input;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use input::Input;
+use arbitrary::Unstructured;
 use stash_runs::disk::{Disk, Fault, MemDisk};
 use stash_runs::{Changes, Directory, Tree, TreeError, TreeLimits};
 
@@ -36,6 +33,18 @@ struct Run {
     rotten: bool,
 }
 
+fn byte(input: &mut Unstructured<'_>) -> u8 {
+    input.arbitrary().unwrap_or_default()
+}
+
+/// A number below `n`, which is not 0: of one byte if that is enough, else of four.
+fn place(input: &mut Unstructured<'_>, n: u64) -> u64 {
+    match n {
+        ..=256 => u64::from(byte(input)) % n,
+        _ => u64::from(input.arbitrary::<u32>().unwrap_or_default()) % n,
+    }
+}
+
 fn open(directory: &Directory) -> Result<Tree, TreeError> {
     Tree::open(directory, KEY, TreeLimits { cache_bytes: 64 * 1024, salt: 1 << 40 })
 }
@@ -56,10 +65,10 @@ impl Run {
         Run { disk, directory, tree, map: Map::new(), frozen, durable, waiting, rotten }
     }
 
-    fn publish(&mut self, input: &mut Input<'_>) {
+    fn publish(&mut self, input: &mut Unstructured<'_>) {
         let mut changes = Changes::default();
-        for _ in 0..=input.below(BATCH) {
-            let [table, name, len, byte] = input.array();
+        for _ in 0..=u64::from(byte(input)) % BATCH {
+            let (table, name, len, byte): (u8, u8, u8, u8) = input.arbitrary().unwrap_or_default();
             // A few names, some of them at the start of others.
             let key = [&[table % 3][..], &vec![name % 16; usize::from(name % 40)]].concat();
             if len == 0 {
@@ -116,13 +125,13 @@ impl Run {
         }
     }
 
-    fn flip(&mut self, input: &mut Input<'_>) {
+    fn flip(&mut self, input: &mut Unstructured<'_>) {
         let files = self.disk.files();
-        let Some((path, len)) = files.get(usize::from(input.u8()) % files.len().max(1)) else {
+        let Some((path, len)) = files.get(usize::from(byte(input)) % files.len().max(1)) else {
             return;
         };
         if *len > 0 {
-            self.disk.flip_bit(path, input.below(len * 8)).unwrap();
+            self.disk.flip_bit(path, place(input, len * 8)).unwrap();
             self.rotten = true;
         }
     }
@@ -143,14 +152,14 @@ impl Run {
         Ok(())
     }
 
-    fn step(&mut self, input: &mut Input<'_>) -> Result<(), TreeError> {
-        match input.u8() % 16 {
+    fn step(&mut self, input: &mut Unstructured<'_>) -> Result<(), TreeError> {
+        match byte(input) % 16 {
             0..5 => self.publish(input),
             5..7 => self.freeze(),
             7..10 => self.checkpoint()?,
             10 | 11 => drop(self.tree.merge(&|| Ok(()))?),
             12 => self.reopen()?,
-            13 => self.disk.inject(1 + input.below(AHEAD), Fault::PowerCut),
+            13 => self.disk.inject(1 + u64::from(byte(input)) % AHEAD, Fault::PowerCut),
             14 => self.check()?,
             _ => self.flip(input),
         }
@@ -160,8 +169,8 @@ impl Run {
 
 /// Runs a row of operations. False if it ended with damage.
 pub fn run(bytes: &[u8]) -> bool {
-    let mut input = Input::new(bytes);
-    let mut run = Run::begin(u64::from_le_bytes(input.array()));
+    let mut input = Unstructured::new(bytes);
+    let mut run = Run::begin(input.arbitrary().unwrap_or_default());
     while !input.is_empty() {
         let mut done = run.step(&mut input);
         if done.is_err() && !run.disk.is_powered() {

@@ -2,9 +2,9 @@
 
 use serde_bytes::ByteBuf;
 use stash_crypto::{Address, ChunkRef};
+use stash_fuzz::{Corpus, Seed, Target, seed};
 
 use crate::door::Hello;
-use crate::fuzzing::corpus::{Corpus, Target};
 use crate::ledger::tickets::{Row, Used};
 use crate::message::{
     FindPuts, MemberRoom, NamedBy, Put, PutReply, RecordResult, Refusal, Reply, Request, Together,
@@ -13,14 +13,8 @@ use crate::message::{
 
 use super::*;
 
-type Seed = (String, Vec<u8>);
-
-fn seed(name: &str, bytes: impl AsRef<[u8]>) -> Seed {
-    (name.to_owned(), bytes.as_ref().to_vec())
-}
-
 fn replay(target: &'static str, run: Target, seeds: &[Seed]) {
-    Corpus::open(target, run, seeds).run(4000);
+    Corpus::open(env!("CARGO_MANIFEST_DIR"), target, run, seeds).run(4000);
 }
 
 fn addresses() -> [Address; 2] {

@@ -2,6 +2,10 @@
 //! it has to be in `docs/protocol.md`, B.2, with its limit, and `tests/wire/lists.rs` asks a node
 //! for one more than that.
 
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+
 use serde_bytes::ByteBuf;
 
 use crate::founder::writers::unpack_cuts;
@@ -12,8 +16,11 @@ use crate::message::request::{FindPuts, Request};
 use crate::message::room::MemberRoom;
 use crate::replication::difference;
 
-/// The document, which names every request's fields.
-const PROTOCOL: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/protocol.md"));
+/// The document, which names every request's fields. Only the repository has it.
+static PROTOCOL: LazyLock<String> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/protocol.md");
+    fs::read_to_string(path).expect("docs/protocol.md of the repository")
+});
 
 /// The name of a request, and its lists with the words of the document that limit them. No `..`: a
 /// field that is added has to be looked at.

@@ -1,20 +1,15 @@
 //! Every target, from what a store writes on: random, with a seed.
 
-use super::corpus::{Corpus, Target};
+use stash_fuzz::{Corpus, Seed, Target, seed};
+
 use super::{KEY, SEGMENT};
 use crate::entry::{Header, Mark, Op};
 use crate::format::Format;
 use crate::log::segment_header;
 use crate::{Address, Nest, Ref};
 
-type Seed = (String, Vec<u8>);
-
-fn seed(name: &str, bytes: impl AsRef<[u8]>) -> Seed {
-    (name.to_owned(), bytes.as_ref().to_vec())
-}
-
 fn replay(target: &'static str, mutations: u32, run: Target, seeds: &[Seed]) {
-    Corpus::open(target, run, seeds).run(mutations);
+    Corpus::open(env!("CARGO_MANIFEST_DIR"), target, run, seeds).run(mutations);
 }
 
 /// Entries with what follows their fields. Kinds that are added later belong here, too.

@@ -2,20 +2,14 @@
 
 use stash_crypto::chunk::ChunkTag;
 use stash_crypto::{Address, ChunkRef, NameId, RecordHash};
+use stash_fuzz::{Corpus, Seed, Target, seed};
 
-use super::corpus::{Corpus, Target};
 use crate::home::Opens;
 use crate::index::IndexEntry;
 use crate::tags;
 
-type Seed = (String, Vec<u8>);
-
-fn seed(name: &str, bytes: impl Into<Vec<u8>>) -> Seed {
-    (name.to_owned(), bytes.into())
-}
-
 fn replay(target: &'static str, run: Target, seeds: &[Seed]) {
-    Corpus::open(target, run, seeds).run(4000);
+    Corpus::open(env!("CARGO_MANIFEST_DIR"), target, run, seeds).run(4000);
 }
 
 #[test]
