@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// An X25519 public key: the identity of a node.
@@ -43,7 +44,7 @@ impl PublicKey {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&HEXLOWER.encode(&self.0))
     }
 }
 
@@ -57,23 +58,12 @@ impl FromStr for PublicKey {
     type Err = ParseKeyError;
 
     fn from_str(text: &str) -> Result<Self, ParseKeyError> {
-        let digits = text.as_bytes();
-        if digits.len() != 64 {
+        let mut key = [0; 32];
+        if text.len() != 2 * key.len() {
             return Err(ParseKeyError);
         }
-        let mut key = [0; 32];
-        for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-        }
+        HEXLOWER.decode_mut(text.as_bytes(), &mut key).map_err(|_| ParseKeyError)?;
         Ok(Self(key))
-    }
-}
-
-fn nibble(digit: u8) -> Result<u8, ParseKeyError> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        _ => Err(ParseKeyError),
     }
 }
 
