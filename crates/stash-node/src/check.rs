@@ -1,4 +1,4 @@
-//! What a check of a store found, as it is told: by a daemon that heals, or by a command without one.
+//! The result of a check of a store, as it is told: by a daemon that heals, or by a command without one.
 
 use stash_api::upkeep::CheckDone;
 use stash_vault::server::store::Finding;

@@ -1,4 +1,4 @@
-//! What a user typed, refused with the same words by a command and by the daemon.
+//! Input of a user, refused with the same words by a command and by the daemon.
 
 use std::path::Path;
 

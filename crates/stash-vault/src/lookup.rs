@@ -127,7 +127,7 @@ impl Inner {
         }
     }
 
-    /// Where the content of a manifest is.
+    /// The place of the content of a manifest: on this node, in part, or with other members alone.
     pub(crate) async fn here(&self, manifest: &Manifest) -> Result<Here, LookupError> {
         let refs = match self.chunks(manifest).await {
             Ok(refs) => refs,

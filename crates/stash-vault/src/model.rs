@@ -1,4 +1,4 @@
-//! What names, versions and files are, decided without a disk and a network.
+//! Names, versions and files: all that is decided of them without a disk and a network.
 
 pub(crate) mod keys;
 pub(crate) mod plan;

@@ -1,4 +1,4 @@
-//! What a vault does, an operation a file or a folder.
+//! The operations of a vault, each in a file or folder of its own, and what several of them share.
 
 mod commits;
 mod damage;

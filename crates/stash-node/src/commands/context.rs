@@ -1,4 +1,4 @@
-//! What every command is given, how it runs, and how it ends.
+//! The context of a command, its runtime and its end.
 
 use std::future::Future;
 use std::process::ExitCode;

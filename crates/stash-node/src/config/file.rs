@@ -1,4 +1,4 @@
-//! What a configuration file may say, and reading it.
+//! The content of a configuration file, and reading it.
 
 use std::io::Read;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! How a stash is made and joined, and how its node runs.
+//! Options for making and joining a stash, and for running its node.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! Why a name leads to no file.
+//! Errors of a lookup.
 
 use stash_crypto::Key;
 use stash_crypto::record::KeyError;

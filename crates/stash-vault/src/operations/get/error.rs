@@ -1,4 +1,4 @@
-//! Why a file did not come back.
+//! Errors of a get.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! How to get, and what was written.
+//! Options of a get, and its report.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What files of every size have in common: how often they are read, and what is written for them.
+//! Steps that are the same for files of every size: reading again, and writing a version if it is new.
 
 use stash_crypto::Meta;
 

@@ -1,4 +1,4 @@
-//! Why nothing, or not all, was stored.
+//! Errors of a put.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! How to store, and what was stored.
+//! Options of a put, and its report.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What the parts of one put share, and what they give back.
+//! The state that the parts of one put share, and the result that each gives back.
 
 use std::path::PathBuf;
 use std::sync::Arc;
