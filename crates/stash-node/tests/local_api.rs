@@ -41,7 +41,7 @@ fn the_socket_is_private_and_belongs_to_the_user_of_the_node() {
     assert_eq!(socket.uid(), rustix::process::geteuid().as_raw());
     let dir = std::fs::metadata(node.socket().parent().unwrap()).unwrap();
     assert_eq!(dir.mode() & 0o777, 0o700);
-    for secret in ["keyring", "names.redb", "tags.redb"] {
+    for secret in ["keyring", "names", "tags"] {
         let metadata = std::fs::metadata(node.data().join(secret)).unwrap();
         assert_eq!(metadata.mode() & 0o077, 0, "{secret}");
     }

@@ -182,7 +182,7 @@ fn only_the_founding_node_changes_members_and_says_whom_it_means() {
 
     founder.ok(&["peer", "role", "attic", "keeper"]);
     until("it knows", || role(&attic) == "keeper");
-    until("its index of names is gone", || !attic.data().join("names.redb").exists());
+    until("its index of names is gone", || !attic.data().join("names").exists());
     until("it is open again", || code(&attic.run(&["ls"])) != 5);
     attic.fails(9, "refused", &["ls"]);
 }

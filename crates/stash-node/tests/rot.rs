@@ -118,7 +118,7 @@ fn a_record_that_nobody_has_whole_can_be_put_again_or_removed_and_hides_nothing(
         let home = private_dir();
         copy(pristine.path(), home.path());
         if lost {
-            std::fs::remove_file(home.path().join("data/names.redb")).unwrap();
+            std::fs::remove_dir_all(home.path().join("data/names")).unwrap();
         }
         let node = Node::start_in(home, |_| {});
         let listed = node.json(&["ls"])["entries"].clone();

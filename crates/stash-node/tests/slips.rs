@@ -111,7 +111,7 @@ fn left_out(node: &Node, path: &Path) {
 fn nothing_in_the_data_directory_is_stored_under_any_path() {
     let node = Node::start();
     let data = node.data();
-    for part in ["", "keyring", "names.redb", "store", "store/log", "ready.json"] {
+    for part in ["", "keyring", "names", "store", "store/log", "ready.json"] {
         left_out(&node, &data.join(part));
     }
     let segment = std::fs::read_dir(data.join("store/log")).unwrap().next().unwrap().unwrap();

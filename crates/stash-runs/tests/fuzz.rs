@@ -4,7 +4,7 @@ use stash_fuzz::{Corpus, seed};
 
 use crate::common::operations;
 
-/// One change: key `name` of a table, removed if `len` is 0.
+/// A change: key `name` of a table, removed if `len` is 0.
 fn publish(changes: &[[u8; 4]]) -> Vec<u8> {
     let more = u8::try_from(changes.len() - 1).unwrap();
     [vec![0, more], changes.concat()].concat()

@@ -7,53 +7,36 @@
 #[cfg(test)]
 mod tests;
 
-use arbitrary::Unstructured;
-use stash_crypto::chunk::ChunkTag;
-
 use crate::home::Opens;
-use crate::index::{IndexEntry, Table, seal};
+use crate::index::{IndexEntry, leaf, tag_row as tag_row_of_old};
 use crate::tags;
 
-/// A value of the index of names: 2 bytes of length and the key, then the value, which is read as
-/// it is and with its checksum put right behind it.
+/// A value of the index of names.
 pub fn index_entry(bytes: &[u8]) -> bool {
-    let mut input = Unstructured::new(bytes);
-    let len: u16 = input.arbitrary().unwrap_or_default();
-    let key = input.bytes(input.len().min(len.into())).unwrap_or_default();
-    let Ok(key) = std::str::from_utf8(key) else {
-        return false;
-    };
-    let plain = input.take_rest();
-    let mut sealed = plain.to_vec();
-    seal(Table::Names, key.as_bytes(), &mut sealed);
-    let read = |value: &[u8]| {
-        let entry = IndexEntry::decode(key, value);
-        if let Some(entry) = &entry {
-            assert_eq!(entry.encode(key), value, "the entry has another encoding");
-        }
-        entry.is_some()
-    };
-    read(plain) | read(&sealed)
+    let entry = IndexEntry::decode(bytes);
+    if let Some(entry) = &entry {
+        assert_eq!(entry.encode(), bytes, "the entry has another encoding");
+    }
+    entry.is_some()
 }
 
-/// A row of the cache of tags: 32 bytes of tag, then the value, likewise.
+/// A value of the cache of tags.
 pub fn tag_row(bytes: &[u8]) -> bool {
-    let mut input = Unstructured::new(bytes);
-    let tag = ChunkTag::from_bytes(input.arbitrary().unwrap_or_default());
-    let plain = input.take_rest();
-    let mut sealed = plain.to_vec();
-    seal(Table::Tags, tag.as_bytes(), &mut sealed);
-    let read = |value: &[u8]| {
-        let chunk = tags::decode(&tag, value);
-        if let Some(chunk) = &chunk {
-            assert_eq!(tags::encode(&tag, chunk), value, "the row has another encoding");
-        }
-        chunk.is_some()
-    };
-    read(plain) | read(&sealed)
+    let chunk = tags::decode(bytes);
+    if let Some(chunk) = &chunk {
+        assert_eq!(tags::encode(chunk), bytes, "the row has another encoding");
+    }
+    chunk.is_some()
 }
 
-/// The note of how often the store was opened, likewise.
+/// A page of a file that an older version had: never a row whose checksum is wrong.
+pub fn old_page(bytes: &[u8]) -> bool {
+    let mut rows = 0;
+    leaf(bytes, &mut |key, value| rows += u32::from(tag_row_of_old(key, value).is_some()));
+    rows > 0
+}
+
+/// The note of how often the store was opened: as it is, and with its checksum put right behind it.
 pub fn opens_note(bytes: &[u8]) -> bool {
     let sum = blake3::hash(bytes);
     let sealed = [bytes, &sum.as_bytes()[..8]].concat();

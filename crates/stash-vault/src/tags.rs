@@ -1,220 +1,159 @@
 //! T to address: what an owner sealed before need not be sealed again.
 //!
-//! A cache: an entry may be missing or name a chunk that is gone, and it is asked for before it is
-//! used. Losing the file costs one seal a chunk.
+//! A cache: an entry may be missing or name a chunk that is gone, and the store is asked for the chunk
+//! before it is used. An entry that is lost costs one seal the next time its chunk is put, which gives the same address
+//! again: no upload, and no second copy. So entries become durable when enough of them wait, or when the
+//! node stops; after damage the cache begins empty; and while the disk takes no more, it learns
+//! nothing.
 
-use std::collections::HashMap;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use redb::{Durability, ReadableTable, ReadableTableMetadata, TableDefinition};
 use stash_crypto::chunk::ChunkTag;
 use stash_crypto::{Address, ChunkRef};
+use stash_runs::Changes;
 
-use crate::index::{Binding, Guarded, IndexFault, Table, seal, unseal, with_table};
+use crate::index::{
+    Binding, IndexError, IndexFault, Kind, Map, OLD_TAGS, OldTags, Root, remove_old,
+};
 
-/// Page cache of the database in bytes.
-const CACHE: usize = 2 << 20;
-/// Files of at most this many bytes are checked through when they are opened.
-const CHECK_BELOW: u64 = 64 << 20;
-/// Entries collected in memory before they are written together.
-const BATCH: usize = 1024;
-/// Most entries (a TiB of chunks, about 150 MB of file); beyond, the cache starts anew.
+/// Most entries (a TiB of chunks, about 90 MB of files); beyond, the cache starts anew.
 const MOST: u64 = 1 << 20;
+/// Entries of an old cache that are taken over at once.
+const BATCH: usize = 128;
 
-const TAGS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("tags");
-const BINDING: TableDefinition<&[u8], &[u8]> = TableDefinition::new("binding");
+const TAGS: Kind = Kind {
+    directory: "tags",
+    anew: "starting the cache of sealed chunks anew",
+    context: "stash-vault 2026-11 cache of tags tag key",
+    cache: 1 << 20,
+    // Some 6,000 chunks.
+    waiting: 1 << 20,
+};
 
 /// The cache. Every method blocks for a moment.
-pub(crate) struct TagIndex(Mutex<State>);
-
-struct State {
-    /// `None` once the database failed: the node goes on without a cache.
-    db: Option<Guarded>,
-    fresh: HashMap<ChunkTag, ChunkRef>,
+pub(crate) struct TagIndex {
+    /// `None` if it could not be opened: the node goes on without a cache.
+    map: Option<Map>,
+    most: u64,
+    /// Set while the disk takes nothing, so that it is said once.
+    waits: AtomicBool,
 }
 
 impl TagIndex {
-    /// Opens the cache; one that is damaged or belongs to another store starts anew.
-    pub(crate) fn open(path: &Path, binding: Binding) -> TagIndex {
-        let open = || open_bound(path, binding);
-        let db = open().or_else(|fault| {
-            tracing::warn!(%fault, "starting the cache of sealed chunks anew");
-            std::fs::remove_file(path).map_err(IndexFault::Io)?;
-            open()
+    /// Opens the cache; one that is damaged or belongs to another store starts anew. What an older
+    /// version kept in `tags.redb` is taken over first: that file is there until all of it is durable here.
+    pub(crate) fn open(root: &Root, binding: Binding) -> TagIndex {
+        TagIndex::open_as(TAGS, MOST, root, binding)
+    }
+
+    fn open_as(kind: Kind, most: u64, root: &Root, binding: Binding) -> TagIndex {
+        let binding = Binding { aside: 0, ..binding };
+        let map = Map::open(kind, root, binding, |_| true);
+        let map = map.inspect_err(|error| {
+            tracing::warn!(%error, "going on without a cache of sealed chunks");
         });
-        if let Err(fault) = &db {
-            tracing::warn!(%fault, "going on without a cache of sealed chunks");
+        let tags = TagIndex { map: map.ok(), most, waits: AtomicBool::new(false) };
+        if let Err(fault) = tags.take_over(root, &binding) {
+            tracing::warn!(%fault, "the old cache of sealed chunks is not taken over");
         }
-        TagIndex(Mutex::new(State { db: db.ok(), fresh: HashMap::new() }))
+        tags
+    }
+
+    /// Takes over `tags.redb`, if there is one, and removes it. A power cut on the way repeats it.
+    fn take_over(&self, root: &Root, binding: &Binding) -> Result<(), IndexFault> {
+        let (Some(map), Some(old)) = (&self.map, OldTags::open(root)?) else {
+            return Ok(());
+        };
+        if old.is_of(binding)? {
+            let (mut batch, mut result) = (Vec::with_capacity(BATCH), Ok(()));
+            old.read(&mut |tag, chunk| {
+                batch.push((tag, chunk));
+                if batch.len() == BATCH && result.is_ok() {
+                    result = self.insert_all(map, &batch);
+                    batch.clear();
+                }
+            })?;
+            let done = result.and_then(|()| self.insert_all(map, &batch));
+            done.and_then(|()| map.sync()).map_err(IndexError::into_fault)?;
+        }
+        Ok(remove_old(root, OLD_TAGS)?)
     }
 
     /// The chunk that this T was sealed into, as far as the cache knows.
     pub(crate) fn get(&self, tag: &ChunkTag) -> Option<ChunkRef> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(chunk) = state.fresh.get(tag) {
-            return Some(*chunk);
-        }
-        let found = state.db.as_ref()?.read(|txn| {
-            with_table(txn.open_table(TAGS)?, |tags| {
-                let value = tags.get(&tag.as_bytes()[..])?;
-                Ok(value.and_then(|value| decode(tag, value.value())))
-            })
+        let map = self.map.as_ref()?;
+        let found = map.read(|slot| match slot.tree.get(tag.as_bytes())? {
+            None => Ok(None),
+            Some(value) => Ok(Some(decode(&value).ok_or_else(|| IndexFault::damaged("a row"))?)),
         });
-        found.unwrap_or_else(|fault| {
-            state.fail(&fault);
+        found.unwrap_or_else(|error| {
+            self.failed(&error);
             None
         })
     }
 
     /// Remembers what a T was sealed into.
     pub(crate) fn insert(&self, tag: ChunkTag, chunk: ChunkRef) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.fresh.insert(tag, chunk);
-        if state.fresh.len() >= BATCH {
-            state.write(Durability::None);
+        let Some(map) = &self.map else { return };
+        match self.insert_all(map, &[(tag, chunk)]) {
+            Ok(()) => self.waits.store(false, Ordering::Relaxed),
+            Err(error) => self.failed(&error),
         }
     }
 
-    /// Writes what is still in memory.
-    pub(crate) fn flush(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(Durability::None);
-    }
-
-    /// Writes everything durably and closes the file.
-    pub(crate) fn close(self) {
-        let mut state = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        state.write(Durability::Immediate);
-        if let Some(Err(fault)) = state.db.take().map(Guarded::close) {
-            tracing::warn!(%fault, "the cache of sealed chunks was not closed cleanly");
+    fn insert_all(&self, map: &Map, rows: &[(ChunkTag, ChunkRef)]) -> Result<(), IndexError> {
+        if map.current().at().rows >= self.most {
+            map.start_over("it is full");
         }
-    }
-}
-
-impl State {
-    fn write(&mut self, durability: Durability) {
-        let fresh = std::mem::take(&mut self.fresh);
-        let Some(db) = &self.db else { return };
-        if fresh.is_empty() && matches!(durability, Durability::None) {
-            return;
-        }
-        let written = db.write(durability, |txn| {
-            let full = with_table(txn.open_table(TAGS)?, |tags| Ok(tags.len()? >= MOST))?;
-            if full {
-                txn.delete_table(TAGS)?;
-            }
-            with_table(txn.open_table(TAGS)?, |tags| {
-                for (tag, chunk) in &fresh {
-                    tags.insert(&tag.as_bytes()[..], &encode(tag, chunk)[..])?;
+        map.change(None, |tree, at| {
+            let mut changes = Changes::default();
+            for (tag, chunk) in rows {
+                let (key, value) = (tag.as_bytes(), encode(chunk));
+                let before = tree.get_over(&changes, key)?;
+                at.rows += u64::from(before.is_none());
+                if before.as_ref() != Some(&value) {
+                    changes.insert(key, value);
                 }
-                Ok(())
-            })
-        });
-        if let Err(fault) = written {
-            self.fail(&fault);
+            }
+            Ok(changes)
+        })
+    }
+
+    /// Merges files if that is due.
+    pub(crate) fn flush(&self) {
+        if let Some(map) = self.map.as_ref().filter(|map| map.merge_is_due())
+            && let Err(error) = map.merge()
+        {
+            self.failed(&error);
         }
     }
 
-    fn fail(&mut self, fault: &IndexFault) {
-        tracing::warn!(%fault, "going on without a cache of sealed chunks");
-        self.db = None;
+    /// Makes everything durable.
+    pub(crate) fn close(self) {
+        if let Some(Err(error)) = self.map.as_ref().map(Map::sync) {
+            tracing::warn!(%error, "the cache of sealed chunks was not closed cleanly");
+        }
+    }
+
+    fn failed(&self, error: &IndexError) {
+        if !self.waits.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "the cache of sealed chunks learns nothing for now");
+        }
     }
 }
 
-fn open_bound(path: &Path, binding: Binding) -> Result<Guarded, IndexFault> {
-    let db = Guarded::open(path, CACHE, CHECK_BELOW)?;
-    let bound = [&binding.store[..], binding.stash.as_bytes()].concat();
-    let fits = db.write(Durability::Immediate, |txn| {
-        drop(txn.open_table(TAGS)?);
-        with_table(txn.open_table(BINDING)?, |table| {
-            let stored = table.get(&b"store"[..])?.map(|stored| stored.value().to_vec());
-            if stored.is_none() {
-                table.insert(&b"store"[..], &bound[..])?;
-            }
-            Ok(stored.is_none_or(|stored| stored == bound))
-        })
-    })?;
-    if fits {
-        return Ok(db);
-    }
-    let _ = db.close();
-    Err(IndexFault::damaged("it belongs to another store"))
-}
-
-pub(crate) fn encode(tag: &ChunkTag, chunk: &ChunkRef) -> Vec<u8> {
+/// The value of a row: address, then the length of the sealed chunk, little-endian.
+pub(crate) fn encode(chunk: &ChunkRef) -> Vec<u8> {
     let mut value = chunk.address.as_bytes().to_vec();
     value.extend_from_slice(&chunk.sealed_len.to_le_bytes());
-    seal(Table::Tags, tag.as_bytes(), &mut value);
     value
 }
 
-pub(crate) fn decode(tag: &ChunkTag, value: &[u8]) -> Option<ChunkRef> {
-    let body = unseal(Table::Tags, tag.as_bytes(), value)?;
-    let (address, len) = body.split_first_chunk::<32>()?;
+pub(crate) fn decode(value: &[u8]) -> Option<ChunkRef> {
+    let (address, len) = value.split_first_chunk::<32>()?;
     let sealed_len = u32::from_le_bytes(len.try_into().ok()?);
     Some(ChunkRef { address: Address::from_bytes(*address), sealed_len })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use stash_crypto::StashId;
-
-    fn binding(stash: u8) -> Binding {
-        Binding { store: [9; 16], stash: StashId::from_bytes([stash; 32]), aside: 0 }
-    }
-
-    fn sample(n: u8) -> (ChunkTag, ChunkRef) {
-        let chunk = ChunkRef { address: Address::of(&[n]), sealed_len: 1000 + u32::from(n) };
-        (ChunkTag::from_bytes([n; 32]), chunk)
-    }
-
-    #[test]
-    fn what_was_sealed_is_known_after_a_reopen() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tags.redb");
-        let (tag, chunk) = sample(1);
-        let tags = TagIndex::open(&path, binding(1));
-        assert_eq!(tags.get(&tag), None);
-        tags.insert(tag, chunk);
-        assert_eq!(tags.get(&tag), Some(chunk), "before it is written");
-        tags.flush();
-        assert_eq!(tags.get(&tag), Some(chunk), "after it is written");
-        tags.close();
-        let tags = TagIndex::open(&path, binding(1));
-        assert_eq!(tags.get(&tag), Some(chunk));
-    }
-
-    /// Fault case 87.
-    #[test]
-    fn the_cache_of_another_stash_starts_anew() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tags.redb");
-        let (tag, chunk) = sample(1);
-        let tags = TagIndex::open(&path, binding(1));
-        tags.insert(tag, chunk);
-        tags.close();
-        assert_eq!(TagIndex::open(&path, binding(2)).get(&tag), None);
-    }
-
-    /// Fault case 78.
-    #[test]
-    fn a_damaged_cache_never_gives_a_wrong_chunk_nor_ends_the_process() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tags.redb");
-        let tags = TagIndex::open(&path, binding(1));
-        let samples: Vec<_> = (0..50).map(sample).collect();
-        samples.iter().for_each(|(tag, chunk)| tags.insert(*tag, *chunk));
-        tags.close();
-        let clean = std::fs::read(&path).unwrap();
-        for at in (0..clean.len()).step_by(clean.len() / 97) {
-            let mut damaged = clean.clone();
-            damaged[at] ^= 1 << (at % 8);
-            std::fs::write(&path, &damaged).unwrap();
-            let tags = TagIndex::open(&path, binding(1));
-            for (tag, chunk) in &samples {
-                assert!(tags.get(tag).is_none_or(|found| found == *chunk), "byte {at}");
-            }
-        }
-    }
-}
+mod tests;

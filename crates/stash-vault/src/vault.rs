@@ -8,7 +8,7 @@ use stash_server::Engine;
 
 use crate::clock::Clock;
 use crate::index::tail::{Tail, run};
-use crate::index::{Binding, IndexError, NameIndex};
+use crate::index::{Binding, IndexError, NameIndex, Root};
 use crate::model::keys::ReadKeys;
 use crate::model::retention::Retention;
 use crate::tags::TagIndex;
@@ -75,12 +75,11 @@ impl Vault {
         let (engine, node) = (parts.engine.clone(), Arc::clone(&parts.node));
         let keys = ReadKeys::follow(parts.roots, engine, node).ok_or(VaultError::NoReadKey)?;
         let keys = Arc::new(keys);
-        let names = parts.directory.join("names.redb");
-        let names = Arc::new(NameIndex::open(&names, parts.binding, parts.last_sequence)?);
+        let root = Root::real(parts.directory).map_err(IndexError::Unusable)?;
+        let names = NameIndex::open(&root, parts.binding, parts.last_sequence)?;
+        let names = Arc::new(names);
         let role = parts.engine.role();
-        let tags = role
-            .writes()
-            .then(|| Arc::new(TagIndex::open(&parts.directory.join("tags.redb"), parts.binding)));
+        let tags = role.writes().then(|| Arc::new(TagIndex::open(&root, parts.binding)));
         let directory = parts.directory.canonicalize();
         let directory = directory.unwrap_or_else(|_| parts.directory.to_owned());
         let tail = run(parts.engine.clone(), Arc::clone(&names), Arc::clone(&keys));

@@ -31,8 +31,9 @@ async fn a_new_stash_is_private_and_made_once() {
     assert_eq!(again.class(), Class::Refused);
     let node = open(&place.path("deep/er")).await;
     assert_eq!((node.engine.node_id(), node.engine.stash()), (home.node_id(), home.stash_id()));
-    assert_eq!((mode("names.redb"), mode("tags.redb")), (0o600, 0o600));
     close(node).await;
+    assert_eq!((mode("names"), mode("tags")), (0o700, 0o700));
+    assert_eq!((mode("names/head"), mode("tags/head")), (0o600, 0o600));
 }
 
 /// Fault case 89.

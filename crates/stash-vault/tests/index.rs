@@ -1,12 +1,25 @@
 //! The index of names is derived: lost, damaged or swapped, it is built again.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
+use std::ffi::OsString;
+use std::fs::DirEntry;
+use std::path::Path;
+
 use crate::common::{Place, close, noise, open, put, vault};
 use stash_vault::Node;
 
 async fn names(node: &Node) -> Vec<String> {
     let listed = vault(node).ls("", None, 10_000).await.unwrap();
     listed.into_iter().map(|entry| format!("{} {}", entry.key, entry.size)).collect()
+}
+
+/// Names and bytes of the files in a directory.
+fn files(directory: &Path) -> Vec<(OsString, Vec<u8>)> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    let read = |entry: DirEntry| (entry.file_name(), std::fs::read(entry.path()).unwrap());
+    let mut files: Vec<_> = entries.map(read).collect();
+    files.sort();
+    files
 }
 
 async fn filled(place: &Place) -> Vec<String> {
@@ -29,8 +42,8 @@ async fn filled(place: &Place) -> Vec<String> {
 async fn a_deleted_index_is_built_again() {
     let place = Place::new();
     let expected = filled(&place).await;
-    for name in ["names.redb", "tags.redb"] {
-        std::fs::remove_file(place.path("founder").join(name)).unwrap();
+    for name in ["names", "tags"] {
+        std::fs::remove_dir_all(place.path("founder").join(name)).unwrap();
     }
     let node = open(&place.path("founder")).await;
     assert_eq!(names(&node).await, expected);
@@ -42,27 +55,54 @@ async fn a_deleted_index_is_built_again() {
 async fn a_damaged_index_is_built_again() {
     let place = Place::new();
     let expected = filled(&place).await;
-    let path = place.path("founder/names.redb");
-    let clean = std::fs::read(&path).unwrap();
+    let directory = place.path("founder/names");
+    let clean = files(&directory);
+    assert!(clean.len() > 1, "a head and a run");
     for round in 0..24 {
-        let mut damaged = clean.clone();
-        match round {
-            0 => damaged.truncate(clean.len() / 2),
+        let (name, bytes) = &clean[round % clean.len()];
+        let mut damaged = bytes.clone();
+        match round / 2 {
+            0 => damaged.truncate(bytes.len() / 2),
             1 => damaged.fill(0),
             2 => damaged.clear(),
-            round => {
-                // Spread over the file, headers included; the seed is the round.
+            _ => {
+                // Spread over the file; the seed is the round.
                 for at in 0..4 {
-                    let at = (round * 7919 + at * 104_729) * 31 % clean.len();
+                    let at = (round * 7919 + at * 104_729) * 31 % bytes.len();
                     damaged[at] ^= 1 << (round % 8);
                 }
             }
         }
-        std::fs::write(&path, &damaged).unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+        std::fs::create_dir(&directory).unwrap();
+        for (name, bytes) in &clean {
+            std::fs::write(directory.join(name), bytes).unwrap();
+        }
+        std::fs::write(directory.join(name), &damaged).unwrap();
         let node = open(&place.path("founder")).await;
         assert_eq!(names(&node).await, expected, "round {round}");
         close(node).await;
     }
+}
+
+/// What an older version had in place of the two directories: names are made anew, and both files are gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_databases_of_an_older_version_are_replaced_by_an_index_of_the_same_names() {
+    let place = Place::new();
+    let expected = filled(&place).await;
+    let founder = place.path("founder");
+    for name in ["names", "tags"] {
+        std::fs::remove_dir_all(founder.join(name)).unwrap();
+    }
+    let old = ["names.redb", "tags.redb"].map(|name| founder.join(name));
+    for path in &old {
+        std::fs::write(path, include_bytes!("fixtures/tags.redb")).unwrap();
+    }
+    let node = open(&founder).await;
+    assert_eq!(names(&node).await, expected);
+    close(node).await;
+    assert!(!old.iter().any(|path| path.exists()));
+    assert_eq!(files(&founder.join("names")).len(), 2, "a head and a run");
 }
 
 /// Fault case 87.
@@ -75,9 +115,13 @@ async fn the_index_of_another_stash_is_not_believed() {
     put(&node, &other.file("foreign", b"x")).await;
     assert_eq!(names(&node).await.len(), 1);
     close(node).await;
-    for name in ["names.redb", "tags.redb"] {
+    for name in ["names", "tags"] {
         let to = place.path("founder").join(name);
-        std::fs::copy(other.path("founder").join(name), to).unwrap();
+        std::fs::remove_dir_all(&to).unwrap();
+        std::fs::create_dir(&to).unwrap();
+        for (file, bytes) in files(&other.path("founder").join(name)) {
+            std::fs::write(to.join(file), bytes).unwrap();
+        }
     }
     let node = open(&place.path("founder")).await;
     assert_eq!(names(&node).await, expected);

@@ -68,10 +68,10 @@ async fn a_keeper_holds_neither_a_read_key_nor_the_root() {
         assert_eq!(planted(&keeper, &bytes[16..]), None, "{what}");
     }
     assert!(planted(&keeper, &network).is_some(), "the search finds what is there");
-    assert!(!keeper.join("names.redb").exists() && !keeper.join("tags.redb").exists());
+    assert!(!keeper.join("names").exists() && !keeper.join("tags").exists());
     assert_eq!(planted(&place.path("reader"), &secret[..16]), None);
     assert!(planted(&place.path("reader"), &read).is_some());
-    assert!(!place.path("reader/tags.redb").exists());
+    assert!(place.path("reader/names").exists() && !place.path("reader/tags").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

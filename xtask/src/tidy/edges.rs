@@ -37,7 +37,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "stash-vault",
-        may: &["stash-crypto", "stash-server"],
+        may: &["stash-crypto", "stash-runs", "stash-server"],
         tests_may: &["stash-store", "stash-p2p", FUZZ],
     },
     Rule { name: "stash-api", may: &[], tests_may: &[FUZZ] },

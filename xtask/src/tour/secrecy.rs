@@ -20,7 +20,7 @@ pub(super) fn keeper_disk(tour: &mut Tour<'_>) -> Result<String> {
     let keepers = tour.cluster.nodes.iter().filter(|node| !node.role.reads());
     for node in keepers.clone() {
         search.path(&node.home, &tour.tree.needles)?;
-        for index in ["names.redb", "tags.redb"] {
+        for index in ["names", "tags"] {
             if node.data().join(index).exists() {
                 bail!("{} is a keeper and has {index}", node.name());
             }

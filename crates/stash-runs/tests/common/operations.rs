@@ -24,7 +24,7 @@ struct Run {
     directory: Directory,
     tree: Tree,
     map: Map,
-    /// What the map was when it was set aside, by the number that the head carries.
+    /// The map as it was when it was set aside, by the number that the head carries.
     frozen: BTreeMap<u64, Map>,
     /// The last number whose checkpoint succeeded, and the one that waits or was tried.
     durable: u64,

@@ -5,8 +5,8 @@
 //! store/       the store; bound to the keyring by a row of its own
 //! members      a copy of the member log: with the keyring, enough to take everything back
 //! opens        how often the store was opened, as this node noted it
-//! names.redb   index of names (owners and readers; rebuildable)
-//! tags.redb    T to address (owners; a cache)
+//! names/       index of names (owners and readers; rebuildable)
+//! tags/        T to address (owners; a cache)
 //! lock         held while a process uses the directory
 //! ```
 

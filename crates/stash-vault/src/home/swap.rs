@@ -8,17 +8,24 @@ use std::io;
 use std::path::Path;
 
 use super::disk;
+use crate::index::{OLD_NAMES, OLD_TAGS};
 
 /// What makes up a stash, in the order in which it is moved. The keyring comes last: while it is
 /// in `new-<id>`, the swap is not finished.
 const PARTS: [&str; 3] = ["opens", "store", "keyring"];
 /// Caches of the old stash. They hold names: they are removed, not kept.
-const CACHES: [&str; 2] = ["names.redb", "tags.redb"];
+const CACHES: [&str; 2] = ["names", "tags"];
+/// The same, as older versions had them.
+const OLD_CACHES: [&str; 2] = [OLD_NAMES, OLD_TAGS];
 const MARK: &str = "swap";
 
 /// Removes what lists names, and what derives from contents.
 pub(super) fn remove_caches(directory: &Path) -> io::Result<()> {
-    CACHES.iter().try_for_each(|cache| disk::remove(&directory.join(cache)))
+    OLD_CACHES.iter().try_for_each(|cache| disk::remove(&directory.join(cache)))?;
+    CACHES.iter().try_for_each(|cache| match std::fs::remove_dir_all(directory.join(cache)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    })
 }
 
 /// Where a new stash is made before it takes its place.
@@ -98,7 +105,9 @@ mod tests {
             assert_eq!(read(&dir.join("replaced-ab").join(part)), "old", "{part}");
         }
         assert!(!pending(dir) && !nursery(dir, "ab").exists());
-        assert!(!dir.join("names.redb").exists(), "names of the old stash are gone");
+        for cache in ["names", "names.redb"] {
+            assert!(!dir.join(cache).exists(), "names of the old stash are gone: {cache}");
+        }
     }
 
     #[test]
@@ -106,6 +115,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         stash(dir.path(), "old");
         std::fs::write(dir.path().join("names.redb"), "names").unwrap();
+        std::fs::create_dir(dir.path().join("names")).unwrap();
+        std::fs::write(dir.path().join("names/head"), "names").unwrap();
         stash(&nursery(dir.path(), "ab"), "new");
         begin(dir.path(), "ab").unwrap();
         check(dir.path());

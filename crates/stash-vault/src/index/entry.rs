@@ -2,7 +2,7 @@
 //!
 //! | offset | size | field |
 //! |---|---|---|
-//! | 0 | 1 | format, 1 |
+//! | 0 | 1 | format, 2 (1 had a checksum at the end) |
 //! | 1 | 1 | flags: 1 modified, 2 mode, 4 inline |
 //! | 2 | 32 | name id |
 //! | 34 | 32 | hash of the head |
@@ -12,16 +12,14 @@
 //! | 86 | 4 | siblings |
 //! | 90 | 12 | modified: seconds (i64), nanoseconds (u32); zeros if absent |
 //! | 102 | 4 | mode; zeros if absent |
-//! | 106 | 8 | checksum over table, key and the bytes before |
 
 use std::ops::Range;
 
 use stash_crypto::{NameId, RecordHash};
 
-use super::check::{CHECK, Table, seal, unseal};
 use crate::model::version::Version;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const FLAG_MODIFIED: u8 = 1;
 const FLAG_MODE: u8 = 2;
 const FLAG_INLINE: u8 = 4;
@@ -57,9 +55,9 @@ impl IndexEntry {
         }
     }
 
-    /// The value to store under `key`.
-    pub(crate) fn encode(&self, key: &str) -> Vec<u8> {
-        let mut out = Vec::with_capacity(BODY + CHECK);
+    /// The value to store.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(BODY);
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         out.push(FORMAT);
         out.push(
@@ -77,13 +75,12 @@ impl IndexEntry {
         out.extend_from_slice(&seconds.to_le_bytes());
         out.extend_from_slice(&nanos.to_le_bytes());
         out.extend_from_slice(&self.mode.unwrap_or_default().to_le_bytes());
-        seal(Table::Names, key.as_bytes(), &mut out);
         out
     }
 
-    /// The entry stored under `key`, `None` if the value is not what was stored there.
-    pub(crate) fn decode(key: &str, value: &[u8]) -> Option<IndexEntry> {
-        let body: &[u8; BODY] = unseal(Table::Names, key.as_bytes(), value)?.try_into().ok()?;
+    /// The entry of a value, `None` if it is none that this version writes.
+    pub(crate) fn decode(value: &[u8]) -> Option<IndexEntry> {
+        let body: &[u8; BODY] = value.try_into().ok()?;
         if body[0] != FORMAT {
             return None;
         }
@@ -137,11 +134,11 @@ mod tests {
     #[test]
     fn an_entry_comes_back_as_it_was_stored() {
         let mut entry = entry();
-        assert_eq!(IndexEntry::decode("a", &entry.encode("a")), Some(entry.clone()));
+        assert_eq!(IndexEntry::decode(&entry.encode()), Some(entry.clone()));
         entry.modified = None;
         entry.mode = None;
         entry.inline = true;
-        assert_eq!(IndexEntry::decode("a", &entry.encode("a")), Some(entry));
+        assert_eq!(IndexEntry::decode(&entry.encode()), Some(entry));
     }
 
     #[test]
@@ -150,25 +147,13 @@ mod tests {
         // flags deny.
         let plain = IndexEntry { modified: None, mode: None, ..entry() };
         for at in [1, 90, 105] {
-            let mut value = plain.encode("a")[..BODY].to_vec();
+            let mut value = plain.encode();
             value[at] |= 8;
-            seal(Table::Names, b"a", &mut value);
-            assert_eq!(IndexEntry::decode("a", &value), None, "byte {at}");
+            assert_eq!(IndexEntry::decode(&value), None, "byte {at}");
         }
-    }
-
-    /// Fault case 78.
-    #[test]
-    fn every_flipped_bit_and_a_value_under_another_key_is_noticed() {
-        let value = entry().encode("a");
-        assert_eq!(IndexEntry::decode("b", &value), None);
-        for bit in 0..value.len() * 8 {
-            let mut flipped = value.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(IndexEntry::decode("a", &flipped), None, "bit {bit}");
-        }
+        let value = plain.encode();
         for len in 0..value.len() {
-            assert_eq!(IndexEntry::decode("a", &value[..len]), None, "{len} bytes");
+            assert_eq!(IndexEntry::decode(&value[..len]), None, "{len} bytes");
         }
     }
 }

@@ -2,75 +2,43 @@
 //! names that are removed, and those with siblings.
 //!
 //! It is derived from the records and holds no truth: deleted, damaged or swapped with another
-//! node's, it is built again from the engine's record log.
+//! node's, it is built again from the engine's record log. The files below it are those of `stash-runs`, which
+//! notices rot.
 
-mod check;
 mod entry;
-mod guard;
+mod fault;
+mod map;
+mod migrate;
+mod rows;
 pub(crate) mod tail;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem::ManuallyDrop;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
 
-use redb::{Durability, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition};
-use stash_crypto::{Key, NameId, RecordHash, StashId};
-use thiserror::Error;
+use stash_crypto::{Key, NameId, RecordHash};
+use stash_runs::{Changes, Tree};
 use tokio::sync::watch;
 
-pub(crate) use check::{Table, seal, unseal};
 pub(crate) use entry::IndexEntry;
-pub(crate) use guard::{Guarded, IndexFault, with_table};
+pub(crate) use fault::{IndexError, IndexFault};
+pub(crate) use map::{Binding, Kind, Map, Root};
+pub(crate) use migrate::{NAMES as OLD_NAMES, OldTags, TAGS as OLD_TAGS, remove_old};
+#[cfg(any(test, fuzzing))]
+pub(crate) use migrate::{leaf, tag_row};
+
+use map::{At, Slot};
+use rows::Table;
 
 use crate::model::scope::Scope;
 
-/// Page cache of the database in bytes: the index serves listings, not every read.
-const CACHE: usize = 4 << 20;
-/// Files of at most this many bytes are checked through when they are opened (about 0.1 s);
-/// larger ones rely on the checksum of every value.
-const CHECK_BELOW: u64 = 64 << 20;
-
-const NAMES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("names");
-const KEYS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("keys");
-const ALARMS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("alarms");
-const REMOVED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("removed");
-const CONFLICTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("conflicts");
-const STATE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("state");
-/// What the index holds. Version 1, without this byte, had neither removed names nor conflicts.
-const VERSION: u8 = 2;
-const CURSOR: &[u8] = b"cursor";
-const BINDING: &[u8] = b"binding";
-
-/// The store and stash that an index was made from: with any other, it is worthless.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Binding {
-    pub(crate) store: [u8; 16],
-    pub(crate) stash: StashId,
-    /// How many records were ever set aside in that store: they left without a trace in its order.
-    pub(crate) aside: u64,
-}
-
-impl Binding {
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes = [&[VERSION], &self.store[..], self.stash.as_bytes()].concat();
-        if self.aside > 0 {
-            bytes.extend_from_slice(&self.aside.to_le_bytes());
-        }
-        bytes
-    }
-}
-
-/// Why the index gave no answer.
-#[derive(Debug, Error)]
-pub(crate) enum IndexError {
-    /// It was damaged and is being built again: ask again once it has caught up.
-    #[error("the index of names was damaged and is being built again")]
-    Rebuilding,
-    /// Neither it nor a new one can be used: the disk is at fault.
-    #[error("the index of names cannot be used: {0}")]
-    Unusable(IndexFault),
-}
+const NAMES: Kind = Kind {
+    directory: "names",
+    anew: "building the index of names again",
+    context: "stash-vault 2026-11 index of names tag key",
+    // It serves listings, not every read.
+    cache: 2 << 20,
+    // Some 10,000 names, which are read from the records again after a power cut.
+    waiting: 4 << 20,
+};
 
 /// What the tail learned about one name.
 #[derive(Debug)]
@@ -95,68 +63,60 @@ pub(crate) enum Shown {
     },
 }
 
-struct Slot {
-    db: Guarded,
-    generation: u64,
-}
-
 /// The index. All methods block; all but [`NameIndex::caught_up`] are for blocking threads.
-pub(crate) struct NameIndex {
-    path: PathBuf,
-    binding: Binding,
-    slot: RwLock<Arc<Slot>>,
-    cursor: watch::Sender<u64>,
-}
+pub(crate) struct NameIndex(Map);
 
 impl NameIndex {
     /// Opens the index, or starts a new one if there is none, it is damaged, belongs to another
-    /// store, or knows more than the store's `last` sequence number.
-    pub(crate) fn open(path: &Path, binding: Binding, last: u64) -> Result<NameIndex, IndexError> {
-        let opened = open_bound(path, &binding).and_then(|db| Ok((db.read(cursor_of)?, db)));
-        let (cursor, db) = match opened {
-            Ok((cursor, db)) if cursor <= last => (cursor, db),
-            Ok((cursor, db)) => {
+    /// store, or knows more than the store's `last` sequence number. Removes what older versions had in its
+    /// place.
+    pub(crate) fn open(root: &Root, binding: Binding, last: u64) -> Result<NameIndex, IndexError> {
+        NameIndex::open_as(NAMES, root, binding, last)
+    }
+
+    fn open_as(
+        kind: Kind,
+        root: &Root,
+        binding: Binding,
+        last: u64,
+    ) -> Result<NameIndex, IndexError> {
+        let map = Map::open(kind, root, binding, |At { cursor, .. }| {
+            if cursor > last {
                 tracing::warn!(cursor, last, "the index of names is ahead of its store");
-                let _ = db.close();
-                (0, start_anew(path, &binding)?)
             }
-            Err(fault) => {
-                tracing::warn!(%fault, "building the index of names again");
-                (0, start_anew(path, &binding)?)
-            }
-        };
-        let slot = RwLock::new(Arc::new(Slot { db, generation: 0 }));
-        Ok(NameIndex { path: path.to_owned(), binding, slot, cursor: watch::Sender::new(cursor) })
+            cursor <= last
+        })?;
+        if let Err(fault) = remove_old(root, OLD_NAMES) {
+            tracing::warn!(%fault, "the old index of names could not be removed");
+        }
+        Ok(NameIndex(map))
     }
 
     /// The generation, which changes when the index is started anew, and the last sequence number
     /// that it contains.
     pub(crate) fn position(&self) -> (u64, u64) {
-        let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
-        (slot.generation, *self.cursor.borrow())
+        let slot = self.0.current();
+        let cursor = slot.at().cursor;
+        (slot.generation, cursor)
     }
 
     /// Resolves once the index contains the records up to `sequence`.
     pub(crate) async fn caught_up(&self, sequence: u64) {
-        let mut cursor = self.cursor.subscribe();
+        let mut cursor = self.0.moves();
         // The sender lives as long as `self`, so this cannot fail.
         let _ = cursor.wait_for(|at| *at >= sequence).await;
     }
 
     /// Tells when the index was started anew or has moved on.
     pub(crate) fn moves(&self) -> watch::Receiver<u64> {
-        self.cursor.subscribe()
+        self.0.moves()
     }
 
     /// The entry of one key.
     pub(crate) fn get(&self, key: &Key) -> Result<Option<IndexEntry>, IndexError> {
-        self.read(|txn| {
-            with_table(txn.open_table(NAMES)?, |names| {
-                match names.get(key.as_str().as_bytes())? {
-                    None => Ok(None),
-                    Some(value) => Ok(Some(decode(key.as_str(), value.value())?)),
-                }
-            })
+        self.0.read(|slot| match slot.tree.get(&Table::Names.row(key.as_str().as_bytes()))? {
+            None => Ok(None),
+            Some(value) => decode(&value).map(Some),
         })
     }
 
@@ -167,10 +127,8 @@ impl NameIndex {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(Key, IndexEntry)>, IndexError> {
-        self.read(|txn| {
-            with_table(txn.open_table(NAMES)?, |names| {
-                rows(names, scope, after, limit, |key, value| decode(key, value).map(Some))
-            })
+        self.0.read(|slot| {
+            rows(slot, Table::Names, scope, after, limit, |value| decode(value).map(Some))
         })
     }
 
@@ -181,8 +139,7 @@ impl NameIndex {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Key>, IndexError> {
-        let read = |key: &str, value: &[u8]| flag(Table::Conflicts, key, value).map(|_| Some(()));
-        self.read(|txn| keys(txn, CONFLICTS, scope, after, limit, read))
+        self.0.read(|slot| keys(slot, Table::Conflicts, scope, after, limit, |_| Ok(Some(()))))
     }
 
     /// Up to `limit` keys of a scope that are removed and can be brought back, likewise.
@@ -192,8 +149,8 @@ impl NameIndex {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Key>, IndexError> {
-        let read = |key: &str, value: &[u8]| Ok(flag(Table::Removed, key, value)?.then_some(()));
-        self.read(|txn| keys(txn, REMOVED, scope, after, limit, read))
+        let restorable = |value: &[u8]| Ok(flag(value)?.then_some(()));
+        self.0.read(|slot| keys(slot, Table::Removed, scope, after, limit, restorable))
     }
 
     /// Up to `limit` keys of a scope of which any version is held, likewise.
@@ -203,10 +160,11 @@ impl NameIndex {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Key>, IndexError> {
-        self.read(|txn| {
-            let any = |_: &str, _: &[u8]| Ok(Some(()));
-            let mut both = keys(txn, NAMES, scope, after, limit, any)?;
-            both.extend(keys(txn, REMOVED, scope, after, limit, any)?);
+        self.0.read(|slot| {
+            // A name that is removed, or comes back, between the two looks is in one of them.
+            let _as_of_one_moment = slot.at();
+            let mut both = keys(slot, Table::Names, scope, after, limit, |_| Ok(Some(())))?;
+            both.extend(keys(slot, Table::Removed, scope, after, limit, |_| Ok(Some(())))?);
             both.sort_unstable();
             both.truncate(limit);
             Ok(both)
@@ -215,10 +173,9 @@ impl NameIndex {
 
     /// Whether a record of this name was applied before.
     pub(crate) fn knows(&self, names: &[NameId]) -> Result<Vec<bool>, IndexError> {
-        self.read(|txn| {
-            with_table(txn.open_table(KEYS)?, |keys| {
-                names.iter().map(|name| Ok(keys.get(&name.as_bytes()[..])?.is_some())).collect()
-            })
+        self.0.read(|slot| {
+            let known = |name: &NameId| slot.tree.get(&Table::Keys.row(name.as_bytes()));
+            names.iter().map(|name| Ok(known(name)?.is_some())).collect()
         })
     }
 
@@ -227,117 +184,84 @@ impl NameIndex {
         &self,
         records: &BTreeSet<RecordHash>,
     ) -> Result<BTreeMap<RecordHash, Key>, IndexError> {
-        self.read(|txn| {
-            with_table(txn.open_table(NAMES)?, |names| {
-                let mut found = BTreeMap::new();
-                for row in names.iter()? {
-                    let (key, value) = row?;
-                    let text = std::str::from_utf8(key.value()).map_err(|_| bad("a key"))?;
-                    let entry = decode(text, value.value())?;
-                    if records.contains(&entry.head) {
-                        found.insert(entry.head, Key::new(text).map_err(|_| bad("a key"))?);
-                    }
+        let mut found = BTreeMap::new();
+        self.0.read(|slot| {
+            scan(slot, Table::Names, b"", &mut |key, value| {
+                let entry = decode(value)?;
+                if records.contains(&entry.head) {
+                    found.insert(entry.head, text(key)?);
                 }
-                Ok(found)
+                Ok(true)
             })
-        })
+        })?;
+        Ok(found)
     }
 
     /// How many names are listed.
-    pub(crate) fn len(&self) -> Result<u64, IndexError> {
-        self.read(|txn| with_table(txn.open_table(NAMES)?, |names| Ok(names.len()?)))
+    pub(crate) fn len(&self) -> u64 {
+        self.0.current().at().rows
     }
 
     /// Names of which some record was set aside.
     pub(crate) fn alarmed(&self, limit: usize) -> Result<Vec<NameId>, IndexError> {
-        self.read(|txn| {
-            with_table(txn.open_table(ALARMS)?, |alarms| {
-                let mut found = Vec::new();
-                for row in alarms.iter()?.take(limit) {
-                    let name: [u8; 32] = row?.0.value().try_into().map_err(|_| bad("a name"))?;
-                    found.push(NameId::from_bytes(name));
+        let mut found = Vec::new();
+        self.0.read(|slot| {
+            scan(slot, Table::Alarms, b"", &mut |name, _| {
+                if found.len() < limit {
+                    found.push(NameId::from_bytes(name.try_into().map_err(|_| bad("a name"))?));
                 }
-                Ok(found)
+                Ok(found.len() < limit)
             })
-        })
+        })?;
+        Ok(found)
     }
 
-    /// Applies what the tail learned and moves the cursor, in one transaction. Does nothing if the
-    /// index was started anew since `generation`.
+    /// Applies what the tail learned and moves the cursor, all at once. Does nothing if the
+    /// index was started anew since `generation`. Durable after [`NameIndex::sync`], or when enough was
+    /// applied since.
     pub(crate) fn apply(
         &self,
         generation: u64,
         updates: &[NameUpdate],
         cursor: u64,
-        durability: Durability,
     ) -> Result<(), IndexError> {
-        let slot = self.current();
-        if slot.generation != generation {
-            return Ok(());
-        }
-        let written = slot.db.write(durability, |txn| {
-            let mut tables = ManuallyDrop::new(Tables {
-                names: txn.open_table(NAMES)?,
-                keys: txn.open_table(KEYS)?,
-                alarms: txn.open_table(ALARMS)?,
-                removed: txn.open_table(REMOVED)?,
-                conflicts: txn.open_table(CONFLICTS)?,
-            });
-            let put = updates.iter().try_for_each(|update| tables.put(update));
-            drop(ManuallyDrop::into_inner(tables));
-            put?;
-            let cursor = checked(Table::State, CURSOR, &cursor.to_le_bytes());
-            with_table(txn.open_table(STATE)?, |state| {
-                state.insert(CURSOR, &cursor[..])?;
-                Ok(())
-            })
-        });
-        written.map_err(|fault| self.replace(&slot, fault))?;
-        self.cursor.send_replace(cursor);
-        Ok(())
+        self.0.change(Some(generation), |tree, at| {
+            let mut put = Put { tree, changes: Changes::default(), listed: at.rows };
+            updates.iter().try_for_each(|update| put.update(update))?;
+            (at.cursor, at.rows) = (cursor, put.listed);
+            Ok(put.changes)
+        })
+    }
+
+    /// Makes what was applied durable.
+    pub(crate) fn sync(&self) -> Result<(), IndexError> {
+        self.0.sync()
+    }
+
+    /// True if [`NameIndex::merge`] has something to do.
+    pub(crate) fn merge_is_due(&self) -> bool {
+        self.0.merge_is_due()
+    }
+
+    /// Merges files: takes seconds for a million names, while others read and apply.
+    pub(crate) fn merge(&self) -> Result<(), IndexError> {
+        self.0.merge()
+    }
+
+    /// Ends a merge, and every later one: the index is about to be closed.
+    pub(crate) fn stop_merging(&self) {
+        self.0.stop_merging();
     }
 
     /// Starts anew: records that were passed over are to be found.
     pub(crate) fn start_over(&self) -> IndexError {
-        self.replace(&self.current(), IndexFault::damaged("records were passed over"))
+        self.0.start_over("records were passed over")
     }
 
-    fn current(&self) -> Arc<Slot> {
-        Arc::clone(&self.slot.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn read<T>(
-        &self,
-        f: impl FnOnce(&ReadTransaction) -> Result<T, IndexFault>,
-    ) -> Result<T, IndexError> {
-        let slot = self.current();
-        slot.db.read(f).map_err(|fault| self.replace(&slot, fault))
-    }
-
-    /// Starts anew after a fault, unless somebody else already did.
-    fn replace(&self, faulty: &Slot, fault: IndexFault) -> IndexError {
-        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
-        if slot.generation == faulty.generation {
-            tracing::warn!(%fault, "building the index of names again");
-            let db = match start_anew(&self.path, &self.binding) {
-                Ok(db) => db,
-                Err(error) => return error,
-            };
-            *slot = Arc::new(Slot { db, generation: faulty.generation + 1 });
-            self.cursor.send_replace(0);
-        }
-        IndexError::Rebuilding
-    }
-
-    /// Makes what was applied durable and closes the file, if nobody else uses the index.
+    /// Makes what was applied durable.
     pub(crate) fn close(self) {
-        let slot = self.slot.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let closed = Arc::into_inner(slot).map(|slot| {
-            slot.db.write(Durability::Immediate, |_| Ok(()))?;
-            slot.db.close()
-        });
-        if let Some(Err(fault)) = closed {
-            tracing::warn!(%fault, "the index of names was not closed cleanly");
+        if let Err(error) = self.sync() {
+            tracing::warn!(%error, "the index of names was not closed cleanly");
         }
     }
 }
@@ -346,174 +270,134 @@ fn bad(what: &str) -> IndexFault {
     IndexFault::Damaged(format!("{what} is not what was stored"))
 }
 
-fn decode(key: &str, value: &[u8]) -> Result<IndexEntry, IndexFault> {
-    IndexEntry::decode(key, value).ok_or_else(|| bad("an entry"))
+fn decode(value: &[u8]) -> Result<IndexEntry, IndexFault> {
+    IndexEntry::decode(value).ok_or_else(|| bad("an entry"))
 }
 
-fn checked(table: Table, key: &[u8], body: &[u8]) -> Vec<u8> {
-    let mut value = body.to_vec();
-    seal(table, key, &mut value);
-    value
-}
-
-/// Opens the database and checks that it belongs here; a new one is bound.
-fn open_bound(path: &Path, binding: &Binding) -> Result<Guarded, IndexFault> {
-    let db = Guarded::open(path, CACHE, CHECK_BELOW)?;
-    let stored = db.write(Durability::Immediate, |txn| {
-        for table in [NAMES, KEYS, ALARMS, REMOVED, CONFLICTS] {
-            drop(txn.open_table(table)?);
-        }
-        with_table(txn.open_table(STATE)?, |state| {
-            if let Some(stored) = state.get(BINDING)? {
-                let body = unseal(Table::State, BINDING, stored.value());
-                return Ok(body.ok_or_else(|| bad("the binding"))?.to_vec());
-            }
-            let fresh = checked(Table::State, BINDING, &binding.bytes());
-            state.insert(BINDING, &fresh[..])?;
-            let zero = checked(Table::State, CURSOR, &0u64.to_le_bytes());
-            state.insert(CURSOR, &zero[..])?;
-            Ok(binding.bytes())
-        })
-    })?;
-    if stored != binding.bytes() {
-        let _ = db.close();
-        return Err(IndexFault::damaged("it belongs to another store, or is of another version"));
-    }
-    Ok(db)
-}
-
-fn start_anew(path: &Path, binding: &Binding) -> Result<Guarded, IndexError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(IndexError::Unusable(IndexFault::Io(error)));
-        }
-        _ => {}
-    }
-    open_bound(path, binding).map_err(IndexError::Unusable)
-}
-
-fn cursor_of(txn: &ReadTransaction) -> Result<u64, IndexFault> {
-    with_table(txn.open_table(STATE)?, |state| {
-        let value = state.get(CURSOR)?.ok_or_else(|| bad("the cursor"))?;
-        let body = unseal(Table::State, CURSOR, value.value()).ok_or_else(|| bad("the cursor"))?;
-        Ok(u64::from_le_bytes(body.try_into().map_err(|_| bad("the cursor"))?))
-    })
-}
-
-type Rows<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
-
-/// The tables that an update touches. Dropped only if nothing panicked, as [`with_table`] does.
-struct Tables<'t> {
-    names: Rows<'t>,
-    keys: Rows<'t>,
-    alarms: Rows<'t>,
-    removed: Rows<'t>,
-    conflicts: Rows<'t>,
-}
-
-impl Tables<'_> {
-    fn put(&mut self, update: &NameUpdate) -> Result<(), IndexFault> {
-        let name = &update.name.as_bytes()[..];
-        set(&mut self.alarms, name, update.alarmed.then(Vec::new))?;
-        let known = match &update.key {
-            Some(key) => Some(key.as_str().to_owned()),
-            None => key_of(&self.keys, name)?,
-        };
-        let Some(key) = known else { return Ok(()) };
-        let row = key.as_bytes();
-        let (entry, removed, conflict) = match &update.shown {
-            Shown::Nothing => (None, None, None),
-            Shown::File(entry) => {
-                let conflict = (entry.siblings > 0).then(|| checked(Table::Conflicts, row, &[1]));
-                (Some(entry.encode(&key)), None, conflict)
-            }
-            Shown::Removed { restorable } => {
-                (None, Some(checked(Table::Removed, row, &[u8::from(*restorable)])), None)
-            }
-        };
-        set(&mut self.names, row, entry)?;
-        set(&mut self.removed, row, removed)?;
-        set(&mut self.conflicts, row, conflict)?;
-        self.keys.insert(name, &checked(Table::Keys, name, row)[..])?;
-        Ok(())
-    }
-}
-
-/// Stores a row, or takes it away if it is there.
-fn set(table: &mut Rows<'_>, key: &[u8], value: Option<Vec<u8>>) -> Result<(), IndexFault> {
-    match value {
-        Some(value) => drop(table.insert(key, &value[..])?),
-        None => drop(table.remove(key)?),
-    }
-    Ok(())
+fn text(key: &[u8]) -> Result<Key, IndexFault> {
+    let text = std::str::from_utf8(key).map_err(|_| bad("a key"))?;
+    Key::new(text).map_err(|_| bad("a key"))
 }
 
 /// A value that is one bit.
-fn flag(table: Table, key: &str, value: &[u8]) -> Result<bool, IndexFault> {
-    match unseal(table, key.as_bytes(), value) {
-        Some([0]) => Ok(false),
-        Some([1]) => Ok(true),
+fn flag(value: &[u8]) -> Result<bool, IndexFault> {
+    match value {
+        [0] => Ok(false),
+        [1] => Ok(true),
         _ => Err(bad("a flag")),
     }
 }
 
-fn key_of(keys: &Rows<'_>, name: &[u8]) -> Result<Option<String>, IndexFault> {
-    let Some(value) = keys.get(name)? else {
-        return Ok(None);
-    };
-    let body = unseal(Table::Keys, name, value.value()).ok_or_else(|| bad("a key"))?;
-    String::from_utf8(body.to_vec()).map(Some).map_err(|_| bad("a key"))
+/// Changes that are being put together.
+struct Put<'t> {
+    tree: &'t Tree,
+    changes: Changes,
+    listed: u64,
+}
+
+impl Put<'_> {
+    fn update(&mut self, update: &NameUpdate) -> Result<(), IndexFault> {
+        let name = &update.name.as_bytes()[..];
+        self.set(Table::Alarms, name, update.alarmed.then(Vec::new))?;
+        let known = match &update.key {
+            Some(key) => Some(key.as_str().as_bytes().to_vec()),
+            None => self.tree.get_over(&self.changes, &Table::Keys.row(name))?,
+        };
+        let Some(key) = known else { return Ok(()) };
+        let (entry, removed, conflict) = match &update.shown {
+            Shown::Nothing => (None, None, None),
+            Shown::File(entry) => (Some(entry.encode()), None, (entry.siblings > 0).then(Vec::new)),
+            Shown::Removed { restorable } => (None, Some(vec![u8::from(*restorable)]), None),
+        };
+        self.listed += u64::from(entry.is_some());
+        self.listed -= u64::from(self.set(Table::Names, &key, entry)?);
+        self.set(Table::Removed, &key, removed)?;
+        self.set(Table::Conflicts, &key, conflict)?;
+        self.set(Table::Keys, name, Some(key))?;
+        Ok(())
+    }
+
+    /// Stores a row, or takes it away if it is there. True if it was there.
+    fn set(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        value: Option<Vec<u8>>,
+    ) -> Result<bool, IndexFault> {
+        let row = table.row(key);
+        let before = self.tree.get_over(&self.changes, &row)?;
+        match value {
+            Some(value) if before.as_ref() == Some(&value) => {}
+            Some(value) => self.changes.insert(&row, value),
+            None if before.is_some() => self.changes.remove(&row),
+            None => {}
+        }
+        Ok(before.is_some())
+    }
 }
 
 /// The keys of what [`rows`] finds in a table.
 fn keys(
-    txn: &ReadTransaction,
-    table: TableDefinition<&'static [u8], &'static [u8]>,
+    slot: &Slot,
+    table: Table,
     scope: &Scope,
     after: Option<&str>,
     limit: usize,
-    read: impl Fn(&str, &[u8]) -> Result<Option<()>, IndexFault>,
+    read: impl Fn(&[u8]) -> Result<Option<()>, IndexFault>,
 ) -> Result<Vec<Key>, IndexFault> {
-    with_table(txn.open_table(table)?, |table| {
-        let found = rows(table, scope, after, limit, read)?;
-        Ok(found.into_iter().map(|(key, ())| key).collect())
-    })
+    let found = rows(slot, table, scope, after, limit, read)?;
+    Ok(found.into_iter().map(|(key, ())| key).collect())
 }
 
 /// Up to `limit` rows of a scope in order, after the key `after`; those that `read` gives nothing for
 /// are passed over.
 fn rows<T>(
-    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    slot: &Slot,
+    table: Table,
     scope: &Scope,
     after: Option<&str>,
     limit: usize,
-    read: impl Fn(&str, &[u8]) -> Result<Option<T>, IndexFault>,
+    read: impl Fn(&[u8]) -> Result<Option<T>, IndexFault>,
 ) -> Result<Vec<(Key, T)>, IndexFault> {
     let mut found = Vec::new();
-    let passed = |key: &str| after.is_some_and(|after| key <= after);
-    if let Some(key) = scope.exact().filter(|key| !passed(key.as_str()) && limit > 0)
-        && let Some(value) = table.get(key.as_str().as_bytes())?
-        && let Some(read) = read(key.as_str(), value.value())?
+    let passed = |key: &[u8]| after.is_some_and(|after| key <= after.as_bytes());
+    if let Some(key) = scope.exact().filter(|key| !passed(key.as_str().as_bytes()) && limit > 0)
+        && let Some(value) = slot.tree.get(&table.row(key.as_str().as_bytes()))?
+        && let Some(read) = read(&value)?
     {
         found.push((key.clone(), read));
     }
     let under = scope.under();
     let start = after.filter(|after| *after > under).unwrap_or(under);
-    for row in table.range(start.as_bytes()..)? {
-        let (key, value) = row?;
-        let text = std::str::from_utf8(key.value()).map_err(|_| bad("a key"))?;
-        if found.len() == limit || !text.starts_with(under) {
-            break;
+    scan(slot, table, start.as_bytes(), &mut |key, value| {
+        if found.len() == limit || !key.starts_with(under.as_bytes()) {
+            return Ok(false);
         }
-        if passed(text) {
-            continue;
+        if !passed(key)
+            && let Some(read) = read(value)?
+        {
+            found.push((text(key)?, read));
         }
-        let key = Key::new(text).map_err(|_| bad("a key"))?;
-        if let Some(read) = read(text, value.value())? {
-            found.push((key, read));
-        }
-    }
+        Ok(true)
+    })?;
     Ok(found)
+}
+
+/// Takes keys and values of rows, until it says false.
+type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, IndexFault> + 'a;
+
+/// Goes through the rows of a table from a key on, until `visit` says false.
+fn scan(slot: &Slot, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexFault> {
+    let mut result = Ok(());
+    slot.tree.scan(&table.row(from), &mut |row, value| {
+        let Some((number, key)) = row.split_first() else { return true };
+        let visited = if *number == table as u8 { visit(key, value) } else { Ok(false) };
+        visited.unwrap_or_else(|fault| {
+            result = Err(fault);
+            false
+        })
+    })?;
+    result
 }
 
 #[cfg(test)]

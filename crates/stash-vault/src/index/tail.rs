@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use redb::Durability;
 use stash_crypto::{NameId, Record};
 use stash_server::{Engine, LedgerError};
 use thiserror::Error;
@@ -14,14 +13,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{IndexEntry, IndexError, NameIndex, NameUpdate, Shown};
-use crate::blocking::blocking;
+use crate::blocking::Jobs;
 use crate::model::keys::ReadKeys;
 use crate::model::version::versions;
 
-/// Records applied in one transaction: a few MiB of records at most.
+/// Records applied at once: a few MiB of records at most.
 const PAGE: usize = 256;
-/// Transactions between two that are synced. A crash costs the work since the last one.
-const SYNC_EVERY: u32 = 64;
 /// Reads of one name's records that run at once.
 const READS: usize = 8;
 /// Pause after a failure before the log is read again.
@@ -31,14 +28,19 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(crate) struct Tail {
     stop: CancellationToken,
     task: JoinHandle<()>,
+    index: Arc<NameIndex>,
+    jobs: Jobs,
 }
 
 impl Tail {
-    /// Ends the task and waits for it.
+    /// Ends the task, waits for it, and for what it has on other threads: nobody uses the index any
+    /// more on its behalf.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         // A panic of the task was reported when it happened; the index is rebuildable.
         let _ = self.task.await;
+        self.index.stop_merging();
+        self.jobs.ended().await;
     }
 }
 
@@ -52,20 +54,23 @@ enum TailError {
 
 /// Starts to follow the log.
 pub(crate) fn run(engine: Engine, index: Arc<NameIndex>, keys: Arc<ReadKeys>) -> Tail {
-    let stop = CancellationToken::new();
+    let (stop, jobs) = (CancellationToken::new(), Jobs::default());
+    let follow =
+        Follow { engine, index: Arc::clone(&index), keys, jobs: jobs.clone(), merging: None };
     let token = stop.clone();
     let task = tokio::spawn(async move {
-        let follow = Follow { engine, index, keys, unsynced: 0 };
         token.run_until_cancelled_owned(follow.run()).await;
     });
-    Tail { stop, task }
+    Tail { stop, task, index, jobs }
 }
 
 struct Follow {
     engine: Engine,
     index: Arc<NameIndex>,
     keys: Arc<ReadKeys>,
-    unsynced: u32,
+    jobs: Jobs,
+    /// The merge that was begun last. It takes seconds, and the index is brought up to date meanwhile.
+    merging: Option<JoinHandle<()>>,
 }
 
 impl Follow {
@@ -110,9 +115,11 @@ impl Follow {
             let (index, keys) = (Arc::clone(&self.index), Arc::clone(&self.keys));
             let apply = move || {
                 let update = evaluate(&keys, name, &records);
-                index.apply(generation, &[update], cursor, Durability::Immediate)
+                index.apply(generation, &[update], cursor)?;
+                // The cursor is past its record: nobody would look at it again.
+                index.sync()
             };
-            Ok::<_, TailError>(blocking(apply).await?)
+            Ok::<_, TailError>(self.jobs.run(apply).await?)
         };
         if let Err(error) = applied.await {
             tracing::warn!(%error, "a name is not listed as it is; the index begins anew");
@@ -136,16 +143,29 @@ impl Follow {
             by_name.entry(record.clear().name).or_default().push(record);
         }
         let by_name = self.complete(by_name).await?;
-        self.unsynced = (self.unsynced + 1) % SYNC_EVERY;
-        let durability = if self.unsynced == 0 { Durability::Immediate } else { Durability::None };
         let (index, keys) = (Arc::clone(&self.index), Arc::clone(&self.keys));
-        blocking(move || {
+        let apply = move || {
             let updates: Vec<NameUpdate> =
                 by_name.iter().map(|(name, records)| evaluate(&keys, *name, records)).collect();
-            index.apply(generation, &updates, cursor, durability)
-        })
-        .await?;
+            index.apply(generation, &updates, cursor)
+        };
+        self.jobs.run(apply).await?;
+        self.merge();
         Ok(true)
+    }
+
+    /// Begins to merge files if that is due and not under way.
+    fn merge(&mut self) {
+        let under_way = self.merging.as_ref().is_some_and(|merging| !merging.is_finished());
+        if under_way || !self.index.merge_is_due() {
+            return;
+        }
+        let index = Arc::clone(&self.index);
+        self.merging = Some(self.jobs.spawn(move || {
+            if let Err(error) = index.merge() {
+                tracing::warn!(%error, "files of the index of names are not merged");
+            }
+        }));
     }
 
     /// Adds the records of each name that are not on this page. A name of which no record was
@@ -156,7 +176,7 @@ impl Follow {
     ) -> Result<BTreeMap<NameId, Vec<Record>>, TailError> {
         let index = Arc::clone(&self.index);
         let names: Vec<NameId> = by_name.keys().copied().collect();
-        let known = blocking(move || index.knows(&names)).await?;
+        let known = self.jobs.run(move || index.knows(&names)).await?;
         let reads = by_name.into_iter().zip(known).map(|((name, records), known)| async move {
             let alone = !known && records.len() == 1;
             if alone {

@@ -12,9 +12,6 @@ use rand::rngs::StdRng;
 use super::trial::Verdict;
 use crate::chaos::rot::stash::files_below;
 
-/// Random places in databases are so many times as many: most of their pages are not in use.
-const DATABASE: u32 = 3;
-
 /// What a file is for, which says how damage in it may end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
@@ -42,12 +39,12 @@ impl Kind {
             "keyring" => Self::Keyring,
             "opens" => Self::Opens,
             "members" => Self::Members,
-            "names.redb" => Self::Names,
-            "tags.redb" => Self::Tags,
             "lock" | "store/LOCK" => return Ok(None),
             path if path.starts_with("store/log/") => Self::Log,
             path if path.starts_with("store/index/") => Self::Index,
             path if path.starts_with("store/chunks/") => Self::Chunk,
+            path if path.starts_with("names/") => Self::Names,
+            path if path.starts_with("tags/") => Self::Tags,
             path if path.starts_with("store/BALLAST") => Self::Ballast,
             path if path.ends_with("config.toml") => Self::Config,
             _ => bail!("{text} is no file that is known here: say what damage in it may do"),
@@ -65,8 +62,8 @@ impl Kind {
             Self::Keyring => "keyring",
             Self::Opens => "opens",
             Self::Members => "members",
-            Self::Names => "names.redb",
-            Self::Tags => "tags.redb",
+            Self::Names => "names",
+            Self::Tags => "tags",
             Self::Config => "config.toml",
         }
     }
@@ -78,7 +75,7 @@ impl Kind {
                 !matches!(self, Self::Ballast | Self::Keyring | Self::Config)
             }
             Verdict::Refused => matches!(self, Self::Format | Self::Keyring | Self::Config),
-            // A ballast means nothing; a page of a database may be in no use; a changed value that can still be
+            // A ballast means nothing; a block of an index may not be asked for; a changed value that can still be
             // read is believed: there is nothing to check a configuration against.
             Verdict::Unnoticed => {
                 matches!(self, Self::Ballast | Self::Names | Self::Tags | Self::Config)
@@ -142,8 +139,7 @@ pub(super) fn all(home: &Path, flips: u32, rng: &mut StdRng) -> Result<Vec<Site>
         for (what, at) in [("first", 0), ("middle", bytes.len() / 2), ("last", bytes.len() - 1)] {
             site(what, at, rng);
         }
-        let count = if matches!(kind, Kind::Names | Kind::Tags) { flips * DATABASE } else { flips };
-        for _ in 0..count {
+        for _ in 0..flips {
             site("random", place(&bytes, rng), rng);
         }
         if kind == Kind::Log {
@@ -155,7 +151,7 @@ pub(super) fn all(home: &Path, flips: u32, rng: &mut StdRng) -> Result<Vec<Site>
     Ok(sites)
 }
 
-/// A random place, in half of the cases one that is not zero: much of a database is.
+/// A random place, in half of the cases one that is not zero: much of a ballast is.
 fn place(bytes: &[u8], rng: &mut StdRng) -> usize {
     let any = rng.random_range(0..bytes.len());
     let from = if rng.random_bool(0.5) { any } else { return any };

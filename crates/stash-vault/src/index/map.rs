@@ -1,0 +1,306 @@
+//! A map in sorted runs that is bound to a store, and begins anew when it is damaged.
+//!
+//! Changes are visible at once, and durable when enough of them wait, or at [`Map::sync`]: with them, in
+//! the same step, what they were made from ([`At`]). So a power cut loses the work since, and nothing
+//! else. Only what can be made again may stand here.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use stash_crypto::StashId;
+use stash_runs::disk::{Disk, IoError, RealDisk};
+use stash_runs::{Changes, Directory, Tree, TreeLimits};
+use tokio::sync::watch;
+
+use super::fault::{IndexError, IndexFault};
+
+/// Version of the words in HEAD, and of the rows. Version 2 and before were databases.
+const VERSION: u8 = 3;
+/// Bytes of a binding: version, store, stash, and how many records were set aside.
+const BINDING: usize = 1 + 16 + 32 + 8;
+
+/// The store and stash that an index was made from: with any other, it is worthless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Binding {
+    pub(crate) store: [u8; 16],
+    pub(crate) stash: StashId,
+    /// Count of the records that were ever set aside in that store: they left without a trace in its order.
+    pub(crate) aside: u64,
+}
+
+impl Binding {
+    fn bytes(&self) -> [u8; BINDING] {
+        let mut bytes = [0; BINDING];
+        bytes[0] = VERSION;
+        bytes[1..17].copy_from_slice(&self.store);
+        bytes[17..49].copy_from_slice(self.stash.as_bytes());
+        bytes[49..].copy_from_slice(&self.aside.to_le_bytes());
+        bytes
+    }
+
+    /// The key of the tags on the files: a file of another store is damage.
+    fn key(&self, context: &str) -> [u8; 32] {
+        blake3::derive_key(context, &[&self.store[..], self.stash.as_bytes()].concat())
+    }
+}
+
+/// State of a map, as of its last change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct At {
+    /// The last sequence number of the record log that it contains.
+    pub(crate) cursor: u64,
+    /// Count of its rows of the kind that its user counts.
+    pub(crate) rows: u64,
+}
+
+/// Purpose and bounds of a map.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    /// Its directory below the data directory.
+    pub(crate) directory: &'static str,
+    /// Message for the log when it begins anew.
+    pub(crate) anew: &'static str,
+    /// Context of the key of its tags.
+    pub(crate) context: &'static str,
+    /// Bytes of blocks that are kept in memory.
+    pub(crate) cache: usize,
+    /// Bytes of changes that wait in memory before they are written.
+    pub(crate) waiting: u64,
+}
+
+/// The data directory, on its disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Root {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) path: std::path::PathBuf,
+}
+
+impl Root {
+    /// A directory on the disk of the operating system.
+    pub(crate) fn real(directory: &Path) -> Result<Root, IndexFault> {
+        let path = RealDisk.resolve(directory);
+        let path = path.map_err(|e| IoError::new("resolve", directory, e))?;
+        Ok(Root { disk: Arc::new(RealDisk), path })
+    }
+}
+
+/// The tree of one generation: begun anew, a map has another one.
+pub(crate) struct Slot {
+    pub(crate) tree: Tree,
+    pub(crate) generation: u64,
+    at: RwLock<At>,
+}
+
+impl Slot {
+    fn new((tree, at): (Tree, At), generation: u64) -> Slot {
+        Slot { tree, generation, at: RwLock::new(at) }
+    }
+
+    /// State of the tree; while this is kept, no change becomes visible.
+    pub(crate) fn at(&self) -> RwLockReadGuard<'_, At> {
+        self.at.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The map. All methods block, but for [`Map::moves`].
+///
+/// Locks are taken in this order: `writing`, `merging`, `slot`, `at`. Nobody reads or changes a tree that was
+/// replaced but who found it before; nobody writes its files any more.
+pub(crate) struct Map {
+    kind: Kind,
+    directory: Directory,
+    binding: Binding,
+    slot: RwLock<Arc<Slot>>,
+    writing: Mutex<()>,
+    merging: Mutex<()>,
+    cursor: watch::Sender<u64>,
+}
+
+fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn open(kind: Kind, directory: &Directory, binding: &Binding) -> Result<(Tree, At), IndexFault> {
+    let limits = TreeLimits { cache_bytes: kind.cache, salt: rand::random() };
+    let tree = Tree::open(directory, binding.key(kind.context), limits)?;
+    let Some(head) = tree.head() else {
+        return Ok((tree, At::default()));
+    };
+    let at = match head.split_first_chunk::<BINDING>() {
+        Some((bound, at)) if *bound == binding.bytes() => at,
+        _ => {
+            return Err(IndexFault::damaged(
+                "it belongs to another store, or is of another version",
+            ));
+        }
+    };
+    let numbers: [u8; 16] = at.try_into().map_err(|_| IndexFault::damaged("its head"))?;
+    let [cursor, rows] = [0, 8].map(|at| {
+        let mut number = [0; 8];
+        number.copy_from_slice(&numbers[at..at + 8]);
+        u64::from_le_bytes(number)
+    });
+    Ok((tree, At { cursor, rows }))
+}
+
+impl Map {
+    /// Opens the map, or begins a new one if there is none, it is damaged, belongs to another store,
+    /// or does not fit.
+    pub(crate) fn open(
+        kind: Kind,
+        root: &Root,
+        binding: Binding,
+        fits: impl FnOnce(At) -> bool,
+    ) -> Result<Map, IndexError> {
+        let directory = Directory::new(Arc::clone(&root.disk), root.path.join(kind.directory));
+        let (tree, at) = match open(kind, &directory, &binding) {
+            Ok((tree, at)) if fits(at) => (tree, at),
+            Ok(_) => begin_anew(kind, &directory, &binding)?,
+            Err(fault) => {
+                tracing::warn!(%fault, "{}", kind.anew);
+                begin_anew(kind, &directory, &binding)?
+            }
+        };
+        let (cursor, slot) = (watch::Sender::new(at.cursor), Slot::new((tree, at), 0));
+        let slot = RwLock::new(Arc::new(slot));
+        let (writing, merging) = (Mutex::default(), Mutex::default());
+        Ok(Map { kind, directory, binding, slot, writing, merging, cursor })
+    }
+
+    pub(crate) fn current(&self) -> Arc<Slot> {
+        Arc::clone(&self.slot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The cursor, whenever it has moved or the map has begun anew.
+    pub(crate) fn moves(&self) -> watch::Receiver<u64> {
+        self.cursor.subscribe()
+    }
+
+    /// Asks the tree. A fault makes the map begin anew.
+    pub(crate) fn read<T>(
+        &self,
+        ask: impl FnOnce(&Slot) -> Result<T, IndexFault>,
+    ) -> Result<T, IndexError> {
+        let slot = self.current();
+        ask(&slot).map_err(|fault| self.failed(&slot, fault))
+    }
+
+    /// Makes changes, and what `make` puts into [`At`], visible at once; if enough of them wait, those before are
+    /// written first. Does nothing if the map has begun anew since `generation`. After an error
+    /// nothing is changed.
+    pub(crate) fn change(
+        &self,
+        generation: Option<u64>,
+        make: impl FnOnce(&Tree, &mut At) -> Result<Changes, IndexFault>,
+    ) -> Result<(), IndexError> {
+        let writing = lock(&self.writing);
+        let slot = self.current();
+        if generation.is_some_and(|generation| generation != slot.generation) {
+            return Ok(());
+        }
+        let changed = self.change_slot(&slot, make);
+        drop(writing);
+        changed.map_err(|fault| self.failed(&slot, fault))
+    }
+
+    fn change_slot(
+        &self,
+        slot: &Slot,
+        make: impl FnOnce(&Tree, &mut At) -> Result<Changes, IndexFault>,
+    ) -> Result<(), IndexFault> {
+        if slot.tree.active_bytes() >= self.kind.waiting {
+            self.write(slot)?;
+        }
+        let mut next = *slot.at();
+        let changes = make(&slot.tree, &mut next)?;
+        let mut at = slot.at.write().unwrap_or_else(PoisonError::into_inner);
+        slot.tree.publish(changes);
+        *at = next;
+        drop(at);
+        self.cursor.send_replace(next.cursor);
+        Ok(())
+    }
+
+    /// Makes what was changed durable.
+    pub(crate) fn sync(&self) -> Result<(), IndexError> {
+        let writing = lock(&self.writing);
+        let slot = self.current();
+        let written = self.write(&slot);
+        drop(writing);
+        written.map_err(|fault| self.failed(&slot, fault))
+    }
+
+    /// Writes what waits; `writing` is locked.
+    fn write(&self, slot: &Slot) -> Result<(), IndexFault> {
+        // What an earlier attempt set aside, and could not write.
+        slot.tree.checkpoint().map_err(IndexFault::writing)?;
+        let At { cursor, rows } = *slot.at();
+        let mut head = self.binding.bytes().to_vec();
+        head.extend_from_slice(&cursor.to_le_bytes());
+        head.extend_from_slice(&rows.to_le_bytes());
+        slot.tree.freeze(head);
+        slot.tree.checkpoint().map_err(IndexFault::writing)?;
+        Ok(())
+    }
+
+    /// True if files are to be merged.
+    pub(crate) fn merge_is_due(&self) -> bool {
+        self.current().tree.merge_bytes().is_some()
+    }
+
+    /// Merges files while that is due: seconds for a million rows. Others read and change meanwhile.
+    pub(crate) fn merge(&self) -> Result<(), IndexError> {
+        let merging = lock(&self.merging);
+        let slot = self.current();
+        let mut merged = Ok(true);
+        while matches!(merged, Ok(true)) {
+            merged = slot.tree.merge(&|| Ok(()));
+        }
+        drop(merging);
+        merged.map(drop).map_err(|error| self.failed(&slot, IndexFault::writing(error)))
+    }
+
+    /// Ends a merge that is running, and every later one: the map is about to be closed.
+    pub(crate) fn stop_merging(&self) {
+        self.current().tree.stop_merging();
+    }
+
+    /// Begins anew: the map is empty, and has another generation.
+    pub(crate) fn start_over(&self, why: &str) -> IndexError {
+        self.begin_anew(&self.current(), &IndexFault::damaged(why))
+    }
+
+    fn failed(&self, slot: &Slot, fault: IndexFault) -> IndexError {
+        match fault {
+            IndexFault::Waits(_) => IndexError::Unusable(fault),
+            IndexFault::Damaged(_) | IndexFault::Io(_) => self.begin_anew(slot, &fault),
+        }
+    }
+
+    /// Begins anew after a fault, unless somebody else already did.
+    fn begin_anew(&self, faulty: &Slot, fault: &IndexFault) -> IndexError {
+        faulty.tree.stop_merging();
+        let _nobody_writes = lock(&self.writing);
+        let _nobody_merges = lock(&self.merging);
+        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        if slot.generation == faulty.generation {
+            tracing::warn!(%fault, "{}", self.kind.anew);
+            let opened = match begin_anew(self.kind, &self.directory, &self.binding) {
+                Ok(opened) => opened,
+                Err(error) => return error,
+            };
+            *slot = Arc::new(Slot::new(opened, faulty.generation + 1));
+            self.cursor.send_replace(0);
+        }
+        IndexError::Rebuilding
+    }
+}
+
+fn begin_anew(
+    kind: Kind,
+    directory: &Directory,
+    binding: &Binding,
+) -> Result<(Tree, At), IndexError> {
+    Tree::wipe(directory).map_err(|error| IndexError::Unusable(error.into()))?;
+    open(kind, directory, binding).map_err(IndexError::Unusable)
+}
