@@ -16,8 +16,6 @@ use crate::sync::{Arc, Mutex, lock};
 use crate::{Finding, IoError, ReadError, ScrubProgress, recover};
 use pass::Cursor;
 pub(crate) use pass::Pass;
-#[cfg(test)]
-pub(crate) use pass::tests::passes as samples;
 
 /// What a file counts for at least, however short: opening it and reading it takes a disk as long
 /// as this many bytes. So a step is bounded in files as it is in bytes.

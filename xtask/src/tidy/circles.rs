@@ -15,6 +15,7 @@ const FREE: &[&str] = &[
     "stash-disk",
     "stash-p2p",
     "stash-runs",
+    "stash-store",
     "stash-server",
     "stash-api",
     "stash-vault",

@@ -68,7 +68,7 @@ fn formats_and_headers_hold_their_promises_whatever_the_bytes() {
 // Fault case 78.
 #[test]
 fn scrub_files_hold_their_promises_whatever_the_bytes() {
-    let seeds = crate::scrub::samples();
+    let seeds = crate::scrub::Pass::samples();
     let named =
         |(n, pass): (usize, &crate::scrub::Pass)| seed(&format!("pass-{n}"), pass.encode(&[7; 16]));
     let seeds: Vec<_> = seeds.iter().enumerate().map(named).collect();

@@ -183,11 +183,9 @@ fn read(files: &Files) -> io::Result<Option<Vec<u8>>> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
+impl Pass {
     /// One for every cursor.
-    pub(crate) fn passes() -> Vec<Pass> {
+    pub(crate) fn samples() -> Vec<Pass> {
         let address = Address::of(b"a");
         let finding = Finding::Chunk { address, what: "it is too short".to_owned() };
         let cursors = [
@@ -208,10 +206,15 @@ pub(crate) mod tests {
         };
         cursors.map(pass).to_vec()
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn every_pass_survives_a_round_trip_and_is_nobody_elses() {
-        for pass in passes() {
+        for pass in Pass::samples() {
             let bytes = pass.encode(&[1; 16]);
             assert_eq!(Pass::decode(&bytes, &[1; 16]), Some(pass));
             assert_eq!(Pass::decode(&bytes, &[2; 16]), None);
@@ -221,7 +224,7 @@ pub(crate) mod tests {
     #[test]
     fn no_flipped_bit_passes_for_progress() {
         // Fault case 78.
-        for pass in passes() {
+        for pass in Pass::samples() {
             let good = pass.encode(&[1; 16]);
             for bit in 0..good.len() * 8 {
                 let mut bytes = good.clone();
