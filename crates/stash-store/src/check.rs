@@ -40,7 +40,7 @@ pub struct WrongSum {
     pub counted: u64,
 }
 
-/// What [`Store::check`] looked at and found.
+/// What [`crate::Store::check`] looked at and found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckReport {

@@ -289,7 +289,7 @@ fn salvage_manifest(open: &Open, address: Address, row: &ManifestRow) -> Result<
     Ok(open.commits.reclaim(Reclaim::Salvage { ops })?)
 }
 
-/// What a collection would do now.
+/// Counts what a collection would do now.
 pub(crate) fn forecast(open: &Open, options: &CollectOptions) -> Result<Collectable, ReadError> {
     let due = grace_ends(open, options.grace);
     let mut forecast = Forecast { open, due, sum: Collectable::default(), dead: Usage::default() };

@@ -29,7 +29,7 @@ use figures::Figures;
 pub(crate) struct Commits {
     writer: WriterLock,
     figures: Mutex<Figures>,
-    /// How often the store was opened, this time included.
+    /// Openings of the store in all its life, this one included.
     pub(crate) opens: u64,
     queue: Arc<Queue>,
     upkeep: Arc<Upkeep>,
@@ -224,7 +224,7 @@ impl Commits {
         self.close();
     }
 
-    /// What remains to be done when nobody uses the store any more.
+    /// Does what remains to be done when nobody uses the store any more.
     pub(crate) fn close(&self) {
         let mut writer = self.writer.lock();
         self.serve(&mut writer, Vec::new());

@@ -19,7 +19,7 @@ const COPY: usize = 1024 * 1024;
 /// Directories remembered as durable, about 100 bytes each; beyond, all are forgotten.
 const KNOWN_DIRS: usize = 70_000;
 
-/// What lies in the place of a file.
+/// The thing that lies in the place of a file.
 #[derive(Debug)]
 pub(crate) enum Seen {
     File(Arc<dyn DiskFile>),

@@ -1,4 +1,4 @@
-//! What all parts of an open store stand on: its files, its format, its index.
+//! The ground on which all parts of an open store stand: its files, its format, its index.
 
 use crate::disk::{Lock, OpenMode};
 use crate::entry::{HEADER, Header, Op, Place};
@@ -14,8 +14,8 @@ const TRIED: usize = 256;
 /// Rows of the index read at once, to see all.
 const PAGE: usize = 4096;
 
-/// What all parts of an open store stand on. Every part that has it has it last: so the store stays
-/// locked until all of them are gone.
+/// Files, format and index of an open store. A part that holds it declares it last, so that the directory
+/// stays locked until all parts are gone.
 #[derive(Debug)]
 pub(crate) struct Ground {
     pub(crate) files: Arc<Files>,

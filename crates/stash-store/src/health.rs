@@ -1,4 +1,4 @@
-//! What was found wrong with an open store, and whether it may still be written to.
+//! Damage that was found in an open store, and whether it may still be written to.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::work::Work;
 /// Damaged records remembered, 32 bytes each; others are found again when they are read.
 const BROKEN: usize = 65_536;
 
-/// What was found wrong with an open store, and whether it may still be written to.
+/// Damage that was found in an open store, and whether it may still be written to.
 #[derive(Debug)]
 pub(crate) struct Health {
     read_only: Mutex<Option<String>>,

@@ -8,7 +8,7 @@
 //! * [`Upkeep`]: files of the index, and removing what nothing needs;
 //! * [`Commits`]: writing the log.
 //!
-//! What needs several of them stands here and in what is built on it: collections, scrubbing, checks.
+//! Methods that need several of them stand here; collections, scrubbing and checks are built on it.
 
 mod adopt;
 mod blobs;

@@ -84,7 +84,7 @@ impl Scrub {
         lock(&self.shown).findings.iter().rev().flatten().cloned().collect()
     }
 
-    /// How far it has come with this store.
+    /// Progress of the pass over this store.
     pub(crate) fn progress(&self, open: &Open) -> ScrubProgress {
         let index_bytes = open.ground.index().stats().disk_bytes;
         let stored_bytes = {

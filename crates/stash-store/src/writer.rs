@@ -8,7 +8,7 @@ use crate::index::Head;
 use crate::log::LogWriter;
 use crate::sync::{Mutex, MutexGuard, lock, thread};
 
-/// What only the one who writes touches: the end of the log, and what the index has of it.
+/// State that only the one who writes touches: the end of the log, and what the index has of it.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) log: LogWriter,

@@ -1,4 +1,4 @@
-//! What one batch may take.
+//! Limits of one batch.
 
 use super::{
     Batch, MAX_BATCH_BYTES, MAX_MANIFEST_REFS, MAX_RECORD_BYTES, MAX_RECORD_REFS, MAX_ROW_KEY,

@@ -316,7 +316,7 @@ impl<'a> Built<'a> {
         jobs.extend(self.done.into_iter().rev().map(|(job, _)| job));
     }
 
-    /// Whether all conditions of a batch hold, its own earlier steps counted in.
+    /// The refusal of a batch, if one of its conditions does not hold, its own earlier steps counted in.
     fn check(
         &self,
         tables: &Tables<'_>,

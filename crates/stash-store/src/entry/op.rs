@@ -1,4 +1,4 @@
-//! What a log entry says, and where it lies.
+//! The meaning of a log entry, and its place.
 
 use crate::{Address, Ref};
 
@@ -9,7 +9,7 @@ pub(crate) const MAX_BODY: u32 = 2 * 1024 * 1024;
 /// Bytes of a reference.
 pub(super) const REF: usize = 36;
 
-/// What an entry is. Numbers are for good; see the format document for the reserved ones.
+/// Kinds of entries. Numbers are for good; see the format document for the reserved ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {

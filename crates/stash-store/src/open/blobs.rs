@@ -131,10 +131,10 @@ impl Open {
     }
 }
 
-/// What is wrong with a blob.
+/// Something wrong with a blob.
 struct Wrong {
     text: String,
-    /// What the disk answered, if it failed to read the file.
+    /// The answer of the disk, if it failed to read the file.
     by_disk: Option<IoError>,
 }
 

@@ -8,7 +8,7 @@ use crate::sync::Arc;
 use crate::{Address, Blob, MAX_BLOB_BYTES, ReadError, StageError, Staged};
 
 impl Open {
-    /// What a blob of so many bytes takes.
+    /// Room that a blob of so many bytes takes.
     pub(crate) fn claim_of(&self, len: u64) -> Claim {
         match self.is_small(len) {
             true => Claim::of_small(len),

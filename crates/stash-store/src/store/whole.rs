@@ -1,4 +1,4 @@
-//! What is done with all of a store: looking at it, checking it, scrubbing it, making it anew.
+//! Operations on a store as a whole: looking at it, checking it, scrubbing it, making it anew.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What the store itself puts into a group.
+//! Work of the store itself, as it goes into a group.
 
 use super::Built;
 use crate::Address;
