@@ -4,11 +4,13 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use stash_harness::build::cargo;
+use stash_harness::chaos::{self, Chaos};
+use stash_harness::report::{Report, seconds};
+use stash_harness::{interrupt, process, scratch};
 
-use crate::build::cargo;
-use crate::cli::{Chaos, ClusterArguments};
-use crate::report::{Report, seconds};
-use crate::{chaos, cluster, interrupt, process, races, simulate, tidy};
+use crate::cli::ClusterArguments;
+use crate::{cluster, races, simulate, tidy};
 
 /// The longest that all tests together may run, once they are built: a quarter of an hour on two slow
 /// cores. `.config/nextest.toml` limits each of them; the plain runner cannot.
@@ -171,7 +173,7 @@ fn alone(name: &str, examples: &[String]) -> Step {
 
 fn examples(name: &str) -> Result<Vec<String>> {
     let metadata = cargo_metadata::MetadataCommand::new()
-        .current_dir(crate::scratch::workspace())
+        .current_dir(scratch::workspace())
         .no_deps()
         .exec()?;
     let package = metadata.packages.iter().find(|package| package.name.as_str() == name);

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use cargo_metadata::{Dependency, MetadataCommand, Package, Target};
+use stash_harness::build::cargo;
+use stash_harness::process::{build_in_view, run_in_view};
+use stash_harness::report::Report;
+use stash_harness::scratch;
 
-use crate::build::cargo;
-use crate::process::{build_in_view, run_in_view};
-use crate::report::Report;
-use crate::scratch;
 use crate::tidy::names_crate;
 
 /// The longest that an example may run, or an archive may take to be unpacked.

@@ -4,10 +4,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
+use stash_harness::build::cargo;
+use stash_harness::{process, scratch};
 
-use crate::build::cargo;
 use crate::cli::RacesArguments;
-use crate::{process, scratch};
 
 /// A million schedules on two slow cores.
 const DEADLINE: Duration = Duration::from_secs(60 * 60);

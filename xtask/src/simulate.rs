@@ -7,10 +7,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use stash_harness::build::cargo;
+use stash_harness::{process, scratch};
 
-use crate::build::cargo;
 use crate::cli::SimulateArguments;
-use crate::{process, scratch};
 
 /// Ten thousand schedules on two slow cores.
 const DEADLINE: Duration = Duration::from_secs(3 * 60 * 60);

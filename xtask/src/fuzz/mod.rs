@@ -8,12 +8,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use stash_harness::build::cargo;
+use stash_harness::process::{Reply, Running, build_in_view};
+use stash_harness::report::Report;
+use stash_harness::{interrupt, scratch};
 
-use crate::build::cargo;
 use crate::cli::FuzzArguments;
-use crate::process::{Reply, Running, build_in_view};
-use crate::report::Report;
-use crate::{interrupt, scratch};
 use targets::Target;
 
 /// What a target may take beyond its time: reading its inputs, the last one, writing a finding.

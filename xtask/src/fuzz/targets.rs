@@ -62,7 +62,7 @@ pub(super) fn choose(all: Vec<Target>, wanted: &[String]) -> Result<Vec<Target>>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch;
+    use stash_harness::scratch;
 
     #[test]
     fn targets_are_chosen_by_their_names_and_by_their_crates() {

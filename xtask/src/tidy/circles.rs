@@ -7,21 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use cargo_metadata::{Metadata, Package};
 
-use crate::tidy::{Findings, files};
-
-/// Crates that have none. The others are on their way.
-const FREE: &[&str] = &[
-    "stash-crypto",
-    "stash-disk",
-    "stash-p2p",
-    "stash-runs",
-    "stash-store",
-    "stash-server",
-    "stash-api",
-    "stash-vault",
-    "stash-node",
-    "stash-fuzz",
-];
+use crate::tidy::files;
+use crate::tidy::findings::Findings;
 
 /// Folders and files of a crate's sources that only tests and fuzzers build.
 const ASIDE: &[&str] = &["tests", "fuzzing"];
@@ -35,8 +22,7 @@ pub(super) fn check(
     metadata: &Metadata,
     findings: &mut Findings,
 ) -> Result<()> {
-    let free = metadata.packages.iter().filter(|package| FREE.contains(&package.name.as_str()));
-    for package in free {
+    for package in &metadata.packages {
         let sources = sources(root, tracked, package)?;
         let circle = circle(&imports(&sources));
         if !circle.is_empty() {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::tidy::Findings;
+use crate::tidy::findings::Findings;
 
 /// Documents that say by which test something is shown.
 const CITING: &[&str] = &["docs/testing.md", "docs/decisions"];

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use cargo_metadata::Metadata;
 
-use crate::tidy::Findings;
+use crate::tidy::findings::Findings;
 
 /// Documents that the project promises.
 const DOCUMENTS: &[&str] = &[

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use cargo_metadata::Metadata;
 
-use crate::tidy::Findings;
 use crate::tidy::circles::{self, Module};
+use crate::tidy::findings::Findings;
 
 /// Declares the floors, in blocks of code of this kind: a crate, a colon, its modules from the bottom up.
 const DOCUMENT: &str = "docs/architecture.md";

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::tidy::Findings;
+use crate::tidy::findings::Findings;
 
 pub(super) fn check(root: &Path, tracked: &[PathBuf], findings: &mut Findings) -> Result<()> {
     for path in tracked.iter().filter(|path| path.extension().is_some_and(|e| e == "md")) {

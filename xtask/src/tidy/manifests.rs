@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use cargo_metadata::Metadata;
 
-use crate::tidy::Findings;
+use crate::tidy::findings::Findings;
 
 /// Keys of `[package]` that a crate must inherit.
 const INHERITED: &[&str] = &["version", "edition", "rust-version", "license", "publish"];

@@ -4,6 +4,7 @@ mod circles;
 mod cited;
 mod edges;
 mod files;
+mod findings;
 mod floors;
 mod links;
 mod manifests;
@@ -17,27 +18,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::MetadataCommand;
+use stash_harness::report::Report;
+use stash_harness::scratch;
 
-use crate::report::Report;
-use crate::scratch;
+use findings::Findings;
 pub(crate) use unused::names as names_crate;
-
-/// What tidy found: problems fail it, notes do not.
-#[derive(Debug, Default)]
-pub(crate) struct Findings {
-    pub(crate) problems: Vec<String>,
-    pub(crate) notes: Vec<String>,
-}
-
-impl Findings {
-    pub(crate) fn problem(&mut self, text: impl Into<String>) {
-        self.problems.push(text.into());
-    }
-
-    pub(crate) fn note(&mut self, text: impl Into<String>) {
-        self.notes.push(text.into());
-    }
-}
 
 pub(crate) fn run(report: &Report) -> Result<()> {
     let root = scratch::workspace();

@@ -8,7 +8,8 @@ use anyhow::Result;
 use cargo_metadata::{Metadata, Target};
 
 use crate::tidy::circles::{self, Module};
-use crate::tidy::{Findings, files};
+use crate::tidy::files;
+use crate::tidy::findings::Findings;
 
 /// Names of a page at most, modules not counted: on a longer one, nobody finds where to begin.
 const NAMES: usize = 60;

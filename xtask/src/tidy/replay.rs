@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::tidy::Findings;
+use crate::tidy::findings::Findings;
 
 /// Code that runs inside the simulator.
 const SIMULATED: &[&str] = &["crates/stash-p2p/src", "crates/stash-server/src"];

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use cargo_metadata::{DependencyKind, Metadata};
 
-use crate::tidy::Findings;
+use crate::tidy::findings::Findings;
 
 pub(super) fn check(
     root: &Path,

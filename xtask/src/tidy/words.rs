@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::tidy::Findings;
+use crate::tidy::findings::Findings;
 
 /// Put together here, so that this file does not contain them.
 const FORBIDDEN: &[(&str, &str)] = &[

@@ -1,0 +1,237 @@
+//! `cargo xtask bench bwlimit`: a node that is limited, and one that is not. Files go both ways, put and got, while both
+//! nodes ask each other where a file is.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::{Value, json};
+use stash_api::files::Where;
+use stash_api::node::Status;
+
+use crate::bench::client::Client;
+use crate::bench::figures::mib;
+use crate::bench::median::rounded;
+use crate::bench::times::Times;
+use crate::cluster::{self, Cluster, Plan, Role};
+use crate::report::Report;
+use crate::{build, interrupt, tree};
+
+/// The longest that one transfer may take.
+const TRANSFER: Duration = Duration::from_secs(30 * 60);
+/// Over what the rate is measured.
+const WINDOW: f64 = 5.0;
+/// Left out at both ends: waiting for the disk and for the last answer.
+const EDGE: f64 = 2.0;
+/// Between two looks at what went.
+const LOOK: Duration = Duration::from_millis(100);
+/// Between two questions of one node.
+const PAUSE: Duration = Duration::from_millis(5);
+/// What the rate may be off by.
+const SLACK: f64 = 0.1;
+/// What 99 of 100 questions may take, in milliseconds.
+const ANSWER: f64 = 50.0;
+/// The file that is asked for; it has a chunk, so that the other node is asked, too.
+const ASKED: &str = "asked";
+
+/// Which way the bytes go, as the limited node sees it.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Sent,
+    Received,
+}
+
+/// What one transfer showed.
+struct Shown {
+    /// The slowest and the fastest window, in MiB/s.
+    slowest: f64,
+    fastest: f64,
+    questions: Times,
+}
+
+pub(super) fn run(limit: u64, size: u64, json: bool) -> Result<()> {
+    let report = Report::new(json);
+    let binary = build::stash(&report)?;
+    let plan = Plan { log: "warn", ..Plan::new(vec![Role::Owner; 2], &binary) };
+    let mut cluster = Cluster::found(&plan, &report)?;
+    cluster.nodes[0].stop()?;
+    cluster.nodes[0].limit(format!("{limit} B"));
+    cluster.nodes[0].start()?;
+    cluster.settle()?;
+    let bench =
+        Bench { cluster: &cluster, work: cluster::fresh(&cluster.run.path, "bench")?, size };
+    let shown = bench.all()?;
+    let allowed = mib(limit);
+    for (name, shown) in &shown {
+        shown.tell(name, &report);
+    }
+    let steps: Vec<Value> = shown.iter().map(|(name, shown)| shown.document(name)).collect();
+    report.document(&json!({"limit_mib_s": allowed, "size": size, "steps": steps}))?;
+    for (name, shown) in &shown {
+        shown.check(allowed).with_context(|| (*name).to_owned())?;
+    }
+    cluster.finish(&report)
+}
+
+struct Bench<'a> {
+    cluster: &'a Cluster,
+    work: PathBuf,
+    size: u64,
+}
+
+impl Bench<'_> {
+    fn all(&self) -> Result<Vec<(&'static str, Shown)>> {
+        let [limited, other] = [0, 1];
+        let asked = self.file(ASKED, 64 << 10)?;
+        self.cluster.nodes[limited].ok(&["put", &asked, "--wait", "all"])?;
+        let (a, b) = (self.file("a", self.size)?, self.file("b", self.size)?);
+        let out = self.work.join("out");
+        let out = cluster::text(&out)?;
+        let get = |key| ["get", key, "-o", out, "--overwrite", "--no-keep"];
+        let mut shown = Vec::new();
+        let put = self.step(limited, Way::Sent, &["put", &a, "--wait", "all"])?;
+        shown.push(("put, sent", put));
+        let put = self.step(other, Way::Received, &["put", &b, "--wait", "all"])?;
+        shown.push(("put, received", put));
+        self.cluster.nodes[limited].ok(&["evict", "b"])?;
+        shown.push(("get, received", self.step(limited, Way::Received, &get("b"))?));
+        self.cluster.nodes[other].ok(&["evict", "a"])?;
+        shown.push(("get, sent", self.step(other, Way::Sent, &get("a"))?));
+        Ok(shown)
+    }
+
+    fn file(&self, name: &str, size: u64) -> Result<String> {
+        let path = self.work.join(name);
+        let mut bytes = vec![0; usize::try_from(size)?];
+        rand::Rng::fill_bytes(&mut tree::rng(tree::seed(None)), &mut bytes);
+        std::fs::write(&path, bytes)?;
+        Ok(cluster::text(&path)?.to_owned())
+    }
+
+    /// One command, beside which both nodes are asked, and the limited one is watched.
+    fn step(&self, node: usize, way: Way, command: &[&str]) -> Result<Shown> {
+        let sockets = self.cluster.nodes.iter().map(|node| {
+            let [_, (_, socket)] = node.variables();
+            socket
+        });
+        let sockets: Vec<PathBuf> = sockets.collect();
+        let done = AtomicBool::new(false);
+        let begun = Instant::now();
+        let (looks, took) = thread::scope(|scope| {
+            let watching = scope.spawn(|| watch(&sockets[0], way, &done));
+            let asking: Vec<_> =
+                sockets.iter().map(|socket| scope.spawn(|| ask(socket, &done))).collect();
+            let finished = self.cluster.nodes[node].begin(command).and_then(|running| {
+                let reply = running.finish(TRANSFER)?;
+                reply.expect(&[0])
+            });
+            done.store(true, Ordering::Relaxed);
+            let panicked = |_| anyhow!("a thread panicked");
+            let looks = watching.join().map_err(panicked)??;
+            let mut took = Vec::new();
+            for asking in asking {
+                took.extend(asking.join().map_err(panicked)??);
+            }
+            finished?;
+            anyhow::Ok((looks, took))
+        })?;
+        let (slowest, fastest) = windows(&looks)?;
+        Ok(Shown { slowest, fastest, questions: Times::new(took, begun.elapsed()) })
+    }
+}
+
+/// Seconds and bytes, look by look.
+fn watch(socket: &Path, way: Way, done: &AtomicBool) -> Result<Vec<(f64, u64)>> {
+    let mut client = Client::connect(socket)?;
+    let begun = Instant::now();
+    let mut looks = Vec::new();
+    while !done.load(Ordering::Relaxed) {
+        interrupt::check()?;
+        let status = client.get(&Status::route())?;
+        let bytes = match way {
+            Way::Sent => status.traffic.sent,
+            Way::Received => status.traffic.received,
+        };
+        looks.push((begun.elapsed().as_secs_f64(), bytes));
+        thread::sleep(LOOK);
+    }
+    Ok(looks)
+}
+
+/// How long each question took.
+fn ask(socket: &Path, done: &AtomicBool) -> Result<Vec<Duration>> {
+    let mut client = Client::connect(socket)?;
+    let place = Where::route(ASKED);
+    let mut took = Vec::new();
+    while !done.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        client.ask("GET", place.path(), b"")?;
+        took.push(begun.elapsed());
+        thread::sleep(PAUSE);
+    }
+    Ok(took)
+}
+
+/// The slowest and the fastest window away from both ends, in MiB/s.
+fn windows(looks: &[(f64, u64)]) -> Result<(f64, f64)> {
+    let end = looks.last().map_or(0.0, |(at, _)| at - EDGE);
+    let middle: Vec<_> = looks.iter().filter(|(at, _)| (EDGE..=end).contains(at)).collect();
+    let rates: Vec<f64> = middle
+        .iter()
+        .filter_map(|(from, before)| {
+            let (to, after) = middle.iter().find(|(to, _)| *to >= from + WINDOW)?;
+            Some(mib(after - before) / (to - from))
+        })
+        .collect();
+    ensure!(!rates.is_empty(), "{end:.1} s are too short to measure: take a larger --size");
+    Ok((rates.iter().copied().fold(f64::MAX, f64::min), rates.iter().copied().fold(0.0, f64::max)))
+}
+
+impl Shown {
+    fn tell(&self, name: &str, report: &Report) {
+        let Self { slowest, fastest, questions } = self;
+        report.line(format_args!("{name:<28} {slowest:.3} to {fastest:.3} MiB/s over 5 s"));
+        questions.tell("  questions beside it", "answers", report);
+    }
+
+    fn document(&self, name: &str) -> Value {
+        json!({
+            "step": name,
+            "slowest_mib_s": rounded(self.slowest), "fastest_mib_s": rounded(self.fastest),
+            "questions": self.questions.document("answers_s"),
+        })
+    }
+
+    fn check(&self, allowed: f64) -> Result<()> {
+        let (slowest, fastest) = (self.slowest, self.fastest);
+        let range = allowed * (1.0 - SLACK)..=allowed * (1.0 + SLACK);
+        ensure!(
+            range.contains(&slowest) && range.contains(&fastest),
+            "{slowest:.3} to {fastest:.3} MiB/s where {allowed:.3} are allowed"
+        );
+        let p99 = self.questions.percentile(99);
+        ensure!(p99 <= ANSWER, "1 of 100 questions took {p99:.1} ms");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_leave_the_ends_out() {
+        let steady = |from: u32| (u64::from(from) * 1000) << 20;
+        let looks: Vec<_> = (0..200_u32)
+            .map(|tenth| (f64::from(tenth) / 10.0, steady(tenth.clamp(20, 180)) / 10_000))
+            .collect();
+        let (slowest, fastest) = windows(&looks).unwrap();
+        assert!(
+            (slowest - 1.0).abs() < 0.02 && (fastest - 1.0).abs() < 0.02,
+            "{slowest} {fastest}"
+        );
+        assert!(windows(&looks[..60]).is_err());
+    }
+}
