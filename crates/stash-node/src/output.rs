@@ -131,7 +131,8 @@ pub(crate) fn time(seconds: i64) -> String {
 }
 
 /// Days since 1970 to a date of the proleptic Gregorian calendar (Howard Hinnant,
-/// "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`).
+/// "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`). `jiff` ends with the year 9999, and
+/// the time of a file may be any number.
 fn civil(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);

@@ -1,4 +1,7 @@
 //! Sizes, spans of time and shares as people write them.
+//!
+//! Read and written by code of our own: `bytesize` takes `5`, `5 GB` and, as a decimal unit, `512M`, and writes
+//! `500.0 GiB` where `500 GiB` was meant exactly; `humantime` takes `1.5h` and writes `24h` as `1day`.
 
 use std::fmt;
 use std::str::FromStr;
