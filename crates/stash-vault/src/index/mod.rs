@@ -80,15 +80,16 @@ impl NameIndex {
         binding: Binding,
         last: u64,
     ) -> Result<NameIndex, IndexError> {
+        // First, since a full disk needs its room, and nothing of it is read.
+        if let Err(fault) = remove_old(root, OLD_NAMES) {
+            tracing::warn!(%fault, "the old index of names could not be removed");
+        }
         let map = Map::open(kind, root, binding, |At { cursor, .. }| {
             if cursor > last {
                 tracing::warn!(cursor, last, "the index of names is ahead of its store");
             }
             cursor <= last
         })?;
-        if let Err(fault) = remove_old(root, OLD_NAMES) {
-            tracing::warn!(%fault, "the old index of names could not be removed");
-        }
         Ok(NameIndex(map))
     }
 

@@ -157,6 +157,23 @@ fn an_index_of_another_version_starts_anew() {
 }
 
 #[test]
+fn an_old_index_is_removed_even_where_no_new_one_can_be_made() {
+    let disk = MemDisk::new(0);
+    let root = root(&disk);
+    let old = root.path.join(OLD_NAMES);
+    disk.open(&old, OpenMode::Create).unwrap();
+    // After the removal and its sync.
+    disk.inject(3, Fault::Error { kind: ErrorKind::StorageFull, times: u64::MAX });
+    assert!(matches!(
+        NameIndex::open(&root, binding(1), 100),
+        Err(IndexError::Unusable(IndexFault::Io(_)))
+    ));
+    disk.heal();
+    assert!(disk.open(&old, OpenMode::Read).is_err());
+    assert_eq!(NameIndex::open(&root, binding(1), 100).unwrap().len(), 0);
+}
+
+#[test]
 fn alarmed_names_are_remembered_until_they_are_clean() {
     let index = filled(&root(&MemDisk::new(0)));
     let mut bad = update("bad", None);
