@@ -44,7 +44,16 @@ impl Inner {
                 .await
                 .map_err(|_| LookupError::IndexBehind)?;
             let (names, ask) = (Arc::clone(&self.names), Arc::clone(&ask));
-            match blocking(move || ask(&names)).await {
+            let asked = move || {
+                let (generation, cursor) = names.position();
+                let answer = ask(&names)?;
+                // One that began anew meanwhile is empty, and would say that of everything.
+                match cursor >= last && names.position().0 == generation {
+                    true => Ok(answer),
+                    false => Err(IndexError::Rebuilding),
+                }
+            };
+            match blocking(asked).await {
                 Ok(answer) => return Ok(answer),
                 Err(IndexError::Rebuilding) => {}
                 Err(IndexError::Unusable(fault)) => {

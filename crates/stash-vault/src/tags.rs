@@ -68,8 +68,10 @@ impl TagIndex {
             let (mut batch, mut result) = (Vec::with_capacity(BATCH), Ok(()));
             old.read(&mut |tag, chunk| {
                 batch.push((tag, chunk));
-                if batch.len() == BATCH && result.is_ok() {
-                    result = self.insert_all(map, &batch);
+                if batch.len() == BATCH {
+                    if result.is_ok() {
+                        result = self.insert_all(map, &batch);
+                    }
                     batch.clear();
                 }
             })?;
@@ -129,7 +131,7 @@ impl TagIndex {
     }
 
     /// Makes everything durable.
-    pub(crate) fn close(self) {
+    pub(crate) fn close(&self) {
         if let Some(Err(error)) = self.map.as_ref().map(Map::sync) {
             tracing::warn!(%error, "the cache of sealed chunks was not closed cleanly");
         }

@@ -104,15 +104,11 @@ impl Vault {
         self.inner.keys.open_label(label, node)
     }
 
-    /// Closes the indexes if no other clone is left.
+    /// Makes durable what the indexes have learned, also if somebody still reads them.
     pub(crate) fn close(self) {
-        if let Some(inner) = Arc::into_inner(self.inner) {
-            if let Some(names) = Arc::into_inner(inner.names) {
-                names.close();
-            }
-            if let Some(tags) = inner.tags.and_then(Arc::into_inner) {
-                tags.close();
-            }
+        self.inner.names.close();
+        if let Some(tags) = &self.inner.tags {
+            tags.close();
         }
     }
 }

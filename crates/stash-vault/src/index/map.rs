@@ -279,6 +279,9 @@ impl Map {
 
     /// Begins anew after a fault, unless somebody else already did.
     fn begin_anew(&self, faulty: &Slot, fault: &IndexFault) -> IndexError {
+        if self.current().generation != faulty.generation {
+            return IndexError::Rebuilding;
+        }
         faulty.tree.stop_merging();
         let _nobody_writes = lock(&self.writing);
         let _nobody_merges = lock(&self.merging);

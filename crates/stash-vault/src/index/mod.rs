@@ -260,7 +260,7 @@ impl NameIndex {
     }
 
     /// Makes what was applied durable.
-    pub(crate) fn close(self) {
+    pub(crate) fn close(&self) {
         if let Err(error) = self.sync() {
             tracing::warn!(%error, "the index of names was not closed cleanly");
         }

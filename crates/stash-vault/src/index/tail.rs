@@ -1,6 +1,6 @@
 //! Follows the engine's record log and keeps the index of names current.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +8,12 @@ use futures::{StreamExt, TryStreamExt, stream};
 use stash_crypto::{NameId, Record};
 use stash_server::{Engine, LedgerError};
 use thiserror::Error;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{IndexEntry, IndexError, NameIndex, NameUpdate, Shown};
+use super::{IndexEntry, IndexError, IndexFault, NameIndex, NameUpdate, Shown};
 use crate::blocking::Jobs;
 use crate::model::keys::ReadKeys;
 use crate::model::version::versions;
@@ -55,8 +56,14 @@ enum TailError {
 /// Starts to follow the log.
 pub(crate) fn run(engine: Engine, index: Arc<NameIndex>, keys: Arc<ReadKeys>) -> Tail {
     let (stop, jobs) = (CancellationToken::new(), Jobs::default());
-    let follow =
-        Follow { engine, index: Arc::clone(&index), keys, jobs: jobs.clone(), merging: None };
+    let follow = Follow {
+        engine,
+        index: Arc::clone(&index),
+        keys,
+        jobs: jobs.clone(),
+        mended: BTreeSet::new(),
+        merging: None,
+    };
     let token = stop.clone();
     let task = tokio::spawn(async move {
         token.run_until_cancelled_owned(follow.run()).await;
@@ -69,6 +76,8 @@ struct Follow {
     index: Arc<NameIndex>,
     keys: Arc<ReadKeys>,
     jobs: Jobs,
+    /// Names that are to be looked at again: a record of them was damaged when its turn came.
+    mended: BTreeSet<NameId>,
     /// The merge that was begun last. It takes seconds, and the index is brought up to date meanwhile.
     merging: Option<JoinHandle<()>>,
 }
@@ -85,14 +94,15 @@ impl Follow {
             moves.borrow_and_update();
             match self.page().await {
                 Ok(true) => {}
+                Ok(false) if !self.mended.is_empty() => self.again().await,
                 Ok(false) => {
                     task.ends(None);
                     tokio::select! {
                         changed = changes.changed() => if changed.is_err() { return },
                         _ = moves.changed() => {}
                         name = mended.recv() => match name {
-                            Ok(name) => self.again(name).await,
-                            Err(RecvError::Lagged(_)) => drop(self.index.start_over()),
+                            Ok(name) => self.note(name, &mut mended).await,
+                            Err(RecvError::Lagged(_)) => self.start_over().await,
                             Err(RecvError::Closed) => return,
                         },
                     }
@@ -107,24 +117,60 @@ impl Follow {
         }
     }
 
-    /// Looks at a name of which a record was damaged when its turn came.
-    async fn again(&self, name: NameId) {
-        let applied = async {
-            let (generation, cursor) = self.index.position();
-            let records = self.engine.records_of(name).await?;
-            let (index, keys) = (Arc::clone(&self.index), Arc::clone(&self.keys));
-            let apply = move || {
-                let update = evaluate(&keys, name, &records);
-                index.apply(generation, &[update], cursor)?;
-                // The cursor is past its record: nobody would look at it again.
-                index.sync()
-            };
-            Ok::<_, TailError>(self.jobs.run(apply).await?)
-        };
-        if let Err(error) = applied.await {
-            tracing::warn!(%error, "a name is not listed as it is; the index begins anew");
-            self.index.start_over();
+    /// Notes a name, and all that were mended with it.
+    async fn note(&mut self, name: NameId, mended: &mut Receiver<NameId>) {
+        self.mended.insert(name);
+        loop {
+            match mended.try_recv() {
+                Ok(name) => drop(self.mended.insert(name)),
+                Err(TryRecvError::Lagged(_)) => return self.start_over().await,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
         }
+    }
+
+    /// Begins anew: every name is looked at.
+    async fn start_over(&mut self) {
+        self.mended.clear();
+        let index = Arc::clone(&self.index);
+        let _begun = self.jobs.run(move || index.start_over()).await;
+    }
+
+    /// Looks at the names of which a record was damaged when its turn came. On a full disk they wait.
+    async fn again(&mut self) {
+        match self.mend().await {
+            Ok(()) => {
+                self.mended.clear();
+                self.merge();
+            }
+            Err(TailError::Index(IndexError::Unusable(fault @ IndexFault::Waits(_)))) => {
+                tracing::warn!(%fault, "mended names are not listed as they are");
+                tokio::time::sleep(RETRY).await;
+            }
+            // Every name is looked at anyway.
+            Err(TailError::Index(IndexError::Rebuilding)) => self.mended.clear(),
+            Err(error) => {
+                tracing::warn!(%error, "a name is not listed as it is; the index begins anew");
+                self.start_over().await;
+            }
+        }
+    }
+
+    /// Applies what the mended names say.
+    async fn mend(&self) -> Result<(), TailError> {
+        let (generation, cursor) = self.index.position();
+        let mut updates = Vec::new();
+        for name in &self.mended {
+            let records = self.engine.records_of(*name).await?;
+            updates.push(evaluate(&self.keys, *name, &records));
+        }
+        let index = Arc::clone(&self.index);
+        let apply = move || {
+            index.apply(generation, &updates, cursor)?;
+            // The cursor is past their records: nobody would look at them again.
+            index.sync()
+        };
+        Ok(self.jobs.run(apply).await?)
     }
 
     /// Applies one page of the log; `false` if there was nothing to apply.
