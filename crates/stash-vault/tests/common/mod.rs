@@ -85,14 +85,17 @@ pub(crate) async fn close(node: Node) {
     node.shutdown(Duration::from_secs(5)).await;
 }
 
-/// Waits until every node sees every member connected.
+/// Waits until every node sees every member connected and knows where it listens: that is said after
+/// they have met, and a recovery text that is made before names nobody.
 pub(crate) async fn connected(nodes: &[&Node]) {
     until(|| {
         nodes.iter().all(|node| {
             let members = node.engine.members();
             nodes.iter().all(|other| {
                 let id = other.engine.node_id();
-                members.iter().any(|member| member.node == id && member.connected)
+                members.iter().any(|member| {
+                    member.node == id && member.connected && !member.addresses.is_empty()
+                })
             })
         })
     })
