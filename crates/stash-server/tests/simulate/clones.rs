@@ -21,6 +21,10 @@ pub(crate) struct Twins {
     machines: [usize; 2],
     /// Number of disks that each had had then.
     disks: [u32; 2],
+    /// Starts of each until then with a store that may not have been the one that it left. After a
+    /// further one, what comes of another life may be what it has written itself: a start on a full
+    /// disk that was not counted, and was followed by another start, is such a one.
+    fresh_starts: [u32; 2],
     /// True if the node had been through a full exchange then. What comes before that may be what
     /// it has written itself, and raises no alarm.
     synchronised: bool,
@@ -38,8 +42,10 @@ impl World {
         let (disk, opens) = (self.machines[of].disk.fork(seed), self.machines[of].opens);
         let twin = &mut self.machines[machines[1]];
         (twin.disk, twin.opens, twin.is_present) = (disk, opens, true);
+        self.machines[machines[1]].fresh_starts = self.machines[of].fresh_starts;
         let disks = machines.map(|at| self.disks[at]);
-        self.twins = Some(Twins { machines, disks, synchronised });
+        let fresh_starts = machines.map(|at| self.machines[at].fresh_starts);
+        self.twins = Some(Twins { machines, disks, fresh_starts, synchronised });
         self.writers.push(machines[1]);
         {
             let held = self.records(of);
@@ -71,11 +77,12 @@ impl World {
 
     /// Whoever has heard of what another machine has written with its keys says so.
     pub(crate) async fn check_alarms(&mut self) {
-        let Some(Twins { machines, disks, synchronised }) = self.twins else { return };
-        for (at, (other, disks)) in
-            machines.into_iter().zip([machines[1], machines[0]].into_iter().zip(disks))
-        {
-            let Some(running) = self.machines[at].up().filter(|_| self.disks[at] == disks) else {
+        let Some(twins) = self.twins.filter(|twins| twins.synchronised) else { return };
+        for (of, other) in [(0, 1), (1, 0)] {
+            let (at, other) = (twins.machines[of], twins.machines[other]);
+            let is_same = self.disks[at] == twins.disks[of]
+                && self.machines[at].fresh_starts == twins.fresh_starts[of];
+            let Some(running) = self.machines[at].up().filter(|_| is_same) else {
                 continue;
             };
             let all = self.names().into_iter();
@@ -85,7 +92,7 @@ impl World {
             let alarmed = status.alarms.iter().any(|alarm| alarm.contains("another life of"));
             let mut model = lock(&self.model);
             let by_other = heard.iter().find(|hash| model.is_of_twin(other, hash)).copied();
-            if let Some(hash) = by_other.filter(|_| synchronised && !alarmed) {
+            if let Some(hash) = by_other.filter(|_| !alarmed) {
                 let text = format!("{} was written on machine {other}", model.title(&hash));
                 model.violation(format!("node {at} has no alarm, and {text} with its keys"));
             }

@@ -68,6 +68,8 @@ pub(crate) struct Machine {
     pub(crate) welcome: Option<Welcome>,
     /// The node's note beside its store: the store's id, and how often it was opened.
     pub(crate) opens: Option<Opens>,
+    /// Starts with a store that may not be the one that it left.
+    pub(crate) fresh_starts: u32,
     /// Error of its clock, in seconds.
     pub(crate) wrong: Arc<AtomicI64>,
     starts: u64,
@@ -127,6 +129,7 @@ impl Machine {
             is_founder: index == FOUNDER,
             welcome: None,
             opens: None,
+            fresh_starts: 0,
             wrong: Arc::default(),
             starts: 0,
             quota: Quota::default(),
@@ -153,6 +156,7 @@ impl Machine {
         // What is made with a home is noted there; a store that is made later is not the one it left.
         let is_first = self.opens.is_none() && self.starts == 1;
         let fresh_writer = !is_first && self.opens != Some((now.0, now.1 - 1));
+        self.fresh_starts += u32::from(fresh_writer);
         // As a node does: noted for good once the new incarnation is durable.
         self.opens = Some(if fresh_writer { (now.0, u64::MAX) } else { now });
         let life = Life::new(self.index, self.disk.clone());
