@@ -52,6 +52,11 @@ pub(super) fn first_len(staging: &Staging, batch: u64) -> u64 {
     if staged > 0 { staged } else { batch }
 }
 
+/// True if a batch that went so is in the log.
+fn wrote(result: &Result<Receipt, CommitError>) -> bool {
+    result.as_ref().is_ok_and(|receipt| receipt.last_sequence >= receipt.first_sequence)
+}
+
 /// A group that is being built, with all that went into it.
 pub(super) struct Built<'a> {
     ground: &'a Ground,
@@ -118,12 +123,20 @@ impl<'a> Built<'a> {
     /// The room that was granted to what is in the group: in the log, and in files of their own.
     pub(super) fn claims(&self, budget: &Budget) -> (Claim, Claim) {
         let small = self.small.iter().map(|blob| Claim::of_small(blob.bytes().len() as u64));
-        let batches = self.done.iter().map(|(job, _)| job.claim);
+        let batches = self.done.iter().filter(|(_, result)| wrote(result));
+        let batches = batches.map(|(job, _)| job.claim);
         let files = self.files.iter().map(|(_, len)| budget.claim_of_file(u64::from(*len)));
         (
             small.chain(batches).fold(Claim::default(), Claim::plus),
             files.fold(Claim::default(), Claim::plus),
         )
+    }
+
+    /// The room that was granted to batches of which nothing was written: they were refused, or said
+    /// what is so already.
+    pub(super) fn granted_in_vain(&self) -> Claim {
+        let batches = self.done.iter().filter(|(_, result)| !wrote(result));
+        batches.map(|(job, _)| job.claim).fold(Claim::default(), Claim::plus)
     }
 
     /// Files that the group announces.

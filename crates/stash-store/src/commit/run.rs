@@ -92,6 +92,7 @@ impl Commits {
     }
 
     fn publish(&self, writer: &Writer, built: &Built<'_>, appended: bool) {
+        self.upkeep.give_back(built.granted_in_vain());
         self.reckon(writer, built.claims(&self.budget));
         self.stage.announced(&built.announced(), &built.small_announced());
         self.stage.absolve(&built.quarantined);

@@ -2,7 +2,7 @@
 
 use stash_store::room::{Allowance, Shortage};
 use stash_store::{
-    Batch, Blob, CommitError, Committer, MemDisk, Options, Quota, Room, StageError, Store,
+    Address, Batch, Blob, CommitError, Committer, MemDisk, Options, Quota, Room, StageError, Store,
 };
 
 use crate::common::{Random, dir, put, read, record};
@@ -138,6 +138,30 @@ fn records_have_an_allowance_beyond_the_quota_and_half_of_it_is_for_endings() {
     commit(n, Allowance::None).unwrap();
     store.set_quota(hard(store.stats().used_bytes));
     commit(n + 1, Allowance::Records).unwrap();
+    is_settled(&store);
+}
+
+#[test]
+fn a_batch_of_which_nothing_is_written_uses_none_of_the_allowance() {
+    let disk = MemDisk::new(1);
+    let store = Store::create(dir(), &options(&disk)).unwrap();
+    put(&store, &Random(1).bytes(1000));
+    store.commit(Batch::new().record(record(1, &[], &Random(1).bytes(200)))).unwrap();
+    let used = store.stats().used_bytes;
+    // A byte above: within it, the allowance would be whole again after each commit.
+    store.set_quota(hard(used - 1));
+    // More of either than the whole allowance, which is 64 KiB.
+    for n in 2..400 {
+        let batch = |n| Batch::new().record(record(n, &[], &Random(n).bytes(200)));
+        let known = batch(1).with_allowance(Allowance::Records);
+        assert_eq!(store.commit(known).unwrap().new_records, 0);
+        let refused = batch(n).require(Address::of(b"nowhere"));
+        let error = store.commit(refused.with_allowance(Allowance::Endings)).unwrap_err();
+        assert!(matches!(error, CommitError::MissingChunk { .. }), "after {n}: {error}");
+    }
+    assert_eq!(store.stats().used_bytes, used);
+    let entry = record(400, &[], &Random(400).bytes(200));
+    store.commit(Batch::new().record(entry).with_allowance(Allowance::Records)).unwrap();
     is_settled(&store);
 }
 
