@@ -19,7 +19,7 @@ use crate::writer::Writer;
 use crate::{Address, IoError};
 
 /// Memory that changes of the index may take while they cannot be written, in multiples of
-/// [`crate::Options::memory_bytes`]: then callers wait, or are refused if the disk is full.
+/// [`crate::Options::memory_bytes`]: then callers wait, or are refused if the disk is full, or fails.
 const BACKLOG: u64 = 4;
 /// Runs of the index up to which more are written beside a merge; twenty are usual. Every look-up asks the
 /// filters of all.
@@ -112,7 +112,7 @@ impl Upkeep {
             return;
         }
         let mut state = self.work.lock();
-        while index.is_frozen() && state.full.is_none() && !self.health.is_read_only() {
+        while index.is_frozen() && state.failed.is_none() && !self.health.is_read_only() {
             state = self.work.wait(state);
         }
     }
@@ -137,18 +137,18 @@ impl Upkeep {
     }
 
     /// Why no more changes of the index can be kept in memory, if so. Tries to write them again,
-    /// since there may be room meanwhile; with threads, who asks next has the benefit.
+    /// since there may be room meanwhile, or the disk works; with threads, who asks next has the benefit.
     pub(crate) fn index_full(&self) -> Option<IoError> {
-        let full = self.work.full()?;
+        let failed = self.work.failed()?;
         if !self.is_behind() {
             return None;
         }
         if self.ground.is_inline() {
             self.write_index();
-            return self.work.full();
+            return self.work.failed();
         }
         self.work.nudge();
-        Some(full)
+        Some(failed)
     }
 
     /// Writes what was set aside, and merges as far as that is due. What cannot be written now
@@ -236,12 +236,12 @@ impl Upkeep {
             // Still frozen: it is for the next attempt.
             state.emptied.append(&mut emptied);
             state.retired.append(&mut retired);
-            if let TreeError::Full(error) = &error {
-                state.full = Some(error.again());
+            if let TreeError::Full(error) | TreeError::Io(error) = &error {
+                state.failed = Some(error.again());
             }
             return Err(error);
         }
-        state.full = None;
+        state.failed = None;
         drop(state);
         self.remove_retired(&retired)
     }

@@ -18,8 +18,8 @@ pub(crate) struct Waiting {
     pub(crate) doomed: Vec<Address>,
     /// Retired segments whose files are gone for good.
     pub(crate) gone: Vec<u64>,
-    /// The last attempt found no room.
-    pub(crate) full: Option<IoError>,
+    /// The error of the last attempt, where another one may go well.
+    pub(crate) failed: Option<IoError>,
     /// Bytes for which a merge of the index waits.
     pub(crate) waits_to_merge: Option<u64>,
     /// Damage in the index, for the committer to mend.
@@ -70,9 +70,9 @@ impl Work {
         std::mem::take(&mut waiting.nudged)
     }
 
-    /// The last attempt to write the index found no room.
-    pub(crate) fn full(&self) -> Option<IoError> {
-        self.lock().full.as_ref().map(IoError::again)
+    /// The error of the last attempt to write the index, where another one may go well.
+    pub(crate) fn failed(&self) -> Option<IoError> {
+        self.lock().failed.as_ref().map(IoError::again)
     }
 
     pub(crate) fn damaged(&self, what: String) {

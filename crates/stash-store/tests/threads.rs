@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::common::sick::SickDisk;
 use crate::common::stress::{Stress, check, lively};
@@ -186,4 +187,37 @@ fn what_is_set_aside_is_written_while_runs_are_merged() {
         disk.most_runs_written_at_once() > 1
     });
     assert!(beside.is_some(), "no run was written beside another");
+}
+
+// The indexer was not told to try again, and the committer waited for it for ever.
+#[test]
+fn an_index_that_cannot_be_written_refuses_commits_until_it_can() {
+    let disk = Arc::new(SickDisk::new(MemDisk::new(1)));
+    let memory_bytes = 16 * 1024;
+    let options = Options { disk: disk.clone(), memory_bytes, ..Options::default() };
+    let store = Store::create(dir(), &options).unwrap();
+    // Too many open files.
+    disk.fail_runs(Some(24));
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let committing = store.clone();
+    std::thread::spawn(move || {
+        let mut batches =
+            (0..10_000_u64).map(|n| committing.commit(Batch::new().record(record(n, &[], b"r"))));
+        let _ = sender.send(batches.find_map(Result::err));
+    });
+    let refused = receiver.recv_timeout(Duration::from_secs(60)).expect("commits end");
+    assert!(
+        matches!(&refused, Some(CommitError::Io(error)) if error.op == "create"),
+        "{refused:?}"
+    );
+    assert!(disk.runs_failed() > 0);
+    disk.fail_runs(None);
+    // Each attempt has the indexer try.
+    while store.commit(Batch::new().row(b"k", Some(b"v"))).is_err() {
+        std::thread::yield_now();
+    }
+    assert_eq!(store.stats().read_only, None);
+    drop(store);
+    let store = Store::open(dir(), &options).unwrap();
+    assert_eq!(store.row(b"k").unwrap(), Some(b"v".to_vec()));
 }

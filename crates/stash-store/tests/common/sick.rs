@@ -10,25 +10,40 @@ use stash_store::{Disk, MemDisk};
 
 type Failing = Arc<Mutex<Option<(PathBuf, i32)>>>;
 
+/// The error of the system that making runs of the index fails with, and how often it did.
+type Refused = Arc<Mutex<(Option<i32>, u64)>>;
+
 /// The files of the index that are being written, and the most that there were at once.
 type Writing = Arc<Mutex<(BTreeSet<PathBuf>, usize)>>;
 
-/// A disk in memory, all of whose operations work, but for reads of one file.
+/// A disk in memory, all of whose operations work, but for reads of one file and the making of runs.
 #[derive(Debug)]
 pub struct SickDisk {
     below: MemDisk,
     failing: Failing,
     writing: Writing,
+    refused: Refused,
 }
 
 impl SickDisk {
     pub fn new(below: MemDisk) -> SickDisk {
-        SickDisk { below, failing: Failing::default(), writing: Writing::default() }
+        let (failing, writing, refused) = Default::default();
+        SickDisk { below, failing, writing, refused }
     }
 
     /// From now on, reads of this file fail with this error of the system.
     pub fn fail_reads(&self, path: &Path, error: i32) {
         *self.failing.lock().unwrap() = Some((path.to_owned(), error));
+    }
+
+    /// From now on, making a run of the index fails with this error of the system.
+    pub fn fail_runs(&self, error: Option<i32>) {
+        self.refused.lock().unwrap().0 = error;
+    }
+
+    /// How often making a run has failed.
+    pub fn runs_failed(&self) -> u64 {
+        self.refused.lock().unwrap().1
     }
 
     /// The most runs of the index that were written at once: made, and not synced yet.
@@ -85,8 +100,15 @@ impl Disk for SickDisk {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        let below = self.below.open(path, mode)?;
         let is_run = path.to_str().is_some_and(|path| path.contains("/index/run-"));
+        if mode == OpenMode::Create && is_run {
+            let mut refused = self.refused.lock().unwrap();
+            if let Some(error) = refused.0 {
+                refused.1 += 1;
+                return Err(io::Error::from_raw_os_error(error));
+            }
+        }
+        let below = self.below.open(path, mode)?;
         if mode == OpenMode::Create && is_run {
             let mut writing = self.writing.lock().unwrap();
             writing.0.insert(path.to_owned());
