@@ -10,7 +10,7 @@ pub use crate::blob::Ref;
 use crate::entry::Place;
 use crate::room::Allowance;
 use crate::sync::Arc;
-pub(crate) use reclaim::{Freed, MoveItem, Reclaim};
+pub(crate) use reclaim::{Counts, Freed, MoveItem, Reclaim};
 
 /// One record, opaque to the store but for the fields it indexes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -52,9 +52,22 @@ pub(crate) struct Freed {
     pub(crate) manifests: AtomicU64,
 }
 
+/// Counts of one piece of work: they are added to [`Freed`] once it is in the log.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) chunks: u64,
+    pub(crate) file_bytes: u64,
+    pub(crate) moved_bytes: u64,
+    pub(crate) manifests: u64,
+}
+
 impl Freed {
-    pub(crate) fn add(counter: &AtomicU64, more: u64) {
-        counter.fetch_add(more, Ordering::Relaxed);
+    pub(crate) fn add(&self, more: Counts) {
+        let Counts { chunks, file_bytes, moved_bytes, manifests } = more;
+        self.chunks.fetch_add(chunks, Ordering::Relaxed);
+        self.file_bytes.fetch_add(file_bytes, Ordering::Relaxed);
+        self.moved_bytes.fetch_add(moved_bytes, Ordering::Relaxed);
+        self.manifests.fetch_add(manifests, Ordering::Relaxed);
     }
 }
 

@@ -5,8 +5,7 @@ mod reclaim;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::batch::Receipt;
-use crate::batch::Step;
+use crate::batch::{Counts, Freed, Receipt, Step};
 use crate::budget::{Budget, Claim};
 use crate::disk::OpenMode;
 use crate::entry::{Op, Place, entry_len};
@@ -16,6 +15,7 @@ use crate::index::{ChunkRow, IndexError, Referrers, Tables};
 use crate::log::{AppendError, Group, mark_len};
 use crate::queue::Job;
 use crate::stage::{Stage, Staging};
+use crate::sync::Arc;
 use crate::{Address, Blob, CommitError};
 
 /// Why a group was given up.
@@ -77,6 +77,8 @@ pub(super) struct Built<'a> {
     pub(super) doomed: Vec<Address>,
     /// Segments that are no longer part of the log.
     pub(super) retired: Vec<u64>,
+    /// Counts of the store's own work, for who began it.
+    freed: Vec<(Arc<Freed>, Counts)>,
 }
 
 impl<'a> Built<'a> {
@@ -100,6 +102,7 @@ impl<'a> Built<'a> {
             leaving: Vec::new(),
             doomed: Vec::new(),
             retired: Vec::new(),
+            freed: Vec::new(),
         }
     }
 
@@ -317,6 +320,7 @@ impl<'a> Built<'a> {
     }
 
     pub(super) fn answer(self) {
+        self.freed.iter().for_each(|(freed, counts)| freed.add(*counts));
         for (job, result) in self.done {
             job.answer(result);
         }

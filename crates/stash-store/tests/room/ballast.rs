@@ -1,7 +1,11 @@
 //! The ballast, which deletions live on when nothing else is left.
 
 use stash_store::room::Shortage;
-use stash_store::{Batch, Blob, ChunkState, CommitError, MemDisk, Options, StageError, Store};
+use std::time::Duration;
+
+use stash_store::{
+    Batch, Blob, ChunkState, CollectOptions, CommitError, MemDisk, Options, StageError, Store,
+};
 
 use crate::common::{Random, dir, inline, put, read, record};
 use crate::{evict, inodes, is_settled, names, options, stored};
@@ -83,4 +87,17 @@ fn the_ballast_has_the_size_that_was_asked_for_and_is_made_only_where_there_is_r
     let store = Store::open(dir(), &with(3000)).unwrap();
     assert_eq!(held(), None, "it would be most of what is left");
     put(&store, b"works without");
+}
+
+#[test]
+fn what_is_collected_with_the_room_of_the_ballast_is_counted_once() {
+    let disk = MemDisk::new(1);
+    let store = Store::create(dir(), &options(&disk)).unwrap();
+    stored(&store, 6, 500);
+    stored(&store, 6, 3000);
+    disk.set_capacity(Some(disk.used()));
+    let all = CollectOptions { grace: Duration::ZERO, ..CollectOptions::default() };
+    let freed = store.collect(all).unwrap();
+    assert_eq!(names(&disk, "BALLAST"), 0, "it was needed");
+    assert_eq!((freed.chunks, freed.file_bytes), (12, 6 * 3000));
 }

@@ -2,9 +2,10 @@
 
 use super::Built;
 use crate::Address;
-use crate::batch::{Freed, MoveItem, Reclaim};
+use crate::batch::{Counts, MoveItem, Reclaim};
 use crate::entry::{HEADER, Op, Place};
 use crate::index::{ChunkRow, IndexError, Tables};
+use crate::sync::Arc;
 
 impl Built<'_> {
     pub(super) fn reclaim(
@@ -14,9 +15,11 @@ impl Built<'_> {
     ) -> Result<(), IndexError> {
         match work {
             Reclaim::Collect { addresses, freed } => {
+                let mut counts = Counts::default();
                 for address in addresses {
-                    self.collect(tables, address, freed)?;
+                    self.collect(tables, address, &mut counts)?;
                 }
+                self.freed.push((Arc::clone(freed), counts));
             }
             Reclaim::Unref { manifest, first, last, addresses } => {
                 let dying = tables.manifest(manifest)?.and_then(|row| row.dying);
@@ -29,9 +32,11 @@ impl Built<'_> {
                 }
             }
             Reclaim::Move { items, freed } => {
+                let mut counts = Counts::default();
                 for item in items {
-                    self.move_item(tables, item, freed)?;
+                    self.move_item(tables, item, &mut counts)?;
                 }
+                self.freed.push((Arc::clone(freed), counts));
             }
             Reclaim::Salvage { ops } => {
                 for (op, place) in ops {
@@ -72,7 +77,7 @@ impl Built<'_> {
         &mut self,
         tables: &mut Tables<'_>,
         address: &Address,
-        freed: &Freed,
+        counts: &mut Counts,
     ) -> Result<(), IndexError> {
         let (row, manifest) = (tables.chunk(address)?, tables.manifest(address)?);
         let lives = manifest.is_some_and(|manifest| manifest.dying.is_none());
@@ -86,13 +91,13 @@ impl Built<'_> {
         self.health.lose();
         if let Some(ChunkRow::File { len, .. }) = row {
             self.doomed.push(*address);
-            Freed::add(&freed.file_bytes, u64::from(len));
+            counts.file_bytes += u64::from(len);
         } else {
             self.leaving.push(*address);
         }
         self.write(tables, &Op::Dead { address: *address, manifest: true }, &[])?;
-        Freed::add(&freed.chunks, u64::from(row.is_some_and(|row| row.is_here())));
-        Freed::add(&freed.manifests, u64::from(lives));
+        counts.chunks += u64::from(row.is_some_and(|row| row.is_here()));
+        counts.manifests += u64::from(lives);
         Ok(())
     }
 
@@ -100,7 +105,7 @@ impl Built<'_> {
         &mut self,
         tables: &mut Tables<'_>,
         item: &MoveItem,
-        freed: &Freed,
+        counts: &mut Counts,
     ) -> Result<(), IndexError> {
         let op = match &item.op {
             op @ Op::Retire { .. } => op.clone(),
@@ -113,7 +118,7 @@ impl Built<'_> {
         };
         let op = Op::Moved { sequence: item.sequence, op: Box::new(op) };
         self.write(tables, &op, &item.payload)?;
-        Freed::add(&freed.moved_bytes, item.log_bytes());
+        counts.moved_bytes += item.log_bytes();
         Ok(())
     }
 
