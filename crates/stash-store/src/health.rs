@@ -80,9 +80,16 @@ impl Health {
         }
     }
 
-    /// True, once, for a record whose stored bytes are damaged.
-    pub(crate) fn mend_record(&self, hash: &[u8; 32]) -> bool {
-        lock(&self.broken).remove(hash)
+    /// True for a record whose stored bytes are damaged, until it is [`Health::mended`].
+    pub(crate) fn is_broken(&self, hash: &[u8; 32]) -> bool {
+        lock(&self.broken).contains(hash)
+    }
+
+    /// The log has these records anew.
+    pub(crate) fn mended(&self, hashes: &BTreeSet<[u8; 32]>) {
+        if !hashes.is_empty() {
+            lock(&self.broken).retain(|hash| !hashes.contains(hash));
+        }
     }
 
     /// Segments that are damaged or missing, and wait for compaction.

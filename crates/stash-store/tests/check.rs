@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::stock::Stock;
 use crate::common::{Random, dir, inline, places, read, record};
 use stash_store::check::{CheckReport, LISTED};
-use stash_store::disk::OpenMode;
+use stash_store::disk::{Fault, OpenMode, Part};
 use stash_store::{
     Address, Batch, Blob, ChunkState, DamagedRecord, Disk, Finding, MemDisk, Options, ReadError,
     RecordEntry, Ref, Store,
@@ -216,6 +217,34 @@ fn a_check_names_a_damaged_index_and_a_store_that_is_written_to_makes_it_anew() 
     }
 }
 
+/// Flips a bit of the first of these bytes in the log.
+fn rot(disk: &MemDisk, text: &[u8]) {
+    let [log] = &files(disk, "log")[..] else { panic!("one segment") };
+    let file = disk.open(log, OpenMode::Read).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read_at(0, &mut bytes).unwrap();
+    let at = bytes.windows(text.len()).position(|window| window == text).unwrap();
+    disk.flip_bit(log, at as u64 * 8).unwrap();
+}
+
+#[test]
+fn a_damaged_record_is_replaced_though_the_first_attempt_failed() {
+    let disk = MemDisk::new(7);
+    let store = Store::create(dir(), &options(&disk)).unwrap();
+    let entry = record(1, &[], b"the only one");
+    store.commit(Batch::new().record(entry.clone())).unwrap();
+    rot(&disk, b"the only one");
+    assert!(matches!(store.record(&entry.hash), Err(ReadError::RecordDamaged { .. })));
+    disk.inject(1, Fault::ShortWrite { part: Part::Nothing, kind: ErrorKind::WriteZero });
+    store.commit(Batch::new().record(entry.clone())).unwrap_err();
+    store.commit(Batch::new().record(entry.clone())).unwrap();
+    assert_eq!(store.record(&entry.hash).unwrap().unwrap().bytes[..], entry.bytes[..]);
+    // Once: from then on it is one that is here.
+    let written = store.stats().log_bytes;
+    store.commit(Batch::new().record(entry)).unwrap();
+    assert_eq!(store.stats().log_bytes, written);
+}
+
 #[test]
 fn a_damaged_record_is_told_from_the_whole_ones_of_its_name_until_it_is_dropped() {
     // Fault case 78.
@@ -226,12 +255,7 @@ fn a_damaged_record_is_told_from_the_whole_ones_of_its_name_until_it_is_dropped(
     for entry in &entries {
         store.commit(Batch::new().record(entry.clone())).unwrap();
     }
-    let [log] = &files(&disk, "log")[..] else { panic!("one segment") };
-    let file = disk.open(log, OpenMode::Read).unwrap();
-    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
-    file.read_at(0, &mut bytes).unwrap();
-    let at = bytes.windows(14).position(|window| window == b"the second one").unwrap();
-    disk.flip_bit(log, at as u64 * 8).unwrap();
+    rot(&disk, b"the second one");
 
     assert!(matches!(store.records_of(&[9; 32]), Err(ReadError::RecordDamaged { .. })));
     let (whole, damaged) = store.records_of_and_damaged(&[9; 32]).unwrap();

@@ -69,6 +69,8 @@ pub(super) struct Built<'a> {
     /// Of the batch under way.
     new_records: u64,
     pub(super) quarantined: Vec<(Address, Place)>,
+    /// Records whose stored bytes were damaged, and are replaced.
+    pub(super) mended: BTreeSet<[u8; 32]>,
     /// Files that go once the group is durable.
     evicted_files: Vec<Address>,
     /// Blobs that cannot be staged, nor are here, until the group has been written.
@@ -98,6 +100,7 @@ impl<'a> Built<'a> {
             done: Vec::new(),
             new_records: 0,
             quarantined: Vec::new(),
+            mended: BTreeSet::new(),
             evicted_files: Vec::new(),
             leaving: Vec::new(),
             doomed: Vec::new(),
@@ -242,9 +245,10 @@ impl<'a> Built<'a> {
                         self.new_records += 1;
                     }
                     // The bytes that were stored are damaged: these replace them.
-                    Some(old) if self.health.mend_record(&hash) => {
+                    Some(old) if !self.mended.contains(&hash) && self.health.is_broken(&hash) => {
                         let op = Op::Moved { sequence: old.sequence, op: Box::new(op) };
                         self.write(tables, &op, &r.bytes)?;
+                        self.mended.insert(hash);
                     }
                     Some(_) => {}
                 }

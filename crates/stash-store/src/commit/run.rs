@@ -96,6 +96,7 @@ impl Commits {
         self.reckon(writer, built.claims(&self.budget));
         self.stage.announced(&built.announced(), &built.small_announced());
         self.stage.absolve(&built.quarantined);
+        self.health.mended(&built.mended);
         let mut figures = self.figures();
         if !built.retired.is_empty() {
             figures.log = writer.live_segments();
