@@ -137,8 +137,19 @@ impl Files {
     /// new one.
     pub(crate) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), IoError> {
         let (tmp, file) = self.write_tmp(bytes)?;
-        file.sync().map_err(|e| IoError::new("sync", &tmp, e))?;
-        self.settle(&[(tmp, path.to_owned())])?.into_iter().collect()
+        let synced = file.sync().map_err(|e| IoError::new("sync", &tmp, e));
+        let moves = [(tmp.clone(), path.to_owned())];
+        let replaced = synced.and_then(|()| self.settle(&moves)?.into_iter().collect());
+        self.or_remove(&tmp, replaced)
+    }
+
+    /// Removes a new file again that did not get its name.
+    pub(crate) fn or_remove<E>(&self, tmp: &Path, named: Result<(), E>) -> Result<(), E> {
+        if named.is_err() {
+            // Left behind at worst until the next open.
+            let _ = self.disk.remove(tmp);
+        }
+        named
     }
 
     /// The directories above a file, up to that of the store, which is not among them.
@@ -305,8 +316,8 @@ impl Files {
         let path = self.segment(segment);
         let read = |e| IoError::new("read", &path, e);
         let file = self.disk.open(&path, OpenMode::Read).map_err(read)?;
-        let (tmp, copy) = self.write_tmp(&[])?;
         let (mut at, end) = (from, to.min(file.len().map_err(read)?));
+        let (tmp, copy) = self.write_tmp(&[])?;
         let mut bytes = Vec::new();
         let mut copied = Ok(());
         while at < end && copied.is_ok() {
@@ -320,11 +331,7 @@ impl Files {
         let copied = copied.and_then(|()| {
             self.disk.rename(&tmp, &kept).map_err(|e| IoError::new("rename", &kept, e))
         });
-        if copied.is_err() {
-            // Left behind at worst until the next open.
-            let _ = self.disk.remove(&tmp);
-        }
-        copied
+        self.or_remove(&tmp, copied)
     }
 
     /// Syncs directories, several at a time.

@@ -463,3 +463,25 @@ fn a_power_cut_during_scrubbing_harms_nothing() {
     }
     assert!(at > 30, "only {at} operations");
 }
+
+#[test]
+fn what_a_step_could_not_replace_leaves_nothing_in_tmp() {
+    let (disk, options, _) = stocked(9);
+    let (mut failed, mut left) = (0, 0);
+    for at in 1..40 {
+        let copy = disk.fork(at);
+        let store = Store::open(dir(), &on(&copy, &options)).unwrap();
+        for name in ["FORMAT", "chunks/store-id"] {
+            copy.flip_bit(&dir().join(name), 8).unwrap();
+        }
+        // From its begin: FORMAT, the marker and SCRUB are replaced.
+        store.scrubber().restart();
+        copy.inject(at, Fault::Error { kind: ErrorKind::Other, times: 1 });
+        failed += u64::from(store.scrubber().step(1).is_err());
+        copy.heal();
+        let tmp = copy.files().into_iter().filter(|(path, _)| path.starts_with(dir().join("tmp")));
+        left += tmp.count();
+    }
+    assert!(failed > 0);
+    assert_eq!(left, 0);
+}

@@ -98,7 +98,7 @@ impl Pass {
     /// Replaces SCRUB as a whole. It is not synced: to lose it only begins a pass anew.
     pub(super) fn save(&self, files: &Files, store_id: &[u8; 16]) -> io::Result<()> {
         let (tmp, _) = files.write_tmp(&self.encode(store_id)).map_err(|error| error.source)?;
-        files.disk.rename(&tmp, &files.dir.join("SCRUB"))
+        files.or_remove(&tmp, files.disk.rename(&tmp, &files.dir.join("SCRUB")))
     }
 
     pub(crate) fn encode(&self, store_id: &[u8; 16]) -> Vec<u8> {
