@@ -485,3 +485,21 @@ fn what_a_step_could_not_replace_leaves_nothing_in_tmp() {
     assert!(failed > 0);
     assert_eq!(left, 0);
 }
+
+#[test]
+fn a_store_opens_though_the_disk_cannot_read_the_header_of_a_segment() {
+    // Fault case 77.
+    let (disk, options, stock) = stocked(4);
+    let logs = disk.files().into_iter().filter(|(path, _)| path.starts_with(dir().join("log")));
+    for (log, _) in logs {
+        let sick = Arc::new(SickDisk::new(disk.fork(1)));
+        let options = Options { disk: Arc::<SickDisk>::clone(&sick), ..options.clone() };
+        sick.fail_reads(&log, 5);
+        let store = Store::open(dir(), &options).unwrap();
+        let damage = &store.open_report().damage;
+        assert!(damage.len() == 1 && damage[0].contains("the disk cannot read"), "{damage:?}");
+        put(&store, b"takes writes");
+        sick.heal();
+        stock.check_whole(&store, "it reads again");
+    }
+}

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::disk::OpenMode;
+use crate::error::is_unreadable;
 use crate::files::{Files, each_below};
 use crate::format::{Features, Format};
 use crate::index::Usage;
@@ -96,7 +97,15 @@ fn look_at(
         nameless.push((path, len, "it is shorter than its header"));
         return Ok(());
     }
-    file.read_at(0, &mut header).map_err(io_error("read", &path))?;
+    match file.read_at(0, &mut header) {
+        Ok(()) => {}
+        // A bad place of the disk is as good as rot: what the index has read is not read again.
+        Err(error) if is_unreadable(&error) => {
+            nameless.push((path, len, "the disk cannot read its header"));
+            return Ok(());
+        }
+        Err(error) => return Err(io_error("read", &path)(error)),
+    }
     match read_segment_header(format, &header) {
         Ok((id, first_sequence)) if files.segment(id) == path => {
             let features = features_in(format, &header, &path)?;
