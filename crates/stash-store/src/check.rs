@@ -94,7 +94,8 @@ pub(crate) fn check(open: &Open, read_data: bool) -> Result<CheckReport, ReadErr
     match checked {
         // What else there is, nobody can say without it.
         Err(ReadError::Index { what }) => {
-            let anew = if open.mend(&what) { "; it was made anew" } else { "" };
+            let mended = open.mend(&open.ground.index(), &what);
+            let anew = if mended { "; it was made anew" } else { "" };
             check.report.rows_damaged.add(format!("the index is damaged: {what}{anew}"));
         }
         checked => checked?,

@@ -177,7 +177,10 @@ impl Commits {
     }
 
     fn serve(&self, writer: &mut Writer, jobs: Vec<Job>) {
-        if let Some(what) = self.upkeep.work.take_damaged() {
+        // It may have been made anew since: that takes minutes, in which others meet the same damage.
+        if let Some((index, what)) = self.upkeep.work.take_damaged()
+            && Arc::ptr_eq(&index, &self.ground.index())
+        {
             // Why it could not be mended stands in the log, and in the answers from now on.
             let _ = self.heal(writer, &IndexError(what));
         }

@@ -258,7 +258,7 @@ impl Step<'_> {
             self.note(finding);
         }
         let open = self.open;
-        open.upkeep.work.damaged(what);
+        open.upkeep.work.damaged(open.ground.index(), what);
         if open.ground.is_inline() {
             open.commits.flush_inline();
         } else {

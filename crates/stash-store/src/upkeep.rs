@@ -168,7 +168,7 @@ impl Upkeep {
                 }
                 Err(TreeError::Sync(error)) => self.health.poison(error.to_string()),
                 Err(TreeError::Damaged(what)) => {
-                    self.work.damaged(what);
+                    self.work.damaged(self.ground.index(), what);
                     self.queue.nudge();
                 }
             }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
+use crate::index::Index;
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
 use crate::{Address, IoError};
 
 #[derive(Debug, Default)]
@@ -22,8 +23,8 @@ pub(crate) struct Waiting {
     pub(crate) failed: Option<IoError>,
     /// Bytes for which a merge of the index waits.
     pub(crate) waits_to_merge: Option<u64>,
-    /// Damage in the index, for the committer to mend.
-    damaged: Option<String>,
+    /// An index in which damage was found, for the committer to mend.
+    damaged: Option<(Arc<Index>, String)>,
 }
 
 /// Work that waits to be done beside the commits, and those who wait for it.
@@ -75,11 +76,12 @@ impl Work {
         self.lock().failed.as_ref().map(IoError::again)
     }
 
-    pub(crate) fn damaged(&self, what: String) {
-        self.lock().damaged.get_or_insert(what);
+    /// Notes damage that was found in this index.
+    pub(crate) fn damaged(&self, index: Arc<Index>, what: String) {
+        self.lock().damaged = Some((index, what));
     }
 
-    pub(crate) fn take_damaged(&self) -> Option<String> {
+    pub(crate) fn take_damaged(&self) -> Option<(Arc<Index>, String)> {
         self.lock().damaged.take()
     }
 

@@ -4,6 +4,7 @@ use super::Open;
 use crate::batch::Reclaim;
 use crate::index::{ChunkRow, Index, IndexError};
 use crate::stage::Leaving;
+use crate::sync::Arc;
 use crate::{Address, ChunkState, ReadError};
 
 impl Open {
@@ -12,20 +13,25 @@ impl Open {
         &self,
         question: impl Fn(&Index) -> Result<T, IndexError>,
     ) -> Result<T, ReadError> {
-        match question(&self.ground.index()) {
+        let index = self.ground.index();
+        match question(&index) {
             Ok(answer) => Ok(answer),
-            Err(error) if self.mend(&error.0) => Ok(question(&self.ground.index())?),
+            Err(error) if self.mend(&index, &error.0) => Ok(question(&self.ground.index())?),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Has the index made anew from the log. False if it cannot be, here and now.
-    pub(crate) fn mend(&self, what: &str) -> bool {
+    /// Has this index, if it is not replaced already, made anew from the log. False if it cannot be,
+    /// here and now.
+    pub(crate) fn mend(&self, index: &Arc<Index>, what: &str) -> bool {
         // The committer mends it; while it runs a callback, it cannot.
         if self.health.is_read_only() || self.commits.is_committer() {
             return false;
         }
-        self.upkeep.work.damaged(what.to_owned());
+        if !Arc::ptr_eq(index, &self.ground.index()) {
+            return true;
+        }
+        self.upkeep.work.damaged(Arc::clone(index), what.to_owned());
         // Nothing to write; not a flush, which would be told what others have lost.
         self.commits.reclaim(Reclaim::Salvage { ops: Vec::new() }).is_ok()
     }
@@ -58,5 +64,31 @@ impl Open {
             Some(row) => ChunkState::Here { len: row.len() },
         };
         Ok(rows.into_iter().zip(before.into_iter().zip(after)).map(state).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Committer, MemDisk, Options, Store};
+
+    #[test]
+    fn an_index_that_was_made_anew_stays_when_damage_of_the_old_one_is_told_late() {
+        let disk = Arc::new(MemDisk::new(1));
+        for committer in [Committer::Thread, Committer::Inline] {
+            let options = Options { disk: disk.clone(), committer, ..Options::default() };
+            let dir = format!("/{committer:?}");
+            let store = Store::create(dir.as_ref(), &options).unwrap();
+            let open = store.parts();
+            let old = open.ground.index();
+            assert!(open.mend(&old, "found by one"));
+            let new = open.ground.index();
+            assert!(!Arc::ptr_eq(&old, &new));
+            assert!(open.mend(&old, "found by another, who asked before"));
+            // By one who looked a moment before it was made anew.
+            open.upkeep.work.damaged(Arc::clone(&old), "found by a third".to_owned());
+            store.flush().unwrap();
+            assert!(Arc::ptr_eq(&new, &open.ground.index()));
+        }
     }
 }
