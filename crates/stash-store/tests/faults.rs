@@ -40,7 +40,9 @@ fn fail_once(seed: u64, kind: ErrorKind, times: u64, at: u64) -> bool {
         assert!(reason.is_empty() || reason.contains("sync directory"), "{context}: {reason}");
     }
     if store.stats().read_only.is_none() {
-        user.step(&store).unwrap_or_else(|e| panic!("{context}: does not work again: {e}"));
+        // A blob that was lost is told of once, whatever the disk does by then.
+        let works = (0..8).any(|_| user.step(&store).is_ok());
+        assert!(works, "{context}: does not work again");
         let stats = store.stats();
         let had = stats.file_bytes + stats.log_bytes + stats.index_bytes;
         assert_eq!(stats.used_bytes, had, "{context}: room is granted to nobody");
