@@ -359,7 +359,8 @@ impl Files {
         self.at_once(files, sync).into_iter().map(full).collect()
     }
 
-    /// Runs `f` on every item, on up to [`SYNCS_AT_ONCE`] threads; on the caller's for few items.
+    /// Runs `f` on every item, on up to [`SYNCS_AT_ONCE`] threads; on the caller's for few items. What it
+    /// gives is in the order of the items.
     fn at_once<T: Sync, R: Send>(&self, items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
         let threads = items.len().div_ceil(2).min(SYNCS_AT_ONCE);
         if threads <= 1 || !self.parallel {
@@ -368,12 +369,15 @@ impl Files {
         let next = AtomicUsize::new(0);
         let work = || {
             let mut done = Vec::new();
-            while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-                done.push(f(item));
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(item) = items.get(at) else {
+                    return done;
+                };
+                done.push((at, f(item)));
             }
-            done
         };
-        thread::scope(|scope| {
+        let mut results = thread::scope(|scope| {
             let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
             let mut results = work();
             for worker in workers {
@@ -383,6 +387,64 @@ impl Files {
                 }
             }
             results
-        })
+        });
+        results.sort_unstable_by_key(|(at, _)| *at);
+        results.into_iter().map(|(_, result)| result).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemDisk;
+
+    /// A file without bytes, which a full disk takes or does not.
+    #[derive(Debug)]
+    struct New {
+        is_taken: bool,
+    }
+
+    impl DiskFile for New {
+        fn len(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+
+        fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn allocate(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            thread::yield_now();
+            if self.is_taken { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_did_not_take_is_told_of_the_files_that_it_did_not() {
+        let disk = Arc::new(MemDisk::new(1));
+        let files = Files::new(disk, "/".into(), Nest::default(), [0; 16], true);
+        for round in 0..500 {
+            let taken: Vec<bool> = (0..16).map(|n| n % 5 != round % 5).collect();
+            let new = |is_taken: &bool| {
+                let file: Arc<dyn DiskFile> = Arc::new(New { is_taken: *is_taken });
+                (PathBuf::from("/new"), file)
+            };
+            let new: Vec<_> = taken.iter().map(new).collect();
+            let outcomes = files.sync_files(&new).unwrap();
+            let told: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
+            assert_eq!(told, taken, "round {round}");
+        }
     }
 }
