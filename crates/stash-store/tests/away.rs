@@ -3,12 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::common::{Random, chunk_path, dir, fixture, inline, put, read, record};
 use stash_store::collect::CollectError;
-use stash_store::disk::OpenMode;
+use stash_store::disk::{Fault, OpenMode};
 use stash_store::error::ScrubError;
 use stash_store::{
     Address, Batch, Blob, CollectOptions, CommitError, Disk, LeaseError, MemDisk, Options,
@@ -104,6 +105,20 @@ fn a_file_that_comes_back_is_taken_back_by_whoever_meets_it_first() {
         assert!(store.check(true).unwrap().is_sound());
         assert_eq!(store.has(&addresses).unwrap(), [true; 4]);
     }
+}
+
+#[test]
+fn a_file_that_a_full_disk_does_not_sync_is_not_taken_back() {
+    let (disk, _, store) = store(1);
+    let address = named(&store, 1);
+    disk.hide(&chunk_path(&address)).unwrap();
+    assert!(is_damaged(&store, &address));
+    store.flush().unwrap();
+    disk.show(&chunk_path(&address)).unwrap();
+    disk.inject(1, Fault::Error { kind: ErrorKind::StorageFull, times: 1 });
+    assert_eq!(read(&store, &address), None);
+    assert_eq!(store.has(&[address]).unwrap(), [false]);
+    assert_eq!(read(&store, &address), Some(large(1)), "the next who asks takes it back");
 }
 
 #[test]

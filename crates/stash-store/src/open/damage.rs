@@ -91,7 +91,8 @@ impl Open {
             }
             CommitError::Io(error)
         };
-        self.ground.files.sync_files(&[(path.to_owned(), file)]).map_err(failed)?;
+        let synced = self.ground.files.sync_files(&[(path.to_owned(), file)]).map_err(failed)?;
+        synced.into_iter().collect::<Result<(), _>>().map_err(CommitError::Io)?;
         let place = self.ground.files.chunk(address);
         if place != path {
             let moved = self.ground.files.settle(&[(path.to_owned(), place)]).map_err(failed)?;
