@@ -249,6 +249,17 @@ impl Pair {
         let under = self.map.range(from.to_vec()..).take_while(|(key, _)| key.starts_with(from));
         assert!(got.iter().eq(under.map(|(key, _)| key)), "{context}: a scan under {from:?}");
 
+        let prefix = &from[..self.random.one_of([0, 1, 2, 30, from.len()]).min(from.len())];
+        let mut got = Vec::new();
+        let mut visit = |key: &[u8], _: &[u8]| {
+            got.push(key.to_vec());
+            got.len() < limit
+        };
+        self.tree.scan_within(prefix, from, &mut visit).unwrap();
+        let within = self.map.range(from.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+        let within = within.take(limit).map(|(key, _)| key);
+        assert!(got.iter().eq(within), "{context}: a scan within {prefix:?} from {from:?}");
+
         let before =
             if self.random.below(2) == 0 { [from, &[255]].concat() } else { self.random.key() };
         let last = self.map.range(from.to_vec()..before.clone().max(from.to_vec())).next_back();

@@ -326,3 +326,35 @@ fn verifying_reads_every_byte_once_and_ends() {
         assert_eq!(bytes, disk.used(), "in steps of {step}");
     }
 }
+
+#[test]
+fn a_scan_does_not_read_what_was_removed_behind_its_prefix() {
+    let disk = MemDisk::new(0);
+    let tree = Tree::open(&place(&disk), KEY, TreeLimits { cache_bytes: 0, ..LIMITS }).unwrap();
+    let many: Vec<_> = (0..20_000_u32).map(|n| format!("b/{n:05}")).collect();
+    let write = |fill: &dyn Fn(&mut Changes)| {
+        let mut changes = Changes::default();
+        fill(&mut changes);
+        tree.publish(changes);
+        tree.freeze(Vec::new());
+        tree.checkpoint().unwrap();
+    };
+    write(&|changes| {
+        ["a/1", "a/2", "c"].into_iter().for_each(|key| changes.insert(key.as_bytes(), vec![1]));
+        many.iter().for_each(|key| changes.insert(key.as_bytes(), vec![1]));
+    });
+    write(&|changes| many.iter().for_each(|key| changes.remove(key.as_bytes())));
+    for (prefix, from, expected) in
+        [("a/", "", 2), ("a/", "a/1x", 1), ("a/", "a/3", 0), ("a/", "b", 0), ("", "c", 1)]
+    {
+        let (mut found, before) = (0, disk.reads());
+        tree.scan_within(prefix.as_bytes(), from.as_bytes(), &mut |_, _| {
+            found += 1;
+            true
+        })
+        .unwrap();
+        let reads = disk.reads() - before;
+        assert_eq!(found, expected, "{prefix} from {from}");
+        assert!(reads < 10, "{reads} reads for {prefix} from {from}");
+    }
+}

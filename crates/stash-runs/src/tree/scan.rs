@@ -69,6 +69,17 @@ impl Tree {
         self.scan_prefix_over(&Changes::default(), prefix, visit)
     }
 
+    /// Like [`Tree::scan_prefix`], from `from` on. It ends behind the prefix: keys there, and such as were
+    /// removed there, are not read.
+    pub fn scan_within(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        visit: &mut Visit<'_>,
+    ) -> Result<(), TreeError> {
+        self.walk(&Range { over: &Changes::default(), prefix }, from.max(prefix), visit)
+    }
+
     /// Like [`Tree::scan_prefix`], with `over` on top of everything.
     pub fn scan_prefix_over(
         &self,

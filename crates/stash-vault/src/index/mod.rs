@@ -187,7 +187,7 @@ impl NameIndex {
     ) -> Result<BTreeMap<RecordHash, Key>, IndexError> {
         let mut found = BTreeMap::new();
         self.0.read(|slot| {
-            scan(slot, Table::Names, b"", &mut |key, value| {
+            scan(slot, Table::Names, b"", b"", &mut |key, value| {
                 let entry = decode(value)?;
                 if records.contains(&entry.head) {
                     found.insert(entry.head, text(key)?);
@@ -207,7 +207,7 @@ impl NameIndex {
     pub(crate) fn alarmed(&self, limit: usize) -> Result<Vec<NameId>, IndexError> {
         let mut found = Vec::new();
         self.0.read(|slot| {
-            scan(slot, Table::Alarms, b"", &mut |name, _| {
+            scan(slot, Table::Alarms, b"", b"", &mut |name, _| {
                 if found.len() < limit {
                     found.push(NameId::from_bytes(name.try_into().map_err(|_| bad("a name"))?));
                 }
@@ -361,25 +361,28 @@ fn rows<T>(
     read: impl Fn(&[u8]) -> Result<Option<T>, IndexFault>,
 ) -> Result<Vec<(Key, T)>, IndexFault> {
     let mut found = Vec::new();
+    if limit == 0 {
+        return Ok(found);
+    }
     let passed = |key: &[u8]| after.is_some_and(|after| key <= after.as_bytes());
-    if let Some(key) = scope.exact().filter(|key| !passed(key.as_str().as_bytes()) && limit > 0)
+    if let Some(key) = scope.exact().filter(|key| !passed(key.as_str().as_bytes()))
         && let Some(value) = slot.tree.get(&table.row(key.as_str().as_bytes()))?
         && let Some(read) = read(&value)?
     {
         found.push((key.clone(), read));
     }
-    let under = scope.under();
-    let start = after.filter(|after| *after > under).unwrap_or(under);
-    scan(slot, table, start.as_bytes(), &mut |key, value| {
-        if found.len() == limit || !key.starts_with(under.as_bytes()) {
-            return Ok(false);
-        }
+    if found.len() == limit {
+        return Ok(found);
+    }
+    let (under, from) = (scope.under().as_bytes(), after.unwrap_or_default().as_bytes());
+    scan(slot, table, under, from, &mut |key, value| {
         if !passed(key)
             && let Some(read) = read(value)?
         {
             found.push((text(key)?, read));
         }
-        Ok(true)
+        // Not with the next row: many that were removed may lie before it.
+        Ok(found.len() < limit)
     })?;
     Ok(found)
 }
@@ -387,13 +390,18 @@ fn rows<T>(
 /// Takes keys and values of rows, until it says false.
 type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, IndexFault> + 'a;
 
-/// Goes through the rows of a table from a key on, until `visit` says false.
-fn scan(slot: &Slot, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexFault> {
+/// Goes through the rows of a table whose keys begin with `under`, from a key on, until `visit` says false.
+fn scan(
+    slot: &Slot,
+    table: Table,
+    under: &[u8],
+    from: &[u8],
+    visit: &mut Visit<'_>,
+) -> Result<(), IndexFault> {
     let mut result = Ok(());
-    slot.tree.scan(&table.row(from), &mut |row, value| {
-        let Some((number, key)) = row.split_first() else { return true };
-        let visited = if *number == table as u8 { visit(key, value) } else { Ok(false) };
-        visited.unwrap_or_else(|fault| {
+    slot.tree.scan_within(&table.row(under), &table.row(from), &mut |row, value| {
+        let Some((_, key)) = row.split_first() else { return true };
+        visit(key, value).unwrap_or_else(|fault| {
             result = Err(fault);
             false
         })

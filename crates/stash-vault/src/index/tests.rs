@@ -86,6 +86,31 @@ fn pages_follow_each_other_without_gap_or_repetition() {
 }
 
 #[test]
+fn a_listing_does_not_read_the_names_that_were_removed_behind_it() {
+    let disk = MemDisk::new(0);
+    let kind = Kind { cache: 0, ..NAMES };
+    let index = NameIndex::open_as(kind, &root(&disk), binding(1), 100).unwrap();
+    let many = |size| (0..5000).map(|n| update(&format!("b/{n:04}"), size)).collect::<Vec<_>>();
+    let few = ["a/1", "a/2", "b", "c"].map(|key| update(key, Some(1)));
+    for updates in [&many(Some(1))[..], &few, &many(None)] {
+        index.apply(0, updates, 1).unwrap();
+        index.sync().unwrap();
+    }
+    let reads = |scope, after, limit, expected: &[&str]| {
+        let before = disk.reads();
+        assert_eq!(keys(&index, scope, after, limit), expected);
+        disk.reads() - before
+    };
+    let asked = [
+        reads("a", None, 10, &["a/1", "a/2"]),
+        reads("a", Some("a/2"), 10, &[]),
+        reads("", None, 3, &["a/1", "a/2", "b"]),
+        reads("b", None, 1, &["b"]),
+    ];
+    assert!(asked.iter().all(|reads| *reads < 15), "{asked:?} reads");
+}
+
+#[test]
 fn a_removed_name_is_found_again_by_its_name_id() {
     let index = filled(&root(&MemDisk::new(0)));
     let mut gone = update("a/1", None);
