@@ -94,6 +94,15 @@ impl Quota {
         let inodes = RESERVE_INODES.min(all / RESERVE_INODES_PART);
         (self.reserve_bytes.unwrap_or(bytes), self.reserve_inodes.unwrap_or(inodes))
     }
+
+    /// True if the reserve of this disk is whole once so many bytes are written: for what others keep on
+    /// the disk of the store, such as files that are merged.
+    #[must_use]
+    pub fn leaves_reserve(&self, space: &Space, bytes: u64) -> bool {
+        let (kept, inodes) = self.reserve(space);
+        space.free >= bytes.saturating_add(kept)
+            && space.free_inodes.is_none_or(|free| free >= inodes)
+    }
 }
 
 /// What a disk can run out of.

@@ -121,7 +121,7 @@ impl TagIndex {
         })
     }
 
-    /// Merges files if that is due.
+    /// Merges files if that is due and there is room.
     pub(crate) fn flush(&self) {
         if let Some(map) = self.map.as_ref().filter(|map| map.merge_is_due())
             && let Err(error) = map.merge()

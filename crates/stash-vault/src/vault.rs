@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use stash_crypto::{NodeId, NodeKeys, ReadRoot, Role};
 use stash_server::Engine;
+use stash_server::store::Quota;
 
 use crate::clock::Clock;
 use crate::index::tail::{Tail, run};
@@ -41,6 +42,7 @@ pub(crate) struct VaultParts<'a> {
     pub(crate) directory: &'a Path,
     pub(crate) binding: Binding,
     pub(crate) last_sequence: u64,
+    pub(crate) quota: Quota,
     pub(crate) clock: Clock,
     pub(crate) retention: Retention,
 }
@@ -75,7 +77,7 @@ impl Vault {
         let (engine, node) = (parts.engine.clone(), Arc::clone(&parts.node));
         let keys = ReadKeys::follow(parts.roots, engine, node).ok_or(VaultError::NoReadKey)?;
         let keys = Arc::new(keys);
-        let root = Root::real(parts.directory).map_err(IndexError::Unusable)?;
+        let root = Root::real(parts.directory, parts.quota).map_err(IndexError::Unusable)?;
         let names = NameIndex::open(&root, parts.binding, parts.last_sequence)?;
         let names = Arc::new(names);
         let role = parts.engine.role();

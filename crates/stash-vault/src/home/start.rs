@@ -122,6 +122,7 @@ impl Opened {
                     directory: &path,
                     binding,
                     last_sequence,
+                    quota: options.quota,
                     clock: options.clock,
                     retention: options.retention,
                 })

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use stash_crypto::StashId;
 use stash_runs::disk::{Disk, IoError, RealDisk};
-use stash_runs::{Changes, Directory, Tree, TreeLimits};
+use stash_runs::{Changes, Directory, Tree, TreeError, TreeLimits};
+use stash_server::store::Quota;
 use tokio::sync::watch;
 
 use super::fault::{IndexError, IndexFault};
@@ -73,15 +74,29 @@ pub(crate) struct Kind {
 pub(crate) struct Root {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) path: std::path::PathBuf,
+    /// What is left of that disk, as the store leaves it.
+    pub(crate) quota: Quota,
 }
 
 impl Root {
     /// A directory on the disk of the operating system.
-    pub(crate) fn real(directory: &Path) -> Result<Root, IndexFault> {
+    pub(crate) fn real(directory: &Path, quota: Quota) -> Result<Root, IndexFault> {
         let path = RealDisk.resolve(directory);
         let path = path.map_err(|e| IoError::new("resolve", directory, e))?;
-        Ok(Root { disk: Arc::new(RealDisk), path })
+        Ok(Root { disk: Arc::new(RealDisk), path, quota })
     }
+}
+
+/// The end of a merge that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Merged {
+    /// Nothing is to be merged any more, or the map is about to be closed.
+    Done,
+    /// The disk has not so many bytes above its reserve: the map has more files, until there is room.
+    Waits {
+        /// Bytes that the merge would write.
+        bytes: u64,
+    },
 }
 
 /// The tree of one generation: begun anew, a map has another one.
@@ -108,6 +123,7 @@ impl Slot {
 /// replaced but who found it before; nobody writes its files any more.
 pub(crate) struct Map {
     kind: Kind,
+    root: Root,
     directory: Directory,
     binding: Binding,
     slot: RwLock<Arc<Slot>>,
@@ -164,7 +180,8 @@ impl Map {
         let (cursor, slot) = (watch::Sender::new(at.cursor), Slot::new((tree, at), 0));
         let slot = RwLock::new(Arc::new(slot));
         let (writing, merging) = (Mutex::default(), Mutex::default());
-        Ok(Map { kind, directory, binding, slot, writing, merging, cursor })
+        let root = root.clone();
+        Ok(Map { kind, root, directory, binding, slot, writing, merging, cursor })
     }
 
     pub(crate) fn current(&self) -> Arc<Slot> {
@@ -248,16 +265,34 @@ impl Map {
         self.current().tree.merge_bytes().is_some()
     }
 
-    /// Merges files while that is due: seconds for a million rows. Others read and change meanwhile.
-    pub(crate) fn merge(&self) -> Result<(), IndexError> {
+    /// Merges files while that is due and leaves the reserve of the disk whole: seconds for a million
+    /// rows. Others read and change meanwhile.
+    pub(crate) fn merge(&self) -> Result<Merged, IndexError> {
         let merging = lock(&self.merging);
         let slot = self.current();
-        let mut merged = Ok(true);
-        while matches!(merged, Ok(true)) {
-            merged = slot.tree.merge(&|| Ok(()));
-        }
+        let merged = self.merge_slot(&slot);
         drop(merging);
-        merged.map(drop).map_err(|error| self.failed(&slot, IndexFault::writing(error)))
+        merged.map_err(|error| self.failed(&slot, IndexFault::writing(error)))
+    }
+
+    fn merge_slot(&self, slot: &Slot) -> Result<Merged, TreeError> {
+        while let Some(bytes) = slot.tree.merge_bytes() {
+            if !self.has_room(bytes) {
+                return Ok(Merged::Waits { bytes });
+            }
+            if !slot.tree.merge(&|| Ok(()))? {
+                break;
+            }
+        }
+        Ok(Merged::Done)
+    }
+
+    /// True if so much may be written that need not be. A merge that fills the disk takes the room of the
+    /// store's log, and ends with nothing.
+    fn has_room(&self, bytes: u64) -> bool {
+        let space = self.root.disk.space(self.directory.path());
+        // A disk that does not say what it has left may be tried.
+        space.map_or(true, |space| self.root.quota.leaves_reserve(&space, bytes))
     }
 
     /// Ends a merge that is running, and every later one: the map is about to be closed.

@@ -8,6 +8,7 @@
 mod entry;
 mod fault;
 mod map;
+mod merges;
 mod migrate;
 mod rows;
 pub(crate) mod tail;
@@ -20,7 +21,8 @@ use tokio::sync::watch;
 
 pub(crate) use entry::IndexEntry;
 pub(crate) use fault::{IndexError, IndexFault};
-pub(crate) use map::{Binding, Kind, Map, Root};
+pub(crate) use map::{Binding, Kind, Map, Merged, Root};
+pub(crate) use merges::Merges;
 pub(crate) use migrate::{NAMES as OLD_NAMES, OldTags, TAGS as OLD_TAGS, remove_old};
 #[cfg(any(test, fuzzing))]
 pub(crate) use migrate::{leaf, tag_row};
@@ -244,8 +246,8 @@ impl NameIndex {
         self.0.merge_is_due()
     }
 
-    /// Merges files: takes seconds for a million names, while others read and apply.
-    pub(crate) fn merge(&self) -> Result<(), IndexError> {
+    /// Merges files as far as there is room: takes seconds for a million names, while others read and apply.
+    pub(crate) fn merge(&self) -> Result<Merged, IndexError> {
         self.0.merge()
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use stash_crypto::{NameId, Record};
@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{IndexEntry, IndexError, IndexFault, NameIndex, NameUpdate, Shown};
+use super::{IndexEntry, IndexError, IndexFault, Merges, NAMES, NameIndex, NameUpdate, Shown};
 use crate::blocking::Jobs;
 use crate::model::keys::ReadKeys;
 use crate::model::version::versions;
@@ -60,9 +60,9 @@ pub(crate) fn run(engine: Engine, index: Arc<NameIndex>, keys: Arc<ReadKeys>) ->
         engine,
         index: Arc::clone(&index),
         keys,
+        merges: Merges::new(NAMES.directory, jobs.clone()),
         jobs: jobs.clone(),
         mended: BTreeSet::new(),
-        merging: None,
     };
     let token = stop.clone();
     let task = tokio::spawn(async move {
@@ -78,8 +78,8 @@ struct Follow {
     jobs: Jobs,
     /// Names that are to be looked at again: a record of them was damaged when its turn came.
     mended: BTreeSet<NameId>,
-    /// The merge that was begun last. It takes seconds, and the index is brought up to date meanwhile.
-    merging: Option<JoinHandle<()>>,
+    /// The index is brought up to date beside them.
+    merges: Merges,
 }
 
 impl Follow {
@@ -200,18 +200,12 @@ impl Follow {
         Ok(true)
     }
 
-    /// Begins to merge files if that is due and not under way.
-    fn merge(&mut self) {
-        let under_way = self.merging.as_ref().is_some_and(|merging| !merging.is_finished());
-        if under_way || !self.index.merge_is_due() {
-            return;
+    /// Begins to merge files if that is due.
+    fn merge(&self) {
+        if self.index.merge_is_due() {
+            let index = Arc::clone(&self.index);
+            self.merges.begin(Instant::now(), move || index.merge());
         }
-        let index = Arc::clone(&self.index);
-        self.merging = Some(self.jobs.spawn(move || {
-            if let Err(error) = index.merge() {
-                tracing::warn!(%error, "files of the index of names are not merged");
-            }
-        }));
     }
 
     /// Adds the records of each name that are not on this page. A name of which no record was

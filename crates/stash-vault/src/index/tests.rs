@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use stash_crypto::{RecordHash, StashId};
 use stash_runs::disk::{Disk, Fault, MemDisk, OpenMode};
+use stash_server::store::Quota;
 
 use super::*;
 
@@ -18,7 +19,7 @@ fn root(disk: &MemDisk) -> Root {
         disk.create_dir(path).unwrap();
         disk.sync_dir(Path::new("/")).unwrap();
     }
-    Root { disk: Arc::new(disk.clone()), path: path.into() }
+    Root { disk: Arc::new(disk.clone()), path: path.into(), quota: Quota::default() }
 }
 
 fn binding(n: u8) -> Binding {
@@ -384,6 +385,35 @@ fn on_a_full_disk_the_index_stands_still_and_answers_and_goes_on_when_there_is_r
     disk.set_capacity(None);
     catch_up(&index, 200, &mut synced).unwrap();
     assert_eq!((listed(&index), index.position().0), (expected[200].clone(), 0));
+}
+
+/// Fault case 44.
+#[test]
+fn a_merge_waits_until_it_leaves_the_reserve_of_the_disk_whole() {
+    const RESERVE: u64 = 10_000;
+    let disk = MemDisk::new(0);
+    let quota = Quota { reserve_bytes: Some(RESERVE), reserve_inodes: Some(1), ..Quota::default() };
+    let root = Root { quota, ..root(&disk) };
+    let index = NameIndex::open_as(SMALL, &root, binding(1), 0).unwrap();
+    let mut cursor = 0;
+    while !index.merge_is_due() {
+        index.apply(0, &change(cursor), cursor + 1).unwrap();
+        index.sync().unwrap();
+        cursor += 1;
+    }
+    let bytes = index.0.current().tree.merge_bytes().unwrap();
+    let (files, used) = (disk.files(), disk.used());
+    disk.set_capacity(Some(used + RESERVE + bytes - 1));
+    let operations = disk.operations();
+    assert_eq!(index.merge().unwrap(), Merged::Waits { bytes });
+    assert_eq!((disk.files(), disk.operations()), (files, operations), "nothing is tried");
+    disk.set_capacity(Some(used + RESERVE + bytes));
+    disk.set_inodes(Some(0));
+    assert_eq!(index.merge().unwrap(), Merged::Waits { bytes }, "no inodes");
+    disk.set_inodes(None);
+    assert_eq!(index.merge().unwrap(), Merged::Done);
+    assert!(!index.merge_is_due());
+    assert_eq!(listed(&index), expected(cursor)[usize::try_from(cursor).unwrap()]);
 }
 
 #[test]

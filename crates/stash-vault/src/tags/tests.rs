@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use stash_crypto::StashId;
 use stash_runs::disk::{Disk, Fault, MemDisk, OpenMode};
+use stash_server::store::Quota;
 
 use super::*;
 
@@ -31,7 +32,7 @@ fn root(disk: &MemDisk) -> Root {
         disk.create_dir(path).unwrap();
         disk.sync_dir(Path::new("/")).unwrap();
     }
-    Root { disk: Arc::new(disk.clone()), path: path.into() }
+    Root { disk: Arc::new(disk.clone()), path: path.into(), quota: Quota::default() }
 }
 
 fn old(disk: &MemDisk, bytes: &[u8]) -> Root {
