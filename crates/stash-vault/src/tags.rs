@@ -6,14 +6,17 @@
 //! node stops; after damage the cache begins empty; and while the disk takes no more, it learns
 //! nothing.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use stash_crypto::chunk::ChunkTag;
 use stash_crypto::{Address, ChunkRef};
 use stash_runs::Changes;
 
+use crate::blocking::Jobs;
 use crate::index::{
-    Binding, IndexError, IndexFault, Kind, Map, OLD_TAGS, OldTags, Root, remove_old,
+    Binding, IndexError, IndexFault, Kind, Map, Merged, Merges, OLD_TAGS, OldTags, Root, remove_old,
 };
 
 /// Most entries (a TiB of chunks, about 90 MB of files); beyond, the cache starts anew.
@@ -30,11 +33,13 @@ const TAGS: Kind = Kind {
     waiting: 1 << 20,
 };
 
-/// The cache. Every method blocks for a moment.
+/// The cache. Every method blocks for a moment, but for those that say otherwise.
 pub(crate) struct TagIndex {
     /// `None` if it could not be opened: the node goes on without a cache.
     map: Option<Map>,
     most: u64,
+    /// Nobody waits for one. So many entries as there may be fill some 180 files if none is ever merged.
+    merges: Merges,
     /// Set while the disk takes nothing, so that it is said once.
     waits: AtomicBool,
 }
@@ -52,7 +57,8 @@ impl TagIndex {
         let map = map.inspect_err(|error| {
             tracing::warn!(%error, "going on without a cache of sealed chunks");
         });
-        let tags = TagIndex { map: map.ok(), most, waits: AtomicBool::new(false) };
+        let merges = Merges::new(kind.directory, Jobs::default());
+        let tags = TagIndex { map: map.ok(), most, merges, waits: AtomicBool::new(false) };
         if let Err(fault) = tags.take_over(root, &binding) {
             tracing::warn!(%fault, "the old cache of sealed chunks is not taken over");
         }
@@ -121,13 +127,26 @@ impl TagIndex {
         })
     }
 
-    /// Merges files if that is due and there is room.
-    pub(crate) fn flush(&self) {
-        if let Some(map) = self.map.as_ref().filter(|map| map.merge_is_due())
-            && let Err(error) = map.merge()
-        {
-            self.failed(&error);
+    /// Begins to merge files if that is due. Does not block.
+    pub(crate) fn begin_merge(self: &Arc<Self>) {
+        if self.map.as_ref().is_some_and(Map::merge_is_due) {
+            let this = Arc::clone(self);
+            self.merges.begin(Instant::now(), move || this.merge());
         }
+    }
+
+    fn merge(&self) -> Result<Merged, IndexError> {
+        self.map.as_ref().map_or(Ok(Merged::Done), Map::merge)
+    }
+
+    /// Ends a merge that is under way, and every later one before it begins; waits until none goes on. The
+    /// cache is about to be closed.
+    pub(crate) async fn end_merges(&self) {
+        self.merges.end();
+        if let Some(map) = &self.map {
+            map.stop_merging();
+        }
+        self.merges.ended().await;
     }
 
     /// Makes everything durable.

@@ -106,6 +106,13 @@ impl Vault {
         self.inner.keys.open_label(label, node)
     }
 
+    /// Ends what nobody waits for and goes on with the files of the indexes. Before [`Vault::close`].
+    pub(crate) async fn end_merges(&self) {
+        if let Some(tags) = &self.inner.tags {
+            tags.end_merges().await;
+        }
+    }
+
     /// Makes durable what the indexes have learned, also if somebody still reads them.
     pub(crate) fn close(self) {
         self.inner.names.close();

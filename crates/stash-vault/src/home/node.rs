@@ -144,6 +144,9 @@ impl Node {
         if let Some(tail) = tail.into_inner() {
             tail.stop().await;
         }
+        if let Some(vault) = &vault {
+            vault.end_merges().await;
+        }
         engine.shutdown(deadline).await;
         blocking(move || {
             if let Some(vault) = vault {

@@ -21,6 +21,8 @@ struct State {
     not_before: Option<Instant>,
     /// Set from a merge that found no room to one that did, so that it is said once.
     waits: bool,
+    /// No merge begins any more.
+    ended: bool,
 }
 
 /// The merges of one map. Clones share everything.
@@ -50,11 +52,21 @@ impl Merges {
     ) {
         let mut state = self.lock();
         let under_way = state.last.as_ref().is_some_and(|last| !last.is_finished());
-        if under_way || state.not_before.is_some_and(|at| now < at) {
+        if under_way || state.ended || state.not_before.is_some_and(|at| now < at) {
             return;
         }
         let this = self.clone();
         state.last = Some(self.jobs.spawn(move || this.note(now, merge())));
+    }
+
+    /// From now on, no merge is begun.
+    pub(crate) fn end(&self) {
+        self.lock().ended = true;
+    }
+
+    /// Waits for the merge that is under way, after [`Merges::end`].
+    pub(crate) async fn ended(&self) {
+        self.jobs.ended().await;
     }
 
     fn note(&self, begun: Instant, merged: Result<Merged, IndexError>) {

@@ -62,7 +62,7 @@ fn what_was_sealed_is_known_after_a_reopen() {
     assert_eq!(tags.get(&tag), None);
     tags.insert(tag, chunk);
     assert_eq!(tags.get(&tag), Some(chunk), "before it is written");
-    tags.flush();
+    tags.map.as_ref().unwrap().sync().unwrap();
     assert_eq!(tags.get(&tag), Some(chunk), "after it is written");
     tags.close();
     let tags = TagIndex::open(&root, binding(1));
@@ -128,7 +128,8 @@ fn a_power_cut_at_any_operation_costs_the_newest_entries_at_most() {
         let tags = TagIndex::open_as(SMALL, MOST, &root, binding(1));
         (0..200).map(sample).for_each(|(tag, chunk)| {
             tags.insert(tag, chunk);
-            tags.flush();
+            // The power may be gone.
+            let _ = tags.merge();
         });
         tags.close();
         if disk.is_powered() {
@@ -157,6 +158,63 @@ fn a_cache_on_a_full_disk_learns_nothing_until_there_is_room() {
     disk.set_capacity(None);
     (0..200).map(sample).for_each(|(tag, chunk)| tags.insert(tag, chunk));
     assert_eq!(known(&tags, 200), 200);
+}
+
+/// A cache that has files to merge.
+fn with_files(root: &Root) -> Arc<TagIndex> {
+    let tags = Arc::new(TagIndex::open_as(SMALL, MOST, root, binding(1)));
+    let files = (0..).map(sample).take_while(|(tag, chunk)| {
+        tags.insert(*tag, *chunk);
+        !tags.map.as_ref().unwrap().merge_is_due()
+    });
+    assert!(files.count() > 10);
+    tags
+}
+
+#[tokio::test]
+async fn a_merge_in_flight_keeps_nobody_from_learning_and_has_ended_before_the_cache_is_closed() {
+    let disk = MemDisk::new(0);
+    let root = root(&disk);
+    let tags = with_files(&root);
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+    let merged = Arc::new(AtomicBool::new(false));
+    let (this, done) = (Arc::clone(&tags), Arc::clone(&merged));
+    tags.merges.begin(Instant::now(), move || {
+        begun.send(()).unwrap();
+        goes_on.recv().unwrap();
+        let result = this.merge();
+        done.store(true, Ordering::Relaxed);
+        result
+    });
+    has_begun.await.unwrap();
+    // What a put does meanwhile, on a runtime of one thread: waiting would never end.
+    tags.begin_merge();
+    (1000..1100).map(sample).for_each(|(tag, chunk)| tags.insert(tag, chunk));
+    let end = tags.end_merges();
+    tokio::pin!(end);
+    assert!(futures::poll!(&mut end).is_pending(), "the merge is under way");
+    go_on.send(()).unwrap();
+    end.await;
+    assert!(merged.load(Ordering::Relaxed));
+    let before = disk.operations();
+    tags.begin_merge();
+    tags.end_merges().await;
+    assert_eq!(disk.operations(), before, "no merge begins any more");
+    tags.close();
+    let tags = TagIndex::open(&root, binding(1));
+    assert_eq!(known(&tags, 1100) - known(&tags, 1000), 100);
+}
+
+#[tokio::test]
+async fn files_are_merged_beside_the_puts() {
+    let disk = MemDisk::new(0);
+    let tags = with_files(&root(&disk));
+    let files = disk.files().len();
+    tags.begin_merge();
+    tags.merges.ended().await;
+    assert!(disk.files().len() < files, "{files} files");
+    assert!(!tags.map.as_ref().unwrap().merge_is_due());
 }
 
 #[test]

@@ -10,8 +10,8 @@ use stash_server::{Outcome, Write};
 
 use super::error::PutError;
 use super::session::{GROUP, Session};
-use crate::blocking::blocking;
 use crate::operations::tally::Tally;
+use crate::tags::TagIndex;
 
 /// Commits under way at once: while one syncs, another is signed and a third is on the wire.
 const COMMITS: usize = 6;
@@ -87,14 +87,9 @@ impl Batches {
         Some(outcome.map(|outcome| {
             self.session.progress.finished(outcome.records.len() as u64);
             self.tally.add(outcome);
+            // What was sealed for these records is in the cache of tags.
+            self.session.inner.tags.iter().for_each(TagIndex::begin_merge);
         }))
-    }
-
-    /// Lets the transfers that nobody waits for go on by themselves.
-    pub(super) async fn finish(&mut self) {
-        if let Some(tags) = self.session.inner.tags.clone() {
-            blocking(move || tags.flush()).await;
-        }
     }
 
     /// What became of everything, and how many records were there already.

@@ -115,7 +115,6 @@ async fn drive(mut finder: Finder, batches: Batches, jobs: usize) -> Result<Tota
             break;
         }
     }
-    total.batches.finish().await;
     Ok(total)
 }
 

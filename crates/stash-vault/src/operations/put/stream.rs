@@ -64,7 +64,6 @@ async fn put(
     while let Some(committed) = total.batches.next().await {
         committed?;
     }
-    total.batches.finish().await;
     Ok(total.report(key))
 }
 
