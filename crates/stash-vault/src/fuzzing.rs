@@ -32,7 +32,10 @@ pub fn tag_row(bytes: &[u8]) -> bool {
 /// A page of a file that an older version had: never a row whose checksum is wrong.
 pub fn old_page(bytes: &[u8]) -> bool {
     let mut rows = 0;
-    leaf(bytes, &mut |key, value| rows += u32::from(tag_row_of_old(key, value).is_some()));
+    leaf(bytes, &mut |key, value| {
+        rows += u32::from(tag_row_of_old(key, value).is_some());
+        true
+    });
     rows > 0
 }
 

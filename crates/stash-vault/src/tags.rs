@@ -23,6 +23,9 @@ use crate::index::{
 const MOST: u64 = 1 << 20;
 /// Entries of an old cache that are taken over at once.
 const BATCH: usize = 128;
+/// Bytes of an old cache that are looked at, for each entry that there may be: it had as many entries
+/// at most, in a third of that.
+const OLD_BYTES: u64 = 1024;
 
 const TAGS: Kind = Kind {
     directory: "tags",
@@ -65,26 +68,41 @@ impl TagIndex {
         tags
     }
 
-    /// Takes over `tags.redb`, if there is one, and removes it. A power cut on the way repeats it.
+    /// Takes over what can be read of `tags.redb`, if there is one, and removes it. A power cut on the way
+    /// repeats it, and so does the next start if this cache could not be written.
     fn take_over(&self, root: &Root, binding: &Binding) -> Result<(), IndexFault> {
-        let (Some(map), Some(old)) = (&self.map, OldTags::open(root)?) else {
-            return Ok(());
-        };
-        if old.is_of(binding)? {
-            let (mut batch, mut result) = (Vec::with_capacity(BATCH), Ok(()));
-            old.read(&mut |tag, chunk| {
-                batch.push((tag, chunk));
-                if batch.len() == BATCH {
-                    if result.is_ok() {
-                        result = self.insert_all(map, &batch);
-                    }
-                    batch.clear();
-                }
-            })?;
-            let done = result.and_then(|()| self.insert_all(map, &batch));
-            done.and_then(|()| map.sync()).map_err(IndexError::into_fault)?;
+        let Some(map) = &self.map else { return Ok(()) };
+        match OldTags::open(root, self.most.saturating_mul(OLD_BYTES)) {
+            Ok(None) => return Ok(()),
+            Ok(Some(old)) => self.copy(map, &old, binding).map_err(IndexError::into_fault)?,
+            Err(fault) => {
+                tracing::warn!(%fault, "nothing is taken over of the old cache of sealed chunks");
+            }
         }
         Ok(remove_old(root, OLD_TAGS)?)
+    }
+
+    fn copy(&self, map: &Map, old: &OldTags, binding: &Binding) -> Result<(), IndexError> {
+        // On a full disk, the old one would be read in vain.
+        map.sync()?;
+        if !old.is_of(binding) {
+            return Ok(());
+        }
+        let (mut batch, mut result) = (Vec::with_capacity(BATCH), Ok(()));
+        old.read(&mut |tag, chunk| {
+            batch.push((tag, chunk));
+            if batch.len() < BATCH {
+                return true;
+            }
+            result = self.insert_all(map, &batch);
+            batch.clear();
+            // One that is full would begin anew with the next entry.
+            result.is_ok() && map.current().at().rows < self.most
+        });
+        if result.is_ok() && !batch.is_empty() {
+            result = self.insert_all(map, &batch);
+        }
+        result.and_then(|()| map.sync())
     }
 
     /// The chunk that this T was sealed into, as far as the cache knows.

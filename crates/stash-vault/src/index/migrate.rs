@@ -28,8 +28,10 @@ pub(crate) const TAGS: &str = "tags.redb";
 
 /// Bytes of a page of a database.
 const PAGE: usize = 4096;
-/// Pages that are read at once.
-const PAGES: usize = 64;
+/// Bytes that are read at once, and given up at once if they cannot be read.
+const PART: usize = 64 * PAGE;
+/// Parts that cannot be read before the rest is given up as well: a sick disk takes seconds for each.
+const MOST_BAD: usize = 16;
 /// The first byte of a page of rows.
 const LEAF: u8 = 1;
 /// The key of the row that names store and stash.
@@ -50,84 +52,96 @@ pub(crate) fn remove_old(root: &Root, name: &str) -> Result<(), IoError> {
     synced.map_err(|e| IoError::new("sync directory", &root.path, e))
 }
 
-/// An old cache of tags, open for reading.
+/// An old cache of tags, open for reading. Parts that the disk does not read are passed over.
 pub(crate) struct OldTags {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
+    /// Bytes that are looked at.
+    len: u64,
 }
 
 impl OldTags {
-    /// Opens the file; `None` if there is none.
-    pub(crate) fn open(root: &Root) -> Result<Option<OldTags>, IoError> {
+    /// Opens the file, to look at so many bytes of it at `most`; `None` if there is none.
+    pub(crate) fn open(root: &Root, most: u64) -> Result<Option<OldTags>, IoError> {
         let path = root.path.join(TAGS);
-        match root.disk.open(&path, OpenMode::Read) {
-            Ok(file) => Ok(Some(OldTags { path, file })),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(IoError::new("open", &path, error)),
-        }
+        let file = match root.disk.open(&path, OpenMode::Read) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|e| IoError::new("open", &path, e))?,
+        };
+        let len = file.len().map_err(|e| IoError::new("measure", &path, e))?.min(most);
+        Ok(Some(OldTags { path, file, len }))
     }
 
     /// True if the file says that it is of this store and stash, and nothing else.
-    pub(crate) fn is_of(&self, binding: &Binding) -> Result<bool, IoError> {
+    pub(crate) fn is_of(&self, binding: &Binding) -> bool {
         let bound = [&binding.store[..], binding.stash.as_bytes()].concat();
         let (mut same, mut others) = (0, 0);
         self.rows(&mut |key, value| {
             if key == BINDING {
                 *if value == bound { &mut same } else { &mut others } += 1;
             }
-        })?;
-        Ok(same > 0 && others == 0)
+            others == 0
+        });
+        same > 0 && others == 0
     }
 
-    /// Calls `take` with every row whose checksum is right. The same row may come several times.
-    pub(crate) fn read(&self, take: &mut dyn FnMut(ChunkTag, ChunkRef)) -> Result<(), IoError> {
+    /// Calls `take` with every row whose checksum is right, until it says false. The same row may come
+    /// several times.
+    pub(crate) fn read(&self, take: &mut dyn FnMut(ChunkTag, ChunkRef) -> bool) {
         self.rows(&mut |key, value| {
-            if let Some((tag, chunk)) = tag_row(key, value) {
-                take(tag, chunk);
-            }
-        })
+            tag_row(key, value).is_none_or(|(tag, chunk)| take(tag, chunk))
+        });
     }
 
-    fn rows(&self, take: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), IoError> {
-        let failed = |e| IoError::new("read", &self.path, e);
-        let len = usize::try_from(self.file.len().map_err(failed)?).unwrap_or(usize::MAX);
-        let (mut buffer, mut at) = (vec![0; PAGES * PAGE], 0);
-        while at < len {
-            let part = &mut buffer[..(len - at).min(PAGES * PAGE)];
-            self.file.read_at(at as u64, part).map_err(failed)?;
+    fn rows(&self, take: &mut Take<'_>) {
+        let (mut buffer, mut bad) = (vec![0; PART], 0);
+        for at in (0..self.len).step_by(PART) {
+            let left = usize::try_from(self.len - at).unwrap_or(PART);
+            let part = &mut buffer[..left.min(PART)];
+            if let Err(error) = self.file.read_at(at, part) {
+                tracing::warn!(path = %self.path.display(), at, %error, "a part is not taken over");
+                bad += 1;
+                if bad == MOST_BAD {
+                    return;
+                }
+                continue;
+            }
             // A page that the file ends in is none.
-            part.chunks_exact(PAGE).for_each(|page| leaf(page, take));
-            at += PAGES * PAGE;
+            if !part.chunks_exact(PAGE).all(|page| leaf(page, take)) {
+                return;
+            }
         }
-        Ok(())
     }
 }
+
+/// Takes key and value of a row, until it says false.
+type Take<'a> = dyn FnMut(&[u8], &[u8]) -> bool + 'a;
 
 fn u32_at(page: &[u8], at: usize) -> Option<usize> {
     let bytes = page.get(at..at.checked_add(4)?)?;
     usize::try_from(u32::from_le_bytes(bytes.try_into().ok()?)).ok()
 }
 
-/// The rows of a page as far as it is one of rows: whatever it is, those that it has are within it.
-pub(crate) fn leaf(page: &[u8], take: &mut dyn FnMut(&[u8], &[u8])) {
-    let &[LEAF, _, low, high, ..] = page else { return };
+/// The rows of a page as far as it is one of rows: whatever it is, those that it has are within it. False
+/// if `take` said so.
+pub(crate) fn leaf(page: &[u8], take: &mut Take<'_>) -> bool {
+    let &[LEAF, _, low, high, ..] = page else { return true };
     let rows = usize::from(u16::from_le_bytes([low, high]));
     let (key_ends, value_ends) = (4, 4 + 4 * rows);
     let keys = value_ends + 4 * rows;
     let end = |ends: usize, row: usize| u32_at(page, ends + 4 * row);
-    let Some(values) = rows.checked_sub(1).and_then(|last| end(key_ends, last)) else { return };
+    let Some(values) = rows.checked_sub(1).and_then(|last| end(key_ends, last)) else {
+        return true;
+    };
     let bytes = |ends: usize, first: usize, row: usize| {
         let start = row.checked_sub(1).map_or(Some(first), |before| end(ends, before))?;
         let range: Range<usize> = start..end(ends, row)?;
         page.get(range)
     };
-    for row in 0..rows {
-        if let (Some(key), Some(value)) =
-            (bytes(key_ends, keys, row), bytes(value_ends, values, row))
-        {
-            take(key, value);
-        }
-    }
+    (0..rows).all(|row| match (bytes(key_ends, keys, row), bytes(value_ends, values, row)) {
+        (Some(key), Some(value)) => take(key, value),
+        _ => true,
+    })
 }
 
 /// A tag and its chunk, if the checksum is right that stands at the end of the value.

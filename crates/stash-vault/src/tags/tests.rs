@@ -1,3 +1,4 @@
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -270,6 +271,78 @@ fn an_old_cache_stays_on_a_full_disk_until_it_was_taken_over() {
     disk.set_capacity(None);
     assert_eq!(known(&TagIndex::open(&root, binding(1)), OLD_ENTRIES), OLD_ENTRIES);
     assert!(!is_there(&disk, &root));
+}
+
+/// Fault case 78.
+#[test]
+fn an_old_cache_that_the_disk_does_not_read_whole_gives_what_it_can_and_is_removed() {
+    const HALF: usize = 32 * 4096;
+    // Entries in each of two parts: a page is as good at another place.
+    let spread = [&OLD[..HALF], &[0; HALF], &OLD[HALF..]].concat();
+    let (mut removed, mut in_part) = (0, 0);
+    for at in 1.. {
+        let disk = MemDisk::new(0);
+        let root = old(&disk, &spread);
+        disk.inject_read(at, ErrorKind::Other, 1);
+        let tags = TagIndex::open(&root, binding(1));
+        if disk.reads() < at {
+            break;
+        }
+        let taken = known(&tags, OLD_ENTRIES);
+        if is_there(&disk, &root) {
+            // No cache was there that could have taken it.
+            assert_eq!(taken, 0, "read {at}");
+        } else {
+            removed += 1;
+            in_part += u32::from((1..OLD_ENTRIES).contains(&taken));
+        }
+    }
+    // It is opened and measured; then its two parts are read, first for the binding.
+    assert!(removed >= 6 && in_part >= 2, "{removed} removed, {in_part} in part");
+}
+
+/// Fault case 78.
+#[test]
+fn an_old_cache_that_cannot_be_read_at_all_is_given_up_soon_and_removed() {
+    let disk = MemDisk::new(0);
+    let root = root(&disk);
+    let before = disk.reads();
+    drop(TagIndex::open(&root, binding(1)));
+    let without = disk.reads() - before;
+    // The last of these looks for it.
+    for (fails, what) in
+        [(0, "opening it"), (1, "measuring it"), (2, "reading it"), (3, "the rest")]
+    {
+        let disk = MemDisk::new(0);
+        let root = old(&disk, OLD);
+        let file = disk.open(&root.path.join(OLD_TAGS), OpenMode::Write).unwrap();
+        file.set_len(32 << 20).unwrap();
+        let before = disk.reads();
+        disk.inject_read(without + fails, ErrorKind::Other, u64::MAX);
+        let tags = TagIndex::open(&root, binding(1));
+        let reads = disk.reads() - before - without;
+        assert!(reads < 40, "{what}: {reads} reads, of 128 parts twice");
+        disk.heal();
+        assert!(!is_there(&disk, &root), "{what}");
+        let (tag, chunk) = sample(1);
+        tags.insert(tag, chunk);
+        assert_eq!(tags.get(&tag), Some(chunk), "{what}");
+    }
+}
+
+#[test]
+fn of_a_huge_old_cache_as_much_is_taken_over_as_there_may_be_and_it_is_removed() {
+    let disk = MemDisk::new(0);
+    let root = old(&disk, OLD);
+    let file = disk.open(&root.path.join(OLD_TAGS), OpenMode::Write).unwrap();
+    file.set_len(32 << 20).unwrap();
+    let before = disk.reads();
+    let tags = TagIndex::open_as(TAGS, 100, &root, binding(1));
+    let reads = disk.reads() - before;
+    assert!(reads < 20, "{reads} reads, of 128 parts twice");
+    assert!(!is_there(&disk, &root));
+    assert!((100..200).contains(&known(&tags, OLD_ENTRIES)));
+    assert_eq!(tags.map.as_ref().unwrap().current().generation, 0, "it began anew on the way");
 }
 
 /// Fault case 78.
