@@ -9,7 +9,7 @@ use stash_server::store::Quota;
 
 use crate::clock::Clock;
 use crate::index::tail::{Tail, run};
-use crate::index::{Binding, IndexError, NameIndex, Root};
+use crate::index::{Binding, IndexError, Mark, NameIndex, Root};
 use crate::model::keys::ReadKeys;
 use crate::model::retention::Retention;
 use crate::tags::TagIndex;
@@ -78,7 +78,14 @@ impl Vault {
         let keys = ReadKeys::follow(parts.roots, engine, node).ok_or(VaultError::NoReadKey)?;
         let keys = Arc::new(keys);
         let root = Root::real(parts.directory, parts.quota).map_err(IndexError::Unusable)?;
-        let names = NameIndex::open(&root, parts.binding, parts.last_sequence)?;
+        let stands = |mark: &Mark| {
+            let stands = parts.engine.is_record_at(mark.sequence, &mark.hash);
+            stands.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the index of names cannot be compared with the store");
+                false
+            })
+        };
+        let names = NameIndex::open(&root, parts.binding, parts.last_sequence, &stands)?;
         let names = Arc::new(names);
         let role = parts.engine.role();
         let tags = role.writes().then(|| Arc::new(TagIndex::open(&root, parts.binding)));

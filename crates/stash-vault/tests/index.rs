@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::DirEntry;
 use std::path::Path;
 
-use crate::common::{Place, close, noise, open, put, vault};
+use crate::common::{Place, close, copy, noise, open, put, vault};
 use stash_vault::Node;
 
 async fn names(node: &Node) -> Vec<String> {
@@ -124,6 +124,40 @@ async fn the_index_of_another_stash_is_not_believed() {
         }
     }
     let node = open(&place.path("founder")).await;
+    assert_eq!(names(&node).await, expected);
+    close(node).await;
+}
+
+/// Fault case 114: an index that a version without it left where it was, while its store was restored and grew.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_index_of_a_store_as_it_was_before_it_was_restored_is_not_believed() {
+    let place = Place::new();
+    let founder = place.path("founder");
+    let node = place.founder().await;
+    put(&node, &place.file("kept", b"1")).await;
+    close(node).await;
+    copy(&founder.join("store"), &place.path("copy"));
+    let node = open(&founder).await;
+    for n in 0..10 {
+        put(&node, &place.file(&format!("lost-{n}"), b"2")).await;
+    }
+    close(node).await;
+
+    std::fs::rename(founder.join("names"), place.path("names")).unwrap();
+    std::fs::remove_dir_all(founder.join("store")).unwrap();
+    std::fs::rename(place.path("copy"), founder.join("store")).unwrap();
+    let node = open(&founder).await;
+    // Some under the numbers of what is lost, and more than there were.
+    for n in 0..20 {
+        put(&node, &place.file(&format!("new-{n:02}"), b"3")).await;
+    }
+    let expected = names(&node).await;
+    assert_eq!(expected.len(), 21);
+    close(node).await;
+
+    std::fs::remove_dir_all(founder.join("names")).unwrap();
+    std::fs::rename(place.path("names"), founder.join("names")).unwrap();
+    let node = open(&founder).await;
     assert_eq!(names(&node).await, expected);
     close(node).await;
 }

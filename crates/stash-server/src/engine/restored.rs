@@ -1,9 +1,9 @@
-//! Versions to be written again after another life of this node.
+//! Another life of this node, or of its store: what is to be written again, and what was derived from it.
 
 use std::sync::Arc;
 
 use stash_crypto::RecordHash;
-use stash_store::Batch;
+use stash_store::{Batch, ReadError};
 use tokio::sync::watch;
 
 use crate::engine::Engine;
@@ -39,5 +39,18 @@ impl Engine {
         let batch = Batch::new().row(&row, Some(&[])).even_if_full();
         self.layers.core.disk.run(move |store| store.commit(batch)).await?;
         Ok(())
+    }
+
+    /// True if this record stands under this number in the order of records, as [`Engine::record_log`]
+    /// gave it. If not, what was derived from the records up to there was derived from a store that has
+    /// been restored from a copy since, or the record has gone. Blocks for a moment.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store cannot be read.
+    pub fn is_record_at(&self, sequence: u64, record: &RecordHash) -> Result<bool, ReadError> {
+        let Some(before) = sequence.checked_sub(1) else { return Ok(false) };
+        let found = self.layers.core.disk.store().record_hashes_after(before, 1)?;
+        Ok(found == [(sequence, *record.as_bytes())])
     }
 }

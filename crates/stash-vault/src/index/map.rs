@@ -7,52 +7,13 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use stash_crypto::StashId;
 use stash_runs::disk::{Disk, IoError, RealDisk};
 use stash_runs::{Changes, Directory, Tree, TreeError, TreeLimits};
 use stash_server::store::Quota;
 use tokio::sync::watch;
 
 use super::fault::{IndexError, IndexFault};
-
-/// Version of the words in HEAD, and of the rows. Version 2 and before were databases.
-const VERSION: u8 = 3;
-/// Bytes of a binding: version, store, stash, and how many records were set aside.
-const BINDING: usize = 1 + 16 + 32 + 8;
-
-/// The store and stash that an index was made from: with any other, it is worthless.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Binding {
-    pub(crate) store: [u8; 16],
-    pub(crate) stash: StashId,
-    /// Count of the records that were ever set aside in that store: they left without a trace in its order.
-    pub(crate) aside: u64,
-}
-
-impl Binding {
-    fn bytes(&self) -> [u8; BINDING] {
-        let mut bytes = [0; BINDING];
-        bytes[0] = VERSION;
-        bytes[1..17].copy_from_slice(&self.store);
-        bytes[17..49].copy_from_slice(self.stash.as_bytes());
-        bytes[49..].copy_from_slice(&self.aside.to_le_bytes());
-        bytes
-    }
-
-    /// The key of the tags on the files: a file of another store is damage.
-    fn key(&self, context: &str) -> [u8; 32] {
-        blake3::derive_key(context, &[&self.store[..], self.stash.as_bytes()].concat())
-    }
-}
-
-/// State of a map, as of its last change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct At {
-    /// The last sequence number of the record log that it contains.
-    pub(crate) cursor: u64,
-    /// Count of its rows of the kind that its user counts.
-    pub(crate) rows: u64,
-}
+use super::words::{self, At, Binding};
 
 /// Purpose and bounds of a map.
 #[derive(Clone, Copy, Debug)]
@@ -142,21 +103,8 @@ fn open(kind: Kind, directory: &Directory, binding: &Binding) -> Result<(Tree, A
     let Some(head) = tree.head() else {
         return Ok((tree, At::default()));
     };
-    let at = match head.split_first_chunk::<BINDING>() {
-        Some((bound, at)) if *bound == binding.bytes() => at,
-        _ => {
-            return Err(IndexFault::damaged(
-                "it belongs to another store, or is of another version",
-            ));
-        }
-    };
-    let numbers: [u8; 16] = at.try_into().map_err(|_| IndexFault::damaged("its head"))?;
-    let [cursor, rows] = [0, 8].map(|at| {
-        let mut number = [0; 8];
-        number.copy_from_slice(&numbers[at..at + 8]);
-        u64::from_le_bytes(number)
-    });
-    Ok((tree, At { cursor, rows }))
+    let at = words::decode(&head, binding)?;
+    Ok((tree, at))
 }
 
 impl Map {
@@ -251,11 +199,8 @@ impl Map {
     fn write(&self, slot: &Slot) -> Result<(), IndexFault> {
         // What an earlier attempt set aside, and could not write.
         slot.tree.checkpoint().map_err(IndexFault::writing)?;
-        let At { cursor, rows } = *slot.at();
-        let mut head = self.binding.bytes().to_vec();
-        head.extend_from_slice(&cursor.to_le_bytes());
-        head.extend_from_slice(&rows.to_le_bytes());
-        slot.tree.freeze(head);
+        let at = *slot.at();
+        slot.tree.freeze(words::encode(&self.binding, &at));
         slot.tree.checkpoint().map_err(IndexFault::writing)?;
         Ok(())
     }

@@ -19,7 +19,8 @@ use stash_crypto::chunk::ChunkTag;
 use stash_crypto::{Address, ChunkRef};
 use stash_runs::disk::{DiskFile, IoError, OpenMode};
 
-use super::map::{Binding, Root};
+use super::map::Root;
+use super::words::Binding;
 
 /// The old index of names.
 pub(crate) const NAMES: &str = "names.redb";

@@ -12,6 +12,7 @@ mod merges;
 mod migrate;
 mod rows;
 pub(crate) mod tail;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,14 +22,16 @@ use tokio::sync::watch;
 
 pub(crate) use entry::IndexEntry;
 pub(crate) use fault::{IndexError, IndexFault};
-pub(crate) use map::{Binding, Kind, Map, Merged, Root};
+pub(crate) use map::{Kind, Map, Merged, Root};
 pub(crate) use merges::Merges;
 pub(crate) use migrate::{NAMES as OLD_NAMES, OldTags, TAGS as OLD_TAGS, remove_old};
 #[cfg(any(test, fuzzing))]
 pub(crate) use migrate::{leaf, tag_row};
+pub(crate) use words::{Binding, Mark};
 
-use map::{At, Slot};
+use map::Slot;
 use rows::Table;
+use words::At;
 
 use crate::model::scope::Scope;
 
@@ -70,10 +73,15 @@ pub(crate) struct NameIndex(Map);
 
 impl NameIndex {
     /// Opens the index, or starts a new one if there is none, it is damaged, belongs to another
-    /// store, or knows more than the store's `last` sequence number. Removes what older versions had in its
-    /// place.
-    pub(crate) fn open(root: &Root, binding: Binding, last: u64) -> Result<NameIndex, IndexError> {
-        NameIndex::open_as(NAMES, root, binding, last)
+    /// store, knows more than the store's `last` sequence number, or was made from a record that does not
+    /// stand in the store's order as `stands` says. Removes what older versions had in its place.
+    pub(crate) fn open(
+        root: &Root,
+        binding: Binding,
+        last: u64,
+        stands: &dyn Fn(&Mark) -> bool,
+    ) -> Result<NameIndex, IndexError> {
+        NameIndex::open_as(NAMES, root, binding, last, stands)
     }
 
     fn open_as(
@@ -81,16 +89,18 @@ impl NameIndex {
         root: &Root,
         binding: Binding,
         last: u64,
+        stands: &dyn Fn(&Mark) -> bool,
     ) -> Result<NameIndex, IndexError> {
         // First, since a full disk needs its room, and nothing of it is read.
         if let Err(fault) = remove_old(root, OLD_NAMES) {
             tracing::warn!(%fault, "the old index of names could not be removed");
         }
-        let map = Map::open(kind, root, binding, |At { cursor, .. }| {
-            if cursor > last {
-                tracing::warn!(cursor, last, "the index of names is ahead of its store");
+        let map = Map::open(kind, root, binding, |At { cursor, mark, .. }| {
+            let fits = cursor <= last && mark.as_ref().is_none_or(stands);
+            if !fits {
+                tracing::warn!(cursor, last, "the index of names is of a store as it was before");
             }
-            cursor <= last
+            fits
         })?;
         Ok(NameIndex(map))
     }
@@ -219,19 +229,20 @@ impl NameIndex {
         Ok(found)
     }
 
-    /// Applies what the tail learned and moves the cursor, all at once. Does nothing if the
-    /// index was started anew since `generation`. Durable after [`NameIndex::sync`], or when enough was
+    /// Applies what the tail learned and moves the cursor, all at once; `read` is the last record that was
+    /// read for it, if any was. Does nothing if the index was started anew since `generation`. Durable after [`NameIndex::sync`], or when enough was
     /// applied since.
     pub(crate) fn apply(
         &self,
         generation: u64,
         updates: &[NameUpdate],
         cursor: u64,
+        read: Option<Mark>,
     ) -> Result<(), IndexError> {
         self.0.change(Some(generation), |tree, at| {
             let mut put = Put { tree, changes: Changes::default(), listed: at.rows };
             updates.iter().try_for_each(|update| put.update(update))?;
-            (at.cursor, at.rows) = (cursor, put.listed);
+            *at = At { cursor, rows: put.listed, mark: read.or(at.mark) };
             Ok(put.changes)
         })
     }

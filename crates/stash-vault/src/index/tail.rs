@@ -13,7 +13,9 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{IndexEntry, IndexError, IndexFault, Merges, NAMES, NameIndex, NameUpdate, Shown};
+use super::{
+    IndexEntry, IndexError, IndexFault, Mark, Merges, NAMES, NameIndex, NameUpdate, Shown,
+};
 use crate::blocking::Jobs;
 use crate::model::keys::ReadKeys;
 use crate::model::version::versions;
@@ -166,7 +168,7 @@ impl Follow {
         }
         let index = Arc::clone(&self.index);
         let apply = move || {
-            index.apply(generation, &updates, cursor)?;
+            index.apply(generation, &updates, cursor, None)?;
             // The cursor is past their records: nobody would look at them again.
             index.sync()
         };
@@ -178,10 +180,12 @@ impl Follow {
         let (generation, after) = self.index.position();
         let end = *self.engine.changes().borrow();
         let page = self.engine.record_log(after, PAGE).await?;
-        let cursor = match page.last() {
-            Some((sequence, _)) => *sequence,
+        let (cursor, read) = match page.last() {
+            Some((sequence, record)) => {
+                (*sequence, Some(Mark { sequence: *sequence, hash: record.hash() }))
+            }
             // All that is left is damaged, and was passed over.
-            None if end > after => end,
+            None if end > after => (end, None),
             None => return Ok(false),
         };
         let mut by_name: BTreeMap<NameId, Vec<Record>> = BTreeMap::new();
@@ -193,7 +197,7 @@ impl Follow {
         let apply = move || {
             let updates: Vec<NameUpdate> =
                 by_name.iter().map(|(name, records)| evaluate(&keys, *name, records)).collect();
-            index.apply(generation, &updates, cursor)
+            index.apply(generation, &updates, cursor, read)
         };
         self.jobs.run(apply).await?;
         self.merge();

@@ -50,10 +50,10 @@ fn keys(index: &NameIndex, scope: &str, after: Option<&str>, limit: usize) -> Ve
 }
 
 fn filled(root: &Root) -> NameIndex {
-    let index = NameIndex::open(root, binding(1), 100).unwrap();
+    let index = NameIndex::open(root, binding(1), 100, &|_| true).unwrap();
     let updates: Vec<_> =
         ["a", "a-b", "a/1", "a/2/x", "a0", "b"].map(|key| update(key, Some(1))).into();
-    index.apply(0, &updates, 6).unwrap();
+    index.apply(0, &updates, 6, None).unwrap();
     index.sync().unwrap();
     index
 }
@@ -90,11 +90,11 @@ fn pages_follow_each_other_without_gap_or_repetition() {
 fn a_listing_does_not_read_the_names_that_were_removed_behind_it() {
     let disk = MemDisk::new(0);
     let kind = Kind { cache: 0, ..NAMES };
-    let index = NameIndex::open_as(kind, &root(&disk), binding(1), 100).unwrap();
+    let index = NameIndex::open_as(kind, &root(&disk), binding(1), 100, &|_| true).unwrap();
     let many = |size| (0..5000).map(|n| update(&format!("b/{n:04}"), size)).collect::<Vec<_>>();
     let few = ["a/1", "a/2", "b", "c"].map(|key| update(key, Some(1)));
     for updates in [&many(Some(1))[..], &few, &many(None)] {
-        index.apply(0, updates, 1).unwrap();
+        index.apply(0, updates, 1, None).unwrap();
         index.sync().unwrap();
     }
     let reads = |scope, after, limit, expected: &[&str]| {
@@ -117,7 +117,7 @@ fn a_removed_name_is_found_again_by_its_name_id() {
     let mut gone = update("a/1", None);
     let name = gone.name;
     gone.key = None;
-    index.apply(0, &[gone], 7).unwrap();
+    index.apply(0, &[gone], 7, None).unwrap();
     assert_eq!(keys(&index, "a", None, 10), ["a", "a/2/x"]);
     assert_eq!(index.knows(&[name]).unwrap(), [true], "a later record of it is not the first");
     assert_eq!(index.len(), 5);
@@ -139,7 +139,7 @@ fn removed_names_and_those_with_siblings_are_listed_apart_until_they_are_so_no_m
         entry.siblings = 1;
     }
     let changes = [update("a/1", None), update("b", None), lost, sibling];
-    index.apply(0, &changes, 7).unwrap();
+    index.apply(0, &changes, 7, None).unwrap();
     assert_eq!(
         (removed(&all), removed(&under)),
         (vec!["a/1".into(), "b".into()], vec!["a/1".into()])
@@ -162,7 +162,7 @@ fn removed_names_and_those_with_siblings_are_listed_apart_until_they_are_so_no_m
     let mut forgotten = update("b", None);
     (forgotten.key, forgotten.shown) = (None, Shown::Nothing);
     let changes = [update("a/1", Some(3)), update("a/2/x", Some(2)), forgotten];
-    index.apply(0, &changes, 8).unwrap();
+    index.apply(0, &changes, 8, None).unwrap();
     assert!(removed(&all).is_empty() && conflicts(&all).is_empty());
     assert_eq!(
         texts(index.every(&all, None, 10).unwrap()),
@@ -177,7 +177,7 @@ fn an_index_of_another_version_starts_anew() {
     let root = root(&disk);
     let old = root.path.join(OLD_NAMES);
     disk.open(&old, OpenMode::Create).unwrap().write_at(0, b"redb and names").unwrap();
-    let index = NameIndex::open(&root, binding(1), 100).unwrap();
+    let index = NameIndex::open(&root, binding(1), 100, &|_| true).unwrap();
     assert_eq!((index.position(), index.len()), ((0, 0), 0));
     assert!(disk.open(&old, OpenMode::Read).is_err(), "no names are left in it");
 }
@@ -191,12 +191,12 @@ fn an_old_index_is_removed_even_where_no_new_one_can_be_made() {
     // After the removal and its sync.
     disk.inject(3, Fault::Error { kind: ErrorKind::StorageFull, times: u64::MAX });
     assert!(matches!(
-        NameIndex::open(&root, binding(1), 100),
+        NameIndex::open(&root, binding(1), 100, &|_| true),
         Err(IndexError::Unusable(IndexFault::Io(_)))
     ));
     disk.heal();
     assert!(disk.open(&old, OpenMode::Read).is_err());
-    assert_eq!(NameIndex::open(&root, binding(1), 100).unwrap().len(), 0);
+    assert_eq!(NameIndex::open(&root, binding(1), 100, &|_| true).unwrap().len(), 0);
 }
 
 #[test]
@@ -204,9 +204,9 @@ fn alarmed_names_are_remembered_until_they_are_clean() {
     let index = filled(&root(&MemDisk::new(0)));
     let mut bad = update("bad", None);
     (bad.key, bad.shown, bad.alarmed) = (None, Shown::Nothing, true);
-    index.apply(0, &[bad], 7).unwrap();
+    index.apply(0, &[bad], 7, None).unwrap();
     assert_eq!(index.alarmed(10).unwrap().len(), 1);
-    index.apply(0, &[update("bad", Some(3))], 8).unwrap();
+    index.apply(0, &[update("bad", Some(3))], 8, None).unwrap();
     assert!(index.alarmed(10).unwrap().is_empty());
     assert_eq!(index.len(), 7);
 }
@@ -216,7 +216,7 @@ fn what_was_applied_is_there_after_a_reopen() {
     let disk = MemDisk::new(0);
     let root = root(&disk);
     filled(&root).close();
-    let index = NameIndex::open(&root, binding(1), 100).unwrap();
+    let index = NameIndex::open(&root, binding(1), 100, &|_| true).unwrap();
     assert_eq!(index.position(), (0, 6));
     assert_eq!(index.len(), 6);
 }
@@ -228,12 +228,52 @@ fn an_index_that_does_not_fit_its_store_starts_anew() {
     let disk = MemDisk::new(0);
     let root = root(&disk);
     filled(&root).close();
-    let index = NameIndex::open(&root, binding(1), 5).unwrap();
+    let index = NameIndex::open(&root, binding(1), 5, &|_| true).unwrap();
     assert_eq!((index.position(), index.len()), ((0, 0), 0));
     index.close();
     filled(&root).close();
-    let index = NameIndex::open(&root, binding(2), 100).unwrap();
+    let index = NameIndex::open(&root, binding(2), 100, &|_| true).unwrap();
     assert_eq!((index.position(), index.len()), ((0, 0), 0));
+}
+
+/// Fault case 114: the store was restored from a copy, and has grown beyond the index since.
+#[test]
+fn an_index_whose_last_record_is_not_in_the_store_starts_anew() {
+    let disk = MemDisk::new(0);
+    let root = root(&disk);
+    let mark = |n: u8| Mark { sequence: n.into(), hash: RecordHash::from_bytes([n; 32]) };
+    let index = filled(&root);
+    index.apply(0, &[update("c", Some(1))], 7, Some(mark(7))).unwrap();
+    // Records that are damaged, and names that were mended.
+    index.apply(0, &[update("d", Some(1))], 9, None).unwrap();
+    index.close();
+    let asked = std::cell::Cell::new(None);
+    let open = |stands| {
+        NameIndex::open(&root, binding(1), 100, &|mark| {
+            asked.set(Some(*mark));
+            stands
+        })
+        .unwrap()
+    };
+    let index = open(true);
+    assert_eq!((asked.take(), index.position(), index.len()), (Some(mark(7)), (0, 9), 8));
+    index.close();
+    let index = open(false);
+    assert_eq!((index.position(), index.len()), ((0, 0), 0));
+    index.close();
+    asked.take();
+    assert_eq!(open(false).position(), (0, 0));
+    assert_eq!(asked.take(), None, "one that was made from nothing fits any store");
+}
+
+/// An index of the version before says of no record that it was made from it.
+#[test]
+fn an_index_without_a_mark_is_believed_as_before() {
+    let disk = MemDisk::new(0);
+    let root = root(&disk);
+    filled(&root).close();
+    let index = NameIndex::open(&root, binding(1), 100, &|_| false).unwrap();
+    assert_eq!((index.position(), index.len()), ((0, 6), 6));
 }
 
 #[test]
@@ -241,7 +281,7 @@ fn updates_for_an_index_that_was_started_anew_are_dropped() {
     let index = filled(&root(&MemDisk::new(0)));
     assert!(matches!(index.start_over(), IndexError::Rebuilding));
     assert_eq!(index.position(), (1, 0));
-    index.apply(0, &[update("late", Some(1))], 7).unwrap();
+    index.apply(0, &[update("late", Some(1))], 7, None).unwrap();
     assert_eq!((index.position(), index.len()), ((1, 0), 0));
 }
 
@@ -258,7 +298,7 @@ fn a_flipped_bit_never_changes_an_answer() {
             let disk = disk.fork(0);
             disk.flip_bit(&path, bit).unwrap();
             let context = format!("bit {bit} of {}", path.display());
-            let index = NameIndex::open(&root(&disk), binding(1), 100).unwrap();
+            let index = NameIndex::open(&root(&disk), binding(1), 100, &|_| true).unwrap();
             match index.page(&Scope::All, None, 10) {
                 Ok(page) if index.position() == (0, 6) => {
                     let keys: Vec<_> = page.iter().map(|(key, _)| key.as_str()).collect();
@@ -324,7 +364,7 @@ fn catch_up(index: &NameIndex, changes: u64, synced: &mut u64) -> Result<(), Ind
         if cursor == changes {
             return Ok(());
         }
-        index.apply(generation, &change(cursor), cursor + 1)?;
+        index.apply(generation, &change(cursor), cursor + 1, None)?;
         if cursor % 16 == 15 {
             index.sync()?;
             *synced = cursor + 1;
@@ -349,13 +389,13 @@ fn after_a_power_cut_at_any_operation_the_index_is_as_of_its_cursor() {
         let root = root(&disk);
         let mut synced = 0;
         disk.inject(at, Fault::PowerCut);
-        let opened = NameIndex::open_as(SMALL, &root, binding(1), CHANGES);
+        let opened = NameIndex::open_as(SMALL, &root, binding(1), CHANGES, &|_| true);
         let done = opened.and_then(|index| catch_up(&index, CHANGES, &mut synced));
         if done.is_ok() {
             break;
         }
         disk.restart();
-        let index = NameIndex::open_as(SMALL, &root, binding(1), CHANGES).unwrap();
+        let index = NameIndex::open_as(SMALL, &root, binding(1), CHANGES, &|_| true).unwrap();
         let (_, cursor) = index.position();
         assert!(cursor >= synced, "{context}: {cursor} of {synced}");
         let here = &expected[usize::try_from(cursor).unwrap()];
@@ -372,7 +412,7 @@ fn after_a_power_cut_at_any_operation_the_index_is_as_of_its_cursor() {
 #[test]
 fn on_a_full_disk_the_index_stands_still_and_answers_and_goes_on_when_there_is_room() {
     let disk = MemDisk::new(0);
-    let index = NameIndex::open_as(SMALL, &root(&disk), binding(1), 0).unwrap();
+    let index = NameIndex::open_as(SMALL, &root(&disk), binding(1), 0, &|_| true).unwrap();
     let expected = expected(200);
     let mut synced = 0;
     catch_up(&index, 40, &mut synced).unwrap();
@@ -394,10 +434,10 @@ fn a_merge_waits_until_it_leaves_the_reserve_of_the_disk_whole() {
     let disk = MemDisk::new(0);
     let quota = Quota { reserve_bytes: Some(RESERVE), reserve_inodes: Some(1), ..Quota::default() };
     let root = Root { quota, ..root(&disk) };
-    let index = NameIndex::open_as(SMALL, &root, binding(1), 0).unwrap();
+    let index = NameIndex::open_as(SMALL, &root, binding(1), 0, &|_| true).unwrap();
     let mut cursor = 0;
     while !index.merge_is_due() {
-        index.apply(0, &change(cursor), cursor + 1).unwrap();
+        index.apply(0, &change(cursor), cursor + 1, None).unwrap();
         index.sync().unwrap();
         cursor += 1;
     }
@@ -427,7 +467,7 @@ fn an_error_of_the_disk_at_any_operation_is_made_good() {
         let context = format!("{kind} at {at}");
         let disk = MemDisk::new(at);
         let root = root(&disk);
-        let index = NameIndex::open_as(SMALL, &root, binding(1), CHANGES).unwrap();
+        let index = NameIndex::open_as(SMALL, &root, binding(1), CHANGES, &|_| true).unwrap();
         disk.inject(at, Fault::Error { kind, times: 1 });
         let mut failures = 0;
         while catch_up(&index, CHANGES, &mut 0).is_err() {
@@ -437,7 +477,7 @@ fn an_error_of_the_disk_at_any_operation_is_made_good() {
         assert_eq!(listed(&index), *expected.last().unwrap(), "{context}");
         disk.heal();
         index.close();
-        let index = NameIndex::open_as(SMALL, &root, binding(1), CHANGES).unwrap();
+        let index = NameIndex::open_as(SMALL, &root, binding(1), CHANGES, &|_| true).unwrap();
         let (_, cursor) = index.position();
         assert_eq!(listed(&index), expected[usize::try_from(cursor).unwrap()], "{context}");
     }
@@ -450,7 +490,7 @@ fn an_index_that_begins_anew_under_load_is_whole_afterwards() {
     const CHANGES: u64 = 400;
     let disk = MemDisk::new(0);
     let root = root(&disk);
-    let index = &NameIndex::open_as(SMALL, &root, binding(1), CHANGES).unwrap();
+    let index = &NameIndex::open_as(SMALL, &root, binding(1), CHANGES, &|_| true).unwrap();
     let expected = &expected(CHANGES);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| catch_up(index, CHANGES, &mut 0).unwrap());
@@ -473,6 +513,6 @@ fn an_index_that_begins_anew_under_load_is_whole_afterwards() {
     catch_up(index, CHANGES, &mut 0).unwrap();
     assert_eq!(listed(index), expected[400]);
     index.sync().unwrap();
-    let index = NameIndex::open_as(SMALL, &root, binding(1), CHANGES).unwrap();
+    let index = NameIndex::open_as(SMALL, &root, binding(1), CHANGES, &|_| true).unwrap();
     assert_eq!((listed(&index), index.position()), (expected[400].clone(), (0, CHANGES)));
 }
