@@ -191,3 +191,49 @@ pub(crate) fn position(key: &Key, all: &[Version], id: &VersionId) -> Result<usi
         (None, _) => Err(LookupError::NoVersion { key: key.clone(), version: id.to_string() }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use stash_server::Wait;
+
+    use super::*;
+    use crate::{Home, InitOptions, Progress, PutOptions, RunOptions};
+
+    /// The answer of a node with three names whose index begins anew in the first `anew` attempts, just
+    /// before it is asked; and the count of attempts.
+    async fn asked(anew: u32) -> (Result<u64, LookupError>, u32) {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        Home::init(&data, InitOptions::default()).unwrap();
+        let node = Home::open(&data, None, RunOptions::default()).await.unwrap();
+        let vault = node.vault.clone().unwrap();
+        for name in ["a", "b", "c"] {
+            let (key, progress) = (Key::new(name).unwrap(), Progress::new());
+            let options = PutOptions { wait: Wait::Local, jobs: 1 };
+            vault.put_reader(key, &b"1"[..], None, options, &progress).await.unwrap();
+        }
+        let attempts = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&attempts);
+        let ask = move |names: &NameIndex| {
+            if counted.fetch_add(1, Ordering::Relaxed) < anew {
+                assert!(matches!(names.start_over(), IndexError::Rebuilding));
+            }
+            Ok(names.len())
+        };
+        let answer = vault.inner.indexed(ask).await;
+        drop(vault);
+        node.shutdown(Duration::from_secs(5)).await;
+        (answer, attempts.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_index_that_begins_anew_is_asked_again_and_never_answers_as_empty() {
+        assert!(matches!(asked(0).await, (Ok(3), 1)));
+        assert!(matches!(asked(1).await, (Ok(3), 2)));
+        let (answer, attempts) = asked(u32::MAX).await;
+        assert!(matches!(answer, Err(LookupError::IndexBehind)), "{answer:?}");
+        assert_eq!(attempts, ATTEMPTS);
+    }
+}

@@ -256,3 +256,6 @@ fn evaluate(keys: &ReadKeys, name: NameId, records: &[Record]) -> NameUpdate {
     let alarmed = !versions.alarms.is_empty();
     NameUpdate { name, key: versions.key().cloned(), shown, alarmed }
 }
+
+#[cfg(test)]
+mod tests;
