@@ -3,6 +3,7 @@
 mod error;
 mod mem;
 mod overlay;
+mod page_buf;
 mod real;
 mod sync;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 pub use error::IoError;
 pub use mem::{Fault, MemDisk, Part, Survival};
 pub use overlay::Overlay;
+pub use page_buf::{PAGE, PageBuf};
 pub use real::RealDisk;
 
 /// The way in which a file is opened. A symbolic link anywhere below the resolved directory is an
@@ -26,6 +28,16 @@ pub enum OpenMode {
     Write,
     /// A new file; an existing one is an error.
     Create,
+    /// The same, and what is written to it goes past the page cache, if the disk can do that: see
+    /// [`DiskFile::alignment`].
+    CreateDirect,
+}
+
+impl OpenMode {
+    /// True if a new file is made.
+    pub fn creates(self) -> bool {
+        matches!(self, OpenMode::Create | OpenMode::CreateDirect)
+    }
 }
 
 /// A name in a directory.
@@ -111,6 +123,47 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
     /// Writes all the bytes. After an error, any number of them from the front may be written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Writes these bytes one after the other, as one write where the disk can.
+    fn write_parts_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
+        let mut at = offset;
+        for part in parts {
+            self.write_at(at, part)?;
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
+    /// The number of bytes that every place, length and beginning in memory of a read or write has
+    /// to be a multiple of: a power of two, [`PAGE`] at most. `None` if there is none: then the file
+    /// is read and written through the page cache. [`OpenMode::CreateDirect`] asks for one and may
+    /// get none.
+    fn alignment(&self) -> Option<usize> {
+        None
+    }
+    /// Writes the content of a new file, which has no bytes yet. Bytes that begin at a page
+    /// boundary ([`PageBuf`]) are written from where they are, and others copied first, if there is
+    /// an [alignment](DiskFile::alignment). The file may be longer for a while by less than that.
+    fn write_whole(&self, bytes: &[u8]) -> io::Result<()> {
+        let Some(align) = self.alignment() else {
+            return self.write_at(0, bytes);
+        };
+        let copy;
+        let bytes = match bytes.as_ptr().align_offset(align) {
+            0 => bytes,
+            _ => {
+                copy = PageBuf::copy_of(bytes);
+                &copy
+            }
+        };
+        let (head, rest) = bytes.split_at(bytes.len() - bytes.len() % align);
+        if rest.is_empty() {
+            return self.write_at(0, head);
+        }
+        let mut tail = PageBuf::zeroed(align);
+        tail[..rest.len()].copy_from_slice(rest);
+        let parts: &[&[u8]] = if head.is_empty() { &[&tail] } else { &[head, &tail] };
+        self.write_parts_at(0, parts)?;
+        self.set_len(bytes.len() as u64)
+    }
     /// Cuts or extends (with zeros) the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Extends the file with zeros to `len` bytes, if it is shorter, and takes the room for them:

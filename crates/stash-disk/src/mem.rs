@@ -86,6 +86,13 @@ impl MemDisk {
         self.world().capacity = bytes;
     }
 
+    /// Lets files that are made for direct writes have an [alignment](DiskFile::alignment) of 512
+    /// bytes. Other reads and writes of them fail with [`io::ErrorKind::InvalidInput`]; where the
+    /// bytes begin in memory is not looked at.
+    pub fn set_direct(&self, direct: bool) {
+        self.world().direct = direct;
+    }
+
     /// Files and directories that there may be, the root not counted; `None` is no limit.
     pub fn set_inodes(&self, inodes: Option<u64>) {
         self.world().inodes = inodes;
@@ -138,6 +145,7 @@ impl MemDisk {
         let mut to = copy.world();
         to.root = from.root.copy();
         to.hidden = from.hidden.copy();
+        to.direct = from.direct;
         drop((from, to));
         copy
     }
@@ -210,7 +218,7 @@ impl Disk for MemDisk {
         let mut world = self.world();
         let boot = world.boot;
         world.hidden.check(path)?;
-        let node = if mode == OpenMode::Create {
+        let node = if mode.creates() {
             world.operate(boot)?;
             let node = FileNode::default();
             world.make(path, Node::File(node.clone()))?;
@@ -221,7 +229,8 @@ impl Disk for MemDisk {
         };
         let disk = self.world.clone();
         let (path, writable) = (path.to_owned(), mode != OpenMode::Read);
-        Ok(Arc::new(MemFile { disk, node, path, boot, writable }))
+        let direct = mode == OpenMode::CreateDirect && world.direct;
+        Ok(Arc::new(MemFile { disk, node, path, boot, writable, direct }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {

@@ -93,7 +93,7 @@ impl Disk for Overlay {
         if mode == OpenMode::Read && untouched {
             return self.below.open(path, OpenMode::Read);
         }
-        let content = if mode == OpenMode::Create {
+        let content = if mode.creates() {
             let content = Arc::<Mutex<Content>>::default();
             self.make(path, Node::File(Arc::clone(&content)))?;
             content

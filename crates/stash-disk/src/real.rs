@@ -1,10 +1,11 @@
 //! The disk of the operating system.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{self, AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, StatVfs};
 use rustix::io::Errno;
@@ -84,9 +85,11 @@ impl Disk for RealDisk {
         let flags = match mode {
             OpenMode::Read => OFlags::RDONLY,
             OpenMode::Write => OFlags::RDWR,
-            OpenMode::Create => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+            OpenMode::Create | OpenMode::CreateDirect => {
+                OFlags::RDWR | OFlags::CREATE | OFlags::EXCL
+            }
         };
-        let create = if mode == OpenMode::Create { FILE_MODE } else { Mode::empty() };
+        let create = if mode.creates() { FILE_MODE } else { Mode::empty() };
         let file = std::fs::File::from(open_beneath(path, flags | OFlags::NONBLOCK, create)?);
         let kind = file.metadata()?.file_type();
         if kind.is_dir() {
@@ -95,7 +98,9 @@ impl Disk for RealDisk {
         if !kind.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Arc::new(RealFile { file }))
+        let alignment = (mode == OpenMode::CreateDirect).then(|| direct::begin(&file)).flatten();
+        let direct = AtomicBool::new(alignment.is_some());
+        Ok(Arc::new(RealFile { file, alignment, direct }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -192,9 +197,69 @@ struct RealLock {
 
 impl Lock for RealLock {}
 
+#[cfg(target_os = "linux")]
+mod direct {
+    //! Direct reads and writes, where the file system says what it needs for them.
+
+    use std::fs::File;
+
+    use rustix::fs::{self, AtFlags, OFlags, StatxFlags};
+
+    use crate::PAGE;
+
+    /// Turns them on. A file system that does not state an alignment (Linux 6.1 and later; btrfs and
+    /// tmpfs do not) has no use for them, or takes them and copies all the same.
+    pub(super) fn begin(file: &File) -> Option<usize> {
+        let stat = fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok()?;
+        let stated = stat.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
+        let (memory, offset) = (stat.stx_dio_mem_align, stat.stx_dio_offset_align);
+        let align = usize::try_from(memory.max(offset)).ok()?;
+        let usable = stated && memory > 0 && offset > 0 && align.is_power_of_two() && align <= PAGE;
+        (usable && set(file, true)).then_some(align)
+    }
+
+    pub(super) fn set(file: &File, on: bool) -> bool {
+        let flags = fs::fcntl_getfl(file).map(|flags| match on {
+            true => flags | OFlags::DIRECT,
+            false => flags - OFlags::DIRECT,
+        });
+        flags.is_ok_and(|flags| fs::fcntl_setfl(file, flags).is_ok())
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod direct {
+    use std::fs::File;
+
+    pub(super) fn begin(_: &File) -> Option<usize> {
+        None
+    }
+
+    pub(super) fn set(_: &File, _: bool) -> bool {
+        false
+    }
+}
+
 #[derive(Debug)]
 struct RealFile {
     file: std::fs::File,
+    alignment: Option<usize>,
+    /// True while writes go past the page cache.
+    direct: AtomicBool,
+}
+
+impl RealFile {
+    /// Writes some of the parts from `done` bytes on.
+    fn write_some(&self, offset: u64, parts: &[&[u8]], done: usize) -> io::Result<usize> {
+        let mut skip = done;
+        let rest = parts.iter().filter_map(|part| {
+            let skipped = skip.min(part.len());
+            skip -= skipped;
+            Some(&part[skipped..]).filter(|rest| !rest.is_empty())
+        });
+        let rest: Vec<IoSlice<'_>> = rest.map(IoSlice::new).collect();
+        Ok(rustix::io::pwritev(&self.file, &rest, offset + done as u64)?)
+    }
 }
 
 impl RealFile {
@@ -230,7 +295,36 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.alignment.is_some() {
+            return self.write_parts_at(offset, &[bytes]);
+        }
         self.file.write_all_at(bytes, offset)
+    }
+
+    fn write_parts_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
+        let all: usize = parts.iter().map(|part| part.len()).sum();
+        let mut done = 0;
+        while done < all {
+            match self.write_some(offset, parts, done) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(some) => done += some,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A file system that states an alignment and refuses it all the same, or one that
+                // was written to up to a place from which it cannot go on.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    let was_on = self.direct.swap(false, Ordering::Relaxed);
+                    if !was_on || !direct::set(&self.file, false) {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn alignment(&self) -> Option<usize> {
+        self.alignment
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -254,6 +348,9 @@ impl DiskFile for RealFile {
     }
 
     fn start_writeback(&self) {
+        if self.direct.load(Ordering::Relaxed) {
+            return;
+        }
         // POSIX_FADV_DONTNEED begins writing dirty pages without waiting for them (Linux:
         // `generic_fadvise`). Only a hint: the sync that follows is what counts.
         let _ = fs::fadvise(&self.file, 0, None, fs::Advice::DontNeed);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use stash_disk::{Disk, DiskFile, MemDisk, OpenMode, RealDisk};
+use stash_disk::{Disk, DiskFile, MemDisk, OpenMode, PAGE, PageBuf, RealDisk};
 
 /// A disk and an empty directory on it.
 struct Ground {
@@ -149,6 +149,82 @@ fn an_open_mode_allows_what_it_says_and_no_more() {
         let writer = ground.open("a", OpenMode::Write).unwrap();
         writer.write_at(2, b"ster").unwrap();
         assert_eq!(contents(&*reader), b"master", "{}", ground.name);
+    }
+}
+
+/// Both disks, the one in memory with and without an alignment, and an ext4, which states one.
+fn direct_grounds(what: &str) -> Vec<Ground> {
+    let disk = MemDisk::new(1);
+    disk.set_direct(true);
+    let mut grounds = Vec::from(grounds());
+    grounds.push(Ground { name: "memory, direct", disk: Arc::new(disk), ..memory() });
+    grounds.extend(ext4(what, "^has_journal").map(|ext4| Ground { name: "ext4", ..ext4 }));
+    grounds
+}
+
+#[test]
+fn a_file_written_past_the_page_cache_has_the_bytes_and_the_length_it_was_given() {
+    for on in direct_grounds("files that are written past the page cache") {
+        let bytes: Vec<u8> = (0..=250).cycle().take(PAGE * 5 + 77).collect();
+        for len in [0, 1, 511, 512, 513, PAGE - 1, PAGE, PAGE + 1, PAGE * 5 + 77] {
+            for first in [0, 1, 511] {
+                let mut pages = PageBuf::zeroed(first + len);
+                pages[first..].copy_from_slice(&bytes[..len]);
+                let name = format!("{len}-{first}");
+                let file = on.open(&name, OpenMode::CreateDirect).unwrap();
+                let align = file.alignment();
+                assert!(align.is_none_or(|align| align.is_power_of_two() && align <= PAGE));
+                file.write_whole(&pages[first..]).unwrap();
+                assert_eq!(file.len().unwrap(), len as u64, "{}: {name}", on.name);
+                file.sync().unwrap();
+                let file = on.open(&name, OpenMode::Read).unwrap();
+                assert!(contents(&*file) == bytes[..len], "{}: {name}", on.name);
+                assert_eq!(file.alignment(), None, "read as any other file");
+            }
+        }
+        let again = on.open("1-0", OpenMode::CreateDirect);
+        fails_with(ErrorKind::AlreadyExists, again, &on);
+    }
+}
+
+#[test]
+fn a_whole_file_that_finds_no_room_is_an_error_and_leaves_no_more_than_the_front_of_it() {
+    for on in small_grounds("whole files on a full disk") {
+        let (pages, name) = (PageBuf::zeroed(1 << 20), "large");
+        let file = on.open(name, OpenMode::CreateDirect).unwrap();
+        on.create("other", &[1; 4 * PAGE]);
+        fails_with(ErrorKind::StorageFull, file.write_whole(&pages), &on);
+        let left = contents(&*on.open(name, OpenMode::Read).unwrap());
+        assert!(left.len() < pages.len() && left.iter().all(|byte| *byte == 0), "{}", on.name);
+    }
+}
+
+/// The pages of a file that are in memory, as the system counts them; `None` without `fincore`.
+fn pages_in_memory(path: &Path) -> Option<u64> {
+    let mut count = Command::new("fincore");
+    count.args(["--noheadings", "--raw", "--output", "PAGES"]).arg(path);
+    let count = count.stderr(Stdio::null()).output().ok().filter(|done| done.status.success())?;
+    String::from_utf8(count.stdout).ok()?.trim().parse().ok()
+}
+
+#[test]
+fn a_file_written_past_the_page_cache_leaves_nothing_in_it() {
+    let what = "what a direct write leaves in memory";
+    let Some(on) = ext4(what, "^has_journal") else { return };
+    let bytes = PageBuf::zeroed(16 * PAGE + 100);
+    for (name, mode) in [("cached", OpenMode::Create), ("direct", OpenMode::CreateDirect)] {
+        let file = on.open(name, mode).unwrap();
+        file.write_whole(&bytes).unwrap();
+        file.sync().unwrap();
+        let Some(pages) = pages_in_memory(&on.at(name)) else {
+            eprintln!("SKIPPED, NO fincore: {what}");
+            return;
+        };
+        match file.alignment() {
+            // The last page is zeroed behind the end, in memory.
+            Some(_) => assert!(pages <= 1, "{pages} pages of {name}"),
+            None => assert!(pages >= 16, "{pages} pages of {name}"),
+        }
     }
 }
 

@@ -367,6 +367,38 @@ fn a_removed_directory_is_gone_for_good_once_the_one_above_is_synced() {
 }
 
 #[test]
+fn a_direct_write_takes_whole_sectors_and_is_durable_only_once_it_is_synced() {
+    let disk = MemDisk::new(1);
+    disk.set_direct(true);
+    let file = disk.open(Path::new("/a"), OpenMode::CreateDirect).unwrap();
+    assert_eq!(file.alignment(), Some(512));
+    for (at, len) in [(0, 511), (1, 512), (512, 100)] {
+        let refused = file.write_at(at, &vec![1; len]).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+    }
+    assert_eq!(file.read_at(0, &mut [0; 5]).unwrap_err().kind(), ErrorKind::InvalidInput);
+    sync_dir(&disk, "/");
+    file.write_whole(&[7; 1000]).unwrap();
+    disk.restart_with(Survival::Nothing);
+    assert_eq!(contents(&disk, "/a"), Some(vec![]));
+    // Others have no alignment.
+    assert_eq!(disk.open(Path::new("/b"), OpenMode::Create).unwrap().alignment(), None);
+    // A power cut between the padded write and the cut to length may leave the padding.
+    let lengths = outcomes(
+        |disk| {
+            disk.set_direct(true);
+            let file = disk.open(Path::new("/c"), OpenMode::CreateDirect).unwrap();
+            sync_dir(disk, "/");
+            disk.inject(3, Fault::PowerCut);
+            let cut = file.write_whole(&[7; 1000]).and_then(|()| file.sync());
+            assert!(cut.is_err());
+        },
+        |disk| contents(disk, "/c").map(|bytes| bytes.len()),
+    );
+    assert_eq!(lengths.last(), Some(&Some(1024)), "{lengths:?}");
+}
+
+#[test]
 fn a_failed_sync_loses_the_bytes_whatever_survives() {
     // Fault case 76.
     let disk = MemDisk::new(1);

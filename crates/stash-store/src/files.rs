@@ -114,12 +114,25 @@ impl Files {
 
     /// Writes a new file and leaves it unsynced. Removes it again if it cannot be written whole.
     pub(crate) fn write_tmp(&self, bytes: &[u8]) -> Result<(PathBuf, Arc<dyn DiskFile>), IoError> {
+        self.write_as(OpenMode::Create, bytes)
+    }
+
+    /// The same, past the page cache: for what nobody reads again soon.
+    pub(crate) fn write_direct(
+        &self,
+        bytes: &[u8],
+    ) -> Result<(PathBuf, Arc<dyn DiskFile>), IoError> {
+        self.write_as(OpenMode::CreateDirect, bytes)
+    }
+
+    fn write_as(
+        &self,
+        mode: OpenMode,
+        bytes: &[u8],
+    ) -> Result<(PathBuf, Arc<dyn DiskFile>), IoError> {
         let path = self.tmp();
-        let file = self
-            .disk
-            .open(&path, OpenMode::Create)
-            .map_err(|e| IoError::new("create", &path, e))?;
-        if let Err(error) = file.write_at(0, bytes) {
+        let file = self.disk.open(&path, mode).map_err(|e| IoError::new("create", &path, e))?;
+        if let Err(error) = file.write_whole(bytes) {
             // Left behind at worst until the next open.
             let _ = self.disk.remove(&path);
             return Err(IoError::new("write", &path, error));

@@ -11,7 +11,7 @@
 //! Methods that need several of them stand here; collections, scrubbing and checks are built on it.
 
 mod adopt;
-mod blobs;
+pub(crate) mod blobs;
 mod damage;
 mod lookup;
 mod records;

@@ -26,6 +26,9 @@ pub struct Options {
     pub layout: Nest,
     /// Blobs below this many bytes lie in the log, others in files of their own.
     pub small: u32,
+    /// Blobs of this many bytes and more go to the disk past the page cache, where it can do that. Below
+    /// the default, 512 KiB, that costs more than it saves (decision 0048 has figures).
+    pub direct: u32,
     /// Bytes of memory that the index may use to remember what it has read.
     pub cache_bytes: usize,
     /// Bytes of memory for changes of the index that are not in its files yet; up to four times as
@@ -65,6 +68,7 @@ impl Default for Options {
         Options {
             layout: Nest::default(),
             small: 128 * 1024,
+            direct: 512 * 1024,
             cache_bytes: 8 * 1024 * 1024,
             memory_bytes: 8 * 1024 * 1024,
             committer: Committer::Thread,

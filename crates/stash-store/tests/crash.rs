@@ -13,6 +13,7 @@ const STEPS: u32 = 16;
 fn cut_once(seed: u64, at: u64) -> bool {
     let context = format!("seed {seed}, power cut at operation {at}");
     let disk = MemDisk::new(seed.wrapping_mul(1_000_003).wrapping_add(at));
+    disk.set_direct(seed.is_multiple_of(2));
     let options = inline(&disk);
     let store = Store::create(dir(), &options).unwrap();
     disk.inject(at, Fault::PowerCut);
@@ -87,6 +88,7 @@ fn a_store_and_its_model_agree_through_random_steps_and_crashes() {
     for seed in first..first + 12 {
         let mut random = Random(seed);
         let disk = MemDisk::new(seed);
+        disk.set_direct(seed.is_multiple_of(2));
         let options = inline(&disk);
         let mut store = Some(Store::create(dir(), &options).unwrap());
         let mut user = User::new(seed);

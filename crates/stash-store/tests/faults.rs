@@ -15,6 +15,7 @@ use stash_store::{Address, Batch, ChunkState, MemDisk, OpenError, Options, ReadE
 fn fail_once(seed: u64, kind: ErrorKind, times: u64, at: u64) -> bool {
     let context = format!("seed {seed}, {kind} at operation {at}");
     let disk = MemDisk::new(at);
+    disk.set_direct(seed.is_multiple_of(2));
     let options = inline(&disk);
     let store = Store::create(dir(), &options).unwrap();
     let begun = disk.operations();

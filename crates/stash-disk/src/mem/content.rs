@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::survival::Fate;
 
 /// The unit in which a disk writes: all of it or nothing.
-const SECTOR: usize = 512;
+pub(super) const SECTOR: usize = 512;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct FileNode(Arc<Mutex<File>>);

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::content::FileNode;
+use super::content::{FileNode, SECTOR};
 use super::world::{Shared, World};
 use crate::sync::MutexGuard;
 use crate::{DiskFile, Lock};
@@ -18,6 +18,7 @@ pub(super) struct MemFile {
     pub(super) path: PathBuf,
     pub(super) boot: u64,
     pub(super) writable: bool,
+    pub(super) direct: bool,
 }
 
 impl MemFile {
@@ -28,6 +29,16 @@ impl MemFile {
         let world = self.disk.lock();
         world.alive(self.boot)?;
         Ok(world)
+    }
+}
+
+impl MemFile {
+    fn check_alignment(&self, offset: u64, len: usize) -> io::Result<()> {
+        if self.direct && !(offset | len as u64).is_multiple_of(SECTOR as u64) {
+            let what = "a direct read or write of parts of sectors";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        Ok(())
     }
 }
 
@@ -47,11 +58,17 @@ impl DiskFile for MemFile {
             buffer.fill(SCRIBBLE);
             return Err(error);
         }
+        self.check_alignment(offset, buffer.len())?;
         self.node.read(offset, buffer)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.check_alignment(offset, bytes.len())?;
         self.change()?.write(self.boot, &self.node, offset, bytes)
+    }
+
+    fn alignment(&self) -> Option<usize> {
+        self.direct.then_some(SECTOR)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

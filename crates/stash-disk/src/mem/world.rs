@@ -39,6 +39,8 @@ pub(super) struct World {
     pub(super) locks: BTreeSet<PathBuf>,
     pub(super) capacity: Option<u64>,
     pub(super) inodes: Option<u64>,
+    /// Files that are made for direct writes have an alignment.
+    pub(super) direct: bool,
     pub(super) hidden: Hidden,
 }
 
@@ -62,6 +64,7 @@ impl World {
             locks: BTreeSet::new(),
             capacity: None,
             inodes: None,
+            direct: false,
             hidden: Hidden::default(),
         }
     }

@@ -26,14 +26,15 @@ pub(super) struct Call {
 pub(super) const CALLS: &[Call] = &[
     Call { name: "openat2", only: None, alone: 340, threads: 160 },
     Call { name: "openat2", only: Some("O_CREAT"), alone: 300, threads: 140 },
-    Call { name: "pwrite64", only: None, alone: 440, threads: 200 },
-    Call { name: HINT, only: None, alone: 11, threads: 11 },
+    Call { name: "pwrite64", only: None, alone: 170, threads: 45 },
+    Call { name: "pwritev", only: None, alone: 11, threads: 11 },
+    Call { name: HINT, only: None, alone: 11, threads: 9 },
     Call { name: "fdatasync", only: None, alone: 160, threads: 46 },
     Call { name: "fsync", only: None, alone: 64, threads: 13 },
     Call { name: "renameat", only: None, alone: 16, threads: 5 },
     Call { name: "unlinkat", only: None, alone: 12, threads: 6 },
     Call { name: "mkdirat", only: None, alone: 35, threads: 11 },
-    Call { name: "ftruncate", only: None, alone: 4, threads: 1 },
+    Call { name: "ftruncate", only: None, alone: 11, threads: 11 },
 ];
 
 /// The call that begins write-back.

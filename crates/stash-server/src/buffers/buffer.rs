@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use stash_store::disk::PageBuf;
+
 /// Capacities that are pooled: a small chunk, a 1 MiB chunk, a 4 MiB chunk, each with room for the
 /// sealed header. One request takes the smallest class that holds it.
 pub(crate) const CLASSES: [usize; 3] = [132 << 10, (1 << 20) + (4 << 10), (4 << 20) + (4 << 10)];
@@ -14,14 +16,14 @@ pub const MAX_BUFFER: usize = CLASSES[2];
 /// Buffers that came back, by class, and the bytes of all buffers, out or back.
 #[derive(Default)]
 pub(crate) struct Free {
-    lists: [Vec<Vec<u8>>; 3],
+    lists: [Vec<PageBuf>; 3],
     pub(crate) allocated: usize,
 }
 
 impl Free {
     /// A buffer of a class: one that came back, else a new one, for which buffers of other classes
     /// are given up so that all of them stay within `budget` bytes.
-    pub(crate) fn take(&mut self, class: usize, budget: usize) -> Vec<u8> {
+    pub(crate) fn take(&mut self, class: usize, budget: usize) -> PageBuf {
         if let Some(bytes) = self.lists[class].pop() {
             return bytes;
         }
@@ -32,16 +34,16 @@ impl Free {
             }
         }
         self.allocated += size;
-        vec![0; size]
+        PageBuf::zeroed(size)
     }
 
     /// Takes a buffer back.
-    pub(crate) fn back(&mut self, class: usize, bytes: Vec<u8>) {
+    pub(crate) fn back(&mut self, class: usize, bytes: PageBuf) {
         self.lists[class].push(bytes);
     }
 
     /// Takes a buffer back; gives it to the system if more than `budget` bytes are allocated.
-    pub(crate) fn put(&mut self, class: usize, bytes: Vec<u8>, budget: usize) {
+    pub(crate) fn put(&mut self, class: usize, bytes: PageBuf, budget: usize) {
         if self.allocated > budget {
             self.allocated -= CLASSES[class];
         } else {
@@ -60,9 +62,10 @@ pub(crate) fn class_of(len: usize) -> usize {
     class.expect("buffer lengths are checked against MAX_BUFFER by the caller")
 }
 
-/// An exclusive buffer; it returns to its pool when dropped.
+/// An exclusive buffer; it returns to its pool when dropped. Its content begins at a page boundary, so
+/// that the store writes it from where it is.
 pub struct Buffer {
-    bytes: Vec<u8>,
+    bytes: PageBuf,
     len: usize,
     class: usize,
     home: Option<Box<dyn Home>>,
@@ -71,12 +74,12 @@ pub struct Buffer {
 /// The owner of a buffer, to which its bytes return.
 pub(crate) trait Home: Send + Sync {
     /// Takes the bytes of a buffer of a class back.
-    fn back(self: Box<Self>, class: usize, bytes: Vec<u8>);
+    fn back(self: Box<Self>, class: usize, bytes: PageBuf);
 }
 
 impl Buffer {
     /// A buffer of `bytes`, of which the first `len` are visible.
-    pub(crate) fn new(bytes: Vec<u8>, len: usize, class: usize, home: Box<dyn Home>) -> Buffer {
+    pub(crate) fn new(bytes: PageBuf, len: usize, class: usize, home: Box<dyn Home>) -> Buffer {
         Buffer { bytes, len, class, home: Some(home) }
     }
 
@@ -92,7 +95,7 @@ impl Buffer {
 
     /// A copy outside any pool: for small chunks, which the store may hold for a while.
     pub(crate) fn copy_of(bytes: &[u8]) -> Buffer {
-        Buffer { bytes: bytes.to_vec(), len: bytes.len(), class: 0, home: None }
+        Buffer { bytes: PageBuf::copy_of(bytes), len: bytes.len(), class: 0, home: None }
     }
 
     /// Lets `read` replace the content; true if it found some of exactly the visible length.
@@ -102,12 +105,9 @@ impl Buffer {
     /// The error of `read`; the content is then unspecified.
     pub(crate) fn fill<E>(
         &mut self,
-        read: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>,
+        read: impl FnOnce(&mut [u8]) -> Result<Option<usize>, E>,
     ) -> Result<bool, E> {
-        let found = read(&mut self.bytes);
-        let whole = self.bytes.len() == self.len;
-        self.bytes.resize(CLASSES[self.class], 0);
-        Ok(found? && whole)
+        Ok(read(self)? == Some(self.len))
     }
 
     /// Makes the content shareable: it returns to the pool when the last clone is dropped.

@@ -14,6 +14,8 @@ use stash_crypto::NodeId;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use stash_store::disk::PageBuf;
+
 use crate::buffers::buffer::{Buffer, CLASSES, Free, Home, class_of};
 use crate::lock::lock;
 
@@ -139,7 +141,7 @@ impl Inner {
         }
     }
 
-    fn back(self: &Arc<Inner>, place: &Place, bytes: Vec<u8>) {
+    fn back(self: &Arc<Inner>, place: &Place, bytes: PageBuf) {
         let mut state = lock(&self.state);
         // What members have of their own is memory for a bad day: one of them is kept.
         state.free.put(place.class, bytes, self.bounds.shared + CLASSES[1]);
@@ -216,7 +218,7 @@ pub(crate) struct Place {
 }
 
 impl Home for Place {
-    fn back(self: Box<Self>, _: usize, bytes: Vec<u8>) {
+    fn back(self: Box<Self>, _: usize, bytes: PageBuf) {
         let inner = Arc::clone(&self.inner);
         inner.back(&self, bytes);
     }

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use stash_store::disk::PageBuf;
+
 use crate::buffers::buffer::{Buffer, CLASSES, Free, Home, MAX_BUFFER, class_of};
 use crate::lock::lock;
 
@@ -70,7 +72,7 @@ struct Taken {
 }
 
 impl Home for Taken {
-    fn back(self: Box<Self>, class: usize, bytes: Vec<u8>) {
+    fn back(self: Box<Self>, class: usize, bytes: PageBuf) {
         lock(&self.pool.free).back(class, bytes);
         drop(self.permit);
     }

@@ -10,15 +10,23 @@ use crate::ledger::at;
 use crate::transfer::Transfer;
 use crate::transfer::damage::Damage;
 
-/// Reads the sealed bytes of a chunk as every part of the engine does: damage that it meets is
-/// noted, so that it is healed. False if the chunk is not here whole. Blocking.
+/// Reads the sealed bytes of a chunk, noting damage that it meets. False if it is not here whole. Blocking.
 pub(crate) fn read(
     transfer: &Transfer,
     store: &Store,
     address: &Address,
     into: &mut Vec<u8>,
 ) -> Result<bool, ReadError> {
-    let read = store.read_into(&at(address), into);
+    noted(transfer, address, store.read_into(&at(address), into))
+}
+
+/// The result of a read. Damage that it met is noted, so that it is healed: whoever in the engine
+/// reads a chunk does this.
+fn noted<T>(
+    transfer: &Transfer,
+    address: &Address,
+    read: Result<T, ReadError>,
+) -> Result<T, ReadError> {
     if let Err(error @ ReadError::Damaged { .. }) = &read
         && transfer.damage.met(Damage::Chunk(*address), error.to_string())
     {
@@ -36,7 +44,7 @@ pub(crate) async fn read_local(
 ) -> Result<Buffer, (Buffer, Option<ReadError>)> {
     let shared = Arc::clone(transfer);
     let work = move |store: &Store| match buffer
-        .fill(|bytes| read(&shared, store, &chunk.address, bytes))
+        .fill(|bytes| noted(&shared, &chunk.address, store.read_to(&at(&chunk.address), bytes)))
     {
         Ok(true) => Ok(buffer),
         Ok(false) | Err(ReadError::Damaged { .. }) => Err((buffer, None)),

@@ -41,6 +41,7 @@ fn options(seed: u64) -> Options {
         // can then be replayed.
         committer: if seed % 2 == 1 { Committer::Thread } else { Committer::Inline },
         small: 4096,
+        direct: 8192,
         segment_bytes: 64 * 1024,
         checkpoint_bytes: 32 * 1024,
         cache_bytes: 1024 * 1024,

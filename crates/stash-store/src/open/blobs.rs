@@ -9,6 +9,28 @@ use crate::error::is_misplaced;
 use crate::index::ChunkRow;
 use crate::{Address, IoError, ReadError};
 
+/// The memory that a blob is read into.
+pub(crate) enum Memory<'a> {
+    /// Takes the length of the blob.
+    Growing(&'a mut Vec<u8>),
+    /// Holds blobs up to its own length.
+    Fixed(&'a mut [u8]),
+}
+
+impl Memory<'_> {
+    /// Room for a blob of so many bytes; `None` if there is none.
+    fn room(&mut self, len: u32) -> Option<&mut [u8]> {
+        let len = usize::try_from(len).ok()?;
+        match self {
+            Memory::Growing(out) => {
+                out.resize(len, 0);
+                Some(out)
+            }
+            Memory::Fixed(out) => out.get_mut(..len),
+        }
+    }
+}
+
 impl Open {
     /// See [`crate::Store::read_into`].
     pub(crate) fn read_into(
@@ -17,14 +39,19 @@ impl Open {
         out: &mut Vec<u8>,
     ) -> Result<bool, ReadError> {
         out.clear();
-        let result = self.read_chunk(address, out);
-        if !matches!(result, Ok(true)) {
+        let result = self.read_chunk(address, Memory::Growing(out));
+        if !matches!(result, Ok(Some(_))) {
             out.clear();
         }
-        result
+        Ok(result?.is_some())
     }
 
-    fn read_chunk(&self, address: &Address, out: &mut Vec<u8>) -> Result<bool, ReadError> {
+    /// Reads a blob, and says how long it is; `None` if it is not here.
+    pub(crate) fn read_chunk(
+        &self,
+        address: &Address,
+        mut out: Memory<'_>,
+    ) -> Result<Option<usize>, ReadError> {
         let mut failed = None;
         for _ in 0..READS {
             let row = self.chunk_rows(&[*address])?[0];
@@ -34,21 +61,25 @@ impl Open {
                 continue;
             }
             let Some(row) = row.filter(ChunkRow::is_here) else {
-                return Ok(false);
+                return Ok(None);
             };
-            let what = self.read_row(address, &row, out)?;
+            let len = usize::try_from(row.len()).unwrap_or(usize::MAX);
+            let Some(room) = out.room(row.len()) else {
+                return Ok(Some(len));
+            };
+            let what = self.read_row(address, &row, room)?;
             if self.stage.is_evicting(address) {
-                return Ok(false);
+                return Ok(None);
             }
             if self.stage.is_damaged(address, &row) {
                 // That the log does not say so yet is no reason not to look again.
                 match self.second_look(address) {
                     true => continue,
-                    false => return Ok(false),
+                    false => return Ok(None),
                 }
             }
             let Some(what) = what else {
-                return Ok(true);
+                return Ok(Some(len));
             };
             // One that was evicted, replaced or written again elsewhere while it was read is not
             // damaged: the index had the same row before and after.
@@ -71,14 +102,11 @@ impl Open {
         &self,
         address: &Address,
         row: &ChunkRow,
-        out: &mut Vec<u8>,
+        out: &mut [u8],
     ) -> Result<Option<Wrong>, ReadError> {
         let read = match *row {
-            ChunkRow::File { len, .. } => self.read_file(address, len, out),
-            _ => {
-                let (place, (at, len)) = (row.place(), row.place().body());
-                self.read_log(place.segment, at + 32, len.saturating_sub(32), out)
-            }
+            ChunkRow::File { .. } => self.read_file(address, out),
+            _ => self.read_log(row.place().segment, row.place().body().0 + 32, out),
         };
         let is_file = matches!(row, ChunkRow::File { .. });
         let error = match read {
@@ -111,22 +139,14 @@ impl Open {
         Ok(Some(Wrong { text, by_disk: (is_file && error.is_unreadable()).then_some(error) }))
     }
 
-    fn read_file(&self, address: &Address, len: u32, out: &mut Vec<u8>) -> Result<(), IoError> {
+    fn read_file(&self, address: &Address, out: &mut [u8]) -> Result<(), IoError> {
         let path = self.ground.files.chunk(address);
         let file = self.ground.files.open(&path, OpenMode::Read)?;
-        out.resize(usize::try_from(len).unwrap_or(0), 0);
         file.read_at(0, out).map_err(|e| IoError::new("read", &path, e))
     }
 
-    pub(super) fn read_log(
-        &self,
-        segment: u64,
-        at: u64,
-        len: u32,
-        out: &mut Vec<u8>,
-    ) -> Result<(), IoError> {
+    pub(super) fn read_log(&self, segment: u64, at: u64, out: &mut [u8]) -> Result<(), IoError> {
         let (file, path) = self.ground.segments.get(segment)?;
-        out.resize(usize::try_from(len).unwrap_or(0), 0);
         file.read_at(at, out).map_err(|e| IoError::new("read", &path, e))
     }
 }

@@ -57,12 +57,16 @@ impl Open {
             }
             return Ok(Staged::New);
         }
-        let written = self.ground.files.write_tmp(blob.bytes());
+        let files = &self.ground.files;
+        let written = match sealed_len < options.direct {
+            true => files.write_tmp(blob.bytes()),
+            false => files.write_direct(blob.bytes()),
+        };
         self.budget.wrote(claim);
         match written {
             Ok((tmp, file)) => {
                 drop(blob);
-                // Or else a gigabyte of dirty pages waits for the commit.
+                // Or else, where the disk keeps it in memory, a gigabyte waits for the commit.
                 file.start_writeback();
                 self.stage.take_file(address, sealed_len, tmp, file);
                 Ok(Staged::New)

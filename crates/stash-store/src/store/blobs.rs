@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Store;
+use crate::open::blobs::Memory;
 use crate::sync::Arc;
 use crate::{Address, Blob, ChunkState, Lease, ReadError, StageError, Staged};
 
@@ -48,6 +49,13 @@ impl Store {
     /// checked against the address. After an error, `out` is empty.
     pub fn read_into(&self, address: &Address, out: &mut Vec<u8>) -> Result<bool, ReadError> {
         self.open.read_into(address, out)
+    }
+
+    /// Reads a blob into the front of `out`, and says how long it is; `None` if it is not here. The
+    /// bytes are checked against the address. Of a blob that is longer than `out`, nothing is read.
+    /// After an error, or without a blob, the content of `out` is unspecified.
+    pub fn read_to(&self, address: &Address, out: &mut [u8]) -> Result<Option<usize>, ReadError> {
+        self.open.read_chunk(address, Memory::Fixed(out))
     }
 
     /// The hashes of all records that name a blob, directly or through manifests.

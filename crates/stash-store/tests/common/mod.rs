@@ -64,6 +64,7 @@ pub fn inline(disk: &MemDisk) -> Options {
         disk: Arc::new(disk.clone()),
         committer: Committer::Inline,
         small: 1024,
+        direct: 0,
         segment_bytes: 16 * 1024,
         checkpoint_bytes: 8 * 1024,
         cache_bytes: 64 * 1024,
