@@ -1,18 +1,19 @@
 //! Buffers for chunks on their way to members or from them. Each member has one of its own,
 //! whatever the others do; the rest is shared, and a member that keeps a buffer for long gets no
-//! more of it.
+//! more of it. Few are on their way at once: the others wait until these have left, or are slow.
 //!
 //! A buffer is out until its last byte has left this process. How long that takes is the member's
 //! affair, so it must not be the others' as well.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stash_crypto::NodeId;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use stash_store::disk::PageBuf;
 
@@ -26,6 +27,10 @@ const QUICK: Duration = Duration::from_millis(500);
 /// Buffers that a member may have out before it is known how long it keeps them.
 const FIRST: usize = 2;
 
+/// A buffer that is out for longer is not on its way: its member is slow, and others do not wait for it.
+/// So whoever waits for nothing else waits no longer than this, twice at most, for those before it.
+const ON_ITS_WAY: Duration = Duration::from_millis(50);
+
 /// Limits on the buffers that members may have out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -37,6 +42,9 @@ pub(crate) struct Bounds {
     pub least: usize,
     /// Buffers that a member may have out which gives them back at once.
     pub most: usize,
+    /// Bytes of buffers that may be on their way at once, [`CLASSES`]' largest at least: more of them
+    /// make nothing faster, and each would wait for the others.
+    pub on_their_way: usize,
 }
 
 /// The places of all members, and the buffers that fill them.
@@ -48,6 +56,8 @@ pub(crate) struct Places {
 struct Inner {
     bounds: Bounds,
     state: Mutex<State>,
+    /// Held by the one of those who wait that looks whether what is on its way still is.
+    watch: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -57,6 +67,9 @@ struct State {
     shared_out: usize,
     /// Counts what was given, so that members come in turn.
     given: u64,
+    /// Buffers that are on their way, in the order in which they were given: the number, when, and
+    /// the size in bytes.
+    on_their_way: VecDeque<(u64, Instant, usize)>,
     free: Free,
 }
 
@@ -82,7 +95,10 @@ pub(crate) type Gone = oneshot::Receiver<()>;
 impl Places {
     pub(crate) fn new(bounds: Bounds) -> Places {
         assert!(bounds.least > 0 && bounds.shared >= CLASSES[2], "room for any chunk");
-        Places { inner: Arc::new(Inner { bounds, state: Mutex::default() }) }
+        assert!(bounds.on_their_way >= CLASSES[2], "any chunk may be on its way");
+        Places {
+            inner: Arc::new(Inner { bounds, state: Mutex::default(), watch: Default::default() }),
+        }
     }
 
     /// A buffer of `len` bytes, of unspecified content, on the account of a member; waits while the
@@ -101,9 +117,24 @@ impl Places {
         let (gone, watch) = oneshot::channel();
         self.inner.ask(member, Waiting { class: class_of(len), give, gone });
         self.inner.give();
-        let mut buffer = given.await.expect("whoever waits is given a buffer or dropped");
+        let given = tokio::select! {
+            biased;
+            given = given => given,
+            never = self.watch() => match never {},
+        };
+        let mut buffer = given.expect("whoever waits is given a buffer or dropped");
         buffer.resize(len);
         (buffer, watch)
+    }
+
+    /// Gives buffers whenever some that are out may have turned out to be slow. One of those who wait does
+    /// so at a time.
+    async fn watch(&self) -> Infallible {
+        let _watch = self.inner.watch.lock().await;
+        loop {
+            sleep(ON_ITS_WAY).await;
+            self.inner.give();
+        }
     }
 
     /// Bytes of the buffers that are out.
@@ -146,6 +177,7 @@ impl Inner {
         // What members have of their own is memory for a bad day: one of them is kept.
         state.free.put(place.class, bytes, self.bounds.shared + CLASSES[1]);
         let size = CLASSES[place.class];
+        state.on_their_way.retain(|(given, ..)| *given != place.given);
         if place.is_own {
             state.own_out -= size;
         } else {
@@ -172,9 +204,14 @@ impl State {
     /// member that has the fewest out, and among such ones of the one whose turn is longest ago.
     fn next(&mut self, inner: &Arc<Inner>) -> Option<(oneshot::Sender<Buffer>, Place)> {
         self.forget_those_who_left();
+        let now = Instant::now();
+        let on_their_way = self.on_their_way(now);
         let (bounds, own_out, shared_out) = (&inner.bounds, self.own_out, self.shared_out);
         let place = |member: &Member| {
             let size = CLASSES[member.waiting.front()?.class];
+            if on_their_way + size > bounds.on_their_way {
+                return None;
+            }
             if !member.has_own && own_out + size <= bounds.own {
                 return Some(true);
             }
@@ -193,9 +230,18 @@ impl State {
         member.turn = self.given;
         let out = if is_own { &mut self.own_out } else { &mut self.shared_out };
         *out += CLASSES[waiting.class];
-        let (inner, since) = (Arc::clone(inner), Instant::now());
+        self.on_their_way.push_back((self.given, now, CLASSES[waiting.class]));
+        let (inner, given) = (Arc::clone(inner), self.given);
         let Waiting { class, give, gone } = waiting;
-        Some((give, Place { inner, member: node, class, is_own, since, _gone: gone }))
+        Some((give, Place { inner, member: node, class, is_own, given, since: now, _gone: gone }))
+    }
+
+    /// Bytes that are on their way. Those that are out for too long are no more.
+    fn on_their_way(&mut self, now: Instant) -> usize {
+        while self.on_their_way.front().is_some_and(|(_, given, _)| now - *given >= ON_ITS_WAY) {
+            self.on_their_way.pop_front();
+        }
+        self.on_their_way.iter().map(|(.., size)| size).sum()
     }
 
     fn forget_those_who_left(&mut self) {
@@ -212,6 +258,7 @@ pub(crate) struct Place {
     member: NodeId,
     class: usize,
     is_own: bool,
+    given: u64,
     since: Instant,
     /// Dropped with the place, which tells the watcher.
     _gone: oneshot::Sender<()>,
@@ -240,8 +287,13 @@ mod tests {
 
     use futures::FutureExt;
 
-    const BOUNDS: Bounds =
-        Bounds { own: 4 * CLASSES[1], shared: CLASSES[2] + CLASSES[1], least: 1, most: 8 };
+    const BOUNDS: Bounds = Bounds {
+        own: 4 * CLASSES[1],
+        shared: CLASSES[2] + CLASSES[1],
+        least: 1,
+        most: 8,
+        on_their_way: usize::MAX,
+    };
 
     fn node(n: u8) -> NodeId {
         NodeId::from_bytes([n; 32])
@@ -295,6 +347,44 @@ mod tests {
         held.resize(1);
         drop((held, given, waiting));
         assert_eq!(places.out(), 0, "what was given to those who left, too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_has_few_buffers_at_once_and_waits_for_no_slow_one() {
+        let places =
+            Places::new(Bounds { own: 64 * CLASSES[1], on_their_way: CLASSES[2], ..BOUNDS });
+        let few = CLASSES[2] / CLASSES[1];
+        let begun = Instant::now();
+        let mut waiting = VecDeque::from_iter((0..20).map(|n| {
+            let places = places.clone();
+            tokio::spawn(async move { places.take(node(n), 1 << 20).await })
+        }));
+        // Whoever gives back at once lets the next one go on at once.
+        for _ in 0..4 {
+            drop(waiting.pop_front().unwrap().await.unwrap());
+            assert!(places.out() <= CLASSES[2], "{}", places.out());
+        }
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        // Those who keep theirs hold the others up for a moment each time, and not longer.
+        let rounds = u32::try_from(waiting.len().div_ceil(few)).unwrap();
+        let mut kept = Vec::new();
+        for one in waiting {
+            kept.push(one.await.unwrap());
+        }
+        assert_eq!(places.out(), 16 * CLASSES[1]);
+        assert!(begun.elapsed() <= 2 * rounds * ON_ITS_WAY, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_watches_for_all_may_leave() {
+        let places = Places::new(Bounds { on_their_way: CLASSES[2], ..BOUNDS });
+        let _slow = places.take(node(1), crate::buffers::MAX_BUFFER).await;
+        let mut first = Box::pin(places.take(node(2), 1));
+        assert!(futures::poll!(&mut first).is_pending(), "it watches");
+        let mut second = Box::pin(places.take(node(3), 1));
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(first);
+        assert_eq!(second.await.len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -24,12 +24,24 @@ pub(crate) struct Pools {
 /// Places of chunks that arrive: one of 1 MiB for each of 32 members that begin one and do not go
 /// on, and twelve that are shared. A member may have them all: its streams wait for each other's
 /// bytes.
-const INTAKE: Bounds =
-    Bounds { own: 32 * CLASSES[1], shared: 12 << 20, least: usize::MAX, most: usize::MAX };
+const INTAKE: Bounds = Bounds {
+    own: 32 * CLASSES[1],
+    shared: 12 << 20,
+    least: usize::MAX,
+    most: usize::MAX,
+    on_their_way: usize::MAX,
+};
 
 /// Places of chunks that leave: one of 1 MiB for each of the 64 members that may be connected, or
-/// one of 4 MiB for sixteen, and eight more of 1 MiB for members that take them fast.
-const SERVE: Bounds = Bounds { own: 64 * CLASSES[1], shared: 8 << 20, least: 1, most: 8 };
+/// one of 4 MiB for sixteen, and eight more of 1 MiB for members that take them fast. Of members that
+/// take them fast, sixteen of 1 MiB are enough for two cores and for a line of 2 Gbit/s.
+const SERVE: Bounds = Bounds {
+    own: 64 * CLASSES[1],
+    shared: 8 << 20,
+    least: 1,
+    most: 8,
+    on_their_way: 16 * CLASSES[1],
+};
 
 impl Default for Pools {
     fn default() -> Pools {
