@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Names,
     Tags,
     Config,
+    /// The list of data directories, outside of them.
+    Known,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             "keyring" => Self::Keyring,
             "opens" => Self::Opens,
             "members" => Self::Members,
+            "home/stash/data-directories" => Self::Known,
             "lock" | "store/LOCK" => return Ok(None),
             path if path.starts_with("store/log/") => Self::Log,
             path if path.starts_with("store/index/") => Self::Index,
@@ -65,6 +68,7 @@ impl Kind {
             Self::Names => "names",
             Self::Tags => "tags",
             Self::Config => "config.toml",
+            Self::Known => "data-directories",
         }
     }
 
@@ -75,10 +79,13 @@ impl Kind {
                 !matches!(self, Self::Ballast | Self::Keyring | Self::Config)
             }
             Verdict::Refused => matches!(self, Self::Format | Self::Keyring | Self::Config),
-            // A ballast means nothing; a block of an index may not be asked for; a changed value that can still be
+            // A ballast means nothing; what the list names no more is noted anew at the next start; a block of an index may not be asked for; a changed value that can still be
             // read is believed: there is nothing to check a configuration against.
             Verdict::Unnoticed => {
-                matches!(self, Self::Ballast | Self::Names | Self::Tags | Self::Config)
+                matches!(
+                    self,
+                    Self::Ballast | Self::Names | Self::Tags | Self::Config | Self::Known
+                )
             }
         };
         ensure!(allowed, "it was {}", verdict.word());
