@@ -16,7 +16,7 @@ use stash_crypto::NodeId;
 use crate::door::Hello;
 use crate::founder::writers::unpack_cuts;
 use crate::ledger::tickets;
-use crate::message::{self, MAX_ADDRESSES, Put, PutReply, Reply, Request};
+use crate::message::{self, MAX_ADDRESSES, MAX_OFFERED, Put, PutReply, Reply, Request};
 
 /// The first message of a stream.
 pub fn request(bytes: &[u8]) -> bool {
@@ -97,7 +97,7 @@ pub fn lists(bytes: &[u8]) -> bool {
     }
     let references = message::unpack_references(list);
     if let Ok(references) = &references {
-        assert!(references.len() <= MAX_ADDRESSES);
+        assert!(references.len() <= MAX_OFFERED);
         assert_eq!(message::pack_references(references).as_ref(), list);
     }
     let flags = message::flags(list, count);

@@ -15,7 +15,7 @@ pub(crate) use encoding::{
     unpack_hashes, unpack_references,
 };
 pub(crate) use limits::{
-    CUTS_PAGE, HOLDING_PAGE, LogId, MAX_ADDRESSES, MAX_CLAIM_BYTES, MAX_ENTRY_BYTES,
+    CUTS_PAGE, HOLDING_PAGE, LogId, MAX_ADDRESSES, MAX_CLAIM_BYTES, MAX_ENTRY_BYTES, MAX_OFFERED,
     MAX_RECORD_BYTES,
 };
 pub(crate) use put::{Put, PutReply, RecordResult};

@@ -40,7 +40,7 @@ use crate::transfer::rooms::Rooms;
 use crate::transfer::sources::Sources;
 use crate::transfer::suspects::Suspects;
 use crate::transfer::under_replicated::UnderReplicated;
-use crate::turn::Turn;
+use crate::turn::{Shares, Turn};
 
 /// The state of what goes between this node and others.
 pub(crate) struct Transfer {
@@ -51,6 +51,11 @@ pub(crate) struct Transfer {
     pub background: Background,
     /// Chunks that evictions under way want to drop: they are proven to nobody.
     pub evicting: Evicting,
+    /// Places for the leases of a member's put streams.
+    pub leasing: Shares,
+    /// Places for messages of records on a member's put streams, from their coming until their answer has
+    /// left.
+    pub committing: Shares,
     /// Records that have fewer copies than members.
     pub under_replicated: UnderReplicated,
     /// Records on their way to a member, which need not be read from the log as well.

@@ -11,32 +11,48 @@ use crate::lock::lock;
 /// Pieces of work of one kind under way: the second goes on when the first meets a disk that hangs.
 const AT_ONCE: usize = 2;
 
+/// Places of members: each has as many, whatever it asks for, and whatever the others do.
+#[derive(Debug)]
+pub(crate) struct Shares {
+    places: usize,
+    each: Mutex<BTreeMap<NodeId, Arc<Semaphore>>>,
+}
+
+impl Shares {
+    pub(crate) fn new(places: usize) -> Shares {
+        Shares { places, each: Mutex::default() }
+    }
+
+    /// The places of a member.
+    pub(crate) fn of(&self, member: NodeId) -> Arc<Semaphore> {
+        let mut each = lock(&self.each);
+        // Whoever has none and waits for none holds no clone.
+        each.retain(|_, own| Arc::strong_count(own) > 1);
+        let own = each.entry(member).or_insert_with(|| Arc::new(Semaphore::new(self.places)));
+        Arc::clone(own)
+    }
+}
+
 /// Turns of members: each has one piece of work under way or in the queue, and the queue is served
 /// in order. So a member waits for one piece of each other member at most, however many those ask
 /// for.
 #[derive(Debug)]
 pub(crate) struct Turn {
     all: Arc<Semaphore>,
-    /// A permit for each member that works or waits.
-    each: Mutex<BTreeMap<NodeId, Arc<Semaphore>>>,
+    each: Shares,
 }
 
 impl Default for Turn {
     fn default() -> Turn {
-        Turn { all: Arc::new(Semaphore::new(AT_ONCE)), each: Mutex::default() }
+        Turn { all: Arc::new(Semaphore::new(AT_ONCE)), each: Shares::new(1) }
     }
 }
 
 impl Turn {
     /// Waits for a member's turn, which lasts while what is returned lives.
     pub(crate) async fn of(&self, member: NodeId) -> [OwnedSemaphorePermit; 2] {
-        let own = {
-            let mut each = lock(&self.each);
-            // Whoever neither works nor waits holds no clone.
-            each.retain(|_, own| Arc::strong_count(own) > 1);
-            Arc::clone(each.entry(member).or_insert_with(|| Arc::new(Semaphore::new(1))))
-        };
-        let own = own.acquire_owned().await.expect("the semaphore is never closed");
+        let own =
+            self.each.of(member).acquire_owned().await.expect("the semaphore is never closed");
         let all = Arc::clone(&self.all).acquire_owned().await;
         [own, all.expect("the semaphore is never closed")]
     }
@@ -73,6 +89,6 @@ mod tests {
         drop(first);
         assert!(turn.of(node(1)).now_or_never().is_some());
         drop(turn.of(node(2)));
-        assert!(lock(&turn.each).len() <= 2, "who is done is forgotten");
+        assert!(lock(&turn.each.each).len() <= 2, "who is done is forgotten");
     }
 }

@@ -24,6 +24,17 @@ impl Address {
     }
 }
 
+/// The first eight bytes of an address. Leases are kept by these: where two blobs have the same, a lease
+/// on one keeps both, and nothing is collected that should not be.
+pub(crate) type Mark = u64;
+
+impl Address {
+    pub(crate) fn mark(&self) -> Mark {
+        let [first, ..] = self.0.as_chunks().0 else { unreachable!("32 bytes") };
+        Mark::from_le_bytes(*first)
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&crate::hex::encode(&self.0))

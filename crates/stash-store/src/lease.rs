@@ -1,11 +1,12 @@
 //! Keeping blobs from being collected while a record that names them is on its way.
 
+use crate::address::Mark;
 use crate::open::Open;
 use crate::sync::{Arc, Mutex, lock};
 use crate::{Address, ReadError};
 
 /// Blobs that one lease may name: those of a file of 1 TiB in chunks of 4 MiB four times over;
-/// about 100 bytes of memory each.
+/// about 40 bytes of memory each.
 pub const MAX_LEASED: usize = 1_048_576;
 
 /// Why a lease was not extended. Nothing changed.
@@ -29,7 +30,7 @@ pub enum LeaseError {
 #[derive(Debug)]
 pub struct Lease {
     open: Arc<Open>,
-    held: Mutex<Vec<Address>>,
+    held: Mutex<Vec<Mark>>,
 }
 
 impl Lease {
@@ -45,7 +46,7 @@ impl Lease {
         }
         // First the lease, then the question: or else it could be collected in between.
         self.open.stage.lease(addresses);
-        held.extend_from_slice(addresses);
+        held.extend(addresses.iter().map(Address::mark));
         drop(held);
         Ok(self.open.here(addresses)?)
     }

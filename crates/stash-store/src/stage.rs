@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 
+use crate::address::Mark;
 use crate::budget::{Budget, Claim};
 use crate::disk::DiskFile;
 use crate::entry::Place;
@@ -86,7 +87,7 @@ struct State {
     /// Being evicted or collected: their files go before the index says so.
     evicting: HashSet<Address>,
     /// Not to be collected, and how often that was asked for.
-    leased: HashMap<Address, u32>,
+    leased: HashMap<Mark, u32>,
     /// Found damaged, which the index does not say yet: the blobs that it says lie there, and not
     /// those that have taken their place since.
     damaged: HashMap<Address, Place>,
@@ -394,7 +395,7 @@ impl Stage {
     /// [`Stage::evicted`]. False, and nothing is done, if it is leased or on its way in.
     pub(crate) fn collecting(&self, address: &Address) -> bool {
         let mut state = self.lock();
-        if state.leased.contains_key(address) || state.pending.contains_key(address) {
+        if state.leased.contains_key(&address.mark()) || state.pending.contains_key(address) {
             return false;
         }
         state.evicting.insert(*address)
@@ -421,26 +422,31 @@ impl Stage {
     pub(crate) fn lease(&self, addresses: &[Address]) {
         let mut state = self.lock();
         for address in addresses {
-            *state.leased.entry(*address).or_insert(0) += 1;
+            *state.leased.entry(address.mark()).or_insert(0) += 1;
         }
     }
 
     /// Takes back as many leases.
-    pub(crate) fn end_lease(&self, addresses: &[Address]) {
+    pub(crate) fn end_lease(&self, marks: &[Mark]) {
         let mut state = self.lock();
-        for address in addresses {
-            if let Some(count) = state.leased.get_mut(address) {
+        for mark in marks {
+            if let Some(count) = state.leased.get_mut(mark) {
                 *count -= 1;
                 if *count == 0 {
-                    state.leased.remove(address);
+                    state.leased.remove(mark);
                 }
             }
+        }
+        // A burst of leases leaves no memory taken.
+        let leased = state.leased.len();
+        if leased < state.leased.capacity() / 4 {
+            state.leased.shrink_to(2 * leased);
         }
     }
 
     pub(crate) fn is_leased(&self, address: &Address) -> bool {
         let state = self.lock();
-        state.leased.contains_key(address) || state.pending.contains_key(address)
+        state.leased.contains_key(&address.mark()) || state.pending.contains_key(address)
     }
 
     pub(crate) fn evicted(&self, addresses: &[Address]) {

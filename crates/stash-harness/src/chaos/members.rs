@@ -95,9 +95,10 @@ pub(super) fn run(
     cluster.finish(report)
 }
 
-/// A ticket for an owner, then those for keepers: one a member.
+/// A ticket a member: for an owner, those for keepers, and for an owner that is no friend.
 fn invite(node: &Node, members: usize) -> Result<Vec<String>> {
-    let roles = [Role::Owner].into_iter().chain(vec![Role::Keeper; members - 1]);
+    let keepers = vec![Role::Keeper; members - 2];
+    let roles = [Role::Owner].into_iter().chain(keepers).chain([Role::Owner]);
     roles.map(|role| ticket(node, role)).collect()
 }
 
@@ -184,6 +185,39 @@ fn measure(
         now.now_kib <= memory.now_kib + LEFT,
         "the node has {} where it had {}",
         machine::mib(now.now_kib),
+        machine::mib(memory.now_kib)
+    );
+    crowd.go_on()?;
+
+    let begun = Instant::now();
+    let burst = gets(crowd.case("burst")?);
+    let at_worst = step(report, node, "beside a greedy owner", &text(burst), begun)?;
+    ensure!(
+        burst.holds(MEDIAN, alone, is_timed),
+        "beside a greedy owner: {}, alone: {}",
+        text(burst),
+        text(alone)
+    );
+    ensure!(
+        at_worst.peak_kib <= RESIDENT + if is_timed { 0 } else { UNTIMED },
+        "the node took {} beside a greedy owner",
+        machine::mib(at_worst.peak_kib)
+    );
+    crowd.go_on()?;
+
+    let begun = Instant::now();
+    let over = gets(crowd.case("over")?);
+    let left = step(report, node, "after it", &text(over), begun)?;
+    ensure!(
+        over.holds(MEDIAN, alone, is_timed),
+        "after it: {}, alone: {}",
+        text(over),
+        text(alone)
+    );
+    ensure!(
+        left.now_kib <= memory.now_kib + LEFT,
+        "the node has {} where it had {}",
+        machine::mib(left.now_kib),
         machine::mib(memory.now_kib)
     );
     crowd.go_on()

@@ -1,14 +1,16 @@
-//! Members that are no friends: one that is slow, one that is silent, and one that means it.
+//! Members that are no friends: one that is slow, one that is silent, one that means it, and an owner that
+//! puts what it never ends.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use stash_crypto::ChunkRef;
+use futures::future::join_all;
+use stash_crypto::{Address, ChunkRef};
 use stash_p2p::{Class, Limits, RecvStream};
 use tokio::time::sleep;
 
 use crate::Failure;
-use crate::member::{Ask, Member, Session, Together, bytes, narrow, usual};
+use crate::member::{Ask, Member, Put, Session, Together, bytes, narrow, usual};
 
 /// Gets under way at once by one that catches up over a slow line.
 const CATCHING_UP: usize = 7;
@@ -85,6 +87,95 @@ pub(crate) async fn hostile(mut member: Member, chunks: Arc<Vec<ChunkRef>>) -> R
         if let Ok(session) = member.connect().await {
             act(evicts(&session, &chunks)).await;
         }
+    }
+}
+
+/// Chunks that a put stream may have on offer.
+const OFFERED: usize = 256;
+
+/// Far more than that.
+const TOO_MANY: usize = 4_096;
+
+/// Records in a message, at most.
+const RECORDS: usize = 1_024;
+
+/// Puts on all the streams that it may have, and more, for ever: offers without bytes, chunks without
+/// records, records that are none, whose answers it does not read.
+pub(crate) async fn greedy(member: Member) -> Result<(), Failure> {
+    loop {
+        if let Ok(session) = member.connect().await {
+            let puts = many_puts(&session).await;
+            let _held = act(on_all(puts, offers::<TOO_MANY>)).await;
+            sleep(ACT).await;
+        }
+        if let Ok(session) = member.connect().await {
+            let puts = many_puts(&session).await;
+            let _held = act(on_all(puts, offers::<OFFERED>)).await;
+            sleep(ACT).await;
+        }
+        if let Ok(session) = member.connect().await {
+            let puts = many_puts(&session).await;
+            let _held = act(on_all(puts, without_records)).await;
+            sleep(ACT).await;
+        }
+        if let Ok(session) = member.connect().await {
+            let puts = many_puts(&session).await;
+            let _held = act(on_all(puts, no_records)).await;
+            sleep(ACT).await;
+        }
+    }
+}
+
+/// As many put streams as the node lets it open at once.
+async fn many_puts(session: &Session) -> Vec<Put> {
+    let mut puts = Vec::new();
+    let open = async {
+        while puts.len() < STREAMS {
+            let class = if puts.len() % 2 == 0 { Class::Control } else { Class::Bulk };
+            puts.push(session.open_put(class).await?);
+        }
+        Ok::<_, Failure>(())
+    };
+    act(open).await;
+    puts
+}
+
+/// Does something on each stream; the streams stay open whatever comes of it.
+async fn on_all(
+    mut puts: Vec<Put>,
+    what: impl AsyncFn(&mut Put) -> Result<(), Failure>,
+) -> Result<Vec<Put>, Failure> {
+    // A stream that was reset ends alone.
+    join_all(puts.iter_mut().map(|put| act(what(put)))).await;
+    Ok(puts)
+}
+
+/// Offers of chunks that never come.
+async fn offers<const COUNT: usize>(put: &mut Put) -> Result<(), Failure> {
+    let random = |_| ChunkRef { address: Address::from_bytes(rand::random()), sealed_len: 4_096 };
+    loop {
+        let chunks: Vec<ChunkRef> = (0..COUNT).map(random).collect();
+        put.offer(&chunks).await?;
+        put.wanted().await?;
+    }
+}
+
+/// Chunks of the least length, as fast as they are taken, that no record names.
+async fn without_records(put: &mut Put) -> Result<(), Failure> {
+    loop {
+        let all: Vec<[u8; 48]> =
+            (0..OFFERED).map(|_| std::array::from_fn(|_| rand::random())).collect();
+        let refs = all.iter().map(|one| ChunkRef { address: Address::of(one), sealed_len: 48 });
+        put.offer(&refs.collect::<Vec<_>>()).await?;
+        put.wanted().await?;
+        put.data(all.concat()).await?;
+    }
+}
+
+/// Records that no decoder takes, as many as fit.
+async fn no_records(put: &mut Put) -> Result<(), Failure> {
+    loop {
+        put.records(vec![bytes(&[7; 180]); RECORDS]).await?;
     }
 }
 

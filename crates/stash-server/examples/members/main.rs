@@ -4,8 +4,8 @@
 //! figures after each case; the next case begins when it says so, by a line.
 //!
 //! `cargo run --release -p stash-server --example members -- SECONDS TICKETS`, where the file TICKETS
-//! has a ticket a line: one for an owner first, which asks everything after each case, then as many
-//! for keepers as there are to be members. The node must hold a file of some chunks of 1 MiB.
+//! has a ticket a line: one for an owner first, which asks everything after each case, then those for
+//! keepers, and at last one for an owner that is no friend. The node must hold a file of some chunks of 1 MiB.
 
 #![expect(clippy::print_stdout, reason = "the lines are what it is for")]
 
@@ -21,6 +21,7 @@ use futures::future::{join_all, try_join_all};
 use futures::stream::{StreamExt, TryStreamExt, iter};
 use stash_crypto::{ChunkRef, Ticket};
 use stash_p2p::{Bandwidth, Rate};
+use tokio::task::JoinHandle;
 
 use crate::member::{Member, Session, narrow, usual};
 
@@ -28,6 +29,9 @@ pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
 /// Longest wait for anything that a member asks for.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Time in which an owner has done each thing once that it never ends.
+const BURST: Duration = Duration::from_secs(20);
 
 /// Time that the others are at it before their effect on the rest is measured.
 const BEFORE: Duration = Duration::from_secs(2);
@@ -92,12 +96,13 @@ async fn run(tickets: &[Ticket], time: Duration) -> Result<(), Failure> {
     owner.everything(&other, &chunks).await?;
     report("all", &figures(&each.concat()))?;
 
-    // The last three of the members turn into others, with the same keys.
-    let mut sessions = sessions.into_iter().rev().skip(3);
-    let measured = sessions.next_back().ok_or("five tickets are needed")?;
+    // The last four of the members turn into others, with the same keys.
+    let mut sessions = sessions.into_iter().rev().skip(4);
+    let measured = sessions.next_back().ok_or("six tickets are needed")?;
     let idle: Vec<Session> = sessions.collect();
     let mut cast = members.into_iter().rev();
-    let mut take = || cast.next().ok_or("five tickets are needed");
+    let mut take = || cast.next().ok_or("six tickets are needed");
+    let greedy = take()?;
     let down = Rate::new(128 << 10).ok();
     let slow = take()?.again(narrow(Bandwidth { up: None, down }))?;
     let (silent, hostile) = (take()?.again(narrow(Bandwidth::default()))?, take()?);
@@ -111,19 +116,36 @@ async fn run(tickets: &[Ticket], time: Duration) -> Result<(), Failure> {
     let beside = gets(&measured, &chunks, time).await?;
     owner.everything(&other, &chunks).await?;
     report("beside", &figures(&beside))?;
-    for one in &at_work {
-        one.abort();
-    }
-    for one in at_work {
-        if let Ok(Err(error)) = one.await {
-            return Err(format!("one of those who are no friends gave up: {error}").into());
-        }
-    }
+    end(at_work).await?;
     drop((slow, silent, idle));
     tokio::time::sleep(BEFORE).await;
     let after = gets(&measured, &chunks, time).await?;
     owner.everything(&other, &chunks).await?;
-    report("after", &figures(&after))
+    report("after", &figures(&after))?;
+
+    let at_work = [tokio::spawn(hostile::greedy(greedy))];
+    tokio::time::sleep(BEFORE).await;
+    let burst = gets(&measured, &chunks, time.max(BURST)).await?;
+    owner.everything(&other, &chunks).await?;
+    report("burst", &figures(&burst))?;
+    end(at_work).await?;
+    tokio::time::sleep(BEFORE).await;
+    let over = gets(&measured, &chunks, time).await?;
+    owner.everything(&other, &chunks).await?;
+    report("over", &figures(&over))
+}
+
+/// Ends those who are no friends. None of them ends by itself.
+async fn end(
+    at_work: impl IntoIterator<Item = JoinHandle<Result<(), Failure>>>,
+) -> Result<(), Failure> {
+    for one in at_work {
+        one.abort();
+        if let Ok(Err(error)) = one.await {
+            return Err(format!("one of those who are no friends gave up: {error}").into());
+        }
+    }
+    Ok(())
 }
 
 /// Gets one chunk after the other; how long each took.

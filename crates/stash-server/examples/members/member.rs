@@ -17,7 +17,7 @@ use stash_crypto::{
 };
 use stash_p2p::{
     Bandwidth, Claim, Class, Endpoint, Events, Frame, Gate, GateError, Limits, Peer, PublicKey,
-    Realm, RecvStream, StaticSecret,
+    Realm, RecvStream, SendStream, StaticSecret,
 };
 use stash_server::join;
 use tokio::time::timeout;
@@ -47,6 +47,7 @@ pub(crate) enum Ask {
     Cuts { list: ByteBuf, from: u64 },
     Confirmed { confirmation: ByteBuf },
     Put {},
+    Offer { chunks: ByteBuf },
     Records { records: Vec<ByteBuf> },
 }
 
@@ -91,6 +92,7 @@ enum Answer {
     Ids(IgnoredAny),
     Hashes(IgnoredAny),
     Results(IgnoredAny),
+    Want(IgnoredAny),
 }
 
 /// As a node is limited, on one connection.
@@ -345,14 +347,54 @@ impl Session {
     /// Puts one record that names no chunks.
     async fn put(&self, record: &[u8]) -> Result<(), Failure> {
         let put = async {
-            let (mut send, mut recv) = self.peer.open(Class::Control).await?.split();
-            send.message(rmp_serde::to_vec_named(&Ask::Put {})?).await?;
-            let records = Ask::Records { records: vec![bytes(record)] };
-            send.message(rmp_serde::to_vec_named(&records)?).await?;
-            send.finish();
-            decode(recv.next().await?).map(drop)
+            let mut put = self.open_put(Class::Control).await?;
+            put.records(vec![bytes(record)]).await?;
+            put.send.finish();
+            decode(put.recv.next().await?).map(drop)
         };
         timeout(PATIENCE, put).await?
+    }
+
+    /// Opens a put stream (B.3).
+    pub(crate) async fn open_put(&self, class: Class) -> Result<Put, Failure> {
+        let (send, recv) = self.peer.open(class).await?.split();
+        let mut put = Put { send, recv };
+        put.say(&Ask::Put {}).await?;
+        Ok(put)
+    }
+}
+
+/// A put stream.
+pub(crate) struct Put {
+    send: SendStream,
+    recv: RecvStream,
+}
+
+impl Put {
+    async fn say(&mut self, ask: &Ask) -> Result<(), Failure> {
+        Ok(self.send.message(rmp_serde::to_vec_named(ask)?).await?)
+    }
+
+    pub(crate) async fn offer(&mut self, chunks: &[ChunkRef]) -> Result<(), Failure> {
+        let mut packed = Vec::new();
+        for chunk in chunks {
+            packed.extend_from_slice(chunk.address.as_bytes());
+            packed.extend_from_slice(&chunk.sealed_len.to_le_bytes());
+        }
+        self.say(&Ask::Offer { chunks: ByteBuf::from(packed) }).await
+    }
+
+    /// Waits for an answer, and takes it for one to an offer of which all is wanted.
+    pub(crate) async fn wanted(&mut self) -> Result<(), Failure> {
+        decode(self.recv.next().await?).map(drop)
+    }
+
+    pub(crate) async fn data(&mut self, bytes: Vec<u8>) -> Result<(), Failure> {
+        Ok(self.send.data(bytes).await?)
+    }
+
+    pub(crate) async fn records(&mut self, records: Vec<ByteBuf>) -> Result<(), Failure> {
+        self.say(&Ask::Records { records }).await
     }
 }
 

@@ -16,6 +16,7 @@ use crate::founder::{Founder, admit};
 use crate::layers::Layers;
 use crate::ledger::author::Author;
 use crate::ledger::cursor::Stretches;
+use crate::ledger::lease;
 use crate::ledger::name_locks::NameLocks;
 use crate::ledger::roster::Roster;
 use crate::ledger::{Aside, LedgerError, progress};
@@ -34,11 +35,12 @@ use crate::transfer::background::Background;
 use crate::transfer::damage::DamageList;
 use crate::transfer::evict::flag;
 use crate::transfer::in_flight::InFlight;
+use crate::transfer::intake;
 use crate::transfer::restored::Restored;
 use crate::transfer::rooms::Rooms;
 use crate::transfer::suspects::Suspects;
 use crate::transfer::under_replicated::UnderReplicated;
-use crate::turn::Turn;
+use crate::turn::{Shares, Turn};
 use crate::upkeep::house::House;
 use crate::upkeep::repairs::Repairs;
 use crate::upkeep::{Upkeep, challenge};
@@ -120,6 +122,8 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Layers, Events), StartErro
         evicting: flag::Evicting::default(),
         under_replicated: UnderReplicated::load(&store)?,
         in_flight: InFlight::default(),
+        leasing: Shares::new(lease::MEMBER),
+        committing: Shares::new(intake::COMMITTING),
         comparing: Turn::default(),
         proving: Turn::default(),
         suspects: Suspects::load(&store)?,

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
 use stash_crypto::{Address, ChunkRef, RecordHash};
 
-use crate::message::limits::{ITEM, MAX_ADDRESSES, REFERENCE};
+use crate::message::limits::{ITEM, MAX_ADDRESSES, MAX_OFFERED, REFERENCE};
 
 /// Encodes a message. The types above always encode.
 #[must_use]
@@ -87,10 +87,10 @@ pub(crate) fn pack_references<'a>(chunks: impl IntoIterator<Item = &'a ChunkRef>
 ///
 /// # Errors
 ///
-/// [`Malformed`] when the length is no multiple of 36 or above [`MAX_ADDRESSES`] references.
+/// [`Malformed`] when the length is no multiple of 36 or above [`MAX_OFFERED`] references.
 pub(crate) fn unpack_references(bytes: &[u8]) -> Result<Vec<ChunkRef>, Malformed> {
     let (chunks, rest) = bytes.as_chunks::<REFERENCE>();
-    if !rest.is_empty() || chunks.len() > MAX_ADDRESSES {
+    if !rest.is_empty() || chunks.len() > MAX_OFFERED {
         return Err(Malformed(format!("{} bytes are no list of references", bytes.len())));
     }
     let reference = |bytes: &[u8; REFERENCE]| {

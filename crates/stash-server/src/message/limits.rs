@@ -3,6 +3,10 @@
 /// Addresses in one message, at most: 128 KiB of the 256 KiB that a message may have.
 pub(crate) const MAX_ADDRESSES: usize = 4_096;
 
+/// Chunks in one offer, and chunks of one put stream that are offered and not yet here, at most: a member
+/// may have 64 streams, and each such chunk costs some 150 bytes.
+pub(crate) const MAX_OFFERED: usize = 256;
+
 /// Bytes of records in one message, at most: leaves room for the map around them.
 pub(crate) const MAX_RECORD_BYTES: usize = 192 << 10;
 

@@ -173,7 +173,7 @@ type Decoder = (&'static str, usize, fn(usize) -> bool);
 const DECODERS: &[Decoder] = &[
     ("addresses", 4_096, |count| unpack(&vec![0; 32 * count]).is_ok()),
     ("hashes", 4_096, |count| unpack_hashes(&vec![0; 32 * count]).is_ok()),
-    ("references", 4_096, |count| unpack_references(&vec![0; 36 * count]).is_ok()),
+    ("references", 256, |count| unpack_references(&vec![0; 36 * count]).is_ok()),
     ("cuts", 4_096, |count| unpack_cuts(&cuts(count)).is_some()),
     ("prefixes", 64, |count| difference::prefixes(&vec![0; count], 1).is_some()),
     ("no prefixes", 0, |count| difference::prefixes(&vec![0; count], 0).is_some()),

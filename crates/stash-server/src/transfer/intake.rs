@@ -1,6 +1,6 @@
 //! The responder's end of a put stream: chunks come in, are checked and staged, then records.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,15 +11,16 @@ use stash_crypto::chunk::CHUNK_OVERHEAD;
 use stash_crypto::{Address, ChunkRef, NodeId, Record, Role};
 use stash_p2p::{Frame, RecvStream, SendStream, StreamError};
 use stash_store::{Blob, Reservation, StageError, Store};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::buffers::buffer::{Buffer, MAX_BUFFER};
-use crate::ledger::lease::Leases;
+use crate::ledger::lease::{Leases, Mark, mark};
 use crate::ledger::{Chunks, at};
 use crate::message::{self, Put, PutReply, RecordResult};
+use crate::rpc::time_for;
 use crate::transfer::Transfer;
 use crate::transfer::accept::accept;
 
@@ -35,8 +36,15 @@ const STAGING: usize = 3;
 /// Commits whose results are still to be sent, per stream.
 const COMMITS: usize = 8;
 
-/// Chunks offered and wanted and not yet here, per stream.
-const EXPECTED: usize = 2 * message::MAX_ADDRESSES;
+/// Chunks that were asked for and are remembered as such, by eight bytes each. Beyond, one may be asked
+/// for twice.
+const ASKED: usize = 4_096;
+
+/// Messages of records that one member may have under way on all its put streams.
+pub(crate) const COMMITTING: usize = 16;
+
+/// Records in one message: more than the smallest ones that fit.
+const MAX_RECORDS: usize = 1_024;
 
 /// Reason why a put stream was given up. The sender's fault but for [`Fault::Store`].
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +69,10 @@ pub(crate) enum Fault {
     Store(#[from] StageError),
     #[error("the store cannot say what it has: {0}")]
     Read(#[from] stash_store::ReadError),
+    #[error("a message has more than {MAX_RECORDS} records")]
+    TooManyRecords,
+    #[error("its sender does not take the answers")]
+    Untaken,
     #[error("its sender is an owner no more")]
     Demoted,
     #[error("the stream's own tasks ended")]
@@ -77,13 +89,16 @@ pub(crate) async fn serve(
     let (wants, want_queue) = mpsc::channel(COMMITS);
     let (commits, commit_queue) = mpsc::channel(COMMITS);
     let abort = CancellationToken::new();
+    let leases = Leases::new(transfer.leasing.of(from));
+    let committing = transfer.committing.of(from);
     let replies = tokio::spawn(reply(send, want_queue, commit_queue, abort.clone()));
     let mut intake = Intake {
         transfer,
         from,
-        leases: Leases::new(),
+        leases,
+        committing,
         expected: VecDeque::new(),
-        asked: BTreeSet::new(),
+        asked: HashSet::new(),
         filling: None,
         full: Arc::default(),
         staging: JoinSet::new(),
@@ -96,8 +111,7 @@ pub(crate) async fn serve(
     }
     drop(intake);
     let replied = replies.await.map_err(|_| Fault::Stopped)?;
-    outcome?;
-    Ok(replied?)
+    replied.and(outcome)
 }
 
 /// A chunk of which a part has come.
@@ -116,14 +130,18 @@ struct Intake {
     leases: Leases,
     /// Chunks that were asked for, each with the room that is kept for it.
     expected: VecDeque<(ChunkRef, Reservation)>,
-    asked: BTreeSet<Address>,
+    asked: HashSet<Mark>,
     filling: Option<Filling>,
     /// True if some chunk found no room since the last records.
     full: Arc<AtomicBool>,
     staging: JoinSet<Result<(), Fault>>,
     wants: mpsc::Sender<PutReply>,
-    commits: mpsc::Sender<JoinHandle<Vec<RecordResult>>>,
+    committing: Arc<Semaphore>,
+    commits: mpsc::Sender<Commit>,
 }
+
+/// Records that are being stored, and the place that they and their results take.
+type Commit = (JoinHandle<Vec<RecordResult>>, OwnedSemaphorePermit);
 
 impl Intake {
     async fn run(&mut self, recv: &mut RecvStream) -> Result<(), Fault> {
@@ -163,6 +181,9 @@ impl Intake {
 
     async fn offered(&mut self, packed: &[u8]) -> Result<(), Fault> {
         let chunks = message::unpack_references(packed)?;
+        if chunks.len() + self.expected.len() > message::MAX_OFFERED {
+            return Err(Fault::TooMany);
+        }
         let sealed = |len: u32| (CHUNK_OVERHEAD..=MAX_BUFFER).contains(&(len as usize));
         if let Some(wrong) = chunks.iter().find(|chunk| !sealed(chunk.sealed_len)) {
             return Err(Fault::Length(wrong.sealed_len));
@@ -170,15 +191,15 @@ impl Intake {
         let addresses: Vec<_> = chunks.iter().map(|chunk| chunk.address).collect();
         let leases = self.leases.clone();
         let here = self.transfer.core.disk.run(move |store| leases.add(store, &addresses)).await?;
+        if self.asked.len() > ASKED {
+            self.asked.clear();
+        }
         let mut want = Vec::with_capacity(chunks.len());
         for (chunk, here) in chunks.into_iter().zip(here) {
-            let lacks = !here && self.asked.insert(chunk.address);
+            let lacks = !here && self.asked.insert(mark(&chunk.address));
             let room = if lacks { self.room(chunk.sealed_len)? } else { None };
             want.push(room.is_some());
             self.expected.extend(room.map(|room| (chunk, room)));
-        }
-        if self.expected.len() > EXPECTED {
-            return Err(Fault::TooMany);
         }
         let reply = PutReply::Want { chunks: message::bits(want) };
         self.wants.send(reply).await.map_err(|_| Fault::Stopped)
@@ -260,10 +281,15 @@ impl Intake {
 
     async fn records(&mut self, records: Vec<ByteBuf>) -> Result<(), Fault> {
         message::together(&records, message::MAX_RECORD_BYTES)?;
+        if records.len() > MAX_RECORDS {
+            return Err(Fault::TooManyRecords);
+        }
         if self.filling.is_some() || !self.expected.is_empty() {
             return Err(Fault::Early);
         }
         self.staged(0).await?;
+        let place = Arc::clone(&self.committing).acquire_owned().await;
+        let place = place.map_err(|_| Fault::Stopped)?;
         // What was asked for is here; should it vanish, it may be asked for again.
         self.asked.clear();
         let full = self.full.swap(false, Ordering::Relaxed);
@@ -287,7 +313,7 @@ impl Intake {
             transfer.core.disk.run(move |store| leases.release(store, &kept)).await;
             results
         });
-        self.commits.send(commit).await.map_err(|_| Fault::Stopped)
+        self.commits.send((commit, place)).await.map_err(|_| Fault::Stopped)
     }
 }
 
@@ -296,12 +322,14 @@ impl Intake {
 async fn reply(
     mut send: SendStream,
     mut wants: mpsc::Receiver<PutReply>,
-    mut commits: mpsc::Receiver<JoinHandle<Vec<RecordResult>>>,
+    mut commits: mpsc::Receiver<Commit>,
     abort: CancellationToken,
-) -> Result<(), StreamError> {
-    let mut current: Option<JoinHandle<Vec<RecordResult>>> = None;
+) -> Result<(), Fault> {
+    let mut current: Option<Commit> = None;
     let (mut wanting, mut committing) = (true, true);
     while wanting || committing || current.is_some() {
+        // Given back when the reply has left.
+        let mut place = None;
         let reply = tokio::select! {
             biased;
             () = abort.cancelled() => {
@@ -309,8 +337,8 @@ async fn reply(
                 return Ok(());
             }
             want = wants.recv(), if wanting => want,
-            done = async { current.as_mut().expect("guarded").await }, if current.is_some() => {
-                current = None;
+            done = async { (&mut current.as_mut().expect("guarded").0).await }, if current.is_some() => {
+                place = current.take().map(|(_, place)| place);
                 // A panic in a commit is a defect here; the sender learns that nothing is stored.
                 let Ok(results) = done else { break };
                 Some(PutReply::Results { results })
@@ -325,14 +353,17 @@ async fn reply(
             wanting = false;
             continue;
         };
+        let reply = message::encode(&reply);
+        let limit = time_for(reply.len());
         tokio::select! {
             biased;
-            sent = send.message(message::encode(&reply)) => sent?,
+            sent = timeout(limit, send.message(reply)) => sent.map_err(|_| Fault::Untaken)??,
             () = abort.cancelled() => {
                 send.reset(GIVEN_UP);
                 return Ok(());
             }
         }
+        drop(place);
     }
     send.finish();
     Ok(())

@@ -162,7 +162,7 @@ impl Upload {
         let lanes = transfer.core.connected().into_iter().map(lane).collect();
         let staging = Mutex::new(JoinSet::new());
         let transfer = Arc::clone(transfer);
-        let leases = Leases::new();
+        let leases = Leases::own();
         Upload {
             inner: Arc::new(Inner { transfer, wait, targets, lanes, staging, progress, leases }),
         }

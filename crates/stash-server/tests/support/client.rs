@@ -458,7 +458,7 @@ impl Session {
         records: &[&[u8]],
     ) -> Vec<Fate> {
         let mut put = self.put().await;
-        if !chunks.is_empty() {
+        for chunks in chunks.chunks(256) {
             let offered: Vec<_> = chunks.iter().map(|(chunk, _)| *chunk).collect();
             for (wanted, (_, bytes)) in put.offer(&offered).await.into_iter().zip(chunks) {
                 if wanted {

@@ -4,7 +4,7 @@ use serde_bytes::ByteBuf;
 use stash_crypto::{ChunkRef, Role};
 use stash_p2p::StreamError;
 
-use crate::client::{self, Answer, Ask, Client, Fate, next, pack, put_of, sealed, within};
+use crate::client::{self, Ask, Client, Fate, next, pack, put_of, sealed, within};
 use crate::scene::scene;
 use crate::unknown_chunk;
 
@@ -151,43 +151,48 @@ async fn lengths_that_no_sealed_chunk_has_reset_the_stream() {
 
 // Fault cases 22 and 29.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_offer_of_4096_chunks_is_answered_and_a_longer_one_resets_the_stream() {
+async fn an_offer_of_256_chunks_is_answered_and_a_longer_one_resets_the_stream() {
     let scene = scene().await;
-    let chunks: Vec<ChunkRef> = (0..4_097).map(|n| unknown_chunk(n, 500)).collect();
+    let chunks: Vec<ChunkRef> = (0..257).map(|n| unknown_chunk(n, 500)).collect();
     let mut put = scene.session.put().await;
-    assert_eq!(put.offer(&chunks[..4_096]).await, vec![true; 4_096]);
+    assert_eq!(put.offer(&chunks[..256]).await, vec![true; 256]);
     let mut put = scene.session.put().await;
     put.say_offer(&chunks).await.unwrap();
-    put.must_be_reset("4097 references").await;
+    put.must_be_reset("257 references").await;
     let mut put = scene.session.put().await;
     put.say(&client::Put::Offer { chunks: ByteBuf::from(vec![0; 35]) }).await.unwrap();
     put.must_be_reset("35 bytes of references").await;
     scene.works_on(0).await;
 }
 
-// Fault case 22: who offers and never sends is bounded.
+// Fault case 22, W10: who offers and never sends is bounded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn offers_without_end_reset_the_stream() {
+async fn more_than_256_chunks_on_offer_reset_the_stream() {
+    let scene = scene().await;
+    let sealed: Vec<_> = (0..3).map(|n| sealed(&scene.stash, &format!("small {n}"), 100)).collect();
+    let (first, bytes) = &sealed[0];
+    let others: Vec<_> = (0..255).map(|n| unknown_chunk(n, 500)).collect();
+    let mut put = scene.session.put().await;
+    assert_eq!(put.offer(&[*first]).await, [true]);
+    assert_eq!(put.offer(&others).await, [true; 255]);
+    // What has come is on offer no more.
+    put.data(bytes.clone()).await.unwrap();
+    assert_eq!(put.offer(&[sealed[1].0]).await, [true]);
+    put.say_offer(&[sealed[2].0]).await.unwrap();
+    put.must_be_reset("257 chunks on offer").await;
+    scene.works_on(0).await;
+}
+
+// W10.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_1024_records_in_a_message_reset_the_stream() {
     let scene = scene().await;
     let mut put = scene.session.put().await;
-    let mut reset = false;
-    for page in 0..16_u32 {
-        let first = page * 4_096;
-        let chunks: Vec<_> = (first..first + 4_096).map(|n| unknown_chunk(n, 500)).collect();
-        if put.say_offer(&chunks).await.is_err() {
-            reset = true;
-            break;
-        }
-        match within("a want or a reset", next(&mut put.recv)).await {
-            Ok(Some(Answer::Want { .. })) => {}
-            Err(StreamError::Reset(_)) => {
-                reset = true;
-                break;
-            }
-            other => panic!("offers without end were answered with {other:?}"),
-        }
-    }
-    assert!(reset, "65,536 chunks are outstanding on one stream");
+    let none: &[u8] = b"no record";
+    let fates = put.records(&vec![none; 1_024]).await;
+    assert!(fates.iter().all(|fate| matches!(fate, Fate::Refused { .. })), "{fates:?}");
+    put.say_records(&vec![none; 1_025]).await.unwrap();
+    put.must_be_reset("1025 records").await;
     scene.works_on(0).await;
 }
 
