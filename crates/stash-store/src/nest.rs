@@ -8,8 +8,9 @@ use crate::hex;
 
 /// How a 40-digit SHA-1 becomes a path: `levels` directories of `digits` digits each.
 ///
-/// The default, 2 by 2, gives 65,536 leaf directories. 5 by 8 is the layout of the project's seed:
-/// all 40 digits become directories.
+/// The default, one level of 2, gives 256 directories, which are soon all there: nothing has to be made for a
+/// new file, and one directory synced. Stores from before have 2 by 2. 5 by 8 is the layout of the
+/// project's seed: all 40 digits become directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nest {
     digits: u8,
@@ -52,7 +53,7 @@ impl Nest {
 
 impl Default for Nest {
     fn default() -> Nest {
-        Nest { digits: 2, levels: 2 }
+        Nest { digits: 2, levels: 1 }
     }
 }
 
@@ -61,7 +62,7 @@ impl Default for Nest {
 /// ```
 /// use stash_store::{Nest, nest};
 /// let path = nest(&[0xab; 20], Nest::default());
-/// assert_eq!(path.to_str().unwrap(), format!("ab/ab/{}", "ab".repeat(20)));
+/// assert_eq!(path.to_str().unwrap(), format!("ab/{}", "ab".repeat(20)));
 /// ```
 pub fn nest(sha1: &[u8; 20], layout: Nest) -> PathBuf {
     let name = hex::encode(sha1);
