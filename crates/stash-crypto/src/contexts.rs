@@ -84,8 +84,10 @@ table! { CONTEXTS:
 }
 
 table! { TAGS:
-    /// A record, by its writer.
-    TAG_RECORD = "stash v1 record";
+    /// The body of a record of format 1 or 2, by its writer.
+    TAG_RECORD_BODY = "stash v1 record";
+    /// The hash of a record of format 3 or 4, by its writer.
+    TAG_RECORD_HASH = "stash v2 record";
     /// A member entry, by the root.
     TAG_ENTRY = "stash v1 member entry";
     /// Identity and ticket id of a joiner, by the joiner.

@@ -15,7 +15,7 @@ pub use meta::{
     INLINE_MAX, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_VALUE, MAX_ATTRIBUTES, Meta, MetaError, MetaKeys,
     OpenMetaError,
 };
-pub use signed::{MAX_RECORD, Record, RecordDraft, SignError};
+pub use signed::{MAX_RECORD, Record, RecordDraft, SignError, Verifier};
 pub use vector::{Dot, MAX_SEEN, N_MAX, Reached, SeenFull, Vector, Writer};
 pub use version::{
     Gone, Settled, compare_leaves, covered_vector, covers, dead_vector, forgets, head,

@@ -47,13 +47,23 @@ impl Siv {
         ctr::Ctr128BE::<Aes256>::new(&(*self.enc).into(), &iv.into()).apply_keystream(data);
     }
 
-    /// Seals a small object: `T ‖ C`, T over `len(AD) as u64 ‖ AD ‖ plaintext`.
+    /// T of a small object, over `len(AD) as u64 ‖ AD ‖ plaintext`.
+    pub(crate) fn tag_of(&self, ad: &[u8], plain: &[u8]) -> [u8; TAG] {
+        self.tag(&[&(ad.len() as u64).to_le_bytes(), ad, plain])
+    }
+
+    /// Puts `T ‖ C` behind what stands in `out`.
+    pub(crate) fn seal_behind(&self, out: &mut Vec<u8>, tag: &[u8; TAG], plain: &[u8]) {
+        out.extend_from_slice(tag);
+        let start = out.len();
+        out.extend_from_slice(plain);
+        self.apply(tag, &mut out[start..]);
+    }
+
+    /// Seals a small object: `T ‖ C`.
     pub(crate) fn seal(&self, ad: &[u8], plain: &[u8]) -> Vec<u8> {
-        let tag = self.tag(&[&(ad.len() as u64).to_le_bytes(), ad, plain]);
         let mut sealed = Vec::with_capacity(TAG + plain.len());
-        sealed.extend_from_slice(&tag);
-        sealed.extend_from_slice(plain);
-        self.apply(&tag, &mut sealed[TAG..]);
+        self.seal_behind(&mut sealed, &self.tag_of(ad, plain), plain);
         sealed
     }
 
@@ -62,7 +72,7 @@ impl Siv {
         let (tag, cipher) = sealed.split_first_chunk::<TAG>()?;
         let mut plain = Zeroizing::new(cipher.to_vec());
         self.apply(tag, &mut plain);
-        let expected = self.tag(&[&(ad.len() as u64).to_le_bytes(), ad, &plain]);
+        let expected = self.tag_of(ad, &plain);
         if equal(&expected, tag) {
             Some(plain)
         } else {

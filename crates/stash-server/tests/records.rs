@@ -281,9 +281,9 @@ async fn a_record_of_an_epoch_that_was_never_opened_is_refused() {
 
 /// The signature under a record whose clear part is that of `alice`'s record and whose sealed part
 /// is that of `bob`'s. Made outside this crate: Ed25519 with the seed
-/// `DERIVE(NODE_SIGNING, 32 times 0x29)` over `"stash v1 record" padded to 32 ‖ stash id ‖ body`.
-const TRANSPLANTED: &str = "acd9599f810192e57f9c65b09860a477a184836c946d67f83a00321dec2032b0\
-    4b7c433f491917fa8841b3caeaf31d82ca42de9569f73d631752f9ca8c2bf10c";
+/// `DERIVE(NODE_SIGNING, 32 times 0x29)` over `"stash v2 record" padded to 32 ‖ stash id ‖ record hash`.
+const TRANSPLANTED: &str = "43aa39f9878d574d30cb59e244c928db52865b45fe0cb5c2c9f291a4183d0d27\
+    92bd0519455924294d2a86d7ac225341b0890d7f7008314a764edc0e9726760b";
 
 // Fault cases 13 and 56. The server cannot open a meta, so to it the record is as good as any; the
 // vault's open_meta fails, and the vault sets such a record aside.

@@ -113,7 +113,7 @@ fn fill(file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn remove(files: &Files) {
+pub(crate) fn remove(files: &Files) {
     for path in paths(files) {
         if let Err(error) = files.disk.remove(&path)
             && error.kind() != io::ErrorKind::NotFound

@@ -12,10 +12,14 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 /// has opened it for writing.
 pub(crate) const LIFECYCLE: u64 = 1;
 
+/// Incompatible: records may be of formats that are signed over their hash. The store reads no
+/// record; a program that knows only older ones would take them for damaged.
+pub(crate) const SIGNED_HASH: u64 = 2;
+
 /// Features that a reader may ignore, a writer not, as far as this program knows them.
 const READ_ONLY_COMPATIBLE: u64 = 0;
 /// Features that nobody may ignore, as far as this program knows them.
-const INCOMPATIBLE: u64 = LIFECYCLE;
+const INCOMPATIBLE: u64 = LIFECYCLE | SIGNED_HASH;
 
 const LOG_KEY_CONTEXT: &str = "stash-store 2026-11 log header key";
 const STORE_ID_CONTEXT: &str = "stash-store 2026-11 store id";
@@ -32,7 +36,7 @@ pub(crate) struct Features {
 impl Features {
     /// What a store has at least, once this program writes to it.
     pub(crate) const NEEDED: Features =
-        Features { compatible: 0, read_only: 0, incompatible: LIFECYCLE };
+        Features { compatible: 0, read_only: 0, incompatible: LIFECYCLE | SIGNED_HASH };
 
     /// The features of both.
     #[must_use]

@@ -95,11 +95,24 @@ fn a_store_of_version_one_is_migrated_by_opening_it() {
     let segments = log_files(&disk);
     assert_eq!(features(&disk), 0);
     drop(Store::open(dir(), &options(&disk)).unwrap());
-    assert_eq!(features(&disk), 1);
+    assert_eq!(features(&disk), 3);
     assert!(disk.open(&old, OpenMode::Read).is_err(), "the old index goes");
     assert_eq!(log_files(&disk), segments + 1, "the log goes on where its header says so");
     drop(Store::open(dir(), &options(&disk)).unwrap());
     assert_eq!(log_files(&disk), segments + 1, "once");
+}
+
+#[test]
+fn a_store_without_records_that_are_signed_over_their_hash_says_that_it_may_have_some() {
+    // Fault case 91.
+    let disk = fixture::copy("v2", 1);
+    let segments = log_files(&disk);
+    assert_eq!(features(&disk), 1);
+    for _ in 0..2 {
+        fixture::check(&Store::open(dir(), &options(&disk)).unwrap(), "v2");
+        assert_eq!(features(&disk), 3);
+        assert_eq!(log_files(&disk), segments + 1, "the log goes on where its header says so");
+    }
 }
 
 /// A store of an older version, with its index, in which two blobs were kept by holds alone, and a third
@@ -144,7 +157,7 @@ fn cut_migration(at: u64) -> bool {
         let store = Store::open(dir(), &options(&disk)).unwrap();
         fixture::check(&store, &format!("cut at operation {at}"));
     }
-    assert_eq!(features(&disk), 1, "operation {at}");
+    assert_eq!(features(&disk), 3, "operation {at}");
     let left = disk.files().into_iter().any(|(path, _)| path.ends_with("index.redb"));
     assert!(!left, "operation {at}");
     cut
@@ -168,6 +181,16 @@ fn a_full_disk_has_room_for_the_migration_where_the_old_index_was() {
     disk.set_capacity(Some(disk.used()));
     let store = Store::open(dir(), &options(&disk)).unwrap();
     fixture::check(&store, "on a full disk");
+}
+
+#[test]
+fn a_full_disk_has_room_for_the_migration_where_the_ballast_was() {
+    let disk = fixture::copy("v2", 1);
+    fixture::write(&disk, &dir().join("BALLAST"), &[0; 20_000]);
+    disk.set_capacity(Some(disk.used()));
+    let store = Store::open(dir(), &options(&disk)).unwrap();
+    fixture::check(&store, "on a full disk");
+    assert_eq!(features(&disk), 3);
 }
 
 /// FORMAT with one of its bytes changed, and a checksum that fits.

@@ -7,7 +7,7 @@ use arbitrary::Unstructured;
 use super::{NODES, ROOT, block, stash};
 use crate::codec::Reader;
 use crate::record::MetaKeys;
-use crate::record::clear::Clear;
+use crate::record::clear::{Clear, SignedOver};
 use crate::{Meta, Record, RecordDraft};
 
 static KEYS: LazyLock<MetaKeys> = LazyLock::new(|| ROOT.read_root().meta_keys());
@@ -18,8 +18,10 @@ pub fn record(bytes: &[u8]) -> bool {
         return false;
     };
     assert_eq!(record.bytes(), bytes);
+    let signed_over = if bytes[2] < 3 { SignedOver::Body } else { SignedOver::Hash };
     let mut clear = Vec::new();
-    record.clear().encode(&mut clear);
+    record.clear().encode(signed_over, &mut clear);
+    assert_eq!(clear.len(), record.clear().encoded_len());
     assert!(bytes.starts_with(&clear), "the clear part has another encoding");
     let signed = record.verify().is_ok();
     let opened = record.open_meta(&KEYS);
@@ -28,7 +30,7 @@ pub fn record(bytes: &[u8]) -> bool {
         && record.clear().dot.writer.node == NODES[0].node_id()
     {
         let draft = RecordDraft { clear: record.clear().clone(), meta: Some(meta) };
-        let again = draft.sign(NODES[0].signer(), &KEYS);
+        let again = draft.sign_over(signed_over, NODES[0].signer(), &KEYS);
         assert_eq!(again.as_ref().map(Record::bytes), Ok(bytes));
     }
     true
@@ -44,7 +46,7 @@ pub fn meta(bytes: &[u8]) -> bool {
     if let Ok(meta) = &meta {
         assert_eq!(meta.encode().as_slice(), plain, "the meta has another encoding");
     }
-    let (Ok(mut clear), true) = (Clear::read(&mut clear), clear.is_empty()) else {
+    let (Ok((mut clear, _)), true) = (Clear::read(&mut clear), clear.is_empty()) else {
         return false;
     };
     clear.stash = stash();

@@ -27,6 +27,42 @@ pub enum SignatureError {
     },
 }
 
+/// The public key that was used last, decoded: records of a batch are of few writers.
+#[derive(Debug, Default)]
+pub(crate) struct RecentKey(Option<([u8; 32], VerifyingKey)>);
+
+impl RecentKey {
+    fn decoded(&mut self, key: &[u8; 32]) -> Result<&VerifyingKey, SignatureError> {
+        if self.0.as_ref().is_none_or(|(known, _)| known != key) {
+            self.0 = Some((*key, decode(key)?));
+        }
+        let (_, decoded) = self.0.as_ref().expect("it was just put there");
+        Ok(decoded)
+    }
+
+    /// As [`verify`].
+    pub(crate) fn verify(
+        &mut self,
+        key: &[u8; 32],
+        tag: &str,
+        stash: &StashId,
+        body: &[u8],
+        signature: &[u8; SIGNATURE],
+    ) -> Result<(), SignatureError> {
+        self.decoded(key)?
+            .verify_strict(&message(tag, stash, body), &Signature::from_bytes(signature))
+            .map_err(|_| SignatureError::Signature { key: *key })
+    }
+}
+
+fn decode(key: &[u8; 32]) -> Result<VerifyingKey, SignatureError> {
+    let point = VerifyingKey::from_bytes(key).map_err(|_| SignatureError::Key { key: *key })?;
+    if point.is_weak() {
+        return Err(SignatureError::Key { key: *key });
+    }
+    Ok(point)
+}
+
 fn message(tag: &str, stash: &StashId, body: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(64 + body.len());
     message.extend_from_slice(&contexts::tag(tag));
@@ -47,13 +83,7 @@ pub(crate) fn verify(
     body: &[u8],
     signature: &[u8; SIGNATURE],
 ) -> Result<(), SignatureError> {
-    let point = VerifyingKey::from_bytes(key).map_err(|_| SignatureError::Key { key: *key })?;
-    if point.is_weak() {
-        return Err(SignatureError::Key { key: *key });
-    }
-    point
-        .verify_strict(&message(tag, stash, body), &Signature::from_bytes(signature))
-        .map_err(|_| SignatureError::Signature { key: *key })
+    RecentKey::default().verify(key, tag, stash, body, signature)
 }
 
 /// The root's signing half: signs member entries and nothing else. Made by

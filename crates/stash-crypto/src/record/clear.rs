@@ -11,11 +11,34 @@ use crate::record::vector::{Dot, MAX_SEEN, N_MAX, Vector, Writer};
 pub const HEIGHT_MAX: u64 = 1 << 48;
 
 const MAGIC: [u8; 2] = *b"SR";
-const FORMAT: u8 = 1;
-/// The format of a record whose vector names nodes.
-const FORMAT_WITH_NODES: u8 = 2;
+/// The formats of records: a signature over the body or the hash, a vector of writers alone or one
+/// that names nodes, too.
+const FORMATS: [(u8, SignedOver, Nodes); 4] = [
+    (1, SignedOver::Body, Nodes::None),
+    (2, SignedOver::Body, Nodes::Some),
+    (3, SignedOver::Hash, Nodes::None),
+    (4, SignedOver::Hash, Nodes::Some),
+];
+/// Bytes of a clear part with an empty vector and no chunks.
+const FIXED: usize = 163;
 const MANIFEST_DIRECT: u8 = 0;
 const MANIFEST_INDIRECT: u8 = 1;
+
+/// The bytes that a record's signature is over (decision 0049).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SignedOver {
+    /// The whole record before it. Read, and not written any more.
+    Body,
+    /// The record hash.
+    Hash,
+}
+
+/// Says if a vector names nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Nodes {
+    None,
+    Some,
+}
 
 /// The effect of a forget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -130,11 +153,10 @@ impl Clear {
         }
     }
 
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, signed: SignedOver, out: &mut Vec<u8>) {
         out.extend_from_slice(&MAGIC);
         let nodes = self.seen.nodes().count();
-        let format = if nodes == 0 { FORMAT } else { FORMAT_WITH_NODES };
-        out.extend_from_slice(&[format, self.kind.code()]);
+        out.extend_from_slice(&[format_of(signed, nodes), self.kind.code()]);
         out.extend_from_slice(self.stash.as_bytes());
         out.extend_from_slice(self.name.as_bytes());
         out.extend_from_slice(&self.dot.writer.to_bytes());
@@ -163,15 +185,13 @@ impl Clear {
         }
     }
 
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, RecordError> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<(Self, SignedOver), RecordError> {
         if reader.array()? != MAGIC {
             return Err(RecordError::Magic);
         }
-        let with_nodes = match reader.u8()? {
-            FORMAT => false,
-            FORMAT_WITH_NODES => true,
-            found => return Err(RecordError::Format { found }),
-        };
+        let found = reader.u8()?;
+        let known = FORMATS.into_iter().find(|(format, ..)| *format == found);
+        let (_, signed, nodes) = known.ok_or(RecordError::Format { found })?;
         let code = reader.u8()?;
         let clear = Self {
             kind: RecordKind::from_code(code).ok_or(RecordError::Kind { found: code })?,
@@ -181,12 +201,30 @@ impl Clear {
             previous: RecordHash::from_bytes(reader.array()?),
             height: reader.u64()?,
             epoch: reader.u32()?,
-            seen: read_vector(reader, with_nodes)?,
+            seen: read_vector(reader, nodes)?,
             manifest: read_manifest(reader)?,
         };
         clear.check()?;
-        Ok(clear)
+        Ok((clear, signed))
     }
+
+    /// The length of the encoded clear part in bytes.
+    pub(crate) fn encoded_len(&self) -> usize {
+        let nodes = self.seen.nodes().count();
+        let named = if nodes == 0 { 0 } else { 1 + nodes * 40 };
+        let total = if matches!(self.manifest, Manifest::Indirect { .. }) { 8 } else { 0 };
+        FIXED
+            + (self.seen.len() - nodes) * 48
+            + named
+            + self.manifest.refs().len() * ChunkRef::ENCODED
+            + total
+    }
+}
+
+fn format_of(signed: SignedOver, nodes: usize) -> u8 {
+    let nodes = if nodes == 0 { Nodes::None } else { Nodes::Some };
+    let known = FORMATS.into_iter().find(|(_, over, with)| (*over, *with) == (signed, nodes));
+    known.expect("each pair has a format").0
 }
 
 fn check_number(n: u64) -> Result<(), RecordError> {
@@ -210,7 +248,7 @@ fn check_indirect(chunks: &[ChunkRef], total: u64) -> Result<(), RecordError> {
     }
 }
 
-fn read_vector(reader: &mut Reader<'_>, with_nodes: bool) -> Result<Vector, RecordError> {
+fn read_vector(reader: &mut Reader<'_>, nodes: Nodes) -> Result<Vector, RecordError> {
     let entries = usize::from(reader.u8()?);
     if entries > MAX_SEEN {
         return Err(RecordError::SeenCount { entries });
@@ -222,7 +260,7 @@ fn read_vector(reader: &mut Reader<'_>, with_nodes: bool) -> Result<Vector, Reco
             return Err(RecordError::SeenOrder { at });
         }
     }
-    if with_nodes {
+    if nodes == Nodes::Some {
         read_nodes(reader, &mut seen)?;
     }
     Ok(seen)

@@ -5,14 +5,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::chunk::manifest::{ChunkRef, DIRECT_CHUNKS};
 use crate::codec::{Reader, len_u32};
 use crate::contexts;
 use crate::ids::{NodeId, RecordHash, StashId};
 use crate::keys::node::NodeSigner;
-use crate::keys::sign::{self, SIGNATURE, SignatureError};
-use crate::record::clear::{Clear, RecordError, RecordKind};
+use crate::keys::sign::{RecentKey, SIGNATURE, SignatureError};
+use crate::record::clear::{Clear, RecordError, RecordKind, SignedOver};
 use crate::record::meta::{MAX_SEALED_META, Meta, MetaError, MetaKeys, OpenMetaError};
 use crate::record::vector::MAX_SEEN;
 use crate::siv::TAG;
@@ -32,8 +33,17 @@ pub struct RecordDraft {
 }
 
 impl RecordDraft {
-    /// Seals the meta and signs the whole.
+    /// Seals the meta and signs the record hash, which is over all before the signature.
     pub fn sign(self, signer: &NodeSigner, keys: &MetaKeys) -> Result<Record, SignError> {
+        self.sign_over(SignedOver::Hash, signer, keys)
+    }
+
+    pub(crate) fn sign_over(
+        self,
+        signed: SignedOver,
+        signer: &NodeSigner,
+        keys: &MetaKeys,
+    ) -> Result<Record, SignError> {
         let Self { clear, meta } = self;
         clear.check()?;
         let (node, writer) = (signer.node_id(), clear.dot.writer.node);
@@ -43,32 +53,42 @@ impl RecordDraft {
         if meta.is_some() != clear.kind.is_version() {
             return Err(SignError::MetaPresence);
         }
-        let mut bytes = Vec::with_capacity(1024);
-        clear.encode(&mut bytes);
-        let clear_len = bytes.len();
-        let sealed = match &meta {
-            Some(meta) => seal_meta(meta, &clear, &bytes, keys)?,
-            None => Vec::new(),
+        let plain = meta.map(|meta| encode_meta(&meta, &clear, keys)).transpose()?;
+        let clear_len = clear.encoded_len();
+        let sealed_len = plain.as_ref().map_or(0, |plain| TAG + plain.len());
+        let mut bytes = Vec::with_capacity(clear_len + 4 + sealed_len + SIGNATURE);
+        clear.encode(signed, &mut bytes);
+        debug_assert_eq!(bytes.len(), clear_len, "the clear part has the length that it says");
+        bytes.extend_from_slice(&len_u32(sealed_len).to_le_bytes());
+        if let Some(plain) = plain {
+            keys.seal(&mut bytes, clear_len, &plain);
+        }
+        let hash = hash_of(&bytes);
+        let signature = match signed {
+            SignedOver::Body => signer.sign(contexts::TAG_RECORD_BODY, &clear.stash, &bytes),
+            SignedOver::Hash => {
+                signer.sign(contexts::TAG_RECORD_HASH, &clear.stash, hash.as_bytes())
+            }
         };
-        bytes.extend_from_slice(&len_u32(sealed.len()).to_le_bytes());
-        bytes.extend_from_slice(&sealed);
-        let signature = signer.sign(contexts::TAG_RECORD, &clear.stash, &bytes);
         bytes.extend_from_slice(&signature);
-        Ok(Record::assemble(clear, clear_len, bytes.into()))
+        Ok(Record(Arc::new(Inner { clear, clear_len, signed, hash, bytes: bytes.into() })))
     }
 }
 
-fn seal_meta(
+fn encode_meta(
     meta: &Meta,
     clear: &Clear,
-    clear_bytes: &[u8],
     keys: &MetaKeys,
-) -> Result<Vec<u8>, SignError> {
+) -> Result<Zeroizing<Vec<u8>>, SignError> {
     if clear.epoch != keys.epoch() {
         return Err(SignError::Epoch { record: clear.epoch, keys: keys.epoch() });
     }
     meta.check(clear)?;
-    Ok(keys.seal(clear_bytes, meta))
+    Ok(meta.encode())
+}
+
+fn hash_of(body: &[u8]) -> RecordHash {
+    RecordHash::from_bytes(blake3::derive_key(contexts::RECORD_HASH, body))
 }
 
 /// Why a draft cannot be signed. The caller is at fault; the same draft never becomes right.
@@ -109,6 +129,7 @@ pub struct Record(Arc<Inner>);
 struct Inner {
     clear: Clear,
     clear_len: usize,
+    signed: SignedOver,
     hash: RecordHash,
     bytes: Arc<[u8]>,
 }
@@ -116,39 +137,33 @@ struct Inner {
 impl Record {
     /// Decodes: structure and every limit, one encoding per value; not the signature.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
-        let (clear, clear_len) = parse(bytes)?;
-        Ok(Self::assemble(clear, clear_len, bytes.into()))
+        Ok(Self::assemble(parse(bytes)?, bytes.into()))
     }
 
     /// As [`decode`](Self::decode), keeping the caller's allocation.
     pub fn decode_shared(bytes: Arc<[u8]>) -> Result<Self, RecordError> {
-        let (clear, clear_len) = parse(&bytes)?;
-        Ok(Self::assemble(clear, clear_len, bytes))
+        Ok(Self::assemble(parse(&bytes)?, bytes))
     }
 
     /// As [`decode`](Self::decode), and refuses a record of another stash.
     pub fn decode_in(stash: &StashId, bytes: &[u8]) -> Result<Self, RecordError> {
-        let (clear, clear_len) = parse(bytes)?;
-        if clear.stash != *stash {
-            return Err(RecordError::OtherStash { expected: *stash, got: clear.stash });
+        let parsed = parse(bytes)?;
+        if parsed.clear.stash != *stash {
+            return Err(RecordError::OtherStash { expected: *stash, got: parsed.clear.stash });
         }
-        Ok(Self::assemble(clear, clear_len, bytes.into()))
+        Ok(Self::assemble(parsed, bytes.into()))
     }
 
-    fn assemble(clear: Clear, clear_len: usize, bytes: Arc<[u8]>) -> Self {
-        let body = &bytes[..bytes.len() - SIGNATURE];
-        let hash = RecordHash::from_bytes(blake3::derive_key(contexts::RECORD_HASH, body));
-        Self(Arc::new(Inner { clear, clear_len, hash, bytes }))
+    fn assemble(parsed: Parsed, bytes: Arc<[u8]>) -> Self {
+        let Parsed { clear, clear_len, signed } = parsed;
+        let hash = hash_of(&bytes[..bytes.len() - SIGNATURE]);
+        Self(Arc::new(Inner { clear, clear_len, signed, hash, bytes }))
     }
 
     /// Checks that the writer that the dot names signed exactly these bytes for this stash. The
     /// member log says if that writer may write.
     pub fn verify(&self) -> Result<(), SignatureError> {
-        let bytes = &self.0.bytes;
-        let (body, signature) =
-            bytes.split_last_chunk::<SIGNATURE>().expect("a decoded record ends with a signature");
-        let writer = self.0.clear.dot.writer.node;
-        sign::verify(writer.as_bytes(), contexts::TAG_RECORD, &self.0.clear.stash, body, signature)
+        Verifier::default().verify(self)
     }
 
     /// The part that all may read.
@@ -191,6 +206,26 @@ impl Record {
     }
 }
 
+/// Verifies records in a row: for those of one writer, its key is decoded once. The same as
+/// [`Record::verify`] otherwise.
+#[derive(Debug, Default)]
+pub struct Verifier(RecentKey);
+
+impl Verifier {
+    /// As [`Record::verify`].
+    pub fn verify(&mut self, record: &Record) -> Result<(), SignatureError> {
+        let Inner { clear, signed, hash, bytes, .. } = &*record.0;
+        let (body, signature) =
+            bytes.split_last_chunk::<SIGNATURE>().expect("a decoded record ends with a signature");
+        let (tag, body) = match signed {
+            SignedOver::Body => (contexts::TAG_RECORD_BODY, body),
+            SignedOver::Hash => (contexts::TAG_RECORD_HASH, hash.as_bytes().as_slice()),
+        };
+        let writer = clear.dot.writer.node;
+        self.0.verify(writer.as_bytes(), tag, &clear.stash, body, signature)
+    }
+}
+
 impl PartialEq for Record {
     fn eq(&self, other: &Self) -> bool {
         self.0.bytes == other.0.bytes
@@ -206,12 +241,18 @@ impl fmt::Debug for Record {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<(Clear, usize), RecordError> {
+struct Parsed {
+    clear: Clear,
+    clear_len: usize,
+    signed: SignedOver,
+}
+
+fn parse(bytes: &[u8]) -> Result<Parsed, RecordError> {
     if bytes.len() > MAX_RECORD {
         return Err(RecordError::TooLong { len: bytes.len() });
     }
     let mut reader = Reader::new(bytes);
-    let clear = Clear::read(&mut reader)?;
+    let (clear, signed) = Clear::read(&mut reader)?;
     let clear_len = reader.position();
     let len = reader.u32()?;
     if !meta_length_fits(clear.kind, len) {
@@ -220,7 +261,7 @@ fn parse(bytes: &[u8]) -> Result<(Clear, usize), RecordError> {
     reader.take(len as usize)?;
     reader.take(SIGNATURE)?;
     match reader.rest().len() {
-        0 => Ok((clear, clear_len)),
+        0 => Ok(Parsed { clear, clear_len, signed }),
         extra => Err(RecordError::Trailing { extra }),
     }
 }
@@ -256,30 +297,119 @@ mod tests {
     use crate::record::key::Key;
     use crate::record::vector::{Dot, Vector, Writer};
 
+    fn node() -> NodeKeys {
+        NodeKeys::from_seed([2; 32])
+    }
+
     /// A record by an author who has the keys and does not follow the rules.
-    fn lie(meta: &Meta) -> Record {
-        let (root, node) = (RootSecret::from_bytes([1; 32]), NodeKeys::from_seed([2; 32]));
+    fn forged(
+        signed: SignedOver,
+        meta: &Meta,
+        sign: impl Fn(&StashId, &[u8]) -> [u8; SIGNATURE],
+    ) -> Record {
+        let root = RootSecret::from_bytes([1; 32]);
         let incarnation = Incarnation::from_bytes([4; 8]);
         let chunk = ChunkRef { address: Address::from_bytes([6; 32]), sealed_len: 48 + 4096 };
         let clear = Clear {
             stash: root.stash_id(),
             kind: RecordKind::Put,
             name: NameId::from_bytes([7; 32]),
-            dot: Dot { writer: Writer { node: node.node_id(), incarnation }, n: 1 },
+            dot: Dot { writer: Writer { node: node().node_id(), incarnation }, n: 1 },
             previous: RecordHash::ZERO,
             height: 1,
             epoch: 0,
             seen: Vector::new(),
             manifest: Manifest::Direct(vec![chunk]),
         };
-        let mut bytes = Vec::new();
-        clear.encode(&mut bytes);
-        let sealed = root.read_root().meta_keys().seal(&bytes, meta);
-        bytes.extend_from_slice(&len_u32(sealed.len()).to_le_bytes());
-        bytes.extend_from_slice(&sealed);
-        let signature = node.signer().sign(contexts::TAG_RECORD, &clear.stash, &bytes);
+        let (mut bytes, plain) = (Vec::new(), meta.encode());
+        clear.encode(signed, &mut bytes);
+        let clear_len = bytes.len();
+        bytes.extend_from_slice(&len_u32(TAG + plain.len()).to_le_bytes());
+        root.read_root().meta_keys().seal(&mut bytes, clear_len, &plain);
+        let signature = sign(&clear.stash, &bytes);
         bytes.extend_from_slice(&signature);
         Record::decode(&bytes).unwrap()
+    }
+
+    fn lie(meta: &Meta) -> Record {
+        forged(SignedOver::Hash, meta, |stash, body| {
+            node().signer().sign(contexts::TAG_RECORD_HASH, stash, hash_of(body).as_bytes())
+        })
+    }
+
+    // Fault case 8.
+    #[test]
+    fn a_signature_counts_in_its_own_format_and_over_its_own_bytes_alone() {
+        let meta = Meta { chunk_size: 4096, ..Meta::new(Key::new("k").unwrap(), 4096) };
+        let tags = [
+            (SignedOver::Body, contexts::TAG_RECORD_BODY),
+            (SignedOver::Hash, contexts::TAG_RECORD_HASH),
+        ];
+        let key = *node().node_id().as_bytes();
+        let mut verifier = Verifier::default();
+        for (format, _) in tags {
+            for (tagged, tag) in tags {
+                for over in [SignedOver::Body, SignedOver::Hash] {
+                    let record = forged(format, &meta, |stash, body| match over {
+                        SignedOver::Body => node().signer().sign(tag, stash, body),
+                        SignedOver::Hash => {
+                            node().signer().sign(tag, stash, hash_of(body).as_bytes())
+                        }
+                    });
+                    let expected = match (format, tagged) == (over, over) {
+                        true => Ok(()),
+                        false => Err(SignatureError::Signature { key }),
+                    };
+                    assert_eq!(record.verify(), expected, "{format:?} {tagged:?} {over:?}");
+                    assert_eq!(verifier.verify(&record), expected, "with a key that is known");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn records_of_both_forms_say_the_same_under_two_names() {
+        let keys = RootSecret::from_bytes([1; 32]).read_root().meta_keys();
+        let meta = Meta { chunk_size: 4096, ..Meta::new(Key::new("k").unwrap(), 4096) };
+        let draft = RecordDraft { clear: lie(&meta).clear().clone(), meta: Some(meta.clone()) };
+        let sign = |over| draft.clone().sign_over(over, node().signer(), &keys).unwrap();
+        let (old, new) = (sign(SignedOver::Body), sign(SignedOver::Hash));
+        assert_eq!((old.bytes()[2], new.bytes()[2]), (1, 3));
+        assert_ne!(old.hash(), new.hash());
+        for record in [&old, &new] {
+            assert_eq!(record.clear(), &draft.clear);
+            assert_eq!(record.verify(), Ok(()));
+            assert_eq!(record.open_meta(&keys).as_ref(), Ok(&meta));
+        }
+    }
+
+    #[test]
+    fn a_verifier_tells_writers_apart() {
+        let keys = RootSecret::from_bytes([1; 32]).read_root().meta_keys();
+        let sign = |seed: u8| {
+            let node = NodeKeys::from_seed([seed; 32]);
+            let clear = lie(&Meta::new(Key::new("k").unwrap(), 4096)).clear().clone();
+            let writer = Writer { node: node.node_id(), ..clear.dot.writer };
+            let clear = Clear {
+                dot: Dot { writer, n: 1 },
+                kind: RecordKind::Tombstone,
+                manifest: Manifest::EMPTY,
+                ..clear
+            };
+            let meta = Some(Meta::new(Key::new("k").unwrap(), 0));
+            RecordDraft { clear, meta }.sign(node.signer(), &keys).unwrap()
+        };
+        let mut verifier = Verifier::default();
+        for seed in [2, 3, 3, 2] {
+            assert_eq!(verifier.verify(&sign(seed)), Ok(()), "{seed}");
+        }
+        let mut weak = sign(2).bytes().to_vec();
+        weak[68..100].fill(0);
+        weak[68] = 1;
+        let weak = Record::decode(&weak).unwrap();
+        for record in [weak.clone(), sign(2), weak] {
+            assert_eq!(verifier.verify(&record), record.verify());
+        }
     }
 
     // Fault case 14.

@@ -201,6 +201,21 @@ pub(crate) fn entry(index: u64, previous: EntryHash, change: MemberChange) -> Me
     MemberEntry::sign(&root().root_signer(), index, previous, change).unwrap()
 }
 
+/// A record of format 1 as it is frozen.
+fn old(hex: &str) -> Record {
+    Record::decode(&data_encoding::HEXLOWER.decode(hex.trim_end().as_bytes()).unwrap()).unwrap()
+}
+
+/// `put_inline` as it was signed over its body.
+pub(crate) fn old_put_inline() -> Record {
+    old(include_str!("../../vectors/record-put-inline.txt"))
+}
+
+/// The hash of the record at which frozen entries cut.
+fn cut_at() -> RecordHash {
+    old(include_str!("../../vectors/record-put-chunks.txt")).hash()
+}
+
 /// Entries of every kind, each after the one before.
 pub(crate) fn entries() -> Vec<MemberEntry> {
     let root = root();
@@ -209,7 +224,7 @@ pub(crate) fn entries() -> Vec<MemberEntry> {
     let plain = grant.encode().unwrap();
     let wrap_to = |to: &WrapPublic| wrap(to, &stash(), &plain, &mut Counting(0)).unwrap();
     let (noise, to_root) = (root.noise_static().public(), root.wrap_public());
-    let cut = Cut { incarnation: Incarnation::from_bytes([4; 8]), n: 7, hash: put_chunks().hash() };
+    let cut = Cut { incarnation: Incarnation::from_bytes([4; 8]), n: 7, hash: cut_at() };
     let sealed = wrap_to(&node().wrap_public());
     let wraps = vec![
         EpochWrap { to: None, kind: WrapKind::Network, sealed: wrap_to(&to_root) },
@@ -238,7 +253,7 @@ pub(crate) fn entries() -> Vec<MemberEntry> {
 /// An entry after those that ends an owner's writing.
 pub(crate) fn demotion() -> MemberEntry {
     let last = entries().pop().unwrap();
-    let hash = put_chunks().hash();
+    let hash = cut_at();
     let cut = |byte| Cut { incarnation: Incarnation::from_bytes([byte; 8]), n: 7, hash };
     let cuts = vec![cut(4), cut(5)];
     let change = MemberChange::SetRole { node: node().node_id(), role: Role::Reader, cuts };

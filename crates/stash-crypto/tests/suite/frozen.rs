@@ -81,15 +81,15 @@ static FORMATS: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(formats);
 
 fn formats() -> Vec<(String, Vec<u8>)> {
     let mut formats = [
-        ("record-put-inline", put_inline().bytes().to_vec()),
-        ("record-put-chunks", put_chunks().bytes().to_vec()),
-        ("record-put-indirect", put_indirect().bytes().to_vec()),
-        ("record-tombstone", tombstone().bytes().to_vec()),
-        ("record-put-written", put_written().bytes().to_vec()),
-        ("record-tombstone-written", tombstone_written().bytes().to_vec()),
-        ("record-forget-covered", forget(ForgetKind::Covered).bytes().to_vec()),
-        ("record-forget-dead", forget(ForgetKind::Dead).bytes().to_vec()),
-        ("record-forget-nodes", forget_by_node().bytes().to_vec()),
+        ("record-3-put-inline", put_inline().bytes().to_vec()),
+        ("record-3-put-chunks", put_chunks().bytes().to_vec()),
+        ("record-3-put-indirect", put_indirect().bytes().to_vec()),
+        ("record-3-tombstone", tombstone().bytes().to_vec()),
+        ("record-3-put-written", put_written().bytes().to_vec()),
+        ("record-3-tombstone-written", tombstone_written().bytes().to_vec()),
+        ("record-3-forget-covered", forget(ForgetKind::Covered).bytes().to_vec()),
+        ("record-3-forget-dead", forget(ForgetKind::Dead).bytes().to_vec()),
+        ("record-4-forget-nodes", forget_by_node().bytes().to_vec()),
         ("manifest-chunk", manifest_chunk()),
         ("join", JoinRequest::sign(&keeper(), &stash(), ticket().id, "attic").unwrap().encode()),
         ("addresses", signed_addresses().encode()),
@@ -112,7 +112,47 @@ fn formats() -> Vec<(String, Vec<u8>)> {
     for (entry, name) in entries().iter().zip(names) {
         formats.push((format!("entry-{name}"), entry.encode()));
     }
+    formats.extend(OLD_RECORDS.iter().map(|(name, _)| ((*name).to_owned(), frozen(name))));
     formats
+}
+
+/// A frozen record, and what the same draft gives now.
+type Old = (&'static str, fn() -> Record);
+
+/// Records of formats 1 and 2, which nobody writes any more.
+const OLD_RECORDS: &[Old] = &[
+    ("record-put-inline", put_inline),
+    ("record-put-chunks", put_chunks),
+    ("record-put-indirect", put_indirect),
+    ("record-tombstone", tombstone),
+    ("record-put-written", put_written),
+    ("record-tombstone-written", tombstone_written),
+    ("record-forget-covered", || forget(ForgetKind::Covered)),
+    ("record-forget-dead", || forget(ForgetKind::Dead)),
+    ("record-forget-nodes", forget_by_node),
+];
+
+/// The bytes of a file that must never change.
+fn frozen(name: &str) -> Vec<u8> {
+    let path = directory().join(format!("{name}.txt"));
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{name}: {error}"));
+    HEXLOWER.decode(text.trim_end().as_bytes()).unwrap()
+}
+
+#[test]
+fn records_that_were_signed_over_their_body_still_verify_and_say_the_same() {
+    for (name, now) in OLD_RECORDS {
+        let (old, now) = (Record::decode(&frozen(name)).unwrap(), now());
+        assert_eq!(old.verify(), Ok(()), "{name}");
+        assert_eq!(old.clear(), now.clear(), "{name}");
+        assert_eq!(old.open_meta(&meta_keys()), now.open_meta(&meta_keys()), "{name}");
+        assert_eq!(old.bytes()[2] + 2, now.bytes()[2], "{name}: the format byte");
+        assert_ne!(old.hash(), now.hash(), "{name}: the format is part of what is hashed");
+        let mut forged = now.bytes().to_vec();
+        let at = forged.len() - 64;
+        forged[at..].copy_from_slice(&old.bytes()[old.bytes().len() - 64..]);
+        assert!(Record::decode(&forged).unwrap().verify().is_err(), "{name}");
+    }
 }
 
 fn keyring_bytes(protection: &Protection<'_>) -> Vec<u8> {
@@ -168,7 +208,7 @@ type Edit = (&'static str, &'static str, usize, &'static [u8]);
 /// Offsets as `docs/format.md` has them.
 const EDITS: &[Edit] = &[
     ("record-put-inline", "magic", 0, b"XR"),
-    ("record-put-inline", "format", 2, &[3]),
+    ("record-put-inline", "format", 2, &[5]),
     ("record-put-inline", "kind", 3, &[5]),
     ("record-put-inline", "number-zero", 108, &[0; 8]),
     ("record-put-inline", "number-at-2-63", 108, &[0, 0, 0, 0, 0, 0, 0, 0x80]),
@@ -194,6 +234,12 @@ const EDITS: &[Edit] = &[
     ("record-forget-nodes", "node-order", 258, &[0xff; 32]),
     ("record-forget-nodes", "node-double", 298, &[7; 32]),
     ("record-forget-nodes", "node-and-writer", 258, &[1; 32]),
+    ("record-3-put-inline", "format-0", 2, &[0]),
+    ("record-3-put-inline", "as-format-4", 2, &[4]),
+    ("record-3-put-inline", "kind", 3, &[5]),
+    ("record-3-put-inline", "meta-length-odd", 163, &[33]),
+    ("record-4-forget-nodes", "as-format-3", 2, &[3]),
+    ("record-4-forget-nodes", "none", 257, &[0]),
     ("entry-root", "magic", 0, b"XM"),
     ("entry-root", "format", 2, &[2]),
     ("entry-root", "kind", 3, &[0xff]),

@@ -164,11 +164,16 @@ const WEAK_ED25519: [&str; 6] = [
     "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
 ];
 
+/// The same put in both forms: signed over its body, and over its hash.
+fn both_forms() -> [Record; 2] {
+    [old_put_inline(), put_inline()]
+}
+
 #[test]
 fn a_writer_with_a_key_of_small_order_signs_nothing() {
-    for weak in WEAK_ED25519 {
+    for (record, weak) in both_forms().iter().flat_map(|one| WEAK_ED25519.map(|weak| (one, weak))) {
         let node: NodeId = weak.parse().unwrap();
-        let mut bytes = put_inline().bytes().to_vec();
+        let mut bytes = record.bytes().to_vec();
         bytes[68..100].copy_from_slice(node.as_bytes());
         // R = identity and s = 0 verify under a small-order key if the check is not strict.
         let signature = bytes.len() - 64;
@@ -183,20 +188,29 @@ fn a_writer_with_a_key_of_small_order_signs_nothing() {
 #[test]
 fn a_signature_with_a_point_of_small_order_is_refused() {
     let file = include_str!("../../vectors/ed25519-small-order-r.txt");
-    let hex = file.lines().find_map(|line| line.strip_prefix("signature = ")).unwrap();
-    let signature = data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap();
-    let mut bytes = put_inline().bytes().to_vec();
-    let start = bytes.len() - 64;
-    bytes[start..].copy_from_slice(&signature);
+    let names = ["signature = ", "signature-3 = "];
+    for (record, name) in both_forms().into_iter().zip(names) {
+        let hex = file.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let signature = data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap();
+        let mut bytes = record.bytes().to_vec();
+        let start = bytes.len() - 64;
+        bytes[start..].copy_from_slice(&signature);
 
-    let tag = *b"stash v1 record\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
-    let message = [&tag, &stash().as_bytes()[..], &bytes[..start]].concat();
-    let key = *node().node_id().as_bytes();
-    let point = VerifyingKey::from_bytes(&key).unwrap();
-    let parsed = Signature::from_slice(&signature).unwrap();
-    assert!(point.verify(&message, &parsed).is_ok(), "the loose rule accepts it");
-    let refused = Record::decode(&bytes).unwrap().verify();
-    assert_eq!(refused, Err(SignatureError::Signature { key }));
+        let (tag, hash) = (&mut [0; 32], record.hash());
+        tag[..15].copy_from_slice(if bytes[2] == 1 {
+            b"stash v1 record"
+        } else {
+            b"stash v2 record"
+        });
+        let body = if bytes[2] == 1 { &bytes[..start] } else { &hash.as_bytes()[..] };
+        let message = [&tag[..], stash().as_bytes(), body].concat();
+        let key = *node().node_id().as_bytes();
+        let point = VerifyingKey::from_bytes(&key).unwrap();
+        let parsed = Signature::from_slice(&signature).unwrap();
+        assert!(point.verify(&message, &parsed).is_ok(), "the loose rule accepts it");
+        let refused = Record::decode(&bytes).unwrap().verify();
+        assert_eq!(refused, Err(SignatureError::Signature { key }));
+    }
 }
 
 /// The order of the group, little-endian.
@@ -207,18 +221,20 @@ const ORDER: [u8; 32] = [
 
 #[test]
 fn a_signature_has_one_form_only() {
-    let mut bytes = put_inline().bytes().to_vec();
-    let scalar = bytes.len() - 32;
-    let mut carry = 0;
-    for (byte, order) in bytes[scalar..].iter_mut().zip(ORDER) {
-        let sum = u16::from(*byte) + u16::from(order) + carry;
-        *byte = sum.to_le_bytes()[0];
-        carry = sum >> 8;
+    for record in both_forms() {
+        let mut bytes = record.bytes().to_vec();
+        let scalar = bytes.len() - 32;
+        let mut carry = 0;
+        for (byte, order) in bytes[scalar..].iter_mut().zip(ORDER) {
+            let sum = u16::from(*byte) + u16::from(order) + carry;
+            *byte = sum.to_le_bytes()[0];
+            carry = sum >> 8;
+        }
+        let key = *node().node_id().as_bytes();
+        let again = Record::decode(&bytes).unwrap();
+        assert_eq!(again.verify(), Err(SignatureError::Signature { key }));
+        assert_eq!(again.hash(), record.hash(), "the hash excludes the signature");
     }
-    let key = *node().node_id().as_bytes();
-    let again = Record::decode(&bytes).unwrap();
-    assert_eq!(again.verify(), Err(SignatureError::Signature { key }));
-    assert_eq!(again.hash(), put_inline().hash(), "the hash excludes the signature");
 }
 
 #[test]

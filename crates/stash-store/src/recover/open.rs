@@ -9,6 +9,7 @@ use super::directory::{
 };
 use super::load::load;
 use super::segments::{self, Found};
+use crate::ballast;
 use crate::disk::{Lock, OpenMode};
 use crate::files::Files;
 use crate::format::{Features, Format};
@@ -138,9 +139,10 @@ fn migrate(
     let format = Format { features, ..format };
     admit(&format, &files.dir, options)?;
     match write_format(files, &format) {
-        // The old index gives the room for it, and must go in any case.
+        // The old index gives the room for it, and must go in any case; so does the ballast.
         Err(error) if error.is_full() => {
             Index::remove_old(files)?;
+            ballast::remove(files);
             write_format(files, &format)?;
         }
         written => written?,
