@@ -310,9 +310,7 @@ impl Engine {
     ) -> Result<Vec<(u64, Record)>, LedgerError> {
         let stored =
             heal::records_after(&self.layers.upkeep, after, limit as u64).await?.into_iter();
-        let decode = |one: stash_store::StoredRecord| {
-            Ok((one.sequence, ledger::decode(one.sequence, &one.bytes)?))
-        };
+        let decode = |one: stash_store::StoredRecord| Ok((one.sequence, ledger::decode(&one)?));
         stored.map(decode).collect()
     }
 

@@ -18,7 +18,7 @@ pub(crate) use limits::{
     CUTS_PAGE, HOLDING_PAGE, LogId, MAX_ADDRESSES, MAX_CLAIM_BYTES, MAX_ENTRY_BYTES, MAX_OFFERED,
     MAX_RECORD_BYTES,
 };
-pub(crate) use put::{Put, PutReply, RecordResult};
+pub(crate) use put::{Put, PutReply, RecordBytes, RecordResult};
 pub(crate) use reply::{Refusal, Reply, page, refused, unable};
 pub(crate) use request::{FindPuts, NamedBy, Request, Together};
 pub(crate) use room::MemberRoom;
@@ -67,7 +67,7 @@ mod tests {
         round_trips(Request::Evict { nonce: [1; 32], groups: groups.into() });
         round_trips(Reply::Kept { proofs: ByteBuf::from(vec![6; 32]), reason: "why".to_owned() });
         round_trips(Request::Announce { entries: vec![ByteBuf::from(vec![1])], addresses: vec![] });
-        round_trips(Put::Records { records: vec![ByteBuf::from(vec![9; 40])] });
+        round_trips(Put::Records { records: vec![RecordBytes(vec![9; 40].into())] });
         round_trips(PutReply::Results {
             results: vec![RecordResult::Stored {}, RecordResult::Need { chunks: chunks.clone() }],
         });

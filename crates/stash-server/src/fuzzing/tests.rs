@@ -7,8 +7,8 @@ use stash_fuzz::{Corpus, Seed, Target, seed};
 use crate::door::Hello;
 use crate::ledger::tickets::{Row, Used};
 use crate::message::{
-    FindPuts, MemberRoom, NamedBy, Put, PutReply, RecordResult, Refusal, Reply, Request, Together,
-    bits, encode, pack, pack_references,
+    FindPuts, MemberRoom, NamedBy, Put, PutReply, RecordBytes, RecordResult, Refusal, Reply,
+    Request, Together, bits, encode, pack, pack_references,
 };
 
 use super::*;
@@ -27,6 +27,10 @@ fn room() -> MemberRoom {
 
 fn all(full: u64, less: ByteBuf) -> Reply {
     Reply::All { n: 7, sum: [3; 32], log: 4, full, less }
+}
+
+fn record(len: usize) -> RecordBytes {
+    RecordBytes(vec![9; len].into())
 }
 
 fn bytes(len: usize) -> ByteBuf {
@@ -74,7 +78,7 @@ fn put_streams_hold_their_promises_whatever_the_bytes() {
     let chunk = ChunkRef { address: addresses()[0], sealed_len: 4144 };
     let puts = [
         seed("offer", encode(&Put::Offer { chunks: pack_references([&chunk]) })),
-        seed("records", encode(&Put::Records { records: vec![bytes(300), bytes(1)] })),
+        seed("records", encode(&Put::Records { records: vec![record(300), record(1)] })),
         seed("refused-bomb", b"\x81\xa7records\x81\xa7records\xdd\xff\xff\xff\xff"),
     ];
     replay("put", put, &puts);
@@ -108,7 +112,7 @@ fn replies_hold_their_promises_whatever_the_bytes() {
         seed("kept", encode(&kept)),
         seed("done", encode(&Reply::Done {})),
         seed("members", encode(&Reply::Members { entries, addresses: claims })),
-        seed("records", encode(&Reply::Records { records: vec![bytes(200)] })),
+        seed("records", encode(&Reply::Records { records: vec![record(200)] })),
         seed("log", encode(&log)),
         seed("all", encode(&all(0, ByteBuf::new()))),
         seed("all-without-room", encode(&all(2, bytes(32)))),

@@ -160,7 +160,7 @@ fn move_aside(
     let mut records = Vec::new();
     for hash in hashes {
         match store.record(hash) {
-            Ok(Some(stored)) => records.push(decode(stored.sequence, &stored.bytes)?),
+            Ok(Some(stored)) => records.push(decode(&stored)?),
             // Dropped meanwhile.
             Ok(None) => {}
             // Nothing of it can be kept.

@@ -47,7 +47,7 @@ pub(crate) fn in_use(store: &Store, address: &Address) -> Result<bool, LedgerErr
         let Some(stored) = store.record(&hash)? else {
             continue;
         };
-        let record = decode(stored.sequence, &stored.bytes)?;
+        let record = decode(&stored)?;
         if is_given_up(store, &record)? {
             continue;
         }

@@ -1,9 +1,10 @@
 //! Reading the records that are held.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use stash_crypto::{Dot, NameId, Record, RecordHash, Writer};
-use stash_store::{DamagedRecord, ReadError, Store};
+use stash_store::{DamagedRecord, ReadError, Store, StoredRecord};
 
 use crate::ledger::error::LedgerError;
 use crate::ledger::rows;
@@ -35,7 +36,7 @@ pub(crate) fn held(store: &Store, name: &NameId) -> Result<Held, LedgerError> {
         Err(ReadError::RecordDamaged { .. }) => store.records_of_and_damaged(name.as_bytes())?,
         stored => (stored?, Vec::new()),
     };
-    let whole: Result<_, _> = stored.iter().map(|one| decode(one.sequence, &one.bytes)).collect();
+    let whole: Result<_, _> = stored.iter().map(decode).collect();
     let mut damaged = Vec::with_capacity(broken.len());
     for one in broken {
         if store.row(&rows::forget(&one.hash))?.is_none() {
@@ -46,16 +47,17 @@ pub(crate) fn held(store: &Store, name: &NameId) -> Result<Held, LedgerError> {
     Ok(Held { whole: whole?, damaged })
 }
 
-pub(crate) fn decode(sequence: u64, bytes: &[u8]) -> Result<Record, LedgerError> {
-    let damaged = |reason: String| LedgerError::Damaged { sequence, reason };
-    Record::decode(bytes).map_err(|error| damaged(error.to_string()))
+/// The record as it is in memory already: its bytes are shared.
+pub(crate) fn decode(stored: &StoredRecord) -> Result<Record, LedgerError> {
+    let damaged = |reason: String| LedgerError::Damaged { sequence: stored.sequence, reason };
+    Record::decode_shared(Arc::clone(&stored.bytes)).map_err(|error| damaged(error.to_string()))
 }
 
 /// A record that is held and can be read: a damaged one is as good as none until its good copy
 /// comes.
 pub(crate) fn whole(store: &Store, hash: &RecordHash) -> Result<Option<Record>, LedgerError> {
     match store.record(hash.as_bytes()) {
-        Ok(Some(stored)) => Ok(Some(decode(stored.sequence, &stored.bytes)?)),
+        Ok(Some(stored)) => Ok(Some(decode(&stored)?)),
         Ok(None) | Err(ReadError::RecordDamaged { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -107,8 +107,8 @@ pub(crate) fn unpack_references(bytes: &[u8]) -> Result<Vec<ChunkRef>, Malformed
 /// # Errors
 ///
 /// [`Malformed`] when they have more.
-pub(crate) fn together(items: &[ByteBuf], limit: usize) -> Result<(), Malformed> {
-    let bytes: usize = items.iter().map(|item| item.len() + ITEM).sum();
+pub(crate) fn together(items: &[impl AsRef<[u8]>], limit: usize) -> Result<(), Malformed> {
+    let bytes: usize = items.iter().map(|item| item.as_ref().len() + ITEM).sum();
     if items.len() > 1 && bytes > limit {
         return Err(Malformed(format!("{} items have more than {limit} bytes", items.len())));
     }

@@ -1,6 +1,10 @@
 //! Messages of a put stream.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::ByteBuf;
 
 /// Messages of the initiator on a put stream. Chunk bytes follow as data, in offer order.
@@ -15,8 +19,45 @@ pub(crate) enum Put {
     /// Whole records; every chunk that they name has been sent or is here.
     Records {
         /// Encoded records.
-        records: Vec<ByteBuf>,
+        records: Vec<RecordBytes>,
     },
+}
+
+/// An encoded record in a message: shared with the record that it is of, on its way out and when
+/// it has come.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RecordBytes(pub(crate) Arc<[u8]>);
+
+impl AsRef<[u8]> for RecordBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Serialize for RecordBytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for RecordBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RecordBytes, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = RecordBytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a byte string")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<RecordBytes, E> {
+                Ok(RecordBytes(bytes.into()))
+            }
+        }
+
+        deserializer.deserialize_bytes(Bytes)
+    }
 }
 
 /// Messages of the responder on a put stream. Each kind answers in the order of what it answers.

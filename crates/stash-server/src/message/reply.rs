@@ -5,6 +5,7 @@ use serde_bytes::ByteBuf;
 use stash_store::ReadError;
 
 use crate::message::limits::{ITEM, LogId};
+use crate::message::put::RecordBytes;
 
 /// An answer on any stream but a put stream.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -52,7 +53,7 @@ pub(crate) enum Reply {
     /// Records that were asked for by their hashes.
     Records {
         /// Encoded records, in the order of the request.
-        records: Vec<ByteBuf>,
+        records: Vec<RecordBytes>,
     },
     /// A page of the responder's order.
     Log {
@@ -175,12 +176,12 @@ pub(crate) fn unable(error: &ReadError) -> Reply {
 }
 
 /// A page of encoded items: at least one, at most `limit` bytes.
-pub(crate) fn page(items: Vec<Vec<u8>>, limit: usize) -> Vec<ByteBuf> {
+pub(crate) fn page<T: AsRef<[u8]>, U: From<T>>(items: Vec<T>, limit: usize) -> Vec<U> {
     let mut bytes = 0;
-    let fits = |item: &Vec<u8>| {
+    let fits = |item: &T| {
         let first = bytes == 0;
-        bytes += item.len() + ITEM;
+        bytes += item.as_ref().len() + ITEM;
         first || bytes <= limit
     };
-    items.into_iter().take_while(fits).map(ByteBuf::from).collect()
+    items.into_iter().take_while(fits).map(U::from).collect()
 }

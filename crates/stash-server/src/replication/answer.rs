@@ -9,7 +9,7 @@ use stash_store::{ReadError, Store};
 use crate::asker::Asker;
 use crate::ledger::cursor::Cursor;
 use crate::message::{
-    FindPuts, LogId, MAX_ADDRESSES, MAX_RECORD_BYTES, Refusal, Reply, page, refused,
+    FindPuts, LogId, MAX_ADDRESSES, MAX_RECORD_BYTES, RecordBytes, Refusal, Reply, page, refused,
 };
 use crate::peers::Follower;
 use crate::replication::{Replication, difference};
@@ -153,12 +153,12 @@ pub(crate) async fn find(replication: &Arc<Replication>, hashes: &[u8], puts: Fi
         let mut bytes = 0;
         for hash in hashes {
             match store.record(hash.as_bytes()) {
-                Ok(Some(record)) if is_read(&record.bytes) => found.push(record.bytes.to_vec()),
+                Ok(Some(record)) if is_read(&record.bytes) => found.push(RecordBytes(record.bytes)),
                 Ok(Some(_)) => continue,
                 Ok(None) | Err(ReadError::RecordDamaged { .. }) => continue,
                 Err(error) => return Err(error),
             }
-            bytes += found.last().map_or(0, Vec::len);
+            bytes += found.last().map_or(0, |record: &RecordBytes| record.0.len());
             if bytes > MAX_RECORD_BYTES {
                 break;
             }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use serde_bytes::ByteBuf;
 use stash_crypto::{NodeId, Record, RecordHash};
 use stash_p2p::Peer;
 use stash_store::{ReadError, Store};
@@ -14,7 +13,7 @@ use crate::membership::exchange;
 use crate::message::{FindPuts, RecordResult, Reply, Request};
 use crate::replication::Replication;
 use crate::rpc::{AskError, ask, unexpected};
-use crate::transfer::accept;
+use crate::transfer::accept::{self, Arrival};
 use crate::{ledger, message};
 
 /// Records asked for in one message: what comes back seldom is more than fits.
@@ -109,13 +108,14 @@ async fn find(
         let Reply::Records { records } = reply else {
             return Err(unexpected(&reply));
         };
+        let records = accept::decode(&replication.core.disk, records).await;
         // They come in the order of the question: what is before the last and did not come is gone
         // there or was left out, what is behind it may not have fitted.
         let mut passed = Vec::new();
         let next = match records.last() {
             Some(last) => {
-                let last = Record::decode(last).map(|record| record.hash());
-                let is_last = |hash: &RecordHash| last.as_ref().is_ok_and(|last| last == hash);
+                let is_last =
+                    |hash: &RecordHash| last.as_ref().is_ok_and(|last| last.hash() == *hash);
                 let at = wanted.iter().position(is_last);
                 let unasked = || AskError::Protocol("a record that was not asked for".to_owned());
                 wanted.split_off(at.ok_or_else(unasked)? + 1)
@@ -133,7 +133,7 @@ async fn find(
         }
         let came: BTreeSet<RecordHash> = records
             .iter()
-            .filter_map(|record| Some(Record::decode(record).ok()?.hash()))
+            .filter_map(|record| Some(record.as_ref().ok()?.hash()))
             .filter(|hash| !full.contains(hash))
             .collect();
         taken.no_room.extend(passed.into_iter().filter(|hash| !came.contains(hash)));
@@ -151,7 +151,7 @@ async fn accept(
     replication: &Arc<Replication>,
     node: NodeId,
     peer: &Peer,
-    records: &[ByteBuf],
+    records: &[Arrival],
 ) -> Result<(u64, Vec<RecordHash>), AskError> {
     let mut results =
         accept::accept(&replication.transfer, node, records.to_vec(), Chunks::Later).await;
@@ -169,7 +169,7 @@ async fn accept(
         match result {
             RecordResult::Stored {} => count += 1,
             RecordResult::Full { .. } => {
-                full.extend(Record::decode(record).ok().map(|record| record.hash()));
+                full.extend(record.as_ref().ok().map(Record::hash));
             }
             RecordResult::Failed { reason } => {
                 return Err(AskError::NotKept(reason.clone()));

@@ -2,27 +2,54 @@
 
 use std::sync::Arc;
 
-use serde_bytes::ByteBuf;
+use stash_crypto::record::{RecordError, Verifier};
 use stash_crypto::{NodeId, Record};
 use stash_store::Store;
 
-use crate::ledger::{self, Chunks, rules};
-use crate::message::RecordResult;
+use crate::disk::Disk;
+use crate::ledger::rules::{self, Unacceptable};
+use crate::ledger::{self, Chunks};
+use crate::message::{RecordBytes, RecordResult};
 use crate::transfer::{Transfer, other_lives};
 
-/// Checks records by the rules and makes the good ones durable. One result a record.
+/// A record as it came, decoded and hashed.
+pub(crate) type Arrival = Result<Record, RecordError>;
+
+/// Decodes records as they came, on all cores. Everything that is done with one of them begins
+/// with what came out, so that none is hashed twice.
+pub(crate) async fn decode(disk: &Disk, records: Vec<RecordBytes>) -> Vec<Arrival> {
+    let decode = |one: RecordBytes| Record::decode_shared(one.0);
+    disk.spread(records, move |part| part.into_iter().map(decode).collect()).await
+}
+
+/// Checks records by the rules and makes the good ones durable. One result a record. Signatures
+/// are verified on all cores, each once, before anything waits for the store.
 pub(crate) async fn accept(
     transfer: &Arc<Transfer>,
     from: NodeId,
-    records: Vec<ByteBuf>,
+    records: Vec<Arrival>,
     chunks: Chunks,
 ) -> Vec<RecordResult> {
-    let lens: Vec<usize> = records.iter().map(|record| record.len()).collect();
+    let len = |one: &Arrival| one.as_ref().map_or(0, |record| record.bytes().len());
+    let lens: Vec<usize> = records.iter().map(len).collect();
+    let shared = Arc::clone(transfer);
+    let verify = move |part: Vec<Arrival>| {
+        let mut verifier = Verifier::default();
+        let one = |arrival: Arrival| {
+            let record = arrival.map_err(|error| Unacceptable::Malformed(error.to_string()))?;
+            check(&shared, &record, Some(&mut verifier)).map(|()| record)
+        };
+        part.into_iter().map(one).collect()
+    };
+    let checked: Vec<Result<Record, Unacceptable>> =
+        transfer.core.disk.spread(records, verify).await;
     let shared = Arc::clone(transfer);
     let work = move |store: &Store| {
         // No cut takes effect between the check and the commit.
         let _uncut = shared.core.roster.uncut();
-        let checked = records.iter().map(|bytes| check(&shared, bytes)).collect::<Vec<_>>();
+        // The member log may have grown since the signatures were verified.
+        let still = |record: Record| check(&shared, &record, None).map(|()| record);
+        let checked: Vec<_> = checked.into_iter().map(|one| one.and_then(still)).collect();
         let good: Vec<Record> =
             checked.iter().filter_map(|one| one.as_ref().ok()).cloned().collect();
         let admitted = other_lives::look(&shared, store, &good)
@@ -37,7 +64,7 @@ pub(crate) async fn accept(
             }
         };
         let mut stored = stored.into_iter();
-        let result = |one: Result<Record, rules::Unacceptable>| match one {
+        let result = |one: Result<Record, Unacceptable>| match one {
             Ok(_) => stored.next().expect("one result a record"),
             Err(why) => {
                 tracing::warn!(from = %from.short(), %why, "a record was refused");
@@ -71,12 +98,15 @@ pub(crate) async fn accept(
     results
 }
 
-fn check(transfer: &Transfer, bytes: &[u8]) -> Result<Record, rules::Unacceptable> {
-    let record =
-        Record::decode(bytes).map_err(|error| rules::Unacceptable::Malformed(error.to_string()))?;
-    let epoch = transfer.core.roster.log(|log| log.epoch());
-    let admits = |dot: &_, hash: &_| transfer.core.roster.log(|log| log.admits(dot, hash));
-    let names = |seen: &_| transfer.core.roster.log(|log| log.names(seen));
-    rules::accept(&record, &transfer.core.stash, epoch, admits, names)?;
-    Ok(record)
+/// Checks a record against the member log as it is now, and its signature unless that was done.
+fn check(
+    transfer: &Transfer,
+    record: &Record,
+    verifier: Option<&mut Verifier>,
+) -> Result<(), Unacceptable> {
+    let roster = &transfer.core.roster;
+    let epoch = roster.log(|log| log.epoch());
+    let admits = |dot: &_, hash: &_| roster.log(|log| log.admits(dot, hash));
+    let names = |seen: &_| roster.log(|log| log.names(seen));
+    rules::accept(record, &transfer.core.stash, epoch, admits, names, verifier)
 }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_bytes::ByteBuf;
 use stash_crypto::chunk::CHUNK_OVERHEAD;
 use stash_crypto::{Address, ChunkRef, NodeId, Record, Role};
 use stash_p2p::{Frame, RecvStream, SendStream, StreamError};
@@ -19,10 +18,9 @@ use tokio_util::sync::CancellationToken;
 use crate::buffers::buffer::{Buffer, MAX_BUFFER};
 use crate::ledger::lease::{Leases, Mark, mark};
 use crate::ledger::{Chunks, at};
-use crate::message::{self, Put, PutReply, RecordResult};
+use crate::message::{self, Put, PutReply, RecordBytes, RecordResult};
 use crate::rpc::time_for;
-use crate::transfer::Transfer;
-use crate::transfer::accept::accept;
+use crate::transfer::{Transfer, accept};
 
 /// A put stream may be silent for this long: its sender may be reading from a slow pipe.
 const IDLE: Duration = Duration::from_secs(600);
@@ -279,7 +277,7 @@ impl Intake {
         Ok(())
     }
 
-    async fn records(&mut self, records: Vec<ByteBuf>) -> Result<(), Fault> {
+    async fn records(&mut self, records: Vec<RecordBytes>) -> Result<(), Fault> {
         message::together(&records, message::MAX_RECORD_BYTES)?;
         if records.len() > MAX_RECORDS {
             return Err(Fault::TooManyRecords);
@@ -295,8 +293,9 @@ impl Intake {
         let full = self.full.swap(false, Ordering::Relaxed);
         let (transfer, from, leases) = (Arc::clone(&self.transfer), self.from, self.leases.clone());
         let commit = tokio::spawn(async move {
-            let named: Vec<_> = records.iter().map(|bytes| Record::decode(bytes).ok()).collect();
-            let mut results = accept(&transfer, from, records, Chunks::Required).await;
+            let records = accept::decode(&transfer.core.disk, records).await;
+            let mut results =
+                accept::accept(&transfer, from, records.clone(), Chunks::Required).await;
             if full {
                 // What they need was offered, and there is no room for it.
                 let lacks = |one: &&mut RecordResult| matches!(one, RecordResult::Need { .. });
@@ -307,9 +306,9 @@ impl Intake {
                     .filter(lacks)
                     .for_each(|one| *one = RecordResult::Full { used, limit });
             }
-            let kept = named.into_iter().zip(&results);
+            let kept = records.into_iter().zip(&results);
             let kept = kept.filter(|(_, result)| **result == RecordResult::Stored {});
-            let kept: Vec<Record> = kept.filter_map(|(record, _)| record).collect();
+            let kept: Vec<Record> = kept.filter_map(|(record, _)| record.ok()).collect();
             transfer.core.disk.run(move |store| leases.release(store, &kept)).await;
             results
         });

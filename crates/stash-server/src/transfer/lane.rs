@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_bytes::ByteBuf;
 use stash_crypto::{Address, ChunkRef, NodeId, Record, RecordKind};
 use stash_p2p::{Class, Peer, RecvStream, SendStream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -15,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::buffers::buffer::Shared;
 use crate::ledger::at;
-use crate::message::{self, MAX_RECORD_BYTES, Put, PutReply, RecordResult, Request};
+use crate::message::{self, MAX_RECORD_BYTES, Put, PutReply, RecordBytes, RecordResult, Request};
 use crate::rpc::{ANSWER, AskError};
 use crate::transfer::rooms::Rooms;
 use crate::transfer::shipment::{Progress, Shipment};
@@ -322,7 +321,7 @@ impl Lane {
     }
 
     async fn records(&mut self, awaited: Awaited) -> Result<(), AskError> {
-        let bytes = |record: &Record| ByteBuf::from(record.bytes());
+        let bytes = |record: &Record| RecordBytes(record.shared_bytes());
         let records = awaited.records.iter().map(bytes).collect();
         let node = self.node;
         let shipment = Arc::clone(&awaited.shipment);

@@ -70,5 +70,5 @@ fn notice_unknown(transfer: &Transfer, store: &Store) -> Result<(), LedgerError>
 /// The readable records of a name.
 fn held(store: &Store, name: &NameId) -> Result<Vec<Held>, LedgerError> {
     let (stored, _) = store.records_of_and_damaged(name.as_bytes())?;
-    stored.iter().map(|one| Ok((one.sequence, ledger::decode(one.sequence, &one.bytes)?))).collect()
+    stored.iter().map(|one| Ok((one.sequence, ledger::decode(one)?))).collect()
 }

@@ -138,7 +138,7 @@ async fn found(peer: &Peer, hashes: &[RecordHash]) -> Result<BTreeSet<RecordHash
             return Err(unexpected(&reply));
         };
         let before = found.len();
-        let hashes = records.iter().filter_map(|bytes| Record::decode(bytes).ok());
+        let hashes = records.iter().filter_map(|bytes| Record::decode(bytes.as_ref()).ok());
         found.extend(hashes.map(|record| record.hash()));
         if found.len() == before || rest.is_empty() {
             break;

@@ -167,8 +167,7 @@ async fn record(upkeep: &Arc<Upkeep>, hash: RecordHash) -> Result<Mended, NotMen
 
 async fn replace(upkeep: &Arc<Upkeep>, node: NodeId, record: Record) -> Result<(), NotMended> {
     let hash = record.hash();
-    let bytes = vec![ByteBuf::from(record.bytes())];
-    let result = accept::accept(&upkeep.transfer, node, bytes, Chunks::Later).await;
+    let result = accept::accept(&upkeep.transfer, node, vec![Ok(record)], Chunks::Later).await;
     match upkeep.core.disk.run(move |store| store.record(hash.as_bytes())).await {
         Ok(Some(_)) => Ok(()),
         Ok(None) => Err(NotMended::RecordNotKept { node, result }),
@@ -237,7 +236,7 @@ async fn find(peer: &Peer, hash: RecordHash) -> Result<Option<Record>, AskError>
     let Some(bytes) = records.first() else {
         return Ok(None);
     };
-    match Record::decode(bytes) {
+    match Record::decode(bytes.as_ref()) {
         Ok(record) if record.hash() == hash => Ok(Some(record)),
         Ok(_) => Err(AskError::Protocol("another record".to_owned())),
         Err(error) => Err(AskError::Protocol(error.to_string())),
@@ -256,7 +255,7 @@ pub(crate) fn view(upkeep: &Upkeep, store: &Store, limit: usize) -> Vec<Damaged>
         };
         let read = |hash: &[u8; 32]| {
             let stored = store.record(hash).ok().flatten()?;
-            Some(ledger::decode(stored.sequence, &stored.bytes).ok()?.clear().name)
+            Some(ledger::decode(&stored).ok()?.clear().name)
         };
         let mut names: Vec<NameId> = records.iter().filter_map(read).collect();
         names.sort_unstable();
