@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use anyhow::{Context, Result, anyhow, ensure};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
+use crate::block::Block;
 use crate::seal::{CHUNK, OVERHEAD};
 
 const LENGTH: usize = 4;
@@ -18,8 +19,8 @@ pub(crate) struct Link {
     stream: TcpStream,
     key: LessSafeKey,
     sent: u64,
-    /// One message as it is on the wire, reused.
-    wire: Vec<u8>,
+    /// One message as it is on the wire, reused. What is in it begins at a page.
+    wire: Block,
 }
 
 impl Link {
@@ -47,35 +48,38 @@ impl Link {
         stream.set_nodelay(true)?;
         let secret = [u8::try_from(number)? + 3; 32];
         let key = UnboundKey::new(&AES_256_GCM, &secret).map_err(|_| anyhow!("bad key"))?;
-        Ok(Self {
-            stream,
-            key: LessSafeKey::new(key),
-            sent: 0,
-            wire: vec![0; LENGTH + MESSAGE + TAG],
-        })
+        Ok(Self { stream, key: LessSafeKey::new(key), sent: 0, wire: Block::new(LENGTH) })
     }
 
     /// Encrypts and sends one message: one write.
     pub(crate) fn send(&mut self, message: &[u8]) -> Result<()> {
         let end = LENGTH + message.len();
-        self.wire[..LENGTH].copy_from_slice(&u32::try_from(message.len())?.to_le_bytes());
-        let (body, tag) = self.wire[LENGTH..end + TAG].split_at_mut(message.len());
+        let wire = &mut self.wire.all()[..end + TAG];
+        wire[..LENGTH].copy_from_slice(&u32::try_from(message.len())?.to_le_bytes());
+        let (body, tag) = wire[LENGTH..].split_at_mut(message.len());
         let nonce = nonce(self.sent);
         self.key
             .seal_out_of_place_scatter(nonce, Aad::empty(), message, body, &[], tag)
             .map_err(|_| anyhow!("sealing for the link failed"))?;
         self.sent += 1;
-        self.stream.write_all(&self.wire[..end + TAG])?;
+        self.stream.write_all(wire)?;
         Ok(())
     }
 
     /// Receives one message, decrypted in place in the link's buffer. An empty one is the end.
     pub(crate) fn receive(&mut self) -> Result<&mut [u8]> {
+        let (room, length) = self.receive_in_room()?;
+        Ok(&mut room[..length])
+    }
+
+    /// As `receive`: room that begins with the message, and the message's length.
+    pub(crate) fn receive_in_room(&mut self) -> Result<(&mut [u8], usize)> {
         let mut length = [0; LENGTH];
         self.stream.read_exact(&mut length)?;
         let length = usize::try_from(u32::from_le_bytes(length))?;
         ensure!(length <= MESSAGE, "a message of {length} bytes");
-        let wire = &mut self.wire[..length + TAG];
+        let room = &mut self.wire.all()[LENGTH..];
+        let wire = &mut room[..length + TAG];
         self.stream.read_exact(wire)?;
         let nonce = nonce(self.sent);
         self.sent += 1;
@@ -83,7 +87,7 @@ impl Link {
         self.key
             .open_in_place_separate_tag(nonce, Aad::empty(), tag, body)
             .map_err(|_| anyhow!("a message does not open"))?;
-        Ok(body)
+        Ok((room, length))
     }
 
     /// Says that everything is on disk.

@@ -1,22 +1,54 @@
-//! The figures of a transfer bench: rates by kind, their medians and ratios, as a table and as JSON.
+//! The figures of a transfer bench: by kind, their medians and ratios, as a table and as JSON.
 
 use serde_json::{Value, json};
 
 use crate::bench::median::{median, rounded};
 use crate::report::Report;
 
-/// Rates in MiB of file per second, one a round.
+/// One kind of transfer. One figure a round, or two.
+#[derive(Debug, Default)]
+pub(super) struct Phase {
+    /// MiB of file per second.
+    pub(super) rates: Vec<f64>,
+    /// Processor seconds for each GiB and node, the client's left out.
+    pub(super) cpu: Vec<f64>,
+    /// The rates of straight-line code, where it does the same.
+    pub(super) floor: Vec<f64>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Rates {
-    pub(super) put: Vec<f64>,
-    pub(super) floor_put: Vec<f64>,
-    pub(super) get: Vec<f64>,
-    pub(super) floor_get: Vec<f64>,
-    pub(super) get_no_keep: Vec<f64>,
-    pub(super) floor_get_no_keep: Vec<f64>,
-    pub(super) get_local: Vec<f64>,
-    pub(super) reput_unchanged: Vec<f64>,
-    pub(super) reput_changed: Vec<f64>,
+    /// Beside the floor that writes through the page cache.
+    pub(super) put: Phase,
+    pub(super) floor_put_direct: Vec<f64>,
+    pub(super) get_cold: Phase,
+    pub(super) get_warm: Phase,
+    pub(super) get_no_keep_cold: Phase,
+    pub(super) get_no_keep_warm: Phase,
+    pub(super) get_local: Phase,
+    pub(super) evict: Phase,
+    pub(super) reput_unchanged: Phase,
+    pub(super) reput_changed: Phase,
+}
+
+impl Rates {
+    fn gets(&self) -> [(&'static str, &'static str, &Phase); 4] {
+        [
+            ("get, kept, cold", "get_cold", &self.get_cold),
+            ("get, kept, warm", "get_warm", &self.get_warm),
+            ("get, --no-keep, cold", "get_no_keep_cold", &self.get_no_keep_cold),
+            ("get, --no-keep, warm", "get_no_keep_warm", &self.get_no_keep_warm),
+        ]
+    }
+
+    fn alone(&self) -> [(&'static str, &'static str, &Phase); 4] {
+        [
+            ("get, local", "get_local", &self.get_local),
+            ("evict", "evict", &self.evict),
+            ("put again, unchanged", "reput_unchanged", &self.reput_unchanged),
+            ("put again, one byte", "reput_changed", &self.reput_changed),
+        ]
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a size in MiB for a report")]
@@ -25,57 +57,56 @@ pub(super) fn mib(bytes: u64) -> f64 {
 }
 
 fn ratio(stash: &[f64], floor: &[f64]) -> f64 {
-    rounded(median(stash) / median(floor))
+    median(stash) / median(floor)
 }
 
 pub(super) fn summary(report: &Report, size: u64, rates: &Rates, peak: u64) {
-    let line = |name: &str, stash: &[f64], floor: &[f64]| {
-        let (a, b) = (median(stash), median(floor));
-        report.line(format_args!("{name:<24} {a:>8.0} {b:>8.0} {:>7.2}", a / b));
+    let line = |name: &str, phase: &Phase, floor: &[f64]| {
+        let (rate, cpu) = (median(&phase.rates), median(&phase.cpu));
+        let beside = match floor {
+            [] => format!("{:>8} {:>7}", "", ""),
+            floor => format!("{:>8.0} {:>7.2}", median(floor), ratio(&phase.rates, floor)),
+        };
+        report.line(format_args!("{name:<28} {rate:>8.0} {beside} {cpu:>7.2}"));
     };
     report.line(format_args!(
-        "\n{} MiB, medians in MiB/s\n{:<24} {:>8} {:>8} {:>7}",
+        "\n{} MiB, medians in MiB/s; CPU in seconds of a node for each GiB\n{:<28} {:>8} {:>8} {:>7} {:>7}",
         size >> 20,
         "",
         "stash",
         "floor",
-        "ratio"
+        "ratio",
+        "CPU"
     ));
-    line("put, three copies", &rates.put, &rates.floor_put);
-    line("get, kept", &rates.get, &rates.floor_get);
-    line("get, --no-keep", &rates.get_no_keep, &rates.floor_get_no_keep);
-    report.line(format_args!(
-        "{:<24} {:>8.0}",
-        "put again, unchanged",
-        median(&rates.reput_unchanged)
-    ));
-    report.line(format_args!(
-        "{:<24} {:>8.0}",
-        "put again, one byte",
-        median(&rates.reput_changed)
-    ));
-    report.line(format_args!("{:<24} {peak:>8} MiB", "largest node at its peak"));
+    line("put, three copies", &rates.put, &rates.put.floor);
+    line("  beside the direct floor", &rates.put, &rates.floor_put_direct);
+    rates.gets().iter().for_each(|(name, _, phase)| line(name, phase, &phase.floor));
+    rates.alone().iter().for_each(|(name, _, phase)| line(name, phase, &[]));
+    report.line(format_args!("{:<28} {peak:>8} MiB", "largest node at its peak"));
 }
 
 pub(super) fn document(size: u64, rounds: u32, rates: &Rates, peak: u64) -> Value {
     let middle = |values: &[f64]| rounded(median(values));
-    let (unchanged, changed) = (middle(&rates.reput_unchanged), middle(&rates.reput_changed));
-    json!({
+    let (unchanged, changed) =
+        (middle(&rates.reput_unchanged.rates), middle(&rates.reput_changed.rates));
+    let mut document = json!({
         "size": size, "rounds": rounds, "nodes": 3,
-        "put_ratio": ratio(&rates.put, &rates.floor_put),
-        "get_ratio": ratio(&rates.get, &rates.floor_get),
-        "get_no_keep_ratio": ratio(&rates.get_no_keep, &rates.floor_get_no_keep),
-        "put_mib_s": middle(&rates.put),
-        "get_mib_s": middle(&rates.get),
-        "get_local_mib_s": middle(&rates.get_local),
-        "get_no_keep_mib_s": middle(&rates.get_no_keep),
+        "put_ratio": rounded(ratio(&rates.put.rates, &rates.put.floor)),
+        "put_direct_ratio": rounded(ratio(&rates.put.rates, &rates.floor_put_direct)),
+        "floor_put_mib_s": middle(&rates.put.floor),
+        "floor_put_direct_mib_s": middle(&rates.floor_put_direct),
         // The slower of the two: after one byte changed, and unchanged.
         "reput_mib_s": unchanged.min(changed),
-        "reput_unchanged_mib_s": unchanged,
-        "reput_changed_mib_s": changed,
         "peak_rss_mib": peak,
-        "floor_put_mib_s": middle(&rates.floor_put),
-        "floor_get_mib_s": middle(&rates.floor_get),
-        "floor_get_no_keep_mib_s": middle(&rates.floor_get_no_keep),
-    })
+    });
+    for (_, name, phase) in rates.gets() {
+        document[format!("{name}_ratio")] = rounded(ratio(&phase.rates, &phase.floor)).into();
+        document[format!("floor_{name}_mib_s")] = middle(&phase.floor).into();
+    }
+    let put = ("", "put", &rates.put);
+    for (_, name, phase) in [put].into_iter().chain(rates.gets()).chain(rates.alone()) {
+        document[format!("{name}_mib_s")] = middle(&phase.rates).into();
+        document[format!("{name}_cpu_s_gib")] = middle(&phase.cpu).into();
+    }
+    document
 }

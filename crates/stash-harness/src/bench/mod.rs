@@ -4,6 +4,7 @@ mod arguments;
 mod bwlimit;
 mod catchup;
 mod client;
+mod cold;
 mod figures;
 mod median;
 mod objects;

@@ -217,6 +217,15 @@ impl Cluster {
         self.nodes.iter_mut().map(|node| (node.name(), node.peak_kib())).collect()
     }
 
+    /// Processor time that all nodes have taken since they were started.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let mut sum = Duration::ZERO;
+        for node in &self.nodes {
+            sum += node.processor_time()?;
+        }
+        Ok(sum)
+    }
+
     /// The largest resident set that any node had, in MiB.
     pub fn peak_mib(&mut self) -> u64 {
         self.peaks().into_iter().map(|(_, kib)| kib.div_ceil(1024)).max().unwrap_or(0)

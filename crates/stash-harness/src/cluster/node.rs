@@ -289,6 +289,11 @@ impl Node {
         machine::memory(self.process.as_ref().map(Owned::id).context("not running")?)
     }
 
+    /// Processor time that its process has taken since it was started.
+    pub fn processor_time(&self) -> Result<Duration> {
+        machine::processor_time(self.process.as_ref().map(Owned::id).context("not running")?)
+    }
+
     fn note_peak(&mut self) {
         if let Ok(memory) = self.memory() {
             self.peak_kib = self.peak_kib.max(memory.peak_kib);
