@@ -76,7 +76,9 @@ pub(super) fn imports(sources: &BTreeMap<Module, String>) -> BTreeMap<Module, BT
         .map(|(module, text)| (module, tokens(&files::without_tests(text))))
         .collect();
     let mut handed_on = BTreeMap::new();
-    for path in code.get(&Module::new()).into_iter().flat_map(|tokens| paths(tokens)) {
+    let root = Module::new();
+    for path in code.get(&root).into_iter().flat_map(|tokens| paths(tokens)) {
+        let Some(path) = absolute(&path, &root, sources) else { continue };
         if let (Some(name), Some(module)) = (path.last(), longest(&path, sources)) {
             handed_on.insert(name.clone(), module);
         }
@@ -85,7 +87,7 @@ pub(super) fn imports(sources: &BTreeMap<Module, String>) -> BTreeMap<Module, BT
     for (module, tokens) in code.into_iter().filter(|(module, _)| !module.is_empty()) {
         let mut from = BTreeSet::new();
         for path in paths(&tokens) {
-            let Some(path) = absolute(path, module, sources) else { continue };
+            let Some(path) = absolute(&path, module, sources) else { continue };
             let root = path.first().and_then(|name| handed_on.get(name)).cloned();
             from.extend(longest(&path, sources).or(root).filter(|other| other != module));
         }
@@ -95,14 +97,15 @@ pub(super) fn imports(sources: &BTreeMap<Module, String>) -> BTreeMap<Module, BT
 }
 
 /// A path from the root of the crate; `None` for what stands elsewhere.
-fn absolute(path: Vec<String>, at: &Module, sources: &BTreeMap<Module, String>) -> Option<Module> {
+fn absolute(path: &[String], at: &Module, sources: &BTreeMap<Module, String>) -> Option<Module> {
     let ups = path.iter().take_while(|part| *part == "super").count();
     match path.first()?.as_str() {
         "crate" => Some(path[1..].to_vec()),
+        "self" => absolute(&path[1..], at, sources),
         "super" => Some([&at[..at.len().checked_sub(ups)?], &path[ups..]].concat()),
         _ => {
             let child = [&at[..], &path[..1]].concat();
-            sources.contains_key(&child).then(|| [&at[..], &path[..]].concat())
+            sources.contains_key(&child).then(|| [&at[..], path].concat())
         }
     }
 }
@@ -243,5 +246,11 @@ mod tests {
         assert_eq!(found(&[("a.rs", uses), ("a/part.rs", "struct Part;")]), Vec::<String>::new());
         assert_eq!(found(&[("a.rs", "mod part;"), ("a/part.rs", used)]), Vec::<String>::new());
         assert_eq!(found(&[("a.rs", uses), ("a/part.rs", used)]), ["a", "a/part"]);
+        let uses = "mod part; use self::part::Part;";
+        assert_eq!(found(&[("a.rs", uses), ("a/part.rs", used)]), ["a", "a/part"]);
+        let lib = "mod a; mod b; pub use self::a::A;";
+        let through_root =
+            [("lib.rs", lib), ("a.rs", "use super::b::B;"), ("b.rs", "use crate::A;")];
+        assert_eq!(found(&through_root), ["a", "b"]);
     }
 }
