@@ -4,9 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
 mod catchup;
-#[path = "support/client.rs"]
+#[path = "support/client/mod.rs"]
 mod client;
 mod cuts;
+mod departed;
 mod engine;
 mod evicting;
 mod fair;
@@ -17,7 +18,6 @@ mod hostile;
 mod housekeeping;
 mod large;
 mod members;
-mod parted;
 mod records;
 mod repair;
 #[path = "support/scene.rs"]

@@ -136,7 +136,7 @@ async fn only_the_founder_removes_and_not_itself() {
 /// A founder that knows one record of an owner, and a keeper that was given two more of it while
 /// the founder was away, the second of which forgets what the founder had written. Both are
 /// stopped.
-struct Parted {
+struct Diverged {
     stash: Stash,
     owner: Client,
     founder: Node,
@@ -146,7 +146,7 @@ struct Parted {
     late: [Record; 2],
 }
 
-async fn parted() -> Parted {
+async fn diverged() -> Diverged {
     let stash = Stash::new();
     let founder = stash.founder().await;
     let keeper = stash.joined(&founder, Role::Keeper).await;
@@ -170,13 +170,13 @@ async fn parted() -> Parted {
     assert!(!holds(&keeper, &stash, "mine", &mine), "forgotten at the keeper");
     stopped(&keeper).await;
     let founder = founder_again(&stash, founder).await;
-    Parted { stash, owner, founder, keeper, mine, early, late: [late, forget] }
+    Diverged { stash, owner, founder, keeper, mine, early, late: [late, forget] }
 }
 
 // Fault cases 23 and 96.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_lies_past_the_cut_is_set_aside_and_what_it_forgot_comes_back() {
-    let Parted { stash, owner, founder, keeper, mine, early, late } = parted().await;
+    let Diverged { stash, owner, founder, keeper, mine, early, late } = diverged().await;
     founder.engine.vouch();
     let changed = founder.engine.remove_member(owner.keys.node_id()).await.unwrap();
     assert_eq!(changed.silent, [keeper.engine.node_id()]);

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
-#[path = "../support/client.rs"]
+#[path = "../support/client/mod.rs"]
 mod client;
 #[path = "../support/scene.rs"]
 mod scene;
