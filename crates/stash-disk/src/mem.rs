@@ -10,6 +10,7 @@ mod tree;
 mod world;
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::sync::{Arc, MutexGuard};
@@ -203,6 +204,15 @@ impl MemDisk {
         match code {
             Some(code) => drop(sick.insert(path.to_owned(), code)),
             None => drop(sick.remove(path)),
+        }
+    }
+
+    /// Makes every read of any of these bytes of a file fail with `EIO` from now on; `None` ends that.
+    pub fn fail_reads(&self, path: &Path, bytes: Option<Range<u64>>) {
+        let unreadable = &mut self.world().hidden.unreadable;
+        match bytes {
+            Some(bytes) => drop(unreadable.insert(path.to_owned(), bytes)),
+            None => drop(unreadable.remove(path)),
         }
     }
 }

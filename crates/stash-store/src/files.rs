@@ -8,7 +8,7 @@ use crate::chunk_dir::ChunkDir;
 use crate::disk::{DiskFile, OpenMode};
 use crate::error::{is_gone, is_misplaced};
 use crate::nest::{nest, sha1_of};
-use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, lock, thread};
+use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, lock, start, thread};
 use crate::{Address, Disk, IoError, Nest};
 
 /// Syncs in flight at once. A sync waits for the disk, not for a processor, and a journalling
@@ -391,7 +391,8 @@ impl Files {
             }
         };
         let mut results = thread::scope(|scope| {
-            let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            // Where the system has no thread left, those that there are do all of it.
+            let workers: Vec<_> = (1..threads).map_while(|_| start(scope, work)).collect();
             let mut results = work();
             for worker in workers {
                 match worker.join() {
@@ -442,6 +443,30 @@ mod tests {
             thread::yield_now();
             if self.is_taken { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
         }
+    }
+
+    /// Set for the run of a test in which no thread can be started.
+    const ALONE: &str = "STASH_STORE_ALONE";
+
+    #[test]
+    fn where_no_thread_can_be_started_the_caller_does_all_of_it() {
+        if std::env::var_os(ALONE).is_none() {
+            // Again, in a process whose threads would need more memory than there is.
+            let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+            again.env(ALONE, "1").env("RUST_MIN_STACK", (1_u64 << 50).to_string());
+            again.args(["--exact", "--test-threads=1"]);
+            again.arg("files::tests::where_no_thread_can_be_started_the_caller_does_all_of_it");
+            let output = again.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
+        let refused = thread::Builder::new().spawn(|| ());
+        assert!(refused.is_err(), "the test means nothing");
+        let files =
+            Files::new(Arc::new(MemDisk::new(1)), "/".into(), Nest::default(), [0; 16], true);
+        let items: Vec<u64> = (0..100).collect();
+        assert_eq!(files.at_once(&items, |n| n * 2), (0..200).step_by(2).collect::<Vec<_>>());
     }
 
     #[test]

@@ -1,15 +1,21 @@
 //! Reading a segment from front to back, past damage.
 
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::IoError;
 use crate::disk::DiskFile;
 use crate::entry::{BatchDigest, HEADER, Header, Kind, Mark, Op, Place, entry_len};
+use crate::error::is_unreadable;
 use crate::sync::Arc;
 
 /// Bytes read at once.
 const WINDOW: usize = 1024 * 1024;
+/// Bytes read at once where the disk cannot read a window: no disk reads less.
+const BLOCK: u64 = 4096;
+/// Blocks in a row that the disk cannot read before it, and not a place on it, is held to be at fault.
+const STRIKES: usize = 8;
 
 /// What lies next in a segment.
 #[derive(Debug)]
@@ -66,6 +72,8 @@ pub(crate) struct Scan {
     at: u64,
     window: Vec<u8>,
     window_start: u64,
+    /// Blocks that the disk cannot read, from the place that is read on: zeros stand for them in the window.
+    unreadable: Vec<Range<u64>>,
     /// Of the entry read last, in the window.
     padding: Range<usize>,
 }
@@ -78,8 +86,20 @@ impl Scan {
         at: u64,
     ) -> Result<Scan, IoError> {
         let len = file.len().map_err(|e| IoError::new("read", path, e))?;
-        let (path, window) = (path.to_owned(), Vec::new());
-        Ok(Scan { file, path, log_key, segment, len, at, window, window_start: 0, padding: 0..0 })
+        let (path, window, unreadable) = (path.to_owned(), Vec::new(), Vec::new());
+        let (window_start, padding) = (0, 0..0);
+        Ok(Scan {
+            file,
+            path,
+            log_key,
+            segment,
+            len,
+            at,
+            window,
+            window_start,
+            unreadable,
+            padding,
+        })
     }
 
     /// Reads no further than to `end`.
@@ -121,12 +141,47 @@ impl Scan {
             let size = self.len.saturating_sub(at).min(want);
             self.window.resize(usize::try_from(size).unwrap_or(0), 0);
             self.window_start = at;
-            let read = self.file.read_at(at, &mut self.window);
+            self.unreadable.retain(|block| block.end > self.at);
+            let read = match self.file.read_at(at, &mut self.window) {
+                Err(error) if is_unreadable(&error) => self.read_blocks(),
+                read => read,
+            };
             read.map_err(|e| IoError::new("read", &self.path, e))?;
         }
         let start = usize::try_from(at - self.window_start).unwrap_or(usize::MAX);
         let end = usize::try_from(end.max(at) - self.window_start).unwrap_or(usize::MAX);
         Ok(start..end)
+    }
+
+    /// Reads the window block by block, and goes on where one cannot be read.
+    fn read_blocks(&mut self) -> io::Result<()> {
+        let (mut at, mut strikes, mut rest) = (self.window_start, 0, &mut self.window[..]);
+        while !rest.is_empty() {
+            let len = usize::try_from(BLOCK - at % BLOCK).unwrap_or(rest.len()).min(rest.len());
+            let (block, more) = rest.split_at_mut(len);
+            let end = at + len as u64;
+            match self.file.read_at(at, block) {
+                Ok(()) => strikes = 0,
+                Err(error) if is_unreadable(&error) && strikes + 1 < STRIKES => {
+                    strikes += 1;
+                    block.fill(0);
+                    self.unreadable.push(at..end);
+                }
+                Err(error) => return Err(error),
+            }
+            (at, rest) = (end, more);
+        }
+        Ok(())
+    }
+
+    /// True if the disk cannot read some of these bytes, which were just read.
+    pub(crate) fn is_unreadable(&self, bytes: &Range<u64>) -> bool {
+        self.unreadable.iter().any(|block| block.start < bytes.end && bytes.start < block.end)
+    }
+
+    fn damaged(&self, bytes: Range<u64>, what: &'static str) -> Scanned {
+        let what = if self.is_unreadable(&bytes) { "the disk cannot read it" } else { what };
+        Scanned::Damaged { from: bytes.start, to: bytes.end, what }
     }
 
     fn header(&mut self, at: u64) -> Result<Option<(Header, [u8; 8])>, IoError> {
@@ -158,12 +213,12 @@ impl Scan {
         self.at = end;
         self.padding = range.start + body_len..range.end;
         let body = &self.window[range.start..range.start + body_len];
-        if crc32fast::hash(body) != header.crc {
-            let what = "the checksum of an entry's body does not match";
-            return Ok(Scanned::Damaged { from: at, to: end, what });
+        // Zeros in place of bytes may have their checksum by chance.
+        if crc32fast::hash(body) != header.crc || self.is_unreadable(&(at..end)) {
+            return Ok(self.damaged(at..end, "the checksum of an entry's body does not match"));
         }
         let Some(op) = Op::decode(header.kind, body) else {
-            return Ok(Scanned::Damaged { from: at, to: end, what: "an entry is not understood" });
+            return Ok(self.damaged(at..end, "an entry is not understood"));
         };
         let offset = u32::try_from(at).unwrap_or(u32::MAX);
         let moved = header.kind == Kind::Moved as u8;
@@ -177,8 +232,7 @@ impl Scan {
         while at + HEADER as u64 <= self.len {
             if self.header(at)?.is_some() {
                 self.at = at;
-                let what = "an entry's header does not match its tag";
-                return Ok(Scanned::Damaged { from, to: at, what });
+                return Ok(self.damaged(from..at, "an entry's header does not match its tag"));
             }
             at += 8;
         }

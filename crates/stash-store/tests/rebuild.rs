@@ -5,7 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::common::stock::Stock;
-use crate::common::{Random, chunk_path, dir, fixture, inline, make_dirs, places, put};
+use crate::common::{
+    Random, chunk_path, dir, fixture, inline, make_dirs, places, put, segment_path,
+};
 use stash_store::disk::{Fault, OpenMode};
 use stash_store::{
     Address, Batch, Blob, ChunkState, Disk, MemDisk, OpenError, Options, RebuildReport, Store,
@@ -210,6 +212,99 @@ fn what_was_in_damaged_parts_of_the_log_is_named() {
     assert_eq!(store.stats().records, 24);
 }
 
+/// The file of segment 1.
+fn first_segment() -> PathBuf {
+    segment_path(1)
+}
+
+#[test]
+fn a_place_of_the_log_that_the_disk_cannot_read_is_damage_and_the_rest_is_used() {
+    for with_index in [true, false] {
+        let (disk, stock) = stocked(4);
+        let first = Store::open(dir(), &options(&disk)).unwrap().records_after(0, 1).unwrap();
+        disk.fail_reads(&first_segment(), Some(5000..5001));
+        let (store, damage) = if with_index {
+            let (store, report) = rebuild(&disk);
+            assert!(report.lost.total > 0, "{report:?}");
+            (store, report.damage)
+        } else {
+            files(&disk, "index").iter().for_each(|path| disk.remove(path).unwrap());
+            let store = Store::open(dir(), &options(&disk)).unwrap();
+            let damage = store.open_report().damage.clone();
+            (store, damage)
+        };
+        assert!(damage.iter().any(|what| what.contains("the disk cannot read it")), "{damage:?}");
+        stock.check(&store, "what is left");
+        assert_eq!(store.records_after(0, 1).unwrap(), first, "it comes before the bad place");
+        let left = store.stats().records;
+        assert!((12..24).contains(&left), "{left} records are left of 24");
+        for entry in stock.entries.values() {
+            store.commit(Batch::new().record(entry.clone())).unwrap();
+        }
+        assert_eq!(store.stats().records, 24);
+    }
+}
+
+/// Options for a log of one segment.
+fn long(disk: &MemDisk) -> Options {
+    Options { segment_bytes: 1 << 20, ..inline(disk) }
+}
+
+#[test]
+fn an_end_of_the_log_that_the_disk_cannot_read_is_not_cut_off() {
+    let disk = MemDisk::new(5);
+    let store = Store::create(dir(), &long(&disk)).unwrap();
+    let stock = Stock::fill(&store, 5);
+    drop(store);
+    let len = disk.open(&first_segment(), OpenMode::Read).unwrap().len().unwrap();
+    files(&disk, "index").iter().for_each(|path| disk.remove(path).unwrap());
+    disk.fail_reads(&first_segment(), Some(len - 1..len));
+    let opened = [Store::open(dir(), &long(&disk)).unwrap_err()];
+    let rebuilt = [Store::rebuild(dir(), &long(&disk)).unwrap_err()];
+    for error in opened.iter().chain(&rebuilt) {
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains("copy the store to another disk"), "{error}");
+    }
+    disk.fail_reads(&first_segment(), None);
+    let store = Store::open(dir(), &long(&disk)).unwrap();
+    stock.check_whole(&store, "once it can be read");
+}
+
+#[test]
+fn a_disk_that_reads_nothing_of_a_segment_makes_no_index_anew() {
+    let disk = MemDisk::new(6);
+    let store = Store::create(dir(), &long(&disk)).unwrap();
+    let stock = Stock::fill(&store, 6);
+    for n in 0..100 {
+        store.commit(Batch::new().row(&[9, n], Some(&[7; 1000]))).unwrap();
+    }
+    drop(store);
+    let len = disk.open(&first_segment(), OpenMode::Read).unwrap().len().unwrap();
+    disk.fail_reads(&first_segment(), Some(1000..len));
+    let error = Store::rebuild(dir(), &long(&disk)).unwrap_err();
+    assert!(matches!(&error, OpenError::Io(error) if error.is_unreadable()), "{error}");
+    disk.fail_reads(&first_segment(), None);
+    let store = Store::open(dir(), &long(&disk)).unwrap();
+    stock.check(&store, "once it can be read");
+    assert_eq!((store.stats().records, store.rows(&[9]).unwrap().len()), (24, 100));
+}
+
+#[test]
+fn a_name_in_quarantine_that_no_segment_can_have_had_is_no_reason_to_stop() {
+    let (disk, stock) = stocked(7);
+    files(&disk, "log").iter().for_each(|path| disk.remove(path).unwrap());
+    for name in ["log-18446744073709551615-256", "log-4294967295-256", "log-41-256", "log-x-1"] {
+        write(&disk, &dir().join("quarantine").join(name), b"planted");
+    }
+    let (store, report) = rebuild(&disk);
+    assert!(report.log_begun, "{report:?}");
+    stock.check(&store, "begun anew");
+    drop(store);
+    let store = Store::open(dir(), &options(&disk)).unwrap();
+    assert_eq!(store.open_report().damage, ["segments 1 to 41 of the log are missing"]);
+    assert!(files(&disk, "log").contains(&segment_path(42)), "segment 42 follows 41");
+}
+
 #[test]
 fn blobs_survive_the_loss_of_the_whole_log() {
     for with_index in [true, false] {
@@ -235,9 +330,8 @@ fn blobs_survive_the_loss_of_the_whole_log() {
         }
         drop(store);
         // No segment has an id that another had.
-        let first = dir().join("log/3d/3da89ee273be13437e7ecf760f3fbd4dc0e8d1fe");
         assert!(ids > 2 && last > 2);
-        assert_eq!(files(&disk, "log").contains(&first), !with_index, "segment 1");
+        assert_eq!(files(&disk, "log").contains(&first_segment()), !with_index, "segment 1");
         let store = Store::open(dir(), &options(&disk)).unwrap();
         stock.check(&store, "opened");
         assert!(store.check(true).unwrap().is_sound());

@@ -51,7 +51,8 @@ impl DiskFile for MemFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let read = {
             let mut world = self.disk.lock();
-            world.look(self.boot).and_then(|()| world.hidden.check(&self.path))
+            let bytes = offset..offset.saturating_add(buffer.len() as u64);
+            world.look(self.boot).and_then(|()| world.hidden.check_read(&self.path, &bytes))
         };
         if let Err(error) = read {
             // What a failed read leaves is not to be relied on.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::tree::Taken;
@@ -12,6 +13,8 @@ pub(super) struct Hidden {
     pub(super) taken: BTreeMap<PathBuf, Taken>,
     pub(super) devices: BTreeMap<PathBuf, u64>,
     pub(super) sick: BTreeMap<PathBuf, i32>,
+    /// Bytes of files that cannot be read.
+    pub(super) unreadable: BTreeMap<PathBuf, Range<u64>>,
 }
 
 impl Hidden {
@@ -29,10 +32,20 @@ impl Hidden {
         sick.map_or(Ok(()), |code| Err(io::Error::from_raw_os_error(*code)))
     }
 
+    /// Fails a read of bytes that cannot be read.
+    pub(super) fn check_read(&self, path: &Path, bytes: &Range<u64>) -> io::Result<()> {
+        self.check(path)?;
+        let meets = |bad: &Range<u64>| bad.start < bytes.end && bytes.start < bad.end;
+        match self.unreadable.get(path).is_some_and(meets) {
+            true => Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())),
+            false => Ok(()),
+        }
+    }
+
     /// A copy of the hidden names and the devices, for another disk.
     pub(super) fn copy(&self) -> Hidden {
         let taken = self.taken.iter().map(|(path, taken)| (path.clone(), taken.copy())).collect();
-        Hidden { taken, devices: self.devices.clone(), sick: BTreeMap::new() }
+        Hidden { taken, devices: self.devices.clone(), ..Hidden::default() }
     }
 
     /// All of them, for a power cut: what is not there is lost or kept as what is.

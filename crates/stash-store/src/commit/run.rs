@@ -144,6 +144,8 @@ impl Commits {
             Ok((index, head, damage)) => {
                 self.figures().note_damage(damage);
                 self.ground.replace_index(index);
+                // It was the old one that could not be written.
+                self.upkeep.work.lock().failed = None;
                 writer.head = head;
                 writer.behind = 0;
                 Ok(())

@@ -70,7 +70,7 @@ impl Open {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Committer, MemDisk, Options, Store};
+    use crate::{Batch, Committer, MemDisk, Options, Store};
 
     #[test]
     fn an_index_that_was_made_anew_stays_when_damage_of_the_old_one_is_told_late() {
@@ -90,5 +90,23 @@ mod tests {
             store.flush().unwrap();
             assert!(Arc::ptr_eq(&new, &open.ground.index()));
         }
+    }
+
+    #[test]
+    fn an_index_that_was_made_anew_has_not_failed_to_be_written() {
+        let disk = Arc::new(MemDisk::new(1));
+        let committer = Committer::Inline;
+        let options =
+            Options { disk: disk.clone(), committer, ballast_bytes: 0, ..Options::default() };
+        let store = Store::create("/store".as_ref(), &options).unwrap();
+        store.commit(Batch::new().row(b"key", Some(b"value"))).unwrap();
+        let open = store.parts();
+        assert!(open.commits.with_writer(|writer| open.upkeep.set_aside(writer)));
+        disk.set_capacity(Some(disk.used()));
+        open.upkeep.write_index();
+        assert!(open.upkeep.work.failed().is_some());
+        disk.set_capacity(None);
+        assert!(open.mend(&open.ground.index(), "damaged"));
+        assert!(open.upkeep.work.failed().is_none());
     }
 }

@@ -178,13 +178,17 @@ fn damage_in(files: &Files, format: &Format, id: u64) -> Result<Vec<(u64, u64)>,
     }
 }
 
+/// Segments of a log at most: 64 MiB each make 128 PiB. A name that says more is not the store's.
+const SEGMENTS: u64 = 1 << 31;
+
 /// Begins a log where there is none, with an id that no segment is known to have had: what the old
 /// index says, and copies of damage.
 fn begin_log(files: &Arc<Files>, format: &Format, head: Option<&Head>) -> Result<(), OpenError> {
     let dir = files.dir.join("quarantine");
     let kept = files.disk.list(&dir).map_err(io_error("list", &dir))?;
     let id_in = |name: &str| name.strip_prefix("log-")?.split('-').next()?.parse().ok();
-    let highest = kept.iter().filter_map(|entry| id_in(&entry.name)).max().unwrap_or(0);
+    let ids = kept.iter().filter_map(|entry| id_in(&entry.name));
+    let highest = ids.filter(|id| *id < SEGMENTS).max().unwrap_or(0);
     let position = head.map_or(0, |head| head.state.position.segment);
     let id = highest.max(position) + 1;
     let first_sequence = head.map_or(1, |head| head.state.next_sequence.max(1));

@@ -194,16 +194,33 @@ impl<'a> Replay<'a> {
                 }
                 Scanned::Damaged { from, to, what } => {
                     if from >= trusted {
+                        self.may_cut(&scan, id, from)?;
                         return Ok(open.batch.start);
                     }
                     open.batch.damaged = true;
                     self.damage(id, from, to, what)?;
                 }
                 Scanned::End { at } => {
+                    if trusted < u64::MAX {
+                        self.may_cut(&scan, id, at)?;
+                    }
                     return self.segment_end(id, at, scan.len(), trusted, open);
                 }
             }
         }
+    }
+
+    /// Refuses to cut off an end of the log that the disk cannot read: that it is torn is not known.
+    fn may_cut(&self, scan: &Scan, id: u64, from: u64) -> Result<(), LoadError> {
+        if !scan.is_unreadable(&(from..scan.len())) {
+            return Ok(());
+        }
+        let what = format!(
+            "the disk cannot read the end of the log, {} from offset {from} on, and it may have been acknowledged: \
+             copy the store to another disk, with zeros for what cannot be read, and open the copy",
+            self.files.segment(id).display()
+        );
+        Err(OpenError::Damaged { what }.into())
     }
 
     fn segment_end(

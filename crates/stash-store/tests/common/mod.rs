@@ -189,7 +189,15 @@ pub fn make_dirs(disk: &MemDisk, path: &Path) {
 
 /// Where the file of a blob lies, in the layout that stores have by default.
 pub fn chunk_path(address: &Address) -> PathBuf {
+    dir().join("chunks").join(nested(address.as_bytes()))
+}
+
+/// Where a segment of the log lies, in the same layout.
+pub fn segment_path(id: u64) -> PathBuf {
+    dir().join("log").join(nested(&id.to_le_bytes()))
+}
+
+fn nested(key: &[u8]) -> PathBuf {
     use sha1::{Digest, Sha1};
-    let digest = Sha1::digest(address.as_bytes());
-    dir().join("chunks").join(stash_store::nest(&digest.into(), Nest::default()))
+    stash_store::nest(&Sha1::digest(key).into(), Nest::default())
 }
