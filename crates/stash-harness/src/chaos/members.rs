@@ -11,14 +11,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rand::Rng;
 use stash_api::members::InviteDone;
 use stash_api::node::Status;
 
-use crate::cluster::{self, Cluster, Node, Plan, Role};
+use crate::cluster::{Cluster, Node, Role};
 use crate::process::Owned;
 use crate::report::Report;
-use crate::{build, interrupt, machine, tree};
+use crate::scenario::Scenario;
+use crate::{build, interrupt, machine};
 
 /// Chunks of 1 MiB that members get: a keeper on a slow line takes five minutes for them.
 const CHUNKS: usize = 38;
@@ -73,26 +73,21 @@ pub(super) fn run(
     seed: u64,
     report: &Report,
 ) -> Result<()> {
-    let (binary, program) = (build::stash(report)?, build::members(report)?);
-    let cluster = Cluster::found(&Plan::new(vec![Role::Owner], &binary), report)?;
-    let node = &cluster.nodes[0];
-    let source = cluster.run.path.join("chunks");
-    let mut bytes = vec![0; CHUNKS << 20];
-    tree::rng(seed).fill_bytes(&mut bytes);
-    fs::write(&source, &bytes)?;
-    node.ok(&["put", cluster::text(&source)?, "--as", "chunks"])?;
+    let program = build::members(report)?;
+    let mut scenario = Scenario::begin(&[Role::Owner], seed, report)?;
+    scenario.store("chunks", CHUNKS << 20)?;
     let begun = Instant::now();
-    let tickets = invite(node, members)?;
-    let path = cluster.run.path.join("tickets");
+    let tickets = invite(&scenario.cluster.nodes[0], members)?;
+    let path = scenario.cluster.run.path.join("tickets");
     fs::write(&path, tickets.join("\n"))?;
     report.step("tickets", &format!("{}", tickets.len()), begun.elapsed());
 
     let mut command = Command::new(program);
     command.arg(seconds.to_string()).arg(&path);
     let mut crowd = Crowd::start(command, CASE + Duration::from_secs(seconds))?;
-    measure(&mut crowd, &cluster, members, is_timed, report)?;
+    measure(&mut crowd, &scenario.cluster, members, is_timed, report)?;
     crowd.end()?;
-    cluster.finish(report)
+    scenario.finish()
 }
 
 /// A ticket a member: for an owner, those for keepers, and for an owner that is no friend.

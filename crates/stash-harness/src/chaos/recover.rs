@@ -5,14 +5,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cluster::{self, Cluster, Plan, Role};
+use crate::cluster::{self, Role};
+use crate::compare;
 use crate::report::{Report, seconds};
+use crate::scenario::Scenario;
 use crate::tree::Tree;
-use crate::{build, compare};
 
 pub(super) fn run(seed: u64, report: &Report) -> Result<()> {
-    let binary = build::stash(report)?;
-    let mut cluster = Cluster::found(&Plan::new(Role::of_cluster(3), &binary), report)?;
+    let mut scenario = Scenario::begin(&Role::of_cluster(3), seed, report)?;
+    let cluster = &mut scenario.cluster;
     let begun = Instant::now();
     let tree = Tree::generate(&cluster.run.path, seed)?;
     cluster.nodes[0].ok(&["put", cluster::text(&tree.root)?, "--wait", "all"])?;
@@ -56,5 +57,5 @@ pub(super) fn run(seed: u64, report: &Report) -> Result<()> {
         heir.ok(&["put", cluster::text(&extra)?, "--as", "after-recovery", "--wait", "one"])?;
     report.step("stores again", "put --wait one exits 0", put.took);
     heir.stop()?;
-    cluster.finish(report)
+    scenario.finish()
 }

@@ -1,7 +1,6 @@
 //! Strangers at a node's port: port scans, random bytes, HTTP, TLS. They get no byte back, cost no memory, and peers do
 //! not notice. Bounded, and on loopback only.
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::thread;
@@ -11,9 +10,10 @@ use anyhow::{Context, Result, bail, ensure};
 use rand::{Rng, RngExt};
 use stash_api::members::Peers;
 
-use crate::cluster::{self, Cluster, Node, Plan, Role};
+use crate::cluster::{Node, Role};
 use crate::report::Report;
-use crate::{build, compare, interrupt, machine, tree};
+use crate::scenario::Scenario;
+use crate::{interrupt, machine, tree};
 
 /// Connections at the same time.
 const AT_ONCE: usize = 16;
@@ -49,9 +49,8 @@ enum Stranger {
 }
 
 pub(super) fn run(connections: u32, seed: u64, report: &Report) -> Result<()> {
-    let binary = build::stash(report)?;
-    let cluster = Cluster::found(&Plan::new(Role::of_cluster(3), &binary), report)?;
-    let node = &cluster.nodes[0];
+    let mut scenario = Scenario::begin(&Role::of_cluster(3), seed, report)?;
+    let node = &scenario.cluster.nodes[0];
     let port: SocketAddr = node.listen().parse().context("the address a node listens on")?;
     ensure!(port.ip() == Ipv4Addr::LOCALHOST, "strangers are for loopback only, not {port}");
     // A small first wave lets the allocator and the tables reach their size.
@@ -68,10 +67,12 @@ pub(super) fn run(connections: u32, seed: u64, report: &Report) -> Result<()> {
         let (from, to) = (machine::mib(before.now_kib), machine::mib(after.now_kib));
         bail!("the resident set grew from {from} to {to}");
     }
-    for node in &cluster.nodes {
+    for node in &scenario.cluster.nodes {
         ensure!(connected(node)? == held, "{} lost a peer", node.name());
     }
-    still_works(&cluster, seed)?;
+    let stored = scenario.store("after", 3_000_000)?;
+    scenario.cluster.nodes[0].ok(&["evict", &stored.key])?;
+    scenario.gives_back(0, &stored)?;
     let memory =
         format!("{} before, {} after", machine::mib(before.now_kib), machine::mib(after.now_kib));
     report.step(
@@ -79,7 +80,7 @@ pub(super) fn run(connections: u32, seed: u64, report: &Report) -> Result<()> {
         &format!("{connections} got 0 bytes; {memory}; peers connected"),
         took,
     );
-    cluster.finish(report)
+    scenario.finish()
 }
 
 fn connected(node: &Node) -> Result<usize> {
@@ -163,17 +164,6 @@ fn visit(port: SocketAddr, stranger: &Stranger) -> Result<u64> {
             Err(_) => return Ok(answered),
         }
     }
-}
-
-fn still_works(cluster: &Cluster, seed: u64) -> Result<()> {
-    let (source, output) = (cluster.run.path.join("source"), cluster.run.path.join("output"));
-    let mut bytes = vec![0; 3_000_000];
-    tree::rng(seed).fill_bytes(&mut bytes);
-    fs::write(&source, bytes)?;
-    cluster.nodes[0].ok(&["put", cluster::text(&source)?, "--as", "after", "--wait", "all"])?;
-    cluster.nodes[0].ok(&["evict", "after"])?;
-    cluster.nodes[0].ok(&["get", "after", "-o", cluster::text(&output)?])?;
-    compare::same(&source, &output)
 }
 
 #[cfg(test)]

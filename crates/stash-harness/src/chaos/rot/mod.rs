@@ -31,6 +31,17 @@ pub(super) struct Choice {
     pub(super) at: Option<usize>,
 }
 
+impl Choice {
+    /// The sites to flip, of all that there are, each with its number.
+    fn of<'a, T>(&self, sites: &'a [T]) -> Result<Vec<(usize, &'a T)>> {
+        let all = sites.iter().enumerate();
+        let Some(at) = self.at else { return Ok(all.collect()) };
+        let one: Vec<_> = all.skip(at).take(1).collect();
+        ensure!(!one.is_empty(), "--at {at}: the sites are 0 to {}", sites.len().saturating_sub(1));
+        Ok(one)
+    }
+}
+
 pub(super) fn run(choice: Choice, seed: u64, report: &Report) -> Result<()> {
     let binary = build::stash(report)?;
     let cluster = Cluster::found(&Plan::new(vec![Role::Owner, Role::Owner], &binary), report)?;
@@ -38,6 +49,7 @@ pub(super) fn run(choice: Choice, seed: u64, report: &Report) -> Result<()> {
     let mut rng = tree::rng(seed);
     let mut stash = Stash::make(cluster, &mut rng)?;
     let sites = site::all(&stash.pristine(), choice.flips, &mut rng)?;
+    let chosen = choice.of(&sites)?;
     report.step("stored, stopped, copied", &stash.describe(), begun.elapsed());
 
     let control = Trial::new(&mut stash, None)?.run()?;
@@ -48,11 +60,9 @@ pub(super) fn run(choice: Choice, seed: u64, report: &Report) -> Result<()> {
 
     let mut tally = Tally::default();
     let begun = Instant::now();
-    for (number, site) in sites.iter().enumerate() {
-        if choice.at.is_none_or(|at| at == number) {
-            let outcome = Trial::new(&mut stash, Some(site))?.run();
-            tally.note(number, site, outcome, report);
-        }
+    for &(number, site) in &chosen {
+        let outcome = Trial::new(&mut stash, Some(site))?.run();
+        tally.note(number, site, outcome, report);
         interrupt::check()?;
     }
     tally.print(report);
@@ -62,14 +72,14 @@ pub(super) fn run(choice: Choice, seed: u64, report: &Report) -> Result<()> {
     }
     report.step(
         "rot",
-        &format!("{trials} flips in {} files: no wrong byte, no silent loss", files(&sites)),
+        &format!("{trials} flips in {} files: no wrong byte, no silent loss", files(&chosen)),
         begun.elapsed(),
     );
     stash.cluster.finish(report)
 }
 
-fn files(sites: &[Site]) -> usize {
-    sites.iter().map(|site| &site.path).collect::<std::collections::BTreeSet<_>>().len()
+fn files(sites: &[(usize, &Site)]) -> usize {
+    sites.iter().map(|(_, site)| &site.path).collect::<std::collections::BTreeSet<_>>().len()
 }
 
 /// How often flips in files of a kind ended how.
@@ -100,5 +110,19 @@ impl Tally {
                 words.iter().map(|(word, count)| format!("{count} {word}")).collect();
             report.line(format_args!("{:<28} {}", kind.name(), words.join(", ")));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_that_there_is_not_is_an_error_that_says_how_many_there_are() {
+        let choice = |at| Choice { flips: 0, at };
+        assert_eq!(choice(None).of(&["a", "b"]).unwrap(), [(0, &"a"), (1, &"b")]);
+        assert_eq!(choice(Some(1)).of(&["a", "b"]).unwrap(), [(1, &"b")]);
+        let error = choice(Some(2)).of(&["a", "b"]).unwrap_err().to_string();
+        assert_eq!(error, "--at 2: the sites are 0 to 1");
     }
 }
