@@ -75,7 +75,7 @@ pub(crate) struct Author {
     stash: StashId,
     environment: Environment,
     last: Mutex<Last>,
-    joint: GroupCommit<Vec<Write>, Result<Vec<Record>, WriteError>>,
+    commits: GroupCommit<Vec<Write>, Result<Vec<Record>, WriteError>>,
 }
 
 /// The row that remembers the writer that this node was. Records of another life may still come
@@ -138,7 +138,7 @@ impl Author {
         let opened = incarnation::opened(store, &writer, n)?;
         let last = Mutex::new(Last { writer, n, hash, opened, met: false });
         let environment = environment.clone();
-        Ok(Author { stash, environment, last, joint: GroupCommit::new(TOGETHER) })
+        Ok(Author { stash, environment, last, commits: GroupCommit::new(TOGETHER) })
     }
 
     /// True if new records are written as this writer.
@@ -160,7 +160,7 @@ impl Author {
     /// elsewhere: a number that it has not used, or another record under one that it has. Returns
     /// the incarnation that was given up. None of these records may be here, or have been forgotten
     /// here.
-    pub(crate) fn overtaken(
+    pub(crate) fn renew_if_reused(
         &self,
         store: &Store,
         came: &[Record],
@@ -193,7 +193,7 @@ impl Author {
         writes: Vec<Write>,
     ) -> Result<Vec<Record>, WriteError> {
         let weight = writes.len();
-        self.joint.take(writes, weight, |batches| {
+        self.commits.take(writes, weight, |batches| {
             // Taken by whoever commits for all: those that wait for it hold nothing.
             let _uncut = roster.uncut();
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -260,14 +260,14 @@ impl Author {
         let mut next = last;
         let mut known: HashMap<NameId, Known> = HashMap::new();
         let mut records = Vec::new();
-        let mut overtaken = Vec::new();
+        let mut covered = Vec::new();
         for write in writes {
             let known = match known.entry(write.name) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(free) => {
                     let Held { whole, damaged } = held(store, &write.name)?;
                     let lost = damaged.iter().map(|(dot, _)| *dot).collect();
-                    overtaken.extend(damaged.into_iter().map(|(_, damaged)| damaged));
+                    covered.extend(damaged.into_iter().map(|(_, damaged)| damaged));
                     free.insert(Known { records: whole, lost })
                 }
             };
@@ -307,7 +307,7 @@ impl Author {
             next = Last { n: next.n + 1, hash: record.hash(), ..next };
             records.push(record);
         }
-        Ok(Signed { records, overtaken, next })
+        Ok(Signed { records, covered, next })
     }
 }
 
@@ -315,7 +315,7 @@ impl Author {
 struct Signed {
     records: Vec<Record>,
     /// Damaged records that they cover.
-    overtaken: Vec<DamagedRecord>,
+    covered: Vec<DamagedRecord>,
     /// State of their writer once they are durable.
     next: Last,
 }
@@ -326,8 +326,8 @@ fn admit(
     last: &mut Last,
     signed: Signed,
 ) -> Result<Vec<Record>, WriteError> {
-    let Signed { records, overtaken, next } = signed;
-    let written = admit_all(store, turn, records, &overtaken);
+    let Signed { records, covered, next } = signed;
+    let written = admit_all(store, turn, records, &covered);
     let written = written.map_err(|error| match error {
         LedgerError::Commit(CommitError::MissingChunk { .. }) => WriteError::ChunkGone,
         error => error.into(),

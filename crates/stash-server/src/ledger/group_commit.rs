@@ -108,15 +108,15 @@ mod tests {
     use std::thread;
 
     /// Waits until so many wait.
-    fn await_waiting<Q, A>(joint: &GroupCommit<Q, A>, count: usize) {
-        while lock(&joint.queue).waiting.len() < count {
+    fn await_waiting<Q, A>(commits: &GroupCommit<Q, A>, count: usize) {
+        while lock(&commits.queue).waiting.len() < count {
             thread::yield_now();
         }
     }
 
     #[test]
     fn what_waits_is_done_together_by_the_first_of_those_who_wait() {
-        let joint = GroupCommit::new(3);
+        let commits = GroupCommit::new(3);
         let (go, gate) = mpsc::channel::<()>();
         let groups = Mutex::new(Vec::new());
         let double = |requests: Vec<u32>| {
@@ -124,22 +124,22 @@ mod tests {
             requests.iter().map(|request| request * 2).collect()
         };
         thread::scope(|scope| {
-            let joint = &joint;
+            let commits = &commits;
             let first = scope.spawn(move || {
-                joint.take(1, 1, |requests| {
+                commits.take(1, 1, |requests| {
                     gate.recv().unwrap();
                     assert_eq!(requests, [1], "the others came later");
                     vec![2]
                 })
             });
-            while !lock(&joint.queue).led || !lock(&joint.queue).waiting.is_empty() {
+            while !lock(&commits.queue).led || !lock(&commits.queue).waiting.is_empty() {
                 thread::yield_now();
             }
             let double = &double;
             let others: Vec<_> = (2..9)
-                .map(|request| scope.spawn(move || (request, joint.take(request, 1, double))))
+                .map(|request| scope.spawn(move || (request, commits.take(request, 1, double))))
                 .collect();
-            await_waiting(joint, 7);
+            await_waiting(commits, 7);
             go.send(()).unwrap();
             assert_eq!(first.join().unwrap(), 2);
             for other in others {
@@ -148,21 +148,22 @@ mod tests {
             }
         });
         assert_eq!(*lock(&groups), [3, 3, 1]);
-        assert!(!lock(&joint.queue).led);
+        assert!(!lock(&commits.queue).led);
     }
 
     #[test]
     fn a_request_heavier_than_all_that_goes_together_is_done_alone() {
-        let joint = GroupCommit::new(3);
-        assert_eq!(joint.take(7, 100, |requests| requests), 7);
-        assert_eq!(joint.take(8, 1, |requests| requests), 8);
+        let commits = GroupCommit::new(3);
+        assert_eq!(commits.take(7, 100, |requests| requests), 7);
+        assert_eq!(commits.take(8, 1, |requests| requests), 8);
     }
 
     #[test]
     fn a_panic_ends_those_whose_work_it_was_and_nobody_else() {
-        let joint: GroupCommit<u32, u32> = GroupCommit::new(10);
-        let panicked = catch_unwind(AssertUnwindSafe(|| joint.take(1, 1, |_| panic!("as meant"))));
+        let commits: GroupCommit<u32, u32> = GroupCommit::new(10);
+        let panicked =
+            catch_unwind(AssertUnwindSafe(|| commits.take(1, 1, |_| panic!("as meant"))));
         assert!(panicked.is_err());
-        assert_eq!(joint.take(2, 1, |requests| requests), 2);
+        assert_eq!(commits.take(2, 1, |requests| requests), 2);
     }
 }

@@ -15,30 +15,30 @@ pub(crate) struct InFlight(Mutex<HashMap<NodeId, HashMap<RecordHash, u32>>>);
 impl InFlight {
     pub(crate) fn add(&self, node: &NodeId, records: &[Record]) {
         let mut all = lock(&self.0);
-        let flying = all.entry(*node).or_default();
-        records.iter().for_each(|record| *flying.entry(record.hash()).or_default() += 1);
+        let counts = all.entry(*node).or_default();
+        records.iter().for_each(|record| *counts.entry(record.hash()).or_default() += 1);
     }
 
     /// Takes back one [`InFlight::add`], whether the records have come or not.
     pub(crate) fn remove(&self, node: &NodeId, records: &[Record]) {
         let mut all = lock(&self.0);
-        let Some(flying) = all.get_mut(node) else { return };
+        let Some(counts) = all.get_mut(node) else { return };
         for record in records {
             let hash = record.hash();
-            match flying.get_mut(&hash) {
+            match counts.get_mut(&hash) {
                 Some(times) if *times > 1 => *times -= 1,
-                _ => drop(flying.remove(&hash)),
+                _ => drop(counts.remove(&hash)),
             }
         }
-        if flying.is_empty() {
+        if counts.is_empty() {
             all.remove(node);
         }
     }
 
     /// Leaves out what is on its way to a member.
     pub(crate) fn strike(&self, node: &NodeId, hashes: &mut Vec<RecordHash>) {
-        if let Some(flying) = lock(&self.0).get(node) {
-            hashes.retain(|hash| !flying.contains_key(hash));
+        if let Some(counts) = lock(&self.0).get(node) {
+            hashes.retain(|hash| !counts.contains_key(hash));
         }
     }
 }

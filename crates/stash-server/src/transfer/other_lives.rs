@@ -33,7 +33,7 @@ pub(crate) fn look(
     let own = new.iter().map(|record| record.clear().dot.writer);
     let own: BTreeSet<Writer> = own.filter(|writer| writer.node == transfer.core.me).collect();
     cloned(transfer, store, &own)?;
-    if let Some(given_up) = transfer.core.author.overtaken(store, &new)? {
+    if let Some(given_up) = transfer.core.author.renew_if_reused(store, &new)? {
         lock(&transfer.restored.given_up).insert(given_up);
         tracing::error!("another life of this node has used its numbers: going on as a new writer");
         progress::doubt(store)?;
