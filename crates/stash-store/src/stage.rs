@@ -6,8 +6,10 @@
 //! Batches of others go on. Once told, or staged again, it is forgotten: from then on the blob is
 //! one that is not here.
 
+mod lost;
+mod place;
+
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::path::PathBuf;
 
 use crate::address::Mark;
@@ -17,13 +19,12 @@ use crate::entry::Place;
 use crate::files::Files;
 use crate::index::ChunkRow;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
-use crate::{Address, Away, Batch, Blob, IoError};
+use crate::{Address, Batch, Blob, IoError};
+use lost::Lost;
+use place::settle;
 
 /// Files that one round of the flusher makes durable together.
 const ROUND: usize = 16;
-/// Lost blobs remembered by address, some 300 bytes each; of those beyond, only flushes are told.
-const LOST: usize = 1024;
-
 /// How far a blob has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -40,45 +41,6 @@ struct StagedFile {
     len: u32,
     tmp: PathBuf,
     file: Arc<dyn DiskFile>,
-}
-
-/// Blobs that were taken and could not be kept, for those who have not been told.
-#[derive(Debug, Default)]
-struct Lost {
-    blobs: HashMap<Address, IoError>,
-    /// Of those, the ones that no flush has told of.
-    unflushed: HashSet<Address>,
-    /// More were lost than are remembered.
-    more: Option<IoError>,
-}
-
-impl Lost {
-    fn add(&mut self, address: Address, error: &IoError) {
-        if self.blobs.len() >= LOST {
-            self.more = Some(error.again());
-            return;
-        }
-        self.blobs.insert(address, error.again());
-        self.unflushed.insert(address);
-    }
-
-    fn forget(&mut self, address: &Address) -> Option<IoError> {
-        self.unflushed.remove(address);
-        self.blobs.remove(address)
-    }
-
-    fn tell(&mut self, batch: &Batch) -> Option<IoError> {
-        if self.blobs.is_empty() && self.more.is_none() {
-            return None;
-        }
-        if !batch.is_empty() {
-            return batch.names().filter_map(|address| self.forget(&address)).last();
-        }
-        let unflushed = std::mem::take(&mut self.unflushed);
-        let error = unflushed.iter().find_map(|address| self.blobs.get(address));
-        let error = error.map(IoError::again);
-        self.more.take().or(error)
-    }
 }
 
 #[derive(Debug, Default)]
@@ -508,54 +470,4 @@ impl Stage {
             }
         }
     }
-}
-
-/// Moves files into place, while that is the store's own. It is looked at before and after: what was
-/// moved into another directory in between is not announced.
-fn into_place(
-    files: &Files,
-    moves: &[(PathBuf, PathBuf)],
-) -> Result<Vec<Result<(), IoError>>, IoError> {
-    let outcomes = match files.chunks.look() {
-        Ok(()) => files.settle(moves)?,
-        Err(away) => return Ok(all_away(&away, moves)),
-    };
-    match files.chunks.look() {
-        Ok(()) => Ok(outcomes),
-        Err(away) => Ok(all_away(&away, moves)),
-    }
-}
-
-fn all_away(away: &Away, moves: &[(PathBuf, PathBuf)]) -> Vec<Result<(), IoError>> {
-    let lost = |(_, to): &(PathBuf, PathBuf)| {
-        let source = io::Error::new(io::ErrorKind::NotFound, away.to_string());
-        Err(IoError::new("rename", to, source))
-    };
-    moves.iter().map(lost).collect()
-}
-
-/// Makes new files durable under their names. What a full disk did not take is told apart for each: it
-/// is announced by nobody, so that its bytes and its name may be there or not.
-fn settle(
-    files: &Files,
-    open: &[(PathBuf, Arc<dyn DiskFile>)],
-    moves: &[(PathBuf, PathBuf)],
-) -> Result<Vec<Result<(), IoError>>, IoError> {
-    let mut outcomes = files.sync_files(open)?;
-    let whole: Vec<usize> = (0..moves.len()).filter(|at| outcomes[*at].is_ok()).collect();
-    let synced: Vec<_> = whole.iter().map(|at| moves[*at].clone()).collect();
-    match into_place(files, &synced) {
-        Ok(settled) => {
-            whole.into_iter().zip(settled).for_each(|(at, outcome)| outcomes[at] = outcome);
-        }
-        Err(error) if error.is_full() => {
-            for at in whole {
-                // It is taken for a stray, or overwritten, if it stays.
-                let _ = files.disk.remove(&moves[at].1);
-                outcomes[at] = Err(error.again());
-            }
-        }
-        Err(error) => return Err(error),
-    }
-    Ok(outcomes)
 }

@@ -23,9 +23,11 @@ const DOCUMENTS: &[&str] = &[
     "docs/threat-model.md",
 ];
 
-/// Lines of a file at most, its unit tests not counted: what is longer does more than one thing. For the
-/// sources of a crate, a longer one is a problem; for its tests and examples, a note.
-const LINES: usize = 600;
+/// Lines of a source at most, its unit tests not counted: what is longer does more than one thing.
+const SOURCE: usize = 500;
+
+/// Lines of a file with tests, or of an example: a longer one is worth a note.
+const TEST: usize = 600;
 
 pub(super) fn check(
     root: &Path,
@@ -60,21 +62,26 @@ pub(super) fn check(
 
 fn measure(path: &Path, text: &str, findings: &mut Findings) {
     let lines = without_tests(text).lines().count();
-    if lines <= LINES {
+    let is_source = is_source(path);
+    let most = if is_source { SOURCE } else { TEST };
+    if lines <= most {
         return;
     }
     let said = format!(
-        "{} has {lines} lines without its tests, more than {LINES}: split it by what it is about",
+        "{} has {lines} lines without its tests, more than {most}: split it by what it is about",
         path.display()
     );
-    match is_source(path) {
+    match is_source {
         true => findings.problem(said),
         false => findings.note(said),
     }
 }
 
-/// Whether a file lies under the `src` of a crate.
+/// True for a file under the `src` of a crate, unless all of it is tests.
 fn is_source(path: &Path) -> bool {
+    if path.ends_with("tests.rs") {
+        return false;
+    }
     let parts: Vec<_> = path.components().map(|part| part.as_os_str()).collect();
     match &parts[..] {
         [krate, src, ..] if *krate == "xtask" => *src == "src",
@@ -120,19 +127,20 @@ mod tests {
 
     #[test]
     fn a_source_that_is_too_long_is_a_problem_and_a_test_that_is_too_long_a_note() {
-        let long = "x\n".repeat(LINES + 1);
         let mut findings = Findings::default();
-        for path in [
-            "crates/a/src/b.rs",
-            "crates/a/src/b/c.rs",
-            "xtask/src/b.rs",
-            "crates/a/tests/src/b.rs",
+        for (path, most) in [
+            ("crates/a/src/b.rs", SOURCE),
+            ("crates/a/src/b/c.rs", SOURCE),
+            ("xtask/src/b.rs", SOURCE),
+            ("crates/a/src/b/tests.rs", TEST),
+            ("crates/a/tests/src/b.rs", TEST),
         ] {
+            let long = "x\n".repeat(most + 1);
             measure(Path::new(path), &long, &mut findings);
             measure(Path::new(path), &long[2..], &mut findings);
         }
-        assert_eq!((findings.problems.len(), findings.notes.len()), (3, 1));
-        assert!(findings.problems[0].contains("crates/a/src/b.rs has 601 lines"));
-        assert!(findings.notes[0].contains("crates/a/tests/src/b.rs"));
+        assert_eq!((findings.problems.len(), findings.notes.len()), (3, 2));
+        assert!(findings.problems[0].contains("crates/a/src/b.rs has 501 lines"));
+        assert!(findings.notes[1].contains("crates/a/tests/src/b.rs"));
     }
 }
