@@ -10,7 +10,7 @@ pub use crate::blob::Ref;
 use crate::entry::Place;
 use crate::room::Allowance;
 use crate::sync::Arc;
-pub(crate) use reclaim::{Counts, Freed, MoveItem, Reclaim};
+pub(crate) use reclaim::{Freed, MoveItem, Reclaim};
 
 /// One record, opaque to the store but for the fields it indexes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,4 +217,5 @@ pub struct Receipt {
     pub new_records: u64,
     /// Blobs that this batch evicted.
     pub evicted: u64,
+    pub(crate) freed: Freed,
 }

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::batch::{Freed, Reclaim};
+use crate::batch::Reclaim;
 use crate::compact::{self, Compaction};
 use crate::entry::Op;
 pub use crate::error::CollectError;
 use crate::index::{ChunkRow, ManifestRow, Usage};
 use crate::open::Open;
 use crate::strays::Strays;
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::Arc;
 use crate::{Address, ReadError};
 
 /// Blobs looked at in one step, and given up in one batch: 16 KiB of log. A model of races has few,
@@ -110,7 +110,6 @@ pub struct Collector {
     open: Arc<Open>,
     options: CollectOptions,
     phase: Phase,
-    freed: Arc<Freed>,
     done: Collected,
     retired_bytes: u64,
     /// The last segment when it began: what is added from then on is for the next collection.
@@ -125,7 +124,6 @@ impl Collector {
             open,
             options,
             phase: Phase::Chunks { after: None },
-            freed: Arc::default(),
             done: Collected::default(),
             retired_bytes: 0,
         }
@@ -133,15 +131,8 @@ impl Collector {
 
     /// What was done so far.
     pub fn done(&self) -> Collected {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let moved_bytes = count(&self.freed.moved_bytes);
-        Collected {
-            chunks: count(&self.freed.chunks),
-            file_bytes: count(&self.freed.file_bytes),
-            moved_bytes,
-            log_bytes: self.retired_bytes.saturating_sub(moved_bytes),
-            ..self.done
-        }
+        let log_bytes = self.retired_bytes.saturating_sub(self.done.moved_bytes);
+        Collected { log_bytes, ..self.done }
     }
 
     /// Does a bounded part of the work: bytes that it read and wrote, about. `None` once all is
@@ -164,7 +155,7 @@ impl Collector {
         Ok(Some(work))
     }
 
-    fn chunks(&self, after: Option<Address>) -> Result<(Phase, u64), CollectError> {
+    fn chunks(&mut self, after: Option<Address>) -> Result<(Phase, u64), CollectError> {
         let page = self.open.ground.index().unnamed_after(after, PAGE).map_err(ReadError::from)?;
         let (Some((last, _)), Some(due)) =
             (page.last(), grace_ends(&self.open, self.options.grace))
@@ -176,8 +167,9 @@ impl Collector {
             page.iter().filter(|(_, since)| *since <= due).map(|(address, _)| *address).collect();
         let work = addresses.len() as u64 * 4096;
         if !addresses.is_empty() {
-            let freed = Arc::clone(&self.freed);
-            self.open.commits.reclaim(Reclaim::Collect { addresses, freed })?;
+            let freed = self.open.commits.reclaim(Reclaim::Collect { addresses })?;
+            self.done.chunks += freed.chunks;
+            self.done.file_bytes += freed.file_bytes;
             self.open.upkeep.remove_doomed();
         }
         Ok((Phase::Chunks { after }, work))
@@ -243,18 +235,15 @@ impl Collector {
         let mut compaction = match current {
             Some(compaction) => compaction,
             None => match todo.pop_front() {
-                Some(segment) => {
-                    let freed = Arc::clone(&self.freed);
-                    match Compaction::new(&self.open, segment, freed)? {
-                        Some(compaction) => Box::new(compaction),
-                        None => return Ok((Phase::Log { todo, current: None }, 0)),
-                    }
-                }
+                Some(segment) => match Compaction::new(&self.open, segment)? {
+                    Some(compaction) => Box::new(compaction),
+                    None => return Ok((Phase::Log { todo, current: None }, 0)),
+                },
                 None if self.done.segments > 0 => return Ok((Phase::Settle, 0)),
                 None => return Ok((Phase::Done, 0)),
             },
         };
-        let (work, ended) = compaction.step()?;
+        let (work, ended) = compaction.step(&mut self.done.moved_bytes)?;
         if !ended {
             return Ok((Phase::Log { todo, current: Some(compaction) }, work));
         }
@@ -286,7 +275,8 @@ fn manifest_refs(open: &Open, manifest: &Address, row: &ManifestRow) -> Option<V
 fn salvage_manifest(open: &Open, address: Address, row: &ManifestRow) -> Result<(), CollectError> {
     let refs = open.ground.index().children_of(&address).map_err(ReadError::from)?;
     let ops = vec![(Op::Manifest { address, refs }, row.place)];
-    Ok(open.commits.reclaim(Reclaim::Salvage { ops })?)
+    open.commits.reclaim(Reclaim::Salvage { ops })?;
+    Ok(())
 }
 
 /// Counts what a collection would do now.

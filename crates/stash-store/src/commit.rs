@@ -10,7 +10,7 @@ mod run;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::batch::{Receipt, Reclaim, Step};
+use crate::batch::{Freed, Receipt, Reclaim, Step};
 use crate::budget::{Budget, Claim};
 use crate::ground::Ground;
 use crate::health::Health;
@@ -121,8 +121,8 @@ impl Commits {
     }
 
     /// Commits work of the store's own.
-    pub(crate) fn reclaim(&self, work: Reclaim) -> Result<(), CommitError> {
-        self.commit(Batch::of_store(Step::Reclaim(work))).map(drop)
+    pub(crate) fn reclaim(&self, work: Reclaim) -> Result<Freed, CommitError> {
+        self.commit(Batch::of_store(Step::Reclaim(work))).map(|receipt| receipt.freed)
     }
 
     /// Runs `f` with the writer, and then serves those who found it taken meanwhile.

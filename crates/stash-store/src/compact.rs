@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::batch::{Freed, MoveItem, Reclaim};
+use crate::batch::{MoveItem, Reclaim};
 use crate::disk::OpenMode;
 use crate::entry::{Op, Place};
 use crate::error::CollectError;
 use crate::index::Usage;
-use crate::index::read::GoesBy;
+use crate::index::audit::Witness;
 use crate::log::{SEGMENT_HEADER, SegmentFile};
 use crate::open::Open;
 use crate::scan::{Scan, Scanned};
@@ -35,7 +35,6 @@ pub(crate) struct Compaction {
     scan: Option<Scan>,
     others: BTreeMap<u64, SegmentFile>,
     floor: u64,
-    freed: Arc<Freed>,
     damaged: bool,
     is_retired: bool,
     _claim: Claim,
@@ -63,11 +62,7 @@ impl Drop for Claim {
 
 impl Compaction {
     /// `None` if another collection is at it, or has been.
-    pub(crate) fn new(
-        open: &Arc<Open>,
-        segment: u64,
-        freed: Arc<Freed>,
-    ) -> Result<Option<Compaction>, CollectError> {
+    pub(crate) fn new(open: &Arc<Open>, segment: u64) -> Result<Option<Compaction>, CollectError> {
         let Some(claim) = Claim::take(open, segment) else {
             return Ok(None);
         };
@@ -98,7 +93,6 @@ impl Compaction {
             scan,
             others,
             floor,
-            freed,
             damaged,
             is_retired,
             _claim: claim,
@@ -110,8 +104,9 @@ impl Compaction {
         self.is_retired.then_some(self.len)
     }
 
-    /// Writes some entries again: bytes read, and whether the segment has come to its end.
-    pub(crate) fn step(&mut self) -> Result<(u64, bool), CollectError> {
+    /// Writes some entries again, and adds their bytes to `moved`: bytes read, and whether the segment has
+    /// come to its end.
+    pub(crate) fn step(&mut self, moved: &mut u64) -> Result<(u64, bool), CollectError> {
         let begin = self.at();
         let (mut items, mut bytes, mut ended) = (Vec::new(), 0, false);
         while bytes < BATCH_BYTES && self.at() - begin < STEP_BYTES {
@@ -128,11 +123,11 @@ impl Compaction {
             }
         }
         if !items.is_empty() {
-            self.open.commits.reclaim(Reclaim::Move { items, freed: Arc::clone(&self.freed) })?;
+            *moved += self.open.commits.reclaim(Reclaim::Move { items })?.moved_bytes;
         }
         let work = self.at() - begin + bytes;
         if ended {
-            self.finish()?;
+            self.finish(moved)?;
         }
         Ok((work, ended))
     }
@@ -188,8 +183,8 @@ impl Compaction {
     }
 
     /// Ends the segment, unless something is in it that cannot be written again.
-    fn finish(&mut self) -> Result<(), CollectError> {
-        if self.damaged && !self.salvage()? {
+    fn finish(&mut self, moved: &mut u64) -> Result<(), CollectError> {
+        if self.damaged && !self.salvage(moved)? {
             return Ok(());
         }
         let (segment, floor) = (self.segment, self.floor);
@@ -201,13 +196,13 @@ impl Compaction {
 
     /// Writes anew what the index knows of entries that are damaged. False if records are among
     /// them: the segment stays until these were committed again.
-    fn salvage(&self) -> Result<bool, CollectError> {
-        let rows = self.open.ground.index().going_by(self.segment).map_err(ReadError::from)?;
+    fn salvage(&self, moved: &mut u64) -> Result<bool, CollectError> {
+        let index = self.open.ground.index();
         let (mut ops, mut lost) = (Vec::new(), 0);
-        for (row, place) in rows {
-            match row.again() {
-                Some(op) => ops.push((op, place)),
-                None => lost += u64::from(!self.set_aside(&row, place)?),
+        for row in index.witnesses_in(self.segment, &[(0, u64::MAX)]).map_err(ReadError::from)? {
+            match index.entry_of(&row).map_err(ReadError::from)? {
+                Some(op) => ops.push((op, row.place())),
+                None => lost += u64::from(!self.set_aside(&row, moved)?),
             }
         }
         for ops in ops.chunks(64) {
@@ -218,22 +213,22 @@ impl Compaction {
 
     /// A small blob is written again if its bytes are right, and else quarantined; a record is
     /// remembered as broken, and not gone: nobody here could tell whether its bytes are right.
-    fn set_aside(&self, row: &GoesBy, place: Place) -> Result<bool, CollectError> {
+    fn set_aside(&self, row: &Witness, moved: &mut u64) -> Result<bool, CollectError> {
+        let place = row.place();
         match row {
-            GoesBy::Chunk { address, .. } => {
+            Witness::Chunk(address, _) => {
                 match self.blob_at(address, place) {
                     Some(payload) => {
                         let op = Op::SmallChunk { address: *address };
                         let items = vec![MoveItem { op, sequence: 0, place, payload }];
-                        let freed = Arc::clone(&self.freed);
-                        self.open.commits.reclaim(Reclaim::Move { items, freed })?;
+                        *moved += self.open.commits.reclaim(Reclaim::Move { items })?.moved_bytes;
                     }
                     None => self.open.note_damage(*address, place),
                 }
                 Ok(true)
             }
-            GoesBy::Record { hash } => {
-                self.open.health.note_broken(*hash);
+            Witness::Record(found) => {
+                self.open.health.note_broken(found.hash);
                 Ok(false)
             }
             _ => Ok(true),

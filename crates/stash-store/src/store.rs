@@ -96,7 +96,8 @@ impl Store {
     /// grow old. One small commit; every few minutes is often enough.
     pub fn add_uptime(&self, more: Duration) -> Result<(), CommitError> {
         let uptime = self.open.commits.figures().state.uptime;
-        self.open.commits.reclaim(Reclaim::Uptime(uptime.saturating_add(more.as_secs())))
+        let uptime = uptime.saturating_add(more.as_secs());
+        self.open.commits.reclaim(Reclaim::Uptime(uptime)).map(drop)
     }
 
     /// What a collection would give back now. Reads the index, and changes nothing.

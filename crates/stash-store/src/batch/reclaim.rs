@@ -2,18 +2,17 @@
 
 use crate::Address;
 use crate::entry::{MOVED_PREFIX, Op, Place, entry_len};
-use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Work on what nothing needs any more. Every condition is checked again in the group itself,
 /// under the lock under which batches check theirs.
 #[derive(Debug, Clone)]
 pub(crate) enum Reclaim {
     /// Gives up blobs that nothing needs.
-    Collect { addresses: Vec<Address>, freed: Arc<Freed> },
+    Collect { addresses: Vec<Address> },
     /// Ends some references of a manifest that was given up.
     Unref { manifest: Address, first: u32, last: bool, addresses: Vec<Address> },
     /// Writes entries of an old segment again.
-    Move { items: Vec<MoveItem>, freed: Arc<Freed> },
+    Move { items: Vec<MoveItem> },
     /// Writes anew what the index still knows of entries that are damaged.
     Salvage { ops: Vec<(Op, Place)> },
     /// Says of files that lie in their places that they are here, unless the log says so.
@@ -43,32 +42,12 @@ impl MoveItem {
     }
 }
 
-/// Counts what was given up.
-#[derive(Debug, Default)]
+/// Counts of the store's own work: of what was given up, and of what was written again for that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Freed {
-    pub(crate) chunks: AtomicU64,
-    pub(crate) file_bytes: AtomicU64,
-    pub(crate) moved_bytes: AtomicU64,
-    pub(crate) manifests: AtomicU64,
-}
-
-/// Counts of one piece of work: they are added to [`Freed`] once it is in the log.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Counts {
     pub(crate) chunks: u64,
     pub(crate) file_bytes: u64,
     pub(crate) moved_bytes: u64,
-    pub(crate) manifests: u64,
-}
-
-impl Freed {
-    pub(crate) fn add(&self, more: Counts) {
-        let Counts { chunks, file_bytes, moved_bytes, manifests } = more;
-        self.chunks.fetch_add(chunks, Ordering::Relaxed);
-        self.file_bytes.fetch_add(file_bytes, Ordering::Relaxed);
-        self.moved_bytes.fetch_add(moved_bytes, Ordering::Relaxed);
-        self.manifests.fetch_add(manifests, Ordering::Relaxed);
-    }
 }
 
 impl Reclaim {
@@ -89,9 +68,9 @@ impl Reclaim {
     /// Bytes of log that it takes at most.
     pub(crate) fn log_bytes(&self) -> u64 {
         match self {
-            Reclaim::Collect { addresses, .. } => addresses.len() as u64 * entry_len(36),
+            Reclaim::Collect { addresses } => addresses.len() as u64 * entry_len(36),
             Reclaim::Unref { addresses, .. } => entry_len(44 + addresses.len() as u64 * 32),
-            Reclaim::Move { items, .. } => items.iter().map(MoveItem::log_bytes).sum(),
+            Reclaim::Move { items } => items.iter().map(MoveItem::log_bytes).sum(),
             Reclaim::Salvage { ops } => ops.iter().map(|(op, _)| entry_len(op.body_len(0))).sum(),
             Reclaim::Announce { files } => files.len() as u64 * entry_len(36),
             Reclaim::TakeBack { .. } => entry_len(36),

@@ -2,12 +2,12 @@
 
 use crate::budget::Claim;
 use crate::entry::{Op, entry_len};
-use crate::index::IndexError;
 use crate::log::mark_len;
 use crate::writer::Writer;
 
 use super::Commits;
 use super::failure::Failure;
+use super::group::GroupError;
 
 impl Commits {
     /// Counts this opening. On a full disk that waits until there is something to write and room
@@ -38,25 +38,35 @@ impl Commits {
         if writer.counted {
             return Ok(());
         }
-        let Writer { log, head, .. } = writer;
-        let op = Op::Open { opens: self.opens };
-        let group = log.group(entry_len(8) + mark_len());
-        let mut group = group.map_err(|error| self.append_failed(error))?;
-        let (_, place) = group.push(&op, &[]);
-        let (_, mark) = group.mark();
-        log.append(group).map_err(|error| self.append_failed(error))?;
-        let noted = self.ground.index().write(head, |tables| {
-            tables.apply(&op, 0, place)?;
-            tables.dead(&mark);
-            tables.state.position = log.end;
-            tables.state.next_sequence = log.next_sequence;
-            Ok::<_, IndexError>(())
-        });
-        if let Err(error) = noted {
-            self.heal(writer, &error)?;
+        match self.write_alone(writer, Some(&Op::Open { opens: self.opens })) {
+            Ok(()) => {}
+            Err(GroupError::Append(error)) => return Err(self.append_failed(error)),
+            Err(GroupError::Index(error)) => self.heal(writer, &error)?,
         }
         writer.counted = true;
         self.reckon(writer, (Claim::default(), Claim::default()));
         Ok(())
+    }
+
+    /// Writes a mark, and an entry before it if there is one, as a group of their own.
+    pub(super) fn write_alone(
+        &self,
+        writer: &mut Writer,
+        op: Option<&Op>,
+    ) -> Result<(), GroupError> {
+        let Writer { log, head, .. } = writer;
+        let mut group = log.group(op.map_or(0, |op| entry_len(op.body_len(0))) + mark_len())?;
+        let entry = op.map(|op| (op, group.push(op, &[])));
+        let (_, mark) = group.mark();
+        log.append(group)?;
+        self.ground.index().write(head, |tables| {
+            if let Some((op, (sequence, place))) = entry {
+                tables.apply(op, sequence, place)?;
+            }
+            tables.dead(&mark);
+            tables.state.position = log.end;
+            tables.state.next_sequence = log.next_sequence;
+            Ok(())
+        })
     }
 }

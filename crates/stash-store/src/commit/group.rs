@@ -5,7 +5,7 @@ mod reclaim;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::batch::{Counts, Freed, Receipt, Step};
+use crate::batch::{Freed, Receipt, Step};
 use crate::budget::{Budget, Claim};
 use crate::disk::OpenMode;
 use crate::entry::{Op, Place, entry_len};
@@ -15,7 +15,6 @@ use crate::index::{ChunkRow, IndexError, Referrers, Tables};
 use crate::log::{AppendError, Group, mark_len};
 use crate::queue::Job;
 use crate::stage::{Stage, Staging};
-use crate::sync::Arc;
 use crate::{Address, Blob, CommitError};
 
 /// Why a group was given up.
@@ -68,6 +67,7 @@ pub(super) struct Built<'a> {
     done: Vec<(Job, Result<Receipt, CommitError>)>,
     /// Of the batch under way.
     new_records: u64,
+    freed: Freed,
     pub(super) quarantined: Vec<(Address, Place)>,
     /// Records whose stored bytes were damaged, and are replaced.
     pub(super) mended: BTreeSet<[u8; 32]>,
@@ -79,8 +79,6 @@ pub(super) struct Built<'a> {
     pub(super) doomed: Vec<Address>,
     /// Segments that are no longer part of the log.
     pub(super) retired: Vec<u64>,
-    /// Counts of the store's own work, for who began it.
-    freed: Vec<(Arc<Freed>, Counts)>,
 }
 
 impl<'a> Built<'a> {
@@ -99,13 +97,13 @@ impl<'a> Built<'a> {
             small: Vec::new(),
             done: Vec::new(),
             new_records: 0,
+            freed: Freed::default(),
             quarantined: Vec::new(),
             mended: BTreeSet::new(),
             evicted_files: Vec::new(),
             leaving: Vec::new(),
             doomed: Vec::new(),
             retired: Vec::new(),
-            freed: Vec::new(),
         }
     }
 
@@ -220,7 +218,7 @@ impl<'a> Built<'a> {
             return Ok(Err(refusal));
         }
         let first_sequence = self.group().next_sequence();
-        self.new_records = 0;
+        (self.new_records, self.freed) = (0, Freed::default());
         let mut evicted = 0;
         for step in &job.batch.steps {
             evicted += self.step(tables, step)?;
@@ -228,8 +226,8 @@ impl<'a> Built<'a> {
         let wrote = self.group().next_sequence() > first_sequence;
         let last_sequence =
             if wrote { self.mark(tables) } else { first_sequence.saturating_sub(1) };
-        let new_records = self.new_records;
-        Ok(Ok(Receipt { first_sequence, last_sequence, new_records, evicted }))
+        let (new_records, freed) = (self.new_records, self.freed);
+        Ok(Ok(Receipt { first_sequence, last_sequence, new_records, evicted, freed }))
     }
 
     /// Writes and applies a step. How many blobs it evicted.
@@ -324,7 +322,6 @@ impl<'a> Built<'a> {
     }
 
     pub(super) fn answer(self) {
-        self.freed.iter().for_each(|(freed, counts)| freed.add(*counts));
         for (job, result) in self.done {
             job.answer(result);
         }

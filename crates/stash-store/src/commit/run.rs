@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::group::{self, Built, GroupError};
 use crate::budget::Claim;
 use crate::index::IndexError;
-use crate::log::{AppendError, mark_len};
+use crate::log::AppendError;
 use crate::queue::Job;
 use crate::recover;
 use crate::stage::Staging;
@@ -164,25 +164,13 @@ impl Commits {
         if self.health.read_only().is_some() || !writer.counted {
             return;
         }
-        let Ok(mut group) = writer.log.group(mark_len()) else {
-            return;
-        };
-        let (_, mark) = group.mark();
-        // A store that is not sealed is recovered like after a crash: nothing is lost.
-        if writer.log.append(group).is_err() {
-            return;
+        match self.write_alone(writer, None) {
+            Ok(()) => self.upkeep.checkpoint(writer),
+            // A store that is not sealed is recovered like after a crash: nothing is lost.
+            Err(GroupError::Append(_)) => {}
+            Err(GroupError::Index(IndexError(error))) => {
+                tracing::warn!(%error, "the index was not closed cleanly");
+            }
         }
-        let Writer { log, head, .. } = writer;
-        let stated = self.ground.index().write(head, |tables| {
-            tables.dead(&mark);
-            tables.state.position = log.end;
-            tables.state.next_sequence = log.next_sequence;
-            Ok::<_, IndexError>(())
-        });
-        if let Err(IndexError(error)) = stated {
-            tracing::warn!(%error, "the index was not closed cleanly");
-            return;
-        }
-        self.upkeep.checkpoint(writer);
     }
 }

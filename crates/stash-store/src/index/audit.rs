@@ -5,8 +5,8 @@ use std::fmt;
 use super::Index;
 use super::error::{IndexError, bad_value};
 use super::tables::{
-    BY_RECORD, ChunkRow, Located, ManifestRow, PLACE, address_of, decode_order, decode_record, key,
-    place, table,
+    BY_RECORD, ChunkRow, Located, ManifestRow, address_of, decode_order, decode_record, key, place,
+    table,
 };
 
 use crate::Address;
@@ -83,27 +83,18 @@ impl Witness {
         }
     }
 
-    fn decode(key: &[u8], value: &[u8]) -> Result<Witness, IndexError> {
-        let (number, rest) = key.split_first().ok_or_else(|| bad_value(key))?;
-        let row = match *number {
-            table::CHUNKS => address_of(key)
-                .zip(ChunkRow::decode(value))
-                .map(|(address, row)| Witness::Chunk(address, row)),
-            table::RECORDS => {
-                let hash: Option<[u8; 32]> = rest.try_into().ok();
-                hash.and_then(|hash| decode_record(&hash, value)).map(Witness::Record)
+    fn decode(key: &[u8], value: &[u8]) -> Option<Witness> {
+        let (number, rest) = key.split_first()?;
+        Some(match *number {
+            table::CHUNKS => Witness::Chunk(address_of(key)?, ChunkRow::decode(value)?),
+            table::RECORDS => Witness::Record(decode_record(rest.try_into().ok()?, value)?),
+            table::ROWS => {
+                let (place, value) = place(value)?;
+                Witness::Row { key: rest.to_vec(), value: value.to_vec(), place }
             }
-            table::ROWS => place(value).map(|(place, _)| Witness::Row {
-                key: rest.to_vec(),
-                value: value[PLACE..].to_vec(),
-                place,
-            }),
-            table::MANIFESTS => address_of(key)
-                .zip(ManifestRow::decode(value))
-                .map(|(address, row)| Witness::Manifest(address, row)),
-            _ => None,
-        };
-        row.ok_or_else(|| bad_value(key))
+            table::MANIFESTS => Witness::Manifest(address_of(key)?, ManifestRow::decode(value)?),
+            _ => return None,
+        })
     }
 }
 
@@ -126,24 +117,14 @@ impl Index {
             let mut from = cursor.after.clone().unwrap_or_else(|| vec![table]);
             // The smallest key behind another is the same with a zero byte more.
             from.extend(cursor.after.iter().map(|_| 0));
-            let (mut rows, mut bad) = (Vec::new(), None);
-            self.tree.scan(&from, &mut |key, value| {
-                if key.first() != Some(&table) || rows.len() >= limit {
-                    return false;
+            let row = |key: &[u8], value: &[u8]| Some((key.to_vec(), Witness::decode(key, value)?));
+            let rows = self.page(&from, &[table], limit, row)?;
+            match rows.last() {
+                Some((last, _)) => {
+                    cursor.after = Some(last.clone());
+                    return Ok(rows.into_iter().map(|(_, row)| row).collect());
                 }
-                match Witness::decode(key, value) {
-                    Ok(row) => rows.push(row),
-                    Err(error) => bad = Some(error),
-                }
-                cursor.after = Some(key.to_vec());
-                bad.is_none()
-            })?;
-            match (bad, rows.is_empty()) {
-                (Some(error), _) => return Err(error),
-                (None, false) => return Ok(rows),
-                (None, true) => {
-                    *cursor = AuditCursor { table: cursor.table + 1, after: None };
-                }
+                None => *cursor = AuditCursor { table: cursor.table + 1, after: None },
             }
         }
         Ok(Vec::new())
@@ -152,7 +133,7 @@ impl Index {
     /// The same row as it is now.
     pub(crate) fn again(&self, row: &Witness) -> Result<Option<Witness>, IndexError> {
         let key = row.key();
-        self.tree.get(&key)?.map(|value| Witness::decode(&key, &value)).transpose()
+        self.decoded(&key, |value| Witness::decode(&key, value))
     }
 
     /// Rows that go by entries which begin in these ranges of a segment. Reads the whole index.
@@ -173,6 +154,21 @@ impl Index {
                 place.segment == segment && within
             }));
         }
+    }
+
+    /// The entry that says a row again, without the one that it goes by. `None`: only that had the bytes.
+    /// Reads all references for a manifest.
+    pub(crate) fn entry_of(&self, row: &Witness) -> Result<Option<Op>, IndexError> {
+        Ok(Some(match row.clone() {
+            Witness::Chunk(address, ChunkRow::File { len, .. }) => Op::FileChunk { address, len },
+            Witness::Chunk(address, ChunkRow::Evicted { .. }) => Op::Evict { address },
+            Witness::Chunk(address, ChunkRow::Quarantined { .. }) => Op::Quarantine { address },
+            Witness::Chunk(_, ChunkRow::Log { .. }) | Witness::Record(_) => return Ok(None),
+            Witness::Manifest(address, _) => {
+                Op::Manifest { address, refs: self.children_of(&address)? }
+            }
+            Witness::Row { key, value, .. } => Op::Row { key, value: Some(value) },
+        }))
     }
 
     /// Whether a record is found by all that its entry says: order, name, writer, and blobs.

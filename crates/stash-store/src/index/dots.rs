@@ -41,15 +41,10 @@ impl Index {
         n: u64,
         limit: usize,
     ) -> Result<Vec<(u64, [u8; 32])>, IndexError> {
-        let (under, mut pairs) = (key(table::DOTS, &[writer]), Vec::new());
+        let under = key(table::DOTS, &[writer]);
         let from = key(table::DOTS, &[writer, &n.to_be_bytes()]);
-        self.tree.scan(&from, &mut |key, value| {
-            if pairs.len() >= limit || !key.starts_with(&under) {
-                return false;
-            }
-            pairs.push((key.to_vec(), value.to_vec()));
-            true
-        })?;
+        let pair = |key: &[u8], value: &[u8]| Some((key.to_vec(), value.to_vec()));
+        let pairs = self.page(&from, &under, limit, pair)?;
         let mut found = Vec::with_capacity(pairs.len());
         for pair in pairs {
             let n = number_of(&pair.0).ok_or_else(|| bad_value(&pair.0))?;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::entry::{Op, Place};
 use crate::{Address, Ref};
 
 use super::Index;
@@ -10,13 +9,13 @@ use super::error::{IndexError, bad_value};
 use super::referrers::Referrers;
 use super::tables::{
     BY_MANIFEST, BY_RECORD, ChunkRow, Located, ManifestRow, PLACE, address_of, decode_order,
-    decode_record, key, place, sequence_at_end, table,
+    decode_record, key, sequence_at_end, table,
 };
 
 type Pair = (Vec<u8>, Vec<u8>);
 
 impl Index {
-    fn decoded<T>(
+    pub(super) fn decoded<T>(
         &self,
         key: &[u8],
         decode: impl FnOnce(&[u8]) -> Option<T>,
@@ -37,6 +36,28 @@ impl Index {
             pairs.len() < limit
         })?;
         Ok(pairs)
+    }
+
+    /// At most `limit` entries from a key on, while keys begin with `under`.
+    pub(super) fn page<T>(
+        &self,
+        from: &[u8],
+        under: &[u8],
+        limit: usize,
+        decode: impl Fn(&[u8], &[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, IndexError> {
+        let (mut found, mut bad) = (Vec::new(), None);
+        self.tree.scan(from, &mut |key, value| {
+            if found.len() >= limit || !key.starts_with(under) {
+                return false;
+            }
+            match decode(key, value) {
+                Some(entry) => found.push(entry),
+                None => bad = Some(bad_value(key)),
+            }
+            bad.is_none() && found.len() < limit
+        })?;
+        bad.map_or(Ok(found), Err)
     }
 
     pub(crate) fn chunk(&self, address: &Address) -> Result<Option<ChunkRow>, IndexError> {
@@ -97,18 +118,7 @@ impl Index {
             Some(after) => key(table, &[after.as_bytes(), &[0]]),
             None => key(table, &[]),
         };
-        let (mut rows, mut bad) = (Vec::new(), None);
-        self.tree.scan(&from, &mut |key, value| {
-            if rows.len() >= limit || key.first() != Some(&table) {
-                return false;
-            }
-            match address_of(key).zip(decode(value)) {
-                Some(row) => rows.push(row),
-                None => bad = Some(bad_value(key)),
-            }
-            bad.is_none() && rows.len() < limit
-        })?;
-        bad.map_or(Ok(rows), Err)
+        self.page(&from, &[table], limit, |key, value| address_of(key).zip(decode(value)))
     }
 
     pub(crate) fn record(&self, hash: &[u8; 32]) -> Result<Option<Located>, IndexError> {
@@ -155,19 +165,9 @@ impl Index {
         let Some(from) = after.checked_add(1) else {
             return Ok(Vec::new());
         };
-        let (mut found, mut bad) = (Vec::new(), None);
         let from = key(table::ORDER, &[&from.to_be_bytes()]);
-        self.tree.scan(&from, &mut |key, value| {
-            if found.len() as u64 >= limit || key.first() != Some(&table::ORDER) {
-                return false;
-            }
-            match decode_order(key, value) {
-                Some(located) => found.push(located),
-                None => bad = Some(bad_value(key)),
-            }
-            bad.is_none() && (found.len() as u64) < limit
-        })?;
-        bad.map_or(Ok(found), Err)
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.page(&from, &[table::ORDER], limit, decode_order)
     }
 
     pub(crate) fn row(&self, row: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
@@ -177,10 +177,7 @@ impl Index {
 
     pub(crate) fn rows(&self, prefix: &[u8]) -> Result<Vec<Pair>, IndexError> {
         let pairs = self.under(&key(table::ROWS, &[prefix]), usize::MAX)?;
-        let row = |(key, value): Pair| match value.get(PLACE..) {
-            Some(value) => Ok((key[1..].to_vec(), value.to_vec())),
-            None => Err(bad_value(&key)),
-        };
+        let row = |(key, value): Pair| row_of(&key, &value).ok_or_else(|| bad_value(&key));
         pairs.into_iter().map(row).collect()
     }
 
@@ -194,18 +191,7 @@ impl Index {
         let under = key(table::ROWS, &[prefix]);
         // The smallest key behind another is the same with a zero byte more.
         let from = if after < prefix { under.clone() } else { key(table::ROWS, &[after, &[0]]) };
-        let (mut rows, mut bad) = (Vec::new(), None);
-        self.tree.scan(&from, &mut |key, value| {
-            if rows.len() >= limit || !key.starts_with(&under) {
-                return false;
-            }
-            match value.get(PLACE..) {
-                Some(value) => rows.push((key[1..].to_vec(), value.to_vec())),
-                None => bad = Some(bad_value(key)),
-            }
-            bad.is_none()
-        })?;
-        bad.map_or(Ok(rows), Err)
+        self.page(&from, &under, limit, row_of)
     }
 
     /// Whether a record or a manifest names the blob.
@@ -262,98 +248,9 @@ impl Index {
         })?;
         Ok(refs)
     }
-
-    /// Key and value of every row that goes by an entry of this segment. Reads the whole index: for
-    /// a segment that is damaged.
-    pub(super) fn pairs_going_by(
-        &self,
-        segment: u64,
-        visit: &mut dyn FnMut(&[u8], &[u8]),
-    ) -> Result<(), IndexError> {
-        for table in [table::CHUNKS, table::RECORDS, table::ROWS, table::MANIFESTS] {
-            self.tree.scan_prefix(&[table], &mut |key, value| {
-                if place_of(table, value).is_some_and(|place| place.segment == segment) {
-                    visit(key, value);
-                }
-                true
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Every row that goes by an entry of this segment, and the entry's place. Reads the whole
-    /// index.
-    pub(crate) fn going_by(&self, segment: u64) -> Result<Vec<(GoesBy, Place)>, IndexError> {
-        let (mut found, mut bad) = (Vec::new(), None);
-        self.pairs_going_by(segment, &mut |key, value| match GoesBy::of(key, value) {
-            Some(row) => found.push(row),
-            None => bad = Some(bad_value(key)),
-        })?;
-        for (row, _) in &mut found {
-            if let GoesBy::Manifest { address, refs } = row {
-                *refs = self.children_of(address)?;
-            }
-        }
-        bad.map_or(Ok(found), Err)
-    }
 }
 
-/// The entry that a row goes by.
-fn place_of(table: u8, value: &[u8]) -> Option<Place> {
-    let at = match table {
-        table::CHUNKS => 1,
-        table::RECORDS => 8,
-        _ => 0,
-    };
-    place(value.get(at..)?).map(|(place, _)| place)
-}
-
-/// A row, as far as the index knows it without its entry in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum GoesBy {
-    Chunk { address: Address, row: ChunkRow },
-    Record { hash: [u8; 32] },
-    Manifest { address: Address, refs: Vec<Ref> },
-    Row { key: Vec<u8>, value: Vec<u8> },
-}
-
-impl GoesBy {
-    fn of(key: &[u8], value: &[u8]) -> Option<(GoesBy, Place)> {
-        let (table, rest) = key.split_first()?;
-        Some(match *table {
-            table::CHUNKS => {
-                let (address, row) = (address_of(key)?, ChunkRow::decode(value)?);
-                (GoesBy::Chunk { address, row }, row.place())
-            }
-            table::RECORDS => {
-                let hash = rest.try_into().ok()?;
-                (GoesBy::Record { hash }, decode_record(&hash, value)?.place)
-            }
-            table::MANIFESTS => {
-                let (address, row) = (address_of(key)?, ManifestRow::decode(value)?);
-                (GoesBy::Manifest { address, refs: Vec::new() }, row.place)
-            }
-            table::ROWS => {
-                let (place, value) = place(value)?;
-                (GoesBy::Row { key: rest.to_vec(), value: value.to_vec() }, place)
-            }
-            _ => return None,
-        })
-    }
-
-    /// The entry that says it again. `None`: only the damaged entry had the bytes.
-    pub(crate) fn again(&self) -> Option<Op> {
-        Some(match self.clone() {
-            GoesBy::Chunk { address, row: ChunkRow::File { len, .. } } => {
-                Op::FileChunk { address, len }
-            }
-            GoesBy::Chunk { address, row: ChunkRow::Evicted { .. } } => Op::Evict { address },
-            GoesBy::Chunk { address, row: ChunkRow::Quarantined { .. } } => {
-                Op::Quarantine { address }
-            }
-            GoesBy::Chunk { row: ChunkRow::Log { .. }, .. } | GoesBy::Record { .. } => return None,
-            GoesBy::Manifest { address, refs } => Op::Manifest { address, refs },
-            GoesBy::Row { key, value } => Op::Row { key, value: Some(value) },
-        })
-    }
+/// Key and value of a row of the layer above.
+fn row_of(key: &[u8], value: &[u8]) -> Option<Pair> {
+    Some((key.get(1..)?.to_vec(), value.get(PLACE..)?.to_vec()))
 }

@@ -2,10 +2,9 @@
 
 use super::Built;
 use crate::Address;
-use crate::batch::{Counts, MoveItem, Reclaim};
+use crate::batch::{MoveItem, Reclaim};
 use crate::entry::{HEADER, Op, Place};
 use crate::index::{ChunkRow, IndexError, Tables};
-use crate::sync::Arc;
 
 impl Built<'_> {
     pub(super) fn reclaim(
@@ -14,12 +13,10 @@ impl Built<'_> {
         work: &Reclaim,
     ) -> Result<(), IndexError> {
         match work {
-            Reclaim::Collect { addresses, freed } => {
-                let mut counts = Counts::default();
+            Reclaim::Collect { addresses } => {
                 for address in addresses {
-                    self.collect(tables, address, &mut counts)?;
+                    self.collect(tables, address)?;
                 }
-                self.freed.push((Arc::clone(freed), counts));
             }
             Reclaim::Unref { manifest, first, last, addresses } => {
                 let dying = tables.manifest(manifest)?.and_then(|row| row.dying);
@@ -31,12 +28,10 @@ impl Built<'_> {
                     self.write(tables, &op, &[])?;
                 }
             }
-            Reclaim::Move { items, freed } => {
-                let mut counts = Counts::default();
+            Reclaim::Move { items } => {
                 for item in items {
-                    self.move_item(tables, item, &mut counts)?;
+                    self.move_item(tables, item)?;
                 }
-                self.freed.push((Arc::clone(freed), counts));
             }
             Reclaim::Salvage { ops } => {
                 for (op, place) in ops {
@@ -73,12 +68,7 @@ impl Built<'_> {
     }
 
     /// Gives up one blob, unless it is needed after all.
-    fn collect(
-        &mut self,
-        tables: &mut Tables<'_>,
-        address: &Address,
-        counts: &mut Counts,
-    ) -> Result<(), IndexError> {
+    fn collect(&mut self, tables: &mut Tables<'_>, address: &Address) -> Result<(), IndexError> {
         let (row, manifest) = (tables.chunk(address)?, tables.manifest(address)?);
         let lives = manifest.is_some_and(|manifest| manifest.dying.is_none());
         if tables.is_needed(address)? || (row.is_none() && !lives) {
@@ -91,22 +81,16 @@ impl Built<'_> {
         self.health.lose();
         if let Some(ChunkRow::File { len, .. }) = row {
             self.doomed.push(*address);
-            counts.file_bytes += u64::from(len);
+            self.freed.file_bytes += u64::from(len);
         } else {
             self.leaving.push(*address);
         }
         self.write(tables, &Op::Dead { address: *address, manifest: true }, &[])?;
-        counts.chunks += u64::from(row.is_some_and(|row| row.is_here()));
-        counts.manifests += u64::from(lives);
+        self.freed.chunks += u64::from(row.is_some_and(|row| row.is_here()));
         Ok(())
     }
 
-    fn move_item(
-        &mut self,
-        tables: &mut Tables<'_>,
-        item: &MoveItem,
-        counts: &mut Counts,
-    ) -> Result<(), IndexError> {
+    fn move_item(&mut self, tables: &mut Tables<'_>, item: &MoveItem) -> Result<(), IndexError> {
         let op = match &item.op {
             op @ Op::Retire { .. } => op.clone(),
             op if op.is_absence() => match tables.still_absent(op)? {
@@ -118,7 +102,7 @@ impl Built<'_> {
         };
         let op = Op::Moved { sequence: item.sequence, op: Box::new(op) };
         self.write(tables, &op, &item.payload)?;
-        counts.moved_bytes += item.log_bytes();
+        self.freed.moved_bytes += item.log_bytes();
         Ok(())
     }
 
