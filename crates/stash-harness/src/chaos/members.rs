@@ -106,7 +106,7 @@ fn ticket(node: &Node, role: Role) -> Result<String> {
 fn keeper_on_a_slow_line(cluster: &Cluster) -> Result<Node> {
     let mut keeper = cluster.new_node(Role::Keeper)?;
     keeper.ok(&["join", &ticket(&cluster.nodes[0], Role::Keeper)?])?;
-    keeper.limit(SLOW.into());
+    keeper.with(&["--bwlimit", SLOW]);
     keeper.start()?;
     Ok(keeper)
 }

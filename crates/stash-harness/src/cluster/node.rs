@@ -65,7 +65,8 @@ pub struct Node {
     enter: Vec<String>,
     advertise: Option<String>,
     log_level: String,
-    limit: Option<String>,
+    /// Words behind those that every node is started with.
+    more: Vec<String>,
     process: Option<Owned>,
     peak_kib: u64,
 }
@@ -92,7 +93,7 @@ impl Node {
             enter: vec![],
             advertise: None,
             log_level: "info".into(),
-            limit: None,
+            more: vec![],
             process: None,
             peak_kib: 0,
         })
@@ -121,9 +122,9 @@ impl Node {
         self.log_level = filter.into();
     }
 
-    /// Limits what it sends and receives, from its next start on.
-    pub fn limit(&mut self, rate: String) {
-        self.limit = Some(rate);
+    /// Starts it with these options besides, from its next start on.
+    pub fn with(&mut self, options: &[&str]) {
+        self.more = options.iter().map(|word| (*word).to_owned()).collect();
     }
 
     /// Name that its stash knows, such as `node2`.
@@ -195,9 +196,7 @@ impl Node {
         if let Some(address) = &self.advertise {
             command.args(["--advertise", address]);
         }
-        if let Some(rate) = &self.limit {
-            command.args(["--bwlimit", rate]);
-        }
+        command.args(&self.more);
         command.env("STASH_LOG", &self.log_level).current_dir(&self.home);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = self.process.insert(Owned::spawn(&mut command)?);
