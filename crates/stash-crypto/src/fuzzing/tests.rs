@@ -76,7 +76,26 @@ fn records_hold_their_promises_whatever_the_bytes() {
     written[2 + 163 + 1] |= 8;
     written.splice(at..at, [&7_i64.to_le_bytes()[..], &[9, 0, 0, 0]].concat());
     written.truncate(put.len());
-    let seeds = [seed("put", put), seed("put-written", written), seed("tombstone", tombstone)];
+    // A link to the inline bytes; a directory, which has none; a file of a hole of 4 KiB.
+    let flagged = |flag: u8, size: u8, chunk: u8, content: &[u8]| {
+        let mut other = put.clone();
+        let content = block(content);
+        (other[2 + 163 + 1], other[2 + 163 + 16]) = (flag, size);
+        (other[2 + 163 + 17], other[2 + 163 + 25]) = (chunk, chunk);
+        let at = 2 + 163 + 16 + 12 + 12 + 4 + 1 + 1 + 8 + 2 + 4;
+        other.truncate(at);
+        other.extend_from_slice(&content);
+        other.resize(put.len(), 0);
+        other
+    };
+    let seeds = [
+        seed("put-link", flagged(16 | 7, 5, 0, b"hello")),
+        seed("put-directory", flagged(32 | 7, 0, 0, b"")),
+        seed("put-holes", flagged(64 | 3, 0, 16, b"")),
+        seed("put", put),
+        seed("put-written", written),
+        seed("tombstone", tombstone),
+    ];
     replay("meta", 4000, super::meta, &seeds);
 }
 

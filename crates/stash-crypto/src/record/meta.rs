@@ -11,7 +11,9 @@ use crate::chunk::padme::last_chunk_padding;
 use crate::chunk::seal::{CHUNK_OVERHEAD, MAX_CHUNK_PLAIN};
 use crate::codec::{Reader, Truncated, count_u8, len_u16, len_u32};
 use crate::record::clear::{Clear, RecordKind};
+use crate::record::file_type::FileType;
 use crate::record::key::{Key, KeyError, MAX_KEY};
+use crate::record::runs::{ChunkRuns, RUNS_MAX};
 use crate::siv::{Siv, TAG};
 
 /// Largest content in bytes that lives inside its record: one message, one sync, no inode.
@@ -31,9 +33,20 @@ const FLAG_MODIFIED: u8 = 1;
 const FLAG_MODE: u8 = 2;
 const FLAG_INLINE: u8 = 4;
 const FLAG_WRITTEN: u8 = 8;
+const FLAG_LINK: u8 = 16;
+const FLAG_DIRECTORY: u8 = 32;
+const FLAG_HOLES: u8 = 64;
+/// Bit 128 is kept for flags to come: a second byte of them.
+const FLAGS: u8 = FLAG_MODIFIED
+    | FLAG_MODE
+    | FLAG_INLINE
+    | FLAG_WRITTEN
+    | FLAG_LINK
+    | FLAG_DIRECTORY
+    | FLAG_HOLES;
 const NANOS: u32 = 1_000_000_000;
 
-/// Longest encoded meta before padding.
+/// Longest encoded meta before padding. Inline bytes and runs never stand in one meta.
 const LONGEST: usize = 4
     + MAX_KEY
     + 12
@@ -69,8 +82,12 @@ pub struct Meta {
     /// Further attributes, at most 32, names of 1 to 255 bytes, values of at most 1,024.
     pub attributes: BTreeMap<String, Vec<u8>>,
     /// The content itself, if it stands here: at most [`INLINE_MAX`] bytes. An empty file is
-    /// `Some` of nothing.
+    /// `Some` of nothing. The target of a link.
     pub inline: Option<Vec<u8>>,
+    /// What it is: a file, unless a flag says otherwise.
+    pub file_type: FileType,
+    /// The chunks that are stored of a file with holes, without inline bytes; `None` if all are.
+    pub runs: Option<ChunkRuns>,
 }
 
 impl fmt::Debug for Meta {
@@ -80,6 +97,7 @@ impl fmt::Debug for Meta {
             .field("size", &self.size)
             .field("chunk_size", &self.chunk_size)
             .field("inline", &self.inline.as_ref().map(Vec::len))
+            .field("file_type", &self.file_type)
             .finish_non_exhaustive()
     }
 }
@@ -153,6 +171,15 @@ pub enum MetaError {
         /// The sealed length in the manifest.
         got: u32,
     },
+    /// A link, a directory, or holes, with a content that they cannot have.
+    #[error("a {file_type:?} cannot have this content")]
+    FileType {
+        /// What it claims to be.
+        file_type: FileType,
+    },
+    /// A list of chunks that is out of order, too long, or not in its one encoding.
+    #[error("the list of stored chunks is none")]
+    Runs,
     /// A tombstone with a size or content.
     #[error("a tombstone has no content")]
     Tombstone,
@@ -198,6 +225,8 @@ impl Meta {
             written: None,
             attributes: BTreeMap::new(),
             inline: None,
+            file_type: FileType::Regular,
+            runs: None,
         }
     }
 
@@ -205,8 +234,12 @@ impl Meta {
     pub(crate) fn check(&self, clear: &Clear) -> Result<(), MetaError> {
         self.check_limits()?;
         if clear.kind == RecordKind::Tombstone {
-            let empty = self.size == 0 && self.inline.is_none();
+            let plain = self.file_type == FileType::Regular && self.runs.is_none();
+            let empty = self.size == 0 && self.inline.is_none() && plain;
             return if empty { Ok(()) } else { Err(MetaError::Tombstone) };
+        }
+        if !self.file_type.admits(self.inline.as_deref(), self.runs.is_some()) {
+            return Err(MetaError::FileType { file_type: self.file_type });
         }
         let chunks = clear.manifest.file_chunks();
         let wrong = MetaError::Size { size: self.size, chunks };
@@ -214,10 +247,7 @@ impl Meta {
             let agrees = chunks == 0 && self.size == inline.len() as u64;
             return if agrees { Ok(()) } else { Err(wrong) };
         }
-        if chunks == 0 || self.chunk_size == 0 {
-            return Err(wrong);
-        }
-        if self.size.div_ceil(u64::from(self.chunk_size)) != chunks {
+        if self.chunk_size == 0 || !self.has_chunks(chunks) {
             return Err(wrong);
         }
         match &clear.manifest {
@@ -226,12 +256,25 @@ impl Meta {
         }
     }
 
-    /// Checks the sealed lengths of file chunks against size and chunk size. `first` is the place
-    /// in the file of the first of them. For references from manifest chunks: those in the record
+    /// True if a file of this size has so many stored chunks. The chunk size is not 0.
+    fn has_chunks(&self, chunks: u64) -> bool {
+        let places = self.size.div_ceil(u64::from(self.chunk_size));
+        match &self.runs {
+            None => chunks > 0 && chunks == places,
+            Some(runs) => runs.chunks() == chunks && runs.leave_holes_in(places),
+        }
+    }
+
+    /// Checks the sealed lengths of file chunks against size and chunk size. `first` is the
+    /// number of the first of them among those that are stored. For references from manifest chunks: those in the record
     /// itself have been checked.
     pub fn check_lengths(&self, refs: &[ChunkRef], first: u64) -> Result<(), MetaError> {
+        let mut places: Box<dyn Iterator<Item = u64> + '_> = match &self.runs {
+            None => Box::new(first..),
+            Some(runs) => Box::new(runs.places(first)),
+        };
         for (at, chunk) in refs.iter().enumerate() {
-            let expected = self.sealed_len(first + at as u64);
+            let expected = places.next().map_or(0, |place| self.sealed_len(place));
             if chunk.sealed_len != expected {
                 return Err(MetaError::ChunkLength { at, expected, got: chunk.sealed_len });
             }
@@ -239,7 +282,7 @@ impl Meta {
         Ok(())
     }
 
-    /// Sealed length of the file's chunk `index`; 0 past the end.
+    /// Sealed length of the chunk at the place `index` of the file; 0 past the end.
     fn sealed_len(&self, index: u64) -> u32 {
         let left = index
             .checked_mul(u64::from(self.chunk_size))
@@ -283,7 +326,10 @@ impl Meta {
             flag(self.modified.is_some(), FLAG_MODIFIED)
                 | flag(self.mode.is_some(), FLAG_MODE)
                 | flag(self.inline.is_some(), FLAG_INLINE)
-                | flag(self.written.is_some(), FLAG_WRITTEN),
+                | flag(self.written.is_some(), FLAG_WRITTEN)
+                | flag(self.file_type == FileType::Link, FLAG_LINK)
+                | flag(self.file_type == FileType::Directory, FLAG_DIRECTORY)
+                | flag(self.runs.is_some(), FLAG_HOLES),
         );
         put_bytes(&mut out, self.key.as_str().as_bytes());
         out.extend_from_slice(&self.size.to_le_bytes());
@@ -302,6 +348,9 @@ impl Meta {
         if let Some(inline) = &self.inline {
             put_bytes(&mut out, inline);
         }
+        if let Some(runs) = &self.runs {
+            put_bytes(&mut out, &runs.encode());
+        }
         let padded = out.len().next_multiple_of(STEP);
         out.resize(padded, 0);
         out
@@ -312,7 +361,9 @@ impl Meta {
         let attributes: usize =
             self.attributes.iter().map(|(name, value)| 3 + name.len() + value.len()).sum();
         let inline = self.inline.as_ref().map_or(0, Vec::len);
-        (64 + self.key.as_str().len() + attributes + inline).next_multiple_of(STEP)
+        // At most twice ten bytes each.
+        let runs = self.runs.as_ref().map_or(0, |runs| 20 * runs.runs().len());
+        (64 + self.key.as_str().len() + attributes + inline + runs).next_multiple_of(STEP)
     }
 
     /// Reads the padded plaintext. The limits are left to [`Meta::check`].
@@ -323,10 +374,17 @@ impl Meta {
             found => return Err(MetaError::Format { found }),
         }
         let flags = reader.u8()?;
-        if flags & !(FLAG_MODIFIED | FLAG_MODE | FLAG_INLINE | FLAG_WRITTEN) != 0 {
+        let file_type = match (flags & FLAG_LINK != 0, flags & FLAG_DIRECTORY != 0) {
+            (false, false) => FileType::Regular,
+            (true, false) => FileType::Link,
+            (false, true) => FileType::Directory,
+            (true, true) => return Err(MetaError::Flags { found: flags }),
+        };
+        if flags & !FLAGS != 0 {
             return Err(MetaError::Flags { found: flags });
         }
         let mut meta = Self::new(Key::new(text(read_bytes(&mut reader)?)?)?, 0);
+        meta.file_type = file_type;
         meta.size = reader.u64()?;
         meta.chunk_size = reader.u32()?;
         if flags & FLAG_MODIFIED != 0 {
@@ -341,6 +399,10 @@ impl Meta {
         meta.attributes = read_attributes(&mut reader)?;
         if flags & FLAG_INLINE != 0 {
             meta.inline = Some(read_bytes(&mut reader)?.to_vec());
+        }
+        if flags & FLAG_HOLES != 0 {
+            let runs = ChunkRuns::decode(read_bytes(&mut reader)?).ok_or(MetaError::Runs)?;
+            meta.runs = Some(runs);
         }
         let padding = reader.rest();
         let minimal = padding.len() < STEP && plain.len().is_multiple_of(STEP);
@@ -427,6 +489,7 @@ impl fmt::Debug for MetaKeys {
 }
 
 const _: () = assert!(*CHUNK_SIZES.end() as usize == MAX_CHUNK_PLAIN);
+const _: () = assert!(RUNS_MAX <= INLINE_MAX, "a record would grow");
 
 #[cfg(test)]
 mod tests {
@@ -472,12 +535,48 @@ mod tests {
         assert_eq!((open(&old), open(&new)), (Ok(without), Ok(with)));
     }
 
+    /// Decision 0050: programs before the types refuse every flag but the first four, and so set these
+    /// records aside instead of writing a link's target, or half of a file, as a file.
+    #[test]
+    fn what_an_older_program_would_misread_has_a_flag_that_it_refuses() {
+        const KNOWN_BEFORE: u8 = FLAG_MODIFIED | FLAG_MODE | FLAG_INLINE | FLAG_WRITTEN;
+        let link = Meta { file_type: FileType::Link, ..full() };
+        let directory = Meta { file_type: FileType::Directory, ..full() };
+        let holes = Meta { runs: Some(ChunkRuns::default()), ..full() };
+        for (meta, flags) in [(link, 16 | 7), (directory, 32 | 7), (holes, 64 | 7)] {
+            let plain = meta.encode();
+            assert_eq!(plain[1], flags);
+            assert_ne!(plain[1] & !KNOWN_BEFORE, 0);
+            assert_eq!(open(&plain), Ok(meta));
+        }
+        assert_eq!(full().encode()[1] & !KNOWN_BEFORE, 0, "a plain file is read by all");
+        let mut both = full().encode().to_vec();
+        both[1] |= FLAG_LINK | FLAG_DIRECTORY;
+        let refused = OpenMetaError::Meta(MetaError::Flags { found: both[1] });
+        assert_eq!(open(&both), Err(refused));
+    }
+
+    #[test]
+    fn the_list_of_runs_stands_behind_the_content_in_its_one_encoding() {
+        let runs = ChunkRuns::new(vec![0..1, 300..302]);
+        let plain = Meta { inline: None, runs, ..full() }.encode();
+        let at = 4 + 1 + 12 + 12 + 4 + 1 + 5 + 4;
+        assert_eq!(plain[at..at + 8], [5, 0, 0, 1, 0xab, 2, 2, 0]);
+        for (offset, byte) in [(0, 4), (2, 1), (3, 0), (4, 0)] {
+            let mut other = plain.to_vec();
+            other[at + offset] = byte;
+            let wrong = open(&other);
+            let runs = matches!(wrong, Err(OpenMetaError::Meta(MetaError::Runs)));
+            assert!(runs || offset == 2, "{offset}: {wrong:?}");
+        }
+    }
+
     #[test]
     fn every_rule_binds_what_an_author_sealed() {
         // Offsets of docs/format.md for the meta above.
         let edits: [(usize, &[u8], MetaError); 9] = [
             (0, &[2], MetaError::Format { found: 2 }),
-            (1, &[16], MetaError::Flags { found: 16 }),
+            (1, &[0x80], MetaError::Flags { found: 0x80 }),
             (2, &[0xff, 0xff], MetaError::Truncated),
             (2, &[0, 0], MetaError::Key(KeyError::Empty)),
             (4, b"/", MetaError::Key(KeyError::EmptySegment { at: 0 })),

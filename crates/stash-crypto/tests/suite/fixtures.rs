@@ -141,6 +141,40 @@ pub(crate) fn put_written() -> Record {
     sign(clear(RecordKind::Put), Some(meta))
 }
 
+/// A symbolic link, with the attributes that a put of a tree gives.
+pub(crate) fn put_link() -> Record {
+    let target = b"../over there/\xff".to_vec();
+    let owner = [1000_u32.to_le_bytes(), 100_u32.to_le_bytes()].concat();
+    let meta = Meta {
+        modified: Some((5, 6)),
+        attributes: [("posix.owner".to_owned(), owner), ("stash.put".to_owned(), vec![1])].into(),
+        file_type: FileType::Link,
+        inline: Some(target.clone()),
+        ..Meta::new(key(), target.len() as u64)
+    };
+    sign(clear(RecordKind::Put), Some(meta))
+}
+
+pub(crate) fn directory_meta() -> Meta {
+    let inline = Some(Vec::new());
+    let file_type = FileType::Directory;
+    Meta { mode: Some(0o750), modified: Some((5, 6)), file_type, inline, ..Meta::new(key(), 0) }
+}
+
+pub(crate) fn put_directory() -> Record {
+    sign(clear(RecordKind::Put), Some(directory_meta()))
+}
+
+/// 1,000 MiB and a byte: the first chunk, two further ones and the last are stored.
+pub(crate) fn put_holes() -> Record {
+    let chunk = |byte| chunk_ref(byte, 1 << 20);
+    let manifest = Manifest::Direct(vec![chunk(6), chunk(7), chunk(8), chunk_ref(9, 1)]);
+    let clear = Clear { manifest, ..clear(RecordKind::Put) };
+    let runs = ChunkRuns::new(vec![0..1, 300..302, 1000..1001]);
+    let meta = Meta { chunk_size: 1 << 20, runs, ..Meta::new(key(), (1000 << 20) + 1) };
+    sign(clear, Some(meta))
+}
+
 /// Two chunks of 1 MiB, the last of 4,097 bytes padded to 4,352; two writers seen.
 pub(crate) fn put_chunks() -> Record {
     let clear = Clear {

@@ -256,6 +256,88 @@ fn the_manifest_must_be_the_one_that_the_size_demands() {
     }
 }
 
+/// Decision 0050: what is no plain file has exactly the content that its type can have.
+#[test]
+fn links_and_directories_have_no_other_content_than_their_own() {
+    let put = || clear(RecordKind::Put);
+    let link = |target: &[u8]| Meta {
+        file_type: FileType::Link,
+        inline: Some(target.to_vec()),
+        ..Meta::new(key(), target.len() as u64)
+    };
+    for good in [link(b"x"), link(&[0xff; LINK_MAX]), link(b"/"), directory_meta()] {
+        assert_eq!(sign(put(), Some(good.clone())).open_meta(&meta_keys()), Ok(good));
+    }
+    let chunks = || Clear { manifest: Manifest::Direct(vec![chunk_ref(6, 4096)]), ..put() };
+    let in_chunks = |file_type| Meta { file_type, chunk_size: 4096, ..Meta::new(key(), 4096) };
+    let runs = Some(ChunkRuns::default());
+    for (clear, meta) in [
+        (put(), link(b"")),
+        (put(), link(b"a\0b")),
+        (put(), link(&[b'x'; LINK_MAX + 1])),
+        (put(), Meta { runs: runs.clone(), ..link(b"x") }),
+        (chunks(), in_chunks(FileType::Link)),
+        (put(), Meta { size: 1, inline: Some(vec![1]), ..directory_meta() }),
+        (put(), Meta { runs: runs.clone(), ..directory_meta() }),
+        (chunks(), in_chunks(FileType::Directory)),
+        (put(), Meta { runs: runs.clone(), chunk_size: 4096, ..inline_meta() }),
+    ] {
+        let file_type = meta.file_type;
+        let wrong = SignError::Meta(MetaError::FileType { file_type });
+        assert_eq!(refuse(clear, Some(meta.clone())), wrong, "{meta:?}");
+    }
+    for file_type in [FileType::Link, FileType::Directory] {
+        let meta = Meta { file_type, ..Meta::new(key(), 0) };
+        let wrong = SignError::Meta(MetaError::Tombstone);
+        assert_eq!(refuse(clear(RecordKind::Tombstone), Some(meta)), wrong);
+    }
+    let meta = Meta { runs, ..Meta::new(key(), 0) };
+    let wrong = SignError::Meta(MetaError::Tombstone);
+    assert_eq!(refuse(clear(RecordKind::Tombstone), Some(meta)), wrong);
+}
+
+/// Decision 0050: a hole is a chunk that no manifest names, and every other chunk has its length.
+#[test]
+#[expect(clippy::single_range_in_vec_init, reason = "lists of runs, some with one")]
+fn holes_are_the_chunks_that_the_manifest_leaves_out() {
+    let with = |refs: &[u32]| Clear {
+        manifest: Manifest::Direct(refs.iter().map(|len| chunk_ref(6, *len)).collect()),
+        ..clear(RecordKind::Put)
+    };
+    let runs = |runs: &[std::ops::Range<u64>]| ChunkRuns::new(runs.to_vec()).unwrap();
+    // Nine chunks and a byte.
+    let size = 9 * 4096 + 1;
+    let meta = |list| Meta { chunk_size: 4096, runs: Some(list), ..Meta::new(key(), size) };
+    for (list, refs) in [
+        (runs(&[]), &[][..]),
+        (runs(&[0..1]), &[4096]),
+        (runs(&[2..4, 9..10]), &[4096, 4096, 1]),
+        (runs(&[1..10]), &[4096, 4096, 4096, 4096, 4096, 4096, 4096, 4096, 1]),
+    ] {
+        let record = sign(with(refs), Some(meta(list.clone())));
+        assert_eq!(record.open_meta(&meta_keys()), Ok(meta(list)));
+    }
+    for (list, refs) in [
+        (runs(&[0..1]), &[][..]),
+        (runs(&[]), &[4096]),
+        (runs(&[0..1]), &[4096, 4096]),
+        (runs(&[10..11]), &[1]),
+        (runs(&[0..10]), &[4096, 4096, 4096, 4096, 4096, 4096, 4096, 4096, 4096, 1]),
+    ] {
+        let wrong = MetaError::Size { size, chunks: refs.len() as u64 };
+        assert_eq!(refuse(with(refs), Some(meta(list))), SignError::Meta(wrong));
+    }
+    let swapped = MetaError::ChunkLength { at: 1, expected: 48 + 1, got: 48 + 4096 };
+    let two = runs(&[2..3, 9..10]);
+    assert_eq!(refuse(with(&[4096, 4096]), Some(meta(two.clone()))), SignError::Meta(swapped));
+    // Of manifest chunks the same is asked page by page.
+    let last = [chunk_ref(6, 1)];
+    assert_eq!(meta(two.clone()).check_lengths(&last, 1), Ok(()));
+    assert!(meta(two).check_lengths(&last, 2).is_err());
+    let nothing = Meta { size: 0, ..meta(runs(&[])) };
+    assert!(matches!(refuse(with(&[]), Some(nothing)), SignError::Meta(MetaError::Size { .. })));
+}
+
 #[test]
 fn inline_bytes_stand_alone_and_within_their_limit() {
     let put = || clear(RecordKind::Put);

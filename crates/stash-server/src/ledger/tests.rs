@@ -67,16 +67,8 @@ fn record(manifest: Manifest) -> Record {
 }
 
 fn meta(size: u64) -> stash_crypto::Meta {
-    stash_crypto::Meta {
-        key: stash_crypto::Key::new("large").unwrap(),
-        size,
-        chunk_size: 1 << 20,
-        modified: None,
-        mode: None,
-        written: None,
-        attributes: Default::default(),
-        inline: None,
-    }
+    let key = stash_crypto::Key::new("large").unwrap();
+    stash_crypto::Meta { chunk_size: 1 << 20, ..stash_crypto::Meta::new(key, size) }
 }
 
 fn admit_one(store: &Store, record: &Record) -> RecordResult {

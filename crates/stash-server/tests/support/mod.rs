@@ -283,14 +283,9 @@ impl Stash {
 fn meta(key: Key, chunks: &[ChunkRef]) -> Meta {
     let plain = |chunk: &ChunkRef| u64::from(chunk.sealed_len) - CHUNK_OVERHEAD as u64;
     Meta {
-        key,
-        size: chunks.iter().map(plain).sum(),
         chunk_size: 1 << 20,
-        modified: None,
-        mode: None,
-        written: None,
-        attributes: Default::default(),
         inline: chunks.is_empty().then(Vec::new),
+        ..Meta::new(key, chunks.iter().map(plain).sum())
     }
 }
 
