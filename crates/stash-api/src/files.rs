@@ -50,7 +50,7 @@ pub struct PutDone {
 pub struct PutRoot {
     /// The key of the file, or of the root of the tree.
     pub key: String,
-    /// Files stored or found unchanged.
+    /// Files and links stored or found unchanged.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -58,8 +58,11 @@ pub struct PutRoot {
     pub new: u64,
     /// Files for which none was needed.
     pub unchanged: u64,
-    /// Inputs that were left out.
+    /// Inputs that are missing.
     pub skipped: Vec<Skipped>,
+    /// What else there is to say of inputs, although nothing is missing.
+    #[serde(default)]
+    pub notes: Vec<Skipped>,
     /// The fewest members that have any of the records, the node included.
     pub copies: u64,
     /// Members that should; 0 where nothing was stored.
@@ -70,7 +73,7 @@ pub struct PutRoot {
     pub missing: Vec<Missing>,
 }
 
-/// A path that was not stored.
+/// A path that was not stored, or of which something is to be said.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Skipped {
     /// As the node names it.
@@ -99,6 +102,9 @@ pub struct GetRequest {
     /// True to replace what is there. Left out: false.
     #[serde(default)]
     pub overwrite: bool,
+    /// True to give set-user-id and set-group-id back. Left out: false.
+    #[serde(default)]
+    pub privileged: bool,
     /// False to keep no copy of what is fetched. Left out: true.
     #[serde(default = "yes")]
     pub keep: bool,
@@ -115,7 +121,7 @@ impl Operation for GetRequest {
 /// The end of a get.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct GetDone {
-    /// Files written.
+    /// Files and links written.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -142,11 +148,14 @@ impl Listing {
     }
 }
 
-/// A stored file.
+/// A stored file, link, or empty directory.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// Its key.
     pub key: String,
+    /// What it is.
+    #[serde(default)]
+    pub kind: Kind,
     /// Bytes of its content.
     pub size: u64,
     /// Time at which the file was changed before it was stored; null if it is not known.
@@ -159,6 +168,19 @@ pub struct Entry {
     pub here: Here,
     /// Versions concurrent with the one that is listed.
     pub conflicts: u64,
+}
+
+/// What a listed name is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A file.
+    #[default]
+    File,
+    /// A symbolic link.
+    Link,
+    /// A directory in which nothing lies.
+    Directory,
 }
 
 /// The part of a file that is on the node.

@@ -69,7 +69,8 @@ fn status() -> Value {
 
 fn put_done() -> Value {
     json!({"roots": [{"key": "Photos", "files": 3, "bytes": 7, "new": 2, "unchanged": 1,
-            "skipped": [{"path": "/a", "why": "a fifo"}], "copies": 2, "wanted": 3, "short": true,
+            "skipped": [{"path": "/a", "why": "it cannot be read"}],
+            "notes": [{"path": "/b", "why": "a socket is not stored"}], "copies": 2, "wanted": 3, "short": true,
             "missing": [{"node_id": "00", "why": "not connected"}]}],
            "confirmed_days": null})
 }
@@ -99,8 +100,10 @@ fn an_error_has_its_documented_fields_and_no_others() {
 #[test]
 fn answers_about_files_have_their_documented_fields_and_no_others() {
     is_kept::<PutDone>(&put_done());
-    is_kept::<Listing>(&json!({"entries": [{"key": "a/b", "size": 5, "modified": null,
-        "mode": null, "chunks": 0, "here": "local", "conflicts": 0}], "next": "a/b"}));
+    is_kept::<Listing>(
+        &json!({"entries": [{"key": "a/b", "kind": "link", "size": 5, "modified": null,
+        "mode": null, "chunks": 0, "here": "local", "conflicts": 0}], "next": "a/b"}),
+    );
     is_kept::<Where>(&json!({"key": "a", "chunks": 3, "inline": false, "nodes": [{"node_id": "00",
         "name": null, "role": "keeper", "chunks": null, "state": "unreachable"}]}));
     let stopped = json!({"code": "temporary", "message": "m", "hint": "h"});
@@ -194,8 +197,7 @@ fn is_strict<T: Serialize + DeserializeOwned>(document: &Value, required: &[&str
 #[test]
 fn a_request_is_refused_with_an_unknown_field_or_without_a_required_one() {
     is_strict::<PutRequest>(&json!({"paths": ["/a"], "as": "k", "wait": "all"}), &["paths"]);
-    let get =
-        json!({"key": "a", "output": "/b", "overwrite": true, "keep": false, "version": null});
+    let get = json!({"key": "a", "output": "/b", "overwrite": true, "privileged": true, "keep": false, "version": null});
     is_strict::<GetRequest>(&get, &["key", "output"]);
     let rm = json!({"key": "a", "recursive": true, "purge": true, "wait": null});
     is_strict::<RmRequest>(&rm, &["key"]);

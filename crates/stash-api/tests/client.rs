@@ -62,7 +62,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nconnection: close";
 
 fn get() -> GetRequest {
     let (key, output) = ("a".to_owned(), "/b".to_owned());
-    GetRequest { key, output, overwrite: false, keep: true, version: None }
+    GetRequest { key, output, overwrite: false, privileged: false, keep: true, version: None }
 }
 
 #[tokio::test]

@@ -81,8 +81,6 @@ pub struct Tree {
     pub files: Vec<Planted>,
     /// What must not be found elsewhere.
     pub needles: Vec<Needle>,
-    /// Entries that are no regular files, which a put skips and says so.
-    pub specials: usize,
 }
 
 impl Tree {
@@ -121,18 +119,14 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Takes a tree as it is; the needles are its longer names and samples of its contents.
+    /// Takes a tree as it is; the needles are its longer names and samples of its contents. It has regular files
+    /// with names in UTF-8, and no empty directory: what is stored is counted and compared by files.
     pub fn adopt(root: &Path) -> Result<Self> {
         let root = fs::canonicalize(root).with_context(|| root.display().to_string())?;
         let key = root.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         let key = key.with_context(|| format!("{} has no name in UTF-8", root.display()))?;
-        let mut tree = Self {
-            root: root.clone(),
-            key: key.clone(),
-            files: vec![],
-            needles: vec![],
-            specials: 0,
-        };
+        let mut tree =
+            Self { root: root.clone(), key: key.clone(), files: vec![], needles: vec![] };
         tree.walk(&root, &key)?;
         tree.files.sort_by(|a, b| a.key.cmp(&b.key));
         if tree.files.is_empty() {
@@ -143,7 +137,11 @@ impl Tree {
     }
 
     fn walk(&mut self, dir: &Path, key: &str) -> Result<()> {
-        for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
+        let mut entries = fs::read_dir(dir).with_context(|| dir.display().to_string())?.peekable();
+        if entries.peek().is_none() {
+            bail!("{} is empty: name a tree without empty directories", dir.display());
+        }
+        for entry in entries {
             let entry = entry?;
             let (kind, name) = (entry.file_type()?, entry.file_name());
             match name.to_str() {
@@ -155,7 +153,10 @@ impl Tree {
                     path: entry.path(),
                     size: entry.metadata()?.len(),
                 }),
-                _ => self.specials += 1,
+                _ => bail!(
+                    "{} is no regular file with a name in UTF-8: name a tree of such files alone",
+                    entry.path().display()
+                ),
             }
         }
         Ok(())

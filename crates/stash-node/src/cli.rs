@@ -208,6 +208,9 @@ pub(crate) struct Get {
     /// Replace what is there
     #[arg(long)]
     pub(crate) overwrite: bool,
+    /// Give set-user-id and set-group-id back, too
+    #[arg(long)]
+    pub(crate) privileged: bool,
     /// Do not keep a local copy of what comes from peers
     #[arg(long)]
     pub(crate) no_keep: bool,

@@ -51,6 +51,15 @@ impl Hint for PutError {
             PutError::PerProcess { .. } => {
                 Some("pass what it holds through stdin: stash put - --as KEY".to_owned())
             }
+            PutError::BelowFile { file, .. } => {
+                Some(format!("remove that file first, its versions stay: stash rm '{file}'"))
+            }
+            PutError::OverTree { key } => {
+                Some(format!("remove the tree first, its versions stay: stash rm -r '{key}'"))
+            }
+            PutError::SameKey { .. } => {
+                Some("put them one by one, each with its own --as KEY".to_owned())
+            }
             PutError::Name { .. } => Some("name it yourself with --as KEY".to_owned()),
             PutError::Lookup(error) => error.hint(),
             _ if self.class() == Class::Full => Some(
@@ -81,6 +90,8 @@ impl Hint for GetError {
                     .to_owned(),
             ),
             GetError::Exists { .. } => Some("add --overwrite, or name another output".to_owned()),
+            GetError::IsTree { .. } => Some("`stash ls KEY` shows what lies in it".to_owned()),
+            GetError::IsLink { .. } => Some("write it out with `stash get`".to_owned()),
             GetError::IsDirectory { .. } => Some("name the file itself with -o".to_owned()),
             GetError::NoOutput => Some("add -o DIRECTORY".to_owned()),
             GetError::Unsafe { .. } => Some("write into a fresh directory with -o".to_owned()),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
+use stash_api::files::Kind;
 use stash_api::members::PeerRoom;
 
 /// Writes results to stdout. A reader that has seen enough (`| head`) is no error: the writer stops
@@ -144,12 +145,17 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
 }
 
-/// A mode as `ls -l` shows that of a file.
-pub(crate) fn mode(mode: Option<u32>) -> String {
-    let Some(mode) = mode else {
-        return "-".to_owned();
+/// A mode as `ls -l` shows it.
+pub(crate) fn mode(kind: Kind, mode: Option<u32>) -> String {
+    let letter = match kind {
+        Kind::File => "-",
+        Kind::Link => "l",
+        Kind::Directory => "d",
     };
-    let mut text = String::from("-");
+    let Some(mode) = mode else {
+        return letter.to_owned();
+    };
+    let mut text = letter.to_owned();
     for shift in [6, 3, 0] {
         for (bit, letter) in [(4, 'r'), (2, 'w'), (1, 'x')] {
             text.push(if mode >> shift & bit != 0 { letter } else { '-' });
@@ -267,9 +273,10 @@ mod tests {
 
     #[test]
     fn modes_look_as_in_ls() {
-        assert_eq!(mode(Some(0o644)), "-rw-r--r--");
-        assert_eq!(mode(Some(0o100_755)), "-rwxr-xr-x");
-        assert_eq!(mode(None), "-");
+        assert_eq!(mode(Kind::File, Some(0o644)), "-rw-r--r--");
+        assert_eq!(mode(Kind::Directory, Some(0o100_755)), "drwxr-xr-x");
+        assert_eq!(mode(Kind::File, None), "-");
+        assert_eq!(mode(Kind::Link, None), "l");
     }
 
     #[test]

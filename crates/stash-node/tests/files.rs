@@ -121,9 +121,9 @@ fn every_json_document_has_the_documented_fields() {
         names
     };
     let put = node.json(&["put", "f"]);
-    let root = "bytes copies files key missing new short skipped unchanged wanted";
+    let root = "bytes copies files key missing new notes short skipped unchanged wanted";
     assert_eq!(fields(&put["roots"][0]).join(" "), root);
-    let entry = "chunks conflicts here key mode modified size";
+    let entry = "chunks conflicts here key kind mode modified size";
     assert_eq!(fields(&node.json(&["ls"])["entries"][0]).join(" "), entry);
     let place = node.json(&["where", "f"]);
     assert_eq!(fields(&place).join(" "), "chunks inline key nodes");

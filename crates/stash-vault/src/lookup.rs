@@ -25,9 +25,9 @@ const ATTEMPTS: u32 = 3;
 
 /// What a name or prefix means right now.
 pub(crate) enum Target {
-    /// One file.
+    /// One file, or one link.
     File(Box<Version>),
-    /// The files under a prefix, in the index.
+    /// The files under a prefix, in the index; that of a directory itself may have no other.
     Tree(Scope),
 }
 
@@ -125,6 +125,7 @@ impl Inner {
         let missing = match scope.exact() {
             None => LookupError::NotFound { name: name.to_owned() },
             Some(key) => match self.head(key).await {
+                Ok(head) if head.is_directory() => return Ok(Target::Tree(scope)),
                 Ok(head) => return Ok(Target::File(Box::new(head))),
                 Err(error @ (LookupError::NotFound { .. } | LookupError::SetAside { .. })) => error,
                 Err(error) => return Err(error),

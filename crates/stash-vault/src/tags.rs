@@ -16,7 +16,8 @@ use stash_runs::Changes;
 
 use crate::blocking::Jobs;
 use crate::index::{
-    Binding, IndexError, IndexFault, Kind, Map, Merged, Merges, OLD_TAGS, OldTags, Root, remove_old,
+    Binding, IndexError, IndexFault, Kind, Map, Merged, Merges, OLD_TAGS, OldTags, Root, TAG_WORDS,
+    remove_old,
 };
 
 /// Most entries (a TiB of chunks, about 90 MB of files); beyond, the cache starts anew.
@@ -28,6 +29,7 @@ const BATCH: usize = 128;
 const OLD_BYTES: u64 = 1024;
 
 const TAGS: Kind = Kind {
+    version: TAG_WORDS,
     directory: "tags",
     anew: "starting the cache of sealed chunks anew",
     context: "stash-vault 2026-11 cache of tags tag key",

@@ -15,4 +15,5 @@ mod recovery;
 mod removal;
 mod restored;
 mod round_trip;
+mod trees;
 mod versions;

@@ -1,7 +1,6 @@
 //! Damage and forgery: never a wrong byte, never half a file, never a name that was not signed.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -194,9 +193,9 @@ async fn a_file_that_never_holds_still_is_reported_and_not_stored() {
     let writer = {
         let stop = Arc::clone(&stop);
         std::thread::spawn(move || {
-            let mut file = std::fs::File::options().append(true).open(target).unwrap();
+            let file = std::fs::File::options().write(true).open(target).unwrap();
             while !stop.load(Ordering::Relaxed) {
-                file.write_all(b"more").unwrap();
+                file.write_all_at(b"more", 0).unwrap();
             }
         })
     };

@@ -8,12 +8,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use stash_api::files::{
-    Entry, EvictDone, EvictRequest, GetDone, GetRequest, Holder, Listing, PutDone, PutRequest,
-    PutRoot, RmDone, RmRequest, Skipped, Where,
+    Entry, EvictDone, EvictRequest, GetDone, GetRequest, Holder, Kind, Listing, PutDone,
+    PutRequest, PutRoot, RmDone, RmRequest, Skipped, Where,
 };
 use stash_vault::names::Names;
 use stash_vault::{
-    GetOptions, Key, Progress, PutError, PutOptions, PutReport, RemoveReport, Vault,
+    FileType, GetOptions, Key, Progress, PutError, PutOptions, PutReport, RemoveReport, Vault,
+    check_distinct,
 };
 
 use super::answer::{self, Document, KeyOfPath, Parameters, here, number};
@@ -47,6 +48,7 @@ pub(super) async fn put(
     if paths.is_empty() || (key.is_some() && paths.len() > 1) {
         return Err(Problem::usage("--as renames one path, and at least one path is needed"));
     }
+    let paths = distinct(paths).await?;
     let confirmed_days = confirmed_days(&served);
     let node = Arc::clone(&served);
     operation::run(served.place(), |progress| async move {
@@ -54,6 +56,16 @@ pub(super) async fn put(
         Ok(PutDone { confirmed_days, ..done })
     })
     .await
+}
+
+/// Refuses paths of which one would replace the other.
+async fn distinct(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Problem> {
+    let looked = tokio::task::spawn_blocking(move || check_distinct(&paths).map(|()| paths)).await;
+    match looked {
+        Ok(paths) => Ok(paths?),
+        // The node is stopping.
+        Err(_) => Err(Problem::new(Class::Temporary, "the node is stopping")),
+    }
 }
 
 /// How many days ago the founder confirmed the members last, for whom the content is sealed.
@@ -94,6 +106,7 @@ pub(super) async fn root(served: &Served, report: PutReport) -> PutRoot {
         new: report.new_records,
         unchanged: report.unchanged,
         skipped: report.skipped.into_iter().map(|(path, why)| skipped(&path, why)).collect(),
+        notes: report.notes.into_iter().map(|(path, what)| skipped(&path, what)).collect(),
         copies: number(report.copies),
         wanted: number(report.wanted),
         short: report.short,
@@ -111,6 +124,7 @@ fn unread(path: &Path, error: &PutError) -> PutRoot {
         new: 0,
         unchanged: 0,
         skipped: vec![skipped(path, error.to_string())],
+        notes: Vec::new(),
         copies: 0,
         wanted: 0,
         short: false,
@@ -131,7 +145,8 @@ pub(super) async fn get(
     let vault = served.vault()?;
     let [output] = same_to_all([absolute(&request.output)?]).await?;
     let version = request.version.as_deref().map(answer::version).transpose()?;
-    let options = GetOptions { overwrite: request.overwrite, keep: request.keep, version };
+    let GetRequest { overwrite, privileged, keep, .. } = request;
+    let options = GetOptions { overwrite, privileged, keep, version };
     operation::run(served.place(), |progress| async move {
         let report = vault.get_path(&request.key, Some(&output), options, &progress).await?;
         let outputs = report.outputs.iter().map(|path| path.display().to_string());
@@ -197,6 +212,11 @@ pub(super) async fn list(
 fn entry(entry: stash_vault::Entry) -> Entry {
     Entry {
         key: entry.key.to_string(),
+        kind: match entry.file_type {
+            FileType::Regular => Kind::File,
+            FileType::Link => Kind::Link,
+            FileType::Directory => Kind::Directory,
+        },
         size: entry.size,
         modified: entry.modified.map(|(seconds, _)| time(seconds)),
         mode: entry.mode,

@@ -32,6 +32,7 @@ pub(super) async fn run(context: &Context, get: Get) -> anyhow::Result<Finish> {
         key: get.key,
         output: absolute(&target)?,
         overwrite: get.overwrite,
+        privileged: get.privileged,
         keep: !get.no_keep,
         version: get.version,
     };

@@ -1,7 +1,7 @@
 //! `stash ls`.
 
 use stash_api::Client;
-use stash_api::files::{Entry, Listing};
+use stash_api::files::{Entry, Kind, Listing};
 use stash_api::versions::Which;
 
 use super::context::{Context, Finish};
@@ -56,7 +56,7 @@ pub(super) async fn page(
 
 fn lines(output: &Output, entries: &[Entry], long: bool) -> String {
     if !long {
-        return entries.iter().map(|entry| format!("{}\n", output.shown(&entry.key))).collect();
+        return entries.iter().map(|entry| format!("{}\n", name(output, entry))).collect();
     }
     let rows: Vec<Vec<String>> = entries
         .iter()
@@ -66,15 +66,21 @@ fn lines(output: &Output, entries: &[Entry], long: bool) -> String {
                 more => format!(" (+{more} concurrent)"),
             };
             vec![
-                output::mode(entry.mode),
+                output::mode(entry.kind, entry.mode),
                 output::size(entry.size),
                 entry.modified.clone().unwrap_or_else(|| "-".to_owned()),
                 entry.here.word().to_owned(),
-                format!("{}{conflicts}", output.shown(&entry.key)),
+                format!("{}{conflicts}", name(output, entry)),
             ]
         })
         .collect();
     table(&[Side::Left, Side::Right, Side::Left, Side::Left, Side::Left], &rows)
+}
+
+/// The key; that of an empty directory with a slash.
+fn name(output: &Output, entry: &Entry) -> String {
+    let slash = if entry.kind == Kind::Directory { "/" } else { "" };
+    format!("{}{slash}", output.shown(&entry.key))
 }
 
 #[cfg(test)]
@@ -84,7 +90,8 @@ mod tests {
 
     fn entry(key: &str, size: u64, here: Here, conflicts: u64) -> Entry {
         let modified = Some("2023-11-14T22:13:20Z".to_owned());
-        Entry { key: key.into(), size, modified, mode: Some(0o644), chunks: 1, here, conflicts }
+        let (key, kind, mode) = (key.into(), Kind::File, Some(0o644));
+        Entry { key, kind, size, modified, mode, chunks: 1, here, conflicts }
     }
 
     #[test]
@@ -96,5 +103,8 @@ mod tests {
             "-rw-r--r--       5 B  2023-11-14T22:13:20Z  local    a\n\
              -rw-r--r--  64.0 MiB  2023-11-14T22:13:20Z  evicted  b/c (+1 concurrent)\n"
         );
+        let empty = Entry { kind: Kind::Directory, ..entry("d", 0, Here::Local, 0) };
+        let text = lines(&Output::new(false, false), &[empty], true);
+        assert_eq!(text, "drw-r--r--  0 B  2023-11-14T22:13:20Z  local  d/\n");
     }
 }

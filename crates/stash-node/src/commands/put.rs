@@ -95,6 +95,9 @@ fn report(output: &Output, done: &PutDone) -> anyhow::Result<()> {
         for skipped in &root.skipped {
             output.note(&format!("skipped {}: {}", output::visible(&skipped.path), skipped.why));
         }
+        for note in &root.notes {
+            output.note(&format!("{}: {}", output::visible(&note.path), note.why));
+        }
         note_missing(output, &root.missing);
     }
     if let Some(days) = done.confirmed_days.filter(|days| *days >= OLD_DAYS) {
@@ -124,7 +127,7 @@ pub(super) fn note_missing(output: &Output, missing: &[Missing]) {
     }
 }
 
-/// Missing copies weigh more than inputs that were skipped: the user was told of both.
+/// Missing copies weigh more than inputs that were skipped: the user was told of both. Notes are no faults.
 fn finish(done: &PutDone) -> Finish {
     if done.roots.iter().any(|root| root.short) {
         Finish::With(Class::Short)
@@ -148,6 +151,7 @@ mod tests {
             new,
             unchanged: 20 - new,
             skipped: Vec::new(),
+            notes: Vec::new(),
             copies,
             wanted: 3,
             short,
@@ -168,7 +172,9 @@ mod tests {
     fn too_few_copies_weigh_more_than_skipped_inputs() {
         let mut done = PutDone { roots: vec![root(1, 3, false)], confirmed_days: None };
         assert_eq!(finish(&done), Finish::Done);
-        done.roots[0].skipped.push(Skipped { path: "/x".into(), why: "a fifo".into() });
+        done.roots[0].notes.push(Skipped { path: "/s".into(), why: "a socket".into() });
+        assert_eq!(finish(&done), Finish::Done, "nothing is missing");
+        done.roots[0].skipped.push(Skipped { path: "/x".into(), why: "it cannot be read".into() });
         assert_eq!(finish(&done), Finish::With(Class::Unreadable));
         done.roots.push(root(1, 1, true));
         assert_eq!(finish(&done), Finish::With(Class::Short));

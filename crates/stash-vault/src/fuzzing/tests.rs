@@ -1,5 +1,6 @@
 //! Every target, from what a vault writes on: random, with a seed.
 
+use stash_crypto::record::FileType;
 use stash_crypto::{Address, ChunkRef, NameId, RecordHash};
 use stash_fuzz::{Corpus, Seed, Target, seed};
 
@@ -23,9 +24,17 @@ fn what_is_read_back_holds_its_promises_whatever_the_bytes() {
         modified: Some((-7, 999_999_999)),
         mode: Some(0o644),
         inline: false,
+        file_type: FileType::Regular,
     };
     let bare = IndexEntry { modified: None, mode: None, inline: true, ..entry.clone() };
-    let entries = [seed("every-field", entry.encode()), seed("bare", bare.encode())];
+    let link = IndexEntry { file_type: FileType::Link, ..bare.clone() };
+    let directory = IndexEntry { file_type: FileType::Directory, ..bare.clone() };
+    let entries = [
+        seed("every-field", entry.encode()),
+        seed("bare", bare.encode()),
+        seed("link", link.encode()),
+        seed("directory", directory.encode()),
+    ];
     replay("index_entry", super::index_entry, &entries);
     let row = tags::encode(&ChunkRef { address: Address::of(b"a"), sealed_len: 1000 });
     replay("tag_row", super::tag_row, &[seed("row", row)]);

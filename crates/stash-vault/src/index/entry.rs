@@ -3,7 +3,7 @@
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 1 | format, 2 (1 had a checksum at the end) |
-//! | 1 | 1 | flags: 1 modified, 2 mode, 4 inline |
+//! | 1 | 1 | flags: 1 modified, 2 mode, 4 inline, 8 link, 16 directory |
 //! | 2 | 32 | name id |
 //! | 34 | 32 | hash of the head |
 //! | 66 | 8 | size |
@@ -15,6 +15,7 @@
 
 use std::ops::Range;
 
+use stash_crypto::record::FileType;
 use stash_crypto::{NameId, RecordHash};
 
 use crate::model::version::Version;
@@ -23,6 +24,9 @@ const FORMAT: u8 = 2;
 const FLAG_MODIFIED: u8 = 1;
 const FLAG_MODE: u8 = 2;
 const FLAG_INLINE: u8 = 4;
+const FLAG_LINK: u8 = 8;
+const FLAG_DIRECTORY: u8 = 16;
+const FLAGS: u8 = FLAG_MODIFIED | FLAG_MODE | FLAG_INLINE | FLAG_LINK | FLAG_DIRECTORY;
 const BODY: usize = 106;
 
 /// What the index knows of one name.
@@ -37,6 +41,7 @@ pub(crate) struct IndexEntry {
     pub(crate) modified: Option<(i64, u32)>,
     pub(crate) mode: Option<u32>,
     pub(crate) inline: bool,
+    pub(crate) file_type: FileType,
 }
 
 impl IndexEntry {
@@ -48,10 +53,11 @@ impl IndexEntry {
             size: head.meta.size,
             chunks: clear.manifest.file_chunks(),
             chunk_size: head.meta.chunk_size,
-            siblings: u32::try_from(head.standing.siblings()).unwrap_or(u32::MAX),
+            siblings: u32::try_from(head.siblings()).unwrap_or(u32::MAX),
             modified: head.meta.modified,
             mode: head.meta.mode,
             inline: head.meta.inline.is_some(),
+            file_type: head.meta.file_type,
         }
     }
 
@@ -63,7 +69,9 @@ impl IndexEntry {
         out.push(
             flag(self.modified.is_some(), FLAG_MODIFIED)
                 | flag(self.mode.is_some(), FLAG_MODE)
-                | flag(self.inline, FLAG_INLINE),
+                | flag(self.inline, FLAG_INLINE)
+                | flag(self.file_type == FileType::Link, FLAG_LINK)
+                | flag(self.file_type == FileType::Directory, FLAG_DIRECTORY),
         );
         out.extend_from_slice(self.name.as_bytes());
         out.extend_from_slice(self.head.as_bytes());
@@ -78,6 +86,11 @@ impl IndexEntry {
         out
     }
 
+    /// True of the value of a directory, which is no file to count.
+    pub(crate) fn is_directory(value: &[u8]) -> bool {
+        value.get(1).is_some_and(|flags| flags & FLAG_DIRECTORY != 0)
+    }
+
     /// The entry of a value, `None` if it is none that this version writes.
     pub(crate) fn decode(value: &[u8]) -> Option<IndexEntry> {
         let body: &[u8; BODY] = value.try_into().ok()?;
@@ -86,12 +99,15 @@ impl IndexEntry {
         }
         let has = |bit: u8| body[1] & bit != 0;
         let absent = |bit: u8, at: Range<usize>| !has(bit) && body[at].iter().any(|b| *b != 0);
-        if body[1] & !(FLAG_MODIFIED | FLAG_MODE | FLAG_INLINE) != 0
-            || absent(FLAG_MODIFIED, 90..102)
-            || absent(FLAG_MODE, 102..106)
-        {
+        if body[1] & !FLAGS != 0 || absent(FLAG_MODIFIED, 90..102) || absent(FLAG_MODE, 102..106) {
             return None;
         }
+        let file_type = match (has(FLAG_LINK), has(FLAG_DIRECTORY)) {
+            (false, false) => FileType::Regular,
+            (true, false) => FileType::Link,
+            (false, true) => FileType::Directory,
+            (true, true) => return None,
+        };
         let modified = (i64::from_le_bytes(field(body, 90)), u32::from_le_bytes(field(body, 98)));
         Some(IndexEntry {
             name: NameId::from_bytes(field(body, 2)),
@@ -103,6 +119,7 @@ impl IndexEntry {
             modified: has(FLAG_MODIFIED).then_some(modified),
             mode: has(FLAG_MODE).then_some(u32::from_le_bytes(field(body, 102))),
             inline: has(FLAG_INLINE),
+            file_type,
         })
     }
 }
@@ -128,6 +145,7 @@ mod tests {
             modified: Some((-7, 999_999_999)),
             mode: Some(0o644),
             inline: false,
+            file_type: FileType::Regular,
         }
     }
 
@@ -148,7 +166,7 @@ mod tests {
         let plain = IndexEntry { modified: None, mode: None, ..entry() };
         for at in [1, 90, 105] {
             let mut value = plain.encode();
-            value[at] |= 8;
+            value[at] |= 32;
             assert_eq!(IndexEntry::decode(&value), None, "byte {at}");
         }
         let value = plain.encode();

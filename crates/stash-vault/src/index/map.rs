@@ -18,6 +18,8 @@ use super::words::{self, At, Binding};
 /// Purpose and bounds of a map.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
+    /// Version of its words.
+    pub(crate) version: u8,
     /// Its directory below the data directory.
     pub(crate) directory: &'static str,
     /// Message for the log when it begins anew.
@@ -103,7 +105,7 @@ fn open(kind: Kind, directory: &Directory, binding: &Binding) -> Result<(Tree, A
     let Some(head) = tree.head() else {
         return Ok((tree, At::default()));
     };
-    let at = words::decode(&head, binding)?;
+    let at = words::decode(kind.version, &head, binding)?;
     Ok((tree, at))
 }
 
@@ -200,7 +202,7 @@ impl Map {
         // What an earlier attempt set aside, and could not write.
         slot.tree.checkpoint().map_err(IndexFault::writing)?;
         let at = *slot.at();
-        slot.tree.freeze(words::encode(&self.binding, &at));
+        slot.tree.freeze(words::encode(self.kind.version, &self.binding, &at));
         slot.tree.checkpoint().map_err(IndexFault::writing)?;
         Ok(())
     }

@@ -27,7 +27,7 @@ pub(crate) use merges::Merges;
 pub(crate) use migrate::{NAMES as OLD_NAMES, OldTags, TAGS as OLD_TAGS, remove_old};
 #[cfg(any(test, fuzzing))]
 pub(crate) use migrate::{leaf, tag_row};
-pub(crate) use words::{Binding, Mark};
+pub(crate) use words::{Binding, Mark, TAGS as TAG_WORDS};
 
 use map::Slot;
 use rows::Table;
@@ -36,6 +36,7 @@ use words::At;
 use crate::model::scope::Scope;
 
 const NAMES: Kind = Kind {
+    version: words::NAMES,
     directory: "names",
     anew: "building the index of names again",
     context: "stash-vault 2026-11 index of names tag key",
@@ -59,7 +60,7 @@ pub(crate) struct NameUpdate {
 pub(crate) enum Shown {
     /// No version of it is held.
     Nothing,
-    /// A file.
+    /// A file, a link or a directory.
     File(IndexEntry),
     /// That it is removed.
     Removed {
@@ -210,7 +211,7 @@ impl NameIndex {
         Ok(found)
     }
 
-    /// How many names are listed.
+    /// How many files and links are listed: directories are not counted.
     pub(crate) fn len(&self) -> u64 {
         self.0.current().at().rows
     }
@@ -323,21 +324,24 @@ impl Put<'_> {
             Shown::File(entry) => (Some(entry.encode()), None, (entry.siblings > 0).then(Vec::new)),
             Shown::Removed { restorable } => (None, Some(vec![u8::from(*restorable)]), None),
         };
-        self.listed += u64::from(entry.is_some());
-        self.listed -= u64::from(self.set(Table::Names, &key, entry)?);
+        let files = |value: &Option<Vec<u8>>| {
+            u64::from(value.as_ref().is_some_and(|value| !IndexEntry::is_directory(value)))
+        };
+        self.listed += files(&entry);
+        self.listed -= files(&self.set(Table::Names, &key, entry)?);
         self.set(Table::Removed, &key, removed)?;
         self.set(Table::Conflicts, &key, conflict)?;
         self.set(Table::Keys, name, Some(key))?;
         Ok(())
     }
 
-    /// Stores a row, or takes it away if it is there. True if it was there.
+    /// Stores a row, or takes it away if it is there. What was there before.
     fn set(
         &mut self,
         table: Table,
         key: &[u8],
         value: Option<Vec<u8>>,
-    ) -> Result<bool, IndexFault> {
+    ) -> Result<Option<Vec<u8>>, IndexFault> {
         let row = table.row(key);
         let before = self.tree.get_over(&self.changes, &row)?;
         match value {
@@ -346,7 +350,7 @@ impl Put<'_> {
             None if before.is_some() => self.changes.remove(&row),
             None => {}
         }
-        Ok(before.is_some())
+        Ok(before)
     }
 }
 

@@ -3,6 +3,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
+use stash_crypto::record::FileType;
 use stash_crypto::{RecordHash, StashId};
 use stash_runs::disk::{Disk, Fault, MemDisk, OpenMode};
 use stash_server::store::Quota;
@@ -38,6 +39,7 @@ fn update(key: &str, size: Option<u64>) -> NameUpdate {
         modified: None,
         mode: None,
         inline: true,
+        file_type: FileType::Regular,
     };
     let removed = Shown::Removed { restorable: true };
     let shown = size.map_or(removed, |size| Shown::File(file(size)));

@@ -2,7 +2,7 @@
 //!
 //! | offset | size | field |
 //! |---|---|---|
-//! | 0 | 1 | version, 4; 3 is read as well, and ends before the mark |
+//! | 0 | 1 | version: 5 of names, 4 of tags; of tags 3 is read as well, and ends before the mark |
 //! | 1 | 16 | store id |
 //! | 17 | 32 | stash id |
 //! | 49 | 8 | count of the records that were ever set aside |
@@ -15,9 +15,12 @@ use stash_crypto::{RecordHash, StashId};
 
 use super::fault::IndexFault;
 
-/// Version of the words, and of the rows.
-const VERSION: u8 = 4;
-/// The version before, without a mark. Version 2 and before were databases.
+/// Version of the words of the index of names, and of its rows. An index of version 4 or before may have
+/// set records aside whose flags it did not know: it is not read.
+pub(crate) const NAMES: u8 = 5;
+/// Version of the words of the cache of tags, and of its rows.
+pub(crate) const TAGS: u8 = 4;
+/// The version of tags before, without a mark. Version 2 and before were databases.
 const UNMARKED: u8 = 3;
 /// Bytes of a binding: store, stash, and how many records were set aside.
 const BINDING: usize = 16 + 32 + 8;
@@ -70,8 +73,8 @@ pub(crate) struct At {
 }
 
 /// The words of a map in this state.
-pub(super) fn encode(binding: &Binding, at: &At) -> Vec<u8> {
-    let mut words = vec![VERSION];
+pub(super) fn encode(version: u8, binding: &Binding, at: &At) -> Vec<u8> {
+    let mut words = vec![version];
     words.extend_from_slice(&binding.bytes());
     words.extend_from_slice(&at.cursor.to_le_bytes());
     words.extend_from_slice(&at.rows.to_le_bytes());
@@ -85,9 +88,9 @@ pub(super) fn encode(binding: &Binding, at: &At) -> Vec<u8> {
     words
 }
 
-/// The state that the words say, if they are bound to this store and stash.
-pub(super) fn decode(words: &[u8], binding: &Binding) -> Result<At, IndexFault> {
-    let (version, rest) = words.split_first().ok_or_else(|| malformed("no version"))?;
+/// The state that the words say, if they are of this version, and bound to this store and stash.
+pub(super) fn decode(version: u8, words: &[u8], binding: &Binding) -> Result<At, IndexFault> {
+    let (found, rest) = words.split_first().ok_or_else(|| malformed("no version"))?;
     let (bound, rest) = rest.split_first_chunk().ok_or_else(|| malformed("too short"))?;
     if *bound != binding.bytes() {
         return Err(IndexFault::damaged("it belongs to another store"));
@@ -95,9 +98,9 @@ pub(super) fn decode(words: &[u8], binding: &Binding) -> Result<At, IndexFault> 
     let (numbers, mark): (&[u8; NUMBERS], _) =
         rest.split_first_chunk().ok_or_else(|| malformed("too short"))?;
     let (cursor, rows) = (u64_at(numbers, 0), u64_at(numbers, 8));
-    let mark = match *version {
-        UNMARKED if mark.is_empty() => None,
-        VERSION => {
+    let mark = match *found {
+        UNMARKED if mark.is_empty() && version == TAGS => None,
+        found if found == version => {
             let mark: &[u8; MARK] = mark.try_into().map_err(|_| malformed("no mark"))?;
             decode_mark(mark, cursor)?
         }
@@ -154,34 +157,47 @@ mod tests {
         let mark = [&4_u64.to_le_bytes()[..], &[5; 32]].concat();
         let words = [frozen(4), mark].concat();
         assert_eq!(words.len(), 113);
-        assert_eq!(encode(&binding(), &marked()), words);
-        assert_eq!(decode(&words, &binding()).unwrap(), marked());
+        assert_eq!(encode(TAGS, &binding(), &marked()), words);
+        assert_eq!(decode(TAGS, &words, &binding()).unwrap(), marked());
         let plain = At { mark: None, ..marked() };
         let words = [frozen(4), vec![0; 40]].concat();
-        assert_eq!(encode(&binding(), &plain), words);
-        assert_eq!(decode(&words, &binding()).unwrap(), plain);
+        assert_eq!(encode(TAGS, &binding(), &plain), words);
+        assert_eq!(decode(TAGS, &words, &binding()).unwrap(), plain);
     }
 
     #[test]
     fn words_of_the_version_before_have_no_mark() {
         let words = frozen(3);
         assert_eq!(words.len(), 73);
-        assert_eq!(decode(&words, &binding()).unwrap(), At { mark: None, ..marked() });
+        assert_eq!(decode(TAGS, &words, &binding()).unwrap(), At { mark: None, ..marked() });
+    }
+
+    /// Decision 0050: an index of names that an older program made has set aside what it did not know.
+    #[test]
+    fn an_index_of_names_of_the_version_before_is_not_read() {
+        let words = encode(NAMES, &binding(), &marked());
+        assert_eq!(words[0], 5);
+        assert_eq!(decode(NAMES, &words, &binding()).unwrap(), marked());
+        let before = encode(TAGS, &binding(), &marked());
+        assert_eq!(before[1..], words[1..]);
+        assert!(decode(NAMES, &before, &binding()).is_err());
+        assert!(decode(NAMES, &frozen(3), &binding()).is_err());
+        assert!(decode(TAGS, &words, &binding()).is_err());
     }
 
     #[test]
     fn words_have_one_encoding_and_one_store() {
-        let words = encode(&binding(), &marked());
+        let words = encode(TAGS, &binding(), &marked());
         for len in 0..words.len() {
-            assert!(decode(&words[..len], &binding()).is_err(), "{len} bytes");
+            assert!(decode(TAGS, &words[..len], &binding()).is_err(), "{len} bytes");
         }
-        assert!(decode(&[&words[..], &[0]].concat(), &binding()).is_err());
+        assert!(decode(TAGS, &[&words[..], &[0]].concat(), &binding()).is_err());
         for (at, byte) in [(0, 3), (0, 5), (73, 0), (73, 7)] {
             let mut other = words.clone();
             other[at] = byte;
-            assert!(decode(&other, &binding()).is_err(), "{byte} at {at}");
+            assert!(decode(TAGS, &other, &binding()).is_err(), "{byte} at {at}");
         }
-        assert!(decode(&words, &Binding { store: [0; 16], ..binding() }).is_err());
-        assert!(decode(&words, &Binding { aside: 4, ..binding() }).is_err());
+        assert!(decode(TAGS, &words, &Binding { store: [0; 16], ..binding() }).is_err());
+        assert!(decode(TAGS, &words, &Binding { aside: 4, ..binding() }).is_err());
     }
 }

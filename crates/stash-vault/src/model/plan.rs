@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use stash_crypto::ChunkRef;
 use stash_crypto::chunk::{CHUNK_OVERHEAD, last_chunk_padding};
-use stash_crypto::record::INLINE_MAX;
+use stash_crypto::record::{ChunkRuns, INLINE_MAX};
 
 /// Chunk size of files up to [`LARGE_FILE`], and of streams of unknown length, in bytes.
 pub(crate) const CHUNK: u32 = 1 << 20;
@@ -45,6 +45,18 @@ impl Plan {
         (chunk_size > 0).then_some(Plan { size, chunk_size })
     }
 
+    /// Bytes of the file.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes of the file in the chunks of these runs, or in all of them.
+    pub(crate) fn stored(&self, runs: Option<&ChunkRuns>) -> u64 {
+        let Some(runs) = runs else { return self.size };
+        let end = |run: &Range<u64>| self.offset(run.end).min(self.size);
+        runs.runs().iter().map(|run| end(run) - self.offset(run.start)).sum()
+    }
+
     /// Bytes of plaintext of every chunk but the last.
     pub(crate) fn chunk_size(&self) -> u32 {
         self.chunk_size
@@ -76,11 +88,19 @@ impl Plan {
         CHUNK_OVERHEAD + self.padded_len(index) as usize
     }
 
-    /// Whether these are the references of a file of this plan: right count, right lengths.
-    pub(crate) fn matches(&self, refs: &[ChunkRef]) -> bool {
-        let expected = |index: usize| self.sealed_len(index as u64);
-        refs.len() as u64 == self.chunks()
-            && refs.iter().enumerate().all(|(i, chunk)| chunk.sealed_len as usize == expected(i))
+    /// Whether these are the references of a file of this plan, of which these runs are stored, or
+    /// all: right count, right lengths.
+    pub(crate) fn matches(&self, refs: &[ChunkRef], runs: Option<&ChunkRuns>) -> bool {
+        let fits = |places: &mut dyn Iterator<Item = u64>| {
+            refs.iter().all(|chunk| {
+                let expected = places.next().map(|place| self.sealed_len(place));
+                expected == Some(chunk.sealed_len as usize)
+            }) && places.next().is_none()
+        };
+        match runs {
+            None => fits(&mut (0..self.chunks())),
+            Some(runs) => fits(&mut runs.places(0)) && runs.leave_holes_in(self.chunks()),
+        }
     }
 
     /// The chunks that hold these bytes of the file.
@@ -148,12 +168,17 @@ mod tests {
         let refs: Vec<ChunkRef> = (0..3)
             .map(|i| ChunkRef { address, sealed_len: u32::try_from(plan.sealed_len(i)).unwrap() })
             .collect();
-        assert!(plan.matches(&refs));
-        assert!(!plan.matches(&refs[..2]));
-        assert!(!plan.matches(&[refs.clone(), refs[2..].to_vec()].concat()));
+        assert!(plan.matches(&refs, None));
+        assert!(!plan.matches(&refs[..2], None));
+        assert!(!plan.matches(&[refs.clone(), refs[2..].to_vec()].concat(), None));
+        let runs = |run| ChunkRuns::new(vec![run]);
+        assert!(plan.matches(&refs[1..], runs(1..3).as_ref()));
+        assert!(!plan.matches(&refs[1..], runs(0..2).as_ref()), "the last one is shorter");
+        assert!(!plan.matches(&refs[1..2], runs(1..3).as_ref()));
+        assert!(!plan.matches(&refs, runs(0..3).as_ref()), "that has no hole");
         let mut swapped = refs;
         swapped.swap(0, 2);
-        assert!(!plan.matches(&swapped));
+        assert!(!plan.matches(&swapped, None));
     }
 
     /// Fault case 40: ranges at the end of the number space do not overflow.

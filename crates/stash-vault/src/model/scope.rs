@@ -32,6 +32,11 @@ impl Scope {
         Ok(Scope::Tree { exact: (name.len() == prefix.len()).then_some(key), under })
     }
 
+    /// What lies under a name, without the name itself.
+    pub(crate) fn below(key: &Key) -> Scope {
+        Scope::Tree { exact: None, under: format!("{key}/") }
+    }
+
     /// The name itself, if it belongs to the scope.
     pub(crate) fn exact(&self) -> Option<&Key> {
         match self {

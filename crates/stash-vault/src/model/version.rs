@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use stash_crypto::record::{OpenMetaError, Reached, forgets, head, leaves};
+use stash_crypto::record::{FileType, OpenMetaError, Reached, forgets, head, leaves};
 use stash_crypto::{ForgetKind, Key, Meta, NameId, Record, RecordHash, RecordKind};
 use thiserror::Error;
 
@@ -110,6 +110,16 @@ pub(crate) struct Version {
 impl Version {
     pub(crate) fn is_put(&self) -> bool {
         self.record.clear().kind == RecordKind::Put
+    }
+
+    pub(crate) fn is_directory(&self) -> bool {
+        self.is_put() && self.meta.file_type == FileType::Directory
+    }
+
+    /// Versions beside the head between which somebody has to choose. Of directories there are none:
+    /// they differ in times and modes, and the newer one is as good.
+    pub(crate) fn siblings(&self) -> usize {
+        if self.is_directory() { 0 } else { self.standing.siblings() }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use stash_crypto::{Clear, ForgetKind, Manifest, Meta, NameId, RecordDraft, RecordKind, Vector};
 use stash_server::{Position, Write};
 
+use crate::model::attributes::agree;
 use crate::model::version::Version;
 use crate::vault::Inner;
 
@@ -27,15 +28,17 @@ impl Content {
     }
 
     /// Whether the head says the same already. When it was written is not compared, nor is the time
-    /// of the file where the source has none of its own.
+    /// of the file where the source has none of its own, nor are attributes that only one of both writers knew.
     pub(crate) fn equals(&self, head: &Version, compare_time: bool) -> bool {
-        let clear = head.record.clear();
+        let (clear, stored) = (head.record.clear(), &head.meta);
         let mut meta = self.meta.clone();
-        meta.written = head.meta.written;
+        meta.written = stored.written;
+        meta.attributes.clone_from(&stored.attributes);
         if !compare_time {
-            meta.modified = head.meta.modified;
+            meta.modified = stored.modified;
         }
-        clear.kind == self.kind && clear.manifest == self.manifest && head.meta == meta
+        let same = clear.kind == self.kind && clear.manifest == self.manifest && *stored == meta;
+        same && agree(&self.meta, stored)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use stash_crypto::NodeId;
+use stash_crypto::record::FileType;
 use stash_server::{EvictError as ProofError, FetchError, LedgerError};
 use thiserror::Error;
 
@@ -126,7 +127,10 @@ impl Inner {
     ) -> Result<(), EvictError> {
         let mut pages = Pages::new(self, scope, PAGE);
         while let Some(page) = pages.files().await? {
-            for (key, _) in page {
+            for (key, entry) in page {
+                if entry.file_type == FileType::Directory {
+                    continue;
+                }
                 match self.head(&key).await {
                     Ok(head) => {
                         progress.found(1, head.meta.size);

@@ -2,6 +2,7 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use stash_crypto::Key;
+use stash_crypto::record::FileType;
 
 use crate::index::IndexEntry;
 use crate::lookup::{LookupError, bad_key};
@@ -14,12 +15,14 @@ const LOOKUPS: usize = 16;
 /// Names of which [`Vault::alarms`] looks at the records.
 const ALARMED_NAMES: usize = 100;
 
-/// One listed file.
+/// One listed file, link, or empty directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its name.
     pub key: Key,
-    /// Its true size in bytes.
+    /// A file, a link, or a directory in which nothing lies.
+    pub file_type: FileType,
+    /// Its true size in bytes; of a link, that of its target.
     pub size: u64,
     /// Seconds and nanoseconds since the Unix epoch, if it was stored with a time.
     pub modified: Option<(i64, u32)>,
@@ -38,6 +41,7 @@ impl Entry {
     fn noted(key: Key, indexed: &IndexEntry) -> Entry {
         Entry {
             key,
+            file_type: indexed.file_type,
             size: indexed.size,
             modified: indexed.modified,
             mode: indexed.mode,
@@ -49,7 +53,7 @@ impl Entry {
 }
 
 impl Vault {
-    /// Up to `limit` files of a name and the tree under it, in order, after the key `after`. An
+    /// Up to `limit` files, links and empty directories of a name and the tree under it, in order, after the key `after`. An
     /// empty prefix lists everything; a prefix without files lists nothing.
     pub async fn ls(
         &self,
@@ -65,6 +69,9 @@ impl Vault {
             let full = page.len() == left;
             after = page.last().map(|(key, _)| key.to_string());
             let entries = page.into_iter().map(|(key, indexed)| async move {
+                if indexed.file_type == FileType::Directory && self.inner.is_filled(&key).await? {
+                    return Ok(None);
+                }
                 match self.inner.view_of(indexed.name).await {
                     Err(LookupError::Engine(error)) if error.is_damaged_record() => {
                         Ok(Some(Entry::noted(key, &indexed)))
@@ -83,7 +90,7 @@ impl Vault {
         }
     }
 
-    /// How many files are listed.
+    /// How many files and links are listed.
     pub async fn files(&self) -> Result<u64, LookupError> {
         self.inner.indexed(|names| Ok(names.len())).await
     }
@@ -118,12 +125,18 @@ impl Inner {
         let here = self.here(manifest).await?;
         Ok(Some(Entry {
             key: meta.key,
+            file_type: meta.file_type,
             size: meta.size,
             modified: meta.modified,
             mode: meta.mode,
             chunks: manifest.file_chunks(),
             here,
-            conflicts: view.siblings,
+            conflicts: if meta.file_type == FileType::Directory { 0 } else { view.siblings },
         }))
+    }
+
+    /// True of a directory in which something lies: that shows it well enough.
+    async fn is_filled(&self, key: &Key) -> Result<bool, LookupError> {
+        Ok(!self.page(&Scope::below(key), None, 1).await?.is_empty())
     }
 }

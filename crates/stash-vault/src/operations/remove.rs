@@ -1,11 +1,13 @@
 //! Removing: a signed tombstone, which keeps every version; or purging, which forgets them all.
 
+use stash_crypto::record::FileType;
 use stash_crypto::{ForgetKind, Key, NodeId, Role};
 use stash_server::{Outcome, Position, PutError as UploadError, Upload, Wait};
 use thiserror::Error;
 
 use crate::class::Class;
 use crate::faults;
+use crate::index::IndexEntry;
 use crate::lookup::{LookupError, Target, bad_key};
 use crate::model::scope::Scope;
 use crate::model::version::view;
@@ -22,7 +24,7 @@ const PAGE: usize = 256;
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RemoveReport {
-    /// Files removed.
+    /// Files and links removed; directories go with them, and are not counted.
     pub removed: u64,
     /// The fewest members that know of any of the removals.
     pub copies: usize,
@@ -140,16 +142,20 @@ impl Vault {
         }
         let upload = inner.engine.upload(wait);
         let (mut pages, mut commits) = (Pages::new(inner, &scope, PAGE), Commits::new());
+        let mut directories = 0;
         loop {
             if progress.cancelled() {
                 return Err(RemoveError::Cancelled);
             }
             let Some(page) = pages.files().await? else { break };
             progress.found(page.len() as u64, 0);
+            let is_directory = |entry: &IndexEntry| entry.file_type == FileType::Directory;
+            directories += page.iter().filter(|(_, entry)| is_directory(entry)).count() as u64;
             let keys: Vec<Key> = page.into_iter().map(|(key, _)| key).collect();
             commits.add(self.end(&upload, keys, ending, progress)).await?;
         }
-        Ok(report(commits.finish().await?))
+        let report = report(commits.finish().await?);
+        Ok(RemoveReport { removed: report.removed.saturating_sub(directories), ..report })
     }
 
     async fn end_one(
@@ -199,8 +205,10 @@ impl Inner {
             Err(error) if error.is_damaged_record() => return Ok(true),
             held => held?,
         };
-        if view(&self.keys, &held).head.is_some() {
-            return Ok(true);
+        match view(&self.keys, &held).head {
+            Some(head) if head.is_directory() => return Ok(false),
+            Some(_) => return Ok(true),
+            None => {}
         }
         let was = held.iter().any(|record| record.clear().kind.is_version());
         Ok(was && (!recursive || self.page(scope, None, 1).await?.is_empty()))

@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::class::Class;
 use crate::lookup::{LookupError, bad_key};
 use crate::model::scope::Scope;
+use crate::model::version::Version;
 use crate::operations::commits::Commits;
 use crate::operations::draft::Content;
 use crate::operations::history::Names;
@@ -14,7 +15,7 @@ use crate::operations::pages::Pages;
 use crate::operations::rewrite::{RewriteError, Unmoved};
 use crate::operations::tally::Tally;
 use crate::progress::Progress;
-use crate::vault::Vault;
+use crate::vault::{Inner, Vault};
 
 /// Names taken from the index and written in one commit.
 const PAGE: usize = 256;
@@ -26,7 +27,7 @@ const SKIPPED: usize = 100;
 /// What was brought back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UndeleteReport {
-    /// Files brought back.
+    /// Files and links brought back; directories come with them, and are not counted.
     pub restored: u64,
     /// Their bytes of plaintext.
     pub bytes: u64,
@@ -119,12 +120,14 @@ impl Vault {
         inner.may_write(|role| UndeleteError::ReadOnly { role })?;
         let scope = Scope::named(name).map_err(bad_key(name))?;
         let upload = inner.engine.upload(wait);
-        let mut run = Run { vault: self, upload, progress, report: UndeleteReport::default() };
+        let mut run =
+            Run { vault: self, upload, progress, report: UndeleteReport::default(), any: false };
         if recursive {
             return run.tree(name, &scope).await;
         }
         let exact = match scope.exact() {
             None => None,
+            Some(key) if inner.was_directory(key).await? => None,
             Some(key) => run.one(key).await?,
         };
         match exact {
@@ -142,6 +145,19 @@ struct Run<'a> {
     upload: Upload,
     progress: &'a Progress,
     report: UndeleteReport,
+    /// Whether anything was brought back, a directory included.
+    any: bool,
+}
+
+impl Inner {
+    /// True of a directory, and of what was one when it was removed.
+    async fn was_directory(&self, key: &Key) -> Result<bool, LookupError> {
+        let versions = self.versions_of(key).await?;
+        Ok(match versions.head() {
+            Some(head) if head.is_put() => head.is_directory(),
+            _ => versions.restorable().is_some_and(Version::is_directory),
+        })
+    }
 }
 
 impl Run<'_> {
@@ -149,11 +165,11 @@ impl Run<'_> {
     async fn one(&mut self, key: &Key) -> Result<Option<Tally>, UndeleteError> {
         for _ in 0..ATTEMPTS {
             let mut writes = Unmoved::default();
-            let Some(bytes) = self.prepare(key, &mut writes).await? else {
+            let Some((files, bytes)) = self.prepare(key, &mut writes).await? else {
                 return Ok(None);
             };
             if let Some(pending) = writes.commit(&self.upload).await? {
-                self.restored(1, bytes);
+                self.restored(files, bytes);
                 return Ok(Some(pending.wait().await.into()));
             }
         }
@@ -170,9 +186,10 @@ impl Run<'_> {
             }
         }
         let tally = commits.finish().await?;
-        if self.report.restored == 0 && self.report.unavailable == 0 {
+        if !self.any && self.report.unavailable == 0 {
             if let Some(key) = scope.exact()
-                && inner.look(key).await?.versions.head().is_some_and(|head| head.is_put())
+                && let looked = inner.look(key).await?
+                && looked.versions.head().is_some_and(|head| head.is_put() && !head.is_directory())
             {
                 return Err(UndeleteError::Exists { key: key.clone() });
             }
@@ -188,7 +205,7 @@ impl Run<'_> {
             let mut skipped = Vec::new();
             for key in keys {
                 match self.prepare(key, &mut writes).await {
-                    Ok(Some(size)) => (files, bytes) = (files + 1, bytes + size),
+                    Ok(Some((one, size))) => (files, bytes) = (files + one, bytes + size),
                     Ok(None) | Err(UndeleteError::Exists { .. }) => {}
                     Err(UndeleteError::Rewrite(error @ RewriteError::Fetch { .. })) => {
                         skipped.push((key.clone(), error.to_string()));
@@ -208,6 +225,7 @@ impl Run<'_> {
                     None => continue,
                 },
             };
+            self.any |= pending.is_some();
             self.restored(files, bytes);
             self.report.unavailable += skipped.len() as u64;
             self.report.skipped.extend(skipped);
@@ -217,9 +235,13 @@ impl Run<'_> {
         Err(RewriteError::Moved { key: keys[0].clone() }.into())
     }
 
-    /// Looks at a key and makes ready what brings it back. The size of the file; `None` if there is
-    /// nothing to bring back.
-    async fn prepare(&self, key: &Key, writes: &mut Unmoved) -> Result<Option<u64>, UndeleteError> {
+    /// Looks at a key and makes ready what brings it back. How many files it is, and
+    /// their size; `None` if there is nothing to bring back.
+    async fn prepare(
+        &self,
+        key: &Key,
+        writes: &mut Unmoved,
+    ) -> Result<Option<(u64, u64)>, UndeleteError> {
         let inner = &self.vault.inner;
         let looked = inner.look(key).await?;
         if looked.versions.head().is_some_and(|head| head.is_put()) {
@@ -231,11 +253,11 @@ impl Run<'_> {
         inner.offer(&self.upload, before, self.progress).await?;
         let manifest = before.record.clear().manifest.clone();
         let content = Content::put(manifest, before.meta.clone());
-        let size = content.meta.size;
+        let found = (u64::from(!before.is_directory()), content.meta.size);
         // Whatever was given up of the name before, these bytes are here and wanted.
         inner.engine.want_version(before.record.clear().name).await?;
         writes.add(inner, content, looked);
-        Ok(Some(size))
+        Ok(Some(found))
     }
 
     fn restored(&mut self, files: u64, bytes: u64) {

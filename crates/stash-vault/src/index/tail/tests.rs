@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use stash_crypto::record::FileType;
 use stash_runs::disk::{Disk, MemDisk};
 use stash_server::Wait;
 use stash_server::store::Quota;
@@ -66,8 +67,11 @@ impl Scene {
         while self.follow.page().await.unwrap() {}
     }
 
+    /// The files, without the directory in which they lie.
     fn page(&self) -> Vec<(stash_crypto::Key, IndexEntry)> {
-        self.follow.index.page(&Scope::All, None, 1000).unwrap()
+        let page = self.follow.index.page(&Scope::All, None, 1000).unwrap();
+        let is_file = |(_, entry): &(_, IndexEntry)| entry.file_type == FileType::Regular;
+        page.into_iter().filter(is_file).collect()
     }
 
     fn listed(&self) -> Vec<(String, u64)> {

@@ -74,6 +74,18 @@ pub enum GetError {
         /// The output.
         path: PathBuf,
     },
+    /// A directory has no bytes.
+    #[error("'{key}' is a directory")]
+    IsTree {
+        /// The name.
+        key: Key,
+    },
+    /// A symbolic link has a target, and no bytes of its own.
+    #[error("'{key}' is a symbolic link")]
+    IsLink {
+        /// The name.
+        key: Key,
+    },
     /// The output is a directory, and a file is to be written.
     #[error("'{}' is a directory", path.display())]
     IsDirectory {
@@ -118,9 +130,11 @@ impl GetError {
             GetError::Chunk { .. } | GetError::Manifest { .. } | GetError::Padding { .. } => {
                 Class::Integrity
             }
-            GetError::Range { .. } | GetError::IsDirectory { .. } | GetError::NoOutput => {
-                Class::Usage
-            }
+            GetError::Range { .. }
+            | GetError::IsDirectory { .. }
+            | GetError::IsTree { .. }
+            | GetError::IsLink { .. }
+            | GetError::NoOutput => Class::Usage,
             GetError::Exists { .. } | GetError::Unsafe { .. } => Class::Refused,
             GetError::Output { source, .. } => Class::of_io(source, Class::Failed),
             GetError::Engine(error) => faults::engine(error),

@@ -13,11 +13,16 @@ use super::error::GetError;
 use super::opened::{Opened, Run, unfetched};
 use super::options::GetReport;
 use super::place::{Directory, Unseen};
+use crate::model::attributes::has_holes;
 use crate::model::version::Version;
 use crate::progress::Progress;
 use crate::vault::Inner;
+use stash_crypto::Meta;
 use stash_crypto::chunk::CHUNK_OVERHEAD;
+use stash_crypto::record::FileType;
 
+/// The smallest hole of usual file systems, in bytes.
+const BLOCK: usize = 4096;
 /// Chunks that are opened and written while the next one is fetched.
 const BEHIND: usize = 3;
 
@@ -30,12 +35,20 @@ pub(super) async fn get(
     let (size, standing) = (head.meta.size, head.standing);
     run.progress.found(1, size);
     let (path, overwrite) = (output.clone(), run.options.overwrite);
-    let create = move || {
-        let (directory, name) = parent(&path, overwrite)?;
-        directory.create(&name)
-    };
-    let unseen = run.jobs.run(create).await?;
-    write(inner, head, unseen, run).await?;
+    if head.meta.file_type == FileType::Link {
+        let make = move || {
+            let (directory, name) = parent(&path, overwrite)?;
+            directory.link(&name, &head.meta, overwrite)
+        };
+        run.jobs.run(make).await?;
+    } else {
+        let create = move || {
+            let (directory, name) = parent(&path, overwrite)?;
+            directory.create(&name)
+        };
+        let unseen = run.jobs.run(create).await?;
+        write(inner, head, unseen, run).await?;
+    }
     run.progress.finished(1);
     let mut report = GetReport::default();
     report.wrote(output, size, standing);
@@ -45,7 +58,8 @@ pub(super) async fn get(
 /// Opens the output's directory and refuses an output that is taken.
 fn parent(output: &Path, overwrite: bool) -> Result<(Directory, OsString), GetError> {
     let name = output.file_name().ok_or(GetError::IsDirectory { path: output.to_owned() })?;
-    if output.is_dir() {
+    // A link may be replaced, whatever it leads to.
+    if std::fs::symlink_metadata(output).is_ok_and(|found| found.is_dir()) {
         return Err(GetError::IsDirectory { path: output.to_owned() });
     }
     let parent = match output.parent() {
@@ -75,10 +89,10 @@ pub(super) async fn write(
     } else {
         chunks(inner, &opened, &unseen, run).await?;
     }
-    let (meta, overwrite) = (opened.version.meta, run.options.overwrite);
+    let (meta, options) = (opened.version.meta, run.options);
     run.jobs
         .run(move || match Arc::into_inner(unseen) {
-            Some(unseen) => unseen.publish(&meta, overwrite),
+            Some(unseen) => unseen.publish(&meta, &options),
             // A job that still writes would have been waited for.
             None => Err(GetError::Cancelled),
         })
@@ -97,15 +111,26 @@ async fn chunks(
     let mut fetch = inner.engine.fetch(opened.refs.clone(), run.options.keep);
     let mut writing = FuturesOrdered::new();
     let plan = opened.plan;
-    let key = &opened.version.meta.key;
-    for (index, chunk) in (0u64..).zip(opened.refs.iter().copied()) {
+    let Meta { key, size, .. } = &opened.version.meta;
+    let sparse = has_holes(&opened.version.meta);
+    if sparse {
+        // What is not written is a hole, up to the end.
+        let (unseen, size) = (Arc::clone(unseen), *size);
+        run.jobs.run(move || set_len(&unseen, size)).await?;
+    }
+    let mut data = 0;
+    for (index, chunk) in opened.stored(0..plan.chunks()) {
+        data += u64::from(plan.plain_len(index));
         let fetched = fetch.next().await.unwrap_or(Err(stash_server::FetchError::Stopping));
         let mut buffer = fetched.map_err(|error| unfetched(&opened.version, error))?;
         let (inner, unseen, key) = (Arc::clone(inner), Arc::clone(unseen), key.clone());
         writing.push_back(run.jobs.spawn(move || {
             let len = inner.open_chunk(&key, &plan, index, chunk, &mut buffer)?;
             let plain = &buffer[CHUNK_OVERHEAD..CHUNK_OVERHEAD + len];
-            write_at(&unseen, plain, plan.offset(index))?;
+            match sparse {
+                true => write_data(&unseen, plain, plan.offset(index))?,
+                false => write_at(&unseen, plain, plan.offset(index))?,
+            }
             Ok::<u64, GetError>(len as u64)
         }));
         if writing.len() > BEHIND {
@@ -114,6 +139,26 @@ async fn chunks(
     }
     while !writing.is_empty() {
         written(&mut writing, &run.progress).await?;
+    }
+    run.progress.moved(size - data);
+    Ok(())
+}
+
+fn set_len(unseen: &Unseen, size: u64) -> Result<(), GetError> {
+    unseen.file().set_len(size).map_err(|error| GetError::output(unseen.path(), error))
+}
+
+/// Writes the blocks that are not all zeros.
+fn write_data(unseen: &Unseen, bytes: &[u8], offset: u64) -> Result<(), GetError> {
+    let blocks = bytes.chunks(BLOCK);
+    let data: Vec<bool> = blocks.map(|block| block.iter().any(|byte| *byte != 0)).collect();
+    let mut at = 0;
+    for run in data.chunk_by(|one, next| one == next) {
+        let end = (at + run.len() * BLOCK).min(bytes.len());
+        if run[0] {
+            write_at(unseen, &bytes[at..end], offset + at as u64)?;
+        }
+        at = end;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! A version whose chunks are known, and opening them one by one.
 
+use std::ops::Range;
+
 use stash_crypto::{ChunkRef, Key};
 use stash_server::{FetchError, LedgerError};
 
@@ -37,6 +39,18 @@ pub(crate) struct Opened {
     pub(crate) refs: Vec<ChunkRef>,
 }
 
+impl Opened {
+    /// The stored chunks that lie in these places of the file.
+    pub(crate) fn stored(&self, wanted: Range<u64>) -> Vec<(u64, ChunkRef)> {
+        let places: Box<dyn Iterator<Item = u64> + '_> = match &self.version.meta.runs {
+            None => Box::new(0..),
+            Some(runs) => Box::new(runs.places(0)),
+        };
+        let stored = places.zip(self.refs.iter().copied());
+        stored.filter(|(place, _)| wanted.contains(place)).collect()
+    }
+}
+
 impl Inner {
     /// Notes that the local bytes of a version are wanted, if it is what its name shows.
     pub(crate) async fn want(&self, version: &Version) -> Result<(), LedgerError> {
@@ -56,7 +70,7 @@ impl Inner {
         let plan = match &meta.inline {
             Some(_) => Plan::new(meta.size, None),
             None => Plan::stated(meta.size, meta.chunk_size)
-                .filter(|plan| plan.matches(&refs))
+                .filter(|plan| plan.matches(&refs, meta.runs.as_ref()))
                 .ok_or_else(wrong)?,
         };
         Ok(Opened { version, plan, refs })

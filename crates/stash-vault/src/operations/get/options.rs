@@ -13,6 +13,8 @@ pub(super) const OUTPUTS: usize = 100;
 pub struct GetOptions {
     /// Replace what is at the output already.
     pub overwrite: bool,
+    /// Give set-user-id and set-group-id back as well. They come from whoever may write to the stash.
+    pub privileged: bool,
     /// Keep chunks that had to be fetched from other members.
     pub keep: bool,
     /// This version of a file, whatever the head is.
@@ -21,17 +23,19 @@ pub struct GetOptions {
 
 impl Default for GetOptions {
     fn default() -> GetOptions {
-        GetOptions { overwrite: false, keep: true, version: None }
+        GetOptions { overwrite: false, privileged: false, keep: true, version: None }
     }
 }
 
 /// What was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetReport {
-    /// Files written.
+    /// Files and links written.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Directories made, or given their mode and time.
+    pub directories: u64,
     /// Where they are: the file, or the first hundred files of a tree.
     pub outputs: Vec<PathBuf>,
     /// How many of them have concurrent versions beside the one that was written.

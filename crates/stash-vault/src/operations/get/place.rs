@@ -1,27 +1,33 @@
 //! Where a file is written: beside its final name, unseen, then renamed. Nothing is ever written
 //! outside the directory that was opened, whatever the keys and whatever links lie there.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rand::Rng;
 use rustix::fs::{
     AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, futimens, linkat,
-    mkdirat, openat, renameat, renameat_with, unlinkat,
+    mkdirat, openat, renameat, renameat_with, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use stash_crypto::Meta;
 
 use super::error::GetError;
+use super::options::GetOptions;
 
 /// Mode of a file while it is being written.
 const UNSEEN: Mode = Mode::RUSR.union(Mode::WUSR);
-/// Permission bits that are given back. Set-user-id and the like are not: a file that comes from
-/// another machine gains no privilege here.
-const MODE_BITS: u32 = 0o777;
+/// Permission bits that are given back to files. Set-user-id and the like are not: a file that comes
+/// from another machine gains no privilege here.
+const FILE_BITS: u32 = 0o777;
+/// Those of directories: in a shared one, nobody removes what is another's.
+const DIRECTORY_BITS: u32 = 0o1777;
+/// What is given back to whoever asks for privileges.
+const ALL_BITS: u32 = 0o7777;
 
 /// A directory that is held open: what is done in it cannot be led elsewhere.
 #[derive(Debug)]
@@ -40,22 +46,90 @@ impl Directory {
     }
 
     /// Opens the directory below this one, making what is missing. Links are refused.
-    pub(crate) fn descend(&self, segments: &[&str]) -> Result<Directory, GetError> {
+    pub(crate) fn descend(&self, segments: &[OsString]) -> Result<Directory, GetError> {
         let mut at = Directory { fd: self.duplicate()?, path: self.path.clone() };
         for segment in segments {
-            at = at.child(segment)?;
+            at = at.child(segment, Mode::RWXU | Mode::RWXG | Mode::RWXO)?;
         }
         Ok(at)
+    }
+
+    /// Opens the directory of this name, making one that only its owner enters: it gets its mode when
+    /// everything lies in it.
+    pub(crate) fn closed(&self, name: &OsStr) -> Result<Directory, GetError> {
+        self.child(name, Mode::RWXU)
+    }
+
+    /// Gives the directory its mode and time.
+    pub(crate) fn finish(&self, late: &LateDirectory, privileged: bool) -> Result<(), GetError> {
+        let failed = |error: Errno| GetError::output(&self.path, error);
+        if let Some(mode) = late.mode {
+            let bits = if privileged { ALL_BITS } else { DIRECTORY_BITS };
+            fchmod(&self.fd, Mode::from_raw_mode(mode & bits)).map_err(failed)?;
+        }
+        match late.modified {
+            Some(modified) => futimens(&self.fd, &times(modified)).map_err(failed),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a symbolic link, or puts it in the place of what has the name, with `overwrite`. What
+    /// it leads to is not looked at.
+    pub(crate) fn link(
+        &self,
+        name: &OsStr,
+        meta: &Meta,
+        overwrite: bool,
+    ) -> Result<PathBuf, GetError> {
+        let path = self.path.join(name);
+        let failed = |error: Errno| GetError::output(&path, error);
+        let target = OsStr::from_bytes(meta.inline.as_deref().unwrap_or_default());
+        let temporary = temporary();
+        symlinkat(target, &self.fd, &temporary).map_err(failed)?;
+        let dated = meta.modified.map_or(Ok(()), |modified| {
+            utimensat(&self.fd, &temporary, &times(modified), AtFlags::SYMLINK_NOFOLLOW)
+        });
+        let made = dated
+            .map_err(failed)
+            .and_then(|()| rename(self.fd.as_fd(), &temporary, name, overwrite, &path));
+        if made.is_err() {
+            // If even this fails, an invisible link is left: nothing more can be done about it.
+            let _ = unlinkat(&self.fd, &temporary, AtFlags::empty());
+        }
+        made.map(|()| path)
     }
 
     fn duplicate(&self) -> Result<OwnedFd, GetError> {
         self.fd.try_clone().map_err(|error| GetError::output(&self.path, error))
     }
 
-    fn child(&self, name: &str) -> Result<Directory, GetError> {
+    /// Gives a file that is written another name; where the file system knows no hard links, a copy.
+    pub(crate) fn second_name(
+        self,
+        second: &SecondName,
+        first: (&Directory, &OsStr),
+        options: &GetOptions,
+    ) -> Result<PathBuf, GetError> {
+        let name = &second.name;
+        let (path, temporary) = (self.path.join(name), temporary());
+        let (directory, first) = (&first.0.fd, first.1);
+        if linkat(directory, first, &self.fd, &temporary, AtFlags::empty()).is_ok() {
+            let named = rename(self.fd.as_fd(), &temporary, name, options.overwrite, &path);
+            // Still there after an error, and after a rename onto another name of the same file.
+            let _ = unlinkat(&self.fd, &temporary, AtFlags::empty());
+            return named.map(|()| path);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = openat(directory, first, flags, Mode::empty());
+        let mut from = File::from(opened.map_err(|error| GetError::output(&path, error))?);
+        let unseen = self.create(name)?;
+        io::copy(&mut from, &mut unseen.file()).map_err(|error| unseen.failed(error))?;
+        unseen.publish(&second.meta, options)
+    }
+
+    fn child(&self, name: &OsStr, mode: Mode) -> Result<Directory, GetError> {
         let path = self.path.join(name);
-        let all = Mode::RWXU | Mode::RWXG | Mode::RWXO;
-        match mkdirat(&self.fd, name, all) {
+        match mkdirat(&self.fd, name, mode) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(GetError::output(&path, error)),
         }
@@ -74,13 +148,68 @@ impl Directory {
 
     /// A new file that nobody sees under `name` before [`Unseen::publish`].
     pub(crate) fn create(self, name: &OsStr) -> Result<Unseen, GetError> {
-        let temporary = format!(".stash-{:016x}.part", rand::rng().next_u64());
+        let temporary = temporary();
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let path = self.path.join(name);
         let fd = openat(&self.fd, &temporary, flags, UNSEEN)
             .map_err(|error| GetError::output(&path, error))?;
         Ok(Unseen { directory: self, temporary, file: File::from(fd), path, published: false })
+    }
+}
+
+/// A directory that gets its mode and time when nothing is made in it any more.
+#[derive(Debug)]
+pub(crate) struct LateDirectory {
+    /// Below the output; empty for the output itself.
+    pub(crate) path: Vec<OsString>,
+    pub(crate) mode: Option<u32>,
+    pub(crate) modified: Option<(i64, u32)>,
+}
+
+/// The directories on the way to a file below the output, and its name.
+pub(crate) type Place = (Vec<OsString>, OsString);
+
+/// Another name of a file that is written under its first one.
+#[derive(Debug)]
+pub(crate) struct SecondName {
+    /// Where its first name is.
+    pub(crate) first: Place,
+    pub(crate) folders: Vec<OsString>,
+    pub(crate) name: OsString,
+    /// Without its content.
+    pub(crate) meta: Meta,
+}
+
+/// A hidden name that nobody else has.
+pub(crate) fn temporary() -> String {
+    format!(".stash-{:016x}.part", rand::rng().next_u64())
+}
+
+fn times((seconds, nanos): (i64, u32)) -> Timestamps {
+    let as_it_is = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let modified = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanos) };
+    Timestamps { last_access: as_it_is, last_modification: modified }
+}
+
+/// Gives something its name. Without `overwrite`, what has the name by now is left as it is.
+fn rename(
+    directory: BorrowedFd<'_>,
+    from: &str,
+    to: &OsStr,
+    overwrite: bool,
+    path: &Path,
+) -> Result<(), GetError> {
+    let renamed = if overwrite {
+        renameat(directory, from, directory, to)
+    } else {
+        rename_new(directory, from, to)
+    };
+    match renamed {
+        Ok(()) => Ok(()),
+        Err(Errno::EXIST) => Err(GetError::Exists { path: path.to_owned() }),
+        Err(Errno::ISDIR | Errno::NOTEMPTY) => Err(GetError::IsDirectory { path: path.to_owned() }),
+        Err(error) => Err(GetError::output(path, error)),
     }
 }
 
@@ -104,45 +233,31 @@ impl Unseen {
         &self.path
     }
 
-    /// Gives the file its mode and time and its name, and returns the directory for the next one.
-    /// Without `overwrite`, a file that has the name by now is left as it is.
-    pub(crate) fn publish(mut self, meta: &Meta, overwrite: bool) -> Result<PathBuf, GetError> {
+    /// Gives the file its mode and time and its name. Without `overwrite`, what has the name by now is
+    /// left as it is.
+    pub(crate) fn publish(
+        mut self,
+        meta: &Meta,
+        options: &GetOptions,
+    ) -> Result<PathBuf, GetError> {
         let written = self.file.metadata().map_err(|error| self.failed(error))?.len();
         if written != meta.size {
             let why = format!("{written} bytes were written of {}", meta.size);
             return Err(self.failed(io::Error::other(why)));
         }
         if let Some(mode) = meta.mode {
-            let mode = Mode::from_raw_mode(mode & MODE_BITS);
+            let bits = if options.privileged { ALL_BITS } else { FILE_BITS };
+            let mode = Mode::from_raw_mode(mode & bits);
             fchmod(&self.file, mode).map_err(|error| self.failed(error))?;
         }
-        if let Some((seconds, nanos)) = meta.modified {
-            let now = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-            let modified = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanos) };
-            let times = Timestamps { last_access: now, last_modification: modified };
-            futimens(&self.file, &times).map_err(|error| self.failed(error))?;
+        if let Some(modified) = meta.modified {
+            futimens(&self.file, &times(modified)).map_err(|error| self.failed(error))?;
         }
-        self.rename(overwrite)?;
-        self.published = true;
-        Ok(self.path.clone())
-    }
-
-    fn rename(&self, overwrite: bool) -> Result<(), GetError> {
         let name = self.path.file_name().unwrap_or_default();
         let directory = self.directory.fd.as_fd();
-        let renamed = if overwrite {
-            renameat(directory, &self.temporary, directory, name)
-        } else {
-            rename_new(directory, &self.temporary, name)
-        };
-        match renamed {
-            Ok(()) => Ok(()),
-            Err(Errno::EXIST) => Err(GetError::Exists { path: self.path.clone() }),
-            Err(Errno::ISDIR | Errno::NOTEMPTY) => {
-                Err(GetError::IsDirectory { path: self.path.clone() })
-            }
-            Err(error) => Err(self.failed(error)),
-        }
+        rename(directory, &self.temporary, name, options.overwrite, &self.path)?;
+        self.published = true;
+        Ok(self.path.clone())
     }
 
     fn failed(&self, error: impl Into<io::Error>) -> GetError {
@@ -202,7 +317,11 @@ mod tests {
     fn write(dir: &Path, name: &str, bytes: &[u8], overwrite: bool) -> Result<PathBuf, GetError> {
         let unseen = Directory::open(dir)?.create(OsStr::new(name))?;
         unseen.file().write_all(bytes).unwrap();
-        unseen.publish(&meta(4), overwrite)
+        unseen.publish(&meta(4), &GetOptions { overwrite, ..GetOptions::default() })
+    }
+
+    fn segments(path: &str) -> Vec<OsString> {
+        path.split('/').map(OsString::from).collect()
     }
 
     fn names(dir: &Path) -> Vec<String> {
@@ -260,11 +379,50 @@ mod tests {
         symlink(outside.path(), dir.path().join("link")).unwrap();
         std::fs::write(dir.path().join("file"), b"").unwrap();
         let root = Directory::open(dir.path()).unwrap();
-        assert!(matches!(root.descend(&["link"]), Err(GetError::Unsafe { .. })));
-        assert!(matches!(root.descend(&["file", "x"]), Err(GetError::Unsafe { .. })));
-        root.descend(&["new", "deep"]).unwrap();
+        assert!(matches!(root.descend(&segments("link")), Err(GetError::Unsafe { .. })));
+        assert!(matches!(root.descend(&segments("file/x")), Err(GetError::Unsafe { .. })));
+        root.descend(&segments("new/deep")).unwrap();
         assert!(dir.path().join("new/deep").is_dir());
         assert!(names(outside.path()).is_empty());
+    }
+
+    /// Decision 0050: no link that a put brought leads a later write anywhere.
+    #[test]
+    fn a_link_is_made_with_its_time_and_replaces_only_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("precious"), b"mine").unwrap();
+        symlink("precious", dir.path().join("l")).unwrap();
+        let root = Directory::open(dir.path()).unwrap();
+        let link = Meta { inline: Some(b"no/where\xff".to_vec()), ..meta(9) };
+        let refused = root.link(OsStr::new("l"), &link, false);
+        assert!(matches!(refused, Err(GetError::Exists { .. })));
+        assert_eq!(names(dir.path()).len(), 2, "no temporary link is left");
+        for name in ["l", "new"] {
+            let path = root.link(OsStr::new(name), &link, true).unwrap();
+            let target = std::fs::read_link(&path).unwrap();
+            assert_eq!(target.as_os_str().as_bytes(), b"no/where\xff");
+            let metadata = std::fs::symlink_metadata(&path).unwrap();
+            assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (-5, 7));
+        }
+        assert_eq!(std::fs::read(dir.path().join("precious")).unwrap(), b"mine");
+        assert!(matches!(root.descend(&segments("new/x")), Err(GetError::Unsafe { .. })));
+    }
+
+    #[test]
+    fn a_directory_is_closed_while_it_is_filled_and_gets_no_privilege() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Directory::open(dir.path()).unwrap();
+        let made = root.closed(OsStr::new("d")).unwrap();
+        let mode = || dir.path().join("d").metadata().unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(), 0o700);
+        let modified = Some((-5, 7));
+        let late = LateDirectory { path: segments("d"), mode: Some(0o7755), modified };
+        made.finish(&late, false).unwrap();
+        assert_eq!(mode(), 0o1755);
+        let metadata = dir.path().join("d").metadata().unwrap();
+        assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (-5, 7));
+        made.finish(&late, true).unwrap();
+        assert_eq!(mode(), 0o7755);
     }
 
     #[test]

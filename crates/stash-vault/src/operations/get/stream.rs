@@ -1,5 +1,6 @@
 //! A file, or a range of it, as a stream of verified plaintext.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use stash_crypto::chunk::CHUNK_OVERHEAD;
-use stash_crypto::{Key, Meta};
+use stash_crypto::record::FileType;
+use stash_crypto::{ChunkRef, Key, Meta};
 use stash_server::{Buffer, Fetch, FetchError};
 
 use super::error::GetError;
@@ -95,6 +97,11 @@ impl Inner {
         keep: bool,
     ) -> Result<Reading, GetError> {
         let (meta, siblings) = (version.meta.clone(), version.standing.siblings());
+        match meta.file_type {
+            FileType::Regular => {}
+            FileType::Link => return Err(GetError::IsLink { key: meta.key }),
+            FileType::Directory => return Err(GetError::IsTree { key: meta.key }),
+        }
         let range = clamp(range, meta.size)?;
         let stream = if let Some(bytes) = &meta.inline {
             let at = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
@@ -126,8 +133,11 @@ struct Chunks {
     inner: Arc<Inner>,
     opened: Opened,
     range: Range<u64>,
+    /// The place of the next chunk in the file.
     next: u64,
     end: u64,
+    /// Those of the wanted chunks that are not left out as holes and have not come yet.
+    stored: VecDeque<(u64, ChunkRef)>,
     fetch: Fetch,
 }
 
@@ -141,10 +151,9 @@ fn chunks(
         true => 0..0,
         false => opened.plan.chunks_of(&range),
     };
-    let at = |index: u64| usize::try_from(index).unwrap_or(usize::MAX);
-    let refs = opened.refs.get(at(wanted.start)..at(wanted.end)).unwrap_or_default().to_vec();
-    let fetch = inner.engine.fetch(refs, keep);
-    let state = Chunks { inner, opened, range, next: wanted.start, end: wanted.end, fetch };
+    let stored: VecDeque<_> = opened.stored(wanted.clone()).into();
+    let fetch = inner.engine.fetch(stored.iter().map(|(_, chunk)| *chunk).collect(), keep);
+    let state = Chunks { inner, opened, range, next: wanted.start, end: wanted.end, stored, fetch };
     let steps = stream::unfold(Some(state), |state| async move {
         let mut state = state?;
         let step = state.step().await?;
@@ -162,20 +171,24 @@ impl Chunks {
         }
         let index = self.next;
         self.next += 1;
+        if self.stored.front().is_none_or(|(place, _)| *place != index) {
+            // A hole.
+            return Some(Ok(Bytes::from(vec![0; self.opened.plan.part(index, &self.range).len()])));
+        }
+        let (_, chunk) = self.stored.pop_front()?;
         let fetched = self.fetch.next().await.unwrap_or(Err(FetchError::Stopping));
-        Some(self.open(index, fetched).await)
+        Some(self.open(index, chunk, fetched).await)
     }
 
     async fn open(
         &self,
         index: u64,
+        chunk: ChunkRef,
         fetched: Result<Buffer, FetchError>,
     ) -> Result<Bytes, GetError> {
         let mut buffer = fetched.map_err(|error| unfetched(&self.opened.version, error))?;
         let inner = Arc::clone(&self.inner);
         let (plan, key) = (self.opened.plan, self.opened.version.meta.key.clone());
-        let at = usize::try_from(index).unwrap_or(usize::MAX);
-        let chunk = self.opened.refs[at];
         let part = plan.part(index, &self.range);
         blocking(move || {
             inner.open_chunk(&key, &plan, index, chunk, &mut buffer)?;

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use stash_crypto::Role;
 use stash_crypto::chunk::SealError;
 use stash_crypto::record::SignError;
+use stash_crypto::{Key, Role};
 use stash_server::{LedgerError, PutError as UploadError};
 use thiserror::Error;
 
@@ -53,6 +53,30 @@ pub enum PutError {
         /// What is wrong with its name.
         source: NamingError,
     },
+    /// A file is stored under the beginning of this key: nothing can lie in it.
+    #[error("'{key}' cannot be stored: '{file}' is a file")]
+    BelowFile {
+        /// The key.
+        key: Key,
+        /// The file.
+        file: Key,
+    },
+    /// A tree is stored under this key, and a file is to take its place.
+    #[error("'{key}' is a tree: a file would take the place of all that is in it")]
+    OverTree {
+        /// The key.
+        key: Key,
+    },
+    /// Two inputs would be stored under one key.
+    #[error("'{}' and '{}' would both be stored as '{key}'", first.display(), second.display())]
+    SameKey {
+        /// The key.
+        key: Key,
+        /// An input.
+        first: PathBuf,
+        /// Another one.
+        second: PathBuf,
+    },
     /// The stream failed before its end. Nothing was stored.
     #[error("the input ended with an error: {0}")]
     Stream(std::io::Error),
@@ -95,14 +119,17 @@ impl PutError {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            PutError::ReadOnly { .. } => Class::Refused,
+            PutError::ReadOnly { .. } | PutError::BelowFile { .. } | PutError::OverTree { .. } => {
+                Class::Refused
+            }
             PutError::Source { .. } | PutError::Unfit { .. } | PutError::Stream(_) => {
                 Class::Unreadable
             }
             PutError::Length { .. } => Class::Unreadable,
-            PutError::PerProcess { .. } | PutError::Name { .. } | PutError::TooLarge { .. } => {
-                Class::Usage
-            }
+            PutError::PerProcess { .. }
+            | PutError::Name { .. }
+            | PutError::SameKey { .. }
+            | PutError::TooLarge { .. } => Class::Usage,
             PutError::Lookup(error) => error.class(),
             PutError::Upload(error) => faults::put(error),
             PutError::Engine(error) => faults::engine(error),

@@ -8,15 +8,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use stash_crypto::chunk::{CHUNK_OVERHEAD, DIRECT_CHUNKS, MANIFEST_ENTRIES_MAX, manifest_chunks};
-use stash_crypto::record::INLINE_MAX;
+use stash_crypto::record::{ChunkRuns, INLINE_MAX};
 use stash_crypto::{ChunkRef, Manifest, Meta};
 use stash_server::Buffer;
 
-use super::common::{CHANGED, READS, finish, inline_meta};
+use super::common::{CHANGED, READS, describe, finish, inline_meta};
 use super::error::PutError;
+use super::extended::holes;
 use super::session::{Done, Session};
 use super::walk::{FoundFile, Stat, open_file};
 use crate::blocking::blocking;
+use crate::model::holes::Holes;
 use crate::model::plan::{Plan, is_inline};
 use crate::operations::draft::Content;
 use crate::vault::Inner;
@@ -27,9 +29,17 @@ const MOST_CHUNKS: u64 = (DIRECT_CHUNKS * MANIFEST_ENTRIES_MAX) as u64;
 /// Stores the chunks of one file and prepares its record.
 pub(super) async fn put(session: Arc<Session>, file: FoundFile) -> Result<Done, PutError> {
     let mut why = CHANGED.to_owned();
-    for _ in 0..READS {
+    for last in (1..=READS).map(|read| read == READS) {
         match read(&session, &file).await? {
-            Reading::Whole(content) => return finish(&session, *content, true).await,
+            Reading::Grown(..) if !last => {}
+            Reading::Whole(content, notes) | Reading::Grown(content, notes) => {
+                let mut done = finish(&session, *content, true).await?;
+                done.notes.extend(notes.into_iter().map(|note| (file.path.clone(), note)));
+                let (looking, key) = (Arc::clone(&session), file.name.key.clone());
+                let (_, below) = blocking(move || looking.look(&key)).await;
+                session.clear(&file.path, below, &mut done);
+                return Ok(done);
+            }
             Reading::Changed => {}
             Reading::Failed(error) => {
                 why = error.to_string();
@@ -41,7 +51,10 @@ pub(super) async fn put(session: Arc<Session>, file: FoundFile) -> Result<Done, 
 }
 
 enum Reading {
-    Whole(Box<Content>),
+    /// The content, and what is to be said of it.
+    Whole(Box<Content>, Vec<String>),
+    /// The same as of the length that it had first.
+    Grown(Box<Content>, Vec<String>),
     Changed,
     Failed(io::Error),
 }
@@ -57,7 +70,7 @@ async fn read(session: &Arc<Session>, found: &FoundFile) -> Result<Reading, PutE
     } else {
         chunked(session, &file, found, before).await
     };
-    let content = match content {
+    let (content, note) = match content {
         Ok(content) => content,
         Err(ReadError::Put(error)) => return Err(error),
         Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -65,11 +78,19 @@ async fn read(session: &Arc<Session>, found: &FoundFile) -> Result<Reading, PutE
         }
         Err(ReadError::Io(error)) => return Ok(Reading::Failed(error)),
     };
-    match blocking(move || file.metadata()).await {
-        Ok(metadata) if Stat::of(&metadata) == before => Ok(Reading::Whole(Box::new(content))),
-        Ok(_) => Ok(Reading::Changed),
-        Err(error) => Ok(Reading::Failed(error)),
+    let after = match blocking(move || file.metadata()).await {
+        Ok(metadata) => Stat::of(&metadata),
+        Err(error) => return Ok(Reading::Failed(error)),
+    };
+    let (content, mut notes) = (Box::new(content), Vec::from_iter(note));
+    if before.holds_at(&after) {
+        return Ok(Reading::Whole(content, notes));
     }
+    if before.grew_until(&after) {
+        notes.push(before.grew());
+        return Ok(Reading::Grown(content, notes));
+    }
+    Ok(Reading::Changed)
 }
 
 /// The input failed, or everything else did.
@@ -85,16 +106,21 @@ impl<E: Into<PutError>> From<E> for ReadError {
 }
 
 /// A file that became small since the walk.
-async fn shrunk(file: &Arc<File>, found: &FoundFile, stat: Stat) -> Result<Content, ReadError> {
-    let handle = Arc::clone(file);
+async fn shrunk(
+    file: &Arc<File>,
+    found: &FoundFile,
+    stat: Stat,
+) -> Result<(Content, Option<String>), ReadError> {
+    let (handle, found) = (Arc::clone(file), found.clone());
     let len = usize::try_from(stat.size).unwrap_or(INLINE_MAX);
-    let bytes = blocking(move || {
+    let read = blocking(move || -> io::Result<_> {
         let mut bytes = vec![0; len];
-        handle.read_exact_at(&mut bytes, 0).map(|()| bytes)
-    })
-    .await
-    .map_err(ReadError::Io)?;
-    Ok(Content::put(Manifest::EMPTY, inline_meta(found.key.clone(), bytes, Some(&stat))))
+        handle.read_exact_at(&mut bytes, 0)?;
+        let mut meta = inline_meta(found.name.key.clone(), bytes);
+        let note = describe(&mut meta, &found, &handle, &stat, false);
+        Ok((Content::put(Manifest::EMPTY, meta), note))
+    });
+    read.await.map_err(ReadError::Io)
 }
 
 async fn chunked(
@@ -102,26 +128,42 @@ async fn chunked(
     file: &Arc<File>,
     found: &FoundFile,
     stat: Stat,
-) -> Result<Content, ReadError> {
-    let name = session.inner.keys.name_id(&found.key);
+) -> Result<(Content, Option<String>), ReadError> {
+    let name = session.inner.keys.name_id(&found.name.key);
     let view = session.inner.view_to_cover(name).await.map_err(PutError::from)?;
     let previous = view.head.map(|head| head.meta.chunk_size);
     let plan = Plan::new(stat.size, previous.filter(|size| *size > 0));
-    if plan.chunks() > MOST_CHUNKS {
-        return Err(PutError::TooLarge { chunks: plan.chunks() }.into());
+    let handle = Arc::clone(file);
+    let Holes { runs, smaller } = match stat.may_have_holes {
+        true => blocking(move || holes(&handle, plan)).await.map_err(ReadError::Io)?,
+        false => Holes { runs: None, smaller: false },
+    };
+    let chunks = runs.as_ref().map_or(plan.chunks(), ChunkRuns::chunks);
+    if chunks > MOST_CHUNKS {
+        return Err(PutError::TooLarge { chunks }.into());
     }
+    let places: Box<dyn Iterator<Item = u64> + Send> = match runs.clone() {
+        None => Box::new(0..plan.chunks()),
+        Some(runs) => Box::new(runs.runs().to_vec().into_iter().flatten()),
+    };
     // What was stored before is likely to be met again: then one hash saves a seal.
     let sealer = Arc::new(Sealer::new(session, previous.is_some()));
-    let refs: Vec<ChunkRef> = stream::iter(0..plan.chunks())
+    let refs: Vec<ChunkRef> = stream::iter(places)
         .map(|index| one(Arc::clone(&sealer), Arc::clone(file), plan, index))
         .buffered(session.depth.min(4))
         .try_collect()
         .await?;
-    let mut meta = Meta::new(found.key.clone(), stat.size);
+    session.progress.moved(stat.size - plan.stored(runs.as_ref()));
+    let mut meta = Meta::new(found.name.key.clone(), stat.size);
     meta.chunk_size = plan.chunk_size();
-    meta.modified = Some(stat.modified);
-    meta.mode = Some(stat.mode);
-    Ok(Content::put(manifest(session, refs).await?, meta))
+    meta.runs = runs;
+    let (handle, found) = (Arc::clone(file), found.clone());
+    let described = blocking(move || {
+        let note = describe(&mut meta, &found, &handle, &stat, smaller);
+        (meta, note)
+    });
+    let (meta, note) = described.await;
+    Ok((Content::put(manifest(session, refs).await?, meta), note))
 }
 
 async fn one(

@@ -34,17 +34,20 @@ impl PutOptions {
 pub struct PutReport {
     /// The key of the file, or of the root of the tree.
     pub key: Key,
-    /// Files stored, those that were there unchanged included.
+    /// Files and links stored, those that were there unchanged included. Directories are not counted.
     pub files: u64,
     /// Their bytes of plaintext.
     pub bytes: u64,
-    /// Files for which a record was written.
+    /// Files and links for which a record was written.
     pub new_records: u64,
-    /// Files that were there already, equal in content and meta: nothing was written for them.
+    /// Files and links that were there already, equal in content and meta: nothing was written for them.
     pub unchanged: u64,
-    /// What was left out, and why: links, special files, names that are no keys, and files that
-    /// cannot be read or changed while they were.
+    /// What is missing, and why: names that are too long for a key, and files that cannot be read or
+    /// changed while they were.
     pub skipped: Vec<(PathBuf, String)>,
+    /// What else there is to say: pipes, sockets and devices, which are never stored; attributes that do not
+    /// fit; files that grew; what took the place of something else.
+    pub notes: Vec<(PathBuf, String)>,
     /// The fewest members that have any of the new records; 0 if there are none.
     pub copies: usize,
     /// Members that should have them, this node included; 0 if there are no new records.

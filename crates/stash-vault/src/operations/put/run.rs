@@ -15,6 +15,7 @@ use super::batch::Batches;
 use super::error::PutError;
 use super::options::{PutOptions, PutReport};
 use super::session::{Done, GROUP, Session, session};
+use super::small::Group;
 use super::spare::Spare;
 use super::walk::{self, Found, FoundFile};
 use super::{large, small};
@@ -44,8 +45,14 @@ pub(super) async fn put_path(
     let last = *session.inner.engine.changes().borrow();
     let _ = tokio::time::timeout(CATCH_UP, session.inner.names.caught_up(last)).await;
     let source = source.to_owned();
-    let root = blocking(move || walk::root(&source, as_key)).await?;
-    let (key, single) = (root.key.clone(), (!root.directory).then(|| root.path.clone()));
+    let looking = Arc::clone(&session);
+    let root = blocking(move || {
+        let root = walk::root(&source, as_key)?;
+        looking.check_root(&root.name.key, root.is_directory())?;
+        Ok::<_, PutError>(root)
+    })
+    .await?;
+    let (key, single) = (root.name.key.clone(), (!root.is_directory()).then(|| root.path.clone()));
     let (out, found) = mpsc::channel(AHEAD);
     let (walking, directory) = (progress.clone(), session.inner.directory.clone());
     let spare = blocking(move || {
@@ -75,7 +82,10 @@ impl Total {
     pub(super) fn add(&mut self, done: Done) {
         self.done.files += done.files;
         self.done.bytes += done.bytes;
+        self.done.beside_new += done.beside_new;
+        self.done.beside_unchanged += done.beside_unchanged;
         self.done.skipped.extend(done.skipped);
+        self.done.notes.extend(done.notes);
         self.batches.add(done.writes, done.unchanged);
     }
     /// The report at the end, after [`Batches::finish`].
@@ -86,9 +96,10 @@ impl Total {
             key,
             files: done.files,
             bytes: done.bytes,
-            new_records: tally.records - unchanged,
-            unchanged,
+            new_records: (tally.records - unchanged).saturating_sub(done.beside_new),
+            unchanged: unchanged.saturating_sub(done.beside_unchanged),
             skipped: done.skipped,
+            notes: done.notes,
             copies: tally.copies,
             wanted: tally.wanted,
             short: tally.short,
@@ -142,12 +153,14 @@ impl Finder {
             return None;
         }
         let mut done = Done::default();
-        let mut group = Vec::new();
+        let mut group = Group::default();
         for found in batch {
             match found {
-                Found::File(file) if is_inline(file.size) => group.push(file),
+                Found::File(file) if is_inline(file.size) => group.files.push(file),
                 Found::File(file) => self.large.push_back(file),
+                Found::Whole(path, meta) => group.whole.push((path, meta)),
                 Found::Skipped(path, why) => done.skipped.push((path, why)),
+                Found::Noted(path, what) => done.notes.push((path, what)),
             }
         }
         Some(Box::pin(small::put(Arc::clone(&self.session), group, done)))

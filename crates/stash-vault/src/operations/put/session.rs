@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use stash_crypto::Record;
+use stash_crypto::record::FileType;
+use stash_crypto::{Meta, Record};
 use stash_server::{Upload, Write};
 
 use super::error::PutError;
@@ -21,6 +23,9 @@ pub(super) struct Session {
     pub(super) progress: Progress,
     /// Chunks of one file that are read and sealed at once.
     pub(super) depth: usize,
+    /// Whether anything is listed under the root's key: only then may a file be in the way of a directory, or
+    /// a directory in the way of a file.
+    pub(super) known: AtomicBool,
 }
 
 /// What became of some files.
@@ -31,16 +36,30 @@ pub(super) struct Done {
     pub(super) writes: Vec<Write>,
     /// Heads that say the same as the file does.
     pub(super) unchanged: Vec<Record>,
+    /// Of these writes, those of no file and no link: of directories, and removals.
+    pub(super) beside_new: u64,
+    /// Of these heads, those of directories.
+    pub(super) beside_unchanged: u64,
     pub(super) skipped: Vec<(PathBuf, String)>,
+    pub(super) notes: Vec<(PathBuf, String)>,
 }
 
 impl Done {
+    /// A version that is about to be compared or written.
+    pub(super) fn of(meta: &Meta) -> Done {
+        let files = u64::from(meta.file_type != FileType::Directory);
+        Done { files, bytes: meta.size, ..Done::default() }
+    }
+
     pub(super) fn absorb(&mut self, other: Done) {
         self.files += other.files;
         self.bytes += other.bytes;
         self.writes.extend(other.writes);
         self.unchanged.extend(other.unchanged);
+        self.beside_new += other.beside_new;
+        self.beside_unchanged += other.beside_unchanged;
         self.skipped.extend(other.skipped);
+        self.notes.extend(other.notes);
     }
 }
 
@@ -52,5 +71,6 @@ pub(super) fn session(
     let inner = Arc::clone(&vault.inner);
     inner.may_write(|role| PutError::ReadOnly { role })?;
     let upload = inner.engine.upload(options.wait);
-    Ok(Session { inner, upload, progress: progress.clone(), depth: options.jobs() })
+    let (progress, known) = (progress.clone(), AtomicBool::new(true));
+    Ok(Session { inner, upload, progress, depth: options.jobs(), known })
 }

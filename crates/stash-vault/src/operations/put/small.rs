@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use stash_crypto::record::INLINE_MAX;
+use stash_crypto::record::{FileType, INLINE_MAX};
 use stash_crypto::{Manifest, Meta};
 
-use super::common::{CHANGED, READS, finish, inline_meta};
+use super::common::{CHANGED, READS, describe, finish, inline_meta};
 use super::error::PutError;
 use super::large;
 use super::session::{Done, Session};
@@ -20,45 +20,76 @@ use crate::operations::draft::{Content, write};
 const COMPARE: usize = 16;
 /// What reading one small file gave.
 enum Read1 {
-    /// The content, and whether some version of the key is listed.
-    Content(Box<Meta>, bool),
+    /// The content, and what is to be said of it.
+    Content(Box<Meta>, Vec<String>),
     /// It has grown beyond what a record holds.
-    Grown(FoundFile),
+    Grown,
     /// It cannot be read.
-    Skipped(PathBuf, String),
+    Skipped(String),
+}
+
+/// Links, directories and small files that the walk found together.
+#[derive(Default)]
+pub(super) struct Group {
+    pub(super) whole: Vec<(PathBuf, Box<Meta>)>,
+    pub(super) files: Vec<FoundFile>,
+}
+
+/// Something whose meta is known, before it is compared with what is stored.
+struct Ready {
+    meta: Meta,
+    /// Whether some version of the key is listed.
+    listed: bool,
 }
 
 /// Reads a group of small files and prepares what has to be written for them. `done` carries what
 /// the walk left out.
 pub(super) async fn put(
     session: Arc<Session>,
-    group: Vec<FoundFile>,
+    group: Group,
     mut done: Done,
 ) -> Result<Done, PutError> {
-    let inner = Arc::clone(&session.inner);
-    let read = blocking(move || {
-        let listed = |file: &FoundFile| inner.names.get(&file.key).map_or(true, |e| e.is_some());
-        let one = |file: FoundFile| {
-            let listed = listed(&file);
-            read_one(file, listed)
-        };
-        group.into_iter().map(one).collect::<Vec<_>>()
+    let reading = Arc::clone(&session);
+    let (read, mut done) = blocking(move || {
+        let (mut ready, mut grown) = (Vec::new(), Vec::new());
+        for (path, meta) in group.whole {
+            let (listed, below) = match meta.file_type {
+                FileType::Directory => (reading.is_listed(&meta.key), Vec::new()),
+                _ => reading.look(&meta.key),
+            };
+            reading.clear(&path, below, &mut done);
+            ready.push(Ready { meta: *meta, listed });
+        }
+        for file in group.files {
+            let (listed, below) = reading.look(&file.name.key);
+            match read_one(&file) {
+                Read1::Content(meta, notes) => {
+                    reading.clear(&file.path, below, &mut done);
+                    done.notes.extend(notes.into_iter().map(|note| (file.path.clone(), note)));
+                    ready.push(Ready { meta: *meta, listed });
+                }
+                Read1::Grown => grown.push(file),
+                Read1::Skipped(why) => done.skipped.push((file.path, why)),
+            }
+        }
+        ((ready, grown), done)
     })
     .await;
+    let (ready, grown) = read;
     let mut compare = Vec::new();
-    for one in read {
-        match one {
-            Read1::Content(meta, true) => compare.push(*meta),
-            Read1::Content(meta, false) => {
-                session.progress.moved(meta.size);
-                done.files += 1;
-                done.bytes += meta.size;
-                let content = Content::put(Manifest::EMPTY, *meta);
-                done.writes.push(write(&session.inner, content));
-            }
-            Read1::Grown(file) => done.absorb(large::put(Arc::clone(&session), file).await?),
-            Read1::Skipped(path, why) => done.skipped.push((path, why)),
+    for Ready { meta, listed } in ready {
+        if listed {
+            compare.push(meta);
+            continue;
         }
+        session.progress.moved(meta.size);
+        let mut new = Done::of(&meta);
+        new.beside_new = u64::from(meta.file_type == FileType::Directory);
+        new.writes.push(write(&session.inner, Content::put(Manifest::EMPTY, meta)));
+        done.absorb(new);
+    }
+    for file in grown {
+        done.absorb(large::put(Arc::clone(&session), file).await?);
     }
     let compared: Vec<Done> = stream::iter(compare)
         .map(|meta| finish(&session, Content::put(Manifest::EMPTY, meta), true))
@@ -69,46 +100,49 @@ pub(super) async fn put(
     Ok(done)
 }
 
-fn read_one(file: FoundFile, listed: bool) -> Read1 {
-    for _ in 0..READS {
-        match read_whole(&file) {
-            Ok(Some(Whole::Fits(bytes, stat))) => {
-                let meta = inline_meta(file.key, bytes, Some(&stat));
-                return Read1::Content(Box::new(meta), listed);
-            }
-            Ok(Some(Whole::TooLong)) => return Read1::Grown(file),
+fn read_one(file: &FoundFile) -> Read1 {
+    for read in 1..=READS {
+        match read_whole(file, read == READS) {
+            Ok(Some(read)) => return read,
             Ok(None) => {}
-            Err(error) => return Read1::Skipped(file.path, error.to_string()),
+            Err(error) => return Read1::Skipped(error.to_string()),
         }
     }
-    Read1::Skipped(file.path, CHANGED.to_owned())
+    Read1::Skipped(CHANGED.to_owned())
 }
 
-enum Whole {
-    Fits(Vec<u8>, Stat),
-    TooLong,
-}
-
-/// `None`: it changed meanwhile.
-fn read_whole(file: &FoundFile) -> std::io::Result<Option<Whole>> {
+/// `None`: it changed meanwhile. If it only grew, the last time that it is read counts.
+fn read_whole(file: &FoundFile, last: bool) -> std::io::Result<Option<Read1>> {
     let (handle, before) = open_file(&file.path)?;
     if before.size > INLINE_MAX as u64 {
-        return Ok(Some(Whole::TooLong));
+        return Ok(Some(Read1::Grown));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(before.size).unwrap_or(0) + 1);
-    (&handle).take(INLINE_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    (&handle).take(before.size).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 != before.size {
+        return Ok(None);
+    }
+    let mut meta = inline_meta(file.name.key.clone(), bytes);
+    let mut notes: Vec<String> =
+        describe(&mut meta, file, &handle, &before, false).into_iter().collect();
     let after = Stat::of(&handle.metadata()?);
-    let whole = after == before && bytes.len() as u64 == before.size;
-    Ok(whole.then_some(Whole::Fits(bytes, before)))
+    if last && before.grew_until(&after) {
+        notes.push(before.grew());
+    } else if !before.holds_at(&after) {
+        return Ok(None);
+    }
+    Ok(Some(Read1::Content(Box::new(meta), notes)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::source::Named;
     use stash_crypto::Key;
 
     fn found(path: PathBuf, size: u64) -> FoundFile {
-        FoundFile { path, key: Key::new("k").unwrap(), size }
+        let name = Named::given(Key::new("k").unwrap()).unwrap();
+        FoundFile { path, name, size, link: None }
     }
 
     #[test]
@@ -117,7 +151,8 @@ mod tests {
         for size in [0, 1, INLINE_MAX] {
             let path = dir.path().join(size.to_string());
             std::fs::write(&path, vec![7; size]).unwrap();
-            let Read1::Content(meta, false) = read_one(found(path, 0), false) else { panic!() };
+            let Read1::Content(meta, notes) = read_one(&found(path, 0)) else { panic!() };
+            assert_eq!(notes, [""; 0]);
             assert_eq!(meta.inline, Some(vec![7; size]));
             assert_eq!(meta.size, size as u64);
             assert!(meta.modified.is_some() && meta.mode.is_some());
@@ -129,15 +164,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("grown");
         std::fs::write(&path, vec![7; INLINE_MAX + 1]).unwrap();
-        assert!(matches!(read_one(found(path, 10), false), Read1::Grown(_)));
+        assert!(matches!(read_one(&found(path, 10)), Read1::Grown));
     }
 
     #[test]
     fn a_file_that_vanished_is_skipped_with_the_reason() {
         let dir = tempfile::tempdir().unwrap();
-        let Read1::Skipped(_, why) = read_one(found(dir.path().join("gone"), 1), false) else {
-            panic!()
-        };
+        let Read1::Skipped(why) = read_one(&found(dir.path().join("gone"), 1)) else { panic!() };
         assert!(why.contains("No such file"), "{why}");
     }
 }

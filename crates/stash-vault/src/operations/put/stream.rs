@@ -19,6 +19,7 @@ use super::run::Total;
 use super::session::{Done, Session, session};
 use crate::blocking::blocking;
 use crate::model::plan::{CHUNK, Plan};
+use crate::model::source::Named;
 use crate::operations::draft::Content;
 use crate::progress::Progress;
 use crate::vault::Vault;
@@ -52,6 +53,14 @@ async fn put(
     progress: &Progress,
 ) -> Result<PutReport, PutError> {
     let session = Arc::new(session(vault, &options, progress)?);
+    let (looking, name) = (Arc::clone(&session), key.clone());
+    blocking(move || {
+        if let Err(source) = Named::given(name.clone()) {
+            return Err(PutError::Name { path: name.as_str().into(), source });
+        }
+        looking.check_root(&name, false)
+    })
+    .await?;
     progress.found(1, size.unwrap_or(0));
     let content = read(&session, key.clone(), &mut reader, size).await?;
     if let Some(expected) = size.filter(|size| *size != content.meta.size) {
@@ -89,7 +98,7 @@ async fn read(
         }
         if begin == 0 && got as usize <= INLINE_MAX {
             let bytes = buffer[CHUNK_OVERHEAD..][..got as usize].to_vec();
-            let mut meta = inline_meta(key, bytes, None);
+            let mut meta = inline_meta(key, bytes);
             meta.modified = session.inner.clock.now();
             return Ok(Content::put(Manifest::EMPTY, meta));
         }
