@@ -14,7 +14,7 @@ pub(crate) struct Packer {
     last: Vec<u8>,
 }
 
-/// How many bytes two keys have in common at their start.
+/// The number of bytes that two keys have in common at their start.
 pub(crate) fn shared(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

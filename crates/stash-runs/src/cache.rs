@@ -6,7 +6,7 @@ use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Threads that ask at once rarely meet at the same one of so many locks.
 const SHARDS: usize = 16;
-/// What a block takes beside its bytes: its place in a map, and its counters.
+/// Bytes that a block takes beside its own: its place in a map, and its counters.
 const OVERHEAD: usize = 96;
 
 /// The run and the offset of a block.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-/// What an entry takes beside the bytes of its key and value: its share of a map's node (32
+/// Bytes that an entry takes beside its key and value: its share of a map's node (32
 /// bytes of pointers and lengths, nodes two thirds full), and what the allocator adds to two
 /// small boxes.
 const OVERHEAD: u64 = 96;
@@ -44,7 +44,7 @@ impl Changes {
         self.slots.is_empty()
     }
 
-    /// How many keys are changed.
+    /// The number of keys that are changed.
     pub fn len(&self) -> usize {
         self.slots.len()
     }

@@ -1,4 +1,4 @@
-//! What every file of the tree is made of: numbers of variable length, and tags.
+//! Parts of every file of the tree: numbers of variable length, and tags.
 
 /// Bytes at the start of a key by which filters know it: enough for a byte that names a table, and a hash.
 pub const PREFIX: usize = 33;
@@ -98,13 +98,13 @@ impl Keys {
         tag
     }
 
-    /// What is before the tag at the end of `stored`, if the tag is right.
+    /// The bytes before the tag at the end of `stored`, if the tag is right.
     pub(crate) fn untag<'a>(&self, file: u64, at: u64, stored: &'a [u8]) -> Option<&'a [u8]> {
         let (bytes, tag) = stored.split_at_checked(stored.len().checked_sub(TAG)?)?;
         (self.tag(file, at, bytes) == tag).then_some(bytes)
     }
 
-    /// What a filter knows a key by: a hash of its first [`PREFIX`] bytes.
+    /// The hash by which a filter knows a key: of its first [`PREFIX`] bytes.
     pub(crate) fn filter_hash(&self, key: &[u8]) -> u64 {
         let key = &key[..key.len().min(PREFIX)];
         let words = key.chunks(8).map(word);

@@ -13,7 +13,7 @@ pub(crate) struct Place {
 /// Bytes after which a page of fences is full: a look-up reads half a page on average.
 const PAGE: usize = 512;
 
-/// One fence for each block: a key that is after all keys of the block before, and not after
+/// A fence for each block: a key that is after all keys of the block before, and not after
 /// the first of its own. Fences are packed as the entries of a block are, in pages.
 #[derive(Default)]
 pub(crate) struct Fences {

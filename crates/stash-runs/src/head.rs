@@ -13,7 +13,7 @@ const LONGEST: u64 = 8 * 1024 * 1024;
 /// Stands for HEAD in its tag; runs have other numbers.
 const FILE: u64 = 0;
 
-/// What the HEAD file says.
+/// The content of the HEAD file.
 ///
 /// It is [`MAGIC`]; as numbers of variable length the version, the next id, how many runs there
 /// are, for each its id and length, and the length of the words; the words; and a tag.
@@ -60,7 +60,7 @@ impl Head {
         Ok(Head { next_id, runs, words: words.to_vec() })
     }
 
-    /// What HEAD says, and its length; `None` if there is none.
+    /// Reads HEAD: its content and its length; `None` if there is none.
     pub(crate) fn read(
         directory: &Directory,
         keys: &Keys,

@@ -104,7 +104,7 @@ impl Run {
         Ok(bytes)
     }
 
-    /// What is before the tag of a part that was read from `offset`.
+    /// The bytes before the tag of a part that was read from `offset`.
     pub(crate) fn check<'a>(&self, offset: u64, stored: &'a [u8]) -> Result<&'a [u8], TreeError> {
         let bytes = self.keys.untag(self.layout.id, offset, stored);
         bytes.ok_or_else(|| damaged(&self.path, offset))
@@ -121,7 +121,7 @@ impl Run {
         Ok(block)
     }
 
-    /// What the run says of a key with this filter hash; `None`: nothing.
+    /// The entry of a key with this filter hash; `None` if the run has none.
     pub(crate) fn get(
         &self,
         key: &[u8],

@@ -51,7 +51,7 @@ impl Random {
         (0..len).map(|_| self.next().to_le_bytes()[0]).collect()
     }
 
-    /// One of some hundred keys: short ones, hashes behind a table's number, and longer ones that
+    /// Draws one of some hundred keys: short ones, hashes behind a table's number, and longer ones that
     /// have those as their prefix.
     pub(crate) fn key(&mut self) -> Vec<u8> {
         if self.below(4) == 0 {
@@ -103,7 +103,7 @@ pub(crate) struct Pair {
     pub(crate) tree: Tree,
     pub(crate) map: Map,
     pub(crate) random: Random,
-    /// What the map was when it was frozen, by the number that the head carries.
+    /// The map as it was when it was frozen, by the number that the head carries.
     pub(crate) frozen: BTreeMap<u64, Map>,
     /// The number that waits to be written.
     pub(crate) waiting: Option<u64>,

@@ -66,7 +66,7 @@ pub(crate) struct Below {
     frozen: Option<Arc<Frozen>>,
     /// Newest first.
     pub(crate) runs: Vec<Arc<Run>>,
-    /// What the last durable checkpoint carried.
+    /// The words of the last durable checkpoint.
     words: Option<Vec<u8>>,
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct RunWriter {
     file: Arc<dyn DiskFile>,
     keys: Keys,
     layout: Layout,
-    /// What is not written yet, and its offset.
+    /// Bytes that are not written yet, and their offset.
     buffer: Vec<u8>,
     written: u64,
     synced: u64,

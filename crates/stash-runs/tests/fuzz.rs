@@ -1,4 +1,4 @@
-//! What the fuzzer runs, without a fuzzer.
+//! The targets of the fuzzer, without a fuzzer.
 
 use stash_fuzz::{Corpus, seed};
 

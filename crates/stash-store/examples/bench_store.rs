@@ -1,4 +1,4 @@
-//! How fast the store is, beside a plain file in the same run.
+//! The speed of the store, beside a plain file in the same run.
 //!
 //! ```text
 //! cargo run --release -p stash-store --example bench_store -- [DIR] [MIB] [RECORDS] [--rounds N] [--json]
@@ -87,7 +87,7 @@ struct Seconds {
     put: Vec<f64>,
     batches: Vec<f64>,
     threads: Vec<f64>,
-    /// What the last put left on disk, and what the same bytes put once more added, at most.
+    /// Bytes that the last put left on disk, and bytes that the same put once more added, at most.
     footprint: Footprint,
     added: u64,
 }

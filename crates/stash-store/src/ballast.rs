@@ -56,7 +56,7 @@ impl Ballast {
         Claim { inodes, ..Claim::of_log(self.bytes) }
     }
 
-    /// What there must be left above the reserve for it to be made.
+    /// The room above the reserve that there must be for it to be made.
     pub(crate) fn needs(&self, files: &Files) -> Claim {
         let Claim { bytes, inodes, .. } = self.claim(files);
         Claim { inodes: inodes * HEADROOM, ..Claim::of_log(bytes.saturating_mul(HEADROOM)) }

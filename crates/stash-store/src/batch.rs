@@ -1,4 +1,4 @@
-//! What one commit changes, as a whole or not at all.
+//! The changes of one commit, as a whole or not at all.
 
 mod limits;
 mod reclaim;
@@ -12,14 +12,14 @@ use crate::room::Allowance;
 use crate::sync::Arc;
 pub(crate) use reclaim::{Freed, MoveItem, Reclaim};
 
-/// One record, opaque to the store but for the fields it indexes.
+/// A record, opaque to the store but for the fields it indexes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordEntry {
     /// Its identity. A hash already stored makes the entry a no-op.
     pub hash: [u8; 32],
-    /// What the record is about; see [`crate::Store::records_of`].
+    /// The name that the record is about; see [`crate::Store::records_of`].
     pub name: [u8; 32],
-    /// Who wrote it.
+    /// Its writer.
     pub writer: [u8; 40],
     /// The writer's own count.
     pub n: u64,
@@ -206,7 +206,7 @@ impl Batch {
     }
 }
 
-/// What a commit that succeeded did.
+/// The outcome of a commit that succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
     /// The sequence number of the first entry that this batch wrote to the log.

@@ -1,4 +1,4 @@
-//! Who may still take room: the figures that quota and reserve are held against.
+//! Room that may still be taken: the figures that quota and reserve are held against.
 
 use crate::disk::Space;
 use crate::entry::entry_len;
@@ -83,12 +83,12 @@ struct State {
     credit: Claim,
     /// The content that was asked for when the last answer was no.
     refused: Option<Claim>,
-    /// What records were granted beyond the quota since the store was within it.
+    /// Bytes that records were granted beyond the quota since the store was within it.
     beyond: u64,
 }
 
 impl State {
-    /// How many of these bytes go beyond the quota, if they may.
+    /// The number of these bytes that go beyond the quota, if they may.
     fn within_quota(&self, claim: Claim, allowance: Allowance) -> Result<u64, Shortage> {
         let used = self.used.all();
         match self.quota.hard {
@@ -101,7 +101,7 @@ impl State {
         }
     }
 
-    /// What of this space may still be granted once `claim` is; the reserve is not, but for what the
+    /// The rest of this space that may still be granted once `claim` is; the reserve is not, but for what the
     /// allowance has of it.
     fn left(&self, space: &Space, claim: Claim, allowance: Allowance) -> Result<Claim, Shortage> {
         let (bytes, inodes) = allowance.reserve(self.quota.reserve(space));
@@ -153,12 +153,12 @@ impl State {
     }
 }
 
-/// What the store has, of what it may have.
+/// Room that the store has and may have.
 #[derive(Debug)]
 pub(crate) struct Look {
     pub(crate) used: Used,
     pub(crate) quota: Quota,
-    /// What the disk has left; `None` if it does not say.
+    /// Space that the disk has left; `None` if it does not say.
     pub(crate) space: Option<Space>,
     pub(crate) room: Room,
     /// Bytes that the store may have in all, as things are.
@@ -167,7 +167,7 @@ pub(crate) struct Look {
 
 type Hook = Box<dyn Fn() + Send + Sync>;
 
-/// Whom to tell that there is more room than there was.
+/// The hook that is told when there is more room than there was.
 #[derive(Default)]
 struct Listener(RwLock<Option<Hook>>);
 
@@ -296,13 +296,13 @@ impl Budget {
         Ok(true)
     }
 
-    /// What was granted is on the disk, or never will be.
+    /// Notes that what was granted is on the disk, or never will be.
     pub(crate) fn wrote(&self, claim: Claim) {
         let mut state = self.lock();
         state.unwritten = state.unwritten.minus(claim);
     }
 
-    /// What was granted will not be used. After [`Budget::wrote`].
+    /// Gives back what was granted and will not be used. After [`Budget::wrote`].
     pub(crate) fn release(&self, claim: Claim) {
         // Nobody is told: what was kept in vain is no more room than there was.
         let mut state = self.lock();
@@ -326,7 +326,7 @@ impl Budget {
         self.lock().credit = Claim::default();
     }
 
-    /// What the store has now, with what has `arrived` of what was granted.
+    /// Sets what the store has now; of what was granted, `arrived` is in it.
     pub(crate) fn settle(&self, files: u64, log: u64, arrived: Claim) {
         self.set_used(|used| {
             let coming = used.coming.saturating_sub(arrived.bytes);
@@ -358,7 +358,7 @@ impl Budget {
         space.is_none_or(|space| self.lock().left(&space, claim, Allowance::None).is_ok())
     }
 
-    /// What the store has, of what it may have, and what the disk has left.
+    /// Looks what the store has, what it may have, and what the disk has left.
     pub(crate) fn look(&self) -> Look {
         let space = self.space();
         let mut state = self.lock();

@@ -17,7 +17,7 @@ use crate::{Address, Finding, IoError, ReadError};
 
 /// Rows of the index looked at together: a row has 64 KiB at most.
 const PAGE: usize = 256;
-/// How often a row is looked up again that was changed while it was checked.
+/// The number of times that a row is looked up again which was changed while it was checked.
 const TRIES: usize = 4;
 
 /// A file below `chunks/` that nothing announces.
@@ -34,13 +34,13 @@ pub struct Stray {
 pub struct WrongSum {
     /// The figure's name.
     pub what: &'static str,
-    /// What the figure says.
+    /// The number that the figure says.
     pub stated: u64,
-    /// What was counted.
+    /// The number that was counted.
     pub counted: u64,
 }
 
-/// What [`crate::Store::check`] looked at and found.
+/// The findings of [`crate::Store::check`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckReport {
@@ -115,7 +115,7 @@ struct Check<'a> {
     report: CheckReport,
 }
 
-/// What a place in the log holds.
+/// The content of a place in the log.
 enum Found {
     Entry { op: Op, sequence: u64, entry: Vec<u8> },
     Damaged(&'static str),
@@ -158,7 +158,7 @@ impl Check<'_> {
         self.report.sums_wrong.extend(wrong);
     }
 
-    /// One row. It may be changed, or its entry be moved, while it is looked at.
+    /// Checks a row. It may be changed, or its entry be moved, while it is looked at.
     fn row(&mut self, mut row: Witness) -> Result<(), ReadError> {
         self.report.rows += 1;
         for _ in 0..TRIES {
@@ -197,7 +197,7 @@ impl Check<'_> {
         }
     }
 
-    /// What is wrong with a row, if something is.
+    /// The fault of a row, if it has one.
     fn compare(&mut self, row: &Witness) -> Result<Option<String>, ReadError> {
         let (op, sequence, entry) = match self.entry(row.place())? {
             Found::Entry { op, sequence, entry } => (op, sequence, entry),
@@ -237,7 +237,7 @@ impl Check<'_> {
         }
     }
 
-    /// What is wrong with the file of a blob, if something is.
+    /// The fault of a blob's file, if it has one.
     fn file(&mut self, address: &Address, len: u32) -> Result<Option<String>, ReadError> {
         self.report.files += 1;
         let path = self.open.ground.files.chunk(address);
@@ -325,7 +325,7 @@ fn count(sums: &mut State, row: &Witness) {
     }
 }
 
-/// Whether a file is about to be announced, was announced just now, is being removed, or is gone.
+/// True if a file is about to be announced, was announced just now, is being removed, or is gone.
 fn is_coming_or_going(open: &Open, stray: &StrayFile) -> Result<bool, ReadError> {
     let Some(address) = stray.address else {
         return Ok(false);
@@ -364,7 +364,7 @@ mod tests {
         store
     }
 
-    /// What the index believes, beside what the log says.
+    /// Makes the index believe something else than the log says.
     fn pretend(store: &Store, op: &Op, place: Place) {
         let open = store.parts();
         let index = open.ground.index();

@@ -21,7 +21,7 @@ const MARKER_LEN: usize = 64;
 /// place on a disk takes one, a disk that drops out takes all.
 const STRIKES: u64 = 8;
 
-/// What the marker says.
+/// The content of the marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Marker {
     Right,
@@ -41,7 +41,7 @@ enum Cause {
     Sick(String),
 }
 
-/// What is known of the directory, as of the last look.
+/// The directory, as of the last look.
 #[derive(Debug)]
 pub(crate) struct ChunkDir {
     disk: Arc<dyn Disk>,
@@ -79,7 +79,7 @@ impl ChunkDir {
         (self.path.join(MARKER), encode(&self.store_id))
     }
 
-    /// What the marker says now.
+    /// Reads the marker.
     pub(crate) fn marker(&self) -> Result<Marker, IoError> {
         let path = self.path.join(MARKER);
         read(&*self.disk, &path, &self.store_id).map_err(|e| IoError::new("read", &path, e))
@@ -114,7 +114,7 @@ impl ChunkDir {
         self.changes(&mut state, cause)
     }
 
-    /// Whether the directory was there at the last look, with this marker.
+    /// True if the directory was there at the last look, with this marker.
     fn is_as_it_was(&self, marker: Option<Identity>) -> bool {
         let state = lock(&self.state);
         state.away.is_none() && state.marker == marker
@@ -149,7 +149,7 @@ impl ChunkDir {
         Away { dir: self.path.clone(), why: why.clone() }
     }
 
-    /// What the last look found.
+    /// The result of the last look, if the directory is away.
     pub(crate) fn is_away(&self) -> Option<Away> {
         let state = lock(&self.state);
         state.away.as_ref().map(|cause| self.away(cause))
@@ -165,7 +165,7 @@ impl ChunkDir {
         lock(&self.state).tried = address;
     }
 
-    /// How often it went away since the store was opened.
+    /// The number of times that it went away since the store was opened.
     pub(crate) fn departures(&self) -> u64 {
         self.departures.load(Ordering::Acquire)
     }

@@ -19,10 +19,10 @@ const PAGE: usize = if cfg!(shuttle) { 2 } else { 256 };
 /// References of a dead manifest that end in one batch: 32 KiB of log.
 const UNREF: usize = if cfg!(shuttle) { 2 } else { 1024 };
 
-/// What a collection may take.
+/// Limits of a collection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CollectOptions {
-    /// How long nothing may have named a blob before it goes, in time that the store was open
+    /// The time for which nothing may have named a blob before it goes, in time that the store was open
     /// ([`crate::Store::add_uptime`]).
     pub grace: Duration,
     /// A segment of the log is written again without its dead entries once these take as much of
@@ -40,7 +40,7 @@ impl Default for CollectOptions {
     }
 }
 
-/// What a collection has done.
+/// The results of a collection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Collected {
@@ -69,7 +69,7 @@ impl Collected {
     }
 }
 
-/// What a collection would do now.
+/// A forecast of a collection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Collectable {
@@ -102,7 +102,7 @@ enum Phase {
     Done,
 }
 
-/// One collection, in bounded steps beside everything else the store does. The caller decides when
+/// A collection, in bounded steps beside everything else the store does. The caller decides when
 /// the next step happens, and so how much of the disk's time collecting takes.
 #[derive(Debug)]
 pub struct Collector {
@@ -129,7 +129,7 @@ impl Collector {
         }
     }
 
-    /// What was done so far.
+    /// The results so far.
     pub fn done(&self) -> Collected {
         let log_bytes = self.retired_bytes.saturating_sub(self.done.moved_bytes);
         Collected { log_bytes, ..self.done }
@@ -205,7 +205,7 @@ impl Collector {
         Ok((Phase::Manifests { after, ended: true }, work))
     }
 
-    /// What is damaged goes first, before more of it is.
+    /// Begins with segments that are damaged, before more of them is.
     fn begin_log(&self) -> Result<Phase, CollectError> {
         let mut todo = VecDeque::from(compact::damaged_segments(&self.open)?);
         let wasteful = compact::wasteful(&self.open, self.options.dead_percent);
@@ -369,7 +369,7 @@ impl Forecast<'_> {
         Ok(())
     }
 
-    /// Whether a blob goes because this manifest does. Of several manifests that name it, it is
+    /// True if a blob goes because this manifest does. Of several manifests that name it, it is
     /// counted with the first.
     fn goes_with(&self, child: &Address, manifest: &Address) -> Result<bool, ReadError> {
         let index = self.open.ground.index();

@@ -24,7 +24,7 @@ const STEP_BYTES: u64 = 1024 * 1024;
 /// with the next checkpoint.
 const SETTLE: usize = 4;
 
-/// One segment that is being written again. Not the last one: nothing is added to it any more, and
+/// A segment that is being written again. Not the last one: nothing is added to it any more, and
 /// so what is dead in it stays dead.
 #[derive(Debug)]
 pub(crate) struct Compaction {

@@ -1,4 +1,4 @@
-//! One error type an operation. Each variant says who is at fault and what changed.
+//! An error type for each operation. Each variant says who is at fault and what changed.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ pub use stash_disk::IoError;
 pub struct Away {
     /// The directory.
     pub dir: PathBuf,
-    /// What was found in its place.
+    /// The thing that was found in its place.
     pub why: String,
 }
 
@@ -116,7 +116,7 @@ pub enum StageError {
     /// The store takes no more writes; see [`crate::Stats::read_only`].
     #[error("the store is read-only: {reason}")]
     ReadOnly {
-        /// What turned it read-only.
+        /// The fault that turned it read-only.
         reason: String,
     },
     /// A blob of more than [`crate::MAX_BLOB_BYTES`].
@@ -167,7 +167,7 @@ pub enum CommitError {
     Named {
         /// The blob.
         address: Address,
-        /// One such record.
+        /// A record that names it.
         record: [u8; 32],
     },
     /// Some step is longer than its limit allows. The caller is at fault.
@@ -175,9 +175,9 @@ pub enum CommitError {
     TooLarge {
         /// Which part of the batch.
         what: &'static str,
-        /// How much of it there is.
+        /// Its length.
         len: u64,
-        /// How much there may be.
+        /// The greatest length.
         limit: u64,
     },
     /// The disk is full. The store works on, and commits again once there is room.
@@ -191,14 +191,14 @@ pub enum CommitError {
     /// that failed during this very commit, whether the batch survives a restart is unknown.
     #[error("the store is read-only: {reason}")]
     ReadOnly {
-        /// What turned it read-only.
+        /// The fault that turned it read-only.
         reason: String,
     },
     /// A blob that this batch names, or that was staged before this flush, could not be made
     /// durable. Stage it, and commit again.
     #[error("a staged chunk was lost: {reason}")]
     StageFailed {
-        /// What happened to it.
+        /// The fault that lost it.
         reason: String,
     },
     /// The index could not answer or take the change. The store is read-only until it is opened
@@ -227,7 +227,7 @@ pub enum ReadError {
     Damaged {
         /// The blob.
         address: Address,
-        /// What was wrong with it.
+        /// The fault.
         what: String,
     },
     /// A record's entry in the log is damaged. Fetch the record from elsewhere.
@@ -235,7 +235,7 @@ pub enum ReadError {
     RecordDamaged {
         /// The record.
         hash: [u8; 32],
-        /// What was wrong with it.
+        /// The fault.
         what: String,
     },
     /// The directory of the files of blobs is away: whether the blob is there is not known, and
@@ -245,7 +245,7 @@ pub enum ReadError {
     /// The index is damaged. The next open rebuilds it from the log.
     #[error("the index is damaged: {what}; it is rebuilt when the store is opened again")]
     Index {
-        /// What was wrong with it.
+        /// The fault.
         what: String,
     },
     /// The disk failed.

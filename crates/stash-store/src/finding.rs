@@ -10,7 +10,7 @@ const MAX_TEXT: usize = 1024;
 /// Findings of one kind that a report lists; the others are counted.
 pub const LISTED: usize = 100;
 
-/// How many there are, and the first [`LISTED`] of them.
+/// A count, and the first [`LISTED`] of what was counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed<T> {
     /// All of them.
@@ -40,12 +40,12 @@ impl<T> Listed<T> {
 pub enum Finding {
     /// FORMAT is not what it should be. Scrubbing writes it anew.
     Format {
-        /// What is wrong with it.
+        /// The fault.
         what: String,
     },
     /// SCRUB, which says how far scrubbing has come, cannot be used. Scrubbing begins anew.
     Progress {
-        /// What is wrong with it.
+        /// The fault.
         what: String,
     },
     /// A part of the log. What goes by it is named by findings of its own; the rest of the segment
@@ -57,31 +57,31 @@ pub enum Finding {
         from: u64,
         /// The first byte behind; 0 if it is not known, as the file is missing.
         to: u64,
-        /// What is wrong with it.
+        /// The fault.
         what: String,
     },
     /// A record cannot be read. Committing it again heals it.
     Record {
         /// The record.
         hash: [u8; 32],
-        /// What is wrong with it.
+        /// The fault.
         what: String,
     },
     /// A blob cannot be read, or is not what its address names. Staging it again heals it.
     Chunk {
         /// The blob.
         address: Address,
-        /// What is wrong with it.
+        /// The fault.
         what: String,
     },
     /// The index is damaged. It is made anew from the log.
     Index {
-        /// What is wrong with it.
+        /// The fault.
         what: String,
     },
     /// The file that marks the directory of the files of blobs is damaged. Scrubbing writes it anew.
     Marker {
-        /// What is wrong with it.
+        /// The fault.
         what: String,
     },
 }

@@ -24,7 +24,7 @@ const INCOMPATIBLE: u64 = LIFECYCLE | SIGNED_HASH;
 const LOG_KEY_CONTEXT: &str = "stash-store 2026-11 log header key";
 const STORE_ID_CONTEXT: &str = "stash-store 2026-11 store id";
 
-/// What a store makes use of: a bit for each feature, in three fields by who may ignore it.
+/// Features that a store makes use of: a bit for each, in three fields by who may ignore it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Features {
     /// A reader or writer may ignore these, and must keep them.
@@ -34,7 +34,7 @@ pub(crate) struct Features {
 }
 
 impl Features {
-    /// What a store has at least, once this program writes to it.
+    /// Features that a store has at least, once this program writes to it.
     pub(crate) const NEEDED: Features =
         Features { compatible: 0, read_only: 0, incompatible: LIFECYCLE | SIGNED_HASH };
 

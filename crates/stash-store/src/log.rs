@@ -136,7 +136,7 @@ pub(crate) struct SegmentFile {
 pub(crate) enum AppendError {
     /// The write failed, and the log is as it was before.
     Undone(IoError),
-    /// What lies at the end of the log is unknown: nothing may be written any more.
+    /// The end of the log is unknown: nothing may be written any more.
     Broken(IoError),
 }
 

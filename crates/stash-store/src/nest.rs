@@ -6,7 +6,7 @@ use sha1::{Digest, Sha1};
 
 use crate::hex;
 
-/// How a 40-digit SHA-1 becomes a path: `levels` directories of `digits` digits each.
+/// A layout of directories for 40-digit SHA-1 names: `levels` directories of `digits` digits each.
 ///
 /// The default, one level of 2, gives 256 directories, which are soon all there: nothing has to be made for a
 /// new file, and one directory synced. Stores from before have 2 by 2. 5 by 8 is the layout of the

@@ -1,4 +1,4 @@
-//! How a store is made and opened.
+//! Options of making and opening a store.
 
 use crate::disk::Overlay;
 use crate::sync::Arc;
@@ -9,7 +9,7 @@ pub const MAX_BLOB_BYTES: u64 = 8 * 1024 * 1024;
 /// The greatest `small`: the index keeps a blob's place in the log, a segment must hold many.
 pub const MAX_SMALL: u32 = 1024 * 1024;
 
-/// Who writes batches to the log.
+/// The thread that writes batches to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Committer {
     /// A thread of the store's own, so that batches that arrive together share one sync.
@@ -19,7 +19,7 @@ pub enum Committer {
     Inline,
 }
 
-/// How a store is made and opened. `Options::default()` is right for most.
+/// Options of making and opening a store. `Options::default()` is right for most.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Path layout of a new store; an existing store keeps its own.
@@ -34,7 +34,7 @@ pub struct Options {
     /// Bytes of memory for changes of the index that are not in its files yet; up to four times as
     /// much while the disk is slower than the callers. Beyond, callers wait.
     pub memory_bytes: u64,
-    /// Who writes batches.
+    /// The thread that writes batches.
     pub committer: Committer,
     /// Bytes that may be staged, or wait in batches, before callers are made to wait.
     pub queue_bytes: u64,
@@ -50,7 +50,7 @@ pub struct Options {
     /// as much room as it would on disk. Stores may be opened that a newer program has made, if it
     /// allows that. Nothing can be stored. [`crate::Store::rebuild`] only tells what it would do.
     pub read_only: bool,
-    /// How much the store may take, and what it leaves of its disk; see [`crate::Store::set_quota`].
+    /// The room that the store may take, and that it leaves of its disk; see [`crate::Store::set_quota`].
     pub quota: Quota,
     /// Bytes of room that are taken while there is some, so that a disk which other programs have
     /// filled still takes deletions; see [`crate::Batch::even_if_full`]. 0 is none.

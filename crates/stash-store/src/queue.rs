@@ -5,7 +5,7 @@ use crate::budget::Claim;
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use crate::{Batch, CommitError};
 
-/// Whom to tell how a batch went.
+/// The callback that hears the outcome of a batch.
 pub(crate) type Done = Box<dyn FnOnce(Result<Receipt, CommitError>) + Send>;
 
 /// A batch that waits.
@@ -31,7 +31,7 @@ impl Job {
 struct State {
     jobs: Vec<Job>,
     bytes: u64,
-    /// What is staged should be announced soon, though nobody waits for it.
+    /// Set when what is staged should be announced soon, though nobody waits for it.
     nudged: bool,
     closing: bool,
 }

@@ -16,11 +16,11 @@ use crate::{Address, IoError, OpenError};
 /// Files announced in one batch: 18 KiB of log.
 const PAGE: usize = 256;
 
-/// What [`crate::Store::rebuild`] did, and what it could not save.
+/// The results of [`crate::Store::rebuild`], and what it could not save.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RebuildReport {
-    /// What was wrong with FORMAT, if it was restored from the log.
+    /// The fault of FORMAT, if it was restored from the log.
     pub format_restored: Option<String>,
     /// The log had no segment left, and was begun anew: all records and rows are lost.
     pub log_begun: bool,

@@ -1,4 +1,4 @@
-//! How much of the disk the store may take, and whether there is room for more.
+//! The room that the store may take of the disk, and whether there is some for more.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ const RESERVE_INODES: u64 = 1024;
 /// 320 in all.
 const RESERVE_INODES_PART: u64 = 16;
 
-/// How much a store may take, and what it leaves of its disk. What is refused beyond are blobs,
+/// The room that a store may take, and that it leaves of its disk. Refused beyond are blobs,
 /// records and manifests; see [`crate::Batch::even_if_full`].
 ///
 /// Bytes are those of [`crate::Stats::used_bytes`].
@@ -48,7 +48,7 @@ const RECORDS_LEAST: u64 = 64 * 1024;
 /// collections and merges of the index.
 const RECORDS_OF_RESERVE: u64 = 4;
 
-/// What a batch with records or manifests may use when quota or reserve forbid blobs. A store that
+/// Room that a batch with records or manifests may use when quota or reserve forbid blobs. A store that
 /// takes no bytes any more can so still learn what there is, and what of it has ended.
 ///
 /// The allowance is a sixteenth of the hard quota, at least 64 KiB and at most 64 MiB; and of the disk,
@@ -105,7 +105,7 @@ impl Quota {
     }
 }
 
-/// What a disk can run out of.
+/// A thing that a disk can run out of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
     /// Room for bytes.
@@ -143,16 +143,16 @@ pub enum Shortage {
          reserve; free some space, or remove files and run a collection"
     )]
     Reserve {
-        /// How much the disk has left.
+        /// The amount that the disk has left.
         free: u64,
-        /// How much of it is not for puts.
+        /// The amount that is not for puts.
         reserve: u64,
         /// Of what.
         what: Resource,
     },
 }
 
-/// Whether there is room for more.
+/// The answer to whether there is room for more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Room {
     /// There is.
@@ -165,7 +165,7 @@ pub enum Room {
         /// The soft quota in bytes.
         soft: u64,
     },
-    /// What was refused last, or else anything at all, is refused now.
+    /// The claim that was refused last, or else any at all, is refused now.
     Refusing(Shortage),
 }
 

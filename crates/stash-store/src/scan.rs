@@ -17,7 +17,7 @@ const BLOCK: u64 = 4096;
 /// Blocks in a row that the disk cannot read before it, and not a place on it, is held to be at fault.
 const STRIKES: usize = 8;
 
-/// What lies next in a segment.
+/// The next thing in a segment.
 #[derive(Debug)]
 pub(crate) enum Scanned {
     /// An entry that is whole.
@@ -108,7 +108,7 @@ impl Scan {
         self
     }
 
-    /// Whether the entry that was just read is filled up with zeros. No meaning hangs on it.
+    /// True if the entry that was just read is filled up with zeros. No meaning hangs on it.
     pub(crate) fn is_padded(&self) -> bool {
         self.window[self.padding.clone()].iter().all(|byte| *byte == 0)
     }
@@ -122,7 +122,7 @@ impl Scan {
         self.at
     }
 
-    /// What follows the fields of an entry that was just read: a record's or a blob's bytes.
+    /// The bytes behind the fields of an entry that was just read: of a record or a blob.
     pub(crate) fn payload(&self, op: &Op, place: Place) -> Vec<u8> {
         let (at, len) = place.body();
         let start = at + op.body_len(0) - self.window_start;

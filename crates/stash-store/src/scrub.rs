@@ -17,11 +17,11 @@ use crate::{Finding, IoError, ReadError, ScrubProgress, recover};
 use pass::Cursor;
 pub(crate) use pass::Pass;
 
-/// What a file counts for at least, however short: opening it and reading it takes a disk as long
+/// Bytes that a file counts for at least, however short: opening it and reading it takes a disk as long
 /// as this many bytes. So a step is bounded in files as it is in bytes.
 const LEAST: u64 = 4096;
 
-/// What one step did.
+/// The results of one step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Scrubbed {
@@ -149,7 +149,7 @@ impl Scrubber {
     }
 }
 
-/// One step of a pass.
+/// A step of a pass.
 struct Step<'a> {
     open: &'a Open,
     pass: &'a mut Pass,

@@ -25,7 +25,7 @@ use place::settle;
 
 /// Files that one round of the flusher makes durable together.
 const ROUND: usize = 16;
-/// How far a blob has come.
+/// The progress of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// A caller is still writing it.
@@ -71,7 +71,7 @@ impl State {
     }
 }
 
-/// What the index does not say yet of a blob.
+/// Facts about a blob that the index does not have yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Leaving {
     pub(crate) evicting: bool,
@@ -85,7 +85,7 @@ impl Leaving {
     }
 }
 
-/// What the committer announces.
+/// Blobs for the committer to announce.
 #[derive(Debug, Default)]
 pub(crate) struct Staging {
     pub(crate) small: Vec<Blob>,
@@ -98,7 +98,7 @@ impl Staging {
     }
 }
 
-/// Whether a blob may be written.
+/// The answer to a caller who would write a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
     Go,
@@ -226,7 +226,7 @@ impl Stage {
         self.lock().outstanding
     }
 
-    /// One round: some files synced, renamed, and their directories synced, each once. An error
+    /// Makes some files durable: they are synced and renamed, and their directories synced, each once. An error
     /// is a sync that failed; after one, files are `refused`, and only removed.
     pub(crate) fn flush_files(
         &self,
@@ -433,7 +433,7 @@ impl Stage {
         self.lock().evicting.contains(address)
     }
 
-    /// Whether the blob that the index has in this row is known to be damaged.
+    /// True if the blob that the index has in this row is known to be damaged.
     pub(crate) fn is_damaged(&self, address: &Address, row: &ChunkRow) -> bool {
         self.lock().is_damaged(address, row)
     }

@@ -1,11 +1,11 @@
-//! What the store tells about itself.
+//! Figures and reports of a store.
 
 use std::sync::Arc;
 
 use crate::disk::Space;
 use crate::{Away, Quota, Room};
 
-/// Whether a blob is in the store.
+/// The state of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChunkState {
     /// Durable and readable.
@@ -21,7 +21,7 @@ pub enum ChunkState {
     Quarantined,
 }
 
-/// What [`crate::Store::stage`] did.
+/// The outcome of [`crate::Store::stage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Staged {
     /// The blob was taken.
@@ -48,7 +48,7 @@ pub type WriterEnd = ([u8; 40], u64, [u8; 32]);
 /// All records of a store in two figures; see [`crate::Store::record_totals`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RecordTotals {
-    /// How many there are.
+    /// The number of records.
     pub count: u64,
     /// The sum of their hashes as 256-bit little-endian numbers, modulo 2^256. It does not depend on
     /// the order in which they came.
@@ -64,7 +64,7 @@ pub struct DamagedRecord {
     pub writer: [u8; 40],
     /// Its number among those of its writer.
     pub n: u64,
-    /// What is wrong with its entry.
+    /// The fault of its entry.
     pub what: String,
 }
 
@@ -99,11 +99,11 @@ pub struct Stats {
     /// Bytes that the store may have in all, as of now: its hard quota, or what it has and what the
     /// disk has left above the reserve, whichever is less.
     pub limit_bytes: u64,
-    /// What the store may take.
+    /// The room that the store may take.
     pub quota: Quota,
-    /// What the disk has left, as of now; `None` if it does not say.
+    /// Space that the disk has left, as of now; `None` if it does not say.
     pub disk: Option<Space>,
-    /// Whether there is room for more, as of now.
+    /// The answer to whether there is room for more, as of now.
     pub room: Room,
     /// The directory of the files of blobs, if it was away when it was looked at last. Figures of
     /// blobs are as of when it was there.
@@ -118,14 +118,14 @@ pub struct Stats {
     pub groups: u64,
     /// Batches in those groups.
     pub batches: u64,
-    /// How far scrubbing has come.
+    /// The progress of scrubbing.
     pub scrub: ScrubProgress,
     /// Seconds that the store has been open in all its life, as far as it was told: see
     /// [`crate::Store::add_uptime`].
     pub uptime: u64,
 }
 
-/// How far scrubbing has come; see [`crate::scrub::Scrubber`].
+/// The progress of scrubbing; see [`crate::scrub::Scrubber`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ScrubProgress {
@@ -144,7 +144,7 @@ pub struct ScrubProgress {
     pub suspects: u64,
 }
 
-/// What opening the store found and did.
+/// The findings of opening the store, and what it did about them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenReport {

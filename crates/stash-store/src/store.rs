@@ -59,13 +59,13 @@ impl Store {
         self.open.ground.format.store_id
     }
 
-    /// How often the store was opened, this time included. Durable: compare it with a count kept
+    /// The number of times that the store was opened, this time included. Durable: compare it with a count kept
     /// elsewhere to notice that the directory was restored from a copy.
     pub fn opens(&self) -> u64 {
         self.open.commits.opens
     }
 
-    /// What opening found and did.
+    /// The report of the opening.
     pub fn open_report(&self) -> &OpenReport {
         &self.open.report
     }
@@ -100,7 +100,7 @@ impl Store {
         self.open.commits.reclaim(Reclaim::Uptime(uptime)).map(drop)
     }
 
-    /// What a collection would give back now. Reads the index, and changes nothing.
+    /// Forecasts what a collection would give back now. Reads the index, and changes nothing.
     pub fn collectable(&self, options: &CollectOptions) -> Result<Collectable, ReadError> {
         collect::forecast(&self.open, options)
     }

@@ -38,7 +38,7 @@ pub(crate) struct StrayFile {
     pub(crate) address: Option<Address>,
 }
 
-/// What one step of removing did.
+/// The results of one step of removing.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Removed {
     pub(crate) files: u64,
@@ -208,7 +208,7 @@ fn remove_if_there(open: &Open, path: &Path) -> Result<bool, IoError> {
     }
 }
 
-/// What a file is; no blob if it is too long for one, or cannot be read. `None` if it is gone.
+/// Identifies a file; no blob if it is too long for one, or cannot be read. `None` if it is gone.
 fn identify(open: &Open, path: &Path) -> Result<Option<StrayFile>, ReadError> {
     let stray = |len, address| Ok(Some(StrayFile { path: path.to_owned(), len, address }));
     let file = match open.ground.files.see(path)? {

@@ -31,9 +31,9 @@ const REMOVED: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Upkeep {
     pub(crate) work: Arc<Work>,
-    /// One at a time writes files of the index.
+    /// Held by the one thread that writes files of the index.
     writing: Mutex<()>,
-    /// One at a time removes files of collected blobs. Taken after `writing`.
+    /// Held by the one thread that removes files of collected blobs. Taken after `writing`.
     removing: Mutex<()>,
     /// Segments that a collection is writing again: each for one collection at a time.
     compacting: Mutex<BTreeSet<u64>>,

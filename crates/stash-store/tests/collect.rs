@@ -1,4 +1,4 @@
-//! What nothing needs any more goes, and what is needed stays.
+//! Collections: blobs that nothing needs any more go, and those that are needed stay.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -13,7 +13,7 @@ use stash_store::{Address, CollectOptions, Disk, MemDisk, OpenError, Options, St
 /// Where the features lie in FORMAT that a reader must know.
 const INCOMPATIBLE: usize = 40;
 
-/// One for each format that was ever released.
+/// A store of each format that was ever released.
 const FIXTURES: [&str; 2] = ["v1", "v2"];
 
 fn contents(disk: &MemDisk, path: &Path) -> Vec<u8> {

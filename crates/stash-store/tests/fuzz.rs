@@ -1,4 +1,4 @@
-//! What fuzzers run over the whole store, without a fuzzer.
+//! The targets of fuzzers over the whole store, without a fuzzer.
 
 use stash_fuzz::{Corpus, seed};
 

@@ -51,7 +51,7 @@ fn on(disk: &MemDisk, options: &Options) -> Options {
     Options { disk: Arc::new(disk.clone()), ..options.clone() }
 }
 
-/// Whether a finding is about this file.
+/// True if a finding is about this file.
 fn names(finding: &Finding, path: &Path, stock: &Stock) -> bool {
     let part = path.strip_prefix(dir()).unwrap().components().next().unwrap();
     match part.as_os_str().to_str().unwrap() {
@@ -82,7 +82,7 @@ fn heal(store: &Store, stock: &Stock, findings: &[Finding]) {
     assert_eq!(store.stats().scrub.suspects, 0, "after {findings:?}");
 }
 
-/// One bit of one file flips, while the store is open or closed. Says what the file is.
+/// Flips one bit of one file, while the store is open or closed. Says which file that is.
 fn flip(disk: &MemDisk, options: &Options, stock: &Stock, path: &Path, bit: u64, open: bool) {
     let context = format!("{} bit {bit}, store open: {open}", path.display());
     let copy = disk.fork(bit);

@@ -1,4 +1,4 @@
-//! One suite, on every disk and with both committers.
+//! A suite that runs on every disk and with both committers.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -1,4 +1,4 @@
-//! What a tree answers.
+//! Answers of a tree.
 
 use super::*;
 use stash_disk::RealDisk;

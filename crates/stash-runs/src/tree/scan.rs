@@ -18,14 +18,14 @@ const PAGE_BYTES: u64 = 256 * 1024;
 /// Takes keys and values, until it says false.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> bool + 'a;
 
-/// What a scan goes through.
+/// The entries that a scan goes through.
 struct Range<'a> {
     /// Changes on top of everything.
     over: &'a Changes,
     prefix: &'a [u8],
 }
 
-/// What a page of a scan is read from.
+/// The source of a page of a scan.
 struct Page {
     from: Vec<u8>,
     /// Entries that it has at most.

@@ -14,7 +14,7 @@ use crate::writer::RunWriter;
 /// Entries that are merged before something else may be done.
 const MEANWHILE: u64 = if cfg!(any(test, shuttle)) { 8 } else { 4096 };
 
-/// How a run came out that was to be written.
+/// The outcome of writing a run.
 enum Outcome {
     Written(Arc<Run>),
     /// It would have had no entries.

@@ -1,4 +1,4 @@
-//! What the tests and the fuzz target share.
+//! Helpers that the tests and the fuzz target share.
 #![allow(
     dead_code,
     unreachable_pub,

@@ -13,7 +13,7 @@ const RECORD: usize = 300;
 /// Blobs that are committed together.
 const BATCH: u64 = 64;
 
-/// What was stored, and what was dropped again.
+/// Records and blobs that were stored, and those that were dropped again.
 pub(crate) struct Filled {
     /// Bytes of blobs that nothing names any more.
     pub(crate) dead_bytes: u64,

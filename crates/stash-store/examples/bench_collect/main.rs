@@ -1,4 +1,4 @@
-//! What a collection gives back, and what it costs those who commit beside it.
+//! Room that a collection gives back, and its cost for those who commit beside it.
 //!
 //! ```text
 //! cargo run --release -p stash-store --example bench_collect -- [DIR] [--json]
@@ -64,7 +64,7 @@ struct Arguments {
     json: bool,
 }
 
-/// What one side of a round measured.
+/// Figures of one side of a round.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 struct Side {
     commits: u64,
@@ -132,7 +132,7 @@ fn round(arguments: &Arguments, dir: &Path, seed: u64) -> Outcome<Round> {
     })
 }
 
-/// One collection.
+/// A collection, with what it gave back.
 #[derive(Debug, Default)]
 struct Cycle {
     collected: Collected,

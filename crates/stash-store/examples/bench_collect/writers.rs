@@ -1,4 +1,4 @@
-//! Those who commit all the time.
+//! Writers who commit all the time.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;

@@ -9,7 +9,7 @@ use crate::measure::object::Object;
 use crate::measure::{Outcome, process};
 use crate::{Arguments, Trial};
 
-/// What the clients saw.
+/// Figures that the clients saw.
 pub(crate) struct Drive {
     took: Duration,
     waits: Histogram,

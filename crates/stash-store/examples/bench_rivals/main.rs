@@ -83,7 +83,7 @@ impl Side {
     }
 }
 
-/// One side in one round.
+/// A round of one side.
 #[derive(Debug, Serialize, Deserialize)]
 struct Trial {
     seconds: f64,
@@ -127,7 +127,7 @@ fn main() -> Outcome<()> {
     report.document(&table::document(&arguments, &trials))
 }
 
-/// One side in a process of its own.
+/// Runs one side in a process of its own.
 fn one(side: Side, arguments: &Arguments) -> Outcome<Trial> {
     ballast(&arguments.dir, BALLAST_COPIES * arguments.objects * arguments.size as u64)?;
     measure::process::ask(&["--side".into(), side.name().into()])

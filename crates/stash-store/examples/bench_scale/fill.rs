@@ -22,7 +22,7 @@ use crate::{Arguments, open_store};
 /// The size of store that a larger one is compared with.
 pub(crate) const MILLION: u64 = 1_000_000;
 
-/// How the fill went.
+/// Figures of the fill.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Filled {
     pub(crate) objects: u64,
@@ -35,7 +35,7 @@ pub(crate) struct Filled {
     pub(crate) peak_rss: u64,
 }
 
-/// How many objects there were, how many seconds after the start.
+/// The number of objects, so many seconds after the start.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Mark {
     pub(crate) objects: u64,

@@ -13,7 +13,7 @@ const FEWEST: u64 = 1000;
 /// to this many: at 1 KiB, past one checkpoint of the index.
 const MOST: u64 = 20_000;
 
-/// What a killed writer had said.
+/// State that a killed writer had reported.
 pub(crate) struct Killed {
     pub(crate) filled: Filled,
     /// Numbers of the objects that were acknowledged after the fill.

@@ -52,7 +52,7 @@ struct Arguments {
     /// Objects to fill the store with
     #[arg(long, default_value_t = 1_000_000)]
     objects: u64,
-    /// What an object is
+    /// Kind of the objects
     #[arg(long, value_enum, default_value_t = Kind::Record)]
     kind: Kind,
     /// Threads that put
@@ -61,7 +61,7 @@ struct Arguments {
     /// Bytes of an object
     #[arg(long, default_value_t = 1024)]
     size: usize,
-    /// How often the writer is killed
+    /// Number of times that the writer is killed
     #[arg(long, default_value_t = 3)]
     kills: u64,
     /// Random reads of each sort
@@ -79,7 +79,7 @@ struct Arguments {
     /// Print one JSON document; the table goes to stderr
     #[arg(long)]
     json: bool,
-    /// What this process does for the one that measures
+    /// Work of this process for the one that measures
     #[arg(long, hide = true)]
     step: Option<Step>,
     /// Number of the first object that `--step fill` stores
@@ -116,7 +116,7 @@ impl Kind {
         Ok(())
     }
 
-    /// How many there are.
+    /// Counts the objects.
     fn count(self, store: &Store) -> u64 {
         let stats = store.stats();
         match self {
@@ -206,7 +206,7 @@ fn fill_and_kill(arguments: &Arguments, report: Report) -> Outcome<(Filled, Vec<
     Ok((first.ok_or("no round")?, opens))
 }
 
-/// What the writer left behind is on disk, so that an open does not wait for it.
+/// Makes what the writer left behind durable, so that an open does not wait for it.
 fn settle(arguments: &Arguments) -> Outcome<()> {
     rustix::fs::sync();
     if arguments.cold { forget(&arguments.store()) } else { Ok(()) }

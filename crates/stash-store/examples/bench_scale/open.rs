@@ -15,7 +15,7 @@ use crate::{Arguments, Kind, open_store};
 /// Objects of the fill that are looked for, at random; all of them are counted.
 const SAMPLE: u64 = 20_000;
 
-/// How an open went.
+/// Figures of an open.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Opened {
     pub(crate) seconds: f64,
@@ -88,7 +88,7 @@ fn check(store: &Store, arguments: &Arguments) -> Outcome<u64> {
 }
 
 impl Kind {
-    /// Whether the store gives back exactly this object.
+    /// True if the store gives back exactly this object.
     pub(crate) fn is_there(self, store: &Store, object: Object) -> Outcome<bool> {
         match self {
             Kind::Record => {

@@ -27,7 +27,7 @@ pub(crate) struct Reads {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Figure {
-    /// One after the other, what makes the keys left out.
+    /// Lookups a second, one after the other; making the keys is left out.
     pub(crate) per_second: f64,
     pub(crate) latency: Latency,
 }

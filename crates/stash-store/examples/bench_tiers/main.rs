@@ -48,7 +48,7 @@ struct Arguments {
     /// A directory on the disk to measure; made if it is missing
     #[arg(default_value = "target/bench_tiers")]
     dir: PathBuf,
-    /// What to measure; all of it if not given
+    /// Parts to measure; all of them if not given
     #[arg(long, value_enum, value_delimiter = ',')]
     part: Vec<Part>,
     /// Sizes in KiB instead of those built in, ascending; `inline` takes those up to 32
@@ -82,7 +82,7 @@ struct Arguments {
     /// Print one JSON document; the tables go to stderr
     #[arg(long)]
     json: bool,
-    /// What this process does for the one that measures
+    /// Work of this process for the one that measures
     #[arg(long, hide = true, requires = "place")]
     step: Option<Step>,
     /// A directory for a step
@@ -113,13 +113,13 @@ enum Step {
     RecordBlob,
 }
 
-/// One step in one round.
+/// A round of one step.
 #[derive(Debug, Serialize, Deserialize)]
 struct Trial {
     seconds: f64,
     objects: u64,
     bytes: u64,
-    /// What the directory grew by; zeros for reads.
+    /// Bytes by which the directory grew; zeros for reads.
     grown: Footprint,
     written: u64,
     peak_rss: u64,

@@ -16,7 +16,7 @@ use crate::measure::{Outcome, process};
 use crate::tiers::on_threads;
 use crate::{Arguments, Trial};
 
-/// How files and their names become durable.
+/// Ways to make files and their names durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Policy {
     /// `fdatasync` of each file, renames, `fsync` of each directory.

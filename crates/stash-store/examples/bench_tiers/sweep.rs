@@ -16,7 +16,7 @@ const BALLAST_COPIES: u64 = 2;
 /// Ballast for a record beside its inline bytes.
 const RECORD_BALLAST: u64 = 1024;
 
-/// What a record can hold with everything else that is in it.
+/// Content that fits into a record beside everything else that is in it.
 const MOST_INLINE_KIB: u64 = 32;
 
 /// All trials with blobs of one size.
@@ -89,7 +89,7 @@ fn sweep(
     Ok(rows)
 }
 
-/// One step in a process of its own.
+/// Runs one step in a process of its own.
 fn one(step: Step, kib: u64, dir: &Path) -> Outcome<Trial> {
     let name = step.to_possible_value().ok_or("no name")?.get_name().to_owned();
     let bytes = bytes_of(kib).to_string();

@@ -7,7 +7,7 @@ use crate::measure::{mib, rounded};
 use crate::sweep::Row;
 use crate::{Arguments, Step, Trial};
 
-/// What is still as good as equal: a file can be removed, room in the log cannot be given back alone.
+/// The share up to which a tier counts as equal: a file can be removed, room in the log cannot be given back alone.
 const NEARLY: f64 = 0.9;
 
 fn mib_s(row: &Row, step: Step) -> f64 {

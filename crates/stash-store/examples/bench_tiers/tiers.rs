@@ -102,7 +102,7 @@ fn make_dirs(chunks: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// What `put` stored, in random order.
+/// Reads everything that `put` stored, in random order.
 pub(crate) fn read(tier: Tier, dir: &Path, arguments: &Arguments) -> Outcome<Trial> {
     let objects = arguments.blobs();
     let mut addresses: Vec<Address> =

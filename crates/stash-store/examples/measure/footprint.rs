@@ -1,4 +1,4 @@
-//! What a directory takes on the disk.
+//! Room that a directory takes on the disk.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -35,7 +35,7 @@ impl Footprint {
         Ok(sum)
     }
 
-    /// What came since an earlier look at the same directory.
+    /// The growth since an earlier look at the same directory.
     pub fn since(self, before: Footprint) -> Footprint {
         Footprint {
             inodes: self.inodes.saturating_sub(before.inodes),

@@ -9,7 +9,7 @@ const FINE: u64 = 32;
 /// Enough for any `u64`: one bucket for each nanosecond below 32, then 32 for each doubling.
 const BUCKETS: usize = 60 * 32;
 
-/// How many waits took how long.
+/// Counts waits by how long they took.
 #[derive(Debug, Clone)]
 pub struct Histogram {
     counts: Vec<u64>,

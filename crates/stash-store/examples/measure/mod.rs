@@ -1,4 +1,4 @@
-//! What the benches of this crate share: memory made equal, figures of process and directory.
+//! Tools that the benches of this crate share: memory made equal, figures of process and directory.
 #![allow(
     dead_code,
     unreachable_pub,

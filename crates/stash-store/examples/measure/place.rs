@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::Outcome;
 
-/// How the directory of a run is called, before the number of the process.
+/// The beginning of the name of a run's directory; the number of the process follows.
 const RUN: &str = "stash-bench-";
 
 /// A directory for one run, removed with all that is in it when dropped. One run at a time.

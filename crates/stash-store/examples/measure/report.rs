@@ -31,7 +31,7 @@ impl Report {
     }
 }
 
-/// What a step in a process of its own hands back.
+/// Prints the result of a step in a process of its own.
 pub fn hand_back(value: &impl Serialize) -> Outcome<()> {
     Ok(writeln!(stdout(), "{}", serde_json::to_string(value)?)?)
 }

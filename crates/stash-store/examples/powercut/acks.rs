@@ -1,4 +1,4 @@
-//! What a user was about to do and what it was told, a line each, on a disk that is not cut.
+//! A journal of what a user was about to do and was told, a line each, on a disk that is not cut.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{File, OpenOptions};
@@ -21,7 +21,7 @@ use crate::user::Failure;
 pub(crate) struct Acks {
     file: File,
     pub(crate) created: bool,
-    /// How often the store had been opened when it last said so.
+    /// The count of opens, as the store last reported it.
     pub(crate) opens: u64,
     /// Steps acknowledged, or found done.
     pub(crate) last: u64,

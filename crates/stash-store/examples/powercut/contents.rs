@@ -1,4 +1,4 @@
-//! What is stored: everything follows from a number, so that two processes agree on it.
+//! Contents: everything follows from a number, so that two processes agree on it.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! What a store shows, in plain maps.
+//! The contents of a store, in plain maps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -8,7 +8,7 @@ use stash_store::{ChunkState, Store};
 use crate::contents::{self, BLOBS, NAMES};
 use crate::user::Failure;
 
-/// What a store shows, of everything that there can be in it.
+/// Everything that a store can show.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Model {
     /// Rows and their values.
@@ -55,7 +55,7 @@ impl Model {
         Ok(seen)
     }
 
-    /// How `seen` differs from this, if it does: one thing is enough. Blobs in `maybe` may be
+    /// The difference between this and `seen`, if there is one: one thing is enough. Blobs in `maybe` may be
     /// there or not.
     pub(crate) fn difference(&self, seen: &Model, maybe: &BTreeSet<u64>) -> Option<String> {
         let back = seen.blobs.difference(&self.blobs).find(|b| !maybe.contains(b));

@@ -1,4 +1,4 @@
-//! What a user can do to a store: one table, which is all that the others know of it.
+//! Operations that a user can do to a store: one table, which is all that the others know of it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,14 +10,14 @@ use crate::contents::{self, BLOBS, Random};
 use crate::model::Model;
 use crate::user::Failure;
 
-/// One thing done to a store. Its numbers say all of it, the bytes too.
+/// An operation on a store. Its numbers say all of it, the bytes too.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operation {
     pub(crate) kind: &'static Kind,
     pub(crate) numbers: [u64; 2],
 }
 
-/// What a draft of the next steps knows.
+/// Facts from which the next steps are drawn.
 #[derive(Debug)]
 pub(crate) struct Draft {
     /// The store after all steps drafted so far.
@@ -25,7 +25,7 @@ pub(crate) struct Draft {
     /// Blobs staged or evicted by steps that are under way together: they come one after the
     /// other, but what is staged for a later one may be there before an earlier one is.
     pub(crate) touched: BTreeSet<u64>,
-    /// Whether kinds that remove are left out.
+    /// True if kinds that remove are left out.
     pub(crate) only_adds: bool,
 }
 
@@ -33,15 +33,15 @@ pub(crate) struct Draft {
 #[derive(Debug)]
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
-    /// How often it is drawn, beside the others.
+    /// The weight with which it is drawn, beside the others.
     weight: u64,
-    /// Whether it gives back room on the disk.
+    /// True if it gives back room on the disk.
     removes: bool,
     /// Draws the numbers. `None` where there is nothing to do it to.
     draw: fn(&mut Random, &mut Draft) -> Option<[u64; 2]>,
     /// Does it, or adds it to the batch.
     perform: fn(&Store, Batch, [u64; 2]) -> Result<Batch, Failure>,
-    /// What the store shows afterwards.
+    /// The change of what the store shows.
     pub(crate) apply: fn(&mut Model, [u64; 2]),
 }
 

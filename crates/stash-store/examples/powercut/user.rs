@@ -28,7 +28,7 @@ pub(crate) struct User {
     only_adds: bool,
     /// `None` only while it is opened again.
     store: Option<Store>,
-    /// What was found when the store was first opened.
+    /// The report of the first opening.
     report: OpenReport,
     under_way: u64,
     found_done: u64,
@@ -170,7 +170,7 @@ impl User {
         self.acks.last
     }
 
-    /// What the first opening found, in words for a program.
+    /// The report of the first opening, in words for a program.
     pub(crate) fn findings(&self) -> String {
         format!(
             "under_way={} found_done={} replayed={} torn_bytes={} tmp_removed={} rebuilt={}",

@@ -32,7 +32,7 @@ pub(crate) struct MoveItem {
     pub(crate) op: Op,
     pub(crate) sequence: u64,
     pub(crate) place: Place,
-    /// What follows the fields that `op` has: a record's or a blob's bytes.
+    /// Bytes behind the fields that `op` has: of a record or a blob.
     pub(crate) payload: Vec<u8>,
 }
 

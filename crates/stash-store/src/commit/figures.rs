@@ -13,7 +13,7 @@ const DAMAGE: usize = 64;
 pub(crate) struct Figures {
     pub(crate) state: State,
     pub(crate) segments: u64,
-    /// Those of them that are part of the log.
+    /// The segments that are part of the log.
     pub(crate) log: BTreeSet<u64>,
     pub(crate) log_bytes: u64,
     pub(crate) damage: Vec<String>,

@@ -1,4 +1,4 @@
-//! One group: what is staged, then batches, each whole or not at all.
+//! A group: what is staged, then batches, each whole or not at all.
 
 mod reclaim;
 
@@ -75,7 +75,7 @@ pub(super) struct Built<'a> {
     evicted_files: Vec<Address>,
     /// Blobs that cannot be staged, nor are here, until the group has been written.
     pub(super) leaving: Vec<Address>,
-    /// Those collected that have a file: they cannot be staged until that is removed.
+    /// Blobs collected that have a file: they cannot be staged until that is removed.
     pub(super) doomed: Vec<Address>,
     /// Segments that are no longer part of the log.
     pub(super) retired: Vec<u64>,
@@ -208,7 +208,7 @@ impl<'a> Built<'a> {
         sequence
     }
 
-    /// One batch: checked first, then written and applied.
+    /// Takes in a batch: it is checked first, then written and applied.
     fn batch(
         &mut self,
         tables: &mut Tables<'_>,

@@ -3,7 +3,7 @@
 use super::op::REF;
 use crate::{Address, Ref};
 
-/// What is left to read. `None` where it is too short, or what stands there is no such field.
+/// Bytes left to read. `None` where they are too few, or are no such field.
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {

@@ -48,7 +48,7 @@ impl Witness {
         }
     }
 
-    /// Whether an entry with this sequence number says what the row says.
+    /// True if an entry with this sequence number says what the row says.
     pub(crate) fn agrees(&self, op: &Op, sequence: u64) -> bool {
         match (self, op) {
             (_, Op::Moved { sequence, op }) => self.agrees(op, *sequence),
@@ -171,7 +171,7 @@ impl Index {
         }))
     }
 
-    /// Whether a record is found by all that its entry says: order, name, writer, and blobs.
+    /// True if a record is found by all that its entry says: order, name, writer, and blobs.
     pub(crate) fn finds(&self, op: &Op, found: &Located) -> Result<bool, IndexError> {
         let op = if let Op::Moved { op, .. } = op { op } else { op };
         let Op::Record { hash, name, writer, n, refs } = op else {

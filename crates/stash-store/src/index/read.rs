@@ -194,12 +194,12 @@ impl Index {
         self.page(&from, &under, limit, row_of)
     }
 
-    /// Whether a record or a manifest names the blob.
+    /// True if a record or a manifest names the blob.
     pub(crate) fn is_needed(&self, address: &Address) -> Result<bool, IndexError> {
         self.peek(|tables| tables.is_needed(address))
     }
 
-    /// Who names a blob, next to it: records (false) and manifests (true), at most `limit`.
+    /// The referrers next to a blob: records (false) and manifests (true), at most `limit`.
     pub(crate) fn named_by(
         &self,
         address: &Address,
@@ -235,7 +235,7 @@ impl Index {
         })
     }
 
-    /// What a manifest still refers to. Reads all references: for a manifest whose entry is damaged.
+    /// The blobs that a manifest still refers to. Reads all references: for a manifest whose entry is damaged.
     pub(crate) fn children_of(&self, manifest: &Address) -> Result<Vec<Ref>, IndexError> {
         let mut refs = Vec::new();
         self.tree.scan_prefix(&[table::REFS], &mut |key, value| {

@@ -1,4 +1,4 @@
-//! Who names a blob.
+//! Records and manifests that name a blob.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,7 +7,7 @@ use super::tables::{BY_MANIFEST, BY_RECORD, key, table};
 use super::write::Tables;
 use crate::Address;
 
-/// What names one blob, next to it.
+/// The referrers of one blob, next to it.
 #[derive(Clone, Default)]
 struct Next {
     records: Vec<[u8; 32]>,

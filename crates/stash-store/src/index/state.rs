@@ -1,4 +1,4 @@
-//! How far the index has come, its sums, and what each segment of the log is still good for.
+//! The position of the index in the log, its sums, and the use of each segment of the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +49,7 @@ fn words(hash: &[u8; 32]) -> impl Iterator<Item = u64> {
     hash.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word))
 }
 
-/// How far the index has come, and its sums.
+/// The position of the index in the log, and its sums.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct State {
     /// Everything in the log before it is in the index.
@@ -64,7 +64,7 @@ pub(crate) struct State {
     pub(crate) chunks: u64,
     /// Bytes of all blobs that are here.
     pub(crate) bytes: u64,
-    /// Those of them that lie in files of their own.
+    /// Bytes of the blobs that lie in files of their own.
     pub(crate) file_bytes: u64,
     pub(crate) evicted: u64,
     pub(crate) quarantined: u64,
@@ -79,7 +79,7 @@ pub(crate) struct Waste {
     pub(crate) absent: u64,
 }
 
-/// What each segment of the log is still good for.
+/// The use that there still is for each segment of the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) waste: BTreeMap<u64, Waste>,
@@ -128,7 +128,7 @@ impl Usage {
     }
 }
 
-/// What goes with a checkpoint of the index.
+/// State that goes with a checkpoint of the index.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) state: State,

@@ -40,7 +40,7 @@ pub(super) fn key(table: u8, parts: &[&[u8]]) -> Vec<u8> {
     key
 }
 
-/// What the index knows of a blob. Each state names the entry of the log that says so.
+/// The state of a blob. Each names the entry of the log that says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChunkRow {
     /// In a file of its own.
@@ -122,7 +122,7 @@ impl ChunkRow {
 pub(crate) struct ManifestRow {
     /// The entry that says what it names.
     pub(crate) place: Place,
-    /// How many blobs it names.
+    /// The number of blobs it names.
     pub(crate) count: u32,
     /// Once it is dead: how many of them it refers to no longer, and since when it was unnamed.
     pub(crate) dying: Option<(u32, u64)>,

@@ -67,7 +67,7 @@ impl<'t> Tables<'t> {
         self.decoded(&key(table::UNNAMED, &[address.as_bytes()]), decode)
     }
 
-    /// Whether a record or a manifest names the blob.
+    /// True if a record or a manifest names the blob.
     pub(crate) fn is_needed(&self, address: &Address) -> Result<bool, IndexError> {
         let mut found = false;
         self.under(&key(table::REFS, &[address.as_bytes()]), &mut |_| {
@@ -77,7 +77,7 @@ impl<'t> Tables<'t> {
         Ok(found)
     }
 
-    /// Whether a file that lies in its place, and is right, is to be taken back: the blob was found
+    /// True if a file that lies in its place, and is right, is to be taken back: the blob was found
     /// damaged, or nothing is known of it and something names it. What was evicted or collected
     /// stays so: a cut between the entry and the unlink leaves such a file.
     pub(crate) fn wants_back(
@@ -93,7 +93,7 @@ impl<'t> Tables<'t> {
         }
     }
 
-    /// What dropping a record takes, without its entry in the log. Reads most of the index: for an
+    /// The entry that drops a record, made without the record's own. Reads most of the index: for an
     /// entry that is damaged.
     pub(crate) fn drop_of(&self, hash: &[u8; 32], sequence: u64) -> Result<Op, IndexError> {
         let order = sequence.to_be_bytes();
@@ -127,7 +127,7 @@ impl<'t> Tables<'t> {
         self.decoded(key, |value| place(value).map(|(place, _)| place))
     }
 
-    /// Whether the entry at `at` is what the index goes by. Entries that say that something is
+    /// True if the entry at `at` is what the index goes by. Entries that say that something is
     /// gone are not for the index to judge.
     pub(crate) fn goes_by(&self, op: &Op, at: Place) -> Result<bool, IndexError> {
         let place = match op {

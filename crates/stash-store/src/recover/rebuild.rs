@@ -21,14 +21,14 @@ use super::directory::{
 use super::open::{Opened, assemble};
 use super::segments::{self, Found};
 
-/// What was done before the index was made anew.
+/// The steps done before the index was made anew.
 #[derive(Debug, Default)]
 pub(crate) struct Salvaged {
     /// Why FORMAT was restored from the log, if it was.
     pub(crate) format_restored: Option<String>,
     /// The log had no segment left, and was begun anew.
     pub(crate) log_begun: bool,
-    /// What the old index went by an entry of the log for that cannot be read any more.
+    /// Rows of the old index that went by an entry of the log which cannot be read any more.
     pub(crate) lost: Listed<String>,
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Found {
     pub(super) len: u64,
     /// 0 if its header cannot be read.
     pub(super) first_sequence: u64,
-    /// Those in its copy of FORMAT; `None` if that is damaged.
+    /// Features in its copy of FORMAT; `None` if that is damaged.
     pub(super) features: Option<Features>,
 }
 

@@ -47,7 +47,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Whether a file has its length, and the bytes that its address names.
+    /// True if a file has its length, and the bytes that its address names.
     fn is_right(
         &mut self,
         address: &Address,

@@ -239,7 +239,7 @@ impl Step<'_> {
     }
 }
 
-/// What is wrong with the end of a segment, where reading found nothing more at `at`.
+/// The fault at the end of a segment, where reading found nothing more at `at`.
 fn end_of(batch: &Batch, at: u64, len: u64) -> Option<Damage> {
     let what = if at < len {
         return Some((at..len, "no entry can be found in it".to_owned()));

@@ -1,4 +1,4 @@
-//! How far scrubbing has come, and the file that remembers it.
+//! The position of scrubbing, and the file that remembers it.
 
 use std::io;
 
@@ -15,7 +15,7 @@ pub(super) const KEPT: usize = 100;
 /// Bytes of the file at most: two passes' findings of at most 1,059 bytes each, and the rest.
 const MAX_FILE: u64 = 256 * 1024;
 
-/// What comes next.
+/// The next part to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) enum Cursor {
     #[default]
@@ -79,13 +79,13 @@ impl Pass {
         };
     }
 
-    /// What SCRUB says; the start of the first pass if there is none, or it cannot be used.
+    /// Reads SCRUB; the start of the first pass if there is none, or it cannot be used.
     pub(super) fn load(files: &Files, store_id: &[u8; 16]) -> Pass {
         let bytes = read(files).ok().flatten();
         bytes.and_then(|bytes| Pass::decode(&bytes, store_id)).unwrap_or_default()
     }
 
-    /// What is wrong with SCRUB on disk, if something is.
+    /// The fault of SCRUB on disk, if it has one.
     pub(super) fn inspect(files: &Files, store_id: &[u8; 16]) -> Option<String> {
         match read(files) {
             Ok(None) => None,
@@ -184,7 +184,7 @@ fn read(files: &Files) -> io::Result<Option<Vec<u8>>> {
 
 #[cfg(test)]
 impl Pass {
-    /// One for every cursor.
+    /// A pass for every cursor.
     pub(crate) fn samples() -> Vec<Pass> {
         let address = Address::of(b"a");
         let finding = Finding::Chunk { address, what: "it is too short".to_owned() };

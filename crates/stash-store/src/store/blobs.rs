@@ -24,7 +24,7 @@ impl Store {
         self.open.stage_in(blob, &mut None)
     }
 
-    /// Whether a blob is here, and if not, why.
+    /// The state of a blob: here, or why not.
     pub fn chunk_state(&self, address: &Address) -> Result<ChunkState, ReadError> {
         Ok(self.open.states(&[*address])?[0])
     }
@@ -34,7 +34,7 @@ impl Store {
         self.open.here(addresses)
     }
 
-    /// How often blobs have left the store (evicted, collected, found damaged) since it was opened;
+    /// The number of times that blobs have left the store (evicted, collected, found damaged) since it was opened;
     /// see [`Batch::none_lost_since`](crate::Batch::none_lost_since).
     pub fn losses(&self) -> u64 {
         self.open.health.losses()

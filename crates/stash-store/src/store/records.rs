@@ -26,7 +26,7 @@ impl Store {
         Ok(self.open.ground.index().hashes_under(prefix, visit)?)
     }
 
-    /// How many records there are, and the sum of their hashes, as of the last commit. Two stores
+    /// The number of records, and the sum of their hashes, as of the last commit. Two stores
     /// in which they are equal have the same records, unless somebody chose hashes to that end.
     pub fn record_totals(&self) -> RecordTotals {
         let state = self.open.commits.figures().state;

@@ -19,7 +19,7 @@ impl Store {
         self.open.ground.look()
     }
 
-    /// What the last look found, if the directory of the files of blobs is away.
+    /// The result of the last look, if the directory of the files of blobs is away.
     pub fn away(&self) -> Option<Away> {
         self.open.ground.files.chunks.is_away()
     }
@@ -40,7 +40,7 @@ impl Store {
         Scrubber::new(Arc::clone(&self.open), Arc::clone(&self.scrub))
     }
 
-    /// What scrubbing found in this pass and the last, oldest first: of each pass the first 100
+    /// The findings of scrubbing in this pass and the last, oldest first: of each pass the first 100
     /// findings. They survive the end of the process, if not always a power cut.
     pub fn scrub_findings(&self) -> Vec<Finding> {
         self.scrub.findings()

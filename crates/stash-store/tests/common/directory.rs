@@ -102,7 +102,7 @@ fn refused(error: &OpenError) {
     assert!(!matches!(error, OpenError::Locked { .. }), "{error}");
 }
 
-/// One change of one file, durable at once. What the disk refuses is no change.
+/// Makes one change of one file, durable at once. A change that the disk refuses is none.
 fn change(disk: &MemDisk, script: &mut Script) {
     let files = disk.files();
     let (path, len) = pick(&files, script);

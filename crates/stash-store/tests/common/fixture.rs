@@ -1,4 +1,4 @@
-//! What the fixture stores hold, and how they are made.
+//! The contents of the fixture stores, and the making of them.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

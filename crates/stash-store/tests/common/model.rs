@@ -11,13 +11,13 @@ use stash_store::{
 use super::choices::Choices;
 use super::{Random, read, record};
 
-/// What a store shows.
+/// The contents of a store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Model {
     pub rows: BTreeMap<Vec<u8>, Vec<u8>>,
     pub records: BTreeMap<[u8; 32], Vec<u8>>,
     pub chunks: BTreeMap<Address, Vec<u8>>,
-    /// What the store does not show: which blobs a record names, and which a manifest does.
+    /// The references that the store does not show: which blobs a record names, and which a manifest does.
     pub named: BTreeMap<[u8; 32], Vec<Address>>,
     pub manifests: BTreeMap<Address, Vec<Address>>,
 }
@@ -60,13 +60,13 @@ pub struct User {
     random: Box<dyn Choices>,
     /// Acknowledged.
     pub sure: Model,
-    /// What else may be there, if the step under way was cut short.
+    /// The contents that may be there as well, if the step under way was cut short.
     pub maybe: Model,
     /// Blobs that were staged, which a later commit makes visible.
     staged: BTreeMap<Address, Vec<u8>>,
     /// All blobs ever seen.
     pub known: BTreeMap<Address, Vec<u8>>,
-    /// What each manifest names: a blob's bytes say it, so that it is the same every time.
+    /// The references of each manifest: a blob's bytes say them, so that they are the same every time.
     said: BTreeMap<Address, Vec<Address>>,
     lease: Option<(Lease, BTreeSet<Address>)>,
     /// False once a collection was cut short: then more may be here than the model says.
@@ -116,7 +116,7 @@ impl User {
         self.lease = None;
     }
 
-    /// One random step. An error leaves `sure` as it was, and `maybe` as it might be.
+    /// Takes a random step. An error leaves `sure` as it was, and `maybe` as it might be.
     pub fn step(&mut self, store: &Store) -> Result<(), String> {
         match self.random.below(16) {
             0 | 1 => return self.collect(store),
@@ -259,7 +259,7 @@ impl User {
         }
     }
 
-    /// What the store shows, of everything this user ever did.
+    /// Everything that the store shows of what this user ever did.
     pub fn observe(&self, store: &Store) -> Model {
         let mut seen =
             Model { rows: store.rows(b"").unwrap().into_iter().collect(), ..Model::default() };

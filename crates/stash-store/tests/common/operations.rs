@@ -15,13 +15,13 @@ const OPERATIONS: u32 = 200;
 /// Bytes from which one step of the user takes its decisions: more than nearly all need.
 pub const STEP: usize = 24;
 
-/// What happens next. A code that is not given away yet is a step of the user.
+/// The next operation. A code that is not given away yet is a step of the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     /// The user does something: see [`User::step`], which takes its decisions from the next
     /// [`STEP`] bytes.
     Step,
-    /// What the store shows is looked at.
+    /// Compares the store with the model.
     Check,
     /// The store is closed, and opened again.
     Reopen,
@@ -91,7 +91,7 @@ pub struct World {
     options: Options,
     store: Option<Store>,
     user: User,
-    /// What may be there beside what is sure, if a step failed and the store takes no more.
+    /// The contents that may be there beside what is sure, if a step failed and the store takes no more.
     unknown: Option<Model>,
     /// Something is wrong with the disk, or will be.
     faulty: bool,

@@ -41,7 +41,7 @@ impl SickDisk {
         self.refused.lock().unwrap().0 = error;
     }
 
-    /// How often making a run has failed.
+    /// The number of times that making a run has failed.
     pub fn runs_failed(&self) -> u64 {
         self.refused.lock().unwrap().1
     }

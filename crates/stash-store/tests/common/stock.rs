@@ -6,7 +6,7 @@ use stash_store::{Address, Batch, Blob, ReadError, RecordEntry, Ref, Store};
 
 use super::{Random, read, record};
 
-/// What a store was filled with.
+/// The contents of a store that was filled.
 pub struct Stock {
     pub chunks: BTreeMap<Address, Vec<u8>>,
     pub records: BTreeMap<[u8; 32], Vec<u8>>,

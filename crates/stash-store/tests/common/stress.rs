@@ -19,7 +19,7 @@ const MANIFESTS: u64 = 12;
 /// Records that a thread has at most, so that about half of the blobs are dead at any time.
 const RECORDS: usize = 8;
 
-/// What a run did.
+/// The counts of a run.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
     pub operations: u64,
@@ -56,7 +56,7 @@ impl Tally {
     }
 }
 
-/// How long, and how many at once.
+/// The length of a run, and its threads.
 #[derive(Debug, Clone, Copy)]
 pub struct Stress {
     pub seed: u64,
@@ -110,7 +110,7 @@ impl Things {
         Things { blobs, held, manifests, bytes }
     }
 
-    /// What the manifest of this number names: always the same.
+    /// The references of the manifest of this number: always the same.
     fn children(&self, manifest: usize) -> Vec<Address> {
         let mut random = Random(3000 + manifest as u64);
         let mut children = BTreeSet::new();
@@ -134,7 +134,7 @@ fn pick(random: &mut Random, count: usize) -> usize {
     usize::try_from(random.below(count as u64)).unwrap()
 }
 
-/// One thread.
+/// A thread that uses the store.
 struct User<'a> {
     store: &'a Store,
     things: &'a Things,
@@ -159,7 +159,7 @@ impl User<'_> {
         }
     }
 
-    /// What the next record names, and everything that it keeps.
+    /// The blobs that the next record names, and everything that it keeps.
     fn choose(&mut self) -> (Batch, Vec<Address>, Vec<Address>) {
         let things = self.things;
         if self.random.below(4) == 0 {
@@ -331,7 +331,7 @@ fn take_one(left: &AtomicU64) -> bool {
     left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
 }
 
-/// How many of the blobs that are needed cannot be read; and after a collection, whether nothing
+/// The number of needed blobs that cannot be read; and after a collection, whether nothing
 /// else is here.
 pub fn check(store: &Store, needed: &BTreeSet<Address>) -> u64 {
     let things = Things::new();

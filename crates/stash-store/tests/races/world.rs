@@ -31,12 +31,12 @@ pub(crate) struct Thing {
 }
 
 impl Thing {
-    /// One that lies in a file of its own.
+    /// A blob that lies in a file of its own.
     pub(crate) fn large(n: u64) -> Thing {
         Thing::of(Random(n).bytes(200))
     }
 
-    /// One that lies in the log.
+    /// A blob that lies in the log.
     pub(crate) fn small(n: u64) -> Thing {
         Thing::of(Random(n).bytes(40))
     }
@@ -49,7 +49,7 @@ impl Thing {
         store.stage(Blob::hash(self.bytes.clone())).unwrap();
     }
 
-    /// Whether it can be read. Never other bytes, never an error.
+    /// True if it can be read. Never other bytes, never an error.
     pub(crate) fn is_readable(&self, store: &Store) -> bool {
         let found = read(store, &self.address);
         assert!(found.is_none() || found.as_ref() == Some(&self.bytes), "wrong bytes");

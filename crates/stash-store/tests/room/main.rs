@@ -16,10 +16,10 @@ use stash_store::{Address, Batch, Blob, Disk, MemDisk, Options, Quota, StageErro
 
 /// Bytes that a blob in a file takes in the log: its announcement and the mark after it.
 const ANNOUNCED: u64 = 72 + 72;
-/// What the tests leave of a disk.
+/// Bytes that the tests leave of a disk.
 const RESERVE: u64 = 50_000;
 
-/// One segment of the log, and an index that is written when the store is closed.
+/// Options for one segment of the log, and an index that is written when the store is closed.
 fn options(disk: &MemDisk) -> Options {
     let later = 1 << 20;
     Options { segment_bytes: later, checkpoint_bytes: later, memory_bytes: later, ..inline(disk) }

@@ -6,7 +6,7 @@ use stash_store::{Batch, Blob, MemDisk, Options, Room, StageError, Store};
 use crate::common::{Random, dir, put, read, record};
 use crate::{RESERVE, evict, free, inodes, is_settled, names, options, put_until_refused, reserve};
 
-/// What a store that refuses puts does all the same, and that it takes puts again by itself.
+/// Checks what a store that refuses puts still does, and that it takes puts again by itself.
 fn refuses_puts_only(disk: &MemDisk, len: usize, what: Resource, more: impl FnOnce()) {
     let store = Store::open(dir(), &options(disk)).unwrap();
     store.set_quota(reserve(RESERVE, 20));
