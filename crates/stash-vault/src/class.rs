@@ -1,4 +1,4 @@
-//! What an error means to the caller: the words that every door shares.
+//! Classes of errors: the words that every door shares.
 
 use std::fmt;
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What says which time it is. The system's clock by default. Nothing is ordered by it.
+/// The clock by which versions are dated. The system's by default. Nothing is ordered by it.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 

@@ -1,4 +1,4 @@
-//! What the errors of engine and store mean to a caller.
+//! The classes of the errors of engine and store.
 
 use stash_server::housekeeping::HouseError;
 use stash_server::members::{ChangeMemberError, RecoverError, RosterError};
@@ -133,7 +133,7 @@ pub(crate) fn open(error: &OpenError) -> Class {
     }
 }
 
-/// What it means to the caller that a member was not changed.
+/// The class of the error of a member that was not changed.
 #[must_use]
 pub fn change_member(error: &ChangeMemberError) -> Class {
     match error {
@@ -149,7 +149,7 @@ pub fn change_member(error: &ChangeMemberError) -> Class {
     }
 }
 
-/// What the end of housekeeping that was asked for means to the caller.
+/// The class of the error with which housekeeping ended that was asked for.
 #[must_use]
 pub fn house(error: &HouseError) -> Class {
     match error {

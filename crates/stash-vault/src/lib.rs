@@ -104,7 +104,7 @@ pub mod error {
 }
 
 pub mod names {
-    //! What names there are, which versions each has, what was set aside of it, and where its chunks
+    //! The names that there are, the versions of each, what was set aside of it, and where its chunks
     //! lie.
     //!
     //! [`Vault::ls`](crate::Vault::ls), [`Vault::names`](crate::Vault::names),

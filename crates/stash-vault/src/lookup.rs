@@ -18,12 +18,12 @@ use crate::model::version::{Here, NameView, Version, Versions, versions, view};
 use crate::model::version_id::VersionId;
 use crate::vault::{Inner, Vault};
 
-/// How long a listing waits for an index that is behind, or is built again from a million records.
+/// The time for which a listing waits for an index that is behind, or is built again from a million records.
 const CATCH_UP: Duration = Duration::from_secs(60);
 /// Times that a question is asked again after the index had to be started anew.
 const ATTEMPTS: u32 = 3;
 
-/// What a name or prefix means right now.
+/// The meaning of a name or prefix right now.
 pub(crate) enum Target {
     /// One file, or one link.
     File(Box<Version>),
@@ -64,7 +64,7 @@ impl Inner {
         Err(LookupError::IndexBehind)
     }
 
-    /// What the records of a name say.
+    /// The view of a name that its records give.
     pub(crate) async fn view_of(&self, name: NameId) -> Result<NameView, LookupError> {
         let records = self.engine.records_of(name).await?;
         Ok(view(&self.keys, &records))
@@ -85,7 +85,7 @@ impl Inner {
         Ok(versions(&self.keys, &records))
     }
 
-    /// One version of a key that has content.
+    /// A version of a key that has content.
     pub(crate) async fn version(&self, key: &Key, id: &VersionId) -> Result<Version, LookupError> {
         let mut versions = self.versions_of(key).await?;
         if versions.all.is_empty() {
@@ -161,7 +161,7 @@ impl Inner {
         }
     }
 
-    /// One page of the index.
+    /// A page of the index.
     pub(crate) async fn page(
         &self,
         scope: &Scope,

@@ -1,4 +1,4 @@
-//! How far an operation is, and the way to stop it.
+//! The progress of an operation, and the way to stop it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,7 +69,7 @@ impl Progress {
         }
     }
 
-    /// Whether the operation was asked to stop.
+    /// True if the operation was asked to stop.
     #[must_use]
     pub fn cancelled(&self) -> bool {
         self.cancel.is_cancelled()

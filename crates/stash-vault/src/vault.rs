@@ -30,11 +30,11 @@ pub(crate) struct Inner {
     pub(crate) directory: PathBuf,
     pub(crate) clock: Clock,
     pub(crate) retention: Retention,
-    /// One pass of retention at a time.
+    /// Held during a pass of retention: one at a time.
     pub(crate) retaining: tokio::sync::Mutex<()>,
 }
 
-/// What a vault is opened with.
+/// The parts that a vault is opened with.
 pub(crate) struct VaultParts<'a> {
     pub(crate) engine: Engine,
     pub(crate) node: Arc<NodeKeys>,
@@ -59,7 +59,7 @@ pub(crate) enum VaultError {
 }
 
 impl Inner {
-    /// What this node may do, as the member log says now.
+    /// The role of this node, as the member log says now.
     pub(crate) fn role(&self) -> Role {
         self.engine.role()
     }

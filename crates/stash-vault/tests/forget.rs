@@ -1,4 +1,4 @@
-//! What is purged, or kept by nobody's rules any more, is gone on every member.
+//! Forgetting: versions that were purged, or that no rule keeps any more, are gone on every member.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
 use std::path::PathBuf;

@@ -85,7 +85,7 @@ async fn a_damaged_index_is_built_again() {
     }
 }
 
-/// What an older version had in place of the two directories: names are made anew, and both files are gone.
+/// The files that an older version had in place of the two directories: names are made anew, and both files are gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_databases_of_an_older_version_are_replaced_by_an_index_of_the_same_names() {
     let place = Place::new();

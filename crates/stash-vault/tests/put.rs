@@ -1,4 +1,4 @@
-//! What a put writes, and what it does not.
+//! Records and bytes that a put writes, and those that it does not.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
 use std::time::Duration;

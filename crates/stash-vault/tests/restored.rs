@@ -25,7 +25,7 @@ async fn store(node: &Node, name: &str, text: &str, wait: Wait) {
     vault.put_reader(key(name), text.as_bytes(), None, options, &progress).await.unwrap();
 }
 
-/// What the leaves of a name say, the head first.
+/// The contents of the leaves of a name, the head first.
 async fn leaves(node: &Node, name: &str) -> Vec<String> {
     let Ok(history) = vault(node).history(&key(name), None, 100).await else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! What goes in comes out.
+//! Round trips: the bytes that go in come out.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
 use crate::common::{Place, all, close, files, get, noise, open, planted, put, vault};

@@ -23,7 +23,7 @@ pub struct Home {
 }
 
 impl Home {
-    /// Whether there is a stash in this directory.
+    /// True if there is a stash in this directory.
     #[must_use]
     pub fn exists(directory: &Path) -> bool {
         directory.join("keyring").exists() || swap::pending(directory)

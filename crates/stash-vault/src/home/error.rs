@@ -62,7 +62,7 @@ pub enum HomeError {
     Keyring {
         /// The keyring file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         source: KeyringError,
     },
     /// Others can read the keys, and the file system does not let that be changed.
@@ -78,7 +78,7 @@ pub enum HomeError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the disk said.
+        /// The disk's error.
         source: io::Error,
     },
     /// The store cannot be opened.
@@ -122,7 +122,7 @@ pub enum HomeError {
 }
 
 impl HomeError {
-    /// What it means to the caller.
+    /// The class of the error for the caller.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {

@@ -11,21 +11,21 @@ use super::error::HomeError;
 use super::opens::Opens;
 use crate::blocking::blocking;
 
-/// What a check of a directory found.
+/// The result of checking a directory.
 #[derive(Clone, Debug, Default)]
 pub struct Examined {
     /// Damage that opening the store met: a sentence each.
     pub opening: Vec<String>,
-    /// What the check found.
+    /// The findings of the check.
     pub report: CheckReport,
 }
 
-/// What a rebuild of a directory's store did, and a check of the result.
+/// The result of rebuilding a directory's store, and a check of it.
 #[derive(Clone, Debug, Default)]
 pub struct Rebuilt {
-    /// What was done, and what could not be saved.
+    /// The report of the rebuild.
     pub rebuilt: RebuildReport,
-    /// What a check found afterwards.
+    /// The findings of a check afterwards.
     pub report: CheckReport,
 }
 

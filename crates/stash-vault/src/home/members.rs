@@ -16,7 +16,7 @@ use crate::blocking::blocking;
 /// The file in the data directory. `docs/format.md`, A.12, specifies it.
 const NAME: &str = "members";
 
-/// What it begins with: magic and version.
+/// The beginning of the file: magic and version.
 const HEAD: &[u8; 12] = b"stashmembers";
 const VERSION: u8 = 1;
 /// The version of a copy with lists of cuts.

@@ -1,4 +1,4 @@
-//! One data directory: made, joined, recovered, opened.
+//! A data directory: made, joined, recovered, opened.
 //!
 //! ```text
 //! keyring      the node's keys (mode 0600); its presence says that a stash is here

@@ -46,7 +46,7 @@ pub struct Node {
 pub struct RecoveryTextError;
 
 impl RecoveryTextError {
-    /// What it means to the caller.
+    /// The class of the error for the caller.
     #[must_use]
     pub fn class(&self) -> Class {
         Class::Refused
@@ -75,7 +75,7 @@ impl Node {
         &self.directory
     }
 
-    /// Whether this node holds the root secret: it can invite and give the recovery text.
+    /// True if this node holds the root secret: it can invite and give the recovery text.
     #[must_use]
     pub fn is_founder(&self) -> bool {
         self.root.is_some()

@@ -24,7 +24,7 @@ impl Opens {
         directory.join("opens")
     }
 
-    /// Whether there is a note, damaged or not.
+    /// True if there is a note, damaged or not.
     pub(super) fn exists(directory: &Path) -> io::Result<bool> {
         Opens::path(directory).try_exists()
     }
@@ -40,7 +40,7 @@ impl Opens {
         Ok((!follows).then_some(now))
     }
 
-    /// What was noted last; `None` if nothing was, or the note is damaged.
+    /// Reads the last note; `None` if there is none, or it is damaged.
     pub(super) fn read(directory: &Path) -> io::Result<Option<Opens>> {
         let bytes = disk::read(&Opens::path(directory))?;
         Ok(bytes.and_then(|bytes| Opens::decode(&bytes)))
@@ -66,14 +66,14 @@ impl Opens {
         Some(Opens { store: *store, count: u64::from_le_bytes(count.try_into().ok()?) })
     }
 
-    /// Whether an open that makes the count `self` follows the one that was noted.
+    /// True if an open that makes the count `self` follows the one that was noted.
     pub(super) fn follows(&self, noted: Option<Opens>) -> bool {
         noted.is_some_and(|noted| {
             noted.store == self.store && noted.count.checked_add(1) == Some(self.count)
         })
     }
 
-    /// What is noted while the store is not the one that the node left, and the node has not begun a
+    /// The note while the store is not the one that the node left, and the node has not begun a
     /// new incarnation: no open follows it. The old note will not do, since opens that are only
     /// counted come to the number after it some day; and the new one would let a start that fails
     /// before the incarnation is durable be the last one that notices.

@@ -12,7 +12,7 @@ use crate::model::retention::Retention;
 /// A new stash.
 #[derive(Debug, Default)]
 pub struct InitOptions {
-    /// How members see this node: at most 64 bytes; empty for no name.
+    /// The name by which members see this node: at most 64 bytes; empty for no name.
     pub display_name: String,
     /// Protects the keyring.
     pub passphrase: Option<Zeroizing<String>>,
@@ -21,27 +21,27 @@ pub struct InitOptions {
 /// A membership in somebody's stash.
 #[derive(Debug, Default)]
 pub struct JoinOptions {
-    /// How members see this node: at most 64 bytes; empty for no name.
+    /// The name by which members see this node: at most 64 bytes; empty for no name.
     pub display_name: String,
     /// Protects the keyring.
     pub passphrase: Option<Zeroizing<String>>,
 }
 
-/// How a node runs.
+/// Options of running a node.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// Where to listen; nowhere if empty: the node then only dials.
     pub listen: Vec<SocketAddr>,
     /// Addresses to tell others instead of those it listens on.
     pub advertise: Vec<SocketAddr>,
-    /// How the node keeps its store in order.
+    /// The upkeep of the node's store.
     pub housekeeping: Housekeeping,
-    /// How much of the disk its store may take.
+    /// The room of the disk that its store may take.
     pub quota: Quota,
-    /// How much of the line it takes.
+    /// The share of the line that it takes.
     pub traffic: Traffic,
-    /// What dates the versions that are written here.
+    /// The clock that dates the versions written here.
     pub clock: Clock,
-    /// What it keeps of old versions, if it is an owner.
+    /// The old versions that it keeps, if it is an owner.
     pub retention: Retention,
 }

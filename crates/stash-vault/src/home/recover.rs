@@ -22,7 +22,7 @@ use crate::blocking::blocking;
 /// A stash whose owners were lost.
 #[derive(Debug, Default)]
 pub struct RecoverOptions {
-    /// How members see this node: at most 64 bytes; empty for no name.
+    /// The name by which members see this node: at most 64 bytes; empty for no name.
     pub display_name: String,
     /// Protects the keyring; of a directory that visits already, opens it.
     pub passphrase: Option<Zeroizing<String>>,
@@ -78,7 +78,7 @@ impl Home {
         Ok((place.home(stash, Role::Reader), life))
     }
 
-    /// What members show of the member log now, of every life that the root secret has had: the most
+    /// Asks members for the member log, of every life that the root secret has had: the most
     /// shown first. Signs and writes nothing.
     pub async fn lives(text: &RecoveryText, at: &[SocketAddr]) -> Result<Vec<Life>, HomeError> {
         Ok(ask(text, at, None).await?.lives())
@@ -124,7 +124,7 @@ fn visited(path: &Path, keyring: &Keyring, stash: StashId) -> Result<Option<Memb
     Ok(visits(&log, keyring).then_some(log))
 }
 
-/// What a node that holds the root secret reads in the member log of its store.
+/// The keys that a node with the root secret reads in the member log of its store.
 pub(super) struct RootKeys {
     /// It was never a member.
     pub(super) visits: bool,
@@ -142,7 +142,7 @@ pub(super) async fn keys(store: &Store, keyring: &Keyring) -> Result<Option<Root
     Ok(Some(RootKeys { visits: visits(&log, keyring), grant: root_keys(root, &log) }))
 }
 
-/// Whether a node with these keys is a visitor to this log.
+/// True if a node with these keys is a visitor to this log.
 fn visits(log: &MemberLog, keyring: &Keyring) -> bool {
     let me = keyring.node.node_id();
     keyring.root.is_some() && log.member(&me).is_none() && log.removal(&me).is_none()

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::disk;
 use crate::index::{OLD_NAMES, OLD_TAGS};
 
-/// What makes up a stash, in the order in which it is moved. The keyring comes last: while it is
+/// The parts of a stash, in the order in which they are moved. The keyring comes last: while it is
 /// in `new-<id>`, the swap is not finished.
 const PARTS: [&str; 3] = ["opens", "store", "keyring"];
 /// Caches of the old stash. They hold names: they are removed, not kept.
@@ -40,7 +40,7 @@ pub(super) fn begin(directory: &Path, id: &str) -> io::Result<()> {
     finish(directory)
 }
 
-/// Whether a decided swap is not finished yet.
+/// True if a decided swap is not finished yet.
 pub(super) fn pending(directory: &Path) -> bool {
     directory.join(MARK).exists()
 }

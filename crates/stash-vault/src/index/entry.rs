@@ -1,4 +1,4 @@
-//! One value of the index of names: bytes in, entry out.
+//! A value of the index of names: bytes in, entry out.
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -29,7 +29,7 @@ const FLAG_DIRECTORY: u8 = 16;
 const FLAGS: u8 = FLAG_MODIFIED | FLAG_MODE | FLAG_INLINE | FLAG_LINK | FLAG_DIRECTORY;
 const BODY: usize = 106;
 
-/// What the index knows of one name.
+/// The facts that the index has of one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IndexEntry {
     pub(crate) name: NameId,

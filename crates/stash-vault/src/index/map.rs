@@ -37,7 +37,7 @@ pub(crate) struct Kind {
 pub(crate) struct Root {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) path: std::path::PathBuf,
-    /// What is left of that disk, as the store leaves it.
+    /// The quota that the store leaves of that disk.
     pub(crate) quota: Quota,
 }
 

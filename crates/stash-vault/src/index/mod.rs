@@ -46,7 +46,7 @@ const NAMES: Kind = Kind {
     waiting: 4 << 20,
 };
 
-/// What the tail learned about one name.
+/// The facts that the tail learned about one name.
 #[derive(Debug)]
 pub(crate) struct NameUpdate {
     pub(crate) name: NameId,
@@ -55,16 +55,16 @@ pub(crate) struct NameUpdate {
     pub(crate) alarmed: bool,
 }
 
-/// What a name shows.
+/// The state that a name shows.
 #[derive(Debug)]
 pub(crate) enum Shown {
     /// No version of it is held.
     Nothing,
     /// A file, a link or a directory.
     File(IndexEntry),
-    /// That it is removed.
+    /// It is removed.
     Removed {
-        /// Whether what was there before is held.
+        /// True if what was there before is held.
         restorable: bool,
     },
 }
@@ -185,7 +185,7 @@ impl NameIndex {
         })
     }
 
-    /// Whether a record of this name was applied before.
+    /// True if a record of this name was applied before.
     pub(crate) fn knows(&self, names: &[NameId]) -> Result<Vec<bool>, IndexError> {
         self.0.read(|slot| {
             let known = |name: &NameId| slot.tree.get(&Table::Keys.row(name.as_bytes()));

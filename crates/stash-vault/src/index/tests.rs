@@ -325,7 +325,7 @@ fn a_flipped_bit_never_changes_an_answer() {
     assert!(bits > 8000 && anew == bits, "{anew} of {bits}");
 }
 
-/// What is listed at each position of a row of changes that is always the same.
+/// The changes at each position of a row that is always the same.
 fn change(n: u64) -> Vec<NameUpdate> {
     let key = |n: u64| format!("dir/{:02}", n * 7 % 23);
     let removed = n.is_multiple_of(3).then(|| update(&key(n / 3), None));
@@ -342,7 +342,7 @@ fn listed(index: &NameIndex) -> Listed {
     page.into_iter().map(|(key, entry)| (key.to_string(), entry.size)).collect()
 }
 
-/// What is listed after each number of changes.
+/// The list after each number of changes.
 fn expected(changes: u64) -> Vec<Listed> {
     let mut all = vec![Listed::new()];
     for n in 0..changes {

@@ -22,7 +22,7 @@ pub enum LookupError {
     Key {
         /// The text given.
         name: String,
-        /// What is wrong with it.
+        /// The fault.
         source: KeyError,
     },
     /// Every record of this name was set aside: somebody changed them.
@@ -61,7 +61,7 @@ pub enum LookupError {
     /// The disk does not let the index of names be used.
     #[error("the index of names cannot be used: {why}")]
     Index {
-        /// What the disk or the database said.
+        /// The error of the disk or the index.
         why: String,
     },
     /// The engine failed.
@@ -70,7 +70,7 @@ pub enum LookupError {
 }
 
 impl LookupError {
-    /// What it means to the caller.
+    /// The class of the error for the caller.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {

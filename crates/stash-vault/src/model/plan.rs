@@ -1,4 +1,4 @@
-//! How a file is cut into chunks. Pure: sizes in, sizes out.
+//! The cut of a file into chunks. Pure: sizes in, sizes out.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ pub(crate) const LARGE_FILE: u64 = 4 << 30;
 /// the border between the two sizes: otherwise a file that grows past it would be sent whole.
 const KEEP_FACTOR: u64 = 4;
 
-/// Whether a file of this many bytes lives inside its record.
+/// True if a file of this many bytes lives inside its record.
 pub(crate) fn is_inline(size: u64) -> bool {
     size <= INLINE_MAX as u64
 }
@@ -62,7 +62,7 @@ impl Plan {
         self.chunk_size
     }
 
-    /// How many chunks there are.
+    /// The number of chunks.
     pub(crate) fn chunks(&self) -> u64 {
         self.size.div_ceil(u64::from(self.chunk_size))
     }

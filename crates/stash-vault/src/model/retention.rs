@@ -11,10 +11,10 @@ use stash_crypto::{ForgetKind, Record, RecordHash, RecordKind, Vector};
 
 use crate::model::keys::ReadKeys;
 
-/// What is kept of old versions. Carried out by owners, for all members.
+/// The old versions that are kept. Carried out by owners, for all members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// How long a version stays after it was replaced, and a removed file after its removal.
+    /// The time for which a version stays after it was replaced, and a removed file after its removal.
     pub age: Duration,
     /// So many versions of a name stay however old they are, those that nobody covers included.
     pub versions: u32,
@@ -33,12 +33,12 @@ pub(crate) struct Dated<'a> {
     pub(crate) written: Option<i64>,
 }
 
-/// What is to be forgotten of one name.
+/// The versions of one name that are to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) kind: ForgetKind,
     pub(crate) vector: Vector,
-    /// How many of the versions that are held go.
+    /// The number of versions that are held and go.
     pub(crate) versions: u64,
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn dated<'a>(keys: &ReadKeys, records: &'a [Record]) -> Vec<Dated<'a>
     versions.map(|record| Dated { record, written: written(record) }).collect()
 }
 
-/// What retention forgets of a name.
+/// Plans what retention forgets of a name.
 ///
 /// A removed name, one whose only leaf is a tombstone, goes as a whole once the tombstone is older
 /// than the age. Otherwise a version goes if a later one covers it and did so longer than the age
@@ -107,7 +107,7 @@ fn going<'a>(
     going
 }
 
-/// Whether a version was replaced before this time: when the first of those that cover it was
+/// True if a version was replaced before this time: when the first of those that cover it was
 /// written, yet not before it was written itself, which another clock may say.
 fn replaced_before(version: &Dated<'_>, all: &[Dated<'_>], before: i64) -> bool {
     if version.written.is_some_and(|written| written >= before) {

@@ -45,7 +45,7 @@ impl Scope {
         }
     }
 
-    /// How every other name of the scope begins.
+    /// The prefix of every other name of the scope.
     pub(crate) fn under(&self) -> &str {
         match self {
             Scope::All => "",

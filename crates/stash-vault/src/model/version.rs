@@ -1,4 +1,4 @@
-//! What the records of one name say: the head, its siblings, and what has to be set aside. Pure.
+//! The view that the records of one name give: the head, its siblings, and what has to be set aside. Pure.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::model::keys::ReadKeys;
 
-/// Whether the content of a file is on this node.
+/// The place of a file's content: on this node or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Here {
     /// All of it.
@@ -43,7 +43,7 @@ pub struct Alarm {
     pub record: RecordHash,
     /// The name it claims.
     pub name: NameId,
-    /// What is wrong with it.
+    /// The fault.
     pub reason: AlarmReason,
 }
 
@@ -99,7 +99,7 @@ impl Standing {
     }
 }
 
-/// One version of a file that this node may read.
+/// A version of a file that this node may read.
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
     pub(crate) record: Record,
@@ -128,7 +128,7 @@ impl Version {
 pub(crate) struct Versions {
     /// The leaves, greatest first; then what they cover, each version before those that it covers.
     pub(crate) all: Vec<Version>,
-    /// How many of them are leaves.
+    /// The number of them that are leaves.
     pub(crate) leaves: usize,
     /// Records that were set aside.
     pub(crate) alarms: Vec<Alarm>,
@@ -145,7 +145,7 @@ impl Versions {
         self.all.first().map(|version| &version.meta.key)
     }
 
-    /// What the name showed before it was removed; `None` unless it is removed and that is held.
+    /// The version that the name showed before it was removed; `None` unless it is removed and that is held.
     pub(crate) fn restorable(&self) -> Option<&Version> {
         if self.head()?.is_put() {
             return None;
@@ -163,7 +163,7 @@ impl Versions {
     }
 }
 
-/// What the records of one name say together.
+/// The view that the records of one name give together.
 #[derive(Debug, Default)]
 pub(crate) struct NameView {
     /// The head if it is a put; `None` when it is a tombstone or when there is no version.

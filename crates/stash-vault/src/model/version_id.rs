@@ -1,4 +1,4 @@
-//! How people name a version.
+//! Ids by which people name a version.
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,7 +31,7 @@ impl VersionId {
         std::str::from_utf8(&self.digits[..self.len]).unwrap_or_default()
     }
 
-    /// Whether this may be the version of that record.
+    /// True if this may be the version of that record.
     #[must_use]
     pub fn matches(&self, record: &RecordHash) -> bool {
         record.to_string().as_bytes().starts_with(&self.digits[..self.len])

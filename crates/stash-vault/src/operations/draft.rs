@@ -1,4 +1,4 @@
-//! What is signed about one name.
+//! Drafts of the records of one name.
 
 use std::sync::Arc;
 

@@ -19,7 +19,7 @@ use crate::vault::{Inner, Vault};
 /// Names taken from the index at once.
 const PAGE: usize = 256;
 
-/// What was evicted.
+/// The results of an eviction.
 #[derive(Debug, Default)]
 pub struct EvictReport {
     /// Files whose local bytes were dropped or were in their record.
@@ -36,7 +36,7 @@ pub struct EvictReport {
 }
 
 impl EvictReport {
-    /// What it means to the caller that it stopped before the end.
+    /// The class of the error that stopped it before the end.
     #[must_use]
     pub fn stopped_class(&self) -> Option<Class> {
         let class = self.stopped.as_ref()?.class();
@@ -72,7 +72,7 @@ pub enum EvictError {
 }
 
 impl EvictError {
-    /// What it means to the caller.
+    /// The class of the error for the caller.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {

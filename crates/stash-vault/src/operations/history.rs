@@ -18,12 +18,12 @@ const ALARMS: usize = 100;
 /// Names, or versions, that are looked up at once.
 const LOOKUPS: usize = 16;
 
-/// One version of a file.
+/// A version of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionEntry {
     /// Its id: the hash of its record.
     pub version: RecordHash,
-    /// Whether it is a removal.
+    /// True if it is a removal.
     pub removal: bool,
     /// When it was written, in seconds and nanoseconds since the Unix epoch by its writer's clock;
     /// `None` of a version that an older program wrote.
@@ -38,9 +38,9 @@ pub struct VersionEntry {
     pub chunks: u64,
     /// The node that wrote it.
     pub writer: NodeId,
-    /// That node's display name, if it has one; also of a node that was removed.
+    /// The display name of that node, if it has one; also of a node that was removed.
     pub writer_name: Option<String>,
-    /// Whether its content is on this node.
+    /// The place of its content: on this node or not.
     pub here: Here,
     /// Where it stands among the others.
     pub standing: Standing,
@@ -64,14 +64,14 @@ pub struct History {
 pub struct NameEntry {
     /// The name.
     pub key: Key,
-    /// What the listing is about, at most a hundred, in the order of [`History::versions`]; nothing if
+    /// The versions of one file, at most a hundred, in the order of [`History::versions`]; nothing if
     /// a record of the name is damaged here, and whole on no member that could be asked.
     pub versions: Vec<VersionEntry>,
     /// Versions that were left out.
     pub more: usize,
 }
 
-/// One page of names.
+/// A page of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamePage {
     /// The names, in order.
@@ -116,7 +116,7 @@ impl Vault {
         Ok(History { key: key.clone(), versions, more: rest.len() - shown.len(), alarms })
     }
 
-    /// One version of a name.
+    /// A version of a name.
     pub async fn version(&self, key: &Key, id: &VersionId) -> Result<VersionEntry, LookupError> {
         let version = self.inner.version(key, id).await?;
         self.inner.version_entry(&version, &self.writer_names()).await
@@ -153,7 +153,7 @@ impl Vault {
 }
 
 impl Inner {
-    /// One page of keys by what the index knows of their versions.
+    /// A page of keys by what the index knows of their versions.
     pub(crate) async fn keys_of(
         &self,
         which: Names,

@@ -30,14 +30,14 @@ pub struct Entry {
     pub mode: Option<u32>,
     /// Chunks; 0 when the content stands in the record.
     pub chunks: u64,
-    /// Whether the content is on this node.
+    /// The place of the content: on this node or not.
     pub here: Here,
     /// Concurrent versions beside the one that is shown.
     pub conflicts: usize,
 }
 
 impl Entry {
-    /// What the index has noted of a file whose record cannot be read.
+    /// The entry that the index has noted of a file whose record cannot be read.
     fn noted(key: Key, indexed: &IndexEntry) -> Entry {
         Entry {
             key,
@@ -95,7 +95,7 @@ impl Vault {
         self.inner.indexed(|names| Ok(names.len())).await
     }
 
-    /// One file.
+    /// A file, by its key.
     pub async fn stat(&self, key: &Key) -> Result<Entry, LookupError> {
         let view = self.inner.view_of(self.inner.keys.name_id(key)).await?;
         match self.inner.entry(view).await? {

@@ -8,20 +8,20 @@ use stash_server::FetchError;
 use crate::operations::get::GetError;
 use crate::vault::Vault;
 
-/// Who has a file.
+/// The members that have a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Locations {
     /// The file.
     pub key: Key,
     /// Its chunks; 0 when the content stands in the record.
     pub chunks: u64,
-    /// Whether the content stands in the record, which every member holds.
+    /// True if the content stands in the record, which every member holds.
     pub inline: bool,
     /// The members, this node included.
     pub nodes: Vec<Location>,
 }
 
-/// What one member has of a file.
+/// The part of a file that one member has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
     /// The member.
@@ -30,13 +30,13 @@ pub struct Location {
     pub name: Option<String>,
     /// Its role.
     pub role: Role,
-    /// How many chunks it says to hold; `None` if it could not be asked.
+    /// The number of chunks it says to hold; `None` if it could not be asked.
     pub chunks: Option<u64>,
     /// The same in a word.
     pub state: LocationState,
 }
 
-/// How much of a file a member says to hold.
+/// The share of a file that a member says to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocationState {
     /// Every chunk.

@@ -81,7 +81,7 @@ impl Inner {
         }
     }
 
-    /// How many versions were written again, and how many could not be.
+    /// The number of versions that were written again, and of those that could not be.
     async fn reissue(self: &Arc<Self>) -> Result<(u64, u64), LedgerError> {
         let (mut written, mut left) = (0, 0);
         for reissue in self.engine.reissues().await? {

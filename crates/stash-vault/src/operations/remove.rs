@@ -21,7 +21,7 @@ use crate::vault::{Inner, Vault};
 /// Names taken from the index and removed in one commit.
 const PAGE: usize = 256;
 
-/// What was removed.
+/// The results of a removal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RemoveReport {
     /// Files and links removed; directories go with them, and are not counted.
@@ -30,7 +30,7 @@ pub struct RemoveReport {
     pub copies: usize,
     /// Members that should, this node included.
     pub wanted: usize,
-    /// Whether the copies fell below what was asked for.
+    /// True if the copies fell below what was asked for.
     pub short: bool,
     /// Members that do not know yet, and why.
     pub missing: Vec<(NodeId, String)>,
@@ -63,7 +63,7 @@ pub enum RemoveError {
 }
 
 impl RemoveError {
-    /// What it means to the caller.
+    /// The class of the error for the caller.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
@@ -192,7 +192,7 @@ impl Vault {
 }
 
 impl Inner {
-    /// Whether a key to purge means itself, and not the tree under it: it is a file, or was one and
+    /// True if a key to purge means itself, and not the tree under it: it is a file, or was one and
     /// no tree is meant.
     async fn is_one_name(
         &self,
@@ -215,7 +215,7 @@ impl Inner {
     }
 }
 
-/// How a name ends.
+/// The ending of a name.
 #[derive(Clone, Copy, Debug)]
 enum Ending {
     /// A removal that covers its versions, and keeps them.

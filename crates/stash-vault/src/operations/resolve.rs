@@ -16,7 +16,7 @@ use crate::operations::rewrite::{RewriteError, Unmoved};
 use crate::progress::Progress;
 use crate::vault::Vault;
 
-/// How a conflict ended.
+/// The end of a conflict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolveReport {
     /// The name.
@@ -30,7 +30,7 @@ pub struct ResolveReport {
     pub copies: usize,
     /// Members that should.
     pub wanted: usize,
-    /// Whether the copies fell below what was asked for.
+    /// True if the copies fell below what was asked for.
     pub short: bool,
     /// Members that do not have it yet, and why.
     pub missing: Vec<(NodeId, String)>,
@@ -63,7 +63,7 @@ pub enum ResolveError {
 }
 
 impl ResolveError {
-    /// What it means to the caller.
+    /// The class of the error for the caller.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {

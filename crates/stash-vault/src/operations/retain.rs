@@ -1,4 +1,4 @@
-//! One pass of retention over all names, and who begins it.
+//! A pass of retention over all names, and who begins it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ const SETTLE: Duration = Duration::from_secs(300);
 /// A pass by itself rests so many times as long as it works.
 const REST: u32 = 4;
 
-/// What time it is.
+/// The time now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// By the wall clock, in seconds since 1970.
@@ -41,7 +41,7 @@ pub struct Moment {
     pub uptime: u64,
 }
 
-/// What a pass forgot, or would.
+/// The versions that a pass forgot, or would.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetentionReport {
     /// Versions.
@@ -68,7 +68,7 @@ pub enum RetentionError {
 }
 
 impl RetentionError {
-    /// What it means to the caller.
+    /// The class of the error for the caller.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
@@ -80,7 +80,7 @@ impl RetentionError {
 }
 
 impl Vault {
-    /// What time it is, by the clock that dates versions and by the store. A wall clock before 1970
+    /// The time now, by the clock that dates versions and by the store. A wall clock before 1970
     /// says 1970: everything is young.
     #[must_use]
     pub fn moment(&self) -> Moment {

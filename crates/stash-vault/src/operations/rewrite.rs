@@ -25,7 +25,7 @@ pub enum RewriteError {
     Fetch {
         /// The file.
         key: Key,
-        /// What is missing.
+        /// The missing part.
         source: FetchError,
     },
     /// Its bytes came and were not kept here, which a record needs: most likely the disk is full.
@@ -184,7 +184,7 @@ mod tests {
         vault.put_reader(key.clone(), bytes, None, options, &Progress::new()).await.unwrap();
     }
 
-    /// Whoever decides about the versions of a name decides about those that were looked at.
+    /// A caller who decides about the versions of a name decides about those that were looked at.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_version_that_comes_in_between_look_and_commit_is_not_covered() {
         let dir = tempfile::tempdir().unwrap();

@@ -24,7 +24,7 @@ const ATTEMPTS: u32 = 3;
 /// Files that a report names at most.
 const SKIPPED: usize = 100;
 
-/// What was brought back.
+/// The results of an undelete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UndeleteReport {
     /// Files and links brought back; directories come with them, and are not counted.
@@ -40,7 +40,7 @@ pub struct UndeleteReport {
     pub copies: usize,
     /// Members that should, this node included.
     pub wanted: usize,
-    /// Whether the copies fell below what was asked for.
+    /// True if the copies fell below what was asked for.
     pub short: bool,
     /// Members that do not have all of it yet, and why.
     pub missing: Vec<(NodeId, String)>,
@@ -76,7 +76,7 @@ pub enum UndeleteError {
 }
 
 impl UndeleteError {
-    /// What it means to the caller.
+    /// The class of the error for the caller.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {

@@ -191,7 +191,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Whether these bytes stand in any file below a directory.
+/// True if these bytes stand in any file below a directory.
 pub(crate) fn planted(dir: &Path, marker: &[u8]) -> Option<PathBuf> {
     files(dir).into_iter().find(|path| {
         let bytes = std::fs::read(path).unwrap();

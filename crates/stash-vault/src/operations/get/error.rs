@@ -31,7 +31,7 @@ pub enum GetError {
         key: Key,
         /// The version.
         version: RecordHash,
-        /// What is missing.
+        /// The missing part.
         source: FetchError,
     },
     /// A chunk is not what an owner of this stash sealed.
@@ -41,7 +41,7 @@ pub enum GetError {
         key: Key,
         /// The chunk.
         chunk: ChunkRef,
-        /// What is wrong with it.
+        /// The fault.
         source: OpenError,
     },
     /// The record names other chunks than its sealed part says: its author is at fault.
@@ -107,7 +107,7 @@ pub enum GetError {
     Output {
         /// The output.
         path: PathBuf,
-        /// What the disk said.
+        /// The disk's error.
         source: std::io::Error,
     },
     /// The engine failed.
@@ -119,7 +119,7 @@ pub enum GetError {
 }
 
 impl GetError {
-    /// What it means to the caller.
+    /// The class of the error for the caller.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {

@@ -1,4 +1,4 @@
-//! One file to the disk.
+//! Writing one file to the disk.
 
 use std::ffi::OsString;
 use std::io;

@@ -13,7 +13,7 @@ use crate::model::version::{Standing, Version};
 use crate::progress::Progress;
 use crate::vault::Inner;
 
-/// What the parts of one get share.
+/// State that the parts of one get share.
 #[derive(Clone)]
 pub(crate) struct Run {
     pub(crate) options: GetOptions,

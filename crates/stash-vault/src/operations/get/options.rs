@@ -8,7 +8,7 @@ use crate::model::version_id::VersionId;
 /// Paths that a report names at most.
 pub(super) const OUTPUTS: usize = 100;
 
-/// How to get.
+/// Options of a get.
 #[derive(Clone, Copy, Debug)]
 pub struct GetOptions {
     /// Replace what is at the output already.
@@ -27,7 +27,7 @@ impl Default for GetOptions {
     }
 }
 
-/// What was written.
+/// The files that were written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetReport {
     /// Files and links written.
@@ -38,7 +38,7 @@ pub struct GetReport {
     pub directories: u64,
     /// Where they are: the file, or the first hundred files of a tree.
     pub outputs: Vec<PathBuf>,
-    /// How many of them have concurrent versions beside the one that was written.
+    /// The number of them that have concurrent versions beside the one that was written.
     pub conflicts: u64,
 }
 

@@ -141,7 +141,7 @@ impl Directory {
         }
     }
 
-    /// Whether something has this name, links included.
+    /// True if something has this name, links included.
     pub(crate) fn holds(&self, name: &OsStr) -> bool {
         rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }

@@ -31,7 +31,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// What is known of the file.
+    /// The metadata of the file.
     #[must_use]
     pub fn meta(&self) -> &Meta {
         &self.meta

@@ -61,7 +61,7 @@ pub(super) async fn get(
     Ok(report)
 }
 
-/// What is written out for a scope: for error messages about nothing.
+/// The error for a scope in which there is nothing to write out.
 fn nothing(scope: &Scope) -> GetError {
     let name = scope.under().to_owned();
     GetError::Lookup(LookupError::NotFound { name })

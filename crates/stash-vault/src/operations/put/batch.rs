@@ -92,7 +92,7 @@ impl Batches {
         }))
     }
 
-    /// What became of everything, and how many records were there already.
+    /// The outcome of everything, and the number of records that were there already.
     pub(super) fn into_tally(self) -> (Tally, u64) {
         (self.tally, self.resent)
     }

@@ -28,7 +28,7 @@ pub enum PutError {
     Source {
         /// The input.
         path: PathBuf,
-        /// What the disk said.
+        /// The disk's error.
         source: std::io::Error,
     },
     /// The input is neither a file nor a directory, or it keeps changing.
@@ -36,7 +36,7 @@ pub enum PutError {
     Unfit {
         /// The input.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         why: String,
     },
     /// The path names an open file of a process, or one by way of it: to each process another.
@@ -50,7 +50,7 @@ pub enum PutError {
     Name {
         /// The input.
         path: PathBuf,
-        /// What is wrong with its name.
+        /// The fault of its name.
         source: NamingError,
     },
     /// A file is stored under the beginning of this key: nothing can lie in it.
@@ -115,7 +115,7 @@ pub enum PutError {
 }
 
 impl PutError {
-    /// What it means to the caller.
+    /// The class of the error for the caller.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {

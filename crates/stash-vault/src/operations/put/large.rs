@@ -208,13 +208,13 @@ pub(super) async fn manifest(session: &Session, refs: Vec<ChunkRef>) -> Result<M
 /// Seals the chunks of one file, unless they were sealed before.
 pub(super) struct Sealer {
     session: Arc<Session>,
-    /// Whether chunks are looked up before they are sealed: a miss costs a hash, a hit saves the
+    /// Set if chunks are looked up before they are sealed: a miss costs a hash, a hit saves the
     /// encryption.
     probe: AtomicBool,
     probed_once: AtomicBool,
 }
 
-/// What became of one padded plaintext.
+/// The outcome for one padded plaintext.
 pub(super) enum Found {
     /// An equal chunk was sealed before; the buffer still holds the plaintext.
     Known(ChunkRef),

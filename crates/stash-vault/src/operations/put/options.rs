@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use stash_crypto::{Key, NodeId};
 use stash_server::Wait;
 
-/// How to store.
+/// Options of a put.
 #[derive(Clone, Copy, Debug)]
 pub struct PutOptions {
-    /// How many copies to wait for.
+    /// The copies to wait for.
     pub wait: Wait,
     /// Files that are read and sealed at once; 0 for as many as the machine has cores.
     pub jobs: usize,
@@ -29,7 +29,7 @@ impl PutOptions {
     }
 }
 
-/// What was stored.
+/// The results of a put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutReport {
     /// The key of the file, or of the root of the tree.
@@ -52,7 +52,7 @@ pub struct PutReport {
     pub copies: usize,
     /// Members that should have them, this node included; 0 if there are no new records.
     pub wanted: usize,
-    /// Whether the copies fell below what [`PutOptions::wait`] asked for.
+    /// True if the copies fell below what [`PutOptions::wait`] asked for.
     pub short: bool,
     /// Members that do not have all of it yet, and why.
     pub missing: Vec<(NodeId, String)>,

@@ -24,7 +24,7 @@ use crate::model::plan::is_inline;
 use crate::progress::Progress;
 use crate::vault::Vault;
 
-/// How long a put waits for the index of names.
+/// The time for which a put waits for the index of names.
 const CATCH_UP: Duration = Duration::from_secs(5);
 /// Names that the walk may be ahead of the reading.
 const AHEAD: usize = 1024;
@@ -72,7 +72,7 @@ pub(super) async fn put_path(
     }
 }
 
-/// What a put has done so far.
+/// The results of a put so far.
 pub(super) struct Total {
     pub(super) done: Done,
     pub(super) batches: Batches,

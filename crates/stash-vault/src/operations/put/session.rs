@@ -16,7 +16,7 @@ use crate::vault::{Inner, Vault};
 /// Small files read by one job, and the most that one commit takes.
 pub(super) const GROUP: usize = 256;
 
-/// What all parts of one put share.
+/// State that all parts of one put share.
 pub(super) struct Session {
     pub(super) inner: Arc<Inner>,
     pub(super) upload: Upload,
@@ -28,7 +28,7 @@ pub(super) struct Session {
     pub(super) known: AtomicBool,
 }
 
-/// What became of some files.
+/// The outcome for some files.
 #[derive(Default)]
 pub(super) struct Done {
     pub(super) files: u64,

@@ -18,7 +18,7 @@ use crate::operations::draft::{Content, write};
 
 /// Heads that are compared at once.
 const COMPARE: usize = 16;
-/// What reading one small file gave.
+/// The outcome of reading one small file.
 enum Read1 {
     /// The content, and what is to be said of it.
     Content(Box<Meta>, Vec<String>),

@@ -28,7 +28,7 @@ const MODE_BITS: u32 = 0o7777;
 /// Bytes of a keyring, at most: far more than one with a thousand epochs has.
 const KEYS_MAX: u64 = 256 << 10;
 
-/// One thing that the walk met.
+/// A thing that the walk met.
 #[derive(Debug)]
 pub(crate) enum Found {
     /// A regular file.
