@@ -4,7 +4,7 @@ use stash_api::upkeep::CheckDone;
 use stash_vault::server::store::Finding;
 use stash_vault::server::store::check::CheckReport;
 
-/// What is left after healing: of damage to chunks and records, what healing knows of and what was
+/// Damage left after healing: of chunks and records, what healing knows of and what was
 /// found beyond its lists; everything else that a check finds.
 pub(crate) fn unhealed(report: &CheckReport, known: u64) -> u64 {
     let lists = [&report.chunks_damaged, &report.records_damaged];

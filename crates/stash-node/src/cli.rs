@@ -61,7 +61,7 @@ pub(crate) struct Global {
     pub(crate) verbose: u8,
 }
 
-/// What to do.
+/// The command to run.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve this node; the first run makes everything that is missing
@@ -443,7 +443,7 @@ pub(crate) struct Completions {
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// How many members must have a thing stored before the command returns, each with its help.
+/// Numbers of members that must have a thing stored before the command returns, each with its help.
 const WAITS: &[[&str; 2]] = &[
     ["local", "This node"],
     ["one", "One other member"],
@@ -458,7 +458,7 @@ const ROLES: &[[&str; 2]] = &[
     ["keeper", "Stores, and can read neither names nor contents"],
 ];
 
-/// One of these words, shown with their help, as the type that it stands for.
+/// A parser of these words, shown with their help, as the type that they stand for.
 fn words<T>(words: &[[&'static str; 2]]) -> impl TypedValueParser<Value = T>
 where
     T: FromStr<Err: std::error::Error + Send + Sync> + Clone + Send + Sync + 'static,

@@ -43,11 +43,11 @@ pub(crate) struct Settings {
     pub(crate) log: Setting<Option<String>>,
     /// A file with the passphrase of the keys.
     pub(crate) passphrase_file: Setting<Option<PathBuf>>,
-    /// Whether `up` makes a new stash in a data directory that has none.
+    /// True if `up` makes a new stash in a data directory that has none.
     pub(crate) create: Setting<bool>,
-    /// How much of the line the node takes.
+    /// The share of the line that the node takes.
     pub(crate) network: Network,
-    /// What the node may take of its disk, and how it keeps its store in order.
+    /// The room of the disk that the node may take, and the upkeep of its store.
     #[serde(flatten)]
     pub(crate) upkeep: Upkeep,
     /// The user's file: read if it is there, written by the first run if it may.
@@ -60,7 +60,7 @@ pub(crate) struct Settings {
     pub(crate) files: Vec<PathBuf>,
 }
 
-/// What the command line and the system say.
+/// The command line and the environment.
 pub(crate) struct Sources<'a> {
     /// The flags of every command.
     pub(crate) global: &'a Global,
@@ -70,7 +70,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) env: Environment<'a>,
     /// The machine's file.
     pub(crate) system_file: &'a Path,
-    /// Whether a file named by flag or environment must exist.
+    /// True if a file named by flag or environment must exist.
     pub(crate) named_file_must_exist: bool,
 }
 
@@ -189,7 +189,7 @@ pub(crate) fn of_text(path: &Path, text: &str) -> Result<Settings, Problem> {
     Lookup { env: sources.env, files: &files }.settings(&sources, None)
 }
 
-/// What the first run writes: every setting as a comment, and the one line that makes a missing
+/// The configuration that the first run writes: every setting as a comment, and the one line that makes a missing
 /// disk an error instead of a new stash.
 pub(crate) const TEMPLATE: &str = r#"# stash configuration; a flag or an STASH_* variable wins over this file.
 

@@ -1,4 +1,4 @@
-//! What went wrong, as a code that a script can rely on: one table of code, exit status and HTTP
+//! Errors, as a code that a script can rely on: one table of code, exit status and HTTP
 //! status.
 
 use std::fmt;
@@ -86,9 +86,9 @@ pub(crate) fn class(code: Code) -> Class {
 pub(crate) struct Problem {
     /// Its class: the word in JSON, the exit status on the command line.
     pub(crate) code: Class,
-    /// What happened, in one sentence without a full stop.
+    /// The event, in one sentence without a full stop.
     pub(crate) message: String,
-    /// What to do next.
+    /// The advice on what to do next.
     pub(crate) hint: Option<String>,
 }
 
@@ -164,7 +164,7 @@ impl From<Problem> for ErrorBody {
     }
 }
 
-/// What to do next is the program's to say: the client says what happened.
+/// The program adds what to do next: the client says what happened.
 impl From<&ClientError> for Problem {
     fn from(error: &ClientError) -> Self {
         let told = |code| Self::new(code, error.to_string());

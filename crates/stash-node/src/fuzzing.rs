@@ -1,4 +1,4 @@
-//! What a fuzzer runs: one function for each thing that people or programs write, which panics
+//! The functions that a fuzzer runs: one for each thing that people or programs write, which panics
 //! when a promise is broken.
 //!
 //! Compiled for tests and with `cfg(fuzzing)` only. `fuzz/` has a target for each function, and

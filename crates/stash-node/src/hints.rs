@@ -1,4 +1,4 @@
-//! What to type next, for each error that a user meets: the one table of such advice.
+//! Advice on what to type next, for each error that a user meets: the one table of it.
 
 use stash_vault::crypto::keys::KeyringError;
 use stash_vault::error::{
@@ -13,7 +13,7 @@ use stash_vault::{Class, GetError, HomeError, LookupError, PutError};
 
 /// Says what to do next.
 pub(crate) trait Hint {
-    /// One sentence without a full stop; `None` where nothing helps but to read the message.
+    /// A sentence without a full stop; `None` where nothing helps but to read the message.
     fn hint(&self) -> Option<String>;
 }
 

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether the reader of stdout closed it (`| head`): it has what it wanted.
+/// True if the reader of stdout closed it (`| head`): it has what it wanted.
 fn reader_left(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
     io.is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)

@@ -1,4 +1,4 @@
-//! What people read: sizes, times, modes, tables. Results go to stdout, everything else to stderr.
+//! Text that people read: sizes, times, modes, tables. Results go to stdout, everything else to stderr.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -21,12 +21,12 @@ impl Output {
         Self { json, quiet, terminal: io::stdout().is_terminal() }
     }
 
-    /// Whether the result is to be JSON.
+    /// True if the result is to be JSON.
     pub(crate) fn json(&self) -> bool {
         self.json
     }
 
-    /// Whether progress may be drawn.
+    /// True if progress may be drawn.
     pub(crate) fn bars(&self) -> bool {
         !self.quiet && io::stderr().is_terminal()
     }
@@ -187,7 +187,7 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// What people are told of a member that is full, behind its name and `is`.
+/// A sentence about a member that is full, behind its name and `is`.
 pub(crate) fn full_sentence(room: &PeerRoom) -> String {
     let of = room.limit.map(|limit| {
         let (used, limit) = (size(room.used), size(limit));

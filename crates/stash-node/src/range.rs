@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops;
 use std::str::FromStr;
 
-/// One byte range as it was asked for; the length of the file decides what it means.
+/// A byte range as it was asked for; the length of the file decides what it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Range {
     /// `a-b`, both ends included.

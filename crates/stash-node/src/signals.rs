@@ -38,7 +38,7 @@ impl Signals {
     }
 }
 
-/// Whether this process was started with SIGHUP (signal 1) ignored, as `nohup` does; proc(5).
+/// True if this process was started with SIGHUP (signal 1) ignored, as `nohup` does; proc(5).
 fn ignores_hang_up(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())

@@ -108,9 +108,9 @@ pub(crate) struct Speed(pub(crate) Option<Rate>);
 /// A rate for each direction, written as `RATE` for both or `UP:DOWN`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Speeds {
-    /// What is sent.
+    /// The rate of sending.
     pub(crate) up: Speed,
-    /// What is received.
+    /// The rate of receiving.
     pub(crate) down: Speed,
 }
 

@@ -9,7 +9,7 @@
 use crate::common::{Node, code, connected, member, noise, until};
 use serde_json::Value;
 
-/// What a status says of what is held.
+/// The figures of a status about what is held.
 fn held(status: &Value) -> [&Value; 3] {
     [&status["records"], &status["chunks"], &status["bytes"]]
 }

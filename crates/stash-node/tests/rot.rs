@@ -38,7 +38,7 @@ fn last_record(segment: &[u8]) -> usize {
     last.unwrap()
 }
 
-/// What a key gives: its bytes, or a clear error.
+/// The content of a key: its bytes, or a clear error.
 fn read(node: &Node, key: &str) -> Option<Vec<u8>> {
     let Output { status, stdout, stderr } = node.run(&["cat", key]);
     match status.code() {

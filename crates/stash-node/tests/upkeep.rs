@@ -1,4 +1,4 @@
-//! What the program says and does to keep its store in order: gc, quota, scrub, check.
+//! Commands that keep a store in order: gc, quota, scrub, check.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What needs no node: version, completions, settings.
+//! Commands that need no node: version, completions, settings.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! How requests are read and problems are told.
+//! Reading of requests, and telling of problems.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -147,7 +147,7 @@ pub(super) fn version(text: &str) -> Result<VersionId, Problem> {
     text.parse().map_err(problem)
 }
 
-/// How many members to wait for.
+/// The number of members to wait for.
 pub(super) fn wait(word: Option<&str>) -> Result<Wait, Problem> {
     let wait = word.map_or(Ok(Wait::Quorum), str::parse);
     wait.map_err(|_| Problem::usage("wait must be local, one, quorum or all"))

@@ -57,7 +57,7 @@ pub(super) async fn peers(State(daemon): State<Arc<Daemon>>) -> Result<Json<Peer
     Ok(Json(Peers { peers: peers.collect(), removed: removed.collect() }))
 }
 
-/// How many versions have no whole copy on each member that is full.
+/// The number of versions that have no whole copy on each member that is full.
 async fn full_members(served: &Served) -> Result<BTreeMap<NodeId, u64>, Problem> {
     let full = served.node.engine.full_members().await?.into_iter();
     Ok(full.map(|(member, room)| (member.node, room.lacks)).collect())
@@ -72,7 +72,7 @@ fn peer_room(room: &MemberRoom, lacks: Option<&u64>) -> PeerRoom {
     }
 }
 
-/// One sentence for each member that is full, by its node id.
+/// A sentence for each member that is full, by its node id.
 pub(super) async fn full_sentences(served: &Served) -> Result<BTreeMap<NodeId, String>, Problem> {
     let full = served.node.engine.full_members().await?.into_iter();
     let sentence = |(member, room): (MemberView, MemberRoom)| {
@@ -123,7 +123,7 @@ pub(super) async fn role(
     Ok(Json(report(&served, &member, Some(role), &changed)))
 }
 
-/// Whoever asks says that no other member knows more.
+/// Notes that the caller vouches that no other member knows more.
 fn vouched(served: &Served, alone: bool) {
     if alone && served.node.is_founder() {
         tracing::warn!("changes among members are signed without having met another one, as asked");

@@ -95,7 +95,7 @@ fn traffic(limits: server::Traffic, transferred: PeerStats) -> Traffic {
     }
 }
 
-/// What the founder last said of the member log, and how long ago.
+/// The founder's last confirmation of the member log, and its age.
 fn confirmed(told: server::members::Confirmed) -> Confirmed {
     Confirmed { at: upkeep::moment(told.at), days: days_since(told.at), missing: told.missing }
 }

@@ -32,7 +32,7 @@ use crate::range::Range;
 /// its chunks for ever.
 const PAUSE: Duration = Duration::from_secs(3600);
 
-/// How long a client may take to hear that its body is refused.
+/// The time that a client may take to hear that its body is refused.
 const REFUSAL: Duration = Duration::from_secs(10);
 
 /// The query of a read.

@@ -112,7 +112,7 @@ async fn undeleted(served: &Served, report: UndeleteReport) -> UndeleteDone {
     }
 }
 
-/// What a conflict is resolved with.
+/// The version that a conflict is resolved with.
 enum With {
     Version(stash_vault::VersionId),
     File(std::path::PathBuf),

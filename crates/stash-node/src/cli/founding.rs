@@ -1,4 +1,4 @@
-//! What may be typed to found a stash, to bring one back, and about its tickets.
+//! Arguments to found a stash, to bring one back, and about its tickets.
 
 use std::path::PathBuf;
 

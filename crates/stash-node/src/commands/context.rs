@@ -12,7 +12,7 @@ use crate::output::Output;
 use crate::paths;
 use crate::signals::Signals;
 
-/// How a command ended that gave its result.
+/// The end of a command that gave its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finish {
     /// All of it is done.
@@ -30,11 +30,11 @@ impl From<Finish> for ExitCode {
     }
 }
 
-/// What every command needs.
+/// State that every command needs.
 pub(super) struct Context {
     pub(super) settings: Settings,
     pub(super) output: Output,
-    /// How often `--verbose` was said.
+    /// The number of times that `--verbose` was said.
     pub(super) verbose: u8,
 }
 

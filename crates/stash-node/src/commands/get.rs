@@ -116,7 +116,7 @@ async fn request(
     Ok(client.send(request.body(client::empty())?, None).await?)
 }
 
-/// How a copy ended whose every byte is right.
+/// The end of a copy whose every byte is right.
 enum Copied {
     /// With the last byte.
     All,

@@ -45,7 +45,7 @@ pub(super) async fn run(context: &Context, ls: Ls) -> anyhow::Result<Finish> {
     Ok(Finish::Done)
 }
 
-/// One page of a listing.
+/// A page of a listing.
 pub(super) async fn page(
     client: &Client,
     prefix: &str,

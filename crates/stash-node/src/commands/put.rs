@@ -86,7 +86,7 @@ async fn from_stdin(client: &Client, key: &str, wait: Wait, bar: Bar) -> anyhow:
     }
 }
 
-/// One line a root on stdout; what is missing on stderr.
+/// Prints a line a root on stdout, and what is missing on stderr.
 fn report(output: &Output, done: &PutDone) -> anyhow::Result<()> {
     output.result(done, |done| {
         done.roots.iter().filter(|root| root.wanted > 0).map(|root| line(output, root)).collect()

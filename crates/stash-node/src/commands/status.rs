@@ -22,7 +22,7 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<Finish> {
     Ok(Finish::Done)
 }
 
-/// What the node does by itself, a line a task.
+/// The background tasks of the node, a line a task.
 fn tasks(tasks: &[Task]) -> String {
     let head = ["task", "member", "state", "last run", "next run"].map(str::to_owned).to_vec();
     let row = |task: &Task| {
@@ -101,7 +101,7 @@ fn role(status: &Status) -> String {
 /// From how many days on the age of what the founder confirmed is pointed out.
 pub(super) const OLD_DAYS: u64 = 30;
 
-/// How recent the list of members is. It grows old by itself where only one member is met that holds news
+/// The age of the list of members. It grows old by itself where only one member is met that holds news
 /// back, and where the founder is away.
 fn confirmed(told: Option<&Confirmed>) -> String {
     let Some(told) = told else {

@@ -42,7 +42,7 @@ fn row(ticket: &Ticket) -> Vec<String> {
     ]
 }
 
-/// What to say of tickets that are open when a member was removed; nothing if there is none.
+/// A warning of tickets that are open when a member was removed; nothing if there is none.
 pub(super) fn warning(open: &[Ticket]) -> Option<String> {
     let ids: Vec<&str> = open.iter().map(|ticket| short(&ticket.id)).collect();
     (!ids.is_empty()).then(|| {

@@ -87,7 +87,7 @@ fn lines(text: &mut String, findings: &[String], damaged: &[Damaged]) {
     }
 }
 
-/// One damage that is not healed, with the files it concerns.
+/// A sentence for damage that is not healed, with the files it concerns.
 pub(super) fn not_healed(damaged: &Damaged) -> String {
     let Damaged { kind, id, why, names, keys } = damaged;
     let files = match keys {

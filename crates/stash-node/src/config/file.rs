@@ -12,7 +12,7 @@ use crate::units::{Percent, Size, Span, Speed};
 /// Bytes of a configuration file; far above any that makes sense.
 const FILE_MAX: u64 = 256 * 1024;
 
-/// What a configuration file may say.
+/// The content of a configuration file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct File {

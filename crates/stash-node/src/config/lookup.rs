@@ -100,7 +100,7 @@ pub(super) fn or_default<T>(
     found.map_or_else(|| Ok(Setting { value: default()?, origin: Origin::Default }), Ok)
 }
 
-/// What was found, or else this value.
+/// The setting that was found, or else this value.
 pub(super) fn or<T>(found: Option<Setting<T>>, value: T) -> Setting<T> {
     found.unwrap_or(Setting { value, origin: Origin::Default })
 }

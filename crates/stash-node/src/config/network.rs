@@ -1,4 +1,4 @@
-//! How much of the line a node takes.
+//! The share of the line that a node takes.
 
 use serde::Serialize;
 use stash_vault::Traffic;
@@ -13,11 +13,11 @@ use crate::units::{Speed, Speeds};
 /// `[network]`: how much of the line the node takes.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Network {
-    /// What it sends.
+    /// The rate of sending.
     pub(crate) bwlimit_up: Setting<Speed>,
-    /// What it receives.
+    /// The rate of receiving.
     pub(crate) bwlimit_down: Setting<Speed>,
-    /// What it receives that nobody waits for.
+    /// The rate of receiving what nobody waits for.
     pub(crate) background_down: Setting<Speed>,
 }
 
@@ -40,7 +40,7 @@ impl Lookup<'_> {
 }
 
 impl Network {
-    /// What the node is told.
+    /// The limits, as the node takes them.
     pub(crate) fn traffic(&self) -> Traffic {
         let (up, down) = (self.bwlimit_up.value.0, self.bwlimit_down.value.0);
         let background_down = self.background_down.value.0;

@@ -1,4 +1,4 @@
-//! What a node may take of its disk, and how it keeps its store in order.
+//! The room of the disk that a node may take, and the upkeep of its store.
 
 use serde::Serialize;
 use stash_vault::server::store::Quota;
@@ -17,7 +17,7 @@ pub(crate) struct QuotaSettings {
     pub(crate) soft: Setting<Option<Size>>,
     /// Above this, puts are refused.
     pub(crate) hard: Setting<Option<Size>>,
-    /// What puts leave free of the disk; the store chooses if nobody says.
+    /// Space of the disk that puts leave free; the store chooses if nobody says.
     pub(crate) reserve: Setting<Option<Size>>,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct QuotaSettings {
 pub(crate) struct GcSettings {
     /// Between two collections.
     pub(crate) interval: Setting<Span>,
-    /// How long nothing may have named a chunk before it goes.
+    /// The time for which nothing may have named a chunk before it goes.
     pub(crate) grace: Setting<Span>,
 }
 
@@ -44,11 +44,11 @@ pub(crate) struct ScrubSettings {
 pub(crate) struct RepairSettings {
     /// Between two counts.
     pub(crate) interval: Setting<Span>,
-    /// How long a member that is away counts as a copy.
+    /// The time for which a member that is away counts as a copy.
     pub(crate) grace: Setting<Span>,
-    /// How long a member may be away before no copy is expected of it.
+    /// The time for which a member may be away before no copy is expected of it.
     pub(crate) lapse: Setting<Span>,
-    /// What was evicted here comes back when fewer others have it.
+    /// The number of other copies below which what was evicted here comes back.
     pub(crate) copies: Setting<u32>,
     /// Between two challenges to a member.
     pub(crate) challenge: Setting<Span>,
@@ -57,7 +57,7 @@ pub(crate) struct RepairSettings {
 /// `[retention]`: what is kept of old versions.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RetentionSettings {
-    /// How long a version stays after it was replaced or removed.
+    /// The time for which a version stays after it was replaced or removed.
     pub(crate) age: Setting<Span>,
     /// So many versions of a file stay however old they are.
     pub(crate) versions: Setting<u32>,
@@ -205,7 +205,7 @@ impl Upkeep {
         Ok(self)
     }
 
-    /// What the store is told.
+    /// The quota, as the store takes it.
     pub(crate) fn quota(&self) -> Quota {
         let bytes = |setting: &Setting<Option<Size>>| setting.value.map(|size| size.0);
         Quota {
@@ -216,13 +216,13 @@ impl Upkeep {
         }
     }
 
-    /// What the vault is told.
+    /// The retention, as the vault takes it.
     pub(crate) fn retention(&self) -> Retention {
         let RetentionSettings { age, versions, .. } = &self.retention;
         Retention { age: age.value.0, versions: versions.value }
     }
 
-    /// What the engine is told.
+    /// The upkeep, as the engine takes it.
     pub(crate) fn housekeeping(&self) -> Housekeeping {
         Housekeeping {
             gc_interval: self.gc.interval.value.0,

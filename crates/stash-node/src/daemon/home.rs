@@ -109,7 +109,7 @@ pub(crate) fn create(
     Ok(home)
 }
 
-/// How a stash is brought back.
+/// The arguments for bringing a stash back.
 pub(crate) struct Recovery {
     pub(crate) text: RecoveryText,
     pub(crate) options: RecoverOptions,
@@ -146,7 +146,7 @@ pub(crate) async fn recover(
     Ok(home)
 }
 
-/// What members showed of one member log, for people.
+/// The answers of members about one member log, for people.
 fn shown(life: &Life) -> String {
     let confirmed = life.confirmed.and_then(|at| i64::try_from(at).ok());
     let confirmed = confirmed.map(|at| format!(", confirmed {}", time(at)));
@@ -188,7 +188,7 @@ fn usable(dir: &Path) -> Result<(), Problem> {
     Ok(())
 }
 
-/// How the names begin of what may lie in a data directory that has no stash: the daemon's socket
+/// Beginnings of the names of what may lie in a data directory that has no stash: the daemon's socket
 /// with its lock, a configuration, the sign of a file system's root, what an interrupted or refused
 /// start or join left.
 const OURS: [&str; 8] = [
@@ -257,7 +257,7 @@ async fn open(daemon: &Daemon) -> Result<Node, Problem> {
     Home::open(dir, daemon.passphrase(), options).await.map_err(|e| explained(e, dir))
 }
 
-/// Who holds a locked directory, and what to do about a port that is taken.
+/// Adds who holds a locked directory, and what to do about a port that is taken.
 fn explained(error: HomeError, dir: &Path) -> Problem {
     let taken = caused_by(&error, ErrorKind::AddrInUse);
     let problem = Problem::from(error);

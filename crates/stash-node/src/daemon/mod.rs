@@ -23,11 +23,11 @@ pub(crate) use socket::Socket;
 /// The process that serves one data directory. The node inside changes when it joins a stash
 /// or gets another role.
 pub(crate) struct Daemon {
-    /// What it was started with.
+    /// The settings that it was started with.
     pub(crate) settings: Settings,
     /// Asks the process to stop.
     pub(crate) stop: CancellationToken,
-    /// What runs beside the node: joins.
+    /// Tasks that run beside the node: joins.
     pub(crate) joins: TaskTracker,
     /// Held by whoever swaps the node: a join, or a change of its role.
     pub(crate) joining: tokio::sync::Mutex<()>,
@@ -48,7 +48,7 @@ impl Daemon {
         }
     }
 
-    /// What opens the keys of this directory.
+    /// The passphrase that opens the keys of this directory.
     pub(crate) fn passphrase(&self) -> Option<Zeroizing<String>> {
         self.passphrase.clone()
     }

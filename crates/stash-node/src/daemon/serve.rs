@@ -36,7 +36,7 @@ const HEAD_MAX: usize = 16 * 1024;
 /// Bytes read ahead on a connection.
 const BUFFER: usize = 512 * 1024;
 
-/// How long answers that are under way may take once the daemon stops.
+/// The time that answers under way may take once the daemon stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Before the next try after the system refused a connection (no descriptors left).
@@ -129,7 +129,7 @@ async fn connection(stream: UnixStream, router: Router, stop: Stop, _place: Owne
     }
 }
 
-/// What another user hears, whatever the request.
+/// The answer to another user, whatever the request.
 fn forbidden() -> Router {
     Router::new().fallback(|| async {
         let error = Problem::new(Class::Refused, "this socket serves its own user only");

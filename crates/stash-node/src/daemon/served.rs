@@ -1,4 +1,4 @@
-//! One opened node with the operations that run on it.
+//! An opened node with the operations that run on it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tokio_util::task::TaskTracker;
 use crate::daemon::ready::ReadyFile;
 use crate::error::{Class, Problem};
 
-/// How long cancelled operations may take to clean up.
+/// The time that cancelled operations may take to clean up.
 const CLEAN_UP: Duration = Duration::from_secs(5);
 
-/// How long the engine may take to say good-bye and to close the store.
+/// The time that the engine may take to say good-bye and to close the store.
 const CLOSE: Duration = Duration::from_secs(5);
 
 /// Between two looks at whether the last request let go of the node.
@@ -46,7 +46,7 @@ impl Served {
         Self { node, cancel, operations, _ready: ready }
     }
 
-    /// Whether it was opened with names and keys exactly if it may read.
+    /// True if it was opened with names and keys exactly if it may read.
     pub(crate) fn fits_its_role(&self) -> bool {
         self.node.vault.is_some() == self.node.engine.role().reads()
     }

@@ -1,4 +1,4 @@
-//! What lies in a directory: listed, copied and damaged.
+//! The files of a directory: listed, copied and damaged.
 
 use std::path::{Path, PathBuf};
 

@@ -251,7 +251,7 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-/// Whether this process is root; some tests need it, and say so when they are skipped.
+/// True if this process is root; some tests need it, and say so when they are skipped.
 pub(crate) fn root_or_skip(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
