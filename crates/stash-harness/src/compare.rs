@@ -1,4 +1,4 @@
-//! Whether what came back is what was stored.
+//! Comparison of what came back with what was stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

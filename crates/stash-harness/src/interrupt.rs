@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// How long a wait may sleep before it looks at the flag again.
+/// The time for which a wait may sleep before it looks at the flag again.
 pub const LOOK: Duration = Duration::from_millis(100);
 
 /// Starts the thread that turns signals into the flag. A second signal ends the process at once; nodes die with it,

@@ -41,7 +41,7 @@ impl Needle {
 /// A needle that was found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Found {
-    /// What the needle is called.
+    /// The name of the needle.
     pub what: String,
     /// The file, or the one whose name it is.
     pub path: PathBuf,
@@ -49,14 +49,14 @@ pub struct Found {
     pub offset: u64,
 }
 
-/// What a search went through, so that a search of nothing cannot pass for a clean one.
+/// The extent of a search, so that a search of nothing cannot pass for a clean one.
 #[derive(Debug, Default)]
 pub struct Search {
     /// Files that were read.
     pub files: u64,
     /// Bytes that were read.
     pub bytes: u64,
-    /// What was found, in the order of reading.
+    /// The findings, in the order of reading.
     pub found: Vec<Found>,
 }
 

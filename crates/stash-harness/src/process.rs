@@ -46,12 +46,12 @@ impl Owned {
         self.child.id()
     }
 
-    /// What it writes to its stdout, if that is a pipe and nobody took it yet.
+    /// Its stdout, if that is a pipe and nobody took it yet.
     pub fn stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
     }
 
-    /// What it reads from, if that is a pipe and nobody took it yet.
+    /// Its stdin, if that is a pipe and nobody took it yet.
     pub fn stdin(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()
     }
@@ -106,7 +106,7 @@ pub struct Running {
     reaped: bool,
 }
 
-/// What a command answered.
+/// The answer of a command.
 #[derive(Debug)]
 pub struct Reply {
     /// The command, as errors call it.
@@ -132,7 +132,7 @@ impl Running {
         Ok(Self { owned, what, started, stdout, stderr, reaped: false })
     }
 
-    /// Whether it has ended, so that [`Running::finish`] does not wait.
+    /// True if it has ended, so that [`Running::finish`] does not wait.
     pub fn has_ended(&mut self) -> Result<bool> {
         Ok(self.owned.wait(Duration::ZERO)?.is_some())
     }

@@ -24,7 +24,7 @@ impl Report {
         Self { json }
     }
 
-    /// One line for people.
+    /// Prints a line for people.
     pub fn line(&self, text: impl Display) {
         if self.json {
             complain(&text.to_string());
@@ -33,7 +33,7 @@ impl Report {
         }
     }
 
-    /// One step that held: what it is, what was checked, how long it took.
+    /// Reports a step that held: its name, what was checked, how long it took.
     pub fn step(&self, name: &str, checked: &str, took: Duration) {
         self.line(format_args!("{:<28} {checked} ({})", name, seconds(took)));
     }
@@ -47,7 +47,7 @@ impl Report {
     }
 }
 
-/// One line on stderr.
+/// Prints a line on stderr.
 pub fn complain(text: &str) {
     emit(&mut stderr().lock(), text);
 }

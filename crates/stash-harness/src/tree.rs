@@ -79,7 +79,7 @@ pub struct Tree {
     pub key: String,
     /// Sorted by key.
     pub files: Vec<Planted>,
-    /// What must not be found elsewhere.
+    /// Names and contents that must not be found elsewhere.
     pub needles: Vec<Needle>,
 }
 
@@ -196,7 +196,7 @@ fn marked(rng: &mut StdRng, size: u64, marker: &[u8]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether bytes are varied enough that finding them elsewhere means something.
+/// True if bytes are varied enough that finding them elsewhere means something.
 fn varied(bytes: &[u8]) -> bool {
     let mut seen = [false; 256];
     bytes.iter().for_each(|byte| seen[usize::from(*byte)] = true);

@@ -93,7 +93,7 @@ impl Job {
     }
 }
 
-/// How the other ends run: as processes to measure, as threads under test.
+/// Kinds of the other ends: processes to measure, threads under test.
 #[derive(Debug, Clone, Copy)]
 enum Workers {
     Processes,

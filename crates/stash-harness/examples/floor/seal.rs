@@ -1,4 +1,4 @@
-//! One sealed chunk: header (16) ‖ T (32) ‖ AES-256-CTR, T = keyed BLAKE3 over header and plaintext, IV = T[..16].
+//! A sealed chunk: header (16) ‖ T (32) ‖ AES-256-CTR, T = keyed BLAKE3 over header and plaintext, IV = T[..16].
 
 use aes::Aes256;
 use aes::cipher::{KeyIvInit, StreamCipher};

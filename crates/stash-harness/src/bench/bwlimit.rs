@@ -29,9 +29,9 @@ const EDGE: f64 = 2.0;
 const LOOK: Duration = Duration::from_millis(100);
 /// Between two questions of one node.
 const PAUSE: Duration = Duration::from_millis(5);
-/// What the rate may be off by.
+/// The share by which the rate may be off.
 const SLACK: f64 = 0.1;
-/// What 99 of 100 questions may take, in milliseconds.
+/// The time that 99 of 100 questions may take, in milliseconds.
 const ANSWER: f64 = 50.0;
 /// What one node evicted does not come back by itself while the other has it: it would share the line with a get.
 const ONE_COPY: [&str; 2] = ["--repair-copies", "1"];
@@ -45,7 +45,7 @@ enum Way {
     Received,
 }
 
-/// What one transfer showed.
+/// The figures of one transfer.
 struct Shown {
     /// The slowest and the fastest window, in MiB/s.
     slowest: f64,
@@ -120,7 +120,7 @@ impl Bench<'_> {
         Ok(cluster::text(&path)?.to_owned())
     }
 
-    /// One command, beside which both nodes are asked, and the limited one is watched.
+    /// Runs one command, beside which both nodes are asked, and the limited one is watched.
     fn step(&self, node: usize, way: Way, command: &[&str]) -> Result<Shown> {
         let sockets = self.cluster.nodes.iter().map(|node| {
             let [_, (_, socket)] = node.variables();
@@ -173,7 +173,7 @@ fn watch(socket: &Path, way: Way, done: &AtomicBool) -> Result<Vec<(f64, u64)>> 
     Ok(looks)
 }
 
-/// How long each question took.
+/// Asks again and again; the time of each question.
 fn ask(socket: &Path, done: &AtomicBool) -> Result<Vec<Duration>> {
     let mut client = Client::connect(socket)?;
     let place = Where::route(ASKED);

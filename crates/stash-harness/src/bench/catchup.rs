@@ -27,7 +27,7 @@ const SIZE: usize = 64;
 /// Files in one directory.
 const EACH: u32 = 1000;
 
-/// What a file takes of the disk at most: itself, and its record, log and index on two nodes.
+/// Bytes of the disk that a file takes at most: itself, and its record, log and index on two nodes.
 const ROOM: u64 = 12 * 1024;
 
 /// Removals whose way to the keeper is measured.
@@ -49,7 +49,7 @@ const SLOW_LOOK: Duration = Duration::from_millis(500);
 const STEADY: usize = 8;
 const LOOKS: usize = 120;
 
-/// What was asked for, for the report: at 100,000 records, and at a million.
+/// Targets of the report: at 100,000 records, and at a million.
 const ASKED_SECONDS: u32 = 15;
 const ASKED_NEWS_MS: u32 = 1000;
 const ASKED_MEMORY_MIB: u32 = 64;

@@ -15,7 +15,7 @@ use stash_api::route::Get;
 /// An answer takes no longer, or the node hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One connection, kept for all requests.
+/// A connection, kept for all requests.
 pub(super) struct Client {
     to: UnixStream,
     from: BufReader<UnixStream>,
@@ -28,12 +28,12 @@ impl Client {
         Ok(Self { from: BufReader::new(to.try_clone()?), to })
     }
 
-    /// One document.
+    /// Gets a document.
     pub(super) fn get<T: DeserializeOwned>(&mut self, what: &Get<T>) -> Result<T> {
         Ok(serde_json::from_slice(&self.ask("GET", what.path(), b"")?)?)
     }
 
-    /// One request with its answer; an answer that is no success is an error.
+    /// Sends a request and reads its answer; an answer that is no success is an error.
     pub(super) fn ask(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Vec<u8>> {
         let length = body.len();
         let head = format!(

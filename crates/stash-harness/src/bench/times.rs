@@ -1,4 +1,4 @@
-//! How long requests took.
+//! Times of requests.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::bench::median::rounded;
 use crate::report::Report;
 
-/// How long each request took, and all of them together.
+/// The time of each request, and of all of them together.
 pub(super) struct Times {
     sorted: Vec<Duration>,
     all: Duration,

@@ -61,10 +61,10 @@ pub enum Chaos {
     Netns(NetnsArguments),
     /// Many members of one node, some of them slow, silent or hostile: all are served
     Members {
-        /// How many are connected at once: an owner and keepers
+        /// Members that are connected at once: an owner and keepers
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u8).range(8..=200))]
         members: u8,
-        /// How long each case is measured, in seconds
+        /// Length of each case, in seconds
         #[arg(long, default_value_t = 10)]
         seconds: u64,
         /// Ask only that all are served and what memory that takes, not how long: on a machine that does other work
@@ -86,7 +86,7 @@ pub struct NetnsArguments {
     /// Number of nodes: of four, two are owners and two keepers
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(4..=9))]
     pub nodes: u8,
-    /// How long links are cut and nodes killed, in minutes
+    /// Minutes for which links are cut and nodes killed
     #[arg(long, default_value_t = 5.0, value_parser = parse_minutes)]
     pub minutes: f64,
     /// Replay the plan of this seed; what processes do meanwhile differs
@@ -95,7 +95,7 @@ pub struct NetnsArguments {
 }
 
 impl NetnsArguments {
-    /// How long links are cut and nodes killed.
+    /// The time for which links are cut and nodes killed.
     pub(crate) fn length(&self) -> Duration {
         Duration::from_secs_f64(self.minutes * 60.0)
     }

@@ -12,7 +12,7 @@ use crate::scenario::Scenario;
 /// Bytes of the file: three chunks, one of them padded.
 const SIZE: usize = 2_300_000;
 
-/// One evictor starts at most this much later than the other.
+/// The time by which one evictor starts later than the other, at most.
 const SKEW: Duration = Duration::from_millis(4);
 
 pub(super) fn run(rounds: u32, seed: u64, report: &Report) -> Result<()> {

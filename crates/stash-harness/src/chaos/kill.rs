@@ -23,16 +23,16 @@ use crate::{build, compare, interrupt, tree};
 /// Sizes of the files: inside a record, one small chunk, several chunks, enough to be in the middle of.
 const SIZES: &[usize] = &[100, 4096, 60_000, 1_300_000, 9_000_000, 40_000_000];
 
-/// One put in this many stores a directory of small files instead.
+/// The share of puts that store a directory of small files: one in so many.
 const DIRECTORY: u32 = 4;
 
 /// Files in such a directory.
 const FILES: usize = 60;
 
-/// One get, evict or rm that is killed in its midst for so many puts.
+/// The number of puts for each get, evict or rm that is killed in its midst.
 const OTHERS: u32 = 2;
 
-/// One put whose answer comes before the kill for so many puts.
+/// The number of puts for each put whose answer comes before the kill.
 const ANSWERED: u32 = 2;
 
 /// Keeper and owner are killed at most this long after the answer: what the answer said is durable, however short it was
@@ -254,7 +254,7 @@ impl Kill<'_> {
         }
     }
 
-    /// What is listed is whole, on every node; what was acknowledged is listed on at least one.
+    /// Checks that what is listed is whole on every node, and what was acknowledged is listed on at least one.
     fn everything_at_the_end(&self) -> Result<()> {
         let readers = self.indices(|node| node.role.reads());
         for key in &self.tried {
@@ -320,7 +320,7 @@ fn is_listed(node: &Node, key: &str) -> Result<bool> {
     Ok(!listing.entries.is_empty())
 }
 
-/// What a daemon that is killed during a get leaves beside the output; `docs/operating.md` says so.
+/// True for a file that a daemon which is killed during a get leaves beside the output; `docs/operating.md` says so.
 fn is_hidden_part(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name.starts_with(".stash-") && name.ends_with(".part")

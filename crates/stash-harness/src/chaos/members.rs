@@ -29,11 +29,11 @@ const SLOW: &str = "128KiB";
 /// The largest resident set that a node may have while all members are served, in KiB.
 const RESIDENT: u64 = 128 * 1024;
 
-/// What a run that is not timed may have besides: how long answers wait, and so how many are held, is the
+/// Memory that a run that is not timed may have besides: how long answers wait, and so how many are held, is the
 /// machine's. In KiB.
 const UNTIMED: u64 = 16 * 1024;
 
-/// What the last case may leave in the resident set beyond what there was before it, in KiB: what the allocator keeps.
+/// Growth of the resident set that the last case may leave, in KiB: what the allocator keeps.
 const LEFT: u64 = 32 * 1024;
 
 /// A get beside others may take this much longer than alone, by the median.
@@ -219,7 +219,7 @@ fn measure(
 }
 
 impl Gets {
-    /// Whether there were some and, where times are judged, whether they were in time.
+    /// True if there were some and, where times are judged, whether they were in time.
     fn holds(self, times: Times, alone: Gets, is_timed: bool) -> bool {
         self.count > 0 && (!is_timed || self.is_within(times, alone))
     }

@@ -18,7 +18,7 @@ use crate::{interrupt, machine, tree};
 /// Connections at the same time.
 const AT_ONCE: usize = 16;
 
-/// How long a stranger listens for an answer.
+/// The time for which a stranger listens for an answer.
 const LISTEN: Duration = Duration::from_millis(150);
 
 /// Every so many strangers, one stays until the node hangs up.
@@ -38,7 +38,7 @@ const TLS: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\
 
 const HTTP: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: scan\r\nAccept: */*\r\n\r\n";
 
-/// What a stranger does after it has connected.
+/// The behaviour of a stranger after it has connected.
 #[derive(Debug, Clone)]
 enum Stranger {
     /// Connects and leaves.
@@ -132,7 +132,7 @@ fn random(rng: &mut impl Rng, lengths: std::ops::Range<usize>) -> Vec<u8> {
     bytes
 }
 
-/// One visit; returns the bytes that came back. A reset or a refusal is a fine answer.
+/// Visits once; returns the bytes that came back. A reset or a refusal is a fine answer.
 fn visit(port: SocketAddr, stranger: &Stranger) -> Result<u64> {
     let Ok(mut stream) = TcpStream::connect_timeout(&port, Duration::from_secs(5)) else {
         return Ok(0);

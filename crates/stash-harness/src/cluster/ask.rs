@@ -1,4 +1,4 @@
-//! What tasks ask of a node again and again, and paths for its arguments.
+//! Questions that tasks ask of a node again and again, and paths for its arguments.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use stash_api::files::{Entry, Listing};
 use crate::cluster::node::Node;
 use crate::interrupt;
 
-/// How often a condition is looked at.
+/// The pause between two looks at a condition.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// From an acknowledged write to its name being listed at another node.

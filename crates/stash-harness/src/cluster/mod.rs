@@ -26,7 +26,7 @@ pub use role::Role;
 /// From the last start to every node seeing every other; dials back off, so more than one round trip.
 const SETTLE: Duration = Duration::from_secs(30);
 
-/// What a cluster is to look like.
+/// The shape of a cluster.
 #[derive(Debug)]
 pub struct Plan<'a> {
     /// Roles in the order in which the nodes come; the first is an owner.

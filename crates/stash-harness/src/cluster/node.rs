@@ -1,4 +1,4 @@
-//! One node of a cluster: its directories, its process, and the `stash` commands a user of it would type.
+//! A node of a cluster: its directories, its process, and the `stash` commands a user of it would type.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -20,10 +20,10 @@ const READY: Duration = Duration::from_secs(20);
 /// From SIGTERM to the end of the process.
 const STOP: Duration = Duration::from_secs(10);
 
-/// How often `ready.json` is looked at.
+/// The pause between two looks at `ready.json`.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What became of a start.
+/// The outcome of a start.
 #[derive(Debug)]
 pub enum Started {
     /// It serves, after so long.
@@ -40,7 +40,7 @@ pub enum Started {
 /// Where a node lives, if that is not the loopback of this machine.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// What is put before the program to run it there. It must become the program, with its process id.
+    /// Words before the program to run it there. They must become the program, with its process id.
     pub enter: Vec<String>,
     /// Address and port; port 0 for a free one.
     pub listen: String,
@@ -51,7 +51,7 @@ pub struct Place {
 pub struct Node {
     /// 1 for the founder.
     pub number: usize,
-    /// What the ticket said.
+    /// The role in the ticket.
     pub role: Role,
     /// Holds `data/`, `log` and what else belongs to this node.
     pub home: PathBuf,

@@ -1,4 +1,4 @@
-//! What is cut, and how often.
+//! Arguments: the file systems that are cut, and the number of cuts.
 
 #![expect(
     missing_docs,
@@ -15,7 +15,7 @@ pub struct PowercutArguments {
     /// File systems to cut
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = FileSystem::ALL)]
     pub fs: Vec<FileSystem>,
-    /// What becomes of the file system's journal at the cut, where it has one
+    /// Fate of the file system's journal at the cut, where it has one
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Journal::ALL)]
     pub journal: Vec<Journal>,
     /// Cuts for each file system and each fate of its journal
@@ -58,12 +58,12 @@ impl Display for FileSystem {
     }
 }
 
-/// What becomes of the file system's own journal at a power cut.
+/// The fate of the file system's own journal at a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Journal {
     /// It reaches the disk before the cut; contents of files that were not synced do not
     Flushed,
-    /// What was not synced is gone, names and sizes as well
+    /// Changes that were not synced are gone, names and sizes as well
     Dropped,
 }
 

@@ -40,7 +40,7 @@ pub(super) const CALLS: &[Call] = &[
 /// The call that begins write-back.
 pub(super) const HINT: &str = "fadvise64";
 
-/// Whether the call that is cut at happens.
+/// The side of a call on which the cut falls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Edge {
     /// The process is killed as it enters the call, which does not happen.
@@ -49,7 +49,7 @@ pub(super) enum Edge {
     After,
 }
 
-/// One power cut, to be.
+/// A power cut, to be.
 #[derive(Debug)]
 pub(super) struct Cut {
     pub(super) number: u32,
@@ -59,10 +59,10 @@ pub(super) struct Cut {
     /// The first call is 1; every thread counts its own.
     pub(super) ordinal: u32,
     pub(super) edge: Edge,
-    /// Whether the kernel hears `fadvise64`, which is a hint only. Where it does, what the store wrote is on its way to
+    /// True if the kernel hears `fadvise64`, which is a hint only. Where it does, what the store wrote is on its way to
     /// the disk before it is synced, and a sync that is missing may do no harm.
     pub(super) hints: bool,
-    /// Whether the store is checked before it is used, and cut, again.
+    /// True if the store is checked before it is used, and cut, again.
     pub(super) check: bool,
 }
 
@@ -117,7 +117,7 @@ pub(super) fn chain_of(fs: FileSystem, number: u32) -> u32 {
     (number - 1) / chain(fs) * chain(fs) + 1
 }
 
-/// Whether nothing may be removed from the store. Without a journal, what a removed file had can belong to two files
+/// True if nothing may be removed from the store. Without a journal, what a removed file had can belong to two files
 /// after a repair: no sync prevents that.
 pub(super) fn only_adds(fs: FileSystem) -> bool {
     fs == FileSystem::Bare
@@ -127,7 +127,7 @@ fn made(fs: FileSystem, call: &Call) -> bool {
     !(only_adds(fs) && call.name == "unlinkat")
 }
 
-/// How the image of this cut is mounted: what differs is when the file system writes what.
+/// Mount options for the image of this cut: what differs is when the file system writes what.
 pub(super) fn mount_options(fs: FileSystem, number: u32) -> &'static str {
     let all: &[&str] = match fs {
         FileSystem::Ext4 => &[

@@ -31,7 +31,7 @@ pub(crate) use inside::run as run_inside;
 /// The longest that one cut may take, with all that belongs to it; a second is usual.
 const CUT: Duration = Duration::from_secs(30);
 
-/// What the namespace does: see the module.
+/// Arguments that make the namespace: see the module.
 const NAMESPACE: &[&str] = &["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
 
 /// Cuts the power as often as asked, and tells what stores kept.

@@ -1,4 +1,4 @@
-//! What a machine needs for power cuts, and how to get it.
+//! Needs of power cuts, and how to get what a machine lacks.
 
 use std::fmt;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::tools::{absent, find};
 /// Something that is missing.
 #[derive(Debug)]
 pub(super) struct Need {
-    /// What `--allow-missing` calls it.
+    /// The name for `--allow-missing`.
     pub(super) name: &'static str,
     why: String,
 }
@@ -48,7 +48,7 @@ pub(super) fn missing(file_systems: &[FileSystem]) -> Vec<Need> {
     missing
 }
 
-/// What the kernel calls a file system, the programs for it, and the package that has them.
+/// The kernel's name of a file system, the programs for it, and the package that has them.
 fn parts(fs: FileSystem) -> (&'static str, &'static [&'static str], &'static str) {
     match fs {
         FileSystem::Ext4 => ("ext4", &["mkfs.ext4"], "e2fsprogs"),

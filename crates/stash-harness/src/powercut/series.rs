@@ -30,7 +30,7 @@ pub(super) struct Series<'a> {
     directory: &'a Path,
     program: &'a Path,
     volume: Option<Volume>,
-    /// Whether the store was used since the last check.
+    /// True if the store was used since the last check.
     unchecked: bool,
     /// The number of the last cut that was tried.
     number: u32,
@@ -38,7 +38,7 @@ pub(super) struct Series<'a> {
     cuts: BTreeMap<(String, Edge), u32>,
     /// Runs that ended before the call they should be cut at.
     uncut: u32,
-    /// What checks found, added up, and the number of them.
+    /// The findings of checks, added up, and the number of checks.
     found: BTreeMap<String, u64>,
     checks: u32,
 }
@@ -109,7 +109,7 @@ impl<'a> Series<'a> {
         }
     }
 
-    /// How to see this again.
+    /// The command that shows this again.
     pub(super) fn replay_with(&self) -> String {
         format!(
             "replay with --fs {} --journal {} --seed {} --at {}",
@@ -121,7 +121,7 @@ impl<'a> Series<'a> {
         self.directory.join("acks")
     }
 
-    /// One run up to its cut, the cut, and what comes after the power is back. Whether it was cut.
+    /// Runs up to its cut, cuts, and does what comes after the power is back. True if it was cut.
     fn one(&mut self, cut: &Cut) -> Result<bool> {
         self.number = cut.number;
         if cut::chain_of(self.fs, cut.number) == cut.number || self.volume.is_none() {

@@ -41,7 +41,7 @@ pub(super) struct Traced {
     tail: VecDeque<String>,
 }
 
-/// How a run under strace came to its end.
+/// The end of a run under strace.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// It is stopped, or killed, at the call.
@@ -130,7 +130,7 @@ impl Traced {
         stopped
     }
 
-    /// Whether the call after which it was stopped is of the wanted kind.
+    /// True if the call after which it was stopped is of the wanted kind.
     fn is_meant(&self) -> bool {
         let (Some(only), Some(thread)) = (self.call.only, self.signalled.as_deref()) else {
             return true;

@@ -1,4 +1,4 @@
-//! What the steps of the tour share.
+//! State that the steps of the tour share.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

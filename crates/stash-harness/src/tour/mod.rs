@@ -18,7 +18,7 @@ use crate::report::Report;
 
 pub use ground::Tour;
 
-/// What a step does; the text says what it checked.
+/// The work of a step; the text says what it checked.
 type Check = fn(&mut Tour<'_>) -> Result<String>;
 
 /// The steps in their order; each leaves every node running and every file of the tree on every node.
@@ -47,9 +47,9 @@ const STEPS: &[(&str, Check)] = &[
 pub struct Took {
     /// Its name.
     pub name: &'static str,
-    /// What it showed.
+    /// The result.
     pub checked: String,
-    /// How long it took.
+    /// The time it took.
     pub took: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What a keeper has, and what it answers.
+//! Secrecy: what a keeper has, and what it answers.
 
 use anyhow::{Context, Result, bail};
 

@@ -11,7 +11,7 @@ use crate::report::seconds;
 use crate::tour::apart::until;
 use crate::tour::ground::Tour;
 
-/// What is left: the keys, and who the others are.
+/// The parts that are left: the keys, and who the others are.
 const IDENTITY: [&str; 2] = ["keyring", "members"];
 
 pub(super) fn healed(tour: &mut Tour<'_>) -> Result<String> {
@@ -43,7 +43,7 @@ pub(super) fn healed(tour: &mut Tour<'_>) -> Result<String> {
     ))
 }
 
-/// What the keeper holds once it and the member that is to give it back hold the same: an earlier step may have
+/// The holdings of the keeper once it and the member that is to give it back agree: an earlier step may have
 /// written something that is still on its way.
 fn agreed(tour: &Tour<'_>, from: usize) -> Result<Status> {
     let mut agreed = None;

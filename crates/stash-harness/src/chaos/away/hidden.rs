@@ -1,4 +1,4 @@
-//! What is taken away from under a node, and bringing it back.
+//! Files and directories that are taken away from under a node, and bringing them back.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 
 use crate::cluster::Node;
 
-/// What is taken away.
+/// The things that are taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     /// All of `chunks/`.
@@ -31,13 +31,13 @@ pub(super) const WAYS: [Way; 6] =
     [Way::Empty, Way::Files, Way::Whole, Way::Directories, Way::Marker, Way::Link];
 
 impl Way {
-    /// Whether nothing of it is to be judged.
+    /// True if nothing of it is to be judged.
     pub(super) fn is_whole(self) -> bool {
         matches!(self, Way::Whole | Way::Empty | Way::Marker | Way::Link)
     }
 }
 
-/// What was taken away.
+/// The things that were taken away.
 pub(super) struct Hidden {
     /// Where each was, and where it is now.
     moved: Vec<(PathBuf, PathBuf)>,

@@ -31,10 +31,10 @@ const ALONE: &str = "alone";
 /// From when everything is back to when everything is read again: a node looks every ten seconds by itself.
 const BACK: Duration = Duration::from_secs(40);
 
-/// How long a cut lasts while files are put.
+/// The length of a cut while files are put.
 const HIDDEN: Duration = Duration::from_millis(400);
 
-/// What somebody does while files are away, and after they are back.
+/// Commands that somebody runs while files are away, and after they are back.
 const ACTS: [&[&str]; 7] = [
     &["scrub"],
     &["gc", "--now"],

@@ -1,4 +1,4 @@
-//! What is put: the content says which put it came from, and every byte follows from that.
+//! Contents of puts: they say which put they came from, and every byte follows from that.
 
 use anyhow::{Context, Result, ensure};
 use rand::Rng;

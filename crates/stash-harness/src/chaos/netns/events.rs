@@ -1,4 +1,4 @@
-//! What happened when, in a file of the run, for whoever has to find out why something did not hold.
+//! A log of events in a file of the run, for whoever has to find out why something did not hold.
 
 use std::fs::File;
 use std::io::Write;
@@ -19,7 +19,7 @@ impl Events {
         Ok(Self { begun: Instant::now(), file })
     }
 
-    /// One line; a full disk must not stop the run.
+    /// Writes a line; a full disk must not stop the run.
     pub(super) fn note(&mut self, text: &str) {
         let at = self.begun.elapsed().as_secs_f64();
         writeln!(self.file, "{at:9.3} {}", text.replace('\n', " | ")).ok();

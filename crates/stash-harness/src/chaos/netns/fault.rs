@@ -9,11 +9,11 @@ use rand::rngs::StdRng;
 /// From the beginning of a fault to that of the next, in seconds.
 const GAPS: (f64, f64) = (0.5, 6.0);
 
-/// How long a fault stays, in seconds: half of them shorter than what a connection survives, half longer.
+/// Lengths of a fault, in seconds: half of them shorter than what a connection survives, half longer.
 const SHORT: (f64, f64) = (0.3, 3.0);
 const LONG: (f64, f64) = (5.0, 30.0);
 
-/// How long a killed node stays dead, in seconds.
+/// The time that a killed node stays dead, in seconds.
 const DEAD: (f64, f64) = (0.1, 12.0);
 
 /// Something that is broken for a while. Nodes are counted from 0.
@@ -21,11 +21,11 @@ const DEAD: (f64, f64) = (0.1, 12.0);
 pub(super) enum What {
     /// The cable of a node is pulled.
     Cable(usize),
-    /// What one node sends to another goes nowhere; the way back is whole.
+    /// Bytes from one node to another go nowhere; the way back is whole.
     Way { from: usize, to: usize },
     /// Nothing passes between these nodes and the others.
     Split(BTreeSet<usize>),
-    /// What reaches a node trickles, and some of it is lost.
+    /// Bytes to a node trickle, and some of them are lost.
     Slow(usize),
     /// The process of a node is killed.
     Dead(usize),
@@ -38,7 +38,7 @@ pub(super) struct Fault {
     pub(super) what: What,
 }
 
-/// What is broken at one moment.
+/// Faults at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Broken {
     pub(super) cables: BTreeSet<usize>,
@@ -82,7 +82,7 @@ impl Plan {
         broken
     }
 
-    /// How many faults there are of links, and of processes.
+    /// The number of faults of links, and of processes.
     pub(super) fn counts(&self) -> (usize, usize) {
         let kills = self.faults.iter().filter(|fault| matches!(fault.what, What::Dead(_))).count();
         (self.faults.len() - kills, kills)

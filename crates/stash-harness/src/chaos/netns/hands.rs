@@ -51,7 +51,7 @@ struct Hand {
     busy: Vec<Busy>,
 }
 
-/// What was done, for the report.
+/// Counts of operations, for the report.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) puts: u32,
@@ -60,7 +60,7 @@ pub(super) struct Tally {
     pub(super) purges: u32,
     pub(super) evictions: u32,
     pub(super) reads: u32,
-    /// What ended otherwise: the node was dead, had nothing to do, or found no proof.
+    /// Operations that ended otherwise: the node was dead, had nothing to do, or found no proof.
     pub(super) refused: u32,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct Hands {
 
 /// As `stash resolve` answers.
 impl Hands {
-    /// One at every node that reads; files to put lie in `work`.
+    /// Makes a user at every node that reads; files to put lie in `work`.
     pub(super) fn new(cluster: &Cluster, contents: Contents, rng: StdRng, work: PathBuf) -> Self {
         let nodes = cluster.nodes.iter().enumerate().filter(|(_, node)| node.role.reads());
         let hands = nodes.map(|(node, _)| Hand { node, next: Instant::now(), busy: vec![] });

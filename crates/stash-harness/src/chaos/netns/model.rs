@@ -1,5 +1,5 @@
-//! What a run knows and no node does: who did what to which name, what the node showed of it just before, and whether
-//! it said that it was done. From that, what the versions of a name must be once all nodes agree.
+//! A model of what a run knows and no node does: who did what to which name, what the node showed of it just before,
+//! and whether it said that it was done. From that, what the versions of a name must be once all nodes agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -120,7 +120,7 @@ impl Model {
         Ok(())
     }
 
-    /// What was purged is gone, and what was replaced or removed stays covered.
+    /// Checks that what was purged is gone, and what was replaced or removed stays covered.
     fn nothing_has_risen(&self, key: &str, versions: &[Shown]) -> Result<()> {
         for act in self.acts_on(key).filter(|act| act.acknowledged) {
             let seen = versions.iter().filter(|version| act.seen.contains(&version.id));
@@ -139,7 +139,7 @@ impl Model {
         Ok(())
     }
 
-    /// What nobody can have seen before they wrote is not covered.
+    /// Checks that what nobody can have seen before they wrote is not covered.
     fn nothing_is_hidden(&self, key: &str, versions: &[Shown]) -> Result<()> {
         for version in versions.iter().filter(|version| version.place == "covered") {
             let Some(number) = version.content else { continue };
@@ -155,7 +155,7 @@ impl Model {
         Ok(())
     }
 
-    /// Whether some purge can have taken what was written at a moment.
+    /// True if some purge can have taken what was written at a moment.
     fn may_be_purged(&self, key: &str, moment: u64) -> bool {
         self.acts_on(key).any(|act| act.deed == Deed::Purge && may_end_after(act, moment))
     }

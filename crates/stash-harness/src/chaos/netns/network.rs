@@ -32,9 +32,9 @@ const PROGRAM: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct Network {
     nodes: usize,
-    /// What is broken now. Of nodes that are dead it knows nothing.
+    /// Faults of now. Of nodes that are dead it knows nothing.
     now: Broken,
-    /// Whether links can be made slow here.
+    /// True if links can be made slow here.
     pub(super) slows: bool,
 }
 
@@ -104,7 +104,7 @@ impl Network {
     }
 }
 
-/// What is in one of the two and not in the other.
+/// The elements that are in one of the two and not in the other.
 fn changed<T: Copy + Ord>(now: &BTreeSet<T>, wanted: &BTreeSet<T>) -> Vec<T> {
     now.symmetric_difference(wanted).copied().collect()
 }

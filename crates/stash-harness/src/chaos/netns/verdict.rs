@@ -1,4 +1,4 @@
-//! Whether all nodes agree in the end, and whether what they agree on is what the model says.
+//! The verdict: all nodes agree in the end, and on what the model says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(200);
 const LISTINGS: [&[&str]; 4] =
     [&["ls"], &["ls", "--conflicts"], &["ls", "--deleted"], &["ls", "--versions"]];
 
-/// What all nodes hold in the end.
+/// The state that all nodes hold in the end.
 #[derive(Debug, Default)]
 pub(super) struct Agreed {
     pub(super) versions: usize,
@@ -52,7 +52,7 @@ pub(super) fn agreement(cluster: &mut Cluster) -> Result<(u64, Duration)> {
     }
 }
 
-/// How many records every node holds, or in what they differ.
+/// The number of records that every node holds, or the difference between nodes.
 fn agree(cluster: &Cluster) -> Result<Result<u64, String>> {
     let count = cluster.nodes.len() as u64;
     let mut records = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! One flipped bit in every file of a data directory, one at a time: found, named, healed from a peer or quarantined;
+//! Flips one bit in every file of a data directory, one at a time: found, named, healed from a peer or quarantined;
 //! never served.
 //!
 //! An owner and a second owner beside it stop with a stash of everything that takes another way through the store. For
@@ -22,7 +22,7 @@ use crate::cluster::{Cluster, Plan, Role};
 use crate::report::Report;
 use crate::{build, interrupt, tree};
 
-/// What to flip.
+/// The flips of a run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Choice {
     /// Random places in each file, beside those that every run takes.
@@ -82,7 +82,7 @@ fn files(sites: &[(usize, &Site)]) -> usize {
     sites.iter().map(|(_, site)| &site.path).collect::<std::collections::BTreeSet<_>>().len()
 }
 
-/// How often flips in files of a kind ended how.
+/// Counts of the ends of flips in files of a kind.
 #[derive(Default)]
 struct Tally {
     kinds: BTreeMap<Kind, BTreeMap<&'static str, u32>>,

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use super::verdict::Verdict;
 use crate::chaos::rot::stash::files_below;
 
-/// What a file is for, which says how damage in it may end.
+/// The purpose of a file, which says how damage in it may end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Format,
@@ -93,7 +93,7 @@ impl Kind {
     }
 }
 
-/// One bit of one file.
+/// A bit of a file.
 #[derive(Debug, Clone)]
 pub(super) struct Site {
     pub(super) kind: Kind,

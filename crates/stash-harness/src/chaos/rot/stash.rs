@@ -53,9 +53,9 @@ interval = \"7d\"
 /// Two stopped owners, what they store, and copies of their directories.
 pub(super) struct Stash {
     pub(super) cluster: Cluster,
-    /// What every key is to give.
+    /// The content of every key.
     pub(super) contents: BTreeMap<String, Vec<u8>>,
-    /// What the first owner lists, less where the bytes are.
+    /// The listing of the first owner, less where the bytes are.
     pub(super) listing: Value,
     copies: PathBuf,
     sources: PathBuf,
@@ -160,12 +160,12 @@ impl Stash {
     }
 }
 
-/// Whether only the first owner has it.
+/// True if only the first owner has it.
 pub(super) fn is_alone(key: &str) -> bool {
     ALONE.iter().any(|(alone, _)| *alone == key)
 }
 
-/// What a node lists, less where the bytes are.
+/// The listing of a node, less where the bytes are.
 pub(super) fn listing(node: &Node) -> Result<Value> {
     let mut listing: Value = node.json(&["ls"])?;
     let entries = listing["entries"].as_array_mut().context("a listing without entries")?;

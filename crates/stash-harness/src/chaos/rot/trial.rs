@@ -1,4 +1,4 @@
-//! One bit flipped, and what the node makes of it.
+//! A trial: one bit flipped, and what the node makes of it.
 
 use std::fs;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
-//! How damage may end.
+//! Ends of damage.
 
-/// How a flip ended.
+/// The end of a flip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Found, and everything came back by itself.
