@@ -102,15 +102,29 @@ pub struct GetRequest {
     /// True to replace what is there. Left out: false.
     #[serde(default)]
     pub overwrite: bool,
-    /// True to give set-user-id and set-group-id back. Left out: false.
+    /// What is given back beside content, mode and time. Left out: nothing.
     #[serde(default)]
-    pub privileged: bool,
+    pub restore: Restore,
     /// False to keep no copy of what is fetched. Left out: true.
     #[serde(default = "yes")]
     pub keep: bool,
     /// Another version than the head: its first 12 to 64 digits.
     #[serde(default)]
     pub version: Option<String>,
+}
+
+/// What a get gives back beside content, mode and time. What is left out is false.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Restore {
+    /// Owner and group, by number.
+    pub owner: bool,
+    /// ACLs.
+    pub acl: bool,
+    /// Extended attributes of users.
+    pub xattr: bool,
+    /// Set-user-id and set-group-id, and with `xattr` those attributes that only root gives.
+    pub privileged: bool,
 }
 
 impl Operation for GetRequest {
@@ -129,6 +143,8 @@ pub struct GetDone {
     pub outputs: Vec<String>,
     /// Files with versions concurrent with the one that was written.
     pub conflicts: u64,
+    /// What some of them lack of what was asked for, the first hundred.
+    pub lacking: Vec<Skipped>,
 }
 
 /// `GET /v1/ls`.

@@ -197,7 +197,7 @@ fn is_strict<T: Serialize + DeserializeOwned>(document: &Value, required: &[&str
 #[test]
 fn a_request_is_refused_with_an_unknown_field_or_without_a_required_one() {
     is_strict::<PutRequest>(&json!({"paths": ["/a"], "as": "k", "wait": "all"}), &["paths"]);
-    let get = json!({"key": "a", "output": "/b", "overwrite": true, "privileged": true, "keep": false, "version": null});
+    let get = json!({"key": "a", "output": "/b", "overwrite": true, "restore": {"owner": true, "acl": false, "xattr": true, "privileged": false}, "keep": false, "version": null});
     is_strict::<GetRequest>(&get, &["key", "output"]);
     let rm = json!({"key": "a", "recursive": true, "purge": true, "wait": null});
     is_strict::<RmRequest>(&rm, &["key"]);

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Bytes, Frame};
 use hyper::{Request, StatusCode};
 use stash_api::error::Code;
-use stash_api::files::{GetRequest, PutDone, Where, object_path};
+use stash_api::files::{GetRequest, PutDone, Restore, Where, object_path};
 use stash_api::members::PeerRemove;
 use stash_api::operation::Progress;
 use stash_api::{Client, ClientError, client};
@@ -62,7 +62,14 @@ const OK: &str = "HTTP/1.1 200 OK\r\nconnection: close";
 
 fn get() -> GetRequest {
     let (key, output) = ("a".to_owned(), "/b".to_owned());
-    GetRequest { key, output, overwrite: false, privileged: false, keep: true, version: None }
+    GetRequest {
+        key,
+        output,
+        overwrite: false,
+        restore: Restore::default(),
+        keep: true,
+        version: None,
+    }
 }
 
 #[tokio::test]
@@ -91,7 +98,7 @@ async fn a_call_sends_its_body_as_json() {
 async fn an_operation_is_followed_to_its_end() {
     let lines = "{\"progress\":{\"files\":0,\"bytes\":5,\"total_bytes\":null}}\n\
                  {\"progress\":{\"files\":1,\"bytes\":7,\"total_bytes\":7}}\n\
-                 {\"done\":{\"files\":1,\"bytes\":7,\"outputs\":[\"/b\"],\"conflicts\":0}}\n";
+                 {\"done\":{\"files\":1,\"bytes\":7,\"outputs\":[\"/b\"],\"conflicts\":0,\"lacking\":[]}}\n";
     let node = Once::answers(OK, lines);
     let mut seen = Vec::new();
     let done = node.client().operate(&get(), |far| seen.push(far)).await.unwrap();

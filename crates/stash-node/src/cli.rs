@@ -208,7 +208,16 @@ pub(crate) struct Get {
     /// Replace what is there
     #[arg(long)]
     pub(crate) overwrite: bool,
-    /// Give set-user-id and set-group-id back, too
+    /// Give owner and group back, by number
+    #[arg(long)]
+    pub(crate) owner: bool,
+    /// Give ACLs back
+    #[arg(long)]
+    pub(crate) acl: bool,
+    /// Give extended attributes back
+    #[arg(long)]
+    pub(crate) xattr: bool,
+    /// Give set-user-id and set-group-id back, too, and with --xattr what only root may give
     #[arg(long)]
     pub(crate) privileged: bool,
     /// Do not keep a local copy of what comes from peers

@@ -57,6 +57,22 @@ fn a_file_without_output_comes_back_into_the_working_directory_with_its_mode() {
     assert!(node.ok(&["ls", "-l"]).starts_with("-rwxr-xr-x  10 B  "));
 }
 
+/// Issue 16: whoever may write to the stash makes no program here that runs as another user.
+#[test]
+fn set_user_id_comes_back_only_when_it_is_asked_for() {
+    let node = Node::start();
+    let path = node.file("tool", "#!/bin/sh\n");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o4755)).unwrap();
+    node.ok(&["put", "tool"]);
+    let all = ["--owner", "--acl", "--xattr", "--privileged"];
+    for (flags, expected) in [(&[][..], 0o755), (&all[..3], 0o755), (&all[..], 0o4755)] {
+        let got = node.json(&[&["get", "tool", "-o", "out", "--overwrite"], flags].concat());
+        assert_eq!(got["lacking"], serde_json::json!([]), "{flags:?}");
+        let mode = std::fs::metadata(node.path("out")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, expected, "{flags:?}");
+    }
+}
+
 #[test]
 fn stdin_is_stored_under_the_given_key_and_ranges_are_cut_out_of_it() {
     let node = Node::start();
@@ -170,7 +186,7 @@ fn every_json_document_has_the_documented_fields() {
     assert_eq!(fields(&node.json(&["key", "show"])).join(" "), "node_id role stash_id");
     assert_eq!(
         fields(&node.json(&["get", "f", "-o", "g"])).join(" "),
-        "bytes conflicts files outputs"
+        "bytes conflicts files lacking outputs"
     );
     assert_eq!(fields(&node.json(&["rm", "f"])).join(" "), "copies missing removed short wanted");
 }

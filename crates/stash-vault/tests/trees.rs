@@ -16,7 +16,8 @@ use crate::common::{Place, all, close, get, lists, noise, put, vault};
 use futures::StreamExt;
 use stash_vault::names::Names;
 use stash_vault::{
-    Class, FileType, GetOptions, Key, Node, Progress, PutError, PutOptions, Wait, check_distinct,
+    Class, FileType, GetOptions, Key, Node, Progress, PutError, PutOptions, Restore, Wait,
+    check_distinct,
 };
 
 const MIB: u64 = 1 << 20;
@@ -260,6 +261,45 @@ async fn a_private_directory_comes_back_private() {
     get(&node, "s", &place.path("s")).await;
     fs::create_dir(place.path("usual")).unwrap();
     assert_eq!(mode(place.path("s")), mode(place.path("usual")));
+    close(node).await;
+}
+
+/// Issue 16: what lies beside a file comes back if it is asked for, and is told where it cannot.
+#[tokio::test(flavor = "multi_thread")]
+async fn owners_acls_and_attributes_come_back_when_they_are_asked_for() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    let place = Place::new();
+    let node = place.founder().await;
+    let (file, tree) = (place.file("t/d/f", b"1"), place.path("t"));
+    let set = |path: &Path| setxattr(path, "user.note", b"blue", XattrFlags::empty());
+    if let Err(error) = set(&file).and_then(|()| set(&place.path("t/d"))) {
+        eprintln!("SKIPPED, NO EXTENDED ATTRIBUTES IN THE TEMPORARY DIRECTORY: {error}");
+        return close(node).await;
+    }
+    // The group reads by the mode, and nobody else; its mask shows as its bits.
+    let entry = |tag: u16, bits: u16| [tag.to_le_bytes(), bits.to_le_bytes(), [0xff; 2], [0xff; 2]];
+    let entries = [entry(1, 6), entry(4, 4), entry(16, 6), entry(32, 0)];
+    let acl = [&[2, 0, 0, 0][..], entries.concat().concat().as_slice()].concat();
+    let has_acl = setxattr(&file, "system.posix_acl_access", &acl, XattrFlags::empty()).is_ok();
+    assert_eq!(put(&node, &tree).await.skipped, []);
+    let value = |path: &Path, name: &str| {
+        let mut value = vec![0; 1024];
+        getxattr(path, name, &mut value).ok().map(|len| value[..len].to_vec())
+    };
+    get(&node, "t", &place.path("plain")).await;
+    assert_eq!(value(&place.path("plain/d/f"), "user.note"), None);
+    let restore = Restore { owner: true, acl: true, xattr: true, privileged: false };
+    let options = GetOptions { restore, ..GetOptions::default() };
+    let (all, one) = (place.path("all"), place.path("one"));
+    for (key, out, file) in [("t", &all, all.join("d/f")), ("t/d/f", &one, one.clone())] {
+        let report =
+            vault(&node).get_path(key, Some(out), options, &Progress::new()).await.unwrap();
+        assert_eq!(report.lacking, [], "a user may give what is his own");
+        assert_eq!(value(&file, "user.note").as_deref(), Some(&b"blue"[..]));
+        assert!(!has_acl || value(&file, "system.posix_acl_access") == Some(acl.clone()));
+    }
+    assert_eq!(value(&all.join("d"), "user.note").as_deref(), Some(&b"blue"[..]));
+    compare(&tree, &all);
     close(node).await;
 }
 

@@ -13,8 +13,8 @@ use stash_api::files::{
 };
 use stash_vault::names::Names;
 use stash_vault::{
-    FileType, GetOptions, Key, Progress, PutError, PutOptions, PutReport, RemoveReport, Vault,
-    check_distinct,
+    FileType, GetOptions, Key, Progress, PutError, PutOptions, PutReport, RemoveReport, Restore,
+    Vault, check_distinct,
 };
 
 use super::answer::{self, Document, KeyOfPath, Parameters, here, number};
@@ -145,8 +145,10 @@ pub(super) async fn get(
     let vault = served.vault()?;
     let [output] = same_to_all([absolute(&request.output)?]).await?;
     let version = request.version.as_deref().map(answer::version).transpose()?;
-    let GetRequest { overwrite, privileged, keep, .. } = request;
-    let options = GetOptions { overwrite, privileged, keep, version };
+    let GetRequest { overwrite, restore, keep, .. } = request;
+    let stash_api::files::Restore { owner, acl, xattr, privileged } = restore;
+    let restore = Restore { owner, acl, xattr, privileged };
+    let options = GetOptions { overwrite, restore, keep, version };
     operation::run(served.place(), |progress| async move {
         let report = vault.get_path(&request.key, Some(&output), options, &progress).await?;
         let outputs = report.outputs.iter().map(|path| path.display().to_string());
@@ -155,6 +157,7 @@ pub(super) async fn get(
             bytes: report.bytes,
             outputs: outputs.collect(),
             conflicts: report.conflicts,
+            lacking: report.lacking.into_iter().map(|(path, what)| skipped(&path, what)).collect(),
         })
     })
     .await

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use http_body_util::BodyExt;
 use hyper::{Request, Response, StatusCode, body::Incoming, header};
-use stash_api::files::{CONFLICTS, GetRequest, object_path};
+use stash_api::files::{CONFLICTS, GetRequest, Restore, object_path};
 use stash_api::route::query_value;
 use stash_api::{Client, client};
 use tokio::io::AsyncWriteExt;
@@ -32,7 +32,12 @@ pub(super) async fn run(context: &Context, get: Get) -> anyhow::Result<Finish> {
         key: get.key,
         output: absolute(&target)?,
         overwrite: get.overwrite,
-        privileged: get.privileged,
+        restore: Restore {
+            owner: get.owner,
+            acl: get.acl,
+            xattr: get.xattr,
+            privileged: get.privileged,
+        },
         keep: !get.no_keep,
         version: get.version,
     };
@@ -47,7 +52,10 @@ pub(super) async fn run(context: &Context, get: Get) -> anyhow::Result<Finish> {
     if done.conflicts > 0 {
         warn(&context.output, &key, done.conflicts, done.files > 1);
     }
-    Ok(Finish::Done)
+    for lacking in &done.lacking {
+        context.output.note(&format!("{}: {}", output::visible(&lacking.path), lacking.why));
+    }
+    Ok(if done.lacking.is_empty() { Finish::Done } else { Finish::With(Class::Unreadable) })
 }
 
 /// Says that what was read is not all that there is. `tree`: of so many files, not versions.

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use stash_crypto::Meta;
-use stash_crypto::record::{MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_VALUE, MAX_ATTRIBUTES};
+use stash_crypto::record::{FileType, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_VALUE, MAX_ATTRIBUTES};
 
 use crate::model::source::escaped;
 
@@ -123,6 +123,36 @@ pub(crate) fn agree(new: &Meta, stored: &Meta) -> bool {
 fn counts(name: &str, generation: u8) -> bool {
     let first = [OWNER, ACL, DEFAULT_ACL, LINK, PATH, HOLES];
     generation >= 1 && (first.contains(&name) || name.starts_with(XATTR))
+}
+
+/// User and group, by number. The number of nobody is none.
+pub(crate) fn owner(meta: &Meta) -> Option<(u32, u32)> {
+    let ([user, group], []) = meta.attributes.get(OWNER)?.as_chunks::<4>() else { return None };
+    let owner = (u32::from_le_bytes(*user), u32::from_le_bytes(*group));
+    (owner.0 != u32::MAX && owner.1 != u32::MAX).then_some(owner)
+}
+
+/// The ACLs that a path may have, by their names in Linux, and what is stored of each. Only directories
+/// pass one on.
+pub(crate) fn acls(meta: &Meta) -> impl Iterator<Item = (&'static str, Option<&[u8]>)> {
+    let own = [("system.posix_acl_access", ACL), ("system.posix_acl_default", DEFAULT_ACL)];
+    let count = if meta.file_type == FileType::Directory { 2 } else { 1 };
+    let stored = |name: &str| meta.attributes.get(name).map(Vec::as_slice);
+    own.into_iter().take(count).map(move |(name, attribute)| (name, stored(attribute)))
+}
+
+/// True if the writer looked for ACLs: one that is not stored was not there.
+pub(crate) fn says_all_acls(meta: &Meta) -> bool {
+    meta.attributes.contains_key(PUT)
+}
+
+/// Extended attributes by their names in Linux: those that a put keeps, whatever else is stored.
+pub(crate) fn extended(meta: &Meta) -> impl Iterator<Item = (&str, &[u8])> {
+    let named = meta
+        .attributes
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix(XATTR)?, value.as_slice())));
+    named.filter(|(name, _)| is_kept(name) && !name.starts_with("system."))
 }
 
 /// What all names of one file with hard links have in common; `None` of a file with one name.

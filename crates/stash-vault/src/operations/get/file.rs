@@ -11,7 +11,7 @@ use futures::stream::FuturesOrdered;
 
 use super::error::GetError;
 use super::opened::{Opened, Run, unfetched};
-use super::options::GetReport;
+use super::options::{GetReport, Written};
 use super::place::{Directory, Unseen};
 use crate::model::attributes::has_holes;
 use crate::model::version::Version;
@@ -35,23 +35,24 @@ pub(super) async fn get(
     let (size, standing) = (head.meta.size, head.standing);
     run.progress.found(1, size);
     let (path, overwrite) = (output.clone(), run.options.overwrite);
-    if head.meta.file_type == FileType::Link {
+    let written = if head.meta.file_type == FileType::Link {
+        let options = run.options;
         let make = move || {
             let (directory, name) = parent(&path, overwrite)?;
-            directory.link(&name, &head.meta, overwrite)
+            directory.link(&name, &head.meta, &options)
         };
-        run.jobs.run(make).await?;
+        run.jobs.run(make).await?
     } else {
         let create = move || {
             let (directory, name) = parent(&path, overwrite)?;
             directory.create(&name)
         };
         let unseen = run.jobs.run(create).await?;
-        write(inner, head, unseen, run).await?;
-    }
+        write(inner, head, unseen, run).await?
+    };
     run.progress.finished(1);
     let mut report = GetReport::default();
-    report.wrote(output, size, standing);
+    report.wrote(Written { path: output, ..written }, size, standing);
     Ok(report)
 }
 
@@ -79,7 +80,7 @@ pub(super) async fn write(
     head: Version,
     unseen: Unseen,
     run: &Run,
-) -> Result<PathBuf, GetError> {
+) -> Result<Written, GetError> {
     let opened = inner.opened(head).await?;
     let unseen = Arc::new(unseen);
     if let Some(bytes) = opened.version.meta.inline.clone() {

@@ -1,5 +1,6 @@
 //! Getting files back: to the disk by temp and rename, or as a stream.
 
+mod beside;
 mod error;
 mod file;
 mod opened;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use stash_crypto::Key;
 
 pub use error::GetError;
-pub use options::{GetOptions, GetReport};
+pub use options::{GetOptions, GetReport, Restore};
 pub use stream::Reading;
 
 use crate::blocking::Jobs;

@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 
 use rand::Rng;
 use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, futimens, linkat,
-    mkdirat, openat, renameat, renameat_with, symlinkat, unlinkat, utimensat,
+    AtFlags, Mode, OFlags, RenameFlags, linkat, mkdirat, openat, renameat, renameat_with,
+    symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use stash_crypto::Meta;
 
+use super::beside::{give, give_link};
 use super::error::GetError;
-use super::options::GetOptions;
+use super::options::{GetOptions, Restore, Written};
 
 /// Mode of a file while it is being written.
 const UNSEEN: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -60,17 +61,12 @@ impl Directory {
         self.child(name, Mode::RWXU)
     }
 
-    /// Gives the directory its mode and time.
-    pub(crate) fn finish(&self, late: &LateDirectory, privileged: bool) -> Result<(), GetError> {
-        let failed = |error: Errno| GetError::output(&self.path, error);
-        if let Some(mode) = late.mode {
-            let bits = if privileged { ALL_BITS } else { DIRECTORY_BITS };
-            fchmod(&self.fd, Mode::from_raw_mode(mode & bits)).map_err(failed)?;
-        }
-        match late.modified {
-            Some(modified) => futimens(&self.fd, &times(modified)).map_err(failed),
-            None => Ok(()),
-        }
+    /// Gives the directory its mode, its time, and what is asked for.
+    pub(crate) fn finish(self, meta: &Meta, restore: Restore) -> Result<Written, GetError> {
+        let bits = if restore.privileged { ALL_BITS } else { DIRECTORY_BITS };
+        let given = give(&self.fd, meta, bits, restore);
+        let lacks = given.map_err(|error| GetError::output(&self.path, error))?;
+        Ok(Written { path: self.path, lacks })
     }
 
     /// Makes a symbolic link, or puts it in the place of what has the name, with `overwrite`. What
@@ -79,24 +75,24 @@ impl Directory {
         &self,
         name: &OsStr,
         meta: &Meta,
-        overwrite: bool,
-    ) -> Result<PathBuf, GetError> {
+        options: &GetOptions,
+    ) -> Result<Written, GetError> {
         let path = self.path.join(name);
         let failed = |error: Errno| GetError::output(&path, error);
         let target = OsStr::from_bytes(meta.inline.as_deref().unwrap_or_default());
         let temporary = temporary();
         symlinkat(target, &self.fd, &temporary).map_err(failed)?;
-        let dated = meta.modified.map_or(Ok(()), |modified| {
-            utimensat(&self.fd, &temporary, &times(modified), AtFlags::SYMLINK_NOFOLLOW)
+        let fd = self.fd.as_fd();
+        let given = give_link(fd, &temporary, meta, options.restore).map_err(failed);
+        let made = given.and_then(|lacks| {
+            rename(fd, &temporary, name, options.overwrite, &path)?;
+            Ok(Written { path, lacks })
         });
-        let made = dated
-            .map_err(failed)
-            .and_then(|()| rename(self.fd.as_fd(), &temporary, name, overwrite, &path));
         if made.is_err() {
             // If even this fails, an invisible link is left: nothing more can be done about it.
             let _ = unlinkat(&self.fd, &temporary, AtFlags::empty());
         }
-        made.map(|()| path)
+        made
     }
 
     fn duplicate(&self) -> Result<OwnedFd, GetError> {
@@ -109,7 +105,7 @@ impl Directory {
         second: &SecondName,
         first: (&Directory, &OsStr),
         options: &GetOptions,
-    ) -> Result<PathBuf, GetError> {
+    ) -> Result<Written, GetError> {
         let name = &second.name;
         let (path, temporary) = (self.path.join(name), temporary());
         let (directory, first) = (&first.0.fd, first.1);
@@ -117,7 +113,7 @@ impl Directory {
             let named = rename(self.fd.as_fd(), &temporary, name, options.overwrite, &path);
             // Still there after an error, and after a rename onto another name of the same file.
             let _ = unlinkat(&self.fd, &temporary, AtFlags::empty());
-            return named.map(|()| path);
+            return named.map(|()| Written { path, lacks: None });
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = openat(directory, first, flags, Mode::empty());
@@ -163,8 +159,7 @@ impl Directory {
 pub(crate) struct LateDirectory {
     /// Below the output; empty for the output itself.
     pub(crate) path: Vec<OsString>,
-    pub(crate) mode: Option<u32>,
-    pub(crate) modified: Option<(i64, u32)>,
+    pub(crate) meta: Meta,
 }
 
 /// The directories on the way to a file below the output, and its name.
@@ -184,12 +179,6 @@ pub(crate) struct SecondName {
 /// A hidden name that nobody else has.
 pub(crate) fn temporary() -> String {
     format!(".stash-{:016x}.part", rand::rng().next_u64())
-}
-
-fn times((seconds, nanos): (i64, u32)) -> Timestamps {
-    let as_it_is = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    let modified = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanos) };
-    Timestamps { last_access: as_it_is, last_modification: modified }
 }
 
 /// Gives something its name. Without `overwrite`, what has the name by now is left as it is.
@@ -239,25 +228,20 @@ impl Unseen {
         mut self,
         meta: &Meta,
         options: &GetOptions,
-    ) -> Result<PathBuf, GetError> {
+    ) -> Result<Written, GetError> {
         let written = self.file.metadata().map_err(|error| self.failed(error))?.len();
         if written != meta.size {
             let why = format!("{written} bytes were written of {}", meta.size);
             return Err(self.failed(io::Error::other(why)));
         }
-        if let Some(mode) = meta.mode {
-            let bits = if options.privileged { ALL_BITS } else { FILE_BITS };
-            let mode = Mode::from_raw_mode(mode & bits);
-            fchmod(&self.file, mode).map_err(|error| self.failed(error))?;
-        }
-        if let Some(modified) = meta.modified {
-            futimens(&self.file, &times(modified)).map_err(|error| self.failed(error))?;
-        }
+        let bits = if options.restore.privileged { ALL_BITS } else { FILE_BITS };
+        let given = give(&self.file, meta, bits, options.restore);
+        let lacks = given.map_err(|error| self.failed(error))?;
         let name = self.path.file_name().unwrap_or_default();
         let directory = self.directory.fd.as_fd();
         rename(directory, &self.temporary, name, options.overwrite, &self.path)?;
         self.published = true;
-        Ok(self.path.clone())
+        Ok(Written { path: self.path.clone(), lacks })
     }
 
     fn failed(&self, error: impl Into<io::Error>) -> GetError {
@@ -317,7 +301,8 @@ mod tests {
     fn write(dir: &Path, name: &str, bytes: &[u8], overwrite: bool) -> Result<PathBuf, GetError> {
         let unseen = Directory::open(dir)?.create(OsStr::new(name))?;
         unseen.file().write_all(bytes).unwrap();
-        unseen.publish(&meta(4), &GetOptions { overwrite, ..GetOptions::default() })
+        let options = GetOptions { overwrite, ..GetOptions::default() };
+        unseen.publish(&meta(4), &options).map(|written| written.path)
     }
 
     fn segments(path: &str) -> Vec<OsString> {
@@ -394,11 +379,12 @@ mod tests {
         symlink("precious", dir.path().join("l")).unwrap();
         let root = Directory::open(dir.path()).unwrap();
         let link = Meta { inline: Some(b"no/where\xff".to_vec()), ..meta(9) };
-        let refused = root.link(OsStr::new("l"), &link, false);
+        let refused = root.link(OsStr::new("l"), &link, &GetOptions::default());
         assert!(matches!(refused, Err(GetError::Exists { .. })));
         assert_eq!(names(dir.path()).len(), 2, "no temporary link is left");
         for name in ["l", "new"] {
-            let path = root.link(OsStr::new(name), &link, true).unwrap();
+            let options = GetOptions { overwrite: true, ..GetOptions::default() };
+            let path = root.link(OsStr::new(name), &link, &options).unwrap().path;
             let target = std::fs::read_link(&path).unwrap();
             assert_eq!(target.as_os_str().as_bytes(), b"no/where\xff");
             let metadata = std::fs::symlink_metadata(&path).unwrap();
@@ -412,16 +398,16 @@ mod tests {
     fn a_directory_is_closed_while_it_is_filled_and_gets_no_privilege() {
         let dir = tempfile::tempdir().unwrap();
         let root = Directory::open(dir.path()).unwrap();
-        let made = root.closed(OsStr::new("d")).unwrap();
+        let made = || root.closed(OsStr::new("d")).unwrap();
+        made();
         let mode = || dir.path().join("d").metadata().unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode(), 0o700);
-        let modified = Some((-5, 7));
-        let late = LateDirectory { path: segments("d"), mode: Some(0o7755), modified };
-        made.finish(&late, false).unwrap();
+        let meta = Meta { mode: Some(0o7755), ..meta(0) };
+        made().finish(&meta, Restore::default()).unwrap();
         assert_eq!(mode(), 0o1755);
         let metadata = dir.path().join("d").metadata().unwrap();
         assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (-5, 7));
-        made.finish(&late, true).unwrap();
+        made().finish(&meta, Restore { privileged: true, ..Restore::default() }).unwrap();
         assert_eq!(mode(), 0o7755);
     }
 

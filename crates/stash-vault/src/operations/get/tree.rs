@@ -16,7 +16,7 @@ use stash_crypto::{Key, Meta};
 use super::error::GetError;
 use super::file::{write, write_at};
 use super::opened::Run;
-use super::options::{GetReport, OUTPUTS};
+use super::options::{GetReport, OUTPUTS, Written};
 use super::place::{Directory, LateDirectory, Place, SecondName, Unseen, publish_tree, temporary};
 use crate::index::IndexEntry;
 use crate::lookup::LookupError;
@@ -55,7 +55,8 @@ pub(super) async fn get(
     }
     if let Some(temporary) = &tree.target.temporary {
         let outputs = report.outputs.iter_mut();
-        outputs.for_each(|path| rebase(path, &temporary.path, &output));
+        let lacking = report.lacking.iter_mut().map(|(path, _)| path);
+        outputs.chain(lacking).for_each(|path| rebase(path, &temporary.path, &output));
     }
     jobs.run(move || tree.publish(&output)).await?;
     Ok(report)
@@ -217,7 +218,7 @@ impl Tree {
             self.target.root.descend(&path)?.closed(&name)?;
             path.push(name);
         }
-        let late = LateDirectory { path, mode: meta.mode, modified: meta.modified };
+        let late = LateDirectory { path, meta: meta.clone() };
         self.late().directories.push(late);
         self.run.progress.finished(1);
         Ok(())
@@ -256,18 +257,18 @@ impl Tree {
             let (folders, first) = &second.first;
             let (from, to) = (&self.target.root.descend(folders)?, &second.folders);
             let to = self.target.root.descend(to)?;
-            let path = to.second_name(&second, (from, first), options)?;
+            let written = to.second_name(&second, (from, first), options)?;
             self.run.progress.moved(second.meta.size);
             self.run.progress.finished(1);
-            report.wrote(path, second.meta.size, standing);
+            report.wrote(written, second.meta.size, standing);
         }
         for Version { meta, standing, .. } in links {
             let (folders, name) = self.place(&meta);
             let directory = self.target.root.descend(&folders)?;
-            let path = directory.link(&name, &meta, options.overwrite)?;
+            let written = directory.link(&name, &meta, options)?;
             self.run.progress.moved(meta.size);
             self.run.progress.finished(1);
-            report.wrote(path, meta.size, standing);
+            report.wrote(written, meta.size, standing);
         }
         report.directories = directories.len() as u64;
         directories.sort_by_key(|late| std::cmp::Reverse(late.path.len()));
@@ -277,7 +278,9 @@ impl Tree {
             new.open_as_usual()?;
         }
         for late in directories {
-            self.target.root.descend(&late.path)?.finish(&late, options.privileged)?;
+            let directory = self.target.root.descend(&late.path)?;
+            let Written { path, lacks } = directory.finish(&late.meta, options.restore)?;
+            report.lacks(&path, lacks);
         }
         Ok(report)
     }
@@ -329,10 +332,10 @@ impl Tree {
         let (size, standing) = (head.meta.size, head.standing);
         let (meta, tree) = (head.meta.clone(), Arc::clone(self));
         let unseen = self.run.jobs.run(move || tree.create(&meta)).await?;
-        let path = write(&self.inner, head, unseen, &self.run).await?;
+        let written = write(&self.inner, head, unseen, &self.run).await?;
         self.run.progress.finished(1);
         let mut report = GetReport::default();
-        report.wrote(path, size, standing);
+        report.wrote(written, size, standing);
         Ok(report)
     }
 
@@ -354,10 +357,10 @@ impl Tree {
                     continue;
                 }
             }
-            let path = self.write_inline(meta)?;
+            let written = self.write_inline(meta)?;
             self.run.progress.moved(meta.size);
             self.run.progress.finished(1);
-            report.wrote(path, meta.size, *standing);
+            report.wrote(written, meta.size, *standing);
         }
         Ok(report)
     }
@@ -374,7 +377,7 @@ impl Tree {
         self.target.root.descend(&folders)?.create(&name)
     }
 
-    fn write_inline(&self, meta: &Meta) -> Result<PathBuf, GetError> {
+    fn write_inline(&self, meta: &Meta) -> Result<Written, GetError> {
         let unseen = self.create(meta)?;
         write_at(&unseen, meta.inline.as_deref().unwrap_or_default(), 0)?;
         unseen.publish(meta, &self.run.options)
@@ -403,5 +406,7 @@ impl GetReport {
         self.conflicts += other.conflicts;
         let room = OUTPUTS.saturating_sub(self.outputs.len());
         self.outputs.extend(other.outputs.into_iter().take(room));
+        let room = OUTPUTS.saturating_sub(self.lacking.len());
+        self.lacking.extend(other.lacking.into_iter().take(room));
     }
 }
