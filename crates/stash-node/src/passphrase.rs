@@ -13,7 +13,7 @@ const FILE_MAX: usize = 4096;
 
 /// Where the passphrase comes from.
 pub(crate) enum Source<'a> {
-    /// The first line of this file.
+    /// The whole of this file, less one newline at its end.
     File(&'a Path),
     /// The terminal of the process.
     Terminal,
