@@ -31,7 +31,7 @@ pub(crate) use cuts::{Aside, set_aside, set_aside_count, take_back};
 pub(crate) use error::{LedgerError, RosterError, WriteError, at};
 pub(crate) use evicted::{give_up, given_up_row, in_use, is_given_up};
 pub(crate) use forgets::resume;
-pub(crate) use manifest::{Chunks, Named, announce, read_manifest};
+pub(crate) use manifest::{Chunks, Named, announce, announce_coming, read_manifest};
 pub(crate) use read::{decode, records_of, whole};
 pub(crate) use room::{FEW, is_read, is_roomy, readable};
 

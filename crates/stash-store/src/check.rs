@@ -136,11 +136,28 @@ impl Check<'_> {
                 self.row(row)?;
             }
         }
-        self.report.sums_compared = before.position == self.open.commits.settled_state().position;
+        self.lacking(&mut counted)?;
+        let after = self.open.commits.settled_state();
+        let is_same = before.position == after.position && before.unsettled == after.unsettled;
+        self.report.sums_compared = is_same;
         if self.report.sums_compared {
             self.sums(&before, &counted);
         }
         Ok(())
+    }
+
+    /// Counts the records that the index says lack something.
+    fn lacking(&self, counted: &mut State) -> Result<(), ReadError> {
+        let mut after = None;
+        loop {
+            let page = self.open.ground.index().lacking_after(after, PAGE)?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = Some(*last);
+            counted.lacking += page.len() as u64;
+            page.iter().for_each(|hash| counted.lacking_sum.add(hash));
+        }
     }
 
     fn sums(&mut self, stated: &State, counted: &State) {
@@ -152,6 +169,8 @@ impl Check<'_> {
             ("file bytes", stated.file_bytes, counted.file_bytes),
             ("evicted", stated.evicted, counted.evicted),
             ("quarantined", stated.quarantined, counted.quarantined),
+            ("records that lack something", stated.lacking, counted.lacking),
+            ("in the sum of theirs", stated.lacking_sum.low(), counted.lacking_sum.low()),
         ];
         let wrong = sums.into_iter().filter(|(_, stated, counted)| stated != counted);
         let wrong = wrong.map(|(what, stated, counted)| WrongSum { what, stated, counted });
@@ -210,6 +229,11 @@ impl Check<'_> {
             Witness::Record(found) if !self.open.ground.index().finds(&op, found)? => {
                 Ok(Some("the index does not find it by all that it says".to_owned()))
             }
+            Witness::Record(found) if !self.knows_if_whole(&found.hash, &op)? => {
+                let what = format!("{row}: the index is wrong about whether it is whole");
+                self.report.rows_damaged.add(what);
+                Ok(None)
+            }
             Witness::Chunk(address, ChunkRow::File { len, .. }) => self.file(address, *len),
             Witness::Chunk(address, ChunkRow::Log { place }) if self.depth == Depth::Data => {
                 let blob = usize::try_from(place.body().1).unwrap_or(0).saturating_sub(32);
@@ -217,6 +241,14 @@ impl Check<'_> {
                 Ok((!right).then(|| "its bytes do not hash to its address".to_owned()))
             }
             _ => Ok(None),
+        }
+    }
+
+    fn knows_if_whole(&self, record: &[u8; 32], op: &Op) -> Result<bool, ReadError> {
+        let op = if let Op::Moved { op, .. } = op { op } else { op };
+        match op {
+            Op::Record { refs, .. } => self.open.knows_if_whole(record, refs),
+            _ => Ok(true),
         }
     }
 

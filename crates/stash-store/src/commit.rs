@@ -6,6 +6,7 @@ mod figures;
 mod group;
 mod refusal;
 mod run;
+pub(crate) mod settle;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -158,6 +159,8 @@ impl Commits {
             };
             let jobs = self.queue.take_now();
             self.serve(&mut writer, jobs);
+            drop(writer);
+            self.settle_inline();
         }
     }
 
@@ -215,16 +218,29 @@ impl Commits {
 
     /// The committer's thread: takes all batches that wait, commits them, and looks again.
     pub(crate) fn committer(&self) {
+        self.settle_meanwhile();
         while let Some(jobs) = self.queue.take() {
             let mut writer = self.writer.lock();
             if catch_unwind(AssertUnwindSafe(|| self.serve(&mut writer, jobs))).is_err() {
                 self.health.poison("the committer panicked".to_owned());
             }
+            drop(writer);
+            self.settle_meanwhile();
         }
         self.stage.close();
         self.ground.index().stop_merging();
         self.upkeep.work.close();
         self.close();
+    }
+
+    /// Finds out which records are whole until somebody waits for a commit: a step at least.
+    fn settle_meanwhile(&self) {
+        match catch_unwind(AssertUnwindSafe(|| self.settle_until_wanted())) {
+            // What is left when the store is closed waits in the index.
+            Ok(left) if left && !self.queue.is_closing() => self.nudge(),
+            Ok(_) => {}
+            Err(_) => self.health.poison("the committer panicked".to_owned()),
+        }
     }
 
     /// Does what remains to be done when nobody uses the store any more.

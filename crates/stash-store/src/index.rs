@@ -7,19 +7,22 @@ pub(crate) mod read;
 mod referrers;
 mod state;
 mod tables;
+mod turns;
+pub(crate) mod wholeness;
 mod write;
 
 use std::path::PathBuf;
 
 use crate::IoError;
 use crate::files::Files;
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex, lock};
 pub(crate) use error::IndexError;
 pub(crate) use referrers::Referrers;
 use stash_runs::{Directory, Tree, TreeLimits};
 pub(crate) use stash_runs::{TreeCursor, TreeError, TreeStats};
 pub(crate) use state::{Head, State, Usage};
 pub(crate) use tables::{ChunkRow, Located, ManifestRow};
+pub(crate) use turns::{Turned, Turns};
 pub(crate) use write::Tables;
 
 const KEY_CONTEXT: &str = "stash-store 2026-11 index block key";
@@ -33,6 +36,7 @@ fn directory(files: &Files) -> Directory {
 pub(crate) struct Index {
     tree: Tree,
     store_id: [u8; 16],
+    turns: Mutex<Turns>,
 }
 
 impl std::fmt::Debug for Index {
@@ -59,7 +63,8 @@ impl Index {
                     .ok_or_else(|| IndexError("it is of another store or version".into()))?,
             ),
         };
-        Ok((Index { tree, store_id }, head))
+        let turns = Mutex::new(Turns::new(salt));
+        Ok((Index { tree, store_id, turns }, head))
     }
 
     /// Removes every file of an index, also of one as older versions had it.
@@ -91,6 +96,7 @@ impl Index {
         head.state = tables.state;
         head.usage.absorb(tables.usage);
         self.tree.publish(tables.changes);
+        lock(&self.turns).add(tables.turned);
         Ok(value)
     }
 
@@ -100,6 +106,16 @@ impl Index {
         f: impl FnOnce(&Tables<'_>) -> Result<T, IndexError>,
     ) -> Result<T, IndexError> {
         f(&Tables::new(&self.tree, State::default()))
+    }
+
+    /// Records that turned whole, or stopped being so, since a position.
+    pub(crate) fn turned_since(&self, position: (u64, u64), limit: usize) -> Turned {
+        lock(&self.turns).since(position, limit)
+    }
+
+    /// The position behind all of them.
+    pub(crate) fn turned_at(&self) -> (u64, u64) {
+        lock(&self.turns).end()
     }
 
     /// Bytes of memory that wait for the next checkpoint.

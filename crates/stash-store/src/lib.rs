@@ -58,6 +58,6 @@ pub use stash_disk as disk;
 pub use stash_disk::{Disk, MemDisk, RealDisk};
 pub use stats::{
     ChunkState, DamagedRecord, OpenReport, RecordTotals, ScrubProgress, Staged, Stats,
-    StoredRecord, WriterEnd,
+    StoredRecord, Turned, TurnedAt, Wholeness, WriterEnd,
 };
 pub use store::{Row, Store};

@@ -16,6 +16,7 @@ mod damage;
 mod lookup;
 mod records;
 pub(crate) mod staging;
+mod wholeness;
 
 use std::collections::BTreeSet;
 
@@ -81,6 +82,9 @@ impl Open {
         open.find_chunk_dir();
         open.commits.count_this_open();
         open.upkeep.keep_ballast();
+        if open.ground.is_inline() {
+            open.commits.settle_inline();
+        }
         open.start_threads()?;
         Ok(open)
     }

@@ -89,6 +89,17 @@ impl Queue {
         self.lock().jobs.is_empty()
     }
 
+    /// True if nothing waits, and the store is not being closed.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.jobs.is_empty() && !state.nudged && !state.closing
+    }
+
+    /// True if the store is being closed.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.lock().closing
+    }
+
     /// Everything that waits now, in order.
     pub(crate) fn take_now(&self) -> Vec<Job> {
         let mut state = self.lock();

@@ -55,6 +55,37 @@ pub struct RecordTotals {
     pub sum: [u8; 32],
 }
 
+/// The records of a store that lack blobs here; see [`crate::Store::wholeness`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wholeness {
+    /// The records of which a blob that they name, directly or through a manifest, is not here. A record whose entry is
+    /// damaged may be among them.
+    pub lacking: RecordTotals,
+    /// False while changes of blobs are being followed to the records that name them: then some records may be counted that
+    /// are whole, and others not that lack something.
+    pub settled: bool,
+}
+
+/// A position among the changes of which records are whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TurnedAt {
+    /// Drawn anew when a store is opened, and when its index is made anew.
+    pub run: u64,
+    /// The number of changes since then.
+    pub number: u64,
+}
+
+/// Changes of which records are whole; see [`crate::Store::turned_since`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turned {
+    /// False if the position that was asked for means nothing any more: what changed since is not known.
+    pub known: bool,
+    /// In order: the record, and whether it was whole then.
+    pub records: Vec<([u8; 32], bool)>,
+    /// The position behind them; the newest one if that which was asked for is not known.
+    pub position: TurnedAt,
+}
+
 /// A record whose entry in the log is damaged: what the index knows of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedRecord {

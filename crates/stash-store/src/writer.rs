@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 
+use crate::Address;
 use crate::index::Head;
 use crate::log::LogWriter;
-use crate::sync::{Mutex, MutexGuard, lock, thread};
+use crate::sync::{Arc, Mutex, MutexGuard, lock, thread};
 
 /// State that only the one who writes touches: the end of the log, and what the index has of it.
 #[derive(Debug)]
@@ -22,12 +23,17 @@ pub(crate) struct Writer {
     pub(crate) retired: Vec<u64>,
     /// The log says how often the store was opened, this time included.
     pub(crate) counted: bool,
+    /// The piece of work of `commit/settle.rs` that was done last.
+    pub(crate) settled: Vec<u8>,
+    /// The manifest that was read for it.
+    pub(crate) manifest: Option<(Address, Arc<[Address]>)>,
 }
 
 impl Writer {
     pub(crate) fn new(log: LogWriter, head: Head) -> Writer {
         let (emptied, retired) = (BTreeSet::new(), Vec::new());
-        Writer { log, head, behind: 0, emptied, retired, counted: false }
+        let (counted, settled, manifest) = (false, Vec::new(), None);
+        Writer { log, head, behind: 0, emptied, retired, counted, settled, manifest }
     }
 
     /// Segments that are part of the log.

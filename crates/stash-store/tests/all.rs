@@ -20,3 +20,4 @@ mod rebuild;
 mod scrub;
 mod suite;
 mod threads;
+mod wholeness;

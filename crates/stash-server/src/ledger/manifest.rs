@@ -3,7 +3,7 @@
 use stash_crypto::chunk::decode_manifest_chunk;
 use stash_crypto::{Address, ChunkRef, Manifest, Record};
 use stash_store::room::Allowance;
-use stash_store::{Batch, CommitError, ReadError, Ref, Store};
+use stash_store::{Batch, CommitError, ReadError, Ref, StageError, Store};
 
 use crate::ledger::error::{LedgerError, at};
 
@@ -59,6 +59,32 @@ pub(crate) fn announce(
         Chunks::Later => batch,
     })?;
     Ok(())
+}
+
+/// Tells the store what a manifest chunk names whose bytes are about to come, if they are one's. Told later,
+/// the records that name it would seem whole as soon as it is here.
+pub(crate) fn announce_coming(
+    store: &Store,
+    manifest: &Address,
+    bytes: &[u8],
+) -> Result<(), StageError> {
+    let Ok(refs) = decode_manifest_chunk(bytes) else {
+        return Ok(());
+    };
+    let batch = Batch::new().manifest(at(manifest), refs.iter().map(reference).collect());
+    match store.commit(batch.with_allowance(Allowance::Records)) {
+        Ok(_) => Ok(()),
+        Err(CommitError::Full(error)) => Err(StageError::Full(error)),
+        Err(CommitError::NoRoom(shortage)) => Err(StageError::NoRoom(shortage)),
+        Err(CommitError::ReadOnly { reason }) => Err(StageError::ReadOnly { reason }),
+        Err(CommitError::Away(away)) => Err(StageError::Away(away)),
+        Err(CommitError::Read(error)) => Err(StageError::Read(error)),
+        Err(CommitError::Io(error)) => Err(StageError::Io(error)),
+        Err(error) => {
+            tracing::debug!(chunk = %manifest.short(), %error, "a manifest chunk is not announced");
+            Ok(())
+        }
+    }
 }
 
 /// Chunks that a manifest chunk names, which was here a moment ago.

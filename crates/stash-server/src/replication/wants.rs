@@ -250,9 +250,9 @@ fn lacking(store: &Store, hash: &RecordHash) -> Result<Option<(Record, Address)>
         return Ok(None);
     }
     let named = Named::of(store, &record.clear().manifest)?;
+    // An older program kept manifest chunks without saying what they name.
+    named.announce(store)?;
     let Some(address) = named.missing.first().copied() else {
-        // It was taken while nobody could look, or its chunks came by themselves.
-        named.announce(store)?;
         return Ok(None);
     };
     Ok(Some((record, address)))

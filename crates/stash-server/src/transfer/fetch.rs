@@ -320,6 +320,7 @@ async fn stage(
     let shared = buffer.freeze();
     let bytes = shared.clone();
     let work = move |store: &Store| {
+        ledger::announce_coming(store, &chunk.address, bytes.as_ref())?;
         let blob = Blob::assume(at(&chunk.address), bytes);
         match room {
             Some(room) => room.stage(blob),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_bytes::ByteBuf;
-use stash_crypto::{NodeId, RecordHash};
+use stash_crypto::{NodeId, Record, RecordHash};
 use stash_p2p::Peer;
 use stash_store::Store;
 
@@ -44,13 +44,22 @@ pub(crate) fn here(store: &Store, hash: &RecordHash) -> Result<Holding, LedgerEr
     let Some(record) = ledger::whole(store, hash)? else {
         return Ok(Holding::Absent);
     };
-    if Named::of(store, &record.clear().manifest)?.missing.is_empty() {
+    if is_whole(store, &record)? {
         return Ok(Holding::Whole);
     }
     Ok(match ledger::is_given_up(store, &record)? {
         true => Holding::GivenUp,
         false => Holding::Incomplete,
     })
+}
+
+/// True if every chunk of a record is here. The store knows, but while it follows changes of chunks to the records
+/// that name them.
+fn is_whole(store: &Store, record: &Record) -> Result<bool, LedgerError> {
+    match store.are_lacking(&[*record.hash().as_bytes()])?.as_deref() {
+        Some([lacks]) => Ok(!lacks),
+        _ => Ok(Named::of(store, &record.clear().manifest)?.missing.is_empty()),
+    }
 }
 
 /// Asks a member how much of these records it has, at most [`HOLDING_PAGE`].

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::buffers::buffer::{Buffer, MAX_BUFFER};
 use crate::ledger::lease::{Leases, Mark, mark};
-use crate::ledger::{Chunks, at};
+use crate::ledger::{self, Chunks, at};
 use crate::message::{self, Put, PutReply, RecordBytes, RecordResult};
 use crate::rpc::time_for;
 use crate::transfer::{Transfer, accept};
@@ -248,11 +248,13 @@ impl Intake {
         let (transfer, full) = (Arc::clone(&self.transfer), Arc::clone(&self.full));
         self.staging.spawn(async move {
             let shared = Arc::clone(&transfer);
-            let work = move |_: &Store| {
+            let work = move |store: &Store| {
                 let Filling { address, room, buffer, .. } = filling;
                 shared.background.came(buffer.len());
-                let len = buffer.len();
-                match room.stage(Blob::verify(at(&address), buffer.freeze())?) {
+                let (len, bytes) = (buffer.len(), buffer.freeze());
+                let blob = Blob::verify(at(&address), bytes.clone())?;
+                let told = ledger::announce_coming(store, &address, bytes.as_ref());
+                match told.and_then(|()| room.stage(blob)) {
                     Ok(_) => shared.background.kept(len),
                     // The disk has less room than it said: the records are told.
                     Err(error) if StageError::is_full(&error) => {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::buffers::buffer::Shared;
 use crate::ledger::author::Write;
 use crate::ledger::lease::Leases;
-use crate::ledger::{LedgerError, WriteError, at};
+use crate::ledger::{self, LedgerError, WriteError, at};
 use crate::transfer::lane::Item;
 use crate::transfer::shipment::{Progress, Shipment};
 use crate::transfer::tally::{STALL, Tally, Wait};
@@ -183,6 +183,7 @@ impl Upload {
         self.stage(async move {
             let work = move |store: &Store| {
                 leases.add(store, &[address])?;
+                ledger::announce_coming(store, &address, bytes.as_ref())?;
                 store.stage(Blob::assume(at(&address), bytes))
             };
             transfer.core.disk.run(work).await

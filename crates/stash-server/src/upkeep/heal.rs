@@ -121,7 +121,9 @@ async fn chunk(upkeep: &Arc<Upkeep>, address: Address) -> Result<Mended, NotMend
     }
     let (buffer, kept) = fetch::unmeasured(&upkeep.transfer, address).await?;
     let work = move |store: &Store| {
-        kept.stage(Blob::assume(at(&address), buffer.freeze()))?;
+        let bytes = buffer.freeze();
+        ledger::announce_coming(store, &address, bytes.as_ref())?;
+        kept.stage(Blob::assume(at(&address), bytes))?;
         store.flush()?;
         Ok::<_, NotMended>(store.chunk_state(&at(&address))?)
     };

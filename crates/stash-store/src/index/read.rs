@@ -194,6 +194,39 @@ impl Index {
         self.page(&from, &under, limit, row_of)
     }
 
+    /// The first piece of work that waits behind another one.
+    pub(crate) fn unsettled_after(&self, after: &[u8]) -> Result<Option<Pair>, IndexError> {
+        let mut from = if after.is_empty() { vec![table::UNSETTLED] } else { after.to_vec() };
+        from.extend((!after.is_empty()).then_some(0));
+        let mut found = None;
+        self.tree.scan_within(&[table::UNSETTLED], &from, &mut |key, value| {
+            found = Some((key.to_vec(), value.to_vec()));
+            false
+        })?;
+        Ok(found)
+    }
+
+    /// For each record, whether it is known to lack a blob, or not known to be whole.
+    pub(crate) fn are_lacking(&self, records: &[[u8; 32]]) -> Result<Vec<bool>, IndexError> {
+        let lacks =
+            |record: &[u8; 32]| Ok(self.tree.get(&key(table::LACKING, &[record]))?.is_some());
+        records.iter().map(lacks).collect()
+    }
+
+    /// At most `limit` records that are not known to be whole, behind `after`, by hash.
+    pub(crate) fn lacking_after(
+        &self,
+        after: Option<[u8; 32]>,
+        limit: usize,
+    ) -> Result<Vec<[u8; 32]>, IndexError> {
+        // The smallest key behind another is the same with a zero byte more.
+        let from = match &after {
+            Some(after) => key(table::LACKING, &[after, &[0]]),
+            None => key(table::LACKING, &[]),
+        };
+        self.page(&from, &[table::LACKING], limit, |key, _| key.get(1..)?.try_into().ok())
+    }
+
     /// True if a record or a manifest names the blob.
     pub(crate) fn is_needed(&self, address: &Address) -> Result<bool, IndexError> {
         self.peek(|tables| tables.is_needed(address))

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::entry::Place;
 use crate::log::Position;
 
-const VERSION: u64 = 4;
+const VERSION: u64 = 5;
 
 /// A sum of hashes as 256-bit numbers, modulo 2^256; the lowest 64 bits first. It does not depend on
 /// the order in which they came, and what was added can be taken away.
@@ -68,6 +68,11 @@ pub(crate) struct State {
     pub(crate) file_bytes: u64,
     pub(crate) evicted: u64,
     pub(crate) quarantined: u64,
+    /// Records that are not known to be whole, and the sum of their hashes.
+    pub(crate) lacking: u64,
+    pub(crate) lacking_sum: HashSum,
+    /// Pieces of work that wait; while there are any, it is not known which records are whole.
+    pub(crate) unsettled: u64,
 }
 
 /// Bytes of a segment that compaction can give back.
@@ -156,6 +161,12 @@ impl Head {
             state.record_sum.0[1],
             state.record_sum.0[2],
             state.record_sum.0[3],
+            state.lacking,
+            state.lacking_sum.0[0],
+            state.lacking_sum.0[1],
+            state.lacking_sum.0[2],
+            state.lacking_sum.0[3],
+            state.unsettled,
             usage.floor,
             usage.retired.len() as u64,
         ];
@@ -193,6 +204,9 @@ impl Head {
             evicted: words.next()?,
             quarantined: words.next()?,
             record_sum: HashSum([words.next()?, words.next()?, words.next()?, words.next()?]),
+            lacking: words.next()?,
+            lacking_sum: HashSum([words.next()?, words.next()?, words.next()?, words.next()?]),
+            unsettled: words.next()?,
         };
         let mut usage = Usage { floor: words.next()?, ..Usage::default() };
         for _ in 0..words.next()? {
@@ -214,6 +228,9 @@ mod tests {
     fn a_head_survives_a_round_trip_and_is_nobody_elses() {
         let mut head = Head::default();
         head.state.records = 7;
+        head.state.lacking = 2;
+        head.state.lacking_sum.add(&[9; 32]);
+        head.state.unsettled = 1;
         head.state.position = Position { segment: 3, offset: 256 };
         let place = Place { segment: 2, offset: 256, len: 40, moved: false };
         head.usage.dead(&place);

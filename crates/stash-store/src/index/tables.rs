@@ -24,6 +24,12 @@ pub(super) mod table {
     pub(crate) const UNNAMED: u8 = 9;
     /// address -> [`super::ManifestRow`]
     pub(crate) const MANIFESTS: u8 = 10;
+    /// record hash -> spot, the blob that it watches: records that are not known to be whole
+    pub(crate) const LACKING: u8 = 11;
+    /// address, record hash -> nothing: the records that watch a blob
+    pub(crate) const WATCHED: u8 = 12;
+    /// kind of work, what it is about -> how far it came: see `wholeness.rs`
+    pub(crate) const UNSETTLED: u8 = 13;
 }
 
 pub(super) const BY_RECORD: u8 = 0;

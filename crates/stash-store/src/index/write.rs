@@ -17,18 +17,21 @@ pub(crate) struct Tables<'t> {
     pub(super) changes: Changes,
     pub(crate) state: State,
     pub(super) usage: Usage,
+    /// Records that turned whole (true), or stopped being so, in this order.
+    pub(super) turned: Vec<([u8; 32], bool)>,
 }
 
 impl<'t> Tables<'t> {
     pub(super) fn new(tree: &'t Tree, state: State) -> Tables<'t> {
-        Tables { tree, changes: Changes::default(), state, usage: Usage::default() }
+        let (changes, usage) = (Changes::default(), Usage::default());
+        Tables { tree, changes, state, usage, turned: Vec::new() }
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
         Ok(self.tree.get_over(&self.changes, key)?)
     }
 
-    fn decoded<T>(
+    pub(super) fn decoded<T>(
         &self,
         key: &[u8],
         decode: impl FnOnce(&[u8]) -> Option<T>,
@@ -47,6 +50,16 @@ impl<'t> Tables<'t> {
     ) -> Result<(), IndexError> {
         let mut visit = |key: &[u8], _: &[u8]| visit(key);
         Ok(self.tree.scan_prefix_over(&self.changes, prefix, &mut visit)?)
+    }
+
+    /// The same from `from` on, as it was before any change in here.
+    pub(super) fn within(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        visit: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), IndexError> {
+        Ok(self.tree.scan_within(prefix, from, &mut |key, _| visit(key))?)
     }
 
     pub(crate) fn chunk(&self, address: &Address) -> Result<Option<ChunkRow>, IndexError> {
@@ -188,10 +201,11 @@ impl<'t> Tables<'t> {
         }
         self.changes.insert(&key(table::CHUNKS, &[address.as_bytes()]), row.encode());
         // One that was evicted may have lost its last record meanwhile, and its mark with it.
-        if row.is_here() && !old.is_some_and(|old| old.is_here()) {
+        let (was, is) = (old.is_some_and(|old| old.is_here()), row.is_here());
+        if is && !was {
             self.unnamed(address, self.state.uptime);
         }
-        Ok(())
+        self.moved(address, was, is)
     }
 
     /// A row about a blob goes: its sums, and the entry it went by.
@@ -338,7 +352,7 @@ impl<'t> Tables<'t> {
         self.changes.insert(&key(table::RECORDS, &[hash]), record_value(sequence, &at));
         self.changes.insert(&key(table::ORDER, &[&order]), order_value(hash, &at));
         if old.is_some() {
-            return Ok(());
+            return self.judge_again(hash);
         }
         self.changes.insert(&key(table::NAMES, &[name, &order]), Vec::new());
         let dot = key(table::DOTS, &[writer, &n.to_be_bytes(), &order]);
@@ -351,7 +365,7 @@ impl<'t> Tables<'t> {
         self.state.records += 1;
         self.state.record_sum.add(hash);
         self.state.last_record = self.state.last_record.max(sequence);
-        Ok(())
+        self.judge(hash, refs)
     }
 
     fn apply_drop(&mut self, op: &Op) -> Result<(), IndexError> {
@@ -373,7 +387,7 @@ impl<'t> Tables<'t> {
         }
         self.state.records = self.state.records.saturating_sub(1);
         self.state.record_sum.subtract(hash);
-        Ok(())
+        self.forget(hash)
     }
 
     fn apply_manifest(&mut self, op: &Op, at: Place) -> Result<(), IndexError> {
@@ -398,7 +412,7 @@ impl<'t> Tables<'t> {
             self.named(&r.address);
         }
         self.unnamed(address, self.state.uptime);
-        Ok(())
+        self.said(address)
     }
 
     fn apply_dead(&mut self, address: &Address, manifest: bool) -> Result<(), IndexError> {
@@ -415,7 +429,7 @@ impl<'t> Tables<'t> {
             let row = ManifestRow { dying: row.dying.or(Some((0, since))), ..row };
             self.changes.insert(&key(table::MANIFESTS, &[address.as_bytes()]), row.encode());
         }
-        Ok(())
+        self.moved(address, old.is_some_and(|old| old.is_here()), false)
     }
 
     fn apply_unref(&mut self, op: &Op) -> Result<(), IndexError> {

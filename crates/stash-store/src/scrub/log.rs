@@ -9,12 +9,15 @@ use crate::disk::DiskFile;
 use crate::entry::{Op, Place};
 use crate::error::{ScrubError, is_unreadable};
 use crate::files::Seen;
-use crate::index::ChunkRow;
 use crate::index::audit::Witness;
+use crate::index::{ChunkRow, IndexError};
 use crate::log::{SEGMENT_HEADER, copy_of_format, read_segment_header};
 use crate::scan::{Batch, Scan, Scanned};
 use crate::sync::Arc;
 use crate::{Address, Finding, IoError, ReadError};
+
+/// In each pass, one record in so many is looked up in the index.
+const SAMPLE: u64 = 16;
 
 /// A damaged part of a segment.
 type Damage = (Range<u64>, String);
@@ -164,7 +167,8 @@ impl Step<'_> {
             }
             Scanned::Entry { op, sequence, place, tag, .. } => {
                 batch.add(sequence, &tag);
-                self.blob(&op, place, scan)
+                self.blob(&op, place, scan)?;
+                self.sample(&op, place)
             }
             Scanned::Damaged { from, to, what } => {
                 found.push((from..to, what.to_owned()));
@@ -188,6 +192,40 @@ impl Step<'_> {
             Ok(Some(ChunkRow::Log { place: now })) if now == place => self.chunk(address),
             Ok(_) => Ok(()),
             Err(error) => self.index_is_damaged(error),
+        }
+    }
+
+    /// Whether the index has what the entry of a record says: its name, its writer, the blobs that it keeps from
+    /// collections, and whether they are here. Of one record in so many, in each pass of others.
+    fn sample(&mut self, op: &Op, place: Place) -> Result<(), ScrubError> {
+        let op = if let Op::Moved { op, .. } = op { op } else { op };
+        let Op::Record { hash, refs, .. } = op else {
+            return Ok(());
+        };
+        let is_due = u64::from(hash[0]) % SAMPLE == self.pass.passes % SAMPLE;
+        if self.stop || !is_due {
+            return Ok(());
+        }
+        let (open, index) = (self.open, self.open.ground.index());
+        let is_right = || -> Result<bool, ReadError> {
+            let Some(found) = index.record(hash)?.filter(|found| found.place == place) else {
+                return Ok(true);
+            };
+            if !index.finds(op, &found)? {
+                // Unless it was dropped or moved meanwhile.
+                return Ok(index.record(hash)? != Some(found));
+            }
+            open.knows_if_whole(hash, refs)
+        };
+        match is_right() {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let what = format!("it is wrong about record {}", crate::hex::encode(hash));
+                self.index_is_damaged(IndexError(what))
+            }
+            Err(ReadError::Index { what }) => self.index_is_damaged(IndexError(what)),
+            Err(ReadError::Io(error)) => Err(ScrubError::Io(error)),
+            Err(error) => Err(ScrubError::Read(error)),
         }
     }
 

@@ -1,7 +1,9 @@
 //! Records of a store: by hash, by name, by writer and number, and in the order in which they came.
 
 use super::Store;
-use crate::{DamagedRecord, ReadError, RecordTotals, StoredRecord, WriterEnd};
+use crate::{
+    DamagedRecord, ReadError, RecordTotals, StoredRecord, Turned, TurnedAt, Wholeness, WriterEnd,
+};
 
 impl Store {
     /// The record with this hash.
@@ -31,6 +33,46 @@ impl Store {
     pub fn record_totals(&self) -> RecordTotals {
         let state = self.open.commits.figures().state;
         RecordTotals { count: state.records, sum: state.record_sum.to_bytes() }
+    }
+
+    /// The records that lack blobs here, and whether that is known by now; see [`Wholeness`].
+    pub fn wholeness(&self) -> Wholeness {
+        let state = self.open.commits.figures().state;
+        let lacking = RecordTotals { count: state.lacking, sum: state.lacking_sum.to_bytes() };
+        Wholeness { lacking, settled: state.unsettled == 0 }
+    }
+
+    /// For each record, whether it lacks blobs here: a blob that it names, directly or through a manifest, is not here.
+    /// `None` while that is not known of all records, and while the directory of the files of blobs is away.
+    pub fn are_lacking(&self, records: &[[u8; 32]]) -> Result<Option<Vec<bool>>, ReadError> {
+        if self.open.ground.look().is_err() {
+            return Ok(None);
+        }
+        // What is found while changes are being followed is no answer, though they have been followed by the end.
+        let known = || self.wholeness().settled.then(|| self.open.ground.index().turned_at());
+        let Some(before) = known() else {
+            return Ok(None);
+        };
+        let answer = self.open.ask(|index| index.are_lacking(records))?;
+        Ok((known() == Some(before)).then_some(answer))
+    }
+
+    /// At most `limit` records that lack blobs here, behind `after`, in the order of their hashes.
+    pub fn lacking_after(
+        &self,
+        after: Option<[u8; 32]>,
+        limit: usize,
+    ) -> Result<Vec<[u8; 32]>, ReadError> {
+        self.open.ask(|index| index.lacking_after(after, limit))
+    }
+
+    /// At most `limit` records that turned whole or stopped being so, after a position that an earlier call gave. A
+    /// position means nothing after the store was opened again, and some 16,000 changes later.
+    pub fn turned_since(&self, position: TurnedAt, limit: usize) -> Turned {
+        let turned = self.open.ground.index().turned_since((position.run, position.number), limit);
+        let (run, number) = turned.position;
+        let position = TurnedAt { run, number };
+        Turned { known: turned.known, records: turned.records, position }
     }
 
     /// All records about a name, in the order in which they were stored.

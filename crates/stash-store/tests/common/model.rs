@@ -47,6 +47,16 @@ impl Model {
         named.map(|(hash, _)| *hash).collect()
     }
 
+    /// The records that lack a blob: one that they name, or one that a manifest does which they name.
+    fn lacking(&self) -> BTreeSet<[u8; 32]> {
+        let here = |address: &Address| self.chunks.contains_key(address);
+        let whole = |address: &Address| {
+            here(address) && self.manifests.get(address).into_iter().flatten().all(here)
+        };
+        let lacking = self.named.iter().filter(|(_, refs)| !refs.iter().all(whole));
+        lacking.map(|(hash, _)| *hash).collect()
+    }
+
     /// A collection may have taken everything that nothing needs.
     fn collect(&mut self, leased: &BTreeSet<Address>) {
         let needed = self.needed(leased);
@@ -299,10 +309,28 @@ impl User {
         );
         let explained = explained.unwrap();
         (seen.named, seen.manifests) = (explained.named, explained.manifests);
+        check_lacking(store, &seen, context);
         self.sure = seen.clone();
         self.maybe = seen;
         self.staged.clear();
     }
+}
+
+/// The store knows which records lack something, once it has settled.
+fn check_lacking(store: &Store, seen: &Model, context: &str) {
+    let hashes: Vec<[u8; 32]> = seen.named.keys().copied().collect();
+    let Some(said) = store.are_lacking(&hashes).unwrap() else {
+        // The disk failed meanwhile.
+        assert!(!store.wholeness().settled, "{context}: nobody knows why it is not known");
+        return;
+    };
+    let said: BTreeSet<_> = hashes.iter().zip(said).filter(|(_, lacks)| *lacks).collect();
+    let said: BTreeSet<[u8; 32]> = said.into_iter().map(|(hash, _)| *hash).collect();
+    let lacking = seen.lacking();
+    assert_eq!(said, lacking, "{context}: records that lack something");
+    assert_eq!(store.wholeness().lacking, totals(lacking.iter()), "{context}: their sum");
+    let listed = store.lacking_after(None, usize::MAX).unwrap();
+    assert!(listed.iter().eq(lacking.iter()), "{context}: the list of them");
 }
 
 fn summary(model: &Model) -> String {
