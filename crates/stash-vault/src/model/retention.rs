@@ -4,10 +4,11 @@
 mod tests;
 
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use stash_crypto::record::{covered_vector, covers, dead_vector, leaves};
-use stash_crypto::{ForgetKind, Record, RecordHash, RecordKind, Vector};
+use stash_crypto::record::{covered_vector, dead_vector, leaves};
+use stash_crypto::{Dot, ForgetKind, Record, RecordHash, RecordKind, Vector, Writer};
 
 use crate::model::keys::ReadKeys;
 
@@ -95,24 +96,74 @@ fn going<'a>(
     ordered.sort_by_cached_key(|one| (Reverse(one.record.clear().height), one.record.hash()));
     let keep = usize::try_from(rules.versions).unwrap_or(usize::MAX);
     let (last, old) = ordered.split_at(keep.min(ordered.len()));
-    let mut kept: Vec<&Record> = last.iter().map(|one| one.record).collect();
+    let leaves: BTreeSet<RecordHash> = leaves.iter().copied().collect();
+    let mut kept = Kept::default();
+    last.iter().for_each(|one| kept.add(one.record));
+    let replaced = Replaced::by(versions, old);
     let mut going = Vec::new();
     // From the lowest: what a version covers is decided before it.
     for one in old.iter().rev() {
         let goes = !leaves.contains(&one.record.hash())
-            && replaced_before(one, versions, before)
-            && !kept.iter().any(|kept| covers(one.record.clear(), kept.clear()));
-        if goes { going.push(one.record) } else { kept.push(one.record) }
+            && replaced.before(one, before)
+            && !kept.is_covered_in_part(one.record);
+        if goes { going.push(one.record) } else { kept.add(one.record) }
     }
     going
 }
 
-/// True if a version was replaced before this time: when the first of those that cover it was
-/// written, yet not before it was written itself, which another clock may say.
-fn replaced_before(version: &Dated<'_>, all: &[Dated<'_>], before: i64) -> bool {
-    if version.written.is_some_and(|written| written >= before) {
-        return false;
+/// Versions that stay: the smallest number of each writer, since a vector that covers any of them covers
+/// that one.
+#[derive(Default)]
+struct Kept(BTreeMap<Writer, u64>);
+
+impl Kept {
+    fn add(&mut self, record: &Record) {
+        let Dot { writer, n } = record.clear().dot;
+        let least = self.0.entry(writer).or_insert(n);
+        *least = n.min(*least);
     }
-    let later = all.iter().filter(|by| covers(by.record.clear(), version.record.clear()));
-    later.filter_map(|by| by.written).min().is_some_and(|replaced| replaced < before)
+
+    /// True if a version covers any of these.
+    fn is_covered_in_part(&self, version: &Record) -> bool {
+        let seen = &version.clear().seen;
+        self.0.iter().any(|(writer, n)| seen.covers(&Dot { writer: *writer, n: *n }))
+    }
+}
+
+/// Of each writer, the numbers up to which versions cover what it wrote, the greatest first, each with the
+/// earliest time at which one that reaches so far was written.
+struct Replaced(BTreeMap<Writer, Vec<(u64, i64)>>);
+
+impl Replaced {
+    /// All `versions` may cover, those of `old` are asked for.
+    fn by(versions: &[Dated<'_>], old: &[Dated<'_>]) -> Replaced {
+        let writers: BTreeSet<Writer> =
+            old.iter().map(|one| one.record.clear().dot.writer).collect();
+        let of = |writer: Writer| {
+            let reaches = |by: &Dated<'_>| Some((by.record.clear().seen.get(&writer), by.written?));
+            let mut reaches: Vec<(u64, i64)> =
+                versions.iter().filter_map(reaches).filter(|(n, _)| *n > 0).collect();
+            reaches.sort_unstable_by_key(|(n, written)| (Reverse(*n), *written));
+            let mut earliest = i64::MAX;
+            for (_, written) in &mut reaches {
+                earliest = earliest.min(*written);
+                *written = earliest;
+            }
+            (writer, reaches)
+        };
+        Replaced(writers.into_iter().map(of).collect())
+    }
+
+    /// True if a version was replaced before this time: when the first of those that cover it was
+    /// written, yet not before it was written itself, which another clock may say.
+    fn before(&self, version: &Dated<'_>, before: i64) -> bool {
+        if version.written.is_some_and(|written| written >= before) {
+            return false;
+        }
+        let Dot { writer, n } = version.record.clear().dot;
+        let Some(reaches) = self.0.get(&writer) else { return false };
+        let covering = reaches.partition_point(|(reached, _)| *reached >= n);
+        let last = covering.checked_sub(1).and_then(|at| reaches.get(at));
+        last.is_some_and(|(_, replaced)| *replaced < before)
+    }
 }

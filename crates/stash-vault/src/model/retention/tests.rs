@@ -1,4 +1,6 @@
-use stash_crypto::record::includes_forget;
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use stash_crypto::record::{covers, includes_forget};
 use stash_crypto::{
     Clear, Dot, Incarnation, Manifest, Meta, NameId, NodeKeys, RecordDraft, RootSecret, StashId,
     Writer,
@@ -193,4 +195,87 @@ fn an_age_without_end_forgets_nothing() {
     name.chain(&[10_000, 9_000, 8_000]);
     let rules = Retention { age: Duration::MAX, versions: 1 };
     assert_eq!(name.plan(rules), None);
+}
+
+/// What goes, found version by version: as the rule says it.
+fn going_slowly(versions: &[Dated<'_>], rules: &Retention, before: i64) -> BTreeSet<RecordHash> {
+    let records: Vec<Record> = versions.iter().map(|one| one.record.clone()).collect();
+    let leaves: Vec<RecordHash> = leaves(&records).into_iter().map(Record::hash).collect();
+    let mut ordered = versions.to_vec();
+    ordered.sort_by_cached_key(|one| (Reverse(one.record.clear().height), one.record.hash()));
+    let (last, old) = ordered.split_at((rules.versions as usize).min(ordered.len()));
+    let mut kept: Vec<&Record> = last.iter().map(|one| one.record).collect();
+    let mut going = BTreeSet::new();
+    for one in old.iter().rev() {
+        let later = versions.iter().filter(|by| covers(by.record.clear(), one.record.clear()));
+        let replaced = later.filter_map(|by| by.written).min();
+        let goes = !leaves.contains(&one.record.hash())
+            && one.written.is_none_or(|written| written < before)
+            && replaced.is_some_and(|replaced| replaced < before)
+            && !kept.iter().any(|kept| covers(one.record.clear(), kept.clear()));
+        if goes {
+            going.insert(one.record.hash());
+        } else {
+            kept.push(one.record);
+        }
+    }
+    going
+}
+
+/// Versions by few writers that number what they write, each over some of those before.
+fn random_history(rng: &mut StdRng, count: usize) -> Vec<(Record, Option<i64>)> {
+    let writers: Vec<NodeKeys> =
+        (1..=rng.random_range(1..=4)).map(|seed| NodeKeys::from_seed([seed; 32])).collect();
+    let (mut numbers, mut all) = (vec![0; writers.len()], Vec::<(Record, Option<i64>)>::new());
+    for _ in 0..count {
+        let by = rng.random_range(0..writers.len());
+        numbers[by] += 1;
+        let of: Vec<usize> = (0..all.len()).filter(|_| rng.random_bool(0.3)).collect();
+        let of = || of.iter().map(|at| all[*at].0.clear());
+        let incarnation = Incarnation::from_bytes([3; 8]);
+        let clear = Clear {
+            stash: StashId::from_bytes([1; 32]),
+            kind: RecordKind::Put,
+            name: NameId::from_bytes([2; 32]),
+            dot: Dot {
+                writer: Writer { node: writers[by].node_id(), incarnation },
+                n: numbers[by],
+            },
+            previous: RecordHash::from_bytes([0; 32]),
+            height: of().map(|clear| clear.height).max().unwrap_or(0) + 1,
+            epoch: 0,
+            seen: covered_vector(of()).unwrap(),
+            manifest: Manifest::EMPTY,
+        };
+        let written = rng.random_bool(0.9).then(|| NOW - rng.random_range(0..90) * DAY);
+        let meta =
+            Meta { inline: Some(vec![]), ..Meta::new(stash_crypto::Key::new("k").unwrap(), 0) };
+        let keys = RootSecret::from_bytes([4; 32]).read_root().meta_keys();
+        let record = RecordDraft { clear, meta: Some(meta) }.sign(writers[by].signer(), &keys);
+        all.push((record.unwrap(), written));
+    }
+    all
+}
+
+#[test]
+fn what_goes_is_what_goes_when_each_version_is_compared_with_each() {
+    let seed = std::env::var("STASH_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| rand::rng().next_u64());
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut gone = 0;
+    for _ in 0..200 {
+        let count = rng.random_range(1..24);
+        let all = random_history(&mut rng, count);
+        let versions: Vec<Dated<'_>> =
+            all.iter().map(|(record, written)| Dated { record, written: *written }).collect();
+        let records: Vec<Record> = all.iter().map(|(record, _)| record.clone()).collect();
+        let heads: Vec<RecordHash> = leaves(&records).into_iter().map(Record::hash).collect();
+        let rules = keep(rng.random_range(0..4));
+        let before = NOW - 30 * DAY;
+        let found: BTreeSet<RecordHash> =
+            going(&versions, &heads, &rules, before).into_iter().map(Record::hash).collect();
+        gone += found.len();
+        assert_eq!(found, going_slowly(&versions, &rules, before), "STASH_SEED={seed}");
+    }
+    assert!(gone > 100, "{gone} versions went: the histories show nothing");
 }
