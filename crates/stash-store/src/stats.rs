@@ -191,3 +191,15 @@ pub struct OpenReport {
     /// Left-over files removed from `tmp/`.
     pub tmp_removed: u64,
 }
+
+impl OpenReport {
+    /// True if the store was closed cleanly before, so that no file of a blob lies there which nothing
+    /// announces.
+    #[must_use]
+    pub fn was_clean(&self) -> bool {
+        let OpenReport { index_rebuilt, replayed, torn_bytes, damage, tmp_removed } = self;
+        index_rebuilt.is_none()
+            && damage.is_empty()
+            && (*replayed, *torn_bytes, *tmp_removed) == (0, 0, 0)
+    }
+}
