@@ -250,6 +250,10 @@ impl Collector {
         if let Some(bytes) = compaction.retired() {
             self.done.segments += 1;
             self.retired_bytes += bytes;
+            // What the next one denies need not be moved once this one is gone.
+            if todo.front().is_some_and(|next| compact::denies(&self.open, *next)) {
+                compact::settle(&self.open)?;
+            }
         }
         Ok((Phase::Log { todo, current: None }, work))
     }

@@ -284,6 +284,14 @@ fn waste(open: &Open, percent: u8, more: &Usage) -> Vec<(u64, u64)> {
     open.commits.with_writer(|writer| waste_of(writer, percent, more))
 }
 
+/// True if entries of this segment deny what was said before.
+pub(crate) fn denies(open: &Open, segment: u64) -> bool {
+    let denied = |writer: &mut Writer| {
+        writer.head.usage.waste.get(&segment).is_some_and(|waste| waste.absent > 0)
+    };
+    open.commits.with_writer(denied)
+}
+
 /// Makes the index durable as it is now, so that segments it needs no longer are removed.
 /// Nobody who commits waits for it.
 pub(crate) fn settle(open: &Open) -> Result<(), CollectError> {
@@ -309,18 +317,87 @@ pub(crate) fn settle(open: &Open) -> Result<(), CollectError> {
 fn waste_of(writer: &Writer, percent: u8, more: &Usage) -> Vec<(u64, u64)> {
     let usage = &writer.head.usage;
     let last = writer.log.end.segment;
-    let mut segments =
-        writer.log.segments.iter().filter(|(id, _)| !usage.is_retired(**id)).peekable();
-    let oldest = segments.peek().map(|(id, _)| **id);
-    let waste = |id: &u64, file: &SegmentFile| {
-        let (now, then) = (usage.waste.get(id), more.waste.get(id));
-        let mut bytes: u64 = now.into_iter().chain(then).map(|waste| waste.dead).sum();
-        if Some(*id) == oldest {
-            bytes += now.map_or(0, |waste| waste.absent);
+    let segments = writer.log.segments.iter().filter(|(id, _)| !usage.is_retired(**id));
+    let segments: Vec<Wasted> = segments
+        .filter(|(id, _)| **id != last)
+        .map(|(id, file)| {
+            let (now, then) = (usage.waste.get(id), more.waste.get(id));
+            Wasted {
+                id: *id,
+                size: file.len.saturating_sub(SEGMENT_HEADER),
+                dead: now.into_iter().chain(then).map(|waste| waste.dead).sum(),
+                absent: now.map_or(0, |waste| waste.absent),
+            }
+        })
+        .collect();
+    due(&segments, percent)
+}
+
+/// Bytes of a segment, and of those in it that are waste.
+#[derive(Clone, Copy, Debug)]
+struct Wasted {
+    id: u64,
+    size: u64,
+    /// Of entries that mean nothing any more.
+    dead: u64,
+    /// Of entries that deny what was said before. They mean nothing once no older segment is left.
+    absent: u64,
+}
+
+/// Of the segments of a log, the oldest first, those that are to be written again, and what that gives back.
+///
+/// A segment whose own waste is enough is due by itself. Besides, all up to one of them are due together if
+/// what they waste is enough of all that they have, where entries that deny something count: else one old
+/// segment that stays full would keep every such entry of the log for ever. No byte is written again without
+/// as much being given back, at a share of 50 percent.
+fn due(segments: &[Wasted], percent: u8) -> Vec<(u64, u64)> {
+    let is_enough = |waste: u64, size: u64| waste > 0 && waste * 100 >= size * u64::from(percent);
+    let (mut waste, mut size, mut together) = (0, 0, 0);
+    for (count, segment) in (1..).zip(segments) {
+        waste += segment.dead + segment.absent;
+        size += segment.size;
+        if is_enough(waste, size) {
+            together = count;
         }
-        let size = file.len.saturating_sub(SEGMENT_HEADER);
-        let is_due = bytes > 0 && bytes * 100 >= size * u64::from(percent);
-        is_due.then_some((*id, bytes))
+    }
+    let one = |(at, segment): (usize, &Wasted)| {
+        let is_old = at < together;
+        let waste = segment.dead + if is_old { segment.absent } else { 0 };
+        (is_old || is_enough(waste, segment.size)).then_some((segment.id, waste))
     };
-    segments.filter(|(id, _)| **id != last).filter_map(|(id, file)| waste(id, file)).collect()
+    segments.iter().enumerate().filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which of some segments of 100 bytes are due, by what is dead and what denies something in each.
+    fn due_of(waste: &[(u64, u64)]) -> Vec<u64> {
+        let segment = |(id, (dead, absent)): (u64, &(u64, u64))| Wasted {
+            id,
+            size: 100,
+            dead: *dead,
+            absent: *absent,
+        };
+        let segments: Vec<Wasted> = (1..).zip(waste).map(segment).collect();
+        due(&segments, 50).into_iter().map(|(id, _)| id).collect()
+    }
+
+    #[test]
+    fn a_segment_that_is_mostly_dead_is_due_wherever_it_stands() {
+        assert_eq!(due_of(&[(0, 0), (50, 0), (49, 0), (80, 0)]), [2, 4]);
+        assert_eq!(due_of(&[(20, 30), (0, 90)]), [1, 2], "the oldest denies nothing that is there");
+        assert_eq!(due_of(&[(0, 0), (10, 60)]), [0; 0], "what it denies may be said before");
+    }
+
+    #[test]
+    fn an_old_segment_that_stays_full_is_moved_once_what_it_keeps_alive_is_as_much() {
+        assert_eq!(due_of(&[(0, 0), (0, 90)]), [0; 0], "90 bytes for 110");
+        assert_eq!(due_of(&[(0, 0), (0, 100)]), [1, 2]);
+        assert_eq!(due_of(&[(0, 0), (0, 90), (0, 90)]), [1, 2, 3]);
+        assert_eq!(due_of(&[(0, 0), (0, 0), (0, 90), (0, 90), (0, 90)]), [1, 2, 3, 4, 5]);
+        assert_eq!(due_of(&[(0, 0), (0, 100), (0, 0)]), [1, 2], "what follows stays");
+        assert_eq!(due_of(&[]), [0; 0]);
+    }
 }
