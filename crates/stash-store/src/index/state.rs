@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stash_runs::LONGEST_HEAD;
+
 use crate::entry::Place;
 use crate::log::Position;
 
@@ -94,6 +96,12 @@ pub(crate) struct Usage {
     pub(crate) floor: u64,
 }
 
+impl Waste {
+    fn sum(&self) -> u64 {
+        self.dead + self.absent
+    }
+}
+
 impl Usage {
     pub(crate) fn dead(&mut self, place: &Place) {
         self.waste.entry(place.segment).or_default().dead += place.log_bytes();
@@ -171,7 +179,16 @@ impl Head {
             usage.retired.len() as u64,
         ];
         words.extend(&usage.retired);
-        for (segment, waste) in &usage.waste {
+        // Of more segments than fit, those with the least waste are left out: they are compacted later.
+        let room = (LONGEST_HEAD - store_id.len() - 8 * words.len().min(LONGEST_HEAD / 16)) / 24;
+        let mut least = 0;
+        if usage.waste.len() > room {
+            let mut sums: Vec<u64> = usage.waste.values().map(Waste::sum).collect();
+            let (_, at, _) = sums.select_nth_unstable(usage.waste.len() - room);
+            least = *at;
+        }
+        let kept = usage.waste.iter().filter(|(_, waste)| waste.sum() >= least).take(room);
+        for (segment, waste) in kept {
             words.extend([*segment, waste.dead, waste.absent]);
         }
         let mut out = store_id.to_vec();
@@ -240,6 +257,21 @@ mod tests {
         assert_eq!(Head::decode(&bytes, &[1; 16]), Some(head));
         assert_eq!(Head::decode(&bytes, &[2; 16]), None);
         assert_eq!(Head::decode(&bytes[..bytes.len() - 1], &[1; 16]), None);
+    }
+
+    #[test]
+    fn the_head_of_a_log_of_very_many_segments_keeps_those_with_the_most_waste() {
+        let mut head = Head::default();
+        for segment in 0..200_000 {
+            let dead = if segment % 100 == 0 { 1 << 20 } else { segment % 1_000 };
+            head.usage.waste.insert(segment, Waste { dead, absent: 1 });
+        }
+        let bytes = head.encode(&[1; 16]);
+        assert!(bytes.len() <= LONGEST_HEAD, "{} bytes", bytes.len());
+        let back = Head::decode(&bytes, &[1; 16]).unwrap();
+        assert!(back.usage.waste.len() > 170_000);
+        let is_wasteful = |waste: &&Waste| waste.dead == 1 << 20;
+        assert_eq!(back.usage.waste.values().filter(is_wasteful).count(), 2_000);
     }
 
     #[test]
