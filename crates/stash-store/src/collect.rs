@@ -304,6 +304,13 @@ struct Forecast<'a> {
     dead: Usage,
 }
 
+/// The collection with which something goes: the next one, or one after the grace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum When {
+    Now,
+    Later,
+}
+
 impl Forecast<'_> {
     fn unnamed(&mut self) -> Result<(), ReadError> {
         let (index, mut after) = (self.open.ground.index(), None);
@@ -313,18 +320,17 @@ impl Forecast<'_> {
                 if index.is_needed(address)? || self.open.stage.is_leased(address) {
                     continue;
                 }
-                if self.due.is_some_and(|due| *since <= due) {
-                    self.goes(address)?;
-                } else if let Some(row) = index.chunk(address)?.filter(ChunkRow::is_here) {
-                    self.sum.waiting_chunks += 1;
-                    self.sum.waiting_bytes += u64::from(row.len());
-                }
+                self.goes(address, self.when(*since))?;
             }
             match page.last() {
                 Some((last, _)) => after = Some(*last),
                 None => return Ok(()),
             }
         }
+    }
+
+    fn when(&self, since: u64) -> When {
+        if self.due.is_some_and(|due| since <= due) { When::Now } else { When::Later }
     }
 
     /// Manifests that an earlier collection gave up, and did not come to an end with.
@@ -334,7 +340,7 @@ impl Forecast<'_> {
             let page = index.manifests_after(after, PAGE)?;
             for (address, row) in &page {
                 if row.dying.is_some() {
-                    self.manifest_goes(address, row)?;
+                    self.manifest_goes(address, row, When::Now)?;
                 }
             }
             match page.last() {
@@ -344,38 +350,57 @@ impl Forecast<'_> {
         }
     }
 
-    fn goes(&mut self, address: &Address) -> Result<(), ReadError> {
+    fn goes(&mut self, address: &Address, when: When) -> Result<(), ReadError> {
         let index = self.open.ground.index();
         if let Some(row) = index.chunk(address)? {
-            self.dead.dead(&row.place());
-            if row.is_here() {
-                self.sum.chunks += 1;
-            }
-            if let ChunkRow::File { len, .. } = row {
-                self.sum.file_bytes += u64::from(len);
+            match when {
+                When::Now => {
+                    self.dead.dead(&row.place());
+                    self.sum.chunks += u64::from(row.is_here());
+                    if let ChunkRow::File { len, .. } = row {
+                        self.sum.file_bytes += u64::from(len);
+                    }
+                }
+                When::Later if row.is_here() => {
+                    self.sum.waiting_chunks += 1;
+                    self.sum.waiting_bytes += u64::from(row.len());
+                }
+                When::Later => {}
             }
         }
         match index.manifest(address)? {
             // One that is dying already is counted on its own.
-            Some(row) if row.dying.is_none() => self.manifest_goes(address, &row),
+            Some(row) if row.dying.is_none() => self.manifest_goes(address, &row, when),
             _ => Ok(()),
         }
     }
 
     /// A manifest goes, and with it what only such manifests name.
-    fn manifest_goes(&mut self, manifest: &Address, row: &ManifestRow) -> Result<(), ReadError> {
-        self.dead.dead(&row.place);
+    fn manifest_goes(
+        &mut self,
+        manifest: &Address,
+        row: &ManifestRow,
+        when: When,
+    ) -> Result<(), ReadError> {
+        if when == When::Now {
+            self.dead.dead(&row.place);
+        }
         for child in manifest_refs(self.open, manifest, row).unwrap_or_default() {
-            if self.goes_with(&child, manifest)? {
-                self.goes(&child)?;
+            if self.goes_with(&child, manifest, when)? {
+                self.goes(&child, when)?;
             }
         }
         Ok(())
     }
 
     /// True if a blob goes because this manifest does. Of several manifests that name it, it is
-    /// counted with the first.
-    fn goes_with(&self, child: &Address, manifest: &Address) -> Result<bool, ReadError> {
+    /// counted with the last that goes, and of several that go at once with the first.
+    fn goes_with(
+        &self,
+        child: &Address,
+        manifest: &Address,
+        when: When,
+    ) -> Result<bool, ReadError> {
         let index = self.open.ground.index();
         if self.open.stage.is_leased(child) {
             return Ok(false);
@@ -385,23 +410,27 @@ impl Forecast<'_> {
         let mut still_named = false;
         for (by_manifest, hash) in named_by {
             let other = Address::from_bytes(hash);
-            still_named |= other == *manifest;
-            if other != *manifest
-                && (!by_manifest || other < *manifest || !self.is_going(&other)?)
-            {
-                return Ok(false);
+            if other == *manifest {
+                still_named = true;
+                continue;
+            }
+            let goes = if by_manifest { self.going(&other)? } else { None };
+            match goes {
+                Some(then) if then < when || then == when && *manifest < other => {}
+                _ => return Ok(false),
             }
         }
         Ok(still_named)
     }
 
-    fn is_going(&self, manifest: &Address) -> Result<bool, ReadError> {
+    /// When a manifest goes, if it does.
+    fn going(&self, manifest: &Address) -> Result<Option<When>, ReadError> {
         let index = self.open.ground.index();
         if index.manifest(manifest)?.is_some_and(|row| row.dying.is_some()) {
-            return Ok(true);
+            return Ok(Some(When::Now));
         }
-        let since = index.unnamed_since(manifest)?;
-        let due = since.zip(self.due).is_some_and(|(since, due)| since <= due);
-        Ok(due && !index.is_needed(manifest)? && !self.open.stage.is_leased(manifest))
+        let Some(since) = index.unnamed_since(manifest)? else { return Ok(None) };
+        let stays = index.is_needed(manifest)? || self.open.stage.is_leased(manifest);
+        Ok((!stays).then(|| self.when(since)))
     }
 }

@@ -186,6 +186,66 @@ fn a_manifest_that_dies_ends_its_references_in_bounded_batches() {
 }
 
 #[test]
+fn a_forecast_counts_what_a_waiting_manifest_takes_with_it() {
+    let (_, _, store) = store(6);
+    let chunk = |n: u64| {
+        let (address, sealed_len) = stage(&store, n, 1500);
+        Ref { address, sealed_len }
+    };
+    let children: Vec<Ref> = (0..5).map(chunk).collect();
+    let (one, two) = (stage(&store, 11, 300), stage(&store, 12, 300));
+    store.commit(Batch::new().manifest(one.0, children[..4].to_vec())).unwrap();
+    store.commit(Batch::new().manifest(two.0, children[3..].to_vec())).unwrap();
+    let (first, second) = (record(1, &[one], b"1"), record(2, &[two], b"2"));
+    store.commit(Batch::new().record(first.clone()).record(second.clone())).unwrap();
+    let hour = CollectOptions { grace: Duration::from_secs(3600), ..all() };
+    let forecast = || {
+        let all = store.collectable(&hour).unwrap();
+        ((all.chunks, all.file_bytes), (all.waiting_chunks, all.waiting_bytes))
+    };
+    store.commit(Batch::new().drop_record(first.hash)).unwrap();
+    assert_eq!(forecast(), ((0, 0), (4, 4_800)), "one of its four is of the other as well");
+    store.add_uptime(Duration::from_secs(1800)).unwrap();
+    store.commit(Batch::new().drop_record(second.hash)).unwrap();
+    assert_eq!(forecast(), ((0, 0), (7, 8_100)));
+    store.add_uptime(Duration::from_secs(1800)).unwrap();
+    assert_eq!(forecast(), ((4, 4_500), (3, 3_300)), "what both name goes with the later one");
+    let now = store.collectable(&all()).unwrap();
+    assert_eq!((now.chunks, now.file_bytes), (7, 7_500));
+    assert_eq!(store.collect(hour.clone()).unwrap().chunks, 4);
+    assert_eq!(store.collect(all()).unwrap().chunks, 3);
+}
+
+#[test]
+fn a_log_in_which_much_comes_and_goes_does_not_grow_beside_what_stays() {
+    let disk = MemDisk::new(5);
+    let options = Options { segment_bytes: 16 * 1024, ..inline(&disk) };
+    let store = Store::create(dir(), &options).unwrap();
+    // The first segments stay full.
+    fill(&store, 60);
+    let mut sizes = Vec::new();
+    for round in 1..=40_u64 {
+        let mut hashes = Vec::new();
+        for i in 0..40 {
+            let entry = record(1_000 * round + i, &[], &Random(i).bytes(100));
+            hashes.push(entry.hash);
+            store.commit(Batch::new().record(entry)).unwrap();
+        }
+        for hash in hashes {
+            store.commit(Batch::new().drop_record(hash)).unwrap();
+        }
+        store.collect(all()).unwrap();
+        sizes.push(store.stats().log_bytes);
+    }
+    let most = |some: &[u64]| some.iter().max().copied().unwrap();
+    let (early, late) = (most(&sizes[5..15]), most(&sizes[30..]));
+    assert!(late <= early + early / 4, "{early} bytes of log, and {late} later: {sizes:?}");
+    assert!(store.check(true).unwrap().is_sound());
+    drop(store);
+    assert!(Store::open(dir(), &options).unwrap().check(true).unwrap().is_sound());
+}
+
+#[test]
 fn a_manifest_said_again_while_it_dies_lives() {
     let (_, _, store) = store(7);
     let child = put(&store, b"child");
