@@ -98,6 +98,17 @@ impl Files {
         self.dir.join("quarantine").join(name)
     }
 
+    /// Removes the damaged files of blobs that are whole again. What stays takes room, and does no harm.
+    pub(crate) fn forget_damaged(&self, blobs: &[Address]) {
+        for blob in blobs {
+            let path = self.chunk(blob);
+            if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+                // A small blob has none; nor has one whose file was missing.
+                let _ = self.disk.remove(&self.quarantine(name));
+            }
+        }
+    }
+
     pub(crate) fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn DiskFile>, IoError> {
         self.disk.open(path, mode).map_err(|e| IoError::new("open", path, e))
     }

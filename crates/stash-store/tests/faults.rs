@@ -277,12 +277,17 @@ fn damage_is_quarantined_and_staging_again_heals_it() {
         assert_eq!(store.has(&[address]).unwrap(), [false]);
         assert!(store.commit(Batch::new().require(address)).is_err());
         assert_eq!(store.stats().quarantined, 1);
+        let aside = || {
+            disk.files().iter().filter(|(path, _)| path.starts_with("/store/quarantine")).count()
+        };
+        assert_eq!(aside(), usize::from(len > 1024), "a small one has no file");
         drop(store);
         let store = Store::open(dir(), &options).unwrap();
         assert_eq!(store.chunk_state(&address).unwrap(), ChunkState::Quarantined);
         assert_eq!(put(&store, &bytes), address);
         assert_eq!(read(&store, &address), Some(bytes));
         assert_eq!((store.stats().quarantined, store.stats().chunks), (0, 1));
+        assert_eq!(aside(), 0, "its damaged file is of no use any more");
     }
 }
 

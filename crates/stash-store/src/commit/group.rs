@@ -69,6 +69,8 @@ pub(super) struct Built<'a> {
     new_records: u64,
     freed: Freed,
     pub(super) quarantined: Vec<(Address, Place)>,
+    /// Blobs that were quarantined, and have come again.
+    pub(super) whole_again: Vec<Address>,
     /// Records whose stored bytes were damaged, and are replaced.
     pub(super) mended: BTreeSet<[u8; 32]>,
     /// Files that go once the group is durable.
@@ -99,6 +101,7 @@ impl<'a> Built<'a> {
             new_records: 0,
             freed: Freed::default(),
             quarantined: Vec::new(),
+            whole_again: Vec::new(),
             mended: BTreeSet::new(),
             evicted_files: Vec::new(),
             leaving: Vec::new(),
@@ -164,6 +167,7 @@ impl<'a> Built<'a> {
                 break;
             };
             self.files.push((address, len));
+            self.comes(tables, &address)?;
             self.write(tables, &Op::FileChunk { address, len }, &[])?;
         }
         while let Some(blob) = staging.small.pop() {
@@ -172,6 +176,7 @@ impl<'a> Built<'a> {
                 break;
             }
             let op = Op::SmallChunk { address: blob.address() };
+            self.comes(tables, &blob.address())?;
             self.write(tables, &op, blob.bytes())?;
             self.small.push(blob);
         }
@@ -188,6 +193,16 @@ impl<'a> Built<'a> {
             }
             let result = self.batch(tables, &job)?;
             self.done.push((job, result));
+        }
+        Ok(())
+    }
+
+    /// Notes a blob that is here from now on, if it was quarantined.
+    fn comes(&mut self, tables: &Tables<'_>, address: &Address) -> Result<(), IndexError> {
+        if tables.state.quarantined > 0
+            && matches!(tables.chunk(address)?, Some(ChunkRow::Quarantined { .. }))
+        {
+            self.whole_again.push(*address);
         }
         Ok(())
     }

@@ -72,6 +72,7 @@ impl Commits {
                 writer.behind += writer.log.end.offset.saturating_sub(before.offset);
                 self.publish(writer, &built, appended);
                 writer.retired.append(&mut built.retired);
+                self.ground.files.forget_damaged(&built.whole_again);
                 self.upkeep.doom(std::mem::take(&mut built.doomed));
                 built.answer();
                 self.upkeep.checkpoint_if_due(writer);
