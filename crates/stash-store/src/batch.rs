@@ -50,6 +50,8 @@ pub(crate) enum Step {
         value: Option<Vec<u8>>,
     },
     Require(Address),
+    /// Changes nothing; the batch waits for the blob, if it is on its way in.
+    Await(Address),
     NoneLostSince(u64),
     Evict {
         addresses: Vec<Address>,
@@ -80,7 +82,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch. Committing it makes everything staged before durable.
+    /// An empty batch. Committing it makes everything staged before durable: it is a flush.
     pub fn new() -> Batch {
         Batch::default()
     }
@@ -127,7 +129,7 @@ impl Batch {
         let gives_back = |step: &Step| match step {
             Step::Record(_) | Step::Manifest { .. } => false,
             Step::Row { value, .. } => value.is_none(),
-            Step::Require(_) | Step::NoneLostSince(_) => true,
+            Step::Require(_) | Step::Await(_) | Step::NoneLostSince(_) => true,
             Step::Evict { .. } | Step::Drop(_) => true,
             Step::Quarantine { .. } => true,
             Step::Reclaim(work) => work.gives_back(),
@@ -139,13 +141,29 @@ impl Batch {
     pub(crate) fn names(&self) -> impl Iterator<Item = Address> {
         self.steps.iter().flat_map(|step| {
             let (own, refs): (Option<Address>, &[Ref]) = match step {
-                Step::Require(address) => (Some(*address), &[]),
+                Step::Require(address) | Step::Await(address) => (Some(*address), &[]),
                 Step::Record(record) => (None, &record.refs),
                 Step::Manifest { address, refs } => (Some(*address), refs),
                 _ => (None, &[]),
             };
             own.into_iter().chain(refs.iter().map(|r| r.address))
         })
+    }
+
+    /// The blobs that must not be on their way in any more when this batch is written: those that it names,
+    /// and those that it gives up.
+    pub(crate) fn awaits(&self) -> impl Iterator<Item = Address> {
+        let given_up = self.steps.iter().flat_map(|step| match step {
+            Step::Evict { addresses, .. } => &addresses[..],
+            _ => &[],
+        });
+        self.names().chain(given_up.copied())
+    }
+
+    /// Waits for a blob that is on its way in.
+    pub(crate) fn awaiting(mut self, address: Address) -> Batch {
+        self.steps.push(Step::Await(address));
+        self
     }
 
     /// Adds a record. The blobs it names need not be here: see [`Batch::require`].

@@ -97,7 +97,8 @@ impl Commits {
         match self.admit(&batch) {
             Ok((log_bytes, claim)) => {
                 let options = &self.ground.options;
-                let job = Job { batch, log_bytes, claim, done };
+                let ticket = self.stage.ticket();
+                let job = Job { batch, log_bytes, claim, ticket, done };
                 self.queue.push(job, options.queue_bytes, options.queue_ops, wait);
                 if self.ground.is_inline() {
                     self.serve_inline();
@@ -187,11 +188,10 @@ impl Commits {
             // Why it could not be mended stands in the log, and in the answers from now on.
             let _ = self.heal(writer, &IndexError(what));
         }
-        let ticket = self.stage.ticket();
         if self.ground.is_inline() {
             self.flush_all_files();
         }
-        let staging = self.stage.collect(ticket, || self.health.is_read_only());
+        let staging = self.stage.take();
         self.run(writer, staging, jobs);
     }
 
@@ -200,6 +200,9 @@ impl Commits {
             let refused = self.health.is_read_only();
             if let Err(error) = self.stage.flush_files(&self.ground.files, &self.budget, refused) {
                 self.health.poison(error.to_string());
+            }
+            if self.stage.is_awaited() {
+                self.queue.nudge();
             }
         }
     }
@@ -213,21 +216,38 @@ impl Commits {
         };
         if catch_unwind(AssertUnwindSafe(run)).is_err() {
             self.health.poison("the flusher panicked".to_owned());
+            // Batches may wait for what it had.
+            self.queue.nudge();
         }
     }
 
-    /// The committer's thread: takes all batches that wait, commits them, and looks again.
+    /// The committer's thread: takes all batches that wait, commits those whose blobs have come, and looks
+    /// again. The others are not waited for: they may be large, and somebody else's.
     pub(crate) fn committer(&self) {
+        let mut waiting: Vec<Job> = Vec::new();
         self.settle_meanwhile();
         while let Some(jobs) = self.queue.take() {
+            waiting.extend(jobs);
+            // Beyond the bounds of the queue, those that come must wait as well.
+            let (options, bytes) =
+                (&self.ground.options, waiting.iter().map(|job| job.log_bytes).sum::<u64>());
+            if waiting.len() >= options.queue_ops || bytes >= options.queue_bytes {
+                self.stage.wait_for(|| self.health.is_read_only());
+            }
+            let ready = match self.health.is_read_only() {
+                true => std::mem::take(&mut waiting),
+                false => self.stage.take_ready(&mut waiting),
+            };
             let mut writer = self.writer.lock();
-            if catch_unwind(AssertUnwindSafe(|| self.serve(&mut writer, jobs))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| self.serve(&mut writer, ready))).is_err() {
                 self.health.poison("the committer panicked".to_owned());
             }
             drop(writer);
             self.settle_meanwhile();
         }
         self.stage.close();
+        self.stage.wait_for(|| self.health.is_read_only());
+        self.serve(&mut self.writer.lock(), waiting);
         self.ground.index().stop_merging();
         self.upkeep.work.close();
         self.close();

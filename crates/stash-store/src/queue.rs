@@ -15,6 +15,8 @@ pub(crate) struct Job {
     pub(crate) log_bytes: u64,
     /// The room that it was granted.
     pub(crate) claim: Claim,
+    /// Files of blobs that had been taken in when it came; see [`crate::stage::Stage::ticket`].
+    pub(crate) ticket: u64,
     pub(crate) done: Option<Done>,
 }
 
@@ -108,8 +110,8 @@ impl Queue {
         std::mem::take(&mut state.jobs)
     }
 
-    /// Everything that waits, in order; waits until something does. `None` once the queue is
-    /// closed and empty.
+    /// Everything that waits, in order; waits until something does, or somebody nudges. `None` once the
+    /// queue is closed and empty.
     pub(crate) fn take(&self) -> Option<Vec<Job>> {
         let mut state = self.lock();
         while state.jobs.is_empty() && !state.nudged {

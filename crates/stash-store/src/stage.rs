@@ -6,6 +6,7 @@
 //! Batches of others go on. Once told, or staged again, it is forgotten: from then on the blob is
 //! one that is not here.
 
+mod awaited;
 mod lost;
 mod place;
 
@@ -58,9 +59,13 @@ struct State {
     /// Durable files that the log does not announce yet.
     ready: Vec<(Address, u32)>,
     outstanding: u64,
+    /// Blobs among `files`, and among those that the flusher is at.
+    unflushed: HashSet<Address>,
     /// Files taken, and files that the flusher is done with, since the store was opened.
     taken: u64,
     flushed: u64,
+    /// A batch waits for a file.
+    awaited: bool,
     lost: Lost,
     closing: bool,
 }
@@ -187,6 +192,7 @@ impl Stage {
         state.pending.insert(address, Phase::Queued);
         state.lost.forget(&address);
         state.files.push(StagedFile { address, len, tmp, file });
+        state.unflushed.insert(address);
         state.taken += 1;
         self.changed.notify_all();
     }
@@ -250,6 +256,7 @@ impl Stage {
         let mut state = self.lock();
         state.flushed += round.len() as u64;
         for (i, staged) in round.iter().enumerate() {
+            state.unflushed.remove(&staged.address);
             state.outstanding = state.outstanding.saturating_sub(u64::from(staged.len));
             match &settled {
                 Ok(Some(outcomes)) if outcomes[i].is_ok() => {
@@ -275,20 +282,6 @@ impl Stage {
     /// Why a blob was lost that this batch counts on, if one was. Told once.
     pub(crate) fn tell_lost(&self, batch: &Batch) -> Option<IoError> {
         self.lock().lost.tell(batch)
-    }
-
-    /// Files taken so far; [`Stage::collect`] waits for them.
-    pub(crate) fn ticket(&self) -> u64 {
-        self.lock().taken
-    }
-
-    /// Everything there is to announce, once the flusher is done with all files up to `ticket`.
-    pub(crate) fn collect(&self, ticket: u64, refused: impl Fn() -> bool) -> Staging {
-        let mut state = self.lock();
-        while state.flushed < ticket && !refused() {
-            state = self.wait(state);
-        }
-        Staging { small: std::mem::take(&mut state.small), ready: std::mem::take(&mut state.ready) }
     }
 
     /// These are in the index now.

@@ -15,7 +15,9 @@ use crate::open::Open;
 use crate::recover::{self, Opened};
 use crate::scrub::Scrub;
 use crate::sync::Arc;
-use crate::{Batch, CollectOptions, CommitError, OpenError, OpenReport, Options, ReadError, Stats};
+use crate::{
+    Address, Batch, CollectOptions, CommitError, OpenError, OpenReport, Options, ReadError, Stats,
+};
 
 /// A row: its key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
@@ -70,8 +72,9 @@ impl Store {
         &self.open.report
     }
 
-    /// Commits a batch. When it succeeds, the batch and everything staged before are durable and
-    /// visible; when it fails, nothing of the batch is.
+    /// Commits a batch. When it succeeds, the batch and those blobs that it names are durable and visible;
+    /// when it fails, nothing of the batch is. An empty batch is a flush: with it, everything staged before is.
+    /// Of two batches of which one waits for a blob, the later one may be committed first.
     pub fn commit(&self, batch: Batch) -> Result<Receipt, CommitError> {
         self.open.commits.commit(batch)
     }
@@ -90,6 +93,16 @@ impl Store {
     /// Makes everything staged before durable and visible.
     pub fn flush(&self) -> Result<(), CommitError> {
         self.commit(Batch::new()).map(drop)
+    }
+
+    /// As [`Store::flush`], for these blobs alone: it does not wait for what others have staged. One that was
+    /// not staged is no error.
+    pub fn flush_these(&self, blobs: &[Address]) -> Result<(), CommitError> {
+        let batch = blobs.iter().fold(Batch::new(), |batch, blob| batch.awaiting(*blob));
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.commit(batch).map(drop)
     }
 
     /// Adds to the time that the store has been open: the clock by which blobs that nothing names

@@ -171,7 +171,8 @@ fn a_check_beside_writers_finds_nothing() {
                     let bytes = Random(random.below(6)).bytes(len);
                     let address = Address::of(&bytes);
                     writer.stage(Blob::hash(bytes.clone())).unwrap();
-                    writer.commit(Batch::new().row(&[3], Some(&round.to_le_bytes()))).unwrap();
+                    let row = Batch::new().row(&[3], Some(&round.to_le_bytes()));
+                    writer.commit(row.require(address)).unwrap();
                     assert_eq!(read(&writer, &address), Some(bytes));
                     if random.below(2) == 0 {
                         writer.commit(Batch::new().evict(vec![address])).unwrap();

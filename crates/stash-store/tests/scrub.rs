@@ -282,7 +282,7 @@ fn scrubbing_beside_writers_finds_nothing_and_harms_nothing() {
                         let bytes = Random(random.below(6) + 100 * writer).bytes(len);
                         let address = Address::of(&bytes);
                         store.stage(Blob::hash(bytes.clone())).unwrap();
-                        store.commit(Batch::new().row(&[9], Some(&[1]))).unwrap();
+                        store.commit(Batch::new().row(&[9], Some(&[1])).require(address)).unwrap();
                         assert_eq!(read(&store, &address), Some(bytes));
                         if random.below(2) == 0 {
                             store.commit(Batch::new().evict(vec![address])).unwrap();

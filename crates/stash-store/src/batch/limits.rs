@@ -49,7 +49,7 @@ fn step_len(step: &Step) -> Result<u64, CommitError> {
             at_most("a row's value", value as u64, MAX_ROW_VALUE as u64)?;
             op.body_len(0)
         }
-        Step::Require(_) | Step::NoneLostSince(_) => return Ok(0),
+        Step::Require(_) | Step::Await(_) | Step::NoneLostSince(_) => return Ok(0),
         Step::Evict { addresses, .. } => return Ok(addresses.len() as u64 * entry_len(32)),
         Step::Manifest { refs, .. } => {
             at_most("a manifest's references", refs.len() as u64, MAX_MANIFEST_REFS as u64)?;

@@ -269,7 +269,7 @@ impl<'a> Built<'a> {
             Step::Row { key, value } => {
                 self.write(tables, &Op::Row { key: key.clone(), value: value.clone() }, &[])?;
             }
-            Step::Require(_) | Step::NoneLostSince(_) => {}
+            Step::Require(_) | Step::Await(_) | Step::NoneLostSince(_) => {}
             Step::Manifest { address, refs } => {
                 if tables.manifest(address)?.is_none_or(|row| row.dying.is_some()) {
                     let op = Op::Manifest { address: *address, refs: refs.clone() };
