@@ -3,13 +3,15 @@
 //! A record is acknowledged only with every chunk that it names durable here: the commit re-checks
 //! them under the store's own lock, because a chunk may have been evicted since it was looked up.
 
-use stash_crypto::{Record, RecordHash};
+use std::collections::HashMap;
+
+use stash_crypto::{NameId, Record, RecordHash};
 use stash_store::room::Allowance;
 use stash_store::{Batch, CommitError, DamagedRecord, RecordEntry, Store};
 
 use crate::ledger::alarms::equivocation;
 use crate::ledger::error::LedgerError;
-use crate::ledger::forgets::{Judgement, judge};
+use crate::ledger::forgets::{Judgement, judge, judge_with};
 use crate::ledger::manifest::{Chunks, Named, announce, children, named, reference, require};
 use crate::ledger::name_locks::{NameGuard, NameLocks};
 use crate::ledger::read::{is_stored, names_of};
@@ -84,8 +86,8 @@ pub(crate) fn unknown(store: &Store, records: Vec<Record>) -> Result<Vec<Record>
 }
 
 /// Makes this node's own records durable, all or none: their numbers are used up together. The
-/// caller took the turn before it looked at what is held of their names. Drops held ones that are
-/// `damaged`, which they cover. Returns those that are held now: one that another of the same batch
+/// caller took the turn before it looked at what is held of their names: `held`, as far as it can be
+/// read. Drops held ones that are `damaged`, which they cover. Returns those that are held now: one that another of the same batch
 /// forgets is not.
 ///
 /// # Errors
@@ -95,10 +97,11 @@ pub(crate) fn admit_all(
     store: &Store,
     turn: &mut NameGuard<'_>,
     mut records: Vec<Record>,
+    held: HashMap<NameId, Vec<Record>>,
     damaged: &[DamagedRecord],
 ) -> Result<Vec<Record>, LedgerError> {
     let named = named(store, &records, Chunks::Required)?;
-    let judgement = judge(store, records.iter(), std::iter::empty())?;
+    let judgement = judge_with(store, held, records.iter(), std::iter::empty())?;
     let whole: Vec<_> = records.iter().zip(&named).collect();
     commit(store, turn, &whole, &judgement, (Chunks::Required, Whose::Own))?;
     records.retain(|record| !judgement.refused.contains_key(&record.hash()));

@@ -261,6 +261,7 @@ impl Author {
         let mut known: HashMap<NameId, Known> = HashMap::new();
         let mut records = Vec::new();
         let mut covered = Vec::new();
+        let mut before: HashMap<NameId, Vec<Record>> = HashMap::new();
         for write in writes {
             let known = match known.entry(write.name) {
                 Entry::Occupied(known) => known.into_mut(),
@@ -268,6 +269,7 @@ impl Author {
                     let Held { whole, damaged } = held(store, &write.name)?;
                     let lost = damaged.iter().map(|(dot, _)| *dot).collect();
                     covered.extend(damaged.into_iter().map(|(_, damaged)| damaged));
+                    before.insert(write.name, whole.clone());
                     free.insert(Known { records: whole, lost })
                 }
             };
@@ -307,13 +309,15 @@ impl Author {
             next = Last { n: next.n + 1, hash: record.hash(), ..next };
             records.push(record);
         }
-        Ok(Signed { records, covered, next })
+        Ok(Signed { records, held: before, covered, next })
     }
 }
 
 /// Records that are not stored yet.
 struct Signed {
     records: Vec<Record>,
+    /// The records that were held of their names, as far as they can be read.
+    held: HashMap<NameId, Vec<Record>>,
     /// Damaged records that they cover.
     covered: Vec<DamagedRecord>,
     /// State of their writer once they are durable.
@@ -326,8 +330,8 @@ fn admit(
     last: &mut Last,
     signed: Signed,
 ) -> Result<Vec<Record>, WriteError> {
-    let Signed { records, covered, next } = signed;
-    let written = admit_all(store, turn, records, &covered);
+    let Signed { records, held, covered, next } = signed;
+    let written = admit_all(store, turn, records, held, &covered);
     let written = written.map_err(|error| match error {
         LedgerError::Commit(CommitError::MissingChunk { .. }) => WriteError::ChunkGone,
         error => error.into(),
@@ -344,10 +348,14 @@ fn zeros() -> RecordHash {
 mod tests {
     use super::*;
 
-    use stash_store::Committer;
+    use std::path::Path;
+    use std::sync::Arc;
 
-    use crate::ledger::forgets_tests::{Owner, admit_now, name, store};
-    use crate::ledger::rows;
+    use stash_crypto::{NodeKeys, RecordKind};
+    use stash_store::{Committer, MemDisk, Options};
+
+    use crate::ledger::forgets_tests::{Owner, admit_now, author, name, store, write};
+    use crate::ledger::{roster, rows};
 
     /// The simulator's seed 6,204.
     #[test]
@@ -374,5 +382,33 @@ mod tests {
             is_shown: false,
         };
         assert_eq!(open(true), [past]);
+    }
+
+    #[test]
+    fn a_put_reads_each_version_of_its_name_once() {
+        const VERSIONS: u64 = 200;
+        let disk = MemDisk::new(1);
+        let options = Options {
+            committer: Committer::Inline,
+            disk: Arc::new(disk.clone()),
+            ..Options::default()
+        };
+        let store = Store::create(Path::new("/store"), &options).unwrap();
+        let keys = Arc::new(NodeKeys::from_seed([9; 32]));
+        let (author, roster) = (author(&store, &keys), roster::of_owner(&store, &keys));
+        let locks = NameLocks::default();
+        let put = || {
+            let writes = vec![write(&keys, 1, RecordKind::Put)];
+            author.write(&locks, &roster, &store, writes).unwrap();
+        };
+        put();
+        let before = disk.reads();
+        put();
+        let each = disk.reads() - before;
+        (2..VERSIONS).for_each(|_| put());
+        let before = disk.reads();
+        put();
+        let reads = disk.reads() - before;
+        assert!(reads < each + VERSIONS + VERSIONS / 4, "{reads} reads of {VERSIONS} versions");
     }
 }

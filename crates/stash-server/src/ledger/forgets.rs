@@ -32,6 +32,16 @@ pub(crate) fn judge<'a>(
     arrivals: impl Iterator<Item = &'a Record>,
     without: impl Iterator<Item = &'a Record>,
 ) -> Result<Judgement, LedgerError> {
+    judge_with(store, HashMap::new(), arrivals, without)
+}
+
+/// As [`judge`]; of some names, the records that are held and can be read are known already.
+pub(super) fn judge_with<'a>(
+    store: &Store,
+    mut known: HashMap<NameId, Vec<Record>>,
+    arrivals: impl Iterator<Item = &'a Record>,
+    without: impl Iterator<Item = &'a Record>,
+) -> Result<Judgement, LedgerError> {
     let mut names: BTreeMap<NameId, [Vec<&Record>; 2]> = BTreeMap::new();
     let arrivals = arrivals.map(|record| (0, record));
     for (kind, record) in arrivals.chain(without.map(|record| (1, record))) {
@@ -39,7 +49,7 @@ pub(crate) fn judge<'a>(
     }
     let mut judgement = Judgement::default();
     for (name, [arrivals, without]) in names {
-        let mut records = held_of(store, &name)?;
+        let mut records = known.remove(&name).map_or_else(|| held_of(store, &name), Ok)?;
         let held: BTreeSet<RecordHash> = records.iter().map(Record::hash).collect();
         records.extend(arrivals.iter().copied().cloned());
         let settled = settle(&records);

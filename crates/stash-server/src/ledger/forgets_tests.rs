@@ -144,7 +144,7 @@ fn a_dropped_record_is_not_short_and_not_given_up_any_more() {
 }
 
 /// A write of a kind that covers, or forgets, all that is held.
-fn write(keys: &Arc<NodeKeys>, n: u8, kind: RecordKind) -> Write {
+pub(crate) fn write(keys: &Arc<NodeKeys>, n: u8, kind: RecordKind) -> Write {
     let keys = Arc::clone(keys);
     let draft = Box::new(move |position: crate::Position| {
         Ok(sign(
@@ -179,7 +179,7 @@ fn scene() -> Scene {
     Scene { store, name_locks: NameLocks::default(), roster, keys, author }
 }
 
-fn author(store: &Store, keys: &NodeKeys) -> Author {
+pub(crate) fn author(store: &Store, keys: &NodeKeys) -> Author {
     let stash = StashId::from_bytes([2; 32]);
     Author::open(store, stash, keys.node_id(), false, &Environment::default()).unwrap()
 }
