@@ -271,6 +271,10 @@ pub struct EvictRequest {
     /// Every file below the key as well. Left out: false.
     #[serde(default)]
     pub recursive: bool,
+    /// Other members that must prove their copies, 1 to 255; the bytes are not brought back while so many have
+    /// them. Left out: as many as the setting `repair.copies` says.
+    #[serde(default)]
+    pub copies: Option<u8>,
 }
 
 impl Operation for EvictRequest {

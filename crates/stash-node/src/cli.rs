@@ -320,6 +320,9 @@ pub(crate) struct Evict {
     /// Everything below the key
     #[arg(short, long)]
     pub(crate) recursive: bool,
+    /// Other nodes that must prove their copies; with so many it stays evicted (default: repair.copies)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) copies: Option<u8>,
 }
 
 #[derive(Debug, Args)]

@@ -171,8 +171,14 @@ impl Hint for EvictError {
             EvictError::Tree { .. } => Some("add -r to evict every file under it".to_owned()),
             EvictError::Manifest(_) => Some("`stash peers` shows who is connected".to_owned()),
             EvictError::Refused(error) => match error.why {
-                EvictStop::NotProven { .. } => {
-                    Some("`stash where KEY` shows who holds it; connect another member".to_owned())
+                EvictStop::NotProven { copies, .. } => {
+                    let less = match copies {
+                        1 => "",
+                        _ => ", or add --copies 1: then the other node may have the only copy",
+                    };
+                    Some(format!(
+                        "`stash where KEY` shows who holds it; connect another member{less}"
+                    ))
                 }
                 EvictStop::Named { .. } => Some("evict it again".to_owned()),
                 EvictStop::Busy | EvictStop::Ledger(_) => None,

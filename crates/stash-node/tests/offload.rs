@@ -52,7 +52,7 @@ fn after_evict_purge_and_collection_every_disk_is_as_before() {
     put("t");
     let full = nodes.map(|node| disk_use(&node.data()));
     for node in [&founder, &owner] {
-        let evicted = node.json(&["evict", "-r", "t"]);
+        let evicted = node.json(&["evict", "-r", "t", "--copies", "1"]);
         assert_eq!((&evicted["files"], &evicted["stopped"]), (&2.into(), &serde_json::Value::Null));
     }
     // Two files and their directory.
@@ -84,7 +84,7 @@ fn an_evict_that_finds_no_copy_of_the_rest_ends_with_5_and_says_how_far_it_came(
         founder.json(&["status"])["full"].as_array().is_some_and(|f| !f.is_empty())
     });
 
-    let output = founder.run(&["evict", "-r", "t", "--json"]);
+    let output = founder.run(&["evict", "-r", "t", "--copies", "1", "--json"]);
     assert_eq!(code(&output), 5, "{}", stderr(&output));
     let evicted: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(evicted["files"], 1, "{evicted}");

@@ -47,6 +47,26 @@ fn a_keeper_of_which_only_the_identity_is_left_is_whole_again_without_a_command(
 }
 
 #[test]
+fn what_is_evicted_with_one_copy_knowingly_stays_evicted() {
+    let founder = Node::start();
+    let keeper = member(&founder, "keeper", "keeper");
+    connected(&founder, 2);
+    founder.file("f", noise(2, 1 << 20));
+    founder.ok(&["put", "f", "--wait", "all"]);
+    let problem = founder.fails(9, "refused", &["evict", "f"]);
+    assert!(problem["message"].as_str().unwrap().contains("fewer than 2"), "{problem}");
+    assert!(problem["hint"].as_str().unwrap().contains("--copies 1"), "{problem}");
+    let here = || founder.json(&["where", "f"])["nodes"][0]["state"].clone();
+    assert_eq!(here(), "complete", "nothing was dropped");
+    founder.ok(&["evict", "f", "--copies", "1"]);
+    assert_eq!(founder.json(&["repair"])["brought_back"], 0);
+    // Without the keeper nobody is known to have it: should it come back, the bytes are wanted.
+    drop(keeper);
+    until("it is gone", || founder.json(&["status"])["connected"] == 1);
+    assert_ne!(here(), "complete");
+}
+
+#[test]
 fn a_repair_brings_back_what_was_evicted_when_too_few_others_have_it() {
     let founder = Node::start();
     let (one, two) = (member(&founder, "keeper", "one"), member(&founder, "keeper", "two"));

@@ -31,7 +31,7 @@ use crate::engine::view::{EngineStatus, MemberView};
 use crate::founder::invite;
 use crate::founder::invite::InviteError;
 use crate::layers::Layers;
-use crate::ledger::{LedgerError, at, progress, rows, seen};
+use crate::ledger::{GivenUp, LedgerError, at, progress, rows, seen};
 use crate::membership::recovery::asking;
 use crate::membership::{announce, departed, guests};
 use crate::message::{MAX_ADDRESSES, Reply, Request};
@@ -335,11 +335,13 @@ impl Engine {
     ///
     /// [`EvictError`], which says how many were evicted before.
     pub async fn evict(&self, chunks: Vec<Address>) -> Result<Evicted, EvictError> {
-        evict::evict(&self.layers.transfer, chunks).await
+        evict::evict(&self.layers.transfer, chunks, 1).await
     }
 
     /// Gives up the local bytes of a name's version: drops those of its chunks that no other
-    /// version with local bytes uses, once another member has proven them as for [`Engine::evict`].
+    /// version with local bytes uses, once as many other members as `repair_copies` says have proven them as
+    /// for [`Engine::evict`]. With `copies`, so many do, and it is noted that this was wanted: the bytes are not
+    /// brought back as long as so many others have them.
     ///
     /// # Errors
     ///
@@ -350,19 +352,16 @@ impl Engine {
         name: NameId,
         version: RecordHash,
         chunks: Vec<Address>,
+        copies: Option<u8>,
     ) -> Result<Evicted, EvictError> {
+        let given_up = GivenUp { version, copies };
+        let copies = copies.map_or(self.layers.upkeep.house.options.repair_copies, u64::from);
         let look = move |store: &Store| {
-            ledger::give_up(store, &name, Some(version))?;
-            let mut free = Vec::with_capacity(chunks.len());
-            for chunk in chunks {
-                if !ledger::in_use(store, &chunk)? {
-                    free.push(chunk);
-                }
-            }
-            Ok::<_, LedgerError>(free)
+            ledger::give_up(store, &name, Some(given_up))?;
+            ledger::unused(store, &chunks)
         };
         let evicted = match self.layers.core.disk.run(look).await {
-            Ok(free) => evict::evict(&self.layers.transfer, free).await,
+            Ok(free) => evict::evict(&self.layers.transfer, free, copies).await,
             Err(error) => Err(EvictError::from(error)),
         };
         if evicted.as_ref().is_err_and(|error| error.done.chunks == 0) {

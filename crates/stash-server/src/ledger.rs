@@ -29,7 +29,7 @@ pub(crate) use admit::{admit, unknown};
 pub(crate) use alarms::{FORK, alarm, one_more};
 pub(crate) use cuts::{Aside, set_aside, set_aside_count, take_back};
 pub(crate) use error::{LedgerError, RosterError, WriteError, at};
-pub(crate) use evicted::{give_up, given_up_row, in_use, is_given_up};
+pub(crate) use evicted::{GivenUp, give_up, given_up, is_given_up, unused};
 pub(crate) use forgets::resume;
 pub(crate) use manifest::{Chunks, Named, announce, announce_coming, read_manifest};
 pub(crate) use read::{decode, records_of, whole};
@@ -37,6 +37,8 @@ pub(crate) use room::{FEW, is_read, is_roomy, readable};
 
 #[cfg(test)]
 mod cuts_tests;
+#[cfg(test)]
+mod evicted_tests;
 #[cfg(test)]
 mod forgets_tests;
 #[cfg(test)]

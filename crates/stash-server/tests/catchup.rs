@@ -202,7 +202,7 @@ async fn what_was_evicted_is_not_brought_back() {
     all_connected(&[&founder, &owner]).await;
     let (chunks, outcome) = stash.put(&founder, "file", &SIZES, Wait::All).await;
     let (name, version) = (stash.name("file"), outcome.records[0].hash());
-    owner.engine.evict_version(name, version, addresses(&chunks)).await.unwrap();
+    owner.engine.evict_version(name, version, addresses(&chunks), Some(1)).await.unwrap();
     stopped(&owner).await;
     let (newer, _) = stash.put(&founder, "other", &SIZES, Wait::Local).await;
     let owner = stash.restarted(owner, Role::Owner).await;
@@ -222,7 +222,7 @@ async fn what_is_wanted_is_still_wanted_after_a_restart() {
     let (chunks, outcome) = stash.put(&founder, "file", &SIZES, Wait::All).await;
     let (name, version) = (stash.name("file"), outcome.records[0].hash());
     // From here on only the founder has the bytes.
-    owner.engine.evict_version(name, version, addresses(&chunks)).await.unwrap();
+    owner.engine.evict_version(name, version, addresses(&chunks), Some(1)).await.unwrap();
     stopped(&founder).await;
     until("the founder is gone", || owner.engine.members().iter().any(|m| !m.connected)).await;
     // It wants them back, and nobody has them.

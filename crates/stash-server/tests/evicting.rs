@@ -453,7 +453,7 @@ async fn a_member_in_doubt_is_not_asked_to_prove() {
     let _session = prover.connect_with(&node, mind).await;
     let refused = within("an eviction", node.engine.evict(addresses(&chunks))).await.unwrap_err();
     let asked = match refused.why {
-        EvictStop::NotProven { asked } => asked,
+        EvictStop::NotProven { asked, .. } => asked,
         why => panic!("{why}"),
     };
     assert_eq!(asked, []);

@@ -161,7 +161,8 @@ async fn a_member_whose_chunk_files_are_away_is_not_in_doubt_and_fetches_nothing
     let found = copies(&founder).await;
     assert!(!found.members[&keeper.keys.node_id()].asked);
     let version = outcome.records[0].hash();
-    let evicted = founder.engine.evict_version(stash.name("a"), version, addresses(&chunks)).await;
+    let evicted =
+        founder.engine.evict_version(stash.name("a"), version, addresses(&chunks), Some(1)).await;
     assert!(evicted.is_err(), "{evicted:?}");
     assert!(whole(&founder, &chunks));
     // What is in records alone goes on.
@@ -222,7 +223,7 @@ async fn bytes_that_were_given_up_come_back_when_fewer_than_two_others_have_them
     let (chunks, outcome) = stash.put(&founder, "a", &[1 << 20], Wait::All).await;
     let version = outcome.records[0].hash();
     let all = addresses(&chunks);
-    founder.engine.evict_version(stash.name("a"), version, all).await.unwrap();
+    founder.engine.evict_version(stash.name("a"), version, all, None).await.unwrap();
     let repaired = founder.engine.repair(false, |_| true).await.unwrap();
     assert_eq!((repaired.found.brought_back, repaired.found.copies), (0, [0, 0, 1, 0]));
     assert!(!whole(&founder, &chunks));

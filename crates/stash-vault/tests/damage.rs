@@ -73,7 +73,7 @@ async fn a_damaged_copy_is_replaced_by_a_good_one_and_never_read() {
     assert!(std::fs::read(&out).unwrap() == bytes);
     std::fs::remove_file(&out).unwrap();
 
-    vault(&founder).evict("file", false, &Progress::new()).await.unwrap();
+    vault(&founder).evict("file", false, Some(1), &Progress::new()).await.unwrap();
     assert_eq!(flip_chunks(&place.path("keeper")), 6);
     let (vault, options) = (vault(&founder), GetOptions::default());
     let error = vault.get_path("file", Some(&out), options, &Progress::new()).await.unwrap_err();

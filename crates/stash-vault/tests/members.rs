@@ -83,16 +83,16 @@ async fn what_is_evicted_stays_listed_and_comes_back_from_a_keeper() {
     place.file("t/large", &bytes);
     place.file("t/small", b"small");
     put(&founder, &place.path("t")).await;
-    let alone = vault.evict("t/large", false, &progress).await;
+    let alone = vault.evict("t/large", false, Some(1), &progress).await;
     let alone = alone.unwrap_err();
     assert_eq!(alone.class(), Class::Refused, "{alone}");
     assert_eq!(vault.stat(&Key::new("t/large").unwrap()).await.unwrap().here, Here::Local);
 
     let keeper = place.member(&founder, "keeper", Role::Keeper).await;
     put(&founder, &place.path("t")).await;
-    let tree = vault.evict("t", false, &progress).await;
+    let tree = vault.evict("t", false, Some(1), &progress).await;
     assert_eq!(tree.unwrap_err().class(), Class::Usage);
-    let report = vault.evict("t", true, &progress).await.unwrap();
+    let report = vault.evict("t", true, Some(1), &progress).await.unwrap();
     assert_eq!((report.files, report.chunks), (2, 66));
     assert_eq!(report.proven_by, [keeper.engine.node_id()].into());
     let listed = vault.ls("t", None, 10).await.unwrap();
@@ -124,7 +124,7 @@ async fn evicting_one_name_spares_chunks_that_another_uses() {
     let bytes = noise(3 * MIB, 1);
     put(&founder, &place.file("one", &bytes)).await;
     put(&founder, &place.file("two", &bytes[..2 * MIB])).await;
-    let report = vault(&founder).evict("one", false, &Progress::new()).await.unwrap();
+    let report = vault(&founder).evict("one", false, Some(1), &Progress::new()).await.unwrap();
     assert_eq!((report.files, report.chunks), (1, 1));
     let stat = |name: &str| {
         let (vault, key) = (vault(&founder), Key::new(name).unwrap());

@@ -213,7 +213,10 @@ async fn a_directory_is_a_tree_to_every_command_and_listed_only_while_it_is_empt
     for tree in ["t", "t/e"] {
         let refused = vault.rm(tree, false, Wait::Local, &progress).await;
         assert_eq!(refused.unwrap_err().class(), Class::Usage);
-        assert_eq!(vault.evict(tree, false, &progress).await.unwrap_err().class(), Class::Usage);
+        assert_eq!(
+            vault.evict(tree, false, Some(1), &progress).await.unwrap_err().class(),
+            Class::Usage
+        );
     }
     // One link by itself, and an empty directory by itself.
     let out = place.path("link");

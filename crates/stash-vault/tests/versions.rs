@@ -254,7 +254,7 @@ async fn a_removed_file_comes_back_though_its_bytes_were_evicted_here() {
     let owner = place.member(&founder, "owner", Role::Owner).await;
     let bytes = noise((3 << 20) + 1, 3);
     put(&founder, &place.file("big", &bytes)).await;
-    vault(&founder).evict("big", false, &Progress::new()).await.unwrap();
+    vault(&founder).evict("big", false, Some(1), &Progress::new()).await.unwrap();
     assert_eq!(history(&founder, "big").await.versions[0].here, Here::Evicted);
     remove(&founder, "big", false, Wait::All).await;
     let report = undelete(&founder, "big", false).await;

@@ -105,9 +105,9 @@ impl Bench<'_> {
         shown.push(("put, sent", put));
         let put = self.step(other, Way::Received, &["put", &b, "--wait", "all"])?;
         shown.push(("put, received", put));
-        self.cluster.nodes[limited].ok(&["evict", "b"])?;
+        self.cluster.nodes[limited].ok(&["evict", "b", "--copies", "1"])?;
         shown.push(("get, received", self.step(limited, Way::Received, &get("b"))?));
-        self.cluster.nodes[other].ok(&["evict", "a"])?;
+        self.cluster.nodes[other].ok(&["evict", "a", "--copies", "1"])?;
         shown.push(("get, sent", self.step(other, Way::Sent, &get("a"))?));
         Ok(shown)
     }

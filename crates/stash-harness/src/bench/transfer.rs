@@ -184,7 +184,8 @@ impl Bench<'_> {
     }
 
     fn evict(&self, key: &str, into: &mut Phase) -> Result<()> {
-        self.timed(&self.cluster.nodes[0], "evict", &["evict", key], into).map(drop)
+        self.timed(&self.cluster.nodes[0], "evict", &["evict", key, "--copies", "1"], into)
+            .map(drop)
     }
 
     fn get(

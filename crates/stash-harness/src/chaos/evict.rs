@@ -23,7 +23,8 @@ pub(super) fn run(rounds: u32, seed: u64, report: &Report) -> Result<()> {
     scenario.rounds(rounds, "none lost", |scenario| {
         let skew = SKEW.mul_f64(scenario.rng.random_range(0.0..1.0));
         let order = if scenario.rng.random_bool(0.5) { [0, 1] } else { [1, 0] };
-        let codes = scenario.at_once(order, skew, &["evict", &file.key], &[0, 5, 9])?;
+        let codes =
+            scenario.at_once(order, skew, &["evict", &file.key, "--copies", "1"], &[0, 5, 9])?;
         ensure!(codes != [0, 0], "both gave up their copy");
         outcomes[codes.iter().position(|code| *code == 0).map_or(0, |at| at + 1)] += 1;
         [0, 1].into_iter().try_for_each(|node| scenario.gives_back(node, &file)).with_context(

@@ -189,7 +189,7 @@ impl Kill<'_> {
         let output = self.work.join("output");
         let words: &[&str] = match self.rng.random_range(0..3) {
             0 => &["get", key, "-o", cluster::text(&output)?],
-            1 => &["evict", key, "-r"],
+            1 => &["evict", key, "-r", "--copies", "1"],
             _ => &["rm", key, "-r", "-y"],
         };
         let running = self.cluster.nodes[actor].begin(words)?;

@@ -78,7 +78,7 @@ fn traffic(cluster: &Cluster, tree: &Tree) -> Result<()> {
     };
     founder.ok(&["put", cluster::text(&tree.root)?, "--wait", "all"])?;
     cluster::wait_listed(other, &tree.key, tree.files.len())?;
-    founder.ok(&["evict", "-r", &tree.key])?;
+    founder.ok(&["evict", "-r", &tree.key, "--copies", "1"])?;
     let output = cluster.run.path.join("back");
     founder.ok(&["get", &tree.key, "-o", cluster::text(&output)?])?;
     compare::same_tree(tree, &output)?;

@@ -71,7 +71,7 @@ pub(super) fn run(connections: u32, seed: u64, report: &Report) -> Result<()> {
         ensure!(connected(node)? == held, "{} lost a peer", node.name());
     }
     let stored = scenario.store("after", 3_000_000)?;
-    scenario.cluster.nodes[0].ok(&["evict", &stored.key])?;
+    scenario.cluster.nodes[0].ok(&["evict", &stored.key, "--copies", "1"])?;
     scenario.gives_back(0, &stored)?;
     let memory =
         format!("{} before, {} after", machine::mib(before.now_kib), machine::mib(after.now_kib));

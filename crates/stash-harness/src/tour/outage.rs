@@ -82,7 +82,7 @@ fn from_the_keeper_alone(
     for index in &others {
         tour.cluster.nodes[*index].stop()?;
     }
-    tour.founder().ok(&["evict", key])?;
+    tour.founder().ok(&["evict", key, "--copies", "1"])?;
     tour.one_back(0, key, source)?;
     for index in &others {
         tour.cluster.nodes[*index].start()?;

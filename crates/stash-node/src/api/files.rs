@@ -288,7 +288,8 @@ pub(super) async fn evict(
     let served = daemon.served()?;
     let vault = served.vault()?;
     operation::run(served.place(), |progress| async move {
-        let report = vault.evict(&request.key, request.recursive, &progress).await?;
+        let report =
+            vault.evict(&request.key, request.recursive, request.copies, &progress).await?;
         let class = report.stopped_class();
         let stopped = report.stopped.zip(class).map(|(error, code)| {
             Problem { code, message: error.to_string(), hint: error.hint() }.into()

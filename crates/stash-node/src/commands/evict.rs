@@ -9,7 +9,7 @@ use crate::progress::Bar;
 use crate::{error, output};
 
 pub(super) async fn run(context: &Context, evict: Evict) -> anyhow::Result<Finish> {
-    let request = EvictRequest { key: evict.key, recursive: evict.recursive };
+    let request = EvictRequest { key: evict.key, recursive: evict.recursive, copies: evict.copies };
     let mut bar = Bar::new(context.output.bars(), "evict");
     let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
     drop(bar);

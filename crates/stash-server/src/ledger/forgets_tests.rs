@@ -15,7 +15,7 @@ use stash_store::{Batch, Committer, MemDisk, Options, Store};
 
 use crate::ledger::admit::{admit, entry};
 use crate::ledger::author::{Author, Write};
-use crate::ledger::evicted::give_up;
+use crate::ledger::evicted::{GivenUp, give_up};
 use crate::ledger::forgets::resume;
 use crate::ledger::manifest::Chunks;
 use crate::ledger::name_locks::NameLocks;
@@ -134,7 +134,7 @@ fn a_dropped_record_is_not_short_and_not_given_up_any_more() {
         (store(Committer::Inline), NameLocks::default(), Owner::new(1));
     let put = owner.put(name(1), 1, &[]);
     admit_now(&name_locks, &store, std::slice::from_ref(&put));
-    give_up(&store, &name(1), Some(put.hash())).unwrap();
+    give_up(&store, &name(1), Some(GivenUp { version: put.hash(), copies: None })).unwrap();
     let short = rows::under_replicated(&put.hash());
     store.commit(Batch::new().row(&short, Some(b"someone"))).unwrap();
     let dead = owner.record(DEAD, name(1), 2, vector(&[&put]));

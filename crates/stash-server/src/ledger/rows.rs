@@ -148,7 +148,7 @@ pub(crate) fn under_replicated(record: &RecordHash) -> Vec<u8> {
 }
 
 /// Store rows of versions whose local bytes were given up, by name id; the value is the record
-/// hash.
+/// hash, and one byte more if it was said how many copies others were to have.
 pub(crate) const EVICTED: &[u8] = b"evicted/";
 
 /// Store rows of nodes whose records are to be looked through, by node id and the index of the

@@ -29,11 +29,12 @@ use crate::transfer::evict::page::Page;
 /// Pages on their way at once: while one is being committed here, the next one is read there.
 const UNDER_WAY: usize = 2;
 
-/// Evicts those of `chunks` that are here and that records name. What nothing names is for the next
-/// collection.
+/// Evicts those of `chunks` that are here and that records name, once `copies` other members, and one at
+/// least, have proven each of them. What nothing names is for the next collection.
 pub(crate) async fn evict(
     transfer: &Arc<Transfer>,
     chunks: Vec<Address>,
+    copies: u64,
 ) -> Result<Evicted, EvictError> {
     let chunks: BTreeSet<Address> = chunks.into_iter().collect();
     let mut done = Evicted::default();
@@ -47,7 +48,7 @@ pub(crate) async fn evict(
             match Page::look(transfer, rest).await {
                 Ok((page, taken)) => {
                     rest = &rest[taken..];
-                    under_way.push(page.evict(transfer, &flag));
+                    under_way.push(page.evict(transfer, &flag, copies.max(1)));
                 }
                 Err(error) => stopped = Some(error.into()),
             }

@@ -288,7 +288,7 @@ impl Hand {
         for chunk in &chunks {
             *lock(&self.model).evicting.entry(*chunk).or_default() += 1;
         }
-        let evicted = self.engine.evict_version(name, head.hash(), chunks.clone()).await;
+        let evicted = self.engine.evict_version(name, head.hash(), chunks.clone(), Some(1)).await;
         for chunk in &chunks {
             *lock(&self.model).evicting.entry(*chunk).or_default() -= 1;
         }

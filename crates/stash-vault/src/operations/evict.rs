@@ -88,7 +88,8 @@ impl EvictError {
 
 impl Vault {
     /// Drops the local bytes of a file, or with `recursive` of every file under a prefix, once
-    /// another member has proven that it has a copy and will keep it. Files stay listed.
+    /// other members have proven that they have a copy and will keep it: so many as `repair_copies` says, or
+    /// `copies`. Files stay listed.
     ///
     /// # Errors
     ///
@@ -97,16 +98,17 @@ impl Vault {
         &self,
         name: &str,
         recursive: bool,
+        copies: Option<u8>,
         progress: &Progress,
     ) -> Result<EvictReport, EvictError> {
         let mut report = EvictReport::default();
         let ended = match self.inner.target(name).await? {
             Target::File(head) => {
                 progress.found(1, head.meta.size);
-                self.inner.evict_one(&head, &mut report, progress).await
+                self.inner.evict_one(&head, copies, &mut report, progress).await
             }
             Target::Tree(scope) if recursive => {
-                self.inner.evict_tree(&scope, &mut report, progress).await
+                self.inner.evict_tree(&scope, copies, &mut report, progress).await
             }
             Target::Tree(_) => Err(EvictError::Tree { name: name.to_owned() }),
         };
@@ -122,6 +124,7 @@ impl Inner {
     async fn evict_tree(
         &self,
         scope: &Scope,
+        copies: Option<u8>,
         report: &mut EvictReport,
         progress: &Progress,
     ) -> Result<(), EvictError> {
@@ -134,7 +137,7 @@ impl Inner {
                 match self.head(&key).await {
                     Ok(head) => {
                         progress.found(1, head.meta.size);
-                        self.evict_one(&head, report, progress).await?;
+                        self.evict_one(&head, copies, report, progress).await?;
                     }
                     // Removed since the page was read: there is nothing left to drop.
                     Err(LookupError::NotFound { .. }) => {}
@@ -150,6 +153,7 @@ impl Inner {
     async fn evict_one(
         &self,
         head: &Version,
+        copies: Option<u8>,
         report: &mut EvictReport,
         progress: &Progress,
     ) -> Result<(), EvictError> {
@@ -161,8 +165,8 @@ impl Inner {
         let addresses: Vec<_> = all.into_iter().collect();
         let (name, version) = (head.record.clear().name, head.record.hash());
         if !addresses.is_empty() {
-            let (evicted, stopped) = match self.engine.evict_version(name, version, addresses).await
-            {
+            let evicted = self.engine.evict_version(name, version, addresses, copies).await;
+            let (evicted, stopped) = match evicted {
                 Ok(evicted) => (evicted, None),
                 Err(mut error) => (std::mem::take(&mut *error.done), Some(error)),
             };

@@ -39,7 +39,7 @@ const ACTS: [&[&str]; 7] = [
     &["scrub"],
     &["gc", "--now"],
     &["check"],
-    &["evict", "file-0"],
+    &["evict", "file-0", "--copies", "1"],
     &["cat", "file-1"],
     &["cat", ALONE],
     &["repair", "--dry-run"],
@@ -84,7 +84,7 @@ impl Stash {
             ensure!(self.put(0, &key, rng, "all")? == 0, "{key} is not on both nodes");
         }
         ensure!(self.put(0, ALONE, rng, "all")? == 0, "{ALONE} is not on both nodes");
-        self.nodes()[0].ok(&["evict", ALONE])?;
+        self.nodes()[0].ok(&["evict", ALONE, "--copies", "1"])?;
         cluster::wait_listed(&self.nodes()[1], "", FILES + 1)
     }
 

@@ -166,7 +166,7 @@ impl Hands {
         let source = self.source(request);
         let words = match request {
             Request::Read => vec!["cat", key],
-            Request::Evict => vec!["evict", key],
+            Request::Evict => vec!["evict", key, "--copies", "1"],
             Request::Deed(Deed::Take) => {
                 let leaf = leaf.context("nothing to take")?;
                 vec!["resolve", key, "--take", leaf, "--json", "--wait", wait]

@@ -88,7 +88,7 @@ impl Stash {
         self.contents.remove(REMOVED);
         let first = &self.cluster.nodes[0];
         first.ok(&["rm", REMOVED, "-y"])?;
-        first.ok(&["evict", "rot/evicted"])?;
+        first.ok(&["evict", "rot/evicted", "--copies", "1"])?;
         cluster::wait_listed(&self.cluster.nodes[1], "", SHARED.len())?;
         // A pass of the scrub, so that there is a SCRUB with something in it.
         first.ok(&["scrub"])?;

@@ -57,9 +57,11 @@ impl std::error::Error for EvictError {
 /// Reason why an eviction stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum EvictStop {
-    /// No other member proved that it has every chunk, and will keep it.
-    #[error("no other member has proven that it has the bytes{}", answers(.asked))]
+    /// Too few other members proved that they have every chunk, and will keep it.
+    #[error("{} proven that {} the bytes{}", few(*.copies), have(*.copies), answers(.asked))]
     NotProven {
+        /// Other members that had to prove it.
+        copies: u64,
         /// The members asked, and their answers.
         asked: Vec<(NodeId, String)>,
     },
@@ -75,6 +77,17 @@ pub enum EvictStop {
     /// The store failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+fn few(copies: u64) -> String {
+    match copies {
+        1 => "no other member has".to_owned(),
+        copies => format!("fewer than {copies} other members have"),
+    }
+}
+
+fn have(copies: u64) -> &'static str {
+    if copies == 1 { "it has" } else { "they have" }
 }
 
 fn answers(asked: &[(NodeId, String)]) -> String {

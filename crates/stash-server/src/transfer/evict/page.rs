@@ -37,8 +37,9 @@ impl Page {
         self,
         transfer: &Arc<Transfer>,
         flag: &Flag,
+        copies: u64,
     ) -> Result<Evicted, EvictStop> {
-        let proven_by = self.proven(transfer, flag).await?;
+        let proven_by = self.proven(transfer, flag, copies).await?;
         let (mut batch, mut bytes) = (Batch::new(), 0);
         for group in &self.groups {
             bytes += group.chunks.iter().map(|chunk| u64::from(chunk.sealed_len)).sum::<u64>();
@@ -57,18 +58,19 @@ impl Page {
         }
     }
 
-    /// Asks members one after the other until every chunk is proven. Members in doubt are not
+    /// Asks members one after the other until so many have proven every chunk. Members in doubt are not
     /// asked.
     async fn proven(
         &self,
         transfer: &Arc<Transfer>,
         flag: &Flag,
+        copies: u64,
     ) -> Result<BTreeSet<NodeId>, EvictStop> {
         let doubted = transfer.suspects.doubted();
-        let (mut proven, mut proven_by) = (BTreeSet::new(), BTreeSet::new());
+        let (mut proven, mut proven_by) = (BTreeMap::new(), BTreeSet::new());
         let mut asked = Vec::new();
         for (node, peer) in transfer.core.connected() {
-            let left = self.without(&proven);
+            let left = self.without(&proven, copies);
             if left.is_empty() {
                 break;
             }
@@ -81,22 +83,27 @@ impl Page {
                     if !answer.proven.is_empty() {
                         proven_by.insert(node);
                     }
-                    proven.extend(answer.proven);
+                    for chunk in answer.proven {
+                        *proven.entry(chunk).or_default() += 1;
+                    }
                     asked.push((node, answer.text));
                 }
                 Err(error) => asked.push((node, error.to_string())),
             }
         }
-        match self.without(&proven).is_empty() {
+        match self.without(&proven, copies).is_empty() {
             true => Ok(proven_by),
-            false => Err(EvictStop::NotProven { asked }),
+            false => Err(EvictStop::NotProven { copies, asked }),
         }
     }
 
-    /// The groups, without the chunks that are proven.
-    fn without(&self, proven: &BTreeSet<Address>) -> Vec<Group> {
+    /// The groups, without the chunks that so many members have proven.
+    fn without(&self, proven: &BTreeMap<Address, u64>, copies: u64) -> Vec<Group> {
         let left = self.groups.iter().map(|group| {
-            let left = group.chunks.iter().filter(|chunk| !proven.contains(&chunk.address));
+            let enough = |chunk: &&ChunkRef| {
+                proven.get(&chunk.address).is_some_and(|count| *count >= copies)
+            };
+            let left = group.chunks.iter().filter(|chunk| !enough(chunk));
             Group { records: Arc::clone(&group.records), chunks: left.copied().collect() }
         });
         left.filter(|group| !group.chunks.is_empty()).collect()

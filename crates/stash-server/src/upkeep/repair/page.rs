@@ -185,6 +185,12 @@ impl Done {
         let row = rows::due(&hash);
         let noted = store.row(&row)?;
         let now = store.stats().uptime;
+        let given_up = ledger::given_up(store, &hash)?;
+        // Whoever gave it up may have said that fewer copies are enough.
+        let enough = given_up.as_ref().and_then(|(_, given_up)| given_up.copies);
+        let enough =
+            enough.map_or(policy.repair_copies, |copies| policy.repair_copies.min(copies.into()));
+        let policy = &Housekeeping { repair_copies: enough, ..policy.clone() };
         match decide(policy, manner, copies, noted.as_deref().and_then(rows::due_at), now) {
             Decision::Enough => {
                 if noted.is_some() {
@@ -201,7 +207,7 @@ impl Done {
             Decision::Bring => {
                 self.brought_back += 1;
                 self.put(&row, None);
-                if let Some(given_up) = ledger::given_up_row(store, &hash)? {
+                if let Some((given_up, _)) = given_up {
                     self.put(&given_up, None);
                 }
                 self.want(store, &hash)?;
