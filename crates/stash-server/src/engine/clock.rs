@@ -21,7 +21,7 @@ impl Engine {
     pub async fn look_at_clock(&self, wall: i64, uptime: u64) -> Result<ClockTrust, LedgerError> {
         let look = move |store: &Store| {
             let last = store.row(rows::CLOCK)?.and_then(|row| ClockTrust::decode(&row));
-            let trust = ClockTrust::look(last, wall, uptime);
+            let trust = ClockTrust::look(last, wall, uptime, store.opens());
             store.commit(Batch::new().row(rows::CLOCK, Some(&trust.encode())).even_if_full())?;
             Ok(trust)
         };

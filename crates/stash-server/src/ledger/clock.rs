@@ -1,8 +1,10 @@
 //! Trust in the wall clock, where a wrong time would delete something.
 //!
 //! Nothing here is ordered by a clock, but retention counts age by it, and a clock that jumps ahead
-//! by a year makes everything old. So it is compared with the time that the store was open. A node
-//! that was off looks the same as one whose clock jumped: both have to wait for a day, no more.
+//! by a year makes everything old. So it is compared with the time that the store was open. A clock
+//! that jumps while the node runs is not believed for a day. Of a node that was off for longer than a day nobody
+//! knows if its clock has jumped: then it has to run evenly for a while, and what it ran evenly before counts as
+//! well, so that a machine which is off most of the week comes to a day in the end (decision 0057).
 
 use std::time::Duration;
 
@@ -17,6 +19,10 @@ pub const JUMP: Duration = Duration::from_secs(24 * 3_600);
 /// Uptime for which the clock must run evenly before it is believed, at first and after a jump.
 pub const PROBATION: Duration = Duration::from_secs(24 * 3_600);
 
+/// Uptime for which the clock must run evenly after the node was off for longer than a day, whatever it ran before: by
+/// then whoever sets clocks by the network has set this one.
+const SETTLED: Duration = Duration::from_secs(4 * 3600);
+
 /// The wall clock as last seen, since when it runs evenly, and when work last relied on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockTrust {
@@ -24,14 +30,18 @@ pub struct ClockTrust {
     uptime: u64,
     even_since: u64,
     used: i64,
+    /// Openings of the store in all its life, at the last look.
+    opens: u64,
+    /// Seconds for which the clock ran evenly before the times in which the node was off.
+    before: u64,
 }
 
 impl ClockTrust {
     /// Looks at the clock: `wall` is in seconds since 1970, `uptime` the seconds that this store
-    /// has been open in all its life.
+    /// has been open in all its life, `opens` the number of its openings.
     #[must_use]
-    pub fn look(last: Option<ClockTrust>, wall: i64, uptime: u64) -> ClockTrust {
-        let fresh = ClockTrust { wall, uptime, even_since: uptime, used: 0 };
+    pub fn look(last: Option<ClockTrust>, wall: i64, uptime: u64, opens: u64) -> ClockTrust {
+        let fresh = ClockTrust { wall, uptime, even_since: uptime, used: 0, opens, before: 0 };
         let Some(last) = last else {
             return fresh;
         };
@@ -39,15 +49,25 @@ impl ClockTrust {
         // A crash may cost some minutes of the uptime.
         let ran = i128::from(uptime) - i128::from(last.uptime);
         let jumped = (walked - ran).unsigned_abs() > u128::from(JUMP.as_secs());
-        let even_since = if jumped { uptime } else { last.even_since.min(uptime) };
-        ClockTrust { even_since, used: last.used, ..fresh }
+        let (even_since, before) = match jumped {
+            false => (last.even_since.min(uptime), last.before),
+            // It was off, as far as anybody can tell.
+            true if opens != last.opens && walked > ran => {
+                let even = last.uptime.saturating_sub(last.even_since).saturating_add(last.before);
+                (uptime, even.min(PROBATION.as_secs()))
+            }
+            true => (uptime, 0),
+        };
+        ClockTrust { even_since, before, used: last.used, ..fresh }
     }
 
     /// Time that the store must still be open until the clock is believed; `None` once it is.
     #[must_use]
     pub fn waits(&self) -> Option<Duration> {
         let even = Duration::from_secs(self.uptime - self.even_since);
-        PROBATION.checked_sub(even).filter(|left| !left.is_zero())
+        let left = PROBATION.saturating_sub(even).saturating_sub(Duration::from_secs(self.before));
+        let settles = if self.before > 0 { SETTLED.saturating_sub(even) } else { Duration::ZERO };
+        Some(left.max(settles)).filter(|left| !left.is_zero())
     }
 
     /// True if work relied on it within this time, by its own count, and not in the future.
@@ -63,22 +83,28 @@ impl ClockTrust {
     }
 
     pub(crate) fn encode(self) -> Vec<u8> {
-        let ClockTrust { wall, uptime, even_since, used } = self;
-        [wall.to_le_bytes(), uptime.to_le_bytes(), even_since.to_le_bytes(), used.to_le_bytes()]
-            .concat()
+        let ClockTrust { wall, uptime, even_since, used, opens, before } = self;
+        let [wall, used] = [wall, used].map(i64::to_le_bytes);
+        let [uptime, even_since, opens, before] =
+            [uptime, even_since, opens, before].map(u64::to_le_bytes);
+        [wall, uptime, even_since, used, opens, before].concat()
     }
 
     pub(crate) fn decode(row: &[u8]) -> Option<ClockTrust> {
         let (words, []) = row.as_chunks::<8>() else {
             return None;
         };
-        let &[wall, uptime, even_since, used] = words else {
-            return None;
+        let (&[wall, uptime, even_since, used], rest) = words.split_first_chunk()?;
+        // Versions before 0057 have no more than these.
+        let (opens, before) = match rest {
+            [] => (0, 0),
+            [opens, before] => (u64::from_le_bytes(*opens), u64::from_le_bytes(*before)),
+            _ => return None,
         };
         let (uptime, even_since) = (u64::from_le_bytes(uptime), u64::from_le_bytes(even_since));
         let even_since = even_since.min(uptime);
         let [wall, used] = [wall, used].map(i64::from_le_bytes);
-        Some(ClockTrust { wall, uptime, even_since, used })
+        Some(ClockTrust { wall, uptime, even_since, used, opens, before })
     }
 }
 
@@ -89,7 +115,8 @@ pub(crate) fn certain(store: &Store, wall: u64, uptime: u64) -> Result<u64, Read
     let Some(last) = store.row(rows::CLOCK)?.and_then(|row| ClockTrust::decode(&row)) else {
         return Ok(0);
     };
-    let now = ClockTrust::look(Some(last), i64::try_from(wall).unwrap_or(i64::MAX), uptime);
+    let wall = i64::try_from(wall).unwrap_or(i64::MAX);
+    let now = ClockTrust::look(Some(last), wall, uptime, store.opens());
     let believed = [last, now].into_iter().filter(|look| look.waits().is_none());
     let times = believed.map(|look| u64::try_from(look.wall).unwrap_or(0));
     Ok(times.max().unwrap_or(0))
@@ -105,9 +132,15 @@ mod tests {
 
     /// Looks at the clock at these times: wall and uptime in hours. What it says at each.
     fn looks(hours: &[(i64, u64)]) -> Vec<bool> {
+        let hours: Vec<_> = hours.iter().map(|(wall, uptime)| (*wall, *uptime, 1)).collect();
+        looks_of(&hours)
+    }
+
+    /// The same, with the opening in which each look is taken.
+    fn looks_of(hours: &[(i64, u64, u64)]) -> Vec<bool> {
         let mut last = None;
-        let one = |&(wall, uptime): &(i64, u64)| {
-            let trust = ClockTrust::look(last, START + wall * 3_600, uptime * 3_600);
+        let one = |&(wall, uptime, opens): &(i64, u64, u64)| {
+            let trust = ClockTrust::look(last, START + wall * 3_600, uptime * 3_600, opens);
             last = Some(ClockTrust::decode(&trust.encode()).unwrap());
             trust.waits().is_none()
         };
@@ -145,11 +178,49 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_was_away_for_a_week_waits_for_a_day() {
-        assert_eq!(
-            looks(&[(0, 0), (24, 24), (24 * 8, 24), (24 * 9, 48)]),
-            [false, true, false, true]
-        );
+    fn a_node_that_was_off_for_a_week_is_believed_again_after_four_hours() {
+        let off = [(0, 0, 1), (24, 24, 1), (192, 24, 2), (195, 27, 2), (196, 28, 2)];
+        assert_eq!(looks_of(&off), [false, true, false, false, true]);
+    }
+
+    #[test]
+    fn a_machine_that_runs_at_weekends_comes_to_a_day_in_the_end() {
+        let weekend = |week: i64, run: u64| {
+            let saturday = week * 168;
+            let days = [(saturday, run, 2), (saturday + 24, run + 10, 3)];
+            days.map(|(at, run, opens)| {
+                let opens = opens + 2 * u64::try_from(week).unwrap();
+                [(at, run, opens), (at + 5, run + 5, opens), (at + 10, run + 10, opens)]
+            })
+        };
+        let all: Vec<_> = (0..4u32)
+            .flat_map(|week| weekend(week.into(), u64::from(week) * 20).concat())
+            .collect();
+        let believed = looks_of(&all);
+        assert!(!believed[..6].contains(&true), "twenty hours are no day");
+        assert_eq!(believed[6..12], [false, true, true, true, true, true]);
+        assert_eq!(believed[12..18], [false, true, true, true, true, true], "and so each week");
+    }
+
+    // Fault case 85: what was summed up does not help a clock that jumps while the node runs, or backwards.
+    #[test]
+    fn a_jump_that_is_no_time_off_takes_all_that_was_summed_up() {
+        let jumps = [(0, 0, 1), (24, 24, 1), (9_000, 25, 1), (9_004, 29, 1), (9_200, 29, 2)];
+        assert_eq!(looks_of(&jumps), [false, true, false, false, false]);
+        let more = [&jumps[..], &[(9_204, 33, 2), (9_224, 53, 2)]].concat();
+        assert_eq!(looks_of(&more)[5..], [false, true], "four hours before, and twenty since");
+        let back = [(0, 0, 1), (24, 24, 1), (-9_000, 24, 2), (-8_996, 28, 2), (-8_976, 48, 2)];
+        assert_eq!(looks_of(&back), [false, true, false, false, true]);
+    }
+
+    #[test]
+    fn what_versions_before_wrote_is_read() {
+        let words = [START, 90_000, 0, 7].map(i64::to_le_bytes).concat();
+        let old = ClockTrust::decode(&words).unwrap();
+        assert_eq!((old.waits(), old.opens, old.before, old.used), (None, 0, 0, 7));
+        assert_eq!(ClockTrust::decode(&old.encode()), Some(old));
+        assert_eq!(ClockTrust::decode(&words[..24]), None);
+        assert_eq!(ClockTrust::decode(&[&words[..], &[0; 8]].concat()), None);
     }
 
     #[test]
@@ -160,8 +231,8 @@ mod tests {
     #[test]
     fn nothing_overflows_at_the_ends_of_time() {
         for (wall, uptime) in [(i64::MIN, u64::MAX), (i64::MAX, 0), (0, u64::MAX)] {
-            let last = ClockTrust::look(None, -wall.saturating_add(1), 0);
-            let trust = ClockTrust::look(Some(last), wall, uptime);
+            let last = ClockTrust::look(None, -wall.saturating_add(1), 0, 1);
+            let trust = ClockTrust::look(Some(last), wall, uptime, 2);
             assert_eq!(ClockTrust::decode(&trust.encode()), Some(trust));
         }
         assert_eq!(ClockTrust::decode(b"short"), None);
@@ -169,7 +240,7 @@ mod tests {
 
     #[test]
     fn work_that_relied_on_the_clock_is_due_again_after_its_time() {
-        let trust = ClockTrust::look(None, START, 0);
+        let trust = ClockTrust::look(None, START, 0, 1);
         let day = Duration::from_secs(24 * 3_600);
         assert!(!trust.used_within(day), "never");
         assert!(ClockTrust { used: START - 10, ..trust }.used_within(day));

@@ -180,8 +180,9 @@ pub(crate) const SCRUB: &[u8] = b"house/scrub";
 /// 1970, and up to which sequence number it has come.
 pub(crate) const REPAIR: &[u8] = b"house/repair";
 
-/// Store row: wall clock and uptime at the last look, uptime since when the clock runs evenly, and
-/// the wall clock at the end of the last work that relied on it (0: never); seconds, 8 bytes each.
+/// Store row: wall clock and uptime at the last look, uptime since when the clock runs evenly, the wall clock at the end
+/// of the last work that relied on it (0: never), openings of the store at the last look, and for how long the clock
+/// ran evenly before the node was off; times in seconds, 8 bytes each. Older versions have the first four.
 pub(crate) const CLOCK: &[u8] = b"house/clock";
 
 /// Rows under this prefix are alarms that `status` shows until somebody looks into them.
