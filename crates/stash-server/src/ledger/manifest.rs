@@ -35,7 +35,12 @@ pub(crate) fn named(
         return Ok(named);
     }
     // What was handed over just now counts once it is durable.
-    store.flush()?;
+    let missing: Vec<_> = named.iter().flat_map(|named| &named.missing).map(at).collect();
+    match named.iter().any(|named| named.missing.len() == NEED) {
+        // There may be more of them.
+        true => store.flush()?,
+        false => store.flush_these(&missing)?,
+    }
     look()
 }
 
