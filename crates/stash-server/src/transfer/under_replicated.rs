@@ -4,8 +4,8 @@
 //! They stand in the store and nowhere else: while a member is away, it may be every record.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use stash_crypto::{NodeId, RecordHash};
 use stash_store::{ReadError, Store};
@@ -15,11 +15,30 @@ use crate::ledger::rows;
 /// Records with missing copies that a status counts.
 const COUNTED: usize = 10_000;
 
+/// Changes the members that lack a record.
+pub(crate) type Update = Box<dyn Fn(&mut BTreeSet<NodeId>) + Send + Sync>;
+
+/// A change of who lacks some records.
+pub(crate) struct Change {
+    pub(crate) hashes: Vec<RecordHash>,
+    pub(crate) update: Update,
+    /// Set once it is durable.
+    pub(crate) is_done: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Change({} records)", self.hashes.len())
+    }
+}
+
 /// State beside the rows.
 #[derive(Debug)]
 pub(crate) struct UnderReplicated {
-    /// Reading a row and writing it is one step.
-    pub(crate) turn: Mutex<()>,
+    /// Held by whoever writes: reading a row and writing it is one step.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
+    /// Changes that wait for whoever writes next. Each belongs to one that waits for its turn.
+    pub(crate) waiting: Mutex<Vec<Change>>,
     /// False if there are no rows, and so nothing to look up.
     pub(crate) some: AtomicBool,
 }
@@ -27,7 +46,8 @@ pub(crate) struct UnderReplicated {
 impl UnderReplicated {
     pub(crate) fn load(store: &Store) -> Result<UnderReplicated, ReadError> {
         let some = !store.rows_after(rows::UNDER_REPLICATED, &[], 1)?.is_empty();
-        Ok(UnderReplicated { turn: Mutex::new(()), some: AtomicBool::new(some) })
+        let (turn, waiting) = (Arc::default(), Mutex::default());
+        Ok(UnderReplicated { turn, waiting, some: AtomicBool::new(some) })
     }
 }
 
