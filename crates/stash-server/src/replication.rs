@@ -10,6 +10,7 @@ pub(crate) mod records;
 pub(crate) mod refused;
 pub(crate) mod room_news;
 pub(crate) mod schedule;
+pub(crate) mod under_way;
 pub(crate) mod waits;
 pub(crate) mod wants;
 
@@ -19,6 +20,7 @@ use crate::core::Core;
 use crate::ledger::cursor::Stretches;
 use crate::membership::Membership;
 use crate::replication::refused::Refused;
+use crate::replication::under_way::UnderWay;
 use crate::replication::waits::Waits;
 use crate::transfer::Transfer;
 
@@ -32,6 +34,8 @@ pub(crate) struct Replication {
     pub stretches: Stretches,
     /// Records that found no room here.
     pub refused: Refused,
+    /// Records that members were asked for.
+    pub under_way: UnderWay,
     /// Waits for room, of the pass that brings chunks.
     pub waits: Waits,
     /// Held during a pass over what is wanted: one at a time.

@@ -12,6 +12,7 @@ use crate::ledger::Chunks;
 use crate::membership::exchange;
 use crate::message::{FindPuts, RecordResult, Reply, Request};
 use crate::replication::Replication;
+use crate::replication::under_way::Claim;
 use crate::rpc::{AskError, ask, unexpected};
 use crate::transfer::accept::{self, Arrival};
 use crate::{ledger, message};
@@ -73,13 +74,42 @@ pub(crate) async fn take_from(
     peer: &Peer,
     hashes: Vec<RecordHash>,
 ) -> Result<Taken, AskError> {
+    let (mut taken, mut left) = (Taken::default(), hashes);
+    loop {
+        left = not_held(replication, left).await?;
+        if left.is_empty() {
+            return Ok(taken);
+        }
+        let (more, others) = take_new(replication, node, peer, left).await?;
+        taken = taken.plus(more);
+        // Whoever is asked for them has them, mostly; if not, or not in time, this member is asked.
+        replication.under_way.ended(&others).await;
+        left = others;
+    }
+}
+
+/// The records among `hashes` that are not held here.
+async fn not_held(
+    replication: &Replication,
+    hashes: Vec<RecordHash>,
+) -> Result<Vec<RecordHash>, AskError> {
     let look = move |store: &Store| {
         let raw: Vec<[u8; 32]> = hashes.iter().map(|hash| *hash.as_bytes()).collect();
         let held = store.has_records(&raw)?;
         let new = hashes.into_iter().zip(held).filter(|(_, held)| !held);
         Ok::<_, ReadError>(new.map(|(hash, _)| hash).collect::<Vec<_>>())
     };
-    let new = replication.core.disk.run(look).await?;
+    Ok(replication.core.disk.run(look).await?)
+}
+
+/// Reads records that are not held here, but for those that another member is being asked for: these are given
+/// back.
+async fn take_new(
+    replication: &Arc<Replication>,
+    node: NodeId,
+    peer: &Peer,
+    new: Vec<RecordHash>,
+) -> Result<(Taken, Vec<RecordHash>), AskError> {
     // What is asked for at once may come at once, and is to find room.
     let (find_at_once, questions) = match replication.core.disk.run(ledger::is_roomy).await {
         true => (FIND, AT_ONCE),
@@ -87,10 +117,20 @@ pub(crate) async fn take_from(
     };
     let parts = new.chunks(find_at_once).map(<[RecordHash]>::to_vec);
     let parts: Vec<Vec<RecordHash>> = parts.collect();
-    let one = |part| find(replication, node, peer, part);
+    let one = |part| async move {
+        // What came by another way since, or is on its way, is not asked for.
+        let left = not_held(replication, part).await?;
+        let (claim, others) = replication.under_way.claim(left);
+        let taken = find(replication, node, peer, claim.hashes(), claim).await?;
+        Ok::<_, AskError>((taken, others))
+    };
     let taken = stream::iter(parts.into_iter().map(one)).buffer_unordered(questions);
-    let taken: Vec<Taken> = taken.try_collect().await?;
-    Ok(taken.into_iter().fold(Taken::default(), Taken::plus))
+    let taken: Vec<(Taken, Vec<RecordHash>)> = taken.try_collect().await?;
+    let nothing = (Taken::default(), Vec::new());
+    Ok(taken.into_iter().fold(nothing, |(all, mut rest), (taken, others)| {
+        rest.extend(others);
+        (all.plus(taken), rest)
+    }))
 }
 
 /// Reads records by their hashes, as far as the member has them and there is room.
@@ -99,6 +139,7 @@ async fn find(
     node: NodeId,
     peer: &Peer,
     mut wanted: Vec<RecordHash>,
+    mut claim: Claim<'_>,
 ) -> Result<Taken, AskError> {
     let mut taken = Taken::default();
     while !wanted.is_empty() {
@@ -109,6 +150,7 @@ async fn find(
             return Err(unexpected(&reply));
         };
         let records = accept::decode(&replication.core.disk, records).await;
+        claim.goes_on();
         // They come in the order of the question: what is before the last and did not come is gone
         // there or was left out, what is behind it may not have fitted.
         let mut passed = Vec::new();
