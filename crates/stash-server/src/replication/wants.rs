@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use stash_crypto::{Address, ChunkRef, NodeId, Record, RecordHash};
 use stash_p2p::Peer;
 use stash_store::{Batch, StageError, Store};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::ledger::{LedgerError, Named, at, rows};
 use crate::message::{Reply, Request};
@@ -29,6 +29,13 @@ const AT_ONCE: usize = 16;
 
 /// Copies with which a record is in no danger.
 const MANY: u8 = 3;
+
+/// Copies with which a record can wait for those that have one.
+const SAFER: [u8; 2] = [2, MANY];
+
+/// While some records are not looked at yet, those that can wait are brought for so many times as long as the looking
+/// has taken.
+const SAFE_SHARE: u32 = 4;
 
 /// Time until wanted chunks are asked for again that no connected member had, if nothing new
 /// happens.
@@ -118,26 +125,23 @@ pub(crate) async fn run(replication: Arc<Replication>) {
     }
 }
 
-/// Brings what is wanted, as far as connected members have it: first all of which one of them has a
-/// copy, then all of which two have. Returns how many records are whole now, or not wanted any
-/// more.
+/// Brings what is wanted, as far as connected members have it: page by page as it is looked at, at once that of which one
+/// of them has a copy, then all of which two have. Returns how many records are whole now, or not wanted any more.
 pub(crate) async fn pass(replication: &Arc<Replication>) -> Result<u64, LedgerError> {
     let _alone = replication.wanting.lock().await;
-    let mut done = 0;
-    let mut after = Vec::new();
-    while let Some(page) = Page::read(replication, &mut after).await? {
-        done += page.look(replication).await?;
-    }
     replication.waits.end();
+    let mut done = first_look(replication).await?;
     'copies: for copies in 1..=MANY {
         let mut after = Vec::new();
         while let Some(page) = Page::read(replication, &mut after).await? {
-            done += page.bring(replication, copies).await?;
             if replication.waits.some() {
-                replication.transfer.rooms.changed();
                 break 'copies;
             }
+            done += page.bring(replication, &[copies]).await?;
         }
+    }
+    if replication.waits.some() {
+        replication.transfer.rooms.changed();
     }
     if done > 0 {
         // Others may have been waiting for what is whole here now.
@@ -146,8 +150,35 @@ pub(crate) async fn pass(replication: &Arc<Replication>) -> Result<u64, LedgerEr
     Ok(done)
 }
 
+/// Looks at what is wanted and was not looked at yet. What is in danger is brought at once; of the rest, so much that
+/// looking on takes its share of the time: else a late joiner would have nothing for as long as it looks, and what is
+/// in danger at the end would wait for all that is safe. Returns how many records are whole now, or not wanted any
+/// more.
+async fn first_look(replication: &Arc<Replication>) -> Result<u64, LedgerError> {
+    let (mut done, mut after) = (0, Vec::new());
+    let (mut looking, mut bringing) = (Duration::ZERO, Duration::ZERO);
+    while let Some(page) = Page::read(replication, &mut after).await? {
+        let begun = Instant::now();
+        let (page, gone) = page.look(replication).await?;
+        looking += begun.elapsed();
+        done += gone;
+        if replication.waits.some() {
+            // The rest is looked at all the same: it costs no room, and some of it may be gone.
+            continue;
+        }
+        done += page.clone().bring(replication, &[1]).await?;
+        if bringing <= looking * SAFE_SHARE && !replication.waits.some() {
+            let begun = Instant::now();
+            done += page.bring(replication, &SAFER).await?;
+            bringing += begun.elapsed();
+        }
+    }
+    Ok(done)
+}
+
 /// Some rows of what is wanted: a record, and how many connected members had what it lacks when
 /// that was looked at last.
+#[derive(Clone)]
 struct Page(Vec<(RecordHash, Option<u8>)>);
 
 impl Page {
@@ -173,10 +204,11 @@ impl Page {
         Ok(Some(Page(rows.iter().filter_map(wanted).collect())))
     }
 
-    /// Counts the members that have what these records lack, and notes it. Returns how many are not
-    /// wanted any more.
-    async fn look(self, replication: &Arc<Replication>) -> Result<u64, LedgerError> {
-        let rows = self.0;
+    /// Counts the members that have what these records lack, unless that is noted already, and notes it. Returns those that
+    /// are wanted, and how many are not any more.
+    async fn look(self, replication: &Arc<Replication>) -> Result<(Page, u64), LedgerError> {
+        let is_known = |(_, noted): &(RecordHash, Option<u8>)| noted.is_some_and(|noted| noted > 0);
+        let (mut page, rows): (Vec<_>, Vec<_>) = self.0.into_iter().partition(is_known);
         let look = move |store: &Store| {
             let (mut wanted, mut done) = (Vec::new(), Vec::new());
             for (hash, noted) in rows {
@@ -190,6 +222,7 @@ impl Page {
         let (mut wanted, done) = replication.core.disk.run(look).await?;
         count_copies(replication, &mut wanted).await;
         let count = done.len() as u64;
+        page.extend(wanted.iter().map(|one| (one.hash, Some(one.copies))));
         let write = move |store: &Store| {
             let strike = |batch: Batch, hash: &RecordHash| batch.row(&rows::want(hash), None);
             let note =
@@ -202,27 +235,39 @@ impl Page {
             Ok::<_, LedgerError>(())
         };
         replication.core.disk.run(write).await?;
-        Ok(count)
+        Ok((Page(page), count))
     }
 
     /// Brings those of which so many members have a copy, and those that were not looked at yet.
     /// Returns how many are whole now.
-    async fn bring(self, replication: &Arc<Replication>, copies: u8) -> Result<u64, LedgerError> {
-        let due = |noted: Option<u8>| noted.is_none_or(|noted| noted.min(MANY) == copies);
+    async fn bring(
+        self,
+        replication: &Arc<Replication>,
+        copies: &[u8],
+    ) -> Result<u64, LedgerError> {
+        let due = |noted: Option<u8>| noted.is_none_or(|noted| copies.contains(&noted.min(MANY)));
         let due = self.0.into_iter().filter(|(_, noted)| due(*noted));
         let bring = |(hash, _)| async move { (hash, complete_if_room(replication, hash).await) };
         let mut brought = stream::iter(due.map(bring)).buffer_unordered(AT_ONCE);
-        let mut done = Vec::new();
+        let (mut done, mut not_had) = (Vec::new(), Vec::new());
         while let Some((hash, result)) = brought.next().await {
             match result {
                 Ok(()) => done.push(hash),
-                Err(error) => tracing::debug!(%error, "a wanted record still lacks chunks"),
+                Err(error) => {
+                    tracing::debug!(%error, "a wanted record still lacks chunks");
+                    if matches!(error, Incomplete::Fetch(_)) {
+                        not_had.push(hash);
+                    }
+                }
             }
         }
         let count = done.len() as u64;
-        if count > 0 {
-            let strike = |batch: Batch, hash: &RecordHash| batch.row(&rows::want(hash), None);
-            let batch = done.iter().fold(Batch::new(), strike).even_if_full();
+        let strike = |batch: Batch, hash: &RecordHash| batch.row(&rows::want(hash), None);
+        // What was noted of the others is not so any more.
+        let note = |batch: Batch, hash: &RecordHash| batch.row(&rows::want(hash), Some(&[0]));
+        let batch = not_had.iter().fold(done.iter().fold(Batch::new(), strike), note);
+        if !batch.is_empty() {
+            let batch = batch.even_if_full();
             replication.core.disk.run(move |store| store.commit(batch)).await?;
         }
         Ok(count)
