@@ -129,6 +129,11 @@ impl Collector {
         }
     }
 
+    /// The limits that it was begun with.
+    pub fn options(&self) -> &CollectOptions {
+        &self.options
+    }
+
     /// The results so far.
     pub fn done(&self) -> Collected {
         let log_bytes = self.retired_bytes.saturating_sub(self.done.moved_bytes);

@@ -173,6 +173,9 @@ pub(crate) const DAMAGED: &[u8] = b"damaged/";
 /// Store row of the last collection: when it ended, and the bytes that it gave back.
 pub(crate) const COLLECTION: &[u8] = b"house/gc";
 
+/// Store row that is there while files may lie beside the chunks that nothing announces; the value is empty.
+pub(crate) const STRAYS: &[u8] = b"house/strays";
+
 /// Store row of the last pass: when it began, and when it ended (0: it has not).
 pub(crate) const SCRUB: &[u8] = b"house/scrub";
 

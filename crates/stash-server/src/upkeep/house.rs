@@ -1,11 +1,11 @@
 //! The state that collections and scrubs share, and the status of the housekeeping.
 
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stash_store::collect::Collectable;
-use stash_store::{CollectOptions, ReadError, Store};
+use stash_store::{Batch, CollectOptions, ReadError, Store};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -28,6 +28,11 @@ pub(crate) struct House {
     pub(crate) wake: Notify,
     /// The log was found damaged.
     pub(crate) log_damaged: AtomicBool,
+    /// Files may lie beside the chunks that nothing announces, or that were taken for lost: the next collection
+    /// looks for them, which takes a look at every directory.
+    pub(crate) strays: AtomicBool,
+    /// Held while a forecast is made.
+    pub(crate) forecasting: Arc<tokio::sync::Mutex<()>>,
     pub(crate) notes: Mutex<Notes>,
 }
 
@@ -75,6 +80,12 @@ impl House {
         };
         let notes =
             Notes { gc: pair(rows::COLLECTION)?, scrub: pair(rows::SCRUB)?, forecast: None };
+        // A process that ended in the middle may have left some; one that was killed before it looked, too.
+        let is_noted = store.row(rows::STRAYS)?.is_some();
+        let strays = is_noted || !store.open_report().was_clean() || store.stats().quarantined > 0;
+        if strays && !is_noted {
+            note_strays(store, true);
+        }
         Ok(House {
             options,
             collecting: Arc::default(),
@@ -82,18 +93,32 @@ impl House {
             waiting: AtomicU32::new(0),
             wake: Notify::new(),
             log_damaged: AtomicBool::new(store.stats().scrub.suspects > 0),
+            strays: AtomicBool::new(strays),
+            forecasting: Arc::default(),
             notes: Mutex::new(notes),
         })
     }
 
     /// Options of the collections that a node makes by itself.
-    pub(crate) fn collect_options(&self, strays: bool) -> CollectOptions {
-        CollectOptions { grace: self.options.gc_grace, strays, ..CollectOptions::default() }
+    pub(crate) fn collect_options(&self) -> CollectOptions {
+        let (grace, strays) = (self.options.gc_grace, self.strays.load(Ordering::Relaxed));
+        CollectOptions { grace, strays, ..CollectOptions::default() }
     }
 
     /// Options of a collection that was asked for; with `now`, without waiting for any grace.
     pub(crate) fn asked_options(&self, now: bool) -> CollectOptions {
         let grace = if now { Duration::ZERO } else { self.options.gc_grace };
-        CollectOptions { grace, dead_percent: ASKED_DEAD_PERCENT, strays: true }
+        let strays = self.strays.load(Ordering::Relaxed);
+        CollectOptions { grace, dead_percent: ASKED_DEAD_PERCENT, strays }
+    }
+}
+
+/// Writes down if files may lie there that nothing announces. Blocking. A store that takes no writes is looked
+/// through after the next start in any case.
+pub(crate) fn note_strays(store: &Store, some: bool) {
+    let value: Option<&[u8]> = if some { Some(&[]) } else { None };
+    let batch = Batch::new().row(rows::STRAYS, value).even_if_full();
+    if let Err(error) = store.commit(batch) {
+        tracing::debug!(%error, "a search for stray files is not written down");
     }
 }

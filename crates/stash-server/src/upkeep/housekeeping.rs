@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use stash_store::collect::{Collected, Collector};
+use stash_store::collect::{Collectable, Collected, Collector};
 use stash_store::scrub::Scrubber;
-use stash_store::{Batch, Finding, ReadError, Store};
-use tokio::sync::OwnedMutexGuard;
-use tokio::time::{Instant, sleep_until};
+use stash_store::{Batch, CollectOptions, Finding, ReadError, Store};
+use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::ledger::rows;
 use crate::lock::lock;
 use crate::tasks::ListedTask;
 use crate::transfer::damage::{Damage, Damaged};
-use crate::upkeep::house::HouseStatus;
+use crate::upkeep::house::{HouseStatus, note_strays};
 use crate::upkeep::schedule::{Duty, Schedule};
 use crate::upkeep::{Upkeep, heal};
 
@@ -30,6 +30,9 @@ pub const DAMAGE_LISTED: usize = 100;
 /// Age of a forecast after which a new one is made: this, or so many times what it took to make it,
 /// if that is longer.
 const FORECAST: (Duration, u32) = (Duration::from_secs(10), 100);
+
+/// Time for which a status waits for a forecast; beyond, it shows the last one.
+const SOON: Duration = Duration::from_millis(250);
 
 /// Time between two looks for the directory of the chunk files: so long, at most, does nobody
 /// notice that it is gone or back. Any use of a file in it is such a look, too.
@@ -56,7 +59,11 @@ async fn note(upkeep: &Upkeep, key: &'static [u8], first: u64, second: u64) {
     }
 }
 
-pub(crate) async fn note_collected(upkeep: &Upkeep, done: &Collected) {
+/// Notes that a collection with these options has ended.
+pub(crate) async fn note_collected(upkeep: &Upkeep, options: &CollectOptions, done: &Collected) {
+    if options.strays && upkeep.house.strays.swap(false, Ordering::Relaxed) {
+        upkeep.core.disk.run(|store| note_strays(store, false)).await;
+    }
     let at = upkeep.core.environment.seconds();
     {
         let mut notes = lock(&upkeep.house.notes);
@@ -82,8 +89,6 @@ pub struct Housekeeper {
     told: Duration,
     collection: Option<(Collector, OwnedMutexGuard<()>)>,
     scrubber: Option<Scrubber>,
-    /// The next collection also looks for files that a power cut left.
-    strays: bool,
     /// The directory of the chunk files was away at the last step.
     away: bool,
 }
@@ -107,7 +112,6 @@ impl Housekeeper {
             told: Duration::ZERO,
             collection: None,
             scrubber: Some(upkeep.core.disk.store().scrubber()),
-            strays: true,
             away: false,
         }
     }
@@ -132,7 +136,8 @@ impl Housekeeper {
     async fn look(&mut self, now: Duration) {
         let away = self.upkeep.core.disk.run(Store::look).await.is_err();
         if std::mem::replace(&mut self.away, away) && !away {
-            // What waited for it goes on.
+            // What waited for it goes on, and what was taken for lost may be back.
+            self.upkeep.house.strays.store(true, Ordering::Relaxed);
             self.woken(now);
             self.upkeep.transfer.wanted.notify_one();
         }
@@ -197,7 +202,7 @@ impl Housekeeper {
             Some(collection) => collection,
             None => match Arc::clone(&house.collecting).try_lock_owned() {
                 Ok(guard) => {
-                    let options = house.collect_options(self.strays);
+                    let options = house.collect_options();
                     (self.upkeep.core.disk.store().collector(options), guard)
                 }
                 Err(_) => return self.schedule.put_off(Duty::Collect, now),
@@ -217,8 +222,7 @@ impl Housekeeper {
             Ok(None) => {
                 let done = collector.done();
                 tracing::info!(chunks = done.chunks, bytes = done.bytes(), "collected garbage");
-                self.strays = false;
-                note_collected(&self.upkeep, &done).await;
+                note_collected(&self.upkeep, collector.options(), &done).await;
             }
             Err(error) => tracing::warn!(%error, "garbage was not collected"),
         }
@@ -284,6 +288,19 @@ pub(crate) async fn damaged(upkeep: &Arc<Upkeep>, limit: usize) -> Vec<Damaged> 
     upkeep.core.disk.run(move |store| heal::view(&shared, store, limit)).await
 }
 
+/// Makes a forecast of a collection; the last one, if somebody else is at it.
+async fn forecast(upkeep: &Arc<Upkeep>) -> Result<Collectable, ReadError> {
+    let house = &upkeep.house;
+    let Ok(_only_one) = Arc::clone(&house.forecasting).try_lock_owned() else {
+        return Ok(lock(&house.notes).forecast.map(|(last, ..)| last).unwrap_or_default());
+    };
+    let begun = Instant::now();
+    let options = CollectOptions { strays: false, ..house.collect_options() };
+    let made = upkeep.core.disk.run(move |store| store.collectable(&options)).await?;
+    lock(&house.notes).forecast = Some((made, Instant::now(), begun.elapsed()));
+    Ok(made)
+}
+
 /// Status of the housekeeping.
 pub(crate) async fn status(upkeep: &Arc<Upkeep>) -> Result<HouseStatus, ReadError> {
     let house = &upkeep.house;
@@ -295,13 +312,18 @@ pub(crate) async fn status(upkeep: &Arc<Upkeep>) -> Result<HouseStatus, ReadErro
     let collectable = match fresh {
         Some((collectable, ..)) => collectable,
         None => {
-            let begun = Instant::now();
-            let options = house.collect_options(false);
-            let collectable =
-                upkeep.core.disk.run(move |store| store.collectable(&options)).await?;
-            let made = (collectable, Instant::now(), begun.elapsed());
-            lock(&house.notes).forecast = Some(made);
-            collectable
+            // After a large purge it takes its time, and nobody waits for that to see a status.
+            let (sender, made) = oneshot::channel();
+            let shared = Arc::clone(upkeep);
+            upkeep.core.tasks.spawn(async move {
+                // Whoever asked may have stopped waiting.
+                let _ = sender.send(forecast(&shared).await);
+            });
+            let last = || lock(&house.notes).forecast.map(|(last, ..)| last).unwrap_or_default();
+            match timeout(SOON, made).await {
+                Ok(Ok(made)) => made?,
+                Ok(Err(_)) | Err(_) => last(),
+            }
         }
     };
     let (found, healed, unhealed) = upkeep.transfer.damage.counts();

@@ -96,7 +96,7 @@ pub(crate) async fn collect(
         let done = collector.done();
         let goes_on = progress(&done);
         if ended {
-            note_collected(upkeep, &done).await;
+            note_collected(upkeep, collector.options(), &done).await;
             return Ok(done);
         }
         if !goes_on {
@@ -176,6 +176,10 @@ pub(crate) async fn check(upkeep: &Arc<Upkeep>, read_data: bool) -> Result<Check
         Ok::<_, ReadError>((report, damage))
     };
     let (report, damage) = upkeep.core.disk.run(look).await?;
+    if report.strays.total > 0 {
+        // The next collection removes them.
+        upkeep.house.strays.store(true, Ordering::Relaxed);
+    }
     for (damage, what) in damage {
         upkeep.transfer.damage.met(damage, what);
     }
