@@ -37,10 +37,32 @@ impl Inner {
         &self,
         ask: impl Fn(&NameIndex) -> Result<T, IndexError> + Send + Sync + 'static,
     ) -> Result<T, LookupError> {
+        self.indexed_within(CATCH_UP, ask).await
+    }
+
+    /// As [`Inner::indexed`], for one that does not wait for long: `None` if the index does not catch up
+    /// within `patience`.
+    pub(crate) async fn indexed_soon<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        ask: impl Fn(&NameIndex) -> Result<T, IndexError> + Send + Sync + 'static,
+    ) -> Result<Option<T>, LookupError> {
+        match self.indexed_within(patience, ask).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(LookupError::IndexBehind) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn indexed_within<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        ask: impl Fn(&NameIndex) -> Result<T, IndexError> + Send + Sync + 'static,
+    ) -> Result<T, LookupError> {
         let ask = Arc::new(ask);
         for _ in 0..ATTEMPTS {
             let last = *self.engine.changes().borrow();
-            tokio::time::timeout(CATCH_UP, self.names.caught_up(last))
+            tokio::time::timeout(patience, self.names.caught_up(last))
                 .await
                 .map_err(|_| LookupError::IndexBehind)?;
             let (names, ask) = (Arc::clone(&self.names), Arc::clone(&ask));
@@ -227,6 +249,28 @@ mod tests {
         drop(vault);
         node.shutdown(Duration::from_secs(5)).await;
         (answer, attempts.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_does_not_wait_is_told_that_the_index_is_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        Home::init(&data, InitOptions::default()).unwrap();
+        let node = Home::open(&data, None, RunOptions::default()).await.unwrap();
+        let inner = Arc::clone(&node.vault.as_ref().unwrap().inner);
+        let soon = |patience| {
+            let inner = Arc::clone(&inner);
+            async move {
+                let ask = |names: &NameIndex| match names.len() {
+                    0 => Err(names.start_over()),
+                    more => Ok(more),
+                };
+                inner.indexed_soon(patience, ask).await
+            }
+        };
+        assert!(matches!(soon(Duration::from_secs(1)).await, Ok(None)));
+        drop(inner);
+        node.shutdown(Duration::from_secs(5)).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

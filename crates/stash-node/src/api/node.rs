@@ -26,7 +26,7 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
     let mut alarms = status.alarms;
     let mut files = None;
     if let Ok(vault) = served.vault() {
-        files = Some(vault.files().await?);
+        files = vault.files().await?;
         alarms.extend(vault.alarms().await?.iter().map(describe));
     }
     let paper = match served.node.is_founder() && !engine.visits() {

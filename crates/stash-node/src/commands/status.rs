@@ -46,6 +46,14 @@ fn counted(count: u64) -> String {
     if count >= COUNTED { format!("{count} or more") } else { count.to_string() }
 }
 
+fn files(status: &Status) -> String {
+    match status.files {
+        Some(files) => files.to_string(),
+        None if status.role == "keeper" => "unknown to a keeper".to_owned(),
+        None => "not known yet: the index of names is catching up".to_owned(),
+    }
+}
+
 fn describe(status: &Status) -> String {
     let row = |name: &str, value: String| vec![name.to_owned(), value];
     let listen: Vec<String> = status.listen.iter().map(ToString::to_string).collect();
@@ -58,7 +66,7 @@ fn describe(status: &Status) -> String {
         row("listen", listen.join(", ")),
         row("members", format!("{}, {} connected{synchronised}", status.members, status.connected)),
         row("confirmed", confirmed(status.confirmed.as_ref())),
-        row("files", status.files.map_or("unknown to a keeper".to_owned(), |n| n.to_string())),
+        row("files", files(status)),
         row("records", status.records.to_string()),
         row("chunks", format!("{}, {}", status.chunks, size(status.bytes))),
         row("missing copies", counted(status.missing_copies)),

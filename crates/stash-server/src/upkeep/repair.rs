@@ -90,8 +90,10 @@ pub(crate) async fn run(upkeep: Arc<Upkeep>) {
 
 async fn count(upkeep: &Arc<Upkeep>) {
     let ended = pass(upkeep, Manner::Quiet, |_| !upkeep.core.tasks.is_stopping()).await;
-    if let Err(error) = ended {
-        tracing::warn!(%error, "copies could not be counted");
+    match ended {
+        // It goes on from where it was once whoever asked is done.
+        Err(HouseError::Cancelled) | Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "copies could not be counted"),
     }
 }
 
@@ -159,7 +161,10 @@ pub(crate) async fn pass(
     manner: Manner,
     mut progress: impl FnMut(&Copies) -> bool,
 ) -> Result<Copies, HouseError> {
-    let _alone = upkeep.repairs.alone.lock().await;
+    let _alone = match manner {
+        Manner::Quiet => upkeep.repairs.alone.lock().await,
+        Manner::Dry | Manner::Now => upkeep.repairs.alone_soon().await,
+    };
     let lost = lost(upkeep);
     let mut found = Copies::default();
     let stats = upkeep.core.disk.store().stats();
@@ -189,9 +194,14 @@ pub(crate) async fn pass(
             return Err(HouseError::Cancelled);
         }
         if manner == Manner::Quiet {
+            let asked = upkeep.repairs.asked.notified();
             note(upkeep, began, 0, after).await;
+            if upkeep.repairs.is_waited_for() {
+                return Err(HouseError::Cancelled);
+            }
             tokio::select! {
                 biased;
+                () = asked => return Err(HouseError::Cancelled),
                 () = upkeep.core.tasks.stopped() => return Err(HouseError::Cancelled),
                 () = sleep(begun.elapsed() * (SHARE - 1)) => {}
             }

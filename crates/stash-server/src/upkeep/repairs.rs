@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use stash_crypto::NodeId;
 use stash_store::{ReadError, Store};
-use tokio::sync::Notify;
+use tokio::sync::{MutexGuard, Notify};
 
 use crate::ledger::rows;
 use crate::lock::lock;
@@ -27,6 +28,10 @@ pub struct RepairStatus {
 pub(crate) struct Repairs {
     pub(crate) alone: tokio::sync::Mutex<()>,
     pub(crate) wake: Notify,
+    /// People who wait to repair: the pass under way gives way.
+    waiting: AtomicU32,
+    /// Somebody waits.
+    pub(crate) asked: Notify,
     pub(crate) notes: Mutex<Notes>,
 }
 
@@ -101,8 +106,21 @@ impl Repairs {
         Ok(Repairs {
             alone: tokio::sync::Mutex::default(),
             wake: Notify::new(),
+            waiting: AtomicU32::new(0),
+            asked: Notify::new(),
             notes: Mutex::new(notes),
         })
+    }
+
+    /// Has the pass that the node makes by itself end, and waits for it.
+    pub(crate) async fn alone_soon(&self) -> MutexGuard<'_, ()> {
+        let _waits = Waits::new(self);
+        self.alone.lock().await
+    }
+
+    /// True if somebody waits.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// There may be fewer copies than it seemed.
@@ -120,9 +138,30 @@ impl Repairs {
     }
 }
 
+/// Counts somebody who waits.
+struct Waits<'a>(&'a Repairs);
+
+impl Waits<'_> {
+    fn new(repairs: &Repairs) -> Waits<'_> {
+        repairs.waiting.fetch_add(1, Ordering::Relaxed);
+        repairs.asked.notify_waiters();
+        Waits(repairs)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::sync::Arc;
+
+    use stash_store::{Committer, MemDisk, Options};
 
     #[test]
     fn damage_that_no_pass_has_seen_makes_one_due() {
@@ -156,5 +195,24 @@ mod tests {
         assert!(!notes.is_due(at(1_001, 49, &somebody)));
         assert_eq!(notes.due_in(1_001, 49, 100), 1);
         assert!(notes.is_due(at(1_001, 50, &somebody)));
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_ends_the_pass_that_the_node_makes_by_itself() {
+        let disk = Arc::new(MemDisk::new(1));
+        let options = Options { committer: Committer::Inline, disk, ..Options::default() };
+        let store = Store::create(std::path::Path::new("/store"), &options).unwrap();
+        let repairs = Repairs::load(&store).unwrap();
+        let (alone, asked) = (repairs.alone.lock().await, repairs.asked.notified());
+        assert!(!repairs.is_waited_for());
+        let quiet = async {
+            // As in its rest between two pages.
+            asked.await;
+            assert!(repairs.is_waited_for());
+            drop(alone);
+        };
+        let (theirs, ()) = tokio::join!(repairs.alone_soon(), quiet);
+        assert!(!repairs.is_waited_for());
+        drop(theirs);
     }
 }

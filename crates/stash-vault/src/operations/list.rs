@@ -1,5 +1,7 @@
 //! Listing.
 
+use std::time::Duration;
+
 use futures::{StreamExt, TryStreamExt, stream};
 use stash_crypto::Key;
 use stash_crypto::record::FileType;
@@ -12,6 +14,8 @@ use crate::vault::{Inner, Vault};
 
 /// Files whose chunks are looked up at once for one listing.
 const LOOKUPS: usize = 16;
+/// Time for which who asks for figures waits for the index of names to catch up.
+const SOON: Duration = Duration::from_secs(1);
 /// Names of which [`Vault::alarms`] looks at the records.
 const ALARMED_NAMES: usize = 100;
 
@@ -90,9 +94,10 @@ impl Vault {
         }
     }
 
-    /// How many files and links are listed.
-    pub async fn files(&self) -> Result<u64, LookupError> {
-        self.inner.indexed(|names| Ok(names.len())).await
+    /// How many files and links are listed; `None` while the index of names is behind, such as after it began
+    /// anew.
+    pub async fn files(&self) -> Result<Option<u64>, LookupError> {
+        self.inner.indexed_soon(SOON, |names| Ok(names.len())).await
     }
 
     /// A file, by its key.
@@ -103,12 +108,14 @@ impl Vault {
             None => Err(LookupError::NotFound { name: key.to_string() }),
         }
     }
+
     /// Records that were set aside because their sealed part does not belong to them: somebody
-    /// made them so, or changed them. Looks at 100 names at most.
+    /// made them so, or changed them. Looks at 100 names at most, and at none while the index of names is
+    /// behind.
     pub async fn alarms(&self) -> Result<Vec<Alarm>, LookupError> {
-        let names = self.inner.indexed(|names| names.alarmed(ALARMED_NAMES)).await?;
+        let names = self.inner.indexed_soon(SOON, |names| names.alarmed(ALARMED_NAMES)).await?;
         let mut alarms = Vec::new();
-        for name in names {
+        for name in names.unwrap_or_default() {
             let records = self.inner.engine.records_of(name).await?;
             alarms.extend(view(&self.inner.keys, &records).alarms);
         }
