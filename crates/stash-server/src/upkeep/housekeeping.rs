@@ -245,7 +245,9 @@ impl Housekeeper {
         match step {
             Ok(Some(scrubbed)) => {
                 found(&self.upkeep, &scrubbed.findings);
-                if self.schedule.scrub_step(now, begun.elapsed()) {
+                let far = self.upkeep.core.disk.store().stats().scrub;
+                let left = far.total_bytes.saturating_sub(far.done_bytes);
+                if self.schedule.scrub_step(now, begun.elapsed(), (scrubbed.bytes, left)) {
                     note_pass(&self.upkeep, self.upkeep.core.environment.seconds(), 0).await;
                 }
             }

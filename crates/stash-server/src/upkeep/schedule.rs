@@ -20,6 +20,9 @@ const SOON: Duration = Duration::from_secs(60);
 /// is due, and nobody notices it.
 const COLLECT_SHARE: u8 = 20;
 
+/// Share of the disk's time that scrubbing takes at most, unless the setting says more, in percent.
+const MOST_SCRUB_SHARE: u8 = 20;
+
 /// Settings by which a node keeps its store in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Housekeeping {
@@ -27,8 +30,8 @@ pub struct Housekeeping {
     pub gc_interval: Duration,
     /// Time for which no record may have named a chunk before it is collected, while the node ran.
     pub gc_grace: Duration,
-    /// Share of the disk's time that scrubbing may take, in percent, at most 100. With 0 the node
-    /// scrubs only when it is asked to.
+    /// Share of the disk's time that scrubbing takes, in percent, at most 100; more, up to 20, if a pass would not end
+    /// within `scrub_interval` otherwise. With 0 the node scrubs only when it is asked to.
     pub scrub_share: u8,
     /// Time from the start of one pass over everything to the start of the next, at least.
     pub scrub_interval: Duration,
@@ -102,6 +105,8 @@ pub(crate) struct Schedule {
     scrub: Duration,
     /// Time at which the pass under way began, if it began here.
     pass: Option<Duration>,
+    /// Steps of the pass under way since it began, or since the start: bytes that they read, and the time they took.
+    scrubbed: (u64, Duration),
 }
 
 impl Schedule {
@@ -120,7 +125,8 @@ impl Schedule {
             0 => Duration::MAX,
             _ => left(options.scrub_interval, scrubbed),
         };
-        Schedule { options, uptime: UPTIME, heal: SETTLE, collect, scrub, pass: None }
+        let scrubbed = (0, Duration::ZERO);
+        Schedule { options, uptime: UPTIME, heal: SETTLE, collect, scrub, pass: None, scrubbed }
     }
 
     /// The time at which each duty is due.
@@ -168,17 +174,36 @@ impl Schedule {
         self.collect = now.saturating_add(self.options.gc_interval);
     }
 
-    /// A step of a pass took so long. True if it was the first one.
-    pub(crate) fn scrub_step(&mut self, now: Duration, took: Duration) -> bool {
+    /// A step of a pass took so long; it read so many bytes, and so many are left. True if it was the first one.
+    pub(crate) fn scrub_step(
+        &mut self,
+        now: Duration,
+        took: Duration,
+        (read, left): (u64, u64),
+    ) -> bool {
         let first = self.pass.is_none();
-        self.pass.get_or_insert(now);
-        self.scrub = now.saturating_add(pause(took, self.options.scrub_share));
+        let began = *self.pass.get_or_insert(now);
+        self.scrubbed = (self.scrubbed.0 + read, self.scrubbed.1 + took);
+        let share = self.scrub_share(now.saturating_sub(began), left);
+        self.scrub = now.saturating_add(pause(took, share));
         first
+    }
+
+    /// The share with which a pass that has gone on for a while, and has so many bytes left, ends within its
+    /// interval.
+    fn scrub_share(&self, gone: Duration, left: u64) -> u8 {
+        let (read, took) = self.scrubbed;
+        let work = took.as_millis().saturating_mul(left.into()) / u128::from(read.max(1));
+        let time = self.options.scrub_interval.saturating_sub(gone).as_millis().max(1);
+        let needed = work.saturating_mul(100).div_ceil(time);
+        let needed = u8::try_from(needed).unwrap_or(u8::MAX).min(MOST_SCRUB_SHARE);
+        self.options.scrub_share.max(needed)
     }
 
     /// A pass has ended.
     pub(crate) fn pass_ended(&mut self, now: Duration) {
         let began = self.pass.take().unwrap_or(now);
+        self.scrubbed = (0, Duration::ZERO);
         self.scrub = began.saturating_add(self.options.scrub_interval).max(now);
     }
 }
@@ -219,20 +244,38 @@ mod tests {
             let took = Duration::from_millis(step);
             now += took;
             worked += took;
-            schedule.scrub_step(now, took);
+            schedule.scrub_step(now, took, (1 << 20, 1 << 20));
             now = schedule.scrub;
         }
         assert_eq!(worked * 50, now - begun);
     }
 
+    // At 50 MiB a second, 1 TiB is 6 hours of work: more than 2 percent of a week.
+    #[test]
+    fn a_large_store_is_scrubbed_within_the_interval_and_a_huge_one_with_a_fifth_of_the_time() {
+        for (tebibytes, days) in [(1, 5..8), (10, 11..14), (100, 115..130)] {
+            let mut schedule = Schedule::new(Housekeeping::default(), None, None);
+            let (mut now, mut left) = (due(&mut schedule, Duty::Scrub), tebibytes * (1_u64 << 40));
+            let (begun, step) = (now, 1_u64 << 33);
+            while left > 0 {
+                let took = Duration::from_secs(step / (50 << 20));
+                left -= step;
+                schedule.scrub_step(now + took, took, (step, left));
+                now = schedule.scrub;
+            }
+            let took = (now - begun).as_secs() / DAY.as_secs();
+            assert!(days.contains(&took), "{tebibytes} TiB in {took} days");
+        }
+    }
+
     #[test]
     fn a_pass_begins_an_interval_after_the_one_before_began() {
         let mut schedule = Schedule::new(Housekeeping::default(), None, None);
-        assert!(schedule.scrub_step(HOUR, MINUTE));
-        assert!(!schedule.scrub_step(3 * HOUR, MINUTE));
+        assert!(schedule.scrub_step(HOUR, MINUTE, (1, 0)));
+        assert!(!schedule.scrub_step(3 * HOUR, MINUTE, (1, 0)));
         schedule.pass_ended(4 * HOUR);
         assert_eq!(schedule.scrub, HOUR + 7 * DAY);
-        assert!(schedule.scrub_step(HOUR + 7 * DAY, MINUTE));
+        assert!(schedule.scrub_step(HOUR + 7 * DAY, MINUTE, (1, 0)));
         schedule.pass_ended(30 * DAY);
         assert_eq!(schedule.scrub, 30 * DAY, "one that took longer is followed at once");
     }
