@@ -6,6 +6,7 @@ mod catchup;
 mod client;
 mod cold;
 mod figures;
+mod files;
 mod median;
 mod objects;
 mod small;
@@ -27,6 +28,7 @@ pub fn run(bench: &Bench) -> Result<()> {
         Bench::Bwlimit { limit, size, json } => bwlimit::run(*limit, *size, *json),
         Bench::Objects { clients, objects, json } => objects::run(*clients, *objects, *json),
         Bench::Catchup { records, json } => catchup::run(*records, *json),
+        Bench::Files { count, size, json } => files::run(*count, usize::from(*size), *json),
         Bench::Small { files, rounds, json } => small::run(*files, *rounds, *json),
     }
 }
