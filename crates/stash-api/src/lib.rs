@@ -51,6 +51,7 @@ pub mod node;
 pub mod operation;
 pub mod repair;
 pub mod route;
+pub mod settings;
 pub mod tickets;
 pub mod upkeep;
 pub mod versions;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::repair::RepairState;
-use crate::route::Get;
+use crate::route::{Call, Get};
 use crate::tickets::Ticket;
 use crate::upkeep::Damaged;
 
@@ -220,6 +220,32 @@ impl Recovery {
     pub fn route() -> Get<Self> {
         Get::new("/v1/recovery")
     }
+}
+
+/// `GET /v1/version`: answered at once, whatever the node does.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Version {
+    /// The version of the program that serves.
+    pub version: String,
+    /// The id of its process.
+    pub pid: u32,
+}
+
+impl Version {
+    /// The version of the program that serves.
+    #[must_use]
+    pub fn route() -> Get<Self> {
+        Get::new("/v1/version")
+    }
+}
+
+/// `POST /v1/shutdown`.
+#[derive(Debug, Serialize)]
+pub struct Shutdown {}
+
+impl Call for Shutdown {
+    const ROUTE: &'static str = "/v1/shutdown";
+    type Answer = Stopping;
 }
 
 /// The answer to `POST /v1/shutdown`.

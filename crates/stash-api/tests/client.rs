@@ -2,6 +2,8 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use futures::stream;
 use http_body_util::{BodyExt, StreamBody};
@@ -16,6 +18,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Takes one request, answers with `head` and `body`, and closes.
 struct Once {
@@ -159,6 +162,53 @@ async fn a_socket_where_nobody_listens_is_told_from_one_that_is_none() {
     let long = Client::new(directory.path().join("n".repeat(108)));
     let error = long.get(&Where::route("a")).await.unwrap_err();
     assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
+}
+
+/// Takes connections and answers on none but those that ask for the version, if `lives`.
+async fn silent(lives: bool) -> (Client, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("s");
+    let listener = UnixListener::bind(&socket).unwrap();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            stream.read_line(&mut line).await.unwrap();
+            if lives && line.starts_with("GET /v1/version ") {
+                stream.write_all(format!("{OK}\r\n\r\n{{}}").as_bytes()).await.unwrap();
+            } else {
+                open.push(stream);
+            }
+        }
+    });
+    (Client::new(socket), directory)
+}
+
+static TOLD: AtomicU32 = AtomicU32::new(0);
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_stopped_ends_the_wait_within_half_a_minute_and_the_caller_is_told_before() {
+    let (client, _directory) = silent(false).await;
+    let client = client.telling_of_waits(|_| {
+        TOLD.fetch_add(1, Ordering::Relaxed);
+    });
+    let begun = Instant::now();
+    let error = client.get(&Where::route("a")).await.unwrap_err();
+    assert!(matches!(error, ClientError::Silent), "{error:?}");
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert_eq!(TOLD.load(Ordering::Relaxed), 1);
+    assert!(matches!(client.answers().await, Err(ClientError::Silent)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_lives_is_waited_for_longer_and_not_for_ever() {
+    let (client, _directory) = silent(true).await;
+    let begun = Instant::now();
+    let error = client.get(&Where::route("a")).await.unwrap_err();
+    assert!(matches!(error, ClientError::Silent), "{error:?}");
+    assert!((60..300).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    client.answers().await.unwrap();
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use stash_vault::{Role, Wait};
 
-use crate::units::{Percent, Size, Span, Speeds, seconds};
+use crate::units::{Percent, Place, Size, Span, Speeds, seconds};
 
 mod founding;
 
@@ -20,7 +20,7 @@ pub(crate) use founding::{Init, Tickets, TicketsCommand};
 /// Without a command, `stash` is `stash up`: the first run makes an identity, a configuration and
 /// an empty stash, then serves.
 #[derive(Debug, Parser)]
-#[command(name = "stash", version, disable_help_subcommand = true, after_help = AFTER)]
+#[command(name = "stash", version, after_help = AFTER)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -66,6 +66,10 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Serve this node; the first run makes everything that is missing
     Up(Box<Up>),
+    /// Stop the node that runs, and wait until it has
+    Stop,
+    /// Have the node that runs read its settings anew
+    Reload,
     /// Make a new stash, or bring one back from its recovery text
     Init(Init),
     /// Store files and trees
@@ -110,7 +114,7 @@ pub(crate) enum Command {
     Status,
     /// Show the recovery text or this node's public identity
     Key(Key),
-    /// Show the settings in use, or where they are read from
+    /// Show or change the settings
     Config(Config),
     /// Print a completion script for a shell
     Completions(Completions),
@@ -120,11 +124,17 @@ pub(crate) enum Command {
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Up {
+    /// Go on in the background, also when this terminal is closed; return once the node serves
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// This is the node of an `up --detach`
+    #[arg(long, hide = true, conflicts_with = "detach")]
+    pub(crate) detached: bool,
     /// Listen for peers here, may be repeated [env: STASH_LISTEN, separated by commas]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Vec<SocketAddr>,
     /// Tell peers to reach this node here, may be repeated [env: STASH_ADVERTISE]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) advertise: Vec<SocketAddr>,
     /// The name that other members see, set at the first run [env: STASH_NAME]
     #[arg(long, value_name = "NAME")]
@@ -441,10 +451,22 @@ pub(crate) struct Config {
     pub(crate) what: Option<ConfigCommand>,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Every setting, and where it comes from (default)
+    /// Every setting, where it comes from, and what the node that runs uses instead (default)
     Show,
+    /// Write a setting into the user's file, and leave the rest of it as it is
+    Set {
+        /// Its name, as `stash config show` has it
+        key: String,
+        /// Its value; of several addresses or hours, separated by commas
+        value: String,
+    },
+    /// Take a setting out of the user's file
+    Unset {
+        /// Its name, as `stash config show` has it
+        key: String,
+    },
     /// The file that is read, or would be
     Path,
 }
@@ -477,6 +499,11 @@ where
 {
     let words = words.iter().map(|[word, help]| PossibleValue::new(*word).help(*help));
     PossibleValuesParser::new(words).try_map(|word| word.parse::<T>())
+}
+
+/// An address, with its port or without.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse::<Place>().map(|place| place.0)
 }
 
 /// The longest life of a ticket.

@@ -1,8 +1,12 @@
 //! The settings: flag, environment, user file, system file, default, in this order.
 
+mod edit;
 mod file;
+mod hours;
+mod keys;
 mod lookup;
 mod network;
+mod rows;
 mod upkeep;
 
 use std::net::SocketAddr;
@@ -11,17 +15,18 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::cli::{Global, Up};
-use crate::error::Problem;
+use crate::error::{Class, Problem};
 use crate::paths::{self, Environment};
+use crate::typed::quoted;
+use crate::units::PORT;
 use file::{File, read_file};
-use lookup::{Lookup, absolute, addresses, boolean, many, optional, or, or_default, text};
+use lookup::{Lookup, absolute, addresses, boolean, many, optional, or, or_default, places, text};
 
+pub(crate) use edit::edit;
+pub(crate) use keys::{KEYS, is_taken_anew, matters_later, unknown_variables};
 pub(crate) use lookup::{Origin, Setting};
 pub(crate) use network::Network;
-pub(crate) use upkeep::{RetentionSettings, Upkeep};
-
-/// The port on which nodes listen for each other.
-pub(crate) const PORT: u16 = 7979;
+pub(crate) use upkeep::Upkeep;
 
 /// Bytes of a display name, as the member log has it.
 const NAME_MAX: usize = 64;
@@ -60,6 +65,39 @@ pub(crate) struct Settings {
     pub(crate) files: Vec<PathBuf>,
 }
 
+/// The flags with which this process was started, for reading the settings again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Arguments {
+    /// The flags of every command.
+    pub(crate) global: Global,
+    /// The flags of `up`; empty for other commands.
+    pub(crate) up: Up,
+    /// True if a file named by flag or environment must exist.
+    pub(crate) named_file_must_exist: bool,
+}
+
+impl Arguments {
+    /// The settings of these flags, the environment and the files as they are now.
+    pub(crate) fn settings(&self) -> Result<Settings, Problem> {
+        self.with(Settings::load)
+    }
+
+    /// The user's configuration file, whatever stands in it.
+    pub(crate) fn user_file(&self) -> Option<PathBuf> {
+        self.with(user_file).map(|file| file.value)
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&Sources<'_>) -> T) -> T {
+        read(&Sources {
+            global: &self.global,
+            up: &self.up,
+            env: &|name| std::env::var_os(name),
+            system_file: Path::new(paths::SYSTEM_FILE),
+            named_file_must_exist: self.named_file_must_exist,
+        })
+    }
+}
+
 /// The command line and the environment.
 pub(crate) struct Sources<'a> {
     /// The flags of every command.
@@ -75,6 +113,21 @@ pub(crate) struct Sources<'a> {
 }
 
 impl Settings {
+    /// A command to this node as it is to be typed: with the flags by which this one was told which node is meant.
+    pub(crate) fn typed(&self, words: &str) -> String {
+        let flag = |name: &str, origin: &Origin, path: &Path| {
+            (*origin == Origin::Flag)
+                .then(|| format!(" {name} {}", quoted(&path.to_string_lossy())))
+        };
+        let config = self.user_file.as_ref();
+        let flags = [
+            flag("--data-dir", &self.data_dir.origin, &self.data_dir.value),
+            flag("--socket", &self.socket.origin, &self.socket.value),
+            config.and_then(|config| flag("--config", &config.origin, &config.value)),
+        ];
+        format!("stash {words}{}", flags.into_iter().flatten().collect::<String>())
+    }
+
     /// Reads every source.
     pub(crate) fn load(sources: &Sources<'_>) -> Result<Self, Problem> {
         let env = sources.env;
@@ -82,7 +135,13 @@ impl Settings {
         let mut files = Vec::new();
         if let Some(Setting { value: path, origin }) = &user_file {
             let named = *origin != Origin::Default;
-            match read_file(path)? {
+            // Of another user's home, where everything that matters was named.
+            let told = sources.global.data_dir.is_some() && sources.global.socket.is_some();
+            let file = match read_file(path) {
+                Err(problem) if !named && told && problem.code == Class::Unreadable => None,
+                file => file?,
+            };
+            match file {
                 Some(file) => files.push((path.clone(), file)),
                 None if named && sources.named_file_must_exist => {
                     return Err(Problem::usage(format!(
@@ -132,9 +191,9 @@ impl Lookup<'_> {
         let socket = path("STASH_SOCKET", &global.socket, |f| f.socket.clone())?;
         let socket = or_default(socket, || Ok(paths::socket(self.env, &data_dir.value, named)))?;
         let listen =
-            self.find("STASH_LISTEN", many(&up.listen), addresses, |f| f.listen.clone())?;
+            self.find("STASH_LISTEN", many(&up.listen), addresses, |f| places(&f.listen))?;
         let advertise =
-            self.find("STASH_ADVERTISE", many(&up.advertise), addresses, |f| f.advertise.clone())?;
+            self.find("STASH_ADVERTISE", many(&up.advertise), addresses, |f| places(&f.advertise))?;
         let name = self.find("STASH_NAME", up.name.clone(), text, |f| f.name.clone())?;
         let log = self.find("STASH_LOG", None, text, |f| f.log.clone())?;
         let passphrase = path("STASH_PASSPHRASE_FILE", &None, |f| f.passphrase_file.clone())?;
@@ -209,6 +268,7 @@ create = false
 # bwlimit_up = "2 MiB"
 # bwlimit_down = "off"
 # background_down = "1 MiB"
+# hours = ["up 512 KiB/s 08:00-22:00"]
 
 # [quota]
 # soft = "400 GiB"

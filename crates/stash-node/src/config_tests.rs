@@ -72,6 +72,20 @@ fn each_source_wins_over_the_next() {
     assert_eq!((name.value.as_str(), name.origin), ("flag", Origin::Flag));
 }
 
+/// As with the home directory of another user.
+#[test]
+fn a_default_file_that_cannot_be_read_matters_only_where_it_says_which_node_is_meant() {
+    let mut case = Case::new();
+    std::fs::create_dir_all(case.dir.path().join("home/.config/stash/config.toml")).unwrap();
+    assert_eq!(case.load().unwrap_err().code, Class::Unreadable);
+    case.global.data_dir = Some("/d".into());
+    assert_eq!(case.load().unwrap_err().code, Class::Unreadable);
+    case.global.socket = Some("/s".into());
+    assert_eq!(case.load().unwrap().data_dir.value, Path::new("/d"));
+    case.global.config = Some(case.dir.path().join("home/.config/stash/config.toml"));
+    assert_eq!(case.load().unwrap_err().code, Class::Unreadable, "it was named");
+}
+
 #[test]
 fn a_key_that_only_the_system_file_has_is_found_behind_the_user_file() {
     let settings = Case::new().user("name = \"user\"").system("log = \"debug\"").load().unwrap();
@@ -232,14 +246,14 @@ fn limits_of_the_line_are_read_from_every_source_each_direction_for_itself() {
             .map(|rate| rate.map(Rate::bytes_per_second))
     };
     let network = Case::new().user(file).load().unwrap().network;
-    assert_eq!(bytes(network.traffic()), [Some(2 << 20), None, Some(512 << 10)]);
+    assert_eq!(bytes(network.traffic(0)), [Some(2 << 20), None, Some(512 << 10)]);
     assert_eq!(network.bwlimit_down.origin, Origin::Default);
     let mut case = Case::new().user(file).env("STASH_BWLIMIT", "off:3 MiB");
     let network = case.load().unwrap().network;
-    assert_eq!(bytes(network.traffic()), [None, Some(3 << 20), Some(512 << 10)]);
+    assert_eq!(bytes(network.traffic(0)), [None, Some(3 << 20), Some(512 << 10)]);
     case.up.bwlimit = Some("1MiB".parse().unwrap());
     let network = case.load().unwrap().network;
-    assert_eq!(bytes(network.traffic()), [Some(1 << 20), Some(1 << 20), Some(512 << 10)]);
+    assert_eq!(bytes(network.traffic(0)), [Some(1 << 20), Some(1 << 20), Some(512 << 10)]);
     assert_eq!(network.bwlimit_up.origin, Origin::Flag);
     let problem = Case::new().env("STASH_BWLIMIT", "64KiB").load().unwrap_err();
     assert_eq!(problem.code, Class::Usage);

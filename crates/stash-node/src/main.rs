@@ -21,6 +21,7 @@ mod range;
 mod signals;
 mod typed;
 mod units;
+mod zone;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -31,13 +32,37 @@ use stash_api::error::ErrorBody;
 use crate::error::Problem;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misread(&error),
+    };
     let json = cli.global.json;
     match commands::run(cli) {
         Ok(finish) => finish.into(),
         Err(error) if reader_left(&error) => ExitCode::SUCCESS,
         Err(error) => fail(&Problem::of(&error), json),
     }
+}
+
+/// Arguments that will not do, or a question for help.
+fn misread(error: &clap::Error) -> ExitCode {
+    let arguments = std::env::args_os().skip(1).take_while(|argument| argument != "--");
+    if !error.use_stderr() || !arguments.into_iter().any(|argument| argument == "--json") {
+        error.exit();
+    }
+    fail(&usage(error), true)
+}
+
+/// What clap says in several lines, as one sentence and a hint.
+fn usage(error: &clap::Error) -> Problem {
+    let text = error.render().to_string();
+    let mut parts =
+        text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    let first = parts.next().unwrap_or_default();
+    let message = first.strip_prefix("error: ").unwrap_or(&first);
+    let tip = parts.find_map(|part| part.strip_prefix("tip: ").map(str::to_owned));
+    Problem::usage(message)
+        .hint(tip.unwrap_or_else(|| "`stash --help` lists the commands".to_owned()))
 }
 
 /// True if the reader of stdout closed it (`| head`): it has what it wanted.

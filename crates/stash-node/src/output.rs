@@ -1,11 +1,13 @@
 //! Text that people read: sizes, times, modes, tables. Results go to stdout, everything else to stderr.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use serde::Serialize;
 use stash_api::files::Kind;
 use stash_api::members::PeerRoom;
+
+use crate::error::{Class, Problem};
 
 /// Writes results to stdout. A reader that has seen enough (`| head`) is no error: the writer stops
 /// quietly.
@@ -44,12 +46,45 @@ impl Output {
         }
     }
 
+    /// Prints the result of a command that has changed something. If stdout does not take it, the error says
+    /// what was done.
+    pub(crate) fn done<T: Serialize>(
+        &self,
+        value: &T,
+        human: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<()> {
+        let text = human(value);
+        let printed = match self.json {
+            true => format!("{}\n", serde_json::to_string(value)?),
+            false => text.clone(),
+        };
+        self.print(&printed).map_err(|error| match error.kind() {
+            ErrorKind::BrokenPipe => error.into(),
+            _ => {
+                let done = text.trim_end();
+                Problem::new(
+                    Class::Failed,
+                    format!("it is done: {done}; stdout cannot be written: {error}"),
+                )
+                .into()
+            }
+        })
+    }
+
     /// Prints text as it is.
     pub(crate) fn raw(&self, text: &str) -> anyhow::Result<()> {
+        self.print(text).map_err(unwritten)
+    }
+
+    fn print(&self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
-        stdout.flush()?;
-        Ok(())
+        stdout.flush()
+    }
+
+    /// True if notes are wanted.
+    pub(crate) fn notes(&self) -> bool {
+        !self.quiet
     }
 
     /// A key or path as it may be shown: on a terminal, control characters are made visible.
@@ -62,6 +97,14 @@ impl Output {
         if !self.quiet {
             say(text);
         }
+    }
+}
+
+/// The error of a stdout that takes no more. That its reader left is told apart later.
+pub(crate) fn unwritten(error: io::Error) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::BrokenPipe => error.into(),
+        _ => Problem::new(Class::Failed, format!("stdout cannot be written: {error}")).into(),
     }
 }
 

@@ -15,6 +15,15 @@ pub(crate) fn same_to_all(path: &Path) -> Result<(), Problem> {
         .hint("use -: stash put - --as KEY for stdin, stash get KEY -o - for stdout"))
 }
 
+/// A word as a shell takes it.
+pub(crate) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+@%,:".contains(c);
+    match word.chars().all(is_plain) && !word.is_empty() {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 /// A key that the user typed.
 pub(crate) fn key(text: &str) -> Result<Key, Problem> {
     Key::new(text).map_err(|e| {
@@ -29,6 +38,15 @@ pub(crate) fn key(text: &str) -> Result<Key, Problem> {
 mod tests {
     use super::*;
     use crate::error::Class;
+
+    #[test]
+    fn a_word_is_quoted_where_a_shell_would_take_it_apart() {
+        assert_eq!(quoted("/mnt/Fotos-2024/ü.jpg"), "/mnt/Fotos-2024/ü.jpg");
+        assert_eq!(
+            ["", "a b", "$HOME", "it's"].map(quoted),
+            ["''", "'a b'", "'$HOME'", r"'it'\''s'"]
+        );
+    }
 
     // Fault case 83.
     #[test]

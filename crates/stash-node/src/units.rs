@@ -4,6 +4,7 @@
 //! `500.0 GiB` where `500 GiB` was meant exactly; `humantime` takes `1.5h` and writes `24h` as `1day`.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -21,12 +22,32 @@ pub(crate) struct Size(pub(crate) u64);
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Span(pub(crate) Duration);
 
+/// An address of this node, written as `192.0.2.7:7979`, or without the port, which is 7979 then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Place(pub(crate) SocketAddr);
+
 /// A share in percent, 0 to 100, written as `2 %` or `2%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Percent(pub(crate) u8);
 
-const BYTES: [(&str, u32); 5] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
+/// The port on which nodes listen for each other.
+pub(crate) const PORT: u16 = 7979;
+
+const UNITS: [(&str, u64); 10] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("TB", 1_000_000_000_000),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("KB", 1_000),
+    // The one that is written.
+    ("kB", 1_000),
+    ("B", 1),
+];
 const SECONDS: [(&str, u128); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
 
 impl FromStr for Size {
@@ -34,26 +55,26 @@ impl FromStr for Size {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is no size: write it as 500 GiB, 64 MiB or 4096 B");
-        let (number, shift) = BYTES
+        let (number, unit) = UNITS
             .iter()
-            .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?.trim_end(), *shift)))
+            .find_map(|(name, unit)| Some((text.strip_suffix(name)?.trim_end(), *unit)))
             .ok_or_else(wrong)?;
         let (whole, tenth) = number.split_once('.').unwrap_or((number, "0"));
         let (whole, tenth) =
             digits(whole).zip(digits(tenth).filter(|_| tenth.len() == 1)).ok_or_else(wrong)?;
         let tenths = whole.checked_mul(10).and_then(|tenths| tenths.checked_add(tenth));
-        let bytes = tenths.map(|tenths| (u128::from(tenths) << shift) / 10);
+        let bytes = tenths.map(|tenths| u128::from(tenths) * u128::from(unit) / 10);
         let bytes = bytes.and_then(|bytes| u64::try_from(bytes).ok());
         bytes.map(Self).ok_or_else(|| format!("{text:?} is more than can be stored"))
     }
 }
 
 impl fmt::Display for Size {
-    /// In the largest unit that says it exactly.
+    /// In the unit that says it exactly with the smallest number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = BYTES.iter().find(|(_, shift)| self.0 > 0 && self.0.trailing_zeros() >= *shift);
-        let (unit, shift) = exact.unwrap_or(&("B", 0));
-        write!(f, "{} {unit}", self.0 >> shift)
+        let exact = UNITS.iter().filter(|(_, unit)| self.0 > 0 && self.0.is_multiple_of(*unit));
+        let (name, unit) = exact.max_by_key(|(_, unit)| *unit).unwrap_or(&("B", 1));
+        write!(f, "{} {name}", self.0 / unit)
     }
 }
 
@@ -81,6 +102,22 @@ impl fmt::Display for Span {
         let whole = SECONDS.iter().find(|(_, unit)| seconds > 0 && seconds.is_multiple_of(*unit));
         let (name, unit) = whole.unwrap_or(&("s", 1));
         write!(f, "{}{name}", seconds / unit)
+    }
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bare = || text.parse().map(|address: IpAddr| SocketAddr::new(address, PORT));
+        let place = text.parse().or_else(|_| bare());
+        place.map(Self).map_err(|_| format!("{text:?} is not ADDRESS:PORT, as in 192.0.2.7:{PORT}"))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -173,7 +210,7 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(Size, Span, Percent, Speed);
+as_text!(Size, Span, Percent, Speed, Place);
 
 #[cfg(test)]
 mod tests {
@@ -188,14 +225,26 @@ mod tests {
             ("0.5 KiB", 512, "512 B"),
             ("4096 B", 4096, "4 KiB"),
             ("0 B", 0, "0 B"),
+            ("400GB", 400_000_000_000, "400 GB"),
+            ("1.5 TB", 1_500_000_000_000, "1500 GB"),
+            ("2 kB", 2_000, "2 kB"),
         ];
         for (text, bytes, written) in table {
             let size: Size = text.parse().unwrap();
             assert_eq!((size.0, size.to_string()), (bytes, written.to_owned()), "{text}");
         }
-        for bad in
-            ["", "GiB", "5", "5 GB", "-1 GiB", "+1 GiB", "1.25 GiB", "1. GiB", "99999999 TiB"]
-        {
+        for bad in [
+            "",
+            "GiB",
+            "5",
+            "5 gb",
+            "5 G",
+            "-1 GiB",
+            "+1 GiB",
+            "1.25 GiB",
+            "1. GiB",
+            "99999999 TiB",
+        ] {
             assert!(bad.parse::<Size>().is_err(), "{bad:?}");
         }
     }
@@ -237,6 +286,21 @@ mod tests {
         assert_eq!("off:1 MiB".parse(), both(0, 1 << 20));
         for bad in [":", "2MiB:", ":2MiB", "2MiB:2MiB:2MiB"] {
             assert!(bad.parse::<Speeds>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_leave_its_port_out() {
+        for (text, written) in [
+            ("0.0.0.0", "0.0.0.0:7979"),
+            ("192.0.2.7:1", "192.0.2.7:1"),
+            ("::", "[::]:7979"),
+            ("[2001:db8::1]:80", "[2001:db8::1]:80"),
+        ] {
+            assert_eq!(text.parse::<Place>().unwrap().to_string(), written);
+        }
+        for bad in ["", "here", "nas.example.org:7979", "1.2.3.4:", "1.2.3.4:99999"] {
+            assert!(bad.parse::<Place>().is_err(), "{bad:?}");
         }
     }
 

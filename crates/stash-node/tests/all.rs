@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod common;
+mod control;
 mod files;
 mod homes;
 mod lifecycle;

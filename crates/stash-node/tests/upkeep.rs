@@ -202,7 +202,7 @@ fn a_store_is_checked_without_a_daemon_and_rebuilt_only_without_one() {
     node.file("f", noise(1, 2 << 20));
     node.ok(&["put", "f"]);
     let refused = node.fails(9, "refused", &["check", "--rebuild"]);
-    assert!(refused["hint"].as_str().unwrap().contains("stop it"), "{refused}");
+    assert!(refused["hint"].as_str().unwrap().contains("stash stop"), "{refused}");
     let checked = node.json(&["check", "--read-data"]);
     assert_eq!((&checked["sound"], &checked["found"]), (&Value::Bool(true), &Value::from(0)));
     let (home, _) = node.stop();

@@ -202,13 +202,25 @@ impl Engine {
             store: stats,
             house: housekeeping::status(&layers.upkeep).await?,
             repair: layers.upkeep.repairs.status(),
-            traffic: Traffic {
-                bandwidth: layers.core.endpoint.bandwidth(),
-                background_down: layers.transfer.background.rate(),
-            },
+            traffic: self.traffic(),
             transferred: layers.core.endpoint.stats(),
             replicated: layers.transfer.background.replicated(),
         })
+    }
+
+    /// The limits on the line.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            bandwidth: self.layers.core.endpoint.bandwidth(),
+            background_down: self.layers.transfer.background.rate(),
+        }
+    }
+
+    /// Limits the line from now on, connections that are open included.
+    pub fn set_traffic(&self, traffic: Traffic) {
+        self.layers.core.endpoint.set_bandwidth(traffic.bandwidth);
+        self.layers.transfer.background.set_rate(traffic.background_down);
     }
 
     /// A buffer for one sealed chunk of `len` bytes; waits while the budget is used up.

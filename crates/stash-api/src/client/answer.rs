@@ -10,14 +10,14 @@ use serde::de::DeserializeOwned;
 
 use super::error::{ClientError, ended};
 
-/// The longest silence of the node: it answers at once, or tells of its progress every few
-/// seconds.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
+/// The longest silence of a node within an answer: a document comes at once, and an operation tells of its
+/// progress every 5 s.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Bytes of an answer that is one document; a page of a listing is the longest.
 const DOCUMENT_MAX: usize = 64 * 1024 * 1024;
 
-/// Reads an answer that is one JSON document, of 64 MiB at most, within a minute.
+/// Reads an answer that is one JSON document, of 64 MiB at most, within half a minute.
 ///
 /// # Errors
 ///

@@ -32,7 +32,8 @@ pub enum ClientError {
         /// The error of the system.
         source: io::Error,
     },
-    /// The node takes no connection for 5 s, or says nothing for a minute: it is stopped, or has too much to do.
+    /// The node takes no connection for 5 s, does not say within 15 s that it lives, or says nothing more for 30 s
+    /// within an answer: it is stopped, or has too much to do.
     #[error("the stash daemon does not answer")]
     Silent,
     /// The answer broke off, or never came: the node has ended, or the body that was sent.

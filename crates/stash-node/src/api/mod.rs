@@ -32,7 +32,10 @@ pub(crate) fn router(daemon: Arc<Daemon>) -> Router {
         .layer(DefaultBodyLimit::disable());
     Router::new()
         .route("/v1/status", get(node::status))
+        .route("/v1/version", get(node::version))
         .route("/v1/recovery", get(node::recovery))
+        .route("/v1/settings", get(node::settings))
+        .route("/v1/reload", post(node::reload))
         .route("/v1/shutdown", post(node::shutdown))
         .route("/v1/peers", get(members::peers))
         .route("/v1/peers/remove", post(members::remove))

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use stash_api::node::{Confirmed, Recovery, RecoveryTextState, Status, Stopping, Task, Traffic};
+use stash_api::node::{
+    Confirmed, Recovery, RecoveryTextState, Status, Stopping, Task, Traffic, Version,
+};
+use stash_api::settings::{Reloaded, Settings};
 use stash_vault::names::Alarm;
 use stash_vault::server::{self, PeerStats, Rate, TaskStatus};
 
@@ -13,7 +16,7 @@ use super::answer::number;
 use super::members::full_sentences;
 use super::{repair, tickets, upkeep};
 use crate::daemon::Daemon;
-use crate::error::Problem;
+use crate::error::{Class, Problem};
 
 /// Damage that a status lists; the rest is counted.
 const DAMAGED: usize = 10;
@@ -122,6 +125,23 @@ fn describe(alarm: &Alarm) -> String {
 pub(super) async fn recovery(State(daemon): State<Arc<Daemon>>) -> Result<Json<Recovery>, Problem> {
     let text = daemon.served()?.node.print_recovery_text().await?;
     Ok(Json(Recovery { recovery: text.to_string() }))
+}
+
+/// `GET /v1/version`: needs nothing of the node, so that it tells whether this process lives.
+pub(super) async fn version() -> Json<Version> {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    Json(Version { version, pid: std::process::id() })
+}
+
+/// `GET /v1/settings`.
+pub(super) async fn settings(State(daemon): State<Arc<Daemon>>) -> Json<Settings> {
+    Json(Settings { settings: daemon.settings_now().rows() })
+}
+
+/// `POST /v1/reload`.
+pub(super) async fn reload(State(daemon): State<Arc<Daemon>>) -> Result<Json<Reloaded>, Problem> {
+    let read = tokio::task::spawn_blocking(move || daemon.reload()).await;
+    read.map_err(|error| Problem::new(Class::Failed, error.to_string()))?.map(Json)
 }
 
 /// `POST /v1/shutdown`: what SIGTERM does.

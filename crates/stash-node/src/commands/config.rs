@@ -1,16 +1,29 @@
-//! `stash config`.
+//! `stash config` and `stash reload`.
 
-use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
+use stash_api::ClientError;
+use stash_api::settings::{self, Reload, Reloaded, Setting};
 
 use super::context::{Context, Finish};
 use crate::cli::ConfigCommand;
-use crate::config::{Network, Origin, RetentionSettings, Setting, Settings, Upkeep};
+use crate::config::{Arguments, Settings, edit, is_taken_anew, matters_later};
 use crate::error::Problem;
 use crate::output::{Side, table};
-use crate::units::{Size, Speed};
+
+/// The longest wait for what a running node uses: without it, the files are shown alone.
+const RUNNING: Duration = Duration::from_secs(5);
+
+/// `stash config show --json`.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    settings: &'a Settings,
+    /// The settings of the node that runs; null if none answers.
+    running: Option<Vec<Setting>>,
+}
 
 /// `stash config path --json`.
 #[derive(Serialize)]
@@ -19,97 +32,158 @@ struct ConfigPath {
     exists: bool,
 }
 
-pub(super) fn run(context: &Context, what: Option<ConfigCommand>) -> anyhow::Result<Finish> {
-    match what.unwrap_or(ConfigCommand::Show) {
-        ConfigCommand::Show => context.output.result(&context.settings, show)?,
-        ConfigCommand::Path => {
-            let file = context.settings.user_file.as_ref().ok_or_else(|| {
-                Problem::usage("no configuration file: neither XDG_CONFIG_HOME nor HOME is set")
-                    .hint("name one with --config FILE")
-            })?;
-            let path = ConfigPath { path: file.value.clone(), exists: file.value.exists() };
-            context.output.result(&path, |p| format!("{}\n", p.path.display()))?;
+/// `stash config set --json`, and `unset`.
+#[derive(Serialize)]
+struct Changed<'a> {
+    path: &'a Path,
+    key: &'a str,
+    /// The value that stood there before, as the file had it; null if it had none.
+    was: Option<String>,
+    /// The value that stands there now, likewise.
+    now: Option<String>,
+}
+
+pub(super) async fn show(context: &Context) -> anyhow::Result<Finish> {
+    let running = running(context).await;
+    let shown = Shown { settings: &context.settings, running };
+    context
+        .output
+        .result(&shown, |shown| rows(&shown.settings.rows(), shown.running.as_deref()))?;
+    Ok(Finish::Done)
+}
+
+/// The settings of the node that runs, if one answers.
+async fn running(context: &Context) -> Option<Vec<Setting>> {
+    let client = context.client().ok()?;
+    match tokio::time::timeout(RUNNING, client.get(&settings::Settings::route())).await {
+        Ok(Ok(running)) => return Some(running.settings),
+        Ok(Err(ClientError::NotRunning { .. })) => {
+            context.output.note("no node runs: these settings are those of its next start");
         }
+        Ok(Err(error)) => context.output.note(&format!("what the node uses is not known: {error}")),
+        Err(_) => context.output.note("what the node uses is not known: it does not answer"),
+    }
+    None
+}
+
+/// A line a setting, with the other value that the running node uses, if it does.
+fn rows(settings: &[Setting], running: Option<&[Setting]>) -> String {
+    let other = |setting: &Setting| {
+        let running = running?.iter().find(|running| running.name == setting.name)?;
+        let differs = running.value != setting.value && matters_later(&setting.name);
+        differs.then(|| format!("the node that runs: {} ({})", running.value, running.origin))
+    };
+    let rows: Vec<Vec<String>> = settings
+        .iter()
+        .map(|one| {
+            let Setting { name, value, origin } = one.clone();
+            vec![name, value, origin, other(one).unwrap_or_default()]
+        })
+        .collect();
+    table(&[Side::Left; 4], &rows)
+}
+
+/// The commands that need no settings: they work with a file that nobody can read.
+pub(super) fn on_file(
+    arguments: &Arguments,
+    output: &crate::output::Output,
+    what: &ConfigCommand,
+) -> anyhow::Result<Finish> {
+    let path = arguments.user_file().ok_or_else(|| {
+        Problem::usage("no configuration file: neither XDG_CONFIG_HOME nor HOME is set")
+            .hint("name one with --config FILE")
+    })?;
+    let (key, value) = match what {
+        ConfigCommand::Show => unreachable!("it needs the settings"),
+        ConfigCommand::Path => {
+            let path = ConfigPath { exists: path.exists(), path };
+            output.result(&path, |p| format!("{}\n", p.path.display()))?;
+            return Ok(Finish::Done);
+        }
+        ConfigCommand::Set { key, value } => (key, Some(value.as_str())),
+        ConfigCommand::Unset { key } => (key, None),
+    };
+    let mut tried = arguments.clone();
+    let accepted = |draft: &Path| {
+        tried.global.config = Some(draft.to_owned());
+        // What it says of the draft, it says of the file.
+        let shown =
+            |text: String| text.replace(&draft.display().to_string(), &path.display().to_string());
+        let refused = |problem: Problem| Problem { message: shown(problem.message), ..problem };
+        tried.settings().map(|_| ()).map_err(refused)
+    };
+    let edit = edit(&path, key, value, accepted)?;
+    let unchanged = edit.was == edit.now;
+    let changed = Changed { path: &path, key, was: edit.was, now: edit.now };
+    output.done(&changed, line)?;
+    if !unchanged {
+        output.note(match is_taken_anew(key) {
+            true => "a node that runs uses it after: stash reload",
+            false => "a node that runs uses it after its next start",
+        });
     }
     Ok(Finish::Done)
 }
 
-fn show(settings: &Settings) -> String {
-    let row = |name: &str, value: String, origin: &dyn ToString| {
-        vec![name.to_owned(), value, origin.to_string()]
-    };
-    let path = |name, setting: &Setting<PathBuf>| {
-        row(name, setting.value.display().to_string(), &setting.origin)
-    };
-    let some = |name, value: Option<String>, origin| {
-        row(name, value.unwrap_or_else(|| "-".to_owned()), origin)
-    };
-    let passphrase = &settings.passphrase_file;
-    let rows = [
-        path("data_dir", &settings.data_dir),
-        path("socket", &settings.socket),
-        row("listen", list(&settings.listen.value), &settings.listen.origin),
-        row("advertise", list(&settings.advertise.value), &settings.advertise.origin),
-        row("name", settings.name.value.clone(), &settings.name.origin),
-        some("log", settings.log.value.clone(), &settings.log.origin),
-        some(
-            "passphrase_file",
-            passphrase.value.as_ref().map(|path| path.display().to_string()),
-            &passphrase.origin,
-        ),
-        row("create", settings.create.value.to_string(), &settings.create.origin),
-    ];
-    let rows: Vec<_> = rows
-        .into_iter()
-        .chain(network(&settings.network))
-        .chain(upkeep(&settings.upkeep))
-        .collect();
-    table(&[Side::Left, Side::Left, Side::Left], &rows)
-}
-
-fn network(network: &Network) -> Vec<Vec<String>> {
-    let row = |name: &str, setting: &Setting<Speed>| {
-        vec![name.to_owned(), setting.value.to_string(), setting.origin.to_string()]
-    };
-    vec![
-        row("network.bwlimit_up", &network.bwlimit_up),
-        row("network.bwlimit_down", &network.bwlimit_down),
-        row("network.background_down", &network.background_down),
-    ]
-}
-
-fn upkeep(upkeep: &Upkeep) -> Vec<Vec<String>> {
-    let Upkeep { quota, gc, scrub, repair, retention } = upkeep;
-    let RetentionSettings { age, versions, forget_at_once: meant } = retention;
-    let row = |name: &str, value: String, origin: &Origin| {
-        vec![name.to_owned(), value, origin.to_string()]
-    };
-    let size = |name, setting: &Setting<Option<Size>>, absent: &str| {
-        let value = setting.value.map_or(absent.to_owned(), |size| size.to_string());
-        row(name, value, &setting.origin)
-    };
-    vec![
-        size("quota.soft", &quota.soft, "-"),
-        size("quota.hard", &quota.hard, "-"),
-        size("quota.reserve", &quota.reserve, "256 MiB, or 2 % of a small disk"),
-        row("gc.interval", gc.interval.value.to_string(), &gc.interval.origin),
-        row("gc.grace", gc.grace.value.to_string(), &gc.grace.origin),
-        row("scrub.share", scrub.share.value.to_string(), &scrub.share.origin),
-        row("scrub.interval", scrub.interval.value.to_string(), &scrub.interval.origin),
-        row("repair.interval", repair.interval.value.to_string(), &repair.interval.origin),
-        row("repair.grace", repair.grace.value.to_string(), &repair.grace.origin),
-        row("repair.lapse", repair.lapse.value.to_string(), &repair.lapse.origin),
-        row("repair.copies", repair.copies.value.to_string(), &repair.copies.origin),
-        row("repair.challenge", repair.challenge.value.to_string(), &repair.challenge.origin),
-        row("retention.age", age.value.to_string(), &age.origin),
-        row("retention.versions", versions.value.to_string(), &versions.origin),
-        row("retention.forget_at_once", meant.value.to_string(), &meant.origin),
-    ]
-}
-
-fn list<T: ToString + Debug>(values: &[T]) -> String {
-    if values.is_empty() {
-        return "-".to_owned();
+fn line(changed: &Changed<'_>) -> String {
+    let Changed { path, key, was, now } = changed;
+    let path = path.display();
+    match (was, now) {
+        (Some(was), Some(now)) if was == now => format!("{key} = {now} already in {path}\n"),
+        (Some(was), Some(now)) => format!("{key} = {now} in {path}, it was {was}\n"),
+        (None, Some(now)) => format!("{key} = {now} in {path}\n"),
+        (Some(was), None) => format!("{key} is not set in {path} any more, it was {was}\n"),
+        (None, None) => format!("{key} was not set in {path}\n"),
     }
-    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) async fn reload(context: &Context) -> anyhow::Result<Finish> {
+    let done = context.client()?.call(&Reload {}).await?;
+    context.output.done(&done, reloaded)?;
+    Ok(Finish::Done)
+}
+
+fn reloaded(done: &Reloaded) -> String {
+    let list = |keys: &[String]| keys.join(", ");
+    let taken = match done.taken.len() {
+        0 => "nothing changed".to_owned(),
+        _ => format!("in use now: {}", list(&done.taken)),
+    };
+    match done.at_next_start.len() {
+        0 => format!("{taken}\n"),
+        _ => format!(
+            "{taken}; used after the next start of the node: {}\n",
+            list(&done.at_next_start)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::KEYS;
+
+    #[test]
+    fn a_setting_that_the_running_node_has_otherwise_is_pointed_out() {
+        let one = |value: &str, origin: &str| Setting {
+            name: "gc.grace".into(),
+            value: value.into(),
+            origin: origin.into(),
+        };
+        let file = [one("2d", "/c.toml")];
+        assert_eq!(rows(&file, None), "gc.grace  2d  /c.toml\n");
+        assert_eq!(rows(&file, Some(&file)), "gc.grace  2d  /c.toml\n");
+        assert_eq!(
+            rows(&file, Some(&[one("1d", "default")])),
+            "gc.grace  2d  /c.toml  the node that runs: 1d (default)\n"
+        );
+    }
+
+    #[test]
+    fn every_setting_has_a_row() {
+        let settings = Arguments::default().settings().unwrap();
+        let rows = settings.rows();
+        let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, KEYS.map(|(key, _)| key));
+    }
 }

@@ -3,12 +3,13 @@
 use std::future::Future;
 use std::process::ExitCode;
 
-use stash_api::Client;
+use stash_api::{Client, ClientError};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::config::Settings;
+use crate::daemon;
 use crate::error::{Class, Problem, exit_status};
-use crate::output::Output;
+use crate::output::{Output, say};
 use crate::paths;
 use crate::signals::Signals;
 
@@ -42,7 +43,54 @@ impl Context {
     pub(super) fn client(&self) -> Result<Client, Problem> {
         let socket = &self.settings.socket.value;
         paths::check_socket(socket)?;
-        Ok(Client::new(socket))
+        let client = Client::new(socket);
+        Ok(match self.output.notes() {
+            true => client.telling_of_waits(|socket| {
+                say(&format!("waiting for an answer of the node at {}", socket.display()));
+            }),
+            false => client,
+        })
+    }
+
+    /// The process that serves the socket, as far as the lock beside it tells.
+    pub(super) fn holder(&self) -> Option<u32> {
+        daemon::socket_holder(&self.settings.socket.value)
+    }
+
+    /// Says of an error of the client which process it is about.
+    pub(super) fn unanswered(&self, error: anyhow::Error) -> anyhow::Error {
+        let Some(pid) = self.holder() else {
+            return match error.downcast_ref::<ClientError>() {
+                Some(client @ ClientError::NotRunning { .. }) => {
+                    let start = self.settings.typed("up");
+                    Problem::from(client).hint(format!("start it with: {start}")).into()
+                }
+                _ => error,
+            };
+        };
+        let socket = self.settings.socket.value.display();
+        match error.downcast_ref::<ClientError>() {
+            Some(ClientError::NotRunning { .. }) => {
+                let message =
+                    format!("process {pid} serves this stash, and its socket {socket} is gone");
+                Problem::new(Class::Temporary, message)
+                    .hint(format!(
+                        "stop it (kill {pid}), then start it again: {}",
+                        self.settings.typed("up")
+                    ))
+                    .into()
+            }
+            Some(ClientError::Silent) => {
+                let message =
+                    format!("the stash daemon (process {pid}) does not answer at {socket}");
+                Problem::new(Class::Temporary, message)
+                    .hint(format!(
+                        "it may be stopped (kill -CONT {pid} lets it go on) or overloaded; see its log"
+                    ))
+                    .into()
+            }
+            _ => error,
+        }
     }
 }
 

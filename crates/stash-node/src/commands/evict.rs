@@ -13,7 +13,7 @@ pub(super) async fn run(context: &Context, evict: Evict) -> anyhow::Result<Finis
     let mut bar = Bar::new(context.output.bars(), "evict");
     let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
     drop(bar);
-    context.output.result(&done, |done| text(&context.output.shown(&done.key), done))?;
+    context.output.done(&done, |done| text(&context.output.shown(&done.key), done))?;
     Ok(done.stopped.map_or(Finish::Done, |stopped| Finish::With(error::class(stopped.code))))
 }
 

@@ -44,7 +44,7 @@ pub(super) async fn run(context: &Context, get: Get) -> anyhow::Result<Finish> {
     let mut bar = Bar::new(context.output.bars(), "get");
     let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
     drop(bar);
-    context.output.result(&done, |done| {
+    context.output.done(&done, |done| {
         let target = context.output.shown(&target.to_string_lossy());
         let files = output::count(done.files, "file");
         format!("{target}: {files}, {}\n", output::size(done.bytes))
@@ -93,7 +93,7 @@ pub(super) async fn cat(context: &Context, cat: Cat) -> anyhow::Result<Finish> {
         return Err(error::gone_away().into());
     }
     let conflicts = response.headers().get(CONFLICTS).is_some_and(|number| number != "0");
-    let copied = copy(response).await?;
+    let copied = copy(response).await.map_err(output::unwritten)?;
     if conflicts {
         warn(&context.output, &cat.key, 1, false);
     }
@@ -121,6 +121,7 @@ async fn request(
     if let Some(range) = range {
         request = request.header(header::RANGE, format!("bytes={range}"));
     }
+    client.answers().await?;
     Ok(client.send(request.body(client::empty())?, None).await?)
 }
 

@@ -59,11 +59,11 @@ fn report(context: &Context, home: &Home) -> anyhow::Result<Finish> {
         role: home.role().to_string(),
         data_dir: &context.settings.data_dir.value,
     };
-    context.output.result(&made, |made| {
+    context.output.done(&made, |made| {
         let (node, stash) = (short(&made.node_id), short(&made.stash_id));
         format!("node {node} is {} of stash {stash}\n", made.role)
     })?;
-    context.output.note("serve it with: stash up");
+    context.output.note(&format!("serve it with: {}", context.settings.typed("up")));
     Ok(Finish::Done)
 }
 

@@ -16,6 +16,7 @@ use crate::config::Origin;
 use crate::daemon;
 use crate::error::{Class, Problem};
 use crate::output::{Side, full_sentence, short, table, visible};
+use crate::zone::local;
 
 /// Bytes of a ticket on stdin, far more than any has.
 const TICKET_MAX: u64 = 16 * 1024;
@@ -27,10 +28,10 @@ pub(super) async fn invite(context: &Context, invite: Invite) -> anyhow::Result<
         alone: invite.alone,
     };
     let done = context.client()?.call(&request).await?;
-    context.output.result(&done, |done| format!("{}\n", done.ticket))?;
+    context.output.done(&done, |done| format!("{}\n", done.ticket))?;
     if !context.output.json() {
         let role = invite.role;
-        let expires = &done.expires;
+        let expires = local(&done.expires);
         context.output.note(&format!(
             "good for one {role} until {expires}; on the other machine: stash join TICKET"
         ));
@@ -56,11 +57,11 @@ pub(super) async fn join(context: &Context, join: Join) -> anyhow::Result<Finish
     } else {
         daemon::home::join(settings, &ticket, &context.output).await?
     };
-    context.output.result(&done, |done: &JoinDone| {
+    context.output.done(&done, |done: &JoinDone| {
         format!("joined stash {} as {}\n", short(&done.stash_id), done.role)
     })?;
     if !runs {
-        context.output.note("serve it with: stash up");
+        context.output.note(&format!("serve it with: {}", settings.typed("up")));
     }
     Ok(Finish::Done)
 }
@@ -101,7 +102,7 @@ pub(super) async fn change(context: &Context, what: PeerCommand) -> anyhow::Resu
             client.call(&PeerRole { peer, role, alone }).await?
         }
     };
-    context.output.result(&done, |done| {
+    context.output.done(&done, |done| {
         let name = visible(done.name.as_deref().unwrap_or(short(&done.node_id)));
         match &done.role {
             None => format!("removed {name}; keys of epoch {} are in use\n", done.epoch),

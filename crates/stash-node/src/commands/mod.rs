@@ -2,6 +2,7 @@
 
 mod config;
 mod context;
+mod detach;
 mod evict;
 mod get;
 mod init;
@@ -12,20 +13,18 @@ mod put;
 mod remove;
 mod repair;
 mod status;
+mod stop;
 mod tickets;
 mod up;
 mod upkeep;
 mod versions;
 
-use std::path::Path;
-
 use clap::CommandFactory;
 use serde::Serialize;
 
-use crate::cli::{Cli, Command, Up};
-use crate::config::{Settings, Sources};
+use crate::cli::{Cli, Command, Config, ConfigCommand, Up};
+use crate::config::{Arguments, unknown_variables};
 use crate::output::Output;
-use crate::paths;
 use context::{Context, Finish, client_runtime, with_signals};
 
 /// Runs the command.
@@ -45,31 +44,48 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Finish> {
         Command::Join(join) => (Up { name: join.name.clone(), ..Up::default() }, true),
         _ => (Up::default(), false),
     };
-    let settings = Settings::load(&Sources {
-        global: &global,
-        up: &up,
-        env: &|name| std::env::var_os(name),
-        system_file: Path::new(paths::SYSTEM_FILE),
-        named_file_must_exist: !makes_file,
-    })?;
-    let context = Context { settings, output, verbose: global.verbose };
-    if let Command::Config(config) = &command {
-        return config::run(&context, config.what);
+    let arguments = Arguments { global, up, named_file_must_exist: !makes_file };
+    if let Command::Config(Config { what: Some(what) }) = &command
+        && !matches!(what, ConfigCommand::Show)
+    {
+        return config::on_file(&arguments, &output, what);
+    }
+    let shows_settings = matches!(command, Command::Up(_) | Command::Init(_) | Command::Config(_));
+    let settings = arguments.settings()?;
+    let (global, verbose) = (&arguments.global, arguments.global.verbose);
+    let context = Context { settings, output, verbose };
+    if shows_settings {
+        warn_of_variables(&context.output);
     }
     let serves = matches!(command, Command::Up(_));
-    crate::log::init(context.settings.log.value.as_deref(), &global, serves)?;
+    crate::log::init(context.settings.log.value.as_deref(), global, serves)?;
     match command {
-        Command::Up(_) => up::run(context),
+        Command::Up(up) if up.detach => detach::run(&context),
+        Command::Up(_) => up::run(context, arguments),
         Command::Init(init) => init::run(&context, &init),
         command => {
             let runtime = client_runtime(matches!(command, Command::Join(_)))?;
-            with_signals(runtime, dispatch(&context, command))
+            with_signals(runtime, async {
+                let done = Box::pin(dispatch(&context, command)).await;
+                done.map_err(|error| context.unanswered(error))
+            })
         }
+    }
+}
+
+/// Says which variables look like settings and set nothing.
+fn warn_of_variables(output: &Output) {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in unknown_variables(names) {
+        output.note(&format!("the variable {name} sets nothing: no setting has this name"));
     }
 }
 
 async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Finish> {
     match command {
+        Command::Config(_) => config::show(context).await,
+        Command::Reload => config::reload(context).await,
+        Command::Stop => stop::run(context).await,
         Command::Put(put) => put::run(context, put).await,
         Command::Get(get) => get::run(context, get).await,
         Command::Cat(cat) => get::cat(context, cat).await,
@@ -93,7 +109,6 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Finish>
         Command::Key(key) => key::run(context, key.what).await,
         Command::Up(_)
         | Command::Init(_)
-        | Command::Config(_)
         | Command::Completions(_)
         | Command::Version => unreachable!("these are no clients"),
     }

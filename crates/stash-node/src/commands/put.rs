@@ -74,6 +74,7 @@ async fn from_stdin(client: &Client, key: &str, wait: Wait, bar: Bar) -> anyhow:
     let body = StreamBody::new(pieces.map_ok(Frame::data).map_err(|e| {
         io::Error::other(Problem::new(Class::Unreadable, format!("cannot read stdin: {e}")))
     }));
+    client.answers().await?;
     let path = format!("{}?wait={wait}", object_path(key));
     let request = Request::put(path).body(body.boxed_unsync())?;
     let patience = async {
@@ -88,7 +89,7 @@ async fn from_stdin(client: &Client, key: &str, wait: Wait, bar: Bar) -> anyhow:
 
 /// Prints a line a root on stdout, and what is missing on stderr.
 fn report(output: &Output, done: &PutDone) -> anyhow::Result<()> {
-    output.result(done, |done| {
+    output.done(done, |done| {
         done.roots.iter().filter(|root| root.wanted > 0).map(|root| line(output, root)).collect()
     })?;
     for root in &done.roots {

@@ -35,7 +35,7 @@ pub(super) async fn run(context: &Context, rm: Rm) -> anyhow::Result<Finish> {
     let Rm { key, recursive, purge, .. } = rm;
     let request = RmRequest { key, recursive, purge, wait };
     let done = client.operate(&request, |_| {}).await?;
-    context.output.result(&done, |done| {
+    context.output.done(&done, |done| {
         let removed = output::count(done.removed, "file");
         let word = if purge { "purged" } else { "removed" };
         format!("{word} {removed}, known to {} of {} nodes\n", done.copies, done.wanted)

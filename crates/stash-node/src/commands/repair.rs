@@ -13,7 +13,7 @@ pub(super) async fn run(context: &Context, repair: Repair) -> anyhow::Result<Fin
     let mut bar = Bar::new(context.output.bars(), "repair");
     let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
     drop(bar);
-    context.output.result(&done, repaired)?;
+    context.output.done(&done, repaired)?;
     let short = done.left > 0 || done.members.iter().any(|member| lacking(member) > 0);
     Ok(if short { Finish::With(Class::Short) } else { Finish::Done })
 }

@@ -11,6 +11,7 @@ use super::context::{Context, Finish};
 use super::upkeep::not_healed;
 use crate::cli;
 use crate::output::{Side, grouped, short, size, table, visible};
+use crate::zone::{local, local_or};
 
 pub(super) async fn run(context: &Context) -> anyhow::Result<Finish> {
     let status = context.client()?.get(&Status::route()).await?;
@@ -30,8 +31,8 @@ fn tasks(tasks: &[Task]) -> String {
             task.name.clone(),
             task.member.as_deref().map_or("-", short).to_owned(),
             task.state.clone(),
-            task.last_run.clone().unwrap_or_else(|| "not yet".to_owned()),
-            task.next_run.clone().unwrap_or_else(|| "when called".to_owned()),
+            local_or(task.last_run.as_deref(), "not yet"),
+            local_or(task.next_run.as_deref(), "when called"),
         ]
     };
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(tasks.iter().map(row)).collect();
@@ -163,8 +164,8 @@ fn ticket(ticket: &Ticket) -> String {
     let end = match (used_by, &ticket.used_by_name) {
         (Some(node), Some(name)) => format!("used by {} ({node})", visible(name)),
         (Some(node), None) => format!("used by {node}"),
-        (None, _) if ticket.state == "open" => format!("open until {}", ticket.expires),
-        (None, _) => format!("expired unused {}", ticket.expires),
+        (None, _) if ticket.state == "open" => format!("open until {}", local(&ticket.expires)),
+        (None, _) => format!("expired unused {}", local(&ticket.expires)),
     };
     format!("{id} ({}) {end}", ticket.role)
 }
@@ -186,7 +187,7 @@ fn room(room: &Room) -> String {
 fn gc(gc: &GcState) -> String {
     let last = match &gc.last {
         _ if gc.running => "running now".to_owned(),
-        Some(last) => format!("last {last}, {} freed", size(gc.freed)),
+        Some(last) => format!("last {}, {} freed", local(last), size(gc.freed)),
         None => "not yet".to_owned(),
     };
     format!(
@@ -201,12 +202,12 @@ fn copies(repair: &RepairState) -> String {
         return if repair.running { "being counted" } else { "not counted yet" }.to_owned();
     };
     let none = if none > 0 { format!(", {none} with NONE") } else { String::new() };
-    format!("{more} records with three or more, {two} with two, {one} with one{none}; {last}")
+    format!("{more} records with three or more, {two} with two, {one} with one{none}; {}", local(last))
 }
 
 fn scrub(scrub: &ScrubState) -> String {
     let far = format!("{} of {} read", size(scrub.done_bytes), size(scrub.total_bytes));
-    let last = scrub.last.as_ref().map(|last| format!(", last pass ended {last}"));
+    let last = scrub.last.as_ref().map(|last| format!(", last pass ended {}", local(last)));
     let found = match (scrub.found, scrub.unhealed) {
         (0, 0) => String::new(),
         (found, 0) => format!("; {found} found damaged, {} healed", scrub.healed),
@@ -264,7 +265,7 @@ mod tests {
         };
         assert_eq!(ticket(&used), "0011223344 (keeper) used by attic (fd28a6950f)");
         let open = Ticket { used_by: None, used_by_name: None, state: "open".into(), ..used };
-        assert_eq!(ticket(&open), "0011223344 (keeper) open until 2026-11-30T00:00:00Z");
+        assert_eq!(ticket(&open), format!("0011223344 (keeper) open until {}", local("2026-11-30T00:00:00Z")));
     }
 
     #[test]

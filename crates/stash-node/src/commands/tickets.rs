@@ -5,6 +5,7 @@ use stash_api::tickets::{Ticket, TicketRevoke, Tickets};
 use super::context::{Context, Finish};
 use crate::cli::TicketsCommand;
 use crate::output::{Side, short, table, visible};
+use crate::zone::{local, local_or};
 
 pub(super) async fn run(context: &Context, what: Option<TicketsCommand>) -> anyhow::Result<Finish> {
     let client = context.client()?;
@@ -19,7 +20,7 @@ pub(super) async fn run(context: &Context, what: Option<TicketsCommand>) -> anyh
         Some(TicketsCommand::Revoke { id }) => {
             let request = TicketRevoke { id };
             let done = client.call(&request).await?;
-            context.output.result(&done, |done| {
+            context.output.done(&done, |done| {
                 format!("ticket {} for one {} is void\n", short(&done.id), done.role)
             })?;
         }
@@ -36,8 +37,8 @@ fn row(ticket: &Ticket) -> Vec<String> {
         short(&ticket.id).to_owned(),
         ticket.role.clone(),
         ticket.state.clone(),
-        format!("made {}", ticket.made.as_deref().unwrap_or("-")),
-        format!("expires {}", ticket.expires),
+        format!("made {}", local_or(ticket.made.as_deref(), "-")),
+        format!("expires {}", local(&ticket.expires)),
         by.unwrap_or_default(),
     ]
 }
@@ -70,8 +71,9 @@ mod tests {
             used_at: None,
         };
         let row = row(&ticket).join("|");
+        let expires = local("2026-12-01T00:00:00Z");
         let expected =
-            "0123456789|owner|used|made -|expires 2026-12-01T00:00:00Z|by fedcba9876 lap\\u{7}top";
+            format!("0123456789|owner|used|made -|expires {expires}|by fedcba9876 lap\\u{{7}}top");
         assert_eq!(row, expected);
         assert_eq!(warning(&[]), None);
         assert!(warning(&[ticket]).unwrap().contains("0123456789"));

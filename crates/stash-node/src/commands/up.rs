@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::DumpableBehavior;
+use stash_vault::Role;
 use tokio::runtime::Builder;
 
 use super::context::{Context, Finish};
 use crate::api;
-use crate::daemon::{Daemon, Served, Serving, Socket, home, ready};
+use crate::config::Arguments;
+use crate::daemon::{Daemon, Served, Serving, Socket, home, limits, ready};
 use crate::error::{Class, Problem};
 use crate::output::{Output, short};
 use crate::signals::Signals;
@@ -17,7 +19,7 @@ use crate::signals::Signals;
 /// Threads that still run when everything else has stopped get this long.
 const THREADS: Duration = Duration::from_secs(1);
 
-pub(super) fn run(context: Context) -> anyhow::Result<Finish> {
+pub(super) fn run(context: Context, arguments: Arguments) -> anyhow::Result<Finish> {
     let Context { settings, output, .. } = context;
     // Keys are in memory: no core dumps, no debugger of the same user.
     if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
@@ -25,9 +27,13 @@ pub(super) fn run(context: Context) -> anyhow::Result<Finish> {
     }
     home::prepare(&settings, &output)?;
     let passphrase = home::passphrase(&settings)?;
+    if arguments.up.detached {
+        // The terminal was there for the passphrase. From here on, its end is none of the node.
+        rustix::process::setsid().context("cannot leave the session of the terminal")?;
+    }
     let socket = Socket::bind(&settings.socket.value)?;
     ready::remove_stale(&settings.data_dir.value);
-    let daemon = Arc::new(Daemon::new(settings, passphrase));
+    let daemon = Arc::new(Daemon::new(settings, arguments, passphrase));
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let end = runtime.block_on(Box::pin(live(&daemon, &socket, &output)));
     drop(socket);
@@ -44,6 +50,7 @@ async fn live(daemon: &Arc<Daemon>, socket: &Socket, output: &Output) -> anyhow:
     greet(output, &served, socket);
     drop(served);
     daemon.joins.spawn(home::follow_role(Arc::clone(daemon)));
+    daemon.joins.spawn(limits::follow(Arc::clone(daemon)));
     tokio::select! {
         signal = signals.next() => tracing::info!(signal, "stopping"),
         () = daemon.stop.cancelled() => tracing::info!("stopping, as a client asked"),
@@ -74,9 +81,9 @@ fn at_once(signal: &str) -> anyhow::Error {
 }
 
 fn greet(output: &Output, served: &Served, socket: &Socket) {
-    let node = served.node.engine.node_id().to_string();
-    let stash = served.node.engine.stash().to_string();
-    let listen: Vec<String> = served.node.engine.listen().iter().map(ToString::to_string).collect();
+    let engine = &served.node.engine;
+    let (node, stash) = (engine.node_id().to_string(), engine.stash().to_string());
+    let listen: Vec<String> = engine.listen().iter().map(ToString::to_string).collect();
     output.note(&format!(
         "serving node {} of stash {} on {}, local API on {}",
         short(&node),
@@ -84,5 +91,10 @@ fn greet(output: &Output, served: &Served, socket: &Socket) {
         listen.join(", "),
         socket.path().display(),
     ));
-    output.note("next: stash put PATH, or: stash invite --role owner, to add a machine");
+    output.note(match engine.role() {
+        Role::Keeper => "next: stash peers shows who is connected, stash status what is here",
+        Role::Reader => "next: stash ls shows what is stored",
+        Role::Owner if !served.node.is_founder() => "next: stash put PATH, or: stash ls",
+        Role::Owner => "next: stash put PATH, or: stash invite --role owner, to add a machine",
+    });
 }

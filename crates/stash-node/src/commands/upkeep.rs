@@ -19,7 +19,7 @@ pub(super) async fn gc(context: &Context, gc: Gc) -> anyhow::Result<Finish> {
     let mut bar = Bar::new(context.output.bars(), "gc");
     let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
     drop(bar);
-    context.output.result(&done, collected)?;
+    context.output.done(&done, collected)?;
     Ok(Finish::Done)
 }
 
@@ -61,7 +61,7 @@ pub(super) async fn scrub(context: &Context) -> anyhow::Result<Finish> {
     let client = context.client()?;
     let done = client.operate(&ScrubRequest {}, |far| bar.show(far)).await?;
     drop(bar);
-    context.output.result(&done, |done| {
+    context.output.done(&done, |done| {
         let mut text = format!("read {}: ", size(done.bytes));
         text.push_str(&verdict(done.found, done.healed, done.unhealed));
         lines(&mut text, &done.findings, &done.damaged);
@@ -107,7 +107,7 @@ pub(super) async fn check(context: &Context, check: Check) -> anyhow::Result<Fin
         (true, true) => {
             let message = "the daemon runs, and a rebuild needs the store for itself";
             return Err(Problem::new(Class::Refused, message)
-                .hint("stop it with SIGTERM or Ctrl-C, and repeat the command")
+                .hint("`stash stop` ends it; then repeat the command")
                 .into());
         }
         (true, false) => {

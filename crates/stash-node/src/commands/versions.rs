@@ -11,6 +11,7 @@ use crate::cli;
 use crate::error::Class;
 use crate::output::{self, Output, Side, short, table};
 use crate::progress::Bar;
+use crate::zone::local_or;
 
 /// Versions, or names, asked for at once.
 const PAGE: u64 = 100;
@@ -59,7 +60,7 @@ fn row(output: &Output, version: &Version) -> Vec<String> {
     vec![
         version.version.get(..12).unwrap_or(&version.version).to_owned(),
         version.kind.clone(),
-        version.written.clone().unwrap_or_else(|| "-".to_owned()),
+        local_or(version.written.as_deref(), "-"),
         size,
         here.to_owned(),
         version.place.clone(),
@@ -103,7 +104,7 @@ fn removed(output: &Output, names: &[Name]) -> String {
         let removed = name.versions.iter().find(|version| version.kind == "removed");
         let file = name.versions.iter().find(|version| version.kind == "put");
         vec![
-            removed.and_then(|removed| removed.written.clone()).unwrap_or_else(|| "-".to_owned()),
+            local_or(removed.and_then(|removed| removed.written.as_deref()), "-"),
             file.map_or_else(|| "-".to_owned(), |file| output::size(file.size)),
             output.shown(&name.key),
         ]
@@ -132,7 +133,7 @@ pub(super) async fn undelete(context: &Context, undelete: cli::Undelete) -> anyh
     let mut bar = Bar::new(output.bars(), "undelete");
     let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
     drop(bar);
-    output.result(&done, |done| {
+    output.done(&done, |done| {
         let (files, bytes) = (output::count(done.restored, "file"), output::size(done.bytes));
         let (copies, wanted) = (done.copies, done.wanted);
         format!("brought back {files}, {bytes}, stored on {copies} of {wanted} nodes\n")
@@ -158,7 +159,7 @@ pub(super) async fn resolve(context: &Context, resolve: cli::Resolve) -> anyhow:
     let mut bar = Bar::new(output.bars(), "resolve");
     let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
     drop(bar);
-    output.result(&done, |done| line(output, done))?;
+    output.done(&done, |done| line(output, done))?;
     note_missing(output, &done.missing);
     Ok(if done.short { Finish::With(Class::Short) } else { Finish::Done })
 }

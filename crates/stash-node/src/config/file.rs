@@ -1,16 +1,16 @@
 //! The content of a configuration file, and reading it.
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::hours::Hours;
 use crate::error::{Class, Problem};
-use crate::units::{Percent, Size, Span, Speed};
+use crate::units::{Percent, Place, Size, Span, Speed};
 
 /// Bytes of a configuration file; far above any that makes sense.
-const FILE_MAX: u64 = 256 * 1024;
+pub(super) const FILE_MAX: u64 = 256 * 1024;
 
 /// The content of a configuration file.
 #[derive(Debug, Default, Deserialize)]
@@ -18,8 +18,8 @@ const FILE_MAX: u64 = 256 * 1024;
 pub(super) struct File {
     pub(super) data_dir: Option<PathBuf>,
     pub(super) socket: Option<PathBuf>,
-    pub(super) listen: Option<Vec<SocketAddr>>,
-    pub(super) advertise: Option<Vec<SocketAddr>>,
+    pub(super) listen: Option<Vec<Place>>,
+    pub(super) advertise: Option<Vec<Place>>,
     pub(super) name: Option<String>,
     pub(super) log: Option<String>,
     pub(super) passphrase_file: Option<PathBuf>,
@@ -39,6 +39,7 @@ pub(super) struct NetworkFile {
     pub(super) bwlimit_up: Option<Speed>,
     pub(super) bwlimit_down: Option<Speed>,
     pub(super) background_down: Option<Speed>,
+    pub(super) hours: Option<Vec<Hours>>,
 }
 
 /// `[quota]` of a file.
@@ -116,6 +117,6 @@ pub(super) fn read_file(path: &Path) -> Result<Option<File>, Problem> {
 pub(super) fn parse(path: &Path, text: &str) -> Result<File, Problem> {
     toml::from_str(text).map_err(|e| {
         Problem::usage(format!("{}: {}", path.display(), e.to_string().trim_end()))
-            .hint("`stash config show` lists every setting")
+            .hint("correct that line; `stash config show --config /dev/null` lists every setting")
     })
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::file::File;
 use crate::error::Problem;
 use crate::paths::Environment;
+use crate::units::Place;
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,10 +131,11 @@ pub(super) fn text(value: &str) -> Result<String, String> {
 }
 
 pub(super) fn addresses(value: &str) -> Result<Vec<SocketAddr>, String> {
-    value
-        .split(',')
-        .map(|one| one.trim().parse().map_err(|_| format!("{one:?} is not ADDRESS:PORT")))
-        .collect()
+    value.split(',').map(|one| Ok(one.trim().parse::<Place>()?.0)).collect()
+}
+
+pub(super) fn places(places: &Option<Vec<Place>>) -> Option<Vec<SocketAddr>> {
+    places.as_ref().map(|places| places.iter().map(|place| place.0).collect())
 }
 
 pub(super) fn count(value: &str) -> Result<u32, String> {

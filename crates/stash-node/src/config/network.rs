@@ -5,6 +5,7 @@ use stash_vault::Traffic;
 use stash_vault::server::transfers::Bandwidth;
 
 use super::file::File;
+use super::hours::{Direction, Hours};
 use super::lookup::{Lookup, Setting, or};
 use crate::cli::Up;
 use crate::error::Problem;
@@ -19,6 +20,8 @@ pub(crate) struct Network {
     pub(crate) bwlimit_down: Setting<Speed>,
     /// The rate of receiving what nobody waits for.
     pub(crate) background_down: Setting<Speed>,
+    /// Limits in place of the first two at some hours of the day.
+    pub(crate) hours: Setting<Vec<Hours>>,
 }
 
 impl Lookup<'_> {
@@ -31,18 +34,28 @@ impl Lookup<'_> {
         };
         let background =
             self.read("STASH_BACKGROUND_DOWN", None, |file| file.network.background_down)?;
+        let hours = |text: &str| text.split(',').map(|one| one.parse()).collect();
+        let hours =
+            self.find("STASH_NETWORK_HOURS", None, hours, |file| file.network.hours.clone())?;
         Ok(Network {
             bwlimit_up: limit(|speeds| speeds.up, |file| file.network.bwlimit_up)?,
             bwlimit_down: limit(|speeds| speeds.down, |file| file.network.bwlimit_down)?,
             background_down: or(background, Speed(None)),
+            hours: or(hours, Vec::new()),
         })
     }
 }
 
 impl Network {
-    /// The limits, as the node takes them.
-    pub(crate) fn traffic(&self) -> Traffic {
-        let (up, down) = (self.bwlimit_up.value.0, self.bwlimit_down.value.0);
+    /// The limits at this minute of the day, as the node takes them: of several with hours, the first holds.
+    pub(crate) fn traffic(&self, minute: u16) -> Traffic {
+        let at = |direction, otherwise: &Setting<Speed>| {
+            let mut hours = self.hours.value.iter();
+            let now = hours.find(|hours| hours.direction == direction && hours.hold_at(minute));
+            now.map_or(otherwise.value, |hours| hours.speed).0
+        };
+        let (up, down) =
+            (at(Direction::Up, &self.bwlimit_up), at(Direction::Down, &self.bwlimit_down));
         let background_down = self.background_down.value.0;
         Traffic { bandwidth: Bandwidth { up, down }, background_down }
     }

@@ -24,6 +24,8 @@ use crate::config::{Origin, Settings, TEMPLATE};
 use crate::error::{Class, Problem};
 use crate::output::{Output, time};
 use crate::passphrase::Source;
+use crate::typed::quoted;
+use crate::zone::{local, minute_of_day};
 
 /// From a change among members to opening the node in a new role.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -39,6 +41,9 @@ pub(crate) fn prepare(settings: &Settings, output: &Output) -> Result<(), Proble
         remember(settings, output);
         return Ok(());
     }
+    if dir.join("store").exists() {
+        return Err(HomeError::KeyringMissing { path: dir.join("keyring") }.into());
+    }
     // Fault case 81: an empty mount point must not become a new stash.
     if let Some(who) = says_that_there_was_one(settings) {
         let message =
@@ -50,7 +55,15 @@ pub(crate) fn prepare(settings: &Settings, output: &Output) -> Result<(), Proble
     }
     let passphrase = settings.passphrase_file.value.as_deref();
     let passphrase = passphrase.map(|file| Source::File(file).chosen()).transpose()?;
-    create(settings, passphrase, output).map(|_| ())
+    let file = settings.user_file.as_ref().map(|file| file.value.as_path());
+    let file = file.filter(|file| !file.exists());
+    create(settings, passphrase, output)?;
+    let (join, stop) = (settings.typed("join TICKET"), settings.typed("stop"));
+    output.note(&format!("to join somebody else's stash instead: {join}"));
+    let made = [Some(dir.as_path()), file].into_iter().flatten().filter(|path| path.exists());
+    let made: Vec<String> = made.map(|path| quoted(&path.to_string_lossy())).collect();
+    output.note(&format!("to undo it: {stop}, then rm -r {}", made.join(" ")));
+    Ok(())
 }
 
 /// The name of what says that this data directory had a stash: the settings, or the list of those
@@ -89,7 +102,10 @@ fn remember(settings: &Settings, output: &Output) {
 /// Notes outside of the data directory that a stash was made in it.
 fn note_made(settings: &Settings, output: &Output) -> Result<(), Problem> {
     remember(settings, output);
-    write_configuration(settings, output)
+    if let Some(path) = write_configuration(settings)? {
+        output.note(&format!("wrote the configuration {}", path.display()));
+    }
+    Ok(())
 }
 
 /// Makes a new stash in the data directory, and the configuration if there is none.
@@ -103,9 +119,16 @@ pub(crate) fn create(
     let display_name = settings.name.value.clone();
     let home =
         Home::init(dir, InitOptions { display_name, passphrase }).map_err(|e| explained(e, dir))?;
-    output.note(&format!("made an identity and an empty stash in {}", dir.display()));
-    output.note("its recovery text, to keep on paper: stash key recovery");
-    note_made(settings, output)?;
+    remember(settings, output);
+    let configuration = write_configuration(settings)?;
+    let configuration =
+        configuration.map(|path| format!(" and the configuration {}", path.display()));
+    output.note(&format!(
+        "made an identity, an empty stash in {}{}; its recovery text, to keep on paper: {}",
+        dir.display(),
+        configuration.unwrap_or_default(),
+        settings.typed("key recovery"),
+    ));
     Ok(home)
 }
 
@@ -149,7 +172,7 @@ pub(crate) async fn recover(
 /// The answers of members about one member log, for people.
 fn shown(life: &Life) -> String {
     let confirmed = life.confirmed.and_then(|at| i64::try_from(at).ok());
-    let confirmed = confirmed.map(|at| format!(", confirmed {}", time(at)));
+    let confirmed = confirmed.map(|at| format!(", confirmed {}", local(&time(at))));
     let head: String = life.head.to_string().chars().take(10).collect();
     format!(
         "a member log of {} entries up to {head}{}: {} of its {} members show it, or its beginning",
@@ -191,7 +214,8 @@ fn usable(dir: &Path) -> Result<(), Problem> {
 /// Beginnings of the names of what may lie in a data directory that has no stash: the daemon's socket
 /// with its lock, a configuration, the sign of a file system's root, what an interrupted or refused
 /// start or join left.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
+    "up.log",
     "stash.sock",
     "config.toml",
     "lost+found",
@@ -203,27 +227,26 @@ const OURS: [&str; 8] = [
 ];
 
 /// Writes the configuration of the first run, where it belongs to this data directory: not if the
-/// directory was named, unless a file was named too; and never over a file.
-fn write_configuration(settings: &Settings, output: &Output) -> Result<(), Problem> {
+/// directory was named, unless a file was named too; and never over a file. Gives the file that it wrote.
+fn write_configuration(settings: &Settings) -> Result<Option<&Path>, Problem> {
     let Some(file) = &settings.user_file else {
-        return Ok(());
+        return Ok(None);
     };
     if settings.data_dir.origin != Origin::Default && file.origin == Origin::Default {
-        return Ok(());
+        return Ok(None);
     }
-    let path = &file.value;
+    let path = file.value.as_path();
     let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
     });
     match written.and_then(|mut file| file.write_all(TEMPLATE.as_bytes())) {
-        Ok(()) => output.note(&format!("wrote the configuration {}", path.display())),
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+        Ok(()) => Ok(Some(path)),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(None),
         Err(e) => {
             let class = crate::error::io_class(&e);
-            return Err(Problem::new(class, format!("cannot write {}: {e}", path.display())));
+            Err(Problem::new(class, format!("cannot write {}: {e}", path.display())))
         }
     }
-    Ok(())
 }
 
 /// Opens the node and serves it.
@@ -250,7 +273,7 @@ async fn open(daemon: &Daemon) -> Result<Node, Problem> {
         advertise: settings.advertise.value.clone(),
         housekeeping: settings.upkeep.housekeeping(),
         quota: settings.upkeep.quota(),
-        traffic: settings.network.traffic(),
+        traffic: daemon.network().traffic(minute_of_day()),
         clock: Clock::default(),
         retention: settings.upkeep.retention(),
     };

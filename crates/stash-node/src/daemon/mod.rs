@@ -2,6 +2,7 @@
 
 pub(crate) mod home;
 mod known;
+pub(crate) mod limits;
 pub(crate) mod ready;
 mod serve;
 mod served;
@@ -9,16 +10,19 @@ mod socket;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use crate::config::Settings;
+use stash_api::settings::Reloaded;
+
+use crate::config::{Arguments, Network, Settings, is_taken_anew, matters_later};
 use crate::error::{Class, Problem};
 
 pub(crate) use serve::Serving;
 pub(crate) use served::{Place, Served};
-pub(crate) use socket::Socket;
+pub(crate) use socket::{Socket, holder as socket_holder};
 
 /// The process that serves one data directory. The node inside changes when it joins a stash
 /// or gets another role.
@@ -31,14 +35,26 @@ pub(crate) struct Daemon {
     pub(crate) joins: TaskTracker,
     /// Held by whoever swaps the node: a join, or a change of its role.
     pub(crate) joining: tokio::sync::Mutex<()>,
+    /// Tells that the settings were read anew.
+    pub(crate) reloaded: Notify,
+    arguments: Arguments,
+    /// The settings among them that may change while it runs.
+    network: Mutex<Network>,
     passphrase: Option<Zeroizing<String>>,
     served: Mutex<Option<Arc<Served>>>,
 }
 
 impl Daemon {
     /// Without a node yet.
-    pub(crate) fn new(settings: Settings, passphrase: Option<Zeroizing<String>>) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        arguments: Arguments,
+        passphrase: Option<Zeroizing<String>>,
+    ) -> Self {
         Self {
+            reloaded: Notify::new(),
+            arguments,
+            network: Mutex::new(settings.network.clone()),
             settings,
             stop: CancellationToken::new(),
             joins: TaskTracker::new(),
@@ -46,6 +62,32 @@ impl Daemon {
             passphrase,
             served: Mutex::new(None),
         }
+    }
+
+    /// The settings in use.
+    pub(crate) fn settings_now(&self) -> Settings {
+        Settings { network: self.network(), ..self.settings.clone() }
+    }
+
+    /// The share of the line that the node takes.
+    pub(crate) fn network(&self) -> Network {
+        self.network.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the settings anew, and uses those that may change while a node runs. Blocking.
+    pub(crate) fn reload(&self) -> Result<Reloaded, Problem> {
+        let new = self.arguments.settings()?;
+        let before = self.settings_now().rows();
+        let changed = new
+            .rows()
+            .into_iter()
+            .zip(before)
+            .filter(|(new, old)| new.value != old.value && matters_later(&new.name));
+        let (taken, at_next_start) =
+            changed.map(|(new, _)| new.name).partition(|name| is_taken_anew(name));
+        *self.network.lock().unwrap_or_else(PoisonError::into_inner) = new.network;
+        self.reloaded.notify_one();
+        Ok(Reloaded { taken, at_next_start })
     }
 
     /// The passphrase that opens the keys of this directory.

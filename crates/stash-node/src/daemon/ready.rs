@@ -54,11 +54,19 @@ pub(crate) fn read(data_dir: &Path) -> Option<Ready> {
     serde_json::from_slice(&std::fs::read(data_dir.join(READY)).ok()?).ok()
 }
 
-fn runs(pid: u32) -> bool {
+/// True if a process with this id runs.
+pub(crate) fn runs(pid: u32) -> bool {
     i32::try_from(pid)
         .ok()
         .and_then(rustix::process::Pid::from_raw)
         .is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
+        && !std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_zombie(&stat))
+}
+
+/// True of a process that has ended, and whose parent has not looked yet; proc(5).
+fn is_zombie(stat: &str) -> bool {
+    // The name before it may hold anything, brackets included.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 #[cfg(test)]
@@ -77,6 +85,18 @@ mod tests {
         assert_eq!(read(dir.path()), Some(ready(1)));
         drop(file);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_process_that_nobody_has_waited_for_runs_no_more() {
+        assert!(is_zombie("12 (a) S) (b) Z 1 2") && !is_zombie("12 (a) Z) S 1 2"));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let begun = std::time::Instant::now();
+        while runs(child.id()) {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(60));
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        child.wait().unwrap();
     }
 
     #[test]

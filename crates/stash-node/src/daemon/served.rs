@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stash_vault::server::MemberView;
+use stash_vault::server::{ListedTask, MemberView};
 use stash_vault::{Node, NodeId, Vault};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,8 @@ pub(crate) struct Served {
     pub(crate) node: Node,
     /// Cancelled when the node stops or is replaced.
     pub(crate) cancel: CancellationToken,
+    /// Its task that keeps the limits on the line.
+    pub(crate) limits: ListedTask,
     operations: TaskTracker,
     _ready: ReadyFile,
 }
@@ -43,7 +45,8 @@ impl Served {
     /// A node that is ready.
     pub(crate) fn new(node: Node, ready: ReadyFile) -> Self {
         let (operations, cancel) = (TaskTracker::new(), CancellationToken::new());
-        Self { node, cancel, operations, _ready: ready }
+        let limits = node.engine.list_task("limits");
+        Self { node, cancel, limits, operations, _ready: ready }
     }
 
     /// True if it was opened with names and keys exactly if it may read.

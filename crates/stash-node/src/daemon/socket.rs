@@ -82,9 +82,7 @@ fn private_directory(path: &Path) -> Result<(), Problem> {
 
 /// Takes the lock beside the socket and writes this process's id into it.
 fn lock(path: &Path) -> Result<File, Problem> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let name = PathBuf::from(name);
+    let name = lock_of(path);
     let cannot =
         |e: io::Error| Problem::new(Class::Failed, format!("cannot lock {}: {e}", name.display()));
     let mut file = OpenOptions::new()
@@ -98,7 +96,7 @@ fn lock(path: &Path) -> Result<File, Problem> {
         .map_err(cannot)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken(path, holder(&mut file))),
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken(path, written(&mut file))),
         Err(e) => return Err(cannot(e.into())),
     }
     file.set_len(0).map_err(cannot)?;
@@ -111,8 +109,35 @@ fn no_follow() -> i32 {
     i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0)
 }
 
+/// The process that has the lock beside a socket. Does not try the lock: a node that starts meanwhile would find
+/// it taken.
+pub(crate) fn holder(path: &Path) -> Option<u32> {
+    let mut file =
+        OpenOptions::new().read(true).custom_flags(no_follow()).open(lock_of(path)).ok()?;
+    let inode = file.metadata().ok()?.ino();
+    let pid = written(&mut file)?;
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    has_lock(&locks, pid, inode).then_some(pid)
+}
+
+/// True if a process has locked the file of this inode, by the list of all locks; proc(5).
+fn has_lock(locks: &str, pid: u32, inode: u64) -> bool {
+    let (pid, inode) = (pid.to_string(), format!(":{inode}"));
+    locks.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        matches!(words[..], [_, "FLOCK", _, "WRITE", holder, file, ..] if holder == pid && file.ends_with(&inode))
+    })
+}
+
+/// The file of the lock beside a socket.
+fn lock_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
 /// The process that wrote its id into the lock.
-fn holder(file: &mut File) -> Option<u32> {
+fn written(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(16).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
@@ -121,8 +146,12 @@ fn holder(file: &mut File) -> Option<u32> {
 fn taken(path: &Path, pid: Option<u32>) -> Problem {
     let who = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
     let message = format!("another stash daemon{who} already serves {}", path.display());
-    Problem::new(Class::Locked, message)
-        .hint("ask it with: stash status; to serve a second stash, name --data-dir and --socket")
+    let problem = Problem::new(Class::Locked, message);
+    if let Some(pid) = pid.filter(|_| !path.exists()) {
+        return problem
+            .hint(format!("its socket is gone: stop it (kill {pid}), and start it again"));
+    }
+    problem.hint("ask it with: stash status; to serve a second stash, name --data-dir and --socket")
 }
 
 /// Removes a socket that nobody answers.
@@ -218,6 +247,24 @@ mod tests {
         let problem = Socket::bind(&open.join("s.sock")).map(|_| ()).unwrap_err();
         assert_eq!(problem.code, Class::Refused);
         assert!(problem.hint.unwrap().contains("--socket"));
+    }
+
+    #[test]
+    fn who_has_the_lock_is_known_without_trying_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.sock");
+        assert_eq!(holder(&path), None);
+        let socket = Socket::bind(&path).unwrap();
+        assert_eq!(holder(&path), Some(std::process::id()));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(holder(&path), Some(std::process::id()), "with or without the socket");
+        drop(socket);
+        assert_eq!(holder(&path), None, "the file of the lock stays, and means nothing");
+        let locks = "1: POSIX  ADVISORY  WRITE 7 08:01:99 0 EOF\n2: FLOCK  ADVISORY  WRITE 7 00:2f:12 0 EOF\n";
+        assert!(has_lock(locks, 7, 12));
+        for (pid, inode) in [(7, 99), (8, 12), (7, 2)] {
+            assert!(!has_lock(locks, pid, inode), "{pid} {inode}");
+        }
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Background {
         lock(&self.bucket).rate()
     }
 
+    /// What is asked for from now on waits as this rate says.
+    pub(crate) fn set_rate(&self, rate: Option<Rate>) {
+        lock(&self.bucket).set(self.start.elapsed(), rate);
+    }
+
     /// Waits until so many bytes may be asked for, behind all that was to be asked for before.
     pub(crate) async fn turn(&self, bytes: u64) {
         let paid = lock(&self.bucket).pay(self.start.elapsed(), bytes);

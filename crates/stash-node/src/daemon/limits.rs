@@ -1,0 +1,31 @@
+//! Keeps the limits on the line as the settings and the time of day say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Daemon;
+use crate::zone::minute_of_day;
+
+/// Between two looks at the clock.
+const LOOK: Duration = Duration::from_secs(20);
+
+/// Sets the limits whenever another one holds, until the daemon stops.
+pub(crate) async fn follow(daemon: Arc<Daemon>) {
+    loop {
+        if let Ok(served) = daemon.served() {
+            served.limits.begins();
+            let wanted = daemon.network().traffic(minute_of_day());
+            let engine = &served.node.engine;
+            if engine.traffic() != wanted {
+                engine.set_traffic(wanted);
+                tracing::info!(?wanted, "other limits on the line hold from now on");
+            }
+            served.limits.ends(Some(LOOK));
+        }
+        tokio::select! {
+            () = daemon.stop.cancelled() => return,
+            () = daemon.reloaded.notified() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
