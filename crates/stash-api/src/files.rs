@@ -147,20 +147,97 @@ pub struct GetDone {
     pub lacking: Vec<Skipped>,
 }
 
-/// `GET /v1/ls`.
+/// `GET /v1/ls`, and `GET /v1/find`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Listing {
     /// In the order of their keys' bytes.
     pub entries: Vec<Entry>,
+    /// Names below which others lie, in the same order; empty unless one level was asked for.
+    #[serde(default)]
+    pub folders: Vec<Folder>,
     /// The end of this page: pass it as `after` for the next one. Null on the last page.
     pub next: Option<String>,
 }
 
 impl Listing {
-    /// The files below `prefix`, or that one file: `limit` of them, 1,000 at most, behind the key `after`.
+    /// Files below `prefix`, or that one file: `limit` of them, 1,000 at most, behind the key `after`.
     #[must_use]
     pub fn route(prefix: &str, after: Option<&str>, limit: u64) -> Get<Self> {
         Get::page(&format!("/v1/ls?prefix={}", query_value(prefix)), '&', after, limit)
+    }
+
+    /// What lies right below `prefix`: `limit` files and folders, 1,000 at most, behind `after`.
+    #[must_use]
+    pub fn level(prefix: &str, after: Option<&str>, limit: u64) -> Get<Self> {
+        let path = format!("/v1/ls?folders=true&prefix={}", query_value(prefix));
+        Get::page(&path, '&', after, limit)
+    }
+}
+
+/// A name below which others lie, and the sum of these.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Folder {
+    /// Its name.
+    pub key: String,
+    /// Files and links below it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The latest time at which any of them was changed before it was stored; null if none is known.
+    pub modified: Option<String>,
+}
+
+/// What is looked for by `GET /v1/find`. What is `None` does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Find {
+    /// Below this name; everything if it is empty.
+    pub prefix: String,
+    /// A pattern of the last part of the key, or with a `/` of all of it below the prefix.
+    pub name: Option<String>,
+    /// Bytes that it has at least.
+    pub at_least: Option<u64>,
+    /// Bytes that it has at most.
+    pub at_most: Option<u64>,
+    /// Its time in seconds since 1970 is this one or later.
+    pub since: Option<i64>,
+    /// Its time is earlier than this one.
+    pub before: Option<i64>,
+}
+
+impl Find {
+    /// Files that are looked for: `limit` of them, 1,000 at most, behind the key `after`.
+    #[must_use]
+    pub fn route(&self, after: Option<&str>, limit: u64) -> Get<Listing> {
+        let mut path = format!("/v1/find?prefix={}", query_value(&self.prefix));
+        if let Some(name) = &self.name {
+            path += &format!("&name={}", query_value(name));
+        }
+        let sizes = [("at_least", self.at_least), ("at_most", self.at_most)];
+        for (name, bytes) in sizes.iter().filter_map(|(name, size)| Some((name, (*size)?))) {
+            path += &format!("&{name}={bytes}");
+        }
+        let times = [("since", self.since), ("before", self.before)];
+        for (name, time) in times.iter().filter_map(|(name, time)| Some((name, (*time)?))) {
+            path += &format!("&{name}={time}");
+        }
+        Get::page(&path, '&', after, limit)
+    }
+}
+
+/// `GET /v1/sum`: the files and links of a name and of the tree under it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Sum {
+    /// How many there are; directories are not counted.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Sum {
+    /// The sum below `prefix`; of everything, if it is empty.
+    #[must_use]
+    pub fn route(prefix: &str) -> Get<Self> {
+        Get::new(format!("/v1/sum?prefix={}", query_value(prefix)))
     }
 }
 
@@ -311,6 +388,9 @@ pub struct RmRequest {
     /// With all versions, for good. Left out: false.
     #[serde(default)]
     pub purge: bool,
+    /// The number of files that there are: with another one, nothing is removed. A purge of more than 100 needs it.
+    #[serde(default)]
+    pub expect: Option<u64>,
     /// The members to wait for.
     #[serde(default)]
     pub wait: Option<String>,

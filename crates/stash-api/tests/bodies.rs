@@ -7,13 +7,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use stash_api::error::{Code, ErrorBody};
 use stash_api::files::{
-    EvictDone, EvictRequest, GetRequest, Listing, PutDone, PutRequest, RmRequest, Where,
+    EvictDone, EvictRequest, Find, GetRequest, Listing, PutDone, PutRequest, RmRequest, Sum, Where,
 };
 use stash_api::members::{
     InviteDone, InviteRequest, JoinDone, JoinRequest, PeerChanged, PeerRemove, PeerRole, Peers,
 };
-use stash_api::node::{Ready, Recovery, Status};
+use stash_api::node::{Ready, Recovery, Status, Version};
 use stash_api::repair::{RepairDone, RepairRequest};
+use stash_api::settings::{Reloaded, Settings};
 use stash_api::tickets::{TicketRevoke, TicketRevoked, Tickets};
 use stash_api::upkeep::{CheckDone, CheckRequest, GcDone, GcRequest, ScrubDone, ScrubRequest};
 use stash_api::versions::{
@@ -102,13 +103,39 @@ fn answers_about_files_have_their_documented_fields_and_no_others() {
     is_kept::<PutDone>(&put_done());
     is_kept::<Listing>(
         &json!({"entries": [{"key": "a/b", "kind": "link", "size": 5, "modified": null,
-        "mode": null, "chunks": 0, "here": "local", "conflicts": 0}], "next": "a/b"}),
+        "mode": null, "chunks": 0, "here": "local", "conflicts": 0}],
+        "folders": [{"key": "a/c", "files": 3, "bytes": 7, "modified": AT}], "next": "a/b"}),
     );
+    is_kept::<Sum>(&json!({"files": 3, "bytes": 7}));
     is_kept::<Where>(&json!({"key": "a", "chunks": 3, "inline": false, "nodes": [{"node_id": "00",
         "name": null, "role": "keeper", "chunks": null, "state": "unreachable"}]}));
     let stopped = json!({"code": "temporary", "message": "m", "hint": "h"});
     is_kept::<EvictDone>(&json!({"key": "a", "files": 0, "chunks": 1, "bytes": 2,
         "proven_by": ["00"], "stopped": stopped}));
+}
+
+#[test]
+fn answers_about_settings_have_their_documented_fields_and_no_others() {
+    is_kept::<Version>(&json!({"version": "0.1.0", "pid": 4711}));
+    let one = json!({"name": "gc.grace", "value": "1d", "origin": "default"});
+    is_kept::<Settings>(&json!({ "settings": [one] }));
+    is_kept::<Reloaded>(&json!({"taken": ["network.hours"], "at_next_start": []}));
+}
+
+#[test]
+fn what_is_looked_for_stands_in_the_query() {
+    assert_eq!(Find::default().route(None, 10).path(), "/v1/find?prefix=&limit=10");
+    let find = Find {
+        prefix: "a b".into(),
+        name: Some("*.jpg".into()),
+        at_least: Some(1),
+        at_most: Some(2),
+        since: Some(-3),
+        before: Some(4),
+    };
+    let path = "/v1/find?prefix=a%20b&name=%2A%2Ejpg&at_least=1&at_most=2&since=-3&before=4&limit=10&after=k";
+    assert_eq!(find.route(Some("k"), 10).path(), path);
+    assert_eq!(Listing::level("a", None, 5).path(), "/v1/ls?folders=true&prefix=a&limit=5");
 }
 
 #[test]
@@ -199,7 +226,7 @@ fn a_request_is_refused_with_an_unknown_field_or_without_a_required_one() {
     is_strict::<PutRequest>(&json!({"paths": ["/a"], "as": "k", "wait": "all"}), &["paths"]);
     let get = json!({"key": "a", "output": "/b", "overwrite": true, "restore": {"owner": true, "acl": false, "xattr": true, "privileged": false}, "keep": false, "version": null});
     is_strict::<GetRequest>(&get, &["key", "output"]);
-    let rm = json!({"key": "a", "recursive": true, "purge": true, "wait": null});
+    let rm = json!({"key": "a", "recursive": true, "purge": true, "expect": 101, "wait": null});
     is_strict::<RmRequest>(&rm, &["key"]);
     is_strict::<EvictRequest>(&json!({"key": "a", "recursive": true}), &["key"]);
     let undelete = json!({"key": "a", "recursive": true, "wait": "one"});

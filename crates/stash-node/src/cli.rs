@@ -78,8 +78,12 @@ pub(crate) enum Command {
     Get(Get),
     /// Write a file to stdout
     Cat(Cat),
-    /// List what is stored
+    /// List what is stored, one level at a time
     Ls(Ls),
+    /// Show how much lies in each folder
+    Du(Du),
+    /// List the files that are like this
+    Find(Find),
     /// Remove a file, on every member
     Rm(Rm),
     /// Bring back what was removed
@@ -258,6 +262,9 @@ pub(crate) struct Ls {
     /// Mode, size, time, and where the bytes are
     #[arg(short, long)]
     pub(crate) long: bool,
+    /// All that lies below, and not only one level of it
+    #[arg(short = 'R', long)]
+    pub(crate) recursive: bool,
     /// Files with concurrent versions, and all of these
     #[arg(long, conflicts_with_all = ["deleted", "versions"])]
     pub(crate) conflicts: bool,
@@ -268,6 +275,39 @@ pub(crate) struct Ls {
     #[arg(long)]
     pub(crate) versions: bool,
     /// Only this key, and what lies under it
+    pub(crate) prefix: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Du {
+    /// Folders of so many levels
+    #[arg(short, long, value_name = "LEVELS", default_value_t = 1)]
+    pub(crate) depth: u8,
+    /// Only below this key
+    pub(crate) prefix: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Find {
+    /// Whose name is like this: `*` and `?`, `[a-z]` for one of these; with a `/`, the path below the prefix
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) name: Option<String>,
+    /// Of this size or more, as in `100 MiB`
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) larger: Option<Size>,
+    /// Of this size or less
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) smaller: Option<Size>,
+    /// Changed within this time, as in `7d`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) newer: Option<Span>,
+    /// Not changed within this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) older: Option<Span>,
+    /// Mode, size, time, and where the bytes are
+    #[arg(short, long)]
+    pub(crate) long: bool,
+    /// Only below this key
     pub(crate) prefix: Option<String>,
 }
 
@@ -315,6 +355,9 @@ pub(crate) struct Rm {
     /// With all versions and for good; also of a key that was removed before
     #[arg(long)]
     pub(crate) purge: bool,
+    /// Remove nothing unless there are so many files; a purge of more than 100 needs it, or asks
+    #[arg(long, value_name = "COUNT", requires = "recursive")]
+    pub(crate) expect: Option<u64>,
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,

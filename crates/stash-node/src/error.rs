@@ -189,6 +189,11 @@ impl From<&ClientError> for Problem {
     }
 }
 
+/// True if the node answered that there is no such thing.
+pub(crate) fn is_not_found(error: &ClientError) -> bool {
+    matches!(error, ClientError::Answered(problem) if problem.code == Code::NotFound)
+}
+
 /// The connection to the daemon ended where more was due.
 pub(crate) fn gone_away() -> Problem {
     Problem::new(Class::Temporary, ClientError::Ended { source: None }.to_string())

@@ -257,14 +257,19 @@ pub(crate) enum Side {
 
 /// Lines with aligned columns, two spaces apart, nothing behind the last one.
 pub(crate) fn table(sides: &[Side], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
-    };
-    let widths: Vec<usize> = (0..sides.len()).map(|column| width(column).unwrap_or(0)).collect();
+    part_of_table(sides, &mut vec![0; sides.len()], rows)
+}
+
+/// The same of a part of a table: its columns have these widths at least, and are noted if they are wider.
+pub(crate) fn part_of_table(sides: &[Side], widths: &mut [usize], rows: &[Vec<String>]) -> String {
+    for (column, width) in widths.iter_mut().enumerate() {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        *width = cells.fold(*width, usize::max);
+    }
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
-        for ((cell, side), width) in row.iter().zip(sides).zip(&widths) {
+        for ((cell, side), width) in row.iter().zip(sides).zip(&*widths) {
             if !line.is_empty() {
                 line.push_str("  ");
             }

@@ -54,7 +54,7 @@ fn a_file_without_output_comes_back_into_the_working_directory_with_its_mode() {
     assert_eq!(node.ok(&["get", "in/tool"]), "tool: 1 file, 10 B\n");
     let mode = std::fs::metadata(node.path("tool")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o755);
-    assert!(node.ok(&["ls", "-l"]).starts_with("-rwxr-xr-x  10 B  "));
+    assert!(node.ok(&["ls", "-R", "-l"]).starts_with("-rwxr-xr-x        10 B  "));
 }
 
 /// Issue 16: whoever may write to the stash makes no program here that runs as another user.

@@ -107,14 +107,19 @@ pub mod names {
     //! The names that there are, the versions of each, what was set aside of it, and where its chunks
     //! lie.
     //!
-    //! [`Vault::ls`](crate::Vault::ls), [`Vault::names`](crate::Vault::names),
+    //! [`Vault::ls`](crate::Vault::ls), [`Vault::level`](crate::Vault::level),
+    //! [`Vault::find`](crate::Vault::find), [`Vault::names`](crate::Vault::names),
     //! [`Vault::history`](crate::Vault::history) and [`Vault::locations`](crate::Vault::locations)
     //! give these.
 
+    pub use crate::index::level::Sum;
+    pub use crate::model::glob::{Glob, GlobError};
     pub use crate::model::version::{Alarm, AlarmReason, Here, Standing};
     pub use crate::model::version_id::VersionId;
+    pub use crate::operations::absence::Absence;
+    pub use crate::operations::find::{Filter, Found};
     pub use crate::operations::history::{History, NameEntry, NamePage, Names, VersionEntry};
-    pub use crate::operations::list::Entry;
+    pub use crate::operations::list::{Entry, Folder, Level};
     pub use crate::operations::locations::{Location, LocationState, Locations};
 }
 

@@ -1,6 +1,7 @@
 //! Names, versions and files: all that is decided of them without a disk and a network.
 
 pub(crate) mod attributes;
+pub(crate) mod glob;
 pub(crate) mod holes;
 pub(crate) mod keys;
 pub(crate) mod plan;

@@ -9,6 +9,7 @@ mod founders;
 mod full_names;
 mod home;
 mod index;
+mod listing;
 mod members;
 mod put;
 mod recovery;

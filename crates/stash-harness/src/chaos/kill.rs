@@ -312,7 +312,7 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 fn is_listed(node: &Node, key: &str) -> Result<bool> {
-    let reply = node.run(&["ls", key, "--json"])?.expect(&[0, 4])?;
+    let reply = node.run(&["ls", "-R", key, "--json"])?.expect(&[0, 4])?;
     if reply.code != 0 {
         return Ok(false);
     }

@@ -19,7 +19,11 @@ const LISTED: Duration = Duration::from_secs(20);
 
 /// Every entry that a node lists below a prefix.
 pub fn list(node: &Node, prefix: &str) -> Result<Vec<Entry>> {
-    let listing: Listing = node.json(&["ls", prefix])?;
+    let reply = node.run(&["ls", "-R", prefix, "--json"])?.expect(&[0, 4])?;
+    if reply.code != 0 {
+        return Ok(Vec::new());
+    }
+    let listing: Listing = reply.json()?;
     if let Some(next) = listing.next {
         bail!("`ls --json {prefix}` stopped before {next}");
     }
@@ -30,7 +34,7 @@ pub fn list(node: &Node, prefix: &str) -> Result<Vec<Entry>> {
 pub fn wait_listed(node: &Node, prefix: &str, count: usize) -> Result<()> {
     let deadline = Instant::now() + LISTED;
     loop {
-        let reply = node.run(&["ls", prefix, "--json"])?.expect(&[0, 4])?;
+        let reply = node.run(&["ls", "-R", prefix, "--json"])?.expect(&[0, 4])?;
         let listed = if reply.code == 0 { reply.json::<Listing>()?.entries.len() } else { 0 };
         if listed == count {
             return Ok(());

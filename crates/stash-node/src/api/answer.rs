@@ -12,14 +12,17 @@ use stash_api::files::Here;
 use stash_vault::error::{
     EvictError, RecoveryTextError, RemoveError, ResolveError, RetentionError, UndeleteError,
 };
+use stash_vault::names::Absence;
 use stash_vault::server::housekeeping::HouseError;
 use stash_vault::server::members::{ChangeMemberError, RevokeError};
 use stash_vault::server::{InviteError, LedgerError};
-use stash_vault::{Class, GetError, HomeError, Key, LookupError, PutError, VersionId, Wait};
+use stash_vault::{Class, GetError, HomeError, Key, LookupError, PutError, Vault, VersionId, Wait};
 
 use crate::error::{Problem, http_status};
 use crate::hints::Hint as _;
-use crate::typed;
+use crate::output::time;
+use crate::typed::{self, quoted};
+use crate::zone::local;
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
@@ -89,6 +92,44 @@ impl From<HouseError> for Problem {
                 .hint("look at the disk; then restart the node, which makes the store writable"),
             _ => problem,
         }
+    }
+}
+
+/// Why there is no file of this name, in more words than that nothing is found.
+pub(super) async fn absent(vault: &Vault, name: &str) -> Problem {
+    let shown = quoted(name);
+    let problem = |message: String| Problem::new(Class::NotFound, message);
+    match vault.absence(name).await {
+        Err(error) => error.into(),
+        Ok(Absence::Nothing) => LookupError::NotFound { name: name.to_owned() }.into(),
+        Ok(Absence::Tree) => Problem::usage(format!("'{name}' is a tree"))
+            .hint(format!("what lies in it: stash ls {shown}")),
+        Ok(Absence::Removed { written, by, restorable }) => {
+            let when = written.map(|(seconds, _)| format!(" on {}", local(&time(seconds))));
+            let problem =
+                problem(format!("'{name}' was removed{} by {by}", when.unwrap_or_default()));
+            match restorable {
+                true => problem.hint(format!("bring it back with: stash undelete {shown}")),
+                false => problem.hint("none of its versions is held any more"),
+            }
+        }
+        Ok(Absence::RemovedTree) => {
+            problem(format!("what lay below '{name}' was removed")).hint(format!(
+                "`stash ls --deleted {shown}` lists it, `stash undelete -r {shown}` brings it back"
+            ))
+        }
+    }
+}
+
+/// The result of a question about a file; of one that is not there, why.
+pub(super) async fn found<T>(
+    vault: &Vault,
+    name: &str,
+    result: Result<T, GetError>,
+) -> Result<T, Problem> {
+    match result {
+        Err(GetError::Lookup(LookupError::NotFound { .. })) => Err(absent(vault, name).await),
+        other => Ok(other?),
     }
 }
 

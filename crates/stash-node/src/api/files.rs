@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use stash_api::files::{
-    Entry, EvictDone, EvictRequest, GetDone, GetRequest, Holder, Kind, Listing, PutDone,
+    Entry, EvictDone, EvictRequest, Folder, GetDone, GetRequest, Holder, Kind, Listing, PutDone,
     PutRequest, PutRoot, RmDone, RmRequest, Skipped, Where,
 };
 use stash_vault::names::Names;
@@ -25,13 +25,16 @@ use super::{operation, versions};
 use crate::daemon::{Daemon, Served};
 use crate::error::{Class, Problem};
 use crate::hints::Hint as _;
-use crate::output::time;
+use crate::output::{count, time};
 use crate::typed;
 
 /// Entries of one page of a listing, unless the client wants fewer.
 const PAGE: usize = 1000;
 /// Names of one page of a listing by versions, of which each shows up to a hundred.
 const NAMES: usize = 100;
+
+/// Files that are purged below a name although nobody has said how many there are.
+const PURGED_UNCOUNTED: u64 = 100;
 
 /// `POST /v1/put`.
 pub(super) async fn put(
@@ -150,7 +153,8 @@ pub(super) async fn get(
     let restore = Restore { owner, acl, xattr, privileged };
     let options = GetOptions { overwrite, restore, keep, version };
     operation::run(served.place(), |progress| async move {
-        let report = vault.get_path(&request.key, Some(&output), options, &progress).await?;
+        let report = vault.get_path(&request.key, Some(&output), options, &progress).await;
+        let report = answer::found(&vault, &request.key, report).await?;
         let outputs = report.outputs.iter().map(|path| path.display().to_string());
         Ok(GetDone {
             files: report.files,
@@ -177,17 +181,24 @@ pub(super) struct Page {
     deleted: bool,
     #[serde(default)]
     versions: bool,
+    #[serde(default)]
+    folders: bool,
 }
 
 impl Page {
+    /// True of the first page below a name, where something should lie.
+    fn is_of_a_name(&self) -> bool {
+        !self.prefix.is_empty() && self.after.is_none()
+    }
+
     /// Which names are asked for by their versions; `None` for a plain listing of files.
     fn names(&self) -> Result<Option<Names>, Problem> {
-        match (self.conflicts, self.deleted, self.versions) {
-            (false, false, false) => Ok(None),
-            (true, false, false) => Ok(Some(Names::Conflicts)),
-            (false, true, false) => Ok(Some(Names::Removed)),
-            (false, false, true) => Ok(Some(Names::All)),
-            _ => Err(Problem::usage("one of conflicts, deleted and versions at a time")),
+        match (self.conflicts, self.deleted, self.versions, self.folders) {
+            (false, false, false, _) => Ok(None),
+            (true, false, false, false) => Ok(Some(Names::Conflicts)),
+            (false, true, false, false) => Ok(Some(Names::Removed)),
+            (false, false, true, false) => Ok(Some(Names::All)),
+            _ => Err(Problem::usage("one of conflicts, deleted, versions and folders at a time")),
         }
     }
 }
@@ -198,21 +209,45 @@ pub(super) async fn list(
     Parameters(page): Parameters<Page>,
 ) -> Result<Response, Problem> {
     let vault = daemon.served()?.vault()?;
+    let of_level = page.folders;
     if let Some(which) = page.names()? {
         let limit = page.limit.unwrap_or(NAMES).clamp(1, NAMES);
         let page = vault.names(which, &page.prefix, page.after.as_deref(), limit).await?;
         return Ok(Json(versions::names(page)).into_response());
     }
     let limit = page.limit.unwrap_or(PAGE).clamp(1, PAGE);
+    if of_level {
+        let level = vault.level(&page.prefix, page.after.as_deref(), limit).await?;
+        let is_empty = level.entries.is_empty() && level.folders.is_empty() && level.next.is_none();
+        if is_empty && page.is_of_a_name() {
+            return Err(answer::absent(&vault, &page.prefix).await);
+        }
+        let (entries, folders) = (level.entries.into_iter(), level.folders.into_iter());
+        let (entries, folders) = (entries.map(entry).collect(), folders.map(folder).collect());
+        return Ok(Json(Listing { entries, folders, next: level.next }).into_response());
+    }
     let mut entries = vault.ls(&page.prefix, page.after.as_deref(), limit + 1).await?;
     let more = entries.len() > limit;
     entries.truncate(limit);
     let next = entries.last().filter(|_| more).map(|last| last.key.to_string());
+    if entries.is_empty() && page.is_of_a_name() {
+        return Err(answer::absent(&vault, &page.prefix).await);
+    }
     let entries = entries.into_iter().map(entry).collect();
-    Ok(Json(Listing { entries, next }).into_response())
+    Ok(Json(Listing { entries, folders: Vec::new(), next }).into_response())
 }
 
-fn entry(entry: stash_vault::Entry) -> Entry {
+fn folder(folder: stash_vault::names::Folder) -> Folder {
+    let stash_vault::names::Folder { key, sum } = folder;
+    Folder {
+        key: key.to_string(),
+        files: sum.files,
+        bytes: sum.bytes,
+        modified: sum.modified.map(|(seconds, _)| time(seconds)),
+    }
+}
+
+pub(super) fn entry(entry: stash_vault::Entry) -> Entry {
     Entry {
         key: entry.key.to_string(),
         kind: match entry.file_type {
@@ -234,7 +269,8 @@ pub(super) async fn locate(
     State(daemon): State<Arc<Daemon>>,
     KeyOfPath(key): KeyOfPath,
 ) -> Result<Json<Where>, Problem> {
-    let found = daemon.served()?.vault()?.locations(&key).await?;
+    let vault = daemon.served()?.vault()?;
+    let found = answer::found(&vault, key.as_str(), vault.locations(&key).await).await?;
     let nodes = found.nodes.into_iter().map(|node| Holder {
         node_id: node.node.to_string(),
         name: node.name,
@@ -260,7 +296,10 @@ pub(super) async fn remove(
     let wait = answer::wait(request.wait.as_deref())?;
     let node = Arc::clone(&served);
     operation::run(served.place(), |progress| async move {
-        let RmRequest { key, recursive, purge, .. } = request;
+        let RmRequest { key, recursive, purge, expect, .. } = request;
+        if recursive {
+            may_remove(&vault, &key, purge, expect).await?;
+        }
         let report = match purge {
             true => vault.purge(&key, recursive, wait, &progress).await?,
             false => vault.rm(&key, recursive, wait, &progress).await?,
@@ -268,6 +307,31 @@ pub(super) async fn remove(
         Ok(removed(&node, report).await)
     })
     .await
+}
+
+/// Refuses to remove another number of files than was expected, and to purge many that nobody has counted.
+async fn may_remove(
+    vault: &Vault,
+    key: &str,
+    purge: bool,
+    expect: Option<u64>,
+) -> Result<(), Problem> {
+    if expect.is_none() && !purge {
+        return Ok(());
+    }
+    let files = vault.sum(key).await?.files;
+    let there = format!("'{key}' has {}", count(files, "file"));
+    match expect {
+        Some(expected) if expected == files => Ok(()),
+        Some(expected) => Err(Problem::new(Class::Refused, format!("{there}, and not {expected}"))
+            .hint("nothing was removed; look what has changed: stash ls")),
+        None if files <= PURGED_UNCOUNTED => Ok(()),
+        None => Err(Problem::new(
+            Class::Refused,
+            format!("{there}: to purge more than {PURGED_UNCOUNTED}, say how many"),
+        )
+        .hint(format!("nothing was purged; if all of them are meant: --expect {files}"))),
+    }
 }
 
 pub(super) async fn removed(served: &Served, report: RemoveReport) -> RmDone {

@@ -2,6 +2,7 @@
 
 mod answer;
 mod files;
+mod find;
 mod members;
 mod node;
 mod objects;
@@ -45,6 +46,8 @@ pub(crate) fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/tickets/revoke", post(tickets::revoke))
         .route("/v1/join", post(members::join))
         .route("/v1/ls", get(files::list))
+        .route("/v1/find", get(find::find))
+        .route("/v1/sum", get(find::sum))
         .route("/v1/where/{*key}", get(files::locate))
         .route("/v1/history/{*key}", get(versions::history))
         .route("/v1/undelete", post(versions::undelete))

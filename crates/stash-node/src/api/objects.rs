@@ -74,7 +74,10 @@ pub(super) async fn read(
     };
     let ranged = range.is_some();
     let reading = match &version {
-        None => vault.read(&key, range, query.keep).await?,
+        None => {
+            let read = vault.read(&key, range, query.keep).await;
+            answer::found(&vault, key.as_str(), read).await?
+        }
         Some(version) => vault.read_version(&key, version, range, query.keep).await?,
     };
     let (status, headers) = head(&reading, ranged);

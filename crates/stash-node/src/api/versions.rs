@@ -10,7 +10,7 @@ use stash_api::versions::{
     History, Name, Names, ResolveDone, ResolveRequest, SetAside, Unavailable, UndeleteDone,
     UndeleteRequest, Version,
 };
-use stash_vault::names::{NamePage, VersionEntry};
+use stash_vault::names::{Absence, NamePage, VersionEntry};
 use stash_vault::{ResolveReport, UndeleteReport};
 
 use super::answer::{self, Document, KeyOfPath, Parameters, here, number};
@@ -42,6 +42,9 @@ pub(super) async fn history(
     let vault = daemon.served()?.vault()?;
     let after = page.after.as_deref().map(answer::version).transpose()?;
     let limit = page.limit.unwrap_or(PAGE).clamp(1, PAGE);
+    if after.is_none() && matches!(vault.absence(key.as_str()).await?, Absence::Tree) {
+        return Err(answer::absent(&vault, key.as_str()).await);
+    }
     let history = vault.history(&key, after.as_ref(), limit).await?;
     let last = history.versions.last().filter(|_| history.more > 0);
     let next = last.map(|version| version.version.to_string());

@@ -90,6 +90,8 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Finish>
         Command::Get(get) => get::run(context, get).await,
         Command::Cat(cat) => get::cat(context, cat).await,
         Command::Ls(ls) => list::run(context, ls).await,
+        Command::Du(du) => list::du(context, du).await,
+        Command::Find(find) => list::find(context, find).await,
         Command::Rm(rm) => remove::run(context, rm).await,
         Command::Undelete(undelete) => versions::undelete(context, undelete).await,
         Command::History(history) => versions::history(context, history).await,

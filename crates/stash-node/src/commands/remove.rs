@@ -6,7 +6,7 @@ use stash_api::Client;
 use stash_api::files::RmRequest;
 
 use super::context::{Context, Finish};
-use super::list::page;
+use super::list::sum;
 use super::put::note_missing;
 use crate::cli::Rm;
 use crate::error::{Class, Problem};
@@ -19,6 +19,7 @@ pub(super) async fn run(context: &Context, rm: Rm) -> anyhow::Result<Finish> {
         let problem = Problem::usage("'' is no key: a key is not empty");
         return Err(problem.hint("nothing was removed; is a variable of a script not set?").into());
     }
+    let mut expect = rm.expect;
     if (rm.recursive || rm.purge) && !rm.yes {
         let flag = if rm.purge { "rm --purge" } else { "rm -r" };
         if !std::io::stdin().is_terminal() {
@@ -26,14 +27,11 @@ pub(super) async fn run(context: &Context, rm: Rm) -> anyhow::Result<Finish> {
                 .hint("add -y to remove without a question")
                 .into());
         }
-        let question = question(&client, &rm).await?;
-        if !confirmed(question).await? {
-            return Err(Problem::new(Class::Cancelled, "nothing was removed").into());
-        }
+        expect = may_remove(&client, &rm).await?;
     }
     let wait = Some(rm.wait.to_string());
     let Rm { key, recursive, purge, .. } = rm;
-    let request = RmRequest { key, recursive, purge, wait };
+    let request = RmRequest { key, recursive, purge, expect, wait };
     let done = client.operate(&request, |_| {}).await?;
     context.output.done(&done, |done| {
         let removed = output::count(done.removed, "file");
@@ -44,24 +42,48 @@ pub(super) async fn run(context: &Context, rm: Rm) -> anyhow::Result<Finish> {
     Ok(if done.short { Finish::With(Class::Short) } else { Finish::Done })
 }
 
-async fn question(client: &Client, rm: &Rm) -> anyhow::Result<String> {
+/// Files from which on a purge of a tree wants their number typed, and not only a yes.
+const COUNTED: u64 = 100;
+
+/// Asks; gives the number of files that the answer was about, if there is one.
+async fn may_remove(client: &Client, rm: &Rm) -> anyhow::Result<Option<u64>> {
     let name = output::visible(&rm.key);
     let for_good = match rm.purge {
         true => "Purge {}, with all versions and for good",
         false => "Remove {}",
     };
     let what = for_good.replace("{}", &name);
-    if !rm.recursive {
-        return Ok(format!("{what}, on every member? [y/N] "));
+    let files = match rm.recursive {
+        true => Some(sum(client, &rm.key).await?.files),
+        false => None,
+    };
+    let yes = match files {
+        Some(files) if rm.purge && files > COUNTED => {
+            let question = format!(
+                "{what}: {}, on every member? Type their number to do it: ",
+                output::count(files, "file")
+            );
+            typed(question).await?.trim().replace([',', '.', ' '], "") == files.to_string()
+        }
+        Some(files) => {
+            let count = output::count(files, "file");
+            confirmed(format!("{what}: {count}, on every member? [y/N] ")).await?
+        }
+        None => confirmed(format!("{what}, on every member? [y/N] ")).await?,
+    };
+    match yes {
+        true => Ok(rm.expect.or(files.filter(|_| rm.purge))),
+        false => Err(Problem::new(Class::Cancelled, "nothing was removed").into()),
     }
-    let first = page(client, &rm.key, None).await?;
-    let more = if first.next.is_some() { "more than " } else { "" };
-    let count = output::count(first.entries.len() as u64, "file");
-    Ok(format!("{what}: {more}{count}, on every member? [y/N] "))
+}
+
+/// Asks on the terminal for a yes.
+pub(super) async fn confirmed(question: String) -> anyhow::Result<bool> {
+    Ok(matches!(typed(question).await?.trim(), "y" | "Y" | "yes"))
 }
 
 /// Asks on the terminal, on a thread of its own, so that Ctrl-C still ends the program.
-pub(super) async fn confirmed(question: String) -> anyhow::Result<bool> {
+async fn typed(question: String) -> anyhow::Result<String> {
     let answer = tokio::task::spawn_blocking(move || {
         // Not locked while it waits: whoever cancels has something to say on stderr too.
         std::io::stderr().write_all(question.as_bytes())?;
@@ -69,5 +91,5 @@ pub(super) async fn confirmed(question: String) -> anyhow::Result<bool> {
         std::io::stdin().read_line(&mut answer)?;
         std::io::Result::Ok(answer)
     });
-    Ok(matches!(answer.await??.trim(), "y" | "Y" | "yes"))
+    Ok(answer.await??)
 }

@@ -144,7 +144,7 @@ impl Node {
 
     /// Every key that is listed.
     pub(crate) fn keys(&self) -> Vec<String> {
-        let listing = self.json(&["ls"]);
+        let listing = self.json(&["ls", "-R"]);
         let entries = listing["entries"].as_array().unwrap();
         entries.iter().map(|entry| entry["key"].as_str().unwrap().to_owned()).collect()
     }

@@ -7,6 +7,7 @@
 
 mod entry;
 mod fault;
+pub(crate) mod level;
 mod map;
 mod merges;
 mod migrate;

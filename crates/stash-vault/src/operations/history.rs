@@ -141,7 +141,7 @@ impl Vault {
         Ok(NamePage { names: entries.into_iter().flatten().collect(), next })
     }
 
-    fn writer_names(&self) -> BTreeMap<NodeId, String> {
+    pub(crate) fn writer_names(&self) -> BTreeMap<NodeId, String> {
         let engine = &self.inner.engine;
         let removed = engine.removed().into_iter().map(|gone| (gone.node, gone.label));
         let members = engine.members().into_iter().map(|member| (member.node, member.label));

@@ -6,7 +6,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use stash_crypto::Key;
 use stash_crypto::record::FileType;
 
-use crate::index::IndexEntry;
+use crate::index::level::{Child, Sum};
+use crate::index::{IndexEntry, NameIndex};
 use crate::lookup::{LookupError, bad_key};
 use crate::model::scope::Scope;
 use crate::model::version::{Alarm, Here, NameView, Version, view};
@@ -38,6 +39,26 @@ pub struct Entry {
     pub here: Here,
     /// Concurrent versions beside the one that is shown.
     pub conflicts: usize,
+}
+
+/// A name below which others lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    /// The name.
+    pub key: Key,
+    /// What lies below it.
+    pub sum: Sum,
+}
+
+/// A part of one level of names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Level {
+    /// Files, links and empty directories, in order.
+    pub entries: Vec<Entry>,
+    /// Names below which others lie, in order.
+    pub folders: Vec<Folder>,
+    /// After what the next part begins; `None` at the end.
+    pub next: Option<String>,
 }
 
 impl Entry {
@@ -72,26 +93,45 @@ impl Vault {
             let page = self.inner.page(&scope, after.as_deref(), left).await?;
             let full = page.len() == left;
             after = page.last().map(|(key, _)| key.to_string());
-            let entries = page.into_iter().map(|(key, indexed)| async move {
-                if indexed.file_type == FileType::Directory && self.inner.is_filled(&key).await? {
-                    return Ok(None);
-                }
-                match self.inner.view_of(indexed.name).await {
-                    Err(LookupError::Engine(error)) if error.is_damaged_record() => {
-                        Ok(Some(Entry::noted(key, &indexed)))
-                    }
-                    view => self.inner.entry(view?).await,
-                }
-            });
-            let entries: Vec<Option<Entry>> =
-                stream::iter(entries).buffered(LOOKUPS).try_collect().await?;
-            // What vanished between the index and the records is simply no longer there; what follows
-            // takes its place, so that fewer than `limit` files always mean the end.
-            found.extend(entries.into_iter().flatten());
+            // What follows takes the place of what vanished, so that fewer than `limit` files always mean the end.
+            found.extend(self.inner.listed(page).await?);
             if !full || found.len() == limit {
                 return Ok(found);
             }
         }
+    }
+
+    /// What lies right below a name: files, and folders with the sum of what lies below them. An empty prefix is
+    /// the top. Up to `limit` of both, after `after`, which is what [`Level::next`] said.
+    pub async fn level(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Level, LookupError> {
+        let scope = Scope::or_all(prefix).map_err(bad_key(prefix))?;
+        let after = after.map(str::to_owned);
+        let level = move |names: &NameIndex| names.level(&scope, after.as_deref(), limit);
+        let children = self.inner.indexed(level).await?;
+        let next =
+            children.last().filter(|_| children.len() >= limit).map(|(key, child)| match child {
+                Child::Entry(_) => key.to_string(),
+                Child::Folder(_) => format!("{key}/"),
+            });
+        let (mut entries, mut folders) = (Vec::new(), Vec::new());
+        for (key, child) in children {
+            match child {
+                Child::Entry(entry) => entries.push((key, *entry)),
+                Child::Folder(sum) => folders.push(Folder { key, sum }),
+            }
+        }
+        Ok(Level { entries: self.inner.listed(entries).await?, folders, next })
+    }
+
+    /// The sum of the files and links of a name and the tree under it; of all, if the prefix is empty.
+    pub async fn sum(&self, prefix: &str) -> Result<Sum, LookupError> {
+        let scope = Scope::or_all(prefix).map_err(bad_key(prefix))?;
+        self.inner.indexed(move |names| names.sum(&scope)).await
     }
 
     /// How many files and links are listed; `None` while the index of names is behind, such as after it began
@@ -124,6 +164,28 @@ impl Vault {
 }
 
 impl Inner {
+    /// The entries of names of the index. What vanished between the index and the records is no longer there, and a
+    /// directory in which something lies shows by that.
+    pub(crate) async fn listed(
+        &self,
+        names: Vec<(Key, IndexEntry)>,
+    ) -> Result<Vec<Entry>, LookupError> {
+        let entries = names.into_iter().map(|(key, indexed)| async move {
+            if indexed.file_type == FileType::Directory && self.is_filled(&key).await? {
+                return Ok(None);
+            }
+            match self.view_of(indexed.name).await {
+                Err(LookupError::Engine(error)) if error.is_damaged_record() => {
+                    Ok(Some(Entry::noted(key, &indexed)))
+                }
+                view => self.entry(view?).await,
+            }
+        });
+        let entries: Vec<Option<Entry>> =
+            stream::iter(entries).buffered(LOOKUPS).try_collect().await?;
+        Ok(entries.into_iter().flatten().collect())
+    }
+
     async fn entry(&self, view: NameView) -> Result<Option<Entry>, LookupError> {
         let Some(Version { record, meta, .. }) = view.head else {
             return Ok(None);

@@ -75,6 +75,9 @@ impl Vault {
     /// evicting asks for proof.
     pub async fn locations(&self, key: &Key) -> Result<Locations, GetError> {
         let head = self.inner.head(key).await?;
+        if head.is_directory() {
+            return Err(GetError::IsTree { key: key.clone() });
+        }
         let manifest = &head.record.clear().manifest;
         let refs = self.inner.chunks(manifest).await.map_err(|e: FetchError| GetError::from(e))?;
         let addresses: Vec<_> = refs.iter().map(|chunk| chunk.address).collect();

@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// All that a node lists.
 const LISTINGS: [&[&str]; 4] =
-    [&["ls"], &["ls", "--conflicts"], &["ls", "--deleted"], &["ls", "--versions"]];
+    [&["ls", "-R"], &["ls", "--conflicts"], &["ls", "--deleted"], &["ls", "--versions"]];
 
 /// The state that all nodes hold in the end.
 #[derive(Debug, Default)]

@@ -167,7 +167,7 @@ pub(super) fn is_alone(key: &str) -> bool {
 
 /// The listing of a node, less where the bytes are.
 pub(super) fn listing(node: &Node) -> Result<Value> {
-    let mut listing: Value = node.json(&["ls"])?;
+    let mut listing: Value = node.json(&["ls", "-R"])?;
     let entries = listing["entries"].as_array_mut().context("a listing without entries")?;
     for entry in entries {
         entry.as_object_mut().context("an entry that is no object")?.remove("here");

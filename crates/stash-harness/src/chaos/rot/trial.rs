@@ -120,7 +120,7 @@ impl<'a> Trial<'a> {
     fn listed(&mut self) -> Result<()> {
         let deadline = Instant::now() + REBUILT;
         loop {
-            let reply = self.node().run(&["ls", "--json"])?.expect(&[0, 5])?;
+            let reply = self.node().run(&["ls", "-R", "--json"])?.expect(&[0, 5])?;
             if reply.code == 0 {
                 let listed = listing(self.node())?;
                 ensure!(listed == self.stash.listing, "it lists something else: {listed}");
