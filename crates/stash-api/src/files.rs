@@ -56,6 +56,12 @@ pub struct PutRoot {
     pub bytes: u64,
     /// Files for which a record was written.
     pub new: u64,
+    /// Of these, files that took the place of another version.
+    #[serde(default)]
+    pub changed: u64,
+    /// Nodes that had written such versions, this one aside.
+    #[serde(default)]
+    pub replaced: Vec<Replaced>,
     /// Files for which none was needed.
     pub unchanged: u64,
     /// Inputs that are missing.
@@ -71,6 +77,17 @@ pub struct PutRoot {
     pub short: bool,
     /// Members that do not have all of it.
     pub missing: Vec<Missing>,
+}
+
+/// Versions that were replaced, and which another node had written.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Replaced {
+    /// The id of that node.
+    pub node_id: String,
+    /// Its display name; null if it has none.
+    pub name: Option<String>,
+    /// How many.
+    pub files: u64,
 }
 
 /// A path that was not stored, or of which something is to be said.

@@ -69,7 +69,8 @@ fn status() -> Value {
 }
 
 fn put_done() -> Value {
-    json!({"roots": [{"key": "Photos", "files": 3, "bytes": 7, "new": 2, "unchanged": 1,
+    json!({"roots": [{"key": "Photos", "files": 3, "bytes": 7, "new": 2, "changed": 1,
+            "replaced": [{"node_id": "00", "name": "lap2", "files": 1}], "unchanged": 1,
             "skipped": [{"path": "/a", "why": "it cannot be read"}],
             "notes": [{"path": "/b", "why": "a socket is not stored"}], "copies": 2, "wanted": 3, "short": true,
             "missing": [{"node_id": "00", "why": "not connected"}]}],

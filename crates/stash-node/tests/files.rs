@@ -50,7 +50,7 @@ fn a_file_without_output_comes_back_into_the_working_directory_with_its_mode() {
     let node = Node::start();
     let path = node.file("in/tool", "#!/bin/sh\n");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    assert_eq!(node.ok(&["put", "in"]), "in: 1 file, 10 B, stored on 1 of 1 nodes\n");
+    assert_eq!(node.ok(&["put", "in"]), "in: 1 file, 10 B, new, stored on 1 of 1 nodes\n");
     assert_eq!(node.ok(&["get", "in/tool"]), "tool: 1 file, 10 B\n");
     let mode = std::fs::metadata(node.path("tool")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o755);
@@ -137,8 +137,15 @@ fn every_json_document_has_the_documented_fields() {
         names
     };
     let put = node.json(&["put", "f"]);
-    let root = "bytes copies files key missing new notes short skipped unchanged wanted";
+    let root = "bytes changed copies files key missing new notes replaced short skipped unchanged wanted";
     assert_eq!(fields(&put["roots"][0]).join(" "), root);
+    assert_eq!(fields(&node.json(&["ls"])).join(" "), "entries folders next");
+    node.file("t/g", "g");
+    node.ok(&["put", "t"]);
+    let folder = &node.json(&["ls"])["folders"][0];
+    assert_eq!(fields(folder).join(" "), "bytes files key modified");
+    assert_eq!(fields(&node.json(&["du"])).join(" "), "bytes files folders");
+    node.ok(&["rm", "-r", "-y", "t"]);
     let entry = "chunks conflicts here key kind mode modified size";
     assert_eq!(fields(&node.json(&["ls"])["entries"][0]).join(" "), entry);
     let place = node.json(&["where", "f"]);

@@ -9,11 +9,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use stash_api::files::{
     Entry, EvictDone, EvictRequest, Folder, GetDone, GetRequest, Holder, Kind, Listing, PutDone,
-    PutRequest, PutRoot, RmDone, RmRequest, Skipped, Where,
+    PutRequest, PutRoot, Replaced, RmDone, RmRequest, Skipped, Where,
 };
 use stash_vault::names::Names;
 use stash_vault::{
-    FileType, GetOptions, Key, Progress, PutError, PutOptions, PutReport, RemoveReport, Restore,
+    FileType, GetOptions, Key, NodeId, Progress, PutError, PutOptions, PutReport, RemoveReport, Restore,
     Vault, check_distinct,
 };
 
@@ -107,6 +107,8 @@ pub(super) async fn root(served: &Served, report: PutReport) -> PutRoot {
         files: report.files,
         bytes: report.bytes,
         new: report.new_records,
+        changed: report.changed,
+        replaced: replaced(served, report.replaced),
         unchanged: report.unchanged,
         skipped: report.skipped.into_iter().map(|(path, why)| skipped(&path, why)).collect(),
         notes: report.notes.into_iter().map(|(path, what)| skipped(&path, what)).collect(),
@@ -117,6 +119,16 @@ pub(super) async fn root(served: &Served, report: PutReport) -> PutRoot {
     }
 }
 
+fn replaced(served: &Served, replaced: Vec<(NodeId, u64)>) -> Vec<Replaced> {
+    let names = served.node.vault.as_ref().map(Vault::writer_names).unwrap_or_default();
+    let replaced = replaced.into_iter().map(|(node, files)| Replaced {
+        node_id: node.to_string(),
+        name: names.get(&node).cloned(),
+        files,
+    });
+    replaced.collect()
+}
+
 /// A root of which nothing is stored.
 fn unread(path: &Path, error: &PutError) -> PutRoot {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -125,6 +137,8 @@ fn unread(path: &Path, error: &PutError) -> PutRoot {
         files: 0,
         bytes: 0,
         new: 0,
+        changed: 0,
+        replaced: Vec::new(),
         unchanged: 0,
         skipped: vec![skipped(path, error.to_string())],
         notes: Vec::new(),

@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::Request;
 use hyper::body::Frame;
-use stash_api::files::{Missing, PutDone, PutRequest, PutRoot, object_path};
+use stash_api::files::{Missing, PutDone, PutRequest, PutRoot, Replaced, object_path};
 use stash_api::{Client, client};
 use stash_vault::Wait;
 use tokio::sync::oneshot;
@@ -20,7 +20,7 @@ use crate::cli::Put;
 use crate::error::{self, Class, Problem};
 use crate::output::{self, Output, short};
 use crate::progress::Bar;
-use crate::typed;
+use crate::typed::{self, quoted};
 
 /// Bytes read from stdin at once.
 const PIECE: usize = 256 * 1024;
@@ -31,6 +31,7 @@ const AFTER_THE_END: Duration = Duration::from_secs(600);
 
 pub(super) async fn run(context: &Context, put: Put) -> anyhow::Result<Finish> {
     let client = context.client()?;
+    let waits = put.wait != Wait::Local;
     let mut bar = Bar::new(context.output.bars(), "put");
     let done = if put.paths.iter().any(|path| path == Path::new("-")) {
         let [_] = &put.paths[..] else {
@@ -49,22 +50,29 @@ pub(super) async fn run(context: &Context, put: Put) -> anyhow::Result<Finish> {
         drop(bar);
         done
     };
-    report(&context.output, &done)?;
+    report(&context.output, &done, waits)?;
     Ok(finish(&done))
 }
 
 /// The path as the daemon can use it, whose working directory is another, and whose open files are.
 pub(super) fn absolute(path: &Path) -> Result<String, Problem> {
     typed::same_to_all(path)?;
-    let absolute: PathBuf = std::path::absolute(path)
-        .map_err(|e| Problem::usage(format!("{:?} is no path: {e}", path.display())))?;
+    let absolute: PathBuf = std::path::absolute(path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => Problem::usage("the working directory is not there any more"),
+        _ => Problem::usage(format!("{:?} is no path: {e}", path.display())),
+    })?;
     absolute.into_os_string().into_string().map_err(|raw| {
         Problem::usage(format!("the path {} is not UTF-8", raw.display()))
             .hint("pass the file through stdin: stash put - --as KEY < FILE")
     })
 }
 
-async fn from_stdin(client: &Client, key: &str, wait: Wait, bar: Bar) -> anyhow::Result<PutDone> {
+async fn from_stdin(
+    client: &Client,
+    key: &str,
+    wait: Wait,
+    bar: Bar,
+) -> anyhow::Result<PutDone> {
     // Dropped with the body, when the daemon has all of it.
     let (unsent, sent) = oneshot::channel::<()>();
     let pieces = ReaderStream::with_capacity(tokio::io::stdin(), PIECE).inspect_ok(move |piece| {
@@ -87,8 +95,8 @@ async fn from_stdin(client: &Client, key: &str, wait: Wait, bar: Bar) -> anyhow:
     }
 }
 
-/// Prints a line a root on stdout, and what is missing on stderr.
-fn report(output: &Output, done: &PutDone) -> anyhow::Result<()> {
+/// Prints a line a root on stdout, and what is missing on stderr. `waits`: for other members.
+fn report(output: &Output, done: &PutDone, waits: bool) -> anyhow::Result<()> {
     output.done(done, |done| {
         done.roots.iter().filter(|root| root.wanted > 0).map(|root| line(output, root)).collect()
     })?;
@@ -99,7 +107,15 @@ fn report(output: &Output, done: &PutDone) -> anyhow::Result<()> {
         for note in &root.notes {
             output.note(&format!("{}: {}", output::visible(&note.path), note.why));
         }
-        note_missing(output, &root.missing);
+        for replaced in &root.replaced {
+            output.note(&replaces(root, replaced));
+        }
+        if waits {
+            note_missing(output, &root.missing);
+        }
+    }
+    if done.roots.iter().any(|root| root.wanted == 1) {
+        output.note("this is no backup yet: add a machine with stash invite --role keeper");
     }
     if let Some(days) = done.confirmed_days.filter(|days| *days >= OLD_DAYS) {
         output.note(&format!(
@@ -110,21 +126,71 @@ fn report(output: &Output, done: &PutDone) -> anyhow::Result<()> {
 }
 
 fn line(output: &Output, root: &PutRoot) -> String {
-    let unchanged = if root.new == 0 && root.files > 0 { ", unchanged" } else { "" };
     format!(
-        "{}: {}, {}{unchanged}, stored on {} of {} nodes\n",
+        "{}: {}, {}, {}, {}\n",
         output.shown(&root.key),
         output::count(root.files, "file"),
         output::size(root.bytes),
-        root.copies,
-        root.wanted,
+        change(root),
+        stored(root.copies, root.wanted, &root.missing),
     )
 }
 
-/// Says which members do not have it yet.
+/// What was new in it, what changed, and what was there.
+fn change(root: &PutRoot) -> String {
+    let added = root.new.saturating_sub(root.changed);
+    let parts = [(added, "new"), (root.changed, "changed"), (root.unchanged, "unchanged")];
+    let parts: Vec<(u64, &str)> = parts.into_iter().filter(|(files, _)| *files > 0).collect();
+    match parts[..] {
+        [] => "nothing new".to_owned(),
+        [(_, word)] => word.to_owned(),
+        _ => parts
+            .iter()
+            .map(|(files, word)| format!("{files} {word}"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}
+
+/// On how many nodes it is. Where each lacks another part of it, more have each file than have all of them.
+pub(super) fn stored(copies: u64, wanted: u64, missing: &[Missing]) -> String {
+    let whole = wanted.saturating_sub(missing.len() as u64);
+    match (copies, wanted) {
+        (1, 1) => "stored on 1 of 1 nodes".to_owned(),
+        _ if whole < copies => {
+            format!("each stored on {copies} of {wanted} nodes at least, all of it on {whole}")
+        }
+        _ => format!("stored on {copies} of {wanted} nodes"),
+    }
+}
+
+/// A sentence about versions of others that were replaced.
+fn replaces(root: &PutRoot, replaced: &Replaced) -> String {
+    let by = replaced.name.as_deref().unwrap_or_else(|| short(&replaced.node_id));
+    let (key, by) = (output::visible(&root.key), output::visible(by));
+    let shown = quoted(&root.key);
+    match root.files {
+        1 => format!("{key}: replaces a version written by {by}; `stash history {shown}` has it"),
+        _ => {
+            let files = output::count(replaced.files, "file");
+            format!(
+                "{key}: replaces versions of {files} written by {by}; `stash history KEY` has them"
+            )
+        }
+    }
+}
+
+/// Says which members do not have all of it yet: those for one reason in one line.
 pub(super) fn note_missing(output: &Output, missing: &[Missing]) {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for Missing { node_id, why } in missing {
-        output.note(&format!("not on {}: {}", short(node_id), output::visible(why)));
+        match reasons.iter_mut().find(|(reason, _)| reason == why) {
+            Some((_, nodes)) => nodes.push(short(node_id)),
+            None => reasons.push((why, vec![short(node_id)])),
+        }
+    }
+    for (why, nodes) in reasons {
+        output.note(&format!("not all of it on {}: {}", nodes.join(", "), output::visible(why)));
     }
 }
 
@@ -150,6 +216,8 @@ mod tests {
             files: 20,
             bytes: 64 << 20,
             new,
+            changed: 0,
+            replaced: Vec::new(),
             unchanged: 20 - new,
             skipped: Vec::new(),
             notes: Vec::new(),
@@ -161,12 +229,39 @@ mod tests {
     }
 
     #[test]
-    fn a_root_is_one_line() {
+    fn a_root_is_one_line_that_says_what_was_new() {
         let output = Output::new(false, false);
         let full = line(&output, &root(20, 3, false));
-        assert_eq!(full, "Photos: 20 files, 64.0 MiB, stored on 3 of 3 nodes\n");
+        assert_eq!(full, "Photos: 20 files, 64.0 MiB, new, stored on 3 of 3 nodes\n");
         let again = line(&output, &root(0, 2, false));
         assert_eq!(again, "Photos: 20 files, 64.0 MiB, unchanged, stored on 2 of 3 nodes\n");
+        let some = PutRoot { changed: 2, ..root(5, 3, false) };
+        assert_eq!(change(&some), "3 new, 2 changed, 15 unchanged");
+    }
+
+    #[test]
+    fn what_is_said_of_copies_and_of_members_that_lack_some_goes_together() {
+        let missing = |count: usize| -> Vec<Missing> {
+            let one = |node: usize| Missing { node_id: node.to_string(), why: "away".into() };
+            (0..count).map(one).collect()
+        };
+        assert_eq!(stored(2, 4, &missing(2)), "stored on 2 of 4 nodes");
+        let parts = "each stored on 2 of 4 nodes at least, all of it on 1";
+        assert_eq!(stored(2, 4, &missing(3)), parts);
+        assert_eq!(stored(1, 1, &[]), "stored on 1 of 1 nodes");
+    }
+
+    #[test]
+    fn whose_version_was_replaced_is_said() {
+        let replaced = |name: Option<&str>, files| Replaced {
+            node_id: "0123456789abcdef".into(),
+            name: name.map(str::to_owned),
+            files,
+        };
+        let one = PutRoot { files: 1, ..root(1, 3, false) };
+        assert!(replaces(&one, &replaced(Some("lap2"), 1)).contains("a version written by lap2;"));
+        let tree = replaces(&root(5, 3, false), &replaced(None, 2));
+        assert!(tree.contains("versions of 2 files written by 0123456789;"), "{tree}");
     }
 
     #[test]

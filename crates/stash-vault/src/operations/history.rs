@@ -141,7 +141,9 @@ impl Vault {
         Ok(NamePage { names: entries.into_iter().flatten().collect(), next })
     }
 
-    pub(crate) fn writer_names(&self) -> BTreeMap<NodeId, String> {
+    /// The display names of all nodes that are members, or were, and have one.
+    #[must_use]
+    pub fn writer_names(&self) -> BTreeMap<NodeId, String> {
         let engine = &self.inner.engine;
         let removed = engine.removed().into_iter().map(|gone| (gone.node, gone.label));
         let members = engine.members().into_iter().map(|member| (member.node, member.label));

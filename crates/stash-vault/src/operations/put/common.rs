@@ -39,6 +39,13 @@ pub(super) async fn finish(
             done.unchanged.push(head.record);
         }
         head => {
+            if let Some(head) = head.as_ref().filter(|_| !directory) {
+                done.changed = 1;
+                let node = head.record.clear().dot.writer.node;
+                if node != session.inner.engine.node_id() {
+                    done.replaced.insert(node, 1);
+                }
+            }
             if let Some(head) = head.filter(|head| directory && !head.is_directory()) {
                 let path = PathBuf::from(head.meta.key.as_str());
                 let note = "the directory takes the place of a file, whose versions are kept";

@@ -40,6 +40,10 @@ pub struct PutReport {
     pub bytes: u64,
     /// Files and links for which a record was written.
     pub new_records: u64,
+    /// Of these, those that took the place of another version.
+    pub changed: u64,
+    /// How many of the versions that were replaced each other node had written.
+    pub replaced: Vec<(NodeId, u64)>,
     /// Files and links that were there already, equal in content and meta: nothing was written for them.
     pub unchanged: u64,
     /// What is missing, and why: names that are too long for a key, and files that cannot be read or

@@ -79,15 +79,12 @@ pub(super) struct Total {
 }
 
 impl Total {
-    pub(super) fn add(&mut self, done: Done) {
-        self.done.files += done.files;
-        self.done.bytes += done.bytes;
-        self.done.beside_new += done.beside_new;
-        self.done.beside_unchanged += done.beside_unchanged;
-        self.done.skipped.extend(done.skipped);
-        self.done.notes.extend(done.notes);
-        self.batches.add(done.writes, done.unchanged);
+    pub(super) fn add(&mut self, mut done: Done) {
+        let writes = std::mem::take(&mut done.writes);
+        self.batches.add(writes, std::mem::take(&mut done.unchanged));
+        self.done.absorb(done);
     }
+
     /// The report at the end, after [`Batches::finish`].
     pub(super) fn report(self, key: Key) -> PutReport {
         let Total { done, batches } = self;
@@ -97,6 +94,8 @@ impl Total {
             files: done.files,
             bytes: done.bytes,
             new_records: (tally.records - unchanged).saturating_sub(done.beside_new),
+            changed: done.changed,
+            replaced: done.replaced.into_iter().collect(),
             unchanged: unchanged.saturating_sub(done.beside_unchanged),
             skipped: done.skipped,
             notes: done.notes,

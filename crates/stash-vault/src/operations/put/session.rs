@@ -1,11 +1,12 @@
 //! The state that the parts of one put share, and the result that each gives back.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use stash_crypto::record::FileType;
-use stash_crypto::{Meta, Record};
+use stash_crypto::{Meta, NodeId, Record};
 use stash_server::{Upload, Write};
 
 use super::error::PutError;
@@ -38,6 +39,10 @@ pub(super) struct Done {
     pub(super) unchanged: Vec<Record>,
     /// Of these writes, those of no file and no link: of directories, and removals.
     pub(super) beside_new: u64,
+    /// Files and links whose write takes the place of a version.
+    pub(super) changed: u64,
+    /// Of these, those whose version another node wrote.
+    pub(super) replaced: BTreeMap<NodeId, u64>,
     /// Of these heads, those of directories.
     pub(super) beside_unchanged: u64,
     pub(super) skipped: Vec<(PathBuf, String)>,
@@ -57,6 +62,10 @@ impl Done {
         self.writes.extend(other.writes);
         self.unchanged.extend(other.unchanged);
         self.beside_new += other.beside_new;
+        self.changed += other.changed;
+        for (node, files) in other.replaced {
+            *self.replaced.entry(node).or_default() += files;
+        }
         self.beside_unchanged += other.beside_unchanged;
         self.skipped.extend(other.skipped);
         self.notes.extend(other.notes);
