@@ -24,6 +24,9 @@ pub struct Progress {
     pub bytes: u64,
     /// Bytes that there are to do; null while unknown.
     pub total_bytes: Option<u64>,
+    /// True while more may be found: then there are at least so many.
+    #[serde(default)]
+    pub growing: bool,
 }
 
 /// A line of an NDJSON answer: any number of `progress`, then exactly one of the others.
@@ -45,9 +48,9 @@ mod tests {
 
     #[test]
     fn events_are_objects_of_one_field() {
-        let progress = Progress { files: 1, bytes: 2, total_bytes: Some(3) };
+        let progress = Progress { files: 1, bytes: 2, total_bytes: Some(3), growing: true };
         let line = serde_json::to_string(&Event::<GetDone>::Progress(progress)).unwrap();
-        assert_eq!(line, r#"{"progress":{"files":1,"bytes":2,"total_bytes":3}}"#);
+        assert_eq!(line, r#"{"progress":{"files":1,"bytes":2,"total_bytes":3,"growing":true}}"#);
         let done =
             GetDone { files: 0, bytes: 0, outputs: Vec::new(), conflicts: 0, lacking: Vec::new() };
         let event = Event::Done(done);

@@ -106,7 +106,7 @@ async fn an_operation_is_followed_to_its_end() {
     let mut seen = Vec::new();
     let done = node.client().operate(&get(), |far| seen.push(far)).await.unwrap();
     assert_eq!(done.outputs, ["/b"]);
-    let far = |files, bytes, total_bytes| Progress { files, bytes, total_bytes };
+    let far = |files, bytes, total_bytes| Progress { files, bytes, total_bytes, growing: false };
     assert_eq!(seen, [far(0, 5, None), far(1, 7, Some(7))]);
 }
 

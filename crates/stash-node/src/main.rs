@@ -32,6 +32,9 @@ use stash_api::error::ErrorBody;
 use crate::error::Problem;
 
 fn main() -> ExitCode {
+    if let Some(answered) = commands::answer_shell() {
+        return answered;
+    }
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return misread(&error),

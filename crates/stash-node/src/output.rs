@@ -15,12 +15,16 @@ pub(crate) struct Output {
     json: bool,
     quiet: bool,
     terminal: bool,
+    colours: bool,
 }
 
 impl Output {
     /// Prints JSON documents if `json`, no notes if `quiet`.
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
-        Self { json, quiet, terminal: io::stdout().is_terminal() }
+        let terminal = io::stdout().is_terminal();
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self { json, quiet, terminal, colours: terminal && !set("NO_COLOR") && !dumb }
     }
 
     /// True if the result is to be JSON.
@@ -87,6 +91,15 @@ impl Output {
         !self.quiet
     }
 
+    /// A text with the words that call for somebody in red, where a terminal shows it and nobody has forbidden
+    /// colours: the first words of such lines.
+    pub(crate) fn marked(&self, text: String) -> String {
+        match self.colours {
+            true => text.lines().map(mark).collect(),
+            false => text,
+        }
+    }
+
     /// A key or path as it may be shown: on a terminal, control characters are made visible.
     pub(crate) fn shown(&self, text: &str) -> String {
         if self.terminal { visible(text) } else { text.to_owned() }
@@ -97,6 +110,20 @@ impl Output {
         if !self.quiet {
             say(text);
         }
+    }
+}
+
+/// Beginnings of lines that call for somebody.
+const CALLS: [&str; 6] = ["ALARM", "NOT HEALED", "NOT SAFE", "READ-ONLY", "AWAY", "FULL"];
+
+/// A line with its first words in bold red, if they call for somebody.
+fn mark(line: &str) -> String {
+    let call = CALLS
+        .iter()
+        .find(|call| line.strip_prefix(**call).is_some_and(|rest| rest.starts_with([' ', ':'])));
+    match call {
+        Some(call) => format!("\u{1b}[1;31m{call}\u{1b}[0m{}\n", &line[call.len()..]),
+        None => format!("{line}\n"),
     }
 }
 
@@ -357,6 +384,17 @@ mod tests {
         ] {
             assert_eq!(visible(seen), seen);
         }
+    }
+
+    #[test]
+    fn lines_that_call_for_somebody_are_marked_and_no_others() {
+        assert_eq!(mark("ALARM  a fork"), "\u{1b}[1;31mALARM\u{1b}[0m  a fork\n");
+        assert_eq!(mark("NOT HEALED: x"), "\u{1b}[1;31mNOT HEALED\u{1b}[0m: x\n");
+        for line in ["ALARMS  x", "name  ALARM", "FULLNESS", ""] {
+            assert_eq!(mark(line), format!("{line}\n"));
+        }
+        // Tests have no terminal.
+        assert_eq!(Output::new(false, false).marked("ALARM  x\n".into()), "ALARM  x\n");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod control;
 mod files;
 mod homes;
 mod lifecycle;
+mod listing;
 mod local_api;
 mod log;
 mod members;

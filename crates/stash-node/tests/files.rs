@@ -137,7 +137,8 @@ fn every_json_document_has_the_documented_fields() {
         names
     };
     let put = node.json(&["put", "f"]);
-    let root = "bytes changed copies files key missing new notes replaced short skipped unchanged wanted";
+    let root =
+        "bytes changed copies files key missing new notes replaced short skipped unchanged wanted";
     assert_eq!(fields(&put["roots"][0]).join(" "), root);
     assert_eq!(fields(&node.json(&["ls"])).join(" "), "entries folders next");
     node.file("t/g", "g");

@@ -24,7 +24,7 @@ fn version_and_completions_need_neither_home_nor_daemon() {
     assert_eq!(run(&["version"]), format!("stash {version}\n"));
     assert_eq!(run(&["version", "--json"]), format!("{{\"version\":\"{version}\"}}\n"));
     for shell in ["bash", "zsh", "fish"] {
-        assert!(run(&["completions", shell]).contains("invite"), "{shell}");
+        assert!(run(&["completions", shell]).contains("STASH_COMPLETE"), "{shell}");
     }
 }
 

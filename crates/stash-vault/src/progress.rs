@@ -1,7 +1,7 @@
 //! The progress of an operation, and the way to stop it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,18 @@ struct Counters {
     bytes: AtomicU64,
     total_files: AtomicU64,
     total_bytes: AtomicU64,
+    /// Walks that may still find something.
+    walks: AtomicUsize,
+}
+
+/// A walk that may still find something, until it is dropped.
+#[derive(Debug)]
+pub struct Walk(Arc<Counters>);
+
+impl Drop for Walk {
+    fn drop(&mut self) {
+        self.0.walks.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The counters at one moment. The totals grow while a tree is still being walked.
@@ -31,6 +43,8 @@ pub struct Snapshot {
     pub total_files: u64,
     /// Bytes found so far.
     pub total_bytes: u64,
+    /// True while more may be found.
+    pub growing: bool,
 }
 
 impl Progress {
@@ -66,6 +80,7 @@ impl Progress {
             bytes: read(&self.counters.bytes),
             total_files: read(&self.counters.total_files),
             total_bytes: read(&self.counters.total_bytes),
+            growing: self.counters.walks.load(Ordering::Relaxed) > 0,
         }
     }
 
@@ -89,6 +104,13 @@ impl Progress {
         }
     }
 
+    /// Begins a walk: until its end, the totals are not known.
+    #[must_use]
+    pub fn walks(&self) -> Walk {
+        self.counters.walks.fetch_add(1, Ordering::Relaxed);
+        Walk(Arc::clone(&self.counters))
+    }
+
     /// There is more to do.
     pub fn found(&self, files: u64, bytes: u64) {
         self.counters.total_files.fetch_add(files, Ordering::Relaxed);
@@ -102,5 +124,21 @@ impl Progress {
 
     pub(crate) fn finished(&self, files: u64) {
         self.counters.files.fetch_add(files, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_grow_as_long_as_any_walk_goes_on() {
+        let progress = Progress::new();
+        assert!(!progress.snapshot().growing);
+        let (first, second) = (progress.walks(), progress.clone().walks());
+        drop(first);
+        assert!(progress.snapshot().growing);
+        drop(second);
+        assert!(!progress.snapshot().growing);
     }
 }

@@ -13,8 +13,8 @@ use stash_api::files::{
 };
 use stash_vault::names::Names;
 use stash_vault::{
-    FileType, GetOptions, Key, NodeId, Progress, PutError, PutOptions, PutReport, RemoveReport, Restore,
-    Vault, check_distinct,
+    FileType, GetOptions, Key, NodeId, Progress, PutError, PutOptions, PutReport, RemoveReport,
+    Restore, Vault, check_distinct,
 };
 
 use super::answer::{self, Document, KeyOfPath, Parameters, here, number};
@@ -85,7 +85,11 @@ async fn put_roots(
     progress: &Progress,
 ) -> Result<PutDone, Problem> {
     let mut done = PutDone::default();
-    for path in paths {
+    let mut more = Some(progress.walks());
+    for (at, path) in paths.iter().enumerate() {
+        if at + 1 == paths.len() {
+            more.take();
+        }
         match vault.put_path(path, key.clone(), options, progress).await {
             Ok(report) => done.roots.push(root(served, report).await),
             Err(error) if skippable(&error) && paths.len() > 1 => {

@@ -126,7 +126,7 @@ impl<T> Running<T> {
     fn now(&self) -> api::Progress {
         let now = self.progress.snapshot();
         let total_bytes = (now.total_bytes > 0).then_some(now.total_bytes);
-        api::Progress { files: now.files, bytes: now.bytes, total_bytes }
+        api::Progress { files: now.files, bytes: now.bytes, total_bytes, growing: now.growing }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The work of each command.
 
+mod complete;
 mod config;
 mod context;
 mod detach;
@@ -19,7 +20,6 @@ mod up;
 mod upkeep;
 mod versions;
 
-use clap::CommandFactory;
 use serde::Serialize;
 
 use crate::cli::{Cli, Command, Config, ConfigCommand, Up};
@@ -27,13 +27,15 @@ use crate::config::{Arguments, unknown_variables};
 use crate::output::Output;
 use context::{Context, Finish, client_runtime, with_signals};
 
+pub(crate) use complete::answer as answer_shell;
+
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<Finish> {
     let Cli { global, command } = cli;
     let output = Output::new(global.json, global.quiet);
     let command = command.unwrap_or_else(|| Command::Up(Box::default()));
     if let Command::Completions(completions) = &command {
-        return complete(&output, completions.shell);
+        return complete::script(&output, completions.shell);
     }
     if let Command::Version = &command {
         return version(&output);
@@ -109,18 +111,10 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Finish>
         Command::Peer(peer) => members::change(context, peer.what).await,
         Command::Status => status::run(context).await,
         Command::Key(key) => key::run(context, key.what).await,
-        Command::Up(_)
-        | Command::Init(_)
-        | Command::Completions(_)
-        | Command::Version => unreachable!("these are no clients"),
+        Command::Up(_) | Command::Init(_) | Command::Completions(_) | Command::Version => {
+            unreachable!("these are no clients")
+        }
     }
-}
-
-fn complete(output: &Output, shell: clap_complete::Shell) -> anyhow::Result<Finish> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "stash", &mut script);
-    output.raw(&String::from_utf8(script)?)?;
-    Ok(Finish::Done)
 }
 
 /// `stash version --json`.

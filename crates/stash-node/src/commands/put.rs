@@ -71,7 +71,7 @@ async fn from_stdin(
     client: &Client,
     key: &str,
     wait: Wait,
-    bar: Bar,
+    mut bar: Bar,
 ) -> anyhow::Result<PutDone> {
     // Dropped with the body, when the daemon has all of it.
     let (unsent, sent) = oneshot::channel::<()>();

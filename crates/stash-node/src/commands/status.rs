@@ -16,9 +16,12 @@ use crate::zone::{local, local_or};
 pub(super) async fn run(context: &Context) -> anyhow::Result<Finish> {
     let status = context.client()?.get(&Status::route()).await?;
     let with_tasks = context.verbose > 0;
-    context.output.result(&status, |status| match with_tasks {
-        true => describe(status) + "\n" + &tasks(&status.tasks),
-        false => describe(status),
+    context.output.result(&status, |status| {
+        let text = context.output.marked(describe(status));
+        match with_tasks {
+            true => text + "\n" + &tasks(&status.tasks),
+            false => text,
+        }
     })?;
     Ok(Finish::Done)
 }
@@ -202,7 +205,10 @@ fn copies(repair: &RepairState) -> String {
         return if repair.running { "being counted" } else { "not counted yet" }.to_owned();
     };
     let none = if none > 0 { format!(", {none} with NONE") } else { String::new() };
-    format!("{more} records with three or more, {two} with two, {one} with one{none}; {}", local(last))
+    format!(
+        "{more} records with three or more, {two} with two, {one} with one{none}; {}",
+        local(last)
+    )
 }
 
 fn scrub(scrub: &ScrubState) -> String {
@@ -265,7 +271,10 @@ mod tests {
         };
         assert_eq!(ticket(&used), "0011223344 (keeper) used by attic (fd28a6950f)");
         let open = Ticket { used_by: None, used_by_name: None, state: "open".into(), ..used };
-        assert_eq!(ticket(&open), format!("0011223344 (keeper) open until {}", local("2026-11-30T00:00:00Z")));
+        assert_eq!(
+            ticket(&open),
+            format!("0011223344 (keeper) open until {}", local("2026-11-30T00:00:00Z"))
+        );
     }
 
     #[test]

@@ -59,7 +59,11 @@ pub(super) async fn put_path(
         Spare::of(&directory).map_err(|source| PutError::Source { path: directory, source })
     })
     .await?;
-    let walk = tokio::task::spawn_blocking(move || walk::walk(root, &spare, &walking, &out));
+    let more = progress.walks();
+    let walk = tokio::task::spawn_blocking(move || {
+        let _more = more;
+        walk::walk(root, &spare, &walking, &out)
+    });
     let batches = Batches::new(Arc::clone(&session));
     let finder = Finder { session, found, large: VecDeque::new(), open: true };
     let total = drive(finder, batches, options.jobs()).await?;
