@@ -307,6 +307,11 @@ fn a_disk_that_became_read_only_is_named_and_loses_nothing() {
     assert!(!output.status.success());
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(words.contains("Read-only file system"), "{words}");
+    let mut check = stash(home.path(), &home.path().join("data"));
+    let check = check.args(["check", "--read-data", "--json"]).output().unwrap();
+    assert_eq!(code(&check), 0, "{}", stderr(&check));
+    let done: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
+    assert_eq!((&done["sound"], &done["found"]), (&true.into(), &0.into()), "{done}");
     remount("rw");
     let node = Node::start_in(home, |_| {});
     assert_eq!(node.run(&["cat", "kept"]).stdout, noise(3, 200_000));

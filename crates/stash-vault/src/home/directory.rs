@@ -1,5 +1,6 @@
 //! A data directory with a stash in it, and reading its parts.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use stash_crypto::{Keyring, NodeId, Role, StashId};
@@ -61,6 +62,21 @@ pub(super) fn enter(directory: &Path) -> Result<Lock, HomeError> {
     let lock = Lock::take(directory).map_err(io)?.ok_or(locked)?;
     swap::finish(directory).map_err(io)?;
     Ok(lock)
+}
+
+/// The same for whoever only looks: on a file system that cannot be written, nothing is finished. `None` if it has
+/// no lock either, so that no node can ever have served it there.
+pub(super) fn enter_to_look(directory: &Path) -> Result<Option<Lock>, HomeError> {
+    match enter(directory) {
+        Err(HomeError::Io { source, .. }) if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+        }
+        entered => return entered.map(Some),
+    }
+    match Lock::take_unwritten(directory) {
+        Ok(None) => Err(HomeError::Locked { directory: directory.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        taken => taken.map_err(|source| HomeError::Io { path: directory.to_owned(), source }),
+    }
 }
 
 pub(super) fn read_keyring(

@@ -77,7 +77,16 @@ pub(crate) struct Lock {
 impl Lock {
     /// `None` if another process has it.
     pub(super) fn take(directory: &Path) -> io::Result<Option<Lock>> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Self::take_by(directory, OFlags::RDWR | OFlags::CREATE)
+    }
+
+    /// The same on a file system that cannot be written. An error where there is no lock.
+    pub(super) fn take_unwritten(directory: &Path) -> io::Result<Option<Lock>> {
+        Self::take_by(directory, OFlags::RDONLY)
+    }
+
+    fn take_by(directory: &Path, access: OFlags) -> io::Result<Option<Lock>> {
+        let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::open(directory.join("lock"), flags, PRIVATE)?);
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Lock { _file: file })),
@@ -126,7 +135,11 @@ mod tests {
         let first = Lock::take(dir.path()).unwrap();
         assert!(first.is_some());
         assert!(Lock::take(dir.path()).unwrap().is_none());
+        assert!(Lock::take_unwritten(dir.path()).unwrap().is_none());
         drop(first);
+        let looking = Lock::take_unwritten(dir.path()).unwrap();
+        assert!(looking.is_some() && Lock::take(dir.path()).unwrap().is_none());
+        drop(looking);
         assert!(Lock::take(dir.path()).unwrap().is_some());
     }
 }

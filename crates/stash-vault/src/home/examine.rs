@@ -6,7 +6,7 @@ use std::time::Duration;
 use stash_server::store::check::CheckReport;
 use stash_server::store::{CollectOptions, Options, RebuildReport, Store};
 
-use super::directory::{Home, enter, store_path};
+use super::directory::{Home, enter, enter_to_look, store_path};
 use super::error::HomeError;
 use super::opens::Opens;
 use crate::blocking::blocking;
@@ -39,7 +39,7 @@ impl Home {
     pub async fn examine(directory: &Path, read_data: bool) -> Result<Examined, HomeError> {
         let directory = directory.to_owned();
         blocking(move || {
-            let _lock = enter(&directory)?;
+            let _lock = enter_to_look(&directory)?;
             let options = Options { read_only: true, ..Options::default() };
             let store = Store::open(&store_path(&directory)?, &options)?;
             let opening = store.open_report().damage.clone();
