@@ -63,7 +63,7 @@ impl Hint for PutError {
             PutError::Name { .. } => Some("name it yourself with --as KEY".to_owned()),
             PutError::Lookup(error) => error.hint(),
             _ if self.class() == Class::Full => Some(
-                "make room: `stash gc --now`, `stash evict`, a higher quota, or a larger disk"
+                "make room: `stash gc --now`, `stash evict KEY`, a higher quota, or a larger disk"
                     .to_owned(),
             ),
             PutError::Length { .. } => Some("nothing was stored; send it again".to_owned()),
@@ -91,7 +91,7 @@ impl Hint for GetError {
             ),
             GetError::Exists { .. } => Some("add --overwrite, or name another output".to_owned()),
             GetError::IsTree { .. } => Some("`stash ls KEY` shows what lies in it".to_owned()),
-            GetError::IsLink { .. } => Some("write it out with `stash get`".to_owned()),
+            GetError::IsLink { .. } => Some("write it out with `stash get KEY`".to_owned()),
             GetError::IsDirectory { .. } => Some("name the file itself with -o".to_owned()),
             GetError::NoOutput => Some("add -o DIRECTORY".to_owned()),
             GetError::Unsafe { .. } => Some("write into a fresh directory with -o".to_owned()),
@@ -154,7 +154,7 @@ impl Hint for RewriteError {
                 Some("connect the other members: `stash peers` shows who is there".to_owned())
             }
             RewriteError::NotKept { .. } => {
-                Some("make room: `stash gc --now`, `stash evict`, or a higher quota".to_owned())
+                Some("make room: `stash gc --now`, `stash evict KEY`, or a higher quota".to_owned())
             }
             RewriteError::Moved { .. } => {
                 Some("`stash history KEY` shows what came in; then try again".to_owned())
@@ -213,7 +213,9 @@ impl Hint for HomeError {
                     .to_owned()
             }
             HomeError::KeyringMissing { .. } => {
-                "restore it from a backup, or recover into a new directory".to_owned()
+                "restore it from a backup; without one, recover into a new directory: `stash init --recover \
+                 FILE`"
+                    .to_owned()
             }
             HomeError::Exposed { .. } => {
                 "put it on a file system that keeps modes, mount this one for its owner alone (umask=077, \
@@ -238,12 +240,12 @@ impl Hint for JoinError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             JoinError::Expired => {
-                "ask for a new ticket: `stash invite` on the founding node".to_owned()
+                "ask for a new ticket: `stash invite --role ROLE` on the founding node".to_owned()
             }
             JoinError::NoAnswer(_) => {
                 "check that the inviting node runs and that its address can be reached from here; if so, \
                  the ticket was used by another node, has expired or was taken back: `stash status` on the \
-                 inviting node says who used it, and `stash invite` there makes a new one"
+                 inviting node says who used it, and `stash invite --role ROLE` there makes a new one"
                     .to_owned()
             }
             JoinError::Name(_) => "a display name has at most 64 bytes".to_owned(),
@@ -309,7 +311,7 @@ impl Hint for InviteError {
 impl Hint for RevokeError {
     fn hint(&self) -> Option<String> {
         match self {
-            RevokeError::Used { .. } => Some("stash peer remove".to_owned()),
+            RevokeError::Used { .. } => Some("to shut it out: `stash peer remove NAME`".to_owned()),
             RevokeError::NotFounder => Some("ask for it on the founding node".to_owned()),
             _ => None,
         }

@@ -11,6 +11,7 @@ mod bad_input;
 mod common;
 mod control;
 mod files;
+mod hints;
 mod homes;
 mod lifecycle;
 mod listing;

@@ -22,7 +22,7 @@ use super::tickets;
 use super::upkeep::moment;
 use crate::daemon::{Daemon, Place, Served, home};
 use crate::error::{Class, Problem};
-use crate::output::{full_sentence, time};
+use crate::output::{full_sentence, short, time};
 
 /// Digits of a node id that name a member, at least.
 const ID_DIGITS: usize = 8;
@@ -104,6 +104,7 @@ pub(super) async fn remove(
 ) -> Result<Json<PeerChanged>, Problem> {
     let served = daemon.served()?;
     let member = named(&served, &request.peer)?;
+    founding(&served, "remove a member")?;
     vouched(&served, request.alone);
     let changed = served.node.engine.remove_member(member.node).await?;
     let open_tickets = tickets::open(&served).await;
@@ -118,6 +119,7 @@ pub(super) async fn role(
     let served = daemon.served()?;
     let role = parse_role(&request.role)?;
     let member = named(&served, &request.peer)?;
+    founding(&served, "change a role")?;
     vouched(&served, request.alone);
     let changed = served.node.engine.set_role(member.node, role).await?;
     Ok(Json(report(&served, &member, Some(role), &changed)))
@@ -129,6 +131,23 @@ fn vouched(served: &Served, alone: bool) {
         tracing::warn!("changes among members are signed without having met another one, as asked");
         served.node.engine.vouch();
     }
+}
+
+/// Refuses what only the founding node can do, and names that node.
+fn founding(served: &Served, what: &str) -> Result<(), Problem> {
+    if served.node.is_founder() {
+        return Ok(());
+    }
+    let message =
+        format!("only the node that founded the stash can {what}: it alone holds the root secret");
+    let problem = Problem::new(Class::Refused, message);
+    // Members are listed in the order of their admission.
+    let Some(first) = served.node.engine.members().into_iter().next() else { return Err(problem) };
+    let id = first.node.to_string();
+    let name = served.display_name(&first);
+    let who = name.map_or_else(|| short(&id).to_owned(), |name| format!("{name} ({})", short(&id)));
+    Err(problem
+        .hint(format!("ask for it on {who}, unless the stash was recovered elsewhere since")))
 }
 
 fn parse_role(word: &str) -> Result<Role, Problem> {
@@ -180,6 +199,7 @@ pub(super) async fn invite(
     if lifetime.is_zero() || lifetime > LIFETIME_MAX {
         return Err(Problem::usage("a ticket lives for 1 second to 30 days"));
     }
+    founding(&served, "invite")?;
     vouched(&served, request.alone);
     let ticket = served.node.engine.invite(role, lifetime).await?;
     let expires = i64::try_from(ticket.expires).unwrap_or(i64::MAX);

@@ -43,7 +43,7 @@ pub(super) async fn join(context: &Context, join: Join) -> anyhow::Result<Finish
     let text = if join.ticket == "-" { from_stdin().await? } else { join.ticket };
     let ticket: Ticket = text.trim().parse().map_err(|e| {
         Problem::usage(format!("this is not a whole ticket: {e}"))
-            .hint("compare it with what stash invite printed")
+            .hint("compare it with what the inviting node printed")
     })?;
     let client = context.client()?;
     let settings = &context.settings;

@@ -99,7 +99,7 @@ fn twice(node: &NodeId, last: Option<NodeId>) -> String {
     let last = last.map(|last| last.short()).unwrap_or_default();
     format!(
         "node {} runs, and {last} took its place by the recovery text: both hold the root secret, and the \
-         member log parts if both change members. Stop one for good and remove it: stash peer remove",
+         member log parts if both change members. Stop one for good and remove it: stash peer remove NAME",
         node.short(),
     )
 }
