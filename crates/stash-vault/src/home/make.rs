@@ -99,6 +99,8 @@ pub(super) fn check_replaceable(directory: &Path) -> Result<(), HomeError> {
         return Ok(());
     }
     let store = open_store(directory)?;
+    // Or the next start would take the store for another one than the node has left.
+    Opens::note(directory, &store)?;
     match store.stats().records {
         0 => Ok(()),
         records => Err(HomeError::HasRecords { directory: directory.to_owned(), records }),
@@ -230,4 +232,24 @@ pub(super) fn replace_lost_store(directory: &Path, keyring: &Keyring) -> Result<
 
 pub(super) fn absolute(directory: &Path) -> PathBuf {
     std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_was_only_looked_into_is_still_the_one_that_its_node_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        Home::init(&data, InitOptions::default()).unwrap();
+        check_replaceable(&data).unwrap();
+        let store = open_store(&data).unwrap();
+        assert_eq!(Opens::note(&data, &store).unwrap(), None);
+        // One that is in doubt stays so.
+        drop(store);
+        std::fs::remove_file(data.join("opens")).unwrap();
+        check_replaceable(&data).unwrap();
+        assert!(Opens::note(&data, &open_store(&data).unwrap()).unwrap().is_some());
+    }
 }
