@@ -2,18 +2,20 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use stash_vault::{Role, Wait};
 
 use crate::units::{Percent, Place, Size, Span, Speeds, seconds};
 
 mod founding;
+mod names;
+mod words;
 
 pub(crate) use founding::{Init, Tickets, TicketsCommand};
+pub(crate) use names::{Du, Find, History, Ls, Rm};
+use words::{ROLES, WAITS, words};
 
 /// Your files, encrypted, in several copies on machines of people you know.
 ///
@@ -258,66 +260,6 @@ pub(crate) struct Cat {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Ls {
-    /// Mode, size, time, and where the bytes are
-    #[arg(short, long)]
-    pub(crate) long: bool,
-    /// All that lies below, and not only one level of it
-    #[arg(short = 'R', long)]
-    pub(crate) recursive: bool,
-    /// Files with concurrent versions, and all of these
-    #[arg(long, conflicts_with_all = ["deleted", "versions"])]
-    pub(crate) conflicts: bool,
-    /// Removed files that can be brought back, and when they were removed
-    #[arg(long, conflicts_with = "versions")]
-    pub(crate) deleted: bool,
-    /// Every name with its versions, removed ones included
-    #[arg(long)]
-    pub(crate) versions: bool,
-    /// Only this key, and what lies under it
-    pub(crate) prefix: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Du {
-    /// Folders of so many levels
-    #[arg(short, long, value_name = "LEVELS", default_value_t = 1)]
-    pub(crate) depth: u8,
-    /// Only below this key
-    pub(crate) prefix: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Find {
-    /// Whose name is like this: `*` and `?`, `[a-z]` for one of these; with a `/`, the path below the prefix
-    #[arg(long, value_name = "PATTERN")]
-    pub(crate) name: Option<String>,
-    /// Of this size or more, as in `100 MiB`
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) larger: Option<Size>,
-    /// Of this size or less
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) smaller: Option<Size>,
-    /// Changed within this time, as in `7d`
-    #[arg(long, value_name = "TIME")]
-    pub(crate) newer: Option<Span>,
-    /// Not changed within this time
-    #[arg(long, value_name = "TIME")]
-    pub(crate) older: Option<Span>,
-    /// Mode, size, time, and where the bytes are
-    #[arg(short, long)]
-    pub(crate) long: bool,
-    /// Only below this key
-    pub(crate) prefix: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct History {
-    /// The key
-    pub(crate) key: String,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Undelete {
     /// The key
     pub(crate) key: String,
@@ -341,27 +283,6 @@ pub(crate) struct Resolve {
     #[arg(long, value_name = "PATH", group = "what")]
     pub(crate) file: Option<PathBuf>,
     /// Return once this many members have stored it
-    #[arg(long, default_value = "quorum", value_parser = words::<Wait>(WAITS))]
-    pub(crate) wait: Wait,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Rm {
-    /// The key
-    pub(crate) key: String,
-    /// Everything below the key
-    #[arg(short, long)]
-    pub(crate) recursive: bool,
-    /// With all versions and for good; also of a key that was removed before
-    #[arg(long)]
-    pub(crate) purge: bool,
-    /// Remove nothing unless there are so many files; a purge of more than 100 needs it, or asks
-    #[arg(long, value_name = "COUNT", requires = "recursive")]
-    pub(crate) expect: Option<u64>,
-    /// Do not ask
-    #[arg(short, long)]
-    pub(crate) yes: bool,
-    /// Return once this many members know
     #[arg(long, default_value = "quorum", value_parser = words::<Wait>(WAITS))]
     pub(crate) wait: Wait,
 }
@@ -518,30 +439,6 @@ pub(crate) enum ConfigCommand {
 pub(crate) struct Completions {
     /// The shell
     pub(crate) shell: clap_complete::Shell,
-}
-
-/// Numbers of members that must have a thing stored before the command returns, each with its help.
-const WAITS: &[[&str; 2]] = &[
-    ["local", "This node"],
-    ["one", "One other member"],
-    ["quorum", "Half of the members, and one"],
-    ["all", "Every member"],
-];
-
-/// The roles of a member, each with its help.
-const ROLES: &[[&str; 2]] = &[
-    ["owner", "Reads and writes"],
-    ["reader", "Reads"],
-    ["keeper", "Stores, and can read neither names nor contents"],
-];
-
-/// A parser of these words, shown with their help, as the type that they stand for.
-fn words<T>(words: &[[&'static str; 2]]) -> impl TypedValueParser<Value = T>
-where
-    T: FromStr<Err: std::error::Error + Send + Sync> + Clone + Send + Sync + 'static,
-{
-    let words = words.iter().map(|[word, help]| PossibleValue::new(*word).help(*help));
-    PossibleValuesParser::new(words).try_map(|word| word.parse::<T>())
 }
 
 /// An address, with its port or without.
