@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Problem;
+use crate::error::{Code, Problem};
 use crate::operation::Operation;
 use crate::route::{Get, key_path, query_value};
 
@@ -128,6 +128,10 @@ pub struct GetRequest {
     /// Another version than the head: its first 12 to 64 digits.
     #[serde(default)]
     pub version: Option<String>,
+    /// The umask of the client: permission bits that directories do not get which no record describes.
+    /// That of the node counts as well.
+    #[serde(default)]
+    pub umask: Option<u32>,
 }
 
 /// What a get gives back beside content, mode and time. What is left out is false.
@@ -149,8 +153,8 @@ impl Operation for GetRequest {
     type Done = GetDone;
 }
 
-/// The end of a get.
-#[derive(Debug, Serialize, Deserialize)]
+/// The end of a get. One file that does not come back is an error; of a tree, what did is written.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct GetDone {
     /// Files and links written.
     pub files: u64,
@@ -162,6 +166,29 @@ pub struct GetDone {
     pub conflicts: u64,
     /// What some of them lack of what was asked for, the first hundred.
     pub lacking: Vec<Skipped>,
+    /// How many more lack something.
+    #[serde(default)]
+    pub lacking_more: u64,
+    /// Those of a tree that did not come back, a hundred of them.
+    #[serde(default)]
+    pub failed: Vec<Failed>,
+    /// How many more did not.
+    #[serde(default)]
+    pub failed_more: u64,
+    /// The class of all that did not come back; null if all did.
+    #[serde(default)]
+    pub code: Option<Code>,
+}
+
+/// A file, link or directory that did not come back.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Failed {
+    /// Its key.
+    pub key: String,
+    /// The class of the error.
+    pub code: Code,
+    /// A sentence.
+    pub why: String,
 }
 
 /// `GET /v1/ls`, and `GET /v1/find`.

@@ -51,13 +51,13 @@ mod tests {
         let progress = Progress { files: 1, bytes: 2, total_bytes: Some(3), growing: true };
         let line = serde_json::to_string(&Event::<GetDone>::Progress(progress)).unwrap();
         assert_eq!(line, r#"{"progress":{"files":1,"bytes":2,"total_bytes":3,"growing":true}}"#);
-        let done =
-            GetDone { files: 0, bytes: 0, outputs: Vec::new(), conflicts: 0, lacking: Vec::new() };
+        let done = GetDone::default();
         let event = Event::Done(done);
         let line = serde_json::to_string(&event).unwrap();
         assert_eq!(
             line,
-            r#"{"done":{"files":0,"bytes":0,"outputs":[],"conflicts":0,"lacking":[]}}"#
+            "{\"done\":{\"files\":0,\"bytes\":0,\"outputs\":[],\"conflicts\":0,\"lacking\":[],\"lacking_more\":0,\
+             \"failed\":[],\"failed_more\":0,\"code\":null}}"
         );
     }
 }

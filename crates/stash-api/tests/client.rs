@@ -72,6 +72,7 @@ fn get() -> GetRequest {
         restore: Restore::default(),
         keep: true,
         version: None,
+        umask: None,
     }
 }
 

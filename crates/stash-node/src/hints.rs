@@ -76,12 +76,16 @@ impl Hint for GetError {
     fn hint(&self) -> Option<String> {
         match self {
             GetError::Lookup(error) => error.hint(),
-            GetError::Fetch(FetchError::Here { .. })
+            GetError::Fetch { source: FetchError::Here { .. }, .. }
             | GetError::OldVersion { source: FetchError::Here { .. }, .. } => Some(
                 "look at the disk of the data directory; `stash where KEY` shows who else holds it"
                     .to_owned(),
             ),
-            GetError::Fetch(_) => {
+            GetError::Fetch { source: FetchError::Damaged { .. }, .. } => Some(
+                "connect a member that has it whole (`stash where KEY`), or put the file again"
+                    .to_owned(),
+            ),
+            GetError::Fetch { .. } => {
                 Some("`stash where KEY` shows who holds it; connect one of them".to_owned())
             }
             GetError::OldVersion { .. } => Some(
@@ -92,6 +96,9 @@ impl Hint for GetError {
             GetError::Exists { .. } => Some("add --overwrite, or name another output".to_owned()),
             GetError::IsTree { .. } => Some("`stash ls KEY` shows what lies in it".to_owned()),
             GetError::IsLink { .. } => Some("write it out with `stash get KEY`".to_owned()),
+            GetError::Occupied { .. } => {
+                Some("name another output with -o; `-o -` writes a file to stdout".to_owned())
+            }
             GetError::IsDirectory { .. } => Some("name the file itself with -o".to_owned()),
             GetError::NoOutput => Some("add -o DIRECTORY".to_owned()),
             GetError::Unsafe { .. } => Some("write into a fresh directory with -o".to_owned()),

@@ -69,7 +69,7 @@ pub use model::retention::Retention;
 pub use model::version::Here;
 pub use model::version_id::VersionId;
 pub use operations::evict::EvictReport;
-pub use operations::get::{GetError, GetOptions, GetReport, Reading, Restore};
+pub use operations::get::{Failure, GetError, GetOptions, GetReport, Reading, Restore};
 pub use operations::list::Entry;
 pub use operations::put::per_process::is_per_process;
 pub use operations::put::{PutError, PutOptions, PutReport, check_distinct};

@@ -14,6 +14,7 @@ mod members;
 mod put;
 mod recovery;
 mod removal;
+mod restore;
 mod restored;
 mod round_trip;
 mod trees;

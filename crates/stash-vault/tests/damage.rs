@@ -54,7 +54,9 @@ async fn a_damaged_chunk_that_nobody_else_has_ends_the_read_with_an_error() {
     let out = place.path("out/file");
     std::fs::create_dir(out.parent().unwrap()).unwrap();
     let error = vault.get_path("file", Some(&out), GetOptions::default(), &Progress::new()).await;
-    assert_eq!(error.unwrap_err().class(), Class::Temporary);
+    let error = error.unwrap_err();
+    assert_eq!(error.class(), Class::Integrity, "damaged, and not only out of reach");
+    assert!(error.to_string().contains("'file'"), "{error}");
     assert!(files(out.parent().unwrap()).is_empty(), "not even a temporary file");
     close(node).await;
 }

@@ -8,13 +8,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use stash_api::files::{
-    Entry, EvictDone, EvictRequest, Folder, GetDone, GetRequest, Holder, Kind, Listing, PutDone,
-    PutRequest, PutRoot, Replaced, RmDone, RmRequest, Skipped, Where,
+    Entry, EvictDone, EvictRequest, Failed, Folder, GetDone, GetRequest, Holder, Kind, Listing,
+    PutDone, PutRequest, PutRoot, Replaced, RmDone, RmRequest, Skipped, Where,
 };
 use stash_vault::names::Names;
 use stash_vault::{
-    FileType, GetOptions, Key, NodeId, Progress, PutError, PutOptions, PutReport, RemoveReport,
-    Restore, Vault, check_distinct,
+    Failure, FileType, GetOptions, GetReport, Key, NodeId, Progress, PutError, PutOptions,
+    PutReport, RemoveReport, Restore, Vault, check_distinct,
 };
 
 use super::answer::{self, Document, KeyOfPath, Parameters, here, number};
@@ -23,7 +23,7 @@ use super::node::days_since;
 use super::paths::{absolute, same_to_all};
 use super::{operation, versions};
 use crate::daemon::{Daemon, Served};
-use crate::error::{Class, Problem};
+use crate::error::{Class, Problem, code};
 use crate::hints::Hint as _;
 use crate::output::{count, time};
 use crate::typed;
@@ -166,23 +166,36 @@ pub(super) async fn get(
     let vault = served.vault()?;
     let [output] = same_to_all([absolute(&request.output)?]).await?;
     let version = request.version.as_deref().map(answer::version).transpose()?;
-    let GetRequest { overwrite, restore, keep, .. } = request;
+    let GetRequest { overwrite, restore, keep, umask, .. } = request;
     let stash_api::files::Restore { owner, acl, xattr, privileged } = restore;
     let restore = Restore { owner, acl, xattr, privileged };
-    let options = GetOptions { overwrite, restore, keep, version };
+    let options = GetOptions { overwrite, restore, keep, version, umask };
     operation::run(served.place(), |progress| async move {
         let report = vault.get_path(&request.key, Some(&output), options, &progress).await;
         let report = answer::found(&vault, &request.key, report).await?;
-        let outputs = report.outputs.iter().map(|path| path.display().to_string());
-        Ok(GetDone {
-            files: report.files,
-            bytes: report.bytes,
-            outputs: outputs.collect(),
-            conflicts: report.conflicts,
-            lacking: report.lacking.into_iter().map(|(path, what)| skipped(&path, what)).collect(),
-        })
+        Ok(got(report))
     })
     .await
+}
+
+fn got(report: GetReport) -> GetDone {
+    let code = report.class().map(code);
+    let more = |all: u64, named: usize| all - number(named);
+    GetDone {
+        files: report.files,
+        bytes: report.bytes,
+        outputs: report.outputs.iter().map(|path| path.display().to_string()).collect(),
+        conflicts: report.conflicts,
+        lacking_more: more(report.lacks, report.lacking.len()),
+        lacking: report.lacking.into_iter().map(|(path, what)| skipped(&path, what)).collect(),
+        failed_more: more(report.failed, report.failures.len()),
+        failed: report.failures.into_iter().map(failed).collect(),
+        code,
+    }
+}
+
+fn failed(failure: Failure) -> Failed {
+    Failed { key: failure.key.to_string(), code: code(failure.class), why: failure.why }
 }
 
 /// The query of a listing.

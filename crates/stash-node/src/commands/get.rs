@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use http_body_util::BodyExt;
 use hyper::{Request, Response, StatusCode, body::Incoming, header};
-use stash_api::files::{CONFLICTS, GetRequest, Restore, object_path};
+use stash_api::files::{CONFLICTS, GetDone, GetRequest, Restore, object_path};
 use stash_api::route::query_value;
 use stash_api::{Client, client};
 use tokio::io::AsyncWriteExt;
@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use super::context::{Context, Finish};
 use super::put::absolute;
 use crate::cli::{Cat, Get};
-use crate::error::{self, Class, Problem};
+use crate::error::{self, Class, Problem, class};
 use crate::output::{self, Output};
 use crate::progress::Bar;
 use crate::range::Range;
@@ -40,6 +40,7 @@ pub(super) async fn run(context: &Context, get: Get) -> anyhow::Result<Finish> {
         },
         keep: !get.no_keep,
         version: get.version,
+        umask: Some(umask()),
     };
     let mut bar = Bar::new(context.output.bars(), "get");
     let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
@@ -52,10 +53,37 @@ pub(super) async fn run(context: &Context, get: Get) -> anyhow::Result<Finish> {
     if done.conflicts > 0 {
         warn(&context.output, &key, done.conflicts, done.files > 1);
     }
+    name_missing(&context.output, &done);
+    Ok(done.code.map_or(Finish::Done, |code| Finish::With(class(code))))
+}
+
+/// Names what did not come back, and what came back without all that was asked for.
+fn name_missing(output: &Output, done: &GetDone) {
+    let more = |count: u64, what: &str| {
+        if count > 0 {
+            output.note(&format!("and {count} more {what}"));
+        }
+    };
     for lacking in &done.lacking {
-        context.output.note(&format!("{}: {}", output::visible(&lacking.path), lacking.why));
+        output.note(&format!("{}: {}", output::visible(&lacking.path), output::visible(&lacking.why)));
     }
-    Ok(if done.lacking.is_empty() { Finish::Done } else { Finish::With(Class::Unreadable) })
+    more(done.lacking_more, "lack something");
+    for failed in &done.failed {
+        output.note(&format!(
+            "not back: {}: {}",
+            output::visible(&failed.key),
+            output::visible(&failed.why)
+        ));
+    }
+    more(done.failed_more, "did not come back");
+}
+
+/// The permission bits that new directories of this process do not get. It has one thread yet, so that
+/// nobody meets the other mask.
+fn umask() -> u32 {
+    let mask = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    rustix::process::umask(mask);
+    mask.as_raw_mode()
 }
 
 /// Says that what was read is not all that there is. `tree`: of so many files, not versions.

@@ -110,6 +110,11 @@ impl DamageList {
         new
     }
 
+    /// True if it was found damaged here, and is not healed.
+    pub(crate) fn is_known(&self, damage: &Damage) -> bool {
+        lock(&self.open).contains_key(damage)
+    }
+
     /// A member has come that may have what is damaged here, or a record that covers it.
     pub(crate) fn look_again(&self) {
         if self.counts().2 > 0 {

@@ -25,6 +25,7 @@ use crate::ledger::{self, Chunks, at};
 use crate::lock::lock;
 use crate::rpc::AskError;
 use crate::transfer::Transfer;
+use crate::transfer::damage::Damage;
 use crate::transfer::local::read_local;
 use crate::transfer::sources::{Answer, patience};
 use receive::{fill, receive, request};
@@ -64,6 +65,14 @@ pub enum FetchError {
     /// No reachable member has the chunk whole.
     #[error("chunk {} is not here, and {}", .address.short(), who(.tried))]
     Missing {
+        /// The chunk.
+        address: Address,
+        /// The members asked, and their answers.
+        tried: Vec<(NodeId, String)>,
+    },
+    /// The chunk is damaged here, and no reachable member has it whole.
+    #[error("chunk {} is damaged here, and {}", .address.short(), who(.tried))]
+    Damaged {
         /// The chunk.
         address: Address,
         /// The members asked, and their answers.
@@ -266,6 +275,11 @@ async fn one(
             let buffer = match (fetched, fault) {
                 (Err(FetchError::Missing { address, tried }), Some(fault)) => {
                     return Err(fault_here(address, fault, tried));
+                }
+                (Err(FetchError::Missing { address, tried }), None)
+                    if transfer.damage.is_known(&Damage::Chunk(address)) =>
+                {
+                    return Err(FetchError::Damaged { address, tried });
                 }
                 (fetched, _) => fetched?,
             };

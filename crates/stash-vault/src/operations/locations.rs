@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use stash_crypto::{Key, NodeId, Role};
-use stash_server::FetchError;
 
 use crate::operations::get::GetError;
 use crate::vault::Vault;
@@ -79,7 +78,8 @@ impl Vault {
             return Err(GetError::IsTree { key: key.clone() });
         }
         let manifest = &head.record.clear().manifest;
-        let refs = self.inner.chunks(manifest).await.map_err(|e: FetchError| GetError::from(e))?;
+        let unfetched = |source| GetError::Fetch { key: key.clone(), source };
+        let refs = self.inner.chunks(manifest).await.map_err(unfetched)?;
         let addresses: Vec<_> = refs.iter().map(|chunk| chunk.address).collect();
         let answers: HashMap<_, _> =
             self.inner.engine.locate(&addresses).await.into_iter().collect();

@@ -8,9 +8,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use stash_vault::crypto::RecoveryText;
+use stash_vault::crypto::{
+    Clear, Keyring, Manifest, Meta, RecordDraft, RecordKind, RecoveryText,
+};
+use stash_vault::server::{Position, Write};
 use stash_vault::{
-    GetOptions, Home, InitOptions, JoinOptions, Node, Progress, PutOptions, PutReport,
+    GetOptions, Home, InitOptions, JoinOptions, Key, Node, Progress, PutOptions, PutReport,
     RecoverOptions, Role, RunOptions, Vault, Wait,
 };
 use tempfile::TempDir;
@@ -147,6 +150,36 @@ pub(crate) async fn put(node: &Node, path: &Path) -> PutReport {
 pub(crate) async fn get(node: &Node, name: &str, output: &Path) -> stash_vault::GetReport {
     let options = GetOptions::default();
     vault(node).get_path(name, Some(output), options, &Progress::new()).await.unwrap()
+}
+
+/// Writes a version with the founder's keys, as an owner whose program keeps to none of our rules.
+pub(crate) async fn forge(place: &Place, node: &Node, key: &str, change: impl FnOnce(&mut Meta)) {
+    let keyring = std::fs::read(place.path("founder/keyring")).unwrap();
+    let keyring = Keyring::decode(&keyring, None).unwrap();
+    let key = Key::new(key).unwrap();
+    let name = vault(node).name_id(&key);
+    let mut meta = Meta::new(key, 4);
+    meta.inline = Some(b"evil".to_vec());
+    meta.mode = Some(0o644);
+    change(&mut meta);
+    meta.size = meta.inline.as_ref().map_or(meta.size, |bytes| bytes.len() as u64);
+    let meta_keys = keyring.read[0].meta_keys();
+    let draft = move |at: Position| {
+        let clear = Clear {
+            stash: at.stash,
+            kind: RecordKind::Put,
+            name,
+            dot: at.dot,
+            previous: at.previous,
+            height: at.height,
+            epoch: 0,
+            seen: at.seen,
+            manifest: Manifest::EMPTY,
+        };
+        RecordDraft { clear, meta: Some(meta.clone()) }.sign(keyring.node.signer(), &meta_keys)
+    };
+    let upload = node.engine.upload(Wait::Local);
+    upload.commit(vec![Write { name, draft: Box::new(draft) }]).await.unwrap();
 }
 
 /// Bytes that no compressor or deduplicator makes smaller; every seed gives others.

@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{
-    AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chownat, fchmod, fchown,
-    fremovexattr, fsetxattr, futimens, utimensat,
+    AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chownat, fchmod,
+    fchown, fremovexattr, fsetxattr, futimens, utimensat,
 };
 use rustix::io::Errno;
 use stash_crypto::Meta;
@@ -145,6 +145,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use rustix::fs::fgetxattr;
+
     use stash_crypto::Key;
 
     const ALL: Restore = Restore { owner: true, acl: true, xattr: true, privileged: true };

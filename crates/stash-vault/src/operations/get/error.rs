@@ -1,5 +1,6 @@
 //! Errors of a get.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use stash_crypto::chunk::OpenError;
@@ -12,15 +13,21 @@ use crate::faults;
 use crate::lookup::LookupError;
 use crate::model::version_id::VersionId;
 
-/// Why a file did not come back. No part of it is visible under its name.
+/// Why a file did not come back. No part of it is visible under its name. Of a tree, what was written before
+/// stays.
 #[derive(Debug, Error)]
 pub enum GetError {
     /// No such file.
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// A chunk is neither here nor with any reachable member.
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
+    /// A chunk is neither here nor with any reachable member, or is damaged everywhere.
+    #[error("the bytes of '{key}' are not to be had: {source}")]
+    Fetch {
+        /// The file.
+        key: Key,
+        /// The missing part.
+        source: FetchError,
+    },
     /// The same of a version that is not the head: its bytes may be nowhere any more.
     #[error(
         "the bytes of version {} of '{key}' are not to be had: {source}",
@@ -92,6 +99,15 @@ pub enum GetError {
         /// The output.
         path: PathBuf,
     },
+    /// A directory, pipe, socket or device has the name of a file that is to be written. None of them
+    /// is ever replaced.
+    #[error("'{}' is {what}, and is not replaced", path.display())]
+    Occupied {
+        /// The path.
+        path: PathBuf,
+        /// What it is, with its article.
+        what: &'static str,
+    },
     /// Everything was asked for, without a place to put it.
     #[error("name the directory to write everything into")]
     NoOutput,
@@ -124,8 +140,8 @@ impl GetError {
     pub fn class(&self) -> Class {
         match self {
             GetError::Lookup(error) => error.class(),
-            GetError::Fetch(error) | GetError::OldVersion { source: error, .. } => {
-                faults::fetch(error)
+            GetError::Fetch { source, .. } | GetError::OldVersion { source, .. } => {
+                faults::fetch(source)
             }
             GetError::Chunk { .. } | GetError::Manifest { .. } | GetError::Padding { .. } => {
                 Class::Integrity
@@ -135,10 +151,27 @@ impl GetError {
             | GetError::IsTree { .. }
             | GetError::IsLink { .. }
             | GetError::NoOutput => Class::Usage,
-            GetError::Exists { .. } | GetError::Unsafe { .. } => Class::Refused,
+            GetError::Exists { .. } | GetError::Occupied { .. } | GetError::Unsafe { .. } => {
+                Class::Refused
+            }
             GetError::Output { source, .. } => Class::of_io(source, Class::Failed),
             GetError::Engine(error) => faults::engine(error),
             GetError::Cancelled => Class::Cancelled,
+        }
+    }
+
+    /// True if the rest of a tree would not come back either: the caller or the node stops, the index of
+    /// names does not answer, or the disk takes nothing.
+    pub(super) fn ends_all(&self) -> bool {
+        match self {
+            GetError::Cancelled
+            | GetError::Fetch { source: FetchError::Stopping, .. }
+            | GetError::Lookup(LookupError::IndexBehind | LookupError::Index { .. }) => true,
+            GetError::Output { source, .. } => matches!(
+                source.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem
+            ),
+            _ => false,
         }
     }
 

@@ -11,7 +11,7 @@ use futures::stream::FuturesOrdered;
 
 use super::error::GetError;
 use super::opened::{Opened, Run, unfetched};
-use super::options::{GetReport, Written};
+use super::report::{GetReport, Written};
 use super::place::{Directory, Unseen};
 use crate::model::attributes::has_holes;
 use crate::model::version::Version;
@@ -45,7 +45,7 @@ pub(super) async fn get(
     } else {
         let create = move || {
             let (directory, name) = parent(&path, overwrite)?;
-            directory.create(&name)
+            Arc::new(directory).create(&name)
         };
         let unseen = run.jobs.run(create).await?;
         write(inner, head, unseen, run).await?

@@ -1,11 +1,14 @@
 //! Getting files back: to the disk by temp and rename, or as a stream.
 
 mod beside;
+mod ending;
 mod error;
 mod file;
+mod names;
 mod opened;
 mod options;
 mod place;
+mod report;
 mod stream;
 mod tree;
 
@@ -14,7 +17,8 @@ use std::path::{Path, PathBuf};
 use stash_crypto::Key;
 
 pub use error::GetError;
-pub use options::{GetOptions, GetReport, Restore};
+pub use options::{GetOptions, Restore};
+pub use report::{Failure, GetReport};
 pub use stream::Reading;
 
 use crate::blocking::Jobs;
@@ -67,7 +71,7 @@ impl Vault {
                     (None, Some(own)) => PathBuf::from(own),
                     (None, None) => return Err(GetError::NoOutput),
                 };
-                tree::get(&self.inner, scope, output, run).await
+                tree::get(&self.inner, scope, &output, run).await
             }
         }
     }

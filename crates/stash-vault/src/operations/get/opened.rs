@@ -24,7 +24,7 @@ pub(crate) struct Run {
 /// Why a chunk of this version did not come.
 pub(crate) fn unfetched(version: &Version, source: FetchError) -> GetError {
     match version.standing {
-        Standing::Head { .. } => GetError::Fetch(source),
+        Standing::Head { .. } => GetError::Fetch { key: version.meta.key.clone(), source },
         Standing::Sibling | Standing::Covered => {
             let (key, version) = (version.meta.key.clone(), version.record.hash());
             GetError::OldVersion { key, version, source }

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rand::Rng;
 use rustix::fs::{
@@ -18,23 +19,26 @@ use stash_crypto::Meta;
 
 use super::beside::{give, give_link};
 use super::error::GetError;
-use super::options::{GetOptions, Restore, Written};
+use super::options::{GetOptions, Restore};
+use super::report::Written;
 
 /// Mode of a file while it is being written.
 const UNSEEN: Mode = Mode::RUSR.union(Mode::WUSR);
+/// Mode of a directory that was made for a get and is not whole yet. Nobody but its owner enters it, and
+/// hardly anything else has this mode: a later get knows by it that the directory is still to be given its
+/// own mode.
+pub(super) const UNFINISHED: Mode = Mode::RWXU.union(Mode::SVTX);
 /// Permission bits that are given back to files. Set-user-id and the like are not: a file that comes
 /// from another machine gains no privilege here.
 const FILE_BITS: u32 = 0o777;
-/// Those of directories: in a shared one, nobody removes what is another's.
-const DIRECTORY_BITS: u32 = 0o1777;
 /// What is given back to whoever asks for privileges.
-const ALL_BITS: u32 = 0o7777;
+pub(super) const ALL_BITS: u32 = 0o7777;
 
 /// A directory that is held open: what is done in it cannot be led elsewhere.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    fd: OwnedFd,
-    path: PathBuf,
+    pub(super) fd: OwnedFd,
+    pub(super) path: PathBuf,
 }
 
 impl Directory {
@@ -46,27 +50,57 @@ impl Directory {
         Ok(Directory { fd, path: path.to_owned() })
     }
 
-    /// Opens the directory below this one, making what is missing. Links are refused.
-    pub(crate) fn descend(&self, segments: &[OsString]) -> Result<Directory, GetError> {
-        let mut at = Directory { fd: self.duplicate()?, path: self.path.clone() };
-        for segment in segments {
-            at = at.child(segment, Mode::RWXU | Mode::RWXG | Mode::RWXO)?;
+    /// Opens the directory of this name, making it with this mode if it is missing. Links are refused.
+    pub(super) fn child(&self, name: &OsStr, mode: Mode) -> Result<Directory, GetError> {
+        let path = self.path.join(name);
+        // Most are there.
+        match self.open_child(name) {
+            Ok(fd) => return Ok(Directory { fd, path }),
+            Err(Errno::NOENT) => {}
+            Err(Errno::LOOP | Errno::NOTDIR) => return Err(GetError::Unsafe { path }),
+            Err(error) => return Err(GetError::output(&path, error)),
         }
-        Ok(at)
+        match mkdirat(&self.fd, name, mode) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(GetError::output(&path, error)),
+        }
+        match self.open_child(name) {
+            Ok(fd) => Ok(Directory { fd, path }),
+            Err(Errno::LOOP | Errno::NOTDIR) => Err(GetError::Unsafe { path }),
+            Err(error) => Err(GetError::output(&path, error)),
+        }
     }
 
-    /// Opens the directory of this name, making one that only its owner enters: it gets its mode when
-    /// everything lies in it.
-    pub(crate) fn closed(&self, name: &OsStr) -> Result<Directory, GetError> {
-        self.child(name, Mode::RWXU)
+    /// Opens the directory below this one if it is there, and no link is on the way.
+    pub(super) fn find(self: &Arc<Self>, segments: &[OsString]) -> Option<Arc<Directory>> {
+        let mut at = Arc::clone(self);
+        for segment in segments {
+            let fd = at.open_child(segment).ok()?;
+            at = Arc::new(Directory { fd, path: at.path.join(segment) });
+        }
+        Some(at)
     }
 
-    /// Gives the directory its mode, its time, and what is asked for.
-    pub(crate) fn finish(self, meta: &Meta, restore: Restore) -> Result<Written, GetError> {
-        let bits = if restore.privileged { ALL_BITS } else { DIRECTORY_BITS };
-        let given = give(&self.fd, meta, bits, restore);
-        let lacks = given.map_err(|error| GetError::output(&self.path, error))?;
-        Ok(Written { path: self.path, lacks })
+    fn open_child(&self, name: &OsStr) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(&self.fd, name, flags, Mode::empty())
+    }
+
+    /// True if something has this name, links included.
+    pub(crate) fn holds(&self, name: &OsStr) -> bool {
+        rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// A new file that nobody sees under `name` before [`Unseen::publish`].
+    pub(crate) fn create(self: &Arc<Self>, name: &OsStr) -> Result<Unseen, GetError> {
+        let temporary = temporary();
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = self.path.join(name);
+        let fd = openat(&self.fd, &temporary, flags, UNSEEN)
+            .map_err(|error| GetError::output(&path, error))?;
+        let directory = Arc::clone(self);
+        Ok(Unseen { directory, temporary, file: File::from(fd), path, published: false })
     }
 
     /// Makes a symbolic link, or puts it in the place of what has the name, with `overwrite`. What
@@ -95,18 +129,14 @@ impl Directory {
         made
     }
 
-    fn duplicate(&self) -> Result<OwnedFd, GetError> {
-        self.fd.try_clone().map_err(|error| GetError::output(&self.path, error))
-    }
-
     /// Gives a file that is written another name; where the file system knows no hard links, a copy.
     pub(crate) fn second_name(
-        self,
-        second: &SecondName,
+        self: &Arc<Self>,
+        name: &OsStr,
+        meta: &Meta,
         first: (&Directory, &OsStr),
         options: &GetOptions,
     ) -> Result<Written, GetError> {
-        let name = &second.name;
         let (path, temporary) = (self.path.join(name), temporary());
         let (directory, first) = (&first.0.fd, first.1);
         if linkat(directory, first, &self.fd, &temporary, AtFlags::empty()).is_ok() {
@@ -120,60 +150,62 @@ impl Directory {
         let mut from = File::from(opened.map_err(|error| GetError::output(&path, error))?);
         let unseen = self.create(name)?;
         io::copy(&mut from, &mut unseen.file()).map_err(|error| unseen.failed(error))?;
-        unseen.publish(&second.meta, options)
-    }
-
-    fn child(&self, name: &OsStr, mode: Mode) -> Result<Directory, GetError> {
-        let path = self.path.join(name);
-        match mkdirat(&self.fd, name, mode) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(GetError::output(&path, error)),
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match openat(&self.fd, name, flags, Mode::empty()) {
-            Ok(fd) => Ok(Directory { fd, path }),
-            Err(Errno::LOOP | Errno::NOTDIR) => Err(GetError::Unsafe { path }),
-            Err(error) => Err(GetError::output(&path, error)),
-        }
-    }
-
-    /// True if something has this name, links included.
-    pub(crate) fn holds(&self, name: &OsStr) -> bool {
-        rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
-    }
-
-    /// A new file that nobody sees under `name` before [`Unseen::publish`].
-    pub(crate) fn create(self, name: &OsStr) -> Result<Unseen, GetError> {
-        let temporary = temporary();
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let path = self.path.join(name);
-        let fd = openat(&self.fd, &temporary, flags, UNSEEN)
-            .map_err(|error| GetError::output(&path, error))?;
-        Ok(Unseen { directory: self, temporary, file: File::from(fd), path, published: false })
+        unseen.publish(meta, options)
     }
 }
 
-/// A directory that gets its mode and time when nothing is made in it any more.
+/// The directory in which the last file was written: most files lie in the one of the file before.
 #[derive(Debug)]
-pub(crate) struct LateDirectory {
-    /// Below the output; empty for the output itself.
-    pub(crate) path: Vec<OsString>,
-    pub(crate) meta: Meta,
+pub(super) struct Cursor {
+    root: Arc<Directory>,
+    /// The modes of directories that nothing describes.
+    made: Mode,
+    folders: Vec<OsString>,
+    at: Arc<Directory>,
+}
+
+impl Cursor {
+    pub(super) fn new(root: &Arc<Directory>, options: &GetOptions) -> Cursor {
+        Cursor {
+            root: Arc::clone(root),
+            made: usual_mode(options.umask),
+            folders: Vec::new(),
+            at: Arc::clone(root),
+        }
+    }
+
+    /// Opens the directory below the root, making what is missing.
+    pub(super) fn descend(&mut self, folders: &[OsString]) -> Result<&Arc<Directory>, GetError> {
+        if self.folders != folders {
+            let mut at = Arc::clone(&self.root);
+            for segment in folders {
+                at = Arc::new(at.child(segment, self.made)?);
+            }
+            self.at = at;
+            self.folders = folders.to_vec();
+        }
+        Ok(&self.at)
+    }
+
+    /// Opens the directory of this name, making one that only its owner enters: it gets its mode when
+    /// everything lies in it.
+    pub(super) fn closed(&mut self, path: &[OsString]) -> Result<(), GetError> {
+        let Some((name, folders)) = path.split_last() else { return Ok(()) };
+        self.descend(folders)?.child(name, UNFINISHED).map(drop)
+    }
 }
 
 /// The directories on the way to a file below the output, and its name.
 pub(crate) type Place = (Vec<OsString>, OsString);
 
-/// Another name of a file that is written under its first one.
-#[derive(Debug)]
-pub(crate) struct SecondName {
-    /// Where its first name is.
-    pub(crate) first: Place,
-    pub(crate) folders: Vec<OsString>,
-    pub(crate) name: OsString,
-    /// Without its content.
-    pub(crate) meta: Meta,
+/// The permission bits that a file is given.
+pub(super) fn file_bits(restore: Restore) -> u32 {
+    if restore.privileged { ALL_BITS } else { FILE_BITS }
+}
+
+/// The mode of a directory that nothing describes; the umask of the process is taken off besides.
+pub(super) fn usual_mode(umask: Option<u32>) -> Mode {
+    Mode::from_raw_mode(0o777 & !umask.unwrap_or_default())
 }
 
 /// A hidden name that nobody else has.
@@ -194,18 +226,21 @@ fn rename(
     } else {
         rename_new(directory, from, to)
     };
+    let path = || path.to_owned();
     match renamed {
         Ok(()) => Ok(()),
-        Err(Errno::EXIST) => Err(GetError::Exists { path: path.to_owned() }),
-        Err(Errno::ISDIR | Errno::NOTEMPTY) => Err(GetError::IsDirectory { path: path.to_owned() }),
-        Err(error) => Err(GetError::output(path, error)),
+        Err(Errno::EXIST) => Err(GetError::Exists { path: path() }),
+        Err(Errno::ISDIR | Errno::NOTEMPTY) => {
+            Err(GetError::Occupied { path: path(), what: "a directory" })
+        }
+        Err(error) => Err(GetError::output(&path(), error)),
     }
 }
 
 /// A file under a temporary name, removed when dropped unless published.
 #[derive(Debug)]
 pub(crate) struct Unseen {
-    directory: Directory,
+    directory: Arc<Directory>,
     temporary: String,
     file: File,
     path: PathBuf,
@@ -234,8 +269,7 @@ impl Unseen {
             let why = format!("{written} bytes were written of {}", meta.size);
             return Err(self.failed(io::Error::other(why)));
         }
-        let bits = if options.restore.privileged { ALL_BITS } else { FILE_BITS };
-        let given = give(&self.file, meta, bits, options.restore);
+        let given = give(&self.file, meta, file_bits(options.restore), options.restore);
         let lacks = given.map_err(|error| self.failed(error))?;
         let name = self.path.file_name().unwrap_or_default();
         let directory = self.directory.fd.as_fd();
@@ -270,20 +304,6 @@ impl Drop for Unseen {
     }
 }
 
-/// Renames a whole new directory into its place, unless something is there by now.
-pub(crate) fn publish_tree(from: &Path, to: &Path) -> Result<(), GetError> {
-    let cwd = rustix::fs::CWD;
-    match renameat_with(cwd, from, cwd, to, RenameFlags::NOREPLACE) {
-        // Without the flag: a rename replaces an empty directory at most.
-        Err(Errno::INVAL | Errno::NOSYS) => renameat(cwd, from, cwd, to),
-        renamed => renamed,
-    }
-    .map_err(|error| match error {
-        Errno::EXIST | Errno::NOTEMPTY => GetError::Exists { path: to.to_owned() },
-        error => GetError::output(to, error),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,10 +319,14 @@ mod tests {
     }
 
     fn write(dir: &Path, name: &str, bytes: &[u8], overwrite: bool) -> Result<PathBuf, GetError> {
-        let unseen = Directory::open(dir)?.create(OsStr::new(name))?;
+        let unseen = Arc::new(Directory::open(dir)?).create(OsStr::new(name))?;
         unseen.file().write_all(bytes).unwrap();
         let options = GetOptions { overwrite, ..GetOptions::default() };
         unseen.publish(&meta(4), &options).map(|written| written.path)
+    }
+
+    fn cursor(dir: &Path) -> Cursor {
+        Cursor::new(&Arc::new(Directory::open(dir).unwrap()), &GetOptions::default())
     }
 
     fn segments(path: &str) -> Vec<OsString> {
@@ -363,10 +387,12 @@ mod tests {
         let outside = tempfile::tempdir().unwrap();
         symlink(outside.path(), dir.path().join("link")).unwrap();
         std::fs::write(dir.path().join("file"), b"").unwrap();
-        let root = Directory::open(dir.path()).unwrap();
-        assert!(matches!(root.descend(&segments("link")), Err(GetError::Unsafe { .. })));
-        assert!(matches!(root.descend(&segments("file/x")), Err(GetError::Unsafe { .. })));
-        root.descend(&segments("new/deep")).unwrap();
+        let mut cursor = cursor(dir.path());
+        for path in ["link", "file/x"] {
+            let refused = cursor.descend(&segments(path));
+            assert!(matches!(refused, Err(GetError::Unsafe { .. })), "{path}");
+        }
+        cursor.descend(&segments("new/deep")).unwrap();
         assert!(dir.path().join("new/deep").is_dir());
         assert!(names(outside.path()).is_empty());
     }
@@ -391,35 +417,28 @@ mod tests {
             assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (-5, 7));
         }
         assert_eq!(std::fs::read(dir.path().join("precious")).unwrap(), b"mine");
-        assert!(matches!(root.descend(&segments("new/x")), Err(GetError::Unsafe { .. })));
+        let refused = cursor(dir.path()).descend(&segments("new/x")).map(drop);
+        assert!(matches!(refused, Err(GetError::Unsafe { .. })));
     }
 
     #[test]
-    fn a_directory_is_closed_while_it_is_filled_and_gets_no_privilege() {
+    fn a_directory_that_a_record_describes_is_closed_and_others_have_the_callers_umask() {
         let dir = tempfile::tempdir().unwrap();
-        let root = Directory::open(dir.path()).unwrap();
-        let made = || root.closed(OsStr::new("d")).unwrap();
-        made();
-        let mode = || dir.path().join("d").metadata().unwrap().permissions().mode() & 0o7777;
-        assert_eq!(mode(), 0o700);
-        let meta = Meta { mode: Some(0o7755), ..meta(0) };
-        made().finish(&meta, Restore::default()).unwrap();
-        assert_eq!(mode(), 0o1755);
-        let metadata = dir.path().join("d").metadata().unwrap();
-        assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (-5, 7));
-        made().finish(&meta, Restore { privileged: true, ..Restore::default() }).unwrap();
-        assert_eq!(mode(), 0o7755);
-    }
-
-    #[test]
-    fn a_tree_never_replaces_what_is_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-        std::fs::create_dir_all(from.join("x")).unwrap();
-        std::fs::write(&to, b"mine").unwrap();
-        assert!(matches!(publish_tree(&from, &to), Err(GetError::Exists { .. })));
-        std::fs::remove_file(&to).unwrap();
-        publish_tree(&from, &to).unwrap();
-        assert!(to.join("x").is_dir());
+        let root = Arc::new(Directory::open(dir.path()).unwrap());
+        let options = GetOptions { umask: Some(0o027), ..GetOptions::default() };
+        let mut cursor = Cursor::new(&root, &options);
+        cursor.closed(&segments("usual/closed")).unwrap();
+        let mode = |path: &str| {
+            dir.path().join(path).metadata().unwrap().permissions().mode() & 0o7777
+        };
+        assert_eq!(mode("usual") & 0o027, 0);
+        assert_eq!(mode("usual/closed"), 0o1700);
+        std::fs::set_permissions(
+            dir.path().join("usual/closed"),
+            std::fs::Permissions::from_mode(0o755),
+        )
+        .unwrap();
+        cursor.closed(&segments("usual/closed")).unwrap();
+        assert_eq!(mode("usual/closed"), 0o755, "one that is there stays as it is");
     }
 }
