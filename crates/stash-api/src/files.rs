@@ -113,16 +113,28 @@ pub struct Missing {
 #[serde(deny_unknown_fields)]
 pub struct GetRequest {
     /// A file or a tree; everything if it is empty.
-    pub key: String,
-    /// The path at which the file or the root of the tree is written.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// In its place several of them, or patterns.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// The path at which the file or the root of the tree is written. With `keys`, the directory below which
+    /// each is written under its last segment.
     pub output: String,
-    /// True to replace what is there. Left out: false.
+    /// True to replace files and links that are there and differ. Left out: false.
     #[serde(default)]
     pub overwrite: bool,
+    /// True to compare the content of what is there and has the right size and time. Left out: false.
+    #[serde(default)]
+    pub verify: bool,
+    /// True to write nothing, and only tell what would be. Left out: false.
+    #[serde(default)]
+    pub dry_run: bool,
     /// What is given back beside content, mode and time. Left out: nothing.
     #[serde(default)]
     pub restore: Restore,
-    /// False to keep no copy of what is fetched. Left out: true.
+    /// False to keep no copy of what is fetched. Left out: true, as long as there is room for it beside the
+    /// output.
     #[serde(default = "yes")]
     pub keep: bool,
     /// Another version than the head: its first 12 to 64 digits.
@@ -160,7 +172,19 @@ pub struct GetDone {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Their paths, the first hundred.
+    /// Files and links that were there already, and were left alone.
+    #[serde(default)]
+    pub unchanged: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub unchanged_bytes: u64,
+    /// True if nothing was written: all other fields tell what would have been.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// True if a copy of what is fetched was to be kept, and was not: there is no room for it.
+    #[serde(default)]
+    pub not_kept: bool,
+    /// Paths of the files that were written, the first hundred.
     pub outputs: Vec<String>,
     /// Files with versions concurrent with the one that was written.
     pub conflicts: u64,
@@ -183,7 +207,7 @@ pub struct GetDone {
 /// A file, link or directory that did not come back.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Failed {
-    /// Its key.
+    /// Its key; of what was asked for and is not stored, the name.
     pub key: String,
     /// The class of the error.
     pub code: Code,

@@ -56,7 +56,8 @@ mod tests {
         let line = serde_json::to_string(&event).unwrap();
         assert_eq!(
             line,
-            "{\"done\":{\"files\":0,\"bytes\":0,\"outputs\":[],\"conflicts\":0,\"lacking\":[],\"lacking_more\":0,\
+            "{\"done\":{\"files\":0,\"bytes\":0,\"unchanged\":0,\"unchanged_bytes\":0,\"dry_run\":false,\"not_kept\":false,\
+             \"outputs\":[],\"conflicts\":0,\"lacking\":[],\"lacking_more\":0,\
              \"failed\":[],\"failed_more\":0,\"code\":null}}"
         );
     }

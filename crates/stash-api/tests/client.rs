@@ -64,11 +64,13 @@ impl Once {
 const OK: &str = "HTTP/1.1 200 OK\r\nconnection: close";
 
 fn get() -> GetRequest {
-    let (key, output) = ("a".to_owned(), "/b".to_owned());
     GetRequest {
-        key,
-        output,
+        key: Some("a".to_owned()),
+        keys: Vec::new(),
+        output: "/b".to_owned(),
         overwrite: false,
+        verify: false,
+        dry_run: false,
         restore: Restore::default(),
         keep: true,
         version: None,

@@ -11,10 +11,12 @@ use crate::units::{Percent, Place, Size, Span, Speeds, seconds};
 
 mod founding;
 mod names;
+mod reading;
 mod words;
 
 pub(crate) use founding::{Init, Tickets, TicketsCommand};
 pub(crate) use names::{Du, Find, History, Ls, Rm};
+pub(crate) use reading::{Cat, Get};
 use words::{ROLES, WAITS, words};
 
 /// Your files, encrypted, in several copies on machines of people you know.
@@ -212,51 +214,6 @@ pub(crate) struct Put {
     /// Return once this many members have stored it
     #[arg(long, default_value = "quorum", value_parser = words::<Wait>(WAITS))]
     pub(crate) wait: Wait,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Get {
-    /// A key, or the prefix of a tree
-    pub(crate) key: String,
-    /// Write here (default: the last part of the key, in this directory; `-`: stdout)
-    #[arg(short, long, value_name = "OUT")]
-    pub(crate) output: Option<PathBuf>,
-    /// Replace what is there
-    #[arg(long)]
-    pub(crate) overwrite: bool,
-    /// Give owner and group back, by number
-    #[arg(long)]
-    pub(crate) owner: bool,
-    /// Give ACLs back
-    #[arg(long)]
-    pub(crate) acl: bool,
-    /// Give extended attributes back
-    #[arg(long)]
-    pub(crate) xattr: bool,
-    /// Give set-user-id and set-group-id back, too, and with --xattr what only root may give
-    #[arg(long)]
-    pub(crate) privileged: bool,
-    /// Do not keep a local copy of what comes from peers
-    #[arg(long)]
-    pub(crate) no_keep: bool,
-    /// This version of the file, as `stash history` shows it (12 digits or more)
-    #[arg(long = "version", value_name = "ID")]
-    pub(crate) version: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Cat {
-    /// The key
-    pub(crate) key: String,
-    /// This version of the file, as `stash history` shows it (12 digits or more)
-    #[arg(long = "version", value_name = "ID")]
-    pub(crate) version: Option<String>,
-    /// Only these bytes, counted from 0, both ends included: `a-b`, `a-` or `-last`
-    #[arg(long, value_name = "A-B", allow_hyphen_values = true)]
-    pub(crate) range: Option<String>,
-    /// Do not keep a local copy of what comes from peers
-    #[arg(long)]
-    pub(crate) no_keep: bool,
 }
 
 #[derive(Debug, Args)]

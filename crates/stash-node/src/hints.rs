@@ -94,6 +94,10 @@ impl Hint for GetError {
                     .to_owned(),
             ),
             GetError::Exists { .. } => Some("add --overwrite, or name another output".to_owned()),
+            GetError::Covered { .. } => Some("get it alone, with -o FILE".to_owned()),
+            GetError::SameOutput { .. } => {
+                Some("get them one by one, each with its own -o".to_owned())
+            }
             GetError::IsTree { .. } => Some("`stash ls KEY` shows what lies in it".to_owned()),
             GetError::IsLink { .. } => Some("write it out with `stash get KEY`".to_owned()),
             GetError::Occupied { .. } => {

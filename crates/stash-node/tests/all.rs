@@ -21,6 +21,7 @@ mod members;
 mod offload;
 mod recovery;
 mod repair;
+mod restore;
 mod rot;
 mod slips;
 mod upkeep;

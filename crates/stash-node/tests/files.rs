@@ -194,7 +194,8 @@ fn every_json_document_has_the_documented_fields() {
     assert_eq!(fields(&node.json(&["key", "show"])).join(" "), "node_id role stash_id");
     assert_eq!(
         fields(&node.json(&["get", "f", "-o", "g"])).join(" "),
-        "bytes code conflicts failed failed_more files lacking lacking_more outputs"
+        "bytes code conflicts dry_run failed failed_more files lacking lacking_more not_kept outputs unchanged \
+         unchanged_bytes"
     );
     assert_eq!(fields(&node.json(&["rm", "f"])).join(" "), "copies missing removed short wanted");
 }

@@ -4,6 +4,7 @@ pub(crate) mod attributes;
 pub(crate) mod glob;
 pub(crate) mod holes;
 pub(crate) mod keys;
+pub(crate) mod pattern;
 pub(crate) mod plan;
 pub(crate) mod retention;
 pub(crate) mod scope;

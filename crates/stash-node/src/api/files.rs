@@ -166,24 +166,36 @@ pub(super) async fn get(
     let vault = served.vault()?;
     let [output] = same_to_all([absolute(&request.output)?]).await?;
     let version = request.version.as_deref().map(answer::version).transpose()?;
-    let GetRequest { overwrite, restore, keep, umask, .. } = request;
+    let GetRequest { key, keys, overwrite, verify, dry_run, restore, keep, umask, .. } = request;
+    if key.is_some() != keys.is_empty() || (version.is_some() && key.is_none()) {
+        return Err(Problem::usage("either key or keys, and a version of one key alone"));
+    }
     let stash_api::files::Restore { owner, acl, xattr, privileged } = restore;
     let restore = Restore { owner, acl, xattr, privileged };
-    let options = GetOptions { overwrite, restore, keep, version, umask };
+    let options = GetOptions { overwrite, verify, dry_run, restore, keep, version, umask };
     operation::run(served.place(), |progress| async move {
-        let report = vault.get_path(&request.key, Some(&output), options, &progress).await;
-        let report = answer::found(&vault, &request.key, report).await?;
-        Ok(got(report))
+        let report = match key {
+            Some(key) => {
+                let report = vault.get_path(&key, Some(&output), options, &progress).await;
+                answer::found(&vault, &key, report).await?
+            }
+            None => vault.get_names(&keys, &output, options, &progress).await?,
+        };
+        Ok(got(report, dry_run))
     })
     .await
 }
 
-fn got(report: GetReport) -> GetDone {
+fn got(report: GetReport, dry_run: bool) -> GetDone {
     let code = report.class().map(code);
     let more = |all: u64, named: usize| all - number(named);
     GetDone {
         files: report.files,
         bytes: report.bytes,
+        unchanged: report.unchanged,
+        unchanged_bytes: report.unchanged_bytes,
+        dry_run,
+        not_kept: report.not_kept,
         outputs: report.outputs.iter().map(|path| path.display().to_string()).collect(),
         conflicts: report.conflicts,
         lacking_more: more(report.lacks, report.lacking.len()),
@@ -195,7 +207,7 @@ fn got(report: GetReport) -> GetDone {
 }
 
 fn failed(failure: Failure) -> Failed {
-    Failed { key: failure.key.to_string(), code: code(failure.class), why: failure.why }
+    Failed { key: failure.key, code: code(failure.class), why: failure.why }
 }
 
 /// The query of a listing.

@@ -1,10 +1,12 @@
 //! `stash get` and `stash cat`.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use http_body_util::BodyExt;
 use hyper::{Request, Response, StatusCode, body::Incoming, header};
-use stash_api::files::{CONFLICTS, GetDone, GetRequest, Restore, object_path};
+use stash_api::error::Code;
+use stash_api::files::{CONFLICTS, GetDone, GetRequest, Kind, Listing, Restore, object_path};
 use stash_api::route::query_value;
 use stash_api::{Client, client};
 use tokio::io::AsyncWriteExt;
@@ -18,20 +20,22 @@ use crate::progress::Bar;
 use crate::range::Range;
 
 pub(super) async fn run(context: &Context, get: Get) -> anyhow::Result<Finish> {
+    let umask = umask();
     if get.output.as_deref() == Some(Path::new("-")) {
-        let (key, version) = (get.key, get.version);
+        let (key, version) = (only(get.keys)?, get.version);
         let cat = Cat { key, version, range: None, no_keep: get.no_keep };
         return self::cat(context, cat).await;
     }
-    let target = match get.output {
-        Some(output) => output,
-        None => base_name(&get.key)?,
-    };
-    let key = get.key.clone();
+    let client = context.client()?;
+    let named = names(&client, &get).await?;
+    let shown = context.output.shown(&named.output.to_string_lossy());
     let request = GetRequest {
-        key: get.key,
-        output: absolute(&target)?,
+        key: named.key,
+        keys: named.keys,
+        output: absolute(&named.output)?,
         overwrite: get.overwrite,
+        verify: get.verify,
+        dry_run: get.dry_run,
         restore: Restore {
             owner: get.owner,
             acl: get.acl,
@@ -40,42 +44,105 @@ pub(super) async fn run(context: &Context, get: Get) -> anyhow::Result<Finish> {
         },
         keep: !get.no_keep,
         version: get.version,
-        umask: Some(umask()),
+        umask: Some(umask),
     };
     let mut bar = Bar::new(context.output.bars(), "get");
-    let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
+    let done = client.operate(&request, |far| bar.show(far)).await?;
     drop(bar);
-    context.output.done(&done, |done| {
-        let target = context.output.shown(&target.to_string_lossy());
-        let files = output::count(done.files, "file");
-        format!("{target}: {files}, {}\n", output::size(done.bytes))
-    })?;
+    context.output.done(&done, |done| format!("{shown}: {}\n", line(done)))?;
     if done.conflicts > 0 {
-        warn(&context.output, &key, done.conflicts, done.files > 1);
+        let key = request.key.as_deref().unwrap_or_default();
+        warn(&context.output, key, done.conflicts, done.files + done.unchanged > 1);
     }
     name_missing(&context.output, &done);
     Ok(done.code.map_or(Finish::Done, |code| Finish::With(class(code))))
 }
 
+/// What a get is asked for.
+struct Named {
+    /// One key or prefix, written to the output itself.
+    key: Option<String>,
+    /// Or several, written below it.
+    keys: Vec<String>,
+    output: PathBuf,
+}
+
+/// A single key is written to the output. Several, and one that is a pattern and no key, are written below
+/// it; so is a single file if the output is said to be a directory by a slash at its end.
+async fn names(client: &Client, get: &Get) -> anyhow::Result<Named> {
+    let output = get.output.clone();
+    let below = |keys: &[String], output: Option<PathBuf>| {
+        let output = output.unwrap_or_else(|| PathBuf::from("."));
+        Named { key: None, keys: keys.to_vec(), output }
+    };
+    let [key] = &get.keys[..] else {
+        if get.version.is_some() {
+            return Err(Problem::usage("a version is one of a single key").into());
+        }
+        return Ok(below(&get.keys, output));
+    };
+    let ends = output.as_ref().is_some_and(|output| output.as_os_str().as_bytes().ends_with(b"/"));
+    if get.version.is_none() && (ends || key.contains(['*', '?', '['])) {
+        let listed = client.get(&Listing::route(key, None, 1)).await?;
+        let entry = listed.entries.first();
+        let is_file = entry.is_some_and(|entry| entry.key == *key && entry.kind != Kind::Directory);
+        if entry.is_none() || (ends && is_file) {
+            return Ok(below(&get.keys, output));
+        }
+    }
+    let output = match output {
+        Some(output) => output,
+        None => base_name(key)?,
+    };
+    Ok(Named { key: Some(key.clone()), keys: Vec::new(), output })
+}
+
+fn only(keys: Vec<String>) -> Result<String, Problem> {
+    match <[String; 1]>::try_from(keys) {
+        Ok([key]) => Ok(key),
+        Err(_) => Err(Problem::usage("stdout takes one file").hint("name a directory with -o")),
+    }
+}
+
+/// The result in a line.
+fn line(done: &GetDone) -> String {
+    let files = |count, bytes| format!("{}, {}", output::count(count, "file"), output::size(bytes));
+    let mut line = if done.dry_run { "would write ".to_owned() } else { String::new() };
+    line += &files(done.files, done.bytes);
+    if done.unchanged > 0 {
+        let those = files(done.unchanged, done.unchanged_bytes);
+        line += &format!("; there already {those}");
+    }
+    let failed = done.failed.len() as u64 + done.failed_more;
+    if failed > 0 {
+        line += &format!("; {failed} not");
+    }
+    line
+}
+
 /// Names what did not come back, and what came back without all that was asked for.
 fn name_missing(output: &Output, done: &GetDone) {
+    let line = |name: &str, why: &str| {
+        output.note(&format!("{}: {}", output::visible(name), output::visible(why)));
+    };
     let more = |count: u64, what: &str| {
         if count > 0 {
-            output.note(&format!("and {count} more {what}"));
+            output.note(&format!("and {} more {what}", output::grouped(count)));
         }
     };
-    for lacking in &done.lacking {
-        output.note(&format!("{}: {}", output::visible(&lacking.path), output::visible(&lacking.why)));
+    done.lacking.iter().for_each(|lacking| line(&lacking.path, &lacking.why));
+    more(done.lacking_more, "that lack something");
+    done.failed.iter().for_each(|failed| line(&format!("not back: {}", failed.key), &failed.why));
+    more(done.failed_more, "that did not come back");
+    if done.not_kept {
+        output.note(
+            "there is no room to keep a copy here as well: what came from other nodes is not kept",
+        );
     }
-    more(done.lacking_more, "lack something");
-    for failed in &done.failed {
-        output.note(&format!(
-            "not back: {}: {}",
-            output::visible(&failed.key),
-            output::visible(&failed.why)
-        ));
+    if done.failed.iter().any(|failed| failed.code == Code::Temporary) {
+        output
+            .note("repeat the command when more nodes are connected: what is there is left alone");
     }
-    more(done.failed_more, "did not come back");
 }
 
 /// The permission bits that new directories of this process do not get. It has one thread yet, so that

@@ -205,7 +205,7 @@ impl Inner {
     }
 
     /// True of a directory in which something lies: that shows it well enough.
-    async fn is_filled(&self, key: &Key) -> Result<bool, LookupError> {
+    pub(crate) async fn is_filled(&self, key: &Key) -> Result<bool, LookupError> {
         Ok(!self.page(&Scope::below(key), None, 1).await?.is_empty())
     }
 }

@@ -8,9 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use stash_vault::crypto::{
-    Clear, Keyring, Manifest, Meta, RecordDraft, RecordKind, RecoveryText,
-};
+use stash_vault::crypto::{Clear, Keyring, Manifest, Meta, RecordDraft, RecordKind, RecoveryText};
 use stash_vault::server::{Position, Write};
 use stash_vault::{
     GetOptions, Home, InitOptions, JoinOptions, Key, Node, Progress, PutOptions, PutReport,

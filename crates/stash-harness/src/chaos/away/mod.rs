@@ -179,9 +179,11 @@ impl Stash {
             for node in self.nodes() {
                 let target = cluster::text(&output)?;
                 loop {
-                    let reply = node.run(&["get", key, "-o", target, "--overwrite"])?;
+                    let reply = node.run(&["get", key, "-o", target])?;
                     if reply.code == 0 {
                         compare::same(&source, &output)?;
+                        // What is there already would not be read again.
+                        fs::remove_file(&output)?;
                         break;
                     }
                     let (name, said) = (node.name(), reply.stderr.trim());

@@ -3,11 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{
-    AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chownat, fchmod,
-    fchown, fremovexattr, fsetxattr, futimens, utimensat,
+    AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chownat, fchmod,
+    fchown, fgetxattr, fremovexattr, fsetxattr, futimens, utimensat,
 };
 use rustix::io::Errno;
 use stash_crypto::Meta;
+use stash_crypto::record::MAX_ATTRIBUTE_VALUE;
 
 use super::options::Restore;
 use crate::model::attributes::{acls, extended, owner, says_all_acls};
@@ -65,6 +66,36 @@ pub(super) fn give(
         futimens(file, &times(modified))?;
     }
     Ok(lacks.sentence())
+}
+
+/// What a file that is there lacks of what is asked for beside its mode.
+pub(super) fn missing(file: impl AsFd, stat: &Stat, meta: &Meta, restore: Restore) -> Vec<String> {
+    let file = file.as_fd();
+    let mut list = Vec::new();
+    if restore.owner
+        && let Some((user, group)) = owner(meta)
+        && (stat.st_uid, stat.st_gid) != (user, group)
+    {
+        list.push(format!("owner {user}:{group}"));
+    }
+    let has = |name: &str| {
+        let mut value = vec![0; MAX_ATTRIBUTE_VALUE];
+        let len = fgetxattr(file, name, &mut value).ok()?;
+        value.truncate(len);
+        Some(value)
+    };
+    let given = |name: &str| name.starts_with(OWN) || restore.privileged;
+    for (name, value) in extended(meta).filter(|(name, _)| restore.xattr && given(name)) {
+        if has(name).as_deref() != Some(value) {
+            list.push(name.to_owned());
+        }
+    }
+    for (name, value) in acls(meta).filter(|_| restore.acl) {
+        if has(name).as_deref() != value && (value.is_some() || says_all_acls(meta)) {
+            list.push(name.to_owned());
+        }
+    }
+    list
 }
 
 /// Gives a link in a directory its owner and time.
@@ -143,8 +174,6 @@ mod tests {
     use std::collections::BTreeMap;
     use std::fs::File;
     use std::os::unix::fs::MetadataExt;
-
-    use rustix::fs::fgetxattr;
 
     use stash_crypto::Key;
 

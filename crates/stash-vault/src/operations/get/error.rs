@@ -75,8 +75,8 @@ pub enum GetError {
         /// The size of the file.
         size: u64,
     },
-    /// Something is at the output already.
-    #[error("'{}' exists already", path.display())]
+    /// Another file or link is at the output already, and was not to be replaced.
+    #[error("'{}' exists already, and is another one", path.display())]
     Exists {
         /// The output.
         path: PathBuf,
@@ -107,6 +107,22 @@ pub enum GetError {
         path: PathBuf,
         /// What it is, with its article.
         what: &'static str,
+    },
+    /// A file or link below which other names lie, as an owner left them: a directory has its place.
+    #[error("'{key}' is no directory, and other names lie below it: they have its place")]
+    Covered {
+        /// The file or link.
+        key: Key,
+    },
+    /// Two of the names that were asked for would be written to one place.
+    #[error("'{first}' and '{second}' would both be written to '{}'", output.display())]
+    SameOutput {
+        /// The first of them.
+        first: String,
+        /// The other.
+        second: String,
+        /// The place, below the output.
+        output: PathBuf,
     },
     /// Everything was asked for, without a place to put it.
     #[error("name the directory to write everything into")]
@@ -150,10 +166,12 @@ impl GetError {
             | GetError::IsDirectory { .. }
             | GetError::IsTree { .. }
             | GetError::IsLink { .. }
+            | GetError::SameOutput { .. }
             | GetError::NoOutput => Class::Usage,
-            GetError::Exists { .. } | GetError::Occupied { .. } | GetError::Unsafe { .. } => {
-                Class::Refused
-            }
+            GetError::Exists { .. }
+            | GetError::Occupied { .. }
+            | GetError::Covered { .. }
+            | GetError::Unsafe { .. } => Class::Refused,
             GetError::Output { source, .. } => Class::of_io(source, Class::Failed),
             GetError::Engine(error) => faults::engine(error),
             GetError::Cancelled => Class::Cancelled,

@@ -1,9 +1,9 @@
 //! Writing one file to the disk.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -11,8 +11,11 @@ use futures::stream::FuturesOrdered;
 
 use super::error::GetError;
 use super::opened::{Opened, Run, unfetched};
-use super::report::{GetReport, Written};
+use super::options::GetOptions;
 use super::place::{Directory, Unseen};
+use super::report::{Done, GetReport, Written};
+use super::there::Step;
+use super::verify::has_bytes;
 use crate::model::attributes::has_holes;
 use crate::model::version::Version;
 use crate::progress::Progress;
@@ -29,35 +32,25 @@ const BEHIND: usize = 3;
 pub(super) async fn get(
     inner: &Arc<Inner>,
     head: Version,
-    output: PathBuf,
+    output: &Path,
     run: &Run,
 ) -> Result<GetReport, GetError> {
     let (size, standing) = (head.meta.size, head.standing);
     run.progress.found(1, size);
-    let (path, overwrite) = (output.clone(), run.options.overwrite);
-    let written = if head.meta.file_type == FileType::Link {
-        let options = run.options;
-        let make = move || {
-            let (directory, name) = parent(&path, overwrite)?;
-            directory.link(&name, &head.meta, &options)
-        };
-        run.jobs.run(make).await?
-    } else {
-        let create = move || {
-            let (directory, name) = parent(&path, overwrite)?;
-            Arc::new(directory).create(&name)
-        };
-        let unseen = run.jobs.run(create).await?;
-        write(inner, head, unseen, run).await?
-    };
-    run.progress.finished(1);
+    let path = output.to_owned();
+    let (directory, name) = run.jobs.run(move || parent(&path)).await?;
     let mut report = GetReport::default();
-    report.wrote(Written { path: output, ..written }, size, standing);
+    let named = |written| Written { path: output.to_owned(), ..written };
+    match bring(inner, head, directory, name, run).await? {
+        Done::Wrote(written) => report.wrote(named(written), size, standing),
+        Done::Left(there) => report.left(named(there), size, standing),
+    }
+    run.progress.finished(1);
     Ok(report)
 }
 
-/// Opens the output's directory and refuses an output that is taken.
-fn parent(output: &Path, overwrite: bool) -> Result<(Directory, OsString), GetError> {
+/// Opens the output's directory. An output that is a directory is refused.
+fn parent(output: &Path) -> Result<(Arc<Directory>, OsString), GetError> {
     let name = output.file_name().ok_or(GetError::IsDirectory { path: output.to_owned() })?;
     // A link may be replaced, whatever it leads to.
     if std::fs::symlink_metadata(output).is_ok_and(|found| found.is_dir()) {
@@ -67,15 +60,104 @@ fn parent(output: &Path, overwrite: bool) -> Result<(Directory, OsString), GetEr
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let directory = Directory::open(parent)?;
-    if !overwrite && directory.holds(name) {
-        return Err(GetError::Exists { path: output.to_owned() });
+    Ok((Arc::new(Directory::open(parent)?), name.to_owned()))
+}
+
+/// Writes a file or link of any size, unless it is there.
+pub(super) async fn bring(
+    inner: &Arc<Inner>,
+    head: Version,
+    directory: Arc<Directory>,
+    name: OsString,
+    run: &Run,
+) -> Result<Done, GetError> {
+    let (options, size) = (run.options, head.meta.size);
+    if head.meta.file_type == FileType::Link {
+        let meta = head.meta;
+        let made = run.jobs.run(move || bring_link(&directory, &name, &meta, &options)).await?;
+        run.progress.moved(size);
+        return Ok(made);
     }
-    Ok((directory, name.to_owned()))
+    let (at, own, meta) = (Arc::clone(&directory), name.clone(), head.meta.clone());
+    let step = match run.jobs.run(move || at.step(&own, &meta, &options)).await? {
+        Step::Compare(lacks) => {
+            let opened = inner.opened(head.clone()).await?;
+            let (inner, progress) = (Arc::clone(inner), run.progress.clone());
+            let (at, own) = (Arc::clone(&directory), name.clone());
+            let compare = move || {
+                let same = match at.open_file(&own) {
+                    Ok(file) => inner.has_content(&opened, &file, &progress)?,
+                    Err(_) => false,
+                };
+                at.compared(&own, &opened.version.meta, &options, lacks, same)
+            };
+            run.jobs.run(compare).await?
+        }
+        step => step,
+    };
+    match step {
+        Step::Leave(there) => {
+            run.progress.moved(size);
+            Ok(Done::Left(there))
+        }
+        Step::Write | Step::Compare(_) if options.dry_run => {
+            run.progress.moved(size);
+            Ok(Done::Wrote(Written { path: directory.path.join(&name), lacks: None }))
+        }
+        Step::Write | Step::Compare(_) => {
+            let unseen = run.jobs.run(move || directory.create(&name)).await?;
+            write(inner, head, unseen, run).await.map(Done::Wrote)
+        }
+    }
+}
+
+/// The same of a file whose content stands in its record. Blocking.
+pub(super) fn bring_inline(
+    directory: &Arc<Directory>,
+    name: &OsStr,
+    meta: &Meta,
+    options: &GetOptions,
+) -> Result<Done, GetError> {
+    let bytes = meta.inline.as_deref().unwrap_or_default();
+    let step = match directory.step(name, meta, options)? {
+        Step::Compare(lacks) => {
+            let file = directory.open_file(name);
+            let same = file.is_ok_and(|file| has_bytes(&file, bytes).unwrap_or(false));
+            directory.compared(name, meta, options, lacks, same)?
+        }
+        step => step,
+    };
+    match step {
+        Step::Leave(there) => Ok(Done::Left(there)),
+        _ if options.dry_run => {
+            Ok(Done::Wrote(Written { path: directory.path.join(name), lacks: None }))
+        }
+        _ => {
+            let unseen = directory.create(name)?;
+            write_at(&unseen, bytes, 0)?;
+            unseen.publish(meta, options).map(Done::Wrote)
+        }
+    }
+}
+
+/// The same of a link. Blocking.
+pub(super) fn bring_link(
+    directory: &Directory,
+    name: &OsStr,
+    meta: &Meta,
+    options: &GetOptions,
+) -> Result<Done, GetError> {
+    match directory.step(name, meta, options)? {
+        Step::Leave(there) => Ok(Done::Left(there)),
+        _ if options.dry_run => {
+            Ok(Done::Wrote(Written { path: directory.path.join(name), lacks: None }))
+        }
+        _ => directory.link(name, meta, options).map(Done::Wrote),
+    }
 }
 
 /// Fetches, opens and writes a version, then gives it its name.
-pub(super) async fn write(
+async fn write(
     inner: &Arc<Inner>,
     head: Version,
     unseen: Unseen,
@@ -106,10 +188,8 @@ async fn chunks(
     unseen: &Arc<Unseen>,
     run: &Run,
 ) -> Result<(), GetError> {
-    if run.options.keep {
-        inner.want(&opened.version).await?;
-    }
-    let mut fetch = inner.engine.fetch(opened.refs.clone(), run.options.keep);
+    let keep = run.options.keep && inner.wants(&opened.version).await?;
+    let mut fetch = inner.engine.fetch(opened.refs.clone(), keep);
     let mut writing = FuturesOrdered::new();
     let plan = opened.plan;
     let Meta { key, size, .. } = &opened.version.meta;
@@ -174,7 +254,7 @@ async fn written(writing: &mut Writing, progress: &Progress) -> Result<(), GetEr
     Ok(())
 }
 
-pub(super) fn write_at(unseen: &Unseen, bytes: &[u8], offset: u64) -> Result<(), GetError> {
+fn write_at(unseen: &Unseen, bytes: &[u8], offset: u64) -> Result<(), GetError> {
     let written: io::Result<()> = unseen.file().write_all_at(bytes, offset);
     written.map_err(|error| GetError::output(unseen.path(), error))
 }

@@ -4,13 +4,18 @@ mod beside;
 mod ending;
 mod error;
 mod file;
+mod linking;
 mod names;
 mod opened;
 mod options;
 mod place;
 mod report;
+mod room;
+mod source;
 mod stream;
+mod there;
 mod tree;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
@@ -27,10 +32,16 @@ use crate::model::scope::base_name;
 use crate::progress::Progress;
 use crate::vault::Vault;
 use opened::Run;
+use source::Source;
 
 impl Vault {
     /// Writes a file, or the tree under a prefix, to `output`; without one, to the last segment of
-    /// the name in the working directory. A file appears under its name whole or not at all.
+    /// the name in the working directory. A file appears under its name whole or not at all. What is
+    /// there and is the same is left alone, so that a get that was broken off goes on where it was.
+    ///
+    /// # Errors
+    ///
+    /// One file that does not come back is an error. Of a tree, what does not is told in the report.
     pub async fn get_path(
         &self,
         name: &str,
@@ -39,17 +50,56 @@ impl Vault {
         progress: &Progress,
     ) -> Result<GetReport, GetError> {
         let run = Run { options, progress: progress.clone(), jobs: Jobs::default() };
-        let work = self.get_inner(name, output, &run);
+        let work = self.get_one(name, output, run.clone());
         let report = progress.or_cancelled(GetError::Cancelled, work).await;
         run.jobs.ended().await;
         report
     }
 
-    async fn get_inner(
+    /// Writes several names, each a key, a prefix or a pattern, below one directory: under their last
+    /// segments, or for a pattern under what follows its last segment without wildcards. A name that is
+    /// stored is that one, whatever wildcards it has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Vault::get_path`]; a name that is not stored is told in the report, unless it is the only one.
+    pub async fn get_names(
+        &self,
+        names: &[String],
+        directory: &Path,
+        options: GetOptions,
+        progress: &Progress,
+    ) -> Result<GetReport, GetError> {
+        let run = Run { options, progress: progress.clone(), jobs: Jobs::default() };
+        let work = self.get_all(names, directory, run.clone());
+        let report = progress.or_cancelled(GetError::Cancelled, work).await;
+        run.jobs.ended().await;
+        report
+    }
+
+    async fn get_all(
+        &self,
+        names: &[String],
+        directory: &Path,
+        run: Run,
+    ) -> Result<GetReport, GetError> {
+        let (sources, missing) = Source::all(&self.inner, names).await?;
+        let mut report = GetReport::default();
+        for (name, error) in missing {
+            let error = GetError::Lookup(error);
+            if names.len() == 1 {
+                return Err(error);
+            }
+            report.failed(&name, &error);
+        }
+        self.inner.get_sources(sources, directory, run, report).await
+    }
+
+    async fn get_one(
         &self,
         name: &str,
         output: Option<&Path>,
-        run: &Run,
+        run: Run,
     ) -> Result<GetReport, GetError> {
         let target = match &run.options.version {
             None => self.inner.source(name).await?,
@@ -60,10 +110,9 @@ impl Vault {
         };
         match target {
             Target::File(head) => {
-                let key = head.meta.key.clone();
-                let own = || PathBuf::from(base_name(key.as_str()));
+                let own = || PathBuf::from(base_name(head.meta.key.as_str()));
                 let output = output.map_or_else(own, Path::to_owned);
-                file::get(&self.inner, *head, output, run).await
+                self.inner.get_file(*head, &output, run).await
             }
             Target::Tree(scope) => {
                 let output = match (output, scope.base_name()) {
@@ -71,7 +120,8 @@ impl Vault {
                     (None, Some(own)) => PathBuf::from(own),
                     (None, None) => return Err(GetError::NoOutput),
                 };
-                tree::get(&self.inner, scope, &output, run).await
+                let sources = vec![Source::tree(scope)];
+                self.inner.get_sources(sources, &output, run, GetReport::default()).await
             }
         }
     }

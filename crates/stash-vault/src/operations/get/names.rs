@@ -1,14 +1,11 @@
-//! Files with several names: the first that is met is written, the others become names of it.
+//! Files with several names: which is the first that is met, and which wait for it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use blake3::Hash;
 use stash_crypto::Key;
 
-use super::error::GetError;
-use super::place::{Cursor, Place};
-use super::tree::{GROUP, Tree};
+use super::place::Place;
 use crate::model::attributes::link_id;
 use crate::model::version::Version;
 
@@ -26,12 +23,29 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// True if another name of the same file is written, or is being: then this one waits.
+    pub(super) fn is_second(&mut self, head: &Version, place: impl FnOnce() -> Place) -> bool {
+        let Some(id) = file_id(head) else { return false };
+        let waits = self.first.contains_key(&id);
+        if waits {
+            self.waiting.push(head.meta.key.clone());
+        } else if self.first.len() < MOST {
+            self.first.insert(id, place());
+        }
+        waits
+    }
+
     /// True if so many wait that the files under way should be waited for.
     pub(super) fn are_many(&self) -> bool {
         self.waiting.len() >= MANY
     }
 
-    fn first_of(&self, head: &Version) -> Option<Place> {
+    /// Those that wait, which do no longer.
+    pub(super) fn take_waiting(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    pub(super) fn first_of(&self, head: &Version) -> Option<Place> {
         self.first.get(&file_id(head)?).cloned()
     }
 
@@ -42,62 +56,6 @@ impl Names {
         {
             self.first.remove(&id);
         }
-    }
-}
-
-impl Tree {
-    /// True if another name of the same file is written, or is being: then this one waits.
-    pub(super) fn is_second_name(&self, head: &Version) -> bool {
-        let Some(id) = file_id(head) else { return false };
-        let mut names = self.names();
-        let waits = names.first.contains_key(&id);
-        if waits {
-            names.waiting.push(head.meta.key.clone());
-        } else if names.first.len() < MOST {
-            names.first.insert(id, self.place(&head.meta));
-        }
-        waits
-    }
-
-    /// Makes the names that wait. No file is under way.
-    pub(super) async fn second_names(self: &Arc<Self>) -> Result<(), GetError> {
-        loop {
-            let keys = std::mem::take(&mut self.names().waiting);
-            if keys.is_empty() {
-                return Ok(());
-            }
-            for group in keys.chunks(GROUP) {
-                let heads = self.heads(group.to_vec()).await?;
-                let tree = Arc::clone(self);
-                let orphans = self.run.jobs.run(move || tree.link_names(heads)).await?;
-                for head in orphans {
-                    self.write(head).await?;
-                }
-            }
-        }
-    }
-
-    /// Makes names of files that are written. Those whose first name was not written are given back.
-    fn link_names(&self, heads: Vec<Version>) -> Result<Vec<Version>, GetError> {
-        let mut orphans = Vec::new();
-        let mut to = Cursor::new(&self.root, &self.run.options);
-        let mut from = Cursor::new(&self.root, &self.run.options);
-        for head in heads {
-            let Some((folders, first)) = self.names().first_of(&head) else {
-                orphans.push(head);
-                continue;
-            };
-            let (here, name) = self.place(&head.meta);
-            let named = from.descend(&folders).and_then(|from| {
-                let to = to.descend(&here)?;
-                to.second_name(&name, &head.meta, (from, &first), &self.run.options)
-            });
-            match named {
-                Ok(written) => self.wrote(written, head.meta.size, head.standing),
-                Err(error) => self.failed(&head.meta.key, error)?,
-            }
-        }
-        Ok(orphans)
     }
 }
 

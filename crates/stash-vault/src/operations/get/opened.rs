@@ -8,6 +8,8 @@ use stash_server::{FetchError, LedgerError};
 use super::error::GetError;
 use super::options::GetOptions;
 use crate::blocking::Jobs;
+use crate::class::Class;
+use crate::faults;
 use crate::model::plan::Plan;
 use crate::model::version::{Standing, Version};
 use crate::progress::Progress;
@@ -58,6 +60,15 @@ impl Inner {
             Standing::Head { .. } => self.engine.want_version(version.record.clear().name).await,
             // Whether the head's bytes were given up is not for this version to say.
             Standing::Sibling | Standing::Covered => Ok(()),
+        }
+    }
+
+    /// As [`Inner::want`]; false if there is no room to note it, and none for chunks either.
+    pub(crate) async fn wants(&self, version: &Version) -> Result<bool, LedgerError> {
+        match self.want(version).await {
+            Ok(()) => Ok(true),
+            Err(error) if faults::engine(&error) == Class::Full => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

@@ -10,7 +10,13 @@ pub struct GetOptions {
     pub overwrite: bool,
     /// What is given back beside content, mode and time.
     pub restore: Restore,
-    /// Keep chunks that had to be fetched from other members.
+    /// Read what is at the output and has the size and time of what is to be written, and compare its
+    /// content: it is left alone only if that is the same, too.
+    pub verify: bool,
+    /// Write nothing, and report what would be.
+    pub dry_run: bool,
+    /// Keep chunks that had to be fetched from other members, as long as there is room for them beside
+    /// what is written.
     pub keep: bool,
     /// This version of a file, whatever the head is.
     pub version: Option<VersionId>,
@@ -38,6 +44,8 @@ impl Default for GetOptions {
     fn default() -> GetOptions {
         GetOptions {
             overwrite: false,
+            verify: false,
+            dry_run: false,
             restore: Restore::default(),
             keep: true,
             version: None,

@@ -50,22 +50,20 @@ impl Directory {
         Ok(Directory { fd, path: path.to_owned() })
     }
 
-    /// Opens the directory of this name, making it with this mode if it is missing. Links are refused.
-    pub(super) fn child(&self, name: &OsStr, mode: Mode) -> Result<Directory, GetError> {
+    /// Opens the directory of this name, making it with this mode if it is missing; `None` if it is and no
+    /// mode is given. Links are refused.
+    fn child(&self, name: &OsStr, made: Option<Mode>) -> Result<Option<Directory>, GetError> {
         let path = self.path.join(name);
-        // Most are there.
-        match self.open_child(name) {
-            Ok(fd) => return Ok(Directory { fd, path }),
-            Err(Errno::NOENT) => {}
-            Err(Errno::LOOP | Errno::NOTDIR) => return Err(GetError::Unsafe { path }),
-            Err(error) => return Err(GetError::output(&path, error)),
+        let mut opened = self.open_child(name);
+        if let Err(Errno::NOENT) = opened {
+            let Some(mode) = made else { return Ok(None) };
+            match mkdirat(&self.fd, name, mode) {
+                Ok(()) | Err(Errno::EXIST) => opened = self.open_child(name),
+                Err(error) => return Err(GetError::output(&path, error)),
+            }
         }
-        match mkdirat(&self.fd, name, mode) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(GetError::output(&path, error)),
-        }
-        match self.open_child(name) {
-            Ok(fd) => Ok(Directory { fd, path }),
+        match opened {
+            Ok(fd) => Ok(Some(Directory { fd, path })),
             Err(Errno::LOOP | Errno::NOTDIR) => Err(GetError::Unsafe { path }),
             Err(error) => Err(GetError::output(&path, error)),
         }
@@ -84,11 +82,6 @@ impl Directory {
     fn open_child(&self, name: &OsStr) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat(&self.fd, name, flags, Mode::empty())
-    }
-
-    /// True if something has this name, links included.
-    pub(crate) fn holds(&self, name: &OsStr) -> bool {
-        rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// A new file that nobody sees under `name` before [`Unseen::publish`].
@@ -157,41 +150,47 @@ impl Directory {
 /// The directory in which the last file was written: most files lie in the one of the file before.
 #[derive(Debug)]
 pub(super) struct Cursor {
-    root: Arc<Directory>,
-    /// The modes of directories that nothing describes.
-    made: Mode,
+    root: Option<Arc<Directory>>,
+    /// The modes of directories that nothing describes; `None` if nothing is made.
+    made: Option<Mode>,
     folders: Vec<OsString>,
-    at: Arc<Directory>,
+    at: Option<Arc<Directory>>,
 }
 
 impl Cursor {
-    pub(super) fn new(root: &Arc<Directory>, options: &GetOptions) -> Cursor {
-        Cursor {
-            root: Arc::clone(root),
-            made: usual_mode(options.umask),
-            folders: Vec::new(),
-            at: Arc::clone(root),
-        }
+    /// Begins at the output, which is missing in a dry run at most.
+    pub(super) fn new(root: Option<&Arc<Directory>>, options: &GetOptions) -> Cursor {
+        let made = (!options.dry_run).then(|| usual_mode(options.umask));
+        Cursor { root: root.cloned(), made, folders: Vec::new(), at: root.cloned() }
     }
 
-    /// Opens the directory below the root, making what is missing.
-    pub(super) fn descend(&mut self, folders: &[OsString]) -> Result<&Arc<Directory>, GetError> {
+    /// Opens the directory below the root, making what is missing; `None` in a dry run, where nothing is
+    /// made.
+    pub(super) fn descend(
+        &mut self,
+        folders: &[OsString],
+    ) -> Result<Option<&Arc<Directory>>, GetError> {
         if self.folders != folders {
-            let mut at = Arc::clone(&self.root);
+            let mut at = self.root.clone();
             for segment in folders {
-                at = Arc::new(at.child(segment, self.made)?);
+                let Some(above) = at else { break };
+                at = above.child(segment, self.made)?.map(Arc::new);
             }
             self.at = at;
             self.folders = folders.to_vec();
         }
-        Ok(&self.at)
+        Ok(self.at.as_ref())
     }
 
-    /// Opens the directory of this name, making one that only its owner enters: it gets its mode when
-    /// everything lies in it.
-    pub(super) fn closed(&mut self, path: &[OsString]) -> Result<(), GetError> {
-        let Some((name, folders)) = path.split_last() else { return Ok(()) };
-        self.descend(folders)?.child(name, UNFINISHED).map(drop)
+    /// Opens the directory of this path, making one that only its owner enters: it gets its mode when
+    /// everything lies in it. False if it is missing in a dry run.
+    pub(super) fn closed(&mut self, path: &[OsString]) -> Result<bool, GetError> {
+        let made = self.made.map(|_| UNFINISHED);
+        let Some((name, folders)) = path.split_last() else { return Ok(self.root.is_some()) };
+        match self.descend(folders)? {
+            Some(above) => Ok(above.child(name, made)?.is_some()),
+            None => Ok(false),
+        }
     }
 }
 
@@ -326,7 +325,8 @@ mod tests {
     }
 
     fn cursor(dir: &Path) -> Cursor {
-        Cursor::new(&Arc::new(Directory::open(dir).unwrap()), &GetOptions::default())
+        let root = Arc::new(Directory::open(dir).unwrap());
+        Cursor::new(Some(&root), &GetOptions::default())
     }
 
     fn segments(path: &str) -> Vec<OsString> {
@@ -426,11 +426,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Arc::new(Directory::open(dir.path()).unwrap());
         let options = GetOptions { umask: Some(0o027), ..GetOptions::default() };
-        let mut cursor = Cursor::new(&root, &options);
+        let mut cursor = Cursor::new(Some(&root), &options);
         cursor.closed(&segments("usual/closed")).unwrap();
-        let mode = |path: &str| {
-            dir.path().join(path).metadata().unwrap().permissions().mode() & 0o7777
-        };
+        let mode =
+            |path: &str| dir.path().join(path).metadata().unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode("usual") & 0o027, 0);
         assert_eq!(mode("usual/closed"), 0o1700);
         std::fs::set_permissions(

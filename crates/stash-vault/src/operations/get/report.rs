@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use stash_crypto::Key;
-
 use super::error::GetError;
 use crate::class::Class;
 use crate::model::version::Standing;
@@ -18,9 +16,13 @@ pub struct GetReport {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Files and links that were there already, and were left alone.
+    pub unchanged: u64,
+    /// Their bytes.
+    pub unchanged_bytes: u64,
     /// Directories made, or given their mode and time.
     pub directories: u64,
-    /// Where they are: the file, or the first hundred files of a tree.
+    /// Where the files are that were written: the file, or the first hundred of a tree.
     pub outputs: Vec<PathBuf>,
     /// The number of them that have concurrent versions beside the one that was written.
     pub conflicts: u64,
@@ -32,6 +34,8 @@ pub struct GetReport {
     pub failures: Vec<Failure>,
     /// How many did not.
     pub failed: u64,
+    /// True if chunks were to be kept, and were not: there is no room for them beside the output.
+    pub not_kept: bool,
     /// The class of all of these together: the first of [`WORST`] that occurs.
     worst: Option<Class>,
 }
@@ -39,8 +43,8 @@ pub struct GetReport {
 /// A file, link or directory of a tree that did not come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Its key.
-    pub key: Key,
+    /// Its key; of what was asked for and is not stored, the name.
+    pub key: String,
     /// The class of the error.
     pub class: Class,
     /// The error, in a sentence.
@@ -66,16 +70,20 @@ pub(crate) struct Written {
     pub(crate) lacks: Option<String>,
 }
 
+/// The end of one file or link.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// It is written, or would be in a dry run.
+    Wrote(Written),
+    /// It was there already.
+    Left(Written),
+}
+
 impl GetReport {
     /// The class of what did not come back; `None` if all did.
     #[must_use]
     pub fn class(&self) -> Option<Class> {
         self.worst.or_else(|| (self.lacks > 0).then_some(Class::Unreadable))
-    }
-
-    /// True if there was nothing to write, and nothing failed.
-    pub(super) fn is_empty(&self) -> bool {
-        self.files == 0 && self.directories == 0 && self.failed == 0
     }
 
     pub(super) fn wrote(&mut self, written: Written, bytes: u64, standing: Standing) {
@@ -89,6 +97,13 @@ impl GetReport {
         }
     }
 
+    pub(super) fn left(&mut self, there: Written, bytes: u64, standing: Standing) {
+        self.lacks(&there.path, there.lacks);
+        self.unchanged += 1;
+        self.unchanged_bytes += bytes;
+        self.conflicts += u64::from(standing.siblings() > 0);
+    }
+
     pub(super) fn lacks(&mut self, path: &Path, lacks: Option<String>) {
         let Some(lacks) = lacks else { return };
         self.lacks += 1;
@@ -97,18 +112,17 @@ impl GetReport {
         }
     }
 
-    pub(super) fn failed(&mut self, key: &Key, error: &GetError) {
+    pub(super) fn failed(&mut self, key: &str, error: &GetError) {
         let class = error.class();
         let rank = |class: Class| WORST.iter().position(|worse| *worse == class);
-        let worse = |other: Class| {
-            rank(class).unwrap_or(WORST.len()) < rank(other).unwrap_or(WORST.len())
-        };
+        let worse =
+            |other: Class| rank(class).unwrap_or(WORST.len()) < rank(other).unwrap_or(WORST.len());
         if self.worst.is_none_or(worse) {
             self.worst = Some(class);
         }
         self.failed += 1;
         if self.failures.len() < NAMED {
-            self.failures.push(Failure { key: key.clone(), class, why: error.to_string() });
+            self.failures.push(Failure { key: key.to_owned(), class, why: error.to_string() });
         }
     }
 }
@@ -116,6 +130,7 @@ impl GetReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stash_crypto::Key;
 
     #[test]
     fn the_class_is_that_of_the_worst_whatever_came_first() {
@@ -133,11 +148,11 @@ mod tests {
             (occupied, Class::Integrity),
         ];
         for (error, class) in failures {
-            report.failed(&key, &error);
+            report.failed("k", &error);
             assert_eq!(report.class(), Some(class), "{error}");
         }
         for _ in 0..NAMED {
-            report.failed(&key, &GetError::Exists { path: "/p".into() });
+            report.failed("k", &GetError::Exists { path: "/p".into() });
         }
         assert_eq!((report.failures.len(), report.failed), (NAMED, 5 + NAMED as u64));
     }

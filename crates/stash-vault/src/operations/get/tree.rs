@@ -1,12 +1,12 @@
-//! A tree to the disk, file by file: what fails is noted, and the rest goes on.
+//! Trees to the disk, file by file: what fails is noted, and the rest goes on.
 
-use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -15,16 +15,15 @@ use stash_crypto::record::FileType;
 use stash_crypto::{Key, Meta};
 
 use super::error::GetError;
-use super::file::{write, write_at};
+use super::file::{bring, bring_inline};
 use super::names::Names;
 use super::opened::Run;
 use super::options::GetOptions;
 use super::place::{Cursor, Directory, Place, UNFINISHED, usual_mode};
-use super::report::{GetReport, Written};
+use super::report::{Done, GetReport, Written};
+use super::source::Source;
 use crate::index::IndexEntry;
 use crate::lookup::LookupError;
-use crate::model::attributes::path_below;
-use crate::model::scope::Scope;
 use crate::model::version::{Standing, Version};
 use crate::operations::pages::Pages;
 use crate::vault::Inner;
@@ -40,67 +39,88 @@ const JOBS: usize = 4;
 
 type Work = BoxFuture<'static, Result<(), GetError>>;
 
-/// A tree on its way to the disk. Its errors are those that keep all the rest back as well; others are
+/// One source on its way to the disk. Its errors are those that keep all the rest back as well; others are
 /// noted in the report.
 pub(super) struct Tree {
     pub(super) inner: Arc<Inner>,
-    pub(super) root: Arc<Directory>,
-    pub(super) scope: Scope,
+    /// Missing in a dry run at most.
+    pub(super) root: Option<Arc<Directory>>,
+    output: PathBuf,
+    pub(super) source: Source,
     pub(super) run: Run,
+    /// The time at which the get began.
+    pub(super) begun: SystemTime,
     /// Files with several names.
-    pub(super) names: Mutex<Names>,
+    names: Arc<Mutex<Names>>,
     /// True once a link or a directory was met.
     late: AtomicBool,
-    report: Mutex<GetReport>,
+    report: Arc<Mutex<GetReport>>,
 }
 
+/// Writes all sources below the output, or one of them as the output.
 pub(super) async fn get(
     inner: &Arc<Inner>,
-    scope: Scope,
+    sources: Vec<Source>,
     output: &Path,
     run: &Run,
+    report: GetReport,
 ) -> Result<GetReport, GetError> {
-    let described = match scope.exact() {
+    let begun = SystemTime::now();
+    let whole = sources.iter().find(|source| source.is_output());
+    let described = match whole.and_then(|source| source.scope.exact()) {
         Some(key) => inner.head(key).await.is_ok_and(|head| head.is_directory()),
         None => false,
     };
     let (path, options) = (output.to_owned(), run.options);
     let root = run.jobs.run(move || root(&path, described, &options)).await?;
-    let tree = Arc::new(Tree {
+    let (root, report) = (root.map(Arc::new), Arc::new(Mutex::new(report)));
+    let names = Arc::<Mutex<Names>>::default();
+    let tree = |source| Tree {
         inner: Arc::clone(inner),
-        root: Arc::new(root),
-        scope,
+        root: root.clone(),
+        output: output.to_owned(),
+        source,
         run: run.clone(),
-        names: Mutex::default(),
+        begun,
+        names: Arc::clone(&names),
         late: AtomicBool::default(),
-        report: Mutex::default(),
-    });
-    tree.files().await?;
-    if tree.late.load(Ordering::Relaxed) {
+        report: Arc::clone(&report),
+    };
+    let trees: Vec<Arc<Tree>> = sources.into_iter().map(|source| Arc::new(tree(source))).collect();
+    for tree in &trees {
+        tree.files().await?;
+    }
+    for tree in trees.iter().filter(|tree| tree.late.load(Ordering::Relaxed)) {
         tree.end().await?;
     }
-    let mut report = std::mem::take(&mut *tree.report());
+    drop(trees);
+    let mut report = std::mem::take(&mut *lock(&report));
     report.failures.sort_by(|one, two| one.key.cmp(&two.key));
-    if report.is_empty() {
-        let name = tree.scope.under().to_owned();
-        return Err(LookupError::NotFound { name }.into());
-    }
     Ok(report)
 }
 
-/// Opens the directory of the tree, or makes it: closed to others, if a record says what it is to become.
-fn root(output: &Path, described: bool, options: &GetOptions) -> Result<Directory, GetError> {
+/// Opens the directory in which everything is written, or makes it: closed to others, if a record says what
+/// it is to become.
+fn root(
+    output: &Path,
+    described: bool,
+    options: &GetOptions,
+) -> Result<Option<Directory>, GetError> {
     let mode = if described { UNFINISHED } else { usual_mode(options.umask) };
-    match DirBuilder::new().mode(mode.as_raw_mode()).create(output) {
-        Ok(()) => Directory::open(output),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let exists = || GetError::Exists { path: output.to_owned() };
-            let mut entries = output.read_dir().map_err(|_| exists())?;
-            if !options.overwrite && entries.next().is_some() {
-                return Err(exists());
-            }
-            Directory::open(output)
+    let made = match options.dry_run {
+        true => output.symlink_metadata().map(|_| io::ErrorKind::AlreadyExists.into()),
+        false => match DirBuilder::new().mode(mode.as_raw_mode()).create(output) {
+            Ok(()) => return Directory::open(output).map(Some),
+            Err(error) => Ok(error),
+        },
+    };
+    match made {
+        Ok(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(GetError::output(output, error))
         }
+        Ok(_) if !output.is_dir() => Err(GetError::Exists { path: output.to_owned() }),
+        Ok(_) => Directory::open(output).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(GetError::output(output, error)),
     }
 }
@@ -109,10 +129,12 @@ impl Tree {
     /// Makes the directories, closed, and writes the files.
     async fn files(self: &Arc<Self>) -> Result<(), GetError> {
         let mut under_way: FuturesUnordered<Work> = FuturesUnordered::new();
-        let mut pages = Pages::new(&self.inner, &self.scope, PAGE);
+        let mut pages = Pages::new(&self.inner, &self.source.scope, PAGE);
         while let Some(page) = pages.files().await? {
-            let bytes = page.iter().map(|(_, entry)| entry.size).sum();
-            self.run.progress.found(page.len() as u64, bytes);
+            let (page, covered) = self.source.sorted(&self.inner, page).await?;
+            for key in covered {
+                self.failed(&key, GetError::Covered { key: key.clone() })?;
+            }
             let (files, late): (Vec<_>, Vec<_>) =
                 page.into_iter().partition(|(_, entry)| entry.file_type == FileType::Regular);
             self.late.fetch_or(!late.is_empty(), Ordering::Relaxed);
@@ -139,19 +161,18 @@ impl Tree {
         self.second_names().await
     }
 
-    async fn directories(
-        self: &Arc<Self>,
-        late: Vec<(Key, IndexEntry)>,
-    ) -> Result<(), GetError> {
+    async fn directories(self: &Arc<Self>, late: Vec<(Key, IndexEntry)>) -> Result<(), GetError> {
         let is_directory = |entry: &IndexEntry| entry.file_type == FileType::Directory;
         let keys = late.into_iter().filter(|(_, entry)| is_directory(entry)).map(|(key, _)| key);
         let heads = self.heads(keys.collect()).await?;
         let tree = Arc::clone(self);
         let make = move || {
-            let mut cursor = Cursor::new(&tree.root, &tree.run.options);
+            let mut cursor = tree.cursor();
             for head in heads.into_iter().filter(Version::is_directory) {
-                match cursor.closed(&tree.path(&head.meta)) {
-                    Ok(()) => {}
+                match cursor.closed(&tree.source.path(&head.meta)) {
+                    // In a dry run.
+                    Ok(false) => tree.report().directories += 1,
+                    Ok(true) => {}
                     Err(error) => tree.failed(&head.meta.key, error)?,
                 }
             }
@@ -206,61 +227,76 @@ impl Tree {
 
     /// Writes a file of any size.
     pub(super) async fn write(self: &Arc<Self>, head: Version) -> Result<(), GetError> {
-        if head.meta.file_type != FileType::Regular || self.is_second_name(&head) {
-            return Ok(());
+        match head.meta.file_type != FileType::Regular || self.is_second_name(&head) {
+            true => Ok(()),
+            false => self.write_alone(head).await,
         }
+    }
+
+    /// Writes a file, whatever other names it has.
+    pub(super) async fn write_alone(self: &Arc<Self>, head: Version) -> Result<(), GetError> {
         let (size, standing, kept) = (head.meta.size, head.standing, head.clone());
         match self.written(head).await {
-            Ok(written) => self.wrote(written, size, standing),
+            Ok(done) => self.done(done, size, standing),
             Err(error) => return self.not_written(&kept, error),
         }
         Ok(())
     }
 
-    async fn written(self: &Arc<Self>, head: Version) -> Result<Written, GetError> {
+    async fn written(self: &Arc<Self>, head: Version) -> Result<Done, GetError> {
         let (tree, meta) = (Arc::clone(self), head.meta.clone());
-        let create = move || {
+        let find = move || {
             let (folders, name) = tree.place(&meta);
-            Cursor::new(&tree.root, &tree.run.options).descend(&folders)?.create(&name)
+            let directory = tree.cursor().descend(&folders)?.cloned();
+            Ok::<_, GetError>((directory, name))
         };
-        let unseen = self.run.jobs.run(create).await?;
-        write(&self.inner, head, unseen, &self.run).await
+        match self.run.jobs.run(find).await? {
+            (Some(directory), name) => bring(&self.inner, head, directory, name, &self.run).await,
+            (None, _) => {
+                self.run.progress.moved(head.meta.size);
+                Ok(self.would_write(&head.meta))
+            }
+        }
     }
 
     /// Writes files whose content stands in their records. Blocking.
     fn write_small(&self, heads: Vec<Version>) -> Result<(), GetError> {
-        let mut cursor = Cursor::new(&self.root, &self.run.options);
+        let mut cursor = self.cursor();
         for head in heads {
             // What became a link or a directory since its page was read is seen at the end.
             if head.meta.file_type != FileType::Regular || self.is_second_name(&head) {
                 continue;
             }
-            match self.write_inline(&mut cursor, &head.meta) {
-                Ok(written) => self.wrote(written, head.meta.size, head.standing),
+            let (folders, name) = self.place(&head.meta);
+            let done = match cursor.descend(&folders) {
+                Ok(Some(directory)) => {
+                    bring_inline(directory, &name, &head.meta, &self.run.options)
+                }
+                Ok(None) => Ok(self.would_write(&head.meta)),
+                Err(error) => Err(error),
+            };
+            self.run.progress.moved(head.meta.size);
+            match done {
+                Ok(done) => self.done(done, head.meta.size, head.standing),
                 Err(error) => self.not_written(&head, error)?,
             }
         }
         Ok(())
     }
 
-    fn write_inline(&self, cursor: &mut Cursor, meta: &Meta) -> Result<Written, GetError> {
-        let (folders, name) = self.place(meta);
-        let unseen = cursor.descend(&folders)?.create(&name)?;
-        write_at(&unseen, meta.inline.as_deref().unwrap_or_default(), 0)?;
-        unseen.publish(meta, &self.run.options)
+    pub(super) fn cursor(&self) -> Cursor {
+        Cursor::new(self.root.as_ref(), &self.run.options)
     }
 
-    /// The path below the output; empty for the directory that is the output.
-    pub(super) fn path(&self, meta: &Meta) -> Vec<OsString> {
-        match self.scope.exact() == Some(&meta.key) {
-            true => Vec::new(),
-            false => path_below(meta, self.scope.relative(&meta.key)),
-        }
+    /// In a dry run, a file or link in a directory that is not there.
+    pub(super) fn would_write(&self, meta: &Meta) -> Done {
+        let path = self.output.join(PathBuf::from_iter(self.source.path(meta)));
+        Done::Wrote(Written { path, lacks: None })
     }
 
     /// The directories on the way to a file or link, and its name.
     pub(super) fn place(&self, meta: &Meta) -> Place {
-        let mut folders = self.path(meta);
+        let mut folders = self.source.path(meta);
         let name = folders.pop().unwrap_or_default();
         (folders, name)
     }
@@ -276,14 +312,17 @@ impl Tree {
             return Err(error);
         }
         self.run.progress.finished(1);
-        self.report().failed(key, &error);
+        self.report().failed(key.as_str(), &error);
         Ok(())
     }
 
-    /// Notes a file or link that is written.
-    pub(super) fn wrote(&self, written: Written, size: u64, standing: Standing) {
+    /// Notes a file or link that is written, or was there.
+    pub(super) fn done(&self, done: Done, size: u64, standing: Standing) {
         self.run.progress.finished(1);
-        self.report().wrote(written, size, standing);
+        match done {
+            Done::Wrote(written) => self.report().wrote(written, size, standing),
+            Done::Left(there) => self.report().left(there, size, standing),
+        }
     }
 
     /// Notes a directory that has its mode and time.
@@ -295,10 +334,14 @@ impl Tree {
     }
 
     pub(super) fn names(&self) -> MutexGuard<'_, Names> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.names)
     }
 
     fn report(&self) -> MutexGuard<'_, GetReport> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.report)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
