@@ -1,6 +1,7 @@
 //! What the kernel says about a process: peak and present memory, and processor time.
 
 use std::fs;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -21,26 +22,56 @@ pub fn memory(pid: u32) -> Result<Memory> {
     parse(&text).with_context(|| format!("{path} has no VmHWM and VmRSS lines"))
 }
 
-/// Processor time that a process has taken so far, in user mode and in the kernel. Of its children only
-/// what it waited for.
+/// Processor time of processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Processor {
+    /// In user mode.
+    pub user: Duration,
+    /// In the kernel.
+    pub system: Duration,
+}
+
+impl Processor {
+    /// Both together.
+    pub fn all(self) -> Duration {
+        self.user + self.system
+    }
+
+    /// The time that was taken since an earlier look.
+    pub fn since(self, before: Processor) -> Processor {
+        Processor {
+            user: self.user.saturating_sub(before.user),
+            system: self.system.saturating_sub(before.system),
+        }
+    }
+}
+
+impl AddAssign for Processor {
+    fn add_assign(&mut self, more: Processor) {
+        self.user += more.user;
+        self.system += more.system;
+    }
+}
+
+/// Processor time that a process has taken so far. Of its children only what it waited for.
 ///
 /// # Errors
 ///
 /// If there is no such process.
-pub fn processor_time(pid: u32) -> Result<Duration> {
+pub fn processor_time(pid: u32) -> Result<Processor> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-    let ticks = ticks(&text).with_context(|| format!("{path} has no utime and stime"))?;
+    let (user, system) = ticks(&text).with_context(|| format!("{path} has no utime and stime"))?;
     let per_second = rustix::param::clock_ticks_per_second().max(1);
-    Ok(Duration::from_millis(ticks * 1_000 / per_second))
+    let time = |ticks: u64| Duration::from_millis(ticks * 1_000 / per_second);
+    Ok(Processor { user: time(user), system: time(system) })
 }
 
 /// Fields 14 and 15 (utime, stime). The name, field 2, stands in parentheses and may contain anything.
-fn ticks(stat: &str) -> Option<u64> {
+fn ticks(stat: &str) -> Option<(u64, u64)> {
     let (_, behind_name) = stat.rsplit_once(')')?;
     let mut fields = behind_name.split_ascii_whitespace().skip(11);
-    let (user, system) = (fields.next()?, fields.next()?);
-    Some(user.parse::<u64>().ok()? + system.parse::<u64>().ok()?)
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
 /// One decimal, for reports.
@@ -72,7 +103,7 @@ mod tests {
     #[test]
     fn processor_time_is_read_behind_the_name_whatever_it_is() {
         let stat = "7 (a) b (c) R 1 7 7 0 -1 4194304 90 0 3 0 250 31 5 6 20 0 4 0 100 9 9";
-        assert_eq!(ticks(stat), Some(281));
+        assert_eq!(ticks(stat), Some((250, 31)));
         assert_eq!(ticks("7 (stash) R 1 7"), None);
         assert_eq!(ticks("no stat"), None);
     }
@@ -84,7 +115,7 @@ mod tests {
         while processor_time(pid).unwrap() == before {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
-        assert!(processor_time(pid).unwrap() > before);
+        assert!(!processor_time(pid).unwrap().since(before).all().is_zero());
     }
 
     #[test]

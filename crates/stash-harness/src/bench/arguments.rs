@@ -21,6 +21,20 @@ pub enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Put a file on three nodes: another program's file stays in the page cache, theirs do not enter it
+    Cache {
+        /// Size of the file that is put
+        #[arg(long, default_value = "4GiB", value_parser = parse_size)]
+        size: u64,
+        /// Size of the other program's file
+        #[arg(long, default_value = "2GiB", value_parser = parse_size)]
+        warm: u64,
+        /// Leaves so much memory to everything, the other program's file included, and takes the rest
+        #[arg(long, value_parser = parse_size)]
+        leave: Option<u64>,
+        #[arg(long)]
+        json: bool,
+    },
     /// Files between a limited node and another, while both ask each other questions
     Bwlimit {
         /// Bytes a second that the node may send, and receive

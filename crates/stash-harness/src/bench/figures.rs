@@ -12,6 +12,8 @@ pub(super) struct Phase {
     pub(super) rates: Vec<f64>,
     /// Processor seconds for each GiB and node, the client's left out.
     pub(super) cpu: Vec<f64>,
+    /// Those of them that were spent in the kernel.
+    pub(super) system: Vec<f64>,
     /// The rates of straight-line code, where it does the same.
     pub(super) floor: Vec<f64>,
 }
@@ -63,20 +65,22 @@ fn ratio(stash: &[f64], floor: &[f64]) -> f64 {
 pub(super) fn summary(report: &Report, size: u64, rates: &Rates, peak: u64) {
     let line = |name: &str, phase: &Phase, floor: &[f64]| {
         let (rate, cpu) = (median(&phase.rates), median(&phase.cpu));
+        let system = median(&phase.system);
         let beside = match floor {
             [] => format!("{:>8} {:>7}", "", ""),
             floor => format!("{:>8.0} {:>7.2}", median(floor), ratio(&phase.rates, floor)),
         };
-        report.line(format_args!("{name:<28} {rate:>8.0} {beside} {cpu:>7.2}"));
+        report.line(format_args!("{name:<28} {rate:>8.0} {beside} {cpu:>7.2} {system:>7.2}"));
     };
     report.line(format_args!(
-        "\n{} MiB, medians in MiB/s; CPU in seconds of a node for each GiB\n{:<28} {:>8} {:>8} {:>7} {:>7}",
+        "\n{} MiB, medians in MiB/s; CPU in seconds of a node for each GiB, and of it the kernel\n{:<28} {:>8} {:>8} {:>7} {:>7} {:>7}",
         size >> 20,
         "",
         "stash",
         "floor",
         "ratio",
-        "CPU"
+        "CPU",
+        "kernel"
     ));
     line("put, three copies", &rates.put, &rates.put.floor);
     line("  beside the direct floor", &rates.put, &rates.floor_put_direct);
@@ -107,6 +111,7 @@ pub(super) fn document(size: u64, rounds: u32, rates: &Rates, peak: u64) -> Valu
     for (_, name, phase) in [put].into_iter().chain(rates.gets()).chain(rates.alone()) {
         document[format!("{name}_mib_s")] = middle(&phase.rates).into();
         document[format!("{name}_cpu_s_gib")] = middle(&phase.cpu).into();
+        document[format!("{name}_kernel_s_gib")] = middle(&phase.system).into();
     }
     document
 }

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bwlimit;
+mod cache;
 mod catchup;
 mod client;
 mod cold;
@@ -9,6 +10,7 @@ mod figures;
 mod files;
 mod median;
 mod objects;
+mod random;
 mod small;
 mod times;
 mod transfer;
@@ -25,6 +27,7 @@ pub use arguments::Bench;
 pub fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Transfer { size, rounds, json } => transfer::run(*size, *rounds, *json),
+        Bench::Cache { size, warm, leave, json } => cache::run(*size, *warm, *leave, *json),
         Bench::Bwlimit { limit, size, json } => bwlimit::run(*limit, *size, *json),
         Bench::Objects { clients, objects, json } => objects::run(*clients, *objects, *json),
         Bench::Catchup { records, json } => catchup::run(*records, *json),

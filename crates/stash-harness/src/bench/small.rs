@@ -43,14 +43,14 @@ pub(super) fn run(files: u32, rounds: u32, json: bool) -> Result<()> {
         let count = f64::from(files);
         let each = |took: Duration| took.as_secs_f64() * 1e6 / count;
         let nodes = cluster.nodes.len() as f64;
-        put_cpu.push(each(cluster.processor_time()?.saturating_sub(before)) / nodes);
+        put_cpu.push(each(cluster.processor_time()?.since(before).all()) / nodes);
         puts.push(count / reply.took.as_secs_f64());
         report.step("put", &format!("{:.0} files/s", puts.last().unwrap_or(&0.0)), reply.took);
         cluster::wait_listed(&cluster.nodes[2], &tree.key, tree.files.len())?;
         let output = cluster.run.path.join(format!("back-{round}"));
         let before = cluster.processor_time()?;
         let reply = cluster.nodes[2].ok(&["get", &tree.key, "-o", cluster::text(&output)?])?;
-        get_cpu.push(each(cluster.processor_time()?.saturating_sub(before)));
+        get_cpu.push(each(cluster.processor_time()?.since(before).all()));
         gets.push(count / reply.took.as_secs_f64());
         report.step("get", &format!("{:.0} files/s", gets.last().unwrap_or(&0.0)), reply.took);
         // Nothing is removed before the end: an ext4 without a journal would pass slowly over the inodes.

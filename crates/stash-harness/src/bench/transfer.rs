@@ -14,25 +14,24 @@
 //! a thousand files, which would be counted to the put of the next.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use rand::Rng;
+use anyhow::{Result, bail};
 use serde::Deserialize;
 use stash_api::files::PutDone;
 
 use crate::bench::cold;
 use crate::bench::figures::{Phase, Rates, document, mib, summary};
+use crate::bench::random;
 use crate::build;
 use crate::cluster::{self, Cluster, Node, Plan, Role};
 use crate::compare;
 use crate::process::{Reply, Running};
 use crate::report::Report;
-use crate::tree;
 
 /// The longest that one transfer may take.
 const TRANSFER: Duration = Duration::from_secs(30 * 60);
@@ -85,7 +84,7 @@ impl Bench<'_> {
     /// Every measurement of stash has the floor's next to it; which comes first alternates.
     fn round(&self, round: u32, rates: &mut Rates) -> Result<()> {
         let source = self.work.join(format!("file-{round}"));
-        self.random_file(&source, round)?;
+        random::file(&source, self.size)?;
         let floor_dir = cluster::fresh(&self.work, "floor")?;
         self.puts(round, &source, &floor_dir, rates)?;
         self.put("put, unchanged", &source, &mut rates.reput_unchanged)?;
@@ -228,9 +227,10 @@ impl Bench<'_> {
     ) -> Result<Reply> {
         let before = self.cluster.processor_time()?;
         let reply = node.begin(arguments)?.finish(TRANSFER)?.expect(&[0])?;
-        let took = self.cluster.processor_time()?.saturating_sub(before).as_secs_f64();
-        let each = took / self.cluster.nodes.len() as f64;
-        into.cpu.push(each / (mib(self.size) / 1024.0));
+        let took = self.cluster.processor_time()?.since(before);
+        let share = self.cluster.nodes.len() as f64 * mib(self.size) / 1024.0;
+        into.cpu.push(took.all().as_secs_f64() / share);
+        into.system.push(took.system.as_secs_f64() / share);
         self.note(name, reply.took.as_secs_f64(), &mut into.rates);
         Ok(reply)
     }
@@ -263,22 +263,6 @@ impl Bench<'_> {
         let rate = mib(self.size) / seconds;
         self.report.step(name, &format!("{rate:.0} MiB/s"), Duration::from_secs_f64(seconds));
         into.push(rate);
-    }
-
-    /// Random bytes, other ones in every round: what a node holds already would cost nothing to put.
-    fn random_file(&self, path: &Path, round: u32) -> Result<()> {
-        let mut rng = tree::rng(u64::from(rand::rng().next_u32()) << 32 | u64::from(round));
-        let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
-        let mut buffer = vec![0; 1 << 20];
-        let mut left = self.size;
-        while left > 0 {
-            let count = usize::try_from(left.min(1 << 20))?;
-            rng.fill_bytes(&mut buffer[..count]);
-            file.write_all(&buffer[..count])?;
-            left -= count as u64;
-        }
-        file.into_inner().context("cannot write the file")?.sync_all()?;
-        Ok(())
     }
 }
 

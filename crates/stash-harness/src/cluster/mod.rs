@@ -14,6 +14,7 @@ use stash_api::members::{InviteDone, Peers};
 use stash_api::node::Status;
 
 use crate::interrupt;
+use crate::machine::Processor;
 use crate::report::{Report, seconds};
 use crate::scratch::RunDirectory;
 
@@ -218,8 +219,8 @@ impl Cluster {
     }
 
     /// Processor time that all nodes have taken since they were started.
-    pub fn processor_time(&self) -> Result<Duration> {
-        let mut sum = Duration::ZERO;
+    pub fn processor_time(&self) -> Result<Processor> {
+        let mut sum = Processor::default();
         for node in &self.nodes {
             sum += node.processor_time()?;
         }

@@ -289,7 +289,7 @@ impl Node {
     }
 
     /// Processor time that its process has taken since it was started.
-    pub fn processor_time(&self) -> Result<Duration> {
+    pub fn processor_time(&self) -> Result<machine::Processor> {
         machine::processor_time(self.process.as_ref().map(Owned::id).context("not running")?)
     }
 
