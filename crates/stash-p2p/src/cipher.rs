@@ -7,6 +7,7 @@
 use std::fmt;
 
 use aws_lc_rs::aead::{Aad, LessSafeKey};
+use aws_lc_rs::error::Unspecified;
 use zeroize::Zeroizing;
 
 use crate::resolver::{TAG, aead_key, noise_nonce};
@@ -61,14 +62,19 @@ impl Sealer {
         Self(Half::new(key, rekey_after))
     }
 
-    /// Encrypts `text` in place and returns the tag that follows it.
-    pub(crate) fn seal(&mut self, text: &mut [u8]) -> Result<[u8; TAG], CipherError> {
+    /// Encrypts a message of two parts: `text` in place, and `rest` into `out`, where the tag follows it.
+    pub(crate) fn seal(
+        &mut self,
+        text: &mut [u8],
+        rest: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), CipherError> {
         self.0.usable()?;
         let nonce = noise_nonce(self.0.counter);
-        let sealed = self.0.key.seal_in_place_separate_tag(nonce, Aad::empty(), text);
-        let tag = sealed.map_err(|_| CipherError)?.as_ref().try_into().map_err(|_| CipherError)?;
+        let sealed = self.0.key.seal_in_place_scatter(nonce, Aad::empty(), text, rest, out);
+        sealed.map_err(|_| CipherError)?;
         self.0.advance();
-        Ok(tag)
+        Ok(())
     }
 }
 
@@ -82,16 +88,25 @@ impl Opener {
         self.0.usable()?;
         let nonce = noise_nonce(self.0.counter);
         let opened = self.0.key.open_in_place(nonce, Aad::empty(), message).map(|text| text.len());
+        self.opened(opened)
+    }
+
+    /// Decrypts `message` (ciphertext and tag) to `text`, which has exactly the length of the text. After an
+    /// error it holds zeros.
+    pub(crate) fn open_to(&mut self, message: &[u8], text: &mut [u8]) -> Result<(), CipherError> {
+        self.0.usable()?;
+        let nonce = noise_nonce(self.0.counter);
+        let (sealed, tag) = message.split_last_chunk::<TAG>().ok_or(CipherError)?;
+        let opened = self.0.key.open_separate_gather(nonce, Aad::empty(), sealed, tag, text);
+        self.opened(opened)
+    }
+
+    fn opened<T>(&mut self, opened: Result<T, Unspecified>) -> Result<T, CipherError> {
         match opened {
-            Ok(len) => {
-                self.0.advance();
-                Ok(len)
-            }
-            Err(_) => {
-                self.0.poisoned = true;
-                Err(CipherError)
-            }
+            Ok(_) => self.0.advance(),
+            Err(_) => self.0.poisoned = true,
         }
+        opened.map_err(|_| CipherError)
     }
 }
 
@@ -111,10 +126,17 @@ impl fmt::Debug for Opener {
 mod tests {
     use super::*;
 
+    /// The message of a text, of which a part is encrypted in place.
+    fn seal(sealer: &mut Sealer, text: &[u8]) -> Result<Vec<u8>, CipherError> {
+        let (front, rest) = text.split_at(text.len() / 3);
+        let mut buf = [front, rest, &[0; TAG]].concat();
+        let (front, out) = buf.split_at_mut(front.len());
+        sealer.seal(front, rest, out)?;
+        Ok(buf)
+    }
+
     fn round(sealer: &mut Sealer, opener: &mut Opener, text: &[u8]) -> Result<(), CipherError> {
-        let mut buf = text.to_vec();
-        let tag = sealer.seal(&mut buf)?;
-        buf.extend_from_slice(&tag);
+        let mut buf = seal(sealer, text)?;
         let len = opener.open(&mut buf)?;
         assert_eq!(&buf[..len], text);
         Ok(())
@@ -142,9 +164,7 @@ mod tests {
         let mut never = Opener::new(&[1; 32], u64::MAX);
         let mut last = Vec::new();
         for n in 0..=rekey {
-            let mut buf = n.to_le_bytes().to_vec();
-            let tag = sealer.seal(&mut buf).unwrap();
-            buf.extend_from_slice(&tag);
+            let mut buf = seal(&mut sealer, &n.to_le_bytes()).unwrap();
             if n < rekey {
                 never.open(&mut buf.clone()).unwrap();
             }
@@ -157,9 +177,7 @@ mod tests {
     #[test]
     fn a_failed_decryption_poisons_the_direction() {
         let (mut sealer, mut opener) = (Sealer::new(&[1; 32], 9), Opener::new(&[1; 32], 9));
-        let mut buf = b"text".to_vec();
-        let tag = sealer.seal(&mut buf).unwrap();
-        buf.extend_from_slice(&tag);
+        let mut buf = seal(&mut sealer, b"text").unwrap();
         let good = buf.clone();
         buf[0] ^= 1;
         assert_eq!(opener.open(&mut buf), Err(CipherError));

@@ -18,7 +18,7 @@ use crate::limits::{GUEST_STREAMS, MAX_HELLO_APP};
 use crate::link::{Link, LinkInfo};
 use crate::mux::{Mux, MuxConfig, Window, last_word};
 use crate::net::Wire;
-use crate::packer::pack;
+use crate::packer::{Packed, pack};
 use crate::rate::Room;
 use crate::tasks::{LAST_WORD, deliver};
 use crate::tiebreak::Contender;
@@ -39,7 +39,7 @@ pub(crate) async fn establish(
     let mut mux = Mux::new(config(inner, initiator, purpose, hello, place));
     let mut segments = Vec::new();
     mux.poll_transmit(start.elapsed(), &mut segments, Room::of(1));
-    let mut out = first.to_vec();
+    let mut out = Packed::from(first.to_vec());
     pack(&mut sealer, &segments, &mut out).map_err(|_| CloseReason::Decrypt)?;
     write.write_all(&out).await.map_err(|error| CloseReason::Io(error.kind()))?;
 
@@ -48,7 +48,7 @@ pub(crate) async fn establish(
     while items.is_empty() {
         match read.read_buf(intake.space()).await {
             Ok(0) => return Err(CloseReason::Lost),
-            Ok(_) => intake.take(&mut items)?,
+            Ok(_) => intake.take(&[], &mut items)?,
             Err(error) => return Err(CloseReason::Io(error.kind())),
         }
     }
@@ -65,7 +65,7 @@ pub(crate) async fn establish(
 /// later.
 pub(crate) async fn turn_away(wire: Wire, session: Session, msg2: &[u8]) {
     let (Wire { mut read, mut write, .. }, mut sealer) = (wire, session.sealer);
-    let mut out = msg2.to_vec();
+    let mut out = Packed::from(msg2.to_vec());
     if pack(&mut sealer, &[last_word(&CloseReason::NoRoom)], &mut out).is_err() {
         return;
     }

@@ -76,6 +76,7 @@ fn whole(items: &[Inbound]) -> Vec<(Header, Vec<u8>)> {
             Inbound::Whole(header, bytes) | Inbound::Piece { header, bytes, .. } => {
                 frames.push((*header, bytes.to_vec()));
             }
+            Inbound::Placed { .. } => panic!("no memory was lent"),
         }
     }
     frames

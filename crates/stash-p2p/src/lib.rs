@@ -77,6 +77,7 @@ mod hello;
 mod inner;
 mod intake;
 mod key;
+mod lent;
 mod limits;
 mod link;
 mod log;
@@ -105,6 +106,7 @@ pub use events::{Event, Events};
 pub use frame::{Class, Frame};
 pub use gate::{Claim, Gate, GateError, Purpose, Realm, SharedRealm};
 pub use key::{ParseKeyError, PublicKey, StaticSecret};
+pub use lent::Lent;
 pub use limits::{
     Bandwidth, Limits, MAX_BULK, MAX_DATA, MAX_HELLO_APP, MAX_MESSAGE, MIN_RATE, REPLAY_WINDOW,
     Rate, RateTooLow,

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{CloseReason, StreamError};
 use crate::frame::{Class, Frame, StreamKey};
+use crate::lent::Memory;
 use crate::mux::{Mux, MuxEvent};
 use crate::tiebreak::Contender;
 
@@ -218,13 +219,41 @@ impl Link {
         }
     }
 
+    /// As [`Link::poll_recv`], for the bytes in lent memory.
+    pub(crate) fn poll_placed(
+        &self,
+        cx: &Context<'_>,
+        key: StreamKey,
+    ) -> Poll<Result<usize, StreamError>> {
+        self.poll_received(cx, key, |mux| mux.placed(key))
+    }
+
+    /// Has raw bytes of a stream put into memory.
+    pub(crate) fn lend(&self, key: StreamKey, memory: Arc<dyn Memory>) {
+        self.run(|mux, _| mux.lend(key, memory));
+    }
+
+    /// Lent memory with room, by the ids of its streams.
+    pub(crate) fn lent(&self) -> Vec<(u32, Arc<dyn Memory>)> {
+        self.lock().mux.lent()
+    }
+
     pub(crate) fn poll_recv(
         &self,
         cx: &Context<'_>,
         key: StreamKey,
     ) -> Poll<Result<Option<Frame>, StreamError>> {
+        self.poll_received(cx, key, |mux| mux.recv(key))
+    }
+
+    fn poll_received<T>(
+        &self,
+        cx: &Context<'_>,
+        key: StreamKey,
+        receive: impl FnOnce(&mut Mux) -> Option<Result<T, StreamError>>,
+    ) -> Poll<Result<T, StreamError>> {
         let mut state = self.lock();
-        let received = state.mux.recv(key);
+        let received = receive(&mut state.mux);
         self.settle(&mut state);
         match (received, &state.closed) {
             (Some(received), _) => Poll::Ready(received),

@@ -13,7 +13,8 @@ mod timing;
 mod transmit;
 mod window;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,9 +23,10 @@ use crate::backlog::Backlog;
 use crate::error::{CloseReason, StreamError};
 use crate::frame::{Class, Frame, StreamKey};
 use crate::hello::Hello;
+use crate::lent::Memory;
 use crate::limits::{FRAME_COST, MAX_BULK};
 pub(crate) use frames::last_word;
-use stream::{BULK, CONTROL, RecvEnd, SendEnd, StreamState, class_of};
+use stream::{BULK, CONTROL, Received, RecvEnd, SendEnd, StreamState, class_of};
 pub(crate) use window::Window;
 
 /// The settings of one connection.
@@ -80,6 +82,8 @@ pub(crate) struct Mux {
     config: MuxConfig,
     remote: Option<Hello>,
     streams: HashMap<StreamKey, StreamState>,
+    /// Streams that have lent memory.
+    lending: BTreeSet<StreamKey>,
     ids: HashMap<u32, StreamKey>,
     next_key: StreamKey,
     next_id: u32,
@@ -125,6 +129,7 @@ impl Mux {
             config,
             remote: None,
             streams: HashMap::new(),
+            lending: BTreeSet::new(),
             ids: HashMap::new(),
             next_key: 0,
             highest_remote: 0,
@@ -302,20 +307,67 @@ impl Mux {
         if stream.discarding {
             return Some(Err(StreamError::Finished));
         }
-        if let Some((frame, cost)) = stream.received.pop_front() {
-            stream.unreturned += cost;
-            stream.used += cost;
-            if stream.unreturned >= stream.window / 4 {
-                self.mark_credit(key);
+        let end = stream.recv_end;
+        while let Some(received) = self.take(key) {
+            // Bytes that are in lent memory are no frame.
+            if let Received::Frame(frame) = received {
+                return Some(Ok(Some(frame)));
             }
-            self.return_credit(cost);
-            return Some(Ok(Some(frame)));
         }
-        match stream.recv_end {
+        match end {
             RecvEnd::Open => None,
             RecvEnd::Ended => Some(Ok(None)),
             RecvEnd::Reset(code) => Some(Err(StreamError::Reset(code))),
         }
+    }
+
+    /// The next raw bytes of a stream that were put into lent memory: how many. 0 if something else is next.
+    pub(crate) fn placed(&mut self, key: StreamKey) -> Option<Result<usize, StreamError>> {
+        let next = self.streams.get(&key).and_then(|stream| stream.received.front());
+        match next {
+            Some((Received::Placed(count), _)) => {
+                let count = *count;
+                self.take(key);
+                Some(Ok(count))
+            }
+            Some((Received::Frame(_), _)) => Some(Ok(0)),
+            // Its end, or the lack of one.
+            None => self.recv(key).map(|end| end.map(|_| 0)),
+        }
+    }
+
+    /// Takes what a stream received next, and frees its credit.
+    fn take(&mut self, key: StreamKey) -> Option<Received> {
+        let stream = self.streams.get_mut(&key)?;
+        let (received, cost) = stream.received.pop_front()?;
+        stream.unreturned += cost;
+        stream.used += cost;
+        if stream.unreturned >= stream.window / 4 {
+            self.mark_credit(key);
+        }
+        self.return_credit(cost);
+        Some(received)
+    }
+
+    /// Has raw bytes of a stream put into memory, as long as there is room in it.
+    pub(crate) fn lend(&mut self, key: StreamKey, memory: Arc<dyn Memory>) {
+        if let Some(stream) = self.streams.get_mut(&key) {
+            stream.lend(memory);
+            self.lending.insert(key);
+        }
+    }
+
+    /// Lent memory with room, by the ids of its streams on the wire.
+    pub(crate) fn lent(&mut self) -> Vec<(u32, Arc<dyn Memory>)> {
+        let mut lent = Vec::new();
+        let streams = &mut self.streams;
+        self.lending.retain(|key| {
+            let Some(stream) = streams.get_mut(key) else { return false };
+            stream.lent = stream.lent.take().filter(|memory| memory.has_room());
+            lent.extend(stream.id.zip(stream.lent.clone()));
+            stream.lent.is_some()
+        });
+        lent
     }
 
     fn return_credit(&mut self, cost: u64) {

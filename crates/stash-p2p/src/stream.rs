@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error::StreamError;
 use crate::frame::{Frame, StreamKey};
+use crate::lent::Lent;
 use crate::limits::{DATA_FRAME, MAX_MESSAGE};
 use crate::link::Link;
 
@@ -43,12 +44,14 @@ pub struct RecvStream {
     key: StreamKey,
     /// The rest of raw bytes that were read in part.
     rest: Bytes,
+    /// Bytes of such a rest that are in lent memory, and were not counted.
+    placed: usize,
 }
 
 impl Stream {
     pub(crate) fn new(link: Arc<Link>, key: StreamKey) -> Self {
         let send = SendStream { link: Arc::clone(&link), key, ended: false };
-        Self { send, recv: RecvStream { link, key, rest: Bytes::new() } }
+        Self { send, recv: RecvStream { link, key, rest: Bytes::new(), placed: 0 } }
     }
 
     /// The two directions, for two tasks or one.
@@ -170,6 +173,34 @@ impl RecvStream {
             return Ok(Some(Frame::Data(std::mem::take(&mut self.rest))));
         }
         poll_fn(|cx| self.link.poll_recv(cx, self.key)).await
+    }
+
+    /// Lends memory to the stream, of which `filled` bytes are in use already: raw bytes that come next are put
+    /// behind them until it is full, and [`filled`](Self::filled) says how many. Most are decrypted straight
+    /// into it, where [`next`](Self::next) shares or copies them.
+    ///
+    /// The memory counts as the stream's until [`Lent::take`]. Memory that was lent before, and has room, gets no
+    /// more.
+    pub fn lend<B: AsMut<[u8]> + Send + 'static>(&mut self, memory: B, filled: usize) -> Lent<B> {
+        let (lent, memory) = Lent::new(memory, filled);
+        self.placed = memory.put(&self.rest);
+        self.rest.advance(self.placed);
+        self.link.lend(self.key, memory);
+        lent
+    }
+
+    /// Waits until more bytes have been put into lent memory; returns how many more. 0: what comes next is no
+    /// raw bytes, or found no room; [`next`](Self::next) has it. Gives credit back as [`next`](Self::next) does.
+    ///
+    /// Dropping the future before it is ready loses nothing.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub async fn filled(&mut self) -> Result<usize, StreamError> {
+        match std::mem::take(&mut self.placed) {
+            0 if self.rest.is_empty() => poll_fn(|cx| self.link.poll_placed(cx, self.key)).await,
+            placed => Ok(placed),
+        }
     }
 }
 

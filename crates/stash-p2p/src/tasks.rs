@@ -13,11 +13,10 @@ use crate::cipher::Sealer;
 use crate::error::CloseReason;
 use crate::frame::Class;
 use crate::intake::{Inbound, Intake};
-use crate::limits::NOISE_PLAIN;
 use crate::link::Link;
 use crate::mux::MuxEvent;
 use crate::pace::Pace;
-use crate::packer::{Segment, pack};
+use crate::packer::{Packed, Segment, pack};
 
 /// Time for the last word of a failing connection to leave.
 pub(crate) const LAST_WORD: Duration = Duration::from_secs(1);
@@ -66,7 +65,7 @@ pub(crate) async fn read_loop(
             }
             Err(error) => return CloseReason::Io(error.kind()),
         };
-        let taken = intake.take(&mut items);
+        let taken = intake.take(&link.lent(), &mut items);
         if let Err(reason) = deliver(link, &mut items).and(taken) {
             return reason;
         }
@@ -100,7 +99,7 @@ pub(crate) async fn write_loop(
     pace: &mut Pace,
     stall: Duration,
 ) -> CloseReason {
-    let (mut segments, mut out) = (Vec::new(), Vec::new());
+    let (mut segments, mut out) = (Vec::new(), Packed::default());
     loop {
         let now = link.age();
         let room = pace.room();
@@ -128,7 +127,7 @@ pub(crate) async fn write_loop(
                 }
                 waited = wait => if waited.is_err() && held.is_none() {
                     // Quiet for long: a full write buffer is not needed.
-                    out = Vec::new();
+                    out = Packed::default();
                 },
             }
             debug_assert!(now <= link.age());
@@ -152,13 +151,10 @@ async fn send(
     write: &mut WriteHalf,
     sealer: &mut Sealer,
     segments: &[Segment],
-    out: &mut Vec<u8>,
+    out: &mut Packed,
     stall: Duration,
 ) -> Result<(), CloseReason> {
     out.clear();
-    // Room once, so that a growing buffer is not copied.
-    let len: usize = segments.iter().map(Segment::len).sum();
-    out.reserve(len + (len / NOISE_PLAIN + 2) * 18);
     pack(sealer, segments, out).map_err(|_| CloseReason::Decrypt)?;
     let stall = if link.closed().is_some() { LAST_WORD.min(stall) } else { stall };
     tokio::select! {

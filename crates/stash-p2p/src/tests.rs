@@ -4,6 +4,7 @@ mod flips;
 mod greedy;
 mod guests;
 mod leaving;
+mod lending;
 mod many;
 mod net_suite;
 mod node;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use stash_p2p::{Class, Frame, Peer, RecvStream, StreamError};
 use stash_store::{CommitError, ReadError};
@@ -66,10 +67,14 @@ impl From<CommitError> for AskError {
 
 /// The next frame within [`ANSWER`].
 pub(crate) async fn next(stream: &mut RecvStream) -> Result<Option<Frame>, AskError> {
-    match timeout(ANSWER, stream.next()).await {
+    in_time(stream.next()).await
+}
+
+async fn in_time<T>(next: impl Future<Output = Result<T, StreamError>>) -> Result<T, AskError> {
+    match timeout(ANSWER, next).await {
         Err(_) => Err(AskError::Late),
         Ok(Err(error)) => Err(AskError::Gone(error.to_string())),
-        Ok(Ok(frame)) => Ok(frame),
+        Ok(Ok(next)) => Ok(next),
     }
 }
 
@@ -79,11 +84,27 @@ pub(crate) async fn next_in_line(
     peer: &Peer,
     stream: &mut RecvStream,
 ) -> Result<Option<Frame>, AskError> {
+    in_line(peer, stream, |stream| Box::pin(next(stream))).await
+}
+
+/// The same for bytes that go to lent memory: how many came, 0 if something else did.
+pub(crate) async fn filled_in_line(
+    peer: &Peer,
+    stream: &mut RecvStream,
+) -> Result<usize, AskError> {
+    in_line(peer, stream, |stream| Box::pin(in_time(stream.filled()))).await
+}
+
+async fn in_line<T>(
+    peer: &Peer,
+    stream: &mut RecvStream,
+    next: for<'s> fn(&'s mut RecvStream) -> BoxFuture<'s, Result<T, AskError>>,
+) -> Result<T, AskError> {
     for _ in 0..LINE {
         let before = peer.stats().bytes_in;
         match next(stream).await {
             Err(AskError::Late) if peer.stats().bytes_in > before + BUSY => {}
-            frame => return frame,
+            next => return next,
         }
     }
     Err(AskError::Late)

@@ -21,7 +21,10 @@ pub fn frames(bytes: &[u8]) -> bool {
     assert_eq!(deframe(text, step).2, end);
     for item in &frames {
         let (Inbound::Whole(header, payload) | Inbound::Piece { header, bytes: payload, .. }) =
-            item;
+            item
+        else {
+            panic!("no memory was lent");
+        };
         let encoded = header.encode();
         assert_eq!(Header::decode(&encoded), Ok(*header));
         assert!(payload.len() <= header.len as usize);
@@ -41,7 +44,7 @@ fn deframe(text: &[u8], step: usize) -> Deframed {
     let step = if step == 0 { text.len().max(1) } else { step };
     let end = text
         .chunks(step)
-        .try_for_each(|part| deframer.push(Bytes::copy_from_slice(part), true, &mut items));
+        .try_for_each(|part| deframer.push(Bytes::copy_from_slice(part), true, &[], &mut items));
     (items, deframer.at_boundary(), end)
 }
 

@@ -166,7 +166,7 @@ impl Run {
     /// As the driver does: through the deframer, whose errors end the connection.
     fn arrive(&mut self, text: Bytes) -> Result<(), CloseReason> {
         let mut items: Vec<Inbound> = Vec::new();
-        let cut = self.deframer.push(text, true, &mut items).map_err(CloseReason::Protocol);
+        let cut = self.deframer.push(text, true, &[], &mut items).map_err(CloseReason::Protocol);
         items.into_iter().try_for_each(|item| self.mux.handle(self.now, item)).and(cut)
     }
 

@@ -15,7 +15,7 @@ use crate::frame::{Class, Frame, StreamKey};
 use crate::intake::Intake;
 use crate::limits::MIN_CONNECTION_WINDOW;
 use crate::mux::{Mux, MuxEvent};
-use crate::packer::pack;
+use crate::packer::{Packed, pack};
 use crate::rate::Room;
 
 /// Streams that each side may open.
@@ -216,10 +216,10 @@ impl Side {
 
     /// Sealed bytes for the other side.
     fn leave(&mut self, now: Duration, budget: usize) -> Option<Vec<u8>> {
-        let (mut segments, mut sealed) = (Vec::new(), Vec::new());
+        let (mut segments, mut sealed) = (Vec::new(), Packed::default());
         self.mux.poll_transmit(now, &mut segments, Room::of(budget));
         pack(&mut self.sealer, &segments, &mut sealed).expect("the counter is far from its end");
-        (!sealed.is_empty()).then_some(sealed)
+        (!sealed.is_empty()).then(|| sealed.to_vec())
     }
 
     /// Takes bytes that are under way. True once the connection is over.
@@ -233,7 +233,7 @@ impl Side {
             space.extend_from_slice(part);
             rest = later;
             let mut items = Vec::new();
-            self.intake.take(&mut items).expect("nothing was changed on the way");
+            self.intake.take(&[], &mut items).expect("nothing was changed on the way");
             for item in items {
                 if let Err(reason) = self.mux.handle(now, item) {
                     panic!("side {}: {reason}", self.name);

@@ -7,7 +7,7 @@ use super::whole;
 use crate::cipher::{Opener, Sealer};
 use crate::error::CloseReason;
 use crate::intake::{Inbound, Intake};
-use crate::packer::{Segment, pack};
+use crate::packer::{Packed, Segment, pack};
 use crate::wire::{Header, Kind};
 
 /// Frames of one input, each of up to 64 KiB.
@@ -38,8 +38,9 @@ pub fn session(bytes: &[u8]) -> bool {
         segments.push(Segment::new(header, Bytes::from(payload.clone())));
         sent.push((header, payload));
     }
-    let mut sealed = Vec::new();
-    pack(&mut Sealer::new(&[1; 32], rekey_after), &segments, &mut sealed).expect("a new key");
+    let mut packed = Packed::default();
+    pack(&mut Sealer::new(&[1; 32], rekey_after), &segments, &mut packed).expect("a new key");
+    let mut sealed = packed.to_vec();
     let (items, end, at_boundary) = arrive(&sealed, cut, rekey_after);
     assert_eq!((whole(&items), end, at_boundary), (sent.clone(), Ok(()), true));
     if change != 0 && !sealed.is_empty() {
@@ -73,7 +74,7 @@ fn arrive(
             assert!(!now.is_empty(), "no room to read into");
             space.extend_from_slice(now);
             part = later;
-            end = intake.take(&mut items);
+            end = intake.take(&[], &mut items);
         }
     }
     let at_boundary = intake.at_boundary();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::stream::{RecvEnd, SendEnd, StreamState};
+use super::stream::{Received, RecvEnd, SendEnd, StreamState};
 use super::{Goodbye, Mux, MuxEvent, cost};
 use crate::error::{CloseReason, ProtocolError};
 use crate::frame::{Frame, StreamKey};
@@ -23,7 +23,9 @@ impl Mux {
     pub(crate) fn handle(&mut self, now: Duration, inbound: Inbound) -> Result<(), CloseReason> {
         self.heard = now;
         let header = match &inbound {
-            Inbound::Whole(header, _) | Inbound::Piece { header, .. } => *header,
+            Inbound::Whole(header, _)
+            | Inbound::Piece { header, .. }
+            | Inbound::Placed { header, .. } => *header,
         };
         // In the place of its hello a remote may say why it speaks no further.
         let turned_away = header.kind == Kind::GoAway && header.has(ACK);
@@ -34,11 +36,15 @@ impl Mux {
         }
         match inbound {
             Inbound::Piece { header, bytes, first, last } => {
-                let fee = if first { FRAME_COST } else { 0 };
-                let cost = u64::from(fee) + bytes.len() as u64;
+                let cost = piece_cost(first, bytes.len());
                 let end = last && header.has(END);
-                let frame = (!bytes.is_empty()).then_some(Frame::Data(bytes));
-                self.stream_frame(&header, frame, cost, end).map_err(CloseReason::Protocol)
+                let kept = (!bytes.is_empty()).then(|| Received::Frame(Frame::Data(bytes)));
+                self.stream_frame(&header, kept, cost, end).map_err(CloseReason::Protocol)
+            }
+            Inbound::Placed { header, len, first, last } => {
+                let (cost, end) = (piece_cost(first, len), last && header.has(END));
+                let kept = Some(Received::Placed(len));
+                self.stream_frame(&header, kept, cost, end).map_err(CloseReason::Protocol)
             }
             Inbound::Whole(header, bytes) => self.handle_whole(now, &header, bytes),
         }
@@ -53,7 +59,8 @@ impl Mux {
         let handled = match header.kind {
             Kind::Message => {
                 let (cost, end) = (cost(bytes.len()), header.has(END));
-                self.stream_frame(header, Some(Frame::Message(bytes)), cost, end)
+                let kept = Some(Received::Frame(Frame::Message(bytes)));
+                self.stream_frame(header, kept, cost, end)
             }
             Kind::Credit => self.credit(header.stream, word(&bytes)),
             Kind::Reset => self.reset_frame(header, word(&bytes)),
@@ -122,7 +129,7 @@ impl Mux {
     fn stream_frame(
         &mut self,
         header: &Header,
-        frame: Option<Frame>,
+        received: Option<Received>,
         cost: u64,
         end: bool,
     ) -> Result<(), ProtocolError> {
@@ -140,9 +147,9 @@ impl Mux {
         if end {
             stream.recv_end = RecvEnd::Ended;
         }
-        let kept = match frame {
-            Some(frame) if !stream.discarding => {
-                stream.received.push_back((frame, cost));
+        let kept = match received {
+            Some(received) if !stream.discarding => {
+                stream.keep(received, cost);
                 true
             }
             _ => false,
@@ -283,6 +290,12 @@ impl Mux {
         self.check_finished();
         Ok(())
     }
+}
+
+/// The cost in credit of a piece of a data frame.
+fn piece_cost(first: bool, len: usize) -> u64 {
+    let fee = if first { FRAME_COST } else { 0 };
+    u64::from(fee) + len as u64
 }
 
 fn word(bytes: &[u8]) -> u32 {

@@ -1,9 +1,11 @@
 //! The state of one stream.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::backlog::Lane;
 use crate::frame::{Class, Frame};
+use crate::lent::Memory;
 use crate::limits::MESSAGE_CREDIT;
 
 /// Priorities of streams opened here, by class.
@@ -35,6 +37,13 @@ pub(super) enum RecvEnd {
     Reset(u32),
 }
 
+/// A part of what a stream received.
+pub(super) enum Received {
+    Frame(Frame),
+    /// So many raw bytes, in lent memory.
+    Placed(usize),
+}
+
 pub(super) struct StreamState {
     pub(super) id: Option<u32>,
     pub(super) remote_opened: bool,
@@ -57,7 +66,10 @@ pub(super) struct StreamState {
     pub(super) scheduled: bool,
     pub(super) send_handle: bool,
 
-    pub(super) received: VecDeque<(Frame, u64)>,
+    /// What came and was not taken, each with its cost in credit.
+    pub(super) received: VecDeque<(Received, u64)>,
+    /// Memory that raw bytes go to.
+    pub(super) lent: Option<Arc<dyn Memory>>,
     /// The credit that the remote has; below zero after a message that cost more.
     pub(super) recv_allowed: i64,
     /// The window of the remote, in bytes.
@@ -95,6 +107,7 @@ impl StreamState {
             scheduled: false,
             send_handle: true,
             received: VecDeque::new(),
+            lent: None,
             recv_allowed: window.into(),
             window: window.into(),
             unreturned: 0,
@@ -155,6 +168,30 @@ impl StreamState {
             self.recv_allowed -= i64::try_from(cost).unwrap_or(i64::MAX);
         }
         fits
+    }
+
+    /// Keeps what was received: raw bytes in lent memory, as far as there is some.
+    pub(super) fn keep(&mut self, received: Received, mut cost: u64) {
+        if let (Some(lent), Received::Frame(Frame::Data(bytes))) = (&self.lent, &received) {
+            let put = lent.put(bytes);
+            if put > 0 {
+                self.received.push_back((Received::Placed(put), std::mem::take(&mut cost)));
+            }
+            if put == bytes.len() {
+                return;
+            }
+            let rest = Received::Frame(Frame::Data(bytes.slice(put..)));
+            return self.received.push_back((rest, cost));
+        }
+        self.received.push_back((received, cost));
+    }
+
+    /// From now on raw bytes go to this memory, those first that were not taken yet.
+    pub(super) fn lend(&mut self, lent: Arc<dyn Memory>) {
+        self.lent = Some(lent);
+        for (received, cost) in std::mem::take(&mut self.received) {
+            self.keep(received, cost);
+        }
     }
 
     /// Forgets what was received and not taken; returns its cost in credit.

@@ -10,9 +10,10 @@ use crate::frame::{Class, Frame, StreamKey};
 use crate::handshake::{Asked, Dial};
 use crate::intake::{Inbound, Intake};
 use crate::mux::Mux;
-use crate::packer::pack;
+use crate::packer::{Packed, pack};
 use crate::preamble::{MSG2_LEN, PREAMBLE_LEN};
 use crate::rate::Room;
+use crate::resolver::TAG;
 use crate::{Limits, StaticSecret};
 
 fn initiator() -> StaticSecret {
@@ -46,14 +47,14 @@ fn record() -> (Vec<u8>, Vec<Frame>) {
         Frame::Message(Bytes::from_static(b"the last message")),
     ];
     let key = mux.open(Class::Control).unwrap();
-    let mut bytes = preamble.to_vec();
+    let mut bytes = Packed::from(preamble.to_vec());
     for frame in &frames {
         mux.push(key, frame).unwrap();
         let mut segments = Vec::new();
         mux.poll_transmit(Duration::ZERO, &mut segments, Room::of(1 << 20));
         pack(&mut session.sealer, &segments, &mut bytes).unwrap();
     }
-    (bytes, frames)
+    (bytes.to_vec(), frames)
 }
 
 fn answer(preamble: &[u8; PREAMBLE_LEN]) -> Option<([u8; MSG2_LEN], crate::handshake::Session)> {
@@ -78,7 +79,7 @@ fn play_transport(mut intake: Intake, bytes: &[u8]) -> (Vec<Frame>, bool) {
     let mut mux = Mux::new(config(false, &Limits::default()));
     let mut items = Vec::new();
     intake.space().extend_from_slice(bytes);
-    let taken = intake.take(&mut items);
+    let taken = intake.take(&[], &mut items);
     let handled = items.drain(..).try_for_each(|item| mux.handle(Duration::ZERO, item));
     let closed = taken.is_err() || handled.is_err();
     let mut frames = Vec::new();
@@ -146,9 +147,9 @@ fn own_messages_sent_back_are_refused() {
     assert_eq!(reflected.err(), Some(crate::handshake::HandshakeError::Stranger));
     let (msg2, responder_session) = answer(&preamble).unwrap();
     let mut session = dial.finish(&msg2, 1 << 20).unwrap();
-    let mut own = b"from the initiator".to_vec();
-    let tag = session.sealer.seal(&mut own).unwrap();
-    own.extend_from_slice(&tag);
+    let text = b"from the initiator";
+    let mut own = vec![0; text.len() + TAG];
+    session.sealer.seal(&mut [], text, &mut own).unwrap();
     assert!(session.opener.open(&mut own.clone()).is_err(), "each direction has its own key");
     let mut opener = responder_session.opener;
     assert!(opener.open(&mut own).is_ok());

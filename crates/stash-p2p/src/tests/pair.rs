@@ -19,7 +19,7 @@ use crate::hello::Hello;
 use crate::intake::{Inbound, Intake};
 use crate::limits::WRITE_BATCH;
 use crate::mux::{Mux, MuxConfig, MuxEvent, Window};
-use crate::packer::pack;
+use crate::packer::{Packed, pack};
 use crate::preamble::{Offer, VERSION};
 use crate::rate::Room;
 use crate::{Limits, Realm, StaticSecret};
@@ -145,7 +145,7 @@ impl Pair {
             let (now, later) = rest.split_at(rest.len().min(room));
             space.extend_from_slice(now);
             rest = later;
-            let taken = side.intake.take(&mut items);
+            let taken = side.intake.take(&[], &mut items);
             let handled =
                 items.drain(..).try_for_each(|item: Inbound| side.mux.handle(self.now, item));
             result = handled.and(taken);
@@ -164,14 +164,14 @@ impl Pair {
             side.closed = Some(reason);
             return true;
         }
-        let (mut segments, mut bytes) = (Vec::new(), Vec::new());
+        let (mut segments, mut bytes) = (Vec::new(), Packed::default());
         side.mux.poll_transmit(self.now, &mut segments, Room::of(WRITE_BATCH));
         side.events.extend(std::iter::from_fn(|| side.mux.poll_event()));
         pack(&mut side.sealer, &segments, &mut bytes).unwrap();
         if bytes.is_empty() || self.dead[1 - at] {
             return !bytes.is_empty();
         }
-        self.send(1 - at, bytes);
+        self.send(1 - at, bytes.to_vec());
         true
     }
 

@@ -178,12 +178,13 @@ fn said(mux: &mut Mux, now: Duration) -> Vec<(Header, Vec<u8>)> {
     mux.poll_transmit(now, &mut segments, Room::of(1 << 20));
     let (mut deframer, mut items) = (Deframer::default(), Vec::new());
     segments.iter().for_each(|segment| {
-        deframer.push(Bytes::from(segment.bytes()), true, &mut items).unwrap();
+        deframer.push(Bytes::from(segment.bytes()), true, &[], &mut items).unwrap();
     });
     let frames = items.into_iter().map(|item| match item {
         Inbound::Whole(header, bytes) | Inbound::Piece { header, bytes, .. } => {
             (header, bytes.to_vec())
         }
+        Inbound::Placed { .. } => panic!("no memory was lent"),
     });
     frames.collect()
 }
@@ -281,7 +282,7 @@ fn any_bytes_at_all_end_in_frames_or_in_an_error() {
             }
         }
         let (mut deframer, mut items) = (Deframer::default(), vec![hello()]);
-        let _may_refuse = deframer.push(Bytes::from(bytes), true, &mut items);
+        let _may_refuse = deframer.push(Bytes::from(bytes), true, &[], &mut items);
         let mut mux = Mux::new(config(false, &Limits::default()));
         let mut segments = Vec::new();
         for item in items {

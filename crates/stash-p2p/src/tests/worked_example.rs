@@ -15,7 +15,7 @@ use crate::handshake::{Asked, Dial};
 use crate::hello::Hello;
 use crate::intake::Intake;
 use crate::mux::{Mux, MuxConfig, MuxEvent, Window};
-use crate::packer::pack;
+use crate::packer::{Packed, pack};
 use crate::preamble::Offer;
 use crate::rate::Room;
 use crate::{Limits, Realm, StaticSecret};
@@ -55,16 +55,16 @@ fn config(initiator: bool, run: u64, app: &'static [u8]) -> MuxConfig {
 }
 
 fn transmit(mux: &mut Mux, sealer: &mut crate::cipher::Sealer) -> Vec<u8> {
-    let (mut segments, mut bytes) = (Vec::new(), Vec::new());
+    let (mut segments, mut bytes) = (Vec::new(), Packed::default());
     mux.poll_transmit(Duration::ZERO, &mut segments, Room::of(1 << 20));
     pack(sealer, &segments, &mut bytes).unwrap();
-    bytes
+    bytes.to_vec()
 }
 
 fn receive(mux: &mut Mux, intake: &mut Intake, bytes: &[u8]) {
     let mut items = Vec::new();
     intake.space().extend_from_slice(bytes);
-    intake.take(&mut items).unwrap();
+    intake.take(&[], &mut items).unwrap();
     for item in items {
         mux.handle(Duration::ZERO, item).unwrap();
     }

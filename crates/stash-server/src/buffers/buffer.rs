@@ -144,6 +144,12 @@ impl DerefMut for Buffer {
     }
 }
 
+impl AsMut<[u8]> for Buffer {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
 /// A buffer that several tasks read: one sealed chunk on its way to a disk and to peers.
 #[derive(Clone, Debug)]
 pub struct Shared {

@@ -403,10 +403,10 @@ async fn attempt(
     node: NodeId,
     peer: Peer,
     chunk: ChunkRef,
-    mut buffer: Buffer,
+    buffer: Buffer,
 ) -> (NodeId, Result<Buffer, (Buffer, String)>) {
     let mut load = Load { transfer, node, answer: Answer::Failed };
-    let result = receive(&peer, chunk, &mut buffer).await;
+    let (buffer, result) = receive(&peer, chunk, buffer).await;
     let text = match result {
         Ok(true) if Address::of(&buffer) == chunk.address => {
             load.answer = Answer::Delivered;
@@ -477,7 +477,7 @@ async fn measure(
     peer: &Peer,
     address: Address,
 ) -> Result<Option<(Buffer, Reservation)>, AskError> {
-    let Some((length, mut recv)) = request(peer, address).await? else {
+    let Some((length, recv)) = request(peer, address).await? else {
         return Ok(None);
     };
     if length as usize > MAX_BUFFER {
@@ -485,7 +485,7 @@ async fn measure(
     }
     let room = transfer.core.disk.run(move |store| store.reserve(length.into())).await;
     let room = room.map_err(|error| AskError::NotKept(error.to_string()))?;
-    let mut buffer = transfer.pools.fetch.take(length as usize).await;
-    fill(peer, &mut recv, &mut buffer).await?;
-    Ok(Some((buffer, room)))
+    let buffer = transfer.pools.fetch.take(length as usize).await;
+    let (buffer, filled) = fill(peer, recv, buffer).await;
+    filled.map(|()| Some((buffer, room)))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use stash_crypto::chunk::CHUNK_OVERHEAD;
 use stash_crypto::{Address, ChunkRef, NodeId, Record, Role};
-use stash_p2p::{Frame, RecvStream, SendStream, StreamError};
+use stash_p2p::{Frame, Lent, RecvStream, SendStream, StreamError};
 use stash_store::{Blob, Reservation, StageError, Store};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
@@ -112,12 +112,20 @@ pub(crate) async fn serve(
     replied.and(outcome)
 }
 
-/// A chunk of which a part has come.
+/// A chunk of which a part has come. Its buffer is lent to the stream, which puts the rest into it.
 struct Filling {
     address: Address,
     room: Reservation,
-    buffer: Buffer,
-    filled: usize,
+    buffer: Lent<Buffer>,
+    /// Bytes that are still to come.
+    left: usize,
+}
+
+/// What came next on a stream.
+enum Came {
+    Frame(Option<Frame>),
+    /// So many bytes of the chunk that is being filled.
+    Bytes(usize),
 }
 
 struct Intake {
@@ -145,19 +153,29 @@ impl Intake {
     async fn run(&mut self, recv: &mut RecvStream) -> Result<(), Fault> {
         loop {
             match self.next(recv).await? {
-                Some(Frame::Data(piece)) => self.fill(piece).await?,
-                Some(Frame::Message(bytes)) => match message::decode(&bytes)? {
+                Came::Bytes(count) => self.filled(count).await?,
+                Came::Frame(Some(Frame::Data(piece))) => self.begin(piece, recv).await?,
+                Came::Frame(Some(Frame::Message(bytes))) => match message::decode(&bytes)? {
                     Put::Offer { chunks } => self.offered(&chunks).await?,
                     Put::Records { records } => self.records(records).await?,
                 },
-                None => return self.staged(0).await,
+                Came::Frame(None) => return self.staged(0).await,
             }
         }
     }
 
-    /// The next frame, or the failure of a chunk that came before.
-    async fn next(&mut self, recv: &mut RecvStream) -> Result<Option<Frame>, Fault> {
-        let next = timeout(IDLE, recv.next());
+    /// What comes next, or the failure of a chunk that came before.
+    async fn next(&mut self, recv: &mut RecvStream) -> Result<Came, Fault> {
+        let is_filling = self.filling.is_some();
+        let next = timeout(IDLE, async {
+            if is_filling {
+                match recv.filled().await? {
+                    0 => {}
+                    count => return Ok(Came::Bytes(count)),
+                }
+            }
+            recv.next().await.map(Came::Frame)
+        });
         tokio::pin!(next);
         let transfer = Arc::clone(&self.transfer);
         loop {
@@ -217,39 +235,48 @@ impl Intake {
         }
     }
 
-    async fn fill(&mut self, mut piece: Bytes) -> Result<(), Fault> {
+    /// Begins chunks with the first bytes of them, and lends a buffer for the rest of the last one.
+    async fn begin(&mut self, mut piece: Bytes, recv: &mut RecvStream) -> Result<(), Fault> {
         while !piece.is_empty() {
-            let mut filling = match self.filling.take() {
-                Some(filling) => filling,
-                None => {
-                    let (chunk, room) = self.expected.pop_front().ok_or(Fault::Unasked)?;
-                    let buffer =
-                        self.transfer.pools.intake.take(self.from, chunk.sealed_len as usize).await;
-                    Filling { address: chunk.address, room, buffer, filled: 0 }
-                }
-            };
-            let Filling { buffer, filled, .. } = &mut filling;
-            let part = piece.split_to(piece.len().min(buffer.len() - *filled));
-            let end = *filled + part.len();
-            buffer[*filled..end].copy_from_slice(&part);
-            *filled = end;
-            if end < buffer.len() {
-                self.filling = Some(filling);
+            let (chunk, room) = self.expected.pop_front().ok_or(Fault::Unasked)?;
+            let len = chunk.sealed_len as usize;
+            let mut buffer = self.transfer.pools.intake.take(self.from, len).await;
+            let part = piece.split_to(piece.len().min(len));
+            buffer[..part.len()].copy_from_slice(&part);
+            if part.len() < len {
+                let (buffer, left) = (recv.lend(buffer, part.len()), len - part.len());
+                self.filling = Some(Filling { address: chunk.address, room, buffer, left });
             } else {
-                self.stage(filling).await?;
+                self.stage(chunk.address, room, buffer).await?;
             }
         }
         Ok(())
     }
 
+    /// More of a chunk that was begun has come.
+    async fn filled(&mut self, count: usize) -> Result<(), Fault> {
+        let Some(filling) = &mut self.filling else { return Ok(()) };
+        filling.left = filling.left.saturating_sub(count);
+        match self.filling.take_if(|filling| filling.left == 0) {
+            None => Ok(()),
+            Some(Filling { address, room, buffer, .. }) => {
+                self.stage(address, room, buffer.take()).await
+            }
+        }
+    }
+
     /// Checks a whole chunk against its address and hands it to the store, beside the stream.
-    async fn stage(&mut self, filling: Filling) -> Result<(), Fault> {
+    async fn stage(
+        &mut self,
+        address: Address,
+        room: Reservation,
+        buffer: Buffer,
+    ) -> Result<(), Fault> {
         self.staged(STAGING - 1).await?;
         let (transfer, full) = (Arc::clone(&self.transfer), Arc::clone(&self.full));
         self.staging.spawn(async move {
             let shared = Arc::clone(&transfer);
             let work = move |store: &Store| {
-                let Filling { address, room, buffer, .. } = filling;
                 shared.background.came(buffer.len());
                 let (len, bytes) = (buffer.len(), buffer.freeze());
                 let blob = Blob::verify(at(&address), bytes.clone())?;

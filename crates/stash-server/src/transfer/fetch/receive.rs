@@ -1,27 +1,28 @@
 //! One chunk from one member: the request, and its bytes.
 
 use stash_crypto::{Address, ChunkRef};
-use stash_p2p::{Class, Frame, Peer, RecvStream};
+use stash_p2p::{Class, Peer, RecvStream};
 use tokio::time::timeout;
 
 use crate::buffers::buffer::Buffer;
 use crate::message;
 use crate::message::{Reply, Request};
-use crate::rpc::{ANSWER, AskError, decoded, next_in_line, time_for, unexpected};
+use crate::rpc::{ANSWER, AskError, decoded, filled_in_line, next_in_line, time_for, unexpected};
 
-/// Receives a chunk from a member; false if it does not have it.
+/// Receives a chunk from a member into a buffer, and gives that back; false if it does not have it.
 pub(super) async fn receive(
     peer: &Peer,
     chunk: ChunkRef,
-    buffer: &mut Buffer,
-) -> Result<bool, AskError> {
-    match request(peer, chunk.address).await? {
-        Some((length, mut recv)) if length == chunk.sealed_len => {
-            fill(peer, &mut recv, buffer).await?;
-            Ok(true)
+    buffer: Buffer,
+) -> (Buffer, Result<bool, AskError>) {
+    match request(peer, chunk.address).await {
+        Ok(Some((length, recv))) if length == chunk.sealed_len => {
+            let (buffer, filled) = fill(peer, recv, buffer).await;
+            (buffer, filled.map(|()| true))
         }
-        Some((length, _)) => Err(AskError::Protocol(format!("{length} bytes"))),
-        None => Ok(false),
+        Ok(Some((length, _))) => (buffer, Err(AskError::Protocol(format!("{length} bytes")))),
+        Ok(None) => (buffer, Ok(false)),
+        Err(error) => (buffer, Err(error)),
     }
 }
 
@@ -46,30 +47,26 @@ pub(super) async fn request(
     }
 }
 
-/// Receives the bytes of a chunk.
+/// Receives the bytes of a chunk into a buffer of its length, and gives that back.
 pub(super) async fn fill(
     peer: &Peer,
-    recv: &mut RecvStream,
-    buffer: &mut Buffer,
-) -> Result<(), AskError> {
-    let limit = time_for(buffer.len());
-    timeout(limit, receive_into(peer, recv, buffer)).await.unwrap_or(Err(AskError::Late))
+    mut recv: RecvStream,
+    buffer: Buffer,
+) -> (Buffer, Result<(), AskError>) {
+    let len = buffer.len();
+    let lent = recv.lend(buffer, 0);
+    let filled = timeout(time_for(len), receive_bytes(peer, &mut recv, len)).await;
+    (lent.take(), filled.unwrap_or(Err(AskError::Late)))
 }
 
-async fn receive_into(
-    peer: &Peer,
-    recv: &mut RecvStream,
-    buffer: &mut Buffer,
-) -> Result<(), AskError> {
+/// Waits until so many bytes are in the buffer that was lent.
+async fn receive_bytes(peer: &Peer, recv: &mut RecvStream, len: usize) -> Result<(), AskError> {
     let mut filled = 0;
-    while filled < buffer.len() {
-        let Some(Frame::Data(piece)) = next_in_line(peer, recv).await? else {
-            return Err(AskError::Protocol(format!("the chunk ends after {filled} bytes")));
-        };
-        let room = buffer.get_mut(filled..filled + piece.len());
-        let too_long = || AskError::Protocol("the chunk is longer than it was said".to_owned());
-        room.ok_or_else(too_long)?.copy_from_slice(&piece);
-        filled += piece.len();
+    while filled < len {
+        match filled_in_line(peer, recv).await? {
+            0 => return Err(AskError::Protocol(format!("the chunk ends after {filled} bytes"))),
+            count => filled += count,
+        }
     }
     Ok(())
 }
