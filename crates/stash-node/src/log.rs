@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::cli::Global;
 use crate::error::Problem;
@@ -21,6 +22,8 @@ pub(crate) fn init(filter: Option<&str>, global: &Global, serves: bool) -> Resul
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Lossy::new(io::stderr(), &LOST))
+        // How long a part of a chunk's way took: with `chunk=debug` in the filter.
+        .with_span_events(FmtSpan::CLOSE)
         // It would tell of a failed write with `eprintln!`, which panics then.
         .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
@@ -36,8 +39,8 @@ fn level(global: &Global, serves: bool) -> &'static str {
         (0, false, true) => "info",
         (0, false, false) | (0, true, true) => "warn",
         (0, true, false) => "error",
-        (1, ..) => "debug",
-        _ => "trace",
+        (1, ..) => "debug,chunk=info",
+        _ => "trace,chunk=info",
     }
 }
 

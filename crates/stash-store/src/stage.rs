@@ -13,6 +13,8 @@ mod place;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
+use tracing::debug_span;
+
 use crate::address::Mark;
 use crate::budget::{Budget, Claim};
 use crate::disk::DiskFile;
@@ -252,6 +254,7 @@ impl Stage {
                 ((s.tmp.clone(), Arc::clone(&s.file)), (s.tmp.clone(), to))
             })
             .unzip();
+        let _sync = debug_span!(target: "chunk", "sync", files = round.len()).entered();
         let settled = if refused { Ok(None) } else { settle(files, &open, &moves).map(Some) };
         let mut state = self.lock();
         state.flushed += round.len() as u64;

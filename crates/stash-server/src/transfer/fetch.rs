@@ -18,6 +18,7 @@ use stash_store::{Blob, ReadError, Reservation, StageError, Staged, Store};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument, debug_span};
 
 use crate::buffers::buffer::{Buffer, MAX_BUFFER};
 use crate::buffers::pool::BufferPool;
@@ -406,7 +407,8 @@ async fn attempt(
     buffer: Buffer,
 ) -> (NodeId, Result<Buffer, (Buffer, String)>) {
     let mut load = Load { transfer, node, answer: Answer::Failed };
-    let (buffer, result) = receive(&peer, chunk, buffer).await;
+    let span = debug_span!(target: "chunk", "fetch", id = %chunk.address.short());
+    let (buffer, result) = receive(&peer, chunk, buffer).instrument(span).await;
     let text = match result {
         Ok(true) if Address::of(&buffer) == chunk.address => {
             load.answer = Answer::Delivered;

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::{Span, debug_span};
 
 use crate::buffers::buffer::{Buffer, MAX_BUFFER};
 use crate::ledger::lease::{Leases, Mark, mark};
@@ -119,6 +120,8 @@ struct Filling {
     buffer: Lent<Buffer>,
     /// Bytes that are still to come.
     left: usize,
+    /// Ends with the last of them.
+    _arrive: Span,
 }
 
 /// What came next on a stream.
@@ -245,7 +248,9 @@ impl Intake {
             buffer[..part.len()].copy_from_slice(&part);
             if part.len() < len {
                 let (buffer, left) = (recv.lend(buffer, part.len()), len - part.len());
-                self.filling = Some(Filling { address: chunk.address, room, buffer, left });
+                let address = chunk.address;
+                let _arrive = debug_span!(target: "chunk", "arrive", id = %address.short());
+                self.filling = Some(Filling { address, room, buffer, left, _arrive });
             } else {
                 self.stage(chunk.address, room, buffer).await?;
             }
@@ -279,9 +284,12 @@ impl Intake {
             let work = move |store: &Store| {
                 shared.background.came(buffer.len());
                 let (len, bytes) = (buffer.len(), buffer.freeze());
-                let blob = Blob::verify(at(&address), bytes.clone())?;
+                let blob = debug_span!(target: "chunk", "verify", id = %address.short())
+                    .in_scope(|| Blob::verify(at(&address), bytes.clone()))?;
                 let told = ledger::announce_coming(store, &address, bytes.as_ref());
-                match told.and_then(|()| room.stage(blob)) {
+                let staged = debug_span!(target: "chunk", "stage", id = %address.short())
+                    .in_scope(|| told.and_then(|()| room.stage(blob)));
+                match staged {
                     Ok(_) => shared.background.kept(len),
                     // The disk has less room than it said: the records are told.
                     Err(error) if StageError::is_full(&error) => {

@@ -11,6 +11,7 @@ use stash_crypto::{Address, ChunkRef, NodeId, Record, RecordKind};
 use stash_p2p::{Class, Peer, RecvStream, SendStream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
+use tracing::{Instrument, debug_span};
 
 use crate::buffers::buffer::Shared;
 use crate::ledger::at;
@@ -269,7 +270,8 @@ impl Lane {
             Some((bytes, place)) => (Bytes::from(bytes), Some(place)),
             None => (self.read_back(chunk).await?, None),
         };
-        let sent = self.data(bytes).await;
+        let span = debug_span!(target: "chunk", "send", id = %chunk.address.short());
+        let sent = self.data(bytes).instrument(span).await;
         drop(place);
         sent
     }

@@ -10,6 +10,7 @@ use stash_store::{Blob, StageError, Staged, Store};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tracing::{Instrument, debug_span};
 
 use crate::buffers::buffer::Shared;
 use crate::ledger::author::Write;
@@ -182,6 +183,7 @@ impl Upload {
             (Arc::clone(&inner.transfer), sealed.clone(), inner.leases.clone());
         self.stage(async move {
             let work = move |store: &Store| {
+                let _stage = debug_span!(target: "chunk", "stage", id = %address.short()).entered();
                 leases.add(store, &[address])?;
                 ledger::announce_coming(store, &address, bytes.as_ref())?;
                 store.stage(Blob::assume(at(&address), bytes))
@@ -190,7 +192,9 @@ impl Upload {
         })
         .await?;
         for lane in inner.lanes.values() {
-            let place = inner.place(lane).await;
+            let place = inner.place(lane);
+            let place =
+                place.instrument(debug_span!(target: "chunk", "lane", id = %address.short())).await;
             lane.send(Item::Chunk(chunk, place.map(|place| (sealed.clone(), place))));
         }
         Ok(())

@@ -11,6 +11,7 @@ use stash_crypto::chunk::{CHUNK_OVERHEAD, DIRECT_CHUNKS, MANIFEST_ENTRIES_MAX, m
 use stash_crypto::record::{ChunkRuns, INLINE_MAX};
 use stash_crypto::{ChunkRef, Manifest, Meta};
 use stash_server::Buffer;
+use tracing::{Instrument, debug_span};
 
 use super::common::{CHANGED, READS, describe, finish, inline_meta};
 use super::error::PutError;
@@ -172,18 +173,23 @@ async fn one(
     plan: Plan,
     index: u64,
 ) -> Result<ChunkRef, ReadError> {
-    let mut buffer = sealer.session.inner.engine.buffer(plan.sealed_len(index)).await;
+    let buffer = sealer.session.inner.engine.buffer(plan.sealed_len(index));
+    let mut buffer = buffer.instrument(debug_span!(target: "chunk", "wait", index)).await;
     let worker = Arc::clone(&sealer);
     let (buffer, found) = blocking(move || {
-        let plain = plan.plain_len(index) as usize;
-        let body = &mut buffer[CHUNK_OVERHEAD..];
-        let read = file.read_exact_at(&mut body[..plain], plan.offset(index));
-        body[plain..].fill(0);
+        let read = debug_span!(target: "chunk", "read", index).in_scope(|| {
+            let plain = plan.plain_len(index) as usize;
+            let body = &mut buffer[CHUNK_OVERHEAD..];
+            body[plain..].fill(0);
+            file.read_exact_at(&mut body[..plain], plan.offset(index))
+        });
         read.map_err(ReadError::Io)?;
-        Ok::<_, ReadError>(worker.look_up_or_seal(buffer)?)
+        let seal = debug_span!(target: "chunk", "seal", index);
+        Ok::<_, ReadError>(seal.in_scope(|| worker.look_up_or_seal(buffer))?)
     })
     .await?;
-    let chunk = sealer.store(buffer, found).await?;
+    let store = sealer.store(buffer, found);
+    let chunk = store.instrument(debug_span!(target: "chunk", "hand over", index)).await?;
     sealer.session.progress.moved(u64::from(plan.plain_len(index)));
     Ok(chunk)
 }
