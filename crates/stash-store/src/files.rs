@@ -5,10 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::chunk_dir::ChunkDir;
+use crate::crew::Crew;
 use crate::disk::{DiskFile, OpenMode};
 use crate::error::{is_gone, is_misplaced};
 use crate::nest::{nest, sha1_of};
-use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, lock, start, thread};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 use crate::{Address, Disk, IoError, Nest};
 
 /// Syncs in flight at once. A sync waits for the disk, not for a processor, and a journalling
@@ -52,8 +53,7 @@ pub(crate) struct Files {
     pub(crate) layout: Nest,
     /// The directory of the files of blobs.
     pub(crate) chunks: ChunkDir,
-    /// False keeps every operation on the calling thread, in an order that can be replayed.
-    parallel: bool,
+    crew: Crew,
     next_tmp: AtomicU64,
     /// Directories, relative to `dir`, whose names this process has seen made durable. That a
     /// directory exists proves nothing: the process that made it may have died before its sync.
@@ -74,7 +74,8 @@ impl Files {
             dir,
             layout,
             chunks,
-            parallel,
+            // Every operation on the calling thread comes in an order that can be replayed.
+            crew: Crew::new(if parallel { SYNCS_AT_ONCE } else { 1 }),
             next_tmp: AtomicU64::new(0),
             durable: Mutex::default(),
         }
@@ -360,11 +361,11 @@ impl Files {
 
     /// Syncs directories, several at a time.
     pub(crate) fn sync_dirs(&self, dirs: &BTreeSet<PathBuf>) -> Result<(), IoError> {
-        let dirs: Vec<&PathBuf> = dirs.iter().collect();
-        let sync = |dir: &&PathBuf| {
-            self.disk.sync_dir(dir).map_err(|e| IoError::new("sync directory", dir, e))
+        let disk = Arc::clone(&self.disk);
+        let sync = move |dir: &PathBuf| {
+            disk.sync_dir(dir).map_err(|e| IoError::new("sync directory", dir, e))
         };
-        self.at_once(&dirs, sync).into_iter().collect()
+        self.crew.each(dirs.iter().cloned().collect(), sync).into_iter().collect()
     }
 
     /// Syncs new files, several at a time. Those that a full disk did not take are told apart; the
@@ -380,41 +381,7 @@ impl Files {
             Err(error) if !error.is_full() => Err(error),
             outcome => Ok(outcome),
         };
-        self.at_once(files, sync).into_iter().map(full).collect()
-    }
-
-    /// Runs `f` on every item, on up to [`SYNCS_AT_ONCE`] threads; on the caller's for few items. What it
-    /// gives is in the order of the items.
-    fn at_once<T: Sync, R: Send>(&self, items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
-        let threads = items.len().div_ceil(2).min(SYNCS_AT_ONCE);
-        if threads <= 1 || !self.parallel {
-            return items.iter().map(f).collect();
-        }
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut done = Vec::new();
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(item) = items.get(at) else {
-                    return done;
-                };
-                done.push((at, f(item)));
-            }
-        };
-        let mut results = thread::scope(|scope| {
-            // Where the system has no thread left, those that there are do all of it.
-            let workers: Vec<_> = (1..threads).map_while(|_| start(scope, work)).collect();
-            let mut results = work();
-            for worker in workers {
-                match worker.join() {
-                    Ok(mut more) => results.append(&mut more),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            results
-        });
-        results.sort_unstable_by_key(|(at, _)| *at);
-        results.into_iter().map(|(_, result)| result).collect()
+        self.crew.each(files.to_vec(), sync).into_iter().map(full).collect()
     }
 }
 
@@ -422,6 +389,7 @@ impl Files {
 mod tests {
     use super::*;
     use crate::MemDisk;
+    use crate::sync::thread;
 
     /// A file without bytes, which a full disk takes or does not.
     #[derive(Debug)]
@@ -476,8 +444,8 @@ mod tests {
         assert!(refused.is_err(), "the test means nothing");
         let files =
             Files::new(Arc::new(MemDisk::new(1)), "/".into(), Nest::default(), [0; 16], true);
-        let items: Vec<u64> = (0..100).collect();
-        assert_eq!(files.at_once(&items, |n| n * 2), (0..200).step_by(2).collect::<Vec<_>>());
+        let doubled = files.crew.each((0..100).collect(), |n: &u64| n * 2);
+        assert_eq!(doubled, (0..200).step_by(2).collect::<Vec<_>>());
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod chunk_dir;
 pub mod collect;
 mod commit;
 mod compact;
+mod crew;
 mod entry;
 pub mod error;
 mod files;

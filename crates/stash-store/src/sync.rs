@@ -33,19 +33,7 @@ pub(crate) fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexG
     changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts a thread that ends before the scope does; `None` if the system has none left.
-#[cfg(not(shuttle))]
-pub(crate) fn start<'scope, T: Send + 'scope>(
-    scope: &'scope thread::Scope<'scope, '_>,
-    work: impl FnOnce() -> T + Send + 'scope,
-) -> Option<thread::ScopedJoinHandle<'scope, T>> {
-    thread::Builder::new().spawn_scoped(scope, work).ok()
-}
-
-#[cfg(shuttle)]
-pub(crate) fn start<'scope, T: Send + 'scope>(
-    scope: &'scope thread::Scope<'scope, '_>,
-    work: impl FnOnce() -> T + Send + 'scope,
-) -> Option<thread::ScopedJoinHandle<'scope, T>> {
-    Some(scope.spawn(work))
+/// Starts a thread that nobody waits for; false if the system has none left.
+pub(crate) fn start(work: impl FnOnce() + Send + 'static) -> bool {
+    thread::Builder::new().name("stash-syncer".to_owned()).spawn(work).is_ok()
 }
