@@ -13,6 +13,9 @@ use crate::upkeep::Damaged;
 /// `GET /v1/status`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Status {
+    /// Whether every version has copies enough; null from a program that does not say.
+    #[serde(default)]
+    pub safety: Option<Safety>,
     /// The id of the node.
     pub node_id: String,
     /// The id of its stash.
@@ -92,6 +95,36 @@ impl Status {
     pub fn route() -> Get<Self> {
         Get::new("/v1/status")
     }
+}
+
+/// Whether every version has copies enough on other members, by what these said of themselves.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Safety {
+    /// `safe`, `on_its_way` (it is not safe, and copies came within ten minutes), `not_safe`, or `alone`: no other member
+    /// should have copies.
+    pub verdict: String,
+    /// The same with the reason, for people.
+    pub sentence: String,
+    /// On how many others every version should be whole.
+    pub needed: u64,
+    /// The others, and what they have.
+    pub members: Vec<MemberSafety>,
+}
+
+/// What another member has.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MemberSafety {
+    /// Its id.
+    pub node_id: String,
+    /// Its display name; null if it has none, and on a keeper.
+    pub name: Option<String>,
+    /// `all`, `some`, `unsettled` (it does not know at the moment), `old` (it said so more than a day ago), `unsaid`, `in_doubt`
+    /// or `cache`.
+    pub has: String,
+    /// Records that are whole there, as it said last; null if it never did.
+    pub whole: Option<u64>,
+    /// Seconds since it said so.
+    pub age: Option<u64>,
 }
 
 /// A background task of the node.

@@ -46,6 +46,8 @@ fn version() -> Value {
 
 fn status() -> Value {
     json!({
+        "safety": {"verdict": "not_safe", "sentence": "s", "needed": 2,
+                   "members": [{"node_id": "00", "name": null, "has": "some", "whole": 1, "age": 2}]},
         "node_id": "00", "stash_id": "01", "role": "owner", "name": "laptop",
         "listen": ["127.0.0.1:7979"],
         "confirmed": {"at": AT, "days": 0, "missing": 1},
@@ -198,7 +200,8 @@ fn an_answer_with_more_fields_than_are_known_is_taken() {
 
 #[test]
 fn a_missing_field_is_an_error_unless_it_came_later() {
-    let absent = ["confirmed", "recovery_text", "visits", "refused", "full", "tickets", "tasks"];
+    let absent =
+        ["safety", "confirmed", "recovery_text", "visits", "refused", "full", "tickets", "tasks"];
     // Null and absent are the same to serde.
     let nullable = ["name", "files", "read_only", "away"];
     for field in status().as_object().unwrap().keys() {
@@ -225,11 +228,12 @@ fn is_strict<T: Serialize + DeserializeOwned>(document: &Value, required: &[&str
 #[test]
 fn a_request_is_refused_with_an_unknown_field_or_without_a_required_one() {
     is_strict::<PutRequest>(&json!({"paths": ["/a"], "as": "k", "wait": "all"}), &["paths"]);
-    let get = json!({"key": "a", "output": "/b", "overwrite": true, "restore": {"owner": true, "acl": false, "xattr": true, "privileged": false}, "keep": false, "version": null});
-    is_strict::<GetRequest>(&get, &["key", "output"]);
+    let get = json!({"key": "a", "output": "/b", "overwrite": true, "restore": {"owner": true, "acl": false, "xattr": true, "privileged": false},
+        "keys": [], "verify": false, "dry_run": true, "umask": 18, "keep": false, "version": null});
+    is_strict::<GetRequest>(&get, &["output"]);
     let rm = json!({"key": "a", "recursive": true, "purge": true, "expect": 101, "wait": null});
     is_strict::<RmRequest>(&rm, &["key"]);
-    is_strict::<EvictRequest>(&json!({"key": "a", "recursive": true}), &["key"]);
+    is_strict::<EvictRequest>(&json!({"key": "a", "recursive": true, "copies": 2}), &["key"]);
     let undelete = json!({"key": "a", "recursive": true, "wait": "one"});
     is_strict::<UndeleteRequest>(&undelete, &["key"]);
     let resolve = json!({"key": "a", "take": "00", "file": null, "wait": null});

@@ -94,6 +94,8 @@ table! { TAGS:
     TAG_JOIN = "stash v1 join";
     /// Addresses, by the node that listens there.
     TAG_ADDRESSES = "stash v1 addresses";
+    /// What a node says of itself, by that node.
+    TAG_STATEMENT = "stash v1 statement";
     /// The length of the member log, by the root.
     TAG_CONFIRMATION = "stash v1 confirmation";
 }

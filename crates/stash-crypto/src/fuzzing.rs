@@ -15,7 +15,7 @@ mod tests;
 
 pub use chunk::{chunk, manifest, padding, seal};
 pub use keyring::keyring;
-pub use letter::{addresses, grant, join, label, wrap};
+pub use letter::{addresses, grant, join, label, statement, wrap};
 pub use member::{member_entry, member_log};
 pub use record::{meta, record};
 pub use text::{id, key, recovery, ticket};

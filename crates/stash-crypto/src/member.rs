@@ -12,6 +12,7 @@ pub(crate) mod grant;
 pub(crate) mod identity;
 pub(crate) mod label;
 pub(crate) mod log;
+pub(crate) mod statement;
 
 pub use crate::ids::CutsHash;
 pub use addresses::{AddressesError, MAX_ADDRESSES, SignedAddresses};
@@ -27,3 +28,4 @@ pub use grant::{GrantError, KeyGrant, MAX_EPOCHS};
 pub use identity::{Identity, Role, RoleError};
 pub use label::{LabelError, LabelKeys, MAX_DISPLAY_NAME, OpenLabelError, label_epoch};
 pub use log::{Barred, Member, MemberError, MemberLog, Misnamed, Removal};
+pub use statement::{Figures, RecordSum, STATEMENT, Statement, StatementError};

@@ -118,8 +118,8 @@ pub(crate) enum Command {
     Peers(Peers),
     /// Remove a member, or give it another role (founding node only)
     Peer(Peer),
-    /// Show the state of this node
-    Status,
+    /// Show whether the stash is safe, and the state of this node
+    Status(Status),
     /// Show the recovery text or this node's public identity
     Key(Key),
     /// Show or change the settings
@@ -309,6 +309,13 @@ pub(crate) struct Join {
     /// The name that other members see [env: STASH_NAME]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Exit with 0 if the stash is safe, with 7 if copies are too few, with 6 if something is damaged or an alarm waits
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(Debug, Args)]

@@ -158,10 +158,12 @@ fn every_json_document_has_the_documented_fields() {
         "addresses challenged connected failed in_doubt_since lapsed name node_id role room shown this"
     );
     let status = "alarms away bytes chunks confirmed connected damaged files full gc incomplete listen members \
-                  missing_copies name node_id quarantined read_only records recovery_text refused repair role scrub \
+                  missing_copies name node_id quarantined read_only records recovery_text refused repair role safety scrub \
                   stash_id store synchronised tasks tickets traffic version visits";
     assert_eq!(fields(&node.json(&["status"])).join(" "), status);
     let status = node.json(&["status"]);
+    assert_eq!(fields(&status["safety"]).join(" "), "members needed sentence verdict");
+    assert_eq!(status["safety"]["verdict"], "alone");
     let tasks = status["tasks"].as_array().unwrap();
     let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md");
     let manual = std::fs::read_to_string(manual).expect("docs/operating.md of the repository");

@@ -31,7 +31,7 @@ fn a_node_that_is_killed_in_the_middle_of_a_get_goes_on_where_it_was() {
     let reader = member(&founder, "reader", "reader");
     connected(&founder, 2);
     founder.ok(&["put", "t", "--wait", "all"]);
-    reader.ok(&["evict", "-r", "t"]);
+    reader.ok(&["evict", "-r", "--copies", "1", "t"]);
     let (home, _) = reader.stop();
     // Four seconds for all of it.
     let reader = Node::start_in(home, |command| {

@@ -35,7 +35,7 @@ use crate::ledger::{GivenUp, LedgerError, at, progress, rows, seen};
 use crate::membership::recovery::asking;
 use crate::membership::{announce, departed, guests};
 use crate::message::{MAX_ADDRESSES, Reply, Request};
-use crate::replication::{follow, room_news, wants};
+use crate::replication::{follow, room_news, statement_news, wants};
 use crate::rpc::ask;
 use crate::tasks::{ListedTask, TaskStatus};
 use crate::transfer::background::{Replicated, Traffic};
@@ -73,6 +73,7 @@ impl Engine {
         layers.core.tasks.spawn(follow::tell(Arc::clone(&layers.replication)));
         layers.core.tasks.spawn(wants::run(Arc::clone(&layers.replication)));
         layers.core.tasks.spawn(room_news::run(Arc::clone(&layers.replication)));
+        layers.core.tasks.spawn(statement_news::run(Arc::clone(&layers.replication)));
         layers.core.tasks.spawn(repair::run(Arc::clone(&layers.upkeep)));
         layers.core.tasks.spawn(asking::ask_the_silent(Arc::clone(&layers.membership)));
         departed::clear_away(&layers.membership);

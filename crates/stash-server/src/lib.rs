@@ -137,6 +137,7 @@ pub mod housekeeping {
     //!
     //! Start with [`Housekeeping`], its settings; [`Housekeeper`] does it in steps.
 
+    pub use crate::replication::statements::Stated;
     pub use crate::transfer::suspects::Trial;
     pub use crate::upkeep::counts::{Copies, MemberCopies};
     pub use crate::upkeep::house::HouseStatus;
@@ -144,5 +145,6 @@ pub mod housekeeping {
     pub use crate::upkeep::on_demand::{Checked, HouseError, ScrubReport};
     pub use crate::upkeep::repair::Repaired;
     pub use crate::upkeep::repairs::RepairStatus;
+    pub use crate::upkeep::safety::{Has, Safety, Verdict};
     pub use crate::upkeep::schedule::Housekeeping;
 }

@@ -81,6 +81,8 @@ mod tests {
         round_trips(Reply::All { n: 3, sum: [4; 32], log: 5, full: 0, less: ByteBuf::new() });
         round_trips(Reply::All { n: 3, sum: [4; 32], log: 5, full: 1, less });
         round_trips(Request::Find { hashes: ByteBuf::from(vec![5; 32]), puts: FindPuts::Naming });
+        let (statements, met) = (vec![ByteBuf::from(vec![7; 220])], ByteBuf::from(vec![1; 8]));
+        round_trips(Request::State { statements, met });
         round_trips(Request::Room(MemberRoom { used: 1, limit: u64::MAX, full: true, lacks: 3 }));
         let hashes = ByteBuf::from(vec![6; 64]);
         round_trips(Reply::Log { known: true, hashes, log: [5; 16], last: 9 });

@@ -10,6 +10,8 @@ pub(crate) mod records;
 pub(crate) mod refused;
 pub(crate) mod room_news;
 pub(crate) mod schedule;
+pub(crate) mod statement_news;
+pub(crate) mod statements;
 pub(crate) mod under_way;
 pub(crate) mod waits;
 pub(crate) mod wants;
@@ -20,6 +22,7 @@ use crate::core::Core;
 use crate::ledger::cursor::Stretches;
 use crate::membership::Membership;
 use crate::replication::refused::Refused;
+use crate::replication::statements::Statements;
 use crate::replication::under_way::UnderWay;
 use crate::replication::waits::Waits;
 use crate::transfer::Transfer;
@@ -34,6 +37,8 @@ pub(crate) struct Replication {
     pub stretches: Stretches,
     /// Records that found no room here.
     pub refused: Refused,
+    /// What members say of themselves.
+    pub statements: Statements,
     /// Records that members were asked for.
     pub under_way: UnderWay,
     /// Waits for room, of the pass that brings chunks.

@@ -13,7 +13,7 @@ use crate::founder::writers;
 use crate::layers::Layers;
 use crate::membership::{cut_exchange, exchange};
 use crate::message::{Refusal, Reply, Request, refused};
-use crate::replication::answer;
+use crate::replication::{answer, statement_news};
 use crate::rpc::opening;
 use crate::transfer::evict::question;
 use crate::transfer::{answer as bytes, holders, intake};
@@ -82,6 +82,9 @@ async fn request(
         (Some(Request::Room(room)), Asker::Member(node, _)) => {
             transfer.rooms.learn(&layers.core.peers, node, room);
             Reply::Done {}
+        }
+        (Some(Request::State { statements, met }), _) => {
+            statement_news::learn(replication, account, statements, &met).await
         }
         // A visitor in the root's name reads, and nobody reads from it.
         (Some(Request::News {} | Request::Lack { .. } | Request::Room(_)), Asker::Root) => {

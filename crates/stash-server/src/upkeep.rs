@@ -9,6 +9,7 @@ pub(crate) mod lapse;
 pub(crate) mod on_demand;
 pub(crate) mod repair;
 pub(crate) mod repairs;
+pub(crate) mod safety;
 pub(crate) mod schedule;
 
 use std::sync::Arc;

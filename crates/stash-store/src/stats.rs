@@ -58,6 +58,8 @@ pub struct RecordTotals {
 /// The records of a store that lack blobs here; see [`crate::Store::wholeness`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wholeness {
+    /// All records that are held; as of the same commit.
+    pub held: RecordTotals,
     /// The records of which a blob that they name, directly or through a manifest, is not here. A record whose entry is
     /// damaged may be among them.
     pub lacking: RecordTotals,

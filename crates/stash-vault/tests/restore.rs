@@ -127,7 +127,7 @@ async fn a_get_that_was_cut_off_reads_only_what_is_missing_when_it_is_repeated()
     let total = many(&place, 80);
     put(&founder, &place.path("t")).await;
     shows_all(&reader, 80).await;
-    vault(&reader).evict("t", true, &Progress::new()).await.unwrap();
+    vault(&reader).evict("t", true, Some(1), &Progress::new()).await.unwrap();
     let received = async || reader.engine.status().await.unwrap().transferred.bytes_in;
     let out = place.path("out");
     let options = GetOptions { keep: false, ..GetOptions::default() };
@@ -181,7 +181,7 @@ async fn a_node_without_room_keeps_nothing_of_what_it_gets() {
     many(&place, 20);
     put(&founder, &place.path("t")).await;
     shows_all(&reader, 20).await;
-    vault(&reader).evict("t", true, &Progress::new()).await.unwrap();
+    vault(&reader).evict("t", true, Some(1), &Progress::new()).await.unwrap();
     close(reader).await;
     let chunks = async |node: &Node| node.engine.status().await.unwrap().chunks;
     for (out, hard, kept) in [("tight", Some(2_000_000), false), ("wide", None, true)] {
@@ -472,7 +472,7 @@ async fn of_two_thousand_files_all_come_back_but_those_that_cannot_and_these_are
         place.file(&format!("t/large/{i}"), &noise(200_000, 5_000 + i));
     }
     put(&founder, &place.path("t")).await;
-    vault(&founder).evict("t/large/7", false, &Progress::new()).await.unwrap();
+    vault(&founder).evict("t/large/7", false, Some(1), &Progress::new()).await.unwrap();
     runtime.spawn(async move { assert!(hang.recv().is_err(), "released") });
     let chunks = files(&place.path("founder/store/chunks"));
     assert_eq!(chunks.len(), 9);

@@ -289,11 +289,11 @@ async fn a_version_whose_bytes_nobody_has_ends_with_an_error_that_names_it() {
         matches!(error, GetError::OldVersion { version, .. } if version == versions[1].version)
     );
     assert!(error.to_string().contains(&VersionId::short(&versions[1].version)), "{error}");
-    assert_eq!(error.class(), Class::Temporary);
+    assert_eq!(error.class(), Class::Integrity, "its chunks are damaged here, and nobody has them");
     assert!(!out.exists());
     let progress = Progress::new();
     let taken = vault(&node).resolve_with_version(&key("big"), &id, Wait::All, &progress).await;
-    assert_eq!(taken.unwrap_err().class(), Class::Temporary);
+    assert_eq!(taken.unwrap_err().class(), Class::Integrity);
     assert_eq!(history(&node, "big").await.versions.len(), 2, "nothing was written");
     close(node).await;
 }

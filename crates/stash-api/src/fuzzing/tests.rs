@@ -6,7 +6,8 @@ use stash_fuzz::Corpus;
 fn bodies_hold_their_promises_whatever_the_bytes() {
     let body =
         |name: &str, which: u8, text: &str| (name.to_owned(), [&[which], text.as_bytes()].concat());
-    let status = r#"{"node_id":"a","stash_id":"b","role":"owner","name":null,
+    let status = r#"{"safety":{"verdict":"not_safe","sentence":"s","needed":2,
+        "members":[{"node_id":"n","name":null,"has":"some","whole":1,"age":2}]},"node_id":"a","stash_id":"b","role":"owner","name":null,
         "listen":["127.0.0.1:1","[::1]:2"],"synchronised":true,"members":3,"connected":2,
         "records":4,"files":null,"chunks":5,"bytes":6,"missing_copies":0,"incomplete":0,"read_only":null,"away":null,
         "alarms":["x"],"quarantined":0,"traffic":{"sent":1,"received":2,"up":131072,"down":null,

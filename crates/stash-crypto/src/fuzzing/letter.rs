@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 
 use super::{NODES, ROOT, stash};
 use crate::keys::WRAP_OVERHEAD;
-use crate::member::{SignedAddresses, label_epoch};
+use crate::member::{SignedAddresses, Statement, label_epoch};
 use crate::{JoinRequest, KeyGrant};
 
 /// A join request.
@@ -20,6 +20,15 @@ pub fn join(bytes: &[u8]) -> bool {
 /// Signed addresses.
 pub fn addresses(bytes: &[u8]) -> bool {
     let Ok(signed) = SignedAddresses::decode(bytes) else {
+        return false;
+    };
+    assert_eq!(signed.encode(), bytes);
+    signed.verify(&stash()).is_ok()
+}
+
+/// What a node says of itself.
+pub fn statement(bytes: &[u8]) -> bool {
+    let Ok(signed) = Statement::decode(bytes) else {
         return false;
     };
     assert_eq!(signed.encode(), bytes);

@@ -157,6 +157,7 @@ fn keyrings_hold_their_promises_whatever_the_bytes() {
 fn letters_hold_their_promises_whatever_the_bytes() {
     replay("join", 2000, super::join, &vectors("join"));
     replay("addresses", 2000, super::addresses, &vectors("addresses"));
+    replay("statement", 2000, super::statement, &vectors("statement"));
     replay("grant", 4000, super::grant, &vectors("grant"));
     replay("wrap", 500, super::wrap, &vectors("wrap"));
     let name = seed("name", &b"attic"[..]);

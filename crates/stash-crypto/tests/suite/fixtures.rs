@@ -354,6 +354,21 @@ pub(crate) fn signed_addresses() -> SignedAddresses {
     SignedAddresses::sign(node().signer(), &stash(), 42, addresses()).unwrap()
 }
 
+pub(crate) fn statement() -> Statement {
+    let held = RecordSum { count: 5, sum: [6; 32] };
+    let whole = RecordSum { count: 4, sum: [7; 32] };
+    let figures = Figures {
+        held,
+        whole,
+        settled: true,
+        used: 1 << 30,
+        limit: 1 << 40,
+        full: false,
+        keep: u64::MAX,
+    };
+    Statement::sign(node().signer(), &stash(), 42, 1_795_910_400, figures)
+}
+
 pub(crate) fn grant() -> KeyGrant {
     KeyGrant { network: vec![root().network_key()], read: vec![root().read_root()] }
 }

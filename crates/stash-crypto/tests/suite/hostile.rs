@@ -33,6 +33,9 @@ fn cases() -> Vec<Case> {
         ("addresses", signed_addresses().encode(), |bytes| {
             SignedAddresses::decode(bytes).is_ok_and(|signed| signed.verify(&stash()).is_ok())
         }),
+        ("statement", statement().encode(), |bytes| {
+            Statement::decode(bytes).is_ok_and(|signed| signed.verify(&stash()).is_ok())
+        }),
         ("confirmation", confirmation().encode(), |bytes| {
             Confirmation::decode(bytes).is_ok_and(|signed| signed.verify(&stash()).is_ok())
         }),
@@ -108,7 +111,7 @@ proptest! {
     // Fault case 32.
     #[test]
     fn noise_makes_nothing_panic(
-        prefix in prop::sample::select(vec![&b"SR\x01\x01"[..], b"SM\x01\x03", b"SJ\x01\0", b"SA\x01\0", b"SF\x01\0", b"stashkey\x01\x01\0\0\0\0\0\0", b""]),
+        prefix in prop::sample::select(vec![&b"SR\x01\x01"[..], b"SM\x01\x03", b"SJ\x01\0", b"SA\x01\0", b"ST\x01\x01", b"SF\x01\0", b"stashkey\x01\x01\0\0\0\0\0\0", b""]),
         noise in prop::collection::vec(any::<u8>(), 0..600),
     ) {
         let bytes = [prefix, &noise].concat();
@@ -118,6 +121,7 @@ proptest! {
         let _ = JoinRequest::decode(&bytes).map(|request| request.encode());
         let _ = SignedAddresses::decode(&bytes).map(|signed| signed.encode());
         let _ = Confirmation::decode(&bytes).map(|signed| signed.encode());
+        let _ = Statement::decode(&bytes).map(|signed| signed.encode());
         let _ = KeyGrant::decode(&bytes).map(|grant| grant.encode());
         prop_assert!(unwrap(node().wrap_secret(), &stash(), &bytes).is_err());
     }

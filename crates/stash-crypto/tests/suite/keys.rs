@@ -92,6 +92,7 @@ fn a_signature_for_one_purpose_is_none_for_another() {
     let record = put_inline();
     let signature = *record.bytes().last_chunk::<64>().unwrap();
     assert!(SignedAddresses { signature, ..signed }.verify(&stash()).is_err());
+    assert!(Statement { signature, ..statement() }.verify(&stash()).is_err());
     assert!(Confirmation { signature, ..confirmation() }.verify(&stash()).is_err());
     let request = JoinRequest::sign(&node(), &stash(), ticket().id, "x").unwrap();
     assert!(JoinRequest { signature, ..request }.verify(&stash()).is_err());

@@ -217,6 +217,23 @@ fn a_join_request_holds_for_one_stash_one_ticket_and_one_identity() {
 }
 
 #[test]
+fn a_statement_holds_for_one_node_and_one_stash_and_as_it_was_made() {
+    let signed = statement();
+    assert_eq!(signed.encode().len(), STATEMENT);
+    assert_eq!(signed.verify(&stash()), Ok(()));
+    assert_eq!(Statement::decode(&signed.encode()), Ok(signed));
+    let other = RootSecret::from_bytes([99; 32]).stash_id();
+    assert!(signed.verify(&other).is_err());
+    assert!(Statement { sequence: 43, ..signed }.verify(&stash()).is_err());
+    assert!(Statement { node: keeper().node_id(), ..signed }.verify(&stash()).is_err());
+    let better = Figures { whole: signed.figures.held, ..signed.figures };
+    assert!(Statement { figures: better, ..signed }.verify(&stash()).is_err());
+    let mut flags = signed.encode();
+    flags[3] |= 4;
+    assert_eq!(Statement::decode(&flags), Err(StatementError::Flags { found: 5 }));
+}
+
+#[test]
 fn signed_addresses_hold_for_one_node_and_one_stash() {
     let signed = signed_addresses();
     assert_eq!(signed.verify(&stash()), Ok(()));

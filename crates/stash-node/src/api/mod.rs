@@ -9,6 +9,7 @@ mod objects;
 mod operation;
 mod paths;
 mod repair;
+mod safety;
 mod tickets;
 mod upkeep;
 mod versions;

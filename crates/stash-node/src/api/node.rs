@@ -14,6 +14,7 @@ use stash_vault::server::{self, PeerStats, Rate, TaskStatus};
 
 use super::answer::number;
 use super::members::full_sentences;
+use super::safety::safety;
 use super::{repair, tickets, upkeep};
 use crate::daemon::Daemon;
 use crate::error::{Class, Problem};
@@ -37,8 +38,11 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         false => None,
     };
     let damaged = upkeep::damaged(&served, engine.damaged(DAMAGED).await).await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_secs());
     let this = engine.members().into_iter().find(|member| member.this);
     Ok(Json(Status {
+        safety: Some(safety(&served, &engine.safety(), &status.repair, now)),
         node_id: status.node.to_string(),
         stash_id: status.stash.to_string(),
         role: status.role.to_string(),

@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 use super::context::{Context, Finish};
 use super::put::absolute;
 use crate::cli::{Cat, Get};
-use crate::error::{self, Class, Problem, class};
+use crate::error::{self, Class, Problem, class, is_not_found};
 use crate::output::{self, Output};
 use crate::progress::Bar;
 use crate::range::Range;
@@ -83,8 +83,12 @@ async fn names(client: &Client, get: &Get) -> anyhow::Result<Named> {
     };
     let ends = output.as_ref().is_some_and(|output| output.as_os_str().as_bytes().ends_with(b"/"));
     if get.version.is_none() && (ends || key.contains(['*', '?', '['])) {
-        let listed = client.get(&Listing::route(key, None, 1)).await?;
-        let entry = listed.entries.first();
+        let listed = match client.get(&Listing::route(key, None, 1)).await {
+            Ok(listing) => listing.entries,
+            Err(error) if is_not_found(&error) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let entry = listed.first();
         let is_file = entry.is_some_and(|entry| entry.key == *key && entry.kind != Kind::Directory);
         if entry.is_none() || (ends && is_file) {
             return Ok(below(&get.keys, output));

@@ -109,7 +109,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Finish>
         Command::Tickets(tickets) => tickets::run(context, tickets.what).await,
         Command::Peers(peers) => members::peers(context, &peers).await,
         Command::Peer(peer) => members::change(context, peer.what).await,
-        Command::Status => status::run(context).await,
+        Command::Status(args) => status::run(context, &args).await,
         Command::Key(key) => key::run(context, key.what).await,
         Command::Up(_) | Command::Init(_) | Command::Completions(_) | Command::Version => {
             unreachable!("these are no clients")

@@ -12,8 +12,9 @@ use super::upkeep::not_healed;
 use crate::cli;
 use crate::output::{Side, grouped, short, size, table, visible};
 use crate::zone::{local, local_or};
+use stash_vault::Class;
 
-pub(super) async fn run(context: &Context) -> anyhow::Result<Finish> {
+pub(super) async fn run(context: &Context, args: &cli::Status) -> anyhow::Result<Finish> {
     let status = context.client()?.get(&Status::route()).await?;
     let with_tasks = context.verbose > 0;
     context.output.result(&status, |status| {
@@ -23,7 +24,21 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<Finish> {
             false => text,
         }
     })?;
-    Ok(Finish::Done)
+    Ok(if args.check { verdict(&status) } else { Finish::Done })
+}
+
+/// Damage comes before copies that are too few: what is damaged here is not made good by waiting.
+fn verdict(status: &Status) -> Finish {
+    let is_damaged = status.quarantined > 0
+        || !status.damaged.is_empty()
+        || !status.alarms.is_empty()
+        || status.read_only.is_some()
+        || status.away.is_some();
+    match status.safety.as_ref().map(|safety| safety.verdict.as_str()) {
+        _ if is_damaged => Finish::With(Class::Integrity),
+        Some("safe") => Finish::Done,
+        _ => Finish::With(Class::Short),
+    }
 }
 
 /// The background tasks of the node, a line a task.
@@ -99,7 +114,8 @@ fn describe(status: &Status) -> String {
         rows.push(row("READ-ONLY", visible(why)));
     }
     rows.extend(status.alarms.iter().map(|alarm| row("ALARM", visible(alarm))));
-    let text = table(&[Side::Left, Side::Left], &rows);
+    let first = status.safety.iter().map(|safety| visible(&safety.sentence) + "\n\n");
+    let text: String = first.collect::<String>() + &table(&[Side::Left, Side::Left], &rows);
     status.damaged.iter().map(not_healed).fold(text, |text, line| text + &line)
 }
 

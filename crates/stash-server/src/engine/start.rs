@@ -27,6 +27,7 @@ use crate::membership::standing::Standing;
 use crate::membership::{Membership, learn, may_sign, root_holders};
 use crate::peers::Peers;
 use crate::replication::refused::Refused;
+use crate::replication::statements::Statements;
 use crate::replication::under_way::UnderWay;
 use crate::replication::waits::Waits;
 use crate::replication::{Replication, follow, room_news, wants};
@@ -148,6 +149,7 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Layers, Events), StartErro
         membership: Arc::clone(&membership),
         stretches,
         refused,
+        statements: Statements::load(&store)?,
         under_way: UnderWay::default(),
         waits: Waits::default(),
         wanting: tokio::sync::Mutex::default(),

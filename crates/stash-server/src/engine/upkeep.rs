@@ -5,13 +5,14 @@ use stash_store::scrub::Scrubbed;
 
 use crate::engine::Engine;
 use crate::ledger::{LedgerError, progress};
-use crate::replication::wants;
+use crate::replication::{statement_news, wants};
 use crate::transfer::damage::Damaged;
 use crate::upkeep::counts::{Copies, Manner};
 use crate::upkeep::housekeeping::{Housekeeper, damaged};
 use crate::upkeep::on_demand::{Checked, HouseError, ScrubReport, check, collect, scrub};
 use crate::upkeep::repair::{Repaired, meet, pass};
 use crate::upkeep::repairs::RepairStatus;
+use crate::upkeep::safety::{self, Safety};
 
 impl Engine {
     /// Counts the copies of every record at once, brings what is missing here, without waiting for
@@ -39,6 +40,21 @@ impl Engine {
         let completed = wants::pass(&layers.replication).await?;
         let left = layers.core.disk.run(progress::count_wanted).await?;
         Ok(Repaired { found, completed, left })
+    }
+
+    /// Whether every version has copies enough on other members, by what these said of themselves within a day. Nobody is
+    /// asked.
+    #[must_use]
+    pub fn safety(&self) -> Safety {
+        let layers = &self.layers;
+        let core = &layers.core;
+        let now = core.environment.seconds();
+        let doubted = layers.transfer.suspects.doubted();
+        let others = core.counted().filter(|node| *node != core.me).map(|node| {
+            (node, layers.replication.statements.of(&node, now), doubted.contains(&node))
+        });
+        let copies = layers.upkeep.house.options.repair_copies;
+        safety::judge(&statement_news::held(core.disk.store()), copies, others.collect())
     }
 
     /// State of the repair.

@@ -21,6 +21,11 @@ fn addresses() -> [Address; 2] {
     [Address::from_bytes([7; 32]), Address::from_bytes([8; 32])]
 }
 
+fn state() -> Request {
+    let (statements, met) = (vec![ByteBuf::from(vec![7; 220])], ByteBuf::from(vec![1; 8]));
+    Request::State { statements, met }
+}
+
 fn room() -> MemberRoom {
     MemberRoom { used: 1 << 30, limit: 1 << 30, full: true, lacks: 2_202 }
 }
@@ -65,6 +70,7 @@ fn requests_hold_their_promises_whatever_the_bytes() {
         seed("find", encode(&Request::Find { hashes: bytes(32), puts: FindPuts::All })),
         seed("find-some", encode(&Request::Find { hashes: bytes(32), puts: FindPuts::Naming })),
         seed("room", encode(&Request::Room(room()))),
+        seed("state", encode(&state())),
         seed("cuts", encode(&Request::Cuts { list: [4; 32], from: 4_096 })),
         seed("join", encode(&Request::Join { request: bytes(186) })),
         seed("refused-bomb", b"\x81\xa8announce\x82\xa7entries\xdd\xff\xff\xff\xff"),

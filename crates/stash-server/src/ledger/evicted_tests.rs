@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
+use stash_crypto::chunk::CHUNK_OVERHEAD;
 use stash_crypto::record::leaves;
 use stash_crypto::{
     Address, ChunkRef, Clear, Dot, Incarnation, Manifest, Meta, NameId, NodeKeys, Record,
@@ -19,8 +20,6 @@ use crate::ledger::forgets_tests::{admit_now, name, vector};
 use crate::ledger::name_locks::NameLocks;
 use crate::ledger::read::{records_of, whole};
 
-const OVERHEAD: u32 = 48;
-
 fn store(disk: &MemDisk) -> Store {
     let options = Options {
         committer: Committer::Inline,
@@ -33,7 +32,8 @@ fn store(disk: &MemDisk) -> Store {
 fn chunk(store: &Store, n: u64) -> ChunkRef {
     let bytes = n.to_le_bytes().repeat(16);
     // As long as a file of that many bytes says; nobody reads it here.
-    let (address, sealed_len) = (Address::of(&bytes), (1 << 20) + OVERHEAD);
+    let (address, sealed_len) =
+        (Address::of(&bytes), u32::try_from((1 << 20) + CHUNK_OVERHEAD).unwrap());
     store.stage(Blob::assume(at(&address), bytes)).unwrap();
     ChunkRef { address, sealed_len }
 }

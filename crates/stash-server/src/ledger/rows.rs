@@ -127,6 +127,15 @@ pub(crate) const MET: &[u8] = b"met/";
 /// show; 8 bytes each, little-endian.
 pub(crate) const SUSPECT: &[u8] = b"doubt/";
 
+/// Store rows of what members said of themselves, by node id: when it came, in seconds since 1970 (8 bytes,
+/// little-endian), and the signed statement.
+pub(crate) const STATED: &[u8] = b"stated/";
+
+/// The row of one member.
+pub(crate) fn stated(node: &NodeId) -> Vec<u8> {
+    [STATED, node.as_bytes()].concat()
+}
+
 /// Store rows of the forgets held, by record hash, so that one that cannot be read is still known
 /// to be one; the value is empty.
 pub(crate) const FORGET: &[u8] = b"forget/";

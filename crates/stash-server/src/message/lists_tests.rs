@@ -52,6 +52,9 @@ fn lists(request: &Request) -> (&'static str, Vec<(&'static str, &'static str)>)
         Request::Cuts { list: [..], from: 0..=u64::MAX } => ("cuts", vec![]),
         Request::Find { hashes: _, puts: _ } => ("find", vec![("hashes", "hashes")]),
         Request::Room(MemberRoom { used: _, limit: _, full: _, lacks: _ }) => ("room", vec![]),
+        Request::State { statements: _, met: _ } => {
+            ("state", vec![("statements", "at most 48 KiB"), ("met", "at most 4,096")])
+        }
         // Signed, and decoded whole.
         Request::Join { request: _ } => ("join", vec![]),
         Request::Confirmed { confirmation: _ } => ("confirmed", vec![]),
@@ -75,6 +78,7 @@ fn requests() -> Vec<Request> {
         Request::Ids { parts: list(), size: 16 },
         Request::Match { halves: list() },
         Request::News {},
+        Request::State { statements: vec![], met: list() },
         Request::Lack { hashes: list() },
         Request::Holding { hashes: list() },
         Request::Writers { node: hash, from: [0; 8] },

@@ -125,6 +125,13 @@ pub(crate) enum Request {
     },
     /// Room of the initiator.
     Room(MemberRoom),
+    /// What members say of themselves.
+    State {
+        /// Signed statements, at most 48 KiB.
+        statements: Vec<ByteBuf>,
+        /// The first eight bytes of the ids of members to which the initiator is connected: at most 4,096.
+        met: ByteBuf,
+    },
     /// A signed join request; only on a connection of a ticket's realm.
     Join {
         /// The encoded request.

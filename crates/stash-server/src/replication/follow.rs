@@ -25,7 +25,7 @@ use crate::replication::reconcile::compare_all;
 use crate::replication::records::take;
 use crate::replication::refused::plus;
 use crate::replication::schedule::{Question, Schedule};
-use crate::replication::{Replication, wants};
+use crate::replication::{Replication, statement_news, wants};
 use crate::rounds::Rounds;
 use crate::rpc::{AskError, ask, unexpected};
 use crate::transfer::other_lives;
@@ -67,6 +67,7 @@ pub(crate) async fn tell(replication: Arc<Replication>) {
 pub(crate) async fn follow(replication: Arc<Replication>, node: NodeId, peer: Peer) {
     let follower = replication.core.peers.follow(node);
     let task = replication.core.tasks.list_about("follow", node);
+    statement_news::greet(&replication, node, &peer);
     let knows_log = exchange::meet(&replication.membership, node, &peer).await;
     let (began, schedule, settling) = (Instant::now(), Schedule::new(), None);
     let mut following =

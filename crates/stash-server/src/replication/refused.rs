@@ -106,6 +106,16 @@ impl Refused {
     }
 }
 
+/// The difference of two 256-bit little-endian numbers, modulo 2^256.
+pub(crate) fn minus(one: &[u8; 32], other: &[u8; 32]) -> [u8; 32] {
+    let (mut rest, mut borrow) = ([0; 32], 0);
+    for (at, byte) in rest.iter_mut().enumerate() {
+        let all = 256 + u16::from(one[at]) - u16::from(other[at]) - borrow;
+        (*byte, borrow) = (all.to_le_bytes()[0], 1 - (all >> 8));
+    }
+    rest
+}
+
 /// The sum of two 256-bit little-endian numbers, modulo 2^256.
 pub(crate) fn plus(one: &[u8; 32], other: &[u8; 32]) -> [u8; 32] {
     let (mut sum, mut carry) = ([0; 32], 0);

@@ -16,7 +16,7 @@ use crate::ledger::rows;
 const COUNTED: usize = 10_000;
 
 /// Changes the members that lack a record.
-pub(crate) type Update = Box<dyn Fn(&mut BTreeSet<NodeId>) + Send + Sync>;
+type Update = Box<dyn Fn(&mut BTreeSet<NodeId>) + Send + Sync>;
 
 /// A change of who lacks some records.
 pub(crate) struct Change {

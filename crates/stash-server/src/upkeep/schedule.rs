@@ -194,7 +194,7 @@ impl Schedule {
     fn scrub_share(&self, gone: Duration, left: u64) -> u8 {
         let (read, took) = self.scrubbed;
         let work = took.as_millis().saturating_mul(left.into()) / u128::from(read.max(1));
-        let time = self.options.scrub_interval.saturating_sub(gone).as_millis().max(1);
+        let time = self.options.scrub_interval.saturating_sub(gone).as_millis().max(1_000);
         let needed = work.saturating_mul(100).div_ceil(time);
         let needed = u8::try_from(needed).unwrap_or(u8::MAX).min(MOST_SCRUB_SHARE);
         self.options.scrub_share.max(needed)

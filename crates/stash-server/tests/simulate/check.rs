@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use stash_crypto::record::{covers, leaves};
-use stash_crypto::{ForgetKind, NameId, Record, RecordHash, RecordKind};
+use stash_crypto::{ForgetKind, Manifest, NameId, Record, RecordHash, RecordKind};
+use stash_store::Store;
 
 use crate::model::{Known, Model};
 
@@ -102,4 +103,33 @@ pub(crate) fn check_name(model: &mut Model, at: usize, name: &NameId, held: &[Re
         }
     }
     wrong.into_iter().for_each(|text| model.violation(text));
+}
+
+/// A node knows which of the records that it holds are whole.
+pub(crate) fn check_wholeness(model: &mut Model, at: usize, store: &Store, held: &[Record]) {
+    let hashes: Vec<[u8; 32]> = held.iter().map(|record| *record.hash().as_bytes()).collect();
+    let said = match store.are_lacking(&hashes) {
+        Ok(Some(said)) => said,
+        Ok(None) => return model.violation(format!("node {at} does not know what is whole there")),
+        Err(error) => {
+            return model.violation(format!("node {at} cannot say what is whole: {error}"));
+        }
+    };
+    for (record, lacks) in held.iter().zip(said) {
+        let manifest = &record.clear().manifest;
+        let refs = manifest.refs().iter();
+        let refs: Vec<_> =
+            refs.map(|chunk| stash_store::Address::from_bytes(*chunk.address.as_bytes())).collect();
+        let here = store.has(&refs).is_ok_and(|here| here.iter().all(|here| *here));
+        // What a manifest chunk names is not looked at here: then more may be missing than stands in the record.
+        let is_wrong = match manifest {
+            Manifest::Indirect { .. } => !here && !lacks,
+            Manifest::Direct(_) => here == lacks,
+        };
+        if is_wrong {
+            let (title, says) =
+                (model.title(&record.hash()), if lacks { "lacking" } else { "whole" });
+            model.violation(format!("node {at} takes {title} for {says}, and it is not"));
+        }
+    }
 }

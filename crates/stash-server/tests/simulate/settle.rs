@@ -9,7 +9,7 @@ use stash_server::Wait;
 use stash_server::records::Reissue;
 use tokio::time::{sleep, timeout};
 
-use crate::check::check_name;
+use crate::check::{check_name, check_wholeness};
 use crate::evictions::check_room;
 use crate::machine::{Machine, Running, Stop};
 use crate::model::{held, here};
@@ -195,6 +195,7 @@ pub(crate) fn check(world: &World) {
                 }
             };
             check_name(&mut model, machine.index, &name, &held);
+            check_wholeness(&mut model, machine.index, &running.store, &held);
             for record in &held {
                 named.extend(record.clear().manifest.refs().iter().map(|chunk| chunk.address));
             }

@@ -37,6 +37,7 @@ struct List {
 enum Beside {
     Nonce,
     Number(u64),
+    Bytes,
     Nothing,
 }
 
@@ -62,6 +63,8 @@ const LISTS: &[List] = &[
     of(("match", "halves"), 4_096, 16, &[]),
     of(("lack", "hashes"), 4_096, 32, &[]),
     of(("holding", "hashes"), 256, 32, &[]),
+    of(("state", "statements"), 48, 0, &[("met", Beside::Bytes)]),
+    of(("state", "met"), 4_096, 8, &[("statements", Beside::Nothing)]),
 ];
 
 impl List {
@@ -75,6 +78,7 @@ impl List {
             let value = match beside {
                 Beside::Nonce => Value::Packed(ByteBuf::from(vec![0; 32])),
                 Beside::Number(number) => Value::Number(*number),
+                Beside::Bytes => Value::Packed(ByteBuf::new()),
                 Beside::Nothing => Value::Items(vec![]),
             };
             (*name, value)
@@ -129,9 +133,18 @@ fn every_list_of_the_document_is_in_the_table() {
         let cells: Vec<&str> = row.split('|').collect();
         let (name, fields) = (cells[1].trim().trim_matches('`'), cells[2]);
         for field in fields.split(['`']).skip(1).step_by(2) {
-            let is_list =
-                ["chunks", "hashes", "entries", "addresses", "prefixes", "parts", "halves"]
-                    .contains(&field);
+            let is_list = [
+                "chunks",
+                "hashes",
+                "entries",
+                "addresses",
+                "prefixes",
+                "parts",
+                "halves",
+                "statements",
+                "met",
+            ]
+            .contains(&field);
             let known = LISTS.iter().any(|list| list.request == name && list.field == field);
             let single = [
                 ["nonce", "address", "from", "log", "after", "length", "size", "node"].as_slice(),

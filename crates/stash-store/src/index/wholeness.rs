@@ -178,7 +178,7 @@ impl Tables<'_> {
     }
 
     /// Work that waits. What was done of it before is done again.
-    fn to_do(&mut self, item: &[u8], value: Vec<u8>) -> Result<(), IndexError> {
+    fn queue(&mut self, item: &[u8], value: Vec<u8>) -> Result<(), IndexError> {
         if self.get(item)?.is_none() {
             self.state.unsettled += 1;
         }
@@ -195,7 +195,7 @@ impl Tables<'_> {
     }
 
     fn check(&mut self, record: &[u8; 32], check: Check) -> Result<(), IndexError> {
-        self.to_do(&key(table::UNSETTLED, &[&[CHECK], record]), check.encode())
+        self.queue(&key(table::UNSETTLED, &[&[CHECK], record]), check.encode())
     }
 
     /// A blob has come or left.
@@ -208,10 +208,10 @@ impl Tables<'_> {
         match (was, is) {
             (true, false) if self.is_needed(address)? => {
                 let at = address.as_bytes();
-                self.to_do(&key(table::UNSETTLED, &[&[GONE], at, at]), Vec::new())
+                self.queue(&key(table::UNSETTLED, &[&[GONE], at, at]), Vec::new())
             }
             (false, true) if self.state.lacking > 0 && self.is_watched(address)? => {
-                self.to_do(&key(table::UNSETTLED, &[&[CAME], address.as_bytes()]), Vec::new())
+                self.queue(&key(table::UNSETTLED, &[&[CAME], address.as_bytes()]), Vec::new())
             }
             _ => Ok(()),
         }
@@ -259,7 +259,7 @@ impl Tables<'_> {
         if !self.is_needed(manifest)? {
             return Ok(());
         }
-        self.to_do(&key(table::UNSETTLED, &[&[SAID], manifest.as_bytes()]), Vec::new())
+        self.queue(&key(table::UNSETTLED, &[&[SAID], manifest.as_bytes()]), Vec::new())
     }
 
     fn is_said(&self, address: &Address) -> Result<bool, IndexError> {
@@ -347,7 +347,7 @@ impl Tables<'_> {
                 }
                 BY_MANIFEST if node == witness && self.is_said(&Address::from_bytes(*hash))? => {
                     let parts = [&[GONE][..], hash, witness.as_bytes()];
-                    self.to_do(&key(table::UNSETTLED, &parts), Vec::new())?;
+                    self.queue(&key(table::UNSETTLED, &parts), Vec::new())?;
                 }
                 _ => {}
             }

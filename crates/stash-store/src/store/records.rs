@@ -38,8 +38,9 @@ impl Store {
     /// The records that lack blobs here, and whether that is known by now; see [`Wholeness`].
     pub fn wholeness(&self) -> Wholeness {
         let state = self.open.commits.figures().state;
+        let held = RecordTotals { count: state.records, sum: state.record_sum.to_bytes() };
         let lacking = RecordTotals { count: state.lacking, sum: state.lacking_sum.to_bytes() };
-        Wholeness { lacking, settled: state.unsettled == 0 }
+        Wholeness { held, lacking, settled: state.unsettled == 0 }
     }
 
     /// For each record, whether it lacks blobs here: a blob that it names, directly or through a manifest, is not here.

@@ -1,7 +1,8 @@
 //! One chunk from one member: the request, and its bytes.
 
+use futures::FutureExt;
 use stash_crypto::{Address, ChunkRef};
-use stash_p2p::{Class, Peer, RecvStream};
+use stash_p2p::{Class, Frame, Peer, RecvStream};
 use tokio::time::timeout;
 
 use crate::buffers::buffer::Buffer;
@@ -68,5 +69,11 @@ async fn receive_bytes(peer: &Peer, recv: &mut RecvStream, len: usize) -> Result
             count => filled += count,
         }
     }
-    Ok(())
+    // What came together with the last of them is looked at; nothing is waited for.
+    match recv.next().now_or_never() {
+        Some(Ok(Some(Frame::Data(more)))) if !more.is_empty() => {
+            Err(AskError::Protocol("the chunk is longer than it was said".to_owned()))
+        }
+        _ => Ok(()),
+    }
 }
