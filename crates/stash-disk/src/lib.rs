@@ -2,6 +2,7 @@
 
 mod error;
 mod mem;
+mod once;
 mod overlay;
 mod page_buf;
 mod real;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 pub use error::IoError;
 pub use mem::{Fault, MemDisk, Part, Survival};
+pub use once::read_once;
 pub use overlay::Overlay;
 pub use page_buf::{PAGE, PageBuf};
 pub use real::RealDisk;
@@ -121,6 +123,11 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     }
     /// Reads exactly `buffer.len()` bytes; fewer is [`io::ErrorKind::UnexpectedEof`].
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+    /// The same, for the only time that these bytes are wanted soon: what is in the page cache stays
+    /// there, and what is not is not left there (see [`read_once`]).
+    fn read_once_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, buffer)
+    }
     /// Writes all the bytes. After an error, any number of them from the front may be written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Writes these bytes one after the other, as one write where the disk can.

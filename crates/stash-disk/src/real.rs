@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{self, AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, StatVfs};
 use rustix::io::Errno;
 
-use crate::{DirEntry, Disk, DiskFile, Identity, Lock, OpenMode, Space};
+use crate::{DirEntry, Disk, DiskFile, Identity, Lock, OpenMode, Space, read_once};
 
 /// Files are for their owner alone.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -292,6 +292,10 @@ impl DiskFile for RealFile {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(buffer, offset)
+    }
+
+    fn read_once_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        read_once(&self.file, offset, buffer)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -368,6 +368,64 @@ fn a_read_beyond_the_end_is_an_error_and_a_gap_reads_as_zeros() {
 }
 
 #[test]
+fn reading_once_reads_the_same_bytes() {
+    let tmpfs = mounted("reading once from memory", "tmpfs", "mode=0700");
+    for ground in grounds().into_iter().chain(tmpfs) {
+        let file = ground.create("a", &[7; 10_000]);
+        file.sync().unwrap();
+        for (offset, len) in [(0, 10_000), (1, 9_999), (4_096, 100), (9_999, 1), (10_000, 0)] {
+            let mut bytes = vec![0; len];
+            file.read_once_at(offset, &mut bytes).unwrap();
+            assert_eq!(bytes, vec![7; len], "{}, {offset}", ground.name);
+        }
+        for offset in [1, 10_000, 20_000] {
+            let read = file.read_once_at(offset, &mut [0; 10_000]);
+            fails_with(ErrorKind::UnexpectedEof, read, &ground);
+        }
+        ground.disk.remove(&ground.at("a")).unwrap();
+        file.read_once_at(0, &mut [0; 10]).unwrap();
+    }
+}
+
+#[test]
+fn what_is_read_once_is_in_the_page_cache_only_if_it_was_before() {
+    const PAGES: usize = 1024;
+    let what = "what a read leaves in memory";
+    // On a disk: what is in memory alone cannot be dropped from it.
+    let program = std::env::current_exe().unwrap();
+    let temp = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+    let path = temp.path().canonicalize().unwrap().join("file");
+    std::fs::write(&path, vec![7; PAGES * PAGE]).unwrap();
+    let file = RealDisk::new().open(&path, OpenMode::Read).unwrap();
+    file.sync().unwrap();
+    file.advise_done();
+    match pages_in_memory(&path) {
+        Some(0) => {}
+        Some(_) => return eprintln!("SKIPPED, THE FILE SYSTEM KEEPS ALL IN MEMORY: {what}"),
+        None => return eprintln!("SKIPPED, NO fincore: {what}"),
+    }
+    let mut bytes = vec![0; PAGES * PAGE];
+    file.read_once_at(0, &mut bytes).unwrap();
+    assert_eq!(bytes, vec![7; PAGES * PAGE]);
+    let (left, all) = (pages_in_memory(&path).unwrap(), PAGES as u64);
+    if left == all && !has_dontcache() {
+        return eprintln!("SKIPPED, NO RWF_DONTCACHE: {what}");
+    }
+    // Those that somebody else looks at just then stay.
+    assert!(left <= all / 8, "{left} pages are left of those that were read");
+    file.read_at(0, &mut bytes).unwrap();
+    file.read_once_at(0, &mut bytes).unwrap();
+    assert_eq!(pages_in_memory(&path), Some(all), "what was there stays");
+}
+
+/// True from Linux 6.14 on.
+fn has_dontcache() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(14))
+}
+
+#[test]
 fn allocating_extends_with_zeros_and_changes_no_byte() {
     let ramfs = mounted("allocating where the file system cannot", "ramfs", "mode=0700");
     for ground in grounds().into_iter().chain(ramfs) {
