@@ -291,9 +291,7 @@ impl Check<'_> {
             return Ok(None);
         }
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-        let read = file.read_at(0, &mut bytes);
-        file.advise_done();
-        match read {
+        match file.read_once_at(0, &mut bytes) {
             Ok(()) => {}
             Err(error) if is_unreadable(&error) => {
                 return Ok(Some("the disk cannot read it".to_owned()));

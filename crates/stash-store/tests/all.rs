@@ -15,6 +15,7 @@ mod crash;
 mod faults;
 mod fixtures;
 mod fuzz;
+mod page_cache;
 mod read_only;
 mod rebuild;
 mod scrub;

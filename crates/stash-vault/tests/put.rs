@@ -1,5 +1,9 @@
 //! Records and bytes that a put writes, and those that it does not.
-#![allow(clippy::unwrap_used, reason = "a test fails by panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panic, and says what it skips"
+)]
 
 use std::time::Duration;
 
@@ -32,6 +36,43 @@ async fn a_put_of_what_is_stored_already_writes_no_record_and_no_chunk() {
     assert_eq!((report.files, report.new_records, report.unchanged), (302, 0, 302));
     assert_eq!((records(&node).await, chunks(&node).await), before);
     assert_eq!((report.copies, report.wanted, report.short), (1, 1, false));
+    close(node).await;
+}
+
+/// Bytes of a file that are in the page cache; `None` without the program that says it.
+#[cfg(target_os = "linux")]
+fn cached(path: &std::path::Path) -> Option<usize> {
+    let mut fincore = std::process::Command::new("fincore");
+    fincore.args(["--bytes", "--noheadings", "--raw", "--output", "RES"]).arg(path);
+    let said = fincore.output().ok().filter(|said| said.status.success())?;
+    String::from_utf8(said.stdout).ok()?.trim().parse().ok()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_leaves_the_page_cache_as_it_was() {
+    let place = Place::new();
+    let node = place.founder().await;
+    let path = place.file("large", &noise(8 * MIB, 1));
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.sync_all().unwrap();
+    let drop_all = || rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    drop_all();
+    let (reader, dropped) = (std::fs::File::open(&path).unwrap(), cached(&path));
+    stash_runs::disk::read_once(&reader, 0, &mut vec![0; 8 * MIB]).unwrap();
+    if (dropped, cached(&path)) != (Some(0), Some(0)) {
+        return println!("SKIPPED, NO fincore OR NO RWF_DONTCACHE");
+    }
+    std::fs::read(&path).unwrap();
+    put(&node, &path).await;
+    assert_eq!(cached(&path), Some(8 * MIB), "what was there stays");
+
+    drop_all();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(put(&node, &path).await.new_records, 1);
+    // Pages that two threads read at once may be left.
+    let left = cached(&path).unwrap();
+    assert!(left <= 4 * MIB, "{left} bytes are left of those that were read");
     close(node).await;
 }
 

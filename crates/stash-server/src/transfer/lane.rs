@@ -290,7 +290,7 @@ impl Lane {
     async fn read_back(&self, chunk: ChunkRef) -> Result<Bytes, AskError> {
         let len = chunk.sealed_len as usize;
         let buffer = self.transfer.pools.serve.take(self.node, len).await;
-        match local::read_local(&self.transfer, chunk, buffer).await {
+        match local::read_back(&self.transfer, chunk, buffer).await {
             Ok(buffer) => Ok(buffer.freeze().into()),
             Err((_, Some(fault))) => Err(AskError::Here(Arc::new(fault.into()))),
             Err((_, None)) => {

@@ -10,14 +10,15 @@ use crate::ledger::at;
 use crate::transfer::Transfer;
 use crate::transfer::damage::Damage;
 
-/// Reads the sealed bytes of a chunk, noting damage that it meets. False if it is not here whole. Blocking.
+/// Reads the sealed bytes of a chunk, which leaves the page cache as it is, and notes damage that it meets. False
+/// if it is not here whole. Blocking.
 pub(crate) fn read(
     transfer: &Transfer,
     store: &Store,
     address: &Address,
     into: &mut Vec<u8>,
 ) -> Result<bool, ReadError> {
-    noted(transfer, address, store.read_into(&at(address), into))
+    noted(transfer, address, store.read_once_into(&at(address), into))
 }
 
 /// The result of a read. Damage that it met is noted, so that it is healed: whoever in the engine
@@ -40,11 +41,32 @@ fn noted<T>(
 pub(crate) async fn read_local(
     transfer: &Arc<Transfer>,
     chunk: ChunkRef,
+    buffer: Buffer,
+) -> Result<Buffer, (Buffer, Option<ReadError>)> {
+    read_with(transfer, chunk, buffer, Store::read_to).await
+}
+
+/// The same, for a chunk that nobody else wants soon: it leaves the page cache as it is.
+pub(crate) async fn read_back(
+    transfer: &Arc<Transfer>,
+    chunk: ChunkRef,
+    buffer: Buffer,
+) -> Result<Buffer, (Buffer, Option<ReadError>)> {
+    read_with(transfer, chunk, buffer, Store::read_once_to).await
+}
+
+/// A way to read a blob of a store.
+type Read = fn(&Store, &stash_store::Address, &mut [u8]) -> Result<Option<usize>, ReadError>;
+
+async fn read_with(
+    transfer: &Arc<Transfer>,
+    chunk: ChunkRef,
     mut buffer: Buffer,
+    read: Read,
 ) -> Result<Buffer, (Buffer, Option<ReadError>)> {
     let shared = Arc::clone(transfer);
     let work = move |store: &Store| match buffer
-        .fill(|bytes| noted(&shared, &chunk.address, store.read_to(&at(&chunk.address), bytes)))
+        .fill(|bytes| noted(&shared, &chunk.address, read(store, &at(&chunk.address), bytes)))
     {
         Ok(true) => Ok(buffer),
         Ok(false) | Err(ReadError::Damaged { .. }) => Err((buffer, None)),

@@ -31,15 +31,25 @@ impl Memory<'_> {
     }
 }
 
+/// The likely next use of a blob that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Others may read it soon: it may stay in the page cache.
+    Again,
+    /// Nobody reads it soon: the page cache stays as it is.
+    Once,
+}
+
 impl Open {
     /// See [`crate::Store::read_into`].
     pub(crate) fn read_into(
         &self,
         address: &Address,
         out: &mut Vec<u8>,
+        wanted: Wanted,
     ) -> Result<bool, ReadError> {
         out.clear();
-        let result = self.read_chunk(address, Memory::Growing(out));
+        let result = self.read_chunk(address, Memory::Growing(out), wanted);
         if !matches!(result, Ok(Some(_))) {
             out.clear();
         }
@@ -51,6 +61,7 @@ impl Open {
         &self,
         address: &Address,
         mut out: Memory<'_>,
+        wanted: Wanted,
     ) -> Result<Option<usize>, ReadError> {
         let mut failed = None;
         for _ in 0..READS {
@@ -67,7 +78,7 @@ impl Open {
             let Some(room) = out.room(row.len()) else {
                 return Ok(Some(len));
             };
-            let what = self.read_row(address, &row, room)?;
+            let what = self.read_row(address, &row, room, wanted)?;
             if self.stage.is_evicting(address) {
                 return Ok(None);
             }
@@ -103,9 +114,10 @@ impl Open {
         address: &Address,
         row: &ChunkRow,
         out: &mut [u8],
+        wanted: Wanted,
     ) -> Result<Option<Wrong>, ReadError> {
         let read = match *row {
-            ChunkRow::File { .. } => self.read_file(address, out),
+            ChunkRow::File { .. } => self.read_file(address, out, wanted),
             _ => self.read_log(row.place().segment, row.place().body().0 + 32, out),
         };
         let is_file = matches!(row, ChunkRow::File { .. });
@@ -139,10 +151,14 @@ impl Open {
         Ok(Some(Wrong { text, by_disk: (is_file && error.is_unreadable()).then_some(error) }))
     }
 
-    fn read_file(&self, address: &Address, out: &mut [u8]) -> Result<(), IoError> {
+    fn read_file(&self, address: &Address, out: &mut [u8], wanted: Wanted) -> Result<(), IoError> {
         let path = self.ground.files.chunk(address);
         let file = self.ground.files.open(&path, OpenMode::Read)?;
-        file.read_at(0, out).map_err(|e| IoError::new("read", &path, e))
+        let read = match wanted {
+            Wanted::Again => file.read_at(0, out),
+            Wanted::Once => file.read_once_at(0, out),
+        };
+        read.map_err(|e| IoError::new("read", &path, e))
     }
 
     pub(super) fn read_log(&self, segment: u64, at: u64, out: &mut [u8]) -> Result<(), IoError> {

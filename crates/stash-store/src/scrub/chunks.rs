@@ -7,6 +7,7 @@ use super::{LEAST, Step};
 use crate::disk::OpenMode;
 use crate::error::ScrubError;
 use crate::index::ChunkRow;
+use crate::open::blobs::Wanted;
 use crate::{Address, Finding, IoError, ReadError};
 
 /// Rows of the index read at once.
@@ -94,7 +95,7 @@ impl Step<'_> {
     /// Reads a blob as any reader does, which quarantines it if it is damaged. It may have been
     /// evicted, or replaced, since it was looked at.
     pub(super) fn chunk(&mut self, address: &Address) -> Result<(), ScrubError> {
-        match self.open.read_into(address, &mut Vec::new()) {
+        match self.open.read_into(address, &mut Vec::new(), Wanted::Once) {
             Ok(_) => Ok(()),
             Err(ReadError::Damaged { address, what }) => {
                 self.note(Finding::Chunk { address, what });

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Store;
-use crate::open::blobs::Memory;
+use crate::open::blobs::{Memory, Wanted};
 use crate::sync::Arc;
 use crate::{Address, Blob, ChunkState, Lease, ReadError, StageError, Staged};
 
@@ -48,14 +48,29 @@ impl Store {
     /// Reads a blob into `out`, replacing what is in it; `false` if it is not here. The bytes are
     /// checked against the address. After an error, `out` is empty.
     pub fn read_into(&self, address: &Address, out: &mut Vec<u8>) -> Result<bool, ReadError> {
-        self.open.read_into(address, out)
+        self.open.read_into(address, out, Wanted::Again)
+    }
+
+    /// The same, for the only time that the blob is wanted soon: what is in the page cache of it
+    /// stays there, and nothing more is left there.
+    pub fn read_once_into(&self, address: &Address, out: &mut Vec<u8>) -> Result<bool, ReadError> {
+        self.open.read_into(address, out, Wanted::Once)
     }
 
     /// Reads a blob into the front of `out`, and says how long it is; `None` if it is not here. The
     /// bytes are checked against the address. Of a blob that is longer than `out`, nothing is read.
     /// After an error, or without a blob, the content of `out` is unspecified.
     pub fn read_to(&self, address: &Address, out: &mut [u8]) -> Result<Option<usize>, ReadError> {
-        self.open.read_chunk(address, Memory::Fixed(out))
+        self.open.read_chunk(address, Memory::Fixed(out), Wanted::Again)
+    }
+
+    /// The same, for the only time that the blob is wanted soon, as [`Store::read_once_into`].
+    pub fn read_once_to(
+        &self,
+        address: &Address,
+        out: &mut [u8],
+    ) -> Result<Option<usize>, ReadError> {
+        self.open.read_chunk(address, Memory::Fixed(out), Wanted::Once)
     }
 
     /// The hashes of all records that name a blob, directly or through manifests.

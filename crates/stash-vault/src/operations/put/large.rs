@@ -10,6 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use stash_crypto::chunk::{CHUNK_OVERHEAD, DIRECT_CHUNKS, MANIFEST_ENTRIES_MAX, manifest_chunks};
 use stash_crypto::record::{ChunkRuns, INLINE_MAX};
 use stash_crypto::{ChunkRef, Manifest, Meta};
+use stash_runs::disk::read_once;
 use stash_server::Buffer;
 use tracing::{Instrument, debug_span};
 
@@ -181,7 +182,7 @@ async fn one(
             let plain = plan.plain_len(index) as usize;
             let body = &mut buffer[CHUNK_OVERHEAD..];
             body[plain..].fill(0);
-            file.read_exact_at(&mut body[..plain], plan.offset(index))
+            read_once(&file, plan.offset(index), &mut body[..plain])
         });
         read.map_err(ReadError::Io)?;
         let seal = debug_span!(target: "chunk", "seal", index);
