@@ -186,11 +186,13 @@ impl Intake {
     }
 }
 
-/// Memory that was lent to streams, by their ids.
+/// Memory that was lent to streams, by their ids, that of one stream in the order in which it is filled.
 pub(crate) type Lents = [(u32, Arc<dyn Memory>)];
 
+/// The memory that the next raw bytes of a stream go to.
 fn lent_to(stream: u32, lent: &Lents) -> Option<&dyn Memory> {
-    lent.iter().find(|(id, _)| *id == stream).map(|(_, memory)| &**memory)
+    let mut of_stream = lent.iter().filter(|(id, _)| *id == stream).map(|(_, memory)| &**memory);
+    of_stream.find(|memory| memory.has_room())
 }
 
 /// The outcome of decrypting a message to lent memory.
@@ -361,8 +363,13 @@ impl Current {
     /// A part of a data frame: put into lent memory, as far as there is some.
     fn piece(&mut self, mut part: Bytes, share: bool, lent: &Lents, out: &mut Vec<Inbound>) {
         let (header, last) = (self.header, self.left == 0);
-        let put = lent_to(header.stream, lent).map_or(0, |memory| memory.put(&part));
-        if put > 0 {
+        // Twice where one memory ends and another one begins.
+        while let Some(memory) = lent_to(header.stream, lent) {
+            let put = memory.put(&part);
+            if put == 0 {
+                // Nothing is left to put, or it was taken back meanwhile.
+                break;
+            }
             part.advance(put);
             let (first, last) = (std::mem::take(&mut self.first), last && part.is_empty());
             out.push(Inbound::Placed { header, len: put, first, last });

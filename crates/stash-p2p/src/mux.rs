@@ -357,17 +357,13 @@ impl Mux {
         }
     }
 
-    /// Lent memory with room, by the ids of its streams on the wire.
+    /// Lent memory with room, by the ids of its streams on the wire, that of one stream in the order in
+    /// which it is filled.
     pub(crate) fn lent(&mut self) -> Vec<(u32, Arc<dyn Memory>)> {
-        let mut lent = Vec::new();
-        let streams = &mut self.streams;
-        self.lending.retain(|key| {
-            let Some(stream) = streams.get_mut(key) else { return false };
-            stream.lent = stream.lent.take().filter(|memory| memory.has_room());
-            lent.extend(stream.id.zip(stream.lent.clone()));
-            stream.lent.is_some()
-        });
-        lent
+        let (mut all, streams) = (Vec::new(), &mut self.streams);
+        self.lending
+            .retain(|key| streams.get_mut(key).is_some_and(|stream| stream.list_lent(&mut all)));
+        all
     }
 
     fn return_credit(&mut self, cost: u64) {

@@ -3,6 +3,7 @@
 //! Raw bytes can be written and read by tokio's traits as well, so that what copies, compresses or
 //! frames bytes works on a stream.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -44,14 +45,14 @@ pub struct RecvStream {
     key: StreamKey,
     /// The rest of raw bytes that were read in part.
     rest: Bytes,
-    /// Bytes of such a rest that are in lent memory, and were not counted.
-    placed: usize,
+    /// Bytes of such a rest that are in lent memory, by memory, and were not counted.
+    placed: VecDeque<usize>,
 }
 
 impl Stream {
     pub(crate) fn new(link: Arc<Link>, key: StreamKey) -> Self {
         let send = SendStream { link: Arc::clone(&link), key, ended: false };
-        Self { send, recv: RecvStream { link, key, rest: Bytes::new(), placed: 0 } }
+        Self { send, recv: RecvStream { link, key, rest: Bytes::new(), placed: VecDeque::new() } }
     }
 
     /// The two directions, for two tasks or one.
@@ -179,27 +180,32 @@ impl RecvStream {
     /// behind them until it is full, and [`filled`](Self::filled) says how many. Most are decrypted straight
     /// into it, where [`next`](Self::next) shares or copies them.
     ///
-    /// The memory counts as the stream's until [`Lent::take`]. Memory that was lent before, and has room, gets no
-    /// more.
+    /// Several may be lent, which are filled in that order: so what comes before the application has looked
+    /// at the first one finds room as well. The memory counts as the stream's until [`Lent::take`]; take the
+    /// last one back first.
     pub fn lend<B: AsMut<[u8]> + Send + 'static>(&mut self, memory: B, filled: usize) -> Lent<B> {
         let (lent, memory) = Lent::new(memory, filled);
-        self.placed = memory.put(&self.rest);
-        self.rest.advance(self.placed);
+        let placed = memory.put(&self.rest);
+        if placed > 0 {
+            self.placed.push_back(placed);
+            self.rest.advance(placed);
+        }
         self.link.lend(self.key, memory);
         lent
     }
 
-    /// Waits until more bytes have been put into lent memory; returns how many more. 0: what comes next is no
-    /// raw bytes, or found no room; [`next`](Self::next) has it. Gives credit back as [`next`](Self::next) does.
+    /// Waits until more bytes have been put into lent memory; returns how many more, of one memory. 0: what
+    /// comes next is no raw bytes, or found no room; [`next`](Self::next) has it. Gives credit back as [`next`](Self::next) does.
     ///
     /// Dropping the future before it is ready loses nothing.
     ///
     /// # Errors
     /// As [`next`](Self::next).
     pub async fn filled(&mut self) -> Result<usize, StreamError> {
-        match std::mem::take(&mut self.placed) {
-            0 if self.rest.is_empty() => poll_fn(|cx| self.link.poll_placed(cx, self.key)).await,
-            placed => Ok(placed),
+        match self.placed.pop_front() {
+            Some(placed) => Ok(placed),
+            None if self.rest.is_empty() => poll_fn(|cx| self.link.poll_placed(cx, self.key)).await,
+            None => Ok(0),
         }
     }
 }

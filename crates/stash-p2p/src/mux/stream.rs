@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Buf;
+
 use crate::backlog::Lane;
 use crate::frame::{Class, Frame};
 use crate::lent::Memory;
@@ -68,8 +70,8 @@ pub(super) struct StreamState {
 
     /// What came and was not taken, each with its cost in credit.
     pub(super) received: VecDeque<(Received, u64)>,
-    /// Memory that raw bytes go to.
-    pub(super) lent: Option<Arc<dyn Memory>>,
+    /// Memory that raw bytes go to, one after the other.
+    pub(super) lent: VecDeque<Arc<dyn Memory>>,
     /// The credit that the remote has; below zero after a message that cost more.
     pub(super) recv_allowed: i64,
     /// The window of the remote, in bytes.
@@ -107,7 +109,7 @@ impl StreamState {
             scheduled: false,
             send_handle: true,
             received: VecDeque::new(),
-            lent: None,
+            lent: VecDeque::new(),
             recv_allowed: window.into(),
             window: window.into(),
             unreturned: 0,
@@ -171,27 +173,38 @@ impl StreamState {
     }
 
     /// Keeps what was received: raw bytes in lent memory, as far as there is some.
-    pub(super) fn keep(&mut self, received: Received, mut cost: u64) {
-        if let (Some(lent), Received::Frame(Frame::Data(bytes))) = (&self.lent, &received) {
-            let put = lent.put(bytes);
-            if put > 0 {
-                self.received.push_back((Received::Placed(put), std::mem::take(&mut cost)));
+    pub(super) fn keep(&mut self, mut received: Received, mut cost: u64) {
+        if let Received::Frame(Frame::Data(bytes)) = &mut received {
+            for lent in &self.lent {
+                let put = lent.put(bytes);
+                if put > 0 {
+                    self.received.push_back((Received::Placed(put), std::mem::take(&mut cost)));
+                    bytes.advance(put);
+                    if bytes.is_empty() {
+                        return;
+                    }
+                }
             }
-            if put == bytes.len() {
-                return;
-            }
-            let rest = Received::Frame(Frame::Data(bytes.slice(put..)));
-            return self.received.push_back((rest, cost));
         }
         self.received.push_back((received, cost));
     }
 
-    /// From now on raw bytes go to this memory, those first that were not taken yet.
+    /// From now on raw bytes go to this memory, when none that was lent before has room; those first that
+    /// were not taken yet.
     pub(super) fn lend(&mut self, lent: Arc<dyn Memory>) {
-        self.lent = Some(lent);
+        self.lent.push_back(lent);
         for (received, cost) in std::mem::take(&mut self.received) {
             self.keep(received, cost);
         }
+    }
+
+    /// Lists lent memory that has room; false if there is none.
+    pub(super) fn list_lent(&mut self, all: &mut Vec<(u32, Arc<dyn Memory>)>) -> bool {
+        self.lent.retain(|memory| memory.has_room());
+        if let Some(id) = self.id {
+            all.extend(self.lent.iter().map(|memory| (id, Arc::clone(memory))));
+        }
+        !self.lent.is_empty()
     }
 
     /// Forgets what was received and not taken; returns its cost in credit.

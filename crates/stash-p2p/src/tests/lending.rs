@@ -100,15 +100,19 @@ fn bytes_in_lent_memory_are_those_that_come_out_without_it() {
         let (plain, right) = arrive(&sealed, &[], &mut rng);
         let mut lents = Vec::new();
         let mut mine = Vec::new();
-        for stream in [1, 3] {
-            let len = rng.random_range(1..400_000);
+        // In turns: of each stream, one memory is filled after the other.
+        for stream in [1, 3, 1, 3, 3] {
+            let len = rng.random_range(1..200_000);
             let (lent, memory) = Lent::new(vec![0; len], 0);
             mine.push((stream, lent));
             lents.push((stream, memory));
         }
         let (placed, also_right) = arrive(&sealed, &lents, &mut rng);
         assert_eq!(right, also_right, "seed {seed}");
-        let memory = mine.into_iter().map(|(stream, lent)| (stream, lent.take())).collect();
+        let mut memory: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+        for (stream, lent) in mine {
+            memory.entry(stream).or_default().extend(lent.take());
+        }
         let plain = rows(&plain, &BTreeMap::new());
         assert_eq!(rows(&placed, &memory), plain, "seed {seed}");
         let in_order = [1, 3].iter().all(|stream| {
@@ -195,6 +199,40 @@ async fn a_stream_fills_one_buffer_after_the_other() {
         within(recv.read_to_string(&mut rest)).await.unwrap();
         assert_eq!(rest, "more", "{name}");
         drop((send, recv, sender.await.unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn what_comes_before_anybody_looks_fills_one_memory_after_the_other() {
+    const LEN: usize = 70_000;
+    for (name, network) in networks() {
+        let mut nodes = Node::two(&network, &test_limits());
+        let [one, two] = &mut nodes;
+        let peer = one.dial(two).await;
+        let there = two.up().await;
+        let source: Vec<u8> = (0..251).cycle().take(3 * LEN).collect();
+        let (mut send, _recv) = within(peer.open(Class::Bulk)).await.unwrap().split();
+        within(send.message("first")).await.unwrap();
+        let (_send, mut recv) = within(there.accept()).await.unwrap().split();
+        assert_eq!(within(recv.next()).await, Ok(Some(Frame::Message("first".into()))), "{name}");
+        let lent = [0, 1, 2].map(|_| recv.lend(vec![0; LEN], 0));
+        within(send.data(source.clone())).await.unwrap();
+        within(send.message("last")).await.unwrap();
+        // A count is of one memory, so the first one is whole before another one is counted.
+        let (mut counts, mut sum) = (Vec::new(), 0);
+        loop {
+            match within(recv.filled()).await.unwrap() {
+                0 => break,
+                count => sum += count,
+            }
+            counts.push(sum);
+        }
+        assert!(
+            [LEN, 2 * LEN, 3 * LEN].iter().all(|sum| counts.contains(sum)),
+            "{name}: {counts:?}"
+        );
+        assert_eq!(within(recv.next()).await, Ok(Some(Frame::Message("last".into()))), "{name}");
+        assert!(lent.map(Lent::take).concat() == source, "{name}");
     }
 }
 
