@@ -127,6 +127,25 @@ impl Places {
         (buffer, watch)
     }
 
+    /// A buffer for what a member sends later, if it is not missed: of what is shared, enough stays for any
+    /// chunk, so that nobody waits for it to come back.
+    ///
+    /// # Panics
+    ///
+    /// As [`Places::take`].
+    pub(crate) fn take_spare(&self, member: NodeId, len: usize) -> Option<Buffer> {
+        let (class, inner) = (class_of(len), &self.inner);
+        let mut state = lock(&inner.state);
+        let (bounds, size) = (&inner.bounds, CLASSES[class]);
+        if state.shared_out + size + CLASSES[2] > bounds.shared {
+            return None;
+        }
+        state.members.entry(member).or_insert_with(|| Member::new(bounds));
+        let place = state.place(inner, member, class, false, oneshot::channel().0)?;
+        let bytes = state.free.take(class, bounds.own + bounds.shared);
+        Some(Buffer::new(bytes, len, class, Box::new(place)))
+    }
+
     /// Gives buffers whenever some that are out may have turned out to be slow. One of those who wait does
     /// so at a time.
     async fn watch(&self) -> Infallible {
@@ -222,18 +241,30 @@ impl State {
             place(member).map(|is_own| (member.out, member.turn, *node, is_own))
         });
         let (_, _, node, is_own) = may.min()?;
-        self.given += 1;
+        let Waiting { class, give, gone } = self.members.get_mut(&node)?.waiting.pop_front()?;
+        Some((give, self.place(inner, node, class, is_own, gone)?))
+    }
+
+    /// Counts a buffer of a member that is known here as given.
+    fn place(
+        &mut self,
+        inner: &Arc<Inner>,
+        node: NodeId,
+        class: usize,
+        is_own: bool,
+        gone: oneshot::Sender<()>,
+    ) -> Option<Place> {
         let member = self.members.get_mut(&node)?;
-        let waiting = member.waiting.pop_front()?;
+        self.given += 1;
         member.out += 1;
         member.has_own |= is_own;
         member.turn = self.given;
         let out = if is_own { &mut self.own_out } else { &mut self.shared_out };
-        *out += CLASSES[waiting.class];
-        self.on_their_way.push_back((self.given, now, CLASSES[waiting.class]));
-        let (inner, given) = (Arc::clone(inner), self.given);
-        let Waiting { class, give, gone } = waiting;
-        Some((give, Place { inner, member: node, class, is_own, given, since: now, _gone: gone }))
+        *out += CLASSES[class];
+        let (given, since) = (self.given, Instant::now());
+        self.on_their_way.push_back((given, since, CLASSES[class]));
+        let inner = Arc::clone(inner);
+        Some(Place { inner, member: node, class, is_own, given, since, _gone: gone })
     }
 
     /// Bytes that are on their way. Those that are out for too long are no more.
@@ -373,6 +404,24 @@ mod tests {
         }
         assert_eq!(places.out(), 16 * CLASSES[1]);
         assert!(begun.elapsed() <= 2 * rounds * ON_ITS_WAY, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn spare_buffers_leave_room_for_any_chunk() {
+        let bounds = Bounds { shared: 12 << 20, least: usize::MAX, most: usize::MAX, ..BOUNDS };
+        let places = Places::new(bounds);
+        let spare = || places.take_spare(node(1), 1 << 20);
+        let held: Vec<_> = std::iter::from_fn(spare).take(100).collect();
+        assert_eq!(held.len(), (bounds.shared - CLASSES[2]) / CLASSES[1]);
+        assert!(held.iter().all(|buffer| buffer.len() == 1 << 20));
+        // Whoever has one of its own gets another one, of any length, at once.
+        let own = places.take(node(2), 1).now_or_never().unwrap();
+        let more = places.take(node(2), crate::buffers::MAX_BUFFER).now_or_never().unwrap();
+        assert!(places.take_spare(node(3), 1).is_none());
+        drop(more);
+        assert_eq!(places.take_spare(node(3), 1).unwrap().len(), 1);
+        drop((held, own));
+        assert_eq!(places.out(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use stash_p2p::{Frame, Lent, RecvStream, SendStream, StreamError};
 use stash_store::{Blob, Reservation, StageError, Store};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug_span};
 
@@ -31,6 +31,14 @@ const GIVEN_UP: u32 = 1;
 
 /// Chunks being checked and staged at once, per stream.
 const STAGING: usize = 3;
+
+/// Bytes of buffers that wait for bytes behind the chunk that comes, per stream: about what a connection's window
+/// lets come while this node is at the disk.
+const AHEAD: usize = MAX_BUFFER;
+
+/// A chunk that came within this time comes from a member that will soon fill the buffers which wait for
+/// the next ones.
+const QUICK: Duration = Duration::from_millis(500);
 
 /// Commits whose results are still to be sent, per stream.
 const COMMITS: usize = 8;
@@ -98,7 +106,8 @@ pub(crate) async fn serve(
         committing,
         expected: VecDeque::new(),
         asked: HashSet::new(),
-        filling: None,
+        filling: VecDeque::new(),
+        is_quick: false,
         full: Arc::default(),
         staging: JoinSet::new(),
         wants,
@@ -113,15 +122,25 @@ pub(crate) async fn serve(
     replied.and(outcome)
 }
 
-/// A chunk of which a part has come. Its buffer is lent to the stream, which puts the rest into it.
+/// A chunk whose buffer is lent to the stream, which puts what comes into it.
 struct Filling {
     address: Address,
     room: Reservation,
     buffer: Lent<Buffer>,
+    len: usize,
     /// Bytes that are still to come.
     left: usize,
-    /// Ends with the last of them.
-    _arrive: Span,
+    /// The time at which the first of them were seen. The span ends with the last.
+    begun: Option<(Instant, Span)>,
+}
+
+impl Filling {
+    fn begin(&mut self) {
+        self.begun.get_or_insert_with(|| {
+            let arrive = debug_span!(target: "chunk", "arrive", id = %self.address.short());
+            (Instant::now(), arrive)
+        });
+    }
 }
 
 /// What came next on a stream.
@@ -140,7 +159,10 @@ struct Intake {
     /// Chunks that were asked for, each with the room that is kept for it.
     expected: VecDeque<(ChunkRef, Reservation)>,
     asked: HashSet<Mark>,
-    filling: Option<Filling>,
+    /// Chunks whose buffers are lent, in the order in which they come: the first one comes, or is next.
+    filling: VecDeque<Filling>,
+    /// True if the last chunk came quickly.
+    is_quick: bool,
     /// True if some chunk found no room since the last records.
     full: Arc<AtomicBool>,
     staging: JoinSet<Result<(), Fault>>,
@@ -155,6 +177,7 @@ type Commit = (JoinHandle<Vec<RecordResult>>, OwnedSemaphorePermit);
 impl Intake {
     async fn run(&mut self, recv: &mut RecvStream) -> Result<(), Fault> {
         loop {
+            self.lend_ahead(recv);
             match self.next(recv).await? {
                 Came::Bytes(count) => self.filled(count).await?,
                 Came::Frame(Some(Frame::Data(piece))) => self.begin(piece, recv).await?,
@@ -169,7 +192,7 @@ impl Intake {
 
     /// What comes next, or the failure of a chunk that came before.
     async fn next(&mut self, recv: &mut RecvStream) -> Result<Came, Fault> {
-        let is_filling = self.filling.is_some();
+        let is_filling = !self.filling.is_empty();
         let next = timeout(IDLE, async {
             if is_filling {
                 match recv.filled().await? {
@@ -200,7 +223,8 @@ impl Intake {
 
     async fn offered(&mut self, packed: &[u8]) -> Result<(), Fault> {
         let chunks = message::unpack_references(packed)?;
-        if chunks.len() + self.expected.len() > message::MAX_OFFERED {
+        let waiting = self.filling.iter().filter(|filling| filling.begun.is_none()).count();
+        if chunks.len() + self.expected.len() + waiting > message::MAX_OFFERED {
             return Err(Fault::TooMany);
         }
         let sealed = |len: u32| (CHUNK_OVERHEAD..=MAX_BUFFER).contains(&(len as usize));
@@ -247,10 +271,7 @@ impl Intake {
             let part = piece.split_to(piece.len().min(len));
             buffer[..part.len()].copy_from_slice(&part);
             if part.len() < len {
-                let (buffer, left) = (recv.lend(buffer, part.len()), len - part.len());
-                let address = chunk.address;
-                let _arrive = debug_span!(target: "chunk", "arrive", id = %address.short());
-                self.filling = Some(Filling { address, room, buffer, left, _arrive });
+                self.lend(chunk.address, room, buffer, part.len(), recv);
             } else {
                 self.stage(chunk.address, room, buffer).await?;
             }
@@ -258,13 +279,54 @@ impl Intake {
         Ok(())
     }
 
-    /// More of a chunk that was begun has come.
+    /// Lends buffers for the chunks that come next, so that their bytes need not be copied when they come while
+    /// this node is at the disk. As far as they are free, and only to a member that will soon fill
+    /// them.
+    fn lend_ahead(&mut self, recv: &mut RecvStream) {
+        let mut ahead: usize = self.filling.iter().skip(1).map(|filling| filling.len).sum();
+        while self.is_quick
+            && let Some((chunk, _)) = self.expected.front()
+        {
+            let len = chunk.sealed_len as usize;
+            ahead += if self.filling.is_empty() { 0 } else { len };
+            if ahead > AHEAD {
+                return;
+            }
+            let Some(buffer) = self.transfer.pools.intake.take_spare(self.from, len) else {
+                return;
+            };
+            let Some((chunk, room)) = self.expected.pop_front() else { return };
+            self.lend(chunk.address, room, buffer, 0, recv);
+        }
+    }
+
+    /// Lends the buffer of a chunk of which `filled` bytes are in it.
+    fn lend(
+        &mut self,
+        address: Address,
+        room: Reservation,
+        buffer: Buffer,
+        filled: usize,
+        recv: &mut RecvStream,
+    ) {
+        let len = buffer.len();
+        let buffer = recv.lend(buffer, filled);
+        let mut filling = Filling { address, room, buffer, len, left: len - filled, begun: None };
+        if filled > 0 {
+            filling.begin();
+        }
+        self.filling.push_back(filling);
+    }
+
+    /// More of the first chunk whose buffer is lent has come.
     async fn filled(&mut self, count: usize) -> Result<(), Fault> {
-        let Some(filling) = &mut self.filling else { return Ok(()) };
+        let Some(filling) = self.filling.front_mut() else { return Ok(()) };
+        filling.begin();
         filling.left = filling.left.saturating_sub(count);
-        match self.filling.take_if(|filling| filling.left == 0) {
+        match self.filling.pop_front_if(|filling| filling.left == 0) {
             None => Ok(()),
-            Some(Filling { address, room, buffer, .. }) => {
+            Some(Filling { address, room, buffer, begun, .. }) => {
+                self.is_quick = begun.is_some_and(|(at, _)| at.elapsed() <= QUICK);
                 self.stage(address, room, buffer.take()).await
             }
         }
@@ -319,7 +381,7 @@ impl Intake {
         if records.len() > MAX_RECORDS {
             return Err(Fault::TooManyRecords);
         }
-        if self.filling.is_some() || !self.expected.is_empty() {
+        if !self.filling.is_empty() || !self.expected.is_empty() {
             return Err(Fault::Early);
         }
         self.staged(0).await?;
