@@ -16,6 +16,9 @@ pub struct Status {
     /// Whether every version has copies enough; null from a program that does not say.
     #[serde(default)]
     pub safety: Option<Safety>,
+    /// The members, the node included, in the order of their admission.
+    #[serde(default)]
+    pub peers: Vec<PeerState>,
     /// The id of the node.
     pub node_id: String,
     /// The id of its stash.
@@ -95,6 +98,16 @@ impl Status {
     pub fn route() -> Get<Self> {
         Get::new("/v1/status")
     }
+
+    /// True if something is damaged at the node, or somebody should look into an alarm.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.quarantined > 0
+            || !self.damaged.is_empty()
+            || !self.alarms.is_empty()
+            || self.read_only.is_some()
+            || self.away.is_some()
+    }
 }
 
 /// Whether every version has copies enough on other members, by what these said of themselves.
@@ -125,6 +138,40 @@ pub struct MemberSafety {
     pub whole: Option<u64>,
     /// Seconds since it said so.
     pub age: Option<u64>,
+}
+
+/// A member at one look.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PeerState {
+    /// Its id.
+    pub node_id: String,
+    /// Its display name; null if it has none, and on a keeper.
+    pub name: Option<String>,
+    /// Its role.
+    pub role: String,
+    /// True if it holds the root secret.
+    pub founder: bool,
+    /// True of the node that was asked.
+    pub this: bool,
+    /// True if there is a connection to it.
+    pub connected: bool,
+    /// Time at which the node last heard of it: they were connected, or what it signed came by way of another member.
+    /// Null if it never did.
+    pub last_seen: Option<String>,
+    /// True if its word does not count as a copy.
+    pub in_doubt: bool,
+    /// True if it has been away for so long that it is no copy until it is back.
+    pub lapsed: bool,
+    /// Per cent of what the node holds that is whole there, as it signed; null if it never said so, or does not know.
+    pub percent: Option<u64>,
+    /// Seconds until all of it is, if more comes; null if none comes, or nobody knows how fast.
+    pub seconds_to_go: Option<u64>,
+    /// Bytes that it may still take, by its own word; null if it never said so, or nothing limits it.
+    pub free: Option<u64>,
+    /// True if it refuses what others put.
+    pub full: bool,
+    /// The version of its program, by its own word when they were connected last; null of older programs.
+    pub version: Option<String>,
 }
 
 /// A background task of the node.

@@ -48,6 +48,9 @@ fn status() -> Value {
     json!({
         "safety": {"verdict": "not_safe", "sentence": "s", "needed": 2,
                    "members": [{"node_id": "00", "name": null, "has": "some", "whole": 1, "age": 2}]},
+        "peers": [{"node_id": "00", "name": "laptop", "role": "owner", "founder": true, "this": true, "connected": true,
+                   "last_seen": AT, "in_doubt": false, "lapsed": false, "percent": 99, "seconds_to_go": null, "free": 5,
+                   "full": false, "version": null}],
         "node_id": "00", "stash_id": "01", "role": "owner", "name": "laptop",
         "listen": ["127.0.0.1:7979"],
         "confirmed": {"at": AT, "days": 0, "missing": 1},
@@ -200,8 +203,17 @@ fn an_answer_with_more_fields_than_are_known_is_taken() {
 
 #[test]
 fn a_missing_field_is_an_error_unless_it_came_later() {
-    let absent =
-        ["safety", "confirmed", "recovery_text", "visits", "refused", "full", "tickets", "tasks"];
+    let absent = [
+        "safety",
+        "peers",
+        "confirmed",
+        "recovery_text",
+        "visits",
+        "refused",
+        "full",
+        "tickets",
+        "tasks",
+    ];
     // Null and absent are the same to serde.
     let nullable = ["name", "files", "read_only", "away"];
     for field in status().as_object().unwrap().keys() {

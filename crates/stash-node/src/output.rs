@@ -86,6 +86,12 @@ impl Output {
         stdout.flush()
     }
 
+    /// Columns of the terminal that shows results; `None` where they go somewhere else, or nobody knows.
+    pub(crate) fn columns(&self) -> Option<usize> {
+        let size = self.terminal.then(|| rustix::termios::tcgetwinsize(io::stdout()).ok())??;
+        Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    }
+
     /// True if notes are wanted.
     pub(crate) fn notes(&self) -> bool {
         !self.quiet

@@ -16,6 +16,12 @@ fn shown(time: &str, zone: TimeZone) -> String {
     }
 }
 
+/// Seconds from a time of the local API until now; none if it is no time. One in the future was just now.
+pub(crate) fn seconds_since(time: &str) -> Option<u64> {
+    let at = time.parse::<Timestamp>().ok()?;
+    Some(u64::try_from(Timestamp::now().as_second() - at.as_second()).unwrap_or(0))
+}
+
 /// The same of a time that may be missing.
 pub(crate) fn local_or(time: Option<&str>, missing: &str) -> String {
     time.map_or_else(|| missing.to_owned(), local)

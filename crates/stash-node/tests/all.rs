@@ -17,6 +17,7 @@ mod lifecycle;
 mod listing;
 mod local_api;
 mod log;
+mod look;
 mod members;
 mod offload;
 mod recovery;

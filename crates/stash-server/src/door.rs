@@ -23,6 +23,9 @@ use crate::message::{self, MemberRoom};
 /// Opens every prologue; a change of the protocol that old nodes cannot speak changes it.
 const PROTOCOL: &[u8] = b"stash/1";
 
+/// The version of this program, as the hello tells it.
+pub(crate) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+
 /// Data of a node in its hello: enough for the other side to see that it is behind.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Hello {
@@ -39,6 +42,9 @@ pub(crate) struct Hello {
     /// The newest confirmation of the member log that the sender knows; empty if it knows none.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub confirmed: ByteBuf,
+    /// The version of the sender's program; empty if it does not tell. For people alone.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub program: String,
 }
 
 fn is_empty(bytes: &ByteBuf) -> bool {
@@ -303,7 +309,9 @@ impl Gate for Door {
         let head = ByteBuf::from(head.as_bytes().to_vec());
         let confirmed = self.roster.confirmed().map(|told| told.encode()).unwrap_or_default();
         let (addresses, confirmed) = (ByteBuf::from(addresses), ByteBuf::from(confirmed));
-        message::encode(&Hello { members, head, addresses, room: Some(self.room()), confirmed })
+        let program = PROGRAM.to_owned();
+        let room = Some(self.room());
+        message::encode(&Hello { members, head, addresses, room, confirmed, program })
     }
 }
 

@@ -47,6 +47,7 @@ pub fn door(bytes: &[u8]) -> bool {
     let read = message::decode::<Hello>(&again).expect("it was written here");
     assert_eq!((read.members, read.head), (hello.members, hello.head));
     assert_eq!((read.addresses, read.confirmed), (hello.addresses, hello.confirmed));
+    assert_eq!(read.program, hello.program);
     true
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use stash_api::node::{
-    Confirmed, Recovery, RecoveryTextState, Status, Stopping, Task, Traffic, Version,
+    Confirmed, PeerState, Recovery, RecoveryTextState, Status, Stopping, Task, Traffic, Version,
 };
 use stash_api::settings::{Reloaded, Settings};
 use stash_vault::names::Alarm;
@@ -16,7 +16,7 @@ use super::answer::number;
 use super::members::full_sentences;
 use super::safety::safety;
 use super::{repair, tickets, upkeep};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Served};
 use crate::error::{Class, Problem};
 
 /// Damage that a status lists; the rest is counted.
@@ -43,6 +43,7 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
     let this = engine.members().into_iter().find(|member| member.this);
     Ok(Json(Status {
         safety: Some(safety(&served, &engine.safety(), &status.repair, now)),
+        peers: peers(&served),
         node_id: status.node.to_string(),
         stash_id: status.stash.to_string(),
         role: status.role.to_string(),
@@ -76,6 +77,33 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         tasks: engine.tasks().iter().map(task).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }))
+}
+
+/// The members, each at one look.
+fn peers(served: &Served) -> Vec<PeerState> {
+    let one = |member: server::MemberView| {
+        let room = member.room.or(member.stated_room);
+        PeerState {
+            node_id: member.node.to_string(),
+            name: served.display_name(&member),
+            role: member.role.to_string(),
+            founder: member.founder,
+            this: member.this,
+            connected: member.connected,
+            last_seen: member.seen.map(upkeep::moment),
+            in_doubt: member.trial.doubted.is_some(),
+            lapsed: member.lapsed,
+            percent: member.percent,
+            seconds_to_go: member.to_go,
+            // Nothing limits it where the limit is the greatest number.
+            free: room
+                .filter(|room| room.limit < u64::MAX)
+                .map(|room| room.limit.saturating_sub(room.used)),
+            full: room.is_some_and(|room| room.full),
+            version: member.program,
+        }
+    };
+    served.node.engine.members().into_iter().map(one).collect()
 }
 
 fn task(task: &TaskStatus) -> Task {

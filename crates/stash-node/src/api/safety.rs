@@ -165,7 +165,7 @@ mod tests {
 
     fn member(name: &str, has: Has, age: u64) -> Member {
         let figures = stash_vault::crypto::member::Figures::default();
-        (name.to_owned(), has, Some(Stated { figures, age, grew: None }))
+        (name.to_owned(), has, Some(Stated { figures, age, grew: None, per_hour: None }))
     }
 
     #[test]

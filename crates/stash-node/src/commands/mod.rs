@@ -9,6 +9,7 @@ mod get;
 mod init;
 mod key;
 mod list;
+mod member_lines;
 mod members;
 mod put;
 mod remove;

@@ -8,6 +8,7 @@ use stash_api::repair::RepairState;
 use stash_api::tickets::Ticket;
 
 use super::context::{Context, Finish};
+use super::member_lines::member_lines;
 use super::upkeep::not_healed;
 use crate::cli;
 use crate::output::{Side, grouped, short, size, table, visible};
@@ -18,7 +19,8 @@ pub(super) async fn run(context: &Context, args: &cli::Status) -> anyhow::Result
     let status = context.client()?.get(&Status::route()).await?;
     let with_tasks = context.verbose > 0;
     context.output.result(&status, |status| {
-        let text = context.output.marked(describe(status));
+        let columns = context.output.columns();
+        let text = context.output.marked(describe(status, columns));
         match with_tasks {
             true => text + "\n" + &tasks(&status.tasks),
             false => text,
@@ -73,7 +75,7 @@ fn files(status: &Status) -> String {
     }
 }
 
-fn describe(status: &Status) -> String {
+fn describe(status: &Status, columns: Option<usize>) -> String {
     let row = |name: &str, value: String| vec![name.to_owned(), value];
     let listen: Vec<String> = status.listen.iter().map(ToString::to_string).collect();
     let synchronised = if status.synchronised { "" } else { ", not yet synchronised" };
@@ -115,7 +117,12 @@ fn describe(status: &Status) -> String {
     }
     rows.extend(status.alarms.iter().map(|alarm| row("ALARM", visible(alarm))));
     let first = status.safety.iter().map(|safety| visible(&safety.sentence) + "\n\n");
-    let text: String = first.collect::<String>() + &table(&[Side::Left, Side::Left], &rows);
+    let mut text: String = first.collect();
+    if status.peers.len() > 1 {
+        text.push_str(&member_lines(&status.peers, columns));
+        text.push('\n');
+    }
+    text.push_str(&table(&[Side::Left, Side::Left], &rows));
     status.damaged.iter().map(not_healed).fold(text, |text, line| text + &line)
 }
 

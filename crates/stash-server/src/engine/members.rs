@@ -4,35 +4,73 @@ use std::sync::Arc;
 
 use stash_crypto::{NodeId, Role};
 
+use crate::door::PROGRAM;
 use crate::engine::Engine;
 use crate::engine::view::{MemberView, RemovedView};
 use crate::founder::change::{self, ChangeMemberError, Fate, MembersChanged};
+use crate::layers::Layers;
 use crate::ledger::{LedgerError, roster};
+use crate::membership::root_holders;
 use crate::message::MemberRoom;
+use crate::replication::statement_news;
+use crate::replication::statements::Stated;
 use crate::transfer::under_replicated;
+use crate::upkeep::safety;
 
 impl Engine {
     /// Every member, in order of admission.
     #[must_use]
     pub fn members(&self) -> Vec<MemberView> {
-        let connected = self.layers.core.connected();
-        let view = |known: roster::Known| MemberView {
-            this: known.node == self.layers.core.me,
-            connected: known.node == self.layers.core.me
-                || connected.iter().any(|(node, _)| *node == known.node),
-            trial: self.layers.transfer.suspects.of(&known.node),
-            room: match known.node == self.layers.core.me {
-                true => Some(self.layers.core.door.room()),
-                false => self.layers.transfer.rooms.of(&known.node),
-            },
-            node: known.node,
-            noise: known.noise,
-            role: known.role,
-            label: known.label,
-            addresses: known.addresses,
-            lapsed: known.lapsed,
+        let Layers { core, transfer, membership, replication, .. } = &self.layers;
+        let connected = core.connected();
+        let founders = core.roster.log(root_holders::holders);
+        let (now, held) = (core.environment.seconds(), statement_news::held(core.disk.store()));
+        let view = |known: roster::Known| {
+            let node = known.node;
+            let this = node == core.me;
+            let connected = this || connected.iter().any(|(other, _)| *other == node);
+            let stated = match this {
+                true => Some(statement_news::stated(core)),
+                false => replication.statements.of(&node, now),
+            };
+            let (percent, to_go) =
+                stated.map_or((None, None), |stated| safety::part(&held, &stated));
+            let met = membership.last_met.seen(&node).filter(|_| !this);
+            let heard = stated.map(|stated| now.saturating_sub(stated.age));
+            MemberView {
+                this,
+                connected,
+                trial: transfer.suspects.of(&node),
+                room: match this {
+                    true => Some(core.door.room()),
+                    false => transfer.rooms.of(&node),
+                },
+                founder: founders.contains(&node),
+                seen: match connected {
+                    true => Some(now),
+                    false => met.as_ref().map(|met| met.at).max(heard),
+                },
+                program: match this {
+                    true => Some(PROGRAM.to_owned()),
+                    false => met.and_then(|met| met.program),
+                },
+                percent,
+                to_go,
+                stated_room: stated.map(|Stated { figures, .. }| MemberRoom {
+                    used: figures.used,
+                    limit: figures.limit,
+                    full: figures.full,
+                    lacks: 0,
+                }),
+                node,
+                noise: known.noise,
+                role: known.role,
+                label: known.label,
+                addresses: known.addresses,
+                lapsed: known.lapsed,
+            }
         };
-        self.layers.core.roster.members().into_iter().map(view).collect()
+        core.roster.members().into_iter().map(view).collect()
     }
 
     /// The members that say that they are full, or have refused something for want of room, with

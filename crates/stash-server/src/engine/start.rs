@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use stash_crypto::NodeId;
 use stash_crypto::member::SignedAddresses;
 use stash_p2p::{CloseReason, Endpoint, Event, Events, Gate, Limits, Peer, StaticSecret};
 use tokio::sync::{Notify, watch};
@@ -189,11 +190,18 @@ pub(crate) async fn meet_peers(layers: Layers, mut events: Events) {
                 if let Some((node, _)) = layers.core.roster.by_noise(&noise(&remote)) {
                     tracing::info!(peer = %node.short(), %reason, "a member is gone");
                     layers.core.peers.went(&node);
-                    layers.membership.last_met.met(node, layers.core.disk.store().stats().uptime);
+                    met(&layers, node);
                 }
             }
         }
     }
+}
+
+/// Notes that a member is or was connected.
+fn met(layers: &Layers, node: NodeId) {
+    let (uptime, now) =
+        (layers.core.disk.store().stats().uptime, layers.core.environment.seconds());
+    layers.membership.last_met.met(node, uptime, now);
 }
 
 fn up(layers: &Layers, peer: Peer) {
@@ -238,7 +246,7 @@ fn up(layers: &Layers, peer: Peer) {
         }
         layers.transfer.wanted.notify_one();
         layers.transfer.damage.look_again();
-        layers.membership.last_met.met(node, layers.core.disk.store().stats().uptime);
+        met(layers, node);
     }
     layers.core.tasks.spawn(serve::peer(layers.clone(), asker, peer));
 }

@@ -35,6 +35,18 @@ pub struct MemberView {
     pub trial: Trial,
     /// Its room, if it has said so since this node started.
     pub room: Option<MemberRoom>,
+    /// True if it holds the root secret, as the member log tells.
+    pub founder: bool,
+    /// When this node last heard of it, in seconds since 1970: they were connected, or what it signed came by way of another.
+    pub seen: Option<u64>,
+    /// The version of its program, by its own word when they were connected last.
+    pub program: Option<String>,
+    /// Per cent of the records held here that are whole there, as it signed; `None` if it never did, or does not know.
+    pub percent: Option<u64>,
+    /// Seconds until all of them are, if more come.
+    pub to_go: Option<u64>,
+    /// Its room, as it signed: maybe days ago, and by way of another member.
+    pub stated_room: Option<MemberRoom>,
 }
 
 /// A node that was a member once.

@@ -137,11 +137,14 @@ fn replies_hold_their_promises_whatever_the_bytes() {
         addresses: bytes(135),
         room,
         confirmed: bytes(confirmed),
+        program: String::new(),
     };
     let with_room = seed("hello-with-room", encode(&hello(Some(room()), 124)));
+    let program = "0.2.0".to_owned();
+    let with_program = seed("hello-with-program", encode(&Hello { program, ..hello(None, 0) }));
     let hello = seed("hello", encode(&hello(None, 0)));
     let old = seed("hello-without-head", b"\x82\xa7members\x03\xa9addresses\xc4\x00");
-    replay("door", door, &[hello, with_room, old]);
+    replay("door", door, &[hello, with_room, with_program, old]);
 }
 
 #[test]

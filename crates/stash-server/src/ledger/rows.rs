@@ -123,6 +123,10 @@ pub(crate) fn due_at(value: &[u8]) -> Option<u64> {
 /// Store rows of when members were last connected, by node id, in seconds of the store's uptime.
 pub(crate) const MET: &[u8] = b"met/";
 
+/// Store rows for people of when members were last connected, by node id, in seconds since 1970 (8 bytes,
+/// little-endian), and the version of the program with which they came.
+pub(crate) const SEEN: &[u8] = b"seen/";
+
 /// Store rows of members in doubt: since when, in seconds since 1970, and how much they failed to
 /// show; 8 bytes each, little-endian.
 pub(crate) const SUSPECT: &[u8] = b"doubt/";

@@ -15,7 +15,7 @@ use crate::membership::Membership;
 use crate::transfer::lacking;
 
 /// Rows about one member each, by its node id.
-const ABOUT: [&[u8]; 4] = [rows::ADDRESS, rows::CURSOR, rows::MET, rows::SUSPECT];
+const ABOUT: [&[u8]; 5] = [rows::ADDRESS, rows::CURSOR, rows::MET, rows::SEEN, rows::SUSPECT];
 
 /// Rows that one commit is about.
 const PAGE: usize = 1_024;

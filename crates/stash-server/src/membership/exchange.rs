@@ -24,6 +24,7 @@ pub(crate) async fn meet(membership: &Arc<Membership>, node: NodeId, peer: &Peer
         .room
         .into_iter()
         .for_each(|room| membership.transfer.rooms.learn(&membership.core.peers, node, room));
+    membership.last_met.runs(node, &hello.program);
     confirmation::learn(membership, &hello.confirmed).await;
     learn::show_forks(membership, peer);
     let claims = vec![hello.addresses.into_vec()];

@@ -19,7 +19,7 @@ const REMOVED: &[u8] = b"removed";
 
 /// The members that hold the root secret, in the order in which they came to it: owners that were
 /// admitted without a ticket.
-fn holders(log: &MemberLog) -> Vec<NodeId> {
+pub(crate) fn holders(log: &MemberLog) -> Vec<NodeId> {
     let mut holders = admitted_by_root(log);
     holders.retain(|node| log.member(node).is_some());
     holders

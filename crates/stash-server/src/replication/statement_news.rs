@@ -16,7 +16,7 @@ use crate::ledger::{LedgerError, rows};
 use crate::message::{MAX_CLAIM_BYTES, Refusal, Reply, Request, page, refused};
 use crate::replication::Replication;
 use crate::replication::refused::minus;
-use crate::replication::statements::{Mark, Statements, mark};
+use crate::replication::statements::{Mark, Stated, Statements, mark};
 use crate::rpc::ask;
 
 /// Time between two looks at what this node has. It says so when that has changed.
@@ -46,6 +46,11 @@ fn figures(core: &Core, store: &Store) -> Figures {
     Figures { held, whole, settled, used, limit, full, keep: u64::MAX }
 }
 
+/// What this node has now, as it would say it.
+pub(crate) fn stated(core: &Core) -> Stated {
+    Stated { figures: figures(core, core.disk.store()), age: 0, grew: None, per_hour: None }
+}
+
 /// The records that this node holds.
 pub(crate) fn held(store: &Store) -> RecordSum {
     let RecordTotals { count, sum } = store.record_totals();
@@ -62,7 +67,7 @@ pub(crate) async fn run(replication: Arc<Replication>) {
         task.ends(Some(LOOK));
         tokio::select! {
             biased;
-            () = core.tasks.stopped() => return,
+            () = core.tasks.stopped() => return write(&replication).await,
             () = sleep(LOOK) => {}
         }
         task.begins();
@@ -86,10 +91,7 @@ pub(crate) async fn run(replication: Arc<Replication>) {
                 core.tasks.spawn(tell(peer, statements, self::met(core)));
             }
         }
-        let news = replication.statements.news();
-        if !news.is_empty() {
-            write(&replication, &news).await;
-        }
+        write(&replication).await;
     }
 }
 
@@ -114,7 +116,12 @@ fn say(replication: &Replication) {
     }
 }
 
-async fn write(replication: &Replication, news: &[(Statement, u64)]) {
+/// Writes down what is news.
+async fn write(replication: &Replication) {
+    let news = replication.statements.news();
+    if news.is_empty() {
+        return;
+    }
     let roster = Arc::clone(&replication.core.roster);
     replication.statements.retain(|node| roster.role(node).is_some());
     let rows: Vec<(Vec<u8>, Vec<u8>)> = news

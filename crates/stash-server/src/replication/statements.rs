@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use stash_crypto::NodeId;
 use stash_crypto::member::{Figures, Statement};
@@ -59,8 +60,37 @@ struct Said {
     heard: u64,
     /// It was not written down since.
     is_news: bool,
-    /// When the member said last that more is whole there than before, since this node started.
-    grew: Option<Instant>,
+    /// Growth of what is whole there, since this node started.
+    growth: Option<Growth>,
+}
+
+/// A time in which a member says again and again that more is whole there.
+#[derive(Clone, Copy, Debug)]
+struct Growth {
+    /// When it said so first, and how many records were whole there then.
+    from: (Instant, u64),
+    /// When it said so last.
+    last: Instant,
+}
+
+/// Growth has ended if nothing more came for this time.
+const GROWING: Duration = Duration::from_secs(10 * 60);
+
+impl Growth {
+    fn go_on(before: Option<Growth>, whole: u64) -> Growth {
+        let last = Instant::now();
+        let from = before.filter(|before| before.last.elapsed() < GROWING);
+        Growth { from: from.map_or((last, whole), |before| before.from), last }
+    }
+
+    /// Records an hour, once there is something to reckon with.
+    fn per_hour(&self, whole: u64) -> Option<u64> {
+        let (from, had) = self.from;
+        let millis = u64::try_from(self.last.duration_since(from).as_millis()).ok()?;
+        let grown = whole.saturating_sub(had);
+        let is_going = self.last.elapsed() < GROWING && grown > 0;
+        is_going.then(|| grown.saturating_mul(3_600_000).checked_div(millis)).flatten()
+    }
 }
 
 /// The newest statement of a member, as this node has it.
@@ -72,6 +102,9 @@ pub struct Stated {
     pub age: u64,
     /// Seconds since it said that more was whole there than before, if that was since this node started.
     pub grew: Option<u64>,
+    /// Records that become whole there in an hour, by what it said since this node started; `None` if none do, or
+    /// nobody knows how fast.
+    pub per_hour: Option<u64>,
 }
 
 impl Statements {
@@ -83,7 +116,7 @@ impl Statements {
             };
             if let Ok(statement) = Statement::decode(bytes) {
                 let heard = u64::from_le_bytes(*heard);
-                let said = Said { statement, heard, is_news: false, grew: None };
+                let said = Said { statement, heard, is_news: false, growth: None };
                 table.said.insert(statement.node, said);
             }
         }
@@ -92,10 +125,11 @@ impl Statements {
 
     /// The newest statement of a member.
     pub(crate) fn of(&self, node: &NodeId, now: u64) -> Option<Stated> {
-        let Said { statement, heard, grew, .. } = lock(&self.table).said.get(node).copied()?;
+        let Said { statement, heard, growth, .. } = lock(&self.table).said.get(node).copied()?;
         let age = now.saturating_sub(statement.time.min(heard));
-        let grew = grew.map(|grew| grew.elapsed().as_secs());
-        Some(Stated { figures: statement.figures, age, grew })
+        let grew = growth.map(|growth| growth.last.elapsed().as_secs());
+        let per_hour = growth.and_then(|growth| growth.per_hour(statement.figures.whole.count));
+        Some(Stated { figures: statement.figures, age, grew, per_hour })
     }
 
     pub(crate) fn is_newer(&self, statement: &Statement) -> bool {
@@ -113,11 +147,11 @@ impl Statements {
         }
         let mut table = lock(&self.table);
         let before = table.said.get(&statement.node).copied();
-        let grew = before.and_then(|before| {
-            let (old, new) = (before.statement.figures.whole, statement.figures.whole);
-            if old.count < new.count { Some(Instant::now()) } else { before.grew }
+        let growth = before.and_then(|before| {
+            let (old, new) = (before.statement.figures.whole.count, statement.figures.whole.count);
+            if old < new { Some(Growth::go_on(before.growth, new)) } else { before.growth }
         });
-        let said = Said { statement, heard, is_news: true, grew };
+        let said = Said { statement, heard, is_news: true, growth };
         table.said.insert(statement.node, said);
     }
 
@@ -254,6 +288,29 @@ mod tests {
         statements.take(sign(&keys, 6, 9_000, figures(4)), 1_200);
         let stated = statements.of(&node, 1_300).unwrap();
         assert_eq!((stated.age, stated.grew), (100, Some(0)), "its clock is ahead");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_fast_more_becomes_whole_is_reckoned_from_the_second_time_on() {
+        let keys = NodeKeys::from_seed([2; 32]);
+        let (statements, node) = (Statements::default(), keys.node_id());
+        let per_hour = || statements.of(&node, 100).unwrap().per_hour;
+        let mut sequence = 0;
+        let mut say = |whole| {
+            sequence += 1;
+            statements.take(sign(&keys, sequence, 100, figures(whole)), 100);
+        };
+        say(1_000);
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        say(2_000);
+        assert_eq!(per_hour(), None, "it may all have come just now");
+        tokio::time::advance(Duration::from_secs(30)).await;
+        say(2_060);
+        assert_eq!(per_hour(), Some(7_200));
+        tokio::time::advance(GROWING).await;
+        assert_eq!(per_hour(), None, "it stopped");
+        say(9_000);
+        assert_eq!(per_hour(), None, "it begins anew");
     }
 
     #[test]

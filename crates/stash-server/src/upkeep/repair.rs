@@ -101,8 +101,9 @@ async fn count(upkeep: &Arc<Upkeep>) {
 /// due.
 pub(crate) async fn meet(upkeep: &Arc<Upkeep>) -> Result<bool, LedgerError> {
     let uptime = upkeep.core.disk.store().stats().uptime;
+    let now = upkeep.core.environment.seconds();
     for (node, _) in upkeep.core.connected() {
-        upkeep.membership.last_met.met(node, uptime);
+        upkeep.membership.last_met.met(node, uptime, now);
     }
     if let Some(batch) = upkeep.membership.last_met.unwritten() {
         upkeep.core.disk.run(move |store| store.commit(batch.even_if_full())).await?;

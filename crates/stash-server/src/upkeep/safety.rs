@@ -86,7 +86,7 @@ pub(crate) fn judge(
 }
 
 fn copies_of(held: &RecordSum, stated: Option<&Stated>, in_doubt: bool) -> Has {
-    let Some(Stated { figures, age, grew }) = stated else {
+    let Some(Stated { figures, age, grew, .. }) = stated else {
         return Has::Unsaid;
     };
     match () {
@@ -102,6 +102,22 @@ fn copies_of(held: &RecordSum, stated: Option<&Stated>, in_doubt: bool) -> Has {
     }
 }
 
+/// Per cent of what this node holds that is whole at a member, and the seconds until all of it is, if more comes: by
+/// its own word. Less than all is never a hundred.
+pub(crate) fn part(held: &RecordSum, stated: &Stated) -> (Option<u64>, Option<u64>) {
+    let whole = stated.figures.whole;
+    if !stated.figures.settled {
+        return (None, None);
+    }
+    if whole == *held {
+        return (Some(100), None);
+    }
+    let percent = whole.count.saturating_mul(100).checked_div(held.count).unwrap_or(0).min(99);
+    let left = held.count.saturating_sub(whole.count).saturating_mul(3_600);
+    let to_go = stated.per_hour.and_then(|per_hour| left.checked_div(per_hour));
+    (Some(percent), to_go.filter(|_| left > 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,7 +129,25 @@ mod tests {
     fn stated(whole: RecordSum, age: u64) -> Stated {
         let figures =
             Figures { held: HELD, whole, settled: true, keep: u64::MAX, ..Figures::default() };
-        Stated { figures, age, grew: None }
+        Stated { figures, age, grew: None, per_hour: None }
+    }
+
+    #[test]
+    fn less_than_all_is_never_a_hundred_per_cent() {
+        let of = |held: u64, count: u64, per_hour| {
+            let held = RecordSum { count: held, sum: [7; 32] };
+            let whole = RecordSum { count, sum: [8; 32] };
+            part(&held, &Stated { per_hour, ..stated(whole, 60) })
+        };
+        assert_eq!(part(&HELD, &stated(HELD, 60)), (Some(100), None));
+        assert_eq!(of(3_844, 1_021, Some(3_600)), (Some(26), Some(2_823)));
+        assert_eq!(of(100_000, 99_999, None), (Some(99), None));
+        assert_eq!(of(9, 9, Some(1)), (Some(99), None), "as many, but others");
+        assert_eq!(of(9, 20, Some(1)), (Some(99), None), "more, but others");
+        assert_eq!(of(0, 1, Some(1)), (Some(0), None));
+        let mut unsettled = stated(HELD, 60);
+        unsettled.figures.settled = false;
+        assert_eq!(part(&HELD, &unsettled), (None, None));
     }
 
     fn verdict(copies: u64, others: &[(Option<Stated>, bool)]) -> Verdict {
