@@ -6,6 +6,7 @@ mod hours;
 mod keys;
 mod lookup;
 mod network;
+mod notify;
 mod rows;
 mod upkeep;
 
@@ -26,6 +27,7 @@ pub(crate) use edit::edit;
 pub(crate) use keys::{KEYS, is_taken_anew, matters_later, unknown_variables};
 pub(crate) use lookup::{Origin, Setting};
 pub(crate) use network::Network;
+pub(crate) use notify::NotifySettings;
 pub(crate) use upkeep::Upkeep;
 
 /// Bytes of a display name, as the member log has it.
@@ -52,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) create: Setting<bool>,
     /// The share of the line that the node takes.
     pub(crate) network: Network,
+    /// Who is told when something is wrong.
+    pub(crate) notify: NotifySettings,
     /// The room of the disk that the node may take, and the upkeep of its store.
     #[serde(flatten)]
     pub(crate) upkeep: Upkeep,
@@ -208,6 +212,7 @@ impl Lookup<'_> {
             passphrase_file: optional(passphrase),
             create: or(create, true),
             network: self.network(up)?,
+            notify: self.notify()?,
             upkeep: self.upkeep(up)?,
             user_file,
             known_file: paths::known_file(self.env),
@@ -269,6 +274,11 @@ create = false
 # bwlimit_down = "off"
 # background_down = "1 MiB"
 # hours = ["up 512 KiB/s 08:00-22:00"]
+
+# [notify]
+# command = ["/usr/local/bin/tell-me"]
+# grace = "24h"
+# absent = "3d"
 
 # [quota]
 # soft = "400 GiB"

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first thing that goes wrong")]
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::Value;
 
-use crate::common::{Node, connected, member, private_dir, until};
+use crate::common::{Node, code, connected, member, private_dir, stderr, until};
 
 fn line(node: &Node, name: &str) -> Value {
     let status = node.json(&["status"]);
@@ -50,4 +52,51 @@ fn status_has_a_line_a_member_with_what_it_has_and_when_it_was_seen() {
     let gone = line(&founder, "attic");
     assert_eq!((&gone["percent"], &gone["connected"]), (&100.into(), &false.into()));
     assert!(gone["last_seen"].is_string(), "{gone}");
+}
+
+/// A program that writes a line for each notice.
+fn teller(home: &std::path::Path) -> String {
+    let path = home.join("tell");
+    let text = "#!/bin/sh\ncat >/dev/null\necho \"$STASH_NOTICE $STASH_NOTICE_ABOUT $STASH_NOTICE_TEXT\" >>\"$1\"\n";
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    format!("{},{}", path.display(), home.join("told").display())
+}
+
+#[test]
+fn a_member_that_is_away_is_told_once_over_a_restart_and_so_is_its_return() {
+    let told = |node: &Node| std::fs::read_to_string(node.path("told")).unwrap_or_default();
+    let telling = |home: tempfile::TempDir, listen: &str| {
+        let command = teller(home.path());
+        let listen = listen.to_owned();
+        Node::start_in(home, move |up| {
+            up.env("STASH_NOTIFY_COMMAND", command).env("STASH_NOTIFY_ABSENT", "2s");
+            up.args(["--listen", &listen]);
+        })
+    };
+    let founder = telling(private_dir(), "127.0.0.1:0");
+    let attic = member(&founder, "keeper", "attic");
+    connected(&founder, 2);
+    let listen = |node: &Node| node.json(&["status"])["listen"][0].as_str().unwrap().to_owned();
+    let (here, there) = (listen(&founder), listen(&attic));
+    let (away, _) = attic.stop();
+    until("its absence was told", || told(&founder).starts_with("begins absent attic is away"));
+    let (home, _) = founder.stop();
+    let founder = telling(home, &here);
+    let attic = Node::start_in(away, |up| {
+        up.args(["--listen", &there]);
+    });
+    until("its return was told", || told(&founder).contains("over absent attic is back"));
+    assert_eq!(told(&founder).lines().count(), 2, "{}", told(&founder));
+    drop(attic);
+}
+
+#[test]
+fn a_command_that_is_no_path_is_refused_at_the_start() {
+    let home = private_dir();
+    let mut command = crate::common::stash(home.path(), &home.path().join("data"));
+    command.env("STASH_NOTIFY_COMMAND", "mail me").args(["config", "show"]);
+    let output = command.output().unwrap();
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("no absolute path"), "{}", stderr(&output));
 }

@@ -5,6 +5,7 @@ mod files;
 mod find;
 mod members;
 mod node;
+pub(crate) mod notify;
 mod objects;
 mod operation;
 mod paths;

@@ -24,7 +24,11 @@ const DAMAGED: usize = 10;
 
 /// `GET /v1/status`.
 pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, Problem> {
-    let served = daemon.served()?;
+    Ok(Json(state(&*daemon.served()?).await?))
+}
+
+/// The state of a node.
+pub(super) async fn state(served: &Served) -> Result<Status, Problem> {
     let engine = &served.node.engine;
     let status = engine.status().await?;
     let mut alarms = status.alarms;
@@ -37,13 +41,13 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         true => Some(paper(engine.recovery_text_finds().await?)),
         false => None,
     };
-    let damaged = upkeep::damaged(&served, engine.damaged(DAMAGED).await).await;
+    let damaged = upkeep::damaged(served, engine.damaged(DAMAGED).await).await;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.map_or(0, |now| now.as_secs());
     let this = engine.members().into_iter().find(|member| member.this);
-    Ok(Json(Status {
-        safety: Some(safety(&served, &engine.safety(), &status.repair, now)),
-        peers: peers(&served),
+    Ok(Status {
+        safety: Some(safety(served, &engine.safety(), &status.repair, now)),
+        peers: peers(served),
         node_id: status.node.to_string(),
         stash_id: status.stash.to_string(),
         role: status.role.to_string(),
@@ -62,12 +66,12 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         missing_copies: status.missing_copies,
         incomplete: status.incomplete,
         refused: status.refused,
-        full: full_sentences(&served).await?.into_values().collect(),
+        full: full_sentences(served).await?.into_values().collect(),
         read_only: status.read_only,
         away: status.store.away.as_ref().map(ToString::to_string),
         alarms,
         quarantined: status.quarantined,
-        tickets: tickets::all(&served).await?,
+        tickets: tickets::all(served).await?,
         traffic: traffic(status.traffic, status.transferred),
         store: upkeep::room(&status.store),
         gc: upkeep::gc_state(&status.house),
@@ -76,7 +80,7 @@ pub(super) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Sta
         damaged,
         tasks: engine.tasks().iter().map(task).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-    }))
+    })
 }
 
 /// The members, each at one look.

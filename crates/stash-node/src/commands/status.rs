@@ -31,13 +31,8 @@ pub(super) async fn run(context: &Context, args: &cli::Status) -> anyhow::Result
 
 /// Damage comes before copies that are too few: what is damaged here is not made good by waiting.
 fn verdict(status: &Status) -> Finish {
-    let is_damaged = status.quarantined > 0
-        || !status.damaged.is_empty()
-        || !status.alarms.is_empty()
-        || status.read_only.is_some()
-        || status.away.is_some();
     match status.safety.as_ref().map(|safety| safety.verdict.as_str()) {
-        _ if is_damaged => Finish::With(Class::Integrity),
+        _ if status.is_damaged() => Finish::With(Class::Integrity),
         Some("safe") => Finish::Done,
         _ => Finish::With(Class::Short),
     }

@@ -51,6 +51,7 @@ async fn live(daemon: &Arc<Daemon>, socket: &Socket, output: &Output) -> anyhow:
     drop(served);
     daemon.joins.spawn(home::follow_role(Arc::clone(daemon)));
     daemon.joins.spawn(limits::follow(Arc::clone(daemon)));
+    daemon.joins.spawn(api::notify::follow(Arc::clone(daemon)));
     tokio::select! {
         signal = signals.next() => tracing::info!(signal, "stopping"),
         () = daemon.stop.cancelled() => tracing::info!("stopping, as a client asked"),

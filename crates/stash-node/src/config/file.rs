@@ -25,6 +25,7 @@ pub(super) struct File {
     pub(super) passphrase_file: Option<PathBuf>,
     pub(super) create: Option<bool>,
     pub(super) network: NetworkFile,
+    pub(super) notify: NotifyFile,
     pub(super) quota: QuotaFile,
     pub(super) gc: GcFile,
     pub(super) scrub: ScrubFile,
@@ -40,6 +41,15 @@ pub(super) struct NetworkFile {
     pub(super) bwlimit_down: Option<Speed>,
     pub(super) background_down: Option<Speed>,
     pub(super) hours: Option<Vec<Hours>>,
+}
+
+/// `[notify]` of a file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NotifyFile {
+    pub(super) command: Option<Vec<String>>,
+    pub(super) grace: Option<Span>,
+    pub(super) absent: Option<Span>,
 }
 
 /// `[quota]` of a file.

@@ -14,7 +14,7 @@ pub(crate) enum Kind {
 }
 
 /// Every setting that a file may have, in the order in which they are shown.
-pub(crate) const KEYS: [(&str, Kind); 27] = [
+pub(crate) const KEYS: [(&str, Kind); 30] = [
     ("data_dir", Kind::Text),
     ("socket", Kind::Text),
     ("listen", Kind::List),
@@ -27,6 +27,9 @@ pub(crate) const KEYS: [(&str, Kind); 27] = [
     ("network.bwlimit_down", Kind::Text),
     ("network.background_down", Kind::Text),
     ("network.hours", Kind::List),
+    ("notify.command", Kind::List),
+    ("notify.grace", Kind::Text),
+    ("notify.absent", Kind::Text),
     ("quota.soft", Kind::Text),
     ("quota.hard", Kind::Text),
     ("quota.reserve", Kind::Text),
@@ -46,7 +49,7 @@ pub(crate) const KEYS: [(&str, Kind); 27] = [
 
 /// True of a setting that a running node takes from its file without a new start.
 pub(crate) fn is_taken_anew(key: &str) -> bool {
-    key.starts_with("network.")
+    ["network.", "notify."].iter().any(|section| key.starts_with(section))
 }
 
 /// True of a setting whose value matters after the start of a node.
@@ -55,8 +58,16 @@ pub(crate) fn matters_later(key: &str) -> bool {
 }
 
 /// Variables of the environment that set something, beside those that are named like their key.
-const OTHERS: [&str; 4] =
-    ["STASH_COMPLETE", "STASH_CONFIG", "STASH_BWLIMIT", "STASH_BACKGROUND_DOWN"];
+const OTHERS: [&str; 7] = [
+    "STASH_COMPLETE",
+    "STASH_CONFIG",
+    "STASH_BWLIMIT",
+    "STASH_BACKGROUND_DOWN",
+    // A node tells these to the program that passes its notices on, which may call stash.
+    "STASH_NOTICE",
+    "STASH_NOTICE_ABOUT",
+    "STASH_NOTICE_TEXT",
+];
 
 /// Variables that look like settings, and are none: those with which a typo was made.
 pub(crate) fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {

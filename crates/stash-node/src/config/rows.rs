@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use stash_api::settings::Setting as Row;
 
-use super::{Network, Setting, Settings, Upkeep};
+use super::{Network, NotifySettings, Setting, Settings, Upkeep};
 use crate::units::Size;
 
 impl Settings {
@@ -28,6 +28,7 @@ impl Settings {
             plain("create", &self.create),
         ];
         rows.extend(network(&self.network));
+        rows.extend(notify(&self.notify));
         rows.extend(upkeep(&self.upkeep));
         rows
     }
@@ -39,6 +40,14 @@ fn network(network: &Network) -> [Row; 4] {
         plain("network.bwlimit_down", &network.bwlimit_down),
         plain("network.background_down", &network.background_down),
         row("network.hours", &network.hours, |value| list(value)),
+    ]
+}
+
+fn notify(notify: &NotifySettings) -> [Row; 3] {
+    [
+        row("notify.command", &notify.command, |value| list(value)),
+        plain("notify.grace", &notify.grace),
+        plain("notify.absent", &notify.absent),
     ]
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod home;
 mod known;
 pub(crate) mod limits;
+pub(crate) mod notices;
 pub(crate) mod ready;
 mod serve;
 mod served;
@@ -17,7 +18,7 @@ use zeroize::Zeroizing;
 
 use stash_api::settings::Reloaded;
 
-use crate::config::{Arguments, Network, Settings, is_taken_anew, matters_later};
+use crate::config::{Arguments, Network, NotifySettings, Settings, is_taken_anew, matters_later};
 use crate::error::{Class, Problem};
 
 pub(crate) use serve::Serving;
@@ -39,7 +40,7 @@ pub(crate) struct Daemon {
     pub(crate) reloaded: Notify,
     arguments: Arguments,
     /// The settings among them that may change while it runs.
-    network: Mutex<Network>,
+    now: Mutex<(Network, NotifySettings)>,
     passphrase: Option<Zeroizing<String>>,
     served: Mutex<Option<Arc<Served>>>,
 }
@@ -54,7 +55,7 @@ impl Daemon {
         Self {
             reloaded: Notify::new(),
             arguments,
-            network: Mutex::new(settings.network.clone()),
+            now: Mutex::new((settings.network.clone(), settings.notify.clone())),
             settings,
             stop: CancellationToken::new(),
             joins: TaskTracker::new(),
@@ -66,12 +67,17 @@ impl Daemon {
 
     /// The settings in use.
     pub(crate) fn settings_now(&self) -> Settings {
-        Settings { network: self.network(), ..self.settings.clone() }
+        Settings { network: self.network(), notify: self.notify(), ..self.settings.clone() }
     }
 
     /// The share of the line that the node takes.
     pub(crate) fn network(&self) -> Network {
-        self.network.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// Who is told when something is wrong.
+    pub(crate) fn notify(&self) -> NotifySettings {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
     /// Reads the settings anew, and uses those that may change while a node runs. Blocking.
@@ -85,7 +91,7 @@ impl Daemon {
             .filter(|(new, old)| new.value != old.value && matters_later(&new.name));
         let (taken, at_next_start) =
             changed.map(|(new, _)| new.name).partition(|name| is_taken_anew(name));
-        *self.network.lock().unwrap_or_else(PoisonError::into_inner) = new.network;
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = (new.network, new.notify);
         self.reloaded.notify_one();
         Ok(Reloaded { taken, at_next_start })
     }

@@ -37,6 +37,8 @@ pub(crate) struct Served {
     pub(crate) cancel: CancellationToken,
     /// Its task that keeps the limits on the line.
     pub(crate) limits: ListedTask,
+    /// Its task that looks whether somebody is to be told something.
+    pub(crate) notices: ListedTask,
     operations: TaskTracker,
     _ready: ReadyFile,
 }
@@ -45,8 +47,8 @@ impl Served {
     /// A node that is ready.
     pub(crate) fn new(node: Node, ready: ReadyFile) -> Self {
         let (operations, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let limits = node.engine.list_task("limits");
-        Self { node, cancel, limits, operations, _ready: ready }
+        let [limits, notices] = ["limits", "notices"].map(|name| node.engine.list_task(name));
+        Self { node, cancel, limits, notices, operations, _ready: ready }
     }
 
     /// True if it was opened with names and keys exactly if it may read.
