@@ -274,6 +274,7 @@ create = false
 # bwlimit_down = "off"
 # background_down = "1 MiB"
 # hours = ["up 512 KiB/s 08:00-22:00"]
+# limit_lan = false
 
 # [notify]
 # command = ["/usr/local/bin/tell-me"]

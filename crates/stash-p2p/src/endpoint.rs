@@ -16,7 +16,7 @@ use crate::gate::{Gate, Realm};
 use crate::inner::{Inner, Keep, Target};
 use crate::limits::{
     Bandwidth, Limits, MAX_ADDRESSES, MAX_BULK, MAX_MESSAGE, MIN_CONNECTION_WINDOW,
-    MIN_STREAM_WINDOW,
+    MIN_STREAM_WINDOW, Subnet,
 };
 use crate::peer::{Peer, PeerStats};
 use crate::tasks::deadline;
@@ -186,6 +186,12 @@ impl Endpoint {
     /// the rate was set before the connections were opened.
     pub fn set_bandwidth(&self, bandwidth: Bandwidth) {
         self.0.0.throttle.set(bandwidth);
+    }
+
+    /// Lets connections with these addresses go as fast as they can, whatever [`Endpoint::set_bandwidth`] says, from now on;
+    /// what they carry takes nothing of its rates.
+    pub fn spare(&self, subnets: Vec<Subnet>) {
+        self.0.0.throttle.spared.set(subnets);
     }
 
     /// Takes no new connections or streams, tells every peer, lets streams end until the deadline,

@@ -28,7 +28,7 @@ use crate::limits::{MAX_BULK, REPLAY_MEMBERS, TOKEN_LIFE};
 use crate::link::Link;
 use crate::log::LogLimit;
 use crate::mux::{Mux, MuxEvent};
-use crate::pace::{Pace, Throttle};
+use crate::pace::Throttle;
 use crate::peer::{Aftermath, Peer, PeerInner};
 use crate::replay::Windows;
 use crate::tasks::{LAST_WORD, deadline, read_loop, write_loop};
@@ -303,8 +303,7 @@ impl Inner {
         let Established { link, purpose, mut read, mut write, mut sealer, mut intake, .. } =
             established;
         let stall = self.limits.write_stall;
-        let mut sending = Pace::new(&self.throttle.up);
-        let mut receiving = Pace::new(&self.throttle.down);
+        let [mut sending, mut receiving] = self.throttle.paces(link.info.addr.ip());
         let writer_link = Arc::clone(&link);
         let mut writer = tokio::spawn(async move {
             write_loop(&writer_link, &mut write, &mut sealer, &mut sending, stall).await

@@ -109,7 +109,7 @@ pub use key::{ParseKeyError, PublicKey, StaticSecret};
 pub use lent::Lent;
 pub use limits::{
     Bandwidth, Limits, MAX_BULK, MAX_DATA, MAX_HELLO_APP, MAX_MESSAGE, MIN_RATE, REPLAY_WINDOW,
-    Rate, RateTooLow,
+    Rate, RateTooLow, Subnet,
 };
 pub use memory_gate::MemoryGate;
 pub use net::{Listen, MemoryNetwork, Network, TcpNetwork, Wire};

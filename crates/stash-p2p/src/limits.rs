@@ -1,6 +1,7 @@
 //! Every bound of the crate, with unit and reason.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -136,6 +137,37 @@ pub struct Bandwidth {
     pub down: Option<Rate>,
 }
 
+/// Addresses that begin alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subnet {
+    address: IpAddr,
+    bits: u32,
+}
+
+impl Subnet {
+    /// Addresses of which the first so many bits are those of `address`; at most all of them.
+    #[must_use]
+    pub fn new(address: IpAddr, bits: u32) -> Self {
+        Self { address: address.to_canonical(), bits }
+    }
+
+    /// True if an address is one of these. One of IPv4 that came over IPv6 counts as itself.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(net), IpAddr::V4(one)) => {
+                let differs = net.to_bits() ^ one.to_bits();
+                differs.leading_zeros() >= self.bits.min(32)
+            }
+            (IpAddr::V6(net), IpAddr::V6(one)) => {
+                let differs = net.to_bits() ^ one.to_bits();
+                differs.leading_zeros() >= self.bits.min(128)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// The bounds that an application may set. `Limits::default()` is what a node runs with.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -245,6 +277,22 @@ impl Default for Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_subnet_has_the_addresses_that_begin_as_it_does() {
+        let net = |text: &str| {
+            let (address, bits) = text.split_once('/').unwrap();
+            Subnet::new(address.parse().unwrap(), bits.parse().unwrap())
+        };
+        let has = |subnet: &str, address: &str| net(subnet).contains(address.parse().unwrap());
+        assert!(has("192.168.1.7/24", "192.168.1.20") && !has("192.168.1.7/24", "192.168.2.20"));
+        assert!(has("10.0.0.0/9", "10.127.0.1") && !has("10.0.0.0/9", "10.128.0.1"));
+        assert!(has("192.168.1.0/24", "::ffff:192.168.1.20"), "of a socket that takes both");
+        assert!(!has("192.168.1.0/24", "fe80::1") && !has("::/0", "192.168.1.1"));
+        assert!(has("0.0.0.0/0", "8.8.8.8") && has("10.0.0.1/99", "10.0.0.1"));
+        assert!(has("fd00:1::/64", "fd00:1::9") && !has("fd00:1::/64", "fd00:1:0:1::9"));
+        assert!(!has("10.0.0.1/32", "10.0.0.0") && has("fe80::/10", "febf::1"));
+    }
 
     #[test]
     fn a_window_is_what_the_rate_brings_in_two_seconds() {

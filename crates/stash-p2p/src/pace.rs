@@ -1,5 +1,6 @@
 //! The rates of an endpoint: the accounts of both directions, and the waiting of each connection.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::frame::Class;
-use crate::limits::{Bandwidth, Rate, WRITE_BATCH};
+use crate::limits::{Bandwidth, Rate, Subnet, WRITE_BATCH};
 use crate::rate::{Bucket, Room, urgent};
 
 /// Both directions of an endpoint.
@@ -15,6 +16,22 @@ use crate::rate::{Bucket, Room, urgent};
 pub(crate) struct Throttle {
     pub(crate) up: Arc<Direction>,
     pub(crate) down: Arc<Direction>,
+    pub(crate) spared: Arc<Spared>,
+}
+
+/// Addresses to which no rate applies.
+#[derive(Debug, Default)]
+pub(crate) struct Spared(Mutex<Vec<Subnet>>);
+
+impl Spared {
+    pub(crate) fn set(&self, subnets: Vec<Subnet>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = subnets;
+    }
+
+    fn has(&self, address: IpAddr) -> bool {
+        let subnets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        subnets.iter().any(|subnet| subnet.contains(address))
+    }
 }
 
 /// A direction of an endpoint, shared by all its connections.
@@ -32,13 +49,26 @@ pub(crate) struct Direction {
 #[derive(Debug)]
 pub(crate) struct Pace {
     direction: Arc<Direction>,
+    remote: IpAddr,
+    spared: Arc<Spared>,
     /// The time at which all that this connection let go is paid for, as the direction counts time.
     free: Duration,
 }
 
 impl Throttle {
     pub(crate) fn new(bandwidth: Bandwidth) -> Self {
-        Self { up: Direction::new(bandwidth.up), down: Direction::new(bandwidth.down) }
+        let [up, down] = [bandwidth.up, bandwidth.down].map(Direction::new);
+        Self { up, down, spared: Arc::default() }
+    }
+
+    /// The paces of a connection with this address: of sending and of receiving.
+    pub(crate) fn paces(&self, remote: IpAddr) -> [Pace; 2] {
+        [&self.up, &self.down].map(|direction| Pace {
+            direction: Arc::clone(direction),
+            remote,
+            spared: Arc::clone(&self.spared),
+            free: Duration::ZERO,
+        })
     }
 
     pub(crate) fn set(&self, bandwidth: Bandwidth) {
@@ -84,13 +114,14 @@ impl Direction {
 }
 
 impl Pace {
-    pub(crate) fn new(direction: &Arc<Direction>) -> Self {
-        Self { direction: Arc::clone(direction), free: Duration::ZERO }
+    /// The rate that this connection keeps to now.
+    fn rate(&self) -> Option<Rate> {
+        self.direction.rate().filter(|_| !self.spared.has(self.remote))
     }
 
     /// The bytes that may be sent now.
     pub(crate) fn room(&self) -> Room {
-        match self.direction.rate() {
+        match self.rate() {
             Some(rate) => Room::at(rate, self.direction.start.elapsed(), self.free),
             None => Room::of(WRITE_BATCH),
         }
@@ -98,20 +129,20 @@ impl Pace {
 
     /// The bytes that may be read at once.
     pub(crate) fn turn(&self) -> usize {
-        self.direction.rate().map_or(usize::MAX, Rate::turn)
+        self.rate().map_or(usize::MAX, Rate::turn)
     }
 
     /// Pays for bytes that went.
     pub(crate) fn pay(&mut self, bytes: usize) {
         self.direction.total.fetch_add(bytes as u64, Ordering::Relaxed);
-        if self.direction.rate().is_some() {
+        if self.rate().is_some() {
             self.free = self.direction.with(|bucket, now| bucket.pay(now, bytes as u64));
         }
     }
 
     /// The time from which bytes of a class may go.
     pub(crate) fn free_at(&self, class: Class) -> Instant {
-        if self.direction.rate().is_none() {
+        if self.rate().is_none() {
             return self.direction.start;
         }
         self.direction.start

@@ -19,7 +19,7 @@ use stash_crypto::{
     Address, ChunkRef, Manifest, MemberLog, NameId, NodeId, Record, RecordHash, Role, StashId,
     Ticket,
 };
-use stash_p2p::Peer;
+use stash_p2p::{Peer, Subnet};
 use stash_store::{ReadError, Store};
 use tokio::sync::{broadcast, watch};
 
@@ -222,6 +222,11 @@ impl Engine {
     pub fn set_traffic(&self, traffic: Traffic) {
         self.layers.core.endpoint.set_bandwidth(traffic.bandwidth);
         self.layers.transfer.background.set_rate(traffic.background_down);
+    }
+
+    /// Lets traffic with these addresses go past the limits of [`Traffic::bandwidth`] from now on.
+    pub fn spare(&self, subnets: Vec<Subnet>) {
+        self.layers.core.endpoint.spare(subnets);
     }
 
     /// A buffer for one sealed chunk of `len` bytes; waits while the budget is used up.

@@ -129,7 +129,7 @@ pub mod transfers {
     pub use crate::transfer::holders::Holding;
     pub use crate::transfer::tally::{STALL, Tally, UnknownWait, Wait};
     pub use crate::transfer::upload::{Outcome, Pending, PutError, Upload};
-    pub use stash_p2p::{Bandwidth, MIN_RATE, Rate, RateTooLow};
+    pub use stash_p2p::{Bandwidth, MIN_RATE, Rate, RateTooLow, Subnet};
 }
 
 pub mod housekeeping {

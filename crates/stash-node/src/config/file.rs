@@ -41,6 +41,7 @@ pub(super) struct NetworkFile {
     pub(super) bwlimit_down: Option<Speed>,
     pub(super) background_down: Option<Speed>,
     pub(super) hours: Option<Vec<Hours>>,
+    pub(super) limit_lan: Option<bool>,
 }
 
 /// `[notify]` of a file.

@@ -6,7 +6,7 @@ use stash_vault::server::transfers::Bandwidth;
 
 use super::file::File;
 use super::hours::{Direction, Hours};
-use super::lookup::{Lookup, Setting, or};
+use super::lookup::{Lookup, Setting, boolean, or};
 use crate::cli::Up;
 use crate::error::Problem;
 use crate::units::{Speed, Speeds};
@@ -22,6 +22,8 @@ pub(crate) struct Network {
     pub(crate) background_down: Setting<Speed>,
     /// Limits in place of the first two at some hours of the day.
     pub(crate) hours: Setting<Vec<Hours>>,
+    /// True if they hold in directly attached private networks, too.
+    pub(crate) limit_lan: Setting<bool>,
 }
 
 impl Lookup<'_> {
@@ -37,11 +39,14 @@ impl Lookup<'_> {
         let hours = |text: &str| text.split(',').map(|one| one.parse()).collect();
         let hours =
             self.find("STASH_NETWORK_HOURS", None, hours, |file| file.network.hours.clone())?;
+        let limit_lan =
+            self.find("STASH_NETWORK_LIMIT_LAN", None, boolean, |file| file.network.limit_lan)?;
         Ok(Network {
             bwlimit_up: limit(|speeds| speeds.up, |file| file.network.bwlimit_up)?,
             bwlimit_down: limit(|speeds| speeds.down, |file| file.network.bwlimit_down)?,
             background_down: or(background, Speed(None)),
             hours: or(hours, Vec::new()),
+            limit_lan: or(limit_lan, false),
         })
     }
 }

@@ -34,12 +34,13 @@ impl Settings {
     }
 }
 
-fn network(network: &Network) -> [Row; 4] {
+fn network(network: &Network) -> [Row; 5] {
     [
         plain("network.bwlimit_up", &network.bwlimit_up),
         plain("network.bwlimit_down", &network.bwlimit_down),
         plain("network.background_down", &network.background_down),
         row("network.hours", &network.hours, |value| list(value)),
+        plain("network.limit_lan", &network.limit_lan),
     ]
 }
 

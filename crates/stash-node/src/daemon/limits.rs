@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Daemon;
+use super::{Daemon, lan};
 use crate::zone::minute_of_day;
 
 /// Between two looks at the clock.
@@ -14,8 +14,14 @@ pub(crate) async fn follow(daemon: Arc<Daemon>) {
     loop {
         if let Ok(served) = daemon.served() {
             served.limits.begins();
-            let wanted = daemon.network().traffic(minute_of_day());
+            let network = daemon.network();
+            let wanted = network.traffic(minute_of_day());
             let engine = &served.node.engine;
+            let spares = !network.limit_lan.value;
+            let near =
+                tokio::task::spawn_blocking(move || if spares { lan::near() } else { Vec::new() });
+            // A look that failed spares nobody.
+            engine.spare(near.await.unwrap_or_default());
             if engine.traffic() != wanted {
                 engine.set_traffic(wanted);
                 tracing::info!(?wanted, "other limits on the line hold from now on");

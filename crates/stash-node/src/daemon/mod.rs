@@ -2,6 +2,7 @@
 
 pub(crate) mod home;
 mod known;
+mod lan;
 pub(crate) mod limits;
 pub(crate) mod notices;
 pub(crate) mod ready;

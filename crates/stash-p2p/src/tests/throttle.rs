@@ -8,7 +8,9 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::node::{Node, ask, echo, test_limits};
-use crate::{Bandwidth, Class, Frame, Limits, MIN_RATE, MemoryNetwork, Network, Peer, Rate};
+use crate::{
+    Bandwidth, Class, Frame, Limits, MIN_RATE, MemoryNetwork, Network, Peer, Rate, Subnet,
+};
 
 const RATE: u64 = 2 << 20;
 /// Over what the rate is measured.
@@ -132,6 +134,24 @@ async fn what_is_received_keeps_to_the_rate_and_questions_do_not_wait() {
     assert_rate(&rates, RATE);
     let longest = asked.max(answered);
     assert!(longest <= Duration::from_millis(50), "{longest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn addresses_that_are_spared_keep_to_no_rate_and_take_nothing_of_it() {
+    let bandwidth = Bandwidth { up: rate(RATE), down: rate(RATE) };
+    let Star { centre, out, back, .. } = &star(bandwidth, 1, 1).await;
+    let took = async || {
+        let begun = Instant::now();
+        send(&out[0], 8).await;
+        send(&back[0], 8).await;
+        begun.elapsed()
+    };
+    assert!(took().await > Duration::from_secs(7));
+    let here = Subnet::new([127, 0, 0, 0].into(), 8);
+    centre.endpoint.spare(vec![here]);
+    assert!(took().await < Duration::from_secs(1), "also on connections that are open");
+    centre.endpoint.spare(vec![Subnet::new([10, 0, 0, 0].into(), 8)]);
+    assert!(took().await > Duration::from_secs(7));
 }
 
 #[tokio::test(start_paused = true)]
