@@ -113,8 +113,8 @@ impl Status {
 /// Whether every version has copies enough on other members, by what these said of themselves.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Safety {
-    /// `safe`, `on_its_way` (it is not safe, and copies came within ten minutes), `not_safe`, or `alone`: no other member
-    /// should have copies.
+    /// `safe`, `on_its_way` (it is not safe, and copies came within ten minutes), `not_safe`, `alone` (no other member should have
+    /// copies), or `removed`: the node is no member any more.
     pub verdict: String,
     /// The same with the reason, for people.
     pub sentence: String,

@@ -8,7 +8,7 @@ use stash_vault::error::{
 use stash_vault::server::members::{ChangeMemberError, NotMet, RecoverError, RevokeError};
 use stash_vault::server::store::OpenError;
 use stash_vault::server::transfers::EvictStop;
-use stash_vault::server::{FetchError, InviteError, JoinError};
+use stash_vault::server::{FetchError, InviteError, JoinError, StartError};
 use stash_vault::{Class, GetError, HomeError, LookupError, PutError};
 
 /// Says what to do next.
@@ -235,6 +235,11 @@ impl Hint for HomeError {
             }
             HomeError::WrongStore { .. } => "put the right directory back".to_owned(),
             HomeError::Keyring { source, .. } => source.hint()?,
+            HomeError::Start(StartError::NotMember) => {
+                "a node that was removed does not start again. To come back, join with a new ticket and another \
+                 --data-dir: `stash join TICKET`; this directory can go once the others have what was stored here"
+                    .to_owned()
+            }
             HomeError::HasRecords { .. } => "join with another --data-dir".to_owned(),
             HomeError::Store(OpenError::Damaged { .. }) => {
                 "while no node runs: stash check --rebuild".to_owned()

@@ -100,3 +100,27 @@ fn a_command_that_is_no_path_is_refused_at_the_start() {
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("no absolute path"), "{}", stderr(&output));
 }
+
+#[test]
+fn a_member_that_is_removed_while_it_is_connected_is_told_so_and_what_to_do() {
+    let founder = Node::start();
+    let laptop = member(&founder, "owner", "laptop");
+    connected(&founder, 2);
+    laptop.file("mine", "content");
+    laptop.ok(&["put", "mine"]);
+    founder.ok(&["peer", "remove", "laptop", "--yes"]);
+    until("it knows", || laptop.json(&["status"])["safety"]["verdict"] == "removed");
+    let text = laptop.ok(&["status"]);
+    assert!(text.starts_with("NO MEMBER ANY MORE: this node was removed"), "{text}");
+    assert_eq!(code(&laptop.run(&["status", "--check"])), 6);
+    // What it had read stays read.
+    assert_eq!(laptop.ok(&["cat", "mine"]), "content");
+    laptop.ok(&["get", "mine", "-o", "back"]);
+    let (home, _) = laptop.stop();
+    let up = crate::common::stash(home.path(), &home.path().join("data"))
+        .args(["up", "--listen", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&up), 9, "{}", stderr(&up));
+    assert!(stderr(&up).contains("stash join TICKET"), "{}", stderr(&up));
+}

@@ -95,6 +95,12 @@ impl Engine {
         self.layers.core.role()
     }
 
+    /// True if this node was a member, and is none any more.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.layers.core.roster.log(|log| log.removal(&self.layers.core.me).is_some())
+    }
+
     /// True if this node is no member and reads in the name of the root: it signs nothing.
     #[must_use]
     pub fn visits(&self) -> bool {

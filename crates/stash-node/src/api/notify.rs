@@ -143,8 +143,8 @@ async fn look(daemon: &Daemon, pause: Duration) -> Option<(Status, Vec<Look>)> {
     let damage =
         Look { matter: Matter::Damage, is_bad: status.is_damaged(), counts: true, mark: 0 };
     let verdict = status.safety.as_ref().map(|safety| safety.verdict.as_str());
-    // Somebody who has no other member yet knows that, and is told at each put.
-    let is_bad = !matches!(verdict, Some("safe" | "alone") | None);
+    // Somebody who has no other member yet knows that, and is told at each put. That this node was removed is an alarm.
+    let is_bad = !matches!(verdict, Some("safe" | "alone" | "removed") | None);
     let copies = Look { matter: Matter::Copies, is_bad, counts: true, mark: 0 };
     let members = served.node.engine.members();
     let meets_anybody = members.iter().any(|member| member.connected && !member.this);

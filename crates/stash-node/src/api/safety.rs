@@ -14,6 +14,11 @@ const FRESH: u64 = 24 * 60 * 60;
 /// Members whose reasons stand in the sentence; the others are counted.
 const NAMED: usize = 3;
 
+/// The sentence of a node that is no member any more.
+const REMOVED: &str = "NO MEMBER ANY MORE: this node was removed from the stash; nobody takes what is put here, or sends anything. \
+    Get what only this node has (`stash get KEY`) before you stop it: it does not start again. To come back, join with a new ticket \
+    and another data directory";
+
 /// Another member: its name, what it has, what it said last.
 type Member = (String, Has, Option<Stated>);
 
@@ -24,6 +29,10 @@ pub(super) fn safety(
     repair: &RepairStatus,
     now: u64,
 ) -> Safety {
+    if served.node.engine.is_removed() {
+        let (verdict, sentence) = ("removed".to_owned(), REMOVED.to_owned());
+        return Safety { verdict, sentence, needed: judged.needed, members: Vec::new() };
+    }
     let views = served.node.engine.members();
     let name = |node: &NodeId| {
         let view = views.iter().find(|member: &&MemberView| member.node == *node);

@@ -51,14 +51,17 @@ impl Served {
         Self { node, cancel, limits, notices, operations, _ready: ready }
     }
 
-    /// True if it was opened with names and keys exactly if it may read.
+    /// True if it was opened with names and keys exactly if it may read. A node that was removed stays as it is: it could not be
+    /// opened again, and what it had read stays read.
     pub(crate) fn fits_its_role(&self) -> bool {
-        self.node.vault.is_some() == self.node.engine.role().reads()
+        let engine = &self.node.engine;
+        engine.is_removed() || self.node.vault.is_some() == engine.role().reads()
     }
 
     /// Names and contents, unless the node is a keeper.
     pub(crate) fn vault(&self) -> Result<Vault, Problem> {
-        let reads = self.node.engine.role().reads();
+        let engine = &self.node.engine;
+        let reads = engine.role().reads() || engine.is_removed() && self.node.vault.is_some();
         match &self.node.vault {
             // One that became a keeper may still hold the keys; the stash says that it reads no more.
             Some(vault) if reads => Ok(vault.clone()),

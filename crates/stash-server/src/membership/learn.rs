@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_bytes::ByteBuf;
 use stash_crypto::member::MemberError;
 use stash_crypto::{Identity, MemberEntry, NodeId};
 use stash_p2p::{CloseReason, Peer};
 use stash_store::{Batch, Store};
+use tokio::time::timeout;
 
 use crate::door::public;
 use crate::ledger::{self, Aside, FORK, LedgerError, RosterError, cut_lists, progress};
@@ -215,9 +217,32 @@ pub(crate) fn learn_keys(membership: &Membership) {
     );
 }
 
+/// Time for a removed node to hear that it was.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// Shows a node the entry that removed it, which is the last that it is told, and cuts it off. It is served nothing meanwhile.
+/// One that is not connected when a member learns of its removal hears nothing: from then on it knocks at closed doors.
+fn show_removal(membership: &Arc<Membership>, node: &NodeId, peer: Peer) {
+    let entry = membership.core.roster.log(|log| {
+        let at = log.removal(node).and_then(|removal| usize::try_from(removal.removed_at).ok());
+        at.and_then(|at| log.entries().get(at)).map(|entry| ByteBuf::from(entry.bytes().to_vec()))
+    });
+    // Nothing of what came later, which is none of its business.
+    let entries = entry.into_iter().collect();
+    let request = Request::Announce { entries, addresses: Vec::new() };
+    membership.core.tasks.spawn(async move {
+        match timeout(LAST_WORD, ask(&peer, &request)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a removed node was not told"),
+            Err(_) => tracing::debug!("a removed node did not listen"),
+        }
+        peer.close(CloseReason::Lost);
+    });
+}
+
 /// Cuts every connection to nodes that were removed, and names those. The gate lets no new one in,
 /// and nobody dials.
-fn part(membership: &Membership) -> Vec<NodeId> {
+fn part(membership: &Arc<Membership>) -> Vec<NodeId> {
     let removed: Vec<Identity> =
         membership.core.roster.log(|log| log.removals().map(|gone| gone.member.identity).collect());
     for identity in &removed {
@@ -228,7 +253,7 @@ fn part(membership: &Membership) -> Vec<NodeId> {
             membership.core.endpoint.peers().into_iter().filter(|peer| peer.remote() == remote)
         {
             tracing::info!(peer = %identity.node.short(), "a removed node is cut off");
-            peer.close(CloseReason::Lost);
+            show_removal(membership, &identity.node, peer);
         }
     }
     removed.iter().map(|identity| identity.node).collect()
