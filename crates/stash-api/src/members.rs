@@ -174,6 +174,9 @@ pub struct JoinRequest {
     /// The display name to join under; null for the one that the node was started with.
     #[serde(default)]
     pub name: Option<String>,
+    /// What the user calls the stash, on this machine alone; left out for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 impl Operation for JoinRequest {

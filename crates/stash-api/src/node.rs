@@ -19,6 +19,9 @@ pub struct Status {
     /// The members, the node included, in the order of their admission.
     #[serde(default)]
     pub peers: Vec<PeerState>,
+    /// What its user calls the stash, on this machine alone; null if nothing.
+    #[serde(default)]
+    pub label: Option<String>,
     /// The id of the node.
     pub node_id: String,
     /// The id of its stash.

@@ -51,6 +51,7 @@ fn status() -> Value {
         "peers": [{"node_id": "00", "name": "laptop", "role": "owner", "founder": true, "this": true, "connected": true,
                    "last_seen": AT, "in_doubt": false, "lapsed": false, "percent": 99, "seconds_to_go": null, "free": 5,
                    "full": false, "version": null}],
+        "label": null,
         "node_id": "00", "stash_id": "01", "role": "owner", "name": "laptop",
         "listen": ["127.0.0.1:7979"],
         "confirmed": {"at": AT, "days": 0, "missing": 1},
@@ -206,6 +207,7 @@ fn a_missing_field_is_an_error_unless_it_came_later() {
     let absent = [
         "safety",
         "peers",
+        "label",
         "confirmed",
         "recovery_text",
         "visits",

@@ -309,6 +309,9 @@ pub(crate) struct Join {
     /// The name that other members see [env: STASH_NAME]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// What you call this stash, such as "photos from next door": shown on this machine alone
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) label: Option<String>,
 }
 
 #[derive(Debug, Args)]

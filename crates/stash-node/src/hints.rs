@@ -235,6 +235,11 @@ impl Hint for HomeError {
             }
             HomeError::WrongStore { .. } => "put the right directory back".to_owned(),
             HomeError::Keyring { source, .. } => source.hint()?,
+            HomeError::Joined { .. } => {
+                "serve it with `stash up`. If it was removed, or another node is to join here: use the ticket with another \
+                 --data-dir"
+                    .to_owned()
+            }
             HomeError::Start(StartError::NotMember) => {
                 "a node that was removed does not start again. To come back, join with a new ticket and another \
                  --data-dir: `stash join TICKET`; this directory can go once the others have what was stored here"

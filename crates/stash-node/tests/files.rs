@@ -157,7 +157,7 @@ fn every_json_document_has_the_documented_fields() {
         fields(peer).join(" "),
         "addresses challenged connected failed in_doubt_since lapsed name node_id role room shown this"
     );
-    let status = "alarms away bytes chunks confirmed connected damaged files full gc incomplete listen members \
+    let status = "alarms away bytes chunks confirmed connected damaged files full gc incomplete label listen members \
                   missing_copies name node_id peers quarantined read_only records recovery_text refused repair role safety scrub \
                   stash_id store synchronised tasks tickets traffic version visits";
     assert_eq!(fields(&node.json(&["status"])).join(" "), status);

@@ -124,3 +124,37 @@ fn a_member_that_is_removed_while_it_is_connected_is_told_so_and_what_to_do() {
     assert_eq!(code(&up), 9, "{}", stderr(&up));
     assert!(stderr(&up).contains("stash join TICKET"), "{}", stderr(&up));
 }
+
+fn waiting_joins(node: &Node) -> usize {
+    let names = std::fs::read_dir(node.data()).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().starts_with("joining-")).count()
+}
+
+#[test]
+fn an_attempt_to_join_that_reached_nobody_leaves_nothing_and_a_member_is_not_told_of_another_node()
+{
+    let founder = Node::start();
+    let ticket = founder.ok(&["invite", "--role", "keeper"]);
+    let (home, _) = founder.stop();
+    let node = Node::start();
+    node.fails(5, "temporary", &["join", ticket.trim()]);
+    assert_eq!(waiting_joins(&node), 0);
+    let founder = Node::start_in(home, |_| {});
+    let ticket = founder.ok(&["invite", "--role", "owner"]);
+    node.fails(2, "usage", &["join", ticket.trim(), "--label", ""]);
+    node.ok(&["join", ticket.trim(), "--label", "photos from next door"]);
+    assert_eq!(waiting_joins(&node), 0);
+    assert_eq!(node.json(&["status"])["label"], "photos from next door");
+    let text = node.ok(&["status"]);
+    let shown =
+        |line: &str| line.starts_with("stash ") && line.ends_with(" (photos from next door)");
+    assert!(text.lines().any(shown), "{text}");
+    assert_eq!(founder.json(&["status"])["label"], Value::Null, "nobody else hears of it");
+    for text in ["again", "after a put"] {
+        let problem = node.fails(9, "refused", &["join", ticket.trim()]);
+        let message = problem["message"].as_str().unwrap();
+        assert!(message.contains("a node of that stash already"), "{text}: {message}");
+        node.file("f", text);
+        node.ok(&["put", "f", "--wait", "local"]);
+    }
+}

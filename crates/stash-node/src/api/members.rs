@@ -223,6 +223,8 @@ pub(super) async fn join(
     let joining = Arc::clone(&daemon);
     let place = Place { tracker: &daemon.joins, cancel: &daemon.stop };
     // Once begun, it goes on without its client: there is no half of a join.
-    operation::run(place, |_| async move { home::rejoin(&joining, &ticket, request.name).await })
-        .await
+    operation::run(place, |_| async move {
+        home::rejoin(&joining, &ticket, request.name, request.label).await
+    })
+    .await
 }

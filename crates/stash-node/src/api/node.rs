@@ -48,6 +48,7 @@ pub(super) async fn state(served: &Served) -> Result<Status, Problem> {
     Ok(Status {
         safety: Some(safety(served, &engine.safety(), &status.repair, now)),
         peers: peers(served),
+        label: served.label.clone(),
         node_id: status.node.to_string(),
         stash_id: status.stash.to_string(),
         role: status.role.to_string(),

@@ -52,10 +52,10 @@ pub(super) async fn join(context: &Context, join: Join) -> anyhow::Result<Finish
         // A name that nobody chose here is not better than the one the daemon was started with.
         let chosen = settings.name.origin != Origin::Default;
         let name = chosen.then(|| settings.name.value.clone());
-        let request = JoinRequest { ticket: text.trim().to_owned(), name };
+        let request = JoinRequest { ticket: text.trim().to_owned(), name, label: join.label };
         client.operate(&request, |_| {}).await?
     } else {
-        daemon::home::join(settings, &ticket, &context.output).await?
+        daemon::home::join(settings, &ticket, join.label.as_deref(), &context.output).await?
     };
     context.output.done(&done, |done: &JoinDone| {
         format!("joined stash {} as {}\n", short(&done.stash_id), done.role)

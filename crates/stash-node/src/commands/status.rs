@@ -76,7 +76,7 @@ fn describe(status: &Status, columns: Option<usize>) -> String {
     let synchronised = if status.synchronised { "" } else { ", not yet synchronised" };
     let mut rows = vec![
         row("node", status.node_id.clone()),
-        row("stash", status.stash_id.clone()),
+        row("stash", stash(status)),
         row("name", visible(status.name.as_deref().unwrap_or("-"))),
         row("role", role(status)),
         row("listen", listen.join(", ")),
@@ -119,6 +119,12 @@ fn describe(status: &Status, columns: Option<usize>) -> String {
     }
     text.push_str(&table(&[Side::Left, Side::Left], &rows));
     status.damaged.iter().map(not_healed).fold(text, |text, line| text + &line)
+}
+
+/// The stash, with what the user calls it.
+fn stash(status: &Status) -> String {
+    let label = status.label.as_ref().map(|label| format!(" ({})", visible(label)));
+    status.stash_id.clone() + &label.unwrap_or_default()
 }
 
 fn role(status: &Status) -> String {

@@ -13,7 +13,7 @@ use crate::api;
 use crate::config::Arguments;
 use crate::daemon::{Daemon, Served, Serving, Socket, home, limits, ready};
 use crate::error::{Class, Problem};
-use crate::output::{Output, short};
+use crate::output::{Output, short, visible};
 use crate::signals::Signals;
 
 /// Threads that still run when everything else has stopped get this long.
@@ -92,6 +92,9 @@ fn greet(output: &Output, served: &Served, socket: &Socket) {
         listen.join(", "),
         socket.path().display(),
     ));
+    if let Some(label) = &served.label {
+        output.note(&format!("it is called {}", visible(label)));
+    }
     output.note(match engine.role() {
         Role::Keeper => "next: stash peers shows who is connected, stash status what is here",
         Role::Reader => "next: stash ls shows what is stored",

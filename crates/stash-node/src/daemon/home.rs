@@ -19,7 +19,7 @@ use stash_vault::{
 use zeroize::Zeroizing;
 
 use super::ready::{self, ReadyFile};
-use super::{Daemon, Served, known};
+use super::{Daemon, Served, known, label};
 use crate::config::{Origin, Settings, TEMPLATE};
 use crate::error::{Class, Problem};
 use crate::output::{Output, time};
@@ -262,7 +262,7 @@ pub(crate) async fn serve(daemon: &Daemon) -> anyhow::Result<Arc<Served>> {
         socket: settings.socket.value.clone(),
     };
     let ready = ReadyFile::write(dir, &ready)?;
-    Ok(daemon.start(Served::new(node, ready)))
+    Ok(daemon.start(Served::new(node, ready, label::read(dir))))
 }
 
 async fn open(daemon: &Daemon) -> Result<Node, Problem> {
@@ -327,11 +327,18 @@ pub(crate) async fn rejoin(
     daemon: &Daemon,
     ticket: &Ticket,
     name: Option<String>,
+    label: Option<String>,
 ) -> Result<JoinDone, Problem> {
+    label.as_deref().map_or(Ok(()), label::checked)?;
     let _one_at_a_time = daemon.joining.lock().await;
     let settings = &daemon.settings;
     let dir = &settings.data_dir.value;
-    let records = daemon.served()?.node.engine.status().await?.records;
+    let served = daemon.served()?;
+    if served.node.engine.stash() == ticket.stash {
+        return Err(HomeError::Joined { directory: dir.clone() }.into());
+    }
+    let records = served.node.engine.status().await?.records;
+    drop(served);
     if records > 0 {
         return Err(HomeError::HasRecords { directory: dir.clone(), records }.into());
     }
@@ -343,6 +350,9 @@ pub(crate) async fn rejoin(
         passphrase: daemon.passphrase(),
     };
     let joined = Home::join(dir, ticket, options).await.map_err(|e| explained(e, dir));
+    if joined.is_ok() {
+        labelled(dir, label.as_deref());
+    }
     // Joined or not, the node serves what it now has.
     let served = serve(daemon).await.map_err(|e| Problem::of(&e))?;
     joined?;
@@ -394,16 +404,26 @@ async fn reopen(daemon: &Daemon) -> anyhow::Result<()> {
 pub(crate) async fn join(
     settings: &Settings,
     ticket: &Ticket,
+    label: Option<&str>,
     output: &Output,
 ) -> anyhow::Result<JoinDone> {
+    label.map_or(Ok(()), label::checked)?;
     let dir = &settings.data_dir.value;
     usable(dir)?;
     let ask = settings.clone();
     let passphrase = tokio::task::spawn_blocking(move || passphrase(&ask)).await??;
     let options = JoinOptions { display_name: settings.name.value.clone(), passphrase };
     let home = Home::join(dir, ticket, options).await.map_err(|e| explained(e, dir))?;
+    labelled(dir, label);
     note_made(settings, output)?;
     Ok(done(home.stash_id(), home.node_id(), home.role()))
+}
+
+/// Labels a directory. That it does not work out is no reason to call off what was done.
+fn labelled(dir: &Path, label: Option<&str>) {
+    if let Err(error) = label::write(dir, label) {
+        tracing::warn!(%error, "the label is not written");
+    }
 }
 
 fn done(stash: StashId, node: NodeId, role: Role) -> JoinDone {

@@ -2,6 +2,7 @@
 
 pub(crate) mod home;
 mod known;
+pub(crate) mod label;
 mod lan;
 pub(crate) mod limits;
 pub(crate) mod notices;

@@ -39,16 +39,18 @@ pub(crate) struct Served {
     pub(crate) limits: ListedTask,
     /// Its task that looks whether somebody is to be told something.
     pub(crate) notices: ListedTask,
+    /// What its user calls the stash.
+    pub(crate) label: Option<String>,
     operations: TaskTracker,
     _ready: ReadyFile,
 }
 
 impl Served {
     /// A node that is ready.
-    pub(crate) fn new(node: Node, ready: ReadyFile) -> Self {
+    pub(crate) fn new(node: Node, ready: ReadyFile, label: Option<String>) -> Self {
         let (operations, cancel) = (TaskTracker::new(), CancellationToken::new());
         let [limits, notices] = ["limits", "notices"].map(|name| node.engine.list_task(name));
-        Self { node, cancel, limits, notices, operations, _ready: ready }
+        Self { node, cancel, limits, notices, label, operations, _ready: ready }
     }
 
     /// True if it was opened with names and keys exactly if it may read. A node that was removed stays as it is: it could not be

@@ -104,6 +104,12 @@ pub enum HomeError {
         /// Records in it.
         records: u64,
     },
+    /// The directory's node is one of the ticket's stash: it has used the ticket itself, or needs none.
+    #[error("'{}' holds a node of that stash already", directory.display())]
+    Joined {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// The stash did not admit this node, or no member answered.
     #[error(transparent)]
     Join(#[from] JoinError),
@@ -132,6 +138,7 @@ impl HomeError {
             HomeError::Exists { .. }
             | HomeError::Exposed { .. }
             | HomeError::WrongStore { .. }
+            | HomeError::Joined { .. }
             | HomeError::HasRecords { .. } => Class::Refused,
             HomeError::Locked { .. } => Class::Locked,
             HomeError::Keyring { source, .. } => keyring(source),

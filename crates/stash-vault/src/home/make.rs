@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rand::Rng;
 use stash_crypto::keys::{Protection, unwrap};
 use stash_crypto::{KeyGrant, Keyring, MemberLog, NetworkKey, NodeKeys, Role, RootSecret, Ticket};
+use stash_server::JoinError;
 use stash_server::store::{Batch, Options, Store};
 use zeroize::Zeroizing;
 
@@ -51,19 +52,29 @@ impl Home {
     ) -> Result<Home, HomeError> {
         let JoinOptions { display_name, passphrase } = options;
         let id = ticket.id.to_string();
-        let pending = directory.join(format!("joining-{id}"));
+        let pending = directory.join(format!("{JOINING}{id}"));
         let (path, ticket) = (directory.to_owned(), ticket.duplicate());
         let prepared = blocking({
             let (pending, ticket) = (pending.clone(), ticket.duplicate());
             move || {
                 let lock = prepare(&path)?;
+                check_no_member(&path, &ticket)?;
                 check_replaceable(&path)?;
-                let node = joining_keys(&pending, &ticket, passphrase.as_ref())?;
-                Ok::<_, HomeError>((path, lock, node, passphrase))
+                let (node, are_new) = joining_keys(&pending, &ticket, passphrase.as_ref())?;
+                Ok::<_, HomeError>((path, lock, node, are_new, passphrase))
             }
         });
-        let (path, lock, node, passphrase) = prepared.await?;
-        let joined = stash_server::join(&ticket, &node, &display_name).await?;
+        let (path, lock, node, are_new, passphrase) = prepared.await?;
+        let joined = match stash_server::join(&ticket, &node, &display_name).await {
+            Ok(joined) => joined,
+            Err(error) => {
+                if are_new && was_not_asked(&error) {
+                    // Nobody has seen these keys, so the next attempt does as well with others.
+                    let _left_as_before = blocking(move || disk::remove(&pending)).await;
+                }
+                return Err(error.into());
+            }
+        };
         let made = blocking(move || {
             let grant = unwrap(node.wrap_secret(), &ticket.stash, &joined.grant)?;
             let KeyGrant { network, read } = KeyGrant::decode(&grant)?;
@@ -73,6 +84,7 @@ impl Home {
             let made = Made { keyring, log: joined.log, addresses, synchronised: false };
             let home = made.settle(&path, &id, passphrase.as_ref())?;
             disk::remove(&pending).map_err(|source| HomeError::Io { path: pending, source })?;
+            remove_others(&path);
             drop(lock);
             Ok(home)
         });
@@ -107,19 +119,54 @@ pub(super) fn check_replaceable(directory: &Path) -> Result<(), HomeError> {
     }
 }
 
-/// The keys of an interrupted join with the same ticket, or new ones: the ticket is bound to the
+/// Refuses a ticket of the stash whose member this directory's node is: it has used the ticket itself, or needs none.
+fn check_no_member(directory: &Path, ticket: &Ticket) -> Result<(), HomeError> {
+    if !directory.join("keyring").exists() || !directory.join("store").exists() {
+        return Ok(());
+    }
+    let store = open_store(directory)?;
+    Opens::note(directory, &store)?;
+    let home = store.row(HOME_ROW)?;
+    match home.as_deref().and_then(|row| row.split_first_chunk::<32>()) {
+        Some((_, stash)) if stash == ticket.stash.as_bytes() => {
+            Err(HomeError::Joined { directory: directory.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// True if an attempt to join failed before the inviter can have seen the keys of the joiner in a request.
+fn was_not_asked(error: &JoinError) -> bool {
+    matches!(error, JoinError::NoAnswer(_) | JoinError::Name(_) | JoinError::Bind(_))
+}
+
+/// Removes keys of other attempts to join: this directory has a member's keys now, and those lead nowhere.
+fn remove_others(directory: &Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(JOINING)
+            && let Err(error) = disk::remove(&entry.path())
+        {
+            tracing::debug!(%error, "the keys of an earlier attempt to join stay");
+        }
+    }
+}
+
+/// Begins the names of files with the keys of a join under way.
+const JOINING: &str = "joining-";
+
+/// The keys of an interrupted join with the same ticket, or new ones (and true): the ticket is bound to the
 /// keys that used it first.
 fn joining_keys(
     pending: &Path,
     ticket: &Ticket,
     passphrase: Option<&Zeroizing<String>>,
-) -> Result<NodeKeys, HomeError> {
+) -> Result<(NodeKeys, bool), HomeError> {
     let io = |source| HomeError::Io { path: pending.to_owned(), source };
     if let Some(bytes) = disk::read(pending).map_err(io)? {
         let passphrase = passphrase.map(|passphrase| passphrase.as_bytes());
         let kept = Keyring::decode(&bytes, passphrase);
         return kept
-            .map(|keyring| keyring.node)
+            .map(|keyring| (keyring.node, false))
             .map_err(|source| HomeError::Keyring { path: pending.to_owned(), source });
     }
     let node = NodeKeys::generate(&mut rand::rng());
@@ -133,7 +180,7 @@ fn joining_keys(
         read: Vec::new(),
     };
     write_keyring(pending, &keyring, passphrase)?;
-    Ok(node)
+    Ok((node, true))
 }
 
 fn write_keyring(
