@@ -122,10 +122,44 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Finish>
 #[derive(Serialize)]
 struct Version {
     version: &'static str,
+    commit: Option<&'static str>,
+    date: Option<&'static str>,
 }
 
 fn version(output: &Output) -> anyhow::Result<Finish> {
-    let version = Version { version: env!("CARGO_PKG_VERSION") };
-    output.result(&version, |v| format!("stash {}\n", v.version))?;
+    output.result(&Version::of(option_env!("STASH_BUILT_FROM")), Version::shown)?;
     Ok(Finish::Done)
+}
+
+impl Version {
+    /// Of a program that was built from this: a commit, and its date if that is known.
+    fn of(built_from: Option<&'static str>) -> Version {
+        let (commit, date) = match built_from.map(|from| from.split_once(' ').unwrap_or((from, "")))
+        {
+            Some((commit, date)) => (Some(commit), Some(date).filter(|date| !date.is_empty())),
+            None => (None, None),
+        };
+        Version { version: env!("CARGO_PKG_VERSION"), commit, date }
+    }
+
+    fn shown(&self) -> String {
+        let from: Vec<&str> = [self.commit, self.date].into_iter().flatten().collect();
+        let from = if from.is_empty() { String::new() } else { format!(" ({})", from.join(", ")) };
+        format!("stash {}{from}\n", self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_has_the_commit_and_its_date_as_far_as_they_are_known() {
+        let shown = |from| Version::of(from).shown();
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(shown(None), format!("stash {version}\n"));
+        assert_eq!(shown(Some("0123456789")), format!("stash {version} (0123456789)\n"));
+        let dated = format!("stash {version} (0123456789+, 2026-11-30)\n");
+        assert_eq!(shown(Some("0123456789+ 2026-11-30")), dated);
+    }
 }
