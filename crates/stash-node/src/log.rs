@@ -1,6 +1,8 @@
 //! The log: to stderr, without names, keys and contents at any level. A line that cannot be written is
 //! dropped: a full disk or a pipe without a reader stops the log and never the node.
 
+mod repeats;
+
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,10 +10,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::Global;
 use crate::error::Problem;
 use crate::output;
+use repeats::Repeats;
 
 /// Starts the log. The flags choose a level unless the settings have a whole filter.
 pub(crate) fn init(filter: Option<&str>, global: &Global, serves: bool) -> Result<(), Problem> {
@@ -27,11 +32,19 @@ pub(crate) fn init(filter: Option<&str>, global: &Global, serves: bool) -> Resul
         // It would tell of a failed write with `eprintln!`, which panics then.
         .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .finish()
+        .with(Repeats::new(left_out))
         .init();
     if serves {
         std::panic::set_hook(Box::new(panicked));
     }
     Ok(())
+}
+
+/// Says how many lines were left out that are like the next one.
+fn left_out(lines: u64) {
+    let note = format!("{} like the next one left out\n", output::count(lines, "line"));
+    let _never_fails = Lossy::new(io::stderr(), &LOST).write_all(note.as_bytes());
 }
 
 fn level(global: &Global, serves: bool) -> &'static str {
