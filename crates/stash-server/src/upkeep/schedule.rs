@@ -95,6 +95,14 @@ impl Duty {
     }
 }
 
+/// Time between two notes of the uptime. A grace ends with the note after it, so a short one wants them more often.
+fn noted(options: &Housekeeping) -> Duration {
+    UPTIME.min(options.gc_grace).max(NOTED)
+}
+
+/// Notes of the uptime are no closer than this: each is a commit.
+const NOTED: Duration = Duration::from_secs(10);
+
 /// The time at which each duty is due, since the start.
 #[derive(Debug)]
 pub(crate) struct Schedule {
@@ -126,7 +134,8 @@ impl Schedule {
             _ => left(options.scrub_interval, scrubbed),
         };
         let scrubbed = (0, Duration::ZERO);
-        Schedule { options, uptime: UPTIME, heal: SETTLE, collect, scrub, pass: None, scrubbed }
+        let uptime = noted(&options);
+        Schedule { options, uptime, heal: SETTLE, collect, scrub, pass: None, scrubbed }
     }
 
     /// The time at which each duty is due.
@@ -147,7 +156,7 @@ impl Schedule {
     /// The store takes no writes, or somebody else is at it.
     pub(crate) fn put_off(&mut self, duty: Duty, now: Duration) {
         match duty {
-            Duty::Uptime => self.uptime = now.saturating_add(UPTIME),
+            Duty::Uptime => self.uptime = now.saturating_add(noted(&self.options)),
             Duty::Heal => self.heal = now.saturating_add(HEAL),
             Duty::Collect => self.collect = now.saturating_add(UPTIME),
             Duty::Scrub => self.scrub = now.saturating_add(UPTIME),
@@ -233,6 +242,18 @@ mod tests {
             }
         }
         panic!("{wanted:?} is never due");
+    }
+
+    #[test]
+    fn the_uptime_is_noted_as_often_as_a_short_grace_wants_it() {
+        let seconds = Duration::from_secs;
+        for (grace, noted) in [(DAY, UPTIME), (seconds(90), seconds(90)), (seconds(2), NOTED)] {
+            let options = Housekeeping { gc_grace: grace, ..Housekeeping::default() };
+            let mut schedule = Schedule::new(options, None, None);
+            assert_eq!(due(&mut schedule, Duty::Uptime), noted, "{grace:?}");
+            schedule.put_off(Duty::Uptime, noted);
+            assert_eq!(due(&mut schedule, Duty::Uptime), 2 * noted, "{grace:?}");
+        }
     }
 
     #[test]
