@@ -63,7 +63,7 @@ pub struct RepairMember {
     pub node_id: String,
     /// Its display name; null if it has none, and on a keeper.
     pub name: Option<String>,
-    /// False: it is away, and is taken to have what it had.
+    /// False: it is away, and is taken to have what it was known to have; or it did not answer.
     pub asked: bool,
     /// False: it is away for too long, or in doubt, and no copy.
     pub counts: bool,
@@ -75,4 +75,7 @@ pub struct RepairMember {
     pub absent: u64,
     /// Records whose bytes it has given up.
     pub given_up: u64,
+    /// Records of which it is not known whether it has them.
+    #[serde(default)]
+    pub unknown: u64,
 }

@@ -188,7 +188,7 @@ fn answers_about_upkeep_have_their_documented_fields_and_no_others() {
         "stray_bytes": 9, "rebuilt": rebuilt}),
     );
     let member = json!({"node_id": "00", "name": null, "asked": true, "counts": true, "whole": 1,
-        "incomplete": 2, "absent": 3, "given_up": 4});
+        "incomplete": 2, "absent": 3, "given_up": 4, "unknown": 5});
     is_kept::<RepairDone>(&json!({"dry_run": false, "records": 1, "copies": [0, 1, 2, 3],
         "below": 4, "incomplete": 5, "brought_back": 6, "completed": 7, "left": 8, "members": [member]}));
 }

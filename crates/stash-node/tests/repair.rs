@@ -25,6 +25,9 @@ fn a_keeper_of_which_only_the_identity_is_left_is_whole_again_without_a_command(
     founder.ok(&["put", "tree", "--wait", "all"]);
     let before = other.json(&["status"]);
     connected(&lost, 3);
+    // Two files and their directory.
+    let all = serde_json::json!([0, 0, 0, 3]);
+    until("it is known who has them", || other.json(&["repair", "--dry-run"])["copies"] == all);
     let home = lost.kill();
     for entry in std::fs::read_dir(home.path().join("data")).unwrap() {
         let path = entry.unwrap().path();
@@ -42,8 +45,7 @@ fn a_keeper_of_which_only_the_identity_is_left_is_whole_again_without_a_command(
     });
     let repair = other.run(&["repair", "--json"]);
     let repaired: Value = serde_json::from_slice(&repair.stdout).unwrap();
-    // Two files and their directory.
-    assert_eq!((code(&repair), &repaired["copies"]), (0, &serde_json::json!([0, 0, 0, 3])));
+    assert_eq!((code(&repair), &repaired["copies"]), (0, &all));
 }
 
 #[test]

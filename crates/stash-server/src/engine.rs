@@ -44,7 +44,7 @@ use crate::transfer::evict::outcome::{EvictError, Evicted};
 use crate::transfer::fetch::{Fetch, FetchError, Purpose};
 use crate::transfer::tally::Wait;
 use crate::transfer::upload::Upload;
-use crate::transfer::{evict, fetch, under_replicated};
+use crate::transfer::{evict, fetch, lacking};
 use crate::upkeep::{heal, housekeeping, repair};
 use crate::{ledger, message};
 
@@ -72,6 +72,7 @@ impl Engine {
         layers.core.tasks.spawn(meet_peers(layers.clone(), events));
         layers.core.tasks.spawn(follow::tell(Arc::clone(&layers.replication)));
         layers.core.tasks.spawn(wants::run(Arc::clone(&layers.replication)));
+        layers.core.tasks.spawn(lacking::strike_older(Arc::clone(&layers.transfer)));
         layers.core.tasks.spawn(room_news::run(Arc::clone(&layers.replication)));
         layers.core.tasks.spawn(statement_news::run(Arc::clone(&layers.replication)));
         layers.core.tasks.spawn(repair::run(Arc::clone(&layers.upkeep)));
@@ -178,10 +179,11 @@ impl Engine {
         let read = |store: &Store| {
             // The figures have it.
             let _ = store.look();
-            let counts = (under_replicated::count(store)?, progress::count_wanted(store)?);
-            Ok::<_, ReadError>((store.stats(), store.rows(rows::ALARM)?, counts))
+            let incomplete = progress::count_wanted(store)?;
+            Ok::<_, ReadError>((store.stats(), store.rows(rows::ALARM)?, incomplete))
         };
-        let (stats, alarms, (missing_copies, incomplete)) = layers.core.disk.run(read).await?;
+        let (stats, alarms, incomplete) = layers.core.disk.run(read).await?;
+        let missing_copies = lacking::counts(&layers.transfer).await?.lacked;
         let members = self.members();
         let text = |(_, value): (Vec<u8>, Vec<u8>)| String::from_utf8_lossy(&value).into_owned();
         Ok(EngineStatus {

@@ -23,6 +23,7 @@ pub(crate) mod roster;
 pub(crate) mod rows;
 pub(crate) mod rules;
 pub(crate) mod seen;
+pub(crate) mod sums;
 pub(crate) mod tickets;
 
 pub(crate) use admit::{admit, unknown};

@@ -122,11 +122,11 @@ pub mod transfers {
     //!
     //! Start with [`Upload`], [`Fetch`] and [`Traffic`].
 
+    pub use crate::message::holding::Holding;
     pub use crate::transfer::background::{Replicated, Traffic};
     pub use crate::transfer::damage::{Damage, Damaged};
     pub use crate::transfer::evict::outcome::{EvictError, EvictStop, Evicted};
     pub use crate::transfer::fetch::{Fetch, FetchError};
-    pub use crate::transfer::holders::Holding;
     pub use crate::transfer::tally::{STALL, Tally, UnknownWait, Wait};
     pub use crate::transfer::upload::{Outcome, Pending, PutError, Upload};
     pub use stash_p2p::{Bandwidth, MIN_RATE, Rate, RateTooLow, Subnet};

@@ -4,6 +4,7 @@
 //! travel as one byte string, so a decoder never allocates by a count that a peer chose.
 
 pub(crate) mod encoding;
+pub(crate) mod holding;
 pub(crate) mod limits;
 pub(crate) mod put;
 pub(crate) mod reply;
@@ -14,13 +15,14 @@ pub(crate) use encoding::{
     Malformed, bits, decode, encode, flags, pack, pack_hashes, pack_references, together, unpack,
     unpack_hashes, unpack_references,
 };
+pub(crate) use holding::Holding;
 pub(crate) use limits::{
     CUTS_PAGE, HOLDING_PAGE, LogId, MAX_ADDRESSES, MAX_CLAIM_BYTES, MAX_ENTRY_BYTES, MAX_OFFERED,
-    MAX_RECORD_BYTES,
+    MAX_RECORD_BYTES, TURNED_PAGE,
 };
 pub(crate) use put::{Put, PutReply, RecordBytes, RecordResult};
 pub(crate) use reply::{Refusal, Reply, page, refused, unable};
-pub(crate) use request::{FindPuts, NamedBy, Request, Together};
+pub(crate) use request::{FindPuts, NamedBy, Request, Together, Which};
 pub(crate) use room::MemberRoom;
 
 #[cfg(test)]
@@ -40,7 +42,7 @@ mod tests {
     use crate::message::limits::MAX_ADDRESSES;
     use crate::message::put::{Put, PutReply, RecordResult};
     use crate::message::reply::{Refusal, Reply};
-    use crate::message::request::{FindPuts, NamedBy, Request, Together};
+    use crate::message::request::{FindPuts, NamedBy, Request, Together, Which};
     use crate::message::room::MemberRoom;
 
     fn round_trips<T: Serialize + DeserializeOwned + PartialEq + Debug>(message: T) {
@@ -71,7 +73,13 @@ mod tests {
         round_trips(PutReply::Results {
             results: vec![RecordResult::Stored {}, RecordResult::Need { chunks: chunks.clone() }],
         });
-        round_trips(Request::Sums { prefixes: ByteBuf::from(vec![7, 8]), length: 1 });
+        let prefixes = ByteBuf::from(vec![7, 8]);
+        round_trips(Request::Sums { prefixes, length: 1, which: Which::Held });
+        let parts = ByteBuf::from(vec![7, 8]);
+        round_trips(Request::Ids { parts, size: 16, which: Which::Whole });
+        round_trips(Request::Turned { run: 7, after: 8 });
+        let records = ByteBuf::from(vec![5; 33]);
+        round_trips(Reply::Turned { known: true, records, run: 5, last: 6, n: 3, sum: [4; 32] });
         round_trips(Reply::Ids { ids: ByteBuf::from(vec![0, 0]), parts: 1 });
         round_trips(Request::Prove { nonce: [1; 32], chunks: ByteBuf::from(vec![5; 32]) });
         round_trips(Request::Holding { hashes: ByteBuf::from(vec![5; 32]) });

@@ -71,6 +71,7 @@ impl Peers {
 pub(crate) struct Follower {
     pub(crate) wake: Notify,
     pub(crate) compare: AtomicBool,
+    pub(crate) believe: AtomicBool,
     pub(crate) lacking: Mutex<BTreeSet<RecordHash>>,
 }
 
@@ -83,6 +84,12 @@ impl Follower {
     /// All that is held is to be compared with the member: something that was here is here no more.
     pub(crate) fn compare(&self) {
         self.compare.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// What is believed of the member is to be compared with what it says.
+    pub(crate) fn believe(&self) {
+        self.believe.store(true, Ordering::Relaxed);
         self.wake.notify_one();
     }
 

@@ -1,8 +1,10 @@
 //! Bringing here what other members have, and telling them what they lack.
 
 pub(crate) mod answer;
+pub(crate) mod apart;
 pub(crate) mod ask_again;
-pub(crate) mod backlog;
+pub(crate) mod beliefs;
+pub(crate) mod believing;
 pub(crate) mod difference;
 pub(crate) mod follow;
 pub(crate) mod reconcile;
@@ -15,12 +17,14 @@ pub(crate) mod statements;
 pub(crate) mod under_way;
 pub(crate) mod waits;
 pub(crate) mod wants;
+pub(crate) mod whole;
 
 use std::sync::Arc;
 
 use crate::core::Core;
 use crate::ledger::cursor::Stretches;
 use crate::membership::Membership;
+use crate::replication::beliefs::Beliefs;
 use crate::replication::refused::Refused;
 use crate::replication::statements::Statements;
 use crate::replication::under_way::UnderWay;
@@ -37,6 +41,8 @@ pub(crate) struct Replication {
     pub stretches: Stretches,
     /// Records that found no room here.
     pub refused: Refused,
+    /// How far this node follows what is whole at members.
+    pub beliefs: Beliefs,
     /// What members say of themselves.
     pub statements: Statements,
     /// Records that members were asked for.

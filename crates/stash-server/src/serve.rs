@@ -105,11 +105,12 @@ async fn request(
             answer::page_of_log(replication, asker, log, after).await
         }
         (Some(Request::All {}), _) => answer::totals(replication).await,
-        (Some(Request::Sums { prefixes, length }), _) => {
-            answer::sums(replication, account, &prefixes, length).await
+        (Some(Request::Turned { run, after }), _) => answer::turned(replication, run, after).await,
+        (Some(Request::Sums { prefixes, length, which }), _) => {
+            answer::sums(replication, account, &prefixes, length, which).await
         }
-        (Some(Request::Ids { parts, size }), _) => {
-            answer::ids(replication, account, &parts, size).await
+        (Some(Request::Ids { parts, size, which }), _) => {
+            answer::ids(replication, account, &parts, size, which).await
         }
         (Some(Request::Match { halves }), _) => {
             answer::whole_hashes(replication, account, &halves).await

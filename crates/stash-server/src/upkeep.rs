@@ -17,6 +17,7 @@ use std::sync::Arc;
 use crate::core::Core;
 use crate::founder::Founder;
 use crate::membership::Membership;
+use crate::replication::Replication;
 use crate::transfer::Transfer;
 use crate::upkeep::house::House;
 use crate::upkeep::repairs::Repairs;
@@ -27,6 +28,7 @@ pub(crate) struct Upkeep {
     pub core: Arc<Core>,
     pub transfer: Arc<Transfer>,
     pub membership: Arc<Membership>,
+    pub replication: Arc<Replication>,
     pub founder: Arc<Founder>,
     /// Passes over all copies.
     pub repairs: Repairs,

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
+mod beliefs;
 mod catchup;
 #[path = "support/client/mod.rs"]
 mod client;

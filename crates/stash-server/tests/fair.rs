@@ -106,9 +106,10 @@ impl Scene {
             Ask::Log { log: ByteBuf::from(vec![0; 16]), after: 0 },
             Ask::Find { hashes: hash.clone() },
             Ask::All {},
-            Ask::Sums { prefixes: ByteBuf::new(), length: 0 },
-            Ask::Sums { prefixes: prefix, length: 1 },
-            Ask::Ids { parts: part, size: 32 },
+            Ask::Sums { prefixes: ByteBuf::new(), length: 0, which: None },
+            Ask::Turned { run: 0, after: 0 },
+            Ask::Sums { prefixes: prefix, length: 1, which: None },
+            Ask::Ids { parts: part, size: 32, which: None },
             Ask::Match { halves: half },
             Ask::News {},
             Ask::Lack { hashes: ByteBuf::new() },
@@ -271,7 +272,8 @@ async fn whoever_asks_without_pause_holds_up_nobody_who_asks_once() {
     assert!(beside < alone * 20, "{beside:?} beside 256 of another member's, {alone:?} alone");
     scene.everything().await;
     drop(open);
-    let sums = Ask::Sums { prefixes: ByteBuf::from((0..64).collect::<Vec<u8>>()), length: 1 };
+    let sums =
+        Ask::Sums { prefixes: ByteBuf::from((0..64).collect::<Vec<u8>>()), length: 1, which: None };
     let open = ask_and_leave(&session, &sums, 256).await;
     scene.everything().await;
     drop(open);
@@ -349,7 +351,7 @@ async fn a_member_that_never_knows_its_own_position_is_compared_with_once() {
             log: ByteBuf::from(vec![2; 16]),
             last: n as u64 + 10,
         }),
-        Ask::Sums { length: 0, .. } => {
+        Ask::Sums { length: 0, which: None, .. } => {
             noted.fetch_add(1, Ordering::Relaxed);
             Act::Default
         }
@@ -399,11 +401,11 @@ async fn differences_that_are_told_one_by_one_or_never_shown_are_not_compared_fo
         let (noted, count) = (Arc::clone(&again), Arc::clone(&ids));
         let (_liar, session, _) = scripted(&scene, Hello::default(), move |_, ask| match ask {
             Ask::All {} => Act::Say(Answer::All { n: 9, sum: ByteBuf::from(vec![3; 32]), log: 0 }),
-            Ask::Sums { prefixes, length } => {
+            Ask::Sums { prefixes, length, which: None } => {
                 let parts = if length == 0 { 1 } else { prefixes.len() };
                 Act::Say(Answer::Sums { sums: ByteBuf::from(vec![5; parts * 256 * 8]) })
             }
-            Ask::Ids { parts, size } => {
+            Ask::Ids { parts, size, which: None } => {
                 count.fetch_add(1, Ordering::Relaxed);
                 // Of the first part alone: that there is nothing; or as many as an answer has room
                 // for, which nobody has.

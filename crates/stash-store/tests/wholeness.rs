@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::common::{Random, dir, inline, put, record};
@@ -71,6 +72,13 @@ fn a_record_lacks_something_while_any_blob_of_it_is_away() {
         "the last two were the last and the first"
     );
     assert!(store.turned_since(turned.position, 99).records.is_empty());
+    let mut new = Vec::new();
+    store.lacking_hashes_under(&[], &mut |hash| new.push(*hash)).unwrap();
+    assert!(new.is_empty());
+    let later = [add(&store, 4, &[chunks[0]]), add(&store, 5, &[through]), add(&store, 6, &[])];
+    let came = store.turned_since(turned.position, 99).records;
+    let came: BTreeSet<_> = came.into_iter().collect();
+    assert_eq!(came, later.map(|hash| (hash, true)).into(), "one that comes whole turns whole");
     drop(store);
     let store = Store::open(dir(), &options).unwrap();
     assert_eq!(lacks(&store, &all), [false; 3]);

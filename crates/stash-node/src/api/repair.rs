@@ -54,6 +54,7 @@ fn member(served: &Served, id: NodeId, copies: &MemberCopies) -> RepairMember {
         incomplete: copies.incomplete,
         absent: copies.absent,
         given_up: copies.given_up,
+        unknown: copies.unknown,
     }
 }
 

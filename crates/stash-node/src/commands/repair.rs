@@ -14,7 +14,8 @@ pub(super) async fn run(context: &Context, repair: Repair) -> anyhow::Result<Fin
     let done = context.client()?.operate(&request, |far| bar.show(far)).await?;
     drop(bar);
     context.output.done(&done, repaired)?;
-    let short = done.left > 0 || done.members.iter().any(|member| lacking(member) > 0);
+    let is_short = |member: &RepairMember| lacking(member) + member.unknown > 0;
+    let short = done.left > 0 || done.members.iter().any(is_short);
     Ok(if short { Finish::With(Class::Short) } else { Finish::Done })
 }
 
@@ -54,15 +55,24 @@ fn repaired(done: &RepairDone) -> String {
     if done.left > 0 && !done.dry_run {
         text.push_str(&format!("{} still lack chunks that no connected member gave\n", done.left));
     }
+    let name = |member: &RepairMember| {
+        member.name.as_deref().map_or_else(|| short(&member.node_id).to_owned(), visible)
+    };
     done.members.iter().filter(|member| lacking(member) > 0).for_each(|member| {
-        let name =
-            member.name.as_deref().map_or_else(|| short(&member.node_id).to_owned(), visible);
+        let name = name(member);
         let records = count(lacking(member), "record");
         text.push_str(&match (member.counts, member.asked) {
-            (true, true) => format!("{name} lacks {records}, and was told\n"),
+            (true, true) => format!("{name} lacks {records}\n"),
             (true, false) => format!("{name} lacked {records} when it was last here\n"),
             (false, true) => format!("{name} is IN DOUBT, and counts for no copy: {records}\n"),
             (false, false) => format!("{name} is away for too long to count: {records}\n"),
+        });
+    });
+    done.members.iter().filter(|member| member.unknown > 0).for_each(|member| {
+        let (name, records) = (name(member), count(member.unknown, "record"));
+        text.push_str(&match member.asked {
+            true => format!("{name} does not know yet whether it has {records}\n"),
+            false => format!("{name} has not said whether it has {records}\n"),
         });
     });
     text
@@ -83,6 +93,7 @@ mod tests {
             incomplete: 1,
             absent: 1,
             given_up: 1,
+            unknown: u64::from(!asked) * 3,
         };
         let done = RepairDone {
             records: 10,
@@ -101,8 +112,9 @@ mod tests {
              brought the chunks of 2 of 3 records, 1 of them evicted before, with too few copies \
              elsewhere\n\
              1 still lack chunks that no connected member gave\n\
-             ababababab lacks 2 records, and was told\n\
-             ababababab is away for too long to count: 9 records\n"
+             ababababab lacks 2 records\n\
+             ababababab is away for too long to count: 9 records\n\
+             ababababab has not said whether it has 3 records\n"
         );
     }
 }

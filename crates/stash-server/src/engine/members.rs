@@ -9,12 +9,12 @@ use crate::engine::Engine;
 use crate::engine::view::{MemberView, RemovedView};
 use crate::founder::change::{self, ChangeMemberError, Fate, MembersChanged};
 use crate::layers::Layers;
-use crate::ledger::{LedgerError, roster};
+use crate::ledger::{LedgerError, roster, sums};
 use crate::membership::root_holders;
 use crate::message::MemberRoom;
 use crate::replication::statement_news;
 use crate::replication::statements::Stated;
-use crate::transfer::under_replicated;
+use crate::transfer::lacking;
 use crate::upkeep::safety;
 
 impl Engine {
@@ -24,7 +24,7 @@ impl Engine {
         let Layers { core, transfer, membership, replication, .. } = &self.layers;
         let connected = core.connected();
         let founders = core.roster.log(root_holders::holders);
-        let (now, held) = (core.environment.seconds(), statement_news::held(core.disk.store()));
+        let (now, held) = (core.environment.seconds(), sums::held(core.disk.store()));
         let view = |known: roster::Known| {
             let node = known.node;
             let this = node == core.me;
@@ -80,7 +80,7 @@ impl Engine {
     ///
     /// [`LedgerError`] when the store cannot be read.
     pub async fn full_members(&self) -> Result<Vec<(MemberView, MemberRoom)>, LedgerError> {
-        let lacking = self.layers.core.disk.run(under_replicated::count_by_member).await?;
+        let lacking = lacking::counts(&self.layers.transfer).await?.by_member();
         let full = self.members().into_iter().filter(|member| !member.this).filter_map(|member| {
             let mut room = member.room.filter(|room| room.full)?;
             room.lacks = room.lacks.max(lacking.get(&member.node).copied().unwrap_or(0));

@@ -27,6 +27,7 @@ use crate::membership::recovery::meeting;
 use crate::membership::standing::Standing;
 use crate::membership::{Membership, learn, may_sign, root_holders};
 use crate::peers::Peers;
+use crate::replication::beliefs::Beliefs;
 use crate::replication::refused::Refused;
 use crate::replication::statements::Statements;
 use crate::replication::under_way::UnderWay;
@@ -150,6 +151,7 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Layers, Events), StartErro
         membership: Arc::clone(&membership),
         stretches,
         refused,
+        beliefs: Beliefs::default(),
         statements: Statements::load(&store)?,
         under_way: UnderWay::default(),
         waits: Waits::default(),
@@ -165,6 +167,7 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Layers, Events), StartErro
         core: Arc::clone(&core),
         transfer: Arc::clone(&transfer),
         membership: Arc::clone(&membership),
+        replication: Arc::clone(&replication),
         founder: Arc::clone(&founder),
         repairs: Repairs::load(&store)?,
         house: House::open(&store, options.housekeeping)?,

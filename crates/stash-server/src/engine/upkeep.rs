@@ -4,8 +4,8 @@ use stash_store::collect::{Collectable, Collected};
 use stash_store::scrub::Scrubbed;
 
 use crate::engine::Engine;
-use crate::ledger::{LedgerError, progress};
-use crate::replication::{statement_news, wants};
+use crate::ledger::{LedgerError, progress, sums};
+use crate::replication::wants;
 use crate::transfer::damage::Damaged;
 use crate::upkeep::counts::{Copies, Manner};
 use crate::upkeep::housekeeping::{Housekeeper, damaged};
@@ -54,7 +54,7 @@ impl Engine {
             (node, layers.replication.statements.of(&node, now), doubted.contains(&node))
         });
         let copies = layers.upkeep.house.options.repair_copies;
-        safety::judge(&statement_news::held(core.disk.store()), copies, others.collect())
+        safety::judge(&sums::held(core.disk.store()), copies, others.collect())
     }
 
     /// State of the repair.

@@ -8,7 +8,7 @@ use crate::door::Hello;
 use crate::ledger::tickets::{Row, Used};
 use crate::message::{
     FindPuts, MemberRoom, NamedBy, Put, PutReply, RecordBytes, RecordResult, Refusal, Reply,
-    Request, Together, bits, encode, pack, pack_references,
+    Request, Together, Which, bits, encode, pack, pack_references,
 };
 
 use super::*;
@@ -28,6 +28,10 @@ fn state() -> Request {
 
 fn room() -> MemberRoom {
     MemberRoom { used: 1 << 30, limit: 1 << 30, full: true, lacks: 2_202 }
+}
+
+fn turned() -> Reply {
+    Reply::Turned { known: true, records: bytes(66), run: 1 << 60, last: 9, n: 3, sum: [4; 32] }
 }
 
 fn all(full: u64, less: ByteBuf) -> Reply {
@@ -59,8 +63,9 @@ fn requests_hold_their_promises_whatever_the_bytes() {
         seed("confirmed", encode(&Request::Confirmed { confirmation: bytes(124) })),
         seed("log", encode(&Request::Log { log: [1; 16], after: u64::MAX })),
         seed("all", encode(&Request::All {})),
-        seed("sums", encode(&Request::Sums { prefixes: bytes(2), length: 1 })),
-        seed("ids", encode(&Request::Ids { parts: bytes(4), size: 16 })),
+        seed("turned", encode(&Request::Turned { run: 1 << 60, after: 9 })),
+        seed("sums", encode(&Request::Sums { prefixes: bytes(2), length: 1, which: Which::Held })),
+        seed("ids", encode(&Request::Ids { parts: bytes(4), size: 16, which: Which::Whole })),
         seed("match", encode(&Request::Match { halves: bytes(32) })),
         seed("news", encode(&Request::News {})),
         seed("lack", encode(&Request::Lack { hashes: bytes(64) })),
@@ -122,6 +127,7 @@ fn replies_hold_their_promises_whatever_the_bytes() {
         seed("log", encode(&log)),
         seed("all", encode(&all(0, ByteBuf::new()))),
         seed("all-without-room", encode(&all(2, bytes(32)))),
+        seed("turned", encode(&turned())),
         seed("sums", encode(&Reply::Sums { sums: bytes(64) })),
         seed("ids", encode(&Reply::Ids { ids: bytes(18), parts: 1 })),
         seed("hashes", encode(&Reply::Hashes { hashes: bytes(64) })),

@@ -135,7 +135,7 @@ fn a_dropped_record_is_not_short_and_not_given_up_any_more() {
     let put = owner.put(name(1), 1, &[]);
     admit_now(&name_locks, &store, std::slice::from_ref(&put));
     give_up(&store, &name(1), Some(GivenUp { version: put.hash(), copies: None })).unwrap();
-    let short = rows::under_replicated(&put.hash());
+    let short = rows::lacked(&put.hash());
     store.commit(Batch::new().row(&short, Some(b"someone"))).unwrap();
     let dead = owner.record(DEAD, name(1), 2, vector(&[&put]));
     admit_now(&name_locks, &store, &[dead]);

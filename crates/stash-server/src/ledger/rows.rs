@@ -152,12 +152,25 @@ pub(crate) fn forget(hash: &[u8; 32]) -> Vec<u8> {
 /// Store rows of names of which not everything that has to go has gone, by name id.
 pub(crate) const UNSETTLED: &[u8] = b"unsettled/";
 
-/// Store rows of records with missing copies, by record hash; the value names the members.
-pub(crate) const UNDER_REPLICATED: &[u8] = b"short/";
+/// Store rows of records that members do not have whole, by record hash; the value names the members, 33 bytes each: the
+/// node id, and what the member has, by the numbers of [`crate::message::Holding`].
+pub(crate) const LACKED: &[u8] = b"lacked/";
 
 /// The row of one record.
-pub(crate) fn under_replicated(record: &RecordHash) -> Vec<u8> {
-    [UNDER_REPLICATED, record.as_bytes()].concat()
+pub(crate) fn lacked(record: &RecordHash) -> Vec<u8> {
+    [LACKED, record.as_bytes()].concat()
+}
+
+/// Store rows that older versions wrote in place of [`LACKED`]; they are struck out.
+pub(crate) const SHORT: &[u8] = b"short/";
+
+/// Store rows of members whose word of what is whole there was the same as what was believed of them here, by node id: a
+/// position in this store's order, as in a [`CURSOR`] row. Of records up to there it is known who has them.
+pub(crate) const BELIEVED: &[u8] = b"believed/";
+
+/// The row of one member.
+pub(crate) fn believed(node: &NodeId) -> Vec<u8> {
+    [BELIEVED, node.as_bytes()].concat()
 }
 
 /// Store rows of versions whose local bytes were given up, by name id; the value is the record
@@ -207,7 +220,7 @@ pub(crate) const ALARM: &[u8] = b"alarm/";
 /// Strikes out what rows say of a record that goes.
 pub(crate) fn unlist(store: &Store, mut batch: Batch, hash: &[u8; 32]) -> Result<Batch, ReadError> {
     let hash = RecordHash::from_bytes(*hash);
-    let rows = [under_replicated(&hash), want(&hash), due(&hash), forget(hash.as_bytes())];
+    let rows = [lacked(&hash), want(&hash), due(&hash), forget(hash.as_bytes())];
     for row in rows {
         if store.row(&row)?.is_some() {
             batch = batch.row(&row, None);

@@ -22,8 +22,11 @@ pub(crate) const MAX_ENTRY_BYTES: usize = MAX_RECORD_BYTES;
 /// Bytes of signed addresses in one answer: what a message has left beside the entries.
 pub(crate) const MAX_CLAIM_BYTES: usize = 48 << 10;
 
-/// Records that a member is asked about at once: it looks up every chunk of each.
+/// Records that a member is asked about at once.
 pub(crate) const HOLDING_PAGE: usize = 256;
+
+/// Changes of which records are whole in one message.
+pub(crate) const TURNED_PAGE: usize = 1_024;
 
 /// Cuts in one message: 192 KiB.
 pub(crate) const CUTS_PAGE: usize = 4_096;

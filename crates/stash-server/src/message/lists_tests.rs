@@ -12,7 +12,7 @@ use crate::founder::writers::unpack_cuts;
 use crate::message::encoding::{flags, together, unpack, unpack_hashes, unpack_references};
 use crate::message::put::{Put, PutReply, RecordResult};
 use crate::message::reply::Reply;
-use crate::message::request::{FindPuts, Request};
+use crate::message::request::{FindPuts, Request, Which};
 use crate::message::room::MemberRoom;
 use crate::replication::difference;
 
@@ -40,10 +40,13 @@ fn lists(request: &Request) -> (&'static str, Vec<(&'static str, &'static str)>)
         }
         Request::Log { log: [..], after: 0..=u64::MAX } => ("log", vec![]),
         Request::All {} => ("all", vec![]),
-        Request::Sums { prefixes: _, length: 0..=u8::MAX } => {
+        Request::Turned { run: 0..=u64::MAX, after: 0..=u64::MAX } => ("turned", vec![]),
+        Request::Sums { prefixes: _, length: 0..=u8::MAX, which: _ } => {
             ("sums", vec![("prefixes", "at most 64")])
         }
-        Request::Ids { parts: _, size: 0..=u8::MAX } => ("ids", vec![("parts", "1 to 4,096")]),
+        Request::Ids { parts: _, size: 0..=u8::MAX, which: _ } => {
+            ("ids", vec![("parts", "1 to 4,096")])
+        }
         Request::Match { halves: _ } => ("match", vec![("halves", "at most 4,096")]),
         Request::News {} => ("news", vec![]),
         Request::Lack { hashes: _ } => ("lack", vec![("hashes", "hashes")]),
@@ -74,8 +77,9 @@ fn requests() -> Vec<Request> {
         Request::Announce { entries: vec![], addresses: vec![] },
         Request::Log { log: [0; 16], after: 0 },
         Request::All {},
-        Request::Sums { prefixes: list(), length: 0 },
-        Request::Ids { parts: list(), size: 16 },
+        Request::Turned { run: 0, after: 0 },
+        Request::Sums { prefixes: list(), length: 0, which: Which::Held },
+        Request::Ids { parts: list(), size: 16, which: Which::Held },
         Request::Match { halves: list() },
         Request::News {},
         Request::State { statements: vec![], met: list() },
@@ -132,6 +136,8 @@ fn bounds_of_reply(reply: &Reply) -> &'static [&'static str] {
         Reply::Log { known: _, hashes: _, log: [..], last: 0..=u64::MAX } => &["hashes"],
         // 32 bytes, or none.
         Reply::All { n: _, sum: [..], log: _, full: _, less: _ } => &[],
+        // Decoded whole; more than were told change nothing.
+        Reply::Turned { known: _, records: _, run: _, last: _, n: _, sum: [..] } => &["message"],
         Reply::Sums { sums: _ } | Reply::Ids { ids: _, parts: 0..=u64::MAX } => &["asked"],
         Reply::Writers { last: _ } => &["cuts"],
         // In all, what the entry says that the list has.

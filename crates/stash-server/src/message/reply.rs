@@ -84,6 +84,22 @@ pub(crate) enum Reply {
         #[serde(default, skip_serializing_if = "is_none")]
         less: ByteBuf,
     },
+    /// Records that turned whole or stopped being so, and all that are whole. Short names, as in `all`.
+    Turned {
+        /// False if the position that was asked for means nothing any more.
+        known: bool,
+        /// 33 bytes each, at most 1,024: the hash, and the state of the record now, as in `holding`.
+        records: ByteBuf,
+        /// With `last`, where to go on; the newest position if that which was asked for is not known.
+        run: u64,
+        /// The number of the last of these changes; the request's if there are no later ones.
+        last: u64,
+        /// Number of the records that are whole. Every change that is not in it is behind the end of all.
+        n: u64,
+        /// The sum of their hashes.
+        #[serde(with = "serde_bytes")]
+        sum: [u8; 32],
+    },
     /// The sums of the 256 parts of each prefix.
     Sums {
         /// 8 bytes a part.

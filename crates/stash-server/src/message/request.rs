@@ -67,19 +67,33 @@ pub(crate) enum Request {
     },
     /// All records held, and the member log, in a few figures.
     All {},
-    /// Sums of the records held, by the first bytes of their hashes.
+    /// Records that turned whole or stopped being so, behind a position of the responder's; and all that are whole, in
+    /// a few figures.
+    Turned {
+        /// With `after`, the position; as the responder named it.
+        run: u64,
+        /// The number of the last change that the initiator has heard of.
+        after: u64,
+    },
+    /// Sums of records, by the first bytes of their hashes.
     Sums {
         /// Prefixes side by side, at most 64.
         prefixes: ByteBuf,
         /// Bytes of each: 0 (then there is one prefix, and no bytes) or 1.
         length: u8,
+        /// The records that the question is about.
+        #[serde(default, skip_serializing_if = "Which::is_held")]
+        which: Which,
     },
-    /// Hashes of the records held in some parts.
+    /// Hashes of the records in some parts.
     Ids {
         /// The first two bytes of the hashes in each part, at most 4,096 parts.
         parts: ByteBuf,
         /// Bytes of each hash wanted: 16 or 32.
         size: u8,
+        /// The records that the question is about.
+        #[serde(default, skip_serializing_if = "Which::is_held")]
+        which: Which,
     },
     /// Whole hashes of records, by their halves.
     Match {
@@ -163,6 +177,24 @@ pub(crate) enum NamedBy {
         #[serde(with = "serde_bytes")]
         digest: [u8; 32],
     },
+}
+
+/// Records that a comparison is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Which {
+    /// Those that are held.
+    #[default]
+    Held,
+    /// Those of them that are whole.
+    Whole,
+}
+
+impl Which {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+    fn is_held(&self) -> bool {
+        *self == Which::Held
+    }
 }
 
 /// Puts that a question for records is about; it is always about those that end something.

@@ -3,16 +3,21 @@
 use std::sync::Arc;
 
 use serde_bytes::ByteBuf;
+use stash_crypto::member::RecordSum;
 use stash_crypto::{MemberLog, NodeId, Record, RecordHash};
-use stash_store::{ReadError, Store};
+use stash_store::{ReadError, Store, Turned, TurnedAt};
 
 use crate::asker::Asker;
 use crate::ledger::cursor::Cursor;
+use crate::ledger::{LedgerError, sums};
 use crate::message::{
-    FindPuts, LogId, MAX_ADDRESSES, MAX_RECORD_BYTES, RecordBytes, Refusal, Reply, page, refused,
+    FindPuts, LogId, MAX_ADDRESSES, MAX_RECORD_BYTES, RecordBytes, Refusal, Reply, TURNED_PAGE,
+    Which, page, refused,
 };
 use crate::peers::Follower;
+use crate::replication::whole::Whole;
 use crate::replication::{Replication, difference};
+use crate::transfer::holders;
 use crate::{ledger, message};
 
 /// A member has news: the task that follows it reads them.
@@ -83,13 +88,19 @@ pub(crate) async fn sums(
     member: NodeId,
     prefixes: &[u8],
     length: u8,
+    which: Which,
 ) -> Reply {
     let Some(prefixes) = difference::prefixes(prefixes, length) else {
         return refused(Refusal::Malformed, "no prefixes of 0 or 1 bytes, at most 64");
     };
     let _turn = replication.transfer.comparing.of(member).await;
-    match replication.core.disk.run(move |store| difference::sums(store, &prefixes)).await {
-        Ok(sums) => Reply::Sums { sums: ByteBuf::from(sums) },
+    let sums = move |store: &Store| match which {
+        Which::Held => difference::sums(store, &prefixes).map(Some),
+        Which::Whole => if_known(store, || difference::sums(&Whole(store), &prefixes)),
+    };
+    match replication.core.disk.run(sums).await {
+        Ok(Some(sums)) => Reply::Sums { sums: ByteBuf::from(sums) },
+        Ok(None) => not_known(),
         Err(error) => refused(Refusal::Failed, &error.to_string()),
     }
 }
@@ -99,14 +110,69 @@ pub(crate) async fn ids(
     member: NodeId,
     parts: &[u8],
     size: u8,
+    which: Which,
 ) -> Reply {
     let Some(parts) = difference::parts(parts, size) else {
         return refused(Refusal::Malformed, "no parts, at most 4096, in 16 or 32 bytes");
     };
     let size = size.into();
     let _turn = replication.transfer.comparing.of(member).await;
-    match replication.core.disk.run(move |store| difference::list(store, &parts, size)).await {
-        Ok((ids, done)) => Reply::Ids { ids: ByteBuf::from(ids), parts: done as u64 },
+    let list = move |store: &Store| match which {
+        Which::Held => difference::list(store, &parts, size).map(Some),
+        Which::Whole => if_known(store, || difference::list(&Whole(store), &parts, size)),
+    };
+    match replication.core.disk.run(list).await {
+        Ok(Some((ids, done))) => Reply::Ids { ids: ByteBuf::from(ids), parts: done as u64 },
+        Ok(None) => not_known(),
+        Err(error) => refused(Refusal::Failed, &error.to_string()),
+    }
+}
+
+/// Finds something out about the records that are whole here; `None` while it is not known which are.
+fn if_known<T>(
+    store: &Store,
+    find: impl FnOnce() -> Result<T, ReadError>,
+) -> Result<Option<T>, ReadError> {
+    match knows(store) {
+        true => find().map(Some),
+        false => Ok(None),
+    }
+}
+
+fn knows(store: &Store) -> bool {
+    store.wholeness().settled && store.away().is_none()
+}
+
+fn not_known() -> Reply {
+    refused(Refusal::Unavailable, "which records are whole here is being found out")
+}
+
+/// What turned whole here or stopped being so, after a position, and all that is whole.
+pub(crate) async fn turned(replication: &Arc<Replication>, run: u64, after: u64) -> Reply {
+    let look = move |store: &Store| {
+        // Before the changes: those that come meanwhile are told again.
+        let wholeness = store.wholeness();
+        let turned = store.turned_since(TurnedAt { run, number: after }, TURNED_PAGE);
+        let hashes = turned.records.iter().map(|(hash, _)| RecordHash::from_bytes(*hash));
+        let hashes: Vec<RecordHash> = hashes.collect();
+        let Some(states) = holders::known(store, &hashes)?.filter(|_| wholeness.settled) else {
+            return Ok(None);
+        };
+        let mut records = Vec::with_capacity(hashes.len() * 33);
+        for (hash, state) in hashes.iter().zip(states) {
+            records.extend_from_slice(hash.as_bytes());
+            records.push(state as u8);
+        }
+        let held = sums::sum_of(wholeness.held);
+        let whole = sums::without(held, sums::sum_of(wholeness.lacking));
+        Ok::<_, LedgerError>(Some((turned, records, whole)))
+    };
+    match replication.core.disk.run(look).await {
+        Ok(Some((Turned { known, position, .. }, records, RecordSum { count: n, sum }))) => {
+            let (TurnedAt { run, number: last }, records) = (position, ByteBuf::from(records));
+            Reply::Turned { known, records, run, last, n, sum }
+        }
+        Ok(None) => not_known(),
         Err(error) => refused(Refusal::Failed, &error.to_string()),
     }
 }

@@ -16,16 +16,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::ledger::cursor::Cursor;
 use crate::ledger::progress::{decode, encode};
 use crate::ledger::rows;
+use crate::ledger::sums::plus;
 use crate::lock::lock;
 use crate::membership::{exchange, may_sign};
 use crate::message::{self, Reply, Request};
 use crate::peers::Follower;
-use crate::replication::backlog::Settling;
 use crate::replication::reconcile::compare_all;
 use crate::replication::records::take;
-use crate::replication::refused::plus;
-use crate::replication::schedule::{Question, Schedule};
-use crate::replication::{Replication, statement_news, wants};
+use crate::replication::schedule::{Compared, Schedule};
+use crate::replication::{Replication, believing, statement_news, wants};
 use crate::rounds::Rounds;
 use crate::rpc::{AskError, ask, unexpected};
 use crate::transfer::other_lives;
@@ -68,23 +67,22 @@ pub(crate) async fn follow(replication: Arc<Replication>, node: NodeId, peer: Pe
     let follower = replication.core.peers.follow(node);
     let task = replication.core.tasks.list_about("follow", node);
     statement_news::greet(&replication, node, &peer);
+    replication.beliefs.doubt(node);
     let knows_log = exchange::meet(&replication.membership, node, &peer).await;
-    let (began, schedule, settling) = (Instant::now(), Schedule::new(), None);
-    let mut following =
-        Following { replication, node, peer, follower, knows_log, began, schedule, settling };
-    let mut woken = true;
+    let (began, schedule) = (Instant::now(), Schedule::new());
+    let mut following = Following { replication, node, peer, follower, knows_log, began, schedule };
     loop {
         task.begins();
-        let again = following.round(woken).await;
+        let again = following.round().await;
         let Following { replication, peer, follower, .. } = &following;
         task.ends(Some(again.saturating_sub(following.now())));
-        woken = tokio::select! {
+        tokio::select! {
             biased;
             () = replication.core.tasks.stopped() => return,
             _ = peer.closed() => return,
-            () = follower.wake.notified() => true,
-            () = sleep_until(following.began + again) => false,
-        };
+            () = follower.wake.notified() => {}
+            () = sleep_until(following.began + again) => {}
+        }
     }
 }
 
@@ -98,8 +96,6 @@ struct Following {
     knows_log: bool,
     began: Instant,
     schedule: Schedule,
-    /// Progress of the questions about what the member lacks.
-    settling: Option<Settling>,
 }
 
 impl Following {
@@ -109,35 +105,39 @@ impl Following {
     }
 
     /// Does what is due, and returns when something is due again.
-    async fn round(&mut self, woken: bool) -> Duration {
-        self.schedule.begins(self.now(), woken);
+    async fn round(&mut self) -> Duration {
         if let Err(error) = self.take_over().await {
             tracing::debug!(peer = %self.node.short(), %error, "catching up was interrupted");
+            self.replication.beliefs.doubt(self.node);
+            self.replication.beliefs.tried(self.node);
             return self.schedule.failed(self.now());
         }
-        self.settle().await;
+        self.schedule.read();
+        if let Err(error) = self.believe().await {
+            tracing::debug!(peer = %self.node.short(), %error, "a member does not say what is whole there");
+            self.schedule.believed(self.now(), Duration::ZERO, Compared::Unknown);
+            self.replication.beliefs.doubt(self.node);
+            self.replication.beliefs.tried(self.node);
+        }
         self.schedule.next()
     }
 
-    /// Asks the member some of what it lacked, if there is a reason to.
-    async fn settle(&mut self) {
-        let is_full = self.replication.transfer.rooms.is_full(&self.node);
-        let settling = match self.schedule.question(self.now(), is_full) {
-            Question::None => return,
-            Question::First => self.settling.insert(Settling::with(self.node)),
-            Question::Next => self.settling.get_or_insert_with(|| Settling::with(self.node)),
-        };
-        let rest = match settling.step(&self.replication, &self.peer).await {
-            Ok(rest) => rest,
-            Err(error) => {
-                tracing::debug!(peer = %self.node.short(), %error, "a member does not say what it lacks");
-                None
-            }
-        };
-        if rest.is_none() {
-            self.settling = None;
+    /// Hears what has turned whole at the member or stopped being so; when it is time, makes sure that nothing was
+    /// left out.
+    async fn believe(&mut self) -> Result<(), AskError> {
+        let Following { replication, node, peer, follower, .. } = self;
+        if replication.core.visits {
+            return Ok(());
         }
-        self.schedule.asked(self.now(), rest);
+        let is_asked = follower.believe.swap(false, Ordering::Relaxed);
+        let may_take_long = is_asked || self.schedule.are_beliefs_due(self.began.elapsed());
+        let begun = Instant::now();
+        let compared = believing::compare(replication, *node, peer, may_take_long).await?;
+        self.schedule.believed(self.began.elapsed(), begun.elapsed(), compared);
+        if may_take_long {
+            replication.beliefs.tried(*node);
+        }
+        Ok(())
     }
 
     /// Reads what the member has; when it is time, makes sure that nothing was passed over.

@@ -10,6 +10,7 @@ use stash_crypto::RecordHash;
 use stash_store::{Batch, CommitError, ReadError, RecordTotals, Store};
 
 use crate::ledger::rows;
+use crate::ledger::sums::plus;
 use crate::lock::lock;
 
 /// Hashes that are kept, some 200 bytes of log and index and 50 of memory each.
@@ -104,24 +105,4 @@ impl Refused {
         }
         Ok((store.record_totals(), refused))
     }
-}
-
-/// The difference of two 256-bit little-endian numbers, modulo 2^256.
-pub(crate) fn minus(one: &[u8; 32], other: &[u8; 32]) -> [u8; 32] {
-    let (mut rest, mut borrow) = ([0; 32], 0);
-    for (at, byte) in rest.iter_mut().enumerate() {
-        let all = 256 + u16::from(one[at]) - u16::from(other[at]) - borrow;
-        (*byte, borrow) = (all.to_le_bytes()[0], 1 - (all >> 8));
-    }
-    rest
-}
-
-/// The sum of two 256-bit little-endian numbers, modulo 2^256.
-pub(crate) fn plus(one: &[u8; 32], other: &[u8; 32]) -> [u8; 32] {
-    let (mut sum, mut carry) = ([0; 32], 0);
-    for (at, byte) in sum.iter_mut().enumerate() {
-        let all = u16::from(one[at]) + u16::from(other[at]) + carry;
-        (*byte, carry) = (all.to_le_bytes()[0], all >> 8);
-    }
-    sum
 }

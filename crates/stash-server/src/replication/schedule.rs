@@ -1,5 +1,5 @@
-//! Times at which work with one member is due: reading its order, comparing all that is held,
-//! asking what it still lacks.
+//! Times at which work with one member is due: reading its order, comparing all that is held, comparing
+//! what is believed of it with what it says.
 //!
 //! Pure: time since the connection began comes in with every call, what is due comes out.
 
@@ -12,8 +12,15 @@ const AUDIT: Duration = Duration::from_secs(600);
 /// Longest time between them, while what differs is what there is no room for.
 const RARE_AUDIT: Duration = Duration::from_secs(6 * 3_600);
 
-/// From the end of the questions what a member still lacks to the next ones, at least.
-const SETTLE: Duration = Duration::from_secs(1);
+/// What is believed of a member is compared when nothing has changed for so long.
+const CALM: Duration = Duration::from_secs(1);
+
+/// And at the latest so long after the first change.
+const RESTLESS: Duration = Duration::from_secs(60);
+
+/// Rest after finding out where beliefs differ, in times that it took: it reads much of the index here and there, and a
+/// member may say something else each time.
+const REST: u32 = 9;
 
 /// Pauses after a failure: twice as long each time.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -25,25 +32,28 @@ pub(crate) struct Schedule {
     audit: Duration,
     /// From one comparison to the next.
     interval: Duration,
-    /// The time at which the member is asked next what it still lacks.
-    settle: Duration,
-    /// True while these questions are under way; else they have ended, and the next ones have not
-    /// begun.
-    is_settling: bool,
-    /// True if something may have changed since they began.
-    is_unsettled: bool,
+    /// The time at which what is believed is compared next; `None` while nothing has changed.
+    beliefs: Option<Duration>,
+    /// The time of the first change that no comparison has seen.
+    restless: Option<Duration>,
+    /// What is believed is not compared before.
+    not_before: Duration,
+    /// The next rest after a comparison that found nothing wrong, and yet not the same.
+    rest: Duration,
     pause: Duration,
 }
 
-/// Next question to a member about what it lacks.
+/// Outcome of comparing what is believed with what the member says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Question {
-    /// Nothing now.
-    None,
-    /// About all of it, from the beginning.
-    First,
-    /// From where the last question ended.
-    Next,
+pub(crate) enum Compared {
+    /// It is the same.
+    Same,
+    /// It is not.
+    Differs,
+    /// So many records were believed to be otherwise.
+    Corrected(u64),
+    /// It cannot be known yet: the member does not know, or is catching up.
+    Unknown,
 }
 
 impl Schedule {
@@ -51,17 +61,42 @@ impl Schedule {
         Schedule {
             audit: Duration::ZERO,
             interval: AUDIT,
-            settle: Duration::ZERO,
-            is_settling: false,
-            is_unsettled: true,
+            beliefs: Some(Duration::ZERO),
+            restless: None,
+            not_before: Duration::ZERO,
+            rest: CALM,
             pause: PAUSES.0,
         }
     }
 
-    /// A round begins: since somebody has news, or since it is time.
-    pub(crate) fn begins(&mut self, now: Duration, has_news: bool) {
-        // What came with news may be what the member lacked.
-        self.is_unsettled |= has_news || self.is_audit_due(now);
+    /// True if what is believed of the member is to be compared now.
+    pub(crate) fn are_beliefs_due(&self, now: Duration) -> bool {
+        self.beliefs.is_some_and(|due| now >= due)
+    }
+
+    /// What is believed was compared, which took so long.
+    pub(crate) fn believed(&mut self, now: Duration, took: Duration, compared: Compared) {
+        if compared == Compared::Differs {
+            let first = *self.restless.get_or_insert(now);
+            let calm = (now + CALM).min(first + RESTLESS);
+            self.beliefs = Some(calm.max(self.not_before));
+            return;
+        }
+        self.restless = None;
+        match compared {
+            Compared::Same => (self.beliefs, self.rest, self.not_before) = (None, CALM, now),
+            Compared::Corrected(records) if records > 0 => {
+                self.rest = CALM;
+                self.not_before = now + CALM.max(took * REST);
+                self.beliefs = Some(self.not_before);
+            }
+            // What is on its way differs, or it cannot be known yet.
+            Compared::Corrected(_) | Compared::Unknown | Compared::Differs => {
+                self.rest = (self.rest * 4).min(AUDIT);
+                self.not_before = now + self.rest.max(took * REST);
+                self.beliefs = Some(self.not_before);
+            }
+        }
     }
 
     /// Something calls for a comparison at once.
@@ -91,38 +126,14 @@ impl Schedule {
         now.saturating_add(self.pause)
     }
 
-    /// All that the member has told was read. Returns what to ask it now.
-    pub(crate) fn question(&mut self, now: Duration, is_full: bool) -> Question {
+    /// All that the member has told was read.
+    pub(crate) fn read(&mut self) {
         self.pause = PAUSES.0;
-        if now < self.settle {
-            return Question::None;
-        }
-        if is_full {
-            // It knows what it lacks; it says so when it has room.
-            (self.is_settling, self.is_unsettled) = (false, false);
-            self.settle = now.saturating_add(SETTLE);
-            return Question::None;
-        }
-        if self.is_settling {
-            return Question::Next;
-        }
-        self.is_settling = std::mem::take(&mut self.is_unsettled);
-        if self.is_settling { Question::First } else { Question::None }
-    }
-
-    /// A question was answered; the next one follows after a rest. `None`: the member was asked
-    /// about all, or did not answer.
-    pub(crate) fn asked(&mut self, now: Duration, rest: Option<Duration>) {
-        self.is_settling = rest.is_some();
-        self.settle = now.saturating_add(rest.unwrap_or(SETTLE));
     }
 
     /// The time at which something is due next.
     pub(crate) fn next(&self) -> Duration {
-        match self.is_unsettled || self.is_settling {
-            true => self.audit.min(self.settle),
-            false => self.audit,
-        }
+        self.beliefs.map_or(self.audit, |beliefs| self.audit.min(beliefs))
     }
 }
 
@@ -133,43 +144,51 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn the_first_round_compares_and_asks_and_then_nothing_is_due_until_the_next_comparison() {
+    fn the_first_round_compares_all_and_then_nothing_is_due_until_the_next_comparison() {
         let mut schedule = Schedule::new();
-        schedule.begins(Duration::ZERO, true);
         assert!(schedule.is_audit_due(Duration::ZERO));
+        assert!(schedule.are_beliefs_due(Duration::ZERO));
         schedule.compared(SECOND);
-        assert_eq!(schedule.question(SECOND, false), Question::First);
-        schedule.asked(SECOND, Some(3 * SECOND));
-        assert_eq!(schedule.next(), 4 * SECOND);
-        assert_eq!(schedule.question(3 * SECOND, false), Question::None, "it rests");
-        assert_eq!(schedule.question(4 * SECOND, false), Question::Next);
-        schedule.asked(4 * SECOND, None);
-        assert_eq!(schedule.question(5 * SECOND, false), Question::None, "nothing has changed");
+        schedule.believed(SECOND, Duration::ZERO, Compared::Same);
         assert_eq!(schedule.next(), SECOND + AUDIT);
+        assert!(!schedule.are_beliefs_due(SECOND + AUDIT));
     }
 
     #[test]
-    fn news_are_a_reason_to_ask_again_also_while_questions_are_under_way() {
+    fn beliefs_that_differ_are_looked_into_when_it_is_calm_and_at_the_latest_after_a_minute() {
         let mut schedule = Schedule::new();
         schedule.compared(Duration::ZERO);
-        assert_eq!(schedule.question(Duration::ZERO, false), Question::First);
-        schedule.begins(Duration::ZERO, true);
-        schedule.asked(Duration::ZERO, None);
-        assert_eq!(schedule.next(), SETTLE);
-        assert_eq!(schedule.question(SETTLE, false), Question::First);
-        schedule.asked(SETTLE, None);
-        schedule.begins(2 * SETTLE, false);
-        assert_eq!(schedule.question(2 * SETTLE, false), Question::None);
-    }
-
-    #[test]
-    fn a_full_member_is_not_asked_what_it_lacks() {
-        let mut schedule = Schedule::new();
-        schedule.compared(Duration::ZERO);
-        assert_eq!(schedule.question(Duration::ZERO, true), Question::None);
+        schedule.believed(Duration::ZERO, Duration::ZERO, Compared::Same);
         assert_eq!(schedule.next(), AUDIT);
-        schedule.begins(SECOND, true);
-        assert_eq!(schedule.question(SECOND, false), Question::First, "it has room again");
+        for half in 2..200 {
+            schedule.believed(SECOND * half / 2, Duration::ZERO, Compared::Differs);
+            let calm = (SECOND * half / 2 + CALM).min(SECOND + RESTLESS);
+            assert_eq!(schedule.next(), calm);
+        }
+        assert!(schedule.are_beliefs_due(SECOND + RESTLESS));
+        schedule.believed(SECOND + RESTLESS, Duration::ZERO, Compared::Corrected(3));
+        assert_eq!(schedule.next(), SECOND + RESTLESS + CALM, "was that all?");
+        schedule.believed(3 * RESTLESS, 2 * SECOND, Compared::Corrected(3));
+        schedule.believed(3 * RESTLESS, Duration::ZERO, Compared::Differs);
+        assert_eq!(schedule.next(), 3 * RESTLESS + 18 * SECOND, "that took long");
+    }
+
+    #[test]
+    fn beliefs_that_differ_by_what_is_on_its_way_are_looked_into_ever_more_rarely() {
+        let mut schedule = Schedule::new();
+        schedule.compared(Duration::ZERO);
+        let (mut now, mut rests) = (Duration::ZERO, Vec::new());
+        for compared in [Compared::Unknown; 3].into_iter().chain([Compared::Corrected(0); 3]) {
+            schedule.believed(now, Duration::ZERO, compared);
+            schedule.believed(now, Duration::ZERO, Compared::Differs);
+            rests.push((schedule.next() - now).as_secs());
+            now = schedule.next();
+            schedule.compared(now);
+        }
+        assert_eq!(rests, [4, 16, 64, 256, 600, 600]);
+        schedule.believed(now, Duration::ZERO, Compared::Same);
+        schedule.believed(now, Duration::ZERO, Compared::Differs);
+        assert_eq!(schedule.next(), now + CALM);
     }
 
     #[test]
@@ -194,7 +213,7 @@ mod tests {
         let mut schedule = Schedule::new();
         let pauses: Vec<u64> = (0..7).map(|_| schedule.failed(Duration::ZERO).as_secs()).collect();
         assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60]);
-        schedule.question(Duration::ZERO, false);
+        schedule.read();
         assert_eq!(schedule.failed(SECOND), 3 * SECOND);
     }
 }

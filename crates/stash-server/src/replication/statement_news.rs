@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use serde_bytes::ByteBuf;
 use stash_crypto::NodeId;
-use stash_crypto::member::{Figures, RecordSum, Statement};
+use stash_crypto::member::{Figures, Statement};
 use stash_p2p::Peer;
-use stash_store::{Batch, RecordTotals, Store};
+use stash_store::{Batch, Store};
 use tokio::time::{Instant, sleep};
 
 use crate::core::Core;
-use crate::ledger::{LedgerError, rows};
+use crate::ledger::{LedgerError, rows, sums};
 use crate::message::{MAX_CLAIM_BYTES, Refusal, Reply, Request, page, refused};
 use crate::replication::Replication;
-use crate::replication::refused::minus;
 use crate::replication::statements::{Mark, Stated, Statements, mark};
 use crate::rpc::ask;
 
@@ -34,12 +33,8 @@ const MOST_MET: usize = 4_096;
 /// What this node has.
 fn figures(core: &Core, store: &Store) -> Figures {
     let wholeness = store.wholeness();
-    let sum = |totals: RecordTotals| RecordSum { count: totals.count, sum: totals.sum };
-    let (held, lacking) = (sum(wholeness.held), sum(wholeness.lacking));
-    let whole = RecordSum {
-        count: held.count.saturating_sub(lacking.count),
-        sum: minus(&held.sum, &lacking.sum),
-    };
+    let held = sums::sum_of(wholeness.held);
+    let whole = sums::without(held, sums::sum_of(wholeness.lacking));
     let settled = wholeness.settled && store.away().is_none();
     let room = core.door.room();
     let (used, limit, full) = (room.used, room.limit, room.full);
@@ -49,12 +44,6 @@ fn figures(core: &Core, store: &Store) -> Figures {
 /// What this node has now, as it would say it.
 pub(crate) fn stated(core: &Core) -> Stated {
     Stated { figures: figures(core, core.disk.store()), age: 0, grew: None, per_hour: None }
-}
-
-/// The records that this node holds.
-pub(crate) fn held(store: &Store) -> RecordSum {
-    let RecordTotals { count, sum } = store.record_totals();
-    RecordSum { count, sum }
 }
 
 /// Says what this node has whenever that has changed, and passes on what others said, until the engine stops.
@@ -124,6 +113,7 @@ async fn write(replication: &Replication) {
     }
     let roster = Arc::clone(&replication.core.roster);
     replication.statements.retain(|node| roster.role(node).is_some());
+    replication.beliefs.retain(|node| roster.role(node).is_some());
     let rows: Vec<(Vec<u8>, Vec<u8>)> = news
         .iter()
         .map(|(said, heard)| {
@@ -194,22 +184,31 @@ pub(crate) async fn learn(
         // Of nodes that are no members nothing is remembered.
         let is_member = |said: &Statement| core.roster.role(&said.node).is_some();
         let told: Vec<Statement> = told.filter(is_member).collect();
-        told.iter().for_each(|said| take_one(&shared.statements, &core, *said));
+        let turned: Vec<_> =
+            told.iter().filter(|said| take_one(&shared.statements, &core, **said)).collect();
         if core.roster.role(&account).is_some() {
             shared.statements.was_told(account, met, &told);
+        }
+        if turned.iter().any(|said| said.node == account)
+            && let Some(follower) = core.peers.follower(&account)
+        {
+            follower.news();
         }
     };
     replication.core.disk.run(take).await;
     Reply::Done {}
 }
 
-fn take_one(statements: &Statements, core: &Core, said: Statement) {
+/// True if the statement says that something else is whole at another member than its last one did.
+fn take_one(statements: &Statements, core: &Core, said: Statement) -> bool {
     if !statements.is_newer(&said) || said.verify(&core.stash).is_err() {
-        return;
+        return false;
     }
     if said.node == core.me {
         statements.was_said_elsewhere(said.sequence);
-    } else {
-        statements.take(said, core.environment.seconds());
+        return false;
     }
+    let before = statements.of(&said.node, 0).map(|stated| stated.figures.whole);
+    statements.take(said, core.environment.seconds());
+    before != Some(said.figures.whole)
 }

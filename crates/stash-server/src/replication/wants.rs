@@ -13,11 +13,10 @@ use stash_store::{Batch, StageError, Store};
 use tokio::time::{Instant, sleep};
 
 use crate::ledger::{LedgerError, Named, at, rows};
-use crate::message::{Reply, Request};
+use crate::message::{Holding, Reply, Request};
 use crate::replication::{Replication, ask_again, records};
 use crate::rpc::{AskError, ask};
 use crate::transfer::fetch::{Fetch, FetchError, Purpose};
-use crate::transfer::holders::Holding;
 use crate::transfer::{fetch, holders};
 use crate::{ledger, message};
 

@@ -8,36 +8,10 @@ use stash_p2p::Peer;
 use stash_store::Store;
 
 use crate::ledger::{LedgerError, Named};
-use crate::message::{HOLDING_PAGE, Refusal, Reply, Request, refused, unable};
+use crate::message::{HOLDING_PAGE, Holding, Refusal, Reply, Request, refused, unable};
 use crate::rpc::{AskError, ask, unexpected};
 use crate::transfer::Transfer;
 use crate::{ledger, message};
-
-/// State of a record at a node, by its own word. The number is the byte on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holding {
-    /// It does not hold the record, or cannot read it.
-    Absent = 0,
-    /// It holds the record, and wants chunks that are not there.
-    Incomplete = 1,
-    /// It holds the record, and every chunk that the record names.
-    Whole = 2,
-    /// It holds the record, and has given up the bytes.
-    GivenUp = 3,
-}
-
-impl Holding {
-    fn of_byte(byte: u8) -> Option<Holding> {
-        [Holding::Absent, Holding::Incomplete, Holding::Whole, Holding::GivenUp]
-            .into_iter()
-            .find(|holding| *holding as u8 == byte)
-    }
-
-    /// True if the node should have bytes that it does not have.
-    pub(crate) fn is_lacking(self) -> bool {
-        matches!(self, Holding::Absent | Holding::Incomplete)
-    }
-}
 
 /// State of a record here. Blocking.
 pub(crate) fn here(store: &Store, hash: &RecordHash) -> Result<Holding, LedgerError> {
@@ -51,6 +25,26 @@ pub(crate) fn here(store: &Store, hash: &RecordHash) -> Result<Holding, LedgerEr
         true => Holding::GivenUp,
         false => Holding::Incomplete,
     })
+}
+
+/// States of records here, for a look-up each; `None` while the store does not know which of its records are whole.
+/// Blocking.
+pub(crate) fn known(
+    store: &Store,
+    hashes: &[RecordHash],
+) -> Result<Option<Vec<Holding>>, LedgerError> {
+    let raw: Vec<[u8; 32]> = hashes.iter().map(|hash| *hash.as_bytes()).collect();
+    let held = store.has_records(&raw)?;
+    let Some(lacking) = store.are_lacking(&raw)? else {
+        return Ok(None);
+    };
+    let state = |((hash, held), lacks): ((&RecordHash, bool), bool)| match (held, lacks) {
+        (false, _) => Ok(Holding::Absent),
+        (true, false) => Ok(Holding::Whole),
+        (true, true) => here(store, hash),
+    };
+    let states = hashes.iter().zip(held).zip(lacking).map(state);
+    states.collect::<Result<_, LedgerError>>().map(Some)
 }
 
 /// True if every chunk of a record is here. The store knows, but while it follows changes of chunks to the records
@@ -91,8 +85,11 @@ pub(crate) async fn answer(transfer: &Arc<Transfer>, member: NodeId, hashes: &[u
     // A record of many chunks takes its time: members come in turn.
     let _turn = transfer.comparing.of(member).await;
     let look = move |store: &Store| {
-        let states = hashes.iter().map(|hash| here(store, hash).map(|holding| holding as u8));
-        states.collect::<Result<Vec<u8>, LedgerError>>()
+        let states = match known(store, &hashes)? {
+            Some(states) => states,
+            None => hashes.iter().map(|hash| here(store, hash)).collect::<Result<_, _>>()?,
+        };
+        Ok(states.into_iter().map(|holding| holding as u8).collect::<Vec<u8>>())
     };
     match transfer.core.disk.run(look).await {
         Ok(states) => Reply::Holding { states: ByteBuf::from(states) },

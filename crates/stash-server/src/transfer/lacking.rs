@@ -1,4 +1,5 @@
-//! Records that members lack: noted when a put ends, struck out when the members have them.
+//! Records that members do not have whole: noted when a put ends and when a member says so, struck out when the members
+//! have them.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,18 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use stash_crypto::{NodeId, Record, RecordHash};
-use stash_store::{Batch, ReadError, Store};
+use stash_store::{Batch, Store};
 
 use crate::ledger::{LedgerError, rows};
 use crate::lock::lock;
-use crate::message::HOLDING_PAGE;
+use crate::message::Holding;
 use crate::transfer::Transfer;
 use crate::transfer::shipment::Shipment;
-use crate::transfer::under_replicated::{Change, UnderReplicated, nodes};
-
-/// Questions that a member is asked at once, while most of what it is asked about is there: what it
-/// has then goes in one commit.
-pub(crate) const QUESTIONS: usize = 8;
+use crate::transfer::under_replicated::{
+    Change, Counts, Lacking, UnderReplicated, decode, encode, record_of,
+};
 
 /// Rows that one commit changes, unless a single change has more.
 const ROWS_AT_ONCE: usize = 4_096;
@@ -32,18 +31,19 @@ pub(crate) async fn watch(transfer: Arc<Transfer>, shipment: Arc<Shipment>, lane
     let lacking: BTreeSet<NodeId> = tally.without().into_iter().map(|(node, _)| node).collect();
     let hashes = shipment.records().iter().map(Record::hash);
     // Mostly nobody lacks anything, and nothing has to be struck out.
-    if !lacking.is_empty() || transfer.under_replicated.some.load(Ordering::Relaxed) {
+    if !lacking.is_empty() || transfer.under_replicated.some() {
         let (lacking, shared) = (lacking.clone(), Arc::clone(&transfer));
-        let update = move |nodes: &mut BTreeSet<NodeId>| {
+        let update = move |_: &RecordHash, nodes: &mut Lacking| {
             // Whoever was removed since the put began, or has lapsed, lacks nothing.
             let counted: BTreeSet<NodeId> = shared.core.counted().collect();
-            *nodes = lacking.intersection(&counted).copied().collect();
+            let lacking = lacking.intersection(&counted);
+            *nodes = lacking.map(|node| (*node, Holding::Absent)).collect();
         };
         if let Err(error) = change(&transfer, hashes.collect(), update).await {
             tracing::warn!(%error, "missing copies could not be written down");
         }
     }
-    // One that is connected all the same has passed over them in this node's order.
+    // One that is connected all the same has passed over them in this node's order, or has them by now.
     for follower in lacking.iter().filter_map(|node| transfer.core.peers.follower(node)) {
         follower.news();
     }
@@ -54,7 +54,7 @@ pub(crate) async fn watch(transfer: Arc<Transfer>, shipment: Arc<Shipment>, lane
 async fn change(
     transfer: &Arc<Transfer>,
     hashes: Vec<RecordHash>,
-    update: impl Fn(&mut BTreeSet<NodeId>) + Send + Sync + 'static,
+    update: impl Fn(&RecordHash, &mut Lacking) + Send + Sync + 'static,
 ) -> Result<(), LedgerError> {
     let under_replicated = &transfer.under_replicated;
     let is_done = Arc::new(AtomicBool::new(false));
@@ -98,77 +98,100 @@ fn write_down(
     store: &Store,
     changes: &[Change],
 ) -> Result<(), LedgerError> {
-    let mut rows: BTreeMap<RecordHash, (Option<Vec<u8>>, BTreeSet<NodeId>)> = BTreeMap::new();
+    let mut rows: BTreeMap<RecordHash, (Lacking, Lacking)> = BTreeMap::new();
     for change in changes {
         for hash in &change.hashes {
             let (_, lacking) = match rows.entry(*hash) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unknown) => {
-                    let old = store.row(&rows::under_replicated(hash))?;
-                    let lacking = nodes(old.as_deref().unwrap_or_default());
-                    unknown.insert((old, lacking))
+                    let old = store.row(&rows::lacked(hash))?;
+                    let old = decode(old.as_deref().unwrap_or_default());
+                    unknown.insert((old.clone(), old))
                 }
             };
-            (change.update)(lacking);
+            (change.update)(hash, lacking);
         }
     }
+    rows.retain(|_, (old, new)| old != new);
     let raw: Vec<[u8; 32]> = rows.keys().map(|hash| *hash.as_bytes()).collect();
     let held = store.has_records(&raw)?;
-    let (mut batch, mut some) = (Batch::new(), false);
-    for ((hash, (old, lacking)), held) in rows.into_iter().zip(held) {
-        let value: Vec<u8> = lacking.iter().flat_map(|node| *node.as_bytes()).collect();
-        // Of one that a forget has taken meanwhile, nobody needs a copy any more.
-        let value = Some(value).filter(|value| held && !value.is_empty());
-        some |= value.is_some();
-        if value != old {
-            batch = batch.row(&rows::under_replicated(&hash), value.as_deref());
-        }
+    // Of one that a forget has taken meanwhile, nobody needs a copy any more.
+    for ((_, lacking), _) in rows.values_mut().zip(held).filter(|(_, held)| !held) {
+        lacking.clear();
     }
-    if some {
-        under_replicated.some.store(true, Ordering::Relaxed);
+    rows.retain(|_, (old, new)| old != new);
+    let mut batch = Batch::new();
+    for (hash, (_, lacking)) in &rows {
+        let value = (!lacking.is_empty()).then(|| encode(lacking));
+        batch = batch.row(&rows::lacked(hash), value.as_deref());
     }
     if !batch.is_empty() {
         store.commit(batch.even_if_full())?;
     }
+    for (hash, (old, new)) in &rows {
+        under_replicated.changed(hash, old, new);
+    }
     Ok(())
 }
 
-/// Goes through the records that any of some members are known to lack, some at a time.
-#[derive(Debug)]
-pub(crate) struct Lacked {
-    pub(crate) nodes: BTreeSet<NodeId>,
-    after: Vec<u8>,
+/// Notes what a member has of some records, by its own word.
+pub(crate) async fn note(
+    transfer: &Arc<Transfer>,
+    node: NodeId,
+    states: Vec<(RecordHash, Holding)>,
+) -> Result<(), LedgerError> {
+    let is_news = |(_, state): &(RecordHash, Holding)| *state != Holding::Whole;
+    if states.is_empty() || !transfer.under_replicated.some() && !states.iter().any(is_news) {
+        return Ok(());
+    }
+    // The last word about a record counts.
+    let states: BTreeMap<RecordHash, Holding> = states.into_iter().collect();
+    let hashes: Vec<RecordHash> = states.keys().copied().collect();
+    for page in hashes.chunks(ROWS_AT_ONCE) {
+        let states = states.clone();
+        let update = move |record: &RecordHash, nodes: &mut Lacking| match states.get(record) {
+            Some(Holding::Whole) | None => drop(nodes.remove(&node)),
+            Some(state) => drop(nodes.insert(node, *state)),
+        };
+        change(transfer, page.to_vec(), update).await?;
+    }
+    Ok(())
 }
 
-impl Lacked {
-    pub(crate) fn by(nodes: BTreeSet<NodeId>) -> Lacked {
-        Lacked { nodes, after: Vec::new() }
+/// What is not whole at members.
+pub(crate) async fn counts(transfer: &Arc<Transfer>) -> Result<Counts, LedgerError> {
+    if transfer.under_replicated.counts().is_none() {
+        count(transfer).await?;
     }
+    Ok(transfer.under_replicated.counts().unwrap_or_default())
+}
 
-    /// The records among the next `limit` that somebody lacks, which may be none; `None` after the
-    /// last.
-    pub(crate) async fn next(
-        &mut self,
-        transfer: &Transfer,
-        limit: usize,
-    ) -> Result<Option<Vec<RecordHash>>, ReadError> {
-        if !transfer.under_replicated.some.load(Ordering::Relaxed) {
-            return Ok(None);
+/// Strikes out what older versions wrote down of records that members lack.
+pub(crate) async fn strike_older(transfer: Arc<Transfer>) {
+    let strike = |store: &Store| {
+        loop {
+            let old = store.rows_after(rows::SHORT, &[], ROWS_AT_ONCE)?;
+            if old.is_empty() {
+                return Ok::<_, LedgerError>(());
+            }
+            let batch = old.iter().fold(Batch::new(), |batch, (row, _)| batch.row(row, None));
+            store.commit(batch.even_if_full())?;
         }
-        let after = self.after.clone();
-        let rows = transfer
-            .core
-            .disk
-            .run(move |store| store.rows_after(rows::UNDER_REPLICATED, &after, limit))
-            .await?;
-        let Some((last, _)) = rows.last() else {
-            return Ok(None);
-        };
-        self.after.clone_from(last);
-        let rows = rows.iter().filter(|(_, value)| !nodes(value).is_disjoint(&self.nodes));
-        let hash = |key: &Vec<u8>| key.strip_prefix(rows::UNDER_REPLICATED)?.try_into().ok();
-        Ok(Some(rows.filter_map(|(key, _)| hash(key).map(RecordHash::from_bytes)).collect()))
+    };
+    if let Err(error) = transfer.core.disk.run(strike).await {
+        tracing::debug!(%error, "what an older version wrote down of missing copies is left until the next start");
     }
+}
+
+/// Counts what is not whole at members, from the start.
+pub(crate) async fn count(transfer: &Arc<Transfer>) -> Result<(), LedgerError> {
+    let turn = Arc::clone(&transfer.under_replicated.turn).lock_owned().await;
+    let shared = Arc::clone(transfer);
+    let count = move |store: &Store| {
+        let _turn = turn;
+        shared.under_replicated.count(store)
+    };
+    Ok(transfer.core.disk.run(count).await?)
 }
 
 /// Nodes that were removed, or have lapsed, lack nothing any more.
@@ -176,21 +199,40 @@ pub(crate) async fn part(
     transfer: &Arc<Transfer>,
     nodes: BTreeSet<NodeId>,
 ) -> Result<(), LedgerError> {
-    let mut lacked = Lacked::by(nodes);
-    while let Some(page) = lacked.next(transfer, QUESTIONS * HOLDING_PAGE).await? {
-        strike(transfer, &lacked.nodes, page).await?;
-    }
-    Ok(())
-}
-
-pub(crate) async fn strike(
-    transfer: &Arc<Transfer>,
-    who: &BTreeSet<NodeId>,
-    hashes: Vec<RecordHash>,
-) -> Result<(), LedgerError> {
-    if hashes.is_empty() {
+    if nodes.is_empty() {
         return Ok(());
     }
-    let who = who.clone();
-    change(transfer, hashes, move |nodes| nodes.retain(|node| !who.contains(node))).await
+    let agreed: Vec<Vec<u8>> = nodes.iter().map(rows::believed).collect();
+    let forget = move |store: &Store| {
+        let mut batch = Batch::new();
+        for row in agreed {
+            if store.row(&row)?.is_some() {
+                batch = batch.row(&row, None);
+            }
+        }
+        if !batch.is_empty() {
+            store.commit(batch.even_if_full())?;
+        }
+        Ok::<_, LedgerError>(())
+    };
+    transfer.core.disk.run(forget).await?;
+    let mut after = Vec::new();
+    while transfer.under_replicated.some() {
+        let from = after.clone();
+        let look = move |store: &Store| store.rows_after(rows::LACKED, &from, ROWS_AT_ONCE);
+        let page = transfer.core.disk.run(look).await?;
+        let Some((last, _)) = page.last() else { break };
+        after.clone_from(last);
+        let concerned =
+            page.iter().filter(|(_, value)| decode(value).keys().any(|node| nodes.contains(node)));
+        let hashes: Vec<_> = concerned.filter_map(|(key, _)| record_of(key)).collect();
+        if !hashes.is_empty() {
+            let nodes = nodes.clone();
+            let update = move |_: &RecordHash, lacking: &mut Lacking| {
+                lacking.retain(|node, _| !nodes.contains(node));
+            };
+            change(transfer, hashes, update).await?;
+        }
+    }
+    Ok(())
 }

@@ -18,9 +18,8 @@ use stash_store::{Batch, Store};
 use tokio::time::sleep;
 
 use crate::ledger::LedgerError;
-use crate::message::{FindPuts, Refusal, Reply, Request, refused, unable};
+use crate::message::{FindPuts, Holding, Refusal, Reply, Request, refused, unable};
 use crate::rpc::{AskError, ask, unexpected};
-use crate::transfer::holders::Holding;
 use crate::transfer::proof::Question;
 use crate::transfer::suspects::{ASKED, Sample};
 use crate::transfer::{holders, local, under_replicated};
@@ -218,7 +217,7 @@ impl Asked<'_> {
             let after = rng.random_range(from..last);
             let Some((_, hash)) = store.record_hashes_after(after, 1)?.pop() else { continue };
             let record = RecordHash::from_bytes(hash);
-            if under_replicated::without(store, &record)?.contains(&self.prover) {
+            if under_replicated::without(store, &record)?.contains_key(&self.prover) {
                 // That is known.
                 continue;
             }

@@ -27,7 +27,7 @@ pub struct Copies {
 /// Copies of the looked-at records that one member has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberCopies {
-    /// True if it was asked; else it is believed to have what it had.
+    /// True if it said so when it was asked; else it is believed to have what it had.
     pub asked: bool,
     /// True if its copies count. They do not if it is away for too long, or in doubt.
     pub counts: bool,
@@ -39,6 +39,9 @@ pub struct MemberCopies {
     pub absent: u64,
     /// Records whose bytes it has given up.
     pub given_up: u64,
+    /// Records of which it is not known whether it has them: it did not say so in time, or has not been compared since they
+    /// came here. They are not counted as copies.
+    pub unknown: u64,
 }
 
 /// Manner of a pass.

@@ -3,9 +3,9 @@
 //!
 //! Every member should hold everything, so each repairs itself: it wants the chunks of every record
 //! that it holds (`replication/wants.rs`), keepers as well as owners. What this pass adds: it finds
-//! what is missing here and not yet wanted; it tells others what they miss and do not know of; it
-//! counts copies; and where bytes were given up here and too few others have them, it brings them
-//! back.
+//! what is missing here and not yet wanted; it counts copies; and where bytes were given up here and too few others
+//! have them, it brings them back. It asks nobody about any record: what others have is followed as it
+//! changes (`replication/believing.rs`).
 //!
 //! Nobody's word is taken for long. A member that was away for longer than the grace, or that did
 //! not show what it says it has, counts as nobody.
@@ -28,6 +28,7 @@ use crate::ledger::{LedgerError, rows};
 use crate::lock::lock;
 use crate::membership::{confirmation, learn};
 use crate::message::HOLDING_PAGE;
+use crate::replication::believing;
 use crate::upkeep::counts::{Copies, Manner};
 use crate::upkeep::on_demand::HouseError;
 use crate::upkeep::repair::page::Page;
@@ -166,6 +167,7 @@ pub(crate) async fn pass(
         Manner::Quiet => upkeep.repairs.alone.lock().await,
         Manner::Dry | Manner::Now => upkeep.repairs.alone_soon().await,
     };
+    let asked = believing::refresh(&upkeep.replication, manner != Manner::Quiet).await;
     let lost = lost(upkeep);
     let mut found = Copies::default();
     let stats = upkeep.core.disk.store().stats();
@@ -188,8 +190,10 @@ pub(crate) async fn pass(
             .await?;
         let Some((last, _)) = page.last() else { break };
         after = *last;
-        let hashes = page.into_iter().map(|(_, hash)| RecordHash::from_bytes(hash)).collect();
-        let next = Page { upkeep, lost: &lost, manner, hashes }.look(&mut found).await?;
+        let record = |(sequence, hash)| (sequence, RecordHash::from_bytes(hash));
+        let records = page.into_iter().map(record).collect();
+        let page = Page { upkeep, lost: &lost, asked: &asked, manner, records };
+        let next = page.look(&mut found).await?;
         due = due.into_iter().chain(next).min();
         if !progress(&found) {
             return Err(HouseError::Cancelled);

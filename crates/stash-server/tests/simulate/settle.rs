@@ -7,6 +7,7 @@ use stash_crypto::record::leaves;
 use stash_crypto::{Address, RecordHash};
 use stash_server::Wait;
 use stash_server::records::Reissue;
+use stash_server::store::Store;
 use tokio::time::{sleep, timeout};
 
 use crate::check::{check_name, check_wholeness};
@@ -73,6 +74,7 @@ pub(crate) async fn settle(world: &mut World) {
     check(world);
     Box::pin(world.check_alarms()).await;
     Box::pin(read_all(world)).await;
+    Box::pin(check_beliefs(world)).await;
     Box::pin(check_room(world)).await;
     Box::pin(hear_nothing(world)).await;
 }
@@ -206,6 +208,39 @@ pub(crate) fn check(world: &World) {
         let mut stores = world.honest().filter_map(|machine| Some(&machine.up()?.store));
         if !stores.any(has) && !excused.contains(&chunk) {
             model.violation(format!("chunk {} is on no node", chunk.short()));
+        }
+    }
+}
+
+/// Every member knows of every other one which records are whole there.
+async fn check_beliefs(world: &World) {
+    let whole_at = |store: &Store, hashes: &[[u8; 32]]| {
+        let (held, lacking) = (store.has_records(hashes).ok()?, store.are_lacking(hashes).ok()??);
+        Some(held.iter().zip(lacking).filter(|(held, lacks)| **held && !lacks).count() as u64)
+    };
+    for machine in world.honest() {
+        let Some(running) = machine.up() else { continue };
+        let found = match running.engine.repair(true, |_| true).await {
+            Ok(repaired) => repaired.found,
+            Err(error) => {
+                let text = format!("node {} does not count copies: {error}", machine.index);
+                lock(&world.model).violation(text);
+                continue;
+            }
+        };
+        let Ok(hashes) = running.store.record_hashes_after(0, u64::MAX) else { continue };
+        let hashes: Vec<[u8; 32]> = hashes.into_iter().map(|(_, hash)| hash).collect();
+        for other in world.honest().filter(|other| other.index != machine.index) {
+            let Some(theirs) = other.up() else { continue };
+            let Some(said) = found.members.get(&theirs.engine.node_id()) else { continue };
+            let Some(whole) = whole_at(&theirs.store, &hashes) else { continue };
+            if said.asked && (said.whole, said.unknown) != (whole, 0) {
+                let (at, of) = (machine.index, other.index);
+                lock(&world.model).violation(format!(
+                    "node {at} takes {} records for whole on node {of}, and {} may be: {whole} are",
+                    said.whole, said.unknown
+                ));
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde_bytes::ByteBuf;
 use stash_crypto::Role;
 
+use crate::Scene;
 use crate::client::{
     Act, Answer, Ask, Client, NamedBy, Together, joined_up, next, pack, put_of, script, within,
 };
@@ -93,10 +94,35 @@ async fn a_member_reads_what_is_here_by_the_document_alone() {
     let states = scene.session.ask(&Ask::Holding { hashes: both }).await;
     assert_eq!(states, Answer::Holding { states: ByteBuf::from(vec![2, 0]) });
 
+    turned(&scene, &hashes).await;
+
     let log = log_of(&scene.session, 0).await;
     assert_eq!(log.len(), 3, "the root's keys, the founder, this owner");
     assert_eq!(log_of(&scene.session, 2).await, log[2..]);
     assert_eq!(log_of(&scene.session, u64::MAX).await, Vec::<ByteBuf>::new());
+}
+
+// B.8: what is whole there, and what has turned since.
+async fn turned(scene: &Scene, hashes: &ByteBuf) {
+    let ask = async |run, after| scene.session.ask(&Ask::Turned { run, after }).await;
+    let Answer::Turned { known: false, records, run, last, n: 1, sum } = ask(0, 0).await else {
+        panic!("one record is whole, and this is no position");
+    };
+    assert_eq!((records.len(), &sum), (0, hashes));
+    let nothing = Answer::Turned { known: true, records, run, last, n: 1, sum };
+    assert_eq!(ask(run, last).await, nothing);
+    scene.put("second", 2).await;
+    let Answer::Turned { known: true, records, run: same, last: next, n: 2, .. } =
+        ask(run, last).await
+    else {
+        panic!("a second one has come");
+    };
+    assert_eq!((same, next), (run, last + 1));
+    let second = scene.node.store.record_hashes_after(0, 9).unwrap().pop().unwrap().1;
+    assert_eq!(records[..], [&second[..], &[2]].concat());
+    let Answer::Turned { known: false, .. } = ask(run ^ 1, last).await else {
+        panic!("of another run");
+    };
 }
 
 // B.6: a node that has never had a full exchange takes records from a member, and each of them

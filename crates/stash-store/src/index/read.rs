@@ -150,8 +150,26 @@ impl Index {
         prefix: &[u8],
         visit: &mut dyn FnMut(&[u8; 32]),
     ) -> Result<(), IndexError> {
+        self.hashes_in(table::RECORDS, prefix, visit)
+    }
+
+    /// The same of those that are not known to be whole.
+    pub(crate) fn lacking_under(
+        &self,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8; 32]),
+    ) -> Result<(), IndexError> {
+        self.hashes_in(table::LACKING, prefix, visit)
+    }
+
+    fn hashes_in(
+        &self,
+        table: u8,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8; 32]),
+    ) -> Result<(), IndexError> {
         let mut bad = None;
-        self.tree.scan_prefix(&key(table::RECORDS, &[prefix]), &mut |key, _| {
+        self.tree.scan_prefix(&key(table, &[prefix]), &mut |key, _| {
             match key[1..].try_into() {
                 Ok(hash) => visit(hash),
                 Err(_) => bad = Some(bad_value(key)),

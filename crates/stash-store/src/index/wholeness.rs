@@ -170,9 +170,9 @@ impl Tables<'_> {
             self.changes.remove(&key(table::LACKING, &[record]));
             self.state.lacking = self.state.lacking.saturating_sub(1);
             self.state.lacking_sum.subtract(record);
-            if is_held {
-                self.turned.push((*record, true));
-            }
+        }
+        if is_held {
+            self.turned.push((*record, true));
         }
         self.done(&key(table::UNSETTLED, &[&[CHECK], record]))
     }
@@ -236,7 +236,11 @@ impl Tables<'_> {
             }
             through |= self.is_said(&r.address)?;
         }
-        if through { self.check(record, Check::ALL) } else { Ok(()) }
+        if through {
+            return self.check(record, Check::ALL);
+        }
+        self.turned.push((*record, true));
+        Ok(())
     }
 
     /// A record has an entry again that can be read.

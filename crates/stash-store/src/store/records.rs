@@ -28,6 +28,16 @@ impl Store {
         Ok(self.open.ground.index().hashes_under(prefix, visit)?)
     }
 
+    /// As [`Store::record_hashes_under`], of those records alone that lack blobs here. While [`Wholeness::settled`] is
+    /// false, some may be among them that do not, and others may not be among them.
+    pub fn lacking_hashes_under(
+        &self,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8; 32]),
+    ) -> Result<(), ReadError> {
+        Ok(self.open.ground.index().lacking_under(prefix, visit)?)
+    }
+
     /// The number of records, and the sum of their hashes, as of the last commit. Two stores
     /// in which they are equal have the same records, unless somebody chose hashes to that end.
     pub fn record_totals(&self) -> RecordTotals {
@@ -67,8 +77,9 @@ impl Store {
         self.open.ask(|index| index.lacking_after(after, limit))
     }
 
-    /// At most `limit` records that turned whole or stopped being so, after a position that an earlier call gave. A
-    /// position means nothing after the store was opened again, and some 16,000 changes later.
+    /// At most `limit` records that turned whole or stopped being so, after a position that an earlier call gave. One that
+    /// comes whole turns whole. One that goes does not turn. A position means nothing after the store was opened again,
+    /// and some 16,000 changes later.
     pub fn turned_since(&self, position: TurnedAt, limit: usize) -> Turned {
         let turned = self.open.ground.index().turned_since((position.run, position.number), limit);
         let (run, number) = turned.position;

@@ -1,14 +1,15 @@
 //! A page of a pass: the copies of some records, and what is to be done about them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use stash_crypto::{NodeId, RecordHash};
-use stash_p2p::Peer;
 use stash_store::{Batch, Store};
 
 use crate::ledger::{self, LedgerError, rows};
-use crate::transfer::holders::Holding;
+use crate::message::Holding;
+use crate::replication::beliefs;
+use crate::transfer::under_replicated::Lacking;
 use crate::transfer::{holders, under_replicated};
 use crate::upkeep::Upkeep;
 use crate::upkeep::counts::{Copies, Manner};
@@ -22,37 +23,46 @@ pub(crate) struct Page<'a> {
     pub(super) upkeep: &'a Arc<Upkeep>,
     /// Members whose copies do not count.
     pub(super) lost: &'a BTreeSet<NodeId>,
+    /// Connected members that said what they have when this pass began.
+    pub(super) asked: &'a BTreeSet<NodeId>,
     pub(super) manner: Manner,
-    pub(super) hashes: Vec<RecordHash>,
+    /// With their sequence numbers.
+    pub(super) records: Vec<(u64, RecordHash)>,
 }
+
+/// What is known of a record at a member; `None` if nothing.
+type Known = Option<Holding>;
 
 impl Page<'_> {
     /// Looks, adds to what was found, and does what is to be done. Returns the uptime at which
     /// something is to be brought back, if it waits.
     pub(super) async fn look(&self, found: &mut Copies) -> Result<Option<u64>, LedgerError> {
-        let hashes = self.hashes.clone();
-        let here = move |store: &Store| {
-            hashes.iter().map(|hash| holders::here(store, hash)).collect::<Result<Vec<_>, _>>()
+        let hashes: Vec<RecordHash> = self.records.iter().map(|(_, hash)| *hash).collect();
+        let here = move |store: &Store| match holders::known(store, &hashes)? {
+            Some(states) => Ok(states),
+            None => hashes.iter().map(|hash| holders::here(store, hash)).collect(),
         };
-        let here = self.upkeep.core.disk.run(here).await?;
+        let here: Vec<Holding> =
+            self.upkeep.core.disk.run(here).await.map_err(|error: LedgerError| error)?;
         let mut copies: Vec<u64> =
             here.iter().map(|here| u64::from(*here == Holding::Whole)).collect();
         let mut missing = vec![false; here.len()];
         let others = self.others().await?;
-        for (node, asked, states) in others {
+        for (node, states) in others {
             let counts = !self.lost.contains(&node);
             let member = found.members.entry(node).or_default();
-            (member.asked, member.counts) = (asked, counts);
+            (member.asked, member.counts) = (self.asked.contains(&node), counts);
             for (at, state) in states.iter().enumerate() {
                 let count = match state {
-                    Holding::Absent => &mut member.absent,
-                    Holding::Incomplete => &mut member.incomplete,
-                    Holding::Whole => &mut member.whole,
-                    Holding::GivenUp => &mut member.given_up,
+                    Some(Holding::Absent) => &mut member.absent,
+                    Some(Holding::Incomplete) => &mut member.incomplete,
+                    Some(Holding::Whole) => &mut member.whole,
+                    Some(Holding::GivenUp) => &mut member.given_up,
+                    None => &mut member.unknown,
                 };
                 *count += 1;
-                copies[at] += u64::from(counts && *state == Holding::Whole);
-                missing[at] |= !counts || state.is_lacking();
+                copies[at] += u64::from(counts && *state == Some(Holding::Whole));
+                missing[at] |= !counts || state.is_none_or(Holding::is_lacking);
             }
         }
         let mut work = Vec::new();
@@ -65,8 +75,8 @@ impl Page<'_> {
             found.copies[usize::try_from(copies[at].min(3)).expect("at most 3")] += 1;
             found.below += u64::from(missing[at] || *here == Holding::Incomplete);
             match here {
-                Holding::Incomplete => work.push(Work::Want(self.hashes[at])),
-                Holding::GivenUp => work.push(Work::GivenUp(self.hashes[at], copies[at])),
+                Holding::Incomplete => work.push(Work::Want(self.records[at].1)),
+                Holding::GivenUp => work.push(Work::GivenUp(self.records[at].1, copies[at])),
                 Holding::Absent | Holding::Whole => {}
             }
         }
@@ -92,60 +102,33 @@ impl Page<'_> {
         self.upkeep.core.disk.run(act).await
     }
 
-    /// States of these records at every other member. Members that are connected say so, and are
-    /// told what they lack; the others are believed to have what they had.
-    async fn others(&self) -> Result<Vec<(NodeId, bool, Vec<Holding>)>, LedgerError> {
-        let connected: BTreeMap<NodeId, Peer> = self.upkeep.core.connected().into_iter().collect();
-        let others = self.upkeep.core.counted().filter(|node| *node != self.upkeep.core.me);
-        let one = |node: NodeId| {
-            let peer = connected.get(&node);
-            async move {
-                match peer {
-                    Some(peer) => self.ask(node, peer).await,
-                    None => self.believed(node).await,
-                }
-            }
+    /// States of these records at every other member that counts, as they are known here.
+    async fn others(&self) -> Result<Vec<(NodeId, Vec<Known>)>, LedgerError> {
+        let core = &self.upkeep.core;
+        let connected: BTreeSet<NodeId> =
+            core.connected().into_iter().map(|(node, _)| node).collect();
+        // A member that is here and did not say in time what it has may have lost it.
+        let is_silent = |node: &NodeId| connected.contains(node) && !self.asked.contains(node);
+        let others = core.counted().filter(|node| *node != core.me);
+        let others: Vec<(NodeId, bool)> = others.map(|node| (node, is_silent(&node))).collect();
+        let (records, replication) = (self.records.clone(), Arc::clone(&self.upkeep.replication));
+        let look = move |store: &Store| {
+            let rows = records.iter().map(|(_, hash)| under_replicated::without(store, hash));
+            let rows = rows.collect::<Result<Vec<_>, _>>()?;
+            let one = |(node, is_silent)| {
+                let known_to = match is_silent {
+                    true => None,
+                    false => beliefs::known_to(store, &replication.stretches, &node)?,
+                };
+                let state = |((sequence, _), lacking): (&(u64, RecordHash), &Lacking)| {
+                    let is_known = known_to.is_some_and(|known_to| *sequence <= known_to);
+                    lacking.get(&node).copied().or(is_known.then_some(Holding::Whole))
+                };
+                Ok((node, records.iter().zip(&rows).map(state).collect()))
+            };
+            others.into_iter().map(one).collect::<Result<Vec<(NodeId, Vec<Known>)>, LedgerError>>()
         };
-        futures::future::try_join_all(others.map(one)).await
-    }
-
-    /// Asks a member. One that does not answer is taken for one that is away.
-    async fn ask(
-        &self,
-        node: NodeId,
-        peer: &Peer,
-    ) -> Result<(NodeId, bool, Vec<Holding>), LedgerError> {
-        let answer = holders::there(peer, &self.hashes).await;
-        self.upkeep.membership.last_met.heard(node, &answer);
-        let states = match answer {
-            Ok(states) => states,
-            Err(error) => {
-                tracing::debug!(peer = %node.short(), %error, "a member does not say what it has");
-                return self.believed(node).await;
-            }
-        };
-        // What it does not hold at all, it finds by itself; of chunks that it lacks, it may not know.
-        let pairs = self.hashes.iter().zip(&states);
-        let lacking: Vec<RecordHash> = pairs
-            .filter(|(_, state)| **state == Holding::Incomplete)
-            .map(|(hash, _)| *hash)
-            .collect();
-        if self.manner != Manner::Dry && !lacking.is_empty() {
-            holders::tell(peer, &lacking).await;
-        }
-        Ok((node, true, states))
-    }
-
-    /// States at a member that cannot be asked: it is believed to have all that it is not known to
-    /// lack.
-    async fn believed(&self, node: NodeId) -> Result<(NodeId, bool, Vec<Holding>), LedgerError> {
-        let hashes = self.hashes.clone();
-        let believe = move |store: &Store| {
-            let lacks = |hash| Ok(under_replicated::without(store, hash)?.contains(&node));
-            let state = |lacks| if lacks { Holding::Absent } else { Holding::Whole };
-            hashes.iter().map(|hash| lacks(hash).map(state)).collect::<Result<_, LedgerError>>()
-        };
-        Ok((node, false, self.upkeep.core.disk.run(believe).await?))
+        core.disk.run(look).await
     }
 }
 

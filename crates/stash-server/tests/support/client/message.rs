@@ -9,25 +9,75 @@ use stash_crypto::{Address, ChunkRef};
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ask {
     Put {},
-    Get { address: ByteBuf },
-    Have { chunks: ByteBuf },
-    Evict { nonce: ByteBuf, groups: Vec<Together> },
-    Members { from: u64 },
-    Announce { entries: Vec<ByteBuf>, addresses: Vec<ByteBuf> },
-    Join { request: ByteBuf },
-    Log { log: ByteBuf, after: u64 },
-    Find { hashes: ByteBuf },
+    Get {
+        address: ByteBuf,
+    },
+    Have {
+        chunks: ByteBuf,
+    },
+    Evict {
+        nonce: ByteBuf,
+        groups: Vec<Together>,
+    },
+    Members {
+        from: u64,
+    },
+    Announce {
+        entries: Vec<ByteBuf>,
+        addresses: Vec<ByteBuf>,
+    },
+    Join {
+        request: ByteBuf,
+    },
+    Log {
+        log: ByteBuf,
+        after: u64,
+    },
+    Find {
+        hashes: ByteBuf,
+    },
     All {},
+    Turned {
+        run: u64,
+        after: u64,
+    },
     News {},
-    Lack { hashes: ByteBuf },
-    Holding { hashes: ByteBuf },
-    Prove { nonce: ByteBuf, chunks: ByteBuf },
-    Writers { node: ByteBuf, from: ByteBuf },
-    Cuts { list: ByteBuf, from: u64 },
-    Sums { prefixes: ByteBuf, length: u8 },
-    Ids { parts: ByteBuf, size: u8 },
-    Match { halves: ByteBuf },
-    Confirmed { confirmation: ByteBuf },
+    Lack {
+        hashes: ByteBuf,
+    },
+    Holding {
+        hashes: ByteBuf,
+    },
+    Prove {
+        nonce: ByteBuf,
+        chunks: ByteBuf,
+    },
+    Writers {
+        node: ByteBuf,
+        from: ByteBuf,
+    },
+    Cuts {
+        list: ByteBuf,
+        from: u64,
+    },
+    Sums {
+        prefixes: ByteBuf,
+        length: u8,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        which: Option<String>,
+    },
+    Ids {
+        parts: ByteBuf,
+        size: u8,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        which: Option<String>,
+    },
+    Match {
+        halves: ByteBuf,
+    },
+    Confirmed {
+        confirmation: ByteBuf,
+    },
 }
 
 /// B.4: chunks that the same records name.
@@ -68,6 +118,7 @@ pub(crate) enum Answer {
     Records { records: Vec<ByteBuf> },
     Log { known: bool, hashes: ByteBuf, log: ByteBuf, last: u64 },
     All { n: u64, sum: ByteBuf, log: u64 },
+    Turned { known: bool, records: ByteBuf, run: u64, last: u64, n: u64, sum: ByteBuf },
     Sums { sums: ByteBuf },
     Ids { ids: ByteBuf, parts: u64 },
     Hashes { hashes: ByteBuf },

@@ -12,7 +12,7 @@ pub(super) fn polite(ask: Ask) -> Answer {
         }
         Ask::Find { .. } => Answer::Records { records: vec![] },
         Ask::Writers { .. } => Answer::Writers { last: ByteBuf::new() },
-        Ask::Sums { prefixes, length } => {
+        Ask::Sums { prefixes, length, .. } => {
             let parts = if length == 0 { 1 } else { prefixes.len() };
             Answer::Sums { sums: ByteBuf::from(vec![0; parts * 256 * 8]) }
         }
@@ -24,6 +24,14 @@ pub(super) fn polite(ask: Ask) -> Answer {
         Ask::Cuts { .. } => Answer::Cuts { cuts: ByteBuf::new() },
         // As a member that holds nothing.
         Ask::All {} => Answer::All { n: 0, sum: ByteBuf::from(vec![0; 32]), log: 0 },
+        Ask::Turned { run, after } => Answer::Turned {
+            known: run == 1,
+            records: ByteBuf::new(),
+            run: 1,
+            last: if run == 1 { after } else { 0 },
+            n: 0,
+            sum: ByteBuf::from(vec![0; 32]),
+        },
         Ask::Have { chunks } => {
             Answer::Have { chunks: bit_string(&vec![false; chunks.len() / 32]) }
         }
