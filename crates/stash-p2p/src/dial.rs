@@ -4,96 +4,53 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::PublicKey;
 use crate::backoff::Backoff;
-use crate::budget::Holder;
 use crate::error::{CloseReason, DialError};
-use crate::establish::establish;
 use crate::established::Established;
-use crate::gate::{Purpose, Realm};
-use crate::handshake::Dial;
 use crate::inner::{Inner, Target};
-use crate::limits::MAX_ADDRESSES;
+use crate::knocks::Knocks;
 use crate::peer::PeerInner;
-use crate::preamble::{MSG2_LEN, Offer, VERSION};
+use crate::race::{Course, race};
 
 /// A peer that was up for less than this is dialled again with a pause.
 const STABLE: Duration = Duration::from_secs(5);
 
-/// Tries the addresses in turn until one answers as `remote`. `unanswered` is the number of such
-/// dials in a row, before this one, that had no answer.
+/// Dials a remote at all its places. `unanswered` is the number of such dials in a row, before this
+/// one, that had no answer.
 pub(crate) async fn dial(
     inner: &Arc<Inner>,
     remote: PublicKey,
     target: &Target,
+    knocks: &mut Knocks,
     unanswered: usize,
     announce: bool,
 ) -> Result<Arc<PeerInner>, DialError> {
     if remote == inner.public {
         return Err(DialError::SelfDial);
     }
-    let mut result = Err(DialError::NoAddress);
     let realm = target.realm(unanswered);
-    for addr in target.addresses.iter().take(MAX_ADDRESSES) {
-        let attempt = dial_addr(inner, remote, realm, *addr, None);
-        match attempt.await {
-            Ok(established) => {
-                let realm = Arc::clone(realm);
-                let label = realm.label;
-                return Ok(inner.register(established, label, Some(realm), announce));
-            }
-            Err(error) => result = Err(error),
-        }
-    }
-    result
+    let course = Course::new(inner, remote, realm, None);
+    let established = in_turn(inner, race(&course, &target.candidates, knocks)).await?;
+    knocks.answered(established.link.info.addr);
+    let (label, realm) = (realm.label, Some(Arc::clone(realm)));
+    Ok(inner.register(established, label, realm, announce))
 }
 
-/// Tries one address, within the handshake's deadline.
-async fn dial_addr(
+/// Dials when it is this dial's turn, until the endpoint stops.
+async fn in_turn(
     inner: &Inner,
-    remote: PublicKey,
-    realm: &Realm,
-    addr: SocketAddr,
-    token: Option<[u8; 32]>,
+    dial: impl Future<Output = Result<Established, DialError>>,
 ) -> Result<Established, DialError> {
     let _permit = inner.dials.acquire().await.map_err(|_| DialError::Refused)?;
-    let attempt = timeout(inner.limits.handshake, shake(inner, remote, realm, addr, token));
     tokio::select! {
         biased;
         () = inner.stop.cancelled() => Err(DialError::Refused),
-        attempt = attempt => attempt.unwrap_or(Err(DialError::TimedOut)),
+        dialled = dial => dialled,
     }
-}
-
-async fn shake(
-    inner: &Inner,
-    remote: PublicKey,
-    realm: &Realm,
-    addr: SocketAddr,
-    token: Option<[u8; 32]>,
-) -> Result<Established, DialError> {
-    let dialled = inner.environment.network.dial(addr).await;
-    let mut wire = dialled.map_err(|source| DialError::Unreachable { addr, source })?;
-    let purpose = if token.is_some() { Purpose::Bulk } else { Purpose::Control };
-    let place = inner.place(Holder::Peer(remote), purpose).ok_or(DialError::Refused)?;
-    // The gate makes it rise even if the clock does not.
-    let counter = inner.gate.next_counter(remote, inner.environment.micros()).await?;
-    let token = token.unwrap_or_default();
-    let offer = Offer { lowest: VERSION, highest: VERSION, purpose, counter, token };
-    let silence = |_| DialError::NoSuchIdentity { addr };
-    let started = Dial::start(&inner.secret, &remote, realm, &offer, inner.ephemeral());
-    // A key of low order cannot be anybody's.
-    let (preamble, dial) = started.map_err(|_| DialError::NoSuchIdentity { addr })?;
-    wire.write.write_all(preamble.as_slice()).await.map_err(silence)?;
-    let mut msg2 = [0; MSG2_LEN];
-    wire.read.read_exact(&mut msg2).await.map_err(silence)?;
-    let session = dial.finish(&msg2, inner.limits.rekey_after);
-    let session = session.map_err(|_| DialError::NoSuchIdentity { addr })?;
-    establish(inner, wire, session, (purpose, place), &[]).await.map_err(DialError::Closed)
 }
 
 /// Keeps one connection up until the endpoint stops or the target's sender is dropped.
@@ -105,6 +62,7 @@ pub(crate) async fn keep_loop(
 ) {
     let mut backoff = Backoff::new(inner.limits.backoff_min, inner.limits.backoff_max);
     let (mut unanswered, mut turned_away) = (0, false);
+    let mut knocks = Knocks::default();
     loop {
         let current = target.borrow_and_update().clone();
         let peer = match inner.peer(&(remote, current.realms[0].label)) {
@@ -114,7 +72,7 @@ pub(crate) async fn keep_loop(
                 let forgotten = async { while kept.changed().await.is_ok() {} };
                 tokio::select! {
                     biased;
-                    dialled = dial(&inner, remote, &current, unanswered, true) => dialled,
+                    dialled = dial(&inner, remote, &current, &mut knocks, unanswered, true) => dialled,
                     () = forgotten => return,
                 }
             }
@@ -180,7 +138,8 @@ impl Inner {
         };
         let (inner, peer) = (Arc::clone(self), Arc::clone(peer));
         self.tasks.spawn(async move {
-            match dial_addr(&inner, peer.remote, &realm, addr, Some(token)).await {
+            let course = Course::new(&inner, peer.remote, &realm, Some(token));
+            match in_turn(&inner, course.dial(addr)).await {
                 Ok(established) => inner.register_bulk(established, &peer),
                 Err(error) => {
                     tracing::debug!(peer = %peer.remote.short(), %error, "no bulk connection");

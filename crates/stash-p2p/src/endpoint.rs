@@ -8,12 +8,14 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout_at;
 
 use crate::accept::accept_loop;
+use crate::candidate::Candidate;
 use crate::dial::{dial, keep_loop};
 use crate::environment::Environment;
 use crate::error::{BindError, CloseReason, DialError};
 use crate::events::Events;
 use crate::gate::{Gate, Realm};
 use crate::inner::{Inner, Keep, Target};
+use crate::knocks::Knocks;
 use crate::limits::{
     Bandwidth, Limits, MAX_ADDRESSES, MAX_BULK, MAX_MESSAGE, MIN_CONNECTION_WINDOW,
     MIN_STREAM_WINDOW, Subnet,
@@ -99,26 +101,33 @@ impl Endpoint {
 
     /// Keeps a connection to `remote` up: dials, with jittered pauses after failures, and dials
     /// again when it is lost. Called again, it replaces addresses and realm (a connection under
-    /// the same realm stays). At most 16 addresses are used.
-    pub fn keep(&self, remote: PublicKey, addresses: Vec<SocketAddr>, realm: Realm) {
-        self.keep_under_any(remote, addresses, vec![realm]);
+    /// the same realm stays). At most 16 places, and as many addresses, are used: those that are near first
+    /// ([`Gate::is_near`]), then the others in their order, a quarter of a second apart. The first
+    /// handshake that succeeds wins.
+    pub fn keep<C: Into<Candidate>>(
+        &self,
+        remote: PublicKey,
+        places: impl IntoIterator<Item = C>,
+        realm: Realm,
+    ) {
+        self.keep_under_any(remote, places, vec![realm]);
     }
 
     /// As [`keep`](Self::keep), for a peer that may not know the first of these realms yet. As long
     /// as no dial is answered, every other one is under one of the other realms, in turn. All have
     /// one label. Does nothing without a realm.
-    pub fn keep_under_any(
+    pub fn keep_under_any<C: Into<Candidate>>(
         &self,
         remote: PublicKey,
-        mut addresses: Vec<SocketAddr>,
+        places: impl IntoIterator<Item = C>,
         realms: Vec<Realm>,
     ) {
-        addresses.truncate(MAX_ADDRESSES);
+        let candidates = places.into_iter().take(MAX_ADDRESSES).map(Into::into).collect();
         let inner = &self.0.0;
         if remote == inner.public || inner.stop.is_cancelled() || realms.is_empty() {
             return;
         }
-        let target = Target { addresses, realms: realms.into_iter().map(Arc::new).collect() };
+        let target = Target { candidates, realms: realms.into_iter().map(Arc::new).collect() };
         let mut table = inner.table();
         if let Some(keep) = table.keeps.get(&remote) {
             keep.target.send_replace(target);
@@ -148,20 +157,22 @@ impl Endpoint {
         self.0.0.peers().into_iter().map(Peer).collect()
     }
 
-    /// Dials without keeping, and without an event on this side. If both sides dialled at once the
+    /// Dials without keeping, at places as [`keep`](Self::keep) takes them, and without an event on this side. If both sides dialled at once the
     /// peer that is already there may be returned.
     ///
     /// # Errors
     /// See [`DialError`].
-    pub async fn dial_once(
+    pub async fn dial_once<C: Into<Candidate>>(
         &self,
-        addresses: Vec<SocketAddr>,
+        places: impl IntoIterator<Item = C>,
         remote: PublicKey,
         realm: Realm,
         deadline: Duration,
     ) -> Result<Peer, DialError> {
-        let target = Target { addresses, realms: vec![Arc::new(realm)] };
-        let dial = Box::pin(dial(&self.0.0, remote, &target, 0, false));
+        let candidates = places.into_iter().take(MAX_ADDRESSES).map(Into::into).collect();
+        let target = Target { candidates, realms: vec![Arc::new(realm)] };
+        let mut knocks = Knocks::default();
+        let dial = Box::pin(dial(&self.0.0, remote, &target, &mut knocks, 0, false));
         let peer = tokio::time::timeout(deadline, dial).await;
         peer.unwrap_or(Err(DialError::TimedOut)).map(Peer)
     }

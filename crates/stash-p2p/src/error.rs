@@ -123,6 +123,14 @@ pub enum DialError {
         /// The last address tried.
         addr: SocketAddr,
     },
+    /// A name leads nowhere, or could not be looked up. The network, or whoever named it.
+    #[error("{name} cannot be looked up: {source}")]
+    NoSuchName {
+        /// The name, with its port.
+        name: String,
+        /// The system's error.
+        source: io::Error,
+    },
     /// The deadline passed.
     #[error("no answer in time")]
     TimedOut,

@@ -136,6 +136,18 @@ pub trait Gate: Send + Sync + 'static {
         now_micros: u64,
     ) -> BoxFuture<'_, Result<u64, GateError>>;
 
+    /// True if a place may be dialled that the user of this node did not name
+    /// ([`Source::Given`](crate::Source::Given)). It is asked for each address that a name leads to.
+    fn may_dial(&self, _addr: &SocketAddr) -> bool {
+        true
+    }
+
+    /// True if an address is in a network that this machine is attached to: such a one is dialled
+    /// before others.
+    fn is_near(&self, _addr: &SocketAddr) -> bool {
+        false
+    }
+
     /// The application's part of the hello to `remote`: opaque here, at most
     /// [`MAX_HELLO_APP`](crate::MAX_HELLO_APP) bytes (more is cut to nothing).
     fn hello(&self, remote: &PublicKey) -> Bytes;

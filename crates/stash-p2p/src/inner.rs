@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::backlog::SendBudget;
 use crate::budget::{Budget, Holder, Place};
+use crate::candidate::Candidate;
 use crate::environment::Environment;
 use crate::error::CloseReason;
 use crate::established::Established;
@@ -96,10 +97,10 @@ pub(crate) struct Keep {
     pub(crate) now: Arc<Notify>,
 }
 
-/// The address and realms of a peer to dial.
+/// The places and realms of a peer to dial.
 #[derive(Clone)]
 pub(crate) struct Target {
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) candidates: Vec<Candidate>,
     /// At least one; all have one label.
     pub(crate) realms: Vec<Arc<Realm>>,
 }

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// The two halves of a byte stream, and who is at the other end.
 pub struct Wire {
@@ -37,6 +37,19 @@ pub trait Network: Send + Sync + 'static {
 
     /// Connects. May wait for long: the caller sets the deadline.
     fn dial(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Wire>>;
+
+    /// Looks a host name up. May wait for long: the caller sets the deadline. A network without names
+    /// finds none.
+    ///
+    /// # Errors
+    /// The system's error; the name leads nowhere, or nobody could be asked.
+    fn look_up<'a>(
+        &'a self,
+        _host: &'a str,
+        _port: u16,
+    ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(std::future::ready(Err(io::ErrorKind::Unsupported.into())))
+    }
 }
 
 /// A listening end.
@@ -54,6 +67,10 @@ pub trait Listen: Send + Sync {
 /// TCP with the settings that the protocol wants: no delay, a short queue of unsent bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TcpNetwork;
+
+/// Names looked up at once, in the whole process: each holds a thread until the system's resolver has
+/// given up, which may be long after nobody waits for it.
+static LOOK_UPS: Semaphore = Semaphore::const_new(8);
 
 /// Connections not yet accepted, as in `listen(2)`.
 const BACKLOG: i32 = 1024;
@@ -76,6 +93,23 @@ impl Network for TcpNetwork {
 
     fn dial(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Wire>> {
         Box::pin(async move { tcp_wire(TcpStream::connect(addr).await?, addr) })
+    }
+
+    fn look_up<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move {
+            let place = LOOK_UPS.acquire().await.map_err(io::Error::other)?;
+            let host = host.to_owned();
+            // The system's resolver cannot be interrupted, so the place is held until it is done.
+            let work = move || {
+                let _place = place;
+                (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
+            };
+            tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+        })
     }
 }
 

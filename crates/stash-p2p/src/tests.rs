@@ -10,6 +10,7 @@ mod net_suite;
 mod node;
 mod pair;
 mod pair_facts;
+mod racing;
 mod raw;
 mod speech;
 mod strangers;

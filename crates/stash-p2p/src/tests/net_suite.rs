@@ -195,7 +195,10 @@ async fn a_dial_to_another_identity_fails_by_name_and_changes_nothing() {
         // Fault case 7.
         let error = dial(high.key, realm()).await.unwrap_err();
         assert!(matches!(error, DialError::SelfDial), "{error}");
-        let none = high.endpoint.dial_once(vec![], low.key, realm(), Duration::from_secs(1)).await;
+        let none = high
+            .endpoint
+            .dial_once(Vec::<std::net::SocketAddr>::new(), low.key, realm(), Duration::from_secs(1))
+            .await;
         assert!(matches!(none, Err(DialError::NoAddress)));
         assert!(low.endpoint.peers().is_empty() && high.endpoint.peers().is_empty());
     })

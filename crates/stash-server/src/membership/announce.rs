@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_bytes::ByteBuf;
 use stash_crypto::NodeId;
 use stash_crypto::member::SignedAddresses;
+use stash_p2p::{Candidate, Source, Way};
 use stash_store::Store;
 
 use crate::door::public;
@@ -30,7 +31,9 @@ pub(crate) fn dial_members(membership: &Membership) {
         if addresses.is_empty() {
             membership.core.endpoint.forget(&remote);
         } else {
-            membership.core.endpoint.keep_under_any(remote, addresses, realms.clone());
+            let told = |addr| Candidate::new(Way::Address(addr), Source::Told);
+            let places = addresses.into_iter().map(told);
+            membership.core.endpoint.keep_under_any(remote, places, realms.clone());
         }
     }
 }
