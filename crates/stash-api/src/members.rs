@@ -39,8 +39,14 @@ pub struct Peer {
     pub this: bool,
     /// True if there is a connection to it.
     pub connected: bool,
-    /// Addresses at which it can be dialled, as it says.
-    pub addresses: Vec<SocketAddr>,
+    /// Places at which it can be dialled, as it says: addresses, or names, each with a port.
+    pub addresses: Vec<String>,
+    /// Places at which it is dialled because the user of the node said so.
+    #[serde(default)]
+    pub given: Vec<String>,
+    /// The connection to it; null without one.
+    #[serde(default)]
+    pub path: Option<PeerPath>,
     /// Time of the last challenge by the node; null before the first one.
     pub challenged: Option<String>,
     /// Chunks and records that it has shown since the node started.
@@ -55,6 +61,17 @@ pub struct Peer {
     /// Its room, by its own word; null if it has not said so since the node started.
     #[serde(default)]
     pub room: Option<PeerRoom>,
+}
+
+/// The connection to a member.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PeerPath {
+    /// The other end.
+    pub address: SocketAddr,
+    /// `lan` for an address of a local network, `direct` for one of the internet.
+    pub kind: String,
+    /// True if the node dialled: then the member can be reached at the address.
+    pub dialled: bool,
 }
 
 /// The room that a member has.
@@ -113,6 +130,32 @@ pub struct PeerRole {
 impl Call for PeerRole {
     const ROUTE: &'static str = "/v1/peers/role";
     type Answer = PeerChanged;
+}
+
+/// `POST /v1/peers/address`: sets where the node dials a member, beside the places that the member names.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerAddress {
+    /// As in [`PeerRemove`].
+    pub peer: String,
+    /// The places, at most 8, each as `HOST:PORT`; none to take back what was said before.
+    pub addresses: Vec<String>,
+}
+
+impl Call for PeerAddress {
+    const ROUTE: &'static str = "/v1/peers/address";
+    type Answer = PeerAddressed;
+}
+
+/// Where a member is dialled now, beside the places that it names.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PeerAddressed {
+    /// Its id.
+    pub node_id: String,
+    /// Its display name; null if it has none, and on a keeper.
+    pub name: Option<String>,
+    /// The places.
+    pub given: Vec<String>,
 }
 
 /// A member was changed.
@@ -193,4 +236,8 @@ pub struct JoinDone {
     pub node_id: String,
     /// Its role in it.
     pub role: String,
+    /// The node id of the member whose addresses the node took from the ticket, as it belonged to the
+    /// stash already; null if it joined.
+    #[serde(default)]
+    pub addresses_of: Option<String>,
 }

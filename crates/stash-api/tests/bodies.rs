@@ -10,7 +10,8 @@ use stash_api::files::{
     EvictDone, EvictRequest, Find, GetRequest, Listing, PutDone, PutRequest, RmRequest, Sum, Where,
 };
 use stash_api::members::{
-    InviteDone, InviteRequest, JoinDone, JoinRequest, PeerChanged, PeerRemove, PeerRole, Peers,
+    InviteDone, InviteRequest, JoinDone, JoinRequest, PeerAddress, PeerAddressed, PeerChanged,
+    PeerRemove, PeerRole, Peers,
 };
 use stash_api::node::{Ready, Recovery, Status, Version};
 use stash_api::repair::{RepairDone, RepairRequest};
@@ -161,13 +162,16 @@ fn answers_about_versions_have_their_documented_fields_and_no_others() {
 fn answers_about_members_have_their_documented_fields_and_no_others() {
     let room = json!({"used": 1, "limit": null, "full": true, "lacks": 2});
     is_kept::<Peers>(&json!({"peers": [{"node_id": "00", "name": "laptop", "role": "owner",
-        "this": true, "connected": true, "addresses": ["192.0.2.7:7979"], "challenged": AT,
+        "this": true, "connected": true, "addresses": ["192.0.2.7:7979", "a.b:1"], "given": ["a.b:1"],
+        "path": {"address": "192.0.2.7:7979", "kind": "direct", "dialled": true}, "challenged": AT,
         "shown": 1, "failed": 0, "in_doubt_since": null, "lapsed": false, "room": room}],
         "removed": [{"node_id": "01", "name": null, "role": "reader"}]}));
     is_kept::<PeerChanged>(&json!({"node_id": "00", "name": null, "role": null, "epoch": 1,
         "asked": 2, "silent": ["01"], "open_tickets": [ticket()]}));
     is_kept::<InviteDone>(&json!({"ticket": "stashticket1", "role": "keeper", "expires": AT}));
-    is_kept::<JoinDone>(&json!({"stash_id": "00", "node_id": "01", "role": "keeper"}));
+    is_kept::<JoinDone>(&json!({"stash_id": "00", "node_id": "01", "role": "keeper",
+        "addresses_of": null}));
+    is_kept::<PeerAddressed>(&json!({"node_id": "00", "name": null, "given": ["a.b:1"]}));
     is_kept::<Recovery>(&json!({"recovery": "stash recov ery1q"}));
     is_kept::<Tickets>(&json!({"tickets": [ticket()]}));
     is_kept::<TicketRevoked>(&json!({"id": "00", "role": "owner"}));
@@ -260,6 +264,8 @@ fn a_request_is_refused_with_an_unknown_field_or_without_a_required_one() {
     is_strict::<InviteRequest>(&invite, &["role", "expires_seconds"]);
     is_strict::<JoinRequest>(&json!({"ticket": "t", "name": "n"}), &["ticket"]);
     is_strict::<PeerRemove>(&json!({"peer": "nas", "alone": true}), &["peer"]);
+    let address = json!({"peer": "nas", "addresses": ["a.b:1"]});
+    is_strict::<PeerAddress>(&address, &["peer", "addresses"]);
     let role = json!({"peer": "nas", "role": "reader", "alone": true});
     is_strict::<PeerRole>(&role, &["peer", "role"]);
     is_strict::<TicketRevoke>(&json!({"id": "00112233"}), &["id"]);

@@ -25,6 +25,11 @@ impl<'a> Reader<'a> {
         self.at == self.bytes.len()
     }
 
+    /// The next byte, which is not consumed.
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
     pub(crate) fn rest(&mut self) -> &'a [u8] {
         let rest = &self.bytes[self.at..];
         self.at = self.bytes.len();

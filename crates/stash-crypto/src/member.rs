@@ -12,10 +12,13 @@ pub(crate) mod grant;
 pub(crate) mod identity;
 pub(crate) mod label;
 pub(crate) mod log;
+pub(crate) mod place;
 pub(crate) mod statement;
 
 pub use crate::ids::CutsHash;
-pub use addresses::{AddressesError, MAX_ADDRESSES, SignedAddresses};
+pub use addresses::{
+    AddressKind, AddressesError, Announced, MAX_ADDRESSES, MAX_SEQUENCE, SignedAddresses,
+};
 pub use change::{
     Cut, EntryError, EpochWrap, MAX_CUTS, MAX_EPOCH_WRAP, MAX_LISTED, MAX_WRAPS, MemberChange,
     WrapKind,
@@ -28,4 +31,5 @@ pub use grant::{GrantError, KeyGrant, MAX_EPOCHS};
 pub use identity::{Identity, Role, RoleError};
 pub use label::{LabelError, LabelKeys, MAX_DISPLAY_NAME, OpenLabelError, label_epoch};
 pub use log::{Barred, Member, MemberError, MemberLog, Misnamed, Removal};
+pub use place::{HostName, Place, PlaceError, places_that_fit};
 pub use statement::{Figures, RecordSum, STATEMENT, Statement, StatementError};

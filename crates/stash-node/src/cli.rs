@@ -1,6 +1,5 @@
 //! The command line: what may be typed.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -139,11 +138,11 @@ pub(crate) struct Up {
     #[arg(long, hide = true, conflicts_with = "detach")]
     pub(crate) detached: bool,
     /// Listen for peers here, may be repeated [env: STASH_LISTEN, separated by commas]
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    pub(crate) listen: Vec<SocketAddr>,
+    #[arg(long, value_name = "ADDR", value_parser = place)]
+    pub(crate) listen: Vec<Place>,
     /// Tell peers to reach this node here, may be repeated [env: STASH_ADVERTISE]
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    pub(crate) advertise: Vec<SocketAddr>,
+    #[arg(long, value_name = "ADDR", value_parser = place)]
+    pub(crate) advertise: Vec<Place>,
     /// The name that other members see, set at the first run [env: STASH_NAME]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
@@ -360,6 +359,22 @@ pub(crate) enum PeerCommand {
         #[arg(long)]
         alone: bool,
     },
+    /// Say where a member is to be dialled, beside the places that it names itself
+    #[command(
+        long_about = "Say where a member is to be dialled, beside the places that it names itself: \
+for a member that has moved while nobody could be told. Names are looked up at each dial. It holds on this \
+node, until something else is said."
+    )]
+    Address {
+        /// Its name, or the beginning of its id as `stash peers` shows it
+        name: String,
+        /// Places, at most 8, as in nas.example.org:7979 or 203.0.113.7
+        #[arg(value_name = "HOST:PORT", required_unless_present = "none", value_parser = place, num_args = 1..=8)]
+        places: Vec<Place>,
+        /// Take back what was said before
+        #[arg(long, conflicts_with = "places")]
+        none: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -408,9 +423,9 @@ pub(crate) struct Completions {
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// An address, with its port or without.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse::<Place>().map(|place| place.0)
+/// A place, with its port or without.
+fn place(text: &str) -> Result<Place, String> {
+    text.parse()
 }
 
 /// The longest life of a ticket.

@@ -19,9 +19,9 @@ use crate::cli::{Global, Up};
 use crate::error::{Class, Problem};
 use crate::paths::{self, Environment};
 use crate::typed::quoted;
-use crate::units::PORT;
+use crate::units::{PORT, Place};
 use file::{File, read_file};
-use lookup::{Lookup, absolute, addresses, boolean, many, optional, or, or_default, places, text};
+use lookup::{Lookup, absolute, addresses, boolean, many, optional, or, or_default, text};
 
 pub(crate) use edit::edit;
 pub(crate) use keys::{KEYS, is_taken_anew, matters_later, unknown_variables};
@@ -41,9 +41,9 @@ pub(crate) struct Settings {
     /// The socket of the local API.
     pub(crate) socket: Setting<PathBuf>,
     /// Where peers are awaited.
-    pub(crate) listen: Setting<Vec<SocketAddr>>,
+    pub(crate) listen: Setting<Vec<Place>>,
     /// Where peers are told to come; empty: found out from `listen`.
-    pub(crate) advertise: Setting<Vec<SocketAddr>>,
+    pub(crate) advertise: Setting<Vec<Place>>,
     /// The name that other members see.
     pub(crate) name: Setting<String>,
     /// The filter of the log.
@@ -195,9 +195,9 @@ impl Lookup<'_> {
         let socket = path("STASH_SOCKET", &global.socket, |f| f.socket.clone())?;
         let socket = or_default(socket, || Ok(paths::socket(self.env, &data_dir.value, named)))?;
         let listen =
-            self.find("STASH_LISTEN", many(&up.listen), addresses, |f| places(&f.listen))?;
+            self.find("STASH_LISTEN", many(&up.listen), addresses, |f| f.listen.clone())?;
         let advertise =
-            self.find("STASH_ADVERTISE", many(&up.advertise), addresses, |f| places(&f.advertise))?;
+            self.find("STASH_ADVERTISE", many(&up.advertise), addresses, |f| f.advertise.clone())?;
         let name = self.find("STASH_NAME", up.name.clone(), text, |f| f.name.clone())?;
         let log = self.find("STASH_LOG", None, text, |f| f.log.clone())?;
         let passphrase = path("STASH_PASSPHRASE_FILE", &None, |f| f.passphrase_file.clone())?;
@@ -205,7 +205,7 @@ impl Lookup<'_> {
         Ok(Settings {
             data_dir,
             socket,
-            listen: or(listen, vec![SocketAddr::from(([0, 0, 0, 0], PORT))]),
+            listen: or(listen, vec![Place(SocketAddr::from(([0, 0, 0, 0], PORT)).into())]),
             advertise: or(advertise, Vec::new()),
             name: check_name(or_default(name, || Ok(host_name()))?)?,
             log: optional(log),
@@ -260,7 +260,7 @@ pub(crate) const TEMPLATE: &str = r#"# stash configuration; a flag or an STASH_*
 # data_dir = "/path/to/stash"
 # socket = "/run/user/1000/stash/stash.sock"
 # listen = ["0.0.0.0:7979"]
-# advertise = ["203.0.113.7:7979"]
+# advertise = ["home.example.org:7979"]
 # name = "laptop"
 # log = "info"
 # passphrase_file = "/path/to/file"

@@ -115,7 +115,7 @@ fn an_unknown_key_is_an_error_that_names_file_line_and_key() {
 
 #[test]
 fn a_value_of_the_wrong_kind_is_an_error_that_names_file_line_and_key() {
-    let problem = Case::new().system("\n\nlisten = [\"here\"]\n").load().unwrap_err();
+    let problem = Case::new().system("\n\nlisten = [\"he re\"]\n").load().unwrap_err();
     for part in ["system.toml", "line 3", "listen"] {
         assert!(problem.message.contains(part), "{part:?} is not in {}", problem.message);
     }
@@ -123,10 +123,10 @@ fn a_value_of_the_wrong_kind_is_an_error_that_names_file_line_and_key() {
 
 #[test]
 fn a_bad_address_in_the_environment_names_the_variable() {
-    let problem = Case::new().env("STASH_LISTEN", "127.0.0.1:1,here").load().unwrap_err();
+    let problem = Case::new().env("STASH_LISTEN", "127.0.0.1:1,he re").load().unwrap_err();
     assert_eq!(problem.code, Class::Usage);
     assert!(problem.message.contains("STASH_LISTEN"), "{}", problem.message);
-    assert!(problem.message.contains("here"), "{}", problem.message);
+    assert!(problem.message.contains("he re"), "{}", problem.message);
 }
 
 #[test]

@@ -4,7 +4,6 @@
 //! `500.0 GiB` where `500 GiB` was meant exactly; `humantime` takes `1.5h` and writes `24h` as `1day`.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -22,10 +21,11 @@ pub(crate) struct Size(pub(crate) u64);
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Span(pub(crate) Duration);
 
-/// An address of this node, written as `192.0.2.7:7979`, or without the port, which is 7979 then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A place of a node, written as `192.0.2.7:7979` or `nas.example.org:7979`, or without the port, which is 7979
+/// then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(crate) struct Place(pub(crate) SocketAddr);
+pub(crate) struct Place(pub(crate) stash_vault::Place);
 
 /// A share in percent, 0 to 100, written as `2 %` or `2%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -109,9 +109,11 @@ impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bare = || text.parse().map(|address: IpAddr| SocketAddr::new(address, PORT));
-        let place = text.parse().or_else(|_| bare());
-        place.map(Self).map_err(|_| format!("{text:?} is not ADDRESS:PORT, as in 192.0.2.7:{PORT}"))
+        stash_vault::Place::parse(text, PORT).map(Self).map_err(|why| {
+            format!(
+                "{text:?} is not HOST:PORT, as in 192.0.2.7:{PORT} or nas.example.org:{PORT}: {why}"
+            )
+        })
     }
 }
 
@@ -296,10 +298,12 @@ mod tests {
             ("192.0.2.7:1", "192.0.2.7:1"),
             ("::", "[::]:7979"),
             ("[2001:db8::1]:80", "[2001:db8::1]:80"),
+            ("nas", "nas:7979"),
+            ("Nas.example.org:80", "nas.example.org:80"),
         ] {
             assert_eq!(text.parse::<Place>().unwrap().to_string(), written);
         }
-        for bad in ["", "here", "nas.example.org:7979", "1.2.3.4:", "1.2.3.4:99999"] {
+        for bad in ["", "he re", "nas.example.org:", "1.2.3.4:", "1.2.3.4:99999", "1.2.3.400"] {
             assert!(bad.parse::<Place>().is_err(), "{bad:?}");
         }
     }

@@ -155,7 +155,8 @@ fn every_json_document_has_the_documented_fields() {
     let peer = &node.json(&["peers"])["peers"][0];
     assert_eq!(
         fields(peer).join(" "),
-        "addresses challenged connected failed in_doubt_since lapsed name node_id role room shown this"
+        "addresses challenged connected failed given in_doubt_since lapsed name node_id path role room shown \
+         this"
     );
     let status = "alarms away bytes chunks confirmed connected damaged files full gc incomplete label listen members \
                   missing_copies name node_id peers quarantined read_only records recovery_text refused repair role safety scrub \

@@ -188,3 +188,73 @@ fn only_the_founding_node_changes_members_and_says_whom_it_means() {
     until("it is open again", || code(&attic.run(&["ls"])) != 5);
     attic.fails(9, "refused", &["ls"]);
 }
+
+/// Both nodes at new addresses that neither could tell the other.
+fn both_moved(founder: Node, other: Node) -> (Node, Node) {
+    let ((founder, _), (other, _)) = (founder.stop(), other.stop());
+    let nodes = (Node::start_in(founder, |_| {}), Node::start_in(other, |_| {}));
+    assert!(!connected(&nodes.0, "attic"));
+    nodes
+}
+
+fn port(node: &Node) -> u16 {
+    listen(node).parse::<SocketAddr>().unwrap().port()
+}
+
+#[test]
+fn members_that_both_moved_meet_again_where_a_user_says() {
+    let founder = Node::start();
+    let attic = member(&founder, "keeper", "attic");
+    let (founder, attic) = both_moved(founder, attic);
+    let place = format!("LocalHost:{}", port(&attic));
+    let said = founder.json(&["peer", "address", "attic", &place]);
+    assert_eq!(said["given"], serde_json::json!([place.to_lowercase()]));
+    until("it is connected", || connected(&founder, "attic"));
+    let shown = peer(&founder, "attic").unwrap();
+    assert_eq!(shown["path"]["kind"], "lan");
+    assert_eq!(shown["path"]["dialled"], true);
+    let line = format!("connected, lan at {}", shown["path"]["address"].as_str().unwrap());
+    assert!(founder.ok(&["peers"]).contains(&line), "{line}");
+    assert!(attic.ok(&["peers"]).contains("connected, lan from "));
+
+    founder.ok(&["peer", "address", "attic", "--none"]);
+    assert_eq!(peer(&founder, "attic").unwrap()["given"], serde_json::json!([]));
+    // It has answered there: that is remembered, by both after a start of one of them.
+    let (home, _) = founder.stop();
+    let founder = Node::start_in(home, |_| {});
+    until("it is found again", || connected(&founder, "attic"));
+    founder.fails(2, "usage", &["peer", "address", "attic", "nas.example.org:"]);
+    founder.fails(4, "not_found", &["peer", "address", "nobody", "nas.example.org"]);
+}
+
+#[test]
+fn a_ticket_of_the_own_stash_brings_addresses_and_stays_good() {
+    let founder = Node::start();
+    let attic = member(&founder, "keeper", "attic");
+    let there = port(&founder);
+    let ((founder, _), (attic, _)) = (founder.stop(), attic.stop());
+    let attic = Node::start_in(attic, |_| {});
+    let name = format!("localhost:{there}");
+    let founder = Node::start_in(founder, |command| {
+        command.args(["--listen", &format!("127.0.0.1:{there}"), "--advertise", &name]);
+    });
+    let ticket = founder.ok(&["invite", "--role", "keeper", "--alone"]);
+    let took = attic.json(&["join", ticket.trim()]);
+    let id = founder.json(&["key", "show"])["node_id"].clone();
+    assert_eq!(took["addresses_of"], id);
+    until("it is connected", || connected(&founder, "attic"));
+    let given: Vec<_> = attic.json(&["peers"])["peers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|peer| peer["given"].clone())
+        .collect();
+    assert!(given.contains(&serde_json::json!([name])), "{given:?}");
+    let (home, _) = attic.stop();
+    let mut offline = crate::common::stash(home.path(), &home.path().join("data"));
+    let refused = offline.args(["join", ticket.trim()]).output().unwrap();
+    assert_eq!(code(&refused), 9, "what it has is not replaced: {}", stderr(&refused));
+    let tickets = founder.json(&["tickets"])["tickets"].clone();
+    let open = tickets.as_array().unwrap().iter().filter(|ticket| ticket["state"] == "open");
+    assert_eq!(open.count(), 1, "{tickets}");
+}

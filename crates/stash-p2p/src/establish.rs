@@ -1,6 +1,8 @@
 //! From a finished handshake to a confirmed connection: the hellos are exchanged here, and until
 //! the remote's hello has opened nobody else knows of the connection.
 
+use std::net::SocketAddr;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -35,7 +37,7 @@ pub(crate) async fn establish(
     let Wire { mut read, mut write, remote: addr } = wire;
     let Session { mut sealer, opener, remote, hash, initiator } = session;
     let start = Instant::now();
-    let hello = our_hello(inner, &remote, &place);
+    let hello = our_hello(inner, &remote, addr, &place);
     let mut mux = Mux::new(config(inner, initiator, purpose, hello, place));
     let mut segments = Vec::new();
     mux.poll_transmit(start.elapsed(), &mut segments, Room::of(1));
@@ -78,9 +80,9 @@ pub(crate) async fn turn_away(wire: Wire, session: Session, msg2: &[u8]) {
     let _best_effort = tokio::time::timeout(LAST_WORD, say).await;
 }
 
-fn our_hello(inner: &Inner, remote: &PublicKey, place: &Place) -> Hello {
+fn our_hello(inner: &Inner, remote: &PublicKey, seen: SocketAddr, place: &Place) -> Hello {
     let guest = place.is_guest();
-    let app = if guest { bytes::Bytes::new() } else { inner.gate.hello(remote) };
+    let app = if guest { bytes::Bytes::new() } else { inner.gate.hello(remote, seen) };
     let streams = inner.limits.streams;
     Hello {
         run: inner.run,

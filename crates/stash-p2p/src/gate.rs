@@ -148,7 +148,7 @@ pub trait Gate: Send + Sync + 'static {
         false
     }
 
-    /// The application's part of the hello to `remote`: opaque here, at most
+    /// The application's part of the hello to `remote`, which is seen at an address: opaque here, at most
     /// [`MAX_HELLO_APP`](crate::MAX_HELLO_APP) bytes (more is cut to nothing).
-    fn hello(&self, remote: &PublicKey) -> Bytes;
+    fn hello(&self, remote: &PublicKey, seen: SocketAddr) -> Bytes;
 }

@@ -116,7 +116,7 @@ pub use limits::{
     Rate, RateTooLow, Subnet,
 };
 pub use memory_gate::MemoryGate;
-pub use net::{Listen, MemoryNetwork, Network, TcpNetwork, Wire};
+pub use net::{Attached, Listen, MemoryNetwork, Network, TcpNetwork, Wire};
 pub use peer::{Peer, PeerStats};
 pub use rate::Bucket;
 pub use replay::ReplayWindow;

@@ -1,6 +1,7 @@
 //! A gate for examples, tests and programs without a disk.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -111,7 +112,7 @@ impl Gate for MemoryGate {
         async move { Ok(next) }.boxed()
     }
 
-    fn hello(&self, _remote: &PublicKey) -> Bytes {
+    fn hello(&self, _remote: &PublicKey, _seen: SocketAddr) -> Bytes {
         self.lock().hello.clone()
     }
 }

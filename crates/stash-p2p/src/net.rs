@@ -38,6 +38,14 @@ pub trait Network: Send + Sync + 'static {
     /// Connects. May wait for long: the caller sets the deadline.
     fn dial(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Wire>>;
 
+    /// The addresses of this machine, each with the network that it is in. A network that cannot tell has none.
+    ///
+    /// # Errors
+    /// The system's error.
+    fn interfaces(&self) -> io::Result<Vec<Attached>> {
+        Ok(Vec::new())
+    }
+
     /// Looks a host name up. May wait for long: the caller sets the deadline. A network without names
     /// finds none.
     ///
@@ -49,6 +57,33 @@ pub trait Network: Send + Sync + 'static {
         _port: u16,
     ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         Box::pin(std::future::ready(Err(io::ErrorKind::Unsupported.into())))
+    }
+}
+
+/// An address of this machine, and the network in which others are reached without a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attached {
+    /// The address.
+    pub ip: IpAddr,
+    /// Bits that all addresses of the network have in common.
+    pub prefix: u8,
+}
+
+impl Attached {
+    /// True if an address is in the network.
+    #[must_use]
+    pub fn contains(&self, ip: &IpAddr) -> bool {
+        let same = |one: u128, other: u128, bits: u32| {
+            let shift = bits.saturating_sub(u32::from(self.prefix));
+            one.checked_shr(shift) == other.checked_shr(shift)
+        };
+        match (self.ip.to_canonical(), ip.to_canonical()) {
+            (IpAddr::V4(one), IpAddr::V4(other)) => {
+                same(u128::from(one.to_bits()), u128::from(other.to_bits()), 32)
+            }
+            (IpAddr::V6(one), IpAddr::V6(other)) => same(one.to_bits(), other.to_bits(), 128),
+            _ => false,
+        }
     }
 }
 
@@ -93,6 +128,15 @@ impl Network for TcpNetwork {
 
     fn dial(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Wire>> {
         Box::pin(async move { tcp_wire(TcpStream::connect(addr).await?, addr) })
+    }
+
+    fn interfaces(&self) -> io::Result<Vec<Attached>> {
+        let all = if_addrs::get_if_addrs()?.into_iter().filter(|one| one.is_oper_up());
+        let attached = |one: if_addrs::Interface| match one.addr {
+            if_addrs::IfAddr::V4(v4) => Attached { ip: v4.ip.into(), prefix: v4.prefixlen },
+            if_addrs::IfAddr::V6(v6) => Attached { ip: v6.ip.into(), prefix: v6.prefixlen },
+        };
+        Ok(all.map(attached).collect())
     }
 
     fn look_up<'a>(
@@ -220,4 +264,30 @@ impl Listen for MemoryListener {
 fn memory_wire(stream: DuplexStream, remote: SocketAddr) -> Wire {
     let (read, write) = tokio::io::split(stream);
     Wire { read: Box::new(read), write: Box::new(write), remote }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_in_the_network_of_an_interface_or_not() {
+        let attached = |ip: &str, prefix| Attached { ip: ip.parse().unwrap(), prefix };
+        let holds = |one: Attached, ip: &str| one.contains(&ip.parse().unwrap());
+        let home = attached("192.168.1.20", 24);
+        assert!(holds(home, "192.168.1.1") && holds(home, "::ffff:192.168.1.7"));
+        assert!(!holds(home, "192.168.2.20") && !holds(home, "fe80::1"));
+        let v6 = attached("2001:db8:1:2::5", 64);
+        assert!(holds(v6, "2001:db8:1:2:ffff::1") && !holds(v6, "2001:db8:1:3::5"));
+        let point = attached("100.64.0.9", 32);
+        assert!(holds(point, "100.64.0.9") && !holds(point, "100.64.0.8"));
+        assert!(holds(attached("10.0.0.1", 0), "203.0.113.7"), "all have no bit in common");
+        assert!(holds(attached("::1", 0), "2001:db8::1"));
+    }
+
+    #[test]
+    fn this_machine_has_a_loopback_address() {
+        let all = TcpNetwork.interfaces().unwrap();
+        assert!(all.iter().any(|one| one.ip.is_loopback()), "{all:?}");
+    }
 }

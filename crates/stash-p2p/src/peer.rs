@@ -370,6 +370,12 @@ impl Peer {
         self.0.lock().last_control.info.addr
     }
 
+    /// True if this side opened the control connection: then [`addr`](Self::addr) is where the remote listens.
+    #[must_use]
+    pub fn dialled(&self) -> bool {
+        self.0.lock().last_control.info.contender.dialler != self.0.remote
+    }
+
     /// Opens a stream; waits while the remote allows no more. Nothing leaves before the first
     /// frame.
     ///

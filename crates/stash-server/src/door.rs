@@ -9,9 +9,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use stash_crypto::member::Confirmation;
+use stash_crypto::member::{Confirmation, SignedAddresses};
 use stash_crypto::{NetworkKey, NoisePublic, StashId, Ticket, TicketId};
-use stash_p2p::{Claim, Environment, Gate, GateError, PublicKey, Realm, SharedRealm, StaticSecret};
+use stash_p2p::{
+    Attached, Claim, Environment, Gate, GateError, PublicKey, Realm, SharedRealm, StaticSecret,
+};
 use stash_store::{Batch, Store};
 
 use crate::disk::Disk;
@@ -19,6 +21,7 @@ use crate::ledger::roster::Roster;
 use crate::ledger::rows;
 use crate::ledger::tickets::Guest;
 use crate::message::{self, MemberRoom};
+use crate::reach;
 
 /// Opens every prologue; a change of the protocol that old nodes cannot speak changes it.
 const PROTOCOL: &[u8] = b"stash/1";
@@ -45,6 +48,9 @@ pub(crate) struct Hello {
     /// The version of the sender's program; empty if it does not tell. For people alone.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub program: String,
+    /// The address at which the sender sees the receiver; empty if it does not tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub seen: String,
 }
 
 fn is_empty(bytes: &ByteBuf) -> bool {
@@ -73,6 +79,10 @@ pub(crate) struct Door {
     environment: Environment,
     realms: RwLock<Arc<[Realm]>>,
     own_addresses: RwLock<Vec<u8>>,
+    /// Addresses at which this node can be reached, as it says, and those that it listens on.
+    reached_at: RwLock<Vec<SocketAddr>>,
+    /// Addresses of this machine, with their networks.
+    attached: RwLock<Vec<Attached>>,
     room: RwLock<MemberRoom>,
     knocks: Knocks,
 }
@@ -117,6 +127,8 @@ impl Door {
             environment,
             realms: RwLock::new(Arc::from([])),
             own_addresses: RwLock::default(),
+            reached_at: RwLock::default(),
+            attached: RwLock::default(),
             room: RwLock::default(),
             knocks: Knocks::default(),
         }
@@ -175,8 +187,22 @@ impl Door {
         self.own_addresses.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Sets the addresses of this machine.
+    pub(crate) fn is_attached(&self, attached: Vec<Attached>) {
+        *self.attached.write().unwrap_or_else(PoisonError::into_inner) = attached;
+    }
+
+    /// The addresses of this machine.
+    pub(crate) fn attached(&self) -> Vec<Attached> {
+        self.attached.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Sets what hello says of this node's own addresses.
-    pub(crate) fn answers_at(&self, claim: Vec<u8>) {
+    pub(crate) fn answers_at(&self, claim: &SignedAddresses, listen: &[SocketAddr]) {
+        let own = claim.places.iter().filter_map(|one| one.place.address());
+        let own = own.chain(listen.iter().copied()).collect();
+        *self.reached_at.write().unwrap_or_else(PoisonError::into_inner) = own;
+        let claim = claim.encode();
         *self.own_addresses.write().unwrap_or_else(PoisonError::into_inner) = claim;
     }
 }
@@ -303,40 +329,26 @@ impl Gate for Door {
         self.disk.run(work).boxed()
     }
 
-    fn hello(&self, _remote: &PublicKey) -> Bytes {
+    fn may_dial(&self, addr: &SocketAddr) -> bool {
+        let own = self.reached_at.read().unwrap_or_else(PoisonError::into_inner);
+        reach::may_dial(addr, &own)
+    }
+
+    fn is_near(&self, addr: &SocketAddr) -> bool {
+        let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
+        reach::is_near(&addr.ip(), &attached)
+    }
+
+    fn hello(&self, _remote: &PublicKey, seen: SocketAddr) -> Bytes {
         let addresses = self.own_addresses();
         let (members, head) = self.roster.log(|log| (log.len(), log.head()));
         let head = ByteBuf::from(head.as_bytes().to_vec());
         let confirmed = self.roster.confirmed().map(|told| told.encode()).unwrap_or_default();
         let (addresses, confirmed) = (ByteBuf::from(addresses), ByteBuf::from(confirmed));
-        let program = PROGRAM.to_owned();
+        let (program, seen) = (PROGRAM.to_owned(), seen.to_string());
         let room = Some(self.room());
-        message::encode(&Hello { members, head, addresses, room, confirmed, program })
+        message::encode(&Hello { members, head, addresses, room, confirmed, program, seen })
     }
-}
-
-/// Addresses that this node tells others: what the user set, or where it listens; an unspecified
-/// listening address is replaced by the one that the system would use to reach the internet.
-pub(crate) fn advertised(listen: &[SocketAddr], advertise: &[SocketAddr]) -> Vec<SocketAddr> {
-    if !advertise.is_empty() {
-        return advertise.to_vec();
-    }
-    let outward = |addr: &SocketAddr| {
-        if !addr.ip().is_unspecified() {
-            return Some(*addr);
-        }
-        // Connecting a UDP socket sends nothing; it only makes the system choose a source address.
-        // 192.0.2.1 and 2001:db8::1 are documentation addresses (RFC 5737, RFC 3849).
-        let (any, far) = match addr {
-            SocketAddr::V4(_) => ("0.0.0.0:0", "192.0.2.1:9"),
-            SocketAddr::V6(_) => ("[::]:0", "[2001:db8::1]:9"),
-        };
-        let socket = std::net::UdpSocket::bind(any).ok()?;
-        socket.connect(far).ok()?;
-        let ip = socket.local_addr().ok()?.ip();
-        Some(SocketAddr::new(ip, addr.port()))
-    };
-    listen.iter().filter_map(outward).collect()
 }
 
 /// Names the realm on this node; no id of a stash or a ticket has these bytes.
@@ -363,13 +375,5 @@ mod tests {
         let knocks = Knocks::default();
         let logged: Vec<bool> = [0, 1, 59, 60, 61, 200].map(|now| knocks.may_log(now)).into();
         assert_eq!(logged, [true, false, false, true, false, true]);
-    }
-
-    #[test]
-    fn what_the_user_advertises_replaces_where_the_node_listens() {
-        let listen = ["127.0.0.1:7979".parse().unwrap()];
-        let public = ["192.0.2.7:7979".parse().unwrap()];
-        assert_eq!(advertised(&listen, &public), public);
-        assert_eq!(advertised(&listen, &[]), listen);
     }
 }

@@ -33,7 +33,7 @@ use crate::founder::invite::InviteError;
 use crate::layers::Layers;
 use crate::ledger::{GivenUp, LedgerError, at, progress, rows, seen};
 use crate::membership::recovery::asking;
-use crate::membership::{announce, departed, guests};
+use crate::membership::{announce, departed, guests, own_places};
 use crate::message::{MAX_ADDRESSES, Reply, Request};
 use crate::replication::{follow, room_news, statement_news, wants};
 use crate::rpc::ask;
@@ -76,6 +76,7 @@ impl Engine {
         layers.core.tasks.spawn(room_news::run(Arc::clone(&layers.replication)));
         layers.core.tasks.spawn(statement_news::run(Arc::clone(&layers.replication)));
         layers.core.tasks.spawn(repair::run(Arc::clone(&layers.upkeep)));
+        layers.core.tasks.spawn(own_places::watch(Arc::clone(&layers.membership)));
         layers.core.tasks.spawn(asking::ask_the_silent(Arc::clone(&layers.membership)));
         departed::clear_away(&layers.membership);
         if mode == Mode::Threads {
@@ -414,7 +415,8 @@ impl Engine {
     pub async fn invite(&self, role: Role, lifetime: Duration) -> Result<Ticket, InviteError> {
         let members = self.members().into_iter();
         let mine = members.filter(|member| member.this).flat_map(|member| member.addresses);
-        invite::invite(&self.layers.founder, role, lifetime, mine.collect()).await
+        let mine: Vec<_> = mine.map(|one| one.place).collect();
+        invite::invite(&self.layers.founder, role, lifetime, &mine).await
     }
 
     /// Number of records ever set aside here because they lay past a cut of the member log. When it

@@ -11,19 +11,26 @@ pub(crate) mod join;
 pub(crate) mod last_met;
 pub(crate) mod learn;
 pub(crate) mod may_sign;
+pub(crate) mod own_places;
 pub(crate) mod recovery;
 pub(crate) mod root_holders;
+pub(crate) mod seen;
 pub(crate) mod standing;
+pub(crate) mod ways;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use stash_crypto::member::Place;
+
 use crate::admission::Admission;
 use crate::core::Core;
 use crate::membership::addresses::Addresses;
 use crate::membership::last_met::LastMet;
+use crate::membership::seen::Seen;
 use crate::membership::standing::Standing;
+use crate::membership::ways::Ways;
 use crate::transfer::Transfer;
 
 /// The state of what this node knows of members.
@@ -33,6 +40,12 @@ pub(crate) struct Membership {
     /// Limits on the moves of members, and what they are dialled by.
     pub addresses: Addresses,
     pub last_met: LastMet,
+    /// Places at which members are dialled beside those that they name.
+    pub ways: Ways,
+    /// Addresses at which members see this node.
+    pub seen: Seen,
+    /// Places that the user says this node is told at.
+    pub advertise: Vec<Place>,
     /// Signs the member log, where the root secret is.
     pub admission: Option<Arc<dyn Admission>>,
     /// Facts for and against signing now.

@@ -14,7 +14,7 @@ use crate::client::{
 };
 use crate::support::{Node, Stash, until};
 use serde_bytes::ByteBuf;
-use stash_crypto::member::{Confirmation, SignedAddresses};
+use stash_crypto::member::{AddressKind, Announced, Confirmation, SignedAddresses};
 use stash_crypto::{ChunkRef, EntryHash, NodeKeys, RecordHash, Role};
 use stash_p2p::{Bandwidth, CloseReason, Limits, Rate};
 use stash_server::{JoinError, TicketView, join};
@@ -434,6 +434,10 @@ async fn differences_that_are_told_one_by_one_or_never_shown_are_not_compared_fo
     }
 }
 
+fn lan(text: &str) -> Announced {
+    Announced { kind: AddressKind::Lan, place: text.parse().unwrap() }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_moves_without_end_is_followed_a_few_times() {
     let scene = scene(&[100]).await;
@@ -442,9 +446,9 @@ async fn a_member_that_moves_without_end_is_followed_a_few_times() {
     let before = *changes.borrow();
     let begun = Instant::now();
     for sequence in 1..=200 {
-        let addresses = vec![format!("192.0.2.1:{sequence}").parse().unwrap()];
+        let there = vec![lan(&format!("192.0.2.1:{sequence}"))];
         let signer = mover.keys.signer();
-        let claim = SignedAddresses::sign(signer, &scene.stash.id(), sequence, addresses).unwrap();
+        let claim = SignedAddresses::sign(signer, &scene.stash.id(), sequence, 7, there).unwrap();
         let addresses = vec![ByteBuf::from(claim.encode())];
         let answer = session.ask(&Ask::Announce { entries: vec![], addresses }).await;
         assert_eq!(answer, Answer::Done {});
@@ -462,10 +466,10 @@ async fn an_address_that_a_clock_ahead_has_signed_is_replaced_at_the_next_start(
     let founder = stash.founder().await;
     let keeper = stash.joined(&founder, Role::Keeper).await;
     crate::support::all_connected(&[&founder, &keeper]).await;
-    // What a clock that was years ahead would have signed.
-    let (node, far) = (keeper.engine.node_id(), u64::MAX / 2);
-    let there = vec!["127.0.0.1:9".parse().unwrap()];
-    let ahead = SignedAddresses::sign(keeper.keys.signer(), &stash.id(), far, there).unwrap();
+    // What a clock of the year 2100 made an older program sign.
+    let (node, far) = (keeper.engine.node_id(), 4_102_444_800_000_000);
+    let there = vec![lan("127.0.0.1:9")];
+    let ahead = SignedAddresses::sign(keeper.keys.signer(), &stash.id(), far, 7, there).unwrap();
     let other = Client::member(&stash, &founder, Role::Keeper).await;
     let session = other.connect(&founder).await;
     let addresses = vec![ByteBuf::from(ahead.encode())];
@@ -473,7 +477,8 @@ async fn an_address_that_a_clock_ahead_has_signed_is_replaced_at_the_next_start(
     let listens = keeper.engine.listen();
     let seen = |by: &Node| {
         let members = by.engine.members();
-        members.into_iter().find(|member| member.node == node).map(|member| member.addresses)
+        let member = members.into_iter().find(|member| member.node == node)?;
+        Some(member.addresses.iter().filter_map(|one| one.place.address()).collect::<Vec<_>>())
     };
     until("it says again where it is", || seen(&founder).is_some_and(|at| at == listens)).await;
     until("it knows so itself", || seen(&keeper).is_some_and(|at| at == listens)).await;
@@ -481,6 +486,23 @@ async fn an_address_that_a_clock_ahead_has_signed_is_replaced_at_the_next_start(
     let keeper = stash.restarted(keeper, Role::Keeper).await;
     let listens = keeper.engine.listen();
     until("where it is after a start", || seen(&founder).is_some_and(|at| at == listens)).await;
+
+    // Another life of it uses the number that this one has used last.
+    let signed = founder.engine.signed_addresses().into_iter();
+    let signed = signed.map(|bytes| SignedAddresses::decode(&bytes).unwrap());
+    let last = signed.filter(|claim| claim.node == node).map(|claim| claim.sequence).max().unwrap();
+    let there = vec![lan("127.0.0.1:9")];
+    let signer = keeper.keys.signer();
+    let other_life = SignedAddresses::sign(signer, &stash.id(), last, u64::MAX, there).unwrap();
+    let addresses = vec![ByteBuf::from(other_life.encode())];
+    session.ask(&Ask::Announce { entries: vec![], addresses }).await;
+    let newest = || {
+        let signed = founder.engine.signed_addresses().into_iter();
+        let signed = signed.map(|bytes| SignedAddresses::decode(&bytes).unwrap());
+        signed.filter(|claim| claim.node == node).map(|claim| claim.sequence).max().unwrap()
+    };
+    until("it signs with the next one", || newest() == last + 1).await;
+    assert_eq!(seen(&founder), Some(listens));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -500,13 +522,13 @@ async fn a_used_ticket_opens_the_door_to_whoever_used_it_as_long_as_it_is_a_memb
     join(&ticket, &keys, "first").await.expect("it may not have heard the answer");
 
     let fresh = Client::new(&stash, NodeKeys::generate(&mut rand::rng()));
-    let knocked = fresh.try_knock(&ticket, ticket.addresses[0]).await;
+    let knocked = fresh.try_knock(&ticket, ticket.addresses[0].address().unwrap()).await;
     assert!(knocked.is_err(), "a used ticket is answered to nobody else");
     let refused = join(&ticket, &NodeKeys::generate(&mut rand::rng()), "second").await;
     assert!(matches!(refused, Err(JoinError::NoAnswer(_))), "{:?}", refused.err());
     // A member by another ticket is somebody else, too.
     let member = Client::member(&stash, &founder, Role::Keeper).await;
-    assert!(member.try_knock(&ticket, ticket.addresses[0]).await.is_err());
+    assert!(member.try_knock(&ticket, ticket.addresses[0].address().unwrap()).await.is_err());
 
     founder.engine.remove_member(node).await.unwrap();
     let gone = join(&ticket, &keys, "first").await;

@@ -3,21 +3,23 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of them")]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::client::{
     Act, Answer, Ask, Client, Fate, Script, clear, put_of, script, signed, within,
 };
 use crate::support::{Node, Stash, all_connected, now, until};
+use futures::future::BoxFuture;
 use serde_bytes::ByteBuf;
 use stash_crypto::{
     Clear, ForgetKind, MemberChange, MemberEntry, NodeId, NodeKeys, Record, RecordKind, Role,
     Vector,
 };
+use stash_p2p::{Attached, Listen, Network, TcpNetwork, Wire};
 use stash_server::members::ChangeMemberError;
-use stash_server::{PutError, Wait};
+use stash_server::{Environment, PutError, Wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -450,4 +452,57 @@ async fn a_member_that_was_away_for_two_epochs_and_can_only_be_dialled_is_reache
     all_connected(&[&founder, &keeper]).await;
     let (_, outcome) = stash.put(&founder, "a", &[5_000], Wait::All).await;
     assert!(!outcome.short, "{outcome:?}");
+}
+
+/// The network of this machine, with addresses of the machine that a test sets.
+struct Movable {
+    attached: Mutex<Vec<Attached>>,
+}
+
+impl Movable {
+    fn is_at(&self, ip: &str) {
+        let at = |ip: &str, prefix| Attached { ip: ip.parse().unwrap(), prefix };
+        *self.attached.lock().unwrap() = vec![at("127.0.0.1", 8), at(ip, 24)];
+    }
+}
+
+impl Network for Movable {
+    fn listen(&self, addr: SocketAddr) -> std::io::Result<Box<dyn Listen>> {
+        TcpNetwork.listen(addr)
+    }
+
+    fn dial(&self, addr: SocketAddr) -> BoxFuture<'_, std::io::Result<Wire>> {
+        Box::pin(async move { TcpNetwork.dial(addr).await })
+    }
+
+    fn interfaces(&self) -> std::io::Result<Vec<Attached>> {
+        Ok(self.attached.lock().unwrap().clone())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_machine_moves_tells_so_without_a_restart() {
+    let mut stash = Stash::new();
+    let founder = stash.founder().await;
+    let machine = Arc::new(Movable { attached: Mutex::default() });
+    machine.is_at("192.168.77.20");
+    stash.environment = Environment::on(Arc::clone(&machine) as Arc<dyn Network>);
+    let everywhere = "0.0.0.0:0".parse().unwrap();
+    let keeper = stash.joined_at(&founder, Role::Keeper, everywhere).await;
+    // It has no loopback address to tell, so it dials one only if its user says so.
+    let there = vec![founder.engine.listen()[0].into()];
+    keeper.engine.give_places(founder.engine.node_id(), there).await.unwrap();
+    all_connected(&[&founder, &keeper]).await;
+    let (node, port) = (keeper.engine.node_id(), keeper.engine.listen()[0].port());
+    let told = |ip: &str| {
+        let place = format!("lan {ip}:{port}");
+        let members = founder.engine.members();
+        let member = members.into_iter().find(|member| member.node == node).unwrap();
+        member.addresses.iter().any(|one| format!("{} {}", one.kind, one.place) == place)
+    };
+    until("where it is", || told("192.168.77.20")).await;
+    machine.is_at("10.77.77.7");
+    until("where it is now", || told("10.77.77.7")).await;
+    assert!(!told("192.168.77.20"), "where it was is not told any more");
+    assert!(!told("127.0.0.1"));
 }

@@ -77,6 +77,7 @@ pub use operations::remove::RemoveReport;
 pub use operations::resolve::ResolveReport;
 pub use operations::undelete::UndeleteReport;
 pub use progress::{Progress, Snapshot};
+pub use stash_crypto::member::Place;
 pub use stash_crypto::record::FileType;
 pub use stash_crypto::{self as crypto, Key, Meta, NodeId, Role, StashId, Ticket};
 pub use stash_server::{self as server, Engine, Housekeeping, Traffic, Wait};

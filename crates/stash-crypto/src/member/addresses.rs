@@ -1,21 +1,77 @@
 //! Addresses at which a node says that it can be reached, signed by it.
 
-use std::net::SocketAddr;
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use thiserror::Error;
 
-use crate::codec::{Reader, Truncated, count_u8, put_socket_addr};
+use crate::codec::{Reader, Truncated, count_u8};
 use crate::contexts;
 use crate::ids::{NodeId, StashId};
 use crate::keys::node::NodeSigner;
 use crate::keys::sign::{self, SIGNATURE, SignatureError};
+use crate::member::place::{Place, put_place, read_place, unusable};
 use crate::ticket::text::TextError;
 
 /// Most addresses of one node.
 pub const MAX_ADDRESSES: usize = 8;
 const MAGIC: [u8; 2] = *b"SA";
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The format of addresses without kinds and names.
+const OLD_FORMAT: u8 = 1;
+
+/// Greatest sequence of format 2: there is always room for a next one, whatever was signed before.
+pub const MAX_SEQUENCE: u64 = (1 << 63) - 1;
+
+/// The way in which a node comes to an address of its own: a hint which of them is worth trying first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AddressKind {
+    /// It is an address of its machine, for use in one network.
+    Lan,
+    /// It is an address of its machine that is good everywhere.
+    Public,
+    /// Its router passes on what comes there, as it says.
+    Mapped,
+    /// Its user named it.
+    Configured,
+    /// Other members see the node there.
+    Seen,
+}
+
+impl AddressKind {
+    const ALL: [Self; 5] = [Self::Lan, Self::Public, Self::Mapped, Self::Configured, Self::Seen];
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Lan => 0,
+            Self::Public => 1,
+            Self::Mapped => 2,
+            Self::Configured => 3,
+            Self::Seen => 4,
+        }
+    }
+}
+
+impl fmt::Display for AddressKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lan => "lan",
+            Self::Public => "public",
+            Self::Mapped => "mapped",
+            Self::Configured => "configured",
+            Self::Seen => "seen",
+        })
+    }
+}
+
+/// A place at which a node says that it can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announced {
+    /// The way in which it comes to it.
+    pub kind: AddressKind,
+    /// The place.
+    pub place: Place,
+}
 
 /// The addresses of a node, signed by it. Of two that verify, the greater sequence replaces the
 /// smaller.
@@ -23,10 +79,13 @@ const FORMAT: u8 = 1;
 pub struct SignedAddresses {
     /// The node that listens there.
     pub node: NodeId,
-    /// Grows with every change.
+    /// Grows with every change, by one as a rule: no clock has a part in it. At most [`MAX_SEQUENCE`].
     pub sequence: u64,
-    /// At most 8, none with port 0; scope ids are not carried.
-    pub addresses: Vec<SocketAddr>,
+    /// Time at which it was made, in seconds since 1970 by the node's clock: it tells how old they are,
+    /// and orders nothing. `None` in format 1, which nobody writes any more; it has neither kinds nor names.
+    pub made: Option<u64>,
+    /// At most 8, none with port 0. Of format 1, the kind is [`AddressKind::Configured`].
+    pub places: Vec<Announced>,
     /// The node's signature over all fields.
     pub signature: [u8; 64],
 }
@@ -58,7 +117,10 @@ pub enum AddressesError {
         /// The number claimed.
         count: usize,
     },
-    /// An address of an unknown family or with port 0.
+    /// A sequence above [`MAX_SEQUENCE`].
+    #[error("the sequence of these addresses leaves no room for a next one")]
+    Sequence,
+    /// An address of an unknown family or kind, with port 0, or a name that is not written as it has to be.
     #[error("address {at} is not usable")]
     Address {
         /// Its position, from 0.
@@ -105,38 +167,57 @@ impl From<ListError> for TextError {
     }
 }
 
-pub(crate) fn put_addresses(out: &mut Vec<u8>, addresses: &[SocketAddr]) {
-    out.push(count_u8(addresses.len()));
-    addresses.iter().for_each(|addr| put_socket_addr(out, addr));
+pub(crate) fn put_places(out: &mut Vec<u8>, places: &[Place]) {
+    out.push(count_u8(places.len()));
+    places.iter().for_each(|place| put_place(out, place));
 }
 
-pub(crate) fn read_addresses(
+/// A list of places; of names only where a version of the format has them.
+pub(crate) fn read_places(
     reader: &mut Reader<'_>,
     allowed: RangeInclusive<usize>,
-) -> Result<Vec<SocketAddr>, ListError> {
+    names: bool,
+) -> Result<Vec<Place>, ListError> {
+    let count = read_count(reader, allowed)?;
+    (0..count).map(|at| read_place(reader, names)?.ok_or(ListError::Address(at))).collect()
+}
+
+fn read_count(reader: &mut Reader<'_>, allowed: RangeInclusive<usize>) -> Result<usize, ListError> {
     let count = usize::from(reader.u8()?);
-    if !allowed.contains(&count) {
-        return Err(ListError::Count(count));
-    }
-    (0..count).map(|at| reader.socket_addr()?.ok_or(ListError::Address(at))).collect()
+    if allowed.contains(&count) { Ok(count) } else { Err(ListError::Count(count)) }
+}
+
+fn read_announced(reader: &mut Reader<'_>) -> Result<Vec<Announced>, ListError> {
+    let count = read_count(reader, 0..=MAX_ADDRESSES)?;
+    let one = |at| {
+        let code = reader.u8()?;
+        let kind = AddressKind::ALL.into_iter().find(|kind| kind.code() == code);
+        let place = read_place(reader, true)?;
+        let announced = kind.zip(place).map(|(kind, place)| Announced { kind, place });
+        announced.ok_or(ListError::Address(at))
+    };
+    (0..count).map(one).collect()
 }
 
 impl SignedAddresses {
-    /// Signs this node's addresses for one stash.
+    /// Signs this node's places for one stash.
     pub fn sign(
         signer: &NodeSigner,
         stash: &StashId,
         sequence: u64,
-        addresses: Vec<SocketAddr>,
+        made: u64,
+        places: Vec<Announced>,
     ) -> Result<Self, AddressesError> {
-        if addresses.len() > MAX_ADDRESSES {
-            return Err(AddressesError::Count { count: addresses.len() });
+        if places.len() > MAX_ADDRESSES {
+            return Err(AddressesError::Count { count: places.len() });
         }
-        if let Some(at) = addresses.iter().position(|addr| addr.port() == 0) {
+        if let Some(at) = unusable(places.iter().map(|one| &one.place)) {
             return Err(AddressesError::Address { at });
         }
         let node = signer.node_id();
-        let mut signed = Self { node, sequence, addresses, signature: [0; SIGNATURE] };
+        let sequence = sequence.min(MAX_SEQUENCE);
+        let (made, signature) = (Some(made), [0; SIGNATURE]);
+        let mut signed = Self { node, sequence, made, places, signature };
         signed.signature = signer.sign(contexts::TAG_ADDRESSES, stash, &signed.body());
         Ok(signed)
     }
@@ -150,10 +231,19 @@ impl SignedAddresses {
     fn body(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(256);
         body.extend_from_slice(&MAGIC);
-        body.extend_from_slice(&[FORMAT, 0]);
+        body.extend_from_slice(&[if self.made.is_some() { FORMAT } else { OLD_FORMAT }, 0]);
         body.extend_from_slice(self.node.as_bytes());
         body.extend_from_slice(&self.sequence.to_le_bytes());
-        put_addresses(&mut body, &self.addresses);
+        if let Some(made) = self.made {
+            body.extend_from_slice(&made.to_le_bytes());
+        }
+        body.push(count_u8(self.places.len()));
+        for Announced { kind, place } in &self.places {
+            if self.made.is_some() {
+                body.push(kind.code());
+            }
+            put_place(&mut body, place);
+        }
         body
     }
 
@@ -170,16 +260,26 @@ impl SignedAddresses {
         if reader.array()? != MAGIC {
             return Err(AddressesError::Magic);
         }
-        match reader.array()? {
-            [FORMAT, 0] => {}
-            [FORMAT, found] | [found, _] => return Err(AddressesError::Format { found }),
-        }
-        let signed = Self {
-            node: NodeId::from_bytes(reader.array()?),
-            sequence: reader.u64()?,
-            addresses: read_addresses(&mut reader, 0..=MAX_ADDRESSES)?,
-            signature: reader.array()?,
+        let old = match reader.array()? {
+            [OLD_FORMAT, 0] => true,
+            [FORMAT, 0] => false,
+            [OLD_FORMAT | FORMAT, found] | [found, _] => {
+                return Err(AddressesError::Format { found });
+            }
         };
+        let (node, sequence) = (NodeId::from_bytes(reader.array()?), reader.u64()?);
+        let made = if old { None } else { Some(reader.u64()?) };
+        if !old && sequence > MAX_SEQUENCE {
+            return Err(AddressesError::Sequence);
+        }
+        let plain = |place| Announced { kind: AddressKind::Configured, place };
+        let places = match old {
+            true => {
+                read_places(&mut reader, 0..=MAX_ADDRESSES, false)?.into_iter().map(plain).collect()
+            }
+            false => read_announced(&mut reader)?,
+        };
+        let signed = Self { node, sequence, made, places, signature: reader.array()? };
         match reader.rest().len() {
             0 => Ok(signed),
             extra => Err(AddressesError::Trailing { extra }),

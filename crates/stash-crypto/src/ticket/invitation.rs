@@ -1,7 +1,6 @@
 //! Tickets: what an inviter hands over so that another node can join once.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::str::FromStr;
 
 use rand::CryptoRng;
@@ -10,7 +9,8 @@ use zeroize::Zeroizing;
 use crate::codec::Reader;
 use crate::contexts;
 use crate::ids::{NoisePublic, StashId, TicketId};
-use crate::member::addresses::{MAX_ADDRESSES, put_addresses, read_addresses};
+use crate::member::addresses::{MAX_ADDRESSES, put_places, read_places};
+use crate::member::place::{Place, has_name, places_that_fit};
 use crate::random::random;
 use crate::ticket::text::{self, Case, TextError};
 
@@ -19,6 +19,10 @@ pub type TicketError = TextError;
 
 const PREFIX: &str = "stashticket";
 const VERSION: u8 = 1;
+/// The version of a ticket with a host name.
+const NAMED: u8 = 2;
+/// Bytes for places: the longest text has room for 630 bytes, of which 106 are the other fields.
+const PLACES: usize = 500;
 const SECRET: usize = 16;
 
 /// The one-time secret of a ticket: 128 random bits, useful until it is used or expires.
@@ -60,8 +64,8 @@ pub struct Ticket {
     pub stash: StashId,
     /// The node that invites.
     pub inviter: NoisePublic,
-    /// The addresses at which it listens: 1 to 8, none with port 0.
-    pub addresses: Vec<SocketAddr>,
+    /// The places at which it listens: 1 to 8, none with port 0.
+    pub addresses: Vec<Place>,
     /// Names the ticket in the inviter's table.
     pub id: TicketId,
     /// Known to inviter and joiner only.
@@ -71,6 +75,11 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// The first of these places that a ticket has room for.
+    pub fn fitting<'a>(places: impl IntoIterator<Item = &'a Place>) -> Vec<Place> {
+        places_that_fit(places, MAX_ADDRESSES, PLACES)
+    }
+
     /// Key of the tag that precedes the first handshake message of the join.
     pub fn join_tag_key(&self) -> [u8; 32] {
         *self.derive(contexts::JOIN_TAG)
@@ -94,18 +103,18 @@ impl Ticket {
     /// The text form.
     ///
     /// # Panics
-    /// If there is no address, or more than 8.
+    /// If there is no place, or there are more than [`fitting`](Self::fitting) gives.
     pub fn to_text(&self) -> Zeroizing<String> {
         let count = self.addresses.len();
         assert!((1..=MAX_ADDRESSES).contains(&count), "a ticket has 1 to 8 addresses");
         let mut body = Zeroizing::new(Vec::with_capacity(106 + 19 * count));
-        body.push(VERSION);
+        body.push(if has_name(&self.addresses) { NAMED } else { VERSION });
         body.extend_from_slice(self.stash.as_bytes());
         body.extend_from_slice(self.inviter.as_bytes());
         body.extend_from_slice(self.id.as_bytes());
         body.extend_from_slice(self.secret.expose());
         body.extend_from_slice(&self.expires.to_le_bytes());
-        put_addresses(&mut body, &self.addresses);
+        put_places(&mut body, &self.addresses);
         text::encode(PREFIX, &body)
     }
 }
@@ -122,18 +131,21 @@ impl FromStr for Ticket {
     fn from_str(text: &str) -> Result<Self, TicketError> {
         let body = text::decode(PREFIX, Case::Uniform, text)?;
         let mut reader = Reader::new(&body);
-        match reader.u8()? {
-            VERSION => {}
+        let named = match reader.u8()? {
+            VERSION => false,
+            NAMED => true,
             found => return Err(TextError::Version { found }),
-        }
+        };
         let ticket = Self {
             stash: StashId::from_bytes(reader.array()?),
             inviter: NoisePublic::from_bytes(reader.array()?),
             id: TicketId::from_bytes(reader.array()?),
             secret: TicketSecret::from_bytes(reader.array()?),
             expires: reader.u64()?,
-            addresses: read_addresses(&mut reader, 1..=MAX_ADDRESSES)?,
+            addresses: read_places(&mut reader, 1..=MAX_ADDRESSES, named)?,
         };
-        if reader.is_empty() { Ok(ticket) } else { Err(TextError::Fields) }
+        // One version for each.
+        let whole = reader.is_empty() && named == has_name(&ticket.addresses);
+        if whole { Ok(ticket) } else { Err(TextError::Fields) }
     }
 }

@@ -323,7 +323,7 @@ pub(crate) fn ticket() -> Ticket {
     Ticket {
         stash: stash(),
         inviter: node().noise_public(),
-        addresses: addresses()[..1].to_vec(),
+        addresses: places()[..1].to_vec(),
         id: TicketId::from_bytes([12; 16]),
         secret: TicketSecret::from_bytes([13; 16]),
         expires: 1_800_000_000,
@@ -331,7 +331,24 @@ pub(crate) fn ticket() -> Ticket {
 }
 
 pub(crate) fn recovery() -> RecoveryText {
-    RecoveryText { root: root(), members: vec![(keeper().noise_public(), addresses())] }
+    RecoveryText { root: root(), members: vec![(keeper().noise_public(), places())] }
+}
+
+/// An address of each family.
+pub(crate) fn places() -> Vec<Place> {
+    addresses().into_iter().map(Place::from).collect()
+}
+
+pub(crate) fn name() -> Place {
+    "nas.example.org:7979".parse().unwrap()
+}
+
+pub(crate) fn named_ticket() -> Ticket {
+    Ticket { addresses: vec![places()[0].clone(), name()], ..ticket() }
+}
+
+pub(crate) fn named_recovery() -> RecoveryText {
+    RecoveryText { root: root(), members: vec![(keeper().noise_public(), vec![name()])] }
 }
 
 pub(crate) fn keyring() -> Keyring {
@@ -351,7 +368,11 @@ pub(crate) fn confirmation() -> Confirmation {
 }
 
 pub(crate) fn signed_addresses() -> SignedAddresses {
-    SignedAddresses::sign(node().signer(), &stash(), 42, addresses()).unwrap()
+    let kinds = [AddressKind::Lan, AddressKind::Public, AddressKind::Configured];
+    let places = places().into_iter().chain([name()]);
+    let announced = kinds.into_iter().zip(places).map(|(kind, place)| Announced { kind, place });
+    let announced = announced.collect();
+    SignedAddresses::sign(node().signer(), &stash(), 42, 1_795_910_400, announced).unwrap()
 }
 
 pub(crate) fn statement() -> Statement {

@@ -95,7 +95,8 @@ fn formats() -> Vec<(String, Vec<u8>)> {
         ("record-4-forget-nodes", forget_by_node().bytes().to_vec()),
         ("manifest-chunk", manifest_chunk()),
         ("join", JoinRequest::sign(&keeper(), &stash(), ticket().id, "attic").unwrap().encode()),
-        ("addresses", signed_addresses().encode()),
+        ("addresses", frozen("addresses")),
+        ("addresses-2", signed_addresses().encode()),
         ("confirmation", confirmation().encode()),
         ("statement", statement().encode()),
         ("entry-demote", demotion().encode()),
@@ -106,7 +107,9 @@ fn formats() -> Vec<(String, Vec<u8>)> {
         ("wrap", wrap(&node().wrap_public(), &stash(), b"plain", &mut Counting(0)).unwrap()),
         ("label", root().read_root().label_keys().seal("attic", &node().node_id()).unwrap()),
         ("ticket", ticket().to_text().as_bytes().to_vec()),
+        ("ticket-2", named_ticket().to_text().as_bytes().to_vec()),
         ("recovery", recovery().to_text().as_bytes().to_vec()),
+        ("recovery-2", named_recovery().to_text().as_bytes().to_vec()),
         ("keyring-plain", keyring_bytes(&Protection::None)),
         ("keyring-passphrase", keyring_bytes(&Protection::Passphrase(b"correct horse"))),
     ]
@@ -285,7 +288,11 @@ const EDITS: &[Edit] = &[
     ("join", "name-control", 117, &[0]),
     ("join", "name-utf8", 117, &[0xff]),
     ("addresses", "magic", 0, b"XA"),
-    ("addresses", "format", 2, &[2]),
+    ("addresses", "format", 2, &[3]),
+    ("addresses-2", "sequence", 43, &[0x80]),
+    ("addresses-2", "kind", 53, &[5]),
+    ("addresses-2", "name-upper", 84, b"N"),
+    ("addresses-2", "name-port-zero", 99, &[0, 0]),
     ("addresses", "count", 44, &[9]),
     ("addresses", "family", 45, &[5]),
     ("addresses", "port-zero", 50, &[0, 0]),
@@ -312,7 +319,9 @@ fn malformed() -> Vec<(String, Vec<u8>)> {
         all.push((format!("{name}-{what}"), bytes));
     }
     for (name, bytes) in &*FORMATS {
-        if !["wrap", "label", "ticket", "recovery"].contains(&name.as_str()) {
+        if !["wrap", "label", "ticket", "ticket-2", "recovery", "recovery-2"]
+            .contains(&name.as_str())
+        {
             all.push((format!("{name}-trailing-byte"), [&bytes[..], &[0]].concat()));
         }
         all.push((format!("{name}-cut-short"), bytes[..bytes.len() - 1].to_vec()));

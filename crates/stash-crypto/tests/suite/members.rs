@@ -241,13 +241,70 @@ fn signed_addresses_hold_for_one_node_and_one_stash() {
     let other = RootSecret::from_bytes([99; 32]).stash_id();
     assert!(signed.verify(&other).is_err());
     assert!(SignedAddresses { sequence: 43, ..signed.clone() }.verify(&stash()).is_err());
+    assert!(SignedAddresses { made: Some(7), ..signed.clone() }.verify(&stash()).is_err());
+    assert!(SignedAddresses { made: None, ..signed.clone() }.verify(&stash()).is_err());
     assert!(SignedAddresses { node: keeper().node_id(), ..signed }.verify(&stash()).is_err());
-    let many = vec![addresses()[0]; 9];
-    let refused = SignedAddresses::sign(node().signer(), &stash(), 1, many);
+    let lan = |place| Announced { kind: AddressKind::Lan, place };
+    let many = vec![lan(places()[0].clone()); 9];
+    let refused = SignedAddresses::sign(node().signer(), &stash(), 1, 7, many);
     assert_eq!(refused, Err(AddressesError::Count { count: 9 }));
-    let zero = vec!["192.0.2.1:0".parse().unwrap()];
-    let refused = SignedAddresses::sign(node().signer(), &stash(), 1, zero);
+    let zero = vec![lan(Place::Address("192.0.2.1:0".parse().unwrap()))];
+    let refused = SignedAddresses::sign(node().signer(), &stash(), 1, 7, zero);
     assert_eq!(refused, Err(AddressesError::Address { at: 0 }));
+}
+
+#[test]
+fn there_is_always_room_for_a_next_sequence() {
+    let sign = |sequence| SignedAddresses::sign(node().signer(), &stash(), sequence, 7, vec![]);
+    let signed = sign(u64::MAX).unwrap();
+    assert_eq!(signed.sequence, MAX_SEQUENCE);
+    let mut bytes = signed.encode();
+    bytes[36..44].copy_from_slice(&u64::MAX.to_le_bytes());
+    assert_eq!(SignedAddresses::decode(&bytes), Err(AddressesError::Sequence));
+}
+
+#[test]
+fn a_place_is_an_address_or_a_name_with_a_port() {
+    let good = [
+        ("192.0.2.7:7979", "192.0.2.7:7979"),
+        ("[2001:db8::1]:1", "[2001:db8::1]:1"),
+        ("NAS.example.org:80", "nas.example.org:80"),
+        ("nas:7979", "nas:7979"),
+        ("_x.a-b.c2:65535", "_x.a-b.c2:65535"),
+    ];
+    for (text, shown) in good {
+        let place: Place = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(place.to_string(), shown);
+        assert_eq!(shown.parse(), Ok(place));
+    }
+    let label = "a".repeat(64);
+    let long = "a.".repeat(127) + "aa";
+    let bad = [
+        "",
+        ":1",
+        "nas",
+        "nas:",
+        "nas:0",
+        "nas:65536",
+        "nas:+1",
+        "192.0.2.7:0",
+        "192.0.2.300:1",
+        "1.2.3:1",
+        "-a.b:1",
+        "a-.b:1",
+        "a..b:1",
+        "a b:1",
+        "ä.de:1",
+        "a.de.:1",
+        "2001:db8::g:1",
+        &format!("{label}:1"),
+        &format!("{long}:1"),
+    ];
+    for text in bad {
+        assert!(text.parse::<Place>().is_err(), "{text}");
+    }
+    assert_eq!(Place::parse("nas", 7979).unwrap().to_string(), "nas:7979");
+    assert_eq!(Place::parse("::1", 7979).unwrap().to_string(), "[::1]:7979");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use bech32::primitives::iter::Fe32IterExt;
 use bech32::{Bech32m, Fe32, Hrp};
 use stash_crypto::keys::*;
+use stash_crypto::member::Place;
 use stash_crypto::ticket::*;
 use stash_crypto::*;
 
@@ -34,8 +35,12 @@ fn position(error: TicketError) -> usize {
 
 #[test]
 fn a_ticket_is_read_back() {
-    let many = Ticket { addresses: vec![addresses(); 4].concat(), ..ticket() };
-    for ticket in [ticket(), many] {
+    let many = Ticket { addresses: vec![places(); 4].concat(), ..ticket() };
+    let long: Place = format!("{}.example.org:1", "a.".repeat(110) + "a").parse().unwrap();
+    let names = [long.clone(), name(), long.clone(), long];
+    let names = Ticket { addresses: Ticket::fitting(&names), ..ticket() };
+    assert_eq!(names.addresses.len(), 3, "what has no room is left out");
+    for ticket in [ticket(), many, named_ticket(), names] {
         let text = ticket.to_string();
         for text in
             [text.clone(), text.to_uppercase(), format!(" {text}\n"), text.replace('p', "p\n")]
@@ -153,7 +158,9 @@ fn a_good_checksum_over_bad_fields_is_refused() {
     let v4 = [4, 192, 0, 2, 7, 0x2b, 0x1f];
     let with = |tail: &[u8]| error(&with_body(&[&body[..], tail].concat()));
     assert!(with_body(&[&body[..], &[1], &v4].concat()).parse::<Ticket>().is_ok());
-    assert_eq!(error(&with_body(&[2])), TextError::Version { found: 2 });
+    assert_eq!(error(&with_body(&[3])), TextError::Version { found: 3 });
+    let named = [&[2][..], &body[1..], &[1], &v4].concat();
+    assert_eq!(error(&with_body(&named)), TextError::Fields, "version 2 has a name in it");
     assert_eq!(with(&[]), TextError::Fields);
     assert_eq!(with(&[0]), TextError::Count { count: 0 });
     assert_eq!(with(&[9]), TextError::Count { count: 9 });

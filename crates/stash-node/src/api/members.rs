@@ -9,11 +9,11 @@ use axum::extract::State;
 use axum::response::Response;
 use stash_api::files::Missing;
 use stash_api::members::{
-    InviteDone, InviteRequest, JoinRequest, Peer, PeerChanged, PeerRemove, PeerRole, PeerRoom,
-    Peers, RemovedPeer,
+    InviteDone, InviteRequest, JoinRequest, Peer, PeerAddress, PeerAddressed, PeerChanged,
+    PeerPath, PeerRemove, PeerRole, PeerRoom, Peers, RemovedPeer,
 };
-use stash_vault::server::MemberView;
 use stash_vault::server::members::{MemberRoom, MembersChanged};
+use stash_vault::server::{MemberView, Path};
 use stash_vault::{NodeId, Role, Ticket};
 
 use super::answer::{Document, number};
@@ -23,6 +23,7 @@ use super::upkeep::moment;
 use crate::daemon::{Daemon, Place, Served, home};
 use crate::error::{Class, Problem};
 use crate::output::{full_sentence, short, time};
+use crate::units;
 
 /// Digits of a node id that name a member, at least.
 const ID_DIGITS: usize = 8;
@@ -41,7 +42,9 @@ pub(super) async fn peers(State(daemon): State<Arc<Daemon>>) -> Result<Json<Peer
         role: member.role.to_string(),
         this: member.this,
         connected: member.connected,
-        addresses: member.addresses,
+        addresses: member.addresses.iter().map(|one| one.place.to_string()).collect(),
+        given: member.given.iter().map(ToString::to_string).collect(),
+        path: member.path.as_ref().map(path),
         challenged: member.trial.at.map(moment),
         shown: member.trial.shown,
         failed: member.trial.failed,
@@ -55,6 +58,11 @@ pub(super) async fn peers(State(daemon): State<Arc<Daemon>>) -> Result<Json<Peer
         role: gone.role.to_string(),
     });
     Ok(Json(Peers { peers: peers.collect(), removed: removed.collect() }))
+}
+
+fn path(path: &Path) -> PeerPath {
+    let kind = if path.local { "lan" } else { "direct" };
+    PeerPath { address: path.address, kind: kind.to_owned(), dialled: path.dialled }
 }
 
 /// The number of versions that have no whole copy on each member that is full.
@@ -123,6 +131,32 @@ pub(super) async fn role(
     vouched(&served, request.alone);
     let changed = served.node.engine.set_role(member.node, role).await?;
     Ok(Json(report(&served, &member, Some(role), &changed)))
+}
+
+/// Places that a request may name.
+const PLACES: usize = 8;
+
+/// `POST /v1/peers/address`.
+pub(super) async fn address(
+    State(daemon): State<Arc<Daemon>>,
+    Document(request): Document<PeerAddress>,
+) -> Result<Json<PeerAddressed>, Problem> {
+    let served = daemon.served()?;
+    let member = named(&served, &request.peer)?;
+    if member.this {
+        return Err(Problem::usage("this node itself is not dialled")
+            .hint("tell others where it is with advertise, in its configuration"));
+    }
+    if request.addresses.len() > PLACES {
+        return Err(Problem::usage(format!("at most {PLACES} places for one member")));
+    }
+    let place = |text: &String| text.parse::<units::Place>().map(|place| place.0);
+    let places: Result<Vec<_>, String> = request.addresses.iter().map(place).collect();
+    let places = places.map_err(Problem::usage)?;
+    let given = places.iter().map(ToString::to_string).collect();
+    served.node.engine.give_places(member.node, places).await?;
+    let (node_id, name) = (member.node.to_string(), served.display_name(&member));
+    Ok(Json(PeerAddressed { node_id, name, given }))
 }
 
 /// Notes that the caller vouches that no other member knows more.

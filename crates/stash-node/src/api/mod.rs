@@ -41,6 +41,7 @@ pub(crate) fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/reload", post(node::reload))
         .route("/v1/shutdown", post(node::shutdown))
         .route("/v1/peers", get(members::peers))
+        .route("/v1/peers/address", post(members::address))
         .route("/v1/peers/remove", post(members::remove))
         .route("/v1/peers/role", post(members::role))
         .route("/v1/invite", post(members::invite))

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
 use stash_api::node::{PeerState, Status};
+use stash_vault::Place;
 use stash_vault::server::MemberView;
 use tokio_util::sync::CancellationToken;
 
@@ -160,14 +161,22 @@ async fn look(daemon: &Daemon, pause: Duration) -> Option<(Status, Vec<Look>)> {
     Some((status, looks))
 }
 
-/// True if the system knows a way to one of the addresses of a member: there is a network, whether or not anybody answers.
+/// An address of no machine, to which there is a way if there is one out of the house (RFC 5737).
+const OUTSIDE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
+
+/// True if the system knows a way to one of the places of a member: there is a network, whether or not anybody answers.
+/// Names are not looked up for that.
 fn has_way_to(member: &MemberView) -> bool {
     let way = |to: &SocketAddr| {
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         // Connecting a UDP socket sends nothing.
         UdpSocket::bind(any).is_ok_and(|socket| socket.connect(to).is_ok())
     };
-    member.addresses.iter().any(way)
+    let announced = member.addresses.iter().map(|announced| &announced.place);
+    announced.chain(&member.given).any(|place| match place {
+        Place::Address(to) => way(to),
+        Place::Name(..) => way(&OUTSIDE),
+    })
 }
 
 fn notice(due: &Due, status: &Status) -> Notice {

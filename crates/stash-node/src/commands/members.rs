@@ -4,7 +4,8 @@ use std::io::{IsTerminal, Read};
 
 use anyhow::Context as _;
 use stash_api::members::{
-    InviteRequest, JoinDone, JoinRequest, Peer, PeerRemove, PeerRole, Peers, RemovedPeer,
+    InviteRequest, JoinDone, JoinRequest, Peer, PeerAddress, PeerPath, PeerRemove, PeerRole, Peers,
+    RemovedPeer,
 };
 use stash_vault::Ticket;
 
@@ -16,6 +17,7 @@ use crate::config::Origin;
 use crate::daemon;
 use crate::error::{Class, Problem};
 use crate::output::{Side, full_sentence, short, table, visible};
+use crate::units::Place;
 use crate::zone::local;
 
 /// Bytes of a ticket on stdin, far more than any has.
@@ -57,8 +59,12 @@ pub(super) async fn join(context: &Context, join: Join) -> anyhow::Result<Finish
     } else {
         daemon::home::join(settings, &ticket, join.label.as_deref(), &context.output).await?
     };
-    context.output.done(&done, |done: &JoinDone| {
-        format!("joined stash {} as {}\n", short(&done.stash_id), done.role)
+    context.output.done(&done, |done: &JoinDone| match &done.addresses_of {
+        None => format!("joined stash {} as {}\n", short(&done.stash_id), done.role),
+        Some(member) => format!(
+            "this node is a member already; it dials {} at the addresses of the ticket now\n",
+            short(member)
+        ),
     })?;
     if !runs {
         context.output.note(&format!("serve it with: {}", settings.typed("up")));
@@ -87,10 +93,11 @@ pub(super) async fn peers(context: &Context, which: &cli::Peers) -> anyhow::Resu
     Ok(Finish::Done)
 }
 
-/// `stash peer remove` and `stash peer role`.
+/// `stash peer remove`, `stash peer role` and `stash peer address`.
 pub(super) async fn change(context: &Context, what: PeerCommand) -> anyhow::Result<Finish> {
     let client = context.client()?;
     let done = match what {
+        PeerCommand::Address { name, places, .. } => return address(context, name, places).await,
         PeerCommand::Remove { name: peer, yes, alone } => {
             if !yes {
                 may_remove(&peer).await?;
@@ -122,6 +129,19 @@ pub(super) async fn change(context: &Context, what: PeerCommand) -> anyhow::Resu
     Ok(Finish::Done)
 }
 
+async fn address(context: &Context, peer: String, places: Vec<Place>) -> anyhow::Result<Finish> {
+    let addresses = places.iter().map(ToString::to_string).collect();
+    let done = context.client()?.call(&PeerAddress { peer, addresses }).await?;
+    context.output.done(&done, |done| {
+        let name = visible(done.name.as_deref().unwrap_or(short(&done.node_id)));
+        match done.given.is_empty() {
+            true => format!("{name} is dialled where it says itself\n"),
+            false => format!("{name} is dialled at {} as well\n", done.given.join(", ")),
+        }
+    })?;
+    Ok(Finish::Done)
+}
+
 async fn may_remove(peer: &str) -> anyhow::Result<()> {
     if !std::io::stdin().is_terminal() {
         return Err(Problem::usage("peer remove asks, and there is no terminal to ask on")
@@ -141,6 +161,12 @@ fn removed_row(gone: &RemovedPeer) -> Vec<String> {
     vec![id, name, gone.role.clone(), "removed".to_owned(), String::new()]
 }
 
+/// The way on which a member is connected.
+fn path(path: &PeerPath) -> String {
+    let way = if path.dialled { "at" } else { "from" };
+    format!(", {} {way} {}", path.kind, path.address)
+}
+
 fn row(peer: &Peer) -> Vec<String> {
     let state = match (peer.this, peer.connected) {
         (true, _) => "this node",
@@ -151,12 +177,13 @@ fn row(peer: &Peer) -> Vec<String> {
     };
     let full = peer.room.as_ref().filter(|room| room.full && !peer.this);
     let full = full.map(|room| format!(", {}", full_sentence(room))).unwrap_or_default();
-    let addresses: Vec<String> = peer.addresses.iter().map(ToString::to_string).collect();
+    let by = peer.path.as_ref().map(path).unwrap_or_default();
+    let addresses = [&peer.addresses[..], &peer.given[..]].concat();
     vec![
         short(&peer.node_id).to_owned(),
         visible(peer.name.as_deref().unwrap_or("-")),
         peer.role.clone(),
-        format!("{state}{full}"),
+        format!("{state}{by}{full}"),
         addresses.join(", "),
     ]
 }

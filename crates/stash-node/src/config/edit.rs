@@ -201,7 +201,7 @@ mod tests {
     fn what_the_file_could_not_be_read_with_is_refused() {
         for (key, value) in [
             ("quota.hard", "much"),
-            ("listen", "here"),
+            ("listen", "he re"),
             ("create", "maybe"),
             ("repair.copies", "two"),
             ("network.hours", "up 2MiB"),

@@ -1,7 +1,6 @@
 //! Finding a setting in its sources: the first that has one wins.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -122,7 +121,7 @@ pub(super) fn absolute(setting: Setting<PathBuf>) -> Result<Setting<PathBuf>, Pr
     Ok(Setting { value, origin })
 }
 
-pub(super) fn many(flags: &[SocketAddr]) -> Option<Vec<SocketAddr>> {
+pub(super) fn many(flags: &[Place]) -> Option<Vec<Place>> {
     (!flags.is_empty()).then(|| flags.to_vec())
 }
 
@@ -130,12 +129,8 @@ pub(super) fn text(value: &str) -> Result<String, String> {
     Ok(value.to_owned())
 }
 
-pub(super) fn addresses(value: &str) -> Result<Vec<SocketAddr>, String> {
-    value.split(',').map(|one| Ok(one.trim().parse::<Place>()?.0)).collect()
-}
-
-pub(super) fn places(places: &Option<Vec<Place>>) -> Option<Vec<SocketAddr>> {
-    places.as_ref().map(|places| places.iter().map(|place| place.0).collect())
+pub(super) fn addresses(value: &str) -> Result<Vec<Place>, String> {
+    value.split(',').map(|one| one.trim().parse()).collect()
 }
 
 pub(super) fn count(value: &str) -> Result<u32, String> {

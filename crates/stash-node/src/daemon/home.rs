@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -269,8 +270,8 @@ async fn open(daemon: &Daemon) -> Result<Node, Problem> {
     let settings = &daemon.settings;
     let dir = &settings.data_dir.value;
     let options = RunOptions {
-        listen: settings.listen.value.clone(),
-        advertise: settings.advertise.value.clone(),
+        listen: listened(settings)?,
+        advertise: settings.advertise.value.iter().map(|place| place.0.clone()).collect(),
         housekeeping: settings.upkeep.housekeeping(),
         quota: settings.upkeep.quota(),
         traffic: daemon.network().traffic(minute_of_day()),
@@ -278,6 +279,19 @@ async fn open(daemon: &Daemon) -> Result<Node, Problem> {
         retention: settings.upkeep.retention(),
     };
     Home::open(dir, daemon.passphrase(), options).await.map_err(|e| explained(e, dir))
+}
+
+/// The addresses that the settings say to listen on; a name is looked up, and stands for all that it leads to.
+fn listened(settings: &Settings) -> Result<Vec<SocketAddr>, Problem> {
+    let mut found = Vec::new();
+    for place in &settings.listen.value {
+        let resolved = place.to_string().to_socket_addrs().map_err(|e| {
+            Problem::new(Class::Temporary, format!("cannot look up {place}, to listen there: {e}"))
+                .hint("listen takes names of this machine, and its addresses, as in 0.0.0.0:7979")
+        })?;
+        found.extend(resolved.filter(|addr| !found.contains(addr)).collect::<Vec<_>>());
+    }
+    Ok(found)
 }
 
 /// Adds who holds a locked directory, and what to do about a port that is taken.
@@ -334,8 +348,8 @@ pub(crate) async fn rejoin(
     let settings = &daemon.settings;
     let dir = &settings.data_dir.value;
     let served = daemon.served()?;
-    if served.node.engine.stash() == ticket.stash {
-        return Err(HomeError::Joined { directory: dir.clone() }.into());
+    if let Some(done) = take_addresses(&served, ticket).await? {
+        return Ok(done);
     }
     let records = served.node.engine.status().await?.records;
     drop(served);
@@ -358,6 +372,29 @@ pub(crate) async fn rejoin(
     joined?;
     let engine = &served.node.engine;
     Ok(done(engine.stash(), engine.node_id(), engine.role()))
+}
+
+/// For a ticket of the stash that the node belongs to: takes from it where its maker is.
+async fn take_addresses(served: &Served, ticket: &Ticket) -> Result<Option<JoinDone>, Problem> {
+    let engine = &served.node.engine;
+    if ticket.stash != engine.stash() {
+        return Ok(None);
+    }
+    let mut members = engine.members().into_iter();
+    let maker = members.find(|member| member.noise == ticket.inviter);
+    let maker = maker.ok_or_else(|| {
+        let message =
+            "this node belongs to the stash of the ticket, and knows no member that made it";
+        Problem::new(Class::Refused, message)
+            .hint("say where a member is, as stash peer --help shows")
+    })?;
+    if maker.this {
+        let message = "this node made the ticket: it is for another machine";
+        return Err(Problem::new(Class::Refused, message));
+    }
+    engine.give_places(maker.node, ticket.addresses.clone()).await?;
+    let done = done(engine.stash(), engine.node_id(), engine.role());
+    Ok(Some(JoinDone { addresses_of: Some(maker.node.to_string()), ..done }))
 }
 
 /// Opens the node anew whenever the member log has given it reading or taken it away, which decides whether
@@ -412,6 +449,7 @@ pub(crate) async fn join(
     usable(dir)?;
     let ask = settings.clone();
     let passphrase = tokio::task::spawn_blocking(move || passphrase(&ask)).await??;
+    not_a_member(settings, ticket, passphrase.as_ref())?;
     let options = JoinOptions { display_name: settings.name.value.clone(), passphrase };
     let home = Home::join(dir, ticket, options).await.map_err(|e| explained(e, dir))?;
     labelled(dir, label);
@@ -426,6 +464,26 @@ fn labelled(dir: &Path, label: Option<&str>) {
     }
 }
 
+/// Refuses a ticket of the stash that the node belongs to: what it has there is not replaced.
+fn not_a_member(
+    settings: &Settings,
+    ticket: &Ticket,
+    passphrase: Option<&Zeroizing<String>>,
+) -> Result<(), Problem> {
+    let keyring = std::fs::read(settings.data_dir.value.join("keyring")).ok();
+    let passphrase = passphrase.map(|passphrase| passphrase.as_bytes());
+    let keyring = keyring.and_then(|bytes| Keyring::decode(&bytes, passphrase).ok());
+    if keyring.is_none_or(|keyring| keyring.stash != ticket.stash) {
+        return Ok(());
+    }
+    let message = "this node belongs to the stash of the ticket already";
+    Err(Problem::new(Class::Refused, message).hint(format!(
+        "to take over the addresses in it, start the node ({}) and join once more",
+        settings.typed("up")
+    )))
+}
+
 fn done(stash: StashId, node: NodeId, role: Role) -> JoinDone {
-    JoinDone { stash_id: stash.to_string(), node_id: node.to_string(), role: role.to_string() }
+    let (stash_id, node_id) = (stash.to_string(), node.to_string());
+    JoinDone { stash_id, node_id, role: role.to_string(), addresses_of: None }
 }

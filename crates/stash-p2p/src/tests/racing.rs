@@ -138,8 +138,8 @@ impl Gate for Picky {
         self.gate.next_counter(remote, now)
     }
 
-    fn hello(&self, remote: &PublicKey) -> Bytes {
-        self.gate.hello(remote)
+    fn hello(&self, remote: &PublicKey, seen: SocketAddr) -> Bytes {
+        self.gate.hello(remote, seen)
     }
 
     fn may_dial(&self, addr: &SocketAddr) -> bool {

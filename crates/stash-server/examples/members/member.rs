@@ -132,7 +132,7 @@ impl Gate for Dialler {
         ready(Ok(*counter)).boxed()
     }
 
-    fn hello(&self, _: &PublicKey) -> Bytes {
+    fn hello(&self, _: &PublicKey, _: SocketAddr) -> Bytes {
         Bytes::new()
     }
 }
@@ -156,7 +156,8 @@ impl Member {
         let grant = stash_crypto::keys::unwrap(keys.wrap_secret(), &joined.stash, &joined.grant)?;
         let KeyGrant { network, read } = KeyGrant::decode(&grant)?;
         let inviter = PublicKey::from_bytes(*ticket.inviter.as_bytes());
-        let node = (inviter, ticket.addresses.clone());
+        let addresses = ticket.addresses.iter().filter_map(|place| place.address()).collect();
+        let node = (inviter, addresses);
         let (endpoint, events) = bind(&keys, limits)?;
         let stash = joined.stash;
         Ok(Member { keys, stash, network, read, node, endpoint, _events: events })

@@ -2,33 +2,54 @@
 
 use std::sync::Arc;
 
+use stash_crypto::member::Place;
 use stash_crypto::{NodeId, Role};
+use stash_p2p::{Attached, Peer};
 
 use crate::door::PROGRAM;
 use crate::engine::Engine;
-use crate::engine::view::{MemberView, RemovedView};
+use crate::engine::view::{MemberView, Path, RemovedView};
 use crate::founder::change::{self, ChangeMemberError, Fate, MembersChanged};
 use crate::layers::Layers;
 use crate::ledger::{LedgerError, roster, sums};
-use crate::membership::root_holders;
+use crate::membership::{announce, root_holders};
 use crate::message::MemberRoom;
+use crate::reach;
 use crate::replication::statement_news;
 use crate::replication::statements::Stated;
 use crate::transfer::lacking;
 use crate::upkeep::safety;
 
+/// The connection to a member.
+fn path(peer: &Peer, attached: &[Attached]) -> Path {
+    let address = peer.addr();
+    Path { address, dialled: peer.dialled(), local: reach::is_near(&address.ip(), attached) }
+}
+
 impl Engine {
+    /// Sets the places at which this node dials a member because its user says so, beside those that
+    /// the member names; none takes them back. Of more than 8, the first are taken.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`]; nothing has changed.
+    pub async fn give_places(&self, node: NodeId, places: Vec<Place>) -> Result<(), LedgerError> {
+        announce::give(&self.layers.membership, node, places).await
+    }
+
     /// Every member, in order of admission.
     #[must_use]
     pub fn members(&self) -> Vec<MemberView> {
         let Layers { core, transfer, membership, replication, .. } = &self.layers;
         let connected = core.connected();
+        let attached = core.door.attached();
         let founders = core.roster.log(root_holders::holders);
         let (now, held) = (core.environment.seconds(), sums::held(core.disk.store()));
         let view = |known: roster::Known| {
             let node = known.node;
             let this = node == core.me;
-            let connected = this || connected.iter().any(|(other, _)| *other == node);
+            let peer = connected.iter().find(|(other, _)| *other == node).map(|(_, peer)| peer);
+            let connected = this || peer.is_some();
             let stated = match this {
                 true => Some(statement_news::stated(core)),
                 false => replication.statements.of(&node, now),
@@ -66,6 +87,8 @@ impl Engine {
                 noise: known.noise,
                 role: known.role,
                 label: known.label,
+                given: membership.ways.given(&node),
+                path: peer.map(|peer| path(peer, &attached)),
                 addresses: known.addresses,
                 lapsed: known.lapsed,
             }

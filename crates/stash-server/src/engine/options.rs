@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use stash_crypto::member::AddressesError;
+use stash_crypto::member::{AddressesError, Place};
 use stash_crypto::{NetworkKey, NodeKeys, StashId};
 use stash_p2p::{BindError, Environment};
 use stash_store::{CommitError, ReadError, Store};
@@ -31,8 +31,8 @@ pub struct EngineOptions {
     pub network: Vec<NetworkKey>,
     /// Addresses to listen on; port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
-    /// Addresses to tell others instead of the listening ones; may be empty.
-    pub advertise: Vec<SocketAddr>,
+    /// Places to tell others instead of the listening addresses; may be empty.
+    pub advertise: Vec<Place>,
     /// Signs admissions, on the node that holds the root secret.
     pub admission: Option<Arc<dyn Admission>>,
     /// The store may not be the one that this node last wrote to: take a new writer incarnation.

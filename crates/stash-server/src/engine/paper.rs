@@ -1,10 +1,9 @@
 //! The members that the recovery text on paper names, compared with where they are now: paper does
 //! not follow a move.
 
-use std::net::SocketAddr;
-
 use serde::{Deserialize, Serialize};
 use stash_crypto::NoisePublic;
+use stash_crypto::member::Place;
 use stash_store::{Batch, Store};
 
 use crate::engine::Engine;
@@ -15,7 +14,7 @@ use crate::ledger::{LedgerError, rows};
 struct Named {
     #[serde(with = "serde_bytes")]
     noise: [u8; 32],
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<String>,
 }
 
 /// Worth of the recovery text that was printed last.
@@ -35,13 +34,13 @@ impl Engine {
     /// [`LedgerError`]; the one printed before is still what is known.
     pub async fn recovery_text_printed(
         &self,
-        members: &[(NoisePublic, Vec<SocketAddr>)],
+        members: &[(NoisePublic, Vec<Place>)],
     ) -> Result<(), LedgerError> {
         let own = self.layers.core.keys.noise_public();
         let others = members.iter().filter(|(noise, _)| *noise != own);
-        let named = |(noise, addresses): &(NoisePublic, Vec<SocketAddr>)| Named {
+        let named = |(noise, addresses): &(NoisePublic, Vec<Place>)| Named {
             noise: *noise.as_bytes(),
-            addresses: addresses.clone(),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
         };
         let named: Vec<Named> = others.map(named).collect();
         let row = rmp_serde::to_vec_named(&named).expect("a list of plain values");
@@ -64,7 +63,7 @@ impl Engine {
         let is_there = |named: &&Named| {
             let member = members.iter().find(|member| *member.noise.as_bytes() == named.noise);
             member.is_some_and(|member| {
-                member.addresses.iter().any(|addr| named.addresses.contains(addr))
+                member.addresses.iter().any(|one| named.addresses.contains(&one.place.to_string()))
             })
         };
         Ok(named.map(|named| Paper {

@@ -11,7 +11,7 @@ use crate::asker::Asker;
 use crate::buffers::pools::Pools;
 use crate::core::Core;
 use crate::disk::Disk;
-use crate::door::{Door, advertised, noise};
+use crate::door::{Door, noise};
 use crate::engine::options::{EngineOptions, StartError};
 use crate::founder::{Founder, admit};
 use crate::layers::Layers;
@@ -24,8 +24,10 @@ use crate::ledger::{Aside, LedgerError, progress};
 use crate::membership::addresses::Addresses;
 use crate::membership::last_met::LastMet;
 use crate::membership::recovery::meeting;
+use crate::membership::seen::Seen;
 use crate::membership::standing::Standing;
-use crate::membership::{Membership, learn, may_sign, root_holders};
+use crate::membership::ways::Ways;
+use crate::membership::{Membership, announce, learn, may_sign, own_places, root_holders};
 use crate::peers::Peers;
 use crate::replication::beliefs::Beliefs;
 use crate::replication::refused::Refused;
@@ -48,7 +50,7 @@ use crate::turn::{Shares, Turn};
 use crate::upkeep::house::House;
 use crate::upkeep::repairs::Repairs;
 use crate::upkeep::{Upkeep, challenge};
-use crate::{door, ledger, serve};
+use crate::{door, ledger, reach, serve};
 
 /// The blocking half of a start: store, roster, sockets.
 pub(crate) fn open(options: EngineOptions) -> Result<(Layers, Events), StartError> {
@@ -93,11 +95,13 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Layers, Events), StartErro
     let limits = Limits { bandwidth: options.traffic.bandwidth, ..Limits::default() };
     let (endpoint, events) =
         Endpoint::bind_on(environment.clone(), &options.listen, secret, gate, limits)?;
-    let addresses = advertised(&endpoint.local_addresses(), &options.advertise);
-    let sequence = roster.next_sequence(&me, environment.micros());
-    let own = SignedAddresses::sign(keys.signer(), &stash, sequence, addresses)?.encode();
-    roster.learn(&store, std::slice::from_ref(&own), |_| true)?;
-    door.answers_at(own);
+    door.is_attached(own_places::attached(&environment));
+    let listen = endpoint.local_addresses();
+    let places = reach::announced(&listen, &options.advertise, &door.attached(), &[]);
+    let (sequence, made) = (roster.next_sequence(&me), environment.seconds());
+    let own = SignedAddresses::sign(keys.signer(), &stash, sequence, made, places)?;
+    roster.learn(&store, &[own.encode()], |_| true)?;
+    door.answers_at(&own, &endpoint.local_addresses());
     let refused = Refused::load(&store)?;
     door.has_room(room_news::here(&store, refused.count()));
     let (changes, _) = watch::channel(0);
@@ -141,6 +145,9 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Layers, Events), StartErro
         transfer: Arc::clone(&transfer),
         addresses: Addresses::default(),
         last_met: LastMet::load(&store)?,
+        ways: Ways::load(&store)?,
+        seen: Seen::default(),
+        advertise: options.advertise,
         admission: options.admission,
         standing,
         unfollowed: unfollowed.into(),
@@ -247,6 +254,7 @@ fn up(layers: &Layers, peer: Peer) {
             let membership = Arc::clone(&layers.membership);
             layers.core.tasks.spawn(async move { root_holders::look(&membership).await });
         }
+        announce::met(&layers.membership, node, &peer);
         layers.transfer.wanted.notify_one();
         layers.transfer.damage.look_again();
         met(layers, node);

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use stash_crypto::member::{Announced, Place};
 use stash_crypto::{NodeId, NoisePublic, Role, StashId};
 use stash_p2p::PeerStats;
 use stash_store::Stats;
@@ -27,8 +28,12 @@ pub struct MemberView {
     pub this: bool,
     /// True if it is connected now, or is this node.
     pub connected: bool,
-    /// Addresses at which it says that it can be reached.
-    pub addresses: Vec<SocketAddr>,
+    /// Places at which it says that it can be reached.
+    pub addresses: Vec<Announced>,
+    /// Places at which it is dialled because the user of this node said so.
+    pub given: Vec<Place>,
+    /// The other end of the connection to it; `None` without one.
+    pub path: Option<Path>,
     /// True if it has been away for so long that it does not count as a copy until it is back.
     pub lapsed: bool,
     /// Results of this node's challenges to it.
@@ -58,6 +63,17 @@ pub struct RemovedView {
     pub role: Role,
     /// Its sealed display name.
     pub label: Vec<u8>,
+}
+
+/// The connection to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The other end.
+    pub address: SocketAddr,
+    /// True if this node dialled: then the member can be reached there.
+    pub dialled: bool,
+    /// True if the address is in a network that this machine is attached to.
+    pub local: bool,
 }
 
 /// The state of this node.

@@ -1,10 +1,10 @@
 //! Making tickets.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
+use stash_crypto::member::Place;
 use stash_crypto::ticket::TicketSecret;
 use stash_crypto::{Role, Ticket, TicketId};
 use stash_store::{Batch, Store};
@@ -52,7 +52,7 @@ pub(crate) async fn invite(
     founder: &Arc<Founder>,
     role: Role,
     lifetime: Duration,
-    addresses: Vec<SocketAddr>,
+    places: &[Place],
 ) -> Result<Ticket, InviteError> {
     if founder.membership.admission.is_none() {
         return Err(InviteError::NotFounder);
@@ -64,6 +64,7 @@ pub(crate) async fn invite(
     if lifetime < Duration::from_secs(1) || lifetime > MAX_TICKET_LIFE {
         return Err(InviteError::Lifetime);
     }
+    let addresses = Ticket::fitting(places);
     if addresses.is_empty() {
         return Err(InviteError::NoAddress);
     }
@@ -71,7 +72,7 @@ pub(crate) async fn invite(
     let ticket = Ticket {
         stash: founder.core.stash,
         inviter: founder.core.keys.noise_public(),
-        addresses: addresses.into_iter().take(stash_crypto::member::MAX_ADDRESSES).collect(),
+        addresses,
         id: TicketId::from_bytes(founder.core.environment.rng().random()),
         secret: TicketSecret::generate(&mut founder.core.environment.rng()),
         expires: now + lifetime.as_secs(),

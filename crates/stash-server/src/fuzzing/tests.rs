@@ -144,6 +144,7 @@ fn replies_hold_their_promises_whatever_the_bytes() {
         room,
         confirmed: bytes(confirmed),
         program: String::new(),
+        seen: "203.0.113.7:54321".to_owned(),
     };
     let with_room = seed("hello-with-room", encode(&hello(Some(room()), 124)));
     let program = "0.2.0".to_owned();

@@ -4,11 +4,10 @@
 //! answered above, by `peers.rs`.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use stash_crypto::member::{Confirmation, SignedAddresses};
+use stash_crypto::member::{Announced, Confirmation, SignedAddresses};
 use stash_crypto::{
     EntryHash, MemberChange, MemberEntry, MemberLog, NodeId, NoisePublic, Role, StashId,
 };
@@ -59,7 +58,7 @@ pub(crate) struct Known {
     pub noise: NoisePublic,
     pub role: Role,
     pub label: Vec<u8>,
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<Announced>,
     pub lapsed: bool,
 }
 
@@ -195,7 +194,7 @@ impl Roster {
                 addresses: state
                     .addresses
                     .get(&member.identity.node)
-                    .map(|claim| claim.addresses.clone())
+                    .map(|claim| claim.places.clone())
                     .unwrap_or_default(),
             };
             state.log.members().map(known).collect()
@@ -311,11 +310,10 @@ impl Roster {
         Ok(())
     }
 
-    /// The sequence number with which a node's addresses replace those that are known of it: the
-    /// time, or the next one if the clock was ahead once.
-    pub(crate) fn next_sequence(&self, node: &NodeId, now: u64) -> u64 {
+    /// The sequence number with which a node's addresses replace those that are known of it.
+    pub(crate) fn next_sequence(&self, node: &NodeId) -> u64 {
         let known = self.read(|state| state.addresses.get(node).map(|claim| claim.sequence));
-        known.map_or(now, |known| now.max(known.saturating_add(1)))
+        known.map_or(1, |known| known.saturating_add(1))
     }
 
     /// Learns addresses of members: signed by them, newer than what is known, and of members that
@@ -334,9 +332,10 @@ impl Roster {
             let Ok(claim) = SignedAddresses::decode(bytes) else {
                 continue;
             };
-            let known = state.addresses.get(&claim.node).map_or(0, |known| known.sequence);
+            let known = state.addresses.get(&claim.node);
+            let newer = known.is_none_or(|known| replaces(&claim, known));
             let member = state.log.member(&claim.node).is_some();
-            if !member || claim.sequence <= known || claim.verify(&stash).is_err() {
+            if !member || !newer || claim.verify(&stash).is_err() {
                 continue;
             }
             if !may_move(claim.node) {
@@ -355,6 +354,13 @@ impl Roster {
         self.changed();
         Ok(changed)
     }
+}
+
+/// True if one announcement replaces another of the same node. Two lives of a node may sign two with one
+/// sequence: of these, all members keep the same one, and the node is told of it.
+fn replaces(one: &SignedAddresses, other: &SignedAddresses) -> bool {
+    let order = one.sequence.cmp(&other.sequence);
+    order.then_with(|| one.encode().cmp(&other.encode())).is_gt()
 }
 
 /// Adds the store rows of a member log entry to a batch.

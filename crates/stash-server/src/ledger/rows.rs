@@ -23,6 +23,14 @@ pub(crate) fn address(node: &NodeId) -> Vec<u8> {
     [ADDRESS, node.as_bytes()].concat()
 }
 
+/// Store rows of the places at which a member is dialled beside those that it names, by node id.
+pub(crate) const WAY: &[u8] = b"way/";
+
+/// The store row of such places of a member.
+pub(crate) fn way(node: &NodeId) -> Vec<u8> {
+    [WAY, node.as_bytes()].concat()
+}
+
 /// Store row of the newest confirmation of the member log that this node was told.
 pub(crate) const CONFIRMED: &[u8] = b"confirmed";
 

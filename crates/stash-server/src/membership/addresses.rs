@@ -1,22 +1,20 @@
-//! Addresses that members say they have, and the choice of those that this node dials.
+//! Limits on the addresses that members say they have.
 //!
 //! A member signs its own addresses, and nobody else vouches for them: it may name any host and
-//! port. So limits hold for what a member may make others do: how often it may move, which
-//! addresses are dialled at all, and that a node dials again only when something has changed.
+//! port. So limits hold for what a member may make others do: how often it may move, and that a node
+//! dials again only when something has changed. Which addresses are dialled at all, the crate's
+//! `reach` says, and how often, `stash-p2p` does.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use stash_crypto::NodeId;
+use stash_p2p::Candidate;
 use tokio::time::Instant;
 
 use crate::lock::lock;
 use crate::meter::Meter;
-
-/// Addresses of a member that are dialled: one that is at home in several networks has a few.
-const DIALLED: usize = 8;
 
 /// Moves of one member that are taken at once: a node that is started again and again while
 /// somebody sets it up. Each is written down here, and passed on to every connected member.
@@ -40,8 +38,8 @@ pub(crate) struct Addresses {
     moves: Meter,
     /// Limits how often a member announces something.
     announcements: Meter,
-    /// Addresses and number of network keys by which each member was last dialled.
-    dialled: Mutex<BTreeMap<NodeId, (Vec<SocketAddr>, usize)>>,
+    /// Places and number of network keys by which each member was last dialled.
+    dialled: Mutex<BTreeMap<NodeId, (Vec<Candidate>, usize)>>,
 }
 
 impl Default for Addresses {
@@ -66,8 +64,8 @@ impl Addresses {
     }
 
     /// Notes by what a member is dialled; true if that is new.
-    pub(crate) fn is_news(&self, member: NodeId, addresses: &[SocketAddr], keys: usize) -> bool {
-        let now = (addresses.to_vec(), keys);
+    pub(crate) fn is_news(&self, member: NodeId, places: &[Candidate], keys: usize) -> bool {
+        let now = (places.to_vec(), keys);
         let mut dialled = lock(&self.dialled);
         let is_news = dialled.get(&member) != Some(&now);
         dialled.insert(member, now);
@@ -75,74 +73,14 @@ impl Addresses {
     }
 }
 
-/// The addresses of a member that are dialled by a node which can itself be reached at `own`.
-pub(crate) fn dialled(claimed: &[SocketAddr], own: &[SocketAddr]) -> Vec<SocketAddr> {
-    claimed.iter().filter(|addr| may_dial(addr, own)).take(DIALLED).copied().collect()
-}
-
-/// Addresses that mean another machine to each node, or one of its own, are dialled only by a node
-/// that has such ones itself: else a member could make others knock at doors that are open to them
-/// alone.
-fn may_dial(addr: &SocketAddr, own: &[SocketAddr]) -> bool {
-    let ip = addr.ip().to_canonical();
-    let nowhere = match ip {
-        IpAddr::V4(ip) => ip.octets()[0] == 0 || ip.is_broadcast(),
-        IpAddr::V6(ip) => ip.is_unspecified(),
-    };
-    let near = [is_loopback, is_link_local];
-    let is_ours = |of_kind: fn(&IpAddr) -> bool| own.iter().any(|own| of_kind(&own.ip()));
-    let is_near = near.into_iter().any(|of_kind| of_kind(&ip) && !is_ours(of_kind));
-    addr.port() != 0 && !nowhere && !ip.is_multicast() && !is_near
-}
-
-fn is_loopback(ip: &IpAddr) -> bool {
-    ip.to_canonical().is_loopback()
-}
-
-fn is_link_local(ip: &IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
-    fn all(addresses: &[&str]) -> Vec<SocketAddr> {
-        addresses.iter().map(|addr| addr.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn what_is_nobodys_address_is_not_dialled() {
-        let claimed = all(&[
-            "0.0.0.0:9",
-            "0.1.2.3:9",
-            "[::]:9",
-            "255.255.255.255:9",
-            "224.0.0.1:9",
-            "[ff02::1]:9",
-            "192.0.2.1:0",
-        ]);
-        assert_eq!(dialled(&claimed, &all(&["127.0.0.1:1", "169.254.1.1:1"])), []);
-    }
-
-    #[test]
-    fn loopback_and_link_local_are_dialled_by_whoever_has_such_an_address() {
-        let loopback = all(&["127.0.0.1:9", "127.8.8.8:9", "[::1]:9", "[::ffff:127.0.0.1]:9"]);
-        let link_local = all(&["169.254.7.7:9", "[fe80::1]:9"]);
-        let claimed = [loopback.clone(), link_local.clone()].concat();
-        assert_eq!(dialled(&claimed, &all(&["192.0.2.1:7979", "0.0.0.0:7979"])), []);
-        assert_eq!(dialled(&claimed, &all(&["127.0.0.1:7979"])), loopback);
-        assert_eq!(dialled(&claimed, &all(&["[fe80::2]:7979"])), link_local);
-    }
-
-    #[test]
-    fn other_addresses_are_dialled_up_to_eight() {
-        let claimed = all(&["10.0.0.1:1", "[2001:db8::1]:1", "192.168.1.1:1", "203.0.113.1:1"]);
-        assert_eq!(dialled(&claimed, &[]), claimed);
-        assert_eq!(dialled(&claimed.repeat(3), &[]).len(), DIALLED);
+    fn all(addresses: &[&str]) -> Vec<Candidate> {
+        addresses.iter().map(|addr| Candidate::from(addr.parse::<SocketAddr>().unwrap())).collect()
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde_bytes::ByteBuf;
 use stash_crypto::NodeId;
-use stash_crypto::member::SignedAddresses;
-use stash_p2p::{Candidate, Source, Way};
+use stash_crypto::member::{Announced, Place, SignedAddresses};
+use stash_p2p::Peer;
 use stash_store::Store;
 
 use crate::door::public;
-use crate::ledger::RosterError;
-use crate::membership::{Membership, addresses};
+use crate::ledger::{LedgerError, RosterError};
+use crate::membership::Membership;
 use crate::message::{self, MAX_CLAIM_BYTES, Request, page};
 use crate::rpc::ask;
 
@@ -19,23 +19,54 @@ use crate::rpc::ask;
 pub(crate) fn dial_members(membership: &Membership) {
     let (members, realms) =
         (membership.core.roster.members(), membership.core.door.member_realms());
-    let mine = members.iter().filter(|member| member.node == membership.core.me);
-    let mut own: Vec<_> = mine.flat_map(|member| member.addresses.iter().copied()).collect();
-    own.extend(membership.core.endpoint.local_addresses());
     for member in members.iter().filter(|member| member.node != membership.core.me) {
-        let addresses = addresses::dialled(&member.addresses, &own);
-        if !membership.addresses.is_news(member.node, &addresses, realms.len()) {
+        let places = membership.ways.candidates(&member.node, &member.addresses);
+        if !membership.addresses.is_news(member.node, &places, realms.len()) {
             continue;
         }
         let remote = public(&member.noise);
-        if addresses.is_empty() {
+        if places.is_empty() {
             membership.core.endpoint.forget(&remote);
         } else {
-            let told = |addr| Candidate::new(Way::Address(addr), Source::Told);
-            let places = addresses.into_iter().map(told);
             membership.core.endpoint.keep_under_any(remote, places, realms.clone());
         }
     }
+}
+
+/// Sets the places at which a member is dialled because the user says so, and dials it.
+pub(crate) async fn give(
+    membership: &Arc<Membership>,
+    node: NodeId,
+    places: Vec<Place>,
+) -> Result<(), LedgerError> {
+    let shared = Arc::clone(membership);
+    let work = move |store: &Store| shared.ways.give(store, node, &places);
+    membership.core.disk.run(work).await?;
+    dial_members(membership);
+    if let Some(noise) = membership.core.roster.log(|log| Some(log.member(&node)?.identity.noise)) {
+        membership.core.endpoint.redial(&public(&noise));
+    }
+    Ok(())
+}
+
+/// Notes where a member has answered that has just come, if this node dialled it.
+pub(crate) fn met(membership: &Arc<Membership>, node: NodeId, peer: &Peer) {
+    if !peer.dialled() {
+        return;
+    }
+    let (shared, address) = (Arc::clone(membership), peer.addr());
+    membership.core.tasks.spawn(async move {
+        let now = shared.core.environment.seconds();
+        let ways = Arc::clone(&shared);
+        let work = move |store: &Store| ways.ways.met(store, node, address, now);
+        match shared.core.disk.run(work).await {
+            Ok(true) => dial_members(&shared),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::debug!(%error, peer = %node.short(), "where it answered is not kept");
+            }
+        }
+    });
 }
 
 /// A change about members.
@@ -69,24 +100,30 @@ pub(crate) fn spread(membership: &Arc<Membership>, news: &News) {
 }
 
 /// Signs this node's own addresses again, so that they replace those that others know of it:
-/// another life of it, or a clock that was ahead, has used a higher sequence number.
+/// another life of it has used the same sequence number, or a higher one.
 pub(crate) fn sign_again(membership: &Arc<Membership>, store: &Store) -> Result<(), RosterError> {
-    let Ok(own) = SignedAddresses::decode(&membership.core.door.own_addresses()) else {
-        return Ok(());
-    };
-    let sequence = membership
-        .core
-        .roster
-        .next_sequence(&membership.core.me, membership.core.environment.micros());
+    match SignedAddresses::decode(&membership.core.door.own_addresses()) {
+        Ok(own) => sign(membership, store, own.places),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Signs these places as those of this node, and has hello say so.
+pub(crate) fn sign(
+    membership: &Membership,
+    store: &Store,
+    places: Vec<Announced>,
+) -> Result<(), RosterError> {
+    let sequence = membership.core.roster.next_sequence(&membership.core.me);
     let signed = SignedAddresses::sign(
         membership.core.keys.signer(),
         &membership.core.stash,
         sequence,
-        own.addresses,
+        membership.core.environment.seconds(),
+        places,
     );
     let Ok(signed) = signed else { return Ok(()) };
-    let signed = signed.encode();
-    membership.core.roster.learn(store, std::slice::from_ref(&signed), |_| true)?;
-    membership.core.door.answers_at(signed);
+    membership.core.roster.learn(store, &[signed.encode()], |_| true)?;
+    membership.core.door.answers_at(&signed, &membership.core.endpoint.local_addresses());
     Ok(())
 }

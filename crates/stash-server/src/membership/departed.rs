@@ -15,7 +15,8 @@ use crate::membership::Membership;
 use crate::transfer::lacking;
 
 /// Rows about one member each, by its node id.
-const ABOUT: [&[u8]; 5] = [rows::ADDRESS, rows::CURSOR, rows::MET, rows::SEEN, rows::SUSPECT];
+const ABOUT: [&[u8]; 6] =
+    [rows::ADDRESS, rows::CURSOR, rows::MET, rows::SEEN, rows::SUSPECT, rows::WAY];
 
 /// Rows that one commit is about.
 const PAGE: usize = 1_024;
@@ -41,6 +42,8 @@ async fn clear(membership: &Arc<Membership>, gone: BTreeSet<NodeId>) -> Result<(
     for node in &gone {
         membership.transfer.suspects.forget(node);
         membership.last_met.forget(node);
+        membership.ways.forget(node);
+        membership.seen.forget(node);
     }
     let nodes: Vec<NodeId> = gone.iter().copied().collect();
     for some in nodes.chunks(PAGE / ABOUT.len()) {

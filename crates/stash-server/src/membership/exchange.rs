@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::asker::Asker;
 use crate::door::Hello;
-use crate::membership::{Membership, confirmation, cut_exchange, learn};
+use crate::membership::{Membership, confirmation, cut_exchange, learn, own_places};
 use crate::message::{self, MAX_CLAIM_BYTES, MAX_ENTRY_BYTES, Reply, Request, page};
 use crate::rpc::{AskError, ask, unexpected};
 
@@ -27,6 +27,7 @@ pub(crate) async fn meet(membership: &Arc<Membership>, node: NodeId, peer: &Peer
     membership.last_met.runs(node, &hello.program);
     confirmation::learn(membership, &hello.confirmed).await;
     learn::show_forks(membership, peer);
+    own_places::seen(membership, node, &hello.seen).await;
     let claims = vec![hello.addresses.into_vec()];
     // What does not verify is left out, and the reason is in the log.
     let _ = learn::learn(membership, Vec::new(), claims).await;

@@ -11,13 +11,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_bytes::ByteBuf;
 use stash_crypto::keys::NoiseSecret;
-use stash_crypto::member::{LabelError, MemberError, SignedAddresses};
+use stash_crypto::member::{LabelError, MemberError, Place, SignedAddresses};
 use stash_crypto::{
     JoinRequest, MemberEntry, MemberLog, NodeKeys, NoisePublic, Role, StashId, Ticket,
 };
 use stash_p2p::{
     Claim, DialError, Endpoint, Environment, Gate, GateError, Limits, Peer, PublicKey, Realm,
-    StaticSecret,
+    Source, StaticSecret,
 };
 use stash_store::{Batch, CommitError, Store};
 
@@ -25,6 +25,7 @@ use crate::door::{join_realm, public};
 use crate::ledger::{cut_lists, roster, rows};
 use crate::membership::cut_exchange;
 use crate::message::{Refusal, Reply, Request};
+use crate::reach::candidate;
 use crate::rpc::{AskError, ask, unexpected};
 
 /// Longest time for a join to reach the inviter.
@@ -187,12 +188,13 @@ impl Stranger {
 
     pub(crate) async fn dial(
         &self,
-        addresses: &[SocketAddr],
+        places: &[Place],
         remote: &NoisePublic,
         realm: Realm,
         within: Duration,
     ) -> Result<Peer, DialError> {
-        self.endpoint.dial_once(addresses.to_vec(), public(remote), realm, within).await
+        let places = places.iter().map(|place| candidate(place, Source::Given));
+        self.endpoint.dial_once(places, public(remote), realm, within).await
     }
 
     pub(crate) async fn close(&self) {
@@ -249,7 +251,7 @@ impl Gate for Shut {
         std::future::ready(Ok(now)).boxed()
     }
 
-    fn hello(&self, _: &PublicKey) -> Bytes {
+    fn hello(&self, _: &PublicKey, _: SocketAddr) -> Bytes {
         Bytes::new()
     }
 }

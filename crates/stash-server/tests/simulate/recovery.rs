@@ -6,10 +6,10 @@
 //! time.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::RngExt;
+use stash_crypto::member::Place;
 use stash_crypto::{
     EntryHash, JoinRequest, MemberChange, MemberLog, NoisePublic, RecordHash, Role, TicketId,
 };
@@ -191,12 +191,12 @@ impl World {
             self.common.stash.id(),
         );
         let (secret, network) = (root.noise_static(), root.network_key());
-        let members: Vec<(NoisePublic, Vec<SocketAddr>)> = lost
+        let members: Vec<(NoisePublic, Vec<Place>)> = lost
             .text
             .members()
             .filter_map(|member| {
                 let at = self.common.nodes.iter().position(|one| *one == member.identity.node)?;
-                Some((member.identity.noise, vec![address(at)]))
+                Some((member.identity.noise, vec![address(at).into()]))
             })
             .collect();
         let asked = survey(Sought {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use stash_crypto::member::SignedAddresses;
+use stash_crypto::member::{AddressKind, Announced, SignedAddresses};
 use stash_crypto::{
     Address, JoinRequest, MemberChange, MemberEntry, MemberLog, NameId, NodeKeys, RecordHash, Role,
     Ticket, TicketId,
@@ -373,7 +373,8 @@ fn founded(stash: &Stash, keys: &[NodeKeys], profile: &Profile) -> (MemberLog, V
         let request = JoinRequest::sign(keys, &stash.id(), ticket, "node").expect("it signs");
         let entry = admit_entry(&root, &log, &request, profile.role(at));
         log.push(entry).expect("an entry that follows");
-        let claim = SignedAddresses::sign(keys.signer(), &stash.id(), 1, vec![address(at)]);
+        let announced = Announced { kind: AddressKind::Lan, place: address(at).into() };
+        let claim = SignedAddresses::sign(keys.signer(), &stash.id(), 1, 0, vec![announced]);
         addresses.push(claim.expect("an address that others can use").encode());
     }
     debug_assert!(profile.role(0) == Role::Owner);

@@ -92,6 +92,8 @@ pub(crate) struct Stash {
     pub(crate) housekeeping: Housekeeping,
     /// Limits of the traffic of nodes that are started from now on.
     pub(crate) traffic: Traffic,
+    /// The machine of nodes that are started from now on.
+    pub(crate) environment: Environment,
 }
 
 impl Stash {
@@ -100,7 +102,8 @@ impl Stash {
     }
 
     pub(crate) fn of(root: [u8; 32]) -> Stash {
-        Stash { root, housekeeping: Housekeeping::default(), traffic: Traffic::default() }
+        let (housekeeping, traffic) = (Housekeeping::default(), Traffic::default());
+        Stash { root, housekeeping, traffic, environment: Environment::default() }
     }
 
     pub(crate) fn root(&self) -> RootSecret {
@@ -177,7 +180,7 @@ impl Stash {
         let options = EngineOptions {
             store: store.clone(),
             mode: Mode::Threads,
-            environment: Environment::default(),
+            environment: self.environment.clone(),
             keys: Arc::clone(&keys),
             stash: self.id(),
             network: vec![self.root().network_key()],
@@ -194,6 +197,16 @@ impl Stash {
     }
 
     pub(crate) async fn joined(&self, inviter: &Node, role: Role) -> Node {
+        self.joined_at(inviter, role, "127.0.0.1:0".parse().unwrap()).await
+    }
+
+    /// A new member that listens at an address.
+    pub(crate) async fn joined_at(
+        &self,
+        inviter: &Node,
+        role: Role,
+        listen: std::net::SocketAddr,
+    ) -> Node {
         let ticket = inviter.engine.invite(role, Duration::from_secs(60)).await.unwrap();
         let keys = NodeKeys::generate(&mut rand::rng());
         let joined = join(&ticket, &keys, "member").await.unwrap();
@@ -201,7 +214,7 @@ impl Stash {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::create(&dir.path().join("store"), &Options::default()).unwrap();
         found(&store, &joined.log, &joined.addresses, false).unwrap();
-        self.run(store, keys, role, dir, false).await
+        self.run_as(store, keys, role, dir, false, false, listen).await
     }
 
     /// The same node again, after its shutdown.

@@ -134,7 +134,7 @@ async fn an_expired_ticket_admits_nobody_and_says_so_to_whoever_used_it() {
     let late = NodeKeys::generate(&mut rand::rng());
     let refused = join(&unused, &late, "late").await;
     assert!(matches!(refused, Err(JoinError::Expired)), "{:?}", refused.err());
-    let knocked = fresh(&stash).try_knock(&unused, unused.addresses[0]).await;
+    let knocked = fresh(&stash).try_knock(&unused, unused.addresses[0].address().unwrap()).await;
     assert!(knocked.is_err(), "it is answered to nobody");
     assert_eq!(node.engine.members().len(), members);
 }

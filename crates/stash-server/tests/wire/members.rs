@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use serde_bytes::ByteBuf;
+use stash_crypto::member::{AddressKind, Announced, SignedAddresses};
 use stash_crypto::{JoinRequest, MemberChange, MemberEntry, MemberLog, NodeKeys, Role, TicketId};
 use stash_p2p::{DialError, PublicKey};
 
@@ -131,10 +132,9 @@ async fn an_owner_that_became_a_keeper_is_refused_from_then_on() {
 async fn addresses_that_no_member_signed_change_nothing() {
     let scene = scene().await;
     let claim = |keys: &NodeKeys, sequence| {
-        let addresses = vec!["127.0.0.1:9".parse().unwrap()];
-        let id = scene.stash.id();
-        let claim =
-            stash_crypto::member::SignedAddresses::sign(keys.signer(), &id, sequence, addresses);
+        let place = "127.0.0.1:9".parse().unwrap();
+        let there = vec![Announced { kind: AddressKind::Lan, place }];
+        let claim = SignedAddresses::sign(keys.signer(), &scene.stash.id(), sequence, 7, there);
         claim.unwrap().encode()
     };
     let stranger = claim(&NodeKeys::generate(&mut rand::rng()), 1);

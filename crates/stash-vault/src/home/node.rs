@@ -1,10 +1,10 @@
 //! A running node.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use stash_crypto::member::Place;
 use stash_crypto::{NodeId, NoisePublic, RecoveryText, RootSecret};
 use stash_server::Engine;
 use thiserror::Error;
@@ -22,8 +22,6 @@ use crate::vault::Vault;
 
 /// Members that a recovery text names at most.
 const RECOVERY_MEMBERS: usize = 3;
-/// Addresses of each of them at most.
-const RECOVERY_ADDRESSES: usize = 4;
 
 /// A node that serves: its engine and, unless it is a keeper, its vault.
 pub struct Node {
@@ -99,15 +97,15 @@ impl Node {
         Ok(RecoveryText { root, members }.to_text())
     }
 
-    fn to_be_named(&self) -> Vec<(NoisePublic, Vec<SocketAddr>)> {
+    fn to_be_named(&self) -> Vec<(NoisePublic, Vec<Place>)> {
         let mut members: Vec<_> = self.engine.members();
         // Others first: this node is the one that may be lost.
         members.sort_by_key(|member| (member.this, !member.connected));
         let named = members.into_iter().filter(|member| !member.addresses.is_empty());
         named
             .map(|member| {
-                let addresses = member.addresses.into_iter().take(RECOVERY_ADDRESSES).collect();
-                (member.noise, addresses)
+                let places = member.addresses.iter().map(|one| &one.place);
+                (member.noise, RecoveryText::fitting(places))
             })
             .take(RECOVERY_MEMBERS)
             .collect()

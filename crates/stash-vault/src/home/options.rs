@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use stash_crypto::member::Place;
 use stash_server::store::Quota;
 use stash_server::{Housekeeping, Traffic};
 use zeroize::Zeroizing;
@@ -33,7 +34,7 @@ pub struct RunOptions {
     /// Where to listen; nowhere if empty: the node then only dials.
     pub listen: Vec<SocketAddr>,
     /// Addresses to tell others instead of those it listens on.
-    pub advertise: Vec<SocketAddr>,
+    pub advertise: Vec<Place>,
     /// The upkeep of the node's store.
     pub housekeeping: Housekeeping,
     /// The room of the disk that its store may take.

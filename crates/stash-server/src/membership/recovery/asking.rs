@@ -84,7 +84,8 @@ async fn ask_one(
     let Some(realm) = membership.core.door.member_realms().pop() else {
         return Ok(());
     };
-    let peer = stranger.dial(&member.addresses, &member.noise, realm, REACH).await?;
+    let places: Vec<_> = member.addresses.iter().map(|one| one.place.clone()).collect();
+    let peer = stranger.dial(&places, &member.noise, realm, REACH).await?;
     let compared = compare(membership, &peer).await;
     peer.close(CloseReason::Shutdown);
     compared

@@ -54,7 +54,7 @@ pub(crate) async fn who_is_at(
 ) -> Result<(MemberLog, Option<NoisePublic>), JoinError> {
     let shared = first.meeting_static().public();
     let realm = meeting_realm(&stash, first);
-    let peer = stranger.dial(&[addr], &shared, realm, within).await?;
+    let peer = stranger.dial(&[addr.into()], &shared, realm, within).await?;
     let mut log = MemberLog::new(stash);
     read_log(&peer, &mut log).await?;
     let hello = message::decode::<Hello>(&peer.hello()).ok();

@@ -10,7 +10,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use serde_bytes::ByteBuf;
 use stash_crypto::keys::NoiseSecret;
-use stash_crypto::member::{Confirmation, SignedAddresses};
+use stash_crypto::member::{Confirmation, Place, SignedAddresses};
 use stash_crypto::{EntryHash, MemberEntry, MemberLog, NetworkKey, NodeId, NoisePublic, StashId};
 use stash_p2p::{Environment, Peer};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -48,7 +48,7 @@ pub struct Sought<'a> {
     /// N_0, which every member knows.
     pub network: &'a NetworkKey,
     /// Members and where they were once.
-    pub members: &'a [(NoisePublic, Vec<SocketAddr>)],
+    pub members: &'a [(NoisePublic, Vec<Place>)],
     /// Addresses at which some member listens, whichever it is.
     pub at: &'a [SocketAddr],
     /// The member log as it is known here already, if it is.
@@ -129,7 +129,7 @@ pub async fn survey(sought: Sought<'_>) -> Result<Survey, RecoverError> {
 /// Node to ask.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Target {
-    Member(NoisePublic, Vec<SocketAddr>),
+    Member(NoisePublic, Vec<Place>),
     Anybody(SocketAddr),
 }
 
@@ -156,7 +156,7 @@ struct Asking {
     targets: BTreeSet<Target>,
     /// Members that are being asked, each with other addresses for it if that fails: of two
     /// connections to one member, the later one ends the earlier.
-    busy: BTreeMap<NoisePublic, Vec<Vec<SocketAddr>>>,
+    busy: BTreeMap<NoisePublic, Vec<Vec<Place>>>,
     running: FuturesUnordered<BoxFuture<'static, Asked>>,
     shown: Vec<Shown>,
     peers: BTreeMap<NoisePublic, Peer>,
@@ -252,7 +252,7 @@ impl Asking {
         match heard {
             Heard::Is { who, addr } => {
                 if let Some(who) = who {
-                    self.target(Target::Member(who, vec![addr]));
+                    self.target(Target::Member(who, vec![addr.into()]));
                 }
             }
             Heard::Showed { shown, peer, claims, confirmed } => {
@@ -287,7 +287,8 @@ impl Asking {
             .collect();
         for (node, noise) in named {
             if let Some(claim) = self.claims.get(&node) {
-                self.target(Target::Member(noise, claim.addresses.clone()));
+                let places = claim.places.iter().map(|one| one.place.clone()).collect();
+                self.target(Target::Member(noise, places));
             }
         }
     }

@@ -78,7 +78,7 @@ impl Gate for Dialler {
         std::future::ready(Ok(*counter)).boxed()
     }
 
-    fn hello(&self, _: &PublicKey) -> Bytes {
+    fn hello(&self, _: &PublicKey, _: SocketAddr) -> Bytes {
         pack(&self.hello).into()
     }
 }
@@ -177,7 +177,9 @@ impl Client {
 
     /// Opens a connection in a ticket's realm.
     pub(crate) async fn knock(&self, ticket: &Ticket) -> Session {
-        Session { peer: self.try_knock(ticket, ticket.addresses[0]).await.unwrap() }
+        Session {
+            peer: self.try_knock(ticket, ticket.addresses[0].address().unwrap()).await.unwrap(),
+        }
     }
 
     /// Knocks once in a ticket's realm, and waits for what becomes of it.
