@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_bytes::ByteBuf;
 use stash_crypto::{Address, NameId, NodeId, Record, RecordHash};
@@ -9,6 +10,7 @@ use stash_p2p::Peer;
 use stash_store::{
     Batch, Blob, ChunkState, CommitError, ReadError, StageError, Store, StoredRecord,
 };
+use tokio::time::sleep;
 
 use crate::ledger::{self, Chunks, at};
 use crate::lock::lock;
@@ -18,6 +20,9 @@ use crate::transfer::damage::{Damage, Damaged, Open, SENTENCE};
 use crate::transfer::fetch::FetchError;
 use crate::transfer::{accept, fetch};
 use crate::upkeep::Upkeep;
+
+/// The second attempt follows the first one so soon; later ones are a matter of the housekeeping.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Result of an attempt.
 enum Mended {
@@ -93,6 +98,15 @@ pub(crate) async fn heal_one(upkeep: &Arc<Upkeep>, damage: Damage) {
             {
                 *open = Open { why, written: true };
             }
+            // Who has it may be about to give it up, and gives it to nobody until that is decided.
+            let shared = Arc::clone(upkeep);
+            upkeep.core.tasks.spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = shared.core.tasks.stopped() => {}
+                    () = sleep(SOON) => shared.transfer.damage.look_again(),
+                }
+            });
         }
         Err(error) => tracing::debug!(?damage, %error, "damage is still not healed"),
     }
