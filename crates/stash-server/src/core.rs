@@ -76,12 +76,4 @@ impl Core {
     pub(crate) fn synchronised(&self) -> bool {
         is_complete(self.disk.store())
     }
-
-    /// The members that should have a copy of everything: those that have not lapsed, or are here.
-    pub(crate) fn counted(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let members = self.roster.members().into_iter();
-        members
-            .filter(|member| !member.lapsed || self.peer(&member.node).is_some())
-            .map(|member| member.node)
-    }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod answer;
 pub(crate) mod background;
+pub(crate) mod counting;
 pub(crate) mod damage;
 pub(crate) mod evict;
 pub(crate) mod fetch;

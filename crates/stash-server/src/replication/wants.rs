@@ -16,6 +16,7 @@ use crate::ledger::{LedgerError, Named, at, rows};
 use crate::message::{Holding, Reply, Request};
 use crate::replication::{Replication, ask_again, records};
 use crate::rpc::{AskError, ask};
+use crate::transfer::counting::Counting;
 use crate::transfer::fetch::{Fetch, FetchError, Purpose};
 use crate::transfer::{fetch, holders};
 use crate::{ledger, message};
@@ -280,7 +281,7 @@ struct Wanted {
     noted: Option<u8>,
     /// A chunk of it that is not here.
     lacking: Address,
-    /// Connected members that have that chunk.
+    /// Connected members that have that chunk and whose copies count; 1 if only others say that they have it.
     copies: u8,
 }
 
@@ -302,14 +303,14 @@ fn lacking(store: &Store, hash: &RecordHash) -> Result<Option<(Record, Address)>
     Ok(Some((record, address)))
 }
 
-/// Asks all connected members which of the chunks that these records lack they have.
+/// Asks all connected members which of the chunks that these records lack they have, and counts those whose word counts.
 async fn count_copies(replication: &Replication, wanted: &mut [Wanted]) {
     let chunks = message::pack(wanted.iter().map(|wanted| &wanted.lacking));
     let ask_one = |(node, peer): (NodeId, Peer)| {
         let (chunks, count) = (chunks.clone(), wanted.len());
         async move {
             match ask(&peer, &Request::Have { chunks }).await {
-                Ok(Reply::Have { chunks }) => message::flags(&chunks, count).ok(),
+                Ok(Reply::Have { chunks }) => Some((node, message::flags(&chunks, count).ok()?)),
                 Ok(_) => None,
                 Err(error) => {
                     tracing::debug!(peer = %node.short(), %error, "a member does not say what it has");
@@ -320,9 +321,18 @@ async fn count_copies(replication: &Replication, wanted: &mut [Wanted]) {
     };
     let answers =
         futures::future::join_all(replication.core.connected().into_iter().map(ask_one)).await;
-    for here in answers.into_iter().flatten() {
+    let counting = Counting::now(&replication.transfer);
+    let (sure, unsure): (Vec<_>, Vec<_>) =
+        answers.into_iter().flatten().partition(|(node, _)| counting.counts(node));
+    for (_, here) in sure {
         for (wanted, here) in wanted.iter_mut().zip(here) {
             wanted.copies = wanted.copies.saturating_add(u8::from(here));
+        }
+    }
+    // One whose word does not count may have it all the same: it is asked, as for what is in danger.
+    for (_, here) in unsure {
+        for (wanted, _) in wanted.iter_mut().zip(here).filter(|(_, here)| *here) {
+            wanted.copies = wanted.copies.max(1);
         }
     }
 }

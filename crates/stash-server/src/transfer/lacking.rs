@@ -13,6 +13,7 @@ use crate::ledger::{LedgerError, rows};
 use crate::lock::lock;
 use crate::message::Holding;
 use crate::transfer::Transfer;
+use crate::transfer::counting::Counting;
 use crate::transfer::shipment::Shipment;
 use crate::transfer::under_replicated::{
     Change, Counts, Lacking, UnderReplicated, decode, encode, record_of,
@@ -35,8 +36,8 @@ pub(crate) async fn watch(transfer: Arc<Transfer>, shipment: Arc<Shipment>, lane
         let (lacking, shared) = (lacking.clone(), Arc::clone(&transfer));
         let update = move |_: &RecordHash, nodes: &mut Lacking| {
             // Whoever was removed since the put began, or has lapsed, lacks nothing.
-            let counted: BTreeSet<NodeId> = shared.core.counted().collect();
-            let lacking = lacking.intersection(&counted);
+            let expected: BTreeSet<NodeId> = Counting::now(&shared).expected().collect();
+            let lacking = lacking.intersection(&expected);
             *nodes = lacking.map(|node| (*node, Holding::Absent)).collect();
         };
         if let Err(error) = change(&transfer, hashes.collect(), update).await {

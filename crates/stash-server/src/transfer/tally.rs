@@ -108,6 +108,13 @@ impl Tally {
         }
     }
 
+    /// The copy of a target does not count, even if it says that it has stored the batch, and nobody waits for it.
+    pub fn discount(&mut self, node: &NodeId, reason: &str) {
+        if let Some(copy) = self.targets.get_mut(node) {
+            *copy = CopyState::Missing(reason.to_owned());
+        }
+    }
+
     /// The batch counts no more, even where it is stored.
     pub fn void(&mut self, reason: &str) {
         for copy in self.targets.values_mut() {
@@ -201,6 +208,24 @@ mod tests {
         tally.stored(&node(1));
         assert!(!tally.answers(STALL - Duration::from_millis(1)));
         assert!(tally.answers(STALL) && !tally.enough());
+    }
+
+    #[test]
+    fn a_copy_that_is_not_believed_is_none_and_leaves_the_number_of_targets() {
+        let mut tally = Tally::new(Wait::Quorum, [node(1), node(2), node(3)]);
+        tally.stored(&node(1));
+        tally.stored(&node(2));
+        assert!(tally.enough());
+        tally.discount(&node(2), "in doubt");
+        assert_eq!((tally.copies(), tally.wanted(), tally.enough()), (1, 3, false));
+        assert!(!tally.closed(), "the third may still report");
+        tally.stored(&node(3));
+        assert!(tally.enough());
+        assert_eq!(tally.without(), vec![(node(2), "in doubt".to_owned())]);
+        let mut all = Tally::new(Wait::All, [node(1), node(2)]);
+        all.stored(&node(1));
+        all.discount(&node(2), "in doubt");
+        assert!(all.closed() && !all.enough(), "nobody waits for it");
     }
 
     #[test]

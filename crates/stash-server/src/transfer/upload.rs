@@ -16,6 +16,7 @@ use crate::buffers::buffer::Shared;
 use crate::ledger::author::Write;
 use crate::ledger::lease::Leases;
 use crate::ledger::{self, LedgerError, WriteError, at};
+use crate::transfer::counting::Counting;
 use crate::transfer::lane::Item;
 use crate::transfer::shipment::{Progress, Shipment};
 use crate::transfer::tally::{STALL, Tally, Wait};
@@ -98,7 +99,7 @@ impl std::fmt::Debug for Pending {
 pub struct Outcome {
     /// The records as they were written.
     pub records: Vec<Record>,
-    /// Members that hold them durably with every chunk, this node included.
+    /// Members that hold them durably with every chunk, this node included. A member in doubt is none.
     pub copies: usize,
     /// Members that should, connected or not.
     pub wanted: usize,
@@ -112,17 +113,31 @@ impl Pending {
     /// Waits for the copies that the put asked for, no longer than any reachable member makes
     /// progress.
     pub async fn wait(self) -> Outcome {
-        self.outcome(|tally| tally.enough() || tally.closed()).await
+        let ended = |tally: &Tally| {
+            let tally = self.counted(tally.clone());
+            tally.enough() || tally.closed()
+        };
+        let tally = self.shipment.until(ended).await;
+        self.outcome(tally)
     }
 
     /// Waits for every reachable member, whatever the put asked for: for what must be seen
     /// everywhere, such as a tombstone.
     pub async fn settle(self) -> Outcome {
-        self.outcome(Tally::closed).await
+        let tally = self.shipment.until(Tally::closed).await;
+        self.outcome(tally)
     }
 
-    async fn outcome(self, done: impl Fn(&Tally) -> bool) -> Outcome {
-        let mut tally = self.shipment.until(done).await;
+    /// The count without the copies of members whose word does not count.
+    fn counted(&self, mut tally: Tally) -> Tally {
+        for (node, why) in Counting::now(&self.transfer).uncounted() {
+            tally.discount(&node, why);
+        }
+        tally
+    }
+
+    fn outcome(self, tally: Tally) -> Outcome {
+        let mut tally = self.counted(tally);
         let records = self.shipment.records();
         let counts = |record: &Record| {
             let dot = record.clear().dot;
@@ -151,7 +166,7 @@ impl std::fmt::Debug for Upload {
 impl Upload {
     pub(crate) fn open(transfer: &Arc<Transfer>, wait: Wait) -> Upload {
         let progress = Arc::new(Progress::new());
-        let targets = transfer.core.counted().collect();
+        let targets = Counting::now(transfer).expected().collect();
         let lane = |(node, peer)| {
             let (items, queue) = mpsc::channel(BEHIND);
             let task = lane::run(Arc::clone(transfer), node, peer, Arc::clone(&progress), queue);

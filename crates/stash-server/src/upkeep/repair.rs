@@ -29,6 +29,7 @@ use crate::lock::lock;
 use crate::membership::{confirmation, learn};
 use crate::message::HOLDING_PAGE;
 use crate::replication::believing;
+use crate::transfer::counting::Counting;
 use crate::upkeep::counts::{Copies, Manner};
 use crate::upkeep::on_demand::HouseError;
 use crate::upkeep::repair::page::Page;
@@ -134,7 +135,8 @@ fn due_in(upkeep: &Upkeep) -> Duration {
 
 /// The members whose copies do not count.
 fn lost(upkeep: &Upkeep) -> BTreeSet<NodeId> {
-    let mut lost = upkeep.transfer.suspects.doubted();
+    let counting = Counting::now(&upkeep.transfer);
+    let mut lost: BTreeSet<NodeId> = counting.uncounted().map(|(node, _)| node).collect();
     let uptime = upkeep.core.disk.store().stats().uptime;
     let grace = upkeep.house.options.repair_grace.as_secs();
     let connected: BTreeSet<NodeId> =

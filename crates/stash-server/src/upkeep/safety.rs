@@ -61,14 +61,14 @@ pub struct Safety {
     pub records: u64,
 }
 
-/// Judges. `held` is what this node holds; of the others each with what it said and whether it is in doubt.
+/// Judges. `held` is what this node holds; of the others each with what it said and whether that counts.
 pub(crate) fn judge(
     held: &RecordSum,
     copies: u64,
     others: Vec<(NodeId, Option<Stated>, bool)>,
 ) -> Safety {
-    let one = |(node, stated, in_doubt): (NodeId, Option<Stated>, bool)| {
-        (node, copies_of(held, stated.as_ref(), in_doubt), stated)
+    let one = |(node, stated, counts): (NodeId, Option<Stated>, bool)| {
+        (node, copies_of(held, stated.as_ref(), counts), stated)
     };
     let members: Vec<_> = others.into_iter().map(one).collect();
     let keepers = members.iter().filter(|(_, copies, _)| *copies != Has::Cache).count() as u64;
@@ -85,13 +85,13 @@ pub(crate) fn judge(
     Safety { verdict, needed, members, records: held.count }
 }
 
-fn copies_of(held: &RecordSum, stated: Option<&Stated>, in_doubt: bool) -> Has {
+fn copies_of(held: &RecordSum, stated: Option<&Stated>, counts: bool) -> Has {
     let Some(Stated { figures, age, grew, .. }) = stated else {
-        return Has::Unsaid;
+        return if counts { Has::Unsaid } else { Has::InDoubt };
     };
     match () {
         () if figures.keep < u64::MAX => Has::Cache,
-        () if in_doubt => Has::InDoubt,
+        () if !counts => Has::InDoubt,
         () if *age > FRESH => Has::Old,
         () if !figures.settled => Has::Unsettled,
         () if figures.whole == *held => Has::All,
@@ -153,34 +153,35 @@ mod tests {
     fn verdict(copies: u64, others: &[(Option<Stated>, bool)]) -> Verdict {
         let node = |at: usize| NodeId::from_bytes([u8::try_from(at).unwrap(); 32]);
         let others = others.iter().enumerate();
-        let others = others.map(|(at, (stated, in_doubt))| (node(at), *stated, *in_doubt));
+        let others = others.map(|(at, (stated, counts))| (node(at), *stated, *counts));
         judge(&HELD, copies, others.collect()).verdict
     }
 
     #[test]
     fn safe_is_what_enough_others_said_today_of_every_version() {
-        let all = (Some(stated(HELD, 60)), false);
+        let all = (Some(stated(HELD, 60)), true);
         let fewer = RecordSum { count: 8, ..HELD };
-        let some = (Some(stated(fewer, 60)), false);
+        let some = (Some(stated(fewer, 60)), true);
         assert_eq!(verdict(2, &[]), Verdict::Alone);
         assert_eq!(verdict(2, &[all]), Verdict::Safe, "there is only one other");
         assert_eq!(verdict(2, &[all, some]), Verdict::NotSafe);
         assert_eq!(verdict(2, &[all, some, all]), Verdict::Safe);
         assert_eq!(verdict(1, &[all, some]), Verdict::Safe);
-        assert_eq!(verdict(1, &[(None, false)]), Verdict::NotSafe);
+        assert_eq!(verdict(1, &[(None, true)]), Verdict::NotSafe);
         let other = RecordSum { sum: [8; 32], ..HELD };
-        assert_eq!(verdict(1, &[(Some(stated(other, 60)), false)]), Verdict::NotSafe, "as many");
-        assert_eq!(verdict(1, &[(Some(stated(HELD, 60)), true)]), Verdict::NotSafe, "in doubt");
-        assert_eq!(verdict(1, &[(Some(stated(HELD, FRESH + 1)), false)]), Verdict::NotSafe, "old");
+        assert_eq!(verdict(1, &[(Some(stated(other, 60)), true)]), Verdict::NotSafe, "as many");
+        assert_eq!(verdict(1, &[(Some(stated(HELD, 60)), false)]), Verdict::NotSafe, "in doubt");
+        assert_eq!(verdict(1, &[(None, false)]), Verdict::NotSafe, "in doubt, and silent");
+        assert_eq!(verdict(1, &[(Some(stated(HELD, FRESH + 1)), true)]), Verdict::NotSafe, "old");
         let mut unsettled = stated(HELD, 60);
         unsettled.figures.settled = false;
-        assert_eq!(verdict(1, &[(Some(unsettled), false)]), Verdict::NotSafe, "it does not know");
+        assert_eq!(verdict(1, &[(Some(unsettled), true)]), Verdict::NotSafe, "it does not know");
         let mut cache = stated(HELD, 60);
         cache.figures.keep = 1 << 30;
-        assert_eq!(verdict(1, &[(Some(cache), false)]), Verdict::Alone, "a cache is no copy");
+        assert_eq!(verdict(1, &[(Some(cache), true)]), Verdict::Alone, "a cache is no copy");
         let moving = Stated { grew: Some(MOVING), ..stated(fewer, 60) };
-        assert_eq!(verdict(1, &[(Some(moving), false)]), Verdict::OnItsWay);
+        assert_eq!(verdict(1, &[(Some(moving), true)]), Verdict::OnItsWay);
         let stopped = Stated { grew: Some(MOVING + 1), ..moving };
-        assert_eq!(verdict(1, &[(Some(stopped), false)]), Verdict::NotSafe);
+        assert_eq!(verdict(1, &[(Some(stopped), true)]), Verdict::NotSafe);
     }
 }

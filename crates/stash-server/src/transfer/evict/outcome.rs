@@ -62,7 +62,7 @@ pub enum EvictStop {
     NotProven {
         /// Other members that had to prove it.
         copies: u64,
-        /// The members asked, and their answers.
+        /// The members that are connected, and their answers; or why they were not asked.
         asked: Vec<(NodeId, String)>,
     },
     /// A record that uses the same bytes came while others were asked. They may be evicted again.
@@ -92,7 +92,7 @@ fn have(copies: u64) -> &'static str {
 
 fn answers(asked: &[(NodeId, String)]) -> String {
     if asked.is_empty() {
-        return ": none is connected that is not in doubt".to_owned();
+        return ": none is connected".to_owned();
     }
     let one = |(node, answer): &(NodeId, String)| format!("{}: {answer}", node.short());
     format!(" ({})", asked.iter().map(one).collect::<Vec<_>>().join(", "))

@@ -8,6 +8,7 @@ use stash_store::{Batch, ChunkState, CommitError, Store};
 
 use crate::ledger::{LedgerError, at};
 use crate::transfer::Transfer;
+use crate::transfer::counting::Counting;
 use crate::transfer::evict::flag::Flag;
 use crate::transfer::evict::outcome::{EvictStop, Evicted};
 use crate::transfer::evict::question::{self, CHUNKS, Group, RECORDS};
@@ -58,15 +59,15 @@ impl Page {
         }
     }
 
-    /// Asks members one after the other until so many have proven every chunk. Members in doubt are not
-    /// asked.
+    /// Asks members one after the other until so many have proven every chunk. Members whose copies do not count are
+    /// not asked.
     async fn proven(
         &self,
         transfer: &Arc<Transfer>,
         flag: &Flag,
         copies: u64,
     ) -> Result<BTreeSet<NodeId>, EvictStop> {
-        let doubted = transfer.suspects.doubted();
+        let counting = Counting::now(transfer);
         let (mut proven, mut proven_by) = (BTreeMap::new(), BTreeSet::new());
         let mut asked = Vec::new();
         for (node, peer) in transfer.core.connected() {
@@ -74,7 +75,9 @@ impl Page {
             if left.is_empty() {
                 break;
             }
-            if doubted.contains(&node) {
+            if !counting.counts(&node) {
+                let why = counting.uncounted().find(|(other, _)| *other == node);
+                asked.extend(why.map(|(node, why)| (node, why.to_owned())));
                 continue;
             }
             flag.asks(node);

@@ -9,6 +9,7 @@ use stash_store::{Batch, Store};
 use crate::ledger::{self, LedgerError, rows};
 use crate::message::Holding;
 use crate::replication::beliefs;
+use crate::transfer::counting::Counting;
 use crate::transfer::under_replicated::Lacking;
 use crate::transfer::{holders, under_replicated};
 use crate::upkeep::Upkeep;
@@ -102,14 +103,15 @@ impl Page<'_> {
         self.upkeep.core.disk.run(act).await
     }
 
-    /// States of these records at every other member that counts, as they are known here.
+    /// States of these records at every other member that should have them, as they are known here.
     async fn others(&self) -> Result<Vec<(NodeId, Vec<Known>)>, LedgerError> {
         let core = &self.upkeep.core;
         let connected: BTreeSet<NodeId> =
             core.connected().into_iter().map(|(node, _)| node).collect();
         // A member that is here and did not say in time what it has may have lost it.
         let is_silent = |node: &NodeId| connected.contains(node) && !self.asked.contains(node);
-        let others = core.counted().filter(|node| *node != core.me);
+        let counting = Counting::now(&self.upkeep.transfer);
+        let others = counting.expected().filter(|node| *node != core.me);
         let others: Vec<(NodeId, bool)> = others.map(|node| (node, is_silent(&node))).collect();
         let (records, replication) = (self.records.clone(), Arc::clone(&self.upkeep.replication));
         let look = move |store: &Store| {

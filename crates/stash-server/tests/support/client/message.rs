@@ -96,7 +96,7 @@ pub(crate) enum NamedBy {
 }
 
 /// B.3: what an initiator says on a put stream.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Put {
     Offer { chunks: ByteBuf },

@@ -24,8 +24,8 @@ use serde::Serialize;
 use serde_bytes::ByteBuf;
 use stash_crypto::{JoinRequest, NodeKeys, Role, StashId, Ticket};
 use stash_p2p::{
-    Claim, DialError, Endpoint, Frame, Gate, GateError, Limits, Peer, PublicKey, Realm,
-    StaticSecret, Stream, StreamError,
+    Claim, DialError, Endpoint, Frame, Gate, GateError, Limits, Peer, PublicKey, Realm, RecvStream,
+    SendStream, StaticSecret, Stream, StreamError,
 };
 
 use crate::support::{Node, PATIENCE, Stash, until};
@@ -113,6 +113,8 @@ pub(crate) enum Act {
     Send(u32, Vec<u8>),
     /// Leaves the stream open and never answers.
     Nothing,
+    /// On a put stream: wants no chunk, and says of every record that it is stored.
+    Acknowledge,
     /// Acts as a polite member without any chunk.
     Default,
 }
@@ -245,17 +247,37 @@ async fn answer(stream: Stream, script: Script, session: [u8; 32]) -> Result<(),
         return Ok(());
     };
     let Ok(ask) = rmp_serde::from_slice::<Ask>(&bytes) else {
+        // B.2: as a program that does not know the request.
+        let (code, reason) = ("unknown".to_owned(), "not known here".to_owned());
+        send.message(pack(&Answer::Refused { code, reason })).await?;
+        send.finish();
         return Ok(());
     };
     match script(ask.clone(), session).await {
         Act::Say(answer) => send.message(pack(&answer)).await?,
         Act::Default => send.message(pack(&polite(ask))).await?,
         Act::Nothing => return std::future::pending().await,
+        Act::Acknowledge => acknowledge(&mut send, &mut recv).await?,
         Act::Send(length, bytes) => {
             send.message(pack(&Answer::Chunk { length })).await?;
             send.data(bytes).await?;
         }
     }
     send.finish();
+    Ok(())
+}
+
+async fn acknowledge(send: &mut SendStream, recv: &mut RecvStream) -> Result<(), StreamError> {
+    while let Some(Frame::Message(bytes)) = recv.next().await? {
+        let answer = match rmp_serde::from_slice(&bytes).expect("a message of a put stream") {
+            Put::Offer { chunks } => {
+                Answer::Want { chunks: message::bit_string(&vec![false; chunks.len() / 36]) }
+            }
+            Put::Records { records } => {
+                Answer::Results { results: records.iter().map(|_| Fate::Stored {}).collect() }
+            }
+        };
+        send.message(pack(&answer)).await?;
+    }
     Ok(())
 }
