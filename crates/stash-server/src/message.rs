@@ -82,6 +82,9 @@ mod tests {
         round_trips(Reply::Turned { known: true, records, run: 5, last: 6, n: 3, sum: [4; 32] });
         round_trips(Reply::Ids { ids: ByteBuf::from(vec![0, 0]), parts: 1 });
         round_trips(Request::Prove { nonce: [1; 32], chunks: ByteBuf::from(vec![5; 32]) });
+        round_trips(Request::Leaves { drawn: ByteBuf::from(vec![5; 36]) });
+        let leaves = vec![ByteBuf::from(vec![6; 1_060]), ByteBuf::new()];
+        round_trips(Reply::Leaves { leaves });
         round_trips(Request::Holding { hashes: ByteBuf::from(vec![5; 32]) });
         round_trips(Reply::Holding { states: ByteBuf::from(vec![0, 1, 2, 3]) });
         round_trips(Reply::Proofs { proofs: ByteBuf::from(vec![6; 32]) });

@@ -17,7 +17,7 @@ use crate::replication::{answer, statement_news};
 use crate::rpc::opening;
 use crate::transfer::evict::question;
 use crate::transfer::{answer as bytes, holders, intake};
-use crate::upkeep::challenge;
+use crate::upkeep::challenge::{self, leaves};
 
 /// Requests of one peer that are answered at once; the next ones wait in the transport.
 const REQUESTS: usize = 64;
@@ -72,9 +72,13 @@ async fn request(
         (Some(Request::Prove { nonce, chunks }), Asker::Member(node, _)) => {
             challenge::prove(upkeep, node, session, nonce, &chunks).await
         }
-        (Some(Request::Evict { .. } | Request::Prove { .. }), Asker::Root) => {
-            refused(Refusal::Role, "only members ask this")
+        (Some(Request::Leaves { drawn }), Asker::Member(node, _)) => {
+            leaves::answer(upkeep, node, &drawn).await
         }
+        (
+            Some(Request::Evict { .. } | Request::Prove { .. } | Request::Leaves { .. }),
+            Asker::Root,
+        ) => refused(Refusal::Role, "only members ask this"),
         (Some(Request::News {}), Asker::Member(node, _)) => answer::news(replication, node),
         (Some(Request::Lack { hashes }), Asker::Member(node, _)) => {
             answer::lack(replication, node, &hashes)

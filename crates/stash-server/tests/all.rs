@@ -9,6 +9,7 @@ mod catchup;
 mod client;
 mod cuts;
 mod departed;
+mod doubt;
 mod engine;
 mod evicting;
 mod fair;

@@ -362,6 +362,9 @@ async fn whoever_is_asked_to_prove_a_chunk_does_not_get_it_from_who_asks() {
         async move {
             let mine = me.get().unwrap().get(chunk).await.is_some();
             let others = other.get(chunk).await.is_some();
+            let drawn = ByteBuf::from([&chunk.as_bytes()[..], &[0; 4]].concat());
+            let leaf = me.get().unwrap().ask(&Ask::Leaves { drawn }).await;
+            assert_eq!(leaf.refusal(), "failed", "nor a piece of it");
             note.lock().unwrap().extend([mine, others]);
             honest.answer(&nonce, &groups, hash)
         }
@@ -369,6 +372,9 @@ async fn whoever_is_asked_to_prove_a_chunk_does_not_get_it_from_who_asks() {
     });
     let connected = scene.prover.connect_with(&scene.node, mind).await;
     assert!(connected.get(chunk).await.is_some(), "before it is asked");
+    let drawn = ByteBuf::from([&chunk.as_bytes()[..], &[0; 4]].concat());
+    let shown = connected.ask(&Ask::Leaves { drawn }).await;
+    assert!(matches!(&shown, Answer::Leaves { leaves } if leaves[0].len() > 1_024), "{shown:?}");
     session.set(connected).ok().unwrap();
     // The bystander may be asked, too, and first; it proves nothing.
     let evicted = within("an eviction", scene.node.engine.evict(vec![chunk])).await.unwrap();

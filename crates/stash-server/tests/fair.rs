@@ -97,7 +97,10 @@ impl Scene {
         let part = ByteBuf::from(self.record.as_bytes()[..2].to_vec());
         let half = ByteBuf::from(self.record.as_bytes()[..16].to_vec());
         let node = ByteBuf::from(self.other.keys.node_id().as_bytes().to_vec());
+        let drawn = addresses.iter().flat_map(|one| [&one.as_bytes()[..], &[7; 4]].concat());
+        let drawn = ByteBuf::from(drawn.collect::<Vec<u8>>());
         for ask in [
+            Ask::Leaves { drawn },
             Ask::Have { chunks: chunks.clone() },
             Ask::Prove { nonce: nonce.clone(), chunks: chunks.clone() },
             Ask::Evict { nonce, groups: vec![Together { chunks, named }] },

@@ -34,6 +34,7 @@ fn lists(request: &Request) -> (&'static str, Vec<(&'static str, &'static str)>)
             ("evict", vec![("groups", "at most 64 chunks and 4,096 record hashes")])
         }
         Request::Prove { nonce: [..], chunks: _ } => ("prove", vec![("chunks", "at most 16")]),
+        Request::Leaves { drawn: _ } => ("leaves", vec![("drawn", "at most 16")]),
         Request::Members { from: 0..=u64::MAX } => ("members", vec![]),
         Request::Announce { entries: _, addresses: _ } => {
             ("announce", vec![("entries", "at most 192 KiB"), ("addresses", "at most 48 KiB")])
@@ -73,6 +74,7 @@ fn requests() -> Vec<Request> {
         Request::Have { chunks: list() },
         Request::Evict { nonce: hash, groups: vec![] },
         Request::Prove { nonce: hash, chunks: list() },
+        Request::Leaves { drawn: list() },
         Request::Members { from: 0 },
         Request::Announce { entries: vec![], addresses: vec![] },
         Request::Log { log: [0; 16], after: 0 },
@@ -129,6 +131,7 @@ fn bounds_of_reply(reply: &Reply) -> &'static [&'static str] {
         Reply::Have { chunks: _ } => &["flags"],
         Reply::Kept { proofs: _, reason: _ } => &["asked"],
         Reply::Proofs { proofs: _ } | Reply::Holding { states: _ } => &["asked"],
+        Reply::Leaves { leaves: _ } => &["asked"],
         // What a message holds, entry by entry verified.
         Reply::Members { entries: _, addresses: _ } => &["message"],
         Reply::Records { records: _ } => &["message"],

@@ -36,6 +36,11 @@ pub(crate) enum Reply {
         /// 32 bytes a chunk; zeros for one that is not here.
         proofs: ByteBuf,
     },
+    /// Leaves of chunks.
+    Leaves {
+        /// For each chunk the leaf with its way to the address; empty if the chunk is not here whole.
+        leaves: Vec<ByteBuf>,
+    },
     /// States of records: the part of each that is held.
     Holding {
         /// A byte for each record: 0 absent, 1 incomplete, 2 whole, 3 given up.

@@ -40,6 +40,11 @@ pub(crate) enum Request {
         /// Addresses, 32 bytes each, at most 16.
         chunks: ByteBuf,
     },
+    /// Show a leaf of each of these chunks, whose bytes the initiator has not got.
+    Leaves {
+        /// 36 bytes each, at most 16: the address, and a random number (little-endian) that draws the leaf.
+        drawn: ByteBuf,
+    },
     /// Entries of the member log from this index on.
     Members {
         /// Index of the first entry wanted.

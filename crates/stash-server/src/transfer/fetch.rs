@@ -3,7 +3,7 @@
 //! Chunks come out in order and verified. Several are under way at once, spread over the members;
 //! one that is late is asked for a second time elsewhere.
 
-mod receive;
+pub(crate) mod receive;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -46,6 +46,8 @@ pub(crate) struct Sample {
     pub(crate) record: RecordHash,
     /// A chunk of it; the record itself if there is none.
     pub(crate) chunk: Option<Address>,
+    /// Draws a leaf of the chunk, where the asker has no bytes of it.
+    pub(crate) draw: u32,
 }
 
 impl Suspects {
@@ -80,6 +82,15 @@ impl Suspects {
     /// Samples that a member failed to show.
     pub(crate) fn again(&self, node: &NodeId) -> Vec<Sample> {
         lock(&self.0).get(node).map(|kept| kept.again.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// A member has to show these no more.
+    pub(crate) fn excuse<'a>(&self, node: &NodeId, samples: impl Iterator<Item = &'a Sample>) {
+        if let Some(kept) = lock(&self.0).get_mut(node) {
+            samples.for_each(|sample| {
+                kept.again.remove(sample);
+            });
+        }
     }
 
     /// Notes the outcome of a challenge. True if the member came into doubt with it, or out of it.
@@ -135,7 +146,7 @@ mod tests {
     use super::*;
 
     fn sample(n: u8) -> Sample {
-        Sample { record: RecordHash::from_bytes([n; 32]), chunk: None }
+        Sample { record: RecordHash::from_bytes([n; 32]), chunk: None, draw: 0 }
     }
 
     #[test]
@@ -156,6 +167,18 @@ mod tests {
             assert!(!trials.note(node, now, &[sample(3)], &[]), "it has stood {now}");
         }
         assert!(trials.note(node, 50, &[], &[]));
+    }
+
+    #[test]
+    fn what_was_forgotten_keeps_no_member_in_doubt() {
+        let (trials, node) = (Suspects::default(), NodeId::from_bytes([1; 32]));
+        trials.note(node, 1, &[], &[sample(1), sample(2)]);
+        trials.excuse(&node, [sample(1)].iter());
+        assert_eq!(trials.again(&node), [sample(2)]);
+        for now in 0..CLEARED {
+            trials.note(node, now.into(), &[sample(2)], &[]);
+        }
+        assert_eq!(trials.of(&node).doubted, None);
     }
 
     #[test]

@@ -5,8 +5,14 @@
 //! openly that it has not got a chunk does not lie; nor does one that has given up the bytes. A
 //! member that fails is in doubt: what it says is not counted as a copy until it has shown again
 //! what it failed to show, and more.
+//!
+//! Of a chunk that this node has itself, the member shows that it knows all bytes. Of one that it has not, such as what was
+//! evicted here, the member shows a leaf of the tree whose root is the address.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod hash_tree;
+pub(crate) mod leaves;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +23,14 @@ use stash_p2p::Peer;
 use stash_store::{Batch, Store};
 use tokio::time::sleep;
 
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, rows};
 use crate::message::{FindPuts, Holding, Refusal, Reply, Request, refused, unable};
 use crate::rpc::{AskError, ask, unexpected};
 use crate::transfer::proof::Question;
 use crate::transfer::suspects::{ASKED, Sample};
 use crate::transfer::{holders, local, under_replicated};
 use crate::upkeep::Upkeep;
+use crate::upkeep::challenge::leaves::Drawn;
 use crate::{ledger, message};
 
 /// Half of the samples are drawn among so many of the newest records.
@@ -57,7 +64,7 @@ pub(crate) async fn watch(upkeep: Arc<Upkeep>, node: NodeId, peer: Peer) {
 
 /// Challenges a member once.
 async fn challenge(upkeep: &Arc<Upkeep>, node: NodeId, peer: &Peer) -> Result<(), AskError> {
-    let again = upkeep.transfer.suspects.again(&node);
+    let again = to_show_again(upkeep, node).await?;
     let (mut shown, failed) = show(upkeep, node, peer, Choice::Chance(again)).await?;
     let mut claimed = claimed(upkeep, peer, failed).await?;
     if !claimed.is_empty() {
@@ -68,6 +75,16 @@ async fn challenge(upkeep: &Arc<Upkeep>, node: NodeId, peer: &Peer) -> Result<()
     }
     conclude(upkeep, node, &shown, &claimed).await;
     Ok(())
+}
+
+/// What a member failed to show and has to show. Nobody has to show what was forgotten.
+async fn to_show_again(upkeep: &Upkeep, node: NodeId) -> Result<Vec<Sample>, AskError> {
+    let again = upkeep.transfer.suspects.again(&node);
+    let raw: Vec<[u8; 32]> = again.iter().map(|sample| *sample.record.as_bytes()).collect();
+    let held = upkeep.core.disk.run(move |store| store.has_records(&raw)).await?;
+    let (again, gone): (Vec<_>, Vec<_>) = again.into_iter().zip(held).partition(|(_, held)| *held);
+    upkeep.transfer.suspects.excuse(&node, gone.iter().map(|(sample, _)| sample));
+    Ok(again.into_iter().map(|(sample, _)| sample).collect())
 }
 
 /// Samples that a member is asked to show.
@@ -97,27 +114,42 @@ async fn show(
     };
     let drawn = upkeep.core.disk.run(draw).await?;
     let (mut shown, mut failed) = (Vec::new(), Vec::new());
-    let (chunks, records): (Vec<_>, Vec<_>) =
-        drawn.into_iter().partition(|(sample, _)| sample.chunk.is_some());
-    if !chunks.is_empty() {
-        let addresses = chunks.iter().filter_map(|(sample, _)| sample.chunk.as_ref());
-        let reply = ask(peer, &Request::Prove { nonce, chunks: message::pack(addresses) }).await?;
+    let (mut proven, mut leaves, mut records) = (Vec::new(), Vec::new(), Vec::new());
+    for (sample, expected) in drawn {
+        match (expected, sample.chunk) {
+            (Expected::Proof(proof), Some(chunk)) => proven.push((sample, chunk, proof)),
+            (Expected::Leaf, Some(chunk)) => {
+                leaves.push((sample, Drawn { chunk, draw: sample.draw }));
+            }
+            (_, None) | (Expected::Record, _) => records.push(sample),
+        }
+    }
+    if !proven.is_empty() {
+        let chunks = message::pack(proven.iter().map(|(_, chunk, _)| chunk));
+        let reply = ask(peer, &Request::Prove { nonce, chunks }).await?;
         let Reply::Proofs { proofs } = reply else {
             return Err(unexpected(&reply));
         };
         let (proofs, rest) = proofs.as_chunks::<32>();
-        if proofs.len() != chunks.len() || !rest.is_empty() {
+        if proofs.len() != proven.len() || !rest.is_empty() {
             return Err(AskError::Protocol(format!("{} proofs", proofs.len())));
         }
-        for ((sample, expected), proof) in chunks.iter().zip(proofs) {
+        for ((sample, _, expected), proof) in proven.iter().zip(proofs) {
             let is_shown = blake3::Hash::from_bytes(*expected) == blake3::Hash::from_bytes(*proof);
             if is_shown { &mut shown } else { &mut failed }.push(*sample);
         }
     }
+    if !leaves.is_empty() {
+        let asked: Vec<Drawn> = leaves.iter().map(|(_, drawn)| *drawn).collect();
+        let answers = leaves::shown(upkeep, peer, &asked).await?;
+        for ((sample, _), is_shown) in leaves.into_iter().zip(answers) {
+            if is_shown { &mut shown } else { &mut failed }.push(sample);
+        }
+    }
     if !records.is_empty() {
-        let hashes: Vec<_> = records.iter().map(|(sample, _)| sample.record).collect();
+        let hashes: Vec<_> = records.iter().map(|sample| sample.record).collect();
         let found = found(peer, &hashes).await?;
-        for (sample, _) in records {
+        for sample in records {
             let is_shown = found.contains(&sample.record);
             if is_shown { &mut shown } else { &mut failed }.push(sample);
         }
@@ -190,6 +222,17 @@ async fn conclude(upkeep: &Arc<Upkeep>, node: NodeId, shown: &[Sample], failed: 
     }
 }
 
+/// What is compared with the answer about a sample.
+#[derive(Debug)]
+enum Expected {
+    /// The hash of the record.
+    Record,
+    /// The proof of a chunk that is here.
+    Proof([u8; 32]),
+    /// The address alone, of a chunk that is not here.
+    Leaf,
+}
+
 /// A question to one member.
 struct Asked<'a> {
     upkeep: &'a Upkeep,
@@ -199,14 +242,14 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Draws the samples, with the proofs that are expected of chunks: those of earlier challenges
-    /// that were not shown, and others by chance.
+    /// Draws the samples, with what is expected of each: those of earlier challenges that were not shown, and others
+    /// by chance.
     fn draw(
         &self,
         store: &Store,
         again: Vec<Sample>,
-    ) -> Result<Vec<(Sample, [u8; 32])>, LedgerError> {
-        let mut drawn: BTreeMap<_, _> = self.expect_all(store, again)?.into_iter().collect();
+    ) -> Result<Vec<(Sample, Expected)>, LedgerError> {
+        let mut drawn = self.expect_all(store, again)?;
         let last = store.last_sequence();
         let mut rng = self.upkeep.core.environment.rng();
         for turn in 0..ASKED {
@@ -222,31 +265,46 @@ impl Asked<'_> {
                 continue;
             }
             if let Some(chunk) = chunk_of(store, &record, &mut rng)? {
-                drawn.extend(self.expect(store, Sample { record, chunk })?);
+                let draw = rng.next_u32();
+                // What is wanted here is about to be fetched, which shows more.
+                let is_wanted = store.row(&rows::want(&record))?.is_some();
+                // Of one chunk, several leaves may be shown; all of it is shown once.
+                let is_new = |(sample, expected): &(Sample, Expected)| {
+                    let same = (sample.record, sample.chunk);
+                    let is_same = |(one, _): &(Sample, Expected)| (one.record, one.chunk) == same;
+                    match expected {
+                        Expected::Leaf => !is_wanted,
+                        Expected::Proof(_) | Expected::Record => !drawn.iter().any(is_same),
+                    }
+                };
+                let one = self.expect(store, Sample { record, chunk, draw })?.filter(is_new);
+                drawn.extend(one);
             }
         }
-        Ok(drawn.into_iter().collect())
+        Ok(drawn)
     }
 
-    /// The samples that can be checked here.
+    /// The samples of records that are held here.
     fn expect_all(
         &self,
         store: &Store,
         samples: Vec<Sample>,
-    ) -> Result<Vec<(Sample, [u8; 32])>, LedgerError> {
+    ) -> Result<Vec<(Sample, Expected)>, LedgerError> {
         let expected = samples.into_iter().map(|sample| self.expect(store, sample));
         expected.filter_map(Result::transpose).collect()
     }
 
-    /// The sample with the proof that is expected; `None` if it cannot be checked here.
+    /// The sample with what is expected; `None` if its record is not held here any more.
     fn expect(
         &self,
         store: &Store,
         sample: Sample,
-    ) -> Result<Option<(Sample, [u8; 32])>, LedgerError> {
+    ) -> Result<Option<(Sample, Expected)>, LedgerError> {
+        if store.has_records(&[*sample.record.as_bytes()])? != [true] {
+            return Ok(None);
+        }
         let Some(address) = sample.chunk else {
-            let held = store.has_records(&[*sample.record.as_bytes()])?;
-            return Ok(held[0].then_some((sample, [0; 32])));
+            return Ok(Some((sample, Expected::Record)));
         };
         let question = Question {
             nonce: &self.nonce,
@@ -255,8 +313,8 @@ impl Asked<'_> {
             prover: &self.prover,
             session: &self.session,
         };
-        let sealed = read(self.upkeep, store, &address);
-        Ok(sealed.map(|sealed| (sample, question.answer(&sealed))))
+        let proof = read(self.upkeep, store, &address).map(|sealed| question.answer(&sealed));
+        Ok(Some((sample, proof.map_or(Expected::Leaf, Expected::Proof))))
     }
 }
 
@@ -279,7 +337,8 @@ fn chunk_of(
         return Ok(Some(Some(direct)));
     };
     let inner = ledger::read_manifest(store, &direct)?.filter(|refs| !refs.is_empty());
-    Ok(inner.map(|refs| Some(refs[rng.random_range(0..refs.len())].address)))
+    // Without the manifest chunk, that is shown itself.
+    Ok(Some(Some(inner.map_or(direct, |refs| refs[rng.random_range(0..refs.len())].address))))
 }
 
 /// The sealed bytes of a chunk that is here whole. Blocking.

@@ -40,6 +40,7 @@ async fn whatever_is_asked_about_a_file_that_is_away_is_unavailable() {
             }],
         },
         Ask::Prove { nonce: nonce.clone(), chunks },
+        Ask::Leaves { drawn: ByteBuf::from([&chunk.address.as_bytes()[..], &[0; 4]].concat()) },
         Ask::Holding { hashes: hashes.clone() },
     ] {
         assert_eq!(scene.session.ask(&ask).await.refusal(), "unavailable", "{ask:?}");

@@ -93,6 +93,7 @@ async fn the_join_realm_answers_nothing_but_one_join() {
         Ask::Lack { hashes: ByteBuf::new() },
         Ask::Holding { hashes: ByteBuf::new() },
         Ask::Prove { nonce: ByteBuf::from(vec![0; 32]), chunks: ByteBuf::new() },
+        Ask::Leaves { drawn: ByteBuf::new() },
     ] {
         let stranger = fresh(&stash);
         let session = stranger.knock(&ticket).await;

@@ -55,6 +55,7 @@ const NONCE: &[(&str, Beside)] = &[("nonce", Beside::Nonce)];
 const LISTS: &[List] = &[
     of(("have", "chunks"), 4_096, 32, &[]),
     of(("prove", "chunks"), 16, 32, NONCE),
+    of(("leaves", "drawn"), 16, 36, &[]),
     of(("announce", "entries"), 192, 0, &[("addresses", Beside::Nothing)]),
     of(("announce", "addresses"), 48, 0, &[("entries", Beside::Nothing)]),
     of(("find", "hashes"), 4_096, 32, &[]),
@@ -143,6 +144,7 @@ fn every_list_of_the_document_is_in_the_table() {
                 "halves",
                 "statements",
                 "met",
+                "drawn",
             ]
             .contains(&field);
             let known = LISTS.iter().any(|list| list.request == name && list.field == field);

@@ -29,7 +29,7 @@ pub(super) async fn receive(
 
 /// Asks a member for a chunk. Returns its length, and the stream on which its bytes follow; `None`
 /// if the member does not have it.
-pub(super) async fn request(
+pub(crate) async fn request(
     peer: &Peer,
     address: Address,
 ) -> Result<Option<(u32, RecvStream)>, AskError> {

@@ -78,3 +78,34 @@ pub(crate) fn put_of(
     let manifest = Manifest::Direct(chunks.to_vec());
     signed(stash, keys, key, Clear { manifest, ..clear(stash, keys, key, n) })
 }
+
+/// B.9: the leaf of a chunk on which a draw falls, and the last one, with what leads to the address.
+pub(crate) fn leaf(sealed: &[u8], draw: u32) -> Vec<u8> {
+    let leaves = sealed.chunks(1_024).count().max(1);
+    let wanted = [draw as usize % leaves, leaves - 1];
+    let (_, shown) = subtree(sealed, 0, &wanted);
+    [&u32::try_from(sealed.len()).unwrap().to_le_bytes()[..], &shown.unwrap()].concat()
+}
+
+/// The chaining value of a subtree, and what is shown of it if a wanted leaf is in it.
+fn subtree(bytes: &[u8], first: usize, wanted: &[usize]) -> ([u8; 32], Option<Vec<u8>>) {
+    use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root};
+    let leaves = bytes.chunks(1_024).count().max(1);
+    if leaves == 1 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.set_input_offset(first as u64 * 1_024).update(bytes);
+        return (hasher.finalize_non_root(), wanted.contains(&first).then(|| bytes.to_vec()));
+    }
+    let half = leaves.next_power_of_two() / 2;
+    let (left, left_shown) = subtree(&bytes[..half * 1_024], first, wanted);
+    let (right, right_shown) = subtree(&bytes[half * 1_024..], first + half, wanted);
+    let value = merge_subtrees_non_root(&left, &right, Mode::Hash);
+    let shown = match (left_shown, right_shown) {
+        (None, None) => None,
+        (left_shown, right_shown) => {
+            let or = |shown: Option<Vec<u8>>, value: [u8; 32]| shown.unwrap_or(value.to_vec());
+            Some([or(left_shown, left), or(right_shown, right)].concat())
+        }
+    };
+    (value, shown)
+}

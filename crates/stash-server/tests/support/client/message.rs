@@ -52,6 +52,9 @@ pub(crate) enum Ask {
         nonce: ByteBuf,
         chunks: ByteBuf,
     },
+    Leaves {
+        drawn: ByteBuf,
+    },
     Writers {
         node: ByteBuf,
         from: ByteBuf,
@@ -112,6 +115,7 @@ pub(crate) enum Answer {
     Have { chunks: ByteBuf },
     Kept { proofs: ByteBuf, reason: String },
     Proofs { proofs: ByteBuf },
+    Leaves { leaves: Vec<ByteBuf> },
     Holding { states: ByteBuf },
     Done {},
     Members { entries: Vec<ByteBuf>, addresses: Vec<ByteBuf> },

@@ -29,7 +29,7 @@ use stash_p2p::{
 };
 
 use crate::support::{Node, PATIENCE, Stash, until};
-pub(crate) use made::{clear, proof, put_of, sealed, signed};
+pub(crate) use made::{clear, leaf, proof, put_of, sealed, signed};
 pub(crate) use message::{Answer, Ask, Fate, NamedBy, Put, Together, joined_up, pack};
 use polite::polite;
 pub(crate) use session::{PutStream, Session, next};

@@ -41,6 +41,7 @@ pub(super) fn polite(ask: Ask) -> Answer {
         Ask::Prove { chunks, .. } => {
             Answer::Proofs { proofs: ByteBuf::from(vec![0; chunks.len()]) }
         }
+        Ask::Leaves { drawn } => Answer::Leaves { leaves: vec![ByteBuf::new(); drawn.len() / 36] },
         Ask::Evict { groups, .. } => Answer::Kept {
             proofs: ByteBuf::from(vec![0; groups.iter().map(|group| group.chunks.len()).sum()]),
             reason: "has nothing".to_owned(),
