@@ -188,7 +188,7 @@ impl Hint for EvictError {
                         _ => ", or add --copies 1: then the other node may have the only copy",
                     };
                     Some(format!(
-                        "`stash where KEY` shows who holds it; connect another member{less}"
+                        "`stash where KEY` shows who holds it; connect another member that is not in doubt{less}"
                     ))
                 }
                 EvictStop::Named { .. } => Some("evict it again".to_owned()),

@@ -66,15 +66,17 @@ fn word(has: Has) -> &'static str {
     }
 }
 
-/// Seconds since copies were counted, if every record had enough of them then, by the word of every member. It tells more
-/// where members gave bytes up, each others.
+/// Seconds since copies were counted, if every record had enough of them then, by the word of every member, and none came into
+/// doubt since. It tells more where members gave bytes up, each others.
 fn counted(judged: &housekeeping::Safety, repair: &RepairStatus, now: u64) -> Option<u64> {
     let (copies, ended) = (repair.last.as_ref()?, repair.ended_at?);
     let age = now.saturating_sub(ended);
     let fewer = copies.copies.get(..usize::try_from(judged.needed).ok()?)?;
     let all_said = copies.members.values().all(|member| member.asked && member.counts);
     let is_enough = fewer.iter().all(|records| *records == 0) && judged.needed > 0;
-    (is_enough && all_said && age <= FRESH && copies.records == judged.records).then_some(age)
+    let none_in_doubt = judged.members.iter().all(|(_, has, _)| *has != Has::InDoubt);
+    (is_enough && all_said && none_in_doubt && age <= FRESH && copies.records == judged.records)
+        .then_some(age)
 }
 
 fn say(
@@ -107,10 +109,7 @@ fn say(
             let is_moving = verdict == Verdict::OnItsWay;
             let (word, title) =
                 if is_moving { ("on_its_way", "ON ITS WAY") } else { ("not_safe", "NOT SAFE") };
-            let advice = match is_moving {
-                true => "",
-                false => "; connect the members that are away, or see `stash repair --dry-run`",
-            };
+            let advice = if is_moving { String::new() } else { advice(members) };
             let on = match (whole.len(), judged.needed) {
                 (whole, needed) if needed > 1 => format!("whole on {whole} of {needed} others; "),
                 _ => String::new(),
@@ -118,6 +117,16 @@ fn say(
             let reasons = reasons(judged.records, members);
             (word, format!("{title}: {on}{reasons}{advice}"))
         }
+    }
+}
+
+/// What to do where it is not safe.
+fn advice(members: &[Member]) -> String {
+    match members.iter().find(|(_, has, _)| *has == Has::InDoubt) {
+        Some((name, _, _)) => format!(
+            "; look after the disk of {name}: `stash check` there. If it stays so, invite another member, and `stash peer remove {name}`"
+        ),
+        None => "; connect the members that are away, or see `stash repair --dry-run`".to_owned(),
     }
 }
 
@@ -135,7 +144,9 @@ fn reasons(records: u64, members: &[Member]) -> String {
             Has::Unsettled => format!("{name} is finding out what it has"),
             Has::Old => format!("{name} said what it has {}", ago(age)),
             Has::Unsaid => format!("{name} never said what it has"),
-            Has::InDoubt => format!("{name} is in doubt"),
+            Has::InDoubt => {
+                format!("{name} did not show what it says it has, and counts as no copy")
+            }
         });
     }
     let more = lines.len().saturating_sub(NAMED);
@@ -203,6 +214,15 @@ mod tests {
         assert_eq!(word, "safe");
         assert_eq!(text, "SAFE: every version has 2 copies or more, counted 2 hours ago");
         assert_eq!(say(&judged(Verdict::Alone, 0), &[], None).0, "alone");
+        let doubted = [member("nas", Has::All, 30), member("friend", Has::InDoubt, 30)];
+        let (word, text) = say(&judged(Verdict::NotSafe, 2), &doubted, None);
+        assert_eq!(word, "not_safe");
+        assert_eq!(
+            text,
+            "NOT SAFE: whole on 1 of 2 others; friend did not show what it says it has, and counts as no copy; \
+             look after the disk of friend: `stash check` there. If it stays so, invite another member, and \
+             `stash peer remove friend`"
+        );
     }
 
     #[test]
@@ -222,6 +242,9 @@ mod tests {
         };
         let judged = judged(Verdict::NotSafe, 2);
         assert_eq!(counted(&judged, &status(copies.clone()), 1_500), Some(500));
+        let doubted = vec![(node, Has::InDoubt, None)];
+        let doubted = housekeeping::Safety { members: doubted, ..judged.clone() };
+        assert_eq!(counted(&doubted, &status(copies.clone()), 1_500), None, "one is in doubt now");
         assert_eq!(counted(&judged, &status(copies.clone()), 1_001 + FRESH), None);
         let one = Copies { copies: [0, 1, 43, 3_800], ..copies.clone() };
         assert_eq!(counted(&judged, &status(one), 1_500), None, "one has a single copy");

@@ -65,6 +65,9 @@ fn seen(peer: &PeerState) -> String {
 }
 
 fn has(peer: &PeerState) -> String {
+    if peer.in_doubt {
+        return "not shown".to_owned();
+    }
     let Some(percent) = peer.percent else {
         return "unknown".to_owned();
     };
@@ -173,7 +176,9 @@ fd28a6950f  keeper   never      unknown       FULL     ?
             ["1 min ago", "5 min ago", "2 h ago", "10 d ago"]
         );
         let doubt = PeerState { in_doubt: true, ..peer("x") };
-        assert_eq!(seen(&doubt), "IN DOUBT");
+        assert_eq!((seen(&doubt), has(&doubt)), ("IN DOUBT".to_owned(), "not shown".to_owned()));
+        let away = PeerState { connected: false, ..doubt };
+        assert_eq!((seen(&away), has(&away)), ("never".to_owned(), "not shown".to_owned()));
         let lapsed = PeerState { lapsed: true, connected: false, ..peer("x") };
         assert_eq!(seen(&lapsed), "lapsed");
     }

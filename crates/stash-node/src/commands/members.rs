@@ -173,6 +173,7 @@ fn row(peer: &Peer) -> Vec<String> {
         (false, true) if peer.in_doubt_since.is_some() => "connected, IN DOUBT",
         (false, true) => "connected",
         (false, false) if peer.lapsed => "lapsed",
+        (false, false) if peer.in_doubt_since.is_some() => "not connected, IN DOUBT",
         (false, false) => "not connected",
     };
     let full = peer.room.as_ref().filter(|room| room.full && !peer.this);

@@ -68,6 +68,10 @@ fn repaired(done: &RepairDone) -> String {
             (false, false) => format!("{name} is away for too long to count: {records}\n"),
         });
     });
+    let doubted = done.members.iter().filter(|member| !member.counts && member.asked);
+    doubted.filter(|member| lacking(member) == 0).for_each(|member| {
+        text.push_str(&format!("{} is IN DOUBT, and counts for no copy\n", name(member)));
+    });
     done.members.iter().filter(|member| member.unknown > 0).for_each(|member| {
         let (name, records) = (name(member), count(member.unknown, "record"));
         text.push_str(&match member.asked {

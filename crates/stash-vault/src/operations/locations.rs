@@ -42,6 +42,8 @@ pub enum LocationState {
     Complete,
     /// Some chunks.
     Partial,
+    /// Some chunks or all, and it is in doubt: it did not show what it said it had.
+    InDoubt,
     /// No chunk.
     None,
     /// It could not be asked.
@@ -55,6 +57,7 @@ impl LocationState {
         match self {
             LocationState::Complete => "complete",
             LocationState::Partial => "partial",
+            LocationState::InDoubt => "in_doubt",
             LocationState::None => "none",
             LocationState::Unreachable => "unreachable",
         }
@@ -90,7 +93,10 @@ impl Vault {
                 Some(Err(_)) | None => None,
             };
             let state = held.map_or(LocationState::Unreachable, |held| {
-                LocationState::of(held, addresses.len())
+                match LocationState::of(held, addresses.len()) {
+                    state if held == 0 || member.trial.doubted.is_none() => state,
+                    _ => LocationState::InDoubt,
+                }
             });
             Location {
                 node: member.node,
