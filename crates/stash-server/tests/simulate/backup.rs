@@ -8,7 +8,7 @@ use stash_server::Wait;
 use stash_server::store::{MemDisk, Store};
 use tokio::time::Instant;
 
-use crate::machine::{Opens, Stop};
+use crate::machine::{Machine, Opens, SMALL, Stop};
 use crate::model::{held, here};
 use crate::network::lock;
 use crate::operation::Content;
@@ -74,18 +74,22 @@ impl World {
             .flat_map(|(_, held)| held.iter().copied())
             .collect();
         let others = others.iter().map(|other| &self.machines[*other]);
-        let others: Vec<&Store> = others.filter_map(|one| Some(&one.up()?.store)).collect();
+        let others: Vec<(&Machine, &Store)> =
+            others.filter_map(|one| Some((one, &one.up()?.store))).collect();
         for (hash, known) in &mut model.records {
             known.lost |= !elsewhere.contains(hash);
         }
         let (chunks, names): (Vec<Address>, _) =
             (model.chunks.keys().copied().collect(), self.names());
         let mut safe = vec![false; chunks.len()];
-        for store in others {
+        for (machine, store) in others {
             // What no record there names may be collected there.
-            let named = named(store, &names);
+            let (named, files) = (named(store, &names), machine.chunk_files());
             for ((safe, here), chunk) in safe.iter_mut().zip(here(store, &chunks)).zip(&chunks) {
-                *safe |= here && named.contains(chunk);
+                let is_file = model.chunks.get(chunk).is_some_and(|one| one.sealed_len >= SMALL);
+                // What was dropped below the store is not there, whatever the store says.
+                let is_there = !is_file || files.contains_key(chunk);
+                *safe |= here && is_there && named.contains(chunk);
             }
         }
         for (chunk, safe) in chunks.iter().zip(safe) {

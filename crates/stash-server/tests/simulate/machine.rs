@@ -1,16 +1,17 @@
 //! A machine of a schedule: a disk, keys, a clock, and at times an engine that runs on them.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use stash_crypto::{MemberLog, NetworkKey, NodeId, NodeKeys};
+use stash_crypto::{Address, MemberLog, NetworkKey, NodeId, NodeKeys};
 use stash_p2p::{Clock, Entropy};
-use stash_server::store::disk::Survival;
-use stash_server::store::{Committer, MemDisk, Options, Quota, Store};
+use stash_server::store::disk::{OpenMode, Survival};
+use stash_server::store::{Committer, Disk, MemDisk, Options, Quota, Store};
 use stash_server::{Engine, EngineOptions, Environment, Housekeeping, Mode, Traffic, found};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -119,6 +120,18 @@ impl Entropy for Seeded {
 }
 
 impl Machine {
+    /// The files of chunks on the disk, whether the store knows of them or not.
+    pub(crate) fn chunk_files(&self) -> BTreeMap<Address, PathBuf> {
+        let of = |(path, len): (PathBuf, u64)| {
+            let is_chunk = path.components().any(|part| part.as_os_str() == "chunks");
+            let mut bytes = vec![0; usize::try_from(len).ok().filter(|_| is_chunk)?];
+            let file = self.disk.open(&path, OpenMode::Read).ok()?;
+            file.read_at(0, &mut bytes).ok()?;
+            Some((Address::of(&bytes), path))
+        };
+        self.disk.files().into_iter().filter_map(of).collect()
+    }
+
     pub(crate) fn new(index: usize, keys: Arc<NodeKeys>, seed: u64) -> Machine {
         Machine {
             index,

@@ -13,8 +13,8 @@ use stash_crypto::{
     Address, JoinRequest, MemberChange, MemberEntry, MemberLog, NameId, NodeKeys, RecordHash, Role,
     Ticket, TicketId,
 };
-use stash_server::store::Batch;
 use stash_server::store::disk::Fault;
+use stash_server::store::{Batch, Disk};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -308,7 +308,8 @@ impl World {
         }
     }
 
-    /// A keeper drops what it said that it has.
+    /// A keeper drops what it said that it has: by its store, which knows it then, or below its store, which does not before
+    /// somebody asks for it.
     pub(crate) async fn lie(&mut self, at: usize) {
         if !self.profile.lies(at) || !self.harm(at).await {
             return;
@@ -316,9 +317,16 @@ impl World {
         let chunks: Vec<Address> = lock(&self.model).chunks.keys().copied().collect();
         let Some(running) = self.machines[at].up() else { return };
         let store = running.store.clone();
-        let mut batch = Batch::new();
+        let files = self.machines[at].chunk_files();
+        let (mut batch, mut below) = (Batch::new(), 0);
         for (chunk, here) in chunks.iter().zip(here(&store, &chunks)) {
-            if here && self.random.random_bool(0.5) {
+            if !here || !self.random.random_bool(0.5) {
+                continue;
+            }
+            let file = files.get(chunk).filter(|_| chunk.as_bytes()[0].is_multiple_of(2));
+            if let Some(file) = file {
+                below += u32::from(self.machines[at].disk.remove(file).is_ok());
+            } else {
                 let address = stash_server::store::Address::from_bytes(*chunk.as_bytes());
                 batch = batch.evict(vec![address]);
             }
@@ -331,7 +339,8 @@ impl World {
             }
         }
         let dropped = store.commit(batch).is_ok();
-        self.trace.line(&format!("node {at} drops what it has: {dropped}"));
+        self.trace
+            .line(&format!("node {at} drops what it has: {dropped}, and {below} below its store"));
     }
 
     /// The disk of a machine fails, for some operations or until it is healed.
