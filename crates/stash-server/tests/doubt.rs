@@ -31,6 +31,10 @@ enum Mind {
     OlderDropsAll,
     /// It has them no more, and says so.
     Admits,
+    /// It has them no more, says so whenever it is to show them, and else that it has everything.
+    AdmitsWhenAsked,
+    /// It refuses to show anything.
+    Refuses,
 }
 
 /// A founder that challenges all the time, and a scripted keeper.
@@ -115,7 +119,8 @@ fn keeps(
             Act::Say(Answer::Turned { known: false, records, run: 1, last: 0, n, sum })
         }
         (Ask::Holding { hashes }, mind) => {
-            let state = if mind == Mind::Admits { 1 } else { 2 };
+            let admits = matches!(mind, Mind::Admits | Mind::AdmitsWhenAsked);
+            let state = if admits { 1 } else { 2 };
             Act::Say(Answer::Holding { states: bytes(vec![state; hashes.len() / 32]) })
         }
         (Ask::Evict { nonce, groups }, _) => {
@@ -129,6 +134,7 @@ fn keeps(
             Act::Say(Answer::Kept { proofs, reason: String::new() })
         }
         (Ask::Leaves { .. }, Mind::Older | Mind::OlderDropsAll) => refuses("unknown"),
+        (Ask::Leaves { .. }, Mind::Refuses) => refuses("failed"),
         (Ask::Leaves { drawn }, mind) => {
             let show = |one: &[u8]| {
                 asked[0].fetch_add(1, Ordering::SeqCst);
@@ -136,7 +142,7 @@ fn keeps(
                 let draw = u32::from_le_bytes(one[32..].try_into().unwrap());
                 let leaves = u32::try_from(sealed.len().div_ceil(1_024)).unwrap();
                 match mind {
-                    Mind::DropsAll | Mind::Admits => None,
+                    Mind::DropsAll | Mind::Admits | Mind::AdmitsWhenAsked => None,
                     Mind::DropsHalf if draw % leaves >= leaves / 2 => None,
                     Mind::ShowsAnother => Some(leaf(&sealed, draw.wrapping_add(1))),
                     _ => Some(leaf(&sealed, draw)),
@@ -241,6 +247,33 @@ async fn a_keeper_that_says_that_it_has_lost_something_is_not_in_doubt() {
     })
     .await;
     assert_eq!(scene.trial().doubted, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keeper_that_admits_when_it_is_asked_and_else_says_that_it_has_all_is_found() {
+    let scene = evicted().await;
+    scene.stands().await;
+    scene.turns(Mind::AdmitsWhenAsked);
+    let asked = scene.asked();
+    until("it is asked to show some", || scene.asked()[0] > asked[0]).await;
+    for _ in 0..100 {
+        if scene.trial().doubted.is_some() {
+            break;
+        }
+        // What it has is compared.
+        scene.session.ask(&Ask::News {}).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    scene.is_found().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keeper_that_refuses_to_show_anything_is_found() {
+    let scene = evicted().await;
+    scene.turns(Mind::Refuses);
+    scene.is_found().await;
+    let alarms = now(scene.founder.engine.status()).unwrap().alarms;
+    assert!(alarms[0].contains("does not answer"), "{alarms:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

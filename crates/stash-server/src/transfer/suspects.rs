@@ -12,6 +12,13 @@ use crate::lock::lock;
 /// Challenges in a row that a member in doubt has to stand.
 const CLEARED: u32 = 10;
 
+/// Challenges in a row that a member may leave unanswered while it is connected: an hour, if nothing else was set.
+const UNANSWERED: u32 = 12;
+
+/// A member that said openly that it lacks something has said the contrary since, once its word on all that it has was
+/// compared so often: the first time may have begun before.
+const COMPARED: u64 = 2;
+
 /// Results of challenges to a member. Counts are since the start; `failed` of a member in doubt
 /// outlives a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,8 +42,12 @@ struct Kept {
     trial: Trial,
     /// Samples that it failed to show, in this run: they are asked for again.
     again: BTreeSet<Sample>,
+    /// Samples that it said openly it had not, each with how often what it has had been compared by then.
+    admitted: BTreeMap<Sample, u64>,
     /// Challenges that it has stood since.
     stood: u32,
+    /// Challenges in a row that it has not answered.
+    unanswered: u32,
 }
 
 /// A record or chunk to show.
@@ -84,11 +95,47 @@ impl Suspects {
         lock(&self.0).get(node).map(|kept| kept.again.iter().copied().collect()).unwrap_or_default()
     }
 
+    /// Samples that a member said openly it had not.
+    pub(crate) fn admitted(&self, node: &NodeId) -> Vec<Sample> {
+        let all = lock(&self.0);
+        all.get(node).map(|kept| kept.admitted.keys().copied().collect()).unwrap_or_default()
+    }
+
+    /// A member says openly that it has not got these; `compared` is how often all that it has was compared with what it is
+    /// believed to have, and was the same. Returns those of which it had said so before, and the contrary since.
+    pub(crate) fn admits(&self, node: NodeId, samples: &[Sample], compared: u64) -> Vec<Sample> {
+        let mut all = lock(&self.0);
+        let admitted = &mut all.entry(node).or_default().admitted;
+        let mut lies = Vec::new();
+        for sample in samples {
+            match admitted.get(sample) {
+                Some(before) if compared >= before + COMPARED => lies.push(*sample),
+                Some(_) => {}
+                None if admitted.len() < ASKED => drop(admitted.insert(*sample, compared)),
+                None => {}
+            }
+        }
+        lies
+    }
+
+    /// A member that is connected has not answered a challenge. True if it came into doubt with it.
+    pub(crate) fn unanswered(&self, node: NodeId, now: u64) -> bool {
+        let mut all = lock(&self.0);
+        let kept = all.entry(node).or_default();
+        (kept.unanswered, kept.stood) = (kept.unanswered.saturating_add(1), 0);
+        let comes = kept.unanswered >= UNANSWERED && kept.trial.doubted.is_none();
+        if comes {
+            kept.trial.doubted = Some(now);
+        }
+        comes
+    }
+
     /// A member has to show these no more.
     pub(crate) fn excuse<'a>(&self, node: &NodeId, samples: impl Iterator<Item = &'a Sample>) {
         if let Some(kept) = lock(&self.0).get_mut(node) {
             samples.for_each(|sample| {
                 kept.again.remove(sample);
+                kept.admitted.remove(sample);
             });
         }
     }
@@ -100,8 +147,13 @@ impl Suspects {
         kept.trial.at = Some(now);
         kept.trial.shown += shown.len() as u64;
         kept.trial.failed += failed.len() as u64;
+        kept.unanswered = 0;
         shown.iter().for_each(|sample| {
             kept.again.remove(sample);
+            kept.admitted.remove(sample);
+        });
+        failed.iter().for_each(|sample| {
+            kept.admitted.remove(sample);
         });
         let room = ASKED.saturating_sub(kept.again.len());
         kept.again.extend(failed.iter().take(room));
@@ -128,11 +180,11 @@ impl Suspects {
         let in_doubt = all.iter().filter(|(_, kept)| kept.trial.doubted.is_some());
         let doubted = in_doubt.filter(|(node, _)| is_member(node));
         let text = |(node, kept): (&NodeId, &Kept)| {
-            let (node, failed) = (node.short(), kept.trial.failed);
-            format!(
-                "member {node} did not show {failed} chunks or records that it said it had: \
-                 what it says is not counted as a copy"
-            )
+            let why = match kept.trial.failed {
+                0 => "does not answer when it is to show what it has".to_owned(),
+                failed => format!("did not show {failed} chunks or records that it said it had"),
+            };
+            format!("member {} {why}: what it says is not counted as a copy", node.short())
         };
         doubted.map(text).collect()
     }
@@ -167,6 +219,41 @@ mod tests {
             assert!(!trials.note(node, now, &[sample(3)], &[]), "it has stood {now}");
         }
         assert!(trials.note(node, 50, &[], &[]));
+    }
+
+    #[test]
+    fn a_member_that_says_now_that_it_has_something_and_now_that_it_has_not_lies() {
+        let (trials, node) = (Suspects::default(), NodeId::from_bytes([1; 32]));
+        assert_eq!(trials.admits(node, &[sample(1), sample(2)], 7), []);
+        assert_eq!(
+            trials.admits(node, &[sample(1)], 8),
+            [],
+            "what it has was asked before it said so"
+        );
+        trials.note(node, 1, &[sample(2)], &[]);
+        assert_eq!(trials.admitted(&node), [sample(1)], "it has shown the other one");
+        assert_eq!(trials.admits(node, &[sample(1), sample(2)], 9), [sample(1)]);
+        trials.excuse(&node, [sample(1)].iter());
+        assert_eq!(trials.admits(node, &[sample(1)], 20), [], "it was known to lack it");
+    }
+
+    #[test]
+    fn a_member_that_answers_no_challenge_for_an_hour_comes_into_doubt() {
+        let (trials, node) = (Suspects::default(), NodeId::from_bytes([1; 32]));
+        for round in 0..3 {
+            for now in 0..u64::from(UNANSWERED) - 1 {
+                assert!(!trials.unanswered(node, now), "round {round}");
+            }
+            trials.note(node, 1, &[sample(1)], &[]);
+        }
+        let comes: Vec<bool> = (0..20).map(|now| trials.unanswered(node, now)).collect();
+        assert_eq!(comes.iter().filter(|comes| **comes).count(), 1, "it is told once");
+        assert_eq!(trials.of(&node).doubted, Some(11));
+        assert!(trials.alarms(|_| true)[0].contains("does not answer"));
+        for now in 0..9 {
+            assert!(!trials.note(node, now, &[], &[]));
+        }
+        assert!(trials.note(node, 9, &[], &[]), "it has stood ten");
     }
 
     #[test]

@@ -58,6 +58,7 @@ pub(crate) async fn watch(upkeep: Arc<Upkeep>, node: NodeId, peer: Peer) {
         upkeep.membership.last_met.heard(node, &stood);
         if let Err(error) = stood {
             tracing::debug!(peer = %node.short(), %error, "a challenge was interrupted");
+            interrupted(&upkeep, node, &error).await;
         }
     }
 }
@@ -66,25 +67,42 @@ pub(crate) async fn watch(upkeep: Arc<Upkeep>, node: NodeId, peer: Peer) {
 async fn challenge(upkeep: &Arc<Upkeep>, node: NodeId, peer: &Peer) -> Result<(), AskError> {
     let again = to_show_again(upkeep, node).await?;
     let (mut shown, failed) = show(upkeep, node, peer, Choice::Chance(again)).await?;
-    let mut claimed = claimed(upkeep, peer, failed).await?;
+    let (mut claimed, mut admitted) = claimed(upkeep, peer, failed).await?;
     if !claimed.is_empty() {
         // Proving finds damage, and it may be healed by the time the member says that all is whole.
         let (late, failed) = show(upkeep, node, peer, Choice::These(claimed)).await?;
         shown.extend(late);
-        claimed = self::claimed(upkeep, peer, failed).await?;
+        let said = self::claimed(upkeep, peer, failed).await?;
+        claimed = said.0;
+        admitted.extend(said.1);
     }
+    let compared = upkeep.replication.beliefs.times(node).borrow().agreed;
+    claimed.extend(upkeep.transfer.suspects.admits(node, &admitted, compared));
     conclude(upkeep, node, &shown, &claimed).await;
     Ok(())
 }
 
-/// What a member failed to show and has to show. Nobody has to show what was forgotten.
+/// What a member failed to show, or said openly that it has not, and is said to have since. Nobody has to show what was
+/// forgotten, or what it is known to lack.
 async fn to_show_again(upkeep: &Upkeep, node: NodeId) -> Result<Vec<Sample>, AskError> {
-    let again = upkeep.transfer.suspects.again(&node);
-    let raw: Vec<[u8; 32]> = again.iter().map(|sample| *sample.record.as_bytes()).collect();
-    let held = upkeep.core.disk.run(move |store| store.has_records(&raw)).await?;
-    let (again, gone): (Vec<_>, Vec<_>) = again.into_iter().zip(held).partition(|(_, held)| *held);
-    upkeep.transfer.suspects.excuse(&node, gone.iter().map(|(sample, _)| sample));
-    Ok(again.into_iter().map(|(sample, _)| sample).collect())
+    let suspects = &upkeep.transfer.suspects;
+    let (again, admitted) = (suspects.again(&node), suspects.admitted(&node));
+    let look = move |store: &Store| {
+        let is_held = |sample: &Sample| store.has_records(&[*sample.record.as_bytes()]);
+        let mut due = Vec::new();
+        for sample in again {
+            due.push((sample, is_held(&sample)? == [true]));
+        }
+        for sample in admitted {
+            let lacking = under_replicated::without(store, &sample.record)?;
+            due.push((sample, is_held(&sample)? == [true] && !lacking.contains_key(&node)));
+        }
+        Ok::<_, LedgerError>(due)
+    };
+    let due = upkeep.core.disk.run(look).await?;
+    let (due, over): (Vec<_>, Vec<_>) = due.into_iter().partition(|(_, is_due)| *is_due);
+    suspects.excuse(&node, over.iter().map(|(sample, _)| sample));
+    Ok(due.into_iter().map(|(sample, _)| sample).take(ASKED).collect())
 }
 
 /// Samples that a member is asked to show.
@@ -178,14 +196,14 @@ async fn found(peer: &Peer, hashes: &[RecordHash]) -> Result<BTreeSet<RecordHash
     Ok(found)
 }
 
-/// The samples that were not shown, and that the member says it has all the same.
+/// The samples that were not shown: those that the member says it has all the same, and the others.
 async fn claimed(
     upkeep: &Arc<Upkeep>,
     peer: &Peer,
     failed: Vec<Sample>,
-) -> Result<Vec<Sample>, AskError> {
+) -> Result<(Vec<Sample>, Vec<Sample>), AskError> {
     if failed.is_empty() {
-        return Ok(failed);
+        return Ok(Default::default());
     }
     let hashes: Vec<_> = failed.iter().map(|sample| sample.record).collect();
     let states = holders::there(peer, &hashes).await?;
@@ -198,8 +216,26 @@ async fn claimed(
     let held = upkeep.core.disk.run(move |store| store.has_records(&raw)).await?;
     // One that was forgotten meanwhile, here and there, is not to be shown.
     let said = failed.into_iter().zip(states).zip(held);
-    let said = said.filter(|((_, state), held)| *held && *state == Holding::Whole);
-    Ok(said.map(|((sample, _), _)| sample).collect())
+    let said = said.filter_map(|(said, held)| held.then_some(said));
+    let (claimed, admitted): (Vec<_>, Vec<_>) =
+        said.partition(|(_, state)| *state == Holding::Whole);
+    let samples = |said: Vec<(Sample, Holding)>| said.into_iter().map(|(sample, _)| sample);
+    Ok((samples(claimed).collect(), samples(admitted).collect()))
+}
+
+/// A challenge came to nothing. A member that is connected and does not answer at all, again and again, has shown nothing;
+/// one whose chunk files are away says so, and counts as one that is away.
+async fn interrupted(upkeep: &Arc<Upkeep>, node: NodeId, error: &AskError) {
+    let is_its_own = match error {
+        AskError::Late | AskError::Protocol(_) => true,
+        AskError::Refused { code, .. } => *code != Refusal::Unavailable,
+        AskError::Gone(_) | AskError::NotKept(_) | AskError::Here(_) => false,
+    };
+    if is_its_own && upkeep.transfer.suspects.unanswered(node, upkeep.core.environment.seconds()) {
+        tracing::error!(peer = %node.short(), %error, "a member does not show what it says that it has");
+        write_down(upkeep, node).await;
+        upkeep.repairs.look_again();
+    }
 }
 
 async fn conclude(upkeep: &Arc<Upkeep>, node: NodeId, shown: &[Sample], failed: &[Sample]) {
@@ -212,13 +248,17 @@ async fn conclude(upkeep: &Arc<Upkeep>, node: NodeId, shown: &[Sample], failed: 
     if !changed && failed.is_empty() {
         return;
     }
-    let batch = upkeep.transfer.suspects.write(Batch::new().even_if_full(), &node);
-    if let Err(error) = upkeep.core.disk.run(move |store| store.commit(batch)).await {
-        tracing::warn!(%error, "that a member is in doubt could not be written down");
-    }
+    write_down(upkeep, node).await;
     if changed {
         // There are more copies or fewer than it seemed.
         upkeep.repairs.look_again();
+    }
+}
+
+async fn write_down(upkeep: &Upkeep, node: NodeId) {
+    let batch = upkeep.transfer.suspects.write(Batch::new().even_if_full(), &node);
+    if let Err(error) = upkeep.core.disk.run(move |store| store.commit(batch)).await {
+        tracing::warn!(%error, "that a member is in doubt could not be written down");
     }
 }
 
