@@ -103,7 +103,7 @@ async fn serve(mut events: Events) {
                 println!("{} is up", peer.remote().short());
                 tokio::spawn(echo_all(peer));
             }
-            Event::Down { remote, reason } => println!("{} is down: {reason}", remote.short()),
+            Event::Down { peer, reason } => println!("{} is down: {reason}", peer.remote().short()),
         }
     }
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::PublicKey;
 use crate::error::CloseReason;
 use crate::limits::MAX_EVENTS;
 use crate::peer::Peer;
@@ -16,10 +15,11 @@ pub enum Event {
     /// A peer is up, dialled from either side. Peers from
     /// [`dial_once`](crate::Endpoint::dial_once) are not announced.
     Up(Peer),
-    /// A peer that was announced is down.
+    /// A peer that was announced is down. The same node may be up as another peer: under another
+    /// realm, or after a restart.
     Down {
-        /// Its key.
-        remote: PublicKey,
+        /// The peer.
+        peer: Peer,
         /// Why.
         reason: CloseReason,
     },

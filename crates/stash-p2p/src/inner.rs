@@ -271,10 +271,10 @@ impl Inner {
 
     /// Ends a peer for its holders and, if it was announced, for the application. Called with the
     /// table locked, so that Up and Down of one remote keep their order.
-    fn emit_down(&self, peer: &PeerInner, reason: &CloseReason) {
+    fn emit_down(&self, peer: &Arc<PeerInner>, reason: &CloseReason) {
         peer.set_down(reason);
         if peer.withdraw() {
-            self.events.push(Event::Down { remote: peer.remote, reason: reason.clone() });
+            self.events.push(Event::Down { peer: Peer(Arc::clone(peer)), reason: reason.clone() });
         }
     }
 

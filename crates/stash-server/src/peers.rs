@@ -36,14 +36,20 @@ impl Peers {
         lock(&self.connected).insert(node, peer);
     }
 
-    /// A member is connected no more.
-    pub(crate) fn went(&self, node: &NodeId) {
-        lock(&self.connected).remove(node);
+    /// A peer is down. True if it was the member's connection: that of a guest who joined, or one
+    /// that another has replaced, may end later than the next one began.
+    pub(crate) fn went(&self, node: &NodeId, peer: &Peer) -> bool {
+        let mut connected = lock(&self.connected);
+        let is_it = connected.get(node) == Some(peer);
+        if is_it {
+            connected.remove(node);
+        }
+        is_it
     }
 
     /// A node is no member any more.
     pub(crate) fn forget(&self, node: &NodeId) {
-        self.went(node);
+        lock(&self.connected).remove(node);
         lock(&self.followers).remove(node);
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::node::{Node, ask, echo, networks, test_limits, within};
 use super::pair::realm;
 use crate::limits::{GUESTS_OF_A_REALM, MIN_CONNECTION_WINDOW};
-use crate::{Class, CloseReason, DialError, Limits, MemoryGate, Network, Peer, Realm};
+use crate::{Class, CloseReason, DialError, Event, Limits, MemoryGate, Network, Peer, Realm};
 
 /// An invitation.
 fn invitation(n: u8) -> Realm {
@@ -87,6 +87,23 @@ async fn nothing_is_kept_of_a_guest_and_it_is_told_nothing() {
         assert_eq!(&member.dial(&host).await.hello()[..], b"for members");
         let kept = Vec::from_iter(host.gate.floors().into_keys());
         assert_eq!(kept, [member.key], "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_another_peer_as_a_guest_than_as_a_member() {
+    for (name, network) in networks() {
+        let [mut host, member] = host(&network, 1, &test_limits());
+        let as_guest = come(&member, &host, invitation(1)).await.unwrap();
+        let guest = host.up().await;
+        let as_member = member.dial(&host).await;
+        let here = host.up().await;
+        assert_eq!((guest.remote(), guest == here), (here.remote(), false), "{name}");
+        as_guest.close(CloseReason::Shutdown);
+        let down = within(host.events.next()).await;
+        assert!(matches!(&down, Some(Event::Down { peer, .. }) if *peer == guest), "{name}: {down:?}");
+        echo(here);
+        ask(&as_member, Class::Control, b"a member still").await;
     }
 }
 

@@ -99,7 +99,7 @@ async fn a_restarted_node_takes_over_its_old_connection_at_once() {
         let again = Node::with_gate(&network, seed, test_limits(), high.gate.clone());
         let there = again.dial(&low).await;
         match within(low.events.next()).await {
-            Some(Event::Down { remote, .. }) => assert_eq!(remote, high.key),
+            Some(Event::Down { peer, .. }) => assert_eq!(peer.remote(), high.key),
             other => panic!("{other:?}"),
         }
         let new = low.up().await;

@@ -196,10 +196,12 @@ pub(crate) async fn meet_peers(layers: Layers, mut events: Events) {
         match event {
             None => return,
             Some(Event::Up(peer)) => up(&layers, peer),
-            Some(Event::Down { remote, reason }) => {
-                if let Some((node, _)) = layers.core.roster.by_noise(&noise(&remote)) {
+            Some(Event::Down { peer, reason }) => {
+                let member = layers.core.roster.by_noise(&noise(&peer.remote()));
+                if let Some((node, _)) = member
+                    && layers.core.peers.went(&node, &peer)
+                {
                     tracing::info!(peer = %node.short(), %reason, "a member is gone");
-                    layers.core.peers.went(&node);
                     met(&layers, node);
                 }
             }
@@ -235,7 +237,7 @@ fn up(layers: &Layers, peer: Peer) {
         layers.core.peers.came(node, peer.clone());
         if layers.core.roster.role(&node).is_none() {
             // Whoever learned of the removal just now did not see it in the table.
-            layers.core.peers.went(&node);
+            layers.core.peers.went(&node, &peer);
             return peer.close(CloseReason::Lost);
         }
         layers.core.tasks.spawn(follow::follow(

@@ -113,7 +113,7 @@ impl World {
         let machine = &self.machines[at];
         if machine.up().is_some() {
             let disk = machine.disk.fork(self.random.random());
-            let records = self.records(at);
+            let records = self.records_on(at, &disk);
             let backup = Backup {
                 disk,
                 starts: machine.starts(),
@@ -208,8 +208,21 @@ impl World {
     /// The records that a node holds.
     pub(crate) fn records(&self, at: usize) -> BTreeSet<RecordHash> {
         let Some(running) = self.machines[at].up() else { return BTreeSet::new() };
+        self.records_in(&running.store)
+    }
+
+    /// Records that a machine holds, and those that a copy of its disk holds: a commit that failed on
+    /// a disk without room may have left more there.
+    pub(crate) fn records_on(&self, at: usize, copy: &MemDisk) -> BTreeSet<RecordHash> {
+        let mut records = self.records(at);
+        let store = self.machines[at].store_on(copy);
+        records.extend(store.iter().flat_map(|store| self.records_in(store)));
+        records
+    }
+
+    fn records_in(&self, store: &Store) -> BTreeSet<RecordHash> {
         let names = self.names();
-        let records = names.iter().flat_map(|name| held(&running.store, name).unwrap_or_default());
+        let records = names.iter().flat_map(|name| held(store, name).unwrap_or_default());
         records.map(|record| record.hash()).collect()
     }
 }

@@ -48,7 +48,7 @@ impl World {
         self.twins = Some(Twins { machines, disks, fresh_starts, synchronised });
         self.writers.push(machines[1]);
         {
-            let held = self.records(of);
+            let held = self.records_on(of, &self.machines[machines[1]].disk);
             let mut model = lock(&self.model);
             let common = model.written_by(of, &held);
             model.is_cloned(machines, common);

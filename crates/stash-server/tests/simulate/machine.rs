@@ -25,6 +25,9 @@ const BEGUN: u64 = 1_800_000_000;
 /// Blobs of so many bytes and more are files.
 pub(crate) const SMALL: u32 = 2_048;
 
+/// Place of a store on its disk.
+const STORE: &str = "/store";
+
 /// The machine that holds the root secret, until it is lost.
 pub(crate) const FOUNDER: usize = 0;
 
@@ -226,25 +229,12 @@ impl Machine {
     }
 
     fn open(&mut self, common: &Common, seed: u64) -> Result<Store, String> {
-        let mut identity = [0; 32];
-        StdRng::seed_from_u64(seed ^ 1).fill_bytes(&mut identity);
-        let options = Options {
-            committer: Committer::Inline,
-            disk: Arc::new(self.disk.clone()),
-            seed: Some(identity),
-            small: SMALL,
-            segment_bytes: 64 << 10,
-            checkpoint_bytes: 32 << 10,
-            ballast_bytes: 0,
-            quota: self.quota,
-            ..Options::default()
-        };
-        let path = Path::new("/store");
+        let options = self.store_options(&self.disk, seed);
         let words = |error: &dyn std::fmt::Display| error.to_string();
         if self.opens.is_some() {
-            return Store::open(path, &options).map_err(|error| words(&error));
+            return Store::open(Path::new(STORE), &options).map_err(|error| words(&error));
         }
-        let made = Store::create(path, &options).map_err(|error| words(&error));
+        let made = Store::create(Path::new(STORE), &options).map_err(|error| words(&error));
         let made = made.and_then(|store| {
             let first = self.starts == 1 && self.welcome.is_none();
             let known = self.welcome.as_ref().map(|welcome| (&welcome.log, &welcome.addresses));
@@ -257,6 +247,27 @@ impl Machine {
             self.disk = MemDisk::new(seed);
         }
         made
+    }
+
+    fn store_options(&self, disk: &MemDisk, seed: u64) -> Options {
+        let mut identity = [0; 32];
+        StdRng::seed_from_u64(seed ^ 1).fill_bytes(&mut identity);
+        Options {
+            committer: Committer::Inline,
+            disk: Arc::new(disk.clone()),
+            seed: Some(identity),
+            small: SMALL,
+            segment_bytes: 64 << 10,
+            checkpoint_bytes: 32 << 10,
+            ballast_bytes: 0,
+            quota: self.quota,
+            ..Options::default()
+        }
+    }
+
+    /// The store that a start with a copy of a disk would find.
+    pub(crate) fn store_on(&self, copy: &MemDisk) -> Option<Store> {
+        Store::open(Path::new(STORE), &self.store_options(&copy.fork(0), 0)).ok()
     }
 
     /// Stops at once. What was acknowledged is on the disk.

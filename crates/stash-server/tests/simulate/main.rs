@@ -89,7 +89,17 @@ fn of_all(hashes: &BTreeMap<u64, blake3::Hash>) -> blake3::Hash {
 }
 
 /// Seeds that showed a defect, and what that was.
-const FOUND: [(u64, &str); 15] = [
+const FOUND: [(u64, &str); 17] = [
+    (
+        3_358,
+        "the connection by which a node had joined broke long after its next one began, and the member was \
+         taken for gone as long as it stayed connected",
+    ),
+    (
+        4_033,
+        "a fault of the schedule: a record of a commit that failed was on the disk that was copied to a second \
+         machine, and counted as written by the first one alone",
+    ),
     (
         9_720,
         "a put counted the copy of its own node, which had heard meanwhile that it was an owner no more \

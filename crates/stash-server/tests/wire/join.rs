@@ -8,7 +8,7 @@ use stash_crypto::{JoinRequest, NodeKeys, Role, TicketId};
 use stash_p2p::{CloseReason, Frame};
 use stash_server::{JoinError, Wait, join};
 
-use crate::client::{Ask, Client, pack};
+use crate::client::{Answer, Ask, Client, pack, within};
 use crate::support::{PATIENCE, Stash};
 
 // Fault case 30.
@@ -69,6 +69,24 @@ async fn guests_that_say_nothing_keep_out_no_member_and_no_other_guest() {
     member.try_connect(&node, addr).await.unwrap();
     let ticket = node.engine.invite(Role::Keeper, Duration::from_secs(60)).await.unwrap();
     join(&ticket, &NodeKeys::generate(&mut rand::rng()), "second").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_the_connection_by_which_a_member_joined_is_not_the_members_end() {
+    let stash = Stash::new();
+    let node = stash.founder().await;
+    let ticket = node.engine.invite(Role::Keeper, Duration::from_secs(60)).await.unwrap();
+    let client = fresh(&stash);
+    let guest = client.knock(&ticket).await;
+    let request = ByteBuf::from(client.join_request(&ticket).encode());
+    assert!(matches!(guest.ask(&Ask::Join { request }).await, Answer::Welcome { .. }));
+    let _member = client.connect(&node).await;
+    guest.peer.close(CloseReason::Shutdown);
+    within("the guest's connection ends", guest.peer.closed()).await;
+    // Whoever comes next is announced after that end.
+    let other = Client::member(&stash, &node, Role::Keeper).await;
+    let _other = other.connect(&node).await;
+    assert!(node.engine.members().iter().all(|member| member.connected));
 }
 
 // Fault cases 3 and 30: a ticket opens one door only.
