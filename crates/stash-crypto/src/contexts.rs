@@ -36,6 +36,8 @@ table! { CONTEXTS:
     PEER_TAG = "stash 2026-11-22 v1 peer first message tag";
     /// N_i -> Noise psk.
     PEER_PSK = "stash 2026-11-22 v1 peer noise psk";
+    /// N_i -> key of the tags by which members know each other on a local network.
+    LAN_TAG = "stash 2026-11-30 v1 lan tag";
     /// N_0 -> the X25519 secret for Noise under which every member answers the root.
     MEETING_NOISE = "stash 2026-11-29 v1 meeting noise x25519 secret";
 

@@ -12,6 +12,6 @@ pub(crate) mod x25519;
 
 pub use keyring::{Keyring, KeyringError, Protection};
 pub use node::{NodeKeys, NodeSigner, NoiseSecret, WrapSecret};
-pub use secret::{NetworkKey, NotAPrevious, ReadRoot, RootSecret};
+pub use secret::{LAN_TAG_LEN, NetworkKey, NotAPrevious, ReadRoot, RootSecret};
 pub use sign::{RootSigner, SignatureError};
 pub use wrap::{WRAP_OVERHEAD, WrapError, unwrap, wrap};

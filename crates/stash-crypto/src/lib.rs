@@ -55,7 +55,7 @@ pub use ids::{
     Address, EntryHash, IdError, Incarnation, NameId, NodeId, NoisePublic, RecordHash, StashId,
     TicketId, WrapPublic,
 };
-pub use keys::{Keyring, NetworkKey, NodeKeys, ReadRoot, RootSecret};
+pub use keys::{Keyring, LAN_TAG_LEN, NetworkKey, NodeKeys, ReadRoot, RootSecret};
 pub use member::{Cut, Identity, KeyGrant, Member, MemberChange, MemberEntry, MemberLog, Role};
 pub use record::{
     Clear, Dot, ForgetKind, Key, Meta, Record, RecordDraft, RecordKind, Vector, Writer,

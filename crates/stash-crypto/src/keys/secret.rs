@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::chunk::seal::ChunkKeys;
 use crate::codec::Reader;
 use crate::contexts;
-use crate::ids::{StashId, WrapPublic};
+use crate::ids::{NodeId, StashId, WrapPublic};
 use crate::keys::node::{NodeKeys, NoiseSecret, WrapSecret};
 use crate::keys::sign::RootSigner;
 use crate::member::label::LabelKeys;
@@ -141,10 +141,24 @@ epoch_key! {
     ReadRoot;
 }
 
+/// Bytes of the tag by which members know a node on a local network.
+pub const LAN_TAG_LEN: usize = 16;
+
 impl NetworkKey {
     /// Key of the tag that precedes the first handshake message.
     pub fn peer_tag_key(&self) -> [u8; 32] {
         *contexts::derive(contexts::PEER_TAG, &*self.key)
+    }
+
+    /// The tag by which holders of this key know a node on a local network, in an hour since 1970. To anybody
+    /// else it is random, and has nothing in common with that of another hour or node.
+    pub fn lan_tag(&self, node: &NodeId, hour: u64) -> [u8; LAN_TAG_LEN] {
+        let key = contexts::derive(contexts::LAN_TAG, &*self.key);
+        let mut hasher = blake3::Hasher::new_keyed(&key);
+        hasher.update(node.as_bytes()).update(&hour.to_le_bytes());
+        let mut tag = [0; LAN_TAG_LEN];
+        tag.copy_from_slice(&hasher.finalize().as_bytes()[..LAN_TAG_LEN]);
+        tag
     }
 
     /// The Noise static under which every member answers the root, which may know an address but

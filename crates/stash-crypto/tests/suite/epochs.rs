@@ -83,6 +83,21 @@ fn keys_of_two_epochs_have_nothing_in_common() {
 }
 
 #[test]
+fn a_tag_of_a_local_network_is_that_of_one_node_one_hour_and_one_epoch() {
+    let (first, second) = (root().network_key(), NetworkKey::from_parts(1, [9; 32]));
+    let (node, other) = (node().node_id(), keeper().node_id());
+    let tags = [
+        first.lan_tag(&node, 500_000),
+        first.lan_tag(&node, 500_001),
+        first.lan_tag(&other, 500_000),
+        second.lan_tag(&node, 500_000),
+    ];
+    assert_eq!(tags[0], first.lan_tag(&node, 500_000));
+    let distinct: std::collections::BTreeSet<_> = tags.iter().collect();
+    assert_eq!(distinct.len(), tags.len());
+}
+
+#[test]
 fn whoever_is_removed_finds_no_later_key() {
     let mut log = log();
     begin_epoch(&mut log);

@@ -46,6 +46,8 @@ fn keys_of_a_stash_are_frozen() {
         ("network-0", hex(network.expose())),
         ("peer-tag-key", hex(&network.peer_tag_key())),
         ("peer-psk", hex(&*network.peer_psk())),
+        ("lan-tag-hour-500000", hex(&network.lan_tag(&node.node_id(), 500_000))),
+        ("lan-tag-hour-500001", hex(&network.lan_tag(&node.node_id(), 500_001))),
         ("meeting-noise-public", network.meeting_static().public().to_string()),
         ("read-0", hex(read.expose())),
         ("name", hex(key().as_str().as_bytes())),
