@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use crate::PublicKey;
 use crate::backoff::Backoff;
+use crate::candidate::{Candidate, Source};
 use crate::error::{CloseReason, DialError};
 use crate::established::Established;
 use crate::inner::{Inner, Target};
@@ -67,15 +68,14 @@ pub(crate) async fn keep_loop(
         let current = target.borrow_and_update().clone();
         let peer = match inner.peer(&(remote, current.realms[0].label)) {
             Some(peer) => Ok(peer),
-            None => {
-                let mut kept = target.clone();
-                let forgotten = async { while kept.changed().await.is_ok() {} };
-                tokio::select! {
-                    biased;
-                    dialled = dial(&inner, remote, &current, &mut knocks, unanswered, true) => dialled,
-                    () = forgotten => return,
-                }
-            }
+            None => tokio::select! {
+                biased;
+                dialled = dial(&inner, remote, &current, &mut knocks, unanswered, true) => dialled,
+                is_kept = overtaken(target.clone(), &current) => match is_kept {
+                    true => continue,
+                    false => return,
+                },
+            },
         };
         let wait = match peer {
             Ok(peer) => {
@@ -121,6 +121,22 @@ pub(crate) async fn keep_loop(
                 Ok(()) => backoff.reset(),
                 Err(_) => return,
             },
+        }
+    }
+}
+
+/// Waits for what ends a dial before it has an answer: `true` if the remote was heard on the local network at an address that
+/// is not dialled yet, which is to be found at once and not after a place in the internet has timed out; `false` if it is not kept
+/// any more.
+async fn overtaken(mut target: watch::Receiver<Target>, dialled: &Target) -> bool {
+    loop {
+        if target.changed().await.is_err() {
+            return false;
+        }
+        let is_new =
+            |one: &Candidate| one.source == Source::Heard && !dialled.candidates.contains(one);
+        if target.borrow().candidates.iter().any(is_new) {
+            return true;
         }
     }
 }

@@ -5,8 +5,8 @@
 //! Each is a series of messages (at most [`MAX_MESSAGE`] bytes, delivered whole) and raw data (any
 //! length, delivered in pieces). A stranger gets no byte back.
 //!
-//! The crate discovers no peers, crosses no NAT, and knows nothing of what is sent. Nor does it
-//! decide whom to trust or where to keep counters: the program does, as the [`Gate`].
+//! The crate discovers no peers, crosses no NAT, and knows nothing of what is sent; it has the sockets for a
+//! program that discovers some ([`Network::join`]). Nor does it decide whom to trust or where to keep counters: the program does, as the [`Gate`].
 //!
 //! Start with [`Endpoint::bind`]; it gives [`Events`], which give [`Peer`]s, which open and accept
 //! [`Stream`]s. The wire format is part A of `docs/protocol.md`.
@@ -84,6 +84,7 @@ mod limits;
 mod link;
 mod log;
 mod memory_gate;
+mod multicast;
 mod mux;
 mod net;
 mod pace;
@@ -116,6 +117,7 @@ pub use limits::{
     Rate, RateTooLow, Subnet,
 };
 pub use memory_gate::MemoryGate;
+pub use multicast::{Datagrams, Link, MULTICAST_PORT};
 pub use net::{Attached, Listen, MemoryNetwork, Network, TcpNetwork, Wire};
 pub use peer::{Peer, PeerStats};
 pub use rate::Bucket;

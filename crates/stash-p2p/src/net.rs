@@ -6,10 +6,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, broadcast, mpsc};
+
+use crate::multicast::{self, Datagrams, Link, MULTICAST_PORT};
 
 /// The two halves of a byte stream, and who is at the other end.
 pub struct Wire {
@@ -44,6 +47,22 @@ pub trait Network: Send + Sync + 'static {
     /// The system's error.
     fn interfaces(&self) -> io::Result<Vec<Attached>> {
         Ok(Vec::new())
+    }
+
+    /// The links on which this machine may speak with everybody in a network. A network that knows no such thing has none.
+    ///
+    /// # Errors
+    /// The system's error.
+    fn links(&self) -> io::Result<Vec<Link>> {
+        Ok(Vec::new())
+    }
+
+    /// Listens to multicast DNS on a link. Called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The system's error.
+    fn join(&self, _link: &Link) -> io::Result<Box<dyn Datagrams>> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Looks a host name up. May wait for long: the caller sets the deadline. A network without names
@@ -139,6 +158,14 @@ impl Network for TcpNetwork {
         Ok(all.map(attached).collect())
     }
 
+    fn links(&self) -> io::Result<Vec<Link>> {
+        multicast::links()
+    }
+
+    fn join(&self, link: &Link) -> io::Result<Box<dyn Datagrams>> {
+        multicast::join(link)
+    }
+
     fn look_up<'a>(
         &'a self,
         host: &'a str,
@@ -180,13 +207,22 @@ fn tcp_wire(stream: TcpStream, remote: SocketAddr) -> io::Result<Wire> {
 #[derive(Debug, Clone, Default)]
 pub struct MemoryNetwork {
     ports: Arc<Mutex<Ports>>,
+    /// The address of this end; none: it is everywhere, and attached nowhere.
+    ip: Option<IpAddr>,
 }
 
 #[derive(Debug, Default)]
 struct Ports {
     last: u16,
     listening: HashMap<SocketAddr, mpsc::Sender<Wire>>,
+    group: Option<broadcast::Sender<(SocketAddr, Bytes)>>,
 }
+
+/// Datagrams that wait for an end that does not take them; older ones are lost, as in a socket.
+const DATAGRAMS: usize = 256;
+
+/// Bits that the addresses of a memory network have in common.
+const PREFIX: u8 = 24;
 
 /// Bytes that a memory connection holds each way, like a socket's buffers.
 const PIPE: usize = 256 * 1024;
@@ -201,6 +237,12 @@ impl MemoryNetwork {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same network as one machine sees it that has this address in it, and is attached to the addresses beside it.
+    #[must_use]
+    pub fn at(&self, ip: IpAddr) -> Self {
+        Self { ip: Some(ip), ..self.clone() }
     }
 
     fn ports<R>(&self, f: impl FnOnce(&mut Ports) -> R) -> R {
@@ -238,10 +280,56 @@ impl Network for MemoryNetwork {
                 self.ports(|ports| (ports.listening.get(&addr).cloned(), ports.next()));
             let listener = listener.ok_or(io::ErrorKind::ConnectionRefused)?;
             let (near, far) = tokio::io::duplex(PIPE);
-            let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+            let from = SocketAddr::new(self.ip.unwrap_or(Ipv4Addr::LOCALHOST.into()), port);
             let sent = listener.send(memory_wire(far, from)).await;
             sent.map_err(|_| io::ErrorKind::ConnectionRefused)?;
             Ok(memory_wire(near, addr))
+        })
+    }
+
+    fn interfaces(&self) -> io::Result<Vec<Attached>> {
+        Ok(self.ip.map(|ip| Attached { ip, prefix: PREFIX }).into_iter().collect())
+    }
+
+    fn links(&self) -> io::Result<Vec<Link>> {
+        Ok(self.ip.map(|ip| Link { interface: 1, ip }).into_iter().collect())
+    }
+
+    fn join(&self, link: &Link) -> io::Result<Box<dyn Datagrams>> {
+        let new = || broadcast::Sender::new(DATAGRAMS);
+        let group = self.ports(|ports| ports.group.get_or_insert_with(new).clone());
+        let heard = AsyncMutex::new(group.subscribe());
+        Ok(Box::new(MemoryGroup { from: SocketAddr::new(link.ip, MULTICAST_PORT), group, heard }))
+    }
+}
+
+struct MemoryGroup {
+    from: SocketAddr,
+    group: broadcast::Sender<(SocketAddr, Bytes)>,
+    heard: AsyncMutex<broadcast::Receiver<(SocketAddr, Bytes)>>,
+}
+
+impl Datagrams for MemoryGroup {
+    fn send<'a>(&'a self, datagram: &'a [u8]) -> BoxFuture<'a, io::Result<()>> {
+        // This end hears it, too, so there is a receiver.
+        let sent = self.group.send((self.from, Bytes::copy_from_slice(datagram)));
+        Box::pin(std::future::ready(sent.map(drop).map_err(io::Error::other)))
+    }
+
+    fn receive<'a>(&'a self, into: &'a mut [u8]) -> BoxFuture<'a, io::Result<(usize, SocketAddr)>> {
+        Box::pin(async move {
+            let mut heard = self.heard.lock().await;
+            loop {
+                match heard.recv().await {
+                    Ok((from, datagram)) => {
+                        let length = datagram.len().min(into.len());
+                        into[..length].copy_from_slice(&datagram[..length]);
+                        return Ok((length, from));
+                    }
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(closed) => return Err(io::Error::other(closed)),
+                }
+            }
         })
     }
 }

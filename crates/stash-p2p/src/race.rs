@@ -108,7 +108,7 @@ impl Lane {
         let allowed = match source {
             Source::Given => true,
             Source::Met | Source::Told => inner.gate.may_dial(&addr),
-            Source::Heard => near(&addr) && inner.gate.may_dial(&addr),
+            Source::Heard => near(&addr) && (is_of_a_link(&addr) || inner.gate.may_dial(&addr)),
         };
         if !allowed || self.known.len() >= MAX_ADDRESSES || !self.known.insert(addr) {
             return;
@@ -197,6 +197,15 @@ pub(crate) async fn race(
     }
 }
 
+/// True of an address that is good on one link, where this machine hears the remote itself. Others must not name such
+/// ones: to each of them it is another machine's.
+fn is_of_a_link(addr: &SocketAddr) -> bool {
+    match addr {
+        SocketAddr::V4(v4) => v4.ip().is_link_local(),
+        SocketAddr::V6(v6) => v6.ip().is_unicast_link_local() && v6.scope_id() != 0,
+    }
+}
+
 /// Of two failures, the one that says more of the remote; of equal ones the later.
 fn telling(one: DialError, other: DialError) -> DialError {
     let rank = |error: &DialError| match error {
@@ -208,4 +217,18 @@ fn telling(one: DialError, other: DialError) -> DialError {
         _ => 5,
     };
     if rank(&other) >= rank(&one) { other } else { one }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_a_link;
+
+    #[test]
+    fn a_link_local_address_that_was_heard_says_on_which_card_if_it_must() {
+        let of_a_link = |addr: &str| is_of_a_link(&addr.parse().unwrap());
+        assert!(of_a_link("[fe80::1%3]:7979") && of_a_link("169.254.7.7:7979"));
+        for other in ["[fe80::1]:7979", "[fd00::1%3]:7979", "[::1%1]:7979", "192.168.1.1:7979"] {
+            assert!(!of_a_link(other), "{other}");
+        }
+    }
 }

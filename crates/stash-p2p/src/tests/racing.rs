@@ -285,6 +285,26 @@ async fn what_was_heard_is_dialled_only_if_it_is_near() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_remote_that_is_heard_nearby_is_dialled_at_once_while_another_place_is_silent() {
+    let map = Map::default();
+    let (mut host, endpoint, mut events, _) =
+        two(&map, Picky { near: vec![at(1)], ..Picky::default() });
+    map.set(1, End::Leads(host.addr, Duration::ZERO));
+    let far = Candidate::from(map.set(2, End::Void));
+    endpoint.keep(host.key, [far.clone()], realm());
+    sleep(Duration::from_secs(1)).await;
+    let start = Instant::now();
+    // One of the internet waits for its turn.
+    endpoint.keep(host.key, [far.clone(), told(map.set(3, End::Refused))], realm());
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(map.dials_of(at(3)), 0);
+    let heard = Candidate::new(Way::Address(at(1)), Source::Heard);
+    endpoint.keep(host.key, [far, heard], realm());
+    let (_there, _here) = (host.up_slowly().await, events.next().await);
+    assert!(start.elapsed() < Duration::from_millis(1_100), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_third_party_that_a_remote_names_hears_a_few_knocks_and_then_two_a_minute() {
     let map = Map::default();
     let (mut host, endpoint, mut events, _) = two(&map, Picky::default());
