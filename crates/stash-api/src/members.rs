@@ -72,6 +72,9 @@ pub struct PeerPath {
     pub kind: String,
     /// True if the node dialled: then the member can be reached at the address.
     pub dialled: bool,
+    /// True if the member is heard at the address on the local network.
+    #[serde(default)]
+    pub discovered: bool,
 }
 
 /// The room that a member has.

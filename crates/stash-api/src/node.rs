@@ -78,6 +78,9 @@ pub struct Status {
     pub tickets: Vec<Ticket>,
     /// Bytes between this node and others.
     pub traffic: Traffic,
+    /// Discovery of members on the local network; null from a program that does not say.
+    #[serde(default)]
+    pub discovery: Option<Discovery>,
     /// The room that its store takes.
     pub store: Room,
     /// Collecting garbage.
@@ -175,6 +178,17 @@ pub struct PeerState {
     pub full: bool,
     /// The version of its program, by its own word when they were connected last; null of older programs.
     pub version: Option<String>,
+}
+
+/// Discovery of members on the local network.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Discovery {
+    /// `on`, `off`, `loopback` (the node listens on its own machine alone, where nobody else could come) or `failing`.
+    pub state: String,
+    /// Links on which it speaks and listens: a network card with one family of addresses each.
+    pub links: u64,
+    /// Why it fails, for people; it is tried again. Null if it does not.
+    pub why: Option<String>,
 }
 
 /// A background task of the node.

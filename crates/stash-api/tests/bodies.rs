@@ -61,6 +61,7 @@ fn status() -> Value {
         "files": null, "chunks": 5, "bytes": 6, "missing_copies": 7, "incomplete": 8, "refused": 9,
         "full": ["nas is full"], "read_only": null, "away": null, "alarms": ["x"], "quarantined": 0,
         "tickets": [ticket()],
+        "discovery": {"state": "failing", "links": 0, "why": "w"},
         "traffic": {"sent": 1, "received": 2, "up": 3, "down": null, "background_down": null},
         "store": {"used": 1, "soft": null, "hard": 2, "reserve": null, "disk_free": 3,
                   "state": "enough", "why": null},
@@ -163,7 +164,7 @@ fn answers_about_members_have_their_documented_fields_and_no_others() {
     let room = json!({"used": 1, "limit": null, "full": true, "lacks": 2});
     is_kept::<Peers>(&json!({"peers": [{"node_id": "00", "name": "laptop", "role": "owner",
         "this": true, "connected": true, "addresses": ["192.0.2.7:7979", "a.b:1"], "given": ["a.b:1"],
-        "path": {"address": "192.0.2.7:7979", "kind": "direct", "dialled": true}, "challenged": AT,
+        "path": {"address": "192.0.2.7:7979", "kind": "direct", "dialled": true, "discovered": true}, "challenged": AT,
         "shown": 1, "failed": 0, "in_doubt_since": null, "lapsed": false, "room": room}],
         "removed": [{"node_id": "01", "name": null, "role": "reader"}]}));
     is_kept::<PeerChanged>(&json!({"node_id": "00", "name": null, "role": null, "epoch": 1,
@@ -218,6 +219,7 @@ fn a_missing_field_is_an_error_unless_it_came_later() {
         "refused",
         "full",
         "tickets",
+        "discovery",
         "tasks",
     ];
     // Null and absent are the same to serde.

@@ -52,7 +52,7 @@ pub(crate) struct Settings {
     pub(crate) passphrase_file: Setting<Option<PathBuf>>,
     /// True if `up` makes a new stash in a data directory that has none.
     pub(crate) create: Setting<bool>,
-    /// The share of the line that the node takes.
+    /// The share of the line that the node takes, and how it finds others.
     pub(crate) network: Network,
     /// Who is told when something is wrong.
     pub(crate) notify: NotifySettings,
@@ -275,6 +275,7 @@ create = false
 # background_down = "1 MiB"
 # hours = ["up 512 KiB/s 08:00-22:00"]
 # limit_lan = false
+# discovery = true
 
 # [notify]
 # command = ["/usr/local/bin/tell-me"]

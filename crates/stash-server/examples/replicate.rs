@@ -85,6 +85,7 @@ async fn start(
         fresh_writer: false,
         housekeeping: stash_server::Housekeeping::default(),
         traffic: stash_server::Traffic::default(),
+        discovery: false,
     };
     Ok(Engine::start(options).await?)
 }

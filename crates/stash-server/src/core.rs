@@ -49,7 +49,12 @@ impl Core {
     /// may do as little as a keeper, and nobody speaks to it.
     pub(crate) fn role(&self) -> Role {
         let stranger = if self.visits { Role::Reader } else { Role::Keeper };
-        self.roster.role(&self.me).unwrap_or(stranger)
+        self.role_in_log().unwrap_or(stranger)
+    }
+
+    /// The role of this node as a member; `None` of a visitor, and of one that was removed.
+    pub(crate) fn role_in_log(&self) -> Option<Role> {
+        self.roster.role(&self.me)
     }
 
     /// The node to which the log wraps the keys that this node opens: itself, or the root that it

@@ -147,6 +147,11 @@ impl Door {
         self.make_realms();
     }
 
+    /// Reads the network keys, the newest last.
+    pub(crate) fn with_network<T>(&self, read: impl FnOnce(&[NetworkKey]) -> T) -> T {
+        read(&self.network.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Takes network keys of later epochs. Members that still knock with an older one are let in:
     /// they were away.
     pub(crate) fn learn(&self, keys: Vec<NetworkKey>) {

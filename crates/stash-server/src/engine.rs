@@ -33,7 +33,7 @@ use crate::founder::invite::InviteError;
 use crate::layers::Layers;
 use crate::ledger::{GivenUp, LedgerError, at, progress, rows, seen};
 use crate::membership::recovery::asking;
-use crate::membership::{announce, departed, guests, own_places};
+use crate::membership::{announce, departed, guests, own_places, search};
 use crate::message::{MAX_ADDRESSES, Reply, Request};
 use crate::replication::{follow, room_news, statement_news, wants};
 use crate::rpc::ask;
@@ -77,6 +77,7 @@ impl Engine {
         layers.core.tasks.spawn(statement_news::run(Arc::clone(&layers.replication)));
         layers.core.tasks.spawn(repair::run(Arc::clone(&layers.upkeep)));
         layers.core.tasks.spawn(own_places::watch(Arc::clone(&layers.membership)));
+        layers.core.tasks.spawn(search::run(Arc::clone(&layers.membership)));
         layers.core.tasks.spawn(asking::ask_the_silent(Arc::clone(&layers.membership)));
         departed::clear_away(&layers.membership);
         if mode == Mode::Threads {
@@ -213,6 +214,7 @@ impl Engine {
             house: housekeeping::status(&layers.upkeep).await?,
             repair: layers.upkeep.repairs.status(),
             traffic: self.traffic(),
+            discovery: layers.membership.discovery.state(),
             transferred: layers.core.endpoint.stats(),
             replicated: layers.transfer.background.replicated(),
         })
@@ -231,6 +233,11 @@ impl Engine {
     pub fn set_traffic(&self, traffic: Traffic) {
         self.layers.core.endpoint.set_bandwidth(traffic.bandwidth);
         self.layers.transfer.background.set_rate(traffic.background_down);
+    }
+
+    /// Looks for members on the local network from now on, or does so no more.
+    pub fn set_discovery(&self, on: bool) {
+        self.layers.membership.discovery.set(on);
     }
 
     /// Lets traffic with these addresses go past the limits of [`Traffic::bandwidth`] from now on.

@@ -40,6 +40,7 @@ mod founder;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod lan;
 mod layers;
 mod ledger;
 mod lock;
@@ -96,6 +97,7 @@ pub mod members {
     pub use crate::founder::tickets::{RevokeError, TicketView};
     pub use crate::ledger::error::RosterError;
     pub use crate::membership::confirmation::Confirmed;
+    pub use crate::membership::discovery::DiscoveryState;
     pub use crate::membership::join::{JoinError, Joined, found, join, join_on};
     pub use crate::membership::recovery::survey::{Recovered, Sought, Survey, survey};
     pub use crate::membership::recovery::{Life, RecoverError, member_log};

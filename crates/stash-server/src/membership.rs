@@ -5,6 +5,7 @@ pub(crate) mod announce;
 pub(crate) mod confirmation;
 pub(crate) mod cut_exchange;
 pub(crate) mod departed;
+pub(crate) mod discovery;
 pub(crate) mod exchange;
 pub(crate) mod guests;
 pub(crate) mod join;
@@ -14,6 +15,7 @@ pub(crate) mod may_sign;
 pub(crate) mod own_places;
 pub(crate) mod recovery;
 pub(crate) mod root_holders;
+pub(crate) mod search;
 pub(crate) mod seen;
 pub(crate) mod standing;
 pub(crate) mod ways;
@@ -27,6 +29,7 @@ use stash_crypto::member::Place;
 use crate::admission::Admission;
 use crate::core::Core;
 use crate::membership::addresses::Addresses;
+use crate::membership::discovery::Discovery;
 use crate::membership::last_met::LastMet;
 use crate::membership::seen::Seen;
 use crate::membership::standing::Standing;
@@ -42,6 +45,8 @@ pub(crate) struct Membership {
     pub last_met: LastMet,
     /// Places at which members are dialled beside those that they name.
     pub ways: Ways,
+    /// Where members are heard on the local network.
+    pub discovery: Discovery,
     /// Addresses at which members see this node.
     pub seen: Seen,
     /// Places that the user says this node is told at.

@@ -115,7 +115,7 @@ fn is_loopback(ip: &IpAddr) -> bool {
     ip.to_canonical().is_loopback()
 }
 
-fn is_link_local(ip: &IpAddr) -> bool {
+pub(crate) fn is_link_local(ip: &IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),

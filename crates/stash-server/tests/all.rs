@@ -9,6 +9,7 @@ mod catchup;
 mod client;
 mod cuts;
 mod departed;
+mod discovery;
 mod doubt;
 mod engine;
 mod evicting;

@@ -62,7 +62,12 @@ pub(super) async fn peers(State(daemon): State<Arc<Daemon>>) -> Result<Json<Peer
 
 fn path(path: &Path) -> PeerPath {
     let kind = if path.local { "lan" } else { "direct" };
-    PeerPath { address: path.address, kind: kind.to_owned(), dialled: path.dialled }
+    PeerPath {
+        address: path.address,
+        kind: kind.to_owned(),
+        dialled: path.dialled,
+        discovered: path.heard,
+    }
 }
 
 /// The number of versions that have no whole copy on each member that is full.

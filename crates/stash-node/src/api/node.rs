@@ -6,10 +6,12 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use stash_api::node::{
-    Confirmed, PeerState, Recovery, RecoveryTextState, Status, Stopping, Task, Traffic, Version,
+    Confirmed, Discovery, PeerState, Recovery, RecoveryTextState, Status, Stopping, Task, Traffic,
+    Version,
 };
 use stash_api::settings::{Reloaded, Settings};
 use stash_vault::names::Alarm;
+use stash_vault::server::members::DiscoveryState;
 use stash_vault::server::{self, PeerStats, Rate, TaskStatus};
 
 use super::answer::number;
@@ -74,6 +76,7 @@ pub(super) async fn state(served: &Served) -> Result<Status, Problem> {
         quarantined: status.quarantined,
         tickets: tickets::all(served).await?,
         traffic: traffic(status.traffic, status.transferred),
+        discovery: Some(discovery(status.discovery)),
         store: upkeep::room(&status.store),
         gc: upkeep::gc_state(&status.house),
         scrub: upkeep::scrub_state(&status.store.scrub, &status.house),
@@ -133,6 +136,16 @@ fn traffic(limits: server::Traffic, transferred: PeerStats) -> Traffic {
         down: bytes(limits.bandwidth.down),
         background_down: bytes(limits.background_down),
     }
+}
+
+fn discovery(state: DiscoveryState) -> Discovery {
+    let (state, links, why) = match state {
+        DiscoveryState::Off => ("off", 0, None),
+        DiscoveryState::Loopback => ("loopback", 0, None),
+        DiscoveryState::On(links) => ("on", links, None),
+        DiscoveryState::Failing(why) => ("failing", 0, Some(why)),
+    };
+    Discovery { state: state.to_owned(), links: number(links), why }
 }
 
 /// The founder's last confirmation of the member log, and its age.

@@ -164,7 +164,8 @@ fn removed_row(gone: &RemovedPeer) -> Vec<String> {
 /// The way on which a member is connected.
 fn path(path: &PeerPath) -> String {
     let way = if path.dialled { "at" } else { "from" };
-    format!(", {} {way} {}", path.kind, path.address)
+    let how = if path.discovered { " by discovery" } else { "" };
+    format!(", {}{how} {way} {}", path.kind, path.address)
 }
 
 fn row(peer: &Peer) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use stash_api::files::Where;
 use stash_api::node::{
-    Confirmed, GcState, RecoveryTextState, Room, ScrubState, Status, Task, Traffic,
+    Confirmed, Discovery, GcState, RecoveryTextState, Room, ScrubState, Status, Task, Traffic,
 };
 use stash_api::repair::RepairState;
 use stash_api::tickets::Ticket;
@@ -98,6 +98,7 @@ fn describe(status: &Status, columns: Option<usize>) -> String {
     if let Some(paper) = &status.recovery_text {
         rows.push(row("recovery text", recovery_text(paper)));
     }
+    rows.extend(status.discovery.iter().map(|found| row("discovery", discovery(found))));
     rows.push(row("traffic", traffic(&status.traffic)));
     rows.push(row("room", room(&status.store)));
     rows.push(row("gc", gc(&status.gc)));
@@ -170,6 +171,17 @@ fn recovery_text(paper: &RecoveryTextState) -> String {
         RecoveryTextState { named, found, .. } => {
             format!("finds {found} of the {named} members that it names")
         }
+    }
+}
+
+fn discovery(discovery: &Discovery) -> String {
+    match (discovery.state.as_str(), discovery.links, &discovery.why) {
+        ("on", 0, _) => "on, and there is no network".to_owned(),
+        ("on", 1, _) => "on, on one link of the local network".to_owned(),
+        ("on", links, _) => format!("on, on {links} links of local networks"),
+        ("loopback", ..) => "off: this node listens on its own machine alone".to_owned(),
+        (_, _, Some(why)) => format!("FAILS: {}; it is tried again", visible(why)),
+        (state, ..) => visible(state),
     }
 }
 

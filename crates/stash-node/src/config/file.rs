@@ -42,6 +42,7 @@ pub(super) struct NetworkFile {
     pub(super) background_down: Option<Speed>,
     pub(super) hours: Option<Vec<Hours>>,
     pub(super) limit_lan: Option<bool>,
+    pub(super) discovery: Option<bool>,
 }
 
 /// `[notify]` of a file.

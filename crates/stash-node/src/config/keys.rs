@@ -14,7 +14,7 @@ pub(crate) enum Kind {
 }
 
 /// Every setting that a file may have, in the order in which they are shown.
-pub(crate) const KEYS: [(&str, Kind); 31] = [
+pub(crate) const KEYS: [(&str, Kind); 32] = [
     ("data_dir", Kind::Text),
     ("socket", Kind::Text),
     ("listen", Kind::List),
@@ -28,6 +28,7 @@ pub(crate) const KEYS: [(&str, Kind); 31] = [
     ("network.background_down", Kind::Text),
     ("network.hours", Kind::List),
     ("network.limit_lan", Kind::Truth),
+    ("network.discovery", Kind::Truth),
     ("notify.command", Kind::List),
     ("notify.grace", Kind::Text),
     ("notify.absent", Kind::Text),

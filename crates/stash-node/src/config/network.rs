@@ -1,4 +1,4 @@
-//! The share of the line that a node takes.
+//! The share of the line that a node takes, and how it finds others.
 
 use serde::Serialize;
 use stash_vault::Traffic;
@@ -11,7 +11,7 @@ use crate::cli::Up;
 use crate::error::Problem;
 use crate::units::{Speed, Speeds};
 
-/// `[network]`: how much of the line the node takes.
+/// `[network]`: how much of the line the node takes, and how it finds others.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Network {
     /// The rate of sending.
@@ -24,6 +24,8 @@ pub(crate) struct Network {
     pub(crate) hours: Setting<Vec<Hours>>,
     /// True if they hold in directly attached private networks, too.
     pub(crate) limit_lan: Setting<bool>,
+    /// True if members are looked for on the local network.
+    pub(crate) discovery: Setting<bool>,
 }
 
 impl Lookup<'_> {
@@ -41,12 +43,15 @@ impl Lookup<'_> {
             self.find("STASH_NETWORK_HOURS", None, hours, |file| file.network.hours.clone())?;
         let limit_lan =
             self.find("STASH_NETWORK_LIMIT_LAN", None, boolean, |file| file.network.limit_lan)?;
+        let discovery =
+            self.find("STASH_NETWORK_DISCOVERY", None, boolean, |file| file.network.discovery)?;
         Ok(Network {
             bwlimit_up: limit(|speeds| speeds.up, |file| file.network.bwlimit_up)?,
             bwlimit_down: limit(|speeds| speeds.down, |file| file.network.bwlimit_down)?,
             background_down: or(background, Speed(None)),
             hours: or(hours, Vec::new()),
             limit_lan: or(limit_lan, false),
+            discovery: or(discovery, true),
         })
     }
 }

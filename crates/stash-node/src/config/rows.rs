@@ -34,13 +34,14 @@ impl Settings {
     }
 }
 
-fn network(network: &Network) -> [Row; 5] {
+fn network(network: &Network) -> [Row; 6] {
     [
         plain("network.bwlimit_up", &network.bwlimit_up),
         plain("network.bwlimit_down", &network.bwlimit_down),
         plain("network.background_down", &network.background_down),
         row("network.hours", &network.hours, |value| list(value)),
         plain("network.limit_lan", &network.limit_lan),
+        plain("network.discovery", &network.discovery),
     ]
 }
 

@@ -275,6 +275,7 @@ async fn open(daemon: &Daemon) -> Result<Node, Problem> {
         housekeeping: settings.upkeep.housekeeping(),
         quota: settings.upkeep.quota(),
         traffic: daemon.network().traffic(minute_of_day()),
+        discovery: daemon.network().discovery.value,
         clock: Clock::default(),
         retention: settings.upkeep.retention(),
     };

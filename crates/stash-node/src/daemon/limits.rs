@@ -1,4 +1,4 @@
-//! Keeps the limits on the line as the settings and the time of day say.
+//! Keeps the limits on the line, and the discovery of members, as the settings and the time of day say.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ pub(crate) async fn follow(daemon: Arc<Daemon>) {
             let wanted = network.traffic(minute_of_day());
             let engine = &served.node.engine;
             let spares = !network.limit_lan.value;
+            engine.set_discovery(network.discovery.value);
             let near =
                 tokio::task::spawn_blocking(move || if spares { lan::near() } else { Vec::new() });
             // A look that failed spares nobody.

@@ -12,6 +12,7 @@ use crate::engine::view::{MemberView, Path, RemovedView};
 use crate::founder::change::{self, ChangeMemberError, Fate, MembersChanged};
 use crate::layers::Layers;
 use crate::ledger::{LedgerError, roster, sums};
+use crate::membership::discovery::Discovery;
 use crate::membership::{announce, root_holders};
 use crate::message::MemberRoom;
 use crate::reach;
@@ -21,9 +22,10 @@ use crate::transfer::lacking;
 use crate::upkeep::safety;
 
 /// The connection to a member.
-fn path(peer: &Peer, attached: &[Attached]) -> Path {
+fn path(peer: &Peer, attached: &[Attached], discovery: &Discovery, node: &NodeId) -> Path {
     let address = peer.addr();
-    Path { address, dialled: peer.dialled(), local: reach::is_near(&address.ip(), attached) }
+    let local = reach::is_near(&address.ip(), attached);
+    Path { address, dialled: peer.dialled(), local, heard: discovery.is_at(node, &address.ip()) }
 }
 
 impl Engine {
@@ -88,7 +90,7 @@ impl Engine {
                 role: known.role,
                 label: known.label,
                 given: membership.ways.given(&node),
-                path: peer.map(|peer| path(peer, &attached)),
+                path: peer.map(|peer| path(peer, &attached, &membership.discovery, &node)),
                 addresses: known.addresses,
                 lapsed: known.lapsed,
             }

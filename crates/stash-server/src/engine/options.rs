@@ -41,6 +41,8 @@ pub struct EngineOptions {
     pub housekeeping: Housekeeping,
     /// Limits of its traffic.
     pub traffic: Traffic,
+    /// True if members are looked for on the local network.
+    pub discovery: bool,
 }
 
 impl std::fmt::Debug for EngineOptions {

@@ -22,6 +22,7 @@ use crate::ledger::name_locks::NameLocks;
 use crate::ledger::roster::Roster;
 use crate::ledger::{Aside, LedgerError, progress};
 use crate::membership::addresses::Addresses;
+use crate::membership::discovery::Discovery;
 use crate::membership::last_met::LastMet;
 use crate::membership::recovery::meeting;
 use crate::membership::seen::Seen;
@@ -146,6 +147,7 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Layers, Events), StartErro
         addresses: Addresses::default(),
         last_met: LastMet::load(&store)?,
         ways: Ways::load(&store)?,
+        discovery: Discovery::new(options.discovery),
         seen: Seen::default(),
         advertise: options.advertise,
         admission: options.admission,

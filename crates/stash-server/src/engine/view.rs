@@ -7,6 +7,7 @@ use stash_crypto::{NodeId, NoisePublic, Role, StashId};
 use stash_p2p::PeerStats;
 use stash_store::Stats;
 
+use crate::membership::discovery::DiscoveryState;
 use crate::message::MemberRoom;
 use crate::transfer::background::{Replicated, Traffic};
 use crate::transfer::suspects::Trial;
@@ -74,6 +75,8 @@ pub struct Path {
     pub dialled: bool,
     /// True if the address is in a network that this machine is attached to.
     pub local: bool,
+    /// True if the member is heard at this address on the local network.
+    pub heard: bool,
 }
 
 /// The state of this node.
@@ -117,6 +120,8 @@ pub struct EngineStatus {
     pub repair: RepairStatus,
     /// Limits of its traffic.
     pub traffic: Traffic,
+    /// Discovery on the local network.
+    pub discovery: DiscoveryState,
     /// Bytes sent to other nodes since the start, and received from them.
     pub transferred: PeerStats,
     /// Bytes of chunks and records that came to be kept here.

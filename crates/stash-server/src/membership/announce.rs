@@ -12,6 +12,7 @@ use crate::door::public;
 use crate::ledger::{LedgerError, RosterError};
 use crate::membership::Membership;
 use crate::message::{self, MAX_CLAIM_BYTES, Request, page};
+use crate::reach;
 use crate::rpc::ask;
 
 /// Keeps a connection to every member whose address is known. If nothing has changed for a member,
@@ -20,7 +21,8 @@ pub(crate) fn dial_members(membership: &Membership) {
     let (members, realms) =
         (membership.core.roster.members(), membership.core.door.member_realms());
     for member in members.iter().filter(|member| member.node != membership.core.me) {
-        let places = membership.ways.candidates(&member.node, &member.addresses);
+        let heard = membership.discovery.addresses(&member.node);
+        let places = membership.ways.candidates(&member.node, &heard, &member.addresses);
         if !membership.addresses.is_news(member.node, &places, realms.len()) {
             continue;
         }
@@ -51,10 +53,11 @@ pub(crate) async fn give(
 
 /// Notes where a member has answered that has just come, if this node dialled it.
 pub(crate) fn met(membership: &Arc<Membership>, node: NodeId, peer: &Peer) {
-    if !peer.dialled() {
+    let (shared, address) = (Arc::clone(membership), peer.addr());
+    // One that is good on one link alone is of no use without the link, and is heard there again.
+    if !peer.dialled() || reach::is_link_local(&address.ip()) {
         return;
     }
-    let (shared, address) = (Arc::clone(membership), peer.addr());
     membership.core.tasks.spawn(async move {
         let now = shared.core.environment.seconds();
         let ways = Arc::clone(&shared);

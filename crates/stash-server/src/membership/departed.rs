@@ -44,6 +44,7 @@ async fn clear(membership: &Arc<Membership>, gone: BTreeSet<NodeId>) -> Result<(
         membership.last_met.forget(node);
         membership.ways.forget(node);
         membership.seen.forget(node);
+        membership.discovery.forget(node);
     }
     let nodes: Vec<NodeId> = gone.iter().copied().collect();
     for some in nodes.chunks(PAGE / ABOUT.len()) {

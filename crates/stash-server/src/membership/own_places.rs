@@ -57,6 +57,7 @@ pub(crate) async fn watch(membership: Arc<Membership>) {
         }
         tracing::info!("the addresses of this machine have changed");
         membership.core.door.is_attached(now);
+        membership.discovery.moved.notify_one();
         if let Err(error) = tell(&membership).await {
             tracing::error!(%error, "the new addresses of this node cannot be told");
         }

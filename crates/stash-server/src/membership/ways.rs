@@ -87,8 +87,14 @@ impl Ways {
         self.of(node).given()
     }
 
-    /// All places of a member: those that the user named, those at which it answered, those that it names.
-    pub(crate) fn candidates(&self, node: &NodeId, named: &[Announced]) -> Vec<Candidate> {
+    /// All places of a member: those that the user named, those at which it answered, those at which it is heard on the local
+    /// network, those that it names.
+    pub(crate) fn candidates(
+        &self,
+        node: &NodeId,
+        heard: &[SocketAddr],
+        named: &[Announced],
+    ) -> Vec<Candidate> {
         let known = self.of(node);
         let given = known.given().into_iter().map(|place| (place, Source::Given));
         let mut answered: Vec<SocketAddr> =
@@ -96,9 +102,11 @@ impl Ways {
         // In an order that stays when the same addresses answer in turn.
         answered.sort_unstable();
         let answered = answered.into_iter().map(|addr| (addr.into(), Source::Met));
+        let heard = heard.iter().map(|addr| ((*addr).into(), Source::Heard));
         let told = named.iter().map(|one| (one.place.clone(), Source::Told));
         let mut seen = BTreeSet::new();
-        let all = given.chain(answered).chain(told).filter(|(place, _)| seen.insert(place.clone()));
+        let all = given.chain(answered).chain(heard).chain(told);
+        let all = all.filter(|(place, _)| seen.insert(place.clone()));
         all.map(|(place, source)| candidate(&place, source)).collect()
     }
 
@@ -162,12 +170,13 @@ mod tests {
         lock(&ways.of).insert(node, known);
         let named =
             [1, 2].map(|last| Announced { kind: AddressKind::Lan, place: addr(last).into() });
-        let dialled = ways.candidates(&node, &named).into_iter();
+        let dialled = ways.candidates(&node, &[addr(3), addr(4)], &named).into_iter();
         let dialled: Vec<_> = dialled.map(|one| (one.way.to_string(), one.source)).collect();
         let wanted = [
             ("nas.example.org:1", Source::Given),
             ("192.0.2.1:7979", Source::Met),
             ("192.0.2.3:7979", Source::Met),
+            ("192.0.2.4:7979", Source::Heard),
             ("192.0.2.2:7979", Source::Told),
         ];
         assert_eq!(dialled, wanted.map(|(way, source)| (way.to_owned(), source)));

@@ -189,6 +189,7 @@ impl Machine {
             admission: self.is_founder.then(|| common.admission(seed)),
             fresh_writer,
             traffic: Traffic::default(),
+            discovery: false,
             housekeeping: Housekeeping {
                 gc_interval: Duration::from_secs(60),
                 gc_grace: Duration::from_secs(120),

@@ -92,6 +92,8 @@ pub(crate) struct Stash {
     pub(crate) housekeeping: Housekeeping,
     /// Limits of the traffic of nodes that are started from now on.
     pub(crate) traffic: Traffic,
+    /// True if nodes that are started from now on look for members on the local network.
+    pub(crate) discovery: bool,
     /// The machine of nodes that are started from now on.
     pub(crate) environment: Environment,
 }
@@ -103,7 +105,7 @@ impl Stash {
 
     pub(crate) fn of(root: [u8; 32]) -> Stash {
         let (housekeeping, traffic) = (Housekeeping::default(), Traffic::default());
-        Stash { root, housekeeping, traffic, environment: Environment::default() }
+        Stash { root, housekeeping, traffic, discovery: false, environment: Environment::default() }
     }
 
     pub(crate) fn root(&self) -> RootSecret {
@@ -190,6 +192,7 @@ impl Stash {
             fresh_writer: fresh,
             housekeeping: self.housekeeping.clone(),
             traffic: self.traffic,
+            discovery: self.discovery,
         };
         let engine = Engine::start(options).await.unwrap();
         assert_eq!(engine.role(), role, "what the member log says");

@@ -41,6 +41,8 @@ pub struct RunOptions {
     pub quota: Quota,
     /// The share of the line that it takes.
     pub traffic: Traffic,
+    /// True if it looks for members on the local network, and is found there.
+    pub discovery: bool,
     /// The clock that dates the versions written here.
     pub clock: Clock,
     /// The old versions that it keeps, if it is an owner.

@@ -97,6 +97,7 @@ impl Opened {
             fresh_writer: doubted.is_some(),
             housekeeping: options.housekeeping,
             traffic: options.traffic,
+            discovery: options.discovery,
             mode: Mode::Threads,
             environment: Environment::default(),
         })
