@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::chaos::{self, NetnsArguments};
+use crate::chaos::{self, LanArguments, NetnsArguments};
 use crate::powercut::{self, PowercutArguments};
 use crate::{guard, interrupt, report};
 
@@ -32,6 +32,12 @@ enum Part {
         #[command(flatten)]
         arguments: NetnsArguments,
     },
+    /// The part of [`crate::chaos::Chaos::Lan`] that has a namespace of its own
+    LanInside {
+        binary: PathBuf,
+        #[command(flatten)]
+        arguments: LanArguments,
+    },
     /// Become PROGRAM, and die with the process that asked for it
     Guard {
         /// Process id of the process to die with
@@ -42,7 +48,7 @@ enum Part {
 }
 
 /// First arguments with which this library starts its own program.
-const PARTS: [&str; 3] = ["powercut-inside", "netns-inside", "guard"];
+const PARTS: [&str; 4] = ["powercut-inside", "netns-inside", "lan-inside", "guard"];
 
 /// Body of the `main` of a program that uses this library: nodes are started through that program, and signals
 /// must reach what waits for them. It runs `run`, or the part for which the program was started once more; an error is told on
@@ -81,6 +87,7 @@ impl Part {
                 powercut::run_inside(&directory, &program, &arguments)
             }
             Self::NetnsInside { binary, arguments } => chaos::run_netns_inside(&binary, &arguments),
+            Self::LanInside { binary, arguments } => chaos::run_lan_inside(&binary, &arguments),
             Self::Guard { .. } => Ok(()),
         }
     }

@@ -59,6 +59,8 @@ pub enum Chaos {
     },
     /// Cut and mend links between namespaces and kill nodes, while owners on all sides write (root, Linux)
     Netns(NetnsArguments),
+    /// Nodes that have all moved find each other on a local network, over IPv4 and over IPv6 alone (root, Linux)
+    Lan(LanArguments),
     /// Many members of one node, some of them slow, silent or hostile: all are served
     Members {
         /// Members that are connected at once: an owner and keepers
@@ -104,6 +106,24 @@ impl NetnsArguments {
     pub(crate) fn words(&self, seed: u64) -> Vec<String> {
         let Self { nodes, minutes, .. } = self;
         vec![format!("--nodes={nodes}"), format!("--minutes={minutes}"), format!("--seed={seed}")]
+    }
+}
+
+/// Arguments of [`Chaos::Lan`].
+#[derive(Debug, Clone, Args)]
+pub struct LanArguments {
+    /// Moves over each family of addresses
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub rounds: u32,
+    /// Replay the pauses of this seed
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+impl LanArguments {
+    /// The same arguments with this seed, as words.
+    pub(crate) fn words(&self, seed: u64) -> Vec<String> {
+        vec![format!("--rounds={}", self.rounds), format!("--seed={seed}")]
     }
 }
 

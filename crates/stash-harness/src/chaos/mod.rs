@@ -4,6 +4,7 @@ mod arguments;
 mod away;
 mod evict;
 mod kill;
+mod lan;
 mod members;
 mod netns;
 mod recover;
@@ -16,7 +17,8 @@ use anyhow::{Context, Result};
 use crate::report::Report;
 use crate::tree;
 
-pub use arguments::{Chaos, NetnsArguments};
+pub use arguments::{Chaos, LanArguments, NetnsArguments};
+pub(crate) use lan::run_inside as run_lan_inside;
 pub(crate) use netns::run_inside as run_netns_inside;
 
 /// Runs a scenario, and tells what it showed.
@@ -36,6 +38,7 @@ pub fn run(chaos: &Chaos) -> Result<()> {
         Chaos::Rot { seed, .. } => ("rot", seed),
         Chaos::Away { seed, .. } => ("away", seed),
         Chaos::Netns(arguments) => ("netns", &arguments.seed),
+        Chaos::Lan(arguments) => ("lan", &arguments.seed),
     };
     let seed = tree::seed(*seed);
     report.line(format_args!("chaos {name}, seed {seed}"));
@@ -50,6 +53,7 @@ pub fn run(chaos: &Chaos) -> Result<()> {
             members::run(usize::from(*members), *seconds, !*untimed, seed, &report)
         }
         Chaos::Netns(arguments) => netns::run(arguments, seed, &report),
+        Chaos::Lan(arguments) => lan::run(arguments, seed, &report),
         Chaos::Rot { flips, at, .. } => {
             rot::run(rot::Choice { flips: *flips, at: *at }, seed, &report)
         }

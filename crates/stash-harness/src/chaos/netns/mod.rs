@@ -10,7 +10,7 @@ mod events;
 mod fault;
 mod hands;
 mod model;
-mod network;
+pub(super) mod network;
 mod storm;
 mod verdict;
 
@@ -51,18 +51,38 @@ const WHOLE: Duration = Duration::from_secs(60);
 
 /// Runs [`run_inside`] in a mount namespace of its own.
 pub(super) fn run(arguments: &NetnsArguments, seed: u64, report: &Report) -> Result<()> {
-    let missing = missing();
-    for need in &missing {
-        complain(&format!("chaos netns: MISSING {need}"));
+    let part = Part { name: "netns", inside: "netns-inside", shows: "cut links are" };
+    part.run(arguments.words(seed), arguments.length() + REST, report)
+}
+
+/// A scenario whose body runs in a mount namespace of its own, where network namespaces have their names.
+pub(super) struct Part {
+    pub(super) name: &'static str,
+    /// First argument of the program that runs the body.
+    pub(super) inside: &'static str,
+    pub(super) shows: &'static str,
+}
+
+impl Part {
+    /// Runs the body with these arguments, for so long at most.
+    pub(super) fn run(&self, words: Vec<String>, most: Duration, report: &Report) -> Result<()> {
+        let missing = missing();
+        for need in &missing {
+            complain(&format!("chaos {}: MISSING {need}", self.name));
+        }
+        ensure!(missing.is_empty(), "{} NOT SHOWN here", self.shows);
+        let binary = build::stash(report)?;
+        inside(self.inside, &binary, words, most)
     }
-    ensure!(missing.is_empty(), "cut links are NOT SHOWN here");
-    let binary = build::stash(report)?;
+}
+
+fn inside(part: &str, binary: &Path, words: Vec<String>, most: Duration) -> Result<()> {
     let unshare = tools::command("unshare");
     let mut command = guard::command(unshare.get_program().as_ref());
     command.args(["--mount", "--propagation", "private"]).arg(std::env::current_exe()?);
-    command.arg("netns-inside").arg(&binary).args(arguments.words(seed)).stdin(Stdio::null());
+    command.arg(part).arg(binary).args(words).stdin(Stdio::null());
     let mut inside = Owned::spawn(&mut command)?;
-    match wait_until(&mut inside, Instant::now() + arguments.length() + REST) {
+    match wait_until(&mut inside, Instant::now() + most) {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => bail!("the part in the namespace ended with {status}"),
         Err(error) => {
@@ -106,7 +126,7 @@ pub(crate) fn run_inside(binary: &Path, arguments: &NetnsArguments) -> Result<()
 }
 
 /// An empty directory over that of the names, for this mount namespace alone.
-fn cover_names() -> Result<()> {
+pub(super) fn cover_names() -> Result<()> {
     std::fs::create_dir_all(NAMES)?;
     let mut mount = tools::command("mount");
     let done = mount.args(["-t", "tmpfs", "stash-chaos", NAMES]).stdin(Stdio::null()).status()?;

@@ -30,7 +30,7 @@ const TRICKLE: [&str; 7] = ["tbf", "rate", "256kbit", "burst", "16kb", "latency"
 const PROGRAM: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
-pub(super) struct Network {
+pub(crate) struct Network {
     nodes: usize,
     /// Faults of now. Of nodes that are dead it knows nothing.
     now: Broken,
@@ -40,7 +40,7 @@ pub(super) struct Network {
 
 impl Network {
     /// A namespace for each node, all links whole.
-    pub(super) fn make(nodes: usize) -> Result<Self> {
+    pub(crate) fn make(nodes: usize) -> Result<Self> {
         ip(&["netns", "add", HUB]).context("this machine makes no network namespaces")?;
         ip(&["-n", HUB, "link", "add", "bridge", "type", "bridge"])?;
         ip(&["-n", HUB, "link", "set", "bridge", "up"])?;
@@ -64,7 +64,7 @@ impl Network {
     }
 
     /// Where nodes live in it.
-    pub(super) fn places(&self) -> Vec<Place> {
+    pub(crate) fn places(&self) -> Vec<Place> {
         let ip = tools::command("ip").get_program().to_string_lossy().into_owned();
         let place = |node| Place {
             enter: [&ip, "netns", "exec", &name(node)].map(str::to_owned).to_vec(),
@@ -109,7 +109,8 @@ fn changed<T: Copy + Ord>(now: &BTreeSet<T>, wanted: &BTreeSet<T>) -> Vec<T> {
     now.symmetric_difference(wanted).copied().collect()
 }
 
-fn name(node: usize) -> String {
+/// The namespace of a node.
+pub(crate) fn name(node: usize) -> String {
     format!("node{}", node + 1)
 }
 
@@ -121,7 +122,8 @@ fn address(node: usize) -> String {
     format!("10.77.0.{}", node + 1)
 }
 
-fn ip(arguments: &[&str]) -> Result<Reply> {
+/// Runs `ip`, which must succeed.
+pub(crate) fn ip(arguments: &[&str]) -> Result<Reply> {
     run("ip", arguments)
 }
 
