@@ -61,6 +61,9 @@ pub struct Peer {
     /// Its room, by its own word; null if it has not said so since the node started.
     #[serde(default)]
     pub room: Option<PeerRoom>,
+    /// Bytes of chunks that it keeps, as it signed: less than all, so that it is no copy. Null if it keeps everything.
+    #[serde(default)]
+    pub keep: Option<u64>,
 }
 
 /// The connection to a member.

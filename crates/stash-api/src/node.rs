@@ -55,6 +55,9 @@ pub struct Status {
     pub chunks: u64,
     /// Their sealed bytes.
     pub bytes: u64,
+    /// What the node keeps of them, if less than all; else null.
+    #[serde(default)]
+    pub cache: Option<CacheState>,
     /// Records written here that some member is known not to hold; at most 10,000 are counted.
     pub missing_copies: u64,
     /// Records held here that lack chunks, which are on their way; at most 10,000 are counted.
@@ -146,6 +149,15 @@ pub struct MemberSafety {
     pub age: Option<u64>,
 }
 
+/// The bytes at a node that keeps less than all, and is no copy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CacheState {
+    /// Bytes of chunks that it keeps.
+    pub keep: u64,
+    /// The reason why it has more than that; null if it has not, or drops what is too much.
+    pub stuck: Option<String>,
+}
+
 /// A member at one look.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PeerState {
@@ -178,6 +190,9 @@ pub struct PeerState {
     pub full: bool,
     /// The version of its program, by its own word when they were connected last; null of older programs.
     pub version: Option<String>,
+    /// Bytes of chunks that it keeps, as it signed: less than all, so that it is no copy. Null if it keeps everything.
+    #[serde(default)]
+    pub keep: Option<u64>,
 }
 
 /// Discovery of members on the local network.

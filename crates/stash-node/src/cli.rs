@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use stash_vault::{Role, Wait};
 
-use crate::units::{Percent, Place, Size, Span, Speeds, seconds};
+use crate::units::{Keep, Percent, Place, Size, Span, Speeds, seconds};
 
 mod founding;
 mod names;
@@ -146,6 +146,10 @@ pub(crate) struct Up {
     /// The name that other members see, set at the first run [env: STASH_NAME]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// Keep this much of the bytes: `all`, `none` or a size; with less than all, this node is no copy
+    /// [env: STASH_KEEP] [default: all]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) keep: Option<Keep>,
     /// Send and receive at most so much a second, as in `2MiB`, `UP:DOWN` or `off`
     /// [env: STASH_BWLIMIT] [default: off]
     #[arg(long, value_name = "RATE")]
@@ -311,6 +315,9 @@ pub(crate) struct Join {
     /// What you call this stash, such as "photos from next door": shown on this machine alone
     #[arg(long, value_name = "TEXT")]
     pub(crate) label: Option<String>,
+    /// Keep this much of the bytes, `all`, `none` or a size, and write it into the configuration
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) keep: Option<Keep>,
 }
 
 #[derive(Debug, Args)]

@@ -269,6 +269,8 @@ pub(crate) const TEMPLATE: &str = r#"# stash configuration; a flag or an STASH_*
 # an error and not a reason to make a new one.
 create = false
 
+# keep = "all"
+
 # [network]
 # bwlimit_up = "2 MiB"
 # bwlimit_down = "off"

@@ -181,6 +181,11 @@ pub(crate) fn visible_lines(text: &str) -> String {
     text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
 }
 
+/// How much of the bytes a cache keeps.
+pub(crate) fn kept(bytes: u64) -> String {
+    if bytes == 0 { "none".to_owned() } else { size(bytes) }
+}
+
 /// A size in IEC units with one decimal: `0 B`, `1023 B`, `1.0 KiB`, `64.0 MiB`.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

@@ -16,6 +16,16 @@ use stash_vault::server::transfers::MIN_RATE;
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Size(pub(crate) u64);
 
+/// How much of the bytes a node keeps, written as `all`, `none` or a size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) enum Keep {
+    /// Everything: the node is a copy.
+    All,
+    /// So many bytes: it is a cache.
+    Bytes(u64),
+}
+
 /// A span of time, written as `90s`, `15m`, `24h` or `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -49,6 +59,40 @@ const UNITS: [(&str, u64); 10] = [
     ("B", 1),
 ];
 const SECONDS: [(&str, u128); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+
+impl Keep {
+    /// Bytes, as the engine takes them.
+    pub(crate) fn bytes(self) -> u64 {
+        match self {
+            Keep::All => u64::MAX,
+            Keep::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl FromStr for Keep {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Keep::All),
+            "none" => Ok(Keep::Bytes(0)),
+            size => size.parse().map(|Size(bytes)| Keep::Bytes(bytes)).map_err(|_| {
+                format!("{text:?} is nothing to keep: write all, none, or a size such as 50 GiB")
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Keep::All => f.write_str("all"),
+            Keep::Bytes(0) => f.write_str("none"),
+            Keep::Bytes(bytes) => Size(*bytes).fmt(f),
+        }
+    }
+}
 
 impl FromStr for Size {
     type Err = String;
@@ -212,7 +256,7 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(Size, Span, Percent, Speed, Place);
+as_text!(Keep, Size, Span, Percent, Speed, Place);
 
 #[cfg(test)]
 mod tests {

@@ -155,10 +155,10 @@ fn every_json_document_has_the_documented_fields() {
     let peer = &node.json(&["peers"])["peers"][0];
     assert_eq!(
         fields(peer).join(" "),
-        "addresses challenged connected failed given in_doubt_since lapsed name node_id path role room shown \
+        "addresses challenged connected failed given in_doubt_since keep lapsed name node_id path role room shown \
          this"
     );
-    let status = "alarms away bytes chunks confirmed connected damaged discovery files full gc incomplete label listen members \
+    let status = "alarms away bytes cache chunks confirmed connected damaged discovery files full gc incomplete label listen members \
                   missing_copies name node_id peers quarantined read_only records recovery_text refused repair role safety scrub \
                   stash_id store synchronised tasks tickets traffic version visits";
     assert_eq!(fields(&node.json(&["status"])).join(" "), status);
@@ -167,7 +167,7 @@ fn every_json_document_has_the_documented_fields() {
     assert_eq!(status["safety"]["verdict"], "alone");
     assert_eq!(fields(&status["discovery"]).join(" "), "links state why");
     assert_eq!(status["discovery"]["state"], "loopback", "tests do not speak on networks");
-    let peer = "connected founder free full in_doubt lapsed last_seen name node_id percent role seconds_to_go \
+    let peer = "connected founder free full in_doubt keep lapsed last_seen name node_id percent role seconds_to_go \
                 this version";
     assert_eq!(fields(&status["peers"][0]).join(" "), peer);
     let tasks = status["tasks"].as_array().unwrap();

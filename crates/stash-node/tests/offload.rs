@@ -10,7 +10,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::common::{Node, code, connected, member, noise, stderr, until};
+use crate::common::{Node, code, connected, member, noise, private_dir, stash, stderr, until};
 
 /// Bytes of disk that a directory takes.
 fn disk_use(directory: &Path) -> u64 {
@@ -90,4 +90,43 @@ fn an_evict_that_finds_no_copy_of_the_rest_ends_with_5_and_says_how_far_it_came(
     assert_eq!(evicted["files"], 1, "{evicted}");
     assert!(evicted["stopped"]["message"].as_str().is_some(), "{evicted}");
     drop(keeper);
+}
+
+#[test]
+fn a_member_that_keeps_little_puts_and_gets_more_than_it_keeps() {
+    const KEEP: u64 = 4 << 20;
+    let founder = Node::start();
+    let keeper = member(&founder, "keeper", "keeper");
+    let ticket = founder.ok(&["invite", "--role", "owner"]);
+    let home = private_dir();
+    let mut join = stash(home.path(), &home.path().join("data"));
+    let join = join.args(["join", ticket.trim(), "--name", "laptop", "--keep", "4MiB"]);
+    let joined = join.output().unwrap();
+    assert_eq!(code(&joined), 0, "{}", stderr(&joined));
+    assert!(stderr(&joined).contains("keep = 4 MiB in "), "{}", stderr(&joined));
+    let laptop = Node::start_in(home, |_| {});
+    laptop.fails(2, "usage", &["join", ticket.trim(), "--keep", "none"]);
+    [&founder, &keeper, &laptop].into_iter().for_each(|node| connected(node, 3));
+    let bytes = || laptop.json(&["status"])["bytes"].as_u64().unwrap();
+
+    for file in 0..12 {
+        laptop.file(&format!("t/{file}"), noise(file, 1 << 20));
+    }
+    let put = laptop.json(&["put", "t", "--wait", "all"]);
+    assert_eq!((&put["roots"][0]["copies"], &put["roots"][0]["wanted"]), (&2.into(), &2.into()));
+    until("no more is here than is kept", || bytes() <= KEEP);
+    laptop.ok(&["get", "t", "-o", "out"]);
+    for file in 0..12 {
+        let got = std::fs::read(laptop.path(&format!("out/{file}"))).unwrap();
+        assert!(got == noise(file, 1 << 20), "{file}");
+    }
+    assert!(bytes() <= KEEP);
+    // A removed file comes back although its bytes are elsewhere.
+    laptop.ok(&["rm", "t/0"]);
+    laptop.ok(&["undelete", "t/0", "--wait", "all"]);
+    assert!(laptop.ok(&["status"]).contains("4.0 MiB, no copy"));
+    let peers = founder.json(&["peers"]);
+    let keeps: Vec<_> = peers["peers"].as_array().unwrap().iter().map(|one| &one["keep"]).collect();
+    assert_eq!(keeps, [&serde_json::Value::Null, &serde_json::Value::Null, &KEEP.into()]);
+    until("the founder calls it safe", || founder.json(&["status"])["safety"]["verdict"] == "safe");
 }

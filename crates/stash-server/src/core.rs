@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::disk::Disk;
 use crate::door::Door;
+use crate::keeps::Keeps;
 use crate::ledger::author::Author;
 use crate::ledger::name_locks::NameLocks;
 use crate::ledger::progress::is_complete;
@@ -33,6 +34,8 @@ pub(crate) struct Core {
     pub name_locks: NameLocks,
     pub endpoint: Endpoint,
     pub peers: Peers,
+    /// How much of the bytes this node and others keep.
+    pub keeps: Keeps,
     /// The last sequence number in the store, for those who tail the records.
     pub changes: watch::Sender<u64>,
     pub tasks: Tasks,

@@ -45,7 +45,7 @@ use crate::transfer::fetch::{Fetch, FetchError, Purpose};
 use crate::transfer::tally::Wait;
 use crate::transfer::upload::Upload;
 use crate::transfer::{evict, fetch, lacking};
-use crate::upkeep::{heal, housekeeping, repair};
+use crate::upkeep::{heal, housekeeping, repair, shrink};
 use crate::{ledger, message};
 
 /// A running node of one stash. Cheap to clone.
@@ -76,6 +76,7 @@ impl Engine {
         layers.core.tasks.spawn(room_news::run(Arc::clone(&layers.replication)));
         layers.core.tasks.spawn(statement_news::run(Arc::clone(&layers.replication)));
         layers.core.tasks.spawn(repair::run(Arc::clone(&layers.upkeep)));
+        layers.core.tasks.spawn(shrink::run(Arc::clone(&layers.upkeep)));
         layers.core.tasks.spawn(own_places::watch(Arc::clone(&layers.membership)));
         layers.core.tasks.spawn(search::run(Arc::clone(&layers.membership)));
         layers.core.tasks.spawn(asking::ask_the_silent(Arc::clone(&layers.membership)));
@@ -217,6 +218,7 @@ impl Engine {
             discovery: layers.membership.discovery.state(),
             transferred: layers.core.endpoint.stats(),
             replicated: layers.transfer.background.replicated(),
+            cache: self.cache(),
         })
     }
 

@@ -40,6 +40,7 @@ mod founder;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod keeps;
 mod lan;
 mod layers;
 mod ledger;
@@ -127,6 +128,7 @@ pub mod transfers {
 
     pub use crate::message::holding::Holding;
     pub use crate::transfer::background::{Replicated, Traffic};
+    pub use crate::transfer::cache::{CacheView, OverKeep};
     pub use crate::transfer::damage::{Damage, Damaged};
     pub use crate::transfer::evict::outcome::{EvictError, EvictStop, Evicted};
     pub use crate::transfer::fetch::{Fetch, FetchError};

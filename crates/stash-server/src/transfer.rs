@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod answer;
 pub(crate) mod background;
+pub(crate) mod cache;
 pub(crate) mod counting;
 pub(crate) mod damage;
 pub(crate) mod evict;
@@ -33,6 +34,7 @@ use tokio::sync::Notify;
 use crate::buffers::pools::Pools;
 use crate::core::Core;
 use crate::transfer::background::Background;
+use crate::transfer::cache::Cache;
 use crate::transfer::damage::DamageList;
 use crate::transfer::evict::flag::Evicting;
 use crate::transfer::in_flight::InFlight;
@@ -50,6 +52,8 @@ pub(crate) struct Transfer {
     pub sources: Mutex<Sources>,
     /// The rate of what nobody waits for.
     pub background: Background,
+    /// The bytes here, if this node keeps less than everything.
+    pub cache: Cache,
     /// Chunks that evictions under way want to drop: they are proven to nobody.
     pub evicting: Evicting,
     /// Places for the leases of a member's put streams.

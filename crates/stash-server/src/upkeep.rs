@@ -11,6 +11,7 @@ pub(crate) mod repair;
 pub(crate) mod repairs;
 pub(crate) mod safety;
 pub(crate) mod schedule;
+pub(crate) mod shrink;
 
 use std::sync::Arc;
 

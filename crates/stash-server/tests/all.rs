@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
 mod beliefs;
+mod caches;
 mod catchup;
 #[path = "support/client/mod.rs"]
 mod client;

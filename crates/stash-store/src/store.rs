@@ -153,6 +153,12 @@ impl Store {
         self.open.ask(|index| index.rows_beyond(prefix, after, limit))
     }
 
+    /// Bytes of the blobs that are here, as of the last commit: [`Stats::bytes`], without asking the disk.
+    #[must_use]
+    pub fn blob_bytes(&self) -> u64 {
+        self.open.commits.figures().state.bytes
+    }
+
     /// Figures, as of the last commit; room, as of now: the disk is asked.
     pub fn stats(&self) -> Stats {
         let scrub = self.scrub.progress(&self.open);

@@ -44,6 +44,7 @@ pub(crate) fn put(error: &PutError) -> Class {
     match error {
         PutError::Role(_) => Class::Refused,
         PutError::Stage(error) => stage(error),
+        PutError::OverKeep(_) => Class::Full,
         PutError::Write(error) => write(error),
         PutError::Ledger(error) => engine(error),
         PutError::Stopping => Class::Temporary,

@@ -20,7 +20,7 @@ use super::answer::{Document, number};
 use super::operation;
 use super::tickets;
 use super::upkeep::moment;
-use crate::daemon::{Daemon, Place, Served, home};
+use crate::daemon::{Daemon, Place, Served, joining};
 use crate::error::{Class, Problem};
 use crate::output::{full_sentence, short, time};
 use crate::units;
@@ -51,6 +51,7 @@ pub(super) async fn peers(State(daemon): State<Arc<Daemon>>) -> Result<Json<Peer
         in_doubt_since: member.trial.doubted.map(moment),
         lapsed: member.lapsed,
         room: member.room.map(|room| peer_room(&room, lacking.get(&member.node))),
+        keep: member.keep,
     });
     let removed = served.node.engine.removed().into_iter().map(|gone| RemovedPeer {
         node_id: gone.node.to_string(),
@@ -259,11 +260,11 @@ pub(super) async fn join(
         .trim()
         .parse()
         .map_err(|e| Problem::usage(format!("this is not a whole ticket: {e}")))?;
-    let joining = Arc::clone(&daemon);
+    let joiner = Arc::clone(&daemon);
     let place = Place { tracker: &daemon.joins, cancel: &daemon.stop };
     // Once begun, it goes on without its client: there is no half of a join.
     operation::run(place, |_| async move {
-        home::rejoin(&joining, &ticket, request.name, request.label).await
+        joining::rejoin(&joiner, &ticket, request.name, request.label).await
     })
     .await
 }

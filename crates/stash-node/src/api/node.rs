@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use stash_api::node::{
-    Confirmed, Discovery, PeerState, Recovery, RecoveryTextState, Status, Stopping, Task, Traffic,
-    Version,
+    CacheState, Confirmed, Discovery, PeerState, Recovery, RecoveryTextState, Status, Stopping,
+    Task, Traffic, Version,
 };
 use stash_api::settings::{Reloaded, Settings};
 use stash_vault::names::Alarm;
@@ -66,6 +66,7 @@ pub(super) async fn state(served: &Served) -> Result<Status, Problem> {
         files,
         chunks: status.chunks,
         bytes: status.bytes,
+        cache: status.cache.map(|cache| CacheState { keep: cache.keep, stuck: cache.stuck }),
         missing_copies: status.missing_copies,
         incomplete: status.incomplete,
         refused: status.refused,
@@ -109,6 +110,7 @@ fn peers(served: &Served) -> Vec<PeerState> {
                 .map(|room| room.limit.saturating_sub(room.used)),
             full: room.is_some_and(|room| room.full),
             version: member.program,
+            keep: member.keep,
         }
     };
     served.node.engine.members().into_iter().map(one).collect()

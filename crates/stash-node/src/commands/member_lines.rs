@@ -2,7 +2,7 @@
 
 use stash_api::node::PeerState;
 
-use crate::output::{Side, short, size, table, visible};
+use crate::output::{Side, kept, short, size, table, visible};
 use crate::zone::seconds_since;
 
 /// Letters of a name that are shown; a longer one is cut.
@@ -65,6 +65,9 @@ fn seen(peer: &PeerState) -> String {
 }
 
 fn has(peer: &PeerState) -> String {
+    if let Some(keep) = peer.keep {
+        return format!("keeps {}", kept(keep));
+    }
     if peer.in_doubt {
         return "not shown".to_owned();
     }
@@ -116,6 +119,7 @@ mod tests {
             free: Some(3 << 30),
             full: false,
             version: Some("0.2.0".into()),
+            keep: None,
         }
     }
 
@@ -124,17 +128,19 @@ mod tests {
         let on_its_way = PeerState { percent: Some(26), seconds_to_go: Some(2_823), ..peer("nas") };
         let (connected, full, percent) = (false, true, None);
         let gone = PeerState { connected, full, percent, name: None, version: None, ..peer("") };
-        vec![this, on_its_way, gone]
+        let cache = PeerState { keep: Some(50 << 30), ..peer("netbook") };
+        vec![this, on_its_way, gone, cache]
     }
 
     #[test]
     fn a_member_has_a_line() {
         let text = member_lines(&peers(), None);
         let expected = "\
-member      role     seen       has, to go    free     version
-laptop      founder  this node  100 %         3.0 GiB  0.2.0
-nas         keeper   connected  26 %, 47 min  3.0 GiB  0.2.0
-fd28a6950f  keeper   never      unknown       FULL     ?
+member      role     seen       has, to go      free     version
+laptop      founder  this node  100 %           3.0 GiB  0.2.0
+nas         keeper   connected  26 %, 47 min    3.0 GiB  0.2.0
+fd28a6950f  keeper   never      unknown         FULL     ?
+netbook     keeper   connected  keeps 50.0 GiB  3.0 GiB  0.2.0
 ";
         assert_eq!(text, expected);
     }

@@ -15,8 +15,9 @@ use super::tickets;
 use crate::cli::{self, Invite, Join, PeerCommand};
 use crate::config::Origin;
 use crate::daemon;
+use crate::daemon::joining::Here;
 use crate::error::{Class, Problem};
-use crate::output::{Side, full_sentence, short, table, visible};
+use crate::output::{Side, full_sentence, kept, short, table, visible};
 use crate::units::Place;
 use crate::zone::local;
 
@@ -50,6 +51,11 @@ pub(super) async fn join(context: &Context, join: Join) -> anyhow::Result<Finish
     let client = context.client()?;
     let settings = &context.settings;
     let runs = client.daemon_runs().await;
+    if runs && join.keep.is_some() {
+        let message = "the node runs, and takes --keep at its start only";
+        let hint = "`stash config set keep SIZE`, start it anew, then join without --keep";
+        return Err(Problem::usage(message).hint(hint).into());
+    }
     let done = if runs {
         // A name that nobody chose here is not better than the one the daemon was started with.
         let chosen = settings.name.origin != Origin::Default;
@@ -57,7 +63,8 @@ pub(super) async fn join(context: &Context, join: Join) -> anyhow::Result<Finish
         let request = JoinRequest { ticket: text.trim().to_owned(), name, label: join.label };
         client.operate(&request, |_| {}).await?
     } else {
-        daemon::home::join(settings, &ticket, join.label.as_deref(), &context.output).await?
+        let here = Here { label: join.label.as_deref(), keep: join.keep };
+        daemon::joining::join(settings, &ticket, here, &context.output).await?
     };
     context.output.done(&done, |done: &JoinDone| match &done.addresses_of {
         None => format!("joined stash {} as {}\n", short(&done.stash_id), done.role),
@@ -180,12 +187,13 @@ fn row(peer: &Peer) -> Vec<String> {
     let full = peer.room.as_ref().filter(|room| room.full && !peer.this);
     let full = full.map(|room| format!(", {}", full_sentence(room))).unwrap_or_default();
     let by = peer.path.as_ref().map(path).unwrap_or_default();
+    let keep = peer.keep.map(|keep| format!(", keeps {}", kept(keep))).unwrap_or_default();
     let addresses = [&peer.addresses[..], &peer.given[..]].concat();
     vec![
         short(&peer.node_id).to_owned(),
         visible(peer.name.as_deref().unwrap_or("-")),
         peer.role.clone(),
-        format!("{state}{by}{full}"),
+        format!("{state}{by}{keep}{full}"),
         addresses.join(", "),
     ]
 }

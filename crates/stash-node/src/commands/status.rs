@@ -2,7 +2,8 @@
 
 use stash_api::files::Where;
 use stash_api::node::{
-    Confirmed, Discovery, GcState, RecoveryTextState, Room, ScrubState, Status, Task, Traffic,
+    CacheState, Confirmed, Discovery, GcState, RecoveryTextState, Room, ScrubState, Status, Task,
+    Traffic,
 };
 use stash_api::repair::RepairState;
 use stash_api::tickets::Ticket;
@@ -11,7 +12,7 @@ use super::context::{Context, Finish};
 use super::member_lines::member_lines;
 use super::upkeep::not_healed;
 use crate::cli;
-use crate::output::{Side, grouped, short, size, table, visible};
+use crate::output::{Side, grouped, kept, short, size, table, visible};
 use crate::zone::{local, local_or};
 use stash_vault::Class;
 
@@ -85,6 +86,7 @@ fn describe(status: &Status, columns: Option<usize>) -> String {
         row("files", files(status)),
         row("records", status.records.to_string()),
         row("chunks", format!("{}, {}", status.chunks, size(status.bytes))),
+        row("keep", status.cache.as_ref().map_or_else(|| "all".to_owned(), cache)),
         row("missing copies", counted(status.missing_copies)),
         row("incomplete", counted(status.incomplete)),
     ];
@@ -120,6 +122,12 @@ fn describe(status: &Status, columns: Option<usize>) -> String {
     }
     text.push_str(&table(&[Side::Left, Side::Left], &rows));
     status.damaged.iter().map(not_healed).fold(text, |text, line| text + &line)
+}
+
+/// What a node that is no copy keeps.
+fn cache(cache: &CacheState) -> String {
+    let stuck = cache.stuck.as_ref().map(|why| format!("; CANNOT DROP the rest: {}", visible(why)));
+    format!("{}, no copy{}", kept(cache.keep), stuck.unwrap_or_default())
 }
 
 /// The stash, with what the user calls it.

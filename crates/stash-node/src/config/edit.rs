@@ -189,6 +189,7 @@ mod tests {
                 (_, Kind::Count) => "3",
                 (key, _) if key.starts_with("network.") || key.starts_with("quota.") => "2 MiB",
                 ("scrub.share", _) => "3 %",
+                ("keep", _) => "2 MiB",
                 _ => "90s",
             };
             let (text, edit) = change(TEMPLATE, key, Some(value)).unwrap();
@@ -201,6 +202,7 @@ mod tests {
     fn what_the_file_could_not_be_read_with_is_refused() {
         for (key, value) in [
             ("quota.hard", "much"),
+            ("keep", "some"),
             ("listen", "he re"),
             ("create", "maybe"),
             ("repair.copies", "two"),

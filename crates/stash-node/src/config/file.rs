@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::hours::Hours;
 use crate::error::{Class, Problem};
-use crate::units::{Percent, Place, Size, Span, Speed};
+use crate::units::{Keep, Percent, Place, Size, Span, Speed};
 
 /// Bytes of a configuration file; far above any that makes sense.
 pub(super) const FILE_MAX: u64 = 256 * 1024;
@@ -24,6 +24,7 @@ pub(super) struct File {
     pub(super) log: Option<String>,
     pub(super) passphrase_file: Option<PathBuf>,
     pub(super) create: Option<bool>,
+    pub(super) keep: Option<Keep>,
     pub(super) network: NetworkFile,
     pub(super) notify: NotifyFile,
     pub(super) quota: QuotaFile,

@@ -14,7 +14,7 @@ pub(crate) enum Kind {
 }
 
 /// Every setting that a file may have, in the order in which they are shown.
-pub(crate) const KEYS: [(&str, Kind); 32] = [
+pub(crate) const KEYS: [(&str, Kind); 33] = [
     ("data_dir", Kind::Text),
     ("socket", Kind::Text),
     ("listen", Kind::List),
@@ -23,6 +23,7 @@ pub(crate) const KEYS: [(&str, Kind); 32] = [
     ("log", Kind::Text),
     ("passphrase_file", Kind::Text),
     ("create", Kind::Truth),
+    ("keep", Kind::Text),
     ("network.bwlimit_up", Kind::Text),
     ("network.bwlimit_down", Kind::Text),
     ("network.background_down", Kind::Text),

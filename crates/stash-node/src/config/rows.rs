@@ -26,6 +26,7 @@ impl Settings {
             row("log", &self.log, text),
             row("passphrase_file", &self.passphrase_file, file),
             plain("create", &self.create),
+            plain("keep", &self.upkeep.keep),
         ];
         rows.extend(network(&self.network));
         rows.extend(notify(&self.notify));
@@ -54,7 +55,7 @@ fn notify(notify: &NotifySettings) -> [Row; 3] {
 }
 
 fn upkeep(upkeep: &Upkeep) -> [Row; 15] {
-    let Upkeep { quota, gc, scrub, repair, retention } = upkeep;
+    let Upkeep { quota, gc, scrub, repair, retention, .. } = upkeep;
     let size = |name, setting: &Setting<Option<Size>>, absent: &str| {
         row(name, setting, |size| size.map_or_else(|| absent.to_owned(), |size| size.to_string()))
     };

@@ -8,7 +8,7 @@ use super::file::{File, RepairFile};
 use super::lookup::{Lookup, Setting, boolean, count, optional, or};
 use crate::cli::Up;
 use crate::error::Problem;
-use crate::units::{Percent, Size, Span};
+use crate::units::{Keep, Percent, Size, Span};
 
 /// `[quota]`: how much of the disk the store may take.
 #[derive(Clone, Debug, Serialize)]
@@ -65,9 +65,11 @@ pub(crate) struct RetentionSettings {
     pub(crate) forget_at_once: Setting<bool>,
 }
 
-/// The five sections.
+/// What is kept, and the five sections.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Upkeep {
+    /// How much of the bytes the node keeps.
+    pub(crate) keep: Setting<Keep>,
     pub(crate) quota: QuotaSettings,
     pub(crate) gc: GcSettings,
     pub(crate) scrub: ScrubSettings,
@@ -103,8 +105,9 @@ impl Lookup<'_> {
             share: or(share, Percent(house.scrub_share)),
             interval: or(pass, Span(house.scrub_interval)),
         };
+        let keep = or(self.read("STASH_KEEP", up.keep, |file| file.keep)?, Keep::All);
         let (repair, retention) = (self.repair(up)?, self.retention(up)?);
-        Upkeep { quota, gc, scrub, repair, retention }.checked()
+        Upkeep { keep, quota, gc, scrub, repair, retention }.checked()
     }
 
     fn repair(&self, up: &Up) -> Result<RepairSettings, Problem> {
@@ -234,6 +237,7 @@ impl Upkeep {
             repair_lapse: self.repair.lapse.value.0,
             repair_copies: self.repair.copies.value.into(),
             challenge_interval: self.repair.challenge.value.0,
+            keep: self.keep.value.bytes(),
         }
     }
 }

@@ -8,15 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stash_api::members::JoinDone;
 use stash_api::node::Ready;
 use stash_vault::crypto::keys::KeyringError;
 use stash_vault::crypto::{Keyring, RecoveryText};
 use stash_vault::server::members::{Life, RecoverError};
-use stash_vault::{
-    Clock, Home, HomeError, InitOptions, JoinOptions, Node, NodeId, RecoverOptions, Role,
-    RunOptions, StashId, Ticket,
-};
+use stash_vault::{Clock, Home, HomeError, InitOptions, Node, RecoverOptions, RunOptions};
 use zeroize::Zeroizing;
 
 use super::ready::{self, ReadyFile};
@@ -101,7 +97,7 @@ fn remember(settings: &Settings, output: &Output) {
 }
 
 /// Notes outside of the data directory that a stash was made in it.
-fn note_made(settings: &Settings, output: &Output) -> Result<(), Problem> {
+pub(super) fn note_made(settings: &Settings, output: &Output) -> Result<(), Problem> {
     remember(settings, output);
     if let Some(path) = write_configuration(settings)? {
         output.note(&format!("wrote the configuration {}", path.display()));
@@ -185,7 +181,7 @@ fn shown(life: &Life) -> String {
 }
 
 /// Makes the data directory, or checks that a stash lies in it, or nothing of somebody else's.
-fn usable(dir: &Path) -> Result<(), Problem> {
+pub(super) fn usable(dir: &Path) -> Result<(), Problem> {
     if Home::exists(dir) {
         return Ok(());
     }
@@ -296,7 +292,7 @@ fn listened(settings: &Settings) -> Result<Vec<SocketAddr>, Problem> {
 }
 
 /// Adds who holds a locked directory, and what to do about a port that is taken.
-fn explained(error: HomeError, dir: &Path) -> Problem {
+pub(super) fn explained(error: HomeError, dir: &Path) -> Problem {
     let taken = caused_by(&error, ErrorKind::AddrInUse);
     let problem = Problem::from(error);
     match (problem.code, ready::read(dir)) {
@@ -337,67 +333,6 @@ fn protected(dir: &Path) -> bool {
     })
 }
 
-/// Leaves the node's own empty stash for the one that the ticket is for, and serves that.
-pub(crate) async fn rejoin(
-    daemon: &Daemon,
-    ticket: &Ticket,
-    name: Option<String>,
-    label: Option<String>,
-) -> Result<JoinDone, Problem> {
-    label.as_deref().map_or(Ok(()), label::checked)?;
-    let _one_at_a_time = daemon.joining.lock().await;
-    let settings = &daemon.settings;
-    let dir = &settings.data_dir.value;
-    let served = daemon.served()?;
-    if let Some(done) = take_addresses(&served, ticket).await? {
-        return Ok(done);
-    }
-    let records = served.node.engine.status().await?.records;
-    drop(served);
-    if records > 0 {
-        return Err(HomeError::HasRecords { directory: dir.clone(), records }.into());
-    }
-    if let Some(served) = daemon.take() {
-        served.close().await;
-    }
-    let options = JoinOptions {
-        display_name: name.unwrap_or_else(|| settings.name.value.clone()),
-        passphrase: daemon.passphrase(),
-    };
-    let joined = Home::join(dir, ticket, options).await.map_err(|e| explained(e, dir));
-    if joined.is_ok() {
-        labelled(dir, label.as_deref());
-    }
-    // Joined or not, the node serves what it now has.
-    let served = serve(daemon).await.map_err(|e| Problem::of(&e))?;
-    joined?;
-    let engine = &served.node.engine;
-    Ok(done(engine.stash(), engine.node_id(), engine.role()))
-}
-
-/// For a ticket of the stash that the node belongs to: takes from it where its maker is.
-async fn take_addresses(served: &Served, ticket: &Ticket) -> Result<Option<JoinDone>, Problem> {
-    let engine = &served.node.engine;
-    if ticket.stash != engine.stash() {
-        return Ok(None);
-    }
-    let mut members = engine.members().into_iter();
-    let maker = members.find(|member| member.noise == ticket.inviter);
-    let maker = maker.ok_or_else(|| {
-        let message =
-            "this node belongs to the stash of the ticket, and knows no member that made it";
-        Problem::new(Class::Refused, message)
-            .hint("say where a member is, as stash peer --help shows")
-    })?;
-    if maker.this {
-        let message = "this node made the ticket: it is for another machine";
-        return Err(Problem::new(Class::Refused, message));
-    }
-    engine.give_places(maker.node, ticket.addresses.clone()).await?;
-    let done = done(engine.stash(), engine.node_id(), engine.role());
-    Ok(Some(JoinDone { addresses_of: Some(maker.node.to_string()), ..done }))
-}
-
 /// Opens the node anew whenever the member log has given it reading or taken it away, which decides whether
 /// there is a vault; until the daemon stops.
 pub(crate) async fn follow_role(daemon: Arc<Daemon>) {
@@ -436,55 +371,4 @@ async fn reopen(daemon: &Daemon) -> anyhow::Result<()> {
         serve(daemon).await?;
     }
     Ok(())
-}
-
-/// Joins while no daemon runs.
-pub(crate) async fn join(
-    settings: &Settings,
-    ticket: &Ticket,
-    label: Option<&str>,
-    output: &Output,
-) -> anyhow::Result<JoinDone> {
-    label.map_or(Ok(()), label::checked)?;
-    let dir = &settings.data_dir.value;
-    usable(dir)?;
-    let ask = settings.clone();
-    let passphrase = tokio::task::spawn_blocking(move || passphrase(&ask)).await??;
-    not_a_member(settings, ticket, passphrase.as_ref())?;
-    let options = JoinOptions { display_name: settings.name.value.clone(), passphrase };
-    let home = Home::join(dir, ticket, options).await.map_err(|e| explained(e, dir))?;
-    labelled(dir, label);
-    note_made(settings, output)?;
-    Ok(done(home.stash_id(), home.node_id(), home.role()))
-}
-
-/// Labels a directory. That it does not work out is no reason to call off what was done.
-fn labelled(dir: &Path, label: Option<&str>) {
-    if let Err(error) = label::write(dir, label) {
-        tracing::warn!(%error, "the label is not written");
-    }
-}
-
-/// Refuses a ticket of the stash that the node belongs to: what it has there is not replaced.
-fn not_a_member(
-    settings: &Settings,
-    ticket: &Ticket,
-    passphrase: Option<&Zeroizing<String>>,
-) -> Result<(), Problem> {
-    let keyring = std::fs::read(settings.data_dir.value.join("keyring")).ok();
-    let passphrase = passphrase.map(|passphrase| passphrase.as_bytes());
-    let keyring = keyring.and_then(|bytes| Keyring::decode(&bytes, passphrase).ok());
-    if keyring.is_none_or(|keyring| keyring.stash != ticket.stash) {
-        return Ok(());
-    }
-    let message = "this node belongs to the stash of the ticket already";
-    Err(Problem::new(Class::Refused, message).hint(format!(
-        "to take over the addresses in it, start the node ({}) and join once more",
-        settings.typed("up")
-    )))
-}
-
-fn done(stash: StashId, node: NodeId, role: Role) -> JoinDone {
-    let (stash_id, node_id) = (stash.to_string(), node.to_string());
-    JoinDone { stash_id, node_id, role: role.to_string(), addresses_of: None }
 }

@@ -1,6 +1,7 @@
 //! The running node: what the local API asks, and how it starts and stops.
 
 pub(crate) mod home;
+pub(crate) mod joining;
 mod known;
 pub(crate) mod label;
 mod lan;

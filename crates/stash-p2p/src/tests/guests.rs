@@ -101,7 +101,10 @@ async fn a_node_is_another_peer_as_a_guest_than_as_a_member() {
         assert_eq!((guest.remote(), guest == here), (here.remote(), false), "{name}");
         as_guest.close(CloseReason::Shutdown);
         let down = within(host.events.next()).await;
-        assert!(matches!(&down, Some(Event::Down { peer, .. }) if *peer == guest), "{name}: {down:?}");
+        assert!(
+            matches!(&down, Some(Event::Down { peer, .. }) if *peer == guest),
+            "{name}: {down:?}"
+        );
         echo(here);
         ask(&as_member, Class::Control, b"a member still").await;
     }

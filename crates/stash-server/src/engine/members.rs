@@ -10,6 +10,7 @@ use crate::door::PROGRAM;
 use crate::engine::Engine;
 use crate::engine::view::{MemberView, Path, RemovedView};
 use crate::founder::change::{self, ChangeMemberError, Fate, MembersChanged};
+use crate::keeps::ALL;
 use crate::layers::Layers;
 use crate::ledger::{LedgerError, roster, sums};
 use crate::membership::discovery::Discovery;
@@ -85,6 +86,7 @@ impl Engine {
                     full: figures.full,
                     lacks: 0,
                 }),
+                keep: stated.map(|stated| stated.figures.keep).filter(|keep| *keep != ALL),
                 node,
                 noise: known.noise,
                 role: known.role,

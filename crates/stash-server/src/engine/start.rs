@@ -14,6 +14,7 @@ use crate::disk::Disk;
 use crate::door::{Door, noise};
 use crate::engine::options::{EngineOptions, StartError};
 use crate::founder::{Founder, admit};
+use crate::keeps::{ALL, Keeps};
 use crate::layers::Layers;
 use crate::ledger::author::Author;
 use crate::ledger::cursor::Stretches;
@@ -39,6 +40,7 @@ use crate::replication::{Replication, follow, room_news, wants};
 use crate::tasks::Tasks;
 use crate::transfer::Transfer;
 use crate::transfer::background::Background;
+use crate::transfer::cache::Cache;
 use crate::transfer::damage::DamageList;
 use crate::transfer::evict::flag;
 use crate::transfer::in_flight::InFlight;
@@ -107,6 +109,9 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Layers, Events), StartErro
     door.has_room(room_news::here(&store, refused.count()));
     let (changes, _) = watch::channel(0);
     let standing = Standing::at_start(&roster, &store)?;
+    let statements = Statements::load(&store)?;
+    let keep = options.housekeeping.keep;
+    let was_cache = statements.own(&me).is_some_and(|said| said.figures.keep != ALL);
     let core = Arc::new(Core {
         environment,
         stash,
@@ -120,6 +125,7 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Layers, Events), StartErro
         name_locks,
         endpoint,
         peers: Peers::default(),
+        keeps: Keeps::new(keep, statements.keeps()),
         changes,
         tasks: Tasks::default(),
     });
@@ -128,6 +134,7 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Layers, Events), StartErro
         pools: Pools::default(),
         sources: std::sync::Mutex::default(),
         background: Background::new(options.traffic.background_down),
+        cache: Cache::new(keep),
         evicting: flag::Evicting::default(),
         under_replicated: UnderReplicated::load(&store)?,
         in_flight: InFlight::default(),
@@ -161,7 +168,7 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Layers, Events), StartErro
         stretches,
         refused,
         beliefs: Beliefs::default(),
-        statements: Statements::load(&store)?,
+        statements,
         under_way: UnderWay::default(),
         waits: Waits::default(),
         wanting: tokio::sync::Mutex::default(),
@@ -181,6 +188,10 @@ pub(crate) fn open(options: EngineOptions) -> Result<(Layers, Events), StartErro
         repairs: Repairs::load(&store)?,
         house: House::open(&store, options.housekeeping)?,
     });
+    if was_cache && keep == ALL {
+        // What it did not keep is missing now.
+        upkeep.repairs.wake.notify_one();
+    }
     learn::learn_keys(&membership);
     wants::hear_of_room(&replication);
     let node = Layers { core, transfer, membership, replication, founder, upkeep };

@@ -6,6 +6,7 @@ use stash_store::scrub::Scrubbed;
 use crate::engine::Engine;
 use crate::ledger::{LedgerError, progress, sums};
 use crate::replication::wants;
+use crate::transfer::cache::CacheView;
 use crate::transfer::counting::Counting;
 use crate::transfer::damage::Damaged;
 use crate::upkeep::counts::{Copies, Manner};
@@ -51,11 +52,19 @@ impl Engine {
         let core = &layers.core;
         let now = core.environment.seconds();
         let counting = Counting::now(&layers.transfer);
-        let others = counting.expected().filter(|node| *node != core.me).map(|node| {
+        let shown = counting.expected().chain(counting.caches());
+        let others = shown.filter(|node| *node != core.me).map(|node| {
             (node, layers.replication.statements.of(&node, now), counting.counts(&node))
         });
         let copies = layers.upkeep.house.options.repair_copies;
         safety::judge(&sums::held(core.disk.store()), copies, others.collect())
+    }
+
+    /// The bytes here, if this node keeps less than everything.
+    #[must_use]
+    pub fn cache(&self) -> Option<CacheView> {
+        let layers = &self.layers;
+        layers.transfer.cache.view(layers.core.disk.store())
     }
 
     /// State of the repair.

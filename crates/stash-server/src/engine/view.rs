@@ -10,6 +10,7 @@ use stash_store::Stats;
 use crate::membership::discovery::DiscoveryState;
 use crate::message::MemberRoom;
 use crate::transfer::background::{Replicated, Traffic};
+use crate::transfer::cache::CacheView;
 use crate::transfer::suspects::Trial;
 use crate::upkeep::house::HouseStatus;
 use crate::upkeep::repairs::RepairStatus;
@@ -53,6 +54,9 @@ pub struct MemberView {
     pub to_go: Option<u64>,
     /// Its room, as it signed: maybe days ago, and by way of another member.
     pub stated_room: Option<MemberRoom>,
+    /// Bytes of chunks that it keeps, as it signed: it is a cache, and no copy. `None` if it keeps everything, or never
+    /// said.
+    pub keep: Option<u64>,
 }
 
 /// A node that was a member once.
@@ -126,4 +130,6 @@ pub struct EngineStatus {
     pub transferred: PeerStats,
     /// Bytes of chunks and records that came to be kept here.
     pub replicated: Replicated,
+    /// The bytes here, if this node keeps less than everything.
+    pub cache: Option<CacheView>,
 }

@@ -56,7 +56,8 @@ pub(crate) async fn refresh(replication: &Arc<Replication>, all: bool) -> BTreeS
         let times = *timeout(REFRESH, compared).await.ok()?.ok()?;
         (times.agreed > before.agreed).then_some(node)
     };
-    let connected = replication.core.connected().into_iter();
+    let copies = |(node, _): &(NodeId, Peer)| replication.core.keeps.keeps_all(node);
+    let connected = replication.core.connected().into_iter().filter(copies);
     join_all(connected.map(|(node, _)| one(node))).await.into_iter().flatten().collect()
 }
 

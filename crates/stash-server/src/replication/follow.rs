@@ -129,6 +129,12 @@ impl Following {
         if replication.core.visits {
             return Ok(());
         }
+        if !replication.core.keeps.keeps_all(node) {
+            // What it has is no copy.
+            self.schedule.believed(self.began.elapsed(), Duration::ZERO, Compared::Same);
+            replication.beliefs.tried(*node);
+            return Ok(());
+        }
         let is_asked = follower.believe.swap(false, Ordering::Relaxed);
         let may_take_long = is_asked || self.schedule.are_beliefs_due(self.began.elapsed());
         let begun = Instant::now();

@@ -17,6 +17,7 @@ use crate::message::{MAX_CLAIM_BYTES, Refusal, Reply, Request, page, refused};
 use crate::replication::Replication;
 use crate::replication::statements::{Mark, Stated, Statements, mark};
 use crate::rpc::ask;
+use crate::transfer::lacking;
 
 /// Time between two looks at what this node has. It says so when that has changed.
 const LOOK: Duration = Duration::from_secs(10);
@@ -38,7 +39,7 @@ fn figures(core: &Core, store: &Store) -> Figures {
     let settled = wholeness.settled && store.away().is_none();
     let room = core.door.room();
     let (used, limit, full) = (room.used, room.limit, room.full);
-    Figures { held, whole, settled, used, limit, full, keep: u64::MAX }
+    Figures { held, whole, settled, used, limit, full, keep: core.keeps.own() }
 }
 
 /// What this node has now, as it would say it.
@@ -184,31 +185,61 @@ pub(crate) async fn learn(
         // Of nodes that are no members nothing is remembered.
         let is_member = |said: &Statement| core.roster.role(&said.node).is_some();
         let told: Vec<Statement> = told.filter(is_member).collect();
-        let turned: Vec<_> =
-            told.iter().filter(|said| take_one(&shared.statements, &core, **said)).collect();
+        let (mut turned, mut changed) = (Vec::new(), Vec::new());
+        for said in &told {
+            let took = take_one(&shared.statements, &core, *said);
+            turned.extend(took.whole.then_some(said.node));
+            changed.extend(took.keep.then_some(said.node));
+        }
         if core.roster.role(&account).is_some() {
             shared.statements.was_told(account, met, &told);
         }
-        if turned.iter().any(|said| said.node == account)
+        if turned.contains(&account)
             && let Some(follower) = core.peers.follower(&account)
         {
             follower.news();
         }
+        changed
     };
-    replication.core.disk.run(take).await;
+    for node in replication.core.disk.run(take).await {
+        keeps_otherwise(replication, node).await;
+    }
     Reply::Done {}
 }
 
-/// True if the statement says that something else is whole at another member than its last one did.
-fn take_one(statements: &Statements, core: &Core, said: Statement) -> bool {
+/// A member that kept everything is a cache now, or the other way around.
+async fn keeps_otherwise(replication: &Arc<Replication>, node: NodeId) {
+    replication.beliefs.set(node, None);
+    replication.beliefs.doubt(node);
+    if replication.core.keeps.keeps_all(&node) {
+        if let Some(follower) = replication.core.peers.follower(&node) {
+            follower.believe();
+        }
+    } else if let Err(error) = lacking::part(&replication.transfer, BTreeSet::from([node])).await {
+        tracing::debug!(%error, "what is not whole at a cache is struck out later");
+    }
+    replication.transfer.cache.wake.notify_one();
+}
+
+/// What a statement has changed at another member.
+#[derive(Default)]
+struct Took {
+    /// Something else is whole there.
+    whole: bool,
+    /// It was a copy and is a cache, or the other way around.
+    keep: bool,
+}
+
+fn take_one(statements: &Statements, core: &Core, said: Statement) -> Took {
     if !statements.is_newer(&said) || said.verify(&core.stash).is_err() {
-        return false;
+        return Took::default();
     }
     if said.node == core.me {
         statements.was_said_elsewhere(said.sequence);
-        return false;
+        return Took::default();
     }
     let before = statements.of(&said.node, 0).map(|stated| stated.figures.whole);
     statements.take(said, core.environment.seconds());
-    before != Some(said.figures.whole)
+    let keep = core.keeps.says(said.node, said.figures.keep);
+    Took { whole: before != Some(said.figures.whole), keep }
 }

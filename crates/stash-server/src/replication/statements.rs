@@ -123,6 +123,12 @@ impl Statements {
         Ok(Statements { table: Mutex::new(table) })
     }
 
+    /// How much each member keeps.
+    pub(crate) fn keeps(&self) -> BTreeMap<NodeId, u64> {
+        let table = lock(&self.table);
+        table.said.iter().map(|(node, said)| (*node, said.statement.figures.keep)).collect()
+    }
+
     /// The newest statement of a member.
     pub(crate) fn of(&self, node: &NodeId, now: u64) -> Option<Stated> {
         let Said { statement, heard, growth, .. } = lock(&self.table).said.get(node).copied()?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use stash_crypto::{Address, ChunkRef, NodeId, Record, RecordHash};
+use stash_crypto::{Address, ChunkRef, Manifest, NodeId, Record, RecordHash};
 use stash_p2p::Peer;
 use stash_store::{Batch, StageError, Store};
 use tokio::time::{Instant, sleep};
@@ -209,10 +209,11 @@ impl Page {
     async fn look(self, replication: &Arc<Replication>) -> Result<(Page, u64), LedgerError> {
         let is_known = |(_, noted): &(RecordHash, Option<u8>)| noted.is_some_and(|noted| noted > 0);
         let (mut page, rows): (Vec<_>, Vec<_>) = self.0.into_iter().partition(is_known);
+        let is_cache = replication.core.keeps.is_cache();
         let look = move |store: &Store| {
             let (mut wanted, mut done) = (Vec::new(), Vec::new());
             for (hash, noted) in rows {
-                match lacking(store, &hash)? {
+                match lacking(store, &hash, is_cache)? {
                     Some((_, lacking)) => wanted.push(Wanted { hash, noted, lacking, copies: 0 }),
                     None => done.push(hash),
                 }
@@ -285,8 +286,12 @@ struct Wanted {
     copies: u8,
 }
 
-/// The record and a chunk of it that is not here, if it is still wanted.
-fn lacking(store: &Store, hash: &RecordHash) -> Result<Option<(Record, Address)>, LedgerError> {
+/// The record and a chunk of it that is not here, if it is still wanted. A cache wants manifests only.
+fn lacking(
+    store: &Store,
+    hash: &RecordHash,
+    is_cache: bool,
+) -> Result<Option<(Record, Address)>, LedgerError> {
     // Forgotten; or damaged: its good copy is wanted again when it comes.
     let Some(record) = ledger::whole(store, hash)? else {
         return Ok(None);
@@ -297,10 +302,15 @@ fn lacking(store: &Store, hash: &RecordHash) -> Result<Option<(Record, Address)>
     let named = Named::of(store, &record.clear().manifest)?;
     // An older program kept manifest chunks without saying what they name.
     named.announce(store)?;
-    let Some(address) = named.missing.first().copied() else {
-        return Ok(None);
+    let mut missing = named.missing.iter().copied();
+    let missing = match (is_cache, &record.clear().manifest) {
+        (false, _) => missing.next(),
+        (true, Manifest::Indirect { chunks, .. }) => {
+            missing.find(|missing| chunks.iter().any(|chunk| chunk.address == *missing))
+        }
+        (true, _) => None,
     };
-    Ok(Some((record, address)))
+    Ok(missing.map(|address| (record, address)))
 }
 
 /// Asks all connected members which of the chunks that these records lack they have, and counts those whose word counts.
@@ -363,13 +373,17 @@ async fn complete_if_room(
 
 /// Brings every chunk of a record, through its manifest chunks, as far as there is room.
 async fn complete(replication: &Arc<Replication>, hash: RecordHash) -> Result<(), Incomplete> {
-    let wanted = replication.core.disk.run(move |store| lacking(store, &hash)).await?;
+    let is_cache = replication.core.keeps.is_cache();
+    let wanted = replication.core.disk.run(move |store| lacking(store, &hash, is_cache)).await?;
     let Some((record, _)) = wanted else {
         return Ok(());
     };
     let refs =
         fetch::manifest(&replication.transfer, &record.clear().manifest, Purpose::CatchUp).await;
     let refs = refs.inspect_err(|error| heed(replication, error))?;
+    if is_cache {
+        return Ok(replication.core.disk.run(Store::flush).await.map_err(LedgerError::from)?);
+    }
     let addresses: Vec<_> = refs.iter().map(|chunk| at(&chunk.address)).collect();
     let has = move |store: &Store| store.has(&addresses);
     let here = replication.core.disk.run(has.clone()).await.map_err(LedgerError::from)?;

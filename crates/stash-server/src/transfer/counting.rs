@@ -10,6 +10,9 @@ use stash_crypto::NodeId;
 use crate::ledger::roster::Known;
 use crate::transfer::Transfer;
 
+/// The reason for people why a cache is no copy.
+pub(crate) const CACHE: &str = "keeps less than all";
+
 /// The reason for people why a member in doubt is no copy.
 pub(crate) const IN_DOUBT: &str = "in doubt: it did not show what it said it had";
 
@@ -22,6 +25,8 @@ pub(crate) enum Standing {
     InDoubt,
     /// It is not expected to have anything: it has lapsed, and is not connected.
     NotExpected,
+    /// It keeps less than everything, by its own word: what it has today may be gone tomorrow.
+    Cache,
 }
 
 /// The standing of every member, as it is now. Doubt is this node's own.
@@ -33,8 +38,12 @@ impl Counting {
         let (core, doubted) = (&transfer.core, transfer.suspects.doubted());
         let standing = |member: Known| {
             let is_here = member.node == core.me || core.peer(&member.node).is_some();
+            let is_cache = match member.node == core.me {
+                true => core.keeps.is_cache(),
+                false => !core.keeps.keeps_all(&member.node),
+            };
             let standing = judge(member.lapsed, is_here, doubted.contains(&member.node));
-            (member.node, standing)
+            (member.node, if is_cache { Standing::Cache } else { standing })
         };
         Counting(core.roster.members().into_iter().map(standing).collect())
     }
@@ -44,10 +53,17 @@ impl Counting {
         self.0.get(node).copied()
     }
 
-    /// The members that should have a copy of everything, this node included.
+    /// The members that should have a copy of everything; this node is one of them, unless it is a cache.
     pub(crate) fn expected(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let expected = self.0.iter().filter(|(_, standing)| **standing != Standing::NotExpected);
-        expected.map(|(node, _)| *node)
+        let is_expected =
+            |standing: &Standing| matches!(standing, Standing::Counts | Standing::InDoubt);
+        self.0.iter().filter(move |(_, standing)| is_expected(standing)).map(|(node, _)| *node)
+    }
+
+    /// The members that keep less than everything.
+    pub(crate) fn caches(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let caches = self.0.iter().filter(|(_, standing)| **standing == Standing::Cache);
+        caches.map(|(node, _)| *node)
     }
 
     /// True if what a node says that it has counts as a copy.
@@ -55,10 +71,14 @@ impl Counting {
         self.of(node) == Some(Standing::Counts)
     }
 
-    /// The members that should have everything and count as nobody, whatever they say, each with the reason.
+    /// The members that count as nobody, whatever they say, each with the reason.
     pub(crate) fn uncounted(&self) -> impl Iterator<Item = (NodeId, &'static str)> + '_ {
-        let doubted = self.0.iter().filter(|(_, standing)| **standing == Standing::InDoubt);
-        doubted.map(|(node, _)| (*node, IN_DOUBT))
+        let reason = |standing: &Standing| match standing {
+            Standing::InDoubt => Some(IN_DOUBT),
+            Standing::Cache => Some(CACHE),
+            Standing::Counts | Standing::NotExpected => None,
+        };
+        self.0.iter().filter_map(move |(node, standing)| Some((*node, reason(standing)?)))
     }
 }
 
@@ -89,12 +109,15 @@ mod tests {
     #[test]
     fn whoever_is_in_doubt_should_have_everything_and_counts_as_nobody() {
         let node = |n| NodeId::from_bytes([n; 32]);
-        let standings = [Standing::Counts, Standing::InDoubt, Standing::NotExpected];
+        let standings =
+            [Standing::Counts, Standing::InDoubt, Standing::NotExpected, Standing::Cache];
         let members = (1..).map(node).zip(standings).collect();
         let counting = Counting(members);
         assert_eq!(counting.expected().collect::<Vec<_>>(), [node(1), node(2)]);
-        assert_eq!(counting.uncounted().collect::<Vec<_>>(), [(node(2), IN_DOUBT)]);
-        let counts = [1, 2, 3, 4].map(|n| counting.counts(&node(n)));
-        assert_eq!(counts, [true, false, false, false], "the last is no member");
+        let uncounted = counting.uncounted().collect::<Vec<_>>();
+        assert_eq!(uncounted, [(node(2), IN_DOUBT), (node(4), CACHE)]);
+        assert_eq!(counting.caches().collect::<Vec<_>>(), [node(4)]);
+        let counts = [1, 2, 3, 4, 5].map(|n| counting.counts(&node(n)));
+        assert_eq!(counts, [true, false, false, false, false], "the last is no member");
     }
 }

@@ -258,6 +258,9 @@ async fn one(
     buffer: Buffer,
     purpose: Purpose,
 ) -> Result<Buffer, FetchError> {
+    if purpose != Purpose::CatchUp {
+        transfer.cache.used(&chunk.address);
+    }
     match read_local(transfer, chunk, buffer).await {
         Ok(buffer) => Ok(buffer),
         Err((buffer, fault)) => {
@@ -284,7 +287,9 @@ async fn one(
                 }
                 (fetched, _) => fetched?,
             };
-            if !purpose.keeps() || transfer.core.disk.store().away().is_some() {
+            let store = transfer.core.disk.store();
+            let keeps = purpose.keeps() && transfer.cache.keeps(store, &chunk);
+            if !keeps || store.away().is_some() {
                 return Ok(buffer);
             }
             let (buffer, staged) = stage(transfer, chunk, buffer, None).await;

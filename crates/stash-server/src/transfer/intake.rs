@@ -251,6 +251,11 @@ impl Intake {
     /// Keeps room for a chunk before its bytes are asked for. Without any, it is not asked for, and
     /// the records that name it are told why.
     fn room(&self, len: u32) -> Result<Option<Reservation>, Fault> {
+        if self.transfer.core.keeps.is_cache() {
+            // Its sender has not heard yet that this node is no copy.
+            self.full.store(true, Ordering::Relaxed);
+            return Ok(None);
+        }
         match self.transfer.core.disk.store().reserve(len.into()) {
             Ok(room) => Ok(Some(room)),
             Err(error) if error.is_full() => {

@@ -44,6 +44,8 @@ pub(crate) async fn watch(transfer: Arc<Transfer>, shipment: Arc<Shipment>, lane
             tracing::warn!(%error, "missing copies could not be written down");
         }
     }
+    // What a cache has too much of may go now.
+    transfer.cache.wake.notify_one();
     // One that is connected all the same has passed over them in this node's order, or has them by now.
     for follower in lacking.iter().filter_map(|node| transfer.core.peers.follower(node)) {
         follower.news();

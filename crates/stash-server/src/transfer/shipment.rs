@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::lock::lock;
-use crate::transfer::tally::{STALL, Tally, Wait};
+use crate::transfer::tally::{Own, STALL, Tally, Wait};
 
 /// Time at which an upload last moved: a put gives up only when nothing has for [`STALL`].
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl Progress {
         *lock(&self.0) = Instant::now();
     }
 
-    fn idle(&self) -> Duration {
+    pub(crate) fn idle(&self) -> Duration {
         lock(&self.0).elapsed()
     }
 }
@@ -46,16 +46,15 @@ struct State {
 }
 
 impl Shipment {
-    /// A shipment that `me` has stored and all other targets have not.
+    /// A shipment that this node has stored and all other targets have not.
     pub(crate) fn new(
         records: Vec<Record>,
         wait: Wait,
-        me: NodeId,
+        own: Own,
         targets: impl IntoIterator<Item = NodeId>,
         progress: Arc<Progress>,
     ) -> Shipment {
-        let mut tally = Tally::new(wait, targets);
-        tally.stored(&me);
+        let tally = Tally::begun(wait, own, targets);
         let state = Mutex::new(State { tally, parts: BTreeMap::new() });
         Shipment { records, state, changed: Notify::new(), progress }
     }

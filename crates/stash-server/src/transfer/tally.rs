@@ -77,10 +77,21 @@ enum CopyState {
     Missing(String),
 }
 
+/// What is stored at this node, when a batch is sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// A copy: this node is a target.
+    Copy(NodeId),
+    /// The bytes, for a while: this node keeps less than everything, and is no target.
+    Cache,
+}
+
 /// The copies of one batch.
 #[derive(Clone, Debug)]
 pub struct Tally {
     wait: Wait,
+    /// The bytes are at this node as well, which is no target.
+    is_cached: bool,
     targets: BTreeMap<NodeId, CopyState>,
 }
 
@@ -89,7 +100,18 @@ impl Tally {
     #[must_use]
     pub fn new(wait: Wait, targets: impl IntoIterator<Item = NodeId>) -> Tally {
         let targets = targets.into_iter().map(|node| (node, CopyState::Outstanding)).collect();
-        Tally { wait, targets }
+        Tally { wait, is_cached: false, targets }
+    }
+
+    /// A tally of what is stored at this node.
+    #[must_use]
+    pub fn begun(wait: Wait, own: Own, targets: impl IntoIterator<Item = NodeId>) -> Tally {
+        let mut tally = Tally::new(wait, targets);
+        match own {
+            Own::Copy(me) => tally.stored(&me),
+            Own::Cache => tally.is_cached = true,
+        }
+        tally
     }
 
     /// A target has the whole batch durably. A late report overrules an earlier failure.
@@ -137,7 +159,12 @@ impl Tally {
     /// True if the copies reached what `--wait` asks for.
     #[must_use]
     pub fn enough(&self) -> bool {
-        self.copies() >= self.wait.copies(self.wanted())
+        let needed = match (self.wait, self.is_cached) {
+            (Wait::Local, true) => 0,
+            (Wait::One, true) => self.wanted().min(1),
+            _ => self.wait.copies(self.wanted()),
+        };
+        self.copies() >= needed
     }
 
     /// True if no target can still report.
@@ -226,6 +253,25 @@ mod tests {
         all.stored(&node(1));
         all.discount(&node(2), "in doubt");
         assert!(all.closed() && !all.enough(), "nobody waits for it");
+    }
+
+    #[test]
+    fn a_cache_has_the_bytes_and_is_no_copy() {
+        let begun =
+            |wait, targets: &[u8]| Tally::begun(wait, Own::Cache, targets.iter().map(|n| node(*n)));
+        assert!(begun(Wait::Local, &[2, 3]).enough());
+        assert!(begun(Wait::One, &[]).enough(), "there is nobody else");
+        let mut one = begun(Wait::One, &[2, 3]);
+        let (mut most, mut all) = (begun(Wait::Quorum, &[2, 3]), begun(Wait::All, &[2, 3]));
+        for tally in [&mut one, &mut most, &mut all] {
+            assert_eq!((tally.copies(), tally.wanted(), tally.enough()), (0, 2, false));
+            tally.stored(&node(2));
+        }
+        assert!(one.enough() && !most.enough() && !all.enough());
+        most.stored(&node(3));
+        assert!(most.enough());
+        let alone = begun(Wait::Quorum, &[]);
+        assert!(alone.closed() && !alone.enough(), "nobody keeps everything");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use stash_crypto::{Address, ChunkRef, NodeId, Record};
+use stash_p2p::Peer;
 use stash_store::{Blob, StageError, Staged, Store};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -16,10 +17,11 @@ use crate::buffers::buffer::Shared;
 use crate::ledger::author::Write;
 use crate::ledger::lease::Leases;
 use crate::ledger::{self, LedgerError, WriteError, at};
+use crate::transfer::cache::OverKeep;
 use crate::transfer::counting::Counting;
 use crate::transfer::lane::Item;
 use crate::transfer::shipment::{Progress, Shipment};
-use crate::transfer::tally::{STALL, Tally, Wait};
+use crate::transfer::tally::{Own, STALL, Tally, Wait};
 use crate::transfer::{Transfer, lacking, lane};
 
 /// Chunks of one lane that are held in memory at once.
@@ -42,6 +44,9 @@ pub enum PutError {
     /// This node may not write: it is a keeper or a reader. The caller's fault.
     #[error("this node is a {0}: only owners put")]
     Role(stash_crypto::Role),
+    /// This node keeps less than everything, has more than it keeps, and can drop none of it.
+    #[error(transparent)]
+    OverKeep(#[from] OverKeep),
     /// The store did not take a chunk.
     #[error("the chunk was not stored: {0}")]
     Stage(#[from] StageError),
@@ -175,7 +180,9 @@ impl Upload {
             let (behind, lost) = (AtomicBool::new(false), AtomicBool::new(false));
             (node, Lane { items, places, behind, lost })
         };
-        let lanes = transfer.core.connected().into_iter().map(lane).collect();
+        // A cache hears of the records as of any others.
+        let copies = |(node, _): &(NodeId, Peer)| transfer.core.keeps.keeps_all(node);
+        let lanes = transfer.core.connected().into_iter().filter(copies).map(lane).collect();
         let staging = Mutex::new(JoinSet::new());
         let transfer = Arc::clone(transfer);
         let leases = Leases::own();
@@ -192,6 +199,13 @@ impl Upload {
     /// [`PutError::Stage`] of this or an earlier chunk.
     pub async fn chunk(&self, address: Address, sealed: Shared) -> Result<(), PutError> {
         let inner = &*self.inner;
+        let store = inner.transfer.core.disk.store();
+        // Where nobody is connected, waiting changes nothing.
+        let idle = || match inner.lanes.is_empty() {
+            true => Duration::MAX,
+            false => inner.progress.idle(),
+        };
+        inner.transfer.cache.room_for_a_put(store, idle).await?;
         let sealed_len = u32::try_from(sealed.as_ref().len()).unwrap_or(u32::MAX);
         let chunk = ChunkRef { address, sealed_len };
         let (transfer, bytes, leases) =
@@ -228,6 +242,7 @@ impl Upload {
         if here != [true] {
             return Ok(false);
         }
+        inner.transfer.cache.used(&chunk.address);
         for lane in inner.lanes.values() {
             lane.send(Item::Chunk(chunk, None));
         }
@@ -271,6 +286,7 @@ impl Upload {
         };
         let records = inner.transfer.core.disk.run(work).await?;
         inner.transfer.core.applied();
+        inner.transfer.cache.wake.notify_one();
         // What was damaged may be covered now.
         inner.transfer.damage.look_again();
         Ok(self.send(records))
@@ -292,7 +308,11 @@ impl Upload {
         let progress = Arc::clone(&inner.progress);
         progress.made();
         let me = inner.transfer.core.me;
-        let shipment = Arc::new(Shipment::new(records, inner.wait, me, targets, progress));
+        let own = match inner.transfer.core.keeps.is_cache() {
+            true => Own::Cache,
+            false => Own::Copy(me),
+        };
+        let shipment = Arc::new(Shipment::new(records, inner.wait, own, targets, progress));
         let lanes: Vec<NodeId> = inner.lanes.keys().copied().collect();
         for node in &lanes {
             inner.transfer.in_flight.add(node, shipment.records());

@@ -65,6 +65,10 @@ pub(crate) async fn watch(upkeep: Arc<Upkeep>, node: NodeId, peer: Peer) {
 
 /// Challenges a member once.
 async fn challenge(upkeep: &Arc<Upkeep>, node: NodeId, peer: &Peer) -> Result<(), AskError> {
+    if !upkeep.core.keeps.keeps_all(&node) {
+        // What a cache says that it has may be gone a moment later.
+        return Ok(());
+    }
     let again = to_show_again(upkeep, node).await?;
     let (mut shown, failed) = show(upkeep, node, peer, Choice::Chance(again)).await?;
     let (mut claimed, mut admitted) = claimed(upkeep, peer, failed).await?;

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::keeps::ALL;
+
 /// Time between two notes of how long the node has run: a crash loses as much of a chunk's grace.
 pub(crate) const UPTIME: Duration = Duration::from_secs(600);
 
@@ -50,6 +52,8 @@ pub struct Housekeeping {
     pub repair_copies: u64,
     /// Time between two challenges to each connected member.
     pub challenge_interval: Duration,
+    /// Bytes of chunks that this node keeps; `u64::MAX` for everything. With less it is a cache: no copy of anything.
+    pub keep: u64,
 }
 
 impl Default for Housekeeping {
@@ -64,6 +68,7 @@ impl Default for Housekeeping {
             repair_lapse: Duration::from_secs(90 * 24 * 3_600),
             repair_copies: 2,
             challenge_interval: Duration::from_secs(300),
+            keep: ALL,
         }
     }
 }

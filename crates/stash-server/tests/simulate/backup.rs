@@ -73,7 +73,9 @@ impl World {
             .filter(|((node, _), _)| others.contains(node))
             .flat_map(|(_, held)| held.iter().copied())
             .collect();
-        let others = others.iter().map(|other| &self.machines[*other]);
+        // What a cache has may be gone a moment later, and whoever proved it may be the one that is lost.
+        let copies = |one: &&Machine| one.up().is_some_and(|up| up.engine.cache().is_none());
+        let others = others.iter().map(|other| &self.machines[*other]).filter(copies);
         let others: Vec<(&Machine, &Store)> =
             others.filter_map(|one| Some((one, &one.up()?.store))).collect();
         for (hash, known) in &mut model.records {

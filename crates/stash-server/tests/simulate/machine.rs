@@ -16,6 +16,7 @@ use stash_server::{Engine, EngineOptions, Environment, Housekeeping, Mode, Traff
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use crate::caches::ALL;
 use crate::network::{Life, Switch, address, lock};
 use crate::support::Stash;
 
@@ -79,6 +80,10 @@ pub(crate) struct Machine {
     starts: u64,
     /// Quota of its store.
     pub(crate) quota: Quota,
+    /// Bytes of chunks that it keeps, from its next start on.
+    pub(crate) keep: u64,
+    /// It has kept less than everything, and others may think that it still does.
+    pub(crate) was_cache: bool,
 }
 
 /// Data that a node was given when it joined, and keeps beside its store.
@@ -149,6 +154,8 @@ impl Machine {
             wrong: Arc::default(),
             starts: 0,
             quota: Quota::default(),
+            keep: ALL,
+            was_cache: false,
         }
     }
 
@@ -193,9 +200,11 @@ impl Machine {
             housekeeping: Housekeeping {
                 gc_interval: Duration::from_secs(60),
                 gc_grace: Duration::from_secs(120),
+                keep: self.keep,
                 ..Housekeeping::default()
             },
         };
+        self.was_cache |= self.keep != ALL;
         let engine = Engine::start(options).await.map_err(|error| error.to_string())?;
         self.opens = Some(now);
         let house = tokio::spawn(keep_house(engine.clone(), Arc::clone(&common.skipped)));

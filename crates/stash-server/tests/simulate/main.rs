@@ -14,6 +14,7 @@ mod again;
 mod away;
 mod backup;
 mod behind;
+mod caches;
 mod check;
 mod clones;
 mod crowd;

@@ -37,6 +37,8 @@ pub(crate) struct Up {
     pub(crate) store: Store,
     /// It says that it has what it drops.
     pub(crate) lies: bool,
+    /// It has kept less than everything at some time: others may think that it does.
+    pub(crate) was_cache: bool,
     pub(crate) disks: u32,
 }
 
@@ -252,7 +254,8 @@ impl Hand {
     ) {
         let mut model = lock(&self.model);
         let title = model.title(hash);
-        if !outcome.short && outcome.copies < wait.copies(outcome.wanted) {
+        let is_cache = self.engine.cache().is_some();
+        if !is_cache && !outcome.short && outcome.copies < wait.copies(outcome.wanted) {
             model.violation(format!("{title}: {} copies are called enough", outcome.copies));
         }
         for (at, up) in lock(&self.cluster).iter() {
@@ -262,7 +265,8 @@ impl Hand {
             let removed = model.removed.contains(at);
             // Of two machines with the same keys, either may have said so.
             let twin = model.is_twin(*at);
-            if missing || removed || twin || up.lies || !same || !up.life.is_on() {
+            let no_target = up.was_cache;
+            if missing || removed || twin || up.lies || no_target || !same || !up.life.is_on() {
                 continue;
             }
             let name = model.records[hash].record.clear().name;

@@ -77,6 +77,7 @@ pub(crate) async fn go_on(world: &mut World, events: usize) {
         Box::pin(happen(world, event)).await;
         Box::pin(evictions::perhaps(world)).await;
         world.squeeze();
+        world.resize();
         world.watch();
         world.visit();
     }

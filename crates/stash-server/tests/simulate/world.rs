@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::away::Thief;
 use crate::backup::Backup;
+use crate::caches::Caches;
 use crate::check::may_be_gone;
 use crate::clones::Twins;
 use crate::full::Full;
@@ -81,6 +82,8 @@ pub(crate) struct World {
     pub(crate) taken: BTreeMap<usize, u64>,
     /// Machines that are short of room, and when.
     pub(crate) full: Full,
+    /// How much machines keep, and from when on.
+    pub(crate) caches: Caches,
 }
 
 impl World {
@@ -98,6 +101,8 @@ impl World {
         let nodes = keys.iter().map(|keys| keys.node_id()).collect();
         let machine = |(at, keys)| Machine::new(at, keys, seed ^ (at as u64) << 40);
         let mut machines: Vec<Machine> = keys.into_iter().enumerate().map(machine).collect();
+        let mut caches = Caches::of(seed, profile.year);
+        caches.begin(&mut machines);
         machines[profile.nodes..].iter_mut().for_each(|guest| guest.is_present = false);
         let mut model = Model::default();
         model.log_len = log.len();
@@ -131,6 +136,7 @@ impl World {
             thief: Thief::of(seed, profile.year),
             evictions: crate::evictions::draws(seed, &profile),
             full: Full::of(seed, profile.year),
+            caches,
             founder: FOUNDER,
             put_back: None,
             loss: Loss::default(),
@@ -189,7 +195,9 @@ impl World {
         match (&started, &self.machines[at].running) {
             (Ok(()), Some(running)) => {
                 let (life, store) = (running.life.clone(), running.store.clone());
-                let up = Up { life, store, lies: self.profile.lies(at), disks: self.disks[at] };
+                let (lies, disks) = (self.profile.lies(at), self.disks[at]);
+                let was_cache = self.machines[at].was_cache;
+                let up = Up { life, store, lies, was_cache, disks };
                 lock(&self.cluster).insert(at, up);
                 self.trace.line(&format!("node {at} starts"));
                 self.follow_log();

@@ -45,6 +45,12 @@ impl Store {
         Lease::new(Arc::clone(&self.open))
     }
 
+    /// True if somebody has leased a blob, or it is on its way in: a record is about to name it.
+    #[must_use]
+    pub fn is_leased(&self, address: &Address) -> bool {
+        self.open.stage.is_leased(address)
+    }
+
     /// Reads a blob into `out`, replacing what is in it; `false` if it is not here. The bytes are
     /// checked against the address. After an error, `out` is empty.
     pub fn read_into(&self, address: &Address, out: &mut Vec<u8>) -> Result<bool, ReadError> {

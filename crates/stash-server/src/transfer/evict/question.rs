@@ -12,6 +12,7 @@ use stash_store::{ReadError, Store};
 use crate::ledger::at;
 use crate::message::{NamedBy, Refusal, Reply, Request, Together, refused, unable};
 use crate::rpc::{AskError, unexpected};
+use crate::transfer::counting::CACHE;
 use crate::transfer::proof::Question;
 use crate::transfer::{Transfer, local};
 use crate::{message, rpc};
@@ -219,7 +220,9 @@ fn show(
         let addresses: Vec<_> = chunks.iter().map(at).collect();
         let here = store.referrers_of_all(&addresses)?;
         for (chunk, here) in chunks.iter().zip(here) {
-            let shown = if !named.is_met_by(&here) {
+            let shown = if transfer.core.keeps.is_cache() {
+                Err(CACHE)
+            } else if !named.is_met_by(&here) {
                 Err("does not have all records that name them")
             } else if transfer.evicting.is_raised(chunk) {
                 Err("is evicting the same bytes")

@@ -45,8 +45,9 @@ impl Page<'_> {
         };
         let here: Vec<Holding> =
             self.upkeep.core.disk.run(here).await.map_err(|error: LedgerError| error)?;
-        let mut copies: Vec<u64> =
-            here.iter().map(|here| u64::from(*here == Holding::Whole)).collect();
+        let is_cache = self.upkeep.core.keeps.is_cache();
+        let is_copy = |here: &Holding| !is_cache && *here == Holding::Whole;
+        let mut copies: Vec<u64> = here.iter().map(|here| u64::from(is_copy(here))).collect();
         let mut missing = vec![false; here.len()];
         let others = self.others().await?;
         for (node, states) in others {
@@ -74,8 +75,10 @@ impl Page<'_> {
             }
             found.records += 1;
             found.copies[usize::try_from(copies[at].min(3)).expect("at most 3")] += 1;
-            found.below += u64::from(missing[at] || *here == Holding::Incomplete);
+            let lacks = !is_cache && *here == Holding::Incomplete;
+            found.below += u64::from(missing[at] || lacks);
             match here {
+                _ if is_cache => {}
                 Holding::Incomplete => work.push(Work::Want(self.records[at].1)),
                 Holding::GivenUp => work.push(Work::GivenUp(self.records[at].1, copies[at])),
                 Holding::Absent | Holding::Whole => {}
