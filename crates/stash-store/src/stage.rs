@@ -457,6 +457,11 @@ impl Stage {
         true
     }
 
+    /// Blobs that are known to be damaged and of which the index may not say so yet.
+    pub(crate) fn condemned(&self) -> Vec<Address> {
+        self.lock().damaged.keys().copied().collect()
+    }
+
     /// The index says it now.
     pub(crate) fn absolve(&self, blobs: &[(Address, Place)]) {
         let mut state = self.lock();

@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::common::{Random, dir, inline, put, record};
 use stash_store::disk::OpenMode;
-use stash_store::{Address, Batch, Blob, Disk, MemDisk, Options, Ref, Store, TurnedAt};
+use stash_store::{Address, Batch, Blob, Committer, Disk, MemDisk, Options, Ref, Store, TurnedAt};
 
 fn lacks(store: &Store, records: &[[u8; 32]]) -> Vec<bool> {
     store.are_lacking(records).unwrap().expect("what is inline settles at once")
@@ -149,7 +150,7 @@ fn an_index_that_was_lost_knows_the_same_again() {
 fn a_blob_that_many_records_name_is_followed_beside_other_commits() {
     const MANY: u64 = 3_000;
     let disk = MemDisk::new(4);
-    let options = Options { committer: stash_store::Committer::Thread, ..inline(&disk) };
+    let options = Options { committer: Committer::Thread, ..inline(&disk) };
     let store = Store::create(dir(), &options).unwrap();
     let zeros = vec![0; 1_500];
     let address = put(&store, &zeros);
@@ -174,5 +175,27 @@ fn a_blob_that_many_records_name_is_followed_beside_other_commits() {
         put(&store, &zeros);
         settled(false);
         assert_eq!(store.wholeness().lacking.count, 0);
+    }
+}
+
+#[test]
+fn a_record_is_not_whole_from_the_moment_on_in_which_damage_is_found() {
+    let disk = MemDisk::new(3);
+    // The index is told by a thread, which takes its time.
+    let options = Options { committer: Committer::Thread, ..inline(&disk) };
+    let store = Store::create(dir(), &options).unwrap();
+    let chunk_files = || -> BTreeSet<PathBuf> {
+        let is_chunk = |path: &PathBuf| path.starts_with(dir().join("chunks"));
+        disk.files().into_iter().map(|(path, _)| path).filter(is_chunk).collect()
+    };
+    for n in 0..50 {
+        let before = chunk_files();
+        let chunk = put(&store, &Random(n).bytes(3_000));
+        let hash = add(&store, n, &[chunk]);
+        let after = chunk_files();
+        disk.remove(after.difference(&before).next().unwrap()).unwrap();
+        assert!(store.read_into(&chunk, &mut Vec::new()).is_err());
+        let said = store.are_lacking(&[hash]).unwrap();
+        assert_ne!(said, Some(vec![false]), "blob {n}: whole, and damaged");
     }
 }

@@ -53,7 +53,8 @@ pub(super) async fn join(context: &Context, join: Join) -> anyhow::Result<Finish
     let runs = client.daemon_runs().await;
     if runs && join.keep.is_some() {
         let message = "the node runs, and takes --keep at its start only";
-        let hint = "`stash config set keep SIZE`, start it anew, then join without --keep";
+        let hint =
+            "stop it first: `stash stop`; or leave --keep out, and set keep in its configuration";
         return Err(Problem::usage(message).hint(hint).into());
     }
     let done = if runs {

@@ -1,8 +1,11 @@
 //! Records of a store: by hash, by name, by writer and number, and in the order in which they came.
 
+use std::collections::BTreeSet;
+
 use super::Store;
 use crate::{
-    DamagedRecord, ReadError, RecordTotals, StoredRecord, Turned, TurnedAt, Wholeness, WriterEnd,
+    Address, ChunkState, DamagedRecord, ReadError, RecordTotals, StoredRecord, Turned, TurnedAt,
+    Wholeness, WriterEnd,
 };
 
 impl Store {
@@ -64,8 +67,26 @@ impl Store {
         let Some(before) = known() else {
             return Ok(None);
         };
-        let answer = self.open.ask(|index| index.are_lacking(records))?;
+        // Asked first: what the index has been told meanwhile is in its answer.
+        let condemned = self.open.stage.condemned();
+        let mut answer = self.open.ask(|index| index.are_lacking(records))?;
+        let damaged = self.named_by_damaged(condemned)?;
+        for (record, lacks) in records.iter().zip(&mut answer) {
+            *lacks |= damaged.contains(record);
+        }
         Ok((known() == Some(before)).then_some(answer))
+    }
+
+    /// The records that name blobs of these that are damaged.
+    fn named_by_damaged(&self, condemned: Vec<Address>) -> Result<BTreeSet<[u8; 32]>, ReadError> {
+        if condemned.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let states = self.open.states(&condemned)?;
+        let damaged = condemned.into_iter().zip(states);
+        let damaged = damaged.filter(|(_, state)| *state == ChunkState::Quarantined);
+        let damaged: Vec<Address> = damaged.map(|(address, _)| address).collect();
+        Ok(self.referrers_of_all(&damaged)?.into_iter().flatten().collect())
     }
 
     /// At most `limit` records that lack blobs here, behind `after`, in the order of their hashes.
